@@ -1,0 +1,38 @@
+# Two commands do everything: `make demo` (a voice from recordings) and `make test`.
+# Variables: PYTHON (the interpreter to build .venv with), TORCH_INDEX (an index of CPU builds
+# of torch, where the default registry would bring CUDA), DEMO_ARGS (see tools/demo.py --help).
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+TORCH_INDEX ?=
+
+.PHONY: demo install check format test test-long clean
+
+demo: install
+	$(BIN)/python tools/demo.py $(DEMO_ARGS)
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install -q --disable-pip-version-check --index-url $(TORCH_INDEX) torch==2.13.0)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	touch $@
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: install
+	$(BIN)/python -m pytest
+
+test-long: install
+	$(BIN)/python -m pytest -m long --timeout 1800
+
+clean:
+	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache

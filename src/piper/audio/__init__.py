@@ -1,0 +1,1 @@
+"""Audio chunks, their encodings, and where they go."""

@@ -1,0 +1,284 @@
+"""The border for voice JSON: what others wrote becomes a `VoiceConfig`, and back.
+
+Knows nothing of audio, text or networks. Extra keys are tolerated, because other programs write
+these files; missing or wrong ones raise `ConfigError` naming file, key and what to do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from piper.errors import ConfigError
+
+DEFAULT_HOP_LENGTH = 256
+DEFAULT_NOISE_SCALE = 0.667
+DEFAULT_LENGTH_SCALE = 1.0
+DEFAULT_NOISE_W_SCALE = 0.8
+
+
+class PhonemeType(StrEnum):
+    """How a voice turns text into phonemes (`phoneme_type` of its JSON)."""
+
+    ESPEAK = "espeak"
+    TEXT = "text"
+    PINYIN = "pinyin"
+    HEBREW = "hebrew"
+    JAPANESE = "japanese"
+    THAI = "thai"
+
+
+@dataclass(frozen=True)
+class Phonemizer:
+    """The program that made a voice's training phonemes: an extra key of voices trained here."""
+
+    name: str
+    version: str
+
+
+@dataclass
+class VoiceConfig:
+    """What a voice's JSON says.
+
+    Attributes:
+        num_symbols: Rows of the phoneme embedding.
+        num_speakers: Speakers of the voice; 1 means that the network takes no speaker id.
+        sample_rate: Hertz of the audio that the network gives.
+        espeak_voice: Voice (language) for espeak-ng, such as `ru` or `en-us`.
+        phoneme_id_map: Phoneme (one code point) to its ids.
+        phoneme_type: How text becomes phonemes.
+        speaker_id_map: Speaker's name to its id.
+        noise_scale: Default deviation of the prior's noise.
+        length_scale: Default factor on durations; above 1 is slower.
+        noise_w_scale: Default deviation of the duration predictor's noise (JSON: `noise_w`).
+        hop_length: Samples per frame of the spectrogram; durations count frames.
+        quality: Name of the preset (JSON: `audio.quality`), empty where the file has none.
+        language: The file's `language` object, as it is.
+        default_speaker_id: Speaker where none is asked for.
+        phoneme_map: Phoneme to the phonemes that replace it.
+        phonemizer: What made the training phonemes, if the file says so.
+        piper_version: As the file says; kept for writing.
+        extra: All other keys of the file, kept for writing.
+    """
+
+    num_symbols: int
+    num_speakers: int
+    sample_rate: int
+    espeak_voice: str
+    phoneme_id_map: dict[str, list[int]]
+    phoneme_type: PhonemeType = PhonemeType.ESPEAK
+    speaker_id_map: dict[str, int] = field(default_factory=dict)
+    noise_scale: float = DEFAULT_NOISE_SCALE
+    length_scale: float = DEFAULT_LENGTH_SCALE
+    noise_w_scale: float = DEFAULT_NOISE_W_SCALE
+    hop_length: int = DEFAULT_HOP_LENGTH
+    quality: str = ""
+    language: dict[str, Any] = field(default_factory=dict)
+    default_speaker_id: int = 0
+    phoneme_map: dict[str, list[str]] = field(default_factory=dict)
+    phonemizer: Phonemizer | None = None
+    piper_version: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], source: str = "voice config") -> VoiceConfig:
+        """Parse a voice's JSON.
+
+        Args:
+            data: The parsed JSON.
+            source: What to call it in errors, usually the file's path.
+
+        Raises:
+            ConfigError: A key that the reader relies on is missing or has the wrong type.
+        """
+        return _parse_voice_config(_Reader(data, source))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object of this voice, in the layout that Piper's clients read."""
+        data: dict[str, Any] = {
+            "audio": {"sample_rate": self.sample_rate, "quality": self.quality},
+            "espeak": {"voice": self.espeak_voice},
+            "language": self.language,
+            "inference": {
+                "noise_scale": self.noise_scale,
+                "length_scale": self.length_scale,
+                "noise_w": self.noise_w_scale,
+            },
+            "phoneme_type": self.phoneme_type.value,
+            "phoneme_map": self.phoneme_map,
+            "phoneme_id_map": self.phoneme_id_map,
+            "num_symbols": self.num_symbols,
+            "num_speakers": self.num_speakers,
+            "speaker_id_map": self.speaker_id_map,
+            "hop_length": self.hop_length,
+            "piper_version": self.piper_version,
+        }
+        if self.default_speaker_id:
+            data["default_speaker_id"] = self.default_speaker_id
+        if self.phonemizer is not None:
+            data["phonemizer"] = {
+                "name": self.phonemizer.name,
+                "version": self.phonemizer.version,
+            }
+        return {**self.extra, **data}
+
+
+@dataclass
+class SynthesisConfig:
+    """How to speak; None takes the voice's own default.
+
+    Attributes:
+        speaker_id: Speaker of a voice with several.
+        length_scale: Factor on durations; above 1 is slower.
+        noise_scale: Deviation of the prior's noise; 0 always gives the same audio.
+        noise_w_scale: Deviation of the duration predictor's noise.
+        normalize_audio: Scale each sentence to full range.
+        volume: Factor on the audio after that.
+    """
+
+    speaker_id: int | None = None
+    length_scale: float | None = None
+    noise_scale: float | None = None
+    noise_w_scale: float | None = None
+    normalize_audio: bool = True
+    volume: float = 1.0
+
+
+def load_json_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises:
+        ConfigError: The file is missing, is not UTF-8 JSON, or holds something else.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist; check the path.") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path} is a folder, but a JSON file is wanted here.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not UTF-8 text; is it really a JSON file?") from None
+    except json.JSONDecodeError as error:
+        raise ConfigError(
+            f"{path} is not valid JSON (line {error.lineno}: {error.msg}); mend or replace it."
+        ) from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} holds a JSON {type(data).__name__}, but an object is wanted.")
+    return data
+
+
+def load_voice_config(path: Path | str) -> VoiceConfig:
+    """Read the JSON beside a voice.
+
+    Raises:
+        ConfigError: The file is missing, broken, or lacks a key that speaking needs.
+    """
+    path = Path(path)
+    return VoiceConfig.from_dict(load_json_object(path), str(path))
+
+
+class _Reader:
+    """Typed access to nested JSON, with errors that name file and key."""
+
+    def __init__(self, data: Mapping[str, Any], source: str) -> None:
+        self.data = data
+        self.source = source
+
+    def find(self, dotted: str, kind: type, default: Any) -> Any:
+        """Return the value at a dotted key, or the default where it is absent or null."""
+        value: Any = self.data
+        for part in dotted.split("."):
+            if not isinstance(value, Mapping) or value.get(part) is None:
+                return default
+            value = value[part]
+        return self._checked(value, dotted, kind)
+
+    def require(self, dotted: str, kind: type) -> Any:
+        """Return the value at a dotted key, or raise."""
+        value = self.find(dotted, kind, None)
+        if value is None:
+            raise ConfigError(
+                f'{self.source}: the key "{dotted}" is missing; is this the JSON of a Piper voice?'
+            )
+        return value
+
+    def _checked(self, value: Any, dotted: str, kind: type) -> Any:
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            wanted = {dict: "an object", str: "a string", int: "a whole number", float: "a number"}
+            raise ConfigError(
+                f'{self.source}: the key "{dotted}" holds {value!r:.60}, '
+                f"but {wanted.get(kind, kind.__name__)} is wanted."
+            )
+        return value
+
+
+def _parse_phoneme_id_map(reader: _Reader) -> dict[str, list[int]]:
+    raw = reader.require("phoneme_id_map", dict)
+    result: dict[str, list[int]] = {}
+    for symbol, ids in raw.items():
+        # Some other trainers write a single number instead of a list.
+        id_list = [ids] if isinstance(ids, int) else ids
+        if not isinstance(id_list, list) or not all(isinstance(i, int) for i in id_list):
+            raise ConfigError(
+                f'{reader.source}: "phoneme_id_map" gives {ids!r:.60} for {symbol!r}, '
+                "but a list of whole numbers is wanted."
+            )
+        result[symbol] = id_list
+    return result
+
+
+def _parse_phoneme_type(reader: _Reader) -> PhonemeType:
+    name = reader.find("phoneme_type", str, PhonemeType.ESPEAK.value)
+    try:
+        return PhonemeType(name)
+    except ValueError:
+        known = ", ".join(member.value for member in PhonemeType)
+        raise ConfigError(
+            f'{reader.source}: "phoneme_type" is {name!r}, but only {known} are known.'
+        ) from None
+
+
+def _parse_phonemizer(reader: _Reader) -> Phonemizer | None:
+    raw = reader.find("phonemizer", dict, None)
+    if raw is None:
+        return None
+    return Phonemizer(str(raw.get("name", "")), str(raw.get("version", "")))
+
+
+_KNOWN_KEYS = frozenset(
+    "audio espeak language inference phoneme_type phoneme_map phoneme_id_map num_symbols "
+    "num_speakers speaker_id_map hop_length piper_version default_speaker_id phonemizer".split()
+)
+
+
+def _parse_voice_config(reader: _Reader) -> VoiceConfig:
+    return VoiceConfig(
+        num_symbols=reader.require("num_symbols", int),
+        num_speakers=reader.require("num_speakers", int),
+        sample_rate=reader.require("audio.sample_rate", int),
+        espeak_voice=reader.require("espeak.voice", str),
+        phoneme_id_map=_parse_phoneme_id_map(reader),
+        phoneme_type=_parse_phoneme_type(reader),
+        speaker_id_map=reader.find("speaker_id_map", dict, {}),
+        noise_scale=reader.find("inference.noise_scale", float, DEFAULT_NOISE_SCALE),
+        length_scale=reader.find("inference.length_scale", float, DEFAULT_LENGTH_SCALE),
+        noise_w_scale=reader.find("inference.noise_w", float, DEFAULT_NOISE_W_SCALE),
+        hop_length=reader.find("hop_length", int, DEFAULT_HOP_LENGTH),
+        quality=reader.find("audio.quality", str, ""),
+        language=reader.find("language", dict, {}),
+        default_speaker_id=reader.find("default_speaker_id", int, 0),
+        phoneme_map=reader.find("phoneme_map", dict, {}),
+        phonemizer=_parse_phonemizer(reader),
+        piper_version=reader.find("piper_version", str, ""),
+        extra={key: value for key, value in reader.data.items() if key not in _KNOWN_KEYS},
+    )
+
+
+PiperConfig = VoiceConfig
+"""The name that other programs import."""

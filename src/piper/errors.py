@@ -1,0 +1,33 @@
+"""The errors that a user can mend. Knows nothing of the rest of the package."""
+
+
+class PiperError(ValueError):
+    """A mistake or a missing thing that the user can mend.
+
+    Its text is one sentence (or a short table) that names the file, the line or the option, and
+    says what to do. The library raises it; only the `main` functions print it and exit.
+    """
+
+
+class ConfigError(PiperError):
+    """A voice's or dataset's JSON that cannot be used."""
+
+
+class VoiceNotFoundError(PiperError):
+    """A voice that is not where it was looked for."""
+
+
+class PhonemizeError(PiperError):
+    """A text that cannot be turned into phonemes, or a phonemizer that is not there."""
+
+
+class DatasetError(PiperError):
+    """Recordings or texts that training cannot use."""
+
+
+class CheckpointError(PiperError):
+    """A checkpoint that cannot be read, or does not fit the network."""
+
+
+class ExportError(PiperError):
+    """A voice that could not be written, or does not equal its network."""

@@ -1,0 +1,1 @@
+"""From recordings to a checkpoint, and from there to a voice."""

@@ -1,0 +1,1 @@
+"""What watches a training: sentences to listen to, what is kept, memory."""

@@ -1,0 +1,1 @@
+"""From metadata and recordings to batches."""

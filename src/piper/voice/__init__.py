@@ -1,0 +1,1 @@
+"""A voice: its network as ONNX, run by ONNX Runtime."""
