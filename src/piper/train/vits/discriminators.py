@@ -1,0 +1,107 @@
+"""The judges of HiFi-GAN (Kong et al. 2020): real or made audio? Know nothing of the generator."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from piper.train.vits.weight_norm import WeightNormConv1d, WeightNormConv2d
+
+PERIODS = (2, 3, 5, 7, 11)
+WIDEST = 1024
+LEAK = 0.1
+# (channels in, channels out, kernel, stride, groups) of the judge of the raw waveform
+_SCALE_LAYERS = (
+    (1, 16, 15, 1, 1),
+    (16, 64, 41, 4, 4),
+    (64, 256, 41, 4, 16),
+    (256, 1024, 41, 4, 64),
+    (1024, 1024, 41, 4, 256),
+    (1024, 1024, 5, 1, 1),
+)
+# (channels in, channels out, stride) of the judges of periods
+_PERIOD_LAYERS = ((1, 32, 3), (32, 128, 3), (128, 512, 3), (512, 1024, 3), (1024, 1024, 1))
+
+
+class ScaleDiscriminator(nn.Module):
+    """Judges the raw waveform; no layer is wider than `widest`."""
+
+    def __init__(self, widest: int = WIDEST) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(
+            WeightNormConv1d(
+                min(channels_in, widest),
+                min(channels_out, widest),
+                kernel,
+                stride=stride,
+                groups=min(groups, channels_in, widest),
+                padding=kernel // 2,
+            )
+            for channels_in, channels_out, kernel, stride, groups in _SCALE_LAYERS
+        )
+        self.conv_post = WeightNormConv1d(min(WIDEST, widest), 1, 3, padding=1)
+
+    def forward(self, audio: Tensor) -> list[Tensor]:
+        """(B, 1, S) to each layer's features, and last the scores (B, N)."""
+        return _collect_features(audio, self.convs, self.conv_post)
+
+
+class PeriodDiscriminator(nn.Module):
+    """Judges the waveform folded into rows of one period; no layer is wider than `widest`."""
+
+    def __init__(self, period: int, widest: int = WIDEST) -> None:
+        super().__init__()
+        self.period = period
+        self.convs = nn.ModuleList(
+            WeightNormConv2d(
+                min(channels_in, widest),
+                min(channels_out, widest),
+                (5, 1),
+                stride=(stride, 1),
+                padding=(2, 0),
+            )
+            for channels_in, channels_out, stride in _PERIOD_LAYERS
+        )
+        self.conv_post = WeightNormConv2d(min(WIDEST, widest), 1, (3, 1), padding=(1, 0))
+
+    def forward(self, audio: Tensor) -> list[Tensor]:
+        """(B, 1, S) to each layer's features, and last the scores (B, N)."""
+        missing = -audio.shape[2] % self.period
+        if missing:
+            audio = F.pad(audio, (0, missing), mode="reflect")
+        folded = audio.unflatten(2, (-1, self.period))
+        return _collect_features(folded, self.convs, self.conv_post)
+
+
+class Discriminator(nn.Module):
+    """One judge of the waveform and one for each period.
+
+    Args:
+        widest: Channels of the widest layers; narrower judges are for small presets.
+    """
+
+    def __init__(self, widest: int = WIDEST) -> None:
+        super().__init__()
+        self.discriminators = nn.ModuleList([ScaleDiscriminator(widest)])
+        self.discriminators.extend(PeriodDiscriminator(period, widest) for period in PERIODS)
+
+    def forward(self, audio: Tensor) -> list[list[Tensor]]:
+        """Judge audio.
+
+        Args:
+            audio: (B, 1, S).
+
+        Returns:
+            One list for each judge: its layers' features, and last its scores (B, N). Real and
+            made audio can be judged in one batch and told apart by rows.
+        """
+        return [discriminator(audio) for discriminator in self.discriminators]
+
+
+def _collect_features(x: Tensor, convolutions: nn.ModuleList, last: nn.Module) -> list[Tensor]:
+    features = []
+    for convolution in convolutions:
+        x = F.leaky_relu(convolution(x), LEAK)
+        features.append(x)
+    features.append(last(x).flatten(1))
+    return features

@@ -1,0 +1,230 @@
+"""VITS put together, to train and to speak. Knows nothing of losses, Lightning, files or text.
+
+Symbols of the paper (Kim et al. 2021, "Conditional variational autoencoder with adversarial
+learning for end-to-end text-to-speech"): `z` are latents, `z_p` the same in the prior's space
+after the flow; `m_q`, `logs_q` the posterior's mean and log deviation, `m_p`, `logs_p` the
+prior's; `g` is the speaker embedding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from piper.train.vits.align import (
+    compute_log_likelihood,
+    durations_to_path,
+    expand_by_path,
+    find_alignment,
+)
+from piper.train.vits.config import NetworkConfig
+from piper.train.vits.durations import DurationPredictor, StochasticDurationPredictor
+from piper.train.vits.encoders import PosteriorEncoder, TextEncoder
+from piper.train.vits.flows import CouplingFlow
+from piper.train.vits.generator import Generator
+from piper.train.vits.masks import cut_segments, draw_segment_starts, lengths_to_mask
+from piper.train.vits.noise import draw_normal
+
+__all__ = ["InferenceOutput", "Synthesizer", "SynthesizerOutput", "cut_segments"]
+
+
+@dataclass
+class SynthesizerOutput:
+    """What a training pass gives.
+
+    Attributes:
+        audio: (B, 1, segment_size), float32, within 1.
+        segment_starts: (B,) int64, frames; cut the recordings at these times hop_length.
+        durations: (B, P) float32, frames of each phoneme in the alignment.
+        alignment: (B, 1, T, P) of zeros and ones.
+        id_mask: (B, 1, P).
+        frame_mask: (B, 1, T).
+        z: Posterior latents (B, inter, T).
+        z_p: The same after the flow.
+        m_p: Prior's mean, expanded to frames (B, inter, T).
+        logs_p: Prior's log deviation, expanded to frames.
+        m_q: Posterior's mean (B, inter, T).
+        logs_q: Posterior's log deviation.
+        duration_loss: (B,), the duration predictor's loss a phoneme, for each utterance.
+    """
+
+    audio: Tensor
+    segment_starts: Tensor
+    durations: Tensor
+    alignment: Tensor
+    id_mask: Tensor
+    frame_mask: Tensor
+    z: Tensor
+    z_p: Tensor
+    m_p: Tensor
+    logs_p: Tensor
+    m_q: Tensor
+    logs_q: Tensor
+    duration_loss: Tensor
+
+
+@dataclass
+class InferenceOutput:
+    """What speaking gives.
+
+    Attributes:
+        audio: (B, 1, S), float32; S = T * hop_length, zero-padded latents after an utterance.
+        durations: (B, P) float32, frames of each phoneme.
+        alignment: (B, 1, T, P) of zeros and ones.
+        frame_mask: (B, 1, T).
+    """
+
+    audio: Tensor
+    durations: Tensor
+    alignment: Tensor
+    frame_mask: Tensor
+
+
+class Synthesizer(nn.Module):
+    """The generator half of VITS; Lightning's module holds it as `model_g`."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.enc_p = TextEncoder(config)
+        self.dec = Generator(config)
+        self.enc_q = PosteriorEncoder(config)
+        self.flow = CouplingFlow(config)
+        self.dp: StochasticDurationPredictor | DurationPredictor
+        if config.use_sdp:
+            self.dp = StochasticDurationPredictor(config)
+        else:
+            self.dp = DurationPredictor(config)
+        self.emb_g: nn.Embedding | None = None
+        if config.speaker_channels:
+            self.emb_g = nn.Embedding(config.num_speakers, config.speaker_channels)
+
+    def forward(
+        self,
+        ids: Tensor,
+        id_lengths: Tensor,
+        spectrogram: Tensor,
+        spectrogram_lengths: Tensor,
+        speaker_ids: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        segment_starts: Tensor | None = None,
+    ) -> SynthesizerOutput:
+        """Reconstruct recordings, and learn from their texts what speaking will need.
+
+        Nothing is copied to the host.
+
+        Args:
+            ids: (B, P) int64.
+            id_lengths: (B,) int64.
+            spectrogram: (B, F, T) linear magnitudes.
+            spectrogram_lengths: (B,) int64.
+            speaker_ids: (B,) int64, where the network has several speakers.
+            generator: Source of all noise but dropout's; None takes torch's global one.
+            segment_starts: (B,) int64 in frames; None draws them.
+
+        Returns:
+            See `SynthesizerOutput`.
+
+        Raises:
+            ValueError: If the network has several speakers and `speaker_ids` is None.
+        """
+        g = self.embed_speakers(speaker_ids)
+        id_mask = lengths_to_mask(id_lengths, ids.shape[1])
+        frame_mask = lengths_to_mask(spectrogram_lengths, spectrogram.shape[2])
+
+        x, m_p, logs_p = self.enc_p(ids, id_mask)
+        m_q, logs_q = self.enc_q(spectrogram, frame_mask, g)
+        noise = draw_normal(tuple(m_q.shape), m_q, generator)
+        z = (m_q + noise * torch.exp(logs_q)) * frame_mask
+        z_p = self.flow(z, frame_mask, g)
+
+        likelihood = compute_log_likelihood(z_p, m_p, logs_p)
+        path = find_alignment(likelihood, spectrogram_lengths, id_lengths)
+        durations = path.sum(1)
+        duration_loss = self.dp(x, id_mask, durations.unsqueeze(1), g, generator) / id_lengths
+
+        if segment_starts is None:
+            segment_starts = draw_segment_starts(
+                spectrogram_lengths, self.config.segment_frames, generator
+            )
+        segment = cut_segments(z, segment_starts, self.config.segment_frames)
+        return SynthesizerOutput(
+            audio=self.dec(segment, g),
+            segment_starts=segment_starts,
+            durations=durations,
+            alignment=path.unsqueeze(1),
+            id_mask=id_mask,
+            frame_mask=frame_mask,
+            z=z,
+            z_p=z_p,
+            m_p=expand_by_path(m_p, path),
+            logs_p=expand_by_path(logs_p, path),
+            m_q=m_q,
+            logs_q=logs_q,
+            duration_loss=duration_loss,
+        )
+
+    @torch.no_grad()
+    def infer(
+        self,
+        ids: Tensor,
+        id_lengths: Tensor,
+        speaker_ids: Tensor | None = None,
+        *,
+        noise_scale: float = 0.667,
+        length_scale: float = 1.0,
+        noise_w_scale: float = 0.8,
+        generator: torch.Generator | None = None,
+        max_frames: int | None = None,
+    ) -> InferenceOutput:
+        """Speak.
+
+        Args:
+            ids: (B, P) int64.
+            id_lengths: (B,) int64.
+            speaker_ids: (B,) int64, where the network has several speakers.
+            noise_scale: Deviation of the prior's noise, as a share of the learned one.
+            length_scale: Factor on durations; above 1 is slower.
+            noise_w_scale: Deviation of the stochastic duration predictor's noise.
+            generator: Source of the noise; None takes torch's global one.
+            max_frames: Where to cut; a network that has learned little can ask for hours.
+
+        Returns:
+            See `InferenceOutput`; at least one frame.
+
+        Raises:
+            ValueError: If the network has several speakers and `speaker_ids` is None.
+        """
+        g = self.embed_speakers(speaker_ids)
+        id_mask = lengths_to_mask(id_lengths, ids.shape[1])
+        x, m_p, logs_p = self.enc_p(ids, id_mask)
+        logw = self.dp.infer(x, id_mask, g, noise_scale=noise_w_scale, generator=generator)
+        durations = torch.ceil(torch.exp(logw) * id_mask * length_scale).squeeze(1)
+
+        frame_lengths = durations.sum(1).clamp(min=1, max=max_frames).long()
+        frames = int(frame_lengths.max())
+        frame_mask = lengths_to_mask(frame_lengths, frames)
+        path = durations_to_path(durations, frames)
+        m_p, logs_p = expand_by_path(m_p, path), expand_by_path(logs_p, path)
+        noise = draw_normal(tuple(m_p.shape), m_p, generator) * noise_scale
+        z_p = (m_p + noise * torch.exp(logs_p)) * frame_mask
+        z = self.flow.inverse(z_p, frame_mask, g)
+        return InferenceOutput(
+            audio=self.dec(z * frame_mask, g),
+            durations=path.sum(1),
+            alignment=path.unsqueeze(1),
+            frame_mask=frame_mask,
+        )
+
+    def embed_speakers(self, speaker_ids: Tensor | None) -> Tensor | None:
+        """Speakers' embeddings (B, G, 1), or None where the network has one speaker."""
+        if self.emb_g is None:
+            return None
+        if speaker_ids is None:
+            raise ValueError(
+                f"speaker_ids are missing: this network has {self.config.num_speakers} speakers"
+            )
+        return self.emb_g(speaker_ids).unsqueeze(2)

@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import warnings
+from dataclasses import fields
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from piper.train.vits.config import NetworkConfig
+from piper.train.vits.discriminators import Discriminator
+from piper.train.vits.masks import cut_segments, draw_segment_starts
+from piper.train.vits.splines import transform_by_spline
+from piper.train.vits.synthesizer import Synthesizer, SynthesizerOutput
+from piper.train.vits.weight_norm import (
+    WeightNormConv1d,
+    WeightNormConvTranspose1d,
+    folded_state_dict,
+)
+
+TINY: dict[str, Any] = {
+    "num_symbols": 20,
+    "resblock_kernel_sizes": (3,),
+    "resblock_dilation_sizes": ((1, 2),),
+    "upsample_initial_channel": 16,
+    "inter_channels": 8,
+    "hidden_channels": 16,
+    "filter_channels": 16,
+    "n_layers": 2,
+    "p_dropout": 0.0,
+    "segment_size": 2048,
+}
+# the first utterance is shorter than a segment of 8 frames, and has one frame a phoneme
+ID_LENGTHS = torch.tensor([5, 9])
+FRAME_LENGTHS = torch.tensor([5, 20])
+
+
+def create_network(**changes: Any) -> Synthesizer:
+    torch.manual_seed(0)
+    return Synthesizer(NetworkConfig(**{**TINY, **changes}))
+
+
+def make_batch(frames: int = 20) -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(0, 20, (2, 9), generator=generator)
+    spectrogram = torch.rand(2, 513, frames, generator=generator)
+    return ids, ID_LENGTHS, spectrogram, FRAME_LENGTHS.clamp(max=frames)
+
+
+def sum_losses(output: SynthesizerOutput) -> torch.Tensor:
+    """All paths of gradients: decoder, KL and durations."""
+    distance = (output.z_p - output.m_p).square() * torch.exp(-2.0 * output.logs_p)
+    kl = (output.logs_p - output.logs_q - 0.5 + 0.5 * distance) * output.frame_mask
+    target = torch.linspace(-1.0, 1.0, output.audio.shape[2])
+    return (output.audio - target).square().mean() + kl.mean() + output.duration_loss.mean()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"use_sdp": False},
+        {"num_speakers": 3, "gin_channels": 6},
+        {"num_speakers": 3, "use_sdp": False, "gin_channels": 6},
+        {"resblock": "1", "upsample_rates": (8, 32), "upsample_kernel_sizes": (16, 64)},
+    ],
+)
+def test_every_parameter_learns(changes: dict[str, Any]) -> None:
+    network = create_network(**changes).train()
+    speakers = torch.tensor([0, 2]) if "num_speakers" in changes else None
+    output = network(*make_batch(), speakers)
+    assert output.audio.shape == (2, 1, 2048)
+    assert output.duration_loss.shape == (2,)
+    assert torch.equal(output.durations.sum(1), FRAME_LENGTHS.float())
+    assert output.segment_starts[0] == 0
+    sum_losses(output).backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+def test_whole_batch_shorter_than_a_segment() -> None:
+    """Latents are padded as recordings are: short clips must not crash late in training."""
+    output = create_network().train()(*make_batch(frames=6))
+    assert output.audio.shape == (2, 1, 2048)
+    sum_losses(output).backward()
+
+
+def test_a_few_steps_reduce_the_loss() -> None:
+    network = create_network().eval()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(15):
+        output = network(*make_batch(), generator=torch.Generator().manual_seed(2))
+        loss = sum_losses(output)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_fixed_generator_gives_equal_results() -> None:
+    network = create_network().eval()
+    outputs = []
+    for seed in (5, 5, 6):
+        generator = torch.Generator().manual_seed(seed)
+        outputs.append(network(*make_batch(), generator=generator))
+    first, same, other = outputs
+    for field in fields(first):
+        assert torch.equal(getattr(first, field.name), getattr(same, field.name)), field.name
+    assert not torch.equal(first.z, other.z)
+
+
+def test_given_segment_starts_are_used() -> None:
+    network = create_network().eval()
+    starts = torch.tensor([0, 12])
+    output = network(*make_batch(), segment_starts=starts)
+    assert torch.equal(output.segment_starts, starts)
+    wanted = network.dec(torch.stack([output.z[0, :, :8], output.z[1, :, 12:]]))
+    torch.testing.assert_close(output.audio, wanted)
+
+
+def test_padding_does_not_change_an_utterance() -> None:
+    network = create_network().eval()
+    ids, id_lengths, spectrogram, frame_lengths = make_batch()
+    together = network.infer(ids, id_lengths, noise_scale=0.0, noise_w_scale=0.0)
+    alone = network.infer(ids[:1, :5], id_lengths[:1], noise_scale=0.0, noise_w_scale=0.0)
+    torch.testing.assert_close(together.durations[:1, :5], alone.durations)
+    trained = network(ids, id_lengths, spectrogram, frame_lengths)
+    short = network(ids[:1, :5], id_lengths[:1], spectrogram[:1, :, :5], frame_lengths[:1])
+    torch.testing.assert_close(trained.m_q[:1, :, :5], short.m_q)
+    torch.testing.assert_close(trained.m_p[:1, :, :5], short.m_p)
+
+
+def test_bfloat16_autocast_is_finite_and_near() -> None:
+    network = create_network().train()
+    plain = network(*make_batch(), generator=torch.Generator().manual_seed(3))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = network(*make_batch(), generator=torch.Generator().manual_seed(3))
+        scores = Discriminator()(mixed.audio)
+    for name in ("audio", "z", "z_p", "m_p", "logs_p", "m_q", "logs_q", "duration_loss"):
+        values = getattr(mixed, name)
+        assert values.dtype == torch.float32, name
+        assert values.isfinite().all(), name
+    assert all(features[-1].isfinite().all() for features in scores)
+    torch.testing.assert_close(mixed.m_q, plain.m_q, atol=0.05, rtol=0.05)
+    sum_losses(mixed).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+@pytest.mark.parametrize("use_sdp", [True, False])
+def test_infer_of_several_speakers(use_sdp: bool) -> None:
+    network = create_network(num_speakers=3, gin_channels=6, use_sdp=use_sdp).eval()
+    ids, id_lengths, _, _ = make_batch()
+    generator = torch.Generator().manual_seed(1)
+    output = network.infer(ids, id_lengths, torch.tensor([0, 2]), generator=generator)
+    frames = output.frame_mask.shape[2]
+    assert output.audio.shape == (2, 1, frames * 256)
+    assert torch.equal(output.durations.sum(1), output.frame_mask.sum((1, 2)))
+    assert output.alignment.shape == (2, 1, frames, 9)
+    with pytest.raises(ValueError, match="speaker_ids are missing"):
+        network.infer(ids, id_lengths)
+
+
+def test_infer_can_be_cut_and_has_at_least_a_frame() -> None:
+    network = create_network().eval()
+    ids, id_lengths, _, _ = make_batch()
+    assert network.infer(ids, id_lengths, max_frames=3).audio.shape == (2, 1, 3 * 256)
+    assert network.infer(ids, id_lengths, length_scale=0.0).audio.shape == (2, 1, 256)
+
+
+def test_longer_length_scale_is_slower() -> None:
+    network = create_network().eval()
+    ids, id_lengths, _, _ = make_batch()
+    frames = [
+        network.infer(ids, id_lengths, noise_w_scale=0.0, length_scale=scale).durations.sum()
+        for scale in (1.0, 3.0)
+    ]
+    assert frames[1] > frames[0]
+
+
+def test_segments_beyond_the_end_are_zero() -> None:
+    x = torch.arange(1.0, 7.0).view(1, 1, 6).repeat(2, 1, 1)
+    segments = cut_segments(x, torch.tensor([0, 4]), 4)
+    assert segments[:, 0].tolist() == [[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 0.0, 0.0]]
+    assert cut_segments(x, torch.tensor([0, 0]), 8)[0, 0].tolist() == [*range(1, 7), 0, 0]
+
+
+def test_starts_are_uniform_over_what_fits() -> None:
+    lengths = torch.tensor([3, 8, 10]).repeat_interleave(3000)
+    starts = draw_segment_starts(lengths, 8, torch.Generator().manual_seed(0)).view(3, 3000)
+    assert (starts[:2] == 0).all()
+    counts = torch.bincount(starts[2])
+    assert counts.shape == (3,)
+    assert counts.min() > 900
+
+
+def test_spline_inverts_and_states_its_slope() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.linspace(-6.0, 6.0, 200, dtype=torch.float64, requires_grad=True)
+    widths, heights = torch.randn(2, 200, 10, generator=generator, dtype=torch.float64).unbind(0)
+    slopes = torch.randn(200, 9, generator=generator, dtype=torch.float64)
+    y, log_slope = transform_by_spline(x, widths, heights, slopes, bound=5.0)
+    back, log_slope_back = transform_by_spline(
+        y, widths, heights, slopes, bound=5.0, is_inverse=True
+    )
+    torch.testing.assert_close(back, x)
+    torch.testing.assert_close(log_slope_back, -log_slope)
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    torch.testing.assert_close(gradient.log(), log_slope)
+
+
+def test_folded_weights_equal() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(1, 4, 30)
+    normed = WeightNormConv1d(4, 6, 5, padding=2, groups=2)
+    nn.init.uniform_(normed.weight_g, 0.5, 2.0)
+    plain = nn.Conv1d(4, 6, 5, padding=2, groups=2)
+    plain.load_state_dict(folded_state_dict(normed))
+    torch.testing.assert_close(plain(x), normed(x))
+
+    up = WeightNormConvTranspose1d(4, 2, 16, stride=8, padding=4)
+    nn.init.uniform_(up.weight_g, 0.5, 2.0)
+    plain_up = nn.ConvTranspose1d(4, 2, 16, stride=8, padding=4)
+    plain_up.load_state_dict(folded_state_dict(up))
+    torch.testing.assert_close(plain_up(x), up(x))
+
+
+def test_folded_state_has_no_weight_norm_left() -> None:
+    network = create_network()
+    folded = folded_state_dict(network)
+    assert not [name for name in folded if name.endswith(("weight_g", "weight_v"))]
+    weight = network.dec.ups[0].weight_v
+    torch.testing.assert_close(folded["dec.ups.0.weight"], weight.detach())
+
+
+def test_building_and_running_warns_of_nothing() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        output = create_network().train()(*make_batch())
+        sum_losses(output).backward()
+
+
+def test_training_copies_nothing_to_the_host() -> None:
+    """Meta tensors have no values, so that any look at one raises."""
+    with torch.device("meta"):
+        network = Synthesizer(NetworkConfig(**TINY, num_speakers=3)).train()
+    batch = [tensor.to("meta") for tensor in make_batch()]
+    output = network(*batch, torch.tensor([0, 2], device="meta"))
+    assert output.audio.shape == (2, 1, 2048)
+    (output.audio.sum() + output.z_p.sum() + output.duration_loss.sum()).backward()
