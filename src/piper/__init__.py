@@ -1,1 +1,52 @@
-"""Piper voices, from recordings to speech."""
+"""Piper voices, from recordings to speech: the public names, loaded when they are asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from piper.audio.chunk import AudioChunk, PhonemeAlignment
+    from piper.config import PhonemeType, PiperConfig, SynthesisConfig, VoiceConfig
+    from piper.errors import PiperError
+    from piper.voice.voice import PiperVoice
+
+    __version__: str
+
+_MODULES = {
+    "AudioChunk": "piper.audio.chunk",
+    "PhonemeAlignment": "piper.audio.chunk",
+    "PhonemeType": "piper.config",
+    "PiperConfig": "piper.config",
+    "PiperError": "piper.errors",
+    "PiperVoice": "piper.voice.voice",
+    "SynthesisConfig": "piper.config",
+    "VoiceConfig": "piper.config",
+}
+
+__all__ = [
+    "AudioChunk",
+    "PhonemeAlignment",
+    "PhonemeType",
+    "PiperConfig",
+    "PiperError",
+    "PiperVoice",
+    "SynthesisConfig",
+    "VoiceConfig",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("piper-workshop")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

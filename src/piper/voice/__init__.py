@@ -1,1 +1,41 @@
-"""A voice: its network as ONNX, run by ONNX Runtime."""
+"""A voice: its network as ONNX, run by ONNX Runtime. Other programs import its names from here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from piper.audio.chunk import AudioChunk, PhonemeAlignment
+    from piper.config import PhonemeType, PiperConfig, SynthesisConfig
+    from piper.voice.voice import PiperVoice
+
+# Looked up when asked for, so that `piper.voice.graph` can be had without ONNX Runtime.
+_MODULES = {
+    "AudioChunk": "piper.audio.chunk",
+    "PhonemeAlignment": "piper.audio.chunk",
+    "PhonemeType": "piper.config",
+    "PiperConfig": "piper.config",
+    "PiperVoice": "piper.voice.voice",
+    "SynthesisConfig": "piper.config",
+}
+
+__all__ = [
+    "AudioChunk",
+    "PhonemeAlignment",
+    "PhonemeType",
+    "PiperConfig",
+    "PiperVoice",
+    "SynthesisConfig",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

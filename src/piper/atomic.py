@@ -1,0 +1,35 @@
+"""Writes files under a temporary name and renames them. Does not know what is in them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def temporary_path(path: Path) -> Path:
+    """Return a hidden name beside `path` that no other process or thread uses."""
+    # Long names (an utterance's text) must stay below the usual limit of 255 bytes.
+    return path.with_name(f".{path.name[:40]}.{os.getpid()}.{threading.get_ident()}.part")
+
+
+@contextmanager
+def replace_on_success(path: Path | str) -> Iterator[Path]:
+    """Give a temporary path to write to; rename it to `path` if the block ends without an error.
+
+    The folder is made where it is missing. The temporary file lies in the same folder, because a
+    rename across file systems is a copy, and is removed when the block raises.
+
+    Raises:
+        OSError: The folder cannot be made, or the file cannot be written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_path(path)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

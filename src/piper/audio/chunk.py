@@ -1,0 +1,106 @@
+"""One sentence of speech as samples, and float samples as 16-bit ones. Knows no files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+MAX_INT16 = 32767
+SAMPLE_WIDTH_BYTES = 2
+SAMPLE_CHANNELS = 1
+
+# Below this peak a sentence counts as silence: scaling it up would only give noise.
+SILENCE_PEAK = 1e-8
+
+FloatArray = npt.NDArray[np.float32]
+Int16Array = npt.NDArray[np.int16]
+
+
+def float_to_int16(samples: npt.ArrayLike) -> Int16Array:
+    """Turn samples between -1 and 1 into 16-bit ones; what lies outside is clipped.
+
+    Full scale is 32,767 on both sides, so that silence stays 0 and a sign's flip is exact.
+    """
+    scaled = np.rint(np.asarray(samples, dtype=np.float32) * MAX_INT16)
+    return np.clip(scaled, -MAX_INT16, MAX_INT16).astype(np.int16)
+
+
+def int16_to_float(samples: Int16Array) -> FloatArray:
+    """Turn 16-bit samples into float ones between -1 and 1."""
+    return samples.astype(np.float32) / np.float32(MAX_INT16)
+
+
+def scale_audio(samples: FloatArray, *, normalize: bool, volume: float) -> FloatArray:
+    """Scale a sentence to full range where asked, then by the volume; clip to -1 and 1.
+
+    Args:
+        samples: (S,) float32.
+        normalize: Bring the highest peak to 1; silence stays silence.
+        volume: Factor afterwards.
+    """
+    if normalize:
+        peak = float(np.max(np.abs(samples), initial=0.0))
+        samples = samples / peak if peak > SILENCE_PEAK else np.zeros_like(samples)
+    if volume != 1.0:
+        samples = samples * np.float32(volume)
+    return np.clip(samples, -1.0, 1.0).astype(np.float32, copy=False)
+
+
+@dataclass(frozen=True)
+class PhonemeAlignment:
+    """How long one phoneme lasts.
+
+    Attributes:
+        phoneme: The phoneme, one code point.
+        phoneme_ids: The ids that stand for it, the pad after it included.
+        num_samples: Its length in samples.
+    """
+
+    phoneme: str
+    phoneme_ids: Sequence[int]
+    num_samples: int
+
+
+@dataclass
+class AudioChunk:
+    """The speech of one sentence.
+
+    Attributes:
+        sample_rate: Hertz.
+        sample_width: Bytes of a sample in `audio_int16_bytes`.
+        sample_channels: Channels; a voice gives one.
+        audio_float_array: (S,) float32 between -1 and 1.
+        phonemes: The sentence's phonemes.
+        phoneme_ids: The ids that the network was given, BOS … EOS.
+        phoneme_id_samples: (P,) int64, samples of each id, where the voice gives durations and
+            they were asked for.
+        phoneme_alignments: The same for each phoneme.
+    """
+
+    sample_rate: int
+    sample_width: int
+    sample_channels: int
+    audio_float_array: FloatArray
+    phonemes: list[str]
+    phoneme_ids: list[int]
+    phoneme_id_samples: npt.NDArray[np.int64] | None = None
+    phoneme_alignments: list[PhonemeAlignment] | None = None
+
+    @cached_property
+    def audio_int16_array(self) -> Int16Array:
+        """(S,) 16-bit samples."""
+        return float_to_int16(self.audio_float_array)
+
+    @cached_property
+    def audio_int16_bytes(self) -> bytes:
+        """The 16-bit samples as little-endian bytes."""
+        return self.audio_int16_array.astype("<i2", copy=False).tobytes()
+
+    @property
+    def duration_seconds(self) -> float:
+        """Length in seconds."""
+        return len(self.audio_float_array) / self.sample_rate

@@ -1,0 +1,21 @@
+"""Import path that other programs use; the id rule lives in `piper.text.ids`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from piper.text import ids
+from piper.text.ids import DEFAULT_PHONEME_ID_MAP
+
+__all__ = ["DEFAULT_PHONEME_ID_MAP", "phonemes_to_ids"]
+
+
+def phonemes_to_ids(
+    phonemes: Sequence[str], id_map: Mapping[str, Sequence[int]] | None = None
+) -> list[int]:
+    """Return the ids of one sentence, from BOS to EOS; None takes the default map.
+
+    Raises:
+        PhonemizeError: The map lacks BOS, PAD or EOS.
+    """
+    return ids.phonemes_to_ids(phonemes, DEFAULT_PHONEME_ID_MAP if id_map is None else id_map)

@@ -1,0 +1,192 @@
+"""Clauses become sentences: finds the punctuation that ended a clause; knows nothing of phonemes.
+
+espeak-ng reads a text clause by clause, but version 1.52 does not say what ended a clause. The
+rules here find it again from the characters that the clause consumed. They follow espeak-ng's own
+(its `readclause.c`, its character properties, and its behaviour). They only interpret clauses and
+never cut them, so a rule that is wrong somewhere costs a mark and not the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+ELLIPSIS = "…"
+
+# (characters, mark, whether a sentence ends, whether no space is needed after), as espeak-ng 1.52
+# classes them. A mark of "" is punctuation that ends a clause and leaves nothing in the phonemes.
+_CLASSES: tuple[tuple[str, str, bool, bool], ...] = (
+    (
+        ".\u06d4\u0701\u0704\u1362\u166e\u1803\u1809⒈⒉⒊⒋⒌⒍⒎⒏⒐⒑⒒⒓⒔⒕⒖⒗⒘⒙⒚⒛\u2cf9\u2cfe\u2e33\u2e3c"
+        "\ua4ff\ua60e\ua6f3\ufe12\ufe52\uff61\U00016af5\U0001bc9f\U0001da88\U0001f100\U000e002e",
+        ".",
+        True,
+        False,
+    ),
+    ("\u0589\u0964\u0df4\u0f0d。．", "", True, True),
+    (
+        "?\u037e\u061f\u0709\u1367\u1945⁇❓❔\u2cfa\u2cfb\ua60f\ua6f7\ufe16\ufe56"
+        "\U00011143\U0001e95f\U000e003f",
+        "?",
+        True,
+        False,
+    ),
+    ("！？", "", True, True),
+    ("!\u0703\u07f9\u1944‼❕❗❢❣\ufe15\ufe57\U0001e95e\U000e0021", "!", True, False),
+    (
+        ",\u055d\u060c\u0702\u07f8\u0f14\u1363\u1802\u1808\u2e32\u2e34\u2e41\ua4fe\ua60d\ua6f5"
+        "\ufe10\ufe11\ufe50\ufe51\uff64\U0001144d\U0001da87🄁🄂🄃🄄🄅🄆🄇🄈🄉🄊\U000e002c",
+        ",",
+        False,
+        False,
+    ),
+    (
+        ":\u0706\u0707\u1365\u1366\u1804\u2982\ua6f4\ufe13\ufe55"
+        "\U00012471\U00012472\U0001da8a\U000e003a",
+        ":",
+        False,
+        False,
+    ),
+    (
+        ";\u0387\u061b\u0708\u1364\u204f\u2e35\ua6f6\ufe14\ufe54\U0001da89\U000e003b"
+        "\u2013\u2014\u2e3a\u2e3b\ufe31\ufe32",
+        ";",
+        False,
+        False,
+    ),
+    ("、，：；¿¡\u0eaf\u1801…⋮⋯⋰⋱\ufe19", "", False, True),
+    ("\u0700\u0965\u0f0e\u10fb\u1368\u2029", "", True, False),
+)
+# Marks inside an Armenian word: part of a run of punctuation, but they never end a clause.
+_IN_WORD = "\u055b\u055c\u055e"
+# What espeak-ng counts as space: not the no-break spaces.
+_SPACES = (
+    "\t\n\v\f\r \x85\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2008\u2009\u200a"
+    "\u2028\u2029\u205f\u3000"
+)
+_PARAGRAPH_SEPARATOR = "\u2029"
+# espeak-ng cuts a clause where its buffer of 800 bytes is nearly full; no shorter one was cut.
+_MIN_CUT_BYTES = 600
+_BRACKETS = frozenset("()[]{}<>\"'`«»《》")
+
+
+@dataclass(frozen=True)
+class Terminator:
+    """What ended a clause.
+
+    Attributes:
+        mark: One of `. ? ! , : ;`, or empty where nothing is to be written.
+        ends_sentence: Whether the sentence ends here too.
+    """
+
+    mark: str
+    ends_sentence: bool
+
+
+@dataclass(frozen=True)
+class Clause:
+    """What espeak-ng read and said in one step.
+
+    Attributes:
+        source: The characters of the clause, with its punctuation and the spaces after it.
+        following: The character after that; empty at the end of the text.
+        phonemes: IPA without the clause's punctuation.
+        is_ordinal: Whether the dot at its end belongs to a number and ends nothing, as in German
+            `Johannes Paul II.`
+    """
+
+    source: str
+    following: str
+    phonemes: str
+    is_ordinal: bool = False
+
+
+NO_TERMINATOR = Terminator("", False)
+SENTENCE_END = Terminator("", True)
+
+_TERMINATORS: dict[str, Terminator] = {
+    character: Terminator(mark, ends_sentence)
+    for characters, mark, ends_sentence, _ in _CLASSES
+    for character in characters
+}
+_NO_SPACE_NEEDED = frozenset(
+    character for characters, _, _, bare in _CLASSES if bare for character in characters
+)
+_PUNCTUATION = frozenset(_TERMINATORS) | frozenset(_IN_WORD)
+
+
+def find_terminator(clause: Clause) -> Terminator:
+    """Find what ended a clause.
+
+    A clause ends at punctuation, at a blank line, at the end of the text, or where espeak-ng's
+    buffer was full. Of several marks in a row the first counts (`?!` is `?`), where three dots and
+    more are one ellipsis.
+    """
+    body = clause.source.rstrip(_SPACES)
+    spaces = clause.source[len(body) :]
+    start = len(body)
+    while start > 0 and body[start - 1] in _PUNCTUATION:
+        start -= 1
+    run = body[start:]
+    if run and not clause.is_ordinal and _is_clause_end(body[:start], run, spaces, clause):
+        # A blank line takes the place of the mark before it.
+        return SENTENCE_END if spaces.count("\n") > 1 else _TERMINATORS[_first_mark(run)]
+    if spaces.count("\n") > 1 or not clause.following:
+        return SENTENCE_END
+    if _PARAGRAPH_SEPARATOR in spaces.partition("\n")[0]:
+        return SENTENCE_END
+    return NO_TERMINATOR
+
+
+def join_clauses(clauses: Iterable[Clause]) -> list[str]:
+    """Join the phonemes of clauses to sentences, with the marks that ended the clauses.
+
+    `, : ;` are followed by a space. A clause that ended without a mark, and not at the end of a
+    sentence, is joined to the next one without a space: a wart (`Wait... what` gives `wˈeɪtwˌʌt`)
+    that is kept, because published voices were trained on it.
+
+    Returns:
+        One string a sentence. It is empty where punctuation or a blank line stood alone: whoever
+        puts texts together must know of that end, whoever speaks drops it.
+    """
+    sentences: list[str] = []
+    sentence = ""
+    for clause in clauses:
+        terminator = find_terminator(clause)
+        sentence += clause.phonemes + terminator.mark
+        if terminator.mark and not terminator.ends_sentence:
+            sentence += " "
+        if terminator.ends_sentence:
+            sentences.append(sentence)
+            sentence = ""
+    return [*sentences, sentence] if sentence else sentences
+
+
+def _first_mark(run: str) -> str:
+    return ELLIPSIS if run.startswith("...") else run[0]
+
+
+def _is_clause_end(before: str, run: str, spaces: str, clause: Clause) -> bool:
+    """Tell whether a run of punctuation is what ended the clause.
+
+    Where text follows, nothing else can have, unless the clause was cut because the buffer was
+    full. At the end of the text, punctuation counts only if something was said before.
+    """
+    mark, following = _first_mark(run), clause.following
+    if mark in _IN_WORD:
+        return False
+    if following:
+        if len(clause.source.encode()) < _MIN_CUT_BYTES:
+            return True
+        if not (spaces or mark in _NO_SPACE_NEEDED or _is_bracket(following)):
+            return False
+    if "\n" in spaces:
+        return True
+    if not any(character.isalnum() for character in before + mark):
+        return False
+    # A dot before a small letter is taken for an abbreviation's.
+    return not (mark == "." and following.islower())
+
+
+def _is_bracket(character: str) -> bool:
+    return character in _BRACKETS or "\u2014" <= character <= "\u201f"

@@ -1,0 +1,138 @@
+"""The frames' half of the inference graph: length regulator, flow and decoder.
+
+Knows nothing of phonemes' meaning or of files. Shapes: B batch, C channels, P phonemes, T frames,
+S samples; frames have an axis of height 1 before them (`graph_folding` says why). Source: Kim et
+al. 2021 (VITS) and Kong et al. 2020 (HiFi-GAN), with the papers' symbols: `m_p`, `logs_p` mean and
+log deviation of the prior, `z_p` a sample of it, `g` the speaker's embedding (B, G, 1, 1).
+"""
+
+from __future__ import annotations
+
+from piper.voice.graph_config import GraphConfig
+from piper.voice.graph_folding import is_flipped
+from piper.voice.graph_writer import GraphWriter
+
+LEAKY_SLOPE = 0.1
+LAST_LEAKY_SLOPE = 0.01
+
+
+def regulate_length(writer: GraphWriter, durations: str, statistics: str) -> tuple[str, str]:
+    """Repeat each phoneme's statistics as many times as it has frames.
+
+    Args:
+        writer: The graph.
+        durations: (B, 1, P), whole numbers of frames.
+        statistics: (B, 2 C, P).
+
+    Returns:
+        The repeated statistics (B, 2 C, 1, T) and the frames' mask (B, 1, 1, T).
+    """
+    with writer.scope("regulator"):
+        ends = writer.op("CumSum", durations, writer.constant(2))
+        totals = writer.op("ReduceMax", ends, axes=[2])
+        # At least one frame, as in training's code; the decoder cannot take none.
+        totals = writer.op("Max", totals, writer.number(1.0))
+        longest = writer.op("ReduceMax", totals, keepdims=0)
+        frames = writer.op("Range", writer.number(0.0), longest, writer.number(1.0))
+        mask = writer.op("Cast", writer.op("Less", frames, totals), to=1)
+        mask = writer.op("Unsqueeze", mask, writer.constant([2]))
+        # A frame belongs to the first phoneme that ends after it; past the end that is number 0.
+        column = writer.op("Unsqueeze", frames, writer.constant([1]))
+        ended = writer.op("Cast", writer.op("Less", column, ends), to=1)
+        index = writer.op("ArgMax", ended, axis=2, keepdims=1)
+        rows = writer.op("Transpose", statistics, perm=[0, 2, 1])
+        rows = writer.op("GatherND", rows, index, batch_dims=1)
+        rows = writer.op("Unsqueeze", rows, writer.constant([1]))
+        return writer.op("Transpose", rows, perm=[0, 3, 1, 2]), mask
+
+
+def sample_prior(writer: GraphWriter, statistics: str, noise_scale: str) -> str:
+    """Draw z_p (B, C, 1, T) from repeated statistics (B, 2 C, 1, T)."""
+    with writer.scope("prior"):
+        m_p, logs_p = writer.op("Split", statistics, outputs=2, axis=1)
+        noise = writer.op("Mul", writer.op("RandomNormalLike", m_p), noise_scale)
+        return writer.op("Add", m_p, writer.op("Mul", noise, writer.op("Exp", logs_p)))
+
+
+def reverse_flow(writer: GraphWriter, z_p: str, mask: str, g: str | None, layers: int) -> str:
+    """Run the residual coupling layers backwards; (B, C, 1, T) → (B, C, 1, T), masked.
+
+    The channel reversal after each layer is folded into the weights (`graph_folding`), so each
+    layer only chooses which half it changes.
+    """
+    with writer.scope("flow"):
+        low, high = writer.op("Split", z_p, outputs=2, axis=1)
+        for i in reversed(range(layers)):
+            with writer.scope(f"flows.{2 * i}"):
+                source = high if is_flipped(i, layers) else low
+                h = writer.op("Mul", writer.conv(source, "pre"), mask)
+                mean = writer.conv(_wavenet(writer, h, mask, g), "post")
+                if is_flipped(i, layers):
+                    low = writer.op("Sub", low, mean)
+                else:
+                    high = writer.op("Sub", high, mean)
+        return writer.op("Mul", writer.op("Concat", low, high, axis=1), mask)
+
+
+def _wavenet(writer: GraphWriter, x: str, mask: str, g: str | None) -> str:
+    """Write gated convolutions (van den Oord et al. 2016); x (B, C, 1, T), masked."""
+    with writer.scope("enc"):
+        layers = writer.last_numbered("in_layers") + 1
+        conditions = []
+        if g is not None:
+            condition = writer.conv(g, "cond_layer")
+            conditions = writer.split(condition, layers, axis=1)
+        skips = []
+        for i in range(layers):
+            y = writer.conv(x, f"in_layers.{i}")
+            if conditions:
+                y = writer.op("Add", y, conditions[i])
+            filtered, gate = writer.op("Split", y, outputs=2, axis=1)
+            y = writer.op("Mul", writer.op("Tanh", filtered), writer.op("Sigmoid", gate))
+            y = writer.conv(y, f"res_skip_layers.{i}")
+            if i < layers - 1:
+                residual, y = writer.op("Split", y, outputs=2, axis=1)
+                x = writer.op("Mul", writer.op("Add", x, residual), mask)
+            skips.append(y)
+        return writer.op("Sum", *skips)
+
+
+def decoder(writer: GraphWriter, z: str, g: str | None, config: GraphConfig) -> str:
+    """Write the HiFi-GAN generator; z (B, C, 1, T) → `output` (B, 1, 1, S) in [-1, 1].
+
+    The average over parallel blocks is a plain sum here: the next convolution's weights hold the
+    division (`graph_folding`).
+    """
+    with writer.scope("dec"):
+        x = writer.conv(z, "conv_pre")
+        if g is not None:
+            x = writer.op("Add", x, writer.conv(g, "cond"))
+        blocks = len(config.resblock_kernel_sizes)
+        for i, rate in enumerate(config.upsample_rates):
+            x = writer.op("LeakyRelu", x, alpha=LEAKY_SLOPE)
+            x = writer.conv_transpose(x, f"ups.{i}", stride=rate)
+            # All blocks begin with the same leaky ReLU of the same values.
+            active = writer.op("LeakyRelu", x, alpha=LEAKY_SLOPE)
+            sums = []
+            for j, dilations in enumerate(config.resblock_dilation_sizes):
+                with writer.scope(f"resblocks.{i * blocks + j}"):
+                    sums.append(_residual_block(writer, x, active, dilations, config.resblock))
+            x = writer.op("Sum", *sums)
+        x = writer.op("LeakyRelu", x, alpha=LAST_LEAKY_SLOPE)
+        return writer.op("Tanh", writer.conv(x, "conv_post"), name="output")
+
+
+def _residual_block(
+    writer: GraphWriter, x: str, active: str, dilations: tuple[int, ...], kind: str
+) -> str:
+    """Write one residual block of kind `"1"` or `"2"`; `active` is the leaky ReLU of x."""
+    for i, dilation in enumerate(dilations):
+        if i:
+            active = writer.op("LeakyRelu", x, alpha=LEAKY_SLOPE)
+        if kind == "1":
+            y = writer.conv(active, f"convs1.{i}", dilation=dilation)
+            y = writer.conv(writer.op("LeakyRelu", y, alpha=LEAKY_SLOPE), f"convs2.{i}")
+        else:
+            y = writer.conv(active, f"convs.{i}", dilation=dilation)
+        x = writer.op("Add", x, y)
+    return x

@@ -1,0 +1,222 @@
+"""Writes ONNX nodes one by one, and shares equal constants. Knows nothing of voices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from piper.errors import ExportError
+from piper.voice.graph_config import count
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET = 15
+"""As in published voices, so that every client that speaks those reads ours."""
+IR_VERSION = 8
+
+TensorSpec = tuple[str, type, Sequence[str | int]]
+"""Name, dtype and axes of an input or output; an axis is a number, or a name where it varies."""
+
+
+def import_onnx() -> ModuleType:
+    """Return the package `onnx`, which only writing and rewriting voices needs.
+
+    Raises:
+        ExportError: It is not installed.
+    """
+    try:
+        import onnx
+    except ImportError:
+        raise ExportError(
+            "Writing or taking apart a voice needs the Python package 'onnx'; "
+            "install it with: pip install onnx"
+        ) from None
+    return onnx
+
+
+class GraphWriter:
+    """A growing ONNX graph; a value is known by its name.
+
+    Args:
+        constants: Name to array: the arrays that nodes may use by these names.
+    """
+
+    def __init__(self, constants: Mapping[str, np.ndarray]) -> None:
+        self._helper = import_onnx().helper
+        self._numpy_helper = import_onnx().numpy_helper
+        self._constants = constants
+        self._nodes: list[onnx.NodeProto] = []
+        self._initializers: dict[str, onnx.TensorProto] = {}
+        self._shared: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._scope: list[str] = []
+        self._names: dict[str, int] = {}
+
+    @contextmanager
+    def scope(self, name: str) -> Iterator[str]:
+        """Put the nodes written inside under a name; gives the full name, as in a checkpoint."""
+        self._scope.append(name)
+        try:
+            yield ".".join(self._scope)
+        finally:
+            self._scope.pop()
+
+    def op(
+        self, kind: str, *inputs: str, outputs: int = 1, name: str = "", **attributes: Any
+    ) -> Any:
+        """Write one node and return its output's name, or a list of names if there are several."""
+        node_name = self._unique("/".join(["", *self._scope, kind]))
+        names = [name or node_name]
+        if outputs > 1:
+            names = [f"{node_name}:{i}" for i in range(outputs)]
+        node = self._helper.make_node(kind, list(inputs), names, name=node_name, **attributes)
+        self._nodes.append(node)
+        return names if outputs > 1 else names[0]
+
+    def split(self, x: str, parts: int, *, axis: int) -> list[str]:
+        """Write a split into equal parts, of which there may be one."""
+        if parts == 1:
+            return [x]
+        return list(self.op("Split", x, outputs=parts, axis=axis))
+
+    def last_numbered(self, module: str) -> int:
+        """Return the highest number of the modules `module.0`, `module.1`, …; -1 without any."""
+        return count(self._constants, ".".join([*self._scope, module])) - 1
+
+    def has(self, name: str) -> bool:
+        """Say whether there is a constant of this name, relative to the scope."""
+        return ".".join([*self._scope, name]) in self._constants
+
+    def array(self, name: str) -> np.ndarray:
+        """Return the constant of this name, relative to the scope.
+
+        Raises:
+            ExportError: There is none.
+        """
+        full = ".".join([*self._scope, name])
+        if full not in self._constants:
+            raise ExportError(
+                f"The weights have no {full.partition(':')[0]!r}; "
+                "they are not those of a whole Piper voice."
+            )
+        return self._constants[full]
+
+    def weight(self, name: str) -> str:
+        """Return the name of a constant of the network, given relative to the scope."""
+        array = self.array(name)
+        full = ".".join([*self._scope, name])
+        if full not in self._initializers:
+            self._initializers[full] = self._numpy_helper.from_array(array, full)
+        return full
+
+    def constant(self, value: Any, dtype: type = np.int64) -> str:
+        """Return the name of a small constant; equal ones are written once."""
+        array = np.asarray(value, dtype=dtype)
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._shared:
+            name = f"constant_{len(self._shared)}"
+            self._shared[key] = name
+            self._initializers[name] = self._numpy_helper.from_array(array, name)
+        return self._shared[key]
+
+    def number(self, value: float) -> str:
+        """Return the name of a float32 scalar."""
+        return self.constant(value, np.float32)
+
+    def conv(self, x: str, module: str, *, dilation: int = 1, groups: int = 1) -> str:
+        """Write a convolution over the last axis that keeps its length.
+
+        Args:
+            x: (B, C, P), or (B, C, 1, T) where the weight has an axis of height too.
+            module: Name of the layer, relative to the scope.
+            dilation: Steps between the taps.
+            groups: C for a depthwise convolution.
+        """
+        inputs = [x, self.weight(self._folded(f"{module}.weight"))]
+        bias = self._folded(f"{module}.bias")
+        # Only the decoder's last convolution has none.
+        if self.has(bias) or module != "conv_post":
+            inputs.append(self.weight(bias))
+        *flat, kernel = self.array(self._folded(f"{module}.weight")).shape[2:]
+        reach = dilation * (kernel - 1)
+        still = [0] * len(flat)
+        with self.scope(module):
+            return self.op(
+                "Conv",
+                *inputs,
+                kernel_shape=[*flat, kernel],
+                dilations=[*flat, dilation],
+                pads=[*still, reach // 2, *still, reach - reach // 2],
+                group=groups,
+            )
+
+    def conv_transpose(self, x: str, module: str, *, stride: int) -> str:
+        """Write a transposed convolution that makes the last axis `stride` times longer."""
+        name = self._folded(f"{module}.weight")
+        inputs = [x, self.weight(name), self.weight(f"{module}.bias")]
+        *flat, kernel = self.array(name).shape[2:]
+        margin = kernel - stride
+        still = [0] * len(flat)
+        with self.scope(module):
+            return self.op(
+                "ConvTranspose",
+                *inputs,
+                kernel_shape=[*flat, kernel],
+                strides=[*flat, stride],
+                pads=[*still, margin // 2, *still, margin - margin // 2],
+            )
+
+    def _folded(self, name: str) -> str:
+        """Return the name under which folding has left a weight or bias."""
+        changed = (f"{name}:{change}" for change in ("flipped", "scaled", "spline"))
+        return next((other for other in changed if self.has(other)), name)
+
+    def finish(
+        self,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        metadata: Mapping[str, str],
+    ) -> onnx.ModelProto:
+        """Return the model.
+
+        Args:
+            inputs: The graph's inputs.
+            outputs: The graph's outputs.
+            metadata: Text to text, stored in the model.
+        """
+        graph = self._helper.make_graph(
+            self._nodes,
+            "piper",
+            [self._value(*value) for value in inputs],
+            [self._value(*value) for value in outputs],
+            list(self._initializers.values()),
+        )
+        model = self._helper.make_model(
+            graph,
+            opset_imports=[self._helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="piper",
+        )
+        set_metadata(model, metadata)
+        return model
+
+    def _value(self, name: str, dtype: type, axes: Sequence[str | int]) -> onnx.ValueInfoProto:
+        kind = self._helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        return self._helper.make_tensor_value_info(name, kind, list(axes))
+
+    def _unique(self, name: str) -> str:
+        number = self._names.get(name, 0)
+        self._names[name] = number + 1
+        return f"{name}_{number}" if number else name
+
+
+def set_metadata(model: onnx.ModelProto, metadata: Mapping[str, str]) -> None:
+    """Store texts in a model's metadata; keys already there are replaced, others stay."""
+    merged = {entry.key: entry.value for entry in model.metadata_props} | dict(metadata)
+    del model.metadata_props[:]
+    for key, value in merged.items():
+        model.metadata_props.add(key=key, value=value)

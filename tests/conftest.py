@@ -1,0 +1,68 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from piper.config import VoiceConfig
+from piper.text.ids import DEFAULT_PHONEME_ID_MAP
+
+sys.path.insert(0, str(Path(__file__).parent / "voice"))  # for network_shapes, used there too
+
+TINY_SPEAKERS = {"anna": 0, "boris": 1, "vera": 2}
+
+
+def write_tiny_voice(path: Path, *, num_speakers: int = 1, include_durations: bool = True) -> Path:
+    """Write a small real voice, ONNX and JSON, that babbles at 16 kHz; return the ONNX's path."""
+    import onnx
+    from network_shapes import golden_weights, network_shapes
+
+    from piper.voice.graph import build_graph
+    from piper.voice.graph_config import GraphConfig
+
+    shapes = network_shapes(
+        hidden=16,
+        filters=16,
+        layers=1,
+        decoder_channels=16,
+        speakers=num_speakers,
+        speaker_channels=8,
+    )
+    weights = golden_weights(shapes)
+    graph_config = GraphConfig.from_weights(weights, sample_rate=16000)
+    onnx.save(build_graph(weights, graph_config, include_durations=include_durations), str(path))
+    config = VoiceConfig(
+        num_symbols=256,
+        num_speakers=num_speakers,
+        sample_rate=graph_config.sample_rate,
+        espeak_voice="en-us",
+        phoneme_id_map=DEFAULT_PHONEME_ID_MAP,
+        hop_length=graph_config.hop_length,
+        speaker_id_map=TINY_SPEAKERS if num_speakers > 1 else {},
+    )
+    path.with_name(f"{path.name}.json").write_text(json.dumps(config.to_dict()), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Path of a small voice's ONNX, with durations; its JSON lies beside it."""
+    return write_tiny_voice(tmp_path_factory.mktemp("tiny") / "tiny.onnx")
+
+
+@pytest.fixture(scope="session")
+def tiny_voice_without_durations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Path of a small voice's ONNX with the audio as its only output, as published ones have."""
+    path = tmp_path_factory.mktemp("tiny_plain") / "plain.onnx"
+    return write_tiny_voice(path, include_durations=False)
+
+
+@pytest.fixture(scope="session")
+def tiny_voice_multi_speaker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Path of a small voice's ONNX with the speakers anna, boris and vera."""
+    path = tmp_path_factory.mktemp("tiny_speakers") / "speakers.onnx"
+    return write_tiny_voice(path, num_speakers=len(TINY_SPEAKERS))

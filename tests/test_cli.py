@@ -1,0 +1,324 @@
+"""`python -m piper`: in this process, and as the real command."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from piper import PiperVoice, SynthesisConfig
+from piper.cli import main
+from piper.options import parse_arguments
+
+NO_NOISE = ["--noise-scale", "0", "--noise-w-scale", "0"]
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test in a folder of its own, without ffplay."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+def give_input(monkeypatch: pytest.MonkeyPatch, content: str | bytes) -> None:
+    raw = content.encode() if isinstance(content, str) else content
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw)))
+
+
+def read_wav(source: str | Path | bytes) -> tuple[int, np.ndarray]:
+    opened = io.BytesIO(source) if isinstance(source, bytes) else str(source)
+    with wave.open(opened) as wav_file:
+        assert (wav_file.getsampwidth(), wav_file.getnchannels()) == (2, 1)
+        frames = wav_file.readframes(wav_file.getnframes())
+        return wav_file.getframerate(), np.frombuffer(frames, dtype="<i2")
+
+
+def synthesize(model: Path, text: str, **values: float) -> list[np.ndarray]:
+    config = SynthesisConfig(noise_scale=0, noise_w_scale=0, **values)  # type: ignore[arg-type]
+    return [chunk.audio_int16_array for chunk in PiperVoice.load(model).synthesize(text, config)]
+
+
+def run_piper(*arguments: str, **options: object) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "piper", *arguments]
+    return subprocess.run(command, capture_output=True, timeout=60, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def test_the_quick_start_s_command(tiny_voice: Path) -> None:
+    done = run_piper(
+        *("--model", str(tiny_voice), "--config", f"{tiny_voice}.json"),
+        *("--output-file", "output.wav", *NO_NOISE),
+        input=b"Hello, this is a test\n",
+    )
+    assert (done.returncode, done.stdout) == (0, b"")
+    rate, samples = read_wav("output.wav")
+    assert rate == 16000
+    assert np.array_equal(samples, np.concatenate(synthesize(tiny_voice, "Hello, this is a test")))
+    assert done.stderr.decode() == f"Wrote output.wav ({len(samples) / rate:.2f} s)\n"
+
+
+def test_text_after_the_dashes_is_one_utterance_without_them(tiny_voice: Path) -> None:
+    assert (
+        main(["-m", str(tiny_voice), *NO_NOISE, "-f", "a.wav", "--", "One two", "-x three."]) == 0
+    )
+    [expected] = synthesize(tiny_voice, "One two -x three.")
+    assert np.array_equal(read_wav("a.wav")[1], expected)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["one", "two", "-f", "x"], ["-f", "x", "one", "two"], ["one", "-f", "x", "two"]],
+)
+def test_text_may_stand_anywhere(arguments: list[str]) -> None:
+    args = parse_arguments(["-m", "m", *arguments])
+    assert (args.text, args.output_file) == (["one", "two"], "x")
+
+
+def test_a_second_pair_of_dashes_is_text() -> None:
+    assert parse_arguments(["-m", "m", "--", "a", "--", "b"]).text == ["a", "--", "b"]
+
+
+def test_all_lines_join_in_one_file(tiny_voice: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    give_input(monkeypatch, "\ufeffOne. Two.\r\n\n   \nThree.")
+    assert main(["-m", str(tiny_voice), *NO_NOISE, "-f", "a.wav"]) == 0
+    expected = synthesize(tiny_voice, "One. Two.") + synthesize(tiny_voice, "Three.")
+    assert np.array_equal(read_wav("a.wav")[1], np.concatenate(expected))
+
+
+def test_silence_stands_between_the_sentences_of_a_line(
+    tiny_voice: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_input(monkeypatch, "One. Two.\nThree.\n")
+    # 0.00328125 s are 52.5 samples: half a sample must not shift the bytes after it.
+    silence = ["--sentence-silence", "0.00328125"]
+    assert main(["-m", str(tiny_voice), *NO_NOISE, "-f", "a.wav", *silence]) == 0
+    one, two = synthesize(tiny_voice, "One. Two.")
+    [three] = synthesize(tiny_voice, "Three.")
+    expected = np.concatenate([one, np.zeros(52, np.int16), two, three])
+    assert np.array_equal(read_wav("a.wav")[1], expected)
+
+
+def test_input_files_one_after_the_other(tiny_voice: Path, tmp_path: Path) -> None:
+    Path("a.txt").write_text("One.\n")
+    Path("b.txt").write_text("Two.")
+    files = ["-i", "a.txt", "--input_file", "b.txt"]
+    assert main(["-m", str(tiny_voice), *NO_NOISE, *files, "-d", "out"]) == 0
+    written = [read_wav(path)[1] for path in sorted(Path("out").iterdir())]
+    expected = synthesize(tiny_voice, "One.") + synthesize(tiny_voice, "Two.")
+    assert len(written) == 2
+    assert all(np.array_equal(a, b) for a, b in zip(written, expected, strict=True))
+
+
+def test_a_folder_with_files_named_by_their_text(
+    tiny_voice: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_input(monkeypatch, "Hi.\nHi?\nПривет, мир.\n")
+    assert main(["-m", str(tiny_voice), "--output_dir", "d", "--output-dir-naming", "text"]) == 0
+    assert sorted(path.name for path in Path("d").iterdir()) == [
+        "Hi 2.wav",
+        "Hi.wav",
+        "Привет, мир.wav",
+    ]
+
+
+def test_standard_output_raw_and_wav(tiny_voice: Path) -> None:
+    common = ("-m", str(tiny_voice), *NO_NOISE)
+    raw = run_piper(*common, "--output-raw", "--", "One. Two.")
+    expected = np.concatenate(synthesize(tiny_voice, "One. Two."))
+    assert np.array_equal(np.frombuffer(raw.stdout, "<i2"), expected)
+    assert raw.stderr == b""
+    wav = run_piper(*common, "-f", "-", input=b"One. Two.\n")
+    assert np.array_equal(read_wav(wav.stdout)[1], expected)
+
+
+def test_without_an_output_option_and_player_it_is_output_wav(tiny_voice: Path) -> None:
+    assert main(["-m", str(tiny_voice), "Hello."]) == 0
+    assert len(read_wav("output.wav")[1]) > 0
+
+
+def test_without_an_output_option_it_plays(tiny_voice: Path, tmp_path: Path) -> None:
+    player = tmp_path / "ffplay"
+    player.write_text(f'#!/bin/sh\n/bin/cat > "{tmp_path}/played.wav"\n')
+    player.chmod(0o755)
+    assert main(["-m", str(tiny_voice), *NO_NOISE, "Hello."]) == 0
+    assert np.array_equal(read_wav("played.wav")[1], synthesize(tiny_voice, "Hello.")[0])
+    assert not Path("output.wav").exists()
+
+
+def test_volume_scales_and_normalization(tiny_voice: Path) -> None:
+    common = ["-m", str(tiny_voice), "--noise_scale", "0", "--noise-w", "0", "-f", "a.wav"]
+    options = ["--no-normalize", "--volume", "0.5", "--length_scale", "2"]
+    assert main([*common, *options, "Hello."]) == 0
+    [expected] = synthesize(
+        tiny_voice, "Hello.", normalize_audio=False, volume=0.5, length_scale=2.0
+    )
+    assert np.array_equal(read_wav("a.wav")[1], expected)
+
+
+def test_a_seed_makes_speech_repeatable(tiny_voice: Path) -> None:
+    def speak(seed: str) -> bytes:
+        done = run_piper("-m", str(tiny_voice), "--seed", seed, "-f", "-", "--", "One. Two.")
+        assert done.returncode == 0
+        return done.stdout
+
+    first = speak("5")
+    assert first == speak("5")
+    assert first != speak("6")
+
+
+@pytest.mark.parametrize(("speaker", "speaker_id"), [("2", 2), ("boris", 1), ("0", 0)])
+def test_a_speaker_by_number_or_name(
+    tiny_voice_multi_speaker: Path, speaker: str, speaker_id: int
+) -> None:
+    model = tiny_voice_multi_speaker
+    assert main(["-m", str(model), *NO_NOISE, "-s", speaker, "-f", "a.wav", "Hello."]) == 0
+    [expected] = synthesize(model, "Hello.", speaker_id=speaker_id)
+    assert np.array_equal(read_wav("a.wav")[1], expected)
+
+
+def test_a_voice_by_name_with_a_config_elsewhere(tiny_voice: Path, tmp_path: Path) -> None:
+    Path("v").mkdir()
+    Path("v/bare.onnx").write_bytes(tiny_voice.read_bytes())
+    config = Path(f"{tiny_voice}.json").read_text()
+    Path("c.json").write_text(config.replace('"sample_rate": 16000', '"sample_rate": 8000'))
+    options = ["--data-dir", "none", "--data_dir", "v", "-c", "c.json", "-f", "a.wav"]
+    assert main(["-m", "bare", *options, "Hello."]) == 0
+    assert read_wav("a.wav")[0] == 8000
+
+
+def fail(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(list(arguments)) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert not list(Path().glob("*.wav"))
+    assert not list(Path().glob(".*"))
+    return captured.err
+
+
+@pytest.mark.parametrize(
+    ("speaker", "message"),
+    [
+        ("3", "There is no speaker 3: the voice has speakers 0 to 2 (anna, boris, vera); choose"),
+        ("-1", "There is no speaker -1: "),
+        ("clara", "There is no speaker clara: "),
+    ],
+)
+def test_a_speaker_that_is_not_there(
+    tiny_voice_multi_speaker: Path,
+    speaker: str,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert message in fail(capsys, "-m", str(tiny_voice_multi_speaker), "-s", speaker, "Hi.")
+
+
+def test_a_single_voice_has_no_speaker_1(
+    tiny_voice: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "no speaker 1: the voice has one speaker, 0" in fail(
+        capsys, "-m", str(tiny_voice), "-s", "1", "Hi."
+    )
+
+
+def test_mistakes_are_one_sentence(tiny_voice: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "There is no nobody.onnx in the current folder" in fail(capsys, "-m", "nobody", "Hi.")
+    voice = ("-m", str(tiny_voice))
+    assert "n.json does not exist" in fail(capsys, *voice, "-c", "n.json", "Hi.")
+    assert "n.txt cannot be read (No such file" in fail(
+        capsys, *voice, "-i", "n.txt", "-f", "a.wav"
+    )
+    Path("bad.txt").write_bytes(b"fine\n\xff\xfe\n")
+    assert "bad.txt, line 2: not UTF-8" in fail(capsys, *voice, "-i", "bad.txt", "-f", "a.wav")
+    Path("file").touch()
+    assert "file/x.wav cannot be written" in fail(capsys, *voice, "-f", "file/x.wav", "Hi.")
+    Path("bad.json").write_text("{")
+    assert "bad.json is not valid JSON" in fail(capsys, *voice, "-c", "bad.json", "Hi.")
+
+
+@pytest.mark.parametrize("text", ["", "\n  \n", "...\n"])
+def test_nothing_to_speak_is_said_and_leaves_no_file(
+    tiny_voice: Path,
+    text: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    give_input(monkeypatch, text)
+    assert "There was nothing to speak" in fail(capsys, "-m", str(tiny_voice), "-f", "a.wav")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: -m/--model"),
+        (["-m", "m", "--nonsense"], "unrecognized arguments: --nonsense"),
+        (["-m", "m", "-f", "a", "-d", "b"], "--output-file and --output-dir exclude each other"),
+        (["-m", "m", "--output-raw", "-f", "a"], "--output-file and --output-raw exclude"),
+        (["-m", "m", "-i", "a", "text"], "the text on the command line and --input-file"),
+        (["-m", "m", "--length-scale", "0"], "0 is not a number above 0"),
+        (["-m", "m", "--volume", "-1"], "-1 is not a number of 0 or more"),
+        (["-m", "m", "--noise-scale", "nan"], "nan is not a number of 0 or more"),
+        (["-m", "m", "--sentence-silence", "x"], "invalid number value: 'x'"),
+        (["-m", "m", "--seed", "1.5"], "invalid whole number value: '1.5'"),
+        (["-m", "m", "--output-dir-naming", "id"], "invalid choice: 'id'"),
+    ],
+)
+def test_a_wrong_command_line_ends_with_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_raw_and_a_dash_both_mean_standard_output() -> None:
+    args = parse_arguments(["-m", "m", "--output-raw", "-f", "-"])
+    assert (args.output_raw, args.output_file) == (True, None)
+
+
+def test_an_interrupt_ends_quietly_with_130(tiny_voice: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "piper", "-m", str(tiny_voice), "--output-raw"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b"Hello.\n")
+    process.stdin.flush()
+    process.stdout.read(2)  # it is loaded, has spoken a line, and waits for the next
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (130, b"")
+
+
+def test_a_broken_pipe_is_quiet(tiny_voice: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as pipe:
+        done = subprocess.run(
+            [sys.executable, "-m", "piper", "-m", str(tiny_voice), "--output-raw", "Hello."],
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_unknown_phonemes_are_said_once(tiny_voice: Path) -> None:
+    text = Path(f"{tiny_voice}.json").read_text()
+    Path("c.json").write_text(text.replace('"h": [20], ', ""))
+    common = ("-m", str(tiny_voice), "-c", "c.json", "-f", "a.wav")
+    done = run_piper(*common, "--", "Hello, hello. Hello.")
+    assert done.stderr.decode().count("has no id in this voice's phoneme_id_map") == 1
