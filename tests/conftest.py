@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from piper.config import VoiceConfig
 from piper.text.ids import DEFAULT_PHONEME_ID_MAP
 
 sys.path.insert(0, str(Path(__file__).parent / "voice"))  # for network_shapes, used there too
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools" / "datasets"))  # for speech_dataset
 
 TINY_SPEAKERS = {"anna": 0, "boris": 1, "vera": 2}
 
@@ -66,3 +69,30 @@ def tiny_voice_multi_speaker(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Path of a small voice's ONNX with the speakers anna, boris and vera."""
     path = tmp_path_factory.mktemp("tiny_speakers") / "speakers.onnx"
     return write_tiny_voice(path, num_speakers=len(TINY_SPEAKERS))
+
+
+@pytest.fixture(scope="session")
+def speech_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixteen Russian sentences spoken by espeak-ng, 22,050 Hz; not to be changed by a test."""
+    from make_test_dataset import make_test_dataset
+
+    return make_test_dataset(tmp_path_factory.mktemp("speech"), sentences=16)
+
+
+@pytest.fixture(scope="session")
+def two_speaker_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight sentences by two speakers in turn, 16 kHz; not to be changed by a test."""
+    from make_test_dataset import make_test_dataset
+
+    folder = tmp_path_factory.mktemp("speakers")
+    return make_test_dataset(folder, sentences=8, sample_rate=16000, speakers=2)
+
+
+@pytest.fixture
+def copy_dataset(tmp_path: Path) -> Callable[[Path], Path]:
+    """Copy a dataset for a test that changes it."""
+
+    def copy(source: Path) -> Path:
+        return Path(shutil.copytree(source, tmp_path / "dataset"))
+
+    return copy

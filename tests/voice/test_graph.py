@@ -262,6 +262,21 @@ def test_a_missing_weight_is_named() -> None:
         build_graph(weights, config)
 
 
+def test_half_a_weight_norm_is_named() -> None:
+    weights, config = create_voice()
+    del weights["dec.ups.0.weight_g"]
+    with pytest.raises(ExportError, match=r"dec\.ups\.0\.weight_g"):
+        build_graph(weights, config)
+
+
+def test_what_only_training_needs_is_left_out() -> None:
+    weights, config = create_voice()
+    model = build_graph(weights, config)
+    more = {"enc_q.pre.weight": 3, "dp.post_pre.weight": 3, "model_d.0.weight_v": 4}
+    extra = {name: np.ones((2,) * axes, np.float32) for name, axes in more.items()}
+    assert build_graph({**weights, **extra}, config) == model
+
+
 def test_a_wrong_configuration_is_named() -> None:
     weights, _ = create_voice()
     with pytest.raises(ExportError, match="n_heads=4"):

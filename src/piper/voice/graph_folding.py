@@ -10,7 +10,7 @@ name; a changed one has another name, and `unfold_weights` changes it back.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -18,11 +18,13 @@ from piper.errors import ExportError
 from piper.voice.graph_config import GraphConfig, count
 
 Arrays = dict[str, np.ndarray]
+Change = Callable[[np.ndarray], np.ndarray]
 
 SPLINE_MIN_SLOPE = 1e-3
-_UNUSED = ("enc_q.", "dp.post_", "dp.flows.1.")
-"""Only training needs these: the posterior encoder, the duration predictor's posterior half, and
-its first flow, which reversal leaves out as its output is not used (Kim et al. 2021, code)."""
+_NEEDED = ("enc_p.", "dp.", "flow.", "dec.", "emb_g.")
+_UNUSED = ("dp.post_", "dp.flows.1.")
+"""Only training needs these: the duration predictor's posterior half, and its first flow, which
+reversal leaves out as it moves only the channel that is thrown away (Kim et al. 2021, code)."""
 
 
 def fold_weights(weights: Mapping[str, np.ndarray], config: GraphConfig) -> Arrays:
@@ -35,10 +37,12 @@ def fold_weights(weights: Mapping[str, np.ndarray], config: GraphConfig) -> Arra
     Raises:
         ExportError: A weight is missing.
     """
-    arrays = _Arrays(_fold_weight_norm(weights))
-    for name in list(arrays):
-        if name.startswith(_UNUSED):
-            del arrays[name]
+    needed = {
+        name: array
+        for name, array in weights.items()
+        if name.startswith(_NEEDED) and not name.startswith(_UNUSED)
+    }
+    arrays = _fold_weight_norm(_Arrays(needed))
     hidden = arrays["enc_p.emb.weight"].shape[1]
     arrays.replace("enc_p.emb.weight", "scaled", lambda a: a * np.float32(math.sqrt(hidden)))
     for i in range(count(arrays, "enc_p.encoder.attn_layers")):
@@ -89,7 +93,7 @@ def _shaped(name: str, array: np.ndarray) -> np.ndarray:
     """Give an array the axes that the graph wants.
 
     Convolutions over frames get an axis of height 1: for images, and not for sequences, ONNX
-    Runtime has blocked kernels, with which a medium voice takes 22 % less time.
+    Runtime has blocked kernels, with which a medium voice takes a fifth less time on a CPU.
     """
     if name.endswith((".gamma", ".beta")):
         array = array[:, np.newaxis]
@@ -110,21 +114,21 @@ class _Arrays(Arrays):
     def __missing__(self, name: str) -> np.ndarray:
         raise ExportError(f"The weights have no {name!r}; they are not those of a whole voice.")
 
-    def replace(self, name: str, change: str, function: object) -> None:
-        self[f"{name}:{change}"] = function(self[name])  # type: ignore[operator]
+    def replace(self, name: str, change: str, function: Change) -> None:
+        self[f"{name}:{change}"] = function(self[name])
         del self[name]
 
-    def restore(self, name: str, function: object) -> None:
-        self[name.partition(":")[0]] = function(self[name])  # type: ignore[operator]
+    def restore(self, name: str, function: Change) -> None:
+        self[name.partition(":")[0]] = function(self[name])
         del self[name]
 
 
-def _fold_weight_norm(weights: Mapping[str, np.ndarray]) -> Arrays:
+def _fold_weight_norm(weights: _Arrays) -> _Arrays:
     """Replace `weight_g`, `weight_v` by g v / |v|, the norm over all axes but the first.
 
     Source: Salimans and Kingma 2016, equation 2.
     """
-    result: Arrays = {}
+    result = _Arrays()
     for name, array in weights.items():
         if name.endswith(".weight_v"):
             stem = name.removesuffix("_v")

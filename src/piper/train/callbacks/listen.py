@@ -1,0 +1,125 @@
+"""Lets people hear and see a training: fixed test sentences at each validation.
+
+Knows TensorBoard's writer and the generator, but neither losses nor files.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from piper.train.data.module import ListeningExample
+from piper.train.vits.config import NetworkConfig
+from piper.train.vits.mel import audio_to_mel, spectrogram_to_mel
+
+LISTENING_SEED = 20210611
+MAX_SECONDS = 20.0
+"""An untrained duration predictor may ask for minutes of audio; that much is enough to hear it."""
+
+
+class Listen(Callback):
+    """Logs audio, mel spectrogram beside the recording's, and alignment of each test sentence."""
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Speak the test sentences with the present weights."""
+        if trainer.sanity_checking or trainer.state.fn != "fit" or not trainer.is_global_zero:
+            return
+        examples = trainer.datamodule.listening_examples()  # type: ignore[attr-defined]
+        writers = [
+            logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)
+        ]
+        # The same axis as the losses': batches seen so far.
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped
+        config = cast(NetworkConfig, pl_module.network_config)
+        for index, example in enumerate(examples):
+            spoken = speak_example(pl_module, example)
+            for writer in writers:
+                _write_example(writer, index, step, example, spoken, config)
+
+
+def speak_example(model: Any, example: ListeningExample) -> tuple[Tensor, Tensor]:
+    """Speak a sentence with fixed noise.
+
+    Args:
+        model: The Lightning module with `model_g` and `network_config`.
+        example: The sentence and its recording.
+
+    Returns:
+        Audio (S,) and alignment (T, P), both on the CPU.
+    """
+    device = model.device
+    config: NetworkConfig = model.network_config
+    ids = example.ids[None].to(device)
+    lengths = torch.tensor([ids.shape[1]], dtype=torch.long, device=device)
+    speaker = None
+    if config.num_speakers > 1:
+        speaker = torch.tensor([example.speaker_id or 0], dtype=torch.long, device=device)
+    random = torch.Generator(device=device).manual_seed(LISTENING_SEED)
+    was_training = model.model_g.training
+    model.model_g.eval()
+    try:
+        result = model.model_g.infer(
+            ids,
+            lengths,
+            speaker,
+            generator=random,
+            max_frames=int(MAX_SECONDS * config.sample_rate / config.hop_length),
+        )
+    finally:
+        model.model_g.train(was_training)
+    return result.audio[0, 0].float().cpu(), result.alignment[0].float().reshape(
+        -1, ids.shape[1]
+    ).cpu()
+
+
+def _write_example(
+    writer: Any,
+    index: int,
+    step: int,
+    example: ListeningExample,
+    spoken: tuple[Tensor, Tensor],
+    config: NetworkConfig,
+) -> None:
+    audio, alignment = spoken
+    tag = f"sentence_{index}"
+    peak = audio.abs().max().clamp(min=1e-4)
+    writer.add_audio(f"{tag}/speech", audio[None] / peak, step, sample_rate=config.sample_rate)
+    if step == 0:
+        writer.add_text(f"{tag}/text", example.text, step)
+        writer.add_audio(
+            f"{tag}/recording", example.audio[None], step, sample_rate=config.sample_rate
+        )
+    recorded = spectrogram_to_mel(example.spectrogram[None], config)[0]
+    if audio.numel() < config.filter_length:
+        audio = torch.nn.functional.pad(audio, (0, config.filter_length - audio.numel()))
+    mel = audio_to_mel(audio[None], config)[0]
+    writer.add_figure(f"{tag}/mel", draw_mels(recorded, mel), step, close=False)
+    writer.add_figure(f"{tag}/alignment", draw_alignment(alignment), step, close=False)
+
+
+def draw_mels(recorded: Tensor, spoken: Tensor) -> Figure:
+    """Draw a recording's log-mel spectrogram (M, T) above the spoken one's."""
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    low, high = float(recorded.min()), float(recorded.max())
+    for position, (title, mel) in enumerate((("recording", recorded), ("spoken", spoken)), 1):
+        axes = figure.add_subplot(2, 1, position)
+        axes.imshow(mel.numpy(), aspect="auto", origin="lower", vmin=low, vmax=high)
+        axes.set_title(title)
+        axes.set_ylabel("mel band")
+    axes.set_xlabel("frame")
+    return figure
+
+
+def draw_alignment(alignment: Tensor) -> Figure:
+    """Draw which phoneme each frame belongs to, (T, P)."""
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(alignment.numpy().T, aspect="auto", origin="lower", interpolation="nearest")
+    axes.set_xlabel("frame")
+    axes.set_ylabel("phoneme")
+    return figure

@@ -1,0 +1,254 @@
+"""The --data.* flags as Lightning's data module. Knows nothing of the network or its losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from lightning.pytorch import LightningDataModule
+from torch import Tensor, cuda
+
+from piper.config import VoiceConfig
+from piper.train.data.batches import Batch, LengthBatchSampler, UtteranceItem, collate
+from piper.train.data.cache import PreparedUtterance
+from piper.train.data.dataset import UtteranceDataset
+from piper.train.data.loader import ResumableLoader
+from piper.train.data.prepare import load_prepared_dataset, prepare_dataset
+from piper.train.data.resources import default_num_workers
+from piper.train.data.settings import DataSettings, resolve_settings
+from piper.train.data.split import Split, split_dataset
+
+
+@dataclass(frozen=True)
+class ListeningExample:
+    """A held-out utterance that is spoken at every validation.
+
+    Attributes:
+        text: What is said.
+        ids: (P,) int64 phoneme ids.
+        audio: (S,) float32, the recording as it is trained on.
+        spectrogram: (F, T) float32, linear magnitudes.
+        speaker_id: None where there is one speaker.
+    """
+
+    text: str
+    ids: Tensor
+    audio: Tensor
+    spectrogram: Tensor
+    speaker_id: int | None
+
+
+class VitsDataModule(LightningDataModule):
+    """Recordings and texts as batches for training.
+
+    The Trainer needs `use_distributed_sampler=False`: the batches are shared out here.
+
+    Args:
+        dataset_dir: Folder with metadata.csv, wavs/ and config.json; the short way to name a
+            dataset, from which the other paths follow.
+        csv_path: The file with lines `file.wav|Text.` (`file.wav|speaker|Text.` with several
+            speakers).
+        audio_dir: Folder of the recordings. Default: wavs/ in dataset_dir, else the CSV's folder.
+        cache_dir: Where prepared recordings are kept. Default: .cache beside the CSV.
+        config_path: The dataset's config.json; read if it exists, completed for the voice.
+            Default: config.json beside the CSV.
+        voice_name: Name of the voice. Default: the name of the dataset's folder.
+        espeak_voice: espeak-ng's voice for the texts, such as ru or en-us. Default: what
+            config.json says.
+        batch_size: Utterances in the batch of one process.
+        num_workers: Processes that load batches. Default: from cores and memory.
+        validation_split: Share of the utterances held out for validation.
+        num_test_examples: Held-out utterances that are spoken at every validation.
+        trim_silence: Cut the silence before and after the speech.
+        keep_seconds_before_silence: Seconds of silence that stay before the speech.
+        keep_seconds_after_silence: Seconds of silence that stay after the speech.
+        phoneme_type: espeak, or text (the text's own characters). Default: what config.json
+            says, else espeak.
+        dataset_type: text, or phoneme_ids where the CSV's last column holds the ids.
+        phonemes_path: JSON with a phoneme_id_map to use instead of the default one.
+        num_symbols: Rows of the phoneme embedding. Default: what config.json says, else 256.
+        num_speakers: Follows from the model's.
+        sample_rate: Follows from the model's.
+        filter_length: Follows from the model's.
+        hop_length: Follows from the model's.
+        win_length: Follows from the model's.
+        segment_size: Follows from the model's.
+        quality: Follows from the model's preset; written into config.json.
+        seed: Of the validation split and the order of batches.
+
+    Raises:
+        ConfigError: Flags and config.json disagree, or a value cannot be used.
+        DatasetError: There is no dataset.
+    """
+
+    def __init__(
+        self,
+        dataset_dir: str | None = None,
+        csv_path: str | None = None,
+        audio_dir: str | None = None,
+        cache_dir: str | None = None,
+        config_path: str | None = None,
+        voice_name: str | None = None,
+        espeak_voice: str | None = None,
+        batch_size: int = 32,
+        num_workers: int | None = None,
+        validation_split: float = 0.1,
+        num_test_examples: int = 5,
+        trim_silence: bool = True,
+        keep_seconds_before_silence: float = 0.25,
+        keep_seconds_after_silence: float = 0.25,
+        phoneme_type: str | None = None,
+        dataset_type: str = "text",
+        phonemes_path: str | None = None,
+        num_symbols: int | None = None,
+        num_speakers: int | None = None,
+        sample_rate: int | None = None,
+        filter_length: int = 1024,
+        hop_length: int = 256,
+        win_length: int = 1024,
+        segment_size: int = 8192,
+        quality: str | None = None,
+        seed: int = 1234,
+    ) -> None:
+        super().__init__()
+        self.settings: DataSettings = resolve_settings(
+            dataset_dir=dataset_dir,
+            csv_path=csv_path,
+            audio_dir=audio_dir,
+            cache_dir=cache_dir,
+            config_path=config_path,
+            voice_name=voice_name,
+            espeak_voice=espeak_voice,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            validation_split=validation_split,
+            num_test_examples=num_test_examples,
+            trim_silence=trim_silence,
+            keep_seconds_before_silence=keep_seconds_before_silence,
+            keep_seconds_after_silence=keep_seconds_after_silence,
+            phoneme_type=phoneme_type,
+            dataset_type=dataset_type,
+            phonemes_path=phonemes_path,
+            num_symbols=num_symbols,
+            num_speakers=num_speakers,
+            sample_rate=sample_rate,
+            filter_length=filter_length,
+            hop_length=hop_length,
+            win_length=win_length,
+            segment_size=segment_size,
+            quality=quality,
+            seed=seed,
+        )
+        self._split: Split | None = None
+        self._voice: VoiceConfig | None = None
+        self.train_sampler: LengthBatchSampler | None = None
+
+    def prepare_data(self) -> None:
+        """Fill the cache and complete config.json; only one process a machine does this."""
+        prepare_dataset(self.settings)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read rows and manifest; needs nothing that `prepare_data` kept in memory."""
+        if self._split is not None:
+            return
+        prepared = load_prepared_dataset(self.settings)
+        settings = self.settings
+        self._voice = prepared.voice
+        self._split = split_dataset(
+            prepared.utterances,
+            settings.validation_split,
+            settings.num_test_examples,
+            settings.seed,
+        )
+
+    @property
+    def split(self) -> Split:
+        """Training and validation utterances."""
+        self.setup()
+        assert self._split is not None
+        return self._split
+
+    @property
+    def train_lengths(self) -> list[int]:
+        """Frames of each training utterance."""
+        return self._lengths(self.split.training)
+
+    def voice_config(self) -> VoiceConfig:
+        """Return what export writes beside the ONNX."""
+        self.setup()
+        assert self._voice is not None
+        return self._voice
+
+    def listening_examples(self) -> list[ListeningExample]:
+        """Return the held-out utterances that are spoken at every validation."""
+        utterances = self.split.validation[: self.settings.num_test_examples]
+        dataset = self._dataset(utterances)
+        has_speakers = self.settings.num_speakers > 1
+        examples = []
+        for index, utterance in enumerate(utterances):
+            item = dataset[index]
+            speaker_id = item.speaker_id if has_speakers else None
+            examples.append(
+                ListeningExample(
+                    utterance.row.text, item.ids, item.audio, item.spectrogram, speaker_id
+                )
+            )
+        return examples
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Return the batches of this process, shuffled anew each epoch."""
+        self.train_sampler = self._sampler(self.split.training, shuffle=True)
+        return self._loader(self.split.training, self.train_sampler)
+
+    def val_dataloader(self) -> ResumableLoader:
+        """Return the validation batches of this process, always the same."""
+        return self._loader(
+            self.split.validation, self._sampler(self.split.validation, shuffle=False)
+        )
+
+    def _lengths(self, utterances: Sequence[PreparedUtterance]) -> list[int]:
+        return [u.num_samples // self.settings.hop_length for u in utterances]
+
+    def _dataset(self, utterances: Sequence[PreparedUtterance]) -> UtteranceDataset:
+        return UtteranceDataset(utterances, self.settings, self.voice_config())
+
+    def _sampler(
+        self, utterances: Sequence[PreparedUtterance], *, shuffle: bool
+    ) -> LengthBatchSampler:
+        return LengthBatchSampler(
+            self._lengths(utterances),
+            self.settings.batch_size,
+            seed=self.settings.seed,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world_size=self._world_size,
+            shuffle=shuffle,
+        )
+
+    @property
+    def _world_size(self) -> int:
+        return self.trainer.world_size if self.trainer else 1
+
+    def _loader(
+        self, utterances: Sequence[PreparedUtterance], sampler: LengthBatchSampler
+    ) -> ResumableLoader:
+        settings = self.settings
+        workers = settings.num_workers
+        if workers is None:
+            workers = default_num_workers(self.trainer.num_devices if self.trainer else 1)
+        collate_function: Callable[[Sequence[UtteranceItem]], Batch] = partial(
+            collate,
+            segment_frames=settings.segment_size // settings.hop_length,
+            hop_length=settings.hop_length,
+            has_speakers=settings.num_speakers > 1,
+        )
+        options: dict[str, Any] = {"persistent_workers": True} if workers else {}
+        return ResumableLoader(
+            self._dataset(utterances),
+            batch_sampler=sampler,
+            collate_fn=collate_function,
+            num_workers=workers,
+            pin_memory=cuda.is_available(),
+            **options,
+        )

@@ -1,0 +1,69 @@
+"""A line that says how far a long job is. Knows nothing of the job."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+TERMINAL_INTERVAL_SECONDS = 0.2
+FILE_INTERVAL_SECONDS = 5.0
+
+
+class ProgressLine:
+    """Shows done, total, rate and time to the end; in place on a terminal, else line by line.
+
+    Args:
+        label: What is being done, such as `Preparing`.
+        total: How many things there are.
+        unit: What they are, such as `recordings`.
+        stream: Where to write; None means standard error.
+    """
+
+    def __init__(self, label: str, total: int, unit: str, stream: TextIO | None = None) -> None:
+        self._label = label
+        self._total = total
+        self._unit = unit
+        self._stream = stream or sys.stderr
+        self._is_terminal = self._stream.isatty()
+        self._start = time.monotonic()
+        self._shown = self._start if not self._is_terminal else 0.0
+        self._width = 0
+
+    def show(self, done: int) -> None:
+        """Show how many are done, if it is time for it."""
+        now = time.monotonic()
+        interval = TERMINAL_INTERVAL_SECONDS if self._is_terminal else FILE_INTERVAL_SECONDS
+        if now - self._shown >= interval:
+            self._shown = now
+            self._write(self._describe(done, now - self._start), is_last=False)
+
+    def finish(self, done: int) -> None:
+        """Show the last state and end the line."""
+        seconds = time.monotonic() - self._start
+        rate = done / max(seconds, 1e-3)
+        text = f"{self._label}: {done} {self._unit} in {seconds:.1f} s ({rate:.0f} a second)"
+        self._write(text, is_last=True)
+
+    def _describe(self, done: int, seconds: float) -> str:
+        text = f"{self._label}: {done}/{self._total} {self._unit}"
+        if done == 0:
+            return text
+        rate = done / max(seconds, 1e-3)
+        left = (self._total - done) / rate
+        return f"{text} ({100 * done // self._total} %), {rate:.0f} a second, {_clock(left)} left"
+
+    def _write(self, text: str, *, is_last: bool) -> None:
+        if self._is_terminal:
+            end = "\n" if is_last else ""
+            self._stream.write("\r" + text.ljust(self._width) + end)
+            self._width = len(text)
+        else:
+            self._stream.write(text + "\n")
+        self._stream.flush()
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,291 @@
+"""What the --data.* flags and a dataset's config.json say together. Reads no recordings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from piper.config import PhonemeType, load_json_object
+from piper.errors import ConfigError, DatasetError
+from piper.text.ids import DEFAULT_PHONEME_ID_MAP
+from piper.train.data.audio import TrimSettings
+from piper.train.data.metadata import DATASET_TYPES
+
+DEFAULT_SAMPLE_RATE = 22050
+DEFAULT_NUM_SYMBOLS = 256
+MIN_SAMPLE_RATE = 8000
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Everything that preparing and batching a dataset depends on.
+
+    Attributes:
+        csv_path: metadata.csv.
+        audio_dir: Folder of the recordings.
+        cache_dir: Where prepared utterances lie; may be deleted at any time.
+        config_path: The dataset's config.json; need not exist before preparation.
+        voice_name: Name of the voice (`dataset` of its JSON).
+        espeak_voice: espeak-ng's voice, such as `ru`.
+        sample_rate: Hertz of what is trained on.
+        quality: Name of the preset, for the voice's JSON; may be empty.
+        phoneme_type: How text becomes phonemes.
+        phoneme_id_map: Phoneme to ids; None means that it is made from the texts.
+        speaker_id_map: Ids of speakers that config.json names.
+        dataset_type: `text` or `phoneme_ids`.
+        num_symbols: Rows of the phoneme embedding.
+        num_speakers: The speaker column counts only where this is above 1.
+        trim_silence, keep_seconds_before_silence, keep_seconds_after_silence: Trimming.
+        filter_length, hop_length, win_length: The linear spectrogram, in samples.
+        segment_size: Samples that the discriminators hear; shorter clips are padded to it.
+        batch_size: Utterances of one process's batch.
+        num_workers: Loader processes; None follows cores and memory.
+        validation_split: Share of the rows held out for validation.
+        num_test_examples: Held-out rows that are listened to at every validation.
+        seed: Of the split and the order of batches.
+    """
+
+    csv_path: Path
+    audio_dir: Path
+    cache_dir: Path
+    config_path: Path
+    voice_name: str
+    espeak_voice: str
+    sample_rate: int = DEFAULT_SAMPLE_RATE
+    quality: str = ""
+    phoneme_type: PhonemeType = PhonemeType.ESPEAK
+    phoneme_id_map: dict[str, list[int]] | None = None
+    speaker_id_map: dict[str, int] | None = None
+    dataset_type: str = "text"
+    num_symbols: int = DEFAULT_NUM_SYMBOLS
+    num_speakers: int = 1
+    trim_silence: bool = True
+    keep_seconds_before_silence: float = 0.25
+    keep_seconds_after_silence: float = 0.25
+    filter_length: int = 1024
+    hop_length: int = 256
+    win_length: int = 1024
+    segment_size: int = 8192
+    batch_size: int = 32
+    num_workers: int | None = None
+    validation_split: float = 0.1
+    num_test_examples: int = 5
+    seed: int = 1234
+
+    @property
+    def trim(self) -> TrimSettings:
+        """The three flags of trimming."""
+        return TrimSettings(
+            self.trim_silence, self.keep_seconds_before_silence, self.keep_seconds_after_silence
+        )
+
+
+def resolve_settings(
+    *,
+    dataset_dir: str | Path | None = None,
+    csv_path: str | Path | None = None,
+    audio_dir: str | Path | None = None,
+    cache_dir: str | Path | None = None,
+    config_path: str | Path | None = None,
+    voice_name: str | None = None,
+    espeak_voice: str | None = None,
+    sample_rate: int | None = None,
+    quality: str | None = None,
+    phoneme_type: str | None = None,
+    phonemes_path: str | Path | None = None,
+    num_symbols: int | None = None,
+    num_speakers: int | None = None,
+    hop_length: int = 256,
+    **others: Any,
+) -> DataSettings:
+    """Put flags and config.json together; None means that a flag was not given.
+
+    Args:
+        dataset_dir: Folder with metadata.csv, wavs/, config.json; the other paths follow from it.
+        others: Fields of `DataSettings` that have no second source.
+
+    Raises:
+        ConfigError: Flag and config.json disagree, or a value cannot be used.
+        DatasetError: There is no dataset.
+    """
+    csv, audio, cache, config = _resolve_paths(
+        dataset_dir, csv_path, audio_dir, cache_dir, config_path
+    )
+    found = _FoundConfig(config, load_json_object(config) if config.is_file() else {})
+    # A folder of clips alone has no voice: asked for here, before hours of work.
+    voice = found.agree("espeak_voice", "espeak.voice", espeak_voice, "")
+    kind = _parse_phoneme_type(found.agree("phoneme_type", "phoneme_type", phoneme_type, "espeak"))
+    if not voice and kind is PhonemeType.ESPEAK:
+        raise ConfigError(
+            f"{config} names no espeak voice; pass --data.espeak_voice (such as ru or en-us)."
+        )
+    settings = DataSettings(
+        csv_path=csv,
+        audio_dir=audio,
+        cache_dir=cache,
+        config_path=config,
+        voice_name=voice_name or found.find("dataset", str) or csv.absolute().parent.name,
+        espeak_voice=voice,
+        sample_rate=found.agree(
+            "sample_rate", "audio.sample_rate", sample_rate, DEFAULT_SAMPLE_RATE, "model"
+        ),
+        quality=found.agree("preset", "audio.quality", quality, "", "model"),
+        phoneme_type=kind,
+        phoneme_id_map=_resolve_id_map(found, phonemes_path, kind),
+        speaker_id_map=found.find("speaker_id_map", dict),
+        num_symbols=found.agree("num_symbols", "num_symbols", num_symbols, DEFAULT_NUM_SYMBOLS),
+        num_speakers=found.agree("num_speakers", "num_speakers", num_speakers, 1, "model"),
+        hop_length=found.agree("hop_length", "hop_length", hop_length, hop_length, "model"),
+        **others,
+    )
+    _check(settings)
+    return settings
+
+
+def _resolve_paths(
+    dataset_dir: str | Path | None,
+    csv_path: str | Path | None,
+    audio_dir: str | Path | None,
+    cache_dir: str | Path | None,
+    config_path: str | Path | None,
+) -> tuple[Path, Path, Path, Path]:
+    if dataset_dir is None and csv_path is None:
+        raise DatasetError(
+            "No dataset was named; pass --data.dataset_dir=DIR (with metadata.csv and wavs/ in it) "
+            "or --data.csv_path and --data.audio_dir."
+        )
+    folder = Path(dataset_dir) if dataset_dir is not None else Path(str(csv_path)).parent
+    if not folder.is_dir():
+        raise DatasetError(
+            f"The dataset's folder {folder} does not exist; check the path "
+            "(--data.dataset_dir or --data.csv_path)."
+        )
+    # An explicit CSV elsewhere brings its own folder of recordings, as the existing trainer does.
+    audio = Path(csv_path).parent if csv_path is not None else folder
+    if dataset_dir is not None and (folder / "wavs").is_dir():
+        audio = folder / "wavs"
+    if audio_dir is not None:
+        audio = Path(audio_dir)
+    if not audio.is_dir():
+        raise DatasetError(
+            f"The folder of the recordings {audio} does not exist; pass it with --data.audio_dir."
+        )
+    return (
+        Path(csv_path) if csv_path is not None else folder / "metadata.csv",
+        audio,
+        Path(cache_dir) if cache_dir is not None else folder / ".cache",
+        Path(config_path) if config_path is not None else folder / "config.json",
+    )
+
+
+class _FoundConfig:
+    """Look-ups in what config.json holds, which may be nothing yet."""
+
+    def __init__(self, path: Path, data: dict[str, Any]) -> None:
+        self.path = path
+        self.data = data
+
+    def find(self, dotted: str, kind: type[T]) -> T | None:
+        value: Any = self.data
+        for part in dotted.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is None:
+            return None
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise ConfigError(
+                f'{self.path}: the key "{dotted}" holds {value!r:.60}, '
+                f"but {kind.__name__} is wanted; mend or remove it."
+            )
+        return value
+
+    def agree(self, flag: str, dotted: str, given: T | None, default: T, group: str = "data") -> T:
+        """Return the flag's or the file's value; they must not contradict each other."""
+        found = self.find(dotted, type(default))
+        if given is None:
+            return default if found is None else found
+        if found is not None and found != "" and given != "" and found != given:
+            raise ConfigError(
+                f'{self.path} says "{dotted}": {found!r}, but --{group}.{flag} is {given!r}; '
+                "leave out the flag, or change the file."
+            )
+        return given
+
+
+def _parse_phoneme_type(name: str) -> PhonemeType:
+    supported = (PhonemeType.ESPEAK, PhonemeType.TEXT)
+    if name not in supported:
+        raise ConfigError(
+            f'The phoneme type "{name}" cannot be trained here; choose espeak or text '
+            "(--data.phoneme_type, or phoneme_type in the dataset's config.json)."
+        )
+    return PhonemeType(name)
+
+
+def _resolve_id_map(
+    found: _FoundConfig, phonemes_path: str | Path | None, kind: PhonemeType
+) -> dict[str, list[int]] | None:
+    id_map = _parse_id_map(found.find("phoneme_id_map", dict) or {}, found.path)
+    if phonemes_path is not None:
+        path = Path(phonemes_path)
+        data = load_json_object(path)
+        given = _parse_id_map(data.get("phoneme_id_map", data), path)
+        if id_map and id_map != given:
+            raise ConfigError(
+                f'{found.path} has a "phoneme_id_map" other than {path}; leave out '
+                "--data.phonemes_path, or remove the key from the file."
+            )
+        id_map = given
+    if id_map:
+        return id_map
+    # The default map has no Cyrillic letters: with phoneme_type=text the texts give the symbols.
+    return dict(DEFAULT_PHONEME_ID_MAP) if kind is PhonemeType.ESPEAK else None
+
+
+def _parse_id_map(data: Any, path: Path) -> dict[str, list[int]]:
+    result: dict[str, list[int]] = {}
+    for symbol, ids in data.items() if isinstance(data, dict) else [("", data)]:
+        id_list = [ids] if isinstance(ids, int) else ids
+        if not isinstance(id_list, list) or not all(type(i) is int and i >= 0 for i in id_list):
+            raise ConfigError(
+                f"{path} gives {ids!r:.60} for the phoneme {symbol!r}, "
+                "but a list of whole numbers is wanted."
+            )
+        result[symbol] = id_list
+    return result
+
+
+def _check(settings: DataSettings) -> None:
+    largest = max((i for ids in (settings.phoneme_id_map or {}).values() for i in ids), default=0)
+    rules = (
+        (settings.dataset_type in DATASET_TYPES, "dataset_type must be text or phoneme_ids"),
+        (settings.batch_size >= 1, "batch_size must be 1 or more"),
+        (settings.num_workers is None or settings.num_workers >= 0, "num_workers must not be < 0"),
+        (0 <= settings.validation_split < 1, "validation_split must be from 0 to below 1"),
+        (settings.num_test_examples >= 0, "num_test_examples must not be negative"),
+        (
+            min(settings.keep_seconds_before_silence, settings.keep_seconds_after_silence) >= 0,
+            "keep_seconds_before_silence and keep_seconds_after_silence must not be negative",
+        ),
+        (
+            settings.num_symbols > largest,
+            f"num_symbols must be above the largest phoneme id, {largest}",
+        ),
+    )
+    for is_good, rule in rules:
+        if not is_good:
+            name = rule.split()[0]
+            raise ConfigError(f"--data.{rule}; it is {getattr(settings, name)!r}.")
+    if settings.num_speakers < 1:
+        raise ConfigError(f"--model.num_speakers is {settings.num_speakers}; give 1 or more.")
+    if settings.sample_rate < MIN_SAMPLE_RATE:
+        raise ConfigError(
+            f"The sample rate is {settings.sample_rate}; give {MIN_SAMPLE_RATE} Hz or more "
+            "(--model.sample_rate)."
+        )
+    if settings.segment_size % settings.hop_length:
+        raise ConfigError(
+            f"--model.segment_size={settings.segment_size} is no multiple of "
+            f"--model.hop_length={settings.hop_length}."
+        )

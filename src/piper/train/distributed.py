@@ -1,0 +1,113 @@
+"""Training on several processes: each network's gradients reduced on their own.
+
+Lightning's wrapper expects one backward pass that touches every parameter; a GAN has two, each
+touching one network, and plain `ddp` then fails with unused parameters. Here nothing is wrapped:
+the weights are broadcast once, and `average_gradients` is called before each optimizer's step.
+Knows nothing of what the networks are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch import LightningModule
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor, nn
+
+BUCKET_NUMBERS = 32 * 1024 * 1024
+"""Gradients reduced in one call: 128 MB of float32, which bounds the copy's memory."""
+
+
+class GanDDPStrategy(DDPStrategy):
+    """Data-parallel training without the wrapper around the module."""
+
+    def configure_ddp(self) -> None:
+        """Make all processes start from the weights of the first."""
+        assert isinstance(self.model, LightningModule)
+        if not dist.is_initialized():
+            return
+        with torch.no_grad():
+            for tensor in [*self.model.parameters(), *self.model.buffers()]:
+                dist.broadcast(tensor.data, src=0)
+
+
+def create_strategy(name: Any, num_devices: int) -> Any:
+    """Return the strategy object for a name of `--trainer.strategy`.
+
+    Args:
+        name: `auto`, `ddp`, `ddp_find_unused_parameters_true` and the like, or an object.
+        num_devices: Processes on all nodes together.
+
+    Returns:
+        A `GanDDPStrategy` for everything that means data-parallel, else the name as it is.
+    """
+    if not isinstance(name, str):
+        return name
+    if name == "auto":
+        return GanDDPStrategy() if num_devices > 1 else name
+    if name == "ddp" or name.startswith("ddp_find_unused_parameters"):
+        return GanDDPStrategy()
+    if name.startswith("ddp_spawn"):
+        return GanDDPStrategy(start_method="spawn")
+    return name
+
+
+def is_distributed() -> bool:
+    """Return whether several processes train together."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Replace each gradient by its mean over all processes; a parameter without one counts as 0.
+
+    Called with the same parameters in the same order on every process. Does nothing where there
+    is only one.
+    """
+    if not is_distributed():
+        return
+    bucket: list[nn.Parameter] = []
+    numbers = 0
+    for parameter in parameters:
+        bucket.append(parameter)
+        numbers += parameter.numel()
+        if numbers >= BUCKET_NUMBERS:
+            _average_bucket(bucket)
+            bucket, numbers = [], 0
+    if bucket:
+        _average_bucket(bucket)
+
+
+def _average_bucket(bucket: Sequence[nn.Parameter]) -> None:
+    gradients: list[Tensor] = []
+    for parameter in bucket:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        gradients.append(parameter.grad)
+    flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    start = 0
+    for gradient in gradients:
+        gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
+        start += gradient.numel()
+
+
+class SharedFlag:
+    """A yes or no that all processes agree on, through memory of the CPU.
+
+    A group of its own over gloo, so that asking does not wait for a GPU.
+    """
+
+    def __init__(self) -> None:
+        self._group = dist.new_group(backend="gloo") if is_distributed() else None
+
+    def any(self, value: int) -> int:
+        """Return the largest value that any process gives."""
+        if self._group is None:
+            return value
+        tensor = torch.tensor([value], dtype=torch.int32)
+        dist.all_reduce(tensor, op=dist.ReduceOp.MAX, group=self._group)
+        return int(tensor)

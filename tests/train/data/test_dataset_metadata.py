@@ -1,0 +1,176 @@
+"""Each mistake in metadata.csv is named by file and line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from piper.errors import DatasetError
+from piper.train.data.metadata import load_metadata, remove_stress_marks
+
+WriteDataset = Callable[[str | bytes], Path]
+
+
+@pytest.fixture
+def write_csv(tmp_path: Path) -> WriteDataset:
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.wav").write_bytes(b"only its name is looked at here")
+
+    def write(content: str | bytes) -> Path:
+        path = tmp_path / "metadata.csv"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def load_error(path: Path, **options: int | str) -> str:
+    with pytest.raises(DatasetError) as caught:
+        load_metadata(path, path.parent, **options)
+    return str(caught.value).replace(str(path), "CSV")
+
+
+def test_two_columns_with_and_without_wav(write_csv: WriteDataset) -> None:
+    path = write_csv("a.wav|Привет.\r\n\r\nb|Мир.\n")
+    rows = load_metadata(path, path.parent)
+    assert [(row.line, row.audio_path.name, row.text) for row in rows] == [
+        (1, "a.wav", "Привет."),
+        (3, "b.wav", "Мир."),
+    ]
+    assert rows[0].speaker is None
+    assert rows[0].ids is None
+
+
+def test_byte_order_mark_is_no_part_of_the_name(write_csv: WriteDataset) -> None:
+    path = write_csv(b"\xef\xbb\xbfa.wav|Text.\n")
+    assert load_metadata(path, path.parent)[0].audio_path.name == "a.wav"
+
+
+def test_quotes_belong_to_the_text(write_csv: WriteDataset) -> None:
+    """With CSV quoting, the unbalanced quote would swallow the second row."""
+    path = write_csv('a.wav|"Hello," she said.\nb.wav|"Well\nc.wav|End.\n')
+    texts = [row.text for row in load_metadata(path, path.parent)]
+    assert texts == ['"Hello," she said.', '"Well', "End."]
+
+
+def test_a_line_separator_inside_a_text_ends_no_row(write_csv: WriteDataset) -> None:
+    path = write_csv("a.wav|One\u2028two.\n")
+    assert load_metadata(path, path.parent)[0].text == "One\u2028two."
+
+
+def test_audio_is_also_found_beside_the_csv(write_csv: WriteDataset, tmp_path: Path) -> None:
+    (tmp_path / "wavs").mkdir()
+    (tmp_path / "wavs/d.wav").write_bytes(b"x")
+    path = write_csv("wavs/d.wav|Text.\nd|Other.\n")
+    assert "already in line 1" in load_error_with_dir(path, tmp_path / "wavs")
+
+
+def load_error_with_dir(path: Path, audio_dir: Path) -> str:
+    with pytest.raises(DatasetError) as caught:
+        load_metadata(path, audio_dir)
+    return str(caught.value)
+
+
+def test_speaker_column(write_csv: WriteDataset) -> None:
+    path = write_csv("a|anna|One.\nb|boris|Two.\n")
+    rows = load_metadata(path, path.parent, num_speakers=2)
+    assert [row.speaker for row in rows] == ["anna", "boris"]
+
+
+def test_phoneme_ids(write_csv: WriteDataset) -> None:
+    path = write_csv("a|One.|1 0 14 0 2\n")
+    assert load_metadata(path, path.parent, dataset_type="phoneme_ids")[0].ids == [1, 0, 14, 0, 2]
+
+
+def test_missing_csv(tmp_path: Path) -> None:
+    message = load_error(tmp_path / "metadata.csv")
+    assert message.startswith("CSV does not exist")
+    assert "--data.dataset_dir" in message
+
+
+def test_not_utf8(write_csv: WriteDataset) -> None:
+    message = load_error(write_csv(b"a|Text.\n" + "b|Привет.\n".encode("cp1251")))
+    assert message.startswith("CSV line 2: the text is not UTF-8")
+
+
+@pytest.mark.parametrize(("sign", "name"), [(",", "','"), (";", "';'"), ("\t", "a tab")])
+def test_wrong_delimiter(write_csv: WriteDataset, sign: str, name: str) -> None:
+    message = load_error(write_csv(f"a{sign}Text.\n"))
+    assert message.startswith("CSV line 1: no '|' found")
+    assert name in message
+    assert "file|text" in message
+
+
+def test_no_delimiter_at_all(write_csv: WriteDataset) -> None:
+    assert load_error(write_csv("a|One.\nb\n")).startswith("CSV line 2: no '|' found; separate")
+
+
+def test_empty_text(write_csv: WriteDataset) -> None:
+    assert load_error(write_csv("a|One.\nb| \n")).startswith("CSV line 2: the text is empty")
+
+
+def test_empty_csv(write_csv: WriteDataset) -> None:
+    assert load_error(write_csv("\n \n")).startswith("CSV is empty")
+
+
+def test_three_columns_without_several_speakers(write_csv: WriteDataset) -> None:
+    message = load_error(write_csv("a|anna|One.\nb|boris|Two.\nc|anna|Three.\n"))
+    assert message.startswith("CSV line 1: 3 columns, but file|text is wanted")
+    assert "--model.num_speakers=2" in message
+
+
+def test_too_many_columns(write_csv: WriteDataset) -> None:
+    message = load_error(write_csv("a|anna|One.\nb|boris|Two|three.\n"), num_speakers=2)
+    assert message.startswith("CSV line 2: 4 columns, but 3 are wanted (file|speaker|text")
+
+
+def test_empty_speaker(write_csv: WriteDataset) -> None:
+    message = load_error(write_csv("a||One.\n"), num_speakers=2)
+    assert message.startswith("CSV line 1: the speaker is empty")
+
+
+def test_more_speakers_than_the_network_has(write_csv: WriteDataset) -> None:
+    message = load_error(write_csv("a|x|One.\nb|y|Two.\nc|z|Three.\n"), num_speakers=2)
+    assert message.startswith("CSV has 3 speakers (x, y, z), but --model.num_speakers=2")
+    assert message.endswith("pass --model.num_speakers=3.")
+
+
+def test_wrong_phoneme_ids(write_csv: WriteDataset) -> None:
+    message = load_error(write_csv("a|One.|1 0 x\n"), dataset_type="phoneme_ids")
+    assert message.startswith("CSV line 1: the last column is '1 0 x'")
+
+
+def test_unknown_dataset_type(write_csv: WriteDataset) -> None:
+    message = load_error(write_csv("a|One.\n"), dataset_type="words")
+    assert message.startswith('--data.dataset_type is "words"')
+
+
+def test_missing_recordings_are_all_counted(write_csv: WriteDataset) -> None:
+    lines = "".join(f"gone{index}|Text.\n" for index in range(7))
+    message = load_error(write_csv("a|One.\n" + lines))
+    assert "7 of 8 recordings are not in" in message
+    assert "gone0 (line 2), gone1 (line 3)" in message
+    assert "gone4 (line 6) and 2 more" in message
+    assert "gone5" not in message
+
+
+def test_duplicates(write_csv: WriteDataset) -> None:
+    message = load_error(write_csv("a|One.\nb|Two.\na.wav|Three.\n"))
+    assert message.startswith("CSV line 3: a.wav is already in line 1")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("прядь вол+ос за ухо", "прядь волос за ухо"),
+        ("+Окна и +окна, глаз+а", "Окна и окна, глаза"),
+        ("«+ёлка» (+ель)", "«ёлка» (ель)"),
+        ("2+2 и 2 + 2", "2+2 и 2 + 2"),
+        ("x+а, C++а, +7, +к", "x+а, C++а, +7, +к"),
+    ],
+)
+def test_stress_marks_are_taken_out(text: str, expected: str) -> None:
+    """espeak-ng 1.52 reads the sign aloud as a word (festvox-ru has it in 132 lines)."""
+    assert remove_stress_marks(text) == expected

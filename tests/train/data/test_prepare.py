@@ -1,0 +1,317 @@
+"""Preparation: what the cache holds, what is reused, what is refused, what survives a kill."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from piper.config import load_voice_config
+from piper.errors import ConfigError, DatasetError, PhonemizeError
+from piper.text.frontend import create_frontend
+from piper.train.data.cache import load_utterance
+from piper.train.data.metadata import load_metadata
+from piper.train.data.prepare import PreparedDataset, load_prepared_dataset, prepare_dataset
+from piper.train.data.settings import DataSettings, resolve_settings
+
+CopyDataset = Callable[[Path], Path]
+
+
+@pytest.fixture
+def dataset(speech_dataset: Path, copy_dataset: CopyDataset) -> Path:
+    return copy_dataset(speech_dataset)
+
+
+@pytest.fixture
+def settings(dataset: Path) -> DataSettings:
+    return resolve_settings(dataset_dir=dataset)
+
+
+def cache_times(settings: DataSettings) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in settings.cache_dir.glob("*.npz")}
+
+
+def replace_line(dataset: Path, line: int, text: str) -> None:
+    path = dataset / "metadata.csv"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    lines[line - 1] = text
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def prepare_error(settings: DataSettings) -> str:
+    with pytest.raises(DatasetError) as caught:
+        prepare_dataset(settings)
+    return str(caught.value).replace(str(settings.csv_path), "CSV")
+
+
+def test_what_is_prepared(settings: DataSettings) -> None:
+    prepared = prepare_dataset(settings)
+    assert [u.row.line for u in prepared.utterances] == list(range(1, 17))
+    utterance = prepared.utterances[0]
+    cached = load_utterance(utterance.cache_path)
+    sentences = create_frontend(prepared.voice).text_to_sentences("Привет, это тест.")
+    assert cached.ids.tolist() == sentences[0].ids
+    assert len(cached.ids) == utterance.num_ids
+    assert len(cached.samples) == utterance.num_samples
+    # A second of silence in the recording, half a second of it kept.
+    duration = soundfile.info(utterance.row.audio_path).duration
+    assert 0.35 < duration - utterance.num_samples / 22050 < 1.0
+
+
+def test_several_sentences_are_complete_sequences(dataset: Path, settings: DataSettings) -> None:
+    replace_line(dataset, 1, "utterance001.wav|Привет. Это тест.")
+    prepared = prepare_dataset(settings)
+    ids = load_utterance(prepared.utterances[0].cache_path).ids.tolist()
+    first, second = create_frontend(prepared.voice).text_to_sentences("Привет. Это тест.")
+    assert ids == first.ids + second.ids
+    assert (ids.count(1), ids.count(2)) == (2, 2)
+
+
+def test_stress_marks_are_not_spoken(dataset: Path, settings: DataSettings) -> None:
+    plain = prepare_dataset(settings).utterances[0]
+    replace_line(dataset, 1, "utterance001.wav|Прив+ет, +это т+ест.")
+    marked = prepare_dataset(settings).utterances[0]
+    assert marked.cache_path == plain.cache_path
+
+
+def test_second_run_makes_nothing(
+    settings: DataSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = prepare_dataset(settings)
+    assert "16 recordings in" in capsys.readouterr().err
+    times = cache_times(settings)
+    second = prepare_dataset(settings)
+    assert second.utterances == first.utterances
+    assert second.voice == first.voice
+    assert cache_times(settings) == times
+    assert capsys.readouterr().err == ""
+    assert load_prepared_dataset(settings) == second
+
+
+def test_only_what_changed_is_made_anew(dataset: Path, settings: DataSettings) -> None:
+    prepare_dataset(settings)
+    times = cache_times(settings)
+    replace_line(dataset, 2, "utterance002.wav|Сегодня выпал снег.")
+    after = prepare_dataset(settings)
+    assert cache_times(settings).items() > times.items()
+    assert len(cache_times(settings)) == len(times) + 1
+    assert after.utterances[1].row.text == "Сегодня выпал снег."
+
+
+def test_changed_audio_gives_changed_samples(dataset: Path, settings: DataSettings) -> None:
+    before = prepare_dataset(settings).utterances[0]
+    path = before.row.audio_path
+    samples, sample_rate = soundfile.read(path, dtype="float32")
+    soundfile.write(path, samples * 0.5, sample_rate)
+    after = prepare_dataset(settings).utterances[0]
+    old, new = load_utterance(before.cache_path).samples, load_utterance(after.cache_path).samples
+    np.testing.assert_allclose(new, old * 0.5, atol=1e-4)
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK"])
+def test_damaged_cache_file_is_made_anew(settings: DataSettings, damage: bytes) -> None:
+    utterance = prepare_dataset(settings).utterances[3]
+    whole = utterance.cache_path.read_bytes()
+    utterance.cache_path.write_bytes(damage)
+    assert prepare_dataset(settings).utterances[3] == utterance
+    assert utterance.cache_path.read_bytes()[-22:-18] == whole[-22:-18]
+    assert len(load_utterance(utterance.cache_path).samples) == utterance.num_samples
+
+
+def test_several_processes_give_the_same(settings: DataSettings) -> None:
+    alone = prepare_dataset(settings, num_processes=1)
+    for path in [*settings.cache_dir.glob("manifest-*"), *(u.cache_path for u in alone.utterances)]:
+        path.unlink()
+    together = prepare_dataset(settings, num_processes=2)
+    assert together == alone
+
+
+def test_bad_recordings_are_collected(dataset: Path, settings: DataSettings) -> None:
+    wavs = dataset / "wavs"
+    (wavs / "utterance002.wav").write_bytes(b"no audio" * 100)
+    (wavs / "utterance003.wav").write_bytes(b"")
+    soundfile.write(wavs / "utterance005.wav", np.zeros(22050), 22050)
+    replace_line(dataset, 6, "utterance006.wav|…")
+    message = prepare_error(settings)
+    assert message.startswith("CSV: 4 of 16 lines cannot be used; mend or remove them: line 2: ")
+    assert "utterance002.wav cannot be decoded" in message
+    assert f"line 3: {wavs / 'utterance003.wav'} is empty (0 bytes)" in message
+    assert f"line 5: {wavs / 'utterance005.wav'} holds only silence" in message
+    assert "line 6: the text '…' gives no phonemes" in message
+
+
+def test_one_bad_recording_is_one_sentence(dataset: Path, settings: DataSettings) -> None:
+    path = dataset / "wavs/utterance002.wav"
+    path.write_bytes(b"")
+    assert prepare_error(settings) == (
+        f"CSV line 2: {path} is empty (0 bytes); replace the recording."
+    )
+
+
+def test_text_longer_than_its_recording(dataset: Path, settings: DataSettings) -> None:
+    replace_line(dataset, 4, f"utterance004.wav|{'Очень длинный текст ' * 40}.")
+    message = prepare_error(settings)
+    assert message.startswith("CSV: 1 recordings are too short for their texts")
+    assert "line 4: " in message
+
+
+def test_unknown_espeak_voice(dataset: Path) -> None:
+    (dataset / "config.json").unlink()
+    settings = resolve_settings(dataset_dir=dataset, espeak_voice="xx-none")
+    with pytest.raises(PhonemizeError, match="xx-none"):
+        prepare_dataset(settings)
+
+
+def test_config_is_completed_not_overwritten(dataset: Path, settings: DataSettings) -> None:
+    path = dataset / "config.json"
+    mine = {
+        "audio": {"sample_rate": 22050, "room": "studio"},
+        "espeak": {"voice": "ru"},
+        "language": {"code": "ru_RU", "name_native": "Русский"},
+        "inference": {"noise_scale": 0.3},
+        "comment": "mine",
+    }
+    path.write_text(json.dumps(mine), encoding="utf-8")
+    voice = prepare_dataset(settings).voice
+    written = json.loads(path.read_text(encoding="utf-8"))
+    assert written["audio"] == {"sample_rate": 22050, "room": "studio", "quality": ""}
+    assert written["language"] == mine["language"]
+    assert written["inference"] == {"noise_scale": 0.3, "length_scale": 1.0, "noise_w": 0.8}
+    assert written["comment"] == "mine"
+    assert written["num_symbols"] == 256
+    assert written["phonemizer"]["name"] == "espeak-ng"
+    assert load_voice_config(path) == replace(voice)
+    stamp = path.stat().st_mtime_ns
+    assert prepare_dataset(resolve_settings(dataset_dir=dataset)).voice == voice
+    assert path.stat().st_mtime_ns == stamp
+
+
+def test_upsampling_is_warned_about_once(dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (dataset / "config.json").unlink()
+    settings = resolve_settings(dataset_dir=dataset, espeak_voice="ru", sample_rate=44100)
+    with caplog.at_level(logging.WARNING):
+        prepare_dataset(settings)
+    assert len(caplog.records) == 1
+    assert "16 of 16 recordings (16 of 22050 Hz) are resampled up to 44100 Hz" in caplog.text
+
+
+def test_downsampling_is_no_mistake(dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (dataset / "config.json").unlink()
+    settings = resolve_settings(dataset_dir=dataset, espeak_voice="ru", sample_rate=16000)
+    with caplog.at_level(logging.WARNING):
+        prepared = prepare_dataset(settings)
+    assert caplog.records == []
+    assert prepared.voice.sample_rate == 16000
+
+
+def test_missing_phonemes_are_counted_once(dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = json.loads((dataset / "config.json").read_text())
+    id_map = prepare_dataset(resolve_settings(dataset_dir=dataset)).voice.phoneme_id_map
+    id_map = {symbol: ids for symbol, ids in id_map.items() if symbol != "p"}
+    (dataset / "config.json").write_text(json.dumps({**config, "phoneme_id_map": id_map}))
+    settings = resolve_settings(dataset_dir=dataset)
+    for _ in range(2):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            prepare_dataset(settings)
+        assert len(caplog.records) == 1
+        assert "'p' (U+0070) " in caplog.text
+        assert " times" in caplog.text
+
+
+def test_text_phonemes(dataset: Path) -> None:
+    settings = resolve_settings(dataset_dir=dataset, phoneme_type="text")
+    prepared = prepare_dataset(settings)
+    id_map = prepared.voice.phoneme_id_map
+    assert [id_map[symbol] for symbol in "_^$ "] == [[0], [1], [2], [3]]
+    assert "П" in id_map
+    assert "й" not in id_map  # NFD: и and a breve
+    assert not any(u.missing for u in prepared.utterances)
+    # Resolved again from the completed config.json, another process gets the same ids.
+    assert prepare_dataset(resolve_settings(dataset_dir=dataset)) == prepared
+
+
+def test_phoneme_ids_dataset(dataset: Path) -> None:
+    path = dataset / "metadata.csv"
+    path.write_text("utterance001|Привет.|1 0 14 0 2\n", encoding="utf-8")
+    settings = resolve_settings(dataset_dir=dataset, dataset_type="phoneme_ids")
+    cached = load_utterance(prepare_dataset(settings).utterances[0].cache_path)
+    assert cached.ids.tolist() == [1, 0, 14, 0, 2]
+    path.write_text("utterance001|Привет.|1 0 999 0 2\n", encoding="utf-8")
+    assert "line 1: the phoneme id 999" in prepare_error(settings)
+
+
+def test_speakers(two_speaker_dataset: Path, copy_dataset: CopyDataset) -> None:
+    dataset = copy_dataset(two_speaker_dataset)
+    prepared = prepare_dataset(resolve_settings(dataset_dir=dataset))
+    assert prepared.voice.speaker_id_map == {"speaker1": 0, "speaker2": 1}
+    assert [u.speaker_id for u in prepared.utterances] == [0, 1] * 4
+    again: PreparedDataset = prepare_dataset(resolve_settings(dataset_dir=dataset))
+    assert again == prepared
+
+
+def test_speaker_ids_of_the_config_stay(
+    two_speaker_dataset: Path, copy_dataset: CopyDataset
+) -> None:
+    dataset = copy_dataset(two_speaker_dataset)
+    path = dataset / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "speaker_id_map": {"speaker2": 0}}))
+    prepared = prepare_dataset(resolve_settings(dataset_dir=dataset))
+    assert prepared.voice.speaker_id_map == {"speaker2": 0, "speaker1": 1}
+    assert [u.speaker_id for u in prepared.utterances] == [1, 0] * 4
+    path.write_text(json.dumps({**config, "speaker_id_map": {"speaker2": 5}}))
+    with pytest.raises(ConfigError, match="gives 'speaker2' the id 5"):
+        prepare_dataset(resolve_settings(dataset_dir=dataset))
+    path.write_text(json.dumps({**config, "speaker_id_map": {"other": 0}}))
+    with pytest.raises(DatasetError, match="line 2: no id is left for the speaker 'speaker2'"):
+        prepare_dataset(resolve_settings(dataset_dir=dataset))
+
+
+def test_rows_may_be_given(settings: DataSettings) -> None:
+    rows = load_metadata(settings.csv_path, settings.audio_dir)[:3]
+    assert len(prepare_dataset(settings, rows).utterances) == 3
+
+
+def test_killed_preparation_goes_on(dataset: Path) -> None:
+    """What a SIGKILL leaves is whole or not there, no worker stays, and the next run goes on."""
+    program = (
+        "from piper.train.data.prepare import prepare_dataset\n"
+        "from piper.train.data.settings import resolve_settings\n"
+        f"prepare_dataset(resolve_settings(dataset_dir={str(dataset)!r}), num_processes=2)\n"
+    )
+    cache = dataset / ".cache"
+    process = subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
+    deadline = time.monotonic() + 30
+    while not list(cache.glob("*.npz")) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    while _has_processes(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not _has_processes(process.pid)
+    times = {path.name: path.stat().st_mtime_ns for path in cache.glob("*.npz")}
+    assert times
+    prepared = prepare_dataset(resolve_settings(dataset_dir=dataset))
+    assert len(prepared.utterances) == 16
+    after = {path.name: path.stat().st_mtime_ns for path in cache.glob("*.npz")}
+    assert after.items() >= times.items()
+
+
+def _has_processes(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True

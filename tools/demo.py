@@ -1,0 +1,262 @@
+"""`make demo`: real recordings become a voice that speaks, in minutes, on a CPU.
+
+Each stage leaves its result in the demo's folder, so that an interrupted demo goes on where it
+was. Training has a budget of time that all runs together may spend.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+from demo_report import measure_constant_answer, measure_wav, read_validations  # noqa: E402
+
+SENTENCE = "Привет, это тест."
+VOICE_NAME = "ru_RU-demo-tiny"
+
+
+class DemoError(Exception):
+    """A stage failed; the text says what to do."""
+
+
+class Demo:
+    """The stages of the demo and how long each took.
+
+    Args:
+        folder: Where everything that the demo makes lies.
+        minutes: How long to train, over all runs together.
+        utterances: How many recordings to train on.
+    """
+
+    def __init__(self, folder: Path, minutes: float, utterances: int) -> None:
+        self.folder = folder
+        self.minutes = minutes
+        self.utterances = utterances
+        self.state_path = folder / "state.json"
+        self.state: dict[str, Any] = {"seconds": {}, "done": []}
+        if self.state_path.exists():
+            self.state = json.loads(self.state_path.read_text(encoding="utf-8"))
+        self.voice = folder / f"{VOICE_NAME}.onnx"
+        self.wav = folder / "output.wav"
+
+    def run(self) -> None:
+        """Run all stages that are not done yet, then tell what came of them."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        print(
+            "This demo trains a tiny voice for a few minutes on a CPU. It shows the way from\n"
+            "recordings to speech, not a good voice: that takes hours on a GPU and more data.\n",
+            flush=True,
+        )
+        self.stage("recordings", self.make_dataset)
+        self.stage("training", self.train)
+        self.stage("export", self.export)
+        self.stage("speech", self.speak)
+        self.stage("figures", self.measure)
+        self.summarise()
+
+    def stage(self, name: str, work: Callable[[], None]) -> None:
+        """Do a stage once, and remember that it is done and how long it took in all."""
+        if name in self.state["done"]:
+            print(f"== {name}: already there", flush=True)
+            return
+        print(f"== {name}", flush=True)
+        begin = time.monotonic()
+        try:
+            work()
+            self.state["done"].append(name)
+        finally:
+            seconds = self.state["seconds"].get(name, 0.0) + time.monotonic() - begin
+            self.state["seconds"][name] = seconds
+            self._save_state()
+        print(f"   {name} took {seconds:.0f} s", flush=True)
+
+    def make_dataset(self) -> None:
+        """Fetch real Russian speech, or make synthetic speech where that cannot be had."""
+        fetch = [
+            ROOT / "tools/datasets/fetch_festvox_ru.py",
+            *("--output-dir", self.folder / "festvox_ru"),
+            *("--limit", self.utterances, "--shortest"),
+        ]
+        if run_tool(fetch) == 0:
+            self.state["dataset"] = "festvox_ru"
+            _set_quality(self.folder / "festvox_ru" / "config.json")
+            return
+        print(
+            "   festvox-ru cannot be had here, so synthetic speech by espeak-ng is used instead.",
+            flush=True,
+        )
+        make = [ROOT / "tools/datasets/make_test_dataset.py", "--output-dir"]
+        must_run([*make, self.folder / "test_ru"])
+        self.state["dataset"] = "test_ru"
+        _set_quality(self.folder / "test_ru" / "config.json")
+
+    @property
+    def dataset(self) -> Path:
+        """The folder of the recordings that are trained on."""
+        return self.folder / str(self.state["dataset"])
+
+    def last_checkpoint(self) -> Path | None:
+        """Return the newest last.ckpt of the demo's trainings."""
+        found = list(self.folder.glob("lightning_logs/version_*/checkpoints/last.ckpt"))
+        return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+    def train(self) -> None:
+        """Train until the budget of time is spent, going on from where an earlier run was."""
+        seconds = round(self.minutes * 60)
+        clock = f"00:{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+        command: list[Any] = [
+            *("-m", "piper.train", "fit", f"--data.dataset_dir={self.dataset}"),
+            *("--data.batch_size=8", "--data.num_workers=0", "--data.num_test_examples=2"),
+            *(f"--trainer.default_root_dir={self.folder}", f"--trainer.max_time={clock}"),
+            *("--trainer.accelerator=cpu", "--trainer.check_val_every_n_epoch=10"),
+            # One short run shows more with larger steps; a voice for use takes the defaults.
+            *("--model.learning_rate=1e-3", "--model.learning_rate_d=2e-4"),
+            *("--save_minutes=0.5", "--keep_best=1"),
+        ]
+        checkpoint = self.last_checkpoint()
+        if checkpoint is not None:
+            command.append(f"--ckpt_path={checkpoint}")
+        must_run(command)
+
+    def export(self) -> None:
+        """Write the voice; the export compares it with the network."""
+        checkpoint = self.last_checkpoint()
+        command = ["-m", "piper.train.export_onnx", "--checkpoint", checkpoint]
+        must_run([*command, "--output-file", self.voice])
+
+    def speak(self) -> None:
+        """Speak the sentence of the quick start."""
+        command = ["-m", "piper", "--model", self.voice, "--seed", 1, "--output-file", self.wav]
+        must_run([*command, "--", SENTENCE])
+
+    def measure(self) -> None:
+        """Collect the losses, and what a constant answer would have scored."""
+        self.state["validations"] = read_validations(self.folder / "lightning_logs")
+        checkpoint = self.last_checkpoint()
+        assert checkpoint is not None
+        self.state["constant_mel"] = measure_constant_answer(self.dataset, checkpoint)
+        self.state["speech"] = measure_wav(self.wav)
+
+    def summarise(self) -> None:
+        """Print what was made and where, how long it took, and what to try next."""
+        first, last = self.state["validations"][0], self.state["validations"][-1]
+        speech = self.state["speech"]
+        python = _shown(Path(sys.executable))
+        print(f"\n{'what was made':<16}{_shown(self.voice)} and .json beside it")
+        print(
+            f"{'speech':<16}{_shown(self.wav)}: {speech['seconds']:.2f} s of «{SENTENCE}», "
+            f"level {speech['level']:.3f}, clipped samples {speech['clipped']}"
+        )
+        print(f"{'checkpoint':<16}{_shown(self.last_checkpoint() or self.folder)}")
+        print(
+            f"{'val_loss':<16}{first['val_loss']:.3f} before the first step, "
+            f"{last['val_loss']:.3f} at step {last['step']}"
+        )
+        print(
+            f"{'val_mel':<16}{first['val_mel']:.3f} → {last['val_mel']:.3f} "
+            f"({last['val_mel'] / first['val_mel']:.2f} times; the training set's mean mel as a "
+            f"constant answer: {self.state['constant_mel']:.3f})"
+        )
+        times = ", ".join(f"{name} {value:.0f} s" for name, value in self.state["seconds"].items())
+        print(f"{'time':<16}{times}")
+        print("\nTry next:")
+        print(f"  {python} -m piper -m {_shown(self.voice)} -f hello.wav -- 'Доброе утро!'")
+        print(f"  {python} -m tensorboard.main --logdir={_shown(self.folder)}/lightning_logs")
+        print(f"  {python} -m piper.train fit --data.dataset_dir=DIR    (your own recordings)")
+        print(f"To start the demo over: rm -r {_shown(self.folder)}", flush=True)
+
+    def _save_state(self) -> None:
+        temporary = self.state_path.with_suffix(".part")
+        temporary.write_text(json.dumps(self.state, ensure_ascii=False, indent=1), encoding="utf-8")
+        temporary.replace(self.state_path)
+
+
+def _shown(path: Path) -> str:
+    """Return a path as a person in the present folder would type it."""
+    try:
+        return str(path.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _set_quality(config_path: Path) -> None:
+    """Ask for the small preset in the dataset's config.json."""
+    data = json.loads(config_path.read_text(encoding="utf-8"))
+    data.setdefault("audio", {})["quality"] = "tiny"
+    temporary = config_path.with_suffix(".part")
+    temporary.write_text(json.dumps(data, ensure_ascii=False, indent=2), encoding="utf-8")
+    temporary.replace(config_path)
+
+
+def run_tool(arguments: list[Any]) -> int:
+    """Run Python with arguments; Ctrl+C reaches it too, and it is waited for.
+
+    Returns:
+        Its exit code.
+
+    Raises:
+        KeyboardInterrupt: It was interrupted, and has ended.
+    """
+    command = [sys.executable, *(str(argument) for argument in arguments)]
+    shown = " ".join(shlex.quote(part) for part in [_shown(Path(command[0])), *command[1:]])
+    print(f"   $ {shown}", flush=True)
+    process = subprocess.Popen(command)
+    interrupted = False
+    while True:
+        try:
+            code = process.wait()
+            break
+        except KeyboardInterrupt:
+            # The terminal has sent it to the child as well, which saves what it has.
+            interrupted = True
+    if interrupted or code in (130, 143, -signal.SIGINT):
+        raise KeyboardInterrupt
+    return code
+
+
+def must_run(arguments: list[Any]) -> None:
+    """Run Python with arguments, and stop the demo where it fails."""
+    code = run_tool(arguments)
+    if code != 0:
+        raise DemoError(
+            f"The step above ended with code {code}; its last lines say why. "
+            "Run `make demo` again to go on from there."
+        )
+
+
+def create_parser() -> argparse.ArgumentParser:
+    """Return the demo's flags (make demo DEMO_ARGS='…')."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=ROOT / "demo", help="where to put all of it")
+    parser.add_argument("--minutes", type=float, default=6.0, help="how long to train, in all")
+    parser.add_argument("--utterances", type=int, default=160, help="recordings to train on")
+    return parser
+
+
+def main() -> int:
+    """Run the demo; return the exit code."""
+    arguments = create_parser().parse_args()
+    try:
+        Demo(arguments.folder, arguments.minutes, arguments.utterances).run()
+    except DemoError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped; run `make demo` again to go on from here.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
