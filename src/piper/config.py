@@ -252,8 +252,11 @@ def _parse_phonemizer(reader: _Reader) -> Phonemizer | None:
 
 
 _KNOWN_KEYS = frozenset(
-    "audio espeak language inference phoneme_type phoneme_map phoneme_id_map num_symbols "
-    "num_speakers speaker_id_map hop_length piper_version default_speaker_id phonemizer".split()
+    {
+        *("audio", "espeak", "language", "inference", "phoneme_type", "phoneme_map"),
+        *("phoneme_id_map", "num_symbols", "num_speakers", "speaker_id_map", "hop_length"),
+        *("piper_version", "default_speaker_id", "phonemizer"),
+    }
 )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 
@@ -48,7 +49,7 @@ def fold_weights(weights: Mapping[str, np.ndarray], config: GraphConfig) -> Arra
     for i in range(count(arrays, "enc_p.encoder.attn_layers")):
         _fold_attention(arrays, f"enc_p.encoder.attn_layers.{i}", config)
     for name in _flipped(arrays):
-        arrays.replace(name, "flipped", lambda a, name=name: _flip(a, name))
+        arrays.replace(name, "flipped", partial(_flip, name=name))
     scale = np.float32(1 / len(config.resblock_kernel_sizes))
     for name in _scaled(arrays):
         arrays.replace(name, "scaled", lambda a: a * scale)
@@ -79,13 +80,13 @@ def unfold_weights(constants: Mapping[str, np.ndarray], config: GraphConfig) -> 
     for name in list(arrays):
         base, _, change = name.partition(":")
         if change == "flipped":
-            arrays.restore(name, lambda a, base=base: _flip(a, base))
+            arrays.restore(name, partial(_flip, name=base))
         elif change == "scaled":
             arrays.restore(name, lambda a: a * blocks)
         elif change == "inverse_scale":
             arrays.restore(name, lambda a: -np.log(a))
         elif change == "spline":
-            arrays.restore(name, lambda a, base=base: _unfold_spline(a, base, arrays))
+            arrays.restore(name, partial(_unfold_spline, name=base, arrays=arrays))
     return {name: np.ascontiguousarray(a) for name, a in arrays.items()}
 
 

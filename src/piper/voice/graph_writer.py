@@ -115,7 +115,7 @@ class GraphWriter:
 
     def constant(self, value: Any, dtype: type = np.int64) -> str:
         """Return the name of a small constant; equal ones are written once."""
-        array = np.asarray(value, dtype=dtype)
+        array: np.ndarray = np.asarray(value, dtype=dtype)
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._shared:
             name = f"constant_{len(self._shared)}"
