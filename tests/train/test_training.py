@@ -1,0 +1,282 @@
+"""Training end to end, in this process: what is logged, kept, resumed and exported."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from piper.train import cli
+from piper.train.checkpoint import load_checkpoint
+
+# A network that takes milliseconds a step; the discriminators are as narrow as they can be.
+SMALL = (
+    "--model.preset=tiny",
+    "--model.hidden_channels=16",
+    "--model.inter_channels=16",
+    "--model.filter_channels=16",
+    "--model.n_layers=1",
+    "--model.upsample_initial_channel=32",
+    "--model.discriminator_channels=16",
+    "--data.num_workers=0",
+    "--trainer.accelerator=cpu",
+    "--trainer.log_every_n_steps=1",
+)
+
+
+def train(dataset: Path, root: Path, *flags: str) -> int:
+    """Run the trainer's `main` on a dataset; return its exit code."""
+    arguments = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={root}"]
+    return cli.main(["fit", *SMALL, *arguments, *flags])
+
+
+def scalars(root: Path, tag: str, version: int = 0) -> list[Any]:
+    return read_log(root, version).Scalars(tag)
+
+
+def read_log(root: Path, version: int = 0) -> EventAccumulator:
+    log = EventAccumulator(str(root / f"lightning_logs/version_{version}"), {"scalars": 0})
+    log.Reload()
+    return log
+
+
+def checkpoint_folder(root: Path, version: int = 0) -> Path:
+    return root / f"lightning_logs/version_{version}/checkpoints"
+
+
+@pytest.fixture(autouse=True)
+def own_argv(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let LightningCLI see no flags of pytest."""
+    monkeypatch.setattr(sys, "argv", ["piper.train"])
+
+
+@pytest.fixture(scope="module")
+def trained(speech_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Dataset and folder of a training of three epochs."""
+    import shutil
+
+    root = tmp_path_factory.mktemp("trained")
+    dataset = Path(shutil.copytree(speech_dataset, root / "dataset"))
+    argv, sys.argv = sys.argv, ["piper.train"]
+    try:
+        code = train(dataset, root, "--data.batch_size=5", "--trainer.max_epochs=3")
+    finally:
+        sys.argv = argv
+    assert code == 0
+    return dataset, root
+
+
+def test_losses_rates_and_test_sentences_are_logged(trained: tuple[Path, Path]) -> None:
+    _, root = trained
+    log = read_log(root)
+    tags = set(log.Tags()["scalars"])
+    for name in ("mel", "kl", "duration", "adversarial", "feature", "discriminator", "loss"):
+        assert f"train_{name}" in tags
+    assert {"val_loss", "val_mel", "val_kl", "val_duration"} <= tags
+    # Each validation speaks the test sentences at its own step.
+    steps = [event.step for event in log.Scalars("val_loss")]
+    assert len(steps) == 4
+    assert steps == sorted(set(steps))
+    for tag in ("sentence_0/speech", "sentence_0/mel", "sentence_0/alignment"):
+        kind = log.Audio if tag.endswith("speech") else log.Images
+        assert len({event.step for event in kind(tag)}) == 4, tag
+    assert log.Audio("sentence_0/recording")
+
+
+def test_learning_rates_decay_as_configured(trained: tuple[Path, Path]) -> None:
+    """The existing trainer returned its schedules and never stepped them."""
+    _, root = trained
+    for name, first, decay in (("generator", 2e-4, 0.999875), ("discriminator", 1e-4, 0.9999)):
+        rates = [event.value for event in scalars(root, f"learning_rate_{name}")]
+        expected = [first * decay**epoch for epoch in range(3)]
+        assert sorted(set(rates), reverse=True) == pytest.approx(expected, rel=1e-6)
+
+
+def test_checkpoints_are_named_as_users_know_them(trained: tuple[Path, Path]) -> None:
+    _, root = trained
+    names = {path.name for path in checkpoint_folder(root).iterdir()}
+    assert "last.ckpt" in names
+    pattern = re.compile(r"epoch=(\d+)-step=(\d+)-val_loss=\d+\.\d{4}\.ckpt")
+    found = [match for name in names if (match := pattern.fullmatch(name))]
+    assert len(found) == 3
+    # Three batches an epoch, and each counts for both optimizers.
+    assert {(int(m[1]), int(m[2])) for m in found} == {(0, 6), (1, 12), (2, 18)}
+
+
+def test_a_checkpoint_has_piper_s_keys(trained: tuple[Path, Path]) -> None:
+    _, root = trained
+    saved = load_checkpoint(checkpoint_folder(root) / "last.ckpt")
+    prefixes = {name.split(".")[0] for name in saved["state_dict"]}
+    assert prefixes == {"model_g", "model_d"}
+    hyper_parameters = saved["hyper_parameters"]
+    assert hyper_parameters["sample_rate"] == 22050
+    assert hyper_parameters["resblock_dilation_sizes"] == ((1, 2), (2, 6), (3, 12))
+    # Any weights-only reader may open what is written here.
+    torch.load(checkpoint_folder(root) / "last.ckpt", weights_only=True)
+
+
+def test_config_json_is_completed_not_overwritten(trained: tuple[Path, Path]) -> None:
+    dataset, _ = trained
+    data = json.loads((dataset / "config.json").read_text(encoding="utf-8"))
+    assert data["espeak"]["voice"] == "ru"
+    assert data["audio"] == {"sample_rate": 22050, "quality": "tiny"}
+    assert data["num_symbols"] == 256
+    assert data["phonemizer"]["name"] == "espeak-ng"
+
+
+def test_validation_is_the_same_for_the_same_weights(
+    trained: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Random segments made two epochs incomparable in the existing trainer."""
+    dataset, root = trained
+    saved = checkpoint_folder(root) / "last.ckpt"
+    results = []
+    for _ in range(2):
+        torch.manual_seed(torch.seed())
+        cli.main(
+            [
+                *("validate", *SMALL, f"--data.dataset_dir={dataset}", f"--ckpt_path={saved}"),
+                *("--data.batch_size=5", f"--trainer.default_root_dir={root / 'validated'}"),
+            ]
+        )
+        results.append(re.findall(r"val_\w+\s+│?\s+(\d+\.\d+)", capsys.readouterr().out))
+    assert results[0]
+    assert results[0] == results[1]
+    last = scalars(root, "val_loss")[-1].value
+    assert any(float(value) == pytest.approx(last, rel=1e-4) for value in results[0])
+
+
+def test_resuming_goes_on_where_it_was(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    dataset, root = trained
+    saved = checkpoint_folder(root) / "last.ckpt"
+    flags = ("--data.batch_size=5", "--trainer.max_epochs=5", f"--ckpt_path={saved}")
+    assert train(dataset, tmp_path, *flags) == 0
+    rates = sorted({e.value for e in scalars(tmp_path, "learning_rate_generator")}, reverse=True)
+    assert rates == pytest.approx([2e-4 * 0.999875**3, 2e-4 * 0.999875**4], rel=1e-6)
+    last = load_checkpoint(checkpoint_folder(tmp_path) / "last.ckpt")
+    assert last["global_step"] == 30
+
+
+def test_an_interrupted_epoch_goes_on_with_the_batches_it_has_not_seen(
+    trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopping in the middle of an epoch and going on equals never having stopped."""
+    dataset, _ = trained
+    seen = spy_on_batches(monkeypatch)
+    flags = ("--data.batch_size=2", "--trainer.max_epochs=2")
+    assert train(dataset, tmp_path / "whole", *flags) == 0
+    whole = list(seen)
+    assert len(whole) == 14
+    for stop in (3, 7, 9):
+        seen.clear()
+        folder = tmp_path / f"stop{stop}"
+        monkeypatch.setattr(cli, "KeepLast", stopping_after(stop))
+        assert train(dataset, folder / "a", *flags) == 128 + 15
+        monkeypatch.undo()
+        monkeypatch.setattr(sys, "argv", ["piper.train"])
+        saved = checkpoint_folder(folder / "a") / "last.ckpt"
+        rest = spy_on_batches(monkeypatch)
+        assert train(dataset, folder / "b", *flags, f"--ckpt_path={saved}") == 0
+        assert [*whole[:stop], *rest] == whole, stop
+        monkeypatch.undo()
+        monkeypatch.setattr(sys, "argv", ["piper.train"])
+
+
+def spy_on_batches(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Record the ids of each batch that is trained on."""
+    seen: list[Any] = []
+    original = cli.VitsModel.training_step
+
+    def recording(self: Any, batch: Any, batch_index: int) -> None:
+        seen.append((batch_index, batch.ids.tolist()))
+        original(self, batch, batch_index)
+
+    monkeypatch.setattr(cli.VitsModel, "training_step", recording)
+    return seen
+
+
+def stopping_after(count: int) -> type:
+    """Return a `KeepLast` that receives SIGTERM after so many batches."""
+    import os
+    import signal
+
+    class StoppingKeepLast(cli.KeepLast):
+        batches = 0
+
+        def on_train_batch_end(self, trainer: Any, *args: Any, **kwargs: Any) -> None:
+            self.batches += 1
+            if self.batches == count:
+                os.kill(os.getpid(), signal.SIGTERM)
+            super().on_train_batch_end(trainer, *args, **kwargs)
+
+    return StoppingKeepLast
+
+
+def test_gradient_accumulation_and_clipping_work_with_two_optimizers(
+    trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Lightning refuses both under manual optimization; they are the advice against OOM."""
+    dataset, _ = trained
+    flags = ("--trainer.accumulate_grad_batches=3", "--trainer.gradient_clip_val=0.5")
+    assert train(dataset, tmp_path, "--data.batch_size=2", "--trainer.max_epochs=2", *flags) == 0
+    last = load_checkpoint(checkpoint_folder(tmp_path) / "last.ckpt")
+    # Seven batches are three updates, the last one of a single batch; two optimizers step.
+    assert last["global_step"] == 2 * 3 * 2
+
+
+def test_max_steps_counts_updates(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    dataset, _ = trained
+    assert train(dataset, tmp_path, "--data.batch_size=5", "--trainer.max_steps=4") == 0
+    assert load_checkpoint(checkpoint_folder(tmp_path) / "last.ckpt")["global_step"] == 8
+
+
+@pytest.mark.parametrize("precision", ["16-mixed", "bf16-mixed"])
+def test_mixed_precision_trains(precision: str, trained: tuple[Path, Path], tmp_path: Path) -> None:
+    dataset, _ = trained
+    flags = (f"--trainer.precision={precision}", "--trainer.max_steps=3")
+    assert train(dataset, tmp_path, "--data.batch_size=5", *flags) == 0
+    losses = [event.value for event in scalars(tmp_path, "train_loss")]
+    assert len(losses) == 3
+    assert all(value == value and value < 1e4 for value in losses)
+
+
+def test_several_speakers_train_and_export(two_speaker_dataset: Path, tmp_path: Path) -> None:
+    from piper.train.export_onnx import export_voice
+    from piper.voice import PiperVoice
+
+    flags = ("--data.batch_size=4", "--trainer.max_epochs=1", "--model.num_speakers=2")
+    assert train(two_speaker_dataset, tmp_path, *flags, f"--data.cache_dir={tmp_path}/c") == 0
+    report = export_voice(
+        checkpoint_folder(tmp_path) / "last.ckpt", tmp_path / "voice" / "two.onnx"
+    )
+    voice = PiperVoice.load(report.model_path)
+    assert voice.config.num_speakers == 2
+    assert len(voice.config.speaker_id_map) == 2
+
+
+def test_clips_shorter_than_a_segment_and_tiny_datasets_train(
+    speech_dataset: Path, copy_dataset: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    """Single words crashed late in the existing trainer, and few rows trained nothing, silently."""
+    import soundfile
+
+    dataset = copy_dataset(speech_dataset)
+    lines = (dataset / "metadata.csv").read_text(encoding="utf-8").splitlines()[:2]
+    rows = []
+    for index, word in enumerate(("Да.", "Нет.")):
+        name = lines[index].split("|")[0]
+        audio, rate = soundfile.read(dataset / "wavs" / name)
+        start = len(audio) // 3
+        soundfile.write(dataset / "wavs" / name, audio[start : start + rate // 4], rate)
+        rows.append(f"{name}|{word}")
+    (dataset / "metadata.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    flags = ("--model.segment_size=8192", "--data.trim_silence=false", "--trainer.max_epochs=2")
+    assert train(dataset, tmp_path, "--data.batch_size=16", *flags) == 0
+    assert load_checkpoint(checkpoint_folder(tmp_path) / "last.ckpt")["global_step"] == 4
