@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -12,6 +13,10 @@ import pytest
 
 from piper.config import VoiceConfig
 from piper.text.ids import DEFAULT_PHONEME_ID_MAP
+
+# Before torch is imported, and for the processes that tests start: with networks this small a
+# second thread only waits for the first, and spins where other programs want the core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 sys.path.insert(0, str(Path(__file__).parent / "voice"))  # for network_shapes, used there too
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools" / "datasets"))  # for speech_dataset

@@ -9,8 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -18,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tools" / "runpod")]
+
+from relay import Relay, Tee, stop_signals  # noqa: E402
 
 from demo_report import measure_constant_answer, measure_wav, read_validations  # noqa: E402
 
@@ -49,6 +49,7 @@ class Demo:
             self.state = json.loads(self.state_path.read_text(encoding="utf-8"))
         self.voice = folder / f"{VOICE_NAME}.onnx"
         self.wav = folder / "output.wav"
+        self.log_path = folder / "demo.log"
 
     def run(self) -> None:
         """Run all stages that are not done yet, then tell what came of them."""
@@ -86,9 +87,9 @@ class Demo:
         fetch = [
             ROOT / "tools/datasets/fetch_festvox_ru.py",
             *("--output-dir", self.folder / "festvox_ru"),
-            *("--limit", self.utterances, "--shortest"),
+            *("--limit", self.utterances, "--max-seconds", 8),
         ]
-        if run_tool(fetch) == 0:
+        if run_tool(fetch, self.log_path) == 0:
             self.state["dataset"] = "festvox_ru"
             _set_quality(self.folder / "festvox_ru" / "config.json")
             return
@@ -97,7 +98,7 @@ class Demo:
             flush=True,
         )
         make = [ROOT / "tools/datasets/make_test_dataset.py", "--output-dir"]
-        must_run([*make, self.folder / "test_ru"])
+        self.must_run([*make, self.folder / "test_ru"])
         self.state["dataset"] = "test_ru"
         _set_quality(self.folder / "test_ru" / "config.json")
 
@@ -127,18 +128,18 @@ class Demo:
         checkpoint = self.last_checkpoint()
         if checkpoint is not None:
             command.append(f"--ckpt_path={checkpoint}")
-        must_run(command)
+        self.must_run(command)
 
     def export(self) -> None:
         """Write the voice; the export compares it with the network."""
         checkpoint = self.last_checkpoint()
         command = ["-m", "piper.train.export_onnx", "--checkpoint", checkpoint]
-        must_run([*command, "--output-file", self.voice])
+        self.must_run([*command, "--output-file", self.voice])
 
     def speak(self) -> None:
         """Speak the sentence of the quick start."""
         command = ["-m", "piper", "--model", self.voice, "--seed", 1, "--output-file", self.wav]
-        must_run([*command, "--", SENTENCE])
+        self.must_run([*command, "--", SENTENCE])
 
     def measure(self) -> None:
         """Collect the losses, and what a constant answer would have scored."""
@@ -176,6 +177,15 @@ class Demo:
         print(f"  {python} -m piper.train fit --data.dataset_dir=DIR    (your own recordings)")
         print(f"To start the demo over: rm -r {_shown(self.folder)}", flush=True)
 
+    def must_run(self, arguments: list[Any]) -> None:
+        """Run Python with arguments, and stop the demo where it fails."""
+        code = run_tool(arguments, self.log_path)
+        if code != 0:
+            raise DemoError(
+                f"The step above ended with code {code}; its last lines say why. "
+                "Run `make demo` again to go on from there."
+            )
+
     def _save_state(self) -> None:
         temporary = self.state_path.with_suffix(".part")
         temporary.write_text(json.dumps(self.state, ensure_ascii=False, indent=1), encoding="utf-8")
@@ -199,40 +209,26 @@ def _set_quality(config_path: Path) -> None:
     temporary.replace(config_path)
 
 
-def run_tool(arguments: list[Any]) -> int:
-    """Run Python with arguments; Ctrl+C reaches it too, and it is waited for.
+def run_tool(arguments: list[Any], log_path: Path) -> int:
+    """Run Python with arguments; a signal is passed on to it, and it is waited for.
 
     Returns:
         Its exit code.
 
     Raises:
-        KeyboardInterrupt: It was interrupted, and has ended.
+        KeyboardInterrupt: A signal ended it, after it had saved what it has.
     """
     command = [sys.executable, *(str(argument) for argument in arguments)]
-    shown = " ".join(shlex.quote(part) for part in [_shown(Path(command[0])), *command[1:]])
-    print(f"   $ {shown}", flush=True)
-    process = subprocess.Popen(command)
-    interrupted = False
-    while True:
-        try:
-            code = process.wait()
-            break
-        except KeyboardInterrupt:
-            # The terminal has sent it to the child as well, which saves what it has.
-            interrupted = True
-    if interrupted or code in (130, 143, -signal.SIGINT):
+    shown = shlex.join([_shown(Path(command[0])), *command[1:]])
+    tee = Tee(log_path)
+    try:
+        tee.say(f"   $ {shown}")
+        code = Relay(tee).run(command)
+    finally:
+        tee.close()
+    if code in {128 + number for number in stop_signals()}:
         raise KeyboardInterrupt
     return code
-
-
-def must_run(arguments: list[Any]) -> None:
-    """Run Python with arguments, and stop the demo where it fails."""
-    code = run_tool(arguments)
-    if code != 0:
-        raise DemoError(
-            f"The step above ended with code {code}; its last lines say why. "
-            "Run `make demo` again to go on from there."
-        )
 
 
 def create_parser() -> argparse.ArgumentParser:

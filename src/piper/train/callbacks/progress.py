@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from datetime import timedelta
@@ -81,16 +82,20 @@ class Progress(Callback):
 
     def _write(self, text: str) -> None:
         if self._is_terminal:
-            sys.stderr.write("\r" + text.ljust(self._width))
+            self._print("\r" + text.ljust(self._width))
             self._width = len(text)
         else:
-            sys.stderr.write(text + "\n")
-        sys.stderr.flush()
+            self._print(text + "\n")
+
+    def _print(self, text: str) -> None:
+        # A terminal or a pipe that has gone is no reason to lose a training.
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)
+            sys.stderr.flush()
 
     def _end_line(self) -> None:
         if self._is_terminal and self._width:
-            sys.stderr.write("\n")
-            sys.stderr.flush()
+            self._print("\n")
             self._width = 0
 
 

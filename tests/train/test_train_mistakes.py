@@ -1,0 +1,226 @@
+"""Mistakes of a user end in one sentence that says what to do, without a traceback."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from piper.train import cli
+from piper.train.export_onnx import main as export_main
+
+
+@pytest.fixture(autouse=True)
+def own_argv(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let LightningCLI see no flags of pytest."""
+    monkeypatch.setattr(sys, "argv", ["piper.train"])
+
+
+@pytest.fixture
+def fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run `fit` on a dataset, expect failure, and return what it says on standard error."""
+
+    def run(dataset: Path, *flags: str) -> str:
+        arguments = [
+            *("fit", f"--data.dataset_dir={dataset}", "--model.preset=tiny"),
+            *(f"--trainer.default_root_dir={tmp_path / 'root'}", "--trainer.max_epochs=1"),
+            *("--trainer.accelerator=cpu", "--data.num_workers=0", *flags),
+        ]
+        assert cli.main(arguments) == 1
+        printed = capsys.readouterr().err
+        assert "Traceback" not in printed
+        errors = [line for line in printed.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1, printed
+        return printed[printed.index("error: ") :].removeprefix("error: ").strip()
+
+    return run
+
+
+Change = Callable[[Path], object]
+
+
+def rows_of(dataset: Path) -> list[str]:
+    return (dataset / "metadata.csv").read_text(encoding="utf-8").splitlines()
+
+
+def write_rows(dataset: Path, rows: list[str]) -> None:
+    (dataset / "metadata.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+def replace_row(dataset: Path, index: int, row: str) -> None:
+    rows = rows_of(dataset)
+    rows[index] = row
+    write_rows(dataset, rows)
+
+
+def remove_wavs(dataset: Path) -> None:
+    for row in rows_of(dataset)[:7]:
+        (dataset / "wavs" / row.split("|")[0]).unlink()
+
+
+def first_wav(dataset: Path) -> Path:
+    return dataset / "wavs" / rows_of(dataset)[0].split("|")[0]
+
+
+def write_silence(dataset: Path) -> None:
+    soundfile.write(first_wav(dataset), [0.0] * 22050, 22050)
+
+
+def change_config(dataset: Path, key: str, value: object) -> None:
+    data = json.loads((dataset / "config.json").read_text(encoding="utf-8"))
+    part = data
+    *parents, last = key.split(".")
+    for parent in parents:
+        part = part.setdefault(parent, {})
+    part[last] = value
+    (dataset / "config.json").write_text(json.dumps(data), encoding="utf-8")
+
+
+# What is done to a good dataset, and what the sentence must hold.
+MISTAKES: dict[str, tuple[Change, tuple[str, ...]]] = {
+    "no CSV": (
+        lambda d: (d / "metadata.csv").unlink(),
+        ("metadata.csv", "does not exist"),
+    ),
+    "missing WAVs": (remove_wavs, ("metadata.csv", "7 ", "line 1")),
+    "empty text": (
+        lambda d: replace_row(d, 2, f"{rows_of(d)[2].split('|')[0]}|  "),
+        ("metadata.csv", "line 3"),
+    ),
+    "wrong delimiter": (
+        lambda d: write_rows(d, [row.replace("|", ";") for row in rows_of(d)]),
+        ("metadata.csv", "line 1", ";"),
+    ),
+    "three columns, one speaker": (
+        lambda d: write_rows(d, [row.replace("|", "|anna|") for row in rows_of(d)]),
+        ("metadata.csv", "line 1", "--model.num_speakers"),
+    ),
+    "corrupt WAV": (
+        lambda d: first_wav(d).write_bytes(b"RIFF nothing that follows is audio"),
+        ("line 1", "utterance001.wav"),
+    ),
+    "empty WAV": (lambda d: first_wav(d).write_bytes(b""), ("line 1", "utterance001.wav")),
+    "silent WAV": (write_silence, ("line 1", "utterance001.wav", "silen")),
+    "unknown espeak voice": (
+        lambda d: change_config(d, "espeak.voice", "klingon-xyz"),
+        ("klingon-xyz",),
+    ),
+    "config that is not JSON": (
+        lambda d: (d / "config.json").write_text("{audio: 1", encoding="utf-8"),
+        ("config.json", "not valid JSON"),
+    ),
+    "config with a wrong type": (
+        lambda d: change_config(d, "audio.sample_rate", "fast"),
+        ("config.json", "audio.sample_rate", "fast"),
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_the_dataset_is_named(
+    mistake: str,
+    speech_dataset: Path,
+    copy_dataset: Callable[[Path], Path],
+    fail: Callable[..., str],
+) -> None:
+    change, wanted = MISTAKES[mistake]
+    dataset = copy_dataset(speech_dataset)
+    change(dataset)
+    said = fail(dataset)
+    for part in wanted:
+        assert part in said, said
+
+
+def test_a_missing_dataset(fail: Callable[..., str], tmp_path: Path) -> None:
+    assert "does not exist" in fail(tmp_path / "nowhere")
+
+
+def test_sample_rates_that_disagree(
+    speech_dataset: Path, copy_dataset: Callable[[Path], Path], fail: Callable[..., str]
+) -> None:
+    dataset = copy_dataset(speech_dataset)
+    said = fail(dataset, "--model.sample_rate=16000")
+    assert all(part in said for part in ("config.json", "22050", "--model.sample_rate", "16000"))
+    said = fail(dataset, "--model.preset=x_low")
+    assert all(part in said for part in ("x_low", "16000", "22050", "config.json"))
+
+
+def test_presets_that_disagree(
+    speech_dataset: Path, copy_dataset: Callable[[Path], Path], fail: Callable[..., str]
+) -> None:
+    dataset = copy_dataset(speech_dataset)
+    change_config(dataset, "audio.quality", "high")
+    said = fail(dataset)
+    assert all(part in said for part in ("high", "tiny", "--model.preset"))
+
+
+def test_a_gpu_that_is_not_there(
+    speech_dataset: Path, fail: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The one thing that cannot be had on both kinds of machine: no GPU where there may be one.
+    monkeypatch.setattr(cli.torch.cuda, "is_available", lambda: False)
+    said = fail(speech_dataset, "--trainer.accelerator=gpu")
+    assert "no GPU" in said
+    assert "--trainer.accelerator=auto" in said
+
+
+def test_a_missing_checkpoint(speech_dataset: Path, fail: Callable[..., str]) -> None:
+    said = fail(speech_dataset, "--ckpt_path=gone.ckpt")
+    assert "gone.ckpt does not exist" in said
+
+
+def test_a_checkpoint_of_another_quality_is_a_short_table(
+    speech_dataset: Path, fail: Callable[..., str], tmp_path: Path
+) -> None:
+    import torch
+
+    from piper.train.lightning import VitsModel
+
+    model = VitsModel(preset="tiny", hidden_channels=32, inter_channels=32)
+    path = tmp_path / "other.ckpt"
+    data = {"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}
+    torch.save(data, path)
+    said = fail(speech_dataset, f"--ckpt_path={path}")
+    assert "hidden_channels" in said
+    assert "inter_channels" in said
+    assert "--model.warmstart_ckpt" in said
+    assert len(said.splitlines()) < 8
+
+
+def test_an_unknown_flag_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["fit", "--data.bach_size=3"])
+    assert caught.value.code == 2
+    assert "bach_size" in capsys.readouterr().err
+
+
+def test_export_of_a_missing_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        "--checkpoint",
+        str(tmp_path / "a.ckpt"),
+        "--output-file",
+        str(tmp_path / "a.onnx"),
+    ]
+    assert export_main(arguments) == 1
+    assert "a.ckpt does not exist" in capsys.readouterr().err
+
+
+def test_export_without_json_says_what_to_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    torch.save({"state_dict": {"model_g.x": torch.zeros(1)}}, tmp_path / "a.ckpt")
+    arguments = [
+        "--checkpoint",
+        str(tmp_path / "a.ckpt"),
+        "--output-file",
+        str(tmp_path / "a.onnx"),
+    ]
+    assert export_main(arguments) == 1
+    assert "--config" in capsys.readouterr().err
+    assert not (tmp_path / "a.onnx").exists()

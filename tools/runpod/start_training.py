@@ -1,0 +1,260 @@
+"""Starts a training that fits this machine: dataset, flags, signals, log. Knows nothing of voices.
+
+    python tools/runpod/start_training.py --dataset DIR --batch-size 80 --num-gpus 2
+
+Flags of the trainer itself (`python -m piper.train fit --help`) go after `--`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path[:0] = [str(ROOT / "tools" / "runpod"), str(ROOT / "tools" / "datasets")]
+
+if importlib.util.find_spec("piper") is None:
+    sys.exit(
+        f"The package piper is not installed for {sys.executable}; run `make install` in {ROOT} "
+        "and then `source .venv/bin/activate`."
+    )
+
+from flags import LOG_NAME, parse_arguments  # noqa: E402
+from machine import (  # noqa: E402
+    CPU_PRESET,
+    BatchPlan,
+    Devices,
+    Machine,
+    find_machine,
+    plan_batch,
+    plan_devices,
+)
+from relay import Relay, Tee  # noqa: E402
+
+from piper.config import load_json_object  # noqa: E402
+from piper.errors import CheckpointError, DatasetError, PiperError  # noqa: E402
+from piper.train.presets import (  # noqa: E402
+    DEFAULT_PRESET,
+    PRESET_SAMPLE_RATES,
+    create_network_config,
+)
+
+TEST_DATASETS = ROOT / "datasets"
+EXIT_ERROR = 1
+EXIT_INTERRUPTED = 130  # 128 + SIGINT
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be run, and what there is to say about it.
+
+    Attributes:
+        command: Program and arguments.
+        dataset: Folder of the recordings.
+        test_sample_rate: Hertz of the launcher's own test dataset, to be made where it is
+            missing; None for a dataset of the user's.
+        lines: What differs from what was asked for, a sentence each.
+    """
+
+    command: list[str]
+    dataset: Path
+    test_sample_rate: int | None
+    lines: list[str]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the launcher; return the training's exit code.
+
+    Args:
+        argv: The arguments after the program's name; None means those of the process.
+    """
+    args = parse_arguments(sys.argv[1:] if argv is None else argv)
+    try:
+        check_paths(args)
+        plan = create_plan(args, find_machine())
+        if args.dry_run:
+            for line in plan.lines:
+                print(line, file=sys.stderr)
+            print(shlex.join(plan.command))
+            return 0
+        return run_plan(plan, args.log_file or Path(args.output_dir or ".") / LOG_NAME)
+    except PiperError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        print("Stopped before training began; nothing was lost.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def run_plan(plan: Plan, log_path: Path) -> int:
+    """Make what is missing, start the training and wait for it.
+
+    Raises:
+        PiperError: The test dataset or the log file cannot be written.
+    """
+    try:
+        tee = Tee(log_path)
+    except OSError as error:
+        raise PiperError(
+            f"{log_path} cannot be written ({error.strerror}); choose another --output-dir or "
+            "--log-file."
+        ) from None
+    try:
+        tee.say(f"{time.strftime('%Y-%m-%d %H:%M:%S')} · log: {log_path}")
+        for line in plan.lines:
+            tee.say(line)
+        if plan.test_sample_rate and not (plan.dataset / "metadata.csv").is_file():
+            tee.say(f"No --dataset was given: making a test dataset in {plan.dataset}")
+            make_dataset(plan.dataset, plan.test_sample_rate)
+        tee.say(f"$ {shlex.join(plan.command)}")
+        return Relay(tee).run(plan.command)
+    finally:
+        tee.close()
+
+
+def make_dataset(folder: Path, sample_rate: int) -> None:
+    """Make the test dataset: synthetic speech by espeak-ng, at `sample_rate` hertz.
+
+    Raises:
+        PiperError: It cannot be written, or espeak-ng is not there.
+    """
+    # Brings NumPy and espeak-ng, which a training with recordings of one's own does not need here.
+    from make_test_dataset import make_test_dataset
+
+    try:
+        make_test_dataset(folder, sample_rate=sample_rate)
+    except (OSError, RuntimeError) as error:
+        raise DatasetError(
+            f"The test dataset cannot be made in {folder} ({error}); make room there, or pass "
+            "recordings of your own with --dataset."
+        ) from None
+
+
+def check_paths(args: argparse.Namespace) -> None:
+    """Look for the files that were named, before the slow part begins.
+
+    Raises:
+        PiperError: One is not there.
+    """
+    if args.dataset is not None and not args.dataset.is_dir():
+        raise DatasetError(
+            f"The dataset's folder {args.dataset} does not exist; check --dataset, or leave it out "
+            "to train on a small test dataset."
+        )
+    if args.checkpoint is not None and not args.checkpoint.is_file():
+        raise CheckpointError(
+            f"{args.checkpoint} does not exist; check --checkpoint "
+            "(`find lightning_logs -name '*.ckpt'` lists what there is)."
+        )
+
+
+def create_plan(args: argparse.Namespace, machine: Machine) -> Plan:
+    """Fit what was asked for to the machine. Writes nothing.
+
+    Raises:
+        PiperError: PyTorch is missing, or the dataset's config.json cannot be read.
+    """
+    if machine.num_gpus is None:
+        raise PiperError(
+            f"PyTorch is not installed for {sys.executable}, and training needs it; run "
+            f"`make install` in {ROOT}, or `pip install '.[train]'` there."
+        )
+    devices, line = plan_devices(args.num_gpus, machine)
+    lines = [line] if line else []
+    is_cpu = devices.accelerator == "cpu"
+    preset, line = choose_preset(args, is_cpu)
+    lines += [line] if line else []
+    rate, dataset = None, args.dataset
+    if dataset is None:
+        trained = preset or (CPU_PRESET if is_cpu else DEFAULT_PRESET)
+        rate, dataset = find_sample_rate(trained), find_test_dataset(trained)
+    batch = BatchPlan(args.batch_size, args.accumulate_grad_batches)
+    if is_cpu:
+        quality = preset or find_quality(dataset) or DEFAULT_PRESET
+        batch, line = plan_batch(batch, quality, machine.memory_bytes)
+        lines += [line] if line else []
+    return Plan(create_command(args, dataset, devices, batch, preset), dataset, rate, lines)
+
+
+def choose_preset(args: argparse.Namespace, is_cpu: bool) -> tuple[str | None, str | None]:
+    """Choose `--model.preset`; None leaves it to config.json or the checkpoint. Also give a line.
+
+    Raises:
+        ConfigError: There is no such preset.
+    """
+    if args.preset is not None:
+        create_network_config(args.preset)
+        return args.preset, None
+    if not is_cpu or args.checkpoint is not None:
+        return None, None
+    if args.dataset is None:
+        return CPU_PRESET, (
+            f"On a CPU the preset {CPU_PRESET} is trained, which shows in minutes what takes "
+            f"{DEFAULT_PRESET} days; --preset {DEFAULT_PRESET} overrides it."
+        )
+    if find_quality(args.dataset):
+        return None, None
+    return None, (
+        f"The preset {DEFAULT_PRESET} takes days on a CPU; --preset {CPU_PRESET} shows the way "
+        "in minutes."
+    )
+
+
+def find_test_dataset(preset: str) -> Path:
+    """Return the test dataset's folder; one a preset, for training completes its config.json."""
+    return TEST_DATASETS / f"test_ru_{preset.replace('-', '_')}"
+
+
+def find_sample_rate(preset: str) -> int:
+    """Return the hertz that a preset is trained at where nothing else says so."""
+    return PRESET_SAMPLE_RATES.get(preset.replace("-", "_"), create_network_config().sample_rate)
+
+
+def find_quality(dataset: Path) -> str:
+    """Return the quality that a dataset's config.json names, or an empty text.
+
+    Raises:
+        ConfigError: The file is not valid JSON.
+    """
+    path = dataset / "config.json"
+    if not path.is_file():
+        return ""
+    audio = load_json_object(path).get("audio")
+    quality = audio.get("quality") if isinstance(audio, dict) else None
+    return quality if isinstance(quality, str) else ""
+
+
+def create_command(
+    args: argparse.Namespace,
+    dataset: Path,
+    devices: Devices,
+    batch: BatchPlan,
+    preset: str | None,
+) -> list[str]:
+    """Return the trainer's command line; a flag after `--` comes last and so wins."""
+    flags: dict[str, object] = {
+        "data.dataset_dir": dataset,
+        "data.batch_size": batch.batch_size,
+        "data.num_workers": args.num_workers,
+        "model.preset": preset,
+        "trainer.accelerator": devices.accelerator,
+        "trainer.devices": devices.count,
+        "trainer.strategy": devices.strategy,
+        "trainer.precision": args.precision,
+        "trainer.max_epochs": args.max_epochs,
+        "trainer.accumulate_grad_batches": batch.accumulate if batch.accumulate > 1 else None,
+        "trainer.default_root_dir": args.output_dir,
+        "ckpt_path": args.checkpoint,
+    }
+    given = [f"--{name}={value}" for name, value in flags.items() if value is not None]
+    return [sys.executable, "-m", "piper.train", "fit", *given, *args.trainer_flags]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
