@@ -257,9 +257,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         return 128 + stop.signal_number
     except KeyboardInterrupt:
-        print("Stopped before training began; nothing was lost.", file=sys.stderr)
-        return 130
+        return _say_stopped_early()
+    except SystemExit as end:
+        # Lightning turns a Ctrl+C while it prepares data into exit code 1, without a word.
+        if isinstance(end.__context__, KeyboardInterrupt):
+            return _say_stopped_early()
+        raise
     return 0
+
+
+def _say_stopped_early() -> int:
+    print("Stopped before training began; nothing was lost.", file=sys.stderr)
+    return 128 + signal.SIGINT
 
 
 def _quieten() -> None:

@@ -68,8 +68,12 @@ class KeepLast(Callback):
         self._flag: SharedFlag | None = None
         self._previous: dict[int, Any] = {}
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the signals over; Lightning's own handlers were set before this hook."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals over.
+
+        Not in an earlier hook: Lightning sets its own handler of SIGTERM before this one, which
+        would end the training at the end of the epoch, without saving and with exit code 0.
+        """
         self._flag = SharedFlag()
         self._last_save = time.monotonic()
         for number in _stop_signals():

@@ -1,0 +1,215 @@
+"""Reads the documents' examples, and checks command lines against the real parsers. For tests.
+
+Runs no example; what a checked command line names (flags, tools, targets, packages) must exist.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tools" / "runpod"))
+
+import flags as launcher_flags  # noqa: E402
+
+from piper import download_voices, options  # noqa: E402
+from piper.train import cli, export_onnx  # noqa: E402
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+LANGUAGES = {"", "bash", "python", "text", "json", "csv"}
+LAUNCHERS = {"tools/runpod/start_training.py", "start_training.py"}
+TOOLS = (
+    "tools/demo.py",
+    "tools/inference/test_model.py",
+    "tools/datasets/make_test_dataset.py",
+    "tools/datasets/fetch_festvox_ru.py",
+)
+WRAPPERS = {"setsid", "nohup", "time", "exec"}
+# Programs of others; what they are given is not checked.
+FOREIGN = {"aplay", "cat", "cd", "echo", "export", "find", "git", "kill", "ls", "mkdir"}
+FOREIGN |= {"nvidia-smi", "rm", "source", "tail", "tensorboard", "tmux", "watch"}
+FOREIGN_FLAGS = {"--help", "--logdir", "--shm-size"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a document; `line` is that of its first line."""
+
+    path: Path
+    line: int
+    language: str
+    mode: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.path.relative_to(ROOT)}:{self.line}"
+
+
+def read_blocks(path: Path) -> list[Block]:
+    blocks = []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    start, before = None, ""
+    for number, line in enumerate(lines):
+        fence = re.fullmatch(r"\s*```(\w*)", line)
+        if fence and start is None:
+            marker = re.fullmatch(r"\s*<!-- test: (\w+) -->", before)
+            start, language, mode = number + 1, fence[1], marker[1] if marker else "flags"
+            assert language in LANGUAGES, f"{path}:{number + 1}: {language}"
+            assert mode in ("run", "flags"), f"{path}:{number}: {mode}"
+        elif fence:
+            text = "\n".join(lines[start:number])
+            blocks.append(Block(path, start + 1, language, mode, text))
+            start = None
+        elif line.strip():
+            before = line
+    assert start is None, f"{path}: a fence is not closed"
+    return blocks
+
+
+def read_prose(path: Path) -> str:
+    return re.sub(r"(?ms)^\s*```.*?^\s*```$", "", path.read_text(encoding="utf-8"))
+
+
+def split_commands(text: str) -> Iterator[list[str]]:
+    """Yield the words of each simple command, redirections left out."""
+    for line in text.replace("\\\n", " ").splitlines():
+        lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>")
+        lexer.whitespace_split = True
+        words: list[str] = []
+        tokens = list(lexer)
+        while tokens:
+            token = tokens.pop(0)
+            if set(token) <= set("<>&") and set(token) & set("<>"):
+                tokens.pop(0)
+                if words and words[-1].isdigit():
+                    words.pop()
+            elif set(token) <= set("|&;"):
+                yield words
+                words = []
+            else:
+                words.append(token)
+        if words:
+            yield words
+
+
+def accept(parse: Callable[[list[str]], Any], arguments: Sequence[str]) -> None:
+    """Parse flags; --help ends with code 0, a wrong flag with another."""
+    try:
+        parse(list(arguments))
+    except SystemExit as stop:
+        assert stop.code in (0, None), shlex.join(arguments)
+
+
+@cache
+def train_parser() -> Any:
+    """Return the trainer's own parser, built once, for it takes a second."""
+    parsers = []
+
+    class ParserOnly(cli.TrainCLI):
+        def parse_arguments(self, parser: Any, args: Any) -> None:
+            parsers.append(parser)
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(cli, "TrainCLI", ParserOnly)
+        cli.run(["fit"])
+    return parsers[0]
+
+
+@cache
+def help_flags(tool: str) -> frozenset[str]:
+    command = [sys.executable, str(ROOT / tool), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    return frozenset(re.findall(r"(?<![\w-])--?[a-z][\w-]*", done.stdout))
+
+
+def parse_launcher(arguments: list[str]) -> None:
+    accept(
+        train_parser().parse_args, ["fit", *launcher_flags.parse_arguments(arguments).trainer_flags]
+    )
+
+
+def check_tool(tool: str, arguments: list[str]) -> None:
+    assert (ROOT / tool).is_file(), tool
+    if tool in LAUNCHERS:
+        accept(parse_launcher, arguments)
+        return
+    given = {word.split("=")[0] for word in arguments if word.startswith("-")}
+    assert given <= help_flags(tool), f"{tool} {given - help_flags(tool)}"
+
+
+def check_module(module: str, arguments: list[str]) -> None:
+    parsers = {
+        "piper": options.parse_arguments,
+        "piper.download_voices": download_voices.create_parser().parse_args,
+        "piper.train": train_parser().parse_args,
+        "piper.train.export_onnx": export_onnx.create_parser().parse_args,
+    }
+    if module in parsers:
+        accept(parsers[module], arguments)
+    elif module == "pytest":
+        for word in arguments:
+            assert word.startswith("-") or (ROOT / word.split("::")[0]).exists(), word
+    else:
+        assert module in ("venv", "pip", "tensorboard.main"), f"python -m {module}"
+
+
+def check_make(arguments: list[str]) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"(?m)^([\w-]+):", makefile))
+    variables = set(re.findall(r"(?m)^(\w+) \??:?=|\$\((\w+)\)", makefile))
+    for word in arguments:
+        name, sign, value = word.partition("=")
+        assert name in ({v for pair in variables for v in pair} if sign else targets), (
+            f"make {word}"
+        )
+        if name == "DEMO_ARGS":
+            check_tool("tools/demo.py", shlex.split(value))
+
+
+def check_command(words: list[str]) -> None:
+    variables = []
+    while words and (re.match(r"\w+=", words[0]) or words[0] in WRAPPERS):
+        variables.append(words.pop(0).partition("=")[0])
+    program, arguments = (words[0], words[1:]) if words else ("export", [])
+    if program in ("python", "python3") and arguments[0] == "-m":
+        check_module(arguments[1], arguments[2:])
+    elif program in ("python", "python3") and arguments[0] == "-c":
+        compile(arguments[1], "example", "exec")
+    elif program in ("python", "python3"):
+        check_tool(arguments[0], arguments[1:])
+    elif program == "piper":
+        check_module("piper", arguments)
+    elif program == "bash":
+        script = (ROOT / arguments[0]).read_text(encoding="utf-8")
+        for name in variables:
+            assert name in WRAPPERS or f"${{{name}:-" in script, f"{arguments[0]} reads no {name}"
+        accept(parse_launcher, arguments[1:])
+    elif program == "make":
+        check_make(arguments)
+    elif program == "pip":
+        extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        for name in re.findall(r"\[(\w+)\]", " ".join(arguments)):
+            assert name in extras["optional-dependencies"], name
+    else:
+        assert program in FOREIGN, f"{program} is not known; add it to FOREIGN if it is meant"
+
+
+def known_flags() -> set[str]:
+    """Return every flag of every command line of the project, and a few of others."""
+    fit = train_parser()._subcommands_action._name_parser_map["fit"]
+    parsers = [fit, launcher_flags.create_parser(), options.create_parser()]
+    parsers += [download_voices.create_parser(), export_onnx.create_parser()]
+    found = {flag for parser in parsers for flag in parser._option_string_actions}
+    return found.union(FOREIGN_FLAGS, *(help_flags(tool) for tool in TOOLS))

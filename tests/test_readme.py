@@ -1,0 +1,165 @@
+"""The documents' examples are run or parsed, and what they name exists. Knows no wording.
+
+A comment before a bash block says how it is checked: `<!-- test: run -->` runs it in a folder with
+voice.onnx, recordings/, text.txt, tools/ and a checkpoint; `<!-- test: flags -->`, or no comment,
+gives each of its commands to the real parser. A document's Python blocks are run in order.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from documents import (
+    DOCUMENTS,
+    ROOT,
+    Block,
+    check_command,
+    known_flags,
+    launcher_flags,
+    read_blocks,
+    read_prose,
+    split_commands,
+)
+from piper import download_voices, options
+from piper.train import cli, export_onnx, lightning
+
+TINY = [f"--model.{name}=16" for name in ("hidden_channels", "inter_channels", "filter_channels")]
+TINY += ["--model.n_layers=1", "--model.upsample_initial_channel=32", "--model.preset=tiny"]
+TINY += ["--model.discriminator_channels=16", "--data.num_workers=0", "--trainer.accelerator=cpu"]
+BLOCKS = [block for path in DOCUMENTS for block in read_blocks(path)]
+RUN = [block for block in BLOCKS if block.language == "bash" and block.mode == "run"]
+PARSED = [block for block in BLOCKS if block.language == "bash" and block.mode == "flags"]
+PYTHON = sorted({block.path for block in BLOCKS if block.language == "python"})
+
+
+@pytest.fixture(scope="module")
+def workspace(
+    tiny_voice: Path, speech_dataset: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A folder with what the examples name, a checkpoint of one update included."""
+    folder = tmp_path_factory.mktemp("examples")
+    shutil.copy(tiny_voice, folder / "voice.onnx")
+    shutil.copy(f"{tiny_voice}.json", folder / "voice.onnx.json")
+    shutil.copytree(speech_dataset, folder / "recordings")
+    (folder / "text.txt").write_text("One line.\nAnother line.\n", encoding="utf-8")
+    (folder / "tools").symlink_to(ROOT / "tools")
+    (folder / "start_training.py").symlink_to(ROOT / "start_training.py")
+    flags = [f"--data.dataset_dir={folder / 'recordings'}", f"--trainer.default_root_dir={folder}"]
+    flags += ["--data.batch_size=4", "--trainer.max_steps=1", "--trainer.log_every_n_steps=1"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["piper.train"])
+        assert cli.main(["fit", *TINY, *flags, "--data.num_test_examples=1"]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("block", RUN, ids=str)
+def test_a_command_line_runs(block: Block, workspace: Path) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block.text],
+        cwd=workspace,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("block", [*PARSED, *RUN], ids=str)
+def test_a_command_line_is_understood(block: Block) -> None:
+    for words in split_commands(block.text):
+        check_command(words)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "python -m piper -m voice.onnx --outputfile a.wav",
+        "python -m piper.train fit --data.batchsize=3",
+        "python -m piper.train fit --data.batch_size=many",
+        "python -m piper.train.export_onnx --checkpoint a.ckpt",
+        "python tools/runpod/start_training.py --batch-size 0",
+        "python start_training.py --dataset d -- --trainer.max_epocs=3",
+        "python tools/datasets/make_test_dataset.py --sentence 3",
+        "python tools/nowhere.py",
+        "BATCH=80 bash tools/runpod/train_local.sh",
+        "make demon",
+        "make demo DEMO_ARGS='--minute 3'",
+        "pip install '.[trian]'",
+        "ls | nonsense",
+    ],
+)
+def test_a_wrong_example_would_be_found(command: str) -> None:
+    with pytest.raises((AssertionError, SystemExit)):
+        for words in split_commands(command):
+            check_command(words)
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=lambda path: str(path.relative_to(ROOT)))
+def test_python_examples_run(path: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workspace)
+    namespace: dict[str, Any] = {"__name__": "example"}
+    for block in read_blocks(path):
+        if block.language == "python":
+            # Blank lines before it, so that a traceback names the document's own line.
+            exec(compile("\n" * (block.line - 1) + block.text, str(path), "exec"), namespace)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_the_prose_names_exists(path: Path) -> None:
+    prose = read_prose(path)
+    flags = known_flags()
+    for code in re.findall(r"`([^`\n]+)`", prose):
+        for flag in re.findall(r"(?<!\S)--[a-z][\w.-]*(?![\w.*…-])", code):
+            assert flag in flags, f"{flag} in `{code}`"
+        if re.fullmatch(r"(tools|docs|src|tests|benchmarks)/[\w./-]+", code):
+            assert (ROOT / code).exists() or (ROOT / f"{code}.py").exists(), code
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose):
+        if re.match(r"https?:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (path.parent / name) if name else path
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"(?m)^#+ (.+)$", read_prose(file))
+            slugs = {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+            assert anchor in slugs, target
+
+
+def test_every_option_is_documented() -> None:
+    command_lines = (ROOT / "docs/CLI.md").read_text(encoding="utf-8")
+    parsers = [options.create_parser(), launcher_flags.create_parser()]
+    parsers += [download_voices.create_parser(), export_onnx.create_parser()]
+    for parser in parsers:
+        for action in parser._actions:
+            names = [name for name in action.option_strings if name.startswith("--")]
+            if names and names != ["--help"]:
+                assert any(f"`{name}`" in command_lines for name in names), names
+    training = "".join(
+        (ROOT / "docs" / name).read_text(encoding="utf-8")
+        for name in ("TRAINING.md", "DATASETS.md")
+    )
+    ours = {f"--model.{key}" for key in lightning.TRAINING_KEYS}
+    ours |= {flag for flag in known_flags() if re.match(r"--(data\.\w|model\..*warmstart)", flag)}
+    assert ours - {"--data.help"} == {flag for flag in ours if f"`{flag}" in training}
+
+
+def test_every_logged_tag_is_documented(workspace: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log = EventAccumulator(str(workspace / "lightning_logs/version_0"))
+    log.Reload()
+    tags = {tag for kind in ("scalars", "images", "audio") for tag in log.Tags()[kind]}
+    text = (ROOT / "docs/TRAINING.md").read_text(encoding="utf-8")
+    for tag in tags - {"epoch", "hp_metric"}:
+        assert f"`{re.sub('_[0-9]+/', '_N/', tag)}`" in text, tag
