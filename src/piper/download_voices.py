@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for voice in [find_catalogue_voice(catalogue, name) for name in args.voice]:
             download_voice(voice, args.download_dir, is_forced=args.force_redownload)
     except PiperError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -237,7 +237,7 @@ def main() -> int:
     try:
         count = fetch_festvox_ru(args.output_dir, limit=args.limit, max_seconds=args.max_seconds)
     except DatasetError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Interrupted; run it again to go on.", file=sys.stderr)

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from piper.errors import CheckpointError
 from piper.train.presets import NETWORK_KEYS, create_network_config
@@ -285,52 +285,3 @@ def _remap_optimizer_states(
         moved = {i: by_name[name] for i, name in enumerate(own) if name in by_name}
         remapped.append({"state": moved, "param_groups": [group]})
     return remapped
-
-
-def warm_start(
-    module: nn.Module, path: Path | str, prefixes: Sequence[str] = NETWORK_PREFIXES
-) -> FitReport:
-    """Start a network from the weights of a checkpoint or of a voice, where they fit.
-
-    Args:
-        module: The module with `model_g` and `model_d`.
-        path: A `.ckpt` of this or an older trainer, or a voice's `.onnx`.
-        prefixes: Which weights to take, by the beginning of their names.
-
-    Raises:
-        CheckpointError: The file cannot be read, or nothing in it fits.
-    """
-    weights = load_weights(path)
-    chosen = {name: value for name, value in weights.items() if name.startswith(tuple(prefixes))}
-    own = module.state_dict()
-    relevant = {name: value for name, value in own.items() if name.startswith(tuple(prefixes))}
-    fitted, report = fit_weights(chosen, relevant)
-    if not report.loaded:
-        raise CheckpointError(f"No weight of {path} fits this network; is it of another quality?")
-    module.load_state_dict({**own, **fitted})
-    _LOGGER.info("Started from %s: %s", path, report)
-    return report
-
-
-def load_weights(path: Path | str) -> dict[str, Tensor]:
-    """Return the named weights of a checkpoint or of a voice, as a checkpoint names them.
-
-    Raises:
-        PiperError: The file cannot be read.
-    """
-    if Path(path).suffix != ".onnx":
-        return dict(load_checkpoint(path)["state_dict"])
-    from piper.voice.weights import load_voice_weights
-
-    arrays, _ = load_voice_weights(Path(path))
-    weights: dict[str, Tensor] = {}
-    for name, array in arrays.items():
-        weights[f"model_g.{name}"] = torch.tensor(array)
-        # A voice has its weight normalisation folded in: direction and length are taken apart
-        # again, w = g · v / |v| (Salimans and Kingma 2016), where the network wants them so.
-        if name.endswith(".weight") and array.ndim == 3:
-            weight = torch.tensor(array)
-            stem = f"model_g.{name.removesuffix('.weight')}"
-            weights[f"{stem}.weight_v"] = weight
-            weights[f"{stem}.weight_g"] = weight.norm(dim=(1, 2), keepdim=True)
-    return weights

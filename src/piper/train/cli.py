@@ -11,6 +11,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -56,6 +57,18 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "benchmark": True,
 }
 
+DATA_FROM_MODEL: dict[str, Any] = {
+    "sample_rate": None,
+    "num_speakers": None,
+    "filter_length": NetworkConfig.filter_length,
+    "hop_length": NetworkConfig.hop_length,
+    "win_length": NetworkConfig.win_length,
+    "segment_size": NetworkConfig.segment_size,
+}
+"""Arguments of the data module that follow the model's flags, and what they are without one."""
+
+_LOGGER = logging.getLogger(__name__)
+
 
 class TrainCLI(LightningCLI):
     """LightningCLI for voices."""
@@ -64,6 +77,8 @@ class TrainCLI(LightningCLI):
     def subcommands() -> dict[str, set[str]]:
         """Offer what a voice needs of Lightning's verbs."""
         left_out = {"model", "train_dataloaders", "val_dataloaders", "dataloaders", "datamodule"}
+        # Checkpoints are always read weights-only here.
+        left_out.add("weights_only")
         return {"fit": left_out, "validate": left_out}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -78,6 +93,13 @@ class TrainCLI(LightningCLI):
             help="Minutes between two writes of last.ckpt.",
         )
 
+        for name, default in DATA_FROM_MODEL.items():
+            parser.link_arguments(
+                f"model.{name}",
+                f"data.{name}",
+                compute_fn=lambda value, default=default: default if value is None else value,
+            )
+
     def _parse_ckpt_path(self) -> None:
         """Do nothing: a checkpoint's hyper-parameters are read by `_resolve_network`, safely."""
 
@@ -85,20 +107,9 @@ class TrainCLI(LightningCLI):
         """Settle what flags, dataset and checkpoint say together, before anything is built."""
         config = self.config[self.subcommand]
         _check_devices(config.trainer)
-        self._take_accumulation(config.trainer)
+        if config.get("ckpt_path") == "last":
+            config.ckpt_path = find_last_checkpoint(config.trainer.default_root_dir)
         _resolve_network(config)
-
-    def _take_accumulation(self, trainer: Any) -> None:
-        """Take what Lightning refuses under manual optimization, and count steps in updates."""
-        self.accumulate_grad_batches = trainer.accumulate_grad_batches or 1
-        self.gradient_clip_val = trainer.gradient_clip_val
-        self.gradient_clip_algorithm = trainer.gradient_clip_algorithm or "norm"
-        trainer.accumulate_grad_batches = 1
-        trainer.gradient_clip_val = None
-        trainer.gradient_clip_algorithm = None
-        if trainer.max_steps > 0:
-            # Both optimizers step once an update, and Lightning counts each of them.
-            trainer.max_steps *= 2
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Build the Trainer with our strategy, checkpoint files and callbacks."""
@@ -106,6 +117,12 @@ class TrainCLI(LightningCLI):
         devices = _count_devices(trainer.accelerator, trainer.devices) * trainer.num_nodes
         kwargs["strategy"] = create_strategy(trainer.strategy, devices)
         kwargs["plugins"] = [*(trainer.plugins or []), SafeCheckpointIO()]
+        # Lightning refuses these under manual optimization; the module takes them instead.
+        kwargs["accumulate_grad_batches"] = 1
+        kwargs["gradient_clip_val"] = kwargs["gradient_clip_algorithm"] = None
+        if trainer.max_steps > 0:
+            # Both optimizers step once an update, and Lightning counts each of them.
+            kwargs["max_steps"] = 2 * trainer.max_steps
         return super().instantiate_trainer(**kwargs)
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Any:
@@ -116,10 +133,25 @@ class TrainCLI(LightningCLI):
         return super()._instantiate_trainer(config, [*callbacks, *ours])
 
     def after_instantiate_classes(self) -> None:
-        """Hand over what was taken from the Trainer's flags."""
-        self.model.accumulate_grad_batches = self.accumulate_grad_batches
-        self.model.gradient_clip_val = self.gradient_clip_val
-        self.model.gradient_clip_algorithm = self.gradient_clip_algorithm
+        """Hand over what was kept from the Trainer."""
+        trainer = self.config[self.subcommand].trainer
+        self.model.accumulate_grad_batches = trainer.accumulate_grad_batches or 1
+        self.model.gradient_clip_val = trainer.gradient_clip_val
+        self.model.gradient_clip_algorithm = trainer.gradient_clip_algorithm or "norm"
+
+
+def find_last_checkpoint(root: str | None) -> str | None:
+    """Return the newest last.ckpt of the trainings in a folder: what `--ckpt_path=last` means.
+
+    None where there is none yet, so that one command both begins a training and goes on with it.
+    """
+    found = Path(root or ".").glob("lightning_logs/version_*/checkpoints/last.ckpt")
+    newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
+    if newest is None:
+        _LOGGER.warning("--ckpt_path=last: there is no last.ckpt yet, so training begins anew.")
+        return None
+    _LOGGER.info("--ckpt_path=last: going on from %s", newest)
+    return str(newest)
 
 
 def _count_devices(accelerator: str, devices: Any) -> int:

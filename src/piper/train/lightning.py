@@ -17,8 +17,10 @@ from piper.train.distributed import average_gradients
 from piper.train.optimizers import OptimizerSettings, create_optimizer
 from piper.train.presets import NETWORK_KEYS, create_network_config
 from piper.train.step import GanStep
+from piper.train.vits.config import NetworkConfig
 from piper.train.vits.discriminators import Discriminator
 from piper.train.vits.synthesizer import Synthesizer
+from piper.train.warm_start import warm_start
 
 VALIDATION_SEED = 20210611
 """Seed of validation's noise and segments: the same in each epoch, so that epochs compare."""
@@ -120,15 +122,13 @@ class VitsModel(LightningModule):
         self.automatic_optimization = False
         network = {key: given[key] for key in NETWORK_KEYS}
         self.network_config = create_network_config(preset, **network)
-        self.preset = preset
         self.generator_settings = OptimizerSettings(
             learning_rate, (betas[0], betas[1]), eps, lr_decay
         )
         self.discriminator_settings = OptimizerSettings(
             learning_rate_d, (betas_d[0], betas_d[1]), eps, lr_decay_d
         )
-        training = {key: given[key] for key in TRAINING_KEYS}
-        self.save_hyperparameters({**asdict(self.network_config), **training, "preset": preset})
+        self.save_hyperparameters(_saved_hyper_parameters(self.network_config, given))
 
         self.model_g = Synthesizer(self.network_config)
         self.model_d = Discriminator(self.network_config.discriminator_channels)
@@ -142,9 +142,9 @@ class VitsModel(LightningModule):
         """Largest norm (or value) of a network's gradients; `--trainer.gradient_clip_val`."""
         self.gradient_clip_algorithm = "norm"
         if warmstart_ckpt:
-            checkpoints.warm_start(self, warmstart_ckpt)
+            warm_start(self, warmstart_ckpt)
         if vocoder_warmstart_ckpt:
-            checkpoints.warm_start(self, vocoder_warmstart_ckpt, ("model_g.dec.", "model_d."))
+            warm_start(self, vocoder_warmstart_ckpt, ("model_g.dec.", "model_d."))
 
     # -- optimizers
 
@@ -272,3 +272,17 @@ TRAINING_KEYS = (
     "c_kl",
 )
 """Hyper-parameters of a checkpoint beside the network's."""
+
+
+def _saved_hyper_parameters(network: NetworkConfig, given: dict[str, Any]) -> dict[str, Any]:
+    """Return what a checkpoint says of its network and training, as other trainers read it.
+
+    Piper's parser refuses keys that it does not know, and a float where it wants a whole number;
+    the channels of the discriminators are ours, so they are left out where they are Piper's.
+    """
+    saved = {**asdict(network), **{key: given[key] for key in TRAINING_KEYS}}
+    if network.discriminator_channels == NetworkConfig.discriminator_channels:
+        del saved["discriminator_channels"]
+    for key in ("c_mel", "c_kl"):
+        saved[key] = int(saved[key]) if float(saved[key]).is_integer() else saved[key]
+    return saved

@@ -1,0 +1,72 @@
+"""Starts a network from the weights of another training or of a published voice.
+
+Knows checkpoints and voices as files of named weights, but nothing of how training goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from piper.errors import CheckpointError
+from piper.train.checkpoint import (
+    NETWORK_PREFIXES,
+    FitReport,
+    fit_weights,
+    load_checkpoint,
+)
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def warm_start(
+    module: nn.Module, path: Path | str, prefixes: Sequence[str] = NETWORK_PREFIXES
+) -> FitReport:
+    """Start a network from the weights of a checkpoint or of a voice, where they fit.
+
+    Args:
+        module: The module with `model_g` and `model_d`.
+        path: A `.ckpt` of this or an older trainer, or a voice's `.onnx`.
+        prefixes: Which weights to take, by the beginning of their names.
+
+    Raises:
+        CheckpointError: The file cannot be read, or nothing in it fits.
+    """
+    weights = load_weights(path)
+    chosen = {name: value for name, value in weights.items() if name.startswith(tuple(prefixes))}
+    own = module.state_dict()
+    relevant = {name: value for name, value in own.items() if name.startswith(tuple(prefixes))}
+    fitted, report = fit_weights(chosen, relevant)
+    if not report.loaded:
+        raise CheckpointError(f"No weight of {path} fits this network; is it of another quality?")
+    module.load_state_dict({**own, **fitted})
+    _LOGGER.info("Started from %s: %s", path, report)
+    return report
+
+
+def load_weights(path: Path | str) -> dict[str, Tensor]:
+    """Return the named weights of a checkpoint or of a voice, as a checkpoint names them.
+
+    Raises:
+        PiperError: The file cannot be read.
+    """
+    if Path(path).suffix != ".onnx":
+        return dict(load_checkpoint(path)["state_dict"])
+    from piper.voice.weights import load_voice_weights
+
+    arrays, _ = load_voice_weights(Path(path))
+    weights: dict[str, Tensor] = {}
+    for name, array in arrays.items():
+        weights[f"model_g.{name}"] = torch.tensor(array)
+        # A voice has its weight normalisation folded in: direction and length are taken apart
+        # again, w = g · v / |v| (Salimans and Kingma 2016), where the network wants them so.
+        if name.endswith(".weight") and array.ndim == 3:
+            weight = torch.tensor(array)
+            stem = f"model_g.{name.removesuffix('.weight')}"
+            weights[f"{stem}.weight_v"] = weight
+            weights[f"{stem}.weight_g"] = weight.norm(dim=(1, 2), keepdim=True)
+    return weights
