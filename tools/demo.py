@@ -47,6 +47,10 @@ class Demo:
         self.state: dict[str, Any] = {"seconds": {}, "done": []}
         if self.state_path.exists():
             self.state = json.loads(self.state_path.read_text(encoding="utf-8"))
+        if minutes > self.state.get("minutes", minutes) and "training" in self.state["done"]:
+            # More time was given: what follows the recordings is done again, from the checkpoint.
+            self.state["done"] = ["recordings"]
+        self.state["minutes"] = minutes
         self.voice = folder / f"{VOICE_NAME}.onnx"
         self.wav = folder / "output.wav"
         self.log_path = folder / "demo.log"

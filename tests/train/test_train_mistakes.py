@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
+import torch
 
 from piper.train import cli
 from piper.train.export_onnx import main as export_main
@@ -162,7 +163,7 @@ def test_a_gpu_that_is_not_there(
     speech_dataset: Path, fail: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The one thing that cannot be had on both kinds of machine: no GPU where there may be one.
-    monkeypatch.setattr(cli.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     said = fail(speech_dataset, "--trainer.accelerator=gpu")
     assert "no GPU" in said
     assert "--trainer.accelerator=auto" in said
@@ -176,7 +177,6 @@ def test_a_missing_checkpoint(speech_dataset: Path, fail: Callable[..., str]) ->
 def test_a_checkpoint_of_another_quality_is_a_short_table(
     speech_dataset: Path, fail: Callable[..., str], tmp_path: Path
 ) -> None:
-    import torch
 
     from piper.train.lightning import VitsModel
 
@@ -212,7 +212,6 @@ def test_export_of_a_missing_checkpoint(tmp_path: Path, capsys: pytest.CaptureFi
 def test_export_without_json_says_what_to_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import torch
 
     torch.save({"state_dict": {"model_g.x": torch.zeros(1)}}, tmp_path / "a.ckpt")
     arguments = [

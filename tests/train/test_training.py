@@ -164,6 +164,37 @@ def test_resuming_goes_on_where_it_was(trained: tuple[Path, Path], tmp_path: Pat
     assert last["global_step"] == 30
 
 
+def test_last_goes_on_from_the_newest_and_begins_where_there_is_none(
+    trained: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One command for the first start and for every restart of a container."""
+    dataset, _ = trained
+    flags = ("--data.batch_size=5", "--ckpt_path=last")
+    assert train(dataset, tmp_path, *flags, "--trainer.max_epochs=1") == 0
+    assert "training begins anew" in caplog.text
+    assert train(dataset, tmp_path, *flags, "--trainer.max_epochs=2") == 0
+    assert load_checkpoint(checkpoint_folder(tmp_path, 1) / "last.ckpt")["global_step"] == 12
+    caplog.clear()
+    assert train(dataset, tmp_path, *flags, "--trainer.max_epochs=2") == 0
+    assert "Nothing to train: the checkpoint has already reached the end, 2 epochs" in caplog.text
+
+
+def test_config_yaml_holds_what_was_asked_for(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    """It can be given back with -c, so what Lightning is told instead must not stand in it."""
+    import yaml
+
+    dataset, _ = trained
+    flags = ("--trainer.max_steps=2", "--trainer.accumulate_grad_batches=2")
+    assert train(dataset, tmp_path, "--data.batch_size=5", *flags) == 0
+    written = tmp_path / "lightning_logs/version_0/config.yaml"
+    config = yaml.safe_load(written.read_text(encoding="utf-8"))
+    assert config["trainer"]["max_steps"] == 2
+    assert config["trainer"]["accumulate_grad_batches"] == 2
+    again = [f"--config={written}", f"--trainer.default_root_dir={tmp_path / 'again'}"]
+    assert cli.main(["fit", *again]) == 0
+    assert load_checkpoint(checkpoint_folder(tmp_path / "again") / "last.ckpt")["global_step"] == 4
+
+
 def test_an_interrupted_epoch_goes_on_with_the_batches_it_has_not_seen(
     trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

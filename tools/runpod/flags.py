@@ -64,7 +64,12 @@ def create_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="passes over the dataset (default: %(default)s)",
     )
-    add("--checkpoint", type=Path, metavar="FILE", help="go on from this checkpoint")
+    add(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="go on from this checkpoint; `last`: the newest",
+    )
     add("--preset", metavar="NAME", help="quality: medium, high, low, x_low, or tiny for a CPU")
     add(
         "--precision",

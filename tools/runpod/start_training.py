@@ -147,7 +147,8 @@ def check_paths(args: argparse.Namespace) -> None:
             f"The dataset's folder {args.dataset} does not exist; check --dataset, or leave it out "
             "to train on a small test dataset."
         )
-    if args.checkpoint is not None and not args.checkpoint.is_file():
+    is_path = args.checkpoint is not None and str(args.checkpoint) != "last"
+    if is_path and not args.checkpoint.is_file():
         raise CheckpointError(
             f"{args.checkpoint} does not exist; check --checkpoint "
             "(`find lightning_logs -name '*.ckpt'` lists what there is)."
@@ -172,6 +173,11 @@ def create_plan(args: argparse.Namespace, machine: Machine) -> Plan:
     lines += [line] if line else []
     rate, dataset = None, args.dataset
     if dataset is None:
+        if args.checkpoint is not None:
+            lines.append(
+                "--checkpoint without --dataset goes on with the test dataset's synthetic speech; "
+                "name your own recordings with --dataset."
+            )
         trained = preset or (CPU_PRESET if is_cpu else DEFAULT_PRESET)
         rate, dataset = find_sample_rate(trained), find_test_dataset(trained)
     batch = BatchPlan(args.batch_size, args.accumulate_grad_batches)

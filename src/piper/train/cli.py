@@ -14,11 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
 
-from piper.config import load_json_object
-from piper.errors import CheckpointError, ConfigError, PiperError
+from piper.errors import PiperError
 from piper.train.callbacks.keep import (
     DEFAULT_SAVE_MINUTES,
     KeepBest,
@@ -28,23 +27,16 @@ from piper.train.callbacks.keep import (
 from piper.train.callbacks.listen import Listen
 from piper.train.callbacks.memory import Memory
 from piper.train.callbacks.progress import Progress
-from piper.train.checkpoint import (
-    difference_table,
-    find_differences,
-    load_checkpoint,
-    network_config_from_checkpoint,
-)
 from piper.train.checkpoint_io import SafeCheckpointIO
 from piper.train.data.module import VitsDataModule
-from piper.train.data.settings import DataSettings, resolve_settings
 from piper.train.distributed import create_strategy
-from piper.train.lightning import VitsModel
-from piper.train.presets import (
-    DEFAULT_PRESET,
-    NETWORK_KEYS,
-    PRESET_SAMPLE_RATES,
-    create_network_config,
+from piper.train.flags import (
+    check_devices,
+    count_devices,
+    find_last_checkpoint,
+    resolve_network,
 )
+from piper.train.lightning import VitsModel
 from piper.train.vits.config import NetworkConfig
 
 TRAINER_DEFAULTS: dict[str, Any] = {
@@ -106,20 +98,23 @@ class TrainCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Settle what flags, dataset and checkpoint say together, before anything is built."""
         config = self.config[self.subcommand]
-        _check_devices(config.trainer)
+        check_devices(config.trainer)
         if config.get("ckpt_path") == "last":
             config.ckpt_path = find_last_checkpoint(config.trainer.default_root_dir)
-        _resolve_network(config)
+        resolve_network(config)
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Build the Trainer with our strategy, checkpoint files and callbacks."""
         trainer = self.config_init[self.subcommand].trainer
-        devices = _count_devices(trainer.accelerator, trainer.devices) * trainer.num_nodes
+        devices = count_devices(trainer.accelerator, trainer.devices) * trainer.num_nodes
         kwargs["strategy"] = create_strategy(trainer.strategy, devices)
         kwargs["plugins"] = [*(trainer.plugins or []), SafeCheckpointIO()]
         # Lightning refuses these under manual optimization; the module takes them instead.
         kwargs["accumulate_grad_batches"] = 1
         kwargs["gradient_clip_val"] = kwargs["gradient_clip_algorithm"] = None
+        if trainer.logger in (None, True):
+            root = trainer.default_root_dir or Path.cwd()
+            kwargs["logger"] = TensorBoardLogger(root, "lightning_logs", default_hp_metric=False)
         if trainer.max_steps > 0:
             # Both optimizers step once an update, and Lightning counts each of them.
             kwargs["max_steps"] = 2 * trainer.max_steps
@@ -127,7 +122,8 @@ class TrainCLI(LightningCLI):
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Any:
         options = self.config[self.subcommand]
-        ours: list[Any] = [Progress(), Memory(), Listen()]
+        self.progress = Progress()
+        ours: list[Any] = [self.progress, Memory(), Listen()]
         if config.get("enable_checkpointing") is not False and not config.get("fast_dev_run"):
             ours += [KeepBest(options.keep_best), KeepLast(options.save_minutes)]
         return super()._instantiate_trainer(config, [*callbacks, *ours])
@@ -139,113 +135,14 @@ class TrainCLI(LightningCLI):
         self.model.gradient_clip_val = trainer.gradient_clip_val
         self.model.gradient_clip_algorithm = trainer.gradient_clip_algorithm or "norm"
 
-
-def find_last_checkpoint(root: str | None) -> str | None:
-    """Return the newest last.ckpt of the trainings in a folder: what `--ckpt_path=last` means.
-
-    None where there is none yet, so that one command both begins a training and goes on with it.
-    """
-    found = Path(root or ".").glob("lightning_logs/version_*/checkpoints/last.ckpt")
-    newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
-    if newest is None:
-        _LOGGER.warning("--ckpt_path=last: there is no last.ckpt yet, so training begins anew.")
-        return None
-    _LOGGER.info("--ckpt_path=last: going on from %s", newest)
-    return str(newest)
-
-
-def _count_devices(accelerator: str, devices: Any) -> int:
-    """Return how many processes a `--trainer.devices` means on one machine."""
-    if isinstance(devices, str) and devices.lstrip("-").isdigit():
-        devices = int(devices)
-    if isinstance(devices, int) and devices >= 0:
-        return devices
-    if isinstance(devices, list):
-        return len(devices)
-    if isinstance(devices, str) and devices != "auto":
-        return len([part for part in devices.split(",") if part])
-    has_gpu = torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda")
-    return torch.cuda.device_count() if has_gpu else 1
-
-
-def _check_devices(trainer: Any) -> None:
-    if trainer.accelerator not in ("gpu", "cuda"):
-        return
-    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if available == 0:
-        raise ConfigError(
-            "--trainer.accelerator=gpu, but PyTorch sees no GPU here: check the driver with "
-            "nvidia-smi, or train with --trainer.accelerator=auto."
-        )
-    wanted = _count_devices(trainer.accelerator, trainer.devices)
-    if wanted > available:
-        raise ConfigError(
-            f"--trainer.devices={trainer.devices}, but PyTorch sees {available} GPU here: "
-            f"use --trainer.devices={available}."
-        )
-
-
-def _resolve_network(config: Any) -> None:
-    """Let dataset and checkpoint say what the flags leave open, and refuse contradictions."""
-    given = {key: config.model[key] for key in NETWORK_KEYS if config.model.get(key) is not None}
-    data = config.data.as_dict()
-    for key in ("sample_rate", "num_speakers", "num_symbols", "hop_length"):
-        data[key] = given.get(key, data[key])
-    data["quality"] = config.model.preset or data["quality"]
-    settings = _resolve_settings(data)
-    for key in ("sample_rate", "num_speakers", "num_symbols"):
-        given[key] = getattr(settings, key)
-    preset = settings.quality or None
-    if config.get("ckpt_path"):
-        network = _network_of_checkpoint(config.ckpt_path, preset, given)
-    else:
-        preset = preset or DEFAULT_PRESET
-        network = create_network_config(preset, **given)
-    config.model.preset = preset
-    config.data.quality = preset
-    for key in NETWORK_KEYS:
-        config.model[key] = getattr(network, key)
-        if key in data:
-            config.data[key] = getattr(network, key)
-
-
-def _resolve_settings(data: dict[str, Any]) -> DataSettings:
-    """Return the dataset's settings, with the sample rate of the qualities that imply one."""
-    settings = resolve_settings(**data)
-    implied = PRESET_SAMPLE_RATES.get(settings.quality.replace("-", "_"))
-    if implied is None or settings.sample_rate == implied:
-        return settings
-    in_file = settings.config_path.is_file() and load_json_object(settings.config_path)
-    is_said = data["sample_rate"] or (in_file and (in_file.get("audio") or {}).get("sample_rate"))
-    if is_said:
-        raise ConfigError(
-            f'The quality "{settings.quality}" means {implied} Hz, but the sample rate is '
-            f"{settings.sample_rate} (--model.sample_rate, or audio.sample_rate in "
-            f"{settings.config_path}): change one of them."
-        )
-    return resolve_settings(**{**data, "sample_rate": implied})
-
-
-def _network_of_checkpoint(path: str, preset: str | None, given: dict[str, Any]) -> NetworkConfig:
-    """Return the network of a checkpoint to resume, where nothing that was given contradicts it.
-
-    Raises:
-        CheckpointError: It was trained with another network than the one asked for.
-    """
-    saved = network_config_from_checkpoint(load_checkpoint(path))
-    values = {key: getattr(saved, key) for key in NETWORK_KEYS}
-    if preset is None:
-        asked = create_network_config(None, **{**values, **given})
-    else:
-        asked = create_network_config(preset, **given)
-    differences = find_differences(saved, asked)
-    if differences:
-        raise CheckpointError(
-            f"{path} was trained with another network:\n{difference_table(differences)}\n"
-            "Resume with the checkpoint's values (quality in config.json, --model.preset), or "
-            "start a new training from its weights with --model.warmstart_ckpt."
-        )
-    return asked
+    def after_fit(self) -> None:
+        """Say so where a resumed training had nothing left to do."""
+        if self.progress.is_idle and self.trainer.is_global_zero:
+            _LOGGER.warning(
+                "Nothing to train: the checkpoint has already reached the end, %d epochs; raise "
+                "--trainer.max_epochs (or max_steps, max_time) to go on.",
+                self.trainer.current_epoch,
+            )
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
@@ -264,7 +161,11 @@ def run(arguments: Sequence[str] | None = None) -> None:
         save_config_kwargs={"overwrite": True},
         auto_configure_optimizers=False,
         load_from_checkpoint_support=False,
-        parser_kwargs={"prog": "python -m piper.train"},
+        # An abbreviated flag would change its meaning when a longer one is added.
+        parser_kwargs={
+            "prog": "python -m piper.train",
+            "allow_abbrev": False,
+        },
     )
 
 
@@ -284,7 +185,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("LOCAL_RANK", "0") == "0":
             name = signal.Signals(stop.signal_number).name
             print(
-                f"{name}: stopped and saved; go on with --ckpt_path={stop.checkpoint}",
+                f"{name}: stopped and saved; go on with --ckpt_path={stop.checkpoint} "
+                "(--checkpoint of the launcher)",
                 file=sys.stderr,
             )
         return 128 + stop.signal_number

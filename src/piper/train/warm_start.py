@@ -6,7 +6,7 @@ Knows checkpoints and voices as files of named weights, but nothing of how train
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -36,9 +36,9 @@ def warm_start(
     Raises:
         CheckpointError: The file cannot be read, or nothing in it fits.
     """
-    weights = load_weights(path)
-    chosen = {name: value for name, value in weights.items() if name.startswith(tuple(prefixes))}
     own = module.state_dict()
+    weights = take_apart(load_weights(path), own)
+    chosen = {name: value for name, value in weights.items() if name.startswith(tuple(prefixes))}
     relevant = {name: value for name, value in own.items() if name.startswith(tuple(prefixes))}
     fitted, report = fit_weights(chosen, relevant)
     if not report.loaded:
@@ -59,14 +59,23 @@ def load_weights(path: Path | str) -> dict[str, Tensor]:
     from piper.voice.weights import load_voice_weights
 
     arrays, _ = load_voice_weights(Path(path))
-    weights: dict[str, Tensor] = {}
-    for name, array in arrays.items():
-        weights[f"model_g.{name}"] = torch.tensor(array)
-        # A voice has its weight normalisation folded in: direction and length are taken apart
-        # again, w = g · v / |v| (Salimans and Kingma 2016), where the network wants them so.
-        if name.endswith(".weight") and array.ndim == 3:
-            weight = torch.tensor(array)
-            stem = f"model_g.{name.removesuffix('.weight')}"
-            weights[f"{stem}.weight_v"] = weight
-            weights[f"{stem}.weight_g"] = weight.norm(dim=(1, 2), keepdim=True)
-    return weights
+    return {f"model_g.{name}": torch.tensor(array) for name, array in arrays.items()}
+
+
+def take_apart(weights: Mapping[str, Tensor], own: Collection[str]) -> dict[str, Tensor]:
+    """Give weights the weight normalisation that a network wants and a voice has folded in.
+
+    Direction and length are w = g · v / |v| (Salimans and Kingma 2016), so v = w serves.
+
+    Args:
+        weights: Named as in a checkpoint.
+        own: The names of the network.
+    """
+    result = dict(weights)
+    for name, weight in weights.items():
+        stem = name.removesuffix("weight")
+        if name not in own and f"{stem}weight_v" in own:
+            del result[name]
+            result[f"{stem}weight_v"] = weight
+            result[f"{stem}weight_g"] = weight.norm(dim=(1, 2), keepdim=True)
+    return result

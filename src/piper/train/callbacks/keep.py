@@ -47,7 +47,13 @@ class KeepBest(ModelCheckpoint):
 
     def __init__(self, keep_best: int = 3) -> None:
         super().__init__(
-            filename=CHECKPOINT_NAME, monitor="val_loss", mode="min", save_top_k=keep_best
+            filename=CHECKPOINT_NAME,
+            monitor="val_loss",
+            mode="min",
+            save_top_k=keep_best,
+            # Only after a validation: a training that ends inside an epoch would otherwise name
+            # its last checkpoint by the loss of an earlier one.
+            save_on_train_epoch_end=False,
         )
 
 

@@ -18,7 +18,9 @@ class Memory(Callback):
         self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
     ) -> None:
         """Log the figures of this process's device."""
-        if (trainer.fit_loop.epoch_loop.batch_idx + 1) % trainer.log_every_n_steps:  # type: ignore[attr-defined]
+        # Counted over epochs, as Lightning counts it: an epoch may be shorter than the interval.
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped + 1
+        if step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
         figures = device_figures(pl_module.device)
         if figures:

@@ -48,7 +48,8 @@ class Progress(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write a validation's result on a line of its own."""
-        if trainer.sanity_checking or not trainer.is_global_zero:
+        # `validate` prints a table of its own, and knows no step.
+        if trainer.state.fn != "fit" or not trainer.is_global_zero:
             return
         shown = [
             f"{name} {float(trainer.callback_metrics[name]):.4f}"
@@ -62,6 +63,11 @@ class Progress(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the last line standing."""
         self._end_line()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no batch was trained on."""
+        return self._utterances == 0
 
     def _line(self, trainer: Trainer, now: float) -> str:
         done = _batches_done(trainer) - self._begin_batches

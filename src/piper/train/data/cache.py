@@ -2,8 +2,9 @@
 
 A file holds an utterance's phoneme ids and its trimmed, resampled samples as 16-bit numbers. The
 spectrogram is computed when a batch is made: with it and audio as float32, an utterance of 8.6 s
-would take 2.3 MB instead of 0.35 MB, and computing it costs 8.5 ms on one core (festvox-ru, 22,050 Hz). So nothing that is
-stored depends on the spectrogram's settings, and the key need not hold them.
+would take 2.3 MB instead of 0.35 MB, and computing it costs 8.5 ms on one core (festvox-ru,
+22,050 Hz). So nothing that is stored depends on the spectrogram's settings, and the key need not
+hold them.
 """
 
 from __future__ import annotations

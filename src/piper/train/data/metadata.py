@@ -132,10 +132,16 @@ def _check_columns(
             raise DatasetError(f"{where} no '|' found{hint}; separate the columns as {layout}.")
         if count == len(names) + 1 and num_speakers <= 1 and dataset_type == "text":
             speakers = len({other.split("|")[1].strip() for _, other in lines if "|" in other})
+            if speakers == 1:
+                raise DatasetError(
+                    f"{where} {count} columns, but {layout} is wanted; if the second column is "
+                    "the speaker, remove it, since all rows name the same one (several would need "
+                    "--model.num_speakers=N)."
+                )
             raise DatasetError(
                 f"{where} {count} columns, but {layout} is wanted; if the second column "
                 f"({speakers} different values) is the speaker, pass "
-                f"--model.num_speakers={max(speakers, 2)}, otherwise remove a column."
+                f"--model.num_speakers={speakers}, otherwise remove a column."
             )
         raise DatasetError(
             f"{where} {count} columns, but {len(names)} are wanted ({layout}, "
