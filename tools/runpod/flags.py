@@ -68,7 +68,7 @@ def create_parser() -> argparse.ArgumentParser:
         "--checkpoint",
         type=Path,
         metavar="FILE",
-        help="go on from this checkpoint; `last`: the newest",
+        help="go on from it; last: the newest",
     )
     add("--preset", metavar="NAME", help="quality: medium, high, low, x_low, or tiny for a CPU")
     add(
