@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from piper.train.export_onnx import export_voice
+from piper.train.export import export_voice
 
 pytestmark = pytest.mark.long
 

@@ -266,6 +266,17 @@ def test_max_steps_counts_updates(trained: tuple[Path, Path], tmp_path: Path) ->
     dataset, _ = trained
     assert train(dataset, tmp_path, "--data.batch_size=5", "--trainer.max_steps=4") == 0
     assert load_checkpoint(checkpoint_folder(tmp_path) / "last.ckpt")["global_step"] == 8
+    # The fourth step is the first of an epoch; it is validated all the same.
+    assert [event.step for event in scalars(tmp_path, "val_loss")] == [0, 2, 4]
+    names = [path.name for path in checkpoint_folder(tmp_path).glob("epoch=*")]
+    assert len(names) == 2
+    assert any(name.startswith("epoch=1-step=8-") for name in names)
+    # What ended inside an epoch goes on there.
+    flags = ("--data.batch_size=5", "--trainer.max_steps=7", "--ckpt_path=last")
+    assert train(dataset, tmp_path, *flags) == 0
+    last = load_checkpoint(checkpoint_folder(tmp_path, 1) / "last.ckpt")
+    assert last["global_step"] == 14
+    assert [event.step for event in scalars(tmp_path, "val_loss", 1)] == [5, 7]
 
 
 @pytest.mark.parametrize("precision", ["16-mixed", "bf16-mixed"])
@@ -279,7 +290,7 @@ def test_mixed_precision_trains(precision: str, trained: tuple[Path, Path], tmp_
 
 
 def test_several_speakers_train_and_export(two_speaker_dataset: Path, tmp_path: Path) -> None:
-    from piper.train.export_onnx import export_voice
+    from piper.train.export import export_voice
     from piper.voice import PiperVoice
 
     flags = ("--data.batch_size=4", "--trainer.max_epochs=1", "--model.num_speakers=2")

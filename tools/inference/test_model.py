@@ -112,7 +112,7 @@ def speak(model: Path, config: Path | None, text: str | None, output_file: Path)
             written.
     """
     # NumPy and ONNX Runtime take a moment to load; --help need not wait for them.
-    from piper.audio.encode import WavWriter
+    from piper.audio.encode import AudioWriter
     from piper.voice.voice import PiperVoice
 
     begin = time.perf_counter()
@@ -126,7 +126,7 @@ def speak(model: Path, config: Path | None, text: str | None, output_file: Path)
     audio_seconds = sum(chunk.duration_seconds for chunk in chunks)
     if not audio_seconds:
         raise PiperError(f"There is nothing to speak in {text!r}; give words with --text.")
-    with WavWriter(output_file, voice.config.sample_rate) as writer:
+    with AudioWriter(output_file, voice.config.sample_rate) as writer:
         for chunk in chunks:
             writer.write(chunk.audio_int16_array)
     print(f"voice             {_shown(model)}, loaded in {loading_seconds:.2f} s")

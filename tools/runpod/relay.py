@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,10 @@ from typing import Any
 BLOCK_BYTES = 1 << 16
 DRAIN_SECONDS = 10.0
 """How long the output is still read after the command's end, should its own children linger."""
+
+
+START_SECONDS = 1.0
+"""A signal is passed on no earlier: a program that is being imported cannot end cleanly yet."""
 
 
 class Tee:
@@ -75,6 +80,7 @@ class Relay:
     def __init__(self, tee: Tee) -> None:
         self._tee = tee
         self._process: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
         self._pending: list[int] = []
         self._passed_on: set[int] = set()
 
@@ -97,8 +103,9 @@ class Relay:
                 start_new_session=True,
             )
             self._process = process
+            self._started = time.monotonic()
             while self._pending:
-                process.send_signal(self._pending.pop(0))
+                self._send(self._pending.pop(0))
             assert process.stdout is not None
             reader = threading.Thread(
                 target=self._copy, args=(process.stdout.fileno(),), daemon=True
@@ -143,7 +150,12 @@ class Relay:
         if self._process is None:
             self._pending.append(number)
         elif os.name == "posix":  # elsewhere the console tells the command itself
-            self._process.send_signal(number)
+            self._send(number)
+
+    def _send(self, number: int) -> None:
+        assert self._process is not None
+        time.sleep(max(0.0, self._started + START_SECONDS - time.monotonic()))
+        self._process.send_signal(number)
 
 
 def stop_signals() -> list[int]:

@@ -141,6 +141,7 @@ class VitsModel(LightningModule):
         self.gradient_clip_val: float | None = None
         """Largest norm (or value) of a network's gradients; `--trainer.gradient_clip_val`."""
         self.gradient_clip_algorithm = "norm"
+        self._validated_step = 0
         if warmstart_ckpt:
             warm_start(self, warmstart_ckpt)
         if vocoder_warmstart_ckpt:
@@ -157,11 +158,23 @@ class VitsModel(LightningModule):
         return [optimizer for optimizer, _ in pairs], [schedule for _, schedule in pairs]
 
     def on_train_epoch_end(self) -> None:
-        """Let both learning rates decay; manual optimization leaves that to us."""
+        """Let both learning rates decay, which manual optimization leaves to us."""
         schedules = self.lr_schedulers()
         assert isinstance(schedules, list)
         for schedule in schedules:
             schedule.step()  # type: ignore[call-arg]
+        # No end goes unheard: Lightning validates every few epochs, and not where time is up.
+        if self._is_last_epoch() and self.trainer.global_step != self._validated_step:
+            self._validate()
+
+    def _is_last_epoch(self) -> bool:
+        trainer = self.trainer
+        max_epochs = trainer.max_epochs or -1
+        return (
+            trainer.should_stop
+            or 0 < trainer.max_steps <= trainer.global_step
+            or 0 < max_epochs <= trainer.current_epoch + 1
+        )
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip the gradients, here because a gradient scaler has undone its scaling by now."""
@@ -223,9 +236,17 @@ class VitsModel(LightningModule):
 
     def on_train_start(self) -> None:
         """Validate before the first step, so that the log shows what training started from."""
+        self._validated_step = self.trainer.global_step
+        if self.trainer.global_step == 0:
+            self._validate()
+
+    def on_validation_epoch_end(self) -> None:
+        """Remember that these weights were validated."""
+        self._validated_step = self.trainer.global_step
+
+    def _validate(self) -> None:
         trainer = self.trainer
-        is_dry_run = getattr(trainer, "fast_dev_run", False)
-        if trainer.global_step or is_dry_run or not trainer.limit_val_batches:
+        if getattr(trainer, "fast_dev_run", False) or not trainer.limit_val_batches:
             return
         trainer.validating = True
         trainer.fit_loop.epoch_loop.val_loop.run()
