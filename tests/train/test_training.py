@@ -262,6 +262,23 @@ def test_gradient_accumulation_and_clipping_work_with_two_optimizers(
     assert last["global_step"] == 2 * 3 * 2
 
 
+def test_an_update_that_is_resumed_weighs_the_batches_that_are_left() -> None:
+    """Their gradients would otherwise be scaled for batches that were lost with the process."""
+    from types import SimpleNamespace
+
+    model = cli.VitsModel(preset="tiny", discriminator_channels=16)
+    model._trainer = SimpleNamespace(num_training_batches=10)
+    model.accumulate_grad_batches = 4
+    assert [model._accumulation(index) for index in (2, 3)] == [
+        (True, False, 0.5),
+        (False, True, 0.5),
+    ]
+    assert [model._accumulation(index)[2] for index in (4, 7)] == [0.25, 0.25]
+    # Ten batches are updates of four, four and two.
+    assert model._accumulation(8) == (True, False, 0.5)
+    assert model._accumulation(9) == (False, True, 0.5)
+
+
 def test_max_steps_counts_updates(trained: tuple[Path, Path], tmp_path: Path) -> None:
     dataset, _ = trained
     assert train(dataset, tmp_path, "--data.batch_size=5", "--trainer.max_steps=4") == 0

@@ -142,6 +142,7 @@ class VitsModel(LightningModule):
         """Largest norm (or value) of a network's gradients; `--trainer.gradient_clip_val`."""
         self.gradient_clip_algorithm = "norm"
         self._validated_step = 0
+        self._first_batch: int | None = None
         if warmstart_ckpt:
             warm_start(self, warmstart_ckpt)
         if vocoder_warmstart_ckpt:
@@ -159,6 +160,7 @@ class VitsModel(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Let both learning rates decay, which manual optimization leaves to us."""
+        self._first_batch = 0
         schedules = self.lr_schedulers()
         assert isinstance(schedules, list)
         for schedule in schedules:
@@ -211,9 +213,13 @@ class VitsModel(LightningModule):
 
     def _accumulation(self, batch_index: int) -> tuple[bool, bool, float]:
         """Return whether a batch begins and ends an update, and its share of it."""
+        if self._first_batch is None:
+            self._first_batch = batch_index
         group = self.accumulate_grad_batches
         begin = batch_index - batch_index % group
         end = min(begin + group, int(self.trainer.num_training_batches))
+        # Resumed inside an update: the gradients of its earlier batches are gone.
+        begin = max(begin, self._first_batch)
         return batch_index == begin, batch_index + 1 == end, 1.0 / (end - begin)
 
     def _update(self, optimizer: LightningOptimizer) -> None:
@@ -237,6 +243,7 @@ class VitsModel(LightningModule):
     def on_train_start(self) -> None:
         """Validate before the first step, so that the log shows what training started from."""
         self._validated_step = self.trainer.global_step
+        self._first_batch = None
         if self.trainer.global_step == 0:
             self._validate()
 
