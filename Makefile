@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 TORCH_INDEX ?=
 
-.PHONY: demo install check format test test-long clean
+.PHONY: demo install check format test test-long bench clean
 
 demo: install
 	$(BIN)/python tools/demo.py $(DEMO_ARGS)
@@ -16,7 +16,7 @@ install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(if $(TORCH_INDEX),$(BIN)/python -m pip install -q --disable-pip-version-check --index-url $(TORCH_INDEX) torch==2.13.0)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[train,codecs,ru,numbers,markdown,dev]'
 	touch $@
 
 check: install
@@ -32,7 +32,14 @@ test: install
 	$(BIN)/python -m pytest
 
 test-long: install
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[ray]'
 	$(BIN)/python -m pytest -m long --timeout 1800
+
+# The figures of speaking beside the peer's: VOICE, and PEER_PYTHON of an environment with the peer.
+VOICE ?= demo/ru_RU-demo-tiny.onnx
+PEER_PYTHON ?= peer/bin/python
+bench: install
+	$(BIN)/python benchmarks/synthesis.py --model $(VOICE) --peer-python $(PEER_PYTHON)
 
 clean:
 	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache

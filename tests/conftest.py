@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,10 @@ from piper.text.ids import DEFAULT_PHONEME_ID_MAP
 # Before torch is imported, and for the processes that tests start: with networks this small a
 # second thread only waits for the first, and spins where other programs want the core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Likewise; clean graphs of the tests' voices are not to fill the user's cache.
+_cache_folder = tempfile.TemporaryDirectory(prefix="piper-test-cache-")
+os.environ["PIPER_CACHE_DIR"] = _cache_folder.name
 
 sys.path.insert(0, str(Path(__file__).parent / "voice"))  # for network_shapes, used there too
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools" / "datasets"))  # for speech_dataset

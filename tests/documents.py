@@ -37,7 +37,7 @@ TOOLS = (
 )
 WRAPPERS = {"setsid", "nohup", "time", "exec"}
 # Programs of others; what they are given is not checked.
-FOREIGN = {"aplay", "cat", "cd", "echo", "export", "find", "git", "kill", "ls", "mkdir"}
+FOREIGN = {"printf", "aplay", "cat", "cd", "echo", "export", "find", "git", "kill", "ls", "mkdir"}
 FOREIGN |= {"nvidia-smi", "rm", "source", "tail", "tensorboard", "tmux", "watch"}
 FOREIGN_FLAGS = {"--help", "--logdir", "--shm-size"}
 

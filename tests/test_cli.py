@@ -322,3 +322,76 @@ def test_unknown_phonemes_are_said_once(tiny_voice: Path) -> None:
     common = ("-m", str(tiny_voice), "-c", "c.json", "-f", "a.wav")
     done = run_piper(*common, "--", "Hello, hello. Hello.")
     assert done.stderr.decode().count("has no id in this voice's phoneme_id_map") == 1
+
+
+def test_the_file_s_ending_its_rate_and_subtitles(tiny_voice: Path) -> None:
+    import soundfile
+
+    options = ["--sample-rate", "8000", "--subtitles", "a.srt", *NO_NOISE]
+    assert main(["-m", str(tiny_voice), "-f", "a.flac", *options, "One. Two."]) == 0
+    info = soundfile.info("a.flac")
+    samples = sum(len(samples) for samples in synthesize(tiny_voice, "One. Two."))
+    assert (info.format, info.samplerate) == ("FLAC", 8000)
+    assert abs(info.frames - samples / 2) <= 1
+    cues = Path("a.srt").read_text().strip().split("\n\n")
+    assert [cue.split("\n")[0] for cue in cues] == ["1", "2"]
+    end = cues[-1].split("\n")[1].split(" --> ")[1]
+    seconds = samples / 16000
+    assert end == f"00:00:{int(seconds):02},{round(seconds % 1 * 1000):03}"
+
+
+def test_an_error_leaves_neither_speech_nor_subtitles(
+    tiny_voice: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = ("-f", "a.wav", "--subtitles", "a.vtt")
+    assert "There was nothing to speak" in fail(capsys, "-m", str(tiny_voice), *files, "...")
+    assert not Path("a.vtt").exists()
+
+
+def test_jobs_write_numbered_files_and_go_on(
+    tiny_voice: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("b.txt").write_text("One.\n\nTwo.\n")
+    arguments = ["-m", str(tiny_voice), "-i", "b.txt", "-d", "out", "--jobs", "1", "--seed", "3"]
+    assert main(arguments) == 0
+    assert "Spoke 2 lines; " in capsys.readouterr().err
+    first = {path.name: path.read_bytes() for path in Path("out").iterdir()}
+    assert sorted(first) == ["000001.wav", "000002.wav", "manifest.jsonl"]
+    assert main(arguments) == 0
+    assert "2 were done before" in capsys.readouterr().err
+    Path("out/000002.wav").unlink()
+    assert main(arguments) == 0
+    assert Path("out/000002.wav").read_bytes() == first["000002.wav"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--jobs", "2"], "--jobs writes a file per line; give --output-dir"),
+        (["--ray", "auto"], "--ray writes a file per line; give --output-dir"),
+        (["-j", "-1", "-d", "a"], "-1 is not a whole number of 0 or more"),
+        (["-j", "1", "-d", "a", "--output-dir-naming", "text"], "names files by number"),
+        (["-j", "1", "-d", "a", "--cuda"], "--cuda goes without it"),
+        (["--output-format", "flac"], "--output-format says how a file is written"),
+        (["--output-format", "aac", "-d", "a"], "invalid choice: 'aac'"),
+        (["--sample-rate", "8"], "8 is not a whole number from 4000 to 192000"),
+        (["--subtitles", "a.txt"], "a.txt does not end in .srt, .vtt, .json"),
+        (["--subtitles", "a.srt", "-d", "a"], "--subtitles times one file"),
+    ],
+)
+def test_a_wrong_mix_of_output_options_ends_with_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["-m", "m", *arguments, "text"])
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_choices_are_those_of_what_they_choose() -> None:
+    from piper import option_values, options
+    from piper.audio import formats, naming, subtitles
+
+    assert tuple(formats.OutputFormat) == options.FORMATS
+    assert tuple(naming.OutputNaming) == options.NAMINGS
+    assert tuple(subtitles._WRITERS) == option_values.SUBTITLE_ENDINGS

@@ -7,16 +7,22 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from piper.config import SynthesisConfig
+from piper.config import SynthesisConfig, VoiceConfig
 from piper.errors import PiperError
-from piper.options import parse_arguments
+from piper.options import is_batch, parse_arguments
 
 if TYPE_CHECKING:
     from piper.audio.sinks import Sink
-    from piper.voice.voice import PiperVoice
+    from piper.text.options import TextOptions
+    from piper.voices import VoiceFiles
+
+NOTHING_TO_SPEAK = (
+    "There was nothing to speak: give a text after --, with --input-file, or on standard input."
+)
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
@@ -46,63 +52,124 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _speak(args: argparse.Namespace) -> None:
-    # NumPy and ONNX Runtime take a moment to load; --help need not wait for them.
-    from piper.audio.sinks import OutputNaming, create_sink
-    from piper.voice.speakers import find_speaker
-    from piper.voice.voice import PiperVoice
     from piper.voices import find_voice
 
     files = find_voice(args.model, data_dirs=args.data_dir, config_path=args.config)
-    voice = PiperVoice.load(files.model, files.config, use_cuda=args.cuda, seed=args.seed)
-    syn_config = SynthesisConfig(
-        speaker_id=find_speaker(voice.config, args.speaker),
+    if is_batch(args):
+        _speak_batch(args, files)
+    else:
+        _speak_in_order(args, files)
+
+
+def _speak_in_order(args: argparse.Namespace, files: VoiceFiles) -> None:
+    # NumPy and ONNX Runtime take a moment to load; --help need not wait for them.
+    from piper.audio.subtitles import create_subtitle_writer
+    from piper.voice.utterance import SubtitleTrack, speak_utterance, stream_utterance
+    from piper.voice.voice import PiperVoice
+
+    voice = PiperVoice.load(
+        files.model,
+        files.config,
+        use_cuda=args.cuda,
+        seed=args.seed,
+        threads=args.threads,
+        text_options=_create_text_options(args),
+    )
+    syn_config = _create_config(args, voice.config)
+    with ExitStack() as stack:
+        sink = stack.enter_context(_create_sink(args, voice.config.sample_rate))
+        subtitles = None
+        if args.subtitles is not None:
+            writer = stack.enter_context(create_subtitle_writer(args.subtitles))
+            subtitles = SubtitleTrack(writer, voice.config.sample_rate)
+        seconds = 0.0
+        silence = args.sentence_silence
+        for text in read_utterances(args):
+            utterance = (voice, text, syn_config, sink)
+            if args.stream:
+                seconds += stream_utterance(*utterance, silence_seconds=silence)
+            else:
+                seconds += speak_utterance(*utterance, silence_seconds=silence, subtitles=subtitles)
+        if not seconds:
+            raise PiperError(NOTHING_TO_SPEAK)
+
+
+def _speak_batch(args: argparse.Namespace, files: VoiceFiles) -> None:
+    from piper.audio.formats import OutputFormat
+    from piper.config import load_voice_config
+    from piper.voice.batch import speak_lines
+    from piper.voice.batch_line import LineSettings
+
+    report = speak_lines(
+        read_utterances(args),
+        files.model,
+        args.output_dir,
+        config_path=files.config,
+        jobs=args.jobs or None,
+        ray_address=args.ray,
+        settings=LineSettings(
+            syn_config=_create_config(args, load_voice_config(files.config)),
+            sentence_silence_seconds=args.sentence_silence,
+            output_format=OutputFormat(args.output_format or OutputFormat.WAV),
+            output_rate=args.sample_rate,
+            seed=args.seed,
+            text_options=_create_text_options(args),
+        ),
+    )
+    if not (report.spoken or report.skipped or report.failures):
+        raise PiperError(NOTHING_TO_SPEAK)
+    print(report.describe(), file=sys.stderr)
+    if report.failures:
+        raise PiperError(report.describe_failures())
+
+
+def _create_config(args: argparse.Namespace, config: VoiceConfig) -> SynthesisConfig:
+    from piper.voice.speakers import find_speaker, parse_speaker_mix
+
+    mix = None
+    if args.speaker and ":" in args.speaker and args.speaker not in config.speaker_id_map:
+        mix = parse_speaker_mix(config, args.speaker)
+    return SynthesisConfig(
+        speaker_id=find_speaker(config, None if mix else args.speaker),
+        speaker_mix=mix,
+        clause_silence_seconds=args.clause_silence or 0.0,
+        ellipsis_silence_seconds=args.ellipsis_silence,
         length_scale=args.length_scale,
         noise_scale=args.noise_scale,
         noise_w_scale=args.noise_w_scale,
         normalize_audio=not args.no_normalize,
         volume=args.volume,
     )
-    sink = create_sink(
-        voice.config.sample_rate,
+
+
+def _create_text_options(args: argparse.Namespace) -> TextOptions | None:
+    if args.lexicon is None and args.write_numbers is None and args.stress is None:
+        return None
+    from piper.text.lexicon import load_lexicon
+    from piper.text.options import TextOptions
+
+    return TextOptions(
+        lexicon=None if args.lexicon is None else load_lexicon(args.lexicon),
+        write_numbers=args.write_numbers,
+        stress=args.stress,
+    )
+
+
+def _create_sink(args: argparse.Namespace, sample_rate: int) -> Sink:
+    from piper.audio.formats import OutputFormat
+    from piper.audio.naming import OutputNaming
+    from piper.audio.sinks import create_sink
+
+    return create_sink(
+        sample_rate,
         sys.stdout.buffer,
         output_file=args.output_file,
         output_dir=args.output_dir,
         naming=OutputNaming(args.output_dir_naming),
         is_raw=args.output_raw,
+        output_format=OutputFormat(args.output_format) if args.output_format else None,
+        output_rate=args.sample_rate,
     )
-    with sink:
-        has_spoken = False
-        for text in read_utterances(args):
-            has_spoken |= _speak_utterance(voice, text, syn_config, args.sentence_silence, sink)
-        if not has_spoken:
-            raise PiperError(
-                "There was nothing to speak: give a text after --, with --input-file, "
-                "or on standard input."
-            )
-
-
-def _speak_utterance(
-    voice: PiperVoice,
-    text: str,
-    syn_config: SynthesisConfig,
-    silence_seconds: float,
-    sink: Sink,
-) -> bool:
-    """Speak one utterance; return whether there was anything in it to speak."""
-    from piper.audio.encode import create_silence
-
-    silence = create_silence(silence_seconds, voice.config.sample_rate)
-    has_spoken = False
-    for chunk in voice.synthesize(text, syn_config):
-        if has_spoken:
-            sink.write(silence)
-        else:
-            sink.begin(text)
-            has_spoken = True
-        sink.write(chunk.audio_int16_array)
-    if has_spoken:
-        sink.end()
-    return has_spoken
 
 
 def read_utterances(args: argparse.Namespace) -> Iterator[str]:

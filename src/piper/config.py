@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from piper.errors import ConfigError
 
@@ -136,8 +136,21 @@ class SynthesisConfig:
         length_scale: Factor on durations; above 1 is slower.
         noise_scale: Deviation of the prior's noise; 0 always gives the same audio.
         noise_w_scale: Deviation of the duration predictor's noise.
-        normalize_audio: Scale each sentence to full range.
+        normalize_audio: Scale each sentence to full range; read where `normalize` is None.
         volume: Factor on the audio after that.
+        normalize: `sentence` scales each sentence to full range, `utterance` the whole text by
+            one factor, so that its sentences keep their loudness to each other, `off` nothing.
+            None means what `normalize_audio` says, and `off` in streaming, because only a whole
+            sentence shows its peak.
+        seed: The same seed gives the same samples at each call, on one machine. None: other noise
+            each time.
+        speaker_mix: Speaker's number to its share, in place of `speaker_id`; shares are divided
+            by their sum.
+        sentence_silence_seconds: Silence between sentences.
+        paragraph_silence_seconds: Silence between paragraphs; None takes that of sentences.
+        clause_silence_seconds: Silence added after `, ; :` inside a sentence.
+        ellipsis_silence_seconds: Silence added after `…` inside a sentence; None takes that of
+            clauses.
     """
 
     speaker_id: int | None = None
@@ -146,6 +159,13 @@ class SynthesisConfig:
     noise_w_scale: float | None = None
     normalize_audio: bool = True
     volume: float = 1.0
+    normalize: Literal["sentence", "utterance", "off"] | None = None
+    seed: int | None = None
+    speaker_mix: dict[int, float] | None = None
+    sentence_silence_seconds: float = 0.0
+    paragraph_silence_seconds: float | None = None
+    clause_silence_seconds: float = 0.0
+    ellipsis_silence_seconds: float | None = None
 
 
 def load_json_object(path: Path) -> dict[str, Any]:

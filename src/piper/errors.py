@@ -21,6 +21,14 @@ class PhonemizeError(PiperError):
     """A text that cannot be turned into phonemes, or a phonemizer that is not there."""
 
 
+class LexiconError(PiperError):
+    """A lexicon that cannot be read."""
+
+
+class MarkupError(PiperError):
+    """A text whose markup cannot be read."""
+
+
 class DatasetError(PiperError):
     """Recordings or texts that training cannot use."""
 

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
-# The values of `piper.audio.sinks.OutputNaming`, which is not imported for --help's sake.
-NAMINGS = ("timestamp", "text")
+from piper.option_values import (
+    parse_jobs,
+    parse_not_negative,
+    parse_positive,
+    parse_rate,
+    parse_seed,
+    parse_subtitles,
+    parse_threads,
+)
+
+# The values of `piper.audio.naming.OutputNaming` and `piper.audio.formats.OutputFormat`, which are
+# not imported for --help's sake.
+NAMINGS = ("timestamp", "text", "number")
+FORMATS = ("wav", "raw", "flac", "opus", "mp3")
+STRESSES = ("marks", "silero", "off")
 
 
 def create_parser() -> argparse.ArgumentParser:
@@ -23,7 +35,9 @@ def create_parser() -> argparse.ArgumentParser:
     parser.add_argument("text", nargs="*", help="text to speak; write it after -- to be safe")
     _add_voice_options(parser)
     _add_text_and_output_options(parser)
+    _add_file_options(parser)
     _add_speech_options(parser)
+    _add_pronunciation_options(parser)
     parser.add_argument("--debug", action="store_true", help="say more on standard error")
     return parser
 
@@ -38,6 +52,21 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     args.text += argv[cut + 1 :]
     if args.output_raw and args.output_file == "-":
         args.output_file = None  # both mean standard output; "raw" says more
+    mistake = _find_mistake(args)
+    if mistake is not None:
+        parser.error(mistake)
+    if args.output_dir_naming is None:
+        args.output_dir_naming = "number" if is_batch(args) else "timestamp"
+    return args
+
+
+def is_batch(args: argparse.Namespace) -> bool:
+    """Return whether the lines are to be spoken by several processes or machines."""
+    return args.jobs is not None or args.ray is not None
+
+
+def _find_mistake(args: argparse.Namespace) -> str | None:
+    """Return what is wrong with options that are right each for itself."""
     outputs = {
         "--output-file": args.output_file is not None,
         "--output-dir": args.output_dir is not None,
@@ -45,10 +74,24 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     }
     chosen = [name for name, is_chosen in outputs.items() if is_chosen]
     if len(chosen) > 1:
-        parser.error(f"{' and '.join(chosen)} exclude each other; choose one")
+        return f"{' and '.join(chosen)} exclude each other; choose one"
     if args.text and args.input_file:
-        parser.error("the text on the command line and --input-file exclude each other")
-    return args
+        return "the text on the command line and --input-file exclude each other"
+    if args.stream and (not args.output_raw or args.subtitles is not None):
+        return "--stream gives pieces as they are made; use it with --output-raw, without subtitles"
+    if args.output_format is not None and chosen not in (["--output-file"], ["--output-dir"]):
+        return "--output-format says how a file is written; give --output-file or --output-dir"
+    if args.subtitles is not None and args.output_dir is not None:
+        return "--subtitles times one file; give --output-file in place of --output-dir"
+    if is_batch(args):
+        name = "--jobs" if args.ray is None else "--ray"
+        if args.output_dir is None:
+            return f"{name} writes a file per line; give --output-dir"
+        if args.output_dir_naming not in (None, "number"):
+            return f"{name} names files by number, so that it can go on after an interruption"
+        if args.cuda:
+            return f"{name} speaks on many cores; --cuda goes without it"
+    return None
 
 
 def _add_voice_options(parser: argparse.ArgumentParser) -> None:
@@ -70,6 +113,12 @@ def _add_voice_options(parser: argparse.ArgumentParser) -> None:
         help="folder to look for voices in; repeatable (default: the current one)",
     )
     parser.add_argument("--cuda", action="store_true", help="run on an NVIDIA GPU")
+    parser.add_argument(
+        "--threads",
+        type=parse_threads,
+        metavar="N",
+        help="threads of one sentence's network (default: a core each)",
+    )
 
 
 def _add_text_and_output_options(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +136,8 @@ def _add_text_and_output_options(parser: argparse.ArgumentParser) -> None:
         "--output-file",
         "--output_file",
         metavar="FILE",
-        help="one WAV file for everything; - is standard output",
+        help="one file for everything, of the kind that its ending says (.wav, .flac, .opus, .mp3, "
+        ".raw); - is standard output",
     )
     parser.add_argument(
         "-d",
@@ -95,14 +145,14 @@ def _add_text_and_output_options(parser: argparse.ArgumentParser) -> None:
         "--output_dir",
         type=Path,
         metavar="DIR",
-        help="folder for one WAV file per line",
+        help="folder for one file per line",
     )
     parser.add_argument(
         "--output-dir-naming",
         "--output_dir_naming",
         choices=NAMINGS,
-        default=NAMINGS[0],
-        help="name those files by the time or by their text (default: %(default)s)",
+        help="name those files by the time, their text or their number "
+        "(default: timestamp; number with --jobs or --ray)",
     )
     parser.add_argument(
         "--output-raw",
@@ -110,10 +160,57 @@ def _add_text_and_output_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="16-bit samples without a header to standard output, sentence by sentence",
     )
+    parser.add_argument(
+        "--stream",
+        action="store_true",
+        help="with --output-raw: write each piece as soon as it is made, before its sentence is "
+        "done, as loud as the voice makes it",
+    )
+
+
+def _add_file_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--output-format",
+        "--output_format",
+        choices=FORMATS,
+        help="kind of the files (default: by the ending of --output-file, else wav); flac, opus "
+        "and mp3 need the extra `codecs`",
+    )
+    parser.add_argument(
+        "--sample-rate",
+        "--sample_rate",
+        type=parse_rate,
+        metavar="HERTZ",
+        help="convert the speech, for telephony to 8000 (default: the voice's rate); needs the "
+        "extra `codecs`",
+    )
+    parser.add_argument(
+        "--subtitles",
+        type=parse_subtitles,
+        metavar="FILE",
+        help="also write when what is spoken: .srt, .vtt or .json",
+    )
+    parser.add_argument(
+        "-j",
+        "--jobs",
+        type=parse_jobs,
+        metavar="N",
+        help="speak N lines at once (0: one a core) to numbered files in --output-dir; a run that "
+        "was interrupted goes on where it was",
+    )
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="the same on a Ray cluster: host:port, or auto; needs the extra `ray`",
+    )
 
 
 def _add_speech_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-s", "--speaker", help="number or name of the speaker")
+    parser.add_argument(
+        "-s",
+        "--speaker",
+        help="number or name of the speaker, or a mixture like 3:0.7,5:0.3",
+    )
     for names, text in (
         (("--length-scale", "--length_scale"), "factor on durations; above 1 is slower"),
         (("--noise-scale", "--noise_scale"), "liveliness of the voice; 0 is always the same"),
@@ -122,21 +219,29 @@ def _add_speech_options(parser: argparse.ArgumentParser) -> None:
             "liveliness of the rhythm; 0 is always the same",
         ),
     ):
-        parse = _parse_positive if names[0] == "--length-scale" else _parse_not_negative
+        parse = parse_positive if names[0] == "--length-scale" else parse_not_negative
         parser.add_argument(
             *names, type=parse, metavar="X", help=f"{text} (default: what the voice's JSON says)"
         )
     parser.add_argument(
         "--sentence-silence",
         "--sentence_silence",
-        type=_parse_not_negative,
+        type=parse_not_negative,
         default=0.0,
         metavar="SECONDS",
         help="silence between the sentences of a line (default: %(default)s)",
     )
+    for names, text in (
+        (("--clause-silence", "--clause_silence"), "silence added after , ; : (default: 0)"),
+        (
+            ("--ellipsis-silence", "--ellipsis_silence"),
+            "silence added after … (default: that of clauses)",
+        ),
+    ):
+        parser.add_argument(*names, type=parse_not_negative, metavar="SECONDS", help=text)
     parser.add_argument(
         "--volume",
-        type=_parse_not_negative,
+        type=parse_not_negative,
         default=1.0,
         metavar="X",
         help="factor on loudness (default: %(default)s)",
@@ -149,33 +254,29 @@ def _add_speech_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--seed",
-        type=_parse_seed,
+        type=parse_seed,
         metavar="N",
         help="speak repeatably: the same texts, voice and machine give the same samples",
     )
 
 
-def _parse_not_negative(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value) or value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of 0 or more")
-    return value
-
-
-def _parse_positive(text: str) -> float:
-    value = _parse_not_negative(text)
-    if value == 0:
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
-    return value
-
-
-def _parse_seed(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**62:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to 2**62 - 1")
-    return value
-
-
-# argparse names these functions in its message about a text that is no number at all.
-_parse_not_negative.__name__ = _parse_positive.__name__ = "number"
-_parse_seed.__name__ = "whole number"
+def _add_pronunciation_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--lexicon",
+        type=Path,
+        metavar="FILE",
+        help="lines of a word, a tab, and what is said instead: a text or [[phonemes]]",
+    )
+    parser.add_argument(
+        "--stress",
+        choices=STRESSES,
+        help="Russian stress: as marked by + or U+0301 (default), also by silero-stress (extra "
+        "`ru`), or off",
+    )
+    parser.add_argument(
+        "--write-numbers",
+        "--write_numbers",
+        action=argparse.BooleanOptionalAction,
+        help="write out Russian and English numbers, dates, money and abbreviations (extra "
+        "`numbers`; default: as the voice was trained)",
+    )

@@ -11,7 +11,7 @@ import pytest
 
 from piper.audio import encode
 from piper.audio.encode import (
-    WavWriter,
+    AudioWriter,
     create_silence,
     pcm_to_wav,
     samples_to_pcm,
@@ -62,7 +62,7 @@ def test_silence_is_whole_samples(seconds: float) -> None:
 
 def test_writer_grows_and_shows_the_file_only_when_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
-    with WavWriter(path, 16000) as writer:
+    with AudioWriter(path, 16000) as writer:
         writer.write(np.array([1, 2], dtype=np.int16))
         assert not path.exists()
         writer.write(np.array([3], dtype=np.int16))
@@ -73,7 +73,7 @@ def test_writer_grows_and_shows_the_file_only_when_whole(tmp_path: Path) -> None
 def test_after_an_error_the_old_file_is_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     write_wav(path, np.array([7], dtype=np.int16), 16000)
-    with pytest.raises(KeyboardInterrupt), WavWriter(path, 16000) as writer:
+    with pytest.raises(KeyboardInterrupt), AudioWriter(path, 16000) as writer:
         writer.write(np.zeros(100, dtype=np.int16))
         raise KeyboardInterrupt
     assert read_wav(path)[3] == [7]

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
+import sys
 import wave
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
-from piper.audio.sinks import FileSink, FolderSink, OutputNaming, create_sink, text_to_file_name
+from piper.audio.formats import OutputFormat
+from piper.audio.naming import OutputNaming
+from piper.audio.sinks import FileSink, FolderSink, create_sink
 from piper.errors import PiperError
 
 ONE = np.array([1], dtype=np.int16)
@@ -124,29 +129,81 @@ def test_without_a_player_it_is_output_wav(tmp_path: Path, monkeypatch: pytest.M
     assert read_samples(tmp_path / "output.wav") == [1]
 
 
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        ("Hello there.", "Hello there"),
-        ("../../etc/passwd", "etcpasswd"),
-        ("  a \t b\n", "a b"),
-        ("Раз, два: три!", "Раз, два три!"),
-        ("...", "utterance"),
-    ],
-)
-def test_text_to_file_name(text: str, name: str) -> None:
-    assert text_to_file_name(text) == name
-
-
-def test_file_names_fit_the_file_system(tmp_path: Path) -> None:
-    name = text_to_file_name("ы" * 400)
-    assert 150 < len(name.encode()) <= 200
-    (tmp_path / f"{name}.wav").touch()
-
-
 def test_a_full_disk_behind_standard_output_is_said() -> None:
     with (
         Path("/dev/full").open("wb", buffering=0) as full,
         pytest.raises(PiperError, match=r"Standard output cannot be written \(No space left"),
     ):
         create_sink(8000, full, is_raw=True).write(ONE)
+
+
+def test_the_file_s_ending_and_the_rate_that_opus_holds(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tone = (9000 * np.sin(np.arange(22050) / 10)).astype(np.int16)
+    with (
+        caplog.at_level(logging.INFO),
+        create_sink(22050, io.BytesIO(), output_file=str(tmp_path / "a.opus")) as sink,
+    ):
+        for _ in range(2):
+            sink.begin("text")
+            sink.write(tone)
+            sink.end()
+    info = soundfile.info(tmp_path / "a.opus")
+    assert (info.format, info.subtype, info.samplerate, info.frames) == (
+        "OGG",
+        "OPUS",
+        24000,
+        48000,
+    )
+    assert [record.message for record in caplog.records] == [
+        "OPUS cannot hold 22050 Hz; writing 24000 Hz.",
+        f"Wrote {tmp_path / 'a.opus'} (2.00 s)",
+    ]
+
+
+def test_a_folder_of_mp3_for_telephony(tmp_path: Path) -> None:
+    sink = create_sink(
+        *(16000, io.BytesIO()),
+        output_dir=tmp_path,
+        naming=OutputNaming.NUMBER,
+        output_format=OutputFormat.MP3,
+        output_rate=8000,
+    )
+    with sink:
+        for seconds in (1, 2):
+            sink.begin("text")
+            sink.write(np.zeros(seconds * 16000, np.int16))
+            sink.end()
+    found = {path.name: soundfile.info(path) for path in tmp_path.iterdir()}
+    assert {name: (info.format, info.samplerate, info.frames) for name, info in found.items()} == {
+        "000001.mp3": ("MP3", 8000, 8000),
+        "000002.mp3": ("MP3", 8000, 16000),
+    }
+
+
+def test_standard_output_in_another_format_and_rate() -> None:
+    flac, raw = io.BytesIO(), io.BytesIO()
+    samples = np.arange(1000, dtype=np.int16)
+    with create_sink(8000, flac, output_file="-", output_format=OutputFormat.FLAC) as sink:
+        sink.begin("text")
+        sink.write(samples)
+        sink.end()
+    assert np.array_equal(soundfile.read(io.BytesIO(flac.getvalue()), dtype="int16")[0], samples)
+    with create_sink(16000, raw, is_raw=True, output_rate=8000) as sink:
+        sink.begin("text")
+        sink.write(samples)
+        sink.end()
+    assert len(raw.getvalue()) == 1000
+
+
+def test_where_a_library_is_missing_no_file_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    with pytest.raises(PiperError, match="soundfile, which is not installed"):
+        create_sink(8000, io.BytesIO(), output_file=str(tmp_path / "a.flac"))
+    monkeypatch.setitem(sys.modules, "soxr", None)
+    with pytest.raises(PiperError, match="soxr, which is not installed"):
+        create_sink(8000, io.BytesIO(), output_file=str(tmp_path / "a.wav"), output_rate=9000)
+    assert list(tmp_path.iterdir()) == []

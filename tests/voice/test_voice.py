@@ -128,7 +128,7 @@ def test_ids_to_audio_gives_durations_when_asked(voice: PiperVoice) -> None:
 def test_a_voice_without_durations_warns_once_and_gives_none(
     tiny_voice_without_durations: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    voice = PiperVoice.load(tiny_voice_without_durations, include_alignments=True)
+    voice = PiperVoice.load(tiny_voice_without_durations, include_alignments=True, cache_dir=False)
     assert [record.message for record in caplog.records] == [
         f"{tiny_voice_without_durations} gives no durations, so there will be no alignments; "
         "export it again to get them."
@@ -137,6 +137,14 @@ def test_a_voice_without_durations_warns_once_and_gives_none(
     assert chunk.phoneme_id_samples is None
     assert chunk.phoneme_alignments is None
     assert voice.phoneme_ids_to_audio([1, 0, 2], include_alignments=True)[1] is None
+
+
+def test_the_clean_graph_gives_durations_for_any_voice(tiny_voice_without_durations: Path) -> None:
+    voice = PiperVoice.load(tiny_voice_without_durations, include_alignments=True)
+    [chunk] = voice.synthesize("Hi.", include_alignments=True)
+    assert chunk.phoneme_id_samples is not None
+    assert chunk.phoneme_id_samples.sum() == len(chunk.audio_float_array)
+    assert chunk.phoneme_alignments is not None
 
 
 def test_one_seed_gives_the_same_samples(tiny_voice: Path) -> None:

@@ -65,6 +65,21 @@ class PhonemeAlignment:
     num_samples: int
 
 
+@dataclass(frozen=True)
+class WordTiming:
+    """When one word is spoken.
+
+    Attributes:
+        text: The word as the text has it.
+        start_seconds: From the beginning of the sentence that it stands in.
+        end_seconds: Likewise.
+    """
+
+    text: str
+    start_seconds: float
+    end_seconds: float
+
+
 @dataclass
 class AudioChunk:
     """The speech of one sentence.
@@ -79,6 +94,9 @@ class AudioChunk:
         phoneme_id_samples: (P,) int64, samples of each id, where the voice gives durations and
             they were asked for.
         phoneme_alignments: The same for each phoneme.
+        text: The sentence's text, where it is known.
+        word_timings: When each of its words is spoken, where the voice gives durations and they
+            were asked for.
     """
 
     sample_rate: int
@@ -89,6 +107,8 @@ class AudioChunk:
     phoneme_ids: list[int]
     phoneme_id_samples: npt.NDArray[np.int64] | None = None
     phoneme_alignments: list[PhonemeAlignment] | None = None
+    text: str = ""
+    word_timings: list[WordTiming] | None = None
 
     @cached_property
     def audio_int16_array(self) -> Int16Array:

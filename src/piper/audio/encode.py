@@ -1,18 +1,21 @@
-"""Samples to WAV: the one place that writes WAV headers. Knows nothing of voices or sinks."""
+"""Samples to bytes of an audio file: the one place for encodings. Knows nothing of voices."""
 
 from __future__ import annotations
 
 import io
 import wave
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from piper.atomic import temporary_path
 from piper.audio.chunk import SAMPLE_CHANNELS, SAMPLE_WIDTH_BYTES, Int16Array, float_to_int16
+from piper.audio.formats import OutputFormat
 from piper.errors import PiperError
 
 # A WAV header counts bytes in 32 bits, and counts 36 bytes of itself.
@@ -21,10 +24,7 @@ MAX_WAV_DATA_BYTES = 2**32 - 1 - 36
 
 def samples_to_pcm(samples: npt.NDArray[np.float32] | Int16Array) -> bytes:
     """Return samples, float (-1 to 1) or 16-bit, as little-endian 16-bit bytes."""
-    array = np.asarray(samples)
-    if array.dtype != np.int16:
-        array = float_to_int16(array)
-    return array.astype("<i2", copy=False).tobytes()
+    return _to_int16(samples).astype("<i2", copy=False).tobytes()
 
 
 def create_silence(seconds: float, sample_rate: int) -> Int16Array:
@@ -39,18 +39,101 @@ def set_wav_format(wav_file: wave.Wave_write, sample_rate: int) -> None:
     wav_file.setnchannels(SAMPLE_CHANNELS)
 
 
+class Encoder(ABC):
+    """Writes 16-bit samples to a stream, piece by piece; `close` completes what was written."""
+
+    @abstractmethod
+    def write(self, samples: Int16Array) -> None:
+        """Append (S,) samples."""
+
+    def close(self) -> None:  # noqa: B027 - raw samples have nothing to complete
+        """Complete header and last block; the stream stays open."""
+
+
+class RawEncoder(Encoder):
+    """Little-endian 16-bit samples without a header."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def write(self, samples: Int16Array) -> None:
+        """Append samples."""
+        self._stream.write(samples_to_pcm(samples))
+
+
+class WavEncoder(Encoder):
+    """A WAV file; the stream must be able to seek back to the header."""
+
+    def __init__(self, stream: BinaryIO, sample_rate: int) -> None:
+        self._wav_file = wave.open(stream, "wb")  # noqa: SIM115 - see close()
+        self._num_bytes = 0
+        set_wav_format(self._wav_file, sample_rate)
+
+    def write(self, samples: Int16Array) -> None:
+        """Append samples.
+
+        Raises:
+            PiperError: That would be more than a WAV can hold.
+        """
+        pcm = samples_to_pcm(samples)
+        if self._num_bytes + len(pcm) > MAX_WAV_DATA_BYTES:
+            raise PiperError(
+                "The speech is longer than a WAV file can be (4 GiB); "
+                "write one file per line with --output-dir instead."
+            )
+        self._num_bytes += len(pcm)
+        self._wav_file.writeframesraw(pcm)
+
+    def close(self) -> None:
+        """Complete the header."""
+        self._wav_file.close()
+
+
+def create_encoder(output_format: OutputFormat, stream: BinaryIO, sample_rate: int) -> Encoder:
+    """Return the encoder of a format.
+
+    Args:
+        output_format: What to write.
+        stream: Where; it must be able to seek, unless the format is raw.
+        sample_rate: Hertz, one that the format holds (`find_rate`).
+
+    Raises:
+        PiperError: The library for the format is missing.
+    """
+    if output_format is OutputFormat.RAW:
+        return RawEncoder(stream)
+    if output_format is OutputFormat.WAV:
+        return WavEncoder(stream, sample_rate)
+    from piper.audio.codecs import create_codec_encoder
+
+    return create_codec_encoder(output_format, stream, sample_rate)
+
+
+def encode_samples(
+    samples: npt.NDArray[np.float32] | Int16Array,
+    sample_rate: int,
+    output_format: OutputFormat = OutputFormat.WAV,
+) -> bytes:
+    """Return a whole file with these samples, float (-1 to 1) or 16-bit.
+
+    Raises:
+        PiperError: The library for the format is missing.
+    """
+    buffer = io.BytesIO()
+    encoder = create_encoder(output_format, buffer, sample_rate)
+    encoder.write(_to_int16(samples))
+    encoder.close()
+    return buffer.getvalue()
+
+
 def samples_to_wav(samples: npt.NDArray[np.float32] | Int16Array, sample_rate: int) -> bytes:
     """Return a whole WAV file with these samples, float (-1 to 1) or 16-bit."""
-    return pcm_to_wav(samples_to_pcm(samples), sample_rate)
+    return encode_samples(samples, sample_rate)
 
 
 def pcm_to_wav(pcm: bytes, sample_rate: int) -> bytes:
     """Return a whole WAV file with these little-endian 16-bit samples."""
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as wav_file:
-        set_wav_format(wav_file, sample_rate)
-        wav_file.writeframesraw(pcm)
-    return buffer.getvalue()
+    return encode_samples(np.frombuffer(pcm, dtype="<i2"), sample_rate)
 
 
 def write_wav(
@@ -66,57 +149,66 @@ def write_wav(
     Raises:
         PiperError: The file cannot be written.
     """
-    with WavWriter(path, sample_rate) as writer:
+    with AudioWriter(path, sample_rate) as writer:
         writer.write(samples)
 
 
-class WavWriter:
-    """A WAV file that grows piece by piece and appears under its name when it is whole.
+class AudioWriter:
+    """An audio file that grows piece by piece and appears under its name when it is whole.
 
     Use it in a `with` block: without an error at its end the file gets its name, otherwise the
     temporary file is removed and a file that was there before stays as it was.
 
     Args:
         path: Where; its folder is made where it is missing.
-        sample_rate: Hertz.
+        sample_rate: Hertz, one that the format holds (`find_rate`).
+        output_format: What to write, whatever the path ends in.
 
     Raises:
-        PiperError: The file cannot be written, or is longer than a WAV can be.
+        PiperError: The file cannot be written, is longer than a WAV can be, or the library for
+            the format is missing.
     """
 
-    def __init__(self, path: Path | str, sample_rate: int) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        sample_rate: int,
+        output_format: OutputFormat = OutputFormat.WAV,
+    ) -> None:
         self.path = Path(path)
         self.sample_rate = sample_rate
         self.num_samples = 0
         if self.path.is_dir():
             raise PiperError(f"{self.path} is a folder; give a file's name such as output.wav.")
         self._temporary = temporary_path(self.path)
+        self._encoder: Encoder | None = None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._wav_file = wave.open(str(self._temporary), "wb")  # noqa: SIM115 - see close()
+            self._stream = self._temporary.open("wb")
         except OSError as error:
             raise self._cannot_write(error) from None
-        set_wav_format(self._wav_file, sample_rate)
+        try:
+            self._encoder = create_encoder(output_format, self._stream, sample_rate)
+        except BaseException:
+            self.abort()
+            raise
 
     def write(self, samples: npt.NDArray[np.float32] | Int16Array) -> None:
         """Append samples, float (-1 to 1) or 16-bit."""
-        pcm = samples_to_pcm(samples)
-        num_samples = self.num_samples + len(pcm) // SAMPLE_WIDTH_BYTES
-        if num_samples * SAMPLE_WIDTH_BYTES > MAX_WAV_DATA_BYTES:
-            raise PiperError(
-                f"{self.path} would be longer than a WAV file can be (4 GiB); "
-                "write one file per line with --output-dir instead."
-            )
+        array = _to_int16(samples)
+        assert self._encoder is not None
         try:
-            self._wav_file.writeframesraw(pcm)
+            self._encoder.write(array)
         except OSError as error:
             raise self._cannot_write(error) from None
-        self.num_samples = num_samples
+        self.num_samples += len(array)
 
     def close(self) -> None:
-        """Complete the header and give the file its name."""
+        """Complete the file and give it its name."""
+        assert self._encoder is not None
         try:
-            self._wav_file.close()
+            self._encoder.close()
+            self._stream.close()
             self._temporary.replace(self.path)
         except OSError as error:
             self.abort()
@@ -125,11 +217,14 @@ class WavWriter:
     def abort(self) -> None:
         """Remove what was written."""
         # A full disk must not hide the error that led here.
+        with suppress(OSError, ValueError):
+            if self._encoder is not None:
+                self._encoder.close()
         with suppress(OSError):
-            self._wav_file.close()
+            self._stream.close()
         self._temporary.unlink(missing_ok=True)
 
-    def __enter__(self) -> WavWriter:
+    def __enter__(self) -> AudioWriter:
         return self
 
     def __exit__(
@@ -146,3 +241,8 @@ class WavWriter:
     def _cannot_write(self, error: OSError) -> PiperError:
         reason = error.strerror or str(error)
         return PiperError(f"{self.path} cannot be written ({reason}); choose another place.")
+
+
+def _to_int16(samples: npt.NDArray[np.float32] | Int16Array) -> Int16Array:
+    array = np.asarray(samples)
+    return array.astype(np.int16, copy=False) if array.dtype.kind == "i" else float_to_int16(array)

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import logging
-import re
-import shutil
-import subprocess
-import time
 from abc import ABC, abstractmethod
-from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from piper.audio.chunk import Int16Array
-from piper.audio.encode import WavWriter, pcm_to_wav, samples_to_pcm
+from piper.audio.chunk import Int16Array, float_to_int16
+from piper.audio.encode import AudioWriter, create_encoder, pcm_to_wav, samples_to_pcm
+from piper.audio.formats import OutputFormat, find_format, find_rate
+from piper.audio.naming import NameGiver, OutputNaming
+from piper.audio.player import has_player, play_wav
+from piper.audio.resample import Resampler
 from piper.errors import PiperError
 
 _logger = logging.getLogger(__name__)
 
 DEFAULT_OUTPUT_FILE = "output.wav"
-PLAYER = "ffplay"
-
-# 255 bytes is the usual limit of a name; a letter of the texts met most has up to 3 bytes.
-_MAX_NAME_BYTES = 200
-
-
-class OutputNaming(StrEnum):
-    """How a folder's WAV files are named."""
-
-    TIMESTAMP = "timestamp"
-    TEXT = "text"
 
 
 class Sink(ABC):
@@ -71,10 +60,12 @@ class Sink(ABC):
 
 
 class FileSink(Sink):
-    """All utterances in one WAV file."""
+    """All utterances in one file."""
 
-    def __init__(self, path: Path, sample_rate: int) -> None:
-        self._writer = WavWriter(path, sample_rate)
+    def __init__(
+        self, path: Path, sample_rate: int, output_format: OutputFormat = OutputFormat.WAV
+    ) -> None:
+        self._writer = AudioWriter(path, sample_rate, output_format)
 
     def write(self, samples: Int16Array) -> None:
         """Append to the file."""
@@ -91,22 +82,25 @@ class FileSink(Sink):
 
 
 class FolderSink(Sink):
-    """One WAV file per utterance, named by the time or by its text."""
+    """One file per utterance, named by the time, by its text or by its number."""
 
-    def __init__(self, folder: Path, sample_rate: int, naming: OutputNaming) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        sample_rate: int,
+        naming: OutputNaming,
+        output_format: OutputFormat = OutputFormat.WAV,
+    ) -> None:
         self._folder = folder
         self._sample_rate = sample_rate
-        self._naming = naming
-        self._names: set[str] = set()
-        self._writer: WavWriter | None = None
+        self._names = NameGiver(naming)
+        self._format = output_format
+        self._writer: AudioWriter | None = None
 
     def begin(self, text: str) -> None:
         """Open the utterance's file."""
-        if self._naming is OutputNaming.TEXT:
-            name = text_to_file_name(text)
-        else:
-            name = str(time.time_ns())
-        self._writer = WavWriter(self._folder / f"{self._unused(name)}.wav", self._sample_rate)
+        path = self._folder / f"{self._names.give_name(text)}.{self._format}"
+        self._writer = AudioWriter(path, self._sample_rate, self._format)
 
     def write(self, samples: Int16Array) -> None:
         """Append to the utterance's file."""
@@ -126,14 +120,6 @@ class FolderSink(Sink):
         if self._writer is not None:
             self._writer.abort()
 
-    def _unused(self, name: str) -> str:
-        # "Hi!" and "Hi?" may get one name; within a run none may overwrite another's file.
-        unused, number = name, 2
-        while unused.casefold() in self._names:
-            unused, number = f"{name} {number}", number + 1
-        self._names.add(unused.casefold())
-        return unused
-
 
 class RawSink(Sink):
     """16-bit samples without a header, written as soon as they are there."""
@@ -147,20 +133,26 @@ class RawSink(Sink):
 
 
 class StreamSink(Sink):
-    """One WAV file to a stream, in one piece, because its header holds the length."""
+    """One file to a stream, in one piece, because a header at its beginning holds the length."""
 
-    def __init__(self, stream: BinaryIO, sample_rate: int) -> None:
+    def __init__(
+        self,
+        stream: BinaryIO,
+        sample_rate: int,
+        output_format: OutputFormat = OutputFormat.WAV,
+    ) -> None:
         self._stream = stream
-        self._sample_rate = sample_rate
-        self._pcm = bytearray()
+        self._buffer = io.BytesIO()
+        self._encoder = create_encoder(output_format, self._buffer, sample_rate)
 
     def write(self, samples: Int16Array) -> None:
-        """Keep the samples until the end."""
-        self._pcm += samples_to_pcm(samples)
+        """Keep the samples, encoded, until the end."""
+        self._encoder.write(samples)
 
     def close(self) -> None:
-        """Write the WAV."""
-        _write_stream(self._stream, pcm_to_wav(bytes(self._pcm), self._sample_rate))
+        """Write the file."""
+        self._encoder.close()
+        _write_stream(self._stream, self._buffer.getvalue())
 
 
 class PlayerSink(Sink):
@@ -184,31 +176,36 @@ class PlayerSink(Sink):
         Raises:
             PiperError: The player fails.
         """
-        # A WAV instead of raw samples: ffplay's option for the channels changed its name.
-        command = [PLAYER, "-loglevel", "error", "-nodisp", "-autoexit", "-i", "-"]
-        done = subprocess.run(
-            command,
-            input=pcm_to_wav(bytes(self._pcm), self._sample_rate),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            check=False,
-        )
-        if done.returncode != 0:
-            lines = done.stderr.decode(errors="replace").strip().splitlines()
-            reason = lines[-1] if lines else f"exit code {done.returncode}"
-            raise PiperError(
-                f"{PLAYER} could not play the speech ({reason}); "
-                "write it to a file with --output-file instead."
-            )
+        play_wav(pcm_to_wav(bytes(self._pcm), self._sample_rate))
 
 
-def text_to_file_name(text: str) -> str:
-    """Return a file name (without suffix) that shows the text and is valid on any system."""
-    name = " ".join(re.sub(r"[^\w\s'!,.-]", "", text).split())
-    while len(name.encode("utf-8")) > _MAX_NAME_BYTES:
-        name = name[:-1]
-    # Windows drops dots and spaces at the end; a dot at the start hides the file.
-    return name.strip(". ") or "utterance"
+class ResamplingSink(Sink):
+    """Gives another sink the same speech at another rate, each utterance for itself."""
+
+    def __init__(self, sink: Sink, resampler: Resampler) -> None:
+        self._sink = sink
+        self._resampler = resampler
+
+    def begin(self, text: str) -> None:
+        """Start an utterance."""
+        self._sink.begin(text)
+
+    def write(self, samples: Int16Array) -> None:
+        """Convert the next samples."""
+        self._sink.write(float_to_int16(self._resampler.write(samples)))
+
+    def end(self) -> None:
+        """Write what the filter still holds."""
+        self._sink.write(float_to_int16(self._resampler.finish()))
+        self._sink.end()
+
+    def close(self) -> None:
+        """Complete what was written."""
+        self._sink.close()
+
+    def abort(self) -> None:
+        """Remove what is half-written."""
+        self._sink.abort()
 
 
 def create_sink(
@@ -219,33 +216,48 @@ def create_sink(
     output_dir: Path | None = None,
     naming: OutputNaming = OutputNaming.TIMESTAMP,
     is_raw: bool = False,
+    output_format: OutputFormat | None = None,
+    output_rate: int | None = None,
 ) -> Sink:
     """Return the sink that the options ask for.
 
     Args:
-        sample_rate: Hertz.
+        sample_rate: Hertz of the speech that it will take.
         stdout: The binary standard output.
-        output_file: A WAV file, `-` for standard output.
-        output_dir: A folder for one WAV file per utterance.
+        output_file: A file, `-` for standard output.
+        output_dir: A folder for one file per utterance.
         naming: How the files in the folder are named.
         is_raw: Samples without a header to standard output.
+        output_format: What to write; None goes by the file's ending, and is WAV without one.
+        output_rate: Hertz of what it writes; None is that of the speech.
 
     Without any of these it plays, if ffplay is there; else it writes `output.wav`.
 
     Raises:
-        PiperError: The file cannot be written.
+        PiperError: The file cannot be written, or a library for it is missing.
     """
-    if is_raw:
-        return RawSink(stdout)
-    if output_dir is not None:
-        return FolderSink(output_dir, sample_rate, naming)
-    if output_file == "-":
-        return StreamSink(stdout, sample_rate)
-    if output_file is not None:
-        return FileSink(Path(output_file), sample_rate)
-    if shutil.which(PLAYER):
-        return PlayerSink(sample_rate)
-    return FileSink(Path(DEFAULT_OUTPUT_FILE), sample_rate)
+    if output_format is None:
+        has_ending = output_file is not None and output_file != "-"
+        output_format = find_format(str(output_file)) if has_ending else OutputFormat.WAV
+    wanted = output_rate or sample_rate
+    rate = wanted if is_raw else find_rate(output_format, wanted)
+    if rate != wanted:
+        _logger.info("%s cannot hold %d Hz; writing %d Hz.", output_format.upper(), wanted, rate)
+    # Made before the file is, which should not be left behind where the library is missing.
+    resampler = Resampler(sample_rate, rate) if rate != sample_rate else None
+    if is_raw or (output_file == "-" and output_format is OutputFormat.RAW):
+        sink: Sink = RawSink(stdout)
+    elif output_dir is not None:
+        sink = FolderSink(output_dir, rate, naming, output_format)
+    elif output_file == "-":
+        sink = StreamSink(stdout, rate, output_format)
+    elif output_file is not None:
+        sink = FileSink(Path(output_file), rate, output_format)
+    elif has_player():
+        sink = PlayerSink(rate)
+    else:
+        sink = FileSink(Path(DEFAULT_OUTPUT_FILE), rate)
+    return sink if resampler is None else ResamplingSink(sink, resampler)
 
 
 def _write_stream(stream: BinaryIO, data: bytes) -> None:
@@ -261,6 +273,6 @@ def _write_stream(stream: BinaryIO, data: bytes) -> None:
         ) from None
 
 
-def _log_file(writer: WavWriter) -> None:
+def _log_file(writer: AudioWriter) -> None:
     seconds = writer.num_samples / writer.sample_rate
     _logger.info("Wrote %s (%.2f s)", writer.path, seconds)

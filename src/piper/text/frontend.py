@@ -1,19 +1,23 @@
-"""The one way from text to phoneme ids, with the one registry of phonemizers; knows no audio."""
+"""The one way from text to phoneme ids; knows no audio."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
-from piper.config import PhonemeType, Phonemizer, VoiceConfig
-from piper.errors import PhonemizeError
+from piper.config import PhonemeType, VoiceConfig
 from piper.text import ids as phoneme_ids
 from piper.text.espeak import Espeak
-from piper.text.markup import TextPart, split_raw_phonemes
-from piper.text.sentence import join_clauses
+from piper.text.options import VOICE_KEY, TextOptions
+from piper.text.phonemizers import create_phonemizer
+from piper.text.prepare import PreparedText, TextPreparer
+from piper.text.pronounce import pronounce
+from piper.text.rewrite import RewrittenText
+from piper.text.sentence import SpokenClause, join_phonemes
+from piper.text.words import Word, find_words, share_phonemes
 
 
 @dataclass(frozen=True)
@@ -23,74 +27,25 @@ class Sentence:
     Attributes:
         phonemes: P phonemes, single code points (NFD).
         ids: Their ids, from BOS to EOS.
+        text: The characters of the text that it was made of, without the spaces around them.
+        ends_paragraph: Whether a blank line follows.
+        clause_breaks: Indices of the last phoneme of each clause but the sentence's last one:
+            after `, ; :` (the space after the mark) and `…` (the letter before it).
+        ellipses: Those of them where `…` or `...` stands.
     """
 
     phonemes: list[str]
     ids: list[int]
+    text: str = ""
+    ends_paragraph: bool = False
+    clause_breaks: list[int] = field(default_factory=list)
+    ellipses: list[int] = field(default_factory=list)
+    find_words: Callable[[], list[Word]] = field(default=list, repr=False, compare=False)
 
-
-class TextPhonemizer(Protocol):
-    """What turns a text into sentences of phonemes."""
-
-    phonemizer: Phonemizer
-
-    def split_phonemes(self, text: str) -> list[str]:
-        """Return one string of phonemes a sentence; empty ones are allowed."""
-        ...
-
-
-class EspeakTextPhonemizer:
-    """Phonemes by espeak-ng, with `[[ raw phonemes ]]` taken as they are.
-
-    Raises:
-        PhonemizeError: espeak-ng cannot be loaded, or lacks the voice.
-    """
-
-    def __init__(self, espeak_voice: str, espeak: Espeak | None = None) -> None:
-        self._espeak = espeak or Espeak()
-        self._voice = espeak_voice
-        self._espeak.check_voice(espeak_voice)
-        self.phonemizer = Phonemizer("espeak-ng", self._espeak.version)
-
-    def split_phonemes(self, text: str) -> list[str]:
-        """Return one string of phonemes a sentence.
-
-        Raw phonemes end no sentence: what stands before and after them is one with them, and of the
-        text beside them one space is kept on each side where there is any.
-        """
-        sentences: list[str] = []
-        parts = split_raw_phonemes(text)
-        for index, part in enumerate(parts):
-            is_joined = index > 0
-            new = self._part_to_sentences(
-                part,
-                after_raw=is_joined and parts[index - 1].is_phonemes,
-                before_raw=index + 1 < len(parts) and parts[index + 1].is_phonemes,
-            )
-            if is_joined and sentences and new:
-                sentences[-1] += new.pop(0)
-            sentences.extend(new)
-        return sentences
-
-    def _part_to_sentences(self, part: TextPart, *, after_raw: bool, before_raw: bool) -> list[str]:
-        if part.is_phonemes:
-            return [part.content]
-        sentences = join_clauses(self._espeak.translate(self._voice, part.content)) or [""]
-        if after_raw and part.content.startswith(" "):
-            sentences[0] = " " + sentences[0]
-        if before_raw and part.content.endswith(" "):
-            sentences[-1] += " "
-        return sentences
-
-
-class CodePointPhonemizer:
-    """Phonemes that are the text's own code points, in one sentence."""
-
-    phonemizer = Phonemizer("text", "NFD")
-
-    def split_phonemes(self, text: str) -> list[str]:
-        """Return the text."""
-        return [text]
+    @cached_property
+    def words(self) -> list[Word]:
+        """The words with their phonemes, in order; found when first asked for (milliseconds)."""
+        return self.find_words()
 
 
 class Frontend:
@@ -102,8 +57,10 @@ class Frontend:
         phoneme_id_map: Phoneme (one code point) to its ids.
         phoneme_map: Phoneme (one code point) to the phonemes that replace it.
         espeak: The espeak-ng to use; None takes the one that `Espeak()` finds.
+        options: How texts are prepared before they become phonemes.
 
     Attributes:
+        options: The same, with none left open.
         phonemizer: The program that makes the phonemes, and its version.
         missing: Phonemes that the id map lacked so far; each has been warned about once.
 
@@ -120,9 +77,13 @@ class Frontend:
         phoneme_map: Mapping[str, Sequence[str]] | None = None,
         *,
         espeak: Espeak | None = None,
+        options: TextOptions | None = None,
     ) -> None:
-        self._text_phonemizer = _create_text_phonemizer(phoneme_type, espeak_voice, espeak)
+        self._text_phonemizer = create_phonemizer(phoneme_type, espeak_voice, espeak)
         self.phonemizer = self._text_phonemizer.phonemizer
+        self.options = (options or TextOptions()).fill(None)
+        language = espeak_voice if phoneme_type == PhonemeType.ESPEAK else ""
+        self._preparer = TextPreparer(language, self.options)
         self._phoneme_id_map = phoneme_id_map
         self._phoneme_map = {
             unicodedata.normalize("NFD", phoneme): unicodedata.normalize("NFD", "".join(others))
@@ -135,14 +96,10 @@ class Frontend:
 
         A text without anything to say has no sentences.
         """
-        sentences = []
-        for phonemes in self._text_phonemizer.split_phonemes(text):
-            if phonemes.strip():
-                code_points = unicodedata.normalize("NFD", phonemes)
-                sentences.append(
-                    [new for old in code_points for new in self._phoneme_map.get(old, old)]
-                )
-        return sentences
+        return [
+            [phoneme for clause in sentence for phoneme in self._map_phonemes(clause)]
+            for sentence in self._split_sentences(self._preparer.prepare(text))
+        ]
 
     def phonemes_to_ids(self, phonemes: Sequence[str]) -> list[int]:
         """Return the ids of one sentence, from BOS to EOS.
@@ -153,22 +110,124 @@ class Frontend:
         return phoneme_ids.phonemes_to_ids(phonemes, self._phoneme_id_map, self.missing)
 
     def text_to_sentences(self, text: str) -> list[Sentence]:
-        """Return the sentences of a text, phonemes and ids."""
+        """Return the sentences of a text."""
+        prepared = self._preparer.prepare(text)
         return [
-            Sentence(phonemes, self.phonemes_to_ids(phonemes))
-            for phonemes in self.text_to_phonemes(text)
+            self._create_sentence(text, prepared.rewritten, clauses)
+            for clauses in self._split_sentences(prepared)
         ]
 
+    def _split_sentences(self, prepared: PreparedText) -> list[list[SpokenClause]]:
+        """Return the clauses of the sentences that say something."""
+        phonemizer = self._text_phonemizer
+        sentences: list[list[SpokenClause]] = []
+        for clauses in phonemizer.split_clauses(prepared.rewritten.text):
+            sentence = [pronounce(clause, prepared, phonemizer.speak_alone) for clause in clauses]
+            if join_phonemes(sentence).strip():
+                sentences.append(sentence)
+            elif sentences:
+                _append_silent(sentences[-1], sentence)
+        return sentences
 
-def create_frontend(config: VoiceConfig) -> Frontend:
+    def _map_phonemes(self, clause: SpokenClause) -> list[str]:
+        return self._map_string(clause.phonemes + clause.ending)
+
+    def _map_string(self, phonemes: str) -> list[str]:
+        code_points = unicodedata.normalize("NFD", phonemes)
+        if not self._phoneme_map:
+            return list(code_points)
+        return [new for old in code_points for new in self._phoneme_map.get(old, old)]
+
+    def _create_sentence(
+        self, text: str, rewritten: RewrittenText, clauses: list[SpokenClause]
+    ) -> Sentence:
+        phonemes: list[str] = []
+        breaks: list[int] = []
+        ellipses: list[int] = []
+        for clause in clauses:
+            phonemes += self._map_phonemes(clause)
+            if clause.is_break and clause is not clauses[-1] and phonemes:
+                breaks.append(len(phonemes) - 1)
+                if clause.is_ellipsis:
+                    ellipses.append(len(phonemes) - 1)
+        length = sum(len(clause.source) for clause in clauses)
+        start, end = rewritten.find_source(clauses[0].start, clauses[0].start + length)
+        source = text[start:end]
+        start += len(source) - len(source.lstrip())
+        return Sentence(
+            phonemes,
+            self.phonemes_to_ids(phonemes),
+            text=source.strip(),
+            ends_paragraph=any(clause.ends_paragraph for clause in clauses),
+            clause_breaks=breaks,
+            ellipses=ellipses,
+            find_words=lambda: self._find_words(text, rewritten, clauses, start),
+        )
+
+    def _find_words(
+        self, text: str, rewritten: RewrittenText, clauses: Sequence[SpokenClause], start: int
+    ) -> list[Word]:
+        """Return the words of a sentence that begins at `start` of the text."""
+        words: list[Word] = []
+        offset = 0
+        for clause in clauses:
+            phonemes = self._map_phonemes(clause)
+            for place, end, first, last in self._share_clause(clause, phonemes):
+                span = rewritten.find_source(clause.start + place, clause.start + end)
+                word = Word(
+                    text[slice(*span)],
+                    span[0] - start,
+                    span[1] - start,
+                    offset + first,
+                    offset + last,
+                )
+                if words and word.start < words[-1].end:  # several words written for one
+                    words[-1] = _join_words(text, start, words[-1], word)
+                else:
+                    words.append(word)
+            offset += len(phonemes)
+        return words
+
+    def _share_clause(
+        self, clause: SpokenClause, phonemes: Sequence[str]
+    ) -> list[tuple[int, int, int, int]]:
+        """Return start and end of each word in the clause, and its phonemes' first and last."""
+        if clause.is_raw:
+            return [(0, len(clause.source), 0, len(phonemes))] if phonemes else []
+        speak_alone = self._text_phonemizer.speak_alone
+        alone: dict[tuple[int, int], list[str]] = {}
+        for span in find_words(clause.source):
+            said = clause.said.get(span)
+            spoken = speak_alone(clause.source[slice(*span)]) if said is None else said
+            if spoken.strip():
+                alone[span] = self._map_string(spoken)
+        shares = share_phonemes(phonemes, list(alone.values()))
+        return [(*span, *share) for span, share in zip(alone, shares, strict=True)]
+
+
+def create_frontend(
+    config: VoiceConfig, options: TextOptions | None = None, espeak: Espeak | None = None
+) -> Frontend:
     """Create the frontend that a voice's JSON asks for.
+
+    Args:
+        config: The voice's JSON.
+        options: How texts are prepared; what they leave open is done as the voice's training did
+            (the JSON's `text_options`), and where it does not say so as Piper does.
+        espeak: The espeak-ng to use; None takes the one that `Espeak()` finds.
 
     Raises:
         PhonemizeError: espeak-ng lacks the voice or cannot be loaded, or the phoneme type is not
             supported.
+        ConfigError: The voice's `text_options` are wrong.
     """
     return Frontend(
-        config.phoneme_type, config.espeak_voice, config.phoneme_id_map, config.phoneme_map
+        config.phoneme_type,
+        config.espeak_voice,
+        config.phoneme_id_map,
+        config.phoneme_map,
+        espeak=espeak,
+        options=(options or TextOptions()).fill(config.extra.get(VOICE_KEY)),
     )
 
 
@@ -177,14 +236,16 @@ def sentences_to_ids(sentences: Iterable[Sentence]) -> list[int]:
     return [phoneme_id for sentence in sentences for phoneme_id in sentence.ids]
 
 
-def _create_text_phonemizer(
-    phoneme_type: PhonemeType, espeak_voice: str, espeak: Espeak | None
-) -> TextPhonemizer:
-    if phoneme_type == PhonemeType.ESPEAK:
-        return EspeakTextPhonemizer(espeak_voice, espeak)
-    if phoneme_type == PhonemeType.TEXT:
-        return CodePointPhonemizer()
-    raise PhonemizeError(
-        f'The phoneme type "{phoneme_type}" is not supported; '
-        f'use a voice with the type "{PhonemeType.ESPEAK}" or "{PhonemeType.TEXT}".'
-    )
+def _join_words(text: str, start: int, left: Word, right: Word) -> Word:
+    end = max(left.end, right.end)
+    source = text[start + left.start : start + end]
+    return Word(source, left.start, end, left.first_phoneme, right.last_phoneme)
+
+
+def _append_silent(sentence: list[SpokenClause], silent: Sequence[SpokenClause]) -> None:
+    """Give a sentence the closing quotation mark or the blank line that follows it."""
+    is_closing = not sentence[-1].source[-1:].isspace()
+    for clause in silent:
+        source = clause.source if is_closing else ""
+        sentence.append(replace(clause, source=source, phonemes="", ending=""))
+        is_closing = is_closing and not clause.source[-1:].isspace()

@@ -8,8 +8,8 @@ never cut them, so a rule that is wrong somewhere costs a mark and not the text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 ELLIPSIS = "…"
 
@@ -59,6 +59,8 @@ _CLASSES: tuple[tuple[str, str, bool, bool], ...] = (
 )
 # Marks inside an Armenian word: part of a run of punctuation, but they never end a clause.
 _IN_WORD = "\u055b\u055c\u055e"
+# Inverted marks open a clause; they ask for no pause before it.
+_SILENT_MARKS = frozenset("¿¡") | frozenset(_IN_WORD)
 # What espeak-ng counts as space: not the no-break spaces.
 _SPACES = (
     "\t\n\v\f\r \x85\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2008\u2009\u200a"
@@ -101,6 +103,34 @@ class Clause:
     is_ordinal: bool = False
 
 
+@dataclass(frozen=True)
+class SpokenClause:
+    """A clause within a sentence, or a stretch of raw phonemes.
+
+    Attributes:
+        source: The characters that it was made of, with punctuation and spaces after it.
+        start: Place of the first of them in the text.
+        phonemes: IPA without the clause's punctuation.
+        ending: The mark and the space after the phonemes; either may be lacking.
+        is_raw: Whether the phonemes were given as they are.
+        is_break: Whether punctuation inside a sentence asks for a pause after it.
+        is_ellipsis: Whether that is `…`.
+        ends_paragraph: Whether a blank line follows.
+        said: Words (start and end in the source) whose phonemes are not the phonemizer's, and what
+            they are.
+    """
+
+    source: str
+    start: int
+    phonemes: str
+    ending: str = ""
+    is_raw: bool = False
+    is_break: bool = False
+    is_ellipsis: bool = False
+    ends_paragraph: bool = False
+    said: Mapping[tuple[int, int], str] = field(default_factory=dict)
+
+
 NO_TERMINATOR = Terminator("", False)
 SENTENCE_END = Terminator("", True)
 
@@ -138,28 +168,59 @@ def find_terminator(clause: Clause) -> Terminator:
     return NO_TERMINATOR
 
 
-def join_clauses(clauses: Iterable[Clause]) -> list[str]:
-    """Join the phonemes of clauses to sentences, with the marks that ended the clauses.
+def group_clauses(clauses: Iterable[Clause], start: int = 0) -> list[list[SpokenClause]]:
+    """Group clauses to sentences, with the marks that ended the clauses.
 
     `, : ;` are followed by a space. A clause that ended without a mark, and not at the end of a
     sentence, is joined to the next one without a space: a wart (`Wait... what` gives `wˈeɪtwˌʌt`)
     that is kept, because published voices were trained on it.
 
+    Args:
+        clauses: The clauses of a text, in order.
+        start: Place of the first one in the text that the places are to count from.
+
     Returns:
-        One string a sentence. It is empty where punctuation or a blank line stood alone: whoever
-        puts texts together must know of that end, whoever speaks drops it.
+        The clauses of each sentence. A sentence says nothing where punctuation or a blank line
+        stood alone: whoever puts texts together must know of that end, whoever speaks drops it.
     """
-    sentences: list[str] = []
-    sentence = ""
+    sentences: list[list[SpokenClause]] = []
+    sentence: list[SpokenClause] = []
     for clause in clauses:
         terminator = find_terminator(clause)
-        sentence += clause.phonemes + terminator.mark
-        if terminator.mark and not terminator.ends_sentence:
-            sentence += " "
+        sentence.append(_speak_clause(clause, terminator, start))
+        start += len(clause.source)
         if terminator.ends_sentence:
             sentences.append(sentence)
-            sentence = ""
-    return [*sentences, sentence] if sentence else sentences
+            sentence = []
+    return [*sentences, sentence] if join_phonemes(sentence) else sentences
+
+
+def join_phonemes(clauses: Iterable[SpokenClause]) -> str:
+    """Return the phonemes of one sentence with its marks and spaces."""
+    return "".join(clause.phonemes + clause.ending for clause in clauses)
+
+
+def join_clauses(clauses: Iterable[Clause]) -> list[str]:
+    """Join the phonemes of clauses to sentences, as `group_clauses` groups them."""
+    return [join_phonemes(sentence) for sentence in group_clauses(clauses)]
+
+
+def _speak_clause(clause: Clause, terminator: Terminator, start: int) -> SpokenClause:
+    body = clause.source.rstrip(_SPACES)
+    trail = body[len(body.rstrip("".join(_PUNCTUATION))) :]
+    has_pause = not terminator.ends_sentence and any(mark not in _SILENT_MARKS for mark in trail)
+    is_break = bool(clause.following and has_pause)
+    return SpokenClause(
+        source=clause.source,
+        start=start,
+        phonemes=clause.phonemes,
+        ending=f"{terminator.mark} "
+        if terminator.mark and not terminator.ends_sentence
+        else terminator.mark,
+        is_break=is_break,
+        is_ellipsis=is_break and _first_mark(trail) == ELLIPSIS,
+        ends_paragraph=terminator.ends_sentence and clause.source[len(body) :].count("\n") > 1,
+    )
 
 
 def _first_mark(run: str) -> str:

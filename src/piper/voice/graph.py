@@ -14,7 +14,7 @@ import numpy as np
 from piper.voice.graph_config import GraphConfig
 from piper.voice.graph_folding import coupling_layers, fold_weights
 from piper.voice.graph_frames import decoder, regulate_length, reverse_flow, sample_prior
-from piper.voice.graph_text import log_durations, phoneme_mask, text_encoder
+from piper.voice.graph_text import duration_noise, log_durations, phoneme_mask, text_encoder
 from piper.voice.graph_writer import GraphWriter, TensorSpec
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def build_graph(
     config.check(weights)
     constants = fold_weights(weights, config)
     writer = GraphWriter(constants)
-    noise, length, duration_noise = writer.split("scales", 3, axis=0)
+    noise, length, rhythm_noise = writer.split("scales", 3, axis=0)
     speaker = flat_speaker = None
     if config.num_speakers > 1:
         speaker = writer.op("Gather", writer.weight("emb_g.weight"), "sid", axis=0)
@@ -57,7 +57,8 @@ def build_graph(
         flat_speaker = writer.op("Unsqueeze", speaker, writer.constant([3]))
     mask = phoneme_mask(writer, "input", "input_lengths")
     hidden, statistics = text_encoder(writer, "input", mask, config)
-    logarithm = log_durations(writer, hidden, mask, speaker, duration_noise, config)
+    draws = duration_noise(writer, mask, rhythm_noise) if config.use_sdp else []
+    logarithm = log_durations(writer, hidden, mask, speaker, draws, config)
     exact = writer.op("Mul", writer.op("Exp", logarithm), mask)
     durations = writer.op("Ceil", writer.op("Mul", exact, length), name="durations")
     statistics, frame_mask = regulate_length(writer, durations, statistics)

@@ -54,8 +54,12 @@ def sample_prior(writer: GraphWriter, statistics: str, noise_scale: str) -> str:
         return writer.op("Add", m_p, writer.op("Mul", noise, writer.op("Exp", logs_p)))
 
 
-def reverse_flow(writer: GraphWriter, z_p: str, mask: str, g: str | None, layers: int) -> str:
+def reverse_flow(
+    writer: GraphWriter, z_p: str, mask: str | None, g: str | None, layers: int
+) -> str:
     """Run the residual coupling layers backwards; (B, C, 1, T) → (B, C, 1, T), masked.
+
+    A mask of None stands for ones: nothing is padded.
 
     The channel reversal after each layer is folded into the weights (`graph_folding`), so each
     layer only chooses which half it changes.
@@ -65,16 +69,16 @@ def reverse_flow(writer: GraphWriter, z_p: str, mask: str, g: str | None, layers
         for i in reversed(range(layers)):
             with writer.scope(f"flows.{2 * i}"):
                 source = high if is_flipped(i, layers) else low
-                h = writer.op("Mul", writer.conv(source, "pre"), mask)
+                h = writer.mask(writer.conv(source, "pre"), mask)
                 mean = writer.conv(_wavenet(writer, h, mask, g), "post")
                 if is_flipped(i, layers):
                     low = writer.op("Sub", low, mean)
                 else:
                     high = writer.op("Sub", high, mean)
-        return writer.op("Mul", writer.op("Concat", low, high, axis=1), mask)
+        return writer.mask(writer.op("Concat", low, high, axis=1), mask)
 
 
-def _wavenet(writer: GraphWriter, x: str, mask: str, g: str | None) -> str:
+def _wavenet(writer: GraphWriter, x: str, mask: str | None, g: str | None) -> str:
     """Write gated convolutions (van den Oord et al. 2016); x (B, C, 1, T), masked."""
     with writer.scope("enc"):
         layers = writer.last_numbered("in_layers") + 1
@@ -92,7 +96,7 @@ def _wavenet(writer: GraphWriter, x: str, mask: str, g: str | None) -> str:
             y = writer.conv(y, f"res_skip_layers.{i}")
             if i < layers - 1:
                 residual, y = writer.op("Split", y, outputs=2, axis=1)
-                x = writer.op("Mul", writer.op("Add", x, residual), mask)
+                x = writer.mask(writer.op("Add", x, residual), mask)
             skips.append(y)
         return writer.op("Sum", *skips)
 

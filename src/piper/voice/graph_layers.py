@@ -3,7 +3,7 @@
 Knows nothing of weights' files, of the decoder or of the flow over frames. Shapes: B batch, C
 channels, P phonemes, H heads, D channels a head, K bins of a spline. A mask is (B, 1, P), 1 where
 there is a phoneme; it is applied only where values would otherwise leak: before convolutions that
-look sideways, and at the durations.
+look sideways, and at the durations. None stands for a mask of ones: nothing is padded.
 """
 
 from __future__ import annotations
@@ -26,6 +26,15 @@ SPLINE_MIN_SIZE = 1e-3
 def layer_norm(writer: GraphWriter, x: str, module: str) -> str:
     """Normalise over channels; x (B, C, P). Source: Ba et al. 2016."""
     with writer.scope(module):
+        if writer.is_compact:
+            # The operator normalises over the last axis only; ONNX Runtime joins the transposes
+            # of neighbours.
+            scale, shift = (
+                writer.constant(writer.array(name)[:, 0], np.float32) for name in ("gamma", "beta")
+            )
+            x = writer.op("Transpose", x, perm=[0, 2, 1])
+            x = writer.op("LayerNormalization", x, scale, shift, epsilon=NORM_EPSILON)
+            return writer.op("Transpose", x, perm=[0, 2, 1])
         centred = writer.op("Sub", x, writer.op("ReduceMean", x, axes=[1]))
         variance = writer.op("ReduceMean", writer.op("Mul", centred, centred), axes=[1])
         deviation = writer.op("Sqrt", writer.op("Add", variance, writer.number(NORM_EPSILON)))
@@ -35,6 +44,8 @@ def layer_norm(writer: GraphWriter, x: str, module: str) -> str:
 
 def gelu(writer: GraphWriter, x: str) -> str:
     """Write x Φ(x) in the form that ONNX Runtime fuses. Source: Hendrycks and Gimpel 2016."""
+    if writer.is_compact:
+        return writer.op("Gelu", x)
     inner = writer.op("Erf", writer.op("Div", x, writer.number(np.sqrt(2.0))))
     doubled = writer.op("Mul", x, writer.op("Add", inner, writer.number(1.0)))
     return writer.op("Mul", doubled, writer.number(0.5))
@@ -45,17 +56,20 @@ class RelativeIndex:
     """What all attention layers share.
 
     Attributes:
-        key_bias: (B, 1, 1, P), 0 where there is a phoneme and -10,000 elsewhere.
+        key_bias: (B, 1, 1, P), 0 where there is a phoneme and -10,000 elsewhere; None without
+            a mask.
         to_distance: (1, 1, P, P) int64, which row of the padded relative table a pair reads.
         to_position: (1, 1, P, 2 W + 3) int64, which (padded) position each table row stands for.
     """
 
-    key_bias: str
+    key_bias: str | None
     to_distance: str
     to_position: str
 
 
-def relative_index(writer: GraphWriter, ids: str, mask: str, config: GraphConfig) -> RelativeIndex:
+def relative_index(
+    writer: GraphWriter, ids: str, mask: str | None, config: GraphConfig
+) -> RelativeIndex:
     """Compute once what relative attention needs in every layer."""
     reach = config.window + 1
     with writer.scope("relative"):
@@ -65,9 +79,11 @@ def relative_index(writer: GraphWriter, ids: str, mask: str, config: GraphConfig
         offset = writer.op("Sub", writer.op("Add", places, writer.constant(reach)), column)
         distance = writer.op("Clip", offset, writer.constant(0), writer.constant(2 * reach))
         position = writer.op("Add", column, writer.constant(np.arange(2 * reach + 1)))
-        absent = writer.op("Sub", mask, writer.number(1.0))
-        bias = writer.op("Mul", absent, writer.number(1e4))
-        bias = writer.op("Unsqueeze", bias, writer.constant([1]))
+        bias = None
+        if mask is not None:
+            absent = writer.op("Sub", mask, writer.number(1.0))
+            bias = writer.op("Mul", absent, writer.number(1e4))
+            bias = writer.op("Unsqueeze", bias, writer.constant([1]))
     return RelativeIndex(bias, distance, position)
 
 
@@ -100,7 +116,9 @@ class RelativeAttention:
         by_distance = writer.op("MatMul", query, writer.weight("emb_rel_k:padded"))
         distance = self._stretch(self.index.to_distance, scores)
         relative = writer.op("GatherElements", by_distance, distance, axis=3)
-        scores = writer.op("Add", writer.op("Add", scores, relative), self.index.key_bias)
+        scores = writer.op("Add", scores, relative)
+        if self.index.key_bias is not None:
+            scores = writer.op("Add", scores, self.index.key_bias)
         weights = writer.op("Softmax", scores, axis=3)
         reach = writer.array("emb_rel_v:padded").shape[0] // 2
         wider = writer.op("Pad", weights, writer.constant([0, 0, 0, reach, 0, 0, 0, reach]))
@@ -119,12 +137,12 @@ class RelativeAttention:
         return self._stretched[index]
 
 
-def separable_convs(writer: GraphWriter, x: str, mask: str, layers: int) -> str:
+def separable_convs(writer: GraphWriter, x: str, mask: str | None, layers: int) -> str:
     """Write dilated depth-separable convolutions (Kim et al. 2021, appendix B.1); (B, C, P)."""
     with writer.scope("convs"):
         for i in range(layers):
             channels, _, kernel = writer.array(f"convs_sep.{i}.weight").shape
-            y = writer.op("Mul", x, mask)
+            y = writer.mask(x, mask)
             y = writer.conv(y, f"convs_sep.{i}", dilation=kernel**i, groups=channels)
             y = gelu(writer, layer_norm(writer, y, f"norms_1.{i}"))
             y = writer.conv(y, f"convs_1x1.{i}")

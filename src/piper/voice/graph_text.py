@@ -29,8 +29,10 @@ def phoneme_mask(writer: GraphWriter, ids: str, lengths: str) -> str:
         return writer.op("Cast", writer.op("Less", places, ends), to=1)
 
 
-def text_encoder(writer: GraphWriter, ids: str, mask: str, config: GraphConfig) -> tuple[str, str]:
-    """Write the text encoder.
+def text_encoder(
+    writer: GraphWriter, ids: str, mask: str | None, config: GraphConfig
+) -> tuple[str, str]:
+    """Write the text encoder; without a mask nothing is padded.
 
     Returns:
         The hidden text (B, C, P), and `m_p` above `logs_p` (B, 2 C', P); neither is masked.
@@ -45,34 +47,56 @@ def text_encoder(writer: GraphWriter, ids: str, mask: str, config: GraphConfig) 
                 y = attention(x, f"attn_layers.{i}")
                 x = layer_norm(writer, writer.op("Add", x, y), f"norm_layers_1.{i}")
                 with writer.scope(f"ffn_layers.{i}"):
-                    y = writer.conv(writer.op("Mul", x, mask), "conv_1")
-                    y = writer.op("Mul", writer.op("Relu", y), mask)
+                    y = writer.conv(writer.mask(x, mask), "conv_1")
+                    y = writer.mask(writer.op("Relu", y), mask)
                     y = writer.conv(y, "conv_2")
                 x = layer_norm(writer, writer.op("Add", x, y), f"norm_layers_2.{i}")
         return x, writer.conv(x, "proj")
 
 
+def duration_noise(writer: GraphWriter, mask: str, noise_scale: str) -> list[str]:
+    """Draw the stochastic predictor's noise: two values (B, 1, P)."""
+    with writer.scope("dp"):
+        return [
+            writer.op("Mul", writer.op("RandomNormalLike", mask), noise_scale) for _ in range(2)
+        ]
+
+
 def log_durations(
-    writer: GraphWriter, x: str, mask: str, g: str | None, noise_scale: str, config: GraphConfig
+    writer: GraphWriter,
+    x: str,
+    mask: str | None,
+    g: str | None,
+    noise: list[str],
+    config: GraphConfig,
 ) -> str:
-    """Write the voice's duration predictor; returns log durations in frames (B, 1, P)."""
+    """Write the voice's duration predictor; returns log durations in frames (B, 1, P).
+
+    Args:
+        writer: The graph.
+        x: The hidden text (B, C, P).
+        mask: (B, 1, P), or None where nothing is padded.
+        g: The speaker, with several.
+        noise: Two values (B, 1, P), which only the stochastic predictor reads.
+        config: The network's shape.
+    """
     with writer.scope("dp"):
         if config.use_sdp:
-            return _stochastic_predictor(writer, x, mask, g, noise_scale)
+            return _stochastic_predictor(writer, x, mask, g, noise)
         return _plain_predictor(writer, x, mask, g)
 
 
-def _plain_predictor(writer: GraphWriter, x: str, mask: str, g: str | None) -> str:
+def _plain_predictor(writer: GraphWriter, x: str, mask: str | None, g: str | None) -> str:
     if g is not None:
         x = writer.op("Add", x, writer.conv(g, "cond"))
     for i in (1, 2):
-        x = writer.conv(writer.op("Mul", x, mask), f"conv_{i}")
+        x = writer.conv(writer.mask(x, mask), f"conv_{i}")
         x = layer_norm(writer, writer.op("Relu", x), f"norm_{i}")
     return writer.conv(x, "proj")
 
 
 def _stochastic_predictor(
-    writer: GraphWriter, x: str, mask: str, g: str | None, noise_scale: str
+    writer: GraphWriter, x: str, mask: str | None, g: str | None, noise: list[str]
 ) -> str:
     """Write the stochastic predictor, from noise to log durations (section 2.2.2, appendix B).
 
@@ -84,9 +108,7 @@ def _stochastic_predictor(
         x = writer.op("Add", x, writer.conv(g, "cond"))
     x = separable_convs(writer, x, mask, DDS_LAYERS)
     x = writer.conv(x, "proj")
-    first, second = (
-        writer.op("Mul", writer.op("RandomNormalLike", mask), noise_scale) for _ in range(2)
-    )
+    first, second = noise
     flow = writer.last_numbered("flows")
     while flow > 1:
         with writer.scope(f"flows.{flow}"):

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 OPSET = 15
 """As in published voices, so that every client that speaks those reads ours."""
-IR_VERSION = 8
+COMPACT_OPSET = 20
+"""For graphs that only this package runs: it has layer norm and GELU as single nodes."""
+_IR_VERSIONS = {OPSET: 8, COMPACT_OPSET: 9}
 
 TensorSpec = tuple[str, type, Sequence[str | int]]
 """Name, dtype and axes of an input or output; an axis is a number, or a name where it varies."""
@@ -44,9 +46,11 @@ class GraphWriter:
 
     Args:
         constants: Name to array: the arrays that nodes may use by these names.
+        is_compact: Write for `COMPACT_OPSET`, with fewer nodes.
     """
 
-    def __init__(self, constants: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, constants: Mapping[str, np.ndarray], *, is_compact: bool = False) -> None:
+        self.is_compact = is_compact
         self._helper = import_onnx().helper
         self._numpy_helper = import_onnx().numpy_helper
         self._constants = constants
@@ -71,11 +75,17 @@ class GraphWriter:
         """Write one node and return its output's name, or a list of names if there are several."""
         node_name = self._unique("/".join(["", *self._scope, kind]))
         names = [name or node_name]
+        if kind == "Split" and self.is_compact:
+            attributes["num_outputs"] = outputs
         if outputs > 1:
             names = [f"{node_name}:{i}" for i in range(outputs)]
         node = self._helper.make_node(kind, list(inputs), names, name=node_name, **attributes)
         self._nodes.append(node)
         return names if outputs > 1 else names[0]
+
+    def mask(self, x: str, mask: str | None) -> str:
+        """Write a product with a mask; without a mask, where nothing is padded, nothing."""
+        return x if mask is None else str(self.op("Mul", x, mask))
 
     def split(self, x: str, parts: int, *, axis: int) -> list[str]:
         """Write a split into equal parts, of which there may be one."""
@@ -195,10 +205,11 @@ class GraphWriter:
             [self._value(*value) for value in outputs],
             list(self._initializers.values()),
         )
+        opset = COMPACT_OPSET if self.is_compact else OPSET
         model = self._helper.make_model(
             graph,
-            opset_imports=[self._helper.make_opsetid("", OPSET)],
-            ir_version=IR_VERSION,
+            opset_imports=[self._helper.make_opsetid("", opset)],
+            ir_version=_IR_VERSIONS[opset],
             producer_name="piper",
         )
         set_metadata(model, metadata)

@@ -1,14 +1,17 @@
-"""Runs a voice's network in ONNX Runtime: ids to audio. Knows nothing of text or files of audio."""
+"""Runs a voice's network in ONNX Runtime: ids to audio. Knows nothing of text or files of audio.
+
+Shapes: P phonemes, S samples.
+"""
 
 from __future__ import annotations
 
 import logging
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +32,10 @@ _CPU_PROVIDER = "CPUExecutionProvider"
 _seed_lock = threading.Lock()
 
 
+class BrokenModelError(PiperError):
+    """A file that ONNX Runtime cannot load."""
+
+
 @dataclass(frozen=True)
 class NetworkOutput:
     """What the network gives for one sentence.
@@ -42,12 +49,63 @@ class NetworkOutput:
     durations_frames: npt.NDArray[np.int64] | None
 
 
+@dataclass(frozen=True)
+class SpeechSettings:
+    """How a network speaks a sentence; everything is decided here, nothing is None.
+
+    Attributes:
+        noise_scale: Deviation of the prior's noise.
+        length_scale: Factor on durations.
+        noise_w_scale: Deviation of the duration predictor's noise.
+        speakers: Speaker's number to its share; shares add up to 1. Ignored by a voice with one.
+    """
+
+    noise_scale: float
+    length_scale: float
+    noise_w_scale: float
+    speakers: Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class SpokenSentence:
+    """A sentence whose sound may still be on its way.
+
+    Attributes:
+        audio: Pieces (S,) float32, as loud as the network makes them; computed when asked for.
+        id_samples: (P,) int64, samples of each id, where the network says them.
+    """
+
+    audio: Iterator[npt.NDArray[np.float32]]
+    id_samples: npt.NDArray[np.int64] | None
+
+
+class Network(Protocol):
+    """What speaks ids: a voice's own graph, or the clean one in two parts."""
+
+    has_durations: bool
+    can_mix_speakers: bool
+    can_seed: bool
+    """Whether the noise is drawn from the generator that `speak` is given."""
+
+    def speak(
+        self,
+        ids: Sequence[int],
+        settings: SpeechSettings,
+        random: np.random.Generator,
+        *,
+        is_streamed: bool,
+    ) -> SpokenSentence:
+        """Speak one sentence, in several pieces where it is streamed and the network can."""
+        ...
+
+
 class VoiceSession:
-    """A voice's network, loaded.
+    """A voice's own graph, loaded: it speaks whole sentences with noise of its own.
 
     Args:
         model_path: The ONNX file.
         use_cuda: Run on an NVIDIA GPU.
+        threads: Threads of one run; None leaves it to ONNX Runtime, which takes a core each.
         seed: Makes speech repeatable: sessions with one seed that are given the same sentences in
             the same order give the same samples. None: other noise each time.
 
@@ -56,11 +114,19 @@ class VoiceSession:
         PiperError: It is no voice's network, or CUDA was asked for and is not there.
     """
 
+    can_mix_speakers = False
+    can_seed = False
+
     def __init__(
-        self, model_path: Path | str, *, use_cuda: bool = False, seed: int | None = None
+        self,
+        model_path: Path | str,
+        *,
+        use_cuda: bool = False,
+        threads: int | None = None,
+        seed: int | None = None,
     ) -> None:
         self.path = Path(model_path)
-        self._session = _create_session(self.path, use_cuda, seed)
+        self._session = create_session(self.path, use_cuda=use_cuda, threads=threads, seed=seed)
         input_names = {item.name for item in self._session.get_inputs()}
         missing = [name for name in _REQUIRED_INPUTS if name not in input_names]
         if missing:
@@ -106,8 +172,63 @@ class VoiceSession:
             durations = np.rint(outputs[1]).astype(np.int64).reshape(-1)
         return NetworkOutput(audio, durations)
 
+    def speak(
+        self,
+        ids: Sequence[int],
+        settings: SpeechSettings,
+        random: np.random.Generator,
+        *,
+        is_streamed: bool,
+    ) -> SpokenSentence:
+        """Speak one sentence in one piece; the noise is the graph's own, so `random` is not read.
 
-def _create_session(path: Path, use_cuda: bool, seed: int | None) -> onnxruntime.InferenceSession:
+        Raises:
+            PiperError: A mixture of speakers is wanted, which only the clean graph can make.
+        """
+        if self.has_speakers and len(settings.speakers) != 1:
+            raise PiperError(
+                f"The speakers of {self.path} cannot be mixed, because its weights could not be "
+                "taken apart; choose one speaker."
+            )
+        output = self.run(
+            ids,
+            noise_scale=settings.noise_scale,
+            length_scale=settings.length_scale,
+            noise_w_scale=settings.noise_w_scale,
+            speaker_id=next(iter(settings.speakers), 0),
+        )
+        return SpokenSentence(iter([output.audio]), _id_samples(output, len(ids)))
+
+
+def _id_samples(output: NetworkOutput, size: int) -> npt.NDArray[np.int64] | None:
+    durations = output.durations_frames
+    if durations is None or len(durations) != size:
+        return None
+    # Without any frame the network still makes one.
+    frames = max(1, int(durations.sum()))
+    return durations * (len(output.audio) // frames)
+
+
+def create_session(
+    path: Path,
+    *,
+    use_cuda: bool = False,
+    threads: int | None = None,
+    seed: int | None = None,
+) -> onnxruntime.InferenceSession:
+    """Load an ONNX file.
+
+    Args:
+        path: The file.
+        use_cuda: Run on an NVIDIA GPU.
+        threads: Threads of one run; None leaves it to ONNX Runtime.
+        seed: For the graph's own random nodes.
+
+    Raises:
+        VoiceNotFoundError: There is no such file.
+        BrokenModelError: It cannot be loaded.
+        PiperError: CUDA was asked for and is not there.
+    """
     # Heavy, and not needed before a voice is loaded.
     import onnxruntime
 
@@ -116,6 +237,10 @@ def _create_session(path: Path, use_cuda: bool, seed: int | None) -> onnxruntime
     options = onnxruntime.SessionOptions()
     # Warnings about the exporter's leftovers are of no use to the one who speaks.
     options.log_severity_level = 3
+    # It plans memory for each length of input anew, and keeps all plans: 60 MB for no gain in time.
+    options.enable_mem_pattern = False
+    if threads is not None:
+        options.intra_op_num_threads = threads
     providers = _choose_providers(use_cuda)
     with _seed_lock:
         # A random node without a seed of its own takes the process's seed plus its number in the
@@ -155,9 +280,9 @@ def _choose_providers(use_cuda: bool) -> list[Any]:
     return [(_CUDA_PROVIDER, {"cudnn_conv_algo_search": "HEURISTIC"}), _CPU_PROVIDER]
 
 
-def _cannot_load(path: Path, error: Exception) -> PiperError:
+def _cannot_load(path: Path, error: Exception) -> BrokenModelError:
     reason = " ".join(str(error).split())
-    return PiperError(
+    return BrokenModelError(
         f"{path} cannot be loaded by ONNX Runtime ({reason:.200}); is it a whole ONNX file? "
         "Download or export it again."
     )

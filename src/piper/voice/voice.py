@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
 import wave
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, overload
 
@@ -14,20 +13,20 @@ import numpy.typing as npt
 
 from piper.audio import encode
 from piper.audio.chunk import (
-    SAMPLE_CHANNELS,
-    SAMPLE_WIDTH_BYTES,
     AudioChunk,
     FloatArray,
     PhonemeAlignment,
-    scale_audio,
 )
 from piper.config import SynthesisConfig, VoiceConfig, load_voice_config
-from piper.errors import PiperError
 from piper.text.espeak import Espeak
-from piper.text.frontend import Frontend, create_frontend
-from piper.voice.session import NetworkOutput, VoiceSession
-from piper.voice.speakers import find_speaker
-from piper.voice.timing import ids_to_alignments
+from piper.text.frontend import Frontend, Sentence, create_frontend
+from piper.text.options import TextOptions
+from piper.voice.cache import CacheDir, find_cache_dir, load_parts
+from piper.voice.incoming import collect_sentences
+from piper.voice.narrator import Narrator
+from piper.voice.session import Network, VoiceSession
+from piper.voice.settings import resolve_loudness
+from piper.voice.stream import StreamChunk
 from piper.voices import find_voice
 
 _logger = logging.getLogger(__name__)
@@ -40,14 +39,21 @@ class PiperVoice:
         session: The network.
         config: What the voice's JSON says.
         frontend: Text to ids; made from the config where none is given.
+        seed: Makes speech repeatable, where the network takes its noise from here.
     """
 
     def __init__(
-        self, session: VoiceSession, config: VoiceConfig, frontend: Frontend | None = None
+        self,
+        session: Network,
+        config: VoiceConfig,
+        frontend: Frontend | None = None,
+        *,
+        seed: int | None = None,
     ) -> None:
         self.session = session
         self.config = config
         self.frontend = frontend if frontend is not None else create_frontend(config)
+        self._narrator = Narrator(session, config, seed)
 
     @classmethod
     def load(
@@ -59,8 +65,14 @@ class PiperVoice:
         *,
         include_alignments: bool = False,
         seed: int | None = None,
+        threads: int | None = None,
+        cache_dir: CacheDir = None,
+        text_options: TextOptions | None = None,
     ) -> PiperVoice:
         """Load a voice.
+
+        The first time, a clean graph is made of the voice and kept (`piper.voice.cache`); with it
+        the voice loads and speaks sooner, and can stream, align, mix speakers and take seeds.
 
         Args:
             model_path: The ONNX file.
@@ -70,6 +82,11 @@ class PiperVoice:
             include_alignments: Warn here where the voice cannot give durations.
             seed: Makes speech repeatable: the same sentences in the same order give the same
                 samples on the same machine.
+            threads: Threads of one sentence's network; None takes a core each.
+            cache_dir: Folder for the clean graph; None means the environment variable
+                PIPER_CACHE_DIR, else the user's cache folder; False means none, so that the
+                voice's own graph speaks.
+            text_options: How texts are prepared; None takes the voice's own.
 
         Raises:
             VoiceNotFoundError: The ONNX file or its JSON is not there.
@@ -79,16 +96,23 @@ class PiperVoice:
         """
         files = find_voice(model_path, config_path=config_path)
         config = load_voice_config(files.config)
-        frontend = _create_frontend(config, espeak_data_dir)
+        espeak = None if espeak_data_dir is None else Espeak(data_dir=espeak_data_dir)
+        frontend = create_frontend(config, text_options, espeak)
         _warn_about_phonemizer(config, frontend)
-        session = VoiceSession(files.model, use_cuda=use_cuda, seed=seed)
+        session = _load_network(
+            files.model,
+            find_cache_dir(cache_dir),
+            use_cuda=use_cuda,
+            threads=threads,
+            seed=seed,
+        )
         if include_alignments and not session.has_durations:
             _logger.warning(
                 "%s gives no durations, so there will be no alignments; export it again to get "
                 "them.",
                 files.model,
             )
-        return cls(session, config, frontend)
+        return cls(session, config, frontend, seed=seed)
 
     def phonemize(self, text: str) -> list[list[str]]:
         """Return the phonemes (single code points) of each sentence."""
@@ -109,34 +133,58 @@ class PiperVoice:
         Args:
             text: One or more sentences.
             syn_config: How to speak; None takes the voice's defaults.
-            include_alignments: Also say how long each phoneme lasts, where the voice can.
+            include_alignments: Also say how long each phoneme lasts and when each word is spoken.
 
         Raises:
             PiperError: The voice has no such speaker, or a value makes no sense.
         """
+        sentences = self.frontend.text_to_sentences(text)
         syn_config = syn_config or SynthesisConfig()
-        for sentence in self.frontend.text_to_sentences(text):
-            output = self._run(sentence.ids, syn_config)
-            audio = scale_audio(
-                output.audio, normalize=syn_config.normalize_audio, volume=syn_config.volume
+        loudness = resolve_loudness(syn_config, is_streamed=False)
+        return self._narrator.synthesize(sentences, syn_config, loudness, include_alignments)
+
+    def synthesize_stream(
+        self,
+        text: str | Iterable[str],
+        syn_config: SynthesisConfig | None = None,
+        include_alignments: bool = False,
+    ) -> Iterator[StreamChunk]:
+        """Speak a text in small pieces, the first of which comes before the sentence is done.
+
+        Together the pieces are what `synthesize` gives with the same seed and loudness. Scaling to
+        full range needs the whole sentence (or text), so it is off here unless
+        `syn_config.normalize` asks for it, and then there is one piece a sentence.
+
+        Args:
+            text: A text, or pieces of one that may still be in the making: each sentence is spoken
+                as soon as it is complete.
+            syn_config: How to speak; None takes the voice's defaults.
+            include_alignments: Also say how long each phoneme lasts and when each word is spoken.
+
+        Raises:
+            PiperError: As `synthesize`.
+        """
+        if isinstance(text, str):
+            sentences: Iterable[Sentence] = self.frontend.text_to_sentences(text)
+        else:
+            sentences = collect_sentences(self.frontend, text)
+        syn_config = syn_config or SynthesisConfig()
+        loudness = resolve_loudness(syn_config, is_streamed=True)
+        if loudness == "off":
+            return self._narrator.stream(sentences, syn_config, include_alignments)
+        chunks = self._narrator.synthesize(sentences, syn_config, loudness, include_alignments)
+        return (
+            StreamChunk(
+                sample_rate=chunk.sample_rate,
+                audio_float_array=chunk.audio_float_array,
+                sentence=number,
+                is_first=True,
+                text=chunk.text,
+                phoneme_alignments=chunk.phoneme_alignments,
+                word_timings=chunk.word_timings,
             )
-            id_samples, alignments = None, None
-            if include_alignments:
-                id_samples = self._id_samples(output, sentence.ids)
-            if id_samples is not None:
-                alignments = ids_to_alignments(
-                    sentence.phonemes, sentence.ids, id_samples, self.config.phoneme_id_map
-                )
-            yield AudioChunk(
-                sample_rate=self.config.sample_rate,
-                sample_width=SAMPLE_WIDTH_BYTES,
-                sample_channels=SAMPLE_CHANNELS,
-                audio_float_array=audio,
-                phonemes=list(sentence.phonemes),
-                phoneme_ids=list(sentence.ids),
-                phoneme_id_samples=id_samples,
-                phoneme_alignments=alignments,
-            )
+            for number, chunk in enumerate(chunks)
+        )
 
     def synthesize_wav(
         self,
@@ -220,51 +268,21 @@ class PiperVoice:
         Raises:
             PiperError: As `synthesize`.
         """
-        output = self._run(phoneme_ids, syn_config or SynthesisConfig())
-        if not include_alignments:
-            return output.audio
-        return output.audio, self._id_samples(output, phoneme_ids)
-
-    def _run(self, ids: Sequence[int], syn_config: SynthesisConfig) -> NetworkOutput:
-        config = self.config
-        highest = max(ids, default=0)
-        if not ids or min(ids) < 0 or highest >= config.num_symbols:
-            raise PiperError(
-                f"The phoneme ids must not be empty and lie between 0 and "
-                f"{config.num_symbols - 1}, which is what the voice's num_symbols allows, but the "
-                f"highest is {highest}; check phoneme_id_map and num_symbols in its JSON."
-            )
-        return self.session.run(
-            ids,
-            noise_scale=_check_scale("noise_scale", syn_config.noise_scale, config.noise_scale),
-            length_scale=_check_scale(
-                "length_scale", syn_config.length_scale, config.length_scale, is_zero_allowed=False
-            ),
-            noise_w_scale=_check_scale(
-                "noise_w_scale", syn_config.noise_w_scale, config.noise_w_scale
-            ),
-            speaker_id=find_speaker(config, syn_config.speaker_id),
-        )
-
-    def _id_samples(
-        self, output: NetworkOutput, ids: Sequence[int]
-    ) -> npt.NDArray[np.int64] | None:
-        durations = output.durations_frames
-        if durations is None or len(durations) != len(ids):
-            return None
-        return durations * self.config.hop_length
+        sentence = Sentence([], list(phoneme_ids))
+        syn_config = syn_config or SynthesisConfig()
+        [(_, spoken)] = self._narrator.speak([sentence], syn_config, is_streamed=False)
+        audio = np.concatenate(list(spoken.audio))
+        return (audio, spoken.id_samples) if include_alignments else audio
 
 
-def _create_frontend(config: VoiceConfig, espeak_data_dir: Path | str | None) -> Frontend:
-    if espeak_data_dir is None:
-        return create_frontend(config)
-    return Frontend(
-        config.phoneme_type,
-        config.espeak_voice,
-        config.phoneme_id_map,
-        config.phoneme_map,
-        espeak=Espeak(data_dir=espeak_data_dir),
-    )
+def _load_network(
+    path: Path, cache: Path | None, *, use_cuda: bool, threads: int | None, seed: int | None
+) -> Network:
+    if cache is not None:
+        parts = load_parts(path, cache, use_cuda=use_cuda, threads=threads)
+        if parts is not None:
+            return parts
+    return VoiceSession(path, use_cuda=use_cuda, threads=threads, seed=seed)
 
 
 def _warn_about_phonemizer(config: VoiceConfig, frontend: Frontend) -> None:
@@ -278,13 +296,3 @@ def _warn_about_phonemizer(config: VoiceConfig, frontend: Frontend) -> None:
             present.name,
             present.version,
         )
-
-
-def _check_scale(
-    name: str, value: float | None, default: float, *, is_zero_allowed: bool = True
-) -> float:
-    value = default if value is None else value
-    if not math.isfinite(value) or value < 0 or (value == 0 and not is_zero_allowed):
-        bound = "0 or more" if is_zero_allowed else "more than 0"
-        raise PiperError(f"{name} is {value}, but it must be {bound}.")
-    return value

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+
+from piper.processes import available_cores
+
+__all__ = ["available_cores", "available_memory_bytes", "default_num_workers"]
 
 _CGROUP = Path("/sys/fs/cgroup")
 _OWN_GROUPS = Path("/proc/self/cgroup")
@@ -11,18 +14,6 @@ _MEMORY_FILES_2 = ("memory.max", "memory.current")
 _MEMORY_FILES_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes")
 _UNKNOWN_MEMORY_BYTES = 4 * 1024**3
 """Taken where the system does not say (macOS, Windows): a small machine's free memory."""
-
-
-def available_cores() -> int:
-    """Return how many cores this process may run on: affinity and control group's quota."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS, Windows
-        cores = os.cpu_count() or 1
-    quota = _read_text(_CGROUP / "cpu.max").split()
-    if len(quota) == 2 and quota[0].isdigit() and quota[1].isdigit():
-        cores = min(cores, max(1, int(quota[0]) // int(quota[1])))
-    return max(1, cores)
 
 
 def available_memory_bytes(cgroup: Path = _CGROUP, own_groups: Path = _OWN_GROUPS) -> int:

@@ -8,14 +8,13 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from typing import TypeVar
 
-from piper.train.data.progress import ProgressLine
-from piper.train.data.resources import available_cores
+from piper.processes import available_cores, interrupts_blocked
+from piper.progress import ProgressLine
 
 _LOGGER = logging.getLogger(__name__)
 JOBS_A_CHUNK = 8
@@ -70,7 +69,7 @@ def _run_pool(
     )
     try:
         futures: dict[Future[list[Result]], int] = {}
-        with _interrupts_blocked():
+        with interrupts_blocked():
             for start in range(0, len(jobs), JOBS_A_CHUNK):
                 chunk = jobs[start : start + JOBS_A_CHUNK]
                 futures[executor.submit(_run_chunk, function, chunk)] = start
@@ -89,19 +88,6 @@ def _run_pool(
 
 def _run_chunk(function: Callable[[Job], Result], jobs: Sequence[Job]) -> list[Result]:
     return [function(job) for job in jobs]
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Block Ctrl+C while workers start, which inherit it: this process alone answers it."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
 
 def _start_worker() -> None:

@@ -1,0 +1,111 @@
+"""FLAC, Ogg Opus and MP3 through libsndfile. Knows no files, and no voices."""
+
+from __future__ import annotations
+
+import io
+from typing import Any, BinaryIO
+
+from piper.audio.chunk import SAMPLE_CHANNELS, Int16Array
+from piper.audio.encode import Encoder
+from piper.audio.formats import INSTALL_CODECS, OutputFormat
+from piper.errors import PiperError
+
+# libsndfile's names: (file, coding).
+_CODINGS = {
+    OutputFormat.FLAC: ("FLAC", "PCM_16"),
+    OutputFormat.OPUS: ("OGG", "OPUS"),
+    OutputFormat.MP3: ("MP3", "MPEG_LAYER_III"),
+}
+
+# About three seconds: libsndfile's Ogg encoders keep a whole write on the stack.
+_BLOCK_SAMPLES = 65536
+
+
+def create_codec_encoder(
+    output_format: OutputFormat, stream: BinaryIO, sample_rate: int
+) -> Encoder:
+    """Return the encoder of a format that needs a library.
+
+    Args:
+        output_format: One of FLAC, Opus and MP3.
+        stream: Where to write; it must be able to seek.
+        sample_rate: Hertz, one that the format holds.
+
+    Raises:
+        PiperError: soundfile is missing, or its libsndfile lacks the format.
+    """
+    soundfile = _load_soundfile(output_format)
+    file_kind, coding = _CODINGS[output_format]
+    if coding not in soundfile.available_subtypes(file_kind):
+        raise PiperError(
+            f"The installed libsndfile {soundfile.__libsndfile_version__} cannot write "
+            f"{output_format}; {INSTALL_CODECS} brings one that can, or write WAV."
+        )
+    return _CodecEncoder(soundfile, _Guard(stream), sample_rate, file_kind, coding)
+
+
+class _CodecEncoder(Encoder):
+    def __init__(
+        self, soundfile: Any, guard: _Guard, sample_rate: int, file_kind: str, coding: str
+    ) -> None:
+        self._guard = guard
+        self._sound_file = soundfile.SoundFile(
+            guard, "w", sample_rate, SAMPLE_CHANNELS, coding, format=file_kind
+        )
+        guard.check()
+
+    def write(self, samples: Int16Array) -> None:
+        for start in range(0, len(samples), _BLOCK_SAMPLES):
+            self._sound_file.write(samples[start : start + _BLOCK_SAMPLES])
+            self._guard.check()
+
+    def close(self) -> None:
+        if not self._sound_file.closed:
+            self._sound_file.close()
+            self._guard.check()
+
+
+class _Guard:
+    """Keeps an error of the stream until C has returned; raised inside C it would be lost."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        if self._error is None:
+            try:
+                self._stream.write(data)
+            except OSError as error:
+                self._error = error
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if self._error is None:
+            try:
+                return self._stream.seek(offset, whence)
+            except OSError as error:  # seeking flushes what was written
+                self._error = error
+        return 0
+
+    def tell(self) -> int:
+        return self._stream.tell() if self._error is None else 0
+
+    def read(self, size: int = -1) -> bytes:
+        return b""  # never called by a writer, but soundfile wants the method
+
+    def check(self) -> None:
+        """Raise the error that was kept."""
+        if self._error is not None:
+            raise self._error
+
+
+def _load_soundfile(output_format: OutputFormat) -> Any:
+    try:
+        import soundfile
+    except (ImportError, OSError):  # OSError: there is no libsndfile for this machine
+        raise PiperError(
+            f"Writing {output_format} needs the library soundfile, which is not installed: "
+            f"{INSTALL_CODECS}, or write WAV."
+        ) from None
+    return soundfile

@@ -1,0 +1,35 @@
+"""Plays a WAV through ffplay. Knows nothing of who made it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+from piper.errors import PiperError
+
+PLAYER = "ffplay"
+
+
+def has_player() -> bool:
+    """Return whether ffplay is installed."""
+    return shutil.which(PLAYER) is not None
+
+
+def play_wav(wav: bytes) -> None:
+    """Play a whole WAV file and wait for its end.
+
+    Raises:
+        PiperError: The player fails.
+    """
+    # A WAV instead of raw samples: ffplay's option for the channels changed its name.
+    command = [PLAYER, "-loglevel", "error", "-nodisp", "-autoexit", "-i", "-"]
+    done = subprocess.run(
+        command, input=wav, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
+    )
+    if done.returncode != 0:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        reason = lines[-1] if lines else f"exit code {done.returncode}"
+        raise PiperError(
+            f"{PLAYER} could not play the speech ({reason}); "
+            "write it to a file with --output-file instead."
+        )

@@ -1,0 +1,89 @@
+"""Prepares a text for the phonemizer as the options say; knows neither phonemes nor ids.
+
+Words of the lexicon first, then numbers and short forms, then stress; `[[ raw phonemes ]]` are left
+alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from piper.text import stress
+from piper.text.markup import split_raw_phonemes
+from piper.text.numerals import find_writer
+from piper.text.options import Stress, TextOptions
+from piper.text.rewrite import Edit, RewrittenText
+
+
+@dataclass(frozen=True)
+class PreparedText:
+    """A text as the phonemizer is to read it.
+
+    Attributes:
+        rewritten: The text, which knows where its characters came from.
+        stressed: Places of vowels that have the stress.
+        phonemes: Stretches whose phonemes are given.
+    """
+
+    rewritten: RewrittenText
+    stressed: list[int] = field(default_factory=list)
+    phonemes: list[Edit] = field(default_factory=list)
+
+
+class TextPreparer:
+    """Prepares the texts of one voice.
+
+    Args:
+        language: The voice's espeak-ng voice, such as `ru` or `en-us`.
+        options: The options, with none left open.
+    """
+
+    def __init__(self, language: str, options: TextOptions) -> None:
+        self._lexicon = options.lexicon
+        self._write_numbers = find_writer(language) if options.write_numbers else None
+        self._stress = options.stress if language == "ru" else Stress.OFF
+
+    def prepare(self, text: str) -> PreparedText:
+        """Return the text with all that the options ask for.
+
+        Raises:
+            PhonemizeError: A library that the options ask for is not installed.
+        """
+        rewritten = RewrittenText(text)
+        if self._lexicon:
+            rewritten = _rewrite(rewritten, self._lexicon.find_texts)
+        if self._write_numbers:
+            rewritten = _rewrite(rewritten, self._write_numbers)
+        if self._stress == Stress.SILERO:
+            rewritten = _rewrite(rewritten, stress.add_signs)
+        stressed: list[int] = []
+        if self._stress != Stress.OFF and ("+" in rewritten.text or "\u0301" in rewritten.text):
+            rewritten, stressed = _remove_signs(rewritten)
+        phonemes: list[Edit] = []
+        if self._lexicon:
+            phonemes = list(_find_edits(rewritten.text, self._lexicon.find_phonemes))
+        return PreparedText(rewritten, stressed, phonemes)
+
+
+def _find_edits(text: str, find: Callable[[str], Iterable[Edit]]) -> Iterable[Edit]:
+    """Yield the edits of all that is not raw phonemes."""
+    for part in split_raw_phonemes(text):
+        if not part.is_phonemes:
+            for edit in find(part.content):
+                yield Edit(part.start + edit.start, part.start + edit.end, edit.text)
+
+
+def _rewrite(rewritten: RewrittenText, find: Callable[[str], Iterable[Edit]]) -> RewrittenText:
+    return rewritten.replace(_find_edits(rewritten.text, find))
+
+
+def _remove_signs(rewritten: RewrittenText) -> tuple[RewrittenText, list[int]]:
+    edits: list[Edit] = []
+    stressed: list[int] = []
+    for part in split_raw_phonemes(rewritten.text):
+        if not part.is_phonemes:
+            removals, vowels = stress.remove_signs(part.content)
+            stressed += [part.start - len(edits) + vowel for vowel in vowels]
+            edits += [Edit(part.start + edit.start, part.start + edit.end, "") for edit in removals]
+    return rewritten.replace(edits), stressed

@@ -1,0 +1,106 @@
+"""Rules that write out Russian short forms, and what all Russian rules share; knows no phonemes."""
+
+from __future__ import annotations
+
+import re
+
+from piper.text import cases_ru as cases
+from piper.text.numerals import Rule, create_rule
+
+SPACE = r"[ \u00a0\u202f]"
+BEFORE = rf"(?<![\w.,/:+\-])(?:(?P<governor>[а-яёА-ЯЁ]+){SPACE}+)?(?<![\d\w])"
+_PLACES = {"г": "город", "ул": "улица", "пл": "площадь", "просп": "проспект", "пер": "переулок"}
+_PLACES |= {"р": "река", "оз": "озеро", "пос": "посёлок", "обл": "область"}
+_PLACE_CASES = {
+    "в": "p",
+    "во": "p",
+    "на": "p",
+    "по": "d",
+    "к": "d",
+    "ко": "d",
+    "о": "p",
+    "под": "i",
+}
+_PLACE_CASES |= dict.fromkeys(["из", "от", "до", "около", "у", "без", "для", "с"], "g")
+_NUMBERED = {"д": "дом", "кв": "квартира", "стр": "страница", "гл": "глава", "рис": "рисунок"}
+_NUMBERED |= {"корп": "корпус", "табл": "таблица", "№": "номер", "тел": "телефон", "п": "пункт"}
+_PHRASES = {
+    r"т\.\s?е": "то есть",
+    r"т\.\s?к": "так как",
+    r"т\.\s?н": "так называемый",
+    r"и\s+т\.\s?д": "и так далее",
+    r"и\s+т\.\s?п": "и тому подобное",
+    r"и\s+др": "и другие",
+    r"и\s+пр": "и прочее",
+    r"до\s+н\.\s?э": "до нашей эры",
+    r"н\.\s?э": "нашей эры",
+    r"напр": "например",
+    r"см": "смотри",
+    r"проф": "профессор",
+    r"акад": "академик",
+    r"им": "имени",
+    r"руб": "рублей",
+    r"тыс": "тысяч",
+}
+
+
+def split_governor(match: re.Match[str]) -> tuple[str, str]:
+    """Return the word before the number, and the text up to the number, to be kept."""
+    governor = match["governor"] or ""
+    text: str = match[0]
+    return governor, re.match(rf"{governor}{SPACE}*", text)[0]  # type: ignore[index]
+
+
+def keep_dot(match: re.Match[str]) -> str:
+    """Return the dot of a short form where it ends the sentence too."""
+    rest = match.string[match.end() :].lstrip(' \u00a0»")')
+    return "." if not rest or rest[0].isupper() or rest[0] == "\n" else ""
+
+
+def _write_place(match: re.Match[str]) -> str | None:
+    governor, kept = split_governor(match)
+    case = _PLACE_CASES.get(governor.lower(), "n")
+    return f"{kept}{cases.inflect(_PLACES[match['short'].lower()], case)}"
+
+
+def _write_phrase(words: str, match: re.Match[str]) -> str:
+    if match[0][0].isupper():
+        words = words[0].upper() + words[1:]
+    return words + (keep_dot(match) if words != "смотри" and words not in _TITLES else "")
+
+
+_TITLES = ("профессор", "академик", "имени", "например", "то есть", "так как")
+
+
+def _write_telephone(match: re.Match[str]) -> str:
+    groups = re.findall(r"\d+", match[0])
+    return ", ".join(
+        " ".join(["ноль"] * (len(group) - len(group.lstrip("0")) - (int(group) == 0)))
+        + " " * (group[0] == "0" and int(group) > 0)
+        + cases.write_cardinal(int(group))
+        for group in groups
+    )
+
+
+def _create_numbered(short: str, noun: str) -> Rule:
+    return create_rule(rf"(?<!\w){re.escape(short)}\.?{SPACE}*(?=\d)", lambda _: f"{noun} ")
+
+
+def _create_phrase(short: str, words: str) -> Rule:
+    return create_rule(
+        rf"(?<![\w.-]){short}\.", lambda match: _write_phrase(words, match), re.IGNORECASE
+    )
+
+
+TELEPHONE: Rule = create_rule(
+    rf"(?<![\w+])(?:\+?7|8)[ -]\(?\d{{3}}\)?[ -]\d{{3}}[ -]\d\d[ -]\d\d(?!{SPACE}?\d)",
+    _write_telephone,
+)
+"""Telephone numbers, group by group; they come before all other numbers."""
+
+RULES: list[Rule] = [
+    *(_create_numbered(short, noun) for short, noun in _NUMBERED.items()),
+    create_rule(rf"{BEFORE}(?P<short>{'|'.join(_PLACES)})\.(?={SPACE}*[А-ЯЁ][а-яё])", _write_place),
+    *(_create_phrase(short, words) for short, words in _PHRASES.items()),
+]
+"""Earlier rules count before later ones."""

@@ -1,0 +1,176 @@
+"""Speaks sentences: noise, pauses, loudness and times around a network. Knows no files, no text.
+
+There is one way from ids to sound, `Narrator.speak`; whole sentences and streams are made of it.
+Shapes: P phonemes, S samples.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from piper.audio.chunk import (
+    SAMPLE_CHANNELS,
+    SAMPLE_WIDTH_BYTES,
+    SILENCE_PEAK,
+    AudioChunk,
+    PhonemeAlignment,
+    WordTiming,
+    scale_audio,
+)
+from piper.config import SynthesisConfig, VoiceConfig
+from piper.text.frontend import Sentence
+from piper.voice.pauses import Pauses
+from piper.voice.session import Network, SpokenSentence
+from piper.voice.settings import Loudness, check_ids, resolve_settings
+from piper.voice.stream import StreamChunk
+from piper.voice.timing import find_phoneme_ends, ids_to_alignments, words_to_timings
+
+_logger = logging.getLogger(__name__)
+
+
+class Narrator:
+    """Speaks sentences by a network; safe to use from many threads.
+
+    Args:
+        session: The network.
+        config: What the voice's JSON says.
+        seed: Makes speech repeatable, where the network takes its noise from here.
+    """
+
+    def __init__(self, session: Network, config: VoiceConfig, seed: int | None = None) -> None:
+        self.session = session
+        self.config = config
+        self._seeds = SeedSource(seed)
+        self._has_warned = False
+
+    def synthesize(
+        self,
+        sentences: Iterable[Sentence],
+        syn_config: SynthesisConfig,
+        loudness: Loudness,
+        include_alignments: bool,
+    ) -> Iterator[AudioChunk]:
+        """Speak sentences, one chunk each, as loud as is asked for."""
+        chunks = self._whole_sentences(sentences, syn_config, include_alignments)
+        if loudness == "utterance":
+            waiting = list(chunks)
+            gain = _find_gain(waiting)
+            for chunk in waiting:
+                chunk.audio_float_array = chunk.audio_float_array * gain
+            chunks = iter(waiting)
+        for chunk in chunks:
+            chunk.audio_float_array = scale_audio(
+                chunk.audio_float_array,
+                normalize=loudness == "sentence",
+                volume=syn_config.volume,
+            )
+            yield chunk
+
+    def stream(
+        self, sentences: Iterable[Sentence], syn_config: SynthesisConfig, include_alignments: bool
+    ) -> Iterator[StreamChunk]:
+        """Speak sentences in small pieces, as loud as the network makes them."""
+        spoken_sentences = self.speak(sentences, syn_config, is_streamed=True)
+        for number, (sentence, spoken) in enumerate(spoken_sentences):
+            for place, piece in enumerate(spoken.audio):
+                is_asked = include_alignments and place == 0
+                alignments, words = self._find_times(
+                    sentence, spoken.id_samples if is_asked else None
+                )
+                yield StreamChunk(
+                    sample_rate=self.config.sample_rate,
+                    audio_float_array=scale_audio(piece, normalize=False, volume=syn_config.volume),
+                    sentence=number,
+                    is_first=place == 0,
+                    text=sentence.text,
+                    phoneme_alignments=alignments,
+                    word_timings=words,
+                )
+
+    def speak(
+        self, sentences: Iterable[Sentence], syn_config: SynthesisConfig, *, is_streamed: bool
+    ) -> Iterator[tuple[Sentence, SpokenSentence]]:
+        """Speak sentences one after the other: the one way from ids to sound."""
+        settings = resolve_settings(syn_config, self.config)
+        pauses = Pauses(syn_config, self.config.sample_rate, self.config.phoneme_id_map)
+        seeds = self._seeds
+        if syn_config.seed is not None:
+            seeds = SeedSource(syn_config.seed)
+            self._warn_about_seed()
+        for sentence in sentences:
+            check_ids(sentence.ids, self.config)
+            spoken = self.session.speak(
+                sentence.ids, settings, seeds.create_random(), is_streamed=is_streamed
+            )
+            yield sentence, pauses.add(sentence, spoken)
+
+    def _whole_sentences(
+        self, sentences: Iterable[Sentence], syn_config: SynthesisConfig, include_alignments: bool
+    ) -> Iterator[AudioChunk]:
+        """Speak sentences as loud as the network makes them."""
+        for sentence, spoken in self.speak(sentences, syn_config, is_streamed=False):
+            id_samples = spoken.id_samples if include_alignments else None
+            alignments, words = self._find_times(sentence, id_samples)
+            yield AudioChunk(
+                sample_rate=self.config.sample_rate,
+                sample_width=SAMPLE_WIDTH_BYTES,
+                sample_channels=SAMPLE_CHANNELS,
+                audio_float_array=np.concatenate(list(spoken.audio)),
+                phonemes=list(sentence.phonemes),
+                phoneme_ids=list(sentence.ids),
+                phoneme_id_samples=id_samples,
+                phoneme_alignments=alignments,
+                text=sentence.text,
+                word_timings=words,
+            )
+
+    def _find_times(
+        self, sentence: Sentence, id_samples: npt.NDArray[np.int64] | None
+    ) -> tuple[list[PhonemeAlignment] | None, list[WordTiming] | None]:
+        """Return how long each phoneme lasts and when each word is spoken, where it is known."""
+        if id_samples is None:
+            return None, None
+        id_map = self.config.phoneme_id_map
+        alignments = ids_to_alignments(sentence.phonemes, sentence.ids, id_samples, id_map)
+        ends = find_phoneme_ends(sentence.phonemes, sentence.ids, id_map)
+        if ends is None:
+            return alignments, None
+        rate = self.config.sample_rate
+        return alignments, words_to_timings(sentence.words, ends, id_samples, rate)
+
+    def _warn_about_seed(self) -> None:
+        if not self.session.can_seed and not self._has_warned:
+            self._has_warned = True
+            _logger.warning(
+                "This voice speaks by its own graph, whose noise takes no seed at each call; "
+                "give the seed to PiperVoice.load()."
+            )
+
+
+class SeedSource:
+    """Gives each sentence a source of noise of its own; safe to use from many threads.
+
+    Args:
+        seed: The same seed gives the same sources, in the order of asking.
+    """
+
+    def __init__(self, seed: int | None) -> None:
+        self._sequence = np.random.SeedSequence(seed)
+        self._lock = threading.Lock()
+
+    def create_random(self) -> np.random.Generator:
+        """Return the next source of noise."""
+        with self._lock:
+            [child] = self._sequence.spawn(1)
+        return np.random.Generator(np.random.PCG64(child))
+
+
+def _find_gain(chunks: Sequence[AudioChunk]) -> np.float32:
+    """Return the factor that brings the highest peak of all to 1; 1 for silence."""
+    peak = max((float(np.abs(chunk.audio_float_array).max()) for chunk in chunks), default=0.0)
+    return np.float32(1.0 / peak if peak > SILENCE_PEAK else 1.0)

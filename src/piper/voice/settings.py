@@ -1,0 +1,75 @@
+"""What a call asks for, against the voice's JSON: checked, nothing left open. Knows no networks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from piper.config import SynthesisConfig, VoiceConfig
+from piper.errors import PiperError
+from piper.voice.session import SpeechSettings
+from piper.voice.speakers import check_speaker_mix, find_speaker
+
+Loudness = Literal["sentence", "utterance", "off"]
+_LOUDNESS = ("sentence", "utterance", "off")
+
+
+def resolve_settings(syn_config: SynthesisConfig, config: VoiceConfig) -> SpeechSettings:
+    """Return what the network is to be told.
+
+    Raises:
+        PiperError: The voice has no such speaker, or a value makes no sense.
+    """
+    if syn_config.speaker_mix is not None:
+        speakers = check_speaker_mix(config, syn_config.speaker_mix)
+    else:
+        speakers = {find_speaker(config, syn_config.speaker_id): 1.0}
+    return SpeechSettings(
+        noise_scale=_check_scale("noise_scale", syn_config.noise_scale, config.noise_scale),
+        length_scale=_check_scale(
+            "length_scale", syn_config.length_scale, config.length_scale, is_zero_allowed=False
+        ),
+        noise_w_scale=_check_scale("noise_w_scale", syn_config.noise_w_scale, config.noise_w_scale),
+        speakers=speakers,
+    )
+
+
+def resolve_loudness(syn_config: SynthesisConfig, *, is_streamed: bool) -> Loudness:
+    """Return over what the sound is brought to full range.
+
+    Raises:
+        PiperError: There is no such way.
+    """
+    if syn_config.normalize is None:
+        return "sentence" if syn_config.normalize_audio and not is_streamed else "off"
+    if syn_config.normalize not in _LOUDNESS:
+        raise PiperError(
+            f"normalize is {syn_config.normalize!r}, but it must be one of {', '.join(_LOUDNESS)}."
+        )
+    return syn_config.normalize
+
+
+def check_ids(ids: Sequence[int], config: VoiceConfig) -> None:
+    """Check that the network has a row for each id.
+
+    Raises:
+        PiperError: It has not, or there are no ids.
+    """
+    highest = max(ids, default=0)
+    if not ids or min(ids) < 0 or highest >= config.num_symbols:
+        raise PiperError(
+            f"The phoneme ids must not be empty and lie between 0 and "
+            f"{config.num_symbols - 1}, which is what the voice's num_symbols allows, but the "
+            f"highest is {highest}; check phoneme_id_map and num_symbols in its JSON."
+        )
+
+
+def _check_scale(
+    name: str, value: float | None, default: float, *, is_zero_allowed: bool = True
+) -> float:
+    value = default if value is None else value
+    if not math.isfinite(value) or value < 0 or (value == 0 and not is_zero_allowed):
+        bound = "0 or more" if is_zero_allowed else "more than 0"
+        raise PiperError(f"{name} is {value}, but it must be {bound}.")
+    return value

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from piper.errors import MarkupError
+from piper.text.markup import parse_markup
+from piper.text.piece import Piece
+
+
+def test_plain_text_is_one_piece() -> None:
+    assert parse_markup("a *b* <c>\n\nd") == [Piece("a *b* <c>\n\nd")]
+
+
+def test_unknown_kind() -> None:
+    with pytest.raises(MarkupError, match='"html" is not known; choose one of plain,'):
+        parse_markup("a", "html")
+
+
+def test_markdown() -> None:
+    text = (
+        "---\ntitle: x\n---\n# Head\n\nPara *one*\nline [link](http://x) `code`.\n\n- item a\n"
+        "- item **b**\n\n```py\nprint()\n```\n\n| a | b |\n|---|---|\n| c | d |\n\n"
+        "> quote ![alt](i.png) [[həˈloʊ]]\n\n<b>x</b> y"
+    )
+    assert parse_markup(text, "markdown") == [
+        Piece("Head", ends_paragraph=True),
+        Piece("Para one line link code.", ends_paragraph=True),
+        Piece("item a"),
+        Piece("item b", ends_paragraph=True),
+        Piece("a, b"),
+        Piece("c, d", ends_paragraph=True),
+        Piece("quote alt [[həˈloʊ]]", ends_paragraph=True),
+        Piece("x y", ends_paragraph=True),
+    ]
+    assert parse_markup("", "markdown") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("Hi &amp; you", [Piece("Hi & you")]),
+        ('<break time="1.5s"/>Hi', [Piece("", silence_seconds=1.5), Piece("Hi")]),
+        (
+            'Hi<break time="300ms"/> you<break/>',
+            [
+                Piece("Hi", silence_seconds=0.3),
+                Piece("you", silence_seconds=0.5),
+            ],
+        ),
+        (
+            '<prosody rate="fast">a <prosody rate="80%">b</prosody></prosody>c',
+            [
+                Piece("a", 1.25),
+                Piece("b", 1.0),
+                Piece("c"),
+            ],
+        ),
+        ('<prosody rate="+20%">a</prosody>', [Piece("a", 1.2)]),
+        (
+            "<p>a</p><p><s>b</s><s>c\n  d</s></p>",
+            [
+                Piece("a", ends_paragraph=True),
+                Piece("b"),
+                Piece("c d", ends_paragraph=True),
+            ],
+        ),
+        ('a <phoneme ph="x" alphabet="ipa">b</phoneme> c', [Piece("a [[x]] c")]),
+        ('a <phoneme ph="x">b</phoneme>. C', [Piece("a [[x.]]"), Piece("C")]),
+        ('a <phoneme ph="x">b</phoneme>, c', [Piece("a [[x,]] c")]),
+        ('<sub alias="World Wide Web">WWW</sub>!', [Piece("World Wide Web!")]),
+        ('<say-as interpret-as="digits">42</say-as>', [Piece("4 2")]),
+        ('<say-as interpret-as="characters">ABC</say-as>', [Piece("A, B, C")]),
+        (
+            '<?xml version="1.0"?><speak xmlns="http://www.w3.org/2001/10/synthesis">a</speak>',
+            [
+                Piece("a"),
+            ],
+        ),
+    ],
+)
+def test_ssml(text: str, pieces: list[Piece]) -> None:
+    assert parse_markup(text, "ssml") == pieces
+
+
+def test_what_is_not_known_is_spoken_and_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    text = (
+        '<voice name="x">a</voice> <voice>b</voice> <prosody pitch="high">c</prosody> '
+        '<say-as interpret-as="date">d</say-as> <phoneme alphabet="x-sampa" ph="e">f</phoneme>'
+    )
+    with caplog.at_level(logging.WARNING):
+        pieces = parse_markup(text, "ssml")
+    assert " ".join(piece.text for piece in pieces) == "a b c d f"
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 4
+    assert any(message.startswith("The SSML tag <voice> is not known") for message in messages)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a < b", r"not well-formed XML \(line 1"),
+        ("<speak>a\n<p>b</speak>", r"not well-formed XML \(line 2"),
+        ('<break time="5 minutes"/>', r'<break time="5 minutes">: write a time such as'),
+        ('<break time="3600s"/>', r"at most 60s"),
+        ('<break strength="loud"/>', r"choose one of none, x-weak"),
+        ('<prosody rate="0%">a</prosody>', r"from 10% to 1000%"),
+        ('<!DOCTYPE x [<!ENTITY a "b">]><speak>&a;</speak>', r"declares a document type"),
+    ],
+)
+def test_wrong_ssml_is_one_sentence(text: str, message: str) -> None:
+    with pytest.raises(MarkupError, match=message):
+        parse_markup(text, "ssml")
+
+
+def test_without_the_library_it_is_one_sentence() -> None:
+    code = (
+        "import sys; sys.modules['markdown_it'] = None\n"
+        "from piper.text.markup import parse_markup\n"
+        "from piper.errors import MarkupError\n"
+        "try: parse_markup('a', 'markdown')\n"
+        "except MarkupError as error: print(error)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.startswith("Markdown needs the library markdown-it-py; install the extra")

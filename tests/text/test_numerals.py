@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from piper.config import PhonemeType
+from piper.text.frontend import Frontend
+from piper.text.ids import DEFAULT_PHONEME_ID_MAP
+from piper.text.numerals import find_writer
+from piper.text.options import TextOptions
+from piper.text.rewrite import RewrittenText
+
+
+def write_out(language: str, text: str) -> str:
+    writer = find_writer(language)
+    assert writer is not None
+    return RewrittenText(text).replace(writer(text)).text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("в 2024 году", "в две тысячи двадцать четвёртом году"),
+        ("к 2024 году", "к две тысячи двадцать четвёртому году"),
+        ("до 1812 года", "до тысяча восемьсот двенадцатого года"),
+        ("весной 1999 г. Потом", "весной тысяча девятьсот девяносто девятого года. Потом"),
+        ("в 1990 г. он", "в тысяча девятьсот девяностом году он"),
+        (
+            "1941–1945 гг.",
+            "тысяча девятьсот сорок первый — тысяча девятьсот сорок пятый годы",
+        ),
+        ("3 года, 5 лет", "три года, пять лет"),
+        ("1 200 руб. за штуку", "одна тысяча двести рублей за штуку"),
+        ("до 1\u00a0200 руб. в час", "до одной тысячи двухсот рублей в час"),
+        ("21 руб., 2 руб. Да.", "двадцать один рубль, два рубля. Да."),
+        (
+            "5 млн руб., $5, 3 тыс. человек",
+            "пять миллионов рублей, пять долларов, три тысячи человек",
+        ),
+        ("12.05.2024", "двенадцатого мая две тысячи двадцать четвёртого года"),
+        ("к 8 марта, 9 мая", "к восьмому марта, девятого мая"),
+        ("в 14:30, в 9:05", "в четырнадцать тридцать, в девять ноль пять"),
+        ("в XX веке, XXI в. Он", "в двадцатом веке, двадцать первый век. Он"),
+        ("5-й этаж, 5-й странице", "пятый этаж, пятой странице"),
+        ("90-е годы, в 5-м классе", "девяностые годы, в пятом классе"),
+        ("5-летний, 40-этажный", "пятилетний, сорокаэтажный"),
+        (
+            "1,5 кг, 25%, -5 °C",
+            "одна целая пять десятых килограмма, двадцать пять процентов, "
+            "минус пять градусов Цельсия",
+        ),
+        ("60 км/ч, 10 м²", "шестьдесят километров в час, десять квадратных метров"),
+        ("2 книги, 5 книг, 1 книгу", "две книги, пять книг, одну книгу"),
+        ("с 5 друзьями о 3 книгах", "с пятью друзьями о трёх книгах"),
+        ("около 20 человек, 2 из 10", "около двадцати человек, два из десяти"),
+        ("2 большие книги", "две большие книги"),
+        ("5 с половиной. Глава 5 В лесу", "пять с половиной. Глава пять В лесу"),
+        ("т. е. так, и т. д. Он", "то есть так, и так далее. Он"),
+        ("в г. Москве на ул. Ленина, д. 5", "в городе Москве на улице Ленина, дом пять"),
+        ("5–10 минут, 007, № 5", "пять-десять минут, ноль ноль семь, номер пять"),
+        ("v2.0, 192.168.0.1, A4, x5", "v2.0, 192.168.0.1, A4, x5"),
+        ("Ничего. Совсем, т о", "Ничего. Совсем, т о"),
+    ],
+)
+def test_russian(text: str, words: str) -> None:
+    assert write_out("ru", text) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("$5.50, £3 million, $1", "five dollars and fifty cents, three million pounds, one dollar"),
+        ("in 2024, since 1905", "in twenty twenty-four, since nineteen oh-five"),
+        ("1,200 people in the 1990s", "one thousand two hundred people in the nineteen nineties"),
+        ("3.14, 21st, -5", "three point one four, twenty-first, minus five"),
+        ("3:30 pm, 9:00, 10:05", "three thirty P M, nine o'clock, ten oh five"),
+        ("May 5, 2024", "May fifth, twenty twenty-four"),
+        (
+            "5 kg, 1 km, 60 mph, 25%",
+            "five kilograms, one kilometer, sixty miles per hour, twenty-five percent",
+        ),
+        ("Dr. Smith, Mr. and Mrs. Jones", "Doctor Smith, Mister and Missis Jones"),
+        ("Main St. near St. Paul", "Main Street near Saint Paul"),
+        ("e.g. this, etc. He", "for example this, et cetera. He"),
+        ("5-10 minutes, No. 7", "five to ten minutes, number seven"),
+        ("v2.0, 1/2, B52, 555-1234", "v2.0, 1/2, B52, 555-1234"),
+    ],
+)
+def test_english(text: str, words: str) -> None:
+    assert write_out("en-us", text) == words
+
+
+def test_other_languages_have_no_writer() -> None:
+    assert find_writer("fr") is None
+
+
+def test_the_words_of_a_number_are_one_word_of_the_text() -> None:
+    options = TextOptions(write_numbers=True)
+    frontend = Frontend(PhonemeType.ESPEAK, "ru", DEFAULT_PHONEME_ID_MAP, options=options)
+    text = "Это 1 200 руб. за штуку. В [[5]] 5."
+    first, second = frontend.text_to_sentences(text)
+    assert first.text == "Это 1 200 руб. за штуку."
+    assert [word.text for word in first.words] == ["Это", "1 200 руб.", "за", "штуку"]
+    number = first.words[1]
+    said = "".join(first.phonemes[number.first_phoneme : number.last_phoneme])
+    assert said.startswith("ʌdnˈɑ tˈysʲʌtʃʲʌ dvʲˈesʲtʲɪ")
+    assert [word.text for word in second.words] == ["В", "[[5]]", "5"]
+
+
+def test_by_default_numbers_are_left_to_espeak() -> None:
+    plain = Frontend(PhonemeType.ESPEAK, "ru", DEFAULT_PHONEME_ID_MAP)
+    written = Frontend(
+        PhonemeType.ESPEAK, "ru", DEFAULT_PHONEME_ID_MAP, options=TextOptions(write_numbers=True)
+    )
+    assert plain.text_to_phonemes("в 5 году") != written.text_to_phonemes("в 2005 году")
+    assert plain.text_to_phonemes("пять") == written.text_to_phonemes("5")
+
+
+def test_without_the_libraries_it_is_one_sentence() -> None:
+    code = (
+        "import sys; sys.modules['pymorphy3'] = None\n"
+        "from piper.text.numerals import find_writer\n"
+        "from piper.errors import PhonemizeError\n"
+        "try: find_writer('ru')\n"
+        "except PhonemizeError as error: print(error)\n"
+        "import piper.text.frontend\n"
+        "print('num2words' in sys.modules and find_writer('en') is None)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.startswith("Writing out numbers needs the library pymorphy3; install the")

@@ -1,0 +1,116 @@
+"""Lines on a Ray cluster of two machines, one of which is lost."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from piper.config import SynthesisConfig
+from piper.voice.batch import speak_lines
+from piper.voice.batch_line import LineSettings
+from piper.voice.voice import PiperVoice
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+
+LINES = [
+    f"This is line {number}, of forty that are spoken on two machines." for number in range(40)
+]
+QUIET = SynthesisConfig(noise_scale=0, noise_w_scale=0)
+AS_THE_COMMAND = LineSettings(SynthesisConfig(speaker_id=0, noise_scale=0.0, noise_w_scale=0.0))
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, list[Any]]]:
+    """A head without cores, and two nodes of one core each."""
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    # A lost machine is noticed after seconds, instead of half a minute.
+    monkeypatch.setenv("RAY_health_check_initial_delay_ms", "0")
+    monkeypatch.setenv("RAY_health_check_period_ms", "500")
+    monkeypatch.setenv("RAY_health_check_failure_threshold", "3")
+    from ray.cluster_utils import Cluster
+
+    memory = {"object_store_memory": 100 * 1024**2}
+    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **memory})
+    yield found, [found.add_node(num_cpus=1, **memory) for _ in range(2)]
+    import ray
+
+    ray.shutdown()
+    found.shutdown()
+
+
+def test_forty_lines_though_a_machine_is_lost(
+    cluster: tuple[Any, list[Any]], tiny_voice: Path, tmp_path: Path
+) -> None:
+    head, nodes = cluster
+    out = tmp_path / "out"
+    at_loss: list[int] = []
+
+    def lose_a_machine() -> None:
+        while len(list(out.glob("*.wav"))) < 8:
+            time.sleep(0.01)
+        head.remove_node(nodes[0], allow_graceful=False)
+        at_loss.append(len(list(out.glob("*.wav"))))
+
+    threading.Thread(target=lose_a_machine, daemon=True).start()
+    report = speak_lines(
+        LINES,
+        tiny_voice,
+        out,
+        ray_address=head.address,
+        settings=AS_THE_COMMAND,
+        progress_stream=io.StringIO(),
+    )
+    assert 8 <= at_loss[0] < len(LINES)
+    assert (report.spoken, report.failures) == (40, {})
+    check_files(tiny_voice, out)
+
+    times = {path: path.stat().st_mtime_ns for path in out.glob("*.wav")}
+    done = run_command(tiny_voice, tmp_path, head.address)
+    assert done.returncode == 0
+    assert "40 were done before" in done.stderr
+    assert times == {path: path.stat().st_mtime_ns for path in out.glob("*.wav")}
+
+    (out / "000007.wav").unlink()
+    done = run_command(tiny_voice, tmp_path, head.address)
+    assert (done.returncode, "Spoke 1 lines" in done.stderr) == (0, True)
+    check_files(tiny_voice, out)
+
+
+def check_files(voice_path: Path, out: Path) -> None:
+    """Each line has its file, with what the voice says here, and one record."""
+    names = [f"{number:06}.wav" for number in range(1, 41)]
+    assert sorted(path.name for path in out.glob("*.wav")) == names
+    assert not list(out.glob(".*"))
+    voice = PiperVoice.load(voice_path, threads=1)
+    for name, line in zip(names, LINES, strict=True):
+        expected = np.concatenate(
+            [chunk.audio_int16_array for chunk in voice.synthesize(line, QUIET)]
+        )
+        assert np.array_equal(soundfile.read(out / name, dtype="int16")[0], expected)
+    assert len((out / "manifest.jsonl").read_text().splitlines()) >= len(names)
+
+
+def run_command(voice: Path, folder: Path, address: str) -> subprocess.CompletedProcess[str]:
+    """Run the same batch by the command line."""
+    (folder / "book.txt").write_text("\n".join(LINES))
+    command = [sys.executable, "-m", "piper", "-m", str(voice), "-i", str(folder / "book.txt")]
+    command += ["-d", str(folder / "out"), "--ray", address]
+    command += ["--noise-scale", "0", "--noise-w-scale", "0"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_a_cluster_that_is_not_there_is_one_sentence(tiny_voice: Path, tmp_path: Path) -> None:
+    done = run_command(tiny_voice, tmp_path, "127.0.0.1:1")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: The Ray cluster at 127.0.0.1:1 does not answer (")
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,169 @@
+"""The cache of clean graphs: made, used, mended, and done without."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from piper.config import SynthesisConfig
+from piper.voice.cache import CACHE_VARIABLE, FORMAT, compare_with_original, find_cache_dir
+from piper.voice.session import VoiceSession
+from piper.voice.stream import PartsSession
+from piper.voice.voice import PiperVoice
+
+QUIET = SynthesisConfig(noise_scale=0.0, noise_w_scale=0.0, normalize_audio=False)
+IDS = [1, 0, 20, 0, 30, 0, 2]
+
+
+def entries(cache: Path) -> list[Path]:
+    return sorted(path for path in cache.glob(f"*-{FORMAT}"))
+
+
+def speak(voice: Path, cache: Path | bool) -> tuple[type, np.ndarray]:
+    loaded = PiperVoice.load(voice, cache_dir=cache or False)  # type: ignore[arg-type]
+    return type(loaded.session), loaded.phoneme_ids_to_audio(IDS, QUIET)
+
+
+@pytest.fixture
+def own_voice(tiny_voice: Path, tmp_path: Path) -> Path:
+    """A copy of the voice that a test may change."""
+    for path in (tiny_voice, Path(f"{tiny_voice}.json")):
+        shutil.copy(path, tmp_path / path.name)
+    return tmp_path / tiny_voice.name
+
+
+def test_made_once_and_used_afterwards(own_voice: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    kind, first = speak(own_voice, cache)
+    assert kind is PartsSession
+    [entry] = entries(cache)
+    times = {path.name: path.stat().st_mtime_ns for path in entry.iterdir()}
+    assert np.array_equal(speak(own_voice, cache)[1], first)
+    assert {path.name: path.stat().st_mtime_ns for path in entry.iterdir()} == times
+    assert not list(cache.glob(".*.part"))
+    np.testing.assert_allclose(first, speak(own_voice, False)[1], atol=1e-4)
+
+
+def test_the_second_start_takes_nothing_apart(own_voice: Path, tmp_path: Path) -> None:
+    speak(own_voice, tmp_path / "cache")
+    code = (
+        "import sys; from piper import PiperVoice\n"
+        "voice = PiperVoice.load(sys.argv[1], cache_dir=sys.argv[2])\n"
+        "assert type(voice.session).__name__ == 'PartsSession'\n"
+        "print([m for m in ('onnx', 'torch', 'piper.voice.weights') if m in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, str(own_voice), str(tmp_path / "cache")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_moved_voice_finds_its_graph_and_a_changed_one_gets_a_new_one(
+    own_voice: Path, tiny_voice_multi_speaker: Path, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    first = speak(own_voice, cache)[1]
+    moved = own_voice.with_name("moved.onnx")
+    shutil.copy(own_voice, moved)
+    shutil.copy(f"{own_voice}.json", f"{moved}.json")
+    assert np.array_equal(speak(moved, cache)[1], first)
+    assert len(entries(cache)) == 1
+    for suffix in ("", ".json"):
+        shutil.copy(f"{tiny_voice_multi_speaker}{suffix}", f"{moved}{suffix}")
+    np.testing.assert_allclose(speak(moved, cache)[1], speak(moved, False)[1], atol=1e-4)
+    assert len(entries(cache)) == 2
+
+
+@pytest.mark.parametrize("damage", ["cut weights", "cut graph", "garbage", "gone", "description"])
+def test_a_broken_entry_is_made_again(own_voice: Path, tmp_path: Path, damage: str) -> None:
+    cache = tmp_path / "cache"
+    first = speak(own_voice, cache)[1]
+    [entry] = entries(cache)
+    if damage == "cut weights":
+        os.truncate(entry / "frames.bin", 100)
+    elif damage == "cut graph":
+        os.truncate(entry / "text.onnx", 100)
+    elif damage == "garbage":
+        graph = entry / "text.onnx"
+        graph.write_bytes(b"\xff" * graph.stat().st_size)
+    elif damage == "gone":
+        (entry / "frames.onnx").unlink()
+    else:
+        (entry / "voice.json").write_text("{")
+    kind, again = speak(own_voice, cache)
+    assert kind is PartsSession
+    assert np.array_equal(again, first)
+
+
+def test_a_folder_that_cannot_be_used_leaves_the_original(
+    own_voice: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    with caplog.at_level(logging.INFO, "piper"):
+        kind, _ = speak(own_voice, tmp_path / "file" / "cache")
+    assert kind is VoiceSession
+    [record] = caplog.records
+    assert "speaks by its own graph" in record.message
+    assert "cannot be used" in record.message
+
+
+def test_weights_that_cannot_be_named_leave_the_original(
+    own_voice: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = onnx.load(own_voice)
+    del model.metadata_props[:]
+    for number, node in enumerate(model.graph.node):
+        node.name = str(number)
+    names = {tensor.name: f"w{i}" for i, tensor in enumerate(model.graph.initializer)}
+    for tensor in model.graph.initializer:
+        tensor.name = names[tensor.name]
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+    onnx.save(model, own_voice)
+    for _ in range(2):
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "piper"):
+            kind, audio = speak(own_voice, tmp_path / "cache")
+        assert kind is VoiceSession
+        assert len(audio)
+        assert len(caplog.records) == 1
+        assert "no weights of a Piper voice" in caplog.records[0].message
+
+
+def test_a_graph_that_differs_is_not_used(own_voice: Path, tmp_path: Path) -> None:
+    """Taking weights apart by name may go wrong without an error; then the sound says so."""
+    model = onnx.load(own_voice)
+    for node in model.graph.node:
+        if node.op_type == "Tanh" and node.output[0] == "output":
+            node.op_type = "Sigmoid"
+    onnx.save(model, own_voice)
+    assert speak(own_voice, tmp_path / "cache")[0] is VoiceSession
+    assert entries(tmp_path / "cache") == []
+
+
+def test_the_comparison_says_what_differs(
+    tiny_voice: Path, tiny_voice_multi_speaker: Path, tmp_path: Path
+) -> None:
+    parts = PiperVoice.load(tiny_voice, cache_dir=tmp_path).session
+    assert isinstance(parts, PartsSession)
+    assert compare_with_original(parts, VoiceSession(tiny_voice), 256, 1) is None
+    other = VoiceSession(tiny_voice_multi_speaker)
+    assert compare_with_original(parts, other, 256, 1) is not None
+
+
+def test_where_the_cache_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    assert find_cache_dir() == tmp_path
+    assert find_cache_dir(tmp_path / "other") == tmp_path / "other"
+    assert find_cache_dir(False) is None
+    monkeypatch.setenv(CACHE_VARIABLE, "off")
+    assert find_cache_dir() is None
+    monkeypatch.delenv(CACHE_VARIABLE)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert find_cache_dir() == tmp_path / "xdg" / "piper"

@@ -1,0 +1,248 @@
+"""Streaming, seeds, threads, mixed speakers, pauses and times, on small real voices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from piper import PiperVoice, SynthesisConfig
+from piper.errors import PiperError
+from piper.voice.speakers import parse_speaker_mix
+from piper.voice.stream import LARGEST_WINDOW_FRAMES, plan_windows
+
+LONG = "One, two, three; four: five and six were walking along the river when it began to rain."
+TEXT = f"Hello there. {LONG} Bye!"
+SEEDED = SynthesisConfig(seed=5, normalize="off", length_scale=6.0)
+
+
+@pytest.fixture(scope="module")
+def voice(tiny_voice: Path) -> PiperVoice:
+    return PiperVoice.load(tiny_voice)
+
+
+@pytest.fixture(scope="module")
+def speakers(tiny_voice_multi_speaker: Path) -> PiperVoice:
+    return PiperVoice.load(tiny_voice_multi_speaker)
+
+
+@pytest.fixture(scope="module")
+def original(tiny_voice_without_durations: Path) -> PiperVoice:
+    return PiperVoice.load(tiny_voice_without_durations, cache_dir=False)
+
+
+def whole(voice: PiperVoice, text: str, config: SynthesisConfig) -> np.ndarray:
+    return np.concatenate([chunk.audio_float_array for chunk in voice.synthesize(text, config)])
+
+
+def streamed(voice: PiperVoice, text: str, config: SynthesisConfig) -> list[np.ndarray]:
+    return [chunk.audio_float_array for chunk in voice.synthesize_stream(text, config)]
+
+
+@pytest.mark.parametrize("text", ["A.", "Hi.", "One two three.", LONG, TEXT])
+@pytest.mark.parametrize("length_scale", [0.3, 1.0, 3.3, 9.1])
+def test_streamed_equals_unstreamed(voice: PiperVoice, text: str, length_scale: float) -> None:
+    config = replace(SEEDED, length_scale=length_scale)
+    joined = np.concatenate(streamed(voice, text, config))
+    np.testing.assert_allclose(joined, whole(voice, text, config), atol=1e-5)
+
+
+@pytest.mark.parametrize("speaker", [0, 2])
+def test_streamed_equals_unstreamed_with_speakers(speakers: PiperVoice, speaker: int) -> None:
+    config = replace(SEEDED, speaker_id=speaker)
+    joined = np.concatenate(streamed(speakers, TEXT, config))
+    np.testing.assert_allclose(joined, whole(speakers, TEXT, config), atol=1e-5)
+
+
+def test_it_equals_the_voice_s_own_graph(tiny_voice_multi_speaker: Path) -> None:
+    quiet = replace(SEEDED, noise_scale=0.0, noise_w_scale=0.0, speaker_id=1)
+    own = PiperVoice.load(tiny_voice_multi_speaker, cache_dir=False)
+    clean = PiperVoice.load(tiny_voice_multi_speaker)
+    assert not own.session.can_seed
+    np.testing.assert_allclose(whole(clean, TEXT, quiet), whole(own, TEXT, quiet), atol=1e-4)
+
+
+def test_the_first_piece_is_small_and_later_ones_grow(voice: PiperVoice) -> None:
+    pieces = [
+        len(piece) // 256 for piece in streamed(voice, LONG, replace(SEEDED, length_scale=20))
+    ]
+    assert pieces[0] == 16
+    assert len(pieces) > 4
+    assert all(first < second for first, second in pairwise(pieces[:5]))
+
+
+@pytest.mark.parametrize("frames", [1, 15, 16, 17, 31, 32, 33, 500, 1000])
+@pytest.mark.parametrize("first", [16, LARGEST_WINDOW_FRAMES])
+def test_windows_cover_all_frames_once(frames: int, first: int) -> None:
+    windows = list(plan_windows(frames, first))
+    assert windows[0][0] == 0
+    assert windows[-1][1] == frames
+    assert all(left[1] == right[0] for left, right in pairwise(windows))
+    assert all(start < end <= start + LARGEST_WINDOW_FRAMES + 16 for start, end in windows)
+
+
+def test_a_sentence_is_spoken_as_soon_as_it_is_complete(voice: PiperVoice) -> None:
+    taken: list[str] = []
+
+    def write() -> Iterator[str]:
+        for piece in ("Hel", "lo there", ".", " How are", " you? ", "Fine"):
+            taken.append(piece)
+            yield piece
+
+    chunks = voice.synthesize_stream(write(), SEEDED)
+    seen: dict[str, str] = {}
+    for chunk in chunks:
+        seen.setdefault(chunk.text, taken[-1])
+    assert seen == {"Hello there.": " How are", "How are you?": " you? ", "Fine": "Fine"}
+
+
+def test_pieces_of_a_text_give_the_same_as_the_text(voice: PiperVoice) -> None:
+    pieces = [TEXT[i : i + 3] for i in range(0, len(TEXT), 3)]
+    chunks = voice.synthesize_stream(iter(pieces), SEEDED)
+    joined = np.concatenate([chunk.audio_float_array for chunk in chunks])
+    np.testing.assert_allclose(joined, whole(voice, TEXT, SEEDED), atol=1e-5)
+
+
+def test_a_seed_repeats_each_call_and_sentences_differ(voice: PiperVoice) -> None:
+    first = whole(voice, TEXT, SEEDED)
+    assert np.array_equal(first, whole(voice, TEXT, SEEDED))
+    other = whole(voice, TEXT, replace(SEEDED, seed=6))
+    assert len(other) != len(first) or not np.array_equal(first, other)
+    [one, two] = voice.synthesize("Hi. Hi.", SEEDED)
+    size = min(len(one.audio_float_array), len(two.audio_float_array))
+    assert not np.array_equal(one.audio_float_array[:size], two.audio_float_array[:size])
+
+
+def test_many_threads_give_what_one_gives(speakers: PiperVoice) -> None:
+    configs = [replace(SEEDED, seed=i, speaker_id=i % 3, length_scale=2.0) for i in range(12)]
+    expected = [whole(speakers, TEXT, config) for config in configs]
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda config: whole(speakers, TEXT, config), configs))
+    for left, right in zip(found, expected, strict=True):
+        np.testing.assert_allclose(left, right, atol=1e-6)
+
+
+def test_threads_can_be_set(tiny_voice: Path) -> None:
+    one = PiperVoice.load(tiny_voice, threads=1)
+    two = PiperVoice.load(tiny_voice, threads=2)
+    np.testing.assert_allclose(whole(one, TEXT, SEEDED), whole(two, TEXT, SEEDED), atol=1e-5)
+
+
+def test_a_mixture_lies_between_its_speakers(speakers: PiperVoice) -> None:
+    def speak(mix: dict[int, float]) -> np.ndarray:
+        return whole(speakers, "Hi.", replace(SEEDED, speaker_mix=mix))
+
+    pure = whole(speakers, "Hi.", replace(SEEDED, speaker_id=2))
+    np.testing.assert_allclose(speak({2: 3.0}), pure, atol=1e-6)
+    np.testing.assert_allclose(speak({2: 1.0, 0: 0.0}), pure, atol=1e-6)
+    mixed = speak({2: 0.5, 0: 0.5})
+    assert len(mixed) != len(pure) or np.abs(mixed - pure).max() > 1e-4
+
+
+def test_mixtures_that_make_no_sense(speakers: PiperVoice, original: PiperVoice) -> None:
+    assert parse_speaker_mix(speakers.config, "vera:3, 0:1") == {2: 0.75, 0: 0.25}
+    for text, message in [
+        ("1", "is no mixture"),
+        ("1:x", "is no mixture"),
+        ("7:1", "no speaker 7"),
+        ("1:0", "shares"),
+        ("1:-1,2:3", "shares"),
+    ]:
+        with pytest.raises(PiperError, match=message):
+            parse_speaker_mix(speakers.config, text)
+
+
+def test_a_mixture_needs_the_clean_graph(tiny_voice_multi_speaker: Path) -> None:
+    own = PiperVoice.load(tiny_voice_multi_speaker, cache_dir=False)
+    with pytest.raises(PiperError, match="cannot be mixed"):
+        whole(own, "Hi.", SynthesisConfig(speaker_mix={0: 1, 1: 1}))
+
+
+def test_the_original_streams_by_sentences(
+    original: PiperVoice, caplog: pytest.LogCaptureFixture
+) -> None:
+    chunks = list(original.synthesize_stream("Hi. Ho!", SynthesisConfig(seed=1)))
+    assert [(chunk.sentence, chunk.is_first) for chunk in chunks] == [(0, True), (1, True)]
+    list(original.synthesize("Hi.", SynthesisConfig(seed=1)))
+    assert [record.message for record in caplog.records] == [
+        "This voice speaks by its own graph, whose noise takes no seed at each call; "
+        "give the seed to PiperVoice.load()."
+    ]
+
+
+def test_pauses_between_sentences_and_paragraphs(voice: PiperVoice) -> None:
+    text = "Hi. Ho.\n\nHa."
+    plain = [c.audio_float_array for c in voice.synthesize(text, SEEDED)]
+    config = replace(SEEDED, sentence_silence_seconds=0.25, paragraph_silence_seconds=0.5)
+    chunks = list(voice.synthesize(text, config, include_alignments=True))
+    silences = (0, 4000, 8000)
+    for chunk, old, silence in zip(chunks, plain, silences, strict=True):
+        audio = chunk.audio_float_array
+        assert not audio[:silence].any()
+        assert np.array_equal(audio[silence:], old)
+        assert chunk.phoneme_id_samples is not None
+        assert chunk.phoneme_id_samples.sum() == len(audio)
+
+
+def test_pauses_inside_a_sentence(voice: PiperVoice) -> None:
+    config = replace(SEEDED, clause_silence_seconds=0.1)
+    [plain] = voice.synthesize(LONG, SEEDED, include_alignments=True)
+    [paused] = voice.synthesize(LONG, config, include_alignments=True)
+    assert len(paused.audio_float_array) == len(plain.audio_float_array) + 4 * 1600
+    assert paused.phoneme_id_samples is not None
+    assert plain.phoneme_id_samples is not None
+    longer = paused.phoneme_id_samples - plain.phoneme_id_samples
+    assert sorted(longer[longer > 0]) == [1600] * 4
+    ends = np.cumsum(paused.phoneme_id_samples)[longer > 0]
+    for end in ends:
+        assert not paused.audio_float_array[end - 1600 : end].any()
+    joined = np.concatenate(streamed(voice, LONG, config))
+    np.testing.assert_allclose(joined, paused.audio_float_array, atol=1e-5)
+
+
+def test_pauses_after_an_ellipsis(voice: PiperVoice) -> None:
+    config = replace(SEEDED, ellipsis_silence_seconds=0.5)
+    text = "Well… maybe, yes."
+    added = len(whole(voice, text, config)) - len(whole(voice, text, SEEDED))
+    assert added == 8000
+
+
+@pytest.mark.parametrize("name", ["sentence", "paragraph", "clause", "ellipsis"])
+def test_a_pause_that_makes_no_sense(voice: PiperVoice, name: str) -> None:
+    config = SynthesisConfig(**{f"{name}_silence_seconds": -1.0})  # type: ignore[arg-type]
+    with pytest.raises(PiperError, match=f"{name}_silence_seconds is -1.0"):
+        list(voice.synthesize("Hi.", config))
+
+
+def test_words_follow_each_other_within_the_sentence(voice: PiperVoice) -> None:
+    [chunk] = voice.synthesize("Hello, my friends.", SEEDED, include_alignments=True)
+    assert chunk.word_timings is not None
+    assert [word.text for word in chunk.word_timings] == ["Hello", "my", "friends"]
+    times = [t for word in chunk.word_timings for t in (word.start_seconds, word.end_seconds)]
+    assert times == sorted(times)
+    assert 0 < times[0] < times[-1] <= chunk.duration_seconds
+    first = next(iter(voice.synthesize_stream("Hello, my friends.", SEEDED, True)))
+    assert first.word_timings == chunk.word_timings
+    assert first.phoneme_alignments == chunk.phoneme_alignments
+
+
+def test_loudness_by_sentence_by_utterance_and_off(voice: PiperVoice) -> None:
+    def peaks(normalize: str) -> list[float]:
+        config = replace(SEEDED, normalize=normalize)  # type: ignore[arg-type]
+        return [float(np.abs(c.audio_float_array).max()) for c in voice.synthesize(TEXT, config)]
+
+    raw, sentence, utterance = peaks("off"), peaks("sentence"), peaks("utterance")
+    assert sentence == pytest.approx([1.0] * 3)
+    assert utterance == pytest.approx([peak / max(raw) for peak in raw], rel=1e-5)
+    for normalize in ("sentence", "utterance"):
+        config = replace(SEEDED, normalize=normalize)  # type: ignore[arg-type]
+        pieces = streamed(voice, TEXT, config)
+        assert len(pieces) == 3
+        np.testing.assert_allclose(np.concatenate(pieces), whole(voice, TEXT, config), atol=1e-6)
+    with pytest.raises(PiperError, match="normalize is 'loud'"):
+        voice.synthesize("Hi.", SynthesisConfig(normalize="loud"))  # type: ignore[arg-type]
