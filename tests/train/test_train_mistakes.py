@@ -191,6 +191,12 @@ def test_a_checkpoint_of_another_quality_is_a_short_table(
     assert len(said.splitlines()) < 8
 
 
+def test_a_folder_that_cannot_be_written(speech_dataset: Path, fail: Callable[..., str]) -> None:
+    said = fail(speech_dataset, "--trainer.default_root_dir=/proc/nowhere")
+    assert "/proc/nowhere cannot be read or written" in said
+    assert len(said.splitlines()) == 1
+
+
 def test_an_unknown_flag_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(["fit", "--data.bach_size=3"])

@@ -17,7 +17,7 @@ from typing import Any
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from piper.errors import PiperError
+from piper.errors import PiperError, describe_os_error
 from piper.train.callbacks.keep import (
     DEFAULT_SAVE_MINUTES,
     KeepBest,
@@ -180,6 +180,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run(arguments)
     except PiperError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
         return 1
     except TrainingStopped as stop:
         if os.environ.get("LOCAL_RANK", "0") == "0":

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from piper.errors import PiperError
+from piper.errors import PiperError, describe_os_error
 
 INTERRUPTED = 130
 
@@ -38,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         report = export_voice(arguments.checkpoint, arguments.output_file, arguments.config)
     except PiperError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Stopped; no voice was written.", file=sys.stderr)
