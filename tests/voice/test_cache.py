@@ -11,10 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from piper.config import SynthesisConfig
-from piper.voice.cache import CACHE_VARIABLE, FORMAT, compare_with_original, find_cache_dir
+from piper.voice import machine
+from piper.voice.cache import CACHE_VARIABLE, FORMAT, find_cache_dir
+from piper.voice.clean_graph import compare_with_original, read_clean_graph, write_clean_graph
+from piper.voice.machine import describe_machine
 from piper.voice.session import VoiceSession
 from piper.voice.stream import PartsSession
 from piper.voice.voice import PiperVoice
@@ -64,6 +68,35 @@ def test_the_second_start_takes_nothing_apart(own_voice: Path, tmp_path: Path) -
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+def test_it_is_kept_for_this_processor_and_this_onnx_runtime(
+    own_voice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights are laid out as wide as a processor's registers; elsewhere they would be noise."""
+    cache = tmp_path / "cache"
+    first = speak(own_voice, cache)[1]
+    assert [describe_machine() in path.name for path in entries(cache)] == [True]
+    cpu_info = tmp_path / "cpuinfo"
+    cpu_info.write_text("processor : 0\nmodel name : other\nflags : fpu avx\n\nprocessor : 1\n")
+    monkeypatch.setattr(machine, "CPU_INFO", cpu_info)
+    assert np.array_equal(speak(own_voice, cache)[1], first)
+    assert len(entries(cache)) == 2
+    monkeypatch.setattr(machine, "CPU_INFO", tmp_path / "none")
+    assert describe_machine().startswith(f"{onnxruntime.__version__}-")
+
+
+def test_a_graph_for_a_gpu_is_optimised_at_each_start(own_voice: Path, tmp_path: Path) -> None:
+    for name, is_optimized in (("plain", False), ("blocked", True)):
+        (tmp_path / name).mkdir()
+        assert write_clean_graph(own_voice, tmp_path / name, is_optimized=is_optimized) is None
+    plain, blocked = (onnx.load(tmp_path / name / "decoder.onnx") for name in ("plain", "blocked"))
+    assert {node.domain for node in plain.graph.node} == {""}
+    assert any(node.domain for node in blocked.graph.node)
+    files = read_clean_graph(tmp_path / "plain")
+    assert files is not None
+    assert not files.is_optimized
+    assert compare_with_original(PartsSession(files), VoiceSession(own_voice), 256, 1) is None
+
+
 def test_a_moved_voice_finds_its_graph_and_a_changed_one_gets_a_new_one(
     own_voice: Path, tiny_voice_multi_speaker: Path, tmp_path: Path
 ) -> None:
@@ -86,14 +119,14 @@ def test_a_broken_entry_is_made_again(own_voice: Path, tmp_path: Path, damage: s
     first = speak(own_voice, cache)[1]
     [entry] = entries(cache)
     if damage == "cut weights":
-        os.truncate(entry / "frames.bin", 100)
+        os.truncate(entry / "decoder.bin", 100)
     elif damage == "cut graph":
         os.truncate(entry / "text.onnx", 100)
     elif damage == "garbage":
         graph = entry / "text.onnx"
         graph.write_bytes(b"\xff" * graph.stat().st_size)
     elif damage == "gone":
-        (entry / "frames.onnx").unlink()
+        (entry / "decoder.onnx").unlink()
     else:
         (entry / "voice.json").write_text("{")
     kind, again = speak(own_voice, cache)

@@ -14,7 +14,6 @@ import pytest
 from piper import PiperVoice, SynthesisConfig
 from piper.errors import PiperError
 from piper.voice.speakers import parse_speaker_mix
-from piper.voice.stream import LARGEST_WINDOW_FRAMES, plan_windows
 
 LONG = "One, two, three; four: five and six were walking along the river when it began to rain."
 TEXT = f"Hello there. {LONG} Bye!"
@@ -73,17 +72,7 @@ def test_the_first_piece_is_small_and_later_ones_grow(voice: PiperVoice) -> None
     ]
     assert pieces[0] == 16
     assert len(pieces) > 4
-    assert all(first < second for first, second in pairwise(pieces[:5]))
-
-
-@pytest.mark.parametrize("frames", [1, 15, 16, 17, 31, 32, 33, 500, 1000])
-@pytest.mark.parametrize("first", [16, LARGEST_WINDOW_FRAMES])
-def test_windows_cover_all_frames_once(frames: int, first: int) -> None:
-    windows = list(plan_windows(frames, first))
-    assert windows[0][0] == 0
-    assert windows[-1][1] == frames
-    assert all(left[1] == right[0] for left, right in pairwise(windows))
-    assert all(start < end <= start + LARGEST_WINDOW_FRAMES + 16 for start, end in windows)
+    assert all(first < second for first, second in pairwise(pieces[:4]))
 
 
 def test_a_sentence_is_spoken_as_soon_as_it_is_complete(voice: PiperVoice) -> None:
@@ -125,6 +114,25 @@ def test_many_threads_give_what_one_gives(speakers: PiperVoice) -> None:
         found = list(pool.map(lambda config: whole(speakers, TEXT, config), configs))
     for left, right in zip(found, expected, strict=True):
         np.testing.assert_allclose(left, right, atol=1e-6)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+def test_any_number_of_threads_gives_the_same(tiny_voice: Path, threads: int) -> None:
+    """Windows are cut for so many workers, and must not be heard."""
+    config = replace(SEEDED, length_scale=9.0)
+    found = PiperVoice.load(tiny_voice, threads=threads)
+    expected = whole(PiperVoice.load(tiny_voice, threads=1), LONG, config)
+    np.testing.assert_allclose(whole(found, LONG, config), expected, atol=1e-5)
+    np.testing.assert_allclose(np.concatenate(streamed(found, LONG, config)), expected, atol=1e-5)
+
+
+def test_who_stops_listening_stops_the_work(voice: PiperVoice) -> None:
+    config = replace(SEEDED, length_scale=30.0)
+    pieces = voice.synthesize_stream(LONG, config)
+    first = next(pieces).audio_float_array
+    pieces.close()
+    again = streamed(voice, LONG, config)[0]
+    np.testing.assert_array_equal(first, again)
 
 
 def test_threads_can_be_set(tiny_voice: Path) -> None:

@@ -8,12 +8,16 @@ log deviation of the prior, `z_p` a sample of it, `g` the speaker's embedding (B
 
 from __future__ import annotations
 
+import numpy as np
+
 from piper.voice.graph_config import GraphConfig
 from piper.voice.graph_folding import is_flipped
 from piper.voice.graph_writer import GraphWriter
 
 LEAKY_SLOPE = 0.1
 LAST_LEAKY_SLOPE = 0.01
+PHASES = 16
+"""Samples that the compact graph's last convolution computes together."""
 
 
 def regulate_length(writer: GraphWriter, durations: str, statistics: str) -> tuple[str, str]:
@@ -115,15 +119,49 @@ def decoder(writer: GraphWriter, z: str, g: str | None, config: GraphConfig) -> 
         for i, rate in enumerate(config.upsample_rates):
             x = writer.op("LeakyRelu", x, alpha=LEAKY_SLOPE)
             x = writer.conv_transpose(x, f"ups.{i}", stride=rate)
+            if writer.is_compact:
+                # Changes nothing, but brings x into the blocked layout: `graph_blocked` says why.
+                x = writer.op("MaxPool", x, kernel_shape=[1, 1])
             # All blocks begin with the same leaky ReLU of the same values.
             active = writer.op("LeakyRelu", x, alpha=LEAKY_SLOPE)
-            sums = []
+            total = ""
             for j, dilations in enumerate(config.resblock_dilation_sizes):
                 with writer.scope(f"resblocks.{i * blocks + j}"):
-                    sums.append(_residual_block(writer, x, active, dilations, config.resblock))
-            x = writer.op("Sum", *sums)
+                    y = _residual_block(writer, x, active, dilations, config.resblock)
+                # One by one, so that no more than one block's result is kept.
+                total = writer.op("Add", total, y) if total else y
+            x = total
         x = writer.op("LeakyRelu", x, alpha=LAST_LEAKY_SLOPE)
+        if writer.is_compact and config.hop_length % PHASES == 0:
+            return _last_conv_by_phases(writer, x)
         return writer.op("Tanh", writer.conv(x, "conv_post"), name="output")
+
+
+def _last_conv_by_phases(writer: GraphWriter, x: str) -> str:
+    """Write the convolution to a single channel as one to `PHASES` channels with that stride.
+
+    Blocked convolutions compute at least 16 channels, used or not. So each of them gets one of 16
+    neighbouring samples, by the same taps moved: a kernel of K + 15 taps, a third of the work.
+    """
+    with writer.scope("conv_post"):
+        taps = writer.array("weight:scaled")
+        _, channels, _, size = taps.shape
+        kernel = size + PHASES - 1
+        moved = np.zeros((PHASES, channels, 1, kernel), np.float32)
+        for phase in range(PHASES):
+            moved[phase, :, :, phase : phase + size] = taps[0]
+        inputs = [x, writer.constant(moved, np.float32)]
+        if writer.has("bias"):
+            inputs.append(writer.constant(np.repeat(writer.array("bias"), PHASES), np.float32))
+        y = writer.op(
+            "Conv",
+            *inputs,
+            kernel_shape=[1, kernel],
+            strides=[1, PHASES],
+            pads=[0, size // 2, 0, size - 1 - size // 2],
+        )
+        y = writer.op("Transpose", writer.op("Tanh", y), perm=[0, 2, 3, 1])
+        return writer.op("Reshape", y, writer.constant([1, 1, 1, -1]), name="output")
 
 
 def _residual_block(

@@ -1,10 +1,11 @@
-"""Builds the inference graph in two parts, text and frames, by the same functions as the whole.
+"""Builds the inference graph in three parts by the same functions as the whole.
 
-Knows nothing of files, caches and of who runs the parts. The first turns a sentence's ids into
-durations and the prior's statistics; the second turns a window of latents into samples. What
-stands between, lengths and noise, is left to NumPy, so that noise can have a seed and a window of
-frames is enough for sound. Nothing is padded, so there are no masks. Needs the package `onnx`
-when called. Shapes: P phonemes, C latent channels, G channels of a speaker, T frames, S samples.
+Knows nothing of files, caches and of who runs the parts. The text's part turns a sentence's ids
+into durations and the prior's statistics; flow and decoder turn a window of latents into samples.
+What stands between, lengths and noise, is left to NumPy, so that noise can have a seed and a
+window of frames is enough for sound. Nothing is padded, so there are no masks. Needs the package
+`onnx` when called. Shapes: P phonemes, C latent channels, G channels of a speaker, T frames, S
+samples.
 """
 
 from __future__ import annotations
@@ -28,29 +29,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GraphParts:
-    """The two parts of a voice's graph.
+    """The parts of a voice's graph.
 
     Attributes:
         text: `input` int64 (1, P), `rhythm_noise` float32 (1, 2, P) (already scaled; only with
             the stochastic predictor), `speaker` float32 (1, G, 1) (only with several) →
             `frames` float32 (1, 1, P), durations before length scale and rounding, and
             `statistics` float32 (1, 2 C, P), mean above log deviation.
-        frames: `latents` float32 (1, C, 1, T), `crop` int64 (2,): first frame and end of what is
-            decoded, `speaker` float32 (1, G, 1, 1) → `output` float32 (1, 1, 1, S).
+        flow: `z_p` float32 (1, C, 1, T), `speaker` float32 (1, G, 1, 1) → `z` (1, C, 1, T).
+        decoder: `z`, `speaker` as the flow → `output` float32 (1, 1, 1, S).
         speakers: (number of speakers, G) float32; None with one speaker.
         flow_reach: Frames to each side that a frame of the flow's result depends on.
         decoder_reach: Frames to each side that a frame's samples depend on.
     """
 
     text: onnx.ModelProto
-    frames: onnx.ModelProto
+    flow: onnx.ModelProto
+    decoder: onnx.ModelProto
     speakers: np.ndarray | None
     flow_reach: int
     decoder_reach: int
 
 
 def build_parts(weights: Mapping[str, np.ndarray], config: GraphConfig) -> GraphParts:
-    """Build both parts.
+    """Build the parts.
 
     Args:
         weights: As for `piper.voice.graph.build_graph`.
@@ -64,7 +66,8 @@ def build_parts(weights: Mapping[str, np.ndarray], config: GraphConfig) -> Graph
     constants = fold_weights(weights, config)
     return GraphParts(
         text=_build_text(constants, config),
-        frames=_build_frames(constants, config),
+        flow=_build_flow(constants, config),
+        decoder=_build_decoder(constants, config),
         speakers=constants["emb_g.weight"] if config.num_speakers > 1 else None,
         flow_reach=find_flow_reach(constants),
         decoder_reach=find_decoder_reach(constants, config),
@@ -90,19 +93,22 @@ def _build_text(constants: Mapping[str, np.ndarray], config: GraphConfig) -> onn
     return writer.finish(inputs, outputs, {})
 
 
-def _build_frames(constants: Mapping[str, np.ndarray], config: GraphConfig) -> onnx.ModelProto:
+def _build_flow(constants: Mapping[str, np.ndarray], config: GraphConfig) -> onnx.ModelProto:
     writer = GraphWriter(constants, is_compact=True)
-    inputs: list[TensorSpec] = [
-        ("latents", np.float32, (1, _latent_channels(constants), 1, "frames")),
-        ("crop", np.int64, (2,)),
-    ]
+    channels = _latent_channels(constants)
+    inputs: list[TensorSpec] = [("z_p", np.float32, (1, channels, 1, "frames"))]
     speaker = _add_speaker(inputs, constants, config, axes=2)
-    z = reverse_flow(writer, "latents", None, speaker, coupling_layers(constants))
-    start, end = writer.split("crop", 2, axis=0)
-    z = writer.op("Slice", z, start, end, writer.constant([3]))
-    decoder(writer, z, speaker, config)
-    outputs: list[TensorSpec] = [("output", np.float32, (1, 1, 1, "samples"))]
-    return writer.finish(inputs, outputs, {})
+    z = reverse_flow(writer, "z_p", None, speaker, coupling_layers(constants))
+    writer.op("Identity", z, name="z")
+    return writer.finish(inputs, [("z", np.float32, (1, channels, 1, "frames"))], {})
+
+
+def _build_decoder(constants: Mapping[str, np.ndarray], config: GraphConfig) -> onnx.ModelProto:
+    writer = GraphWriter(constants, is_compact=True)
+    inputs: list[TensorSpec] = [("z", np.float32, (1, _latent_channels(constants), 1, "frames"))]
+    speaker = _add_speaker(inputs, constants, config, axes=2)
+    decoder(writer, "z", speaker, config)
+    return writer.finish(inputs, [("output", np.float32, (1, 1, 1, "samples"))], {})
 
 
 def _add_speaker(

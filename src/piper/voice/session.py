@@ -215,6 +215,8 @@ def create_session(
     use_cuda: bool = False,
     threads: int | None = None,
     seed: int | None = None,
+    is_optimized: bool = False,
+    optimized_path: Path | None = None,
 ) -> onnxruntime.InferenceSession:
     """Load an ONNX file.
 
@@ -223,6 +225,9 @@ def create_session(
         use_cuda: Run on an NVIDIA GPU.
         threads: Threads of one run; None leaves it to ONNX Runtime.
         seed: For the graph's own random nodes.
+        is_optimized: The file was written as an `optimized_path` on such a machine.
+        optimized_path: Also write the graph as ONNX Runtime has optimised it for this machine, with
+            its weights in a file beside it that has the ending `.bin`.
 
     Raises:
         VoiceNotFoundError: There is no such file.
@@ -241,6 +246,18 @@ def create_session(
     options.enable_mem_pattern = False
     if threads is not None:
         options.intra_op_num_threads = threads
+    if is_optimized:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if optimized_path is not None:
+        options.optimized_model_filepath = str(optimized_path)
+        for key, value in (
+            ("file_name", optimized_path.with_suffix(".bin").name),
+            # Shapes must stay inside, where ONNX Runtime reads them.
+            ("min_size_in_bytes", "1024"),
+        ):
+            options.add_session_config_entry(
+                f"session.optimized_model_external_initializers_{key}", value
+            )
     providers = _choose_providers(use_cuda)
     with _seed_lock:
         # A random node without a seed of its own takes the process's seed plus its number in the

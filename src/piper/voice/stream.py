@@ -1,17 +1,18 @@
-"""Speaks a sentence by the clean graph's two parts, window by window. Knows no text and no files.
+"""Speaks a sentence by the clean graph's parts, window by window. Knows no text and no files.
 
 Text encoder and durations need the whole sentence, flow and decoder only a window of frames with
-as much context to each side as their convolutions reach. Noise is drawn for the whole sentence
-before the first window, so the windows' sizes change nothing in the sound. Shapes: P phonemes, C
+as much context to each side as their convolutions reach. The decoder's windows are smaller than
+the flow's, which needs more context and less memory. Noise is drawn for the whole sentence before
+the first window, so the windows' sizes change nothing in the sound. Shapes: P phonemes, C
 latent channels, G channels of a speaker, T frames, S samples. Source: Kim et al. 2021 (VITS).
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,11 @@ from piper.audio.chunk import (
     float_to_int16,
 )
 from piper.voice.session import SpeechSettings, SpokenSentence, create_session
+from piper.voice.windows import DecoderWindow, Window, WindowPlan, plan_windows
+from piper.voice.workers import Job, Workers, count_cores
 
-FIRST_WINDOW_FRAMES = 16
-"""0.19 s of sound at 22,050 Hz: enough to hide the making of the next window."""
-LARGEST_WINDOW_FRAMES = 256
-"""From here on the context's share of the work is no longer felt, and memory stays bounded."""
-WINDOW_GROWTH = 2
+MOST_WORKERS = 4
+"""Each window at work takes about 30 MB."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +40,23 @@ class PartFiles:
 
     Attributes:
         text: ONNX of the phonemes' part.
-        frames: ONNX of the frames' part.
+        flow: ONNX of the flow.
+        decoder: ONNX of the decoder.
         speakers: (number of speakers, G) as `.npy`; None with one speaker.
         flow_reach: Frames of context that the flow needs to each side.
         decoder_reach: Frames of context that the decoder needs to each side.
         hop_length: Samples per frame.
+        is_optimized: Whether ONNX Runtime wrote the graphs, optimised for such a machine.
     """
 
     text: Path
-    frames: Path
+    flow: Path
+    decoder: Path
     speakers: Path | None
     flow_reach: int
     decoder_reach: int
     hop_length: int
+    is_optimized: bool
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ class PartsSession:
     Args:
         files: What to load.
         use_cuda: Run on an NVIDIA GPU.
-        threads: Threads of one run; None leaves it to ONNX Runtime.
+        threads: Threads that speak one sentence; None takes a core each.
 
     Raises:
         PiperError: A file is missing or broken, or CUDA was asked for and is not there.
@@ -109,10 +113,15 @@ class PartsSession:
         self, files: PartFiles, *, use_cuda: bool = False, threads: int | None = None
     ) -> None:
         self.files = files
-        with ThreadPoolExecutor(1) as pool:
-            text = pool.submit(create_session, files.text, use_cuda=use_cuda, threads=threads)
-            self._frames = create_session(files.frames, use_cuda=use_cuda, threads=threads)
-            self._text = text.result()
+        threads = threads or count_cores()
+        # Windows at the same time use the cores better than the threads of one: of a height of 1
+        # ONNX Runtime's blocked convolutions give no work to a second thread.
+        self._workers = Workers(1 if use_cuda else min(threads, MOST_WORKERS))
+        load = partial(create_session, use_cuda=use_cuda, is_optimized=files.is_optimized)
+        share = max(1, threads // self._workers.size)
+        self._flow = load(files.flow, threads=share)
+        self._decoder = load(files.decoder, threads=share)
+        self._text = load(files.text, threads=threads)
         self._has_rhythm_noise = any(
             value.name == "rhythm_noise" for value in self._text.get_inputs()
         )
@@ -138,12 +147,14 @@ class PartsSession:
         speaker = self._mix_speakers(settings.speakers)
         durations, statistics = self._encode(ids, settings, speaker, random)
         latents = _Latents(durations, statistics, settings.noise_scale, random)
-        first = FIRST_WINDOW_FRAMES if is_streamed else LARGEST_WINDOW_FRAMES
-        windows = plan_windows(latents.size, first)
-        return SpokenSentence(
-            (self._decode(latents, start, end, speaker) for start, end in windows),
-            durations * self.files.hop_length,
+        plan = plan_windows(
+            latents.size,
+            reach=self.files.decoder_reach,
+            workers=self._workers.size,
+            is_streamed=is_streamed,
         )
+        pieces = self._decode_windows(latents, plan, speaker)
+        return SpokenSentence(pieces, durations * self.files.hop_length)
 
     def _mix_speakers(self, shares: Mapping[int, float]) -> FloatArray | None:
         """Return (G,), the speakers' embeddings by their shares."""
@@ -169,23 +180,68 @@ class PartsSession:
         durations = np.ceil(frames[0, 0] * np.float32(settings.length_scale)).astype(np.int64)
         return durations, statistics[0]
 
-    def _decode(
-        self, latents: _Latents, start: int, end: int, speaker: FloatArray | None
+    def _decode_windows(
+        self, latents: _Latents, plan: WindowPlan, speaker: FloatArray | None
+    ) -> Iterator[FloatArray]:
+        """Yield the samples of the decoder's windows, working ahead by a window a worker."""
+        flows = [
+            (window, self._workers.defer(partial(self._run_flow, latents, window, speaker)))
+            for window in plan.flow
+        ]
+        pending: deque[Job[FloatArray]] = deque()
+        try:
+            for window in plan.decoder:
+                needed = [
+                    number
+                    for number, ((first, end), _) in enumerate(flows)
+                    if first < window.right and end > window.left
+                ]
+                # Flows come before the windows that wait for them, lest all workers wait; and some
+                # more of them, lest workers have nothing else to do.
+                for _, job in flows[: needed[-1] + self._workers.size]:
+                    job.begin()
+                parts = [flows[number] for number in needed]
+                pending.append(self._workers.defer(partial(self._decode, parts, window, speaker)))
+                pending[-1].begin()
+                if len(pending) == self._workers.size:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for job in (*pending, *(job for _, job in flows)):
+                job.cancel()
+
+    def _run_flow(
+        self, latents: _Latents, window: Window, speaker: FloatArray | None
     ) -> FloatArray:
-        """Return the samples (S,) of some frames."""
-        # The flow's result is needed as far as the decoder looks, and its input further still.
-        left = max(0, start - self.files.decoder_reach)
-        right = min(latents.size, end + self.files.decoder_reach)
-        outer = max(0, left - self.files.flow_reach)
-        feeds: dict[str, npt.NDArray[Any]] = {
-            "latents": latents.window(outer, min(latents.size, right + self.files.flow_reach)),
-            "crop": np.array([left - outer, right - outer], dtype=np.int64),
-        }
+        """Return z of some frames, (1, C, 1, T)."""
+        start, end = window
+        left = max(0, start - self.files.flow_reach)
+        right = min(latents.size, end + self.files.flow_reach)
+        feeds = {"z_p": latents.window(left, right)}
         if speaker is not None:
             feeds["speaker"] = speaker.reshape(1, -1, 1, 1)
-        [output] = self._frames.run(["output"], feeds)
+        [z] = self._flow.run(["z"], feeds)
+        return np.asarray(z, np.float32)[..., start - left : end - left]
+
+    def _decode(
+        self,
+        flows: list[tuple[Window, Job[FloatArray]]],
+        window: DecoderWindow,
+        speaker: FloatArray | None,
+    ) -> FloatArray:
+        """Return the samples (S,) of some frames."""
+        parts = [
+            job.result()[..., max(0, window.left - first) : window.right - first]
+            for (first, _), job in flows
+        ]
+        feeds = {"z": parts[0] if len(parts) == 1 else np.concatenate(parts, axis=3)}
+        if speaker is not None:
+            feeds["speaker"] = speaker.reshape(1, -1, 1, 1)
+        [output] = self._decoder.run(["output"], feeds)
         hop = self.files.hop_length
-        return np.asarray(output, np.float32).reshape(-1)[(start - left) * hop : (end - left) * hop]
+        inner = slice((window.start - window.left) * hop, (window.end - window.left) * hop)
+        return np.asarray(output, np.float32).reshape(-1)[inner]
 
 
 class _Latents:
@@ -223,20 +279,6 @@ class _Latents:
         phonemes = self._phonemes[start:end]
         noise = self._noise[:, start:end] * self._deviation[:, phonemes]
         return (self._mean[:, phonemes] + noise)[np.newaxis, :, np.newaxis]
-
-
-def plan_windows(frames: int, first: int) -> Iterator[tuple[int, int]]:
-    """Yield start and end of growing windows over so many frames.
-
-    A rest smaller than the smallest window is not left for a run of its own.
-    """
-    start, size = 0, first
-    while start < frames:
-        end = start + size
-        if frames - end < FIRST_WINDOW_FRAMES:
-            end = frames
-        yield start, end
-        start, size = end, min(size * WINDOW_GROWTH, LARGEST_WINDOW_FRAMES)
 
 
 def _draw(shape: tuple[int, ...], scale: float, random: np.random.Generator) -> FloatArray:

@@ -1,0 +1,71 @@
+"""Does several things at once, in threads. Does not know what they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+Result = TypeVar("Result")
+
+
+def count_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Workers:
+    """So many threads, shared by all who have something to do; safe to use from many threads.
+
+    Args:
+        size: How many; with one, whoever asks for a result does the work.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor | None:
+        if self.size == 1:
+            return None
+        # Takes a moment to load, and a voice may be loaded long before it speaks.
+        from concurrent.futures import ThreadPoolExecutor
+
+        return ThreadPoolExecutor(self.size, "piper-worker")
+
+    def defer(self, function: Callable[[], Result]) -> Job[Result]:
+        """Return work that is yet to begin."""
+        return Job(function, self._pool)
+
+
+class Job(Generic[Result]):
+    """Work that is done once: by a worker after `begin`, or by who asks for its result."""
+
+    def __init__(self, function: Callable[[], Result], pool: ThreadPoolExecutor | None) -> None:
+        self._function = function
+        self._pool = pool
+        self._future: Future[Result] | None = None
+
+    def begin(self) -> None:
+        """Give the work to the workers, if there are any and it was not given before."""
+        if self._pool is not None and self._future is None:
+            self._future = self._pool.submit(self._function)
+
+    def result(self) -> Result:
+        """Return the result, however long it takes; its error is raised."""
+        return self._result if self._future is None else self._future.result()
+
+    @cached_property
+    def _result(self) -> Result:
+        return self._function()
+
+    def cancel(self) -> None:
+        """Leave the work undone, if nobody has begun it."""
+        if self._future is not None:
+            self._future.cancel()

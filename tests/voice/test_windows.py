@@ -1,0 +1,49 @@
+"""Windows over a sentence's frames: without gaps, of the sizes that are wanted."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from piper.voice.windows import FIRST_FRAMES, LARGEST_FLOW_FRAMES, LARGEST_FRAMES, plan_windows
+
+REACH = 11
+
+
+@pytest.mark.parametrize("frames", [1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 500, 1000, 5000])
+@pytest.mark.parametrize("workers", [1, 2, 3, 4])
+@pytest.mark.parametrize("is_streamed", [True, False])
+def test_all_frames_are_covered_once(frames: int, workers: int, is_streamed: bool) -> None:
+    plan = plan_windows(frames, reach=REACH, workers=workers, is_streamed=is_streamed)
+    decoder = [(window.start, window.end) for window in plan.decoder]
+    for windows, largest in ((plan.flow, LARGEST_FLOW_FRAMES), (decoder, LARGEST_FRAMES)):
+        assert windows[0][0] == 0
+        assert windows[-1][1] == frames
+        assert all(left[1] == right[0] for left, right in pairwise(windows))
+        assert all(start < end <= start + largest + FIRST_FRAMES + REACH for start, end in windows)
+    for window in plan.decoder:
+        assert window.left == max(0, window.start - REACH)
+        assert window.right == min(frames, window.end + REACH)
+
+
+def test_a_stream_begins_small() -> None:
+    plan = plan_windows(1000, reach=REACH, workers=2, is_streamed=True)
+    sizes = [window.end - window.start for window in plan.decoder]
+    assert sizes[:5] == [16, 32, 64, 96, 96]
+    # The first window's flow is no longer than its decoder looks.
+    assert plan.flow[0] == (0, 16 + REACH)
+
+
+@pytest.mark.parametrize("frames", [100, 950, 951, 3000])
+@pytest.mark.parametrize("workers", [2, 4])
+def test_all_workers_get_the_same(frames: int, workers: int) -> None:
+    windows = plan_windows(frames, reach=REACH, workers=workers, is_streamed=False).decoder
+    sizes = [window.end - window.start for window in windows]
+    assert max(sizes) - min(sizes) <= 1
+    assert len(windows) % workers == 0 or min(sizes) < 2 * 32
+
+
+def test_a_short_sentence_is_not_cut() -> None:
+    plan = plan_windows(40, reach=REACH, workers=4, is_streamed=False)
+    assert len(plan.decoder) == len(plan.flow) == 1
