@@ -16,7 +16,7 @@ install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(if $(TORCH_INDEX),$(BIN)/python -m pip install -q --disable-pip-version-check --index-url $(TORCH_INDEX) torch==2.13.0)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[train,codecs,ru,numbers,markdown,dev]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[train,codecs,ru,numbers,markdown,http,dev]'
 	touch $@
 
 check: install
@@ -35,11 +35,11 @@ test-long: install
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[ray]'
 	$(BIN)/python -m pytest -m long --timeout 1800
 
-# The figures of speaking beside the peer's: VOICE, and PEER_PYTHON of an environment with the peer.
+# The figures of speaking beside others': VOICE, and PEERS as options that name their Pythons.
 VOICE ?= demo/ru_RU-demo-tiny.onnx
-PEER_PYTHON ?= peer/bin/python
+PEERS ?=
 bench: install
-	$(BIN)/python benchmarks/synthesis.py --model $(VOICE) --peer-python $(PEER_PYTHON)
+	$(BIN)/python benchmarks/synthesis.py --model $(VOICE) $(PEERS)
 
 clean:
 	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache

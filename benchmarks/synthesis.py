@@ -1,14 +1,16 @@
-"""Speaking, beside `piper-tts`: a table of seconds, megabytes and ratios, then one JSON line.
+"""Speaking, beside other programs: a table of seconds, megabytes and ratios, then one JSON line.
 
-Each figure is the median of several processes, ours and the peer's in turn, so that whatever else
-the machine does meets both. Speaks one sentence of about eleven seconds. Our second start counts:
-the first one makes the voice's clean graph.
+Each figure is the median of several processes, ours and the others' in turn, so that whatever else
+the machine does meets all. Speaks one sentence of about eleven seconds. Our second start counts:
+the first one makes the voice's clean graph. A program that is not installed is left out, with the
+command that installs it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -16,46 +18,21 @@ import tempfile
 import time
 from pathlib import Path
 
-PEER = "piper-tts==1.8.0"
+import onnx
+from speakers import MEASURE, OURS, PEERS, Program
+
+from piper.config import load_voice_config
+from piper.text.frontend import create_frontend
+from piper.voice.metadata import add_sherpa_metadata, tokens_text
+
 SHORT = "This is a test."
-# About 480 ids; one sentence.
+# 481 ids of espeak-ng 1.52; one sentence.
 LONG = (
     "The old lighthouse keeper walked slowly along the windy shore every single morning and "
     "looked for the small wooden boats that had left the quiet harbour long before the first "
-    "pale light of the sun appeared over the cold grey water"
+    "pale light of the sun appeared over the cold and grey water"
 )
-
-# The names are those that both packages have; only ours has synthesize_stream.
-MEASURE = """
-import json, resource, sys, time
-model, text, task = sys.argv[1:]
-start = time.perf_counter()
-# Ours loads NumPy and ONNX Runtime when they are needed, the peer when it is imported.
-from piper import PiperVoice
-voice = PiperVoice.load(model)
-result = {"load": time.perf_counter() - start}
-if task == "peak":
-    for chunk in voice.synthesize(text):
-        pass
-    result = {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
-else:
-    stream = getattr(voice, "synthesize_stream", voice.synthesize)
-    first, whole = [], []
-    for _ in range(4):
-        start = time.perf_counter()
-        pieces = iter(stream(text))
-        next(pieces)
-        first.append(time.perf_counter() - start)
-        for piece in pieces:
-            pass
-        start = time.perf_counter()
-        [chunk] = voice.synthesize(text)
-        whole.append(time.perf_counter() - start)
-    # The first run of a process is slower in both.
-    result.update(first=sorted(first[1:])[1], whole=sorted(whole[1:])[1])
-    result["ids"] = len(chunk.phoneme_ids)
-print(json.dumps(result))
-"""
+FLOOR = "import numpy, onnxruntime"
 
 ROWS = {
     "cold": ("one command from a cold start, four words", "s", 0.30),
@@ -69,70 +46,116 @@ ROWS = {
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, type=Path, help="the voice's ONNX")
-    parser.add_argument(
-        "--peer-python", type=Path, help=f"Python of an environment that has {PEER}"
-    )
+    for peer in PEERS:
+        parser.add_argument(
+            f"--{peer.name}",
+            type=Path,
+            metavar="PYTHON",
+            help=f"Python of an environment that has {peer.packages}",
+        )
     parser.add_argument("--repeats", type=int, default=5, help="processes of each (default: 5)")
     return parser.parse_args()
 
 
-def measure(python: Path, model: Path, task: str) -> dict[str, float]:
-    command = [str(python), "-c", MEASURE, str(model), LONG, task]
+def copy_voice(model: Path, folder: Path) -> Path:
+    """Copy a voice with all that the others want to find in or beside it."""
+    config = load_voice_config(Path(f"{model}.json"))
+    copy = folder / model.name
+    graph = onnx.load(model)
+    add_sherpa_metadata(graph, config, model.stem)
+    onnx.save(graph, copy)
+    shutil.copy(f"{model}.json", f"{copy}.json")
+    (folder / "tokens.txt").write_text(tokens_text(config), encoding="utf-8")
+    frontend = create_frontend(config)
+    ids = {text: frontend.text_to_sentences(text)[0].ids for text in (SHORT, LONG)}
+    (folder / "ids.json").write_text(json.dumps(ids), encoding="utf-8")
+    (folder / "espeak-ng").touch(mode=0o755)
+    print(f"{len(ids[LONG])} ids")
+    return copy
+
+
+def measure(python: Path, program: Program, model: Path, text: str, task: str) -> dict[str, float]:
+    command = [str(python), "-c", program.code + MEASURE, str(model), text, task]
     # An empty folder: a checkout's own packages must not be found in the current one.
     with tempfile.TemporaryDirectory() as folder:
         output = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder)
     return dict(json.loads(output.stdout.splitlines()[-1]))
 
 
-def measure_cold_start(python: Path, model: Path) -> float:
+def measure_cold_start(python: Path, program: Program, model: Path) -> float:
     with tempfile.TemporaryDirectory() as folder:
-        command = [str(python), "-m", "piper", "-m", str(model), "-f", "out.wav"]
-        start = time.perf_counter()
-        subprocess.run(command, input=SHORT.encode(), capture_output=True, check=True, cwd=folder)
-        return time.perf_counter() - start
+        if program.has_command:
+            command = [str(python), "-m", program.module, "-m", str(model), "-f", "out.wav"]
+        else:
+            command = [str(python), "-c", program.code + MEASURE, str(model), SHORT, "peak"]
+        return time_command(command, folder, SHORT)
 
 
-def measure_all(pythons: dict[str, Path], model: Path, repeats: int) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, list[float]]] = {name: {} for name in pythons}
-    for python in pythons.values():
-        measure_cold_start(python, model)  # fills our cache and the system's
+def time_command(command: list[str], folder: str, text: str = "") -> float:
+    start = time.perf_counter()
+    subprocess.run(command, input=text.encode(), capture_output=True, check=True, cwd=folder)
+    return time.perf_counter() - start
+
+
+def measure_all(
+    programs: dict[Program, Path], model: Path, repeats: int
+) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, list[float]]] = {program.name: {} for program in programs}
+    for program, python in programs.items():
+        measure_cold_start(python, program, model)  # fills the caches of programs and system
     for _ in range(repeats):
-        for name, python in pythons.items():
-            figures = measure(python, model, "time") | measure(python, model, "peak")
-            figures["cold"] = measure_cold_start(python, model)
+        for program, python in programs.items():
+            figures = measure(python, program, model, LONG, "time")
+            figures |= measure(python, program, model, LONG, "peak")
+            figures["cold"] = measure_cold_start(python, program, model)
+            if program is OURS:
+                # What no program in Python that runs ONNX can do without.
+                figures["floor"] = time_command([str(python), "-c", FLOOR], tempfile.gettempdir())
             for key, value in figures.items():
-                found[name].setdefault(key, []).append(value)
+                found[program.name].setdefault(key, []).append(value)
     return {
         name: {key: statistics.median(values) for key, values in figures.items()}
         for name, figures in found.items()
     }
 
 
-def has_peer(python: Path | None) -> bool:
-    if python is None or not python.is_file():
-        return False
-    return subprocess.run([str(python), "-c", "import piper"], capture_output=True).returncode == 0
+def find_programs(args: argparse.Namespace) -> dict[Program, Path]:
+    programs = {OURS: Path(sys.executable)}
+    for peer in PEERS:
+        python = getattr(args, peer.name.replace("-", "_"))
+        command = [str(python), "-c", f"import {peer.module}"]
+        if python and subprocess.run(command, capture_output=True).returncode == 0:
+            # Not resolved: an environment's python is a link, and its path names the environment.
+            programs[peer] = python.absolute()
+        else:
+            print(
+                f"{peer.name} is not measured; install it with: python3 -m venv {peer.name} && "
+                f"{peer.name}/bin/pip install {peer.packages}, and give "
+                f"--{peer.name} {peer.name}/bin/python"
+            )
+    return programs
+
+
+def print_table(figures: dict[str, dict[str, float]]) -> None:
+    """Print a row for each figure; the ratio is that of ours to the first peer's."""
+    others = [name for name in figures if name != OURS.name]
+    print(f"{'what':45}" + "".join(f"{name:>16}" for name in figures) + f"{'ratio':>8}{'goal':>6}")
+    for key, (what, unit, goal) in ROWS.items():
+        values = [figures[name][key] for name in figures]
+        columns = "".join(f"{value:>13.3g} {unit:2}" for value in values)
+        ratio = f"{values[0] / values[1]:>8.2f}{goal:>6.2f}" if PEERS[0].name in others else ""
+        print(f"{what:45}{columns}{ratio}")
+    print(f"{FLOOR}, in a process of its own: {figures[OURS.name]['floor']:.3g} s")
 
 
 def main() -> int:
     args = parse_arguments()
-    model = args.model.resolve()
-    pythons = {"ours": Path(sys.executable)}
-    if has_peer(args.peer_python):
-        # Not resolved: an environment's python is a link, and its path names the environment.
-        pythons["peer"] = args.peer_python.absolute()
-    else:
-        print(
-            f"{PEER} is not measured; install it with: python3 -m venv peer && "
-            f"peer/bin/pip install {PEER}, and give --peer-python peer/bin/python"
-        )
-    figures = measure_all(pythons, model, args.repeats)
-    print(f"{'what':45} {'ours':>9} {'peer':>9} {'ratio':>6} {'goal':>5}")
-    for key, (what, unit, goal) in ROWS.items():
-        ours, peer = figures["ours"][key], figures.get("peer", {}).get(key)
-        beside = f"{peer:>6.3g} {unit:2} {ours / peer:>6.2f} {goal:>5.2f}" if peer else ""
-        print(f"{what:45} {ours:>6.3g} {unit:2} {beside}")
-    print(json.dumps({"benchmark": "synthesis", "voice": model.stem, **figures}))
+    programs = find_programs(args)
+    with tempfile.TemporaryDirectory() as folder:
+        model = copy_voice(args.model.resolve(), Path(folder))
+        figures = measure_all(programs, model, args.repeats)
+    print_table(figures)
+    print(json.dumps({"benchmark": "synthesis", "voice": args.model.stem, **figures}))
     return 0
 
 

@@ -23,7 +23,12 @@ sys.path.insert(0, str(ROOT / "tools" / "runpod"))
 
 import flags as launcher_flags  # noqa: E402
 
-from piper import download_voices, options  # noqa: E402
+from piper import (  # noqa: E402
+    download_voices,
+    http_server,
+    options,
+    patch_voice_with_alignment,
+)
 from piper.train import cli, export_onnx  # noqa: E402
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -39,7 +44,7 @@ WRAPPERS = {"setsid", "nohup", "time", "exec"}
 # Programs of others; what they are given is not checked.
 FOREIGN = {"printf", "aplay", "cat", "cd", "echo", "export", "find", "git", "kill", "ls", "mkdir"}
 FOREIGN |= {"nvidia-smi", "rm", "source", "tail", "tensorboard", "tmux", "watch"}
-FOREIGN_FLAGS = {"--help", "--logdir", "--shm-size"}
+FOREIGN_FLAGS = {"--help", "--logdir", "--no-deps", "--shm-size"}
 
 
 @dataclass(frozen=True)
@@ -153,6 +158,8 @@ def check_module(module: str, arguments: list[str]) -> None:
     parsers = {
         "piper": options.parse_arguments,
         "piper.download_voices": download_voices.create_parser().parse_args,
+        "piper.http_server": http_server.create_parser().parse_args,
+        "piper.patch_voice_with_alignment": patch_voice_with_alignment.create_parser().parse_args,
         "piper.train": train_parser().parse_args,
         "piper.train.export_onnx": export_onnx.create_parser().parse_args,
     }
@@ -162,7 +169,7 @@ def check_module(module: str, arguments: list[str]) -> None:
         for word in arguments:
             assert word.startswith("-") or (ROOT / word.split("::")[0]).exists(), word
     else:
-        assert module in ("venv", "pip", "tensorboard.main"), f"python -m {module}"
+        assert module in ("venv", "pip", "tensorboard.main", "wyoming_piper"), f"python -m {module}"
 
 
 def check_make(arguments: list[str]) -> None:
@@ -211,5 +218,6 @@ def known_flags() -> set[str]:
     fit = train_parser()._subcommands_action._name_parser_map["fit"]
     parsers = [fit, launcher_flags.create_parser(), options.create_parser()]
     parsers += [download_voices.create_parser(), export_onnx.create_parser()]
+    parsers += [http_server.create_parser(), patch_voice_with_alignment.create_parser()]
     found = {flag for parser in parsers for flag in parser._option_string_actions}
     return found.union(FOREIGN_FLAGS, *(help_flags(tool) for tool in TOOLS))

@@ -268,6 +268,10 @@ def test_nothing_to_speak_is_said_and_leaves_no_file(
         (["-m", "m", "--sentence-silence", "x"], "invalid number value: 'x'"),
         (["-m", "m", "--seed", "1.5"], "invalid whole number value: '1.5'"),
         (["-m", "m", "--output-dir-naming", "id"], "invalid choice: 'id'"),
+        (["-m", "m", "--input-format", "html"], "invalid choice: 'html'"),
+        (["-m", "m", "--paragraph-silence", "-1"], "-1 is not a number of 0 or more"),
+        (["-m", "m", "--no-normalize", "--normalize", "utterance"], "exclude each other"),
+        (["-m", "m", "--output-raw", "--stream", "--normalize", "sentence"], "leave --normalize"),
     ],
 )
 def test_a_wrong_command_line_ends_with_2(
@@ -300,6 +304,22 @@ def test_an_interrupt_ends_quietly_with_130(tiny_voice: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
     assert (process.returncode, errors) == (130, b"")
+
+
+def test_sigterm_leaves_no_half_written_file(tiny_voice: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "piper", "-m", str(tiny_voice), "-f", "a.wav"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(b"Hello.\n")
+    process.stdin.flush()
+    deadline = time.monotonic() + 20
+    while not list(tmp_path.glob(".a.wav.*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (143, b"")
+    assert list(tmp_path.glob(".a.wav*")) + list(tmp_path.glob("*.wav")) == []
 
 
 def test_a_broken_pipe_is_quiet(tiny_voice: Path) -> None:
@@ -370,7 +390,7 @@ def test_jobs_write_numbered_files_and_go_on(
         (["--jobs", "2"], "--jobs writes a file per line; give --output-dir"),
         (["--ray", "auto"], "--ray writes a file per line; give --output-dir"),
         (["-j", "-1", "-d", "a"], "-1 is not a whole number of 0 or more"),
-        (["-j", "1", "-d", "a", "--output-dir-naming", "text"], "names files by number"),
+        (["-j", "1", "-d", "a", "--output-dir-naming", "text"], "names lines by number"),
         (["-j", "1", "-d", "a", "--cuda"], "--cuda goes without it"),
         (["--output-format", "flac"], "--output-format says how a file is written"),
         (["--output-format", "aac", "-d", "a"], "invalid choice: 'aac'"),
@@ -391,7 +411,11 @@ def test_a_wrong_mix_of_output_options_ends_with_2(
 def test_the_choices_are_those_of_what_they_choose() -> None:
     from piper import option_values, options
     from piper.audio import formats, naming, subtitles
+    from piper.text import markup
+    from piper.voice import settings
 
+    assert options.INPUT_FORMATS == markup.MARKUP_KINDS
+    assert settings._LOUDNESS == options.LOUDNESSES
     assert tuple(formats.OutputFormat) == options.FORMATS
     assert tuple(naming.OutputNaming) == options.NAMINGS
     assert tuple(subtitles._WRITERS) == option_values.SUBTITLE_ENDINGS

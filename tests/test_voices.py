@@ -18,7 +18,7 @@ import pytest
 from piper.catalogue import download_voice, find_catalogue_voice, load_catalogue
 from piper.download_voices import main
 from piper.errors import PiperError, VoiceNotFoundError
-from piper.voices import find_voice
+from piper.voices import VoiceFiles, find_voice, list_voices
 
 NAME = "ru_RU-test-medium"
 ONNX = bytes(range(256)) * 5000
@@ -54,6 +54,19 @@ def test_a_voice_by_name_in_the_current_folder(
 ) -> None:
     monkeypatch.chdir("voices")
     assert find_voice("anna").model == Path("anna.onnx")
+
+
+def test_the_voices_of_folders(folder: Path) -> None:
+    (folder / "anna.onnx").write_bytes(b"onnx")  # without JSON it is no voice
+    (folder / "new").mkdir()
+    for name in ("anna.onnx", "anna.onnx.json", "b.c.onnx", "b.c.onnx.json"):
+        (folder / "new" / name).write_text("{}")
+    found = list_voices([".", "missing", "voices", folder / "new"])
+    assert found == {
+        "anna": VoiceFiles(Path("voices/anna.onnx"), Path("voices/anna.onnx.json")),
+        "b.c": VoiceFiles(folder / "new/b.c.onnx", folder / "new/b.c.onnx.json"),
+    }
+    assert list_voices() == {}
 
 
 def test_a_name_with_dots_is_not_cut(folder: Path) -> None:

@@ -59,6 +59,15 @@ def load_catalogue(url: str = CATALOGUE_URL) -> dict[str, CatalogueVoice]:
     Raises:
         PiperError: It cannot be fetched, or is not a catalogue.
     """
+    return parse_catalogue(fetch_catalogue(url), url)
+
+
+def fetch_catalogue(url: str = CATALOGUE_URL) -> dict[str, Any]:
+    """Fetch the catalogue as it is: a voice's name to all that is said of it.
+
+    Raises:
+        PiperError: It cannot be fetched, or is not a JSON object.
+    """
     with _open_url(url) as response:
         raw = _read_all(response, url)
     try:
@@ -67,6 +76,19 @@ def load_catalogue(url: str = CATALOGUE_URL) -> dict[str, CatalogueVoice]:
         raise PiperError(f"{url} is not JSON; check the catalogue's address.") from None
     if not isinstance(data, dict):
         raise PiperError(f"{url} is not a catalogue of voices; check the address.")
+    return data
+
+
+def parse_catalogue(data: Mapping[str, Any], url: str) -> dict[str, CatalogueVoice]:
+    """Return the voices of a fetched catalogue, sorted by name.
+
+    Args:
+        data: What `fetch_catalogue` gives.
+        url: Where it came from; the files lie beside it.
+
+    Raises:
+        PiperError: An entry lacks what a download needs.
+    """
     return {name: _parse_voice(name, data[name], url) for name in sorted(data)}
 
 

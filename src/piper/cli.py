@@ -5,18 +5,24 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from piper.config import SynthesisConfig, VoiceConfig
 from piper.errors import PiperError
+from piper.installation import warn_about_rival
 from piper.options import is_batch, parse_arguments
 
 if TYPE_CHECKING:
     from piper.audio.sinks import Sink
+    from piper.text.documents import Utterance
     from piper.text.options import TextOptions
     from piper.voices import VoiceFiles
 
@@ -25,7 +31,8 @@ NOTHING_TO_SPEAK = (
 )
 
 EXIT_ERROR = 1
-EXIT_INTERRUPTED = 130  # 128 + SIGINT
+EXIT_SIGNAL = 128
+"""Plus the signal's number: 130 after Ctrl+C, 143 after SIGTERM."""
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE, what other programs of a pipe end with
 
 
@@ -37,18 +44,55 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = parse_arguments(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.DEBUG if args.debug else logging.INFO, format="%(message)s")
-    try:
-        _speak(args)
-    except PiperError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_ERROR
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The interpreter flushes standard output once more when it ends; let it do so in vain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_BROKEN_PIPE
+    warn_about_rival()
+    with _sigterm_as_interrupt() as received:
+        try:
+            _speak(args)
+        except PiperError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return EXIT_ERROR
+        except KeyboardInterrupt as stop:
+            number = received[0] if received else signal.SIGINT
+            if is_batch(args):
+                print(_describe_stop(number, stop), file=sys.stderr)
+            return EXIT_SIGNAL + number
+        except BrokenPipeError:
+            # The interpreter flushes standard output once more when it ends; let it do so in vain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return EXIT_BROKEN_PIPE
     return 0
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[list[signal.Signals]]:
+    """Let SIGTERM end the program as Ctrl+C does; yield a list that says whether it came."""
+    received: list[signal.Signals] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        received.append(signal.Signals(number))
+        raise KeyboardInterrupt
+
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield received  # a program that calls this one has its own ways
+        return
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _describe_stop(number: signal.Signals, stop: KeyboardInterrupt) -> str:
+    from piper.voice.batch import InterruptedBatchError
+
+    if not isinstance(stop, InterruptedBatchError):
+        return f"Stopped by {number.name} before anything was spoken; run it again to begin."
+    done = stop.report.spoken + stop.report.skipped
+    return (
+        f"Stopped by {number.name}: {stop.report.count(done)} done and kept, {stop.left} left; "
+        "run the same command again to go on."
+    )
 
 
 def _speak(args: argparse.Namespace) -> None:
@@ -64,7 +108,8 @@ def _speak(args: argparse.Namespace) -> None:
 def _speak_in_order(args: argparse.Namespace, files: VoiceFiles) -> None:
     # NumPy and ONNX Runtime take a moment to load; --help need not wait for them.
     from piper.audio.subtitles import create_subtitle_writer
-    from piper.voice.utterance import SubtitleTrack, speak_utterance, stream_utterance
+    from piper.voice.sequence import SpeechProgress, speak_sequence
+    from piper.voice.utterance import SubtitleTrack
     from piper.voice.voice import PiperVoice
 
     voice = PiperVoice.load(
@@ -75,21 +120,28 @@ def _speak_in_order(args: argparse.Namespace, files: VoiceFiles) -> None:
         threads=args.threads,
         text_options=_create_text_options(args),
     )
-    syn_config = _create_config(args, voice.config)
     with ExitStack() as stack:
         sink = stack.enter_context(_create_sink(args, voice.config.sample_rate))
-        subtitles = None
+        subtitles = progress = None
         if args.subtitles is not None:
             writer = stack.enter_context(create_subtitle_writer(args.subtitles))
             subtitles = SubtitleTrack(writer, voice.config.sample_rate)
-        seconds = 0.0
-        silence = args.sentence_silence
-        for text in read_utterances(args):
-            utterance = (voice, text, syn_config, sink)
-            if args.stream:
-                seconds += stream_utterance(*utterance, silence_seconds=silence)
-            else:
-                seconds += speak_utterance(*utterance, silence_seconds=silence, subtitles=subtitles)
+        utterances: Iterable[Utterance] = read_inputs(args)
+        if _has_progress(args):
+            utterances = known = list(utterances)
+            progress = SpeechProgress(known)
+            stack.callback(progress.finish)
+        seconds = speak_sequence(
+            voice,
+            utterances,
+            _create_config(args, voice.config),
+            sink,
+            is_streamed=args.stream,
+            is_joined=args.output_dir is None,
+            is_one=args.normalize == "utterance" and _writes_one_file(args),
+            subtitles=subtitles,
+            progress=progress,
+        )
         if not seconds:
             raise PiperError(NOTHING_TO_SPEAK)
 
@@ -101,7 +153,7 @@ def _speak_batch(args: argparse.Namespace, files: VoiceFiles) -> None:
     from piper.voice.batch_line import LineSettings
 
     report = speak_lines(
-        read_utterances(args),
+        read_inputs(args),
         files.model,
         args.output_dir,
         config_path=files.config,
@@ -109,7 +161,6 @@ def _speak_batch(args: argparse.Namespace, files: VoiceFiles) -> None:
         ray_address=args.ray,
         settings=LineSettings(
             syn_config=_create_config(args, load_voice_config(files.config)),
-            sentence_silence_seconds=args.sentence_silence,
             output_format=OutputFormat(args.output_format or OutputFormat.WAV),
             output_rate=args.sample_rate,
             seed=args.seed,
@@ -132,13 +183,18 @@ def _create_config(args: argparse.Namespace, config: VoiceConfig) -> SynthesisCo
     return SynthesisConfig(
         speaker_id=find_speaker(config, None if mix else args.speaker),
         speaker_mix=mix,
+        sentence_silence_seconds=args.sentence_silence or 0.0,
+        paragraph_silence_seconds=args.paragraph_silence,
         clause_silence_seconds=args.clause_silence or 0.0,
         ellipsis_silence_seconds=args.ellipsis_silence,
         length_scale=args.length_scale,
         noise_scale=args.noise_scale,
         noise_w_scale=args.noise_w_scale,
-        normalize_audio=not args.no_normalize,
+        # One way to say each thing, so that a run with --jobs finds what is done.
+        normalize_audio=args.normalize != "off",
+        normalize="utterance" if args.normalize == "utterance" else None,
         volume=args.volume,
+        whole_ends=args.whole_ends,
     )
 
 
@@ -160,48 +216,71 @@ def _create_sink(args: argparse.Namespace, sample_rate: int) -> Sink:
     from piper.audio.naming import OutputNaming
     from piper.audio.sinks import create_sink
 
+    naming = args.output_dir_naming
+    if naming is None:
+        are_lines = "plain" in _find_kinds(args)
+        naming = OutputNaming.TIMESTAMP if are_lines else OutputNaming.TEXT
     return create_sink(
         sample_rate,
         sys.stdout.buffer,
         output_file=args.output_file,
         output_dir=args.output_dir,
-        naming=OutputNaming(args.output_dir_naming),
+        naming=OutputNaming(naming),
         is_raw=args.output_raw,
         output_format=OutputFormat(args.output_format) if args.output_format else None,
         output_rate=args.sample_rate,
     )
 
 
-def read_utterances(args: argparse.Namespace) -> Iterator[str]:
-    """Yield the texts to speak: the command line's, or the lines of files or standard input.
+def _writes_one_file(args: argparse.Namespace) -> bool:
+    from piper.audio.player import has_player
+
+    is_open = args.output_raw or args.output_dir is not None
+    return args.output_file is not None or not (is_open or has_player())
+
+
+def _has_progress(args: argparse.Namespace) -> bool:
+    """Return whether it can be said how much is left: not of a pipe that is still written to.
+
+    Files in a folder are named as they come, and a player is heard, which is progress enough.
+    """
+    if not args.input_file or not all(Path(path).is_file() for path in args.input_file):
+        return False
+    return args.output_raw or _writes_one_file(args)
+
+
+def _find_kinds(args: argparse.Namespace) -> list[str]:
+    """Return the kind of markup of each input file, or of the text or standard input."""
+    from piper.text.documents import PLAIN, find_kind
+
+    if args.text or not args.input_file:
+        return [args.input_format or PLAIN]
+    return [args.input_format or find_kind(path) for path in args.input_file]
+
+
+def read_inputs(args: argparse.Namespace) -> Iterator[Utterance]:
+    """Yield what is to be spoken: the command line's text, lines, or whole documents.
 
     Raises:
-        PiperError: A file cannot be read, or is not UTF-8.
+        PiperError: A file cannot be read, is not UTF-8, or its markup cannot be read.
     """
+    from piper.text.documents import parse_text, read_utterances
+
+    kinds = _find_kinds(args)
     if args.text:
-        yield " ".join(args.text)
-        return
-    if not args.input_file:
-        yield from _decode_lines(sys.stdin.buffer, "standard input")
-    for path in args.input_file:
+        yield parse_text(" ".join(args.text), kinds[0])
+    elif not args.input_file:
+        yield from read_utterances(sys.stdin.buffer, kinds[0])
+    for number, (path, kind) in enumerate(zip(args.input_file, kinds, strict=False)):
         try:
             stream = Path(path).open("rb")  # noqa: SIM115 - only opening may fail like this
         except OSError as error:
             reason = error.strerror or str(error)
             raise PiperError(f"{path} cannot be read ({reason}); check --input-file.") from None
         with stream:
-            yield from _decode_lines(stream, path)
-
-
-def _decode_lines(lines: Iterable[bytes], name: str) -> Iterator[str]:
-    for number, line in enumerate(lines, start=1):
-        try:
-            # A byte order mark, as some editors write it, would be read aloud.
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-        except UnicodeDecodeError:
-            raise PiperError(f"{name}, line {number}: not UTF-8 text; convert it.") from None
-        if text:
-            yield text
+            for place, utterance in enumerate(read_utterances(stream, kind, path)):
+                is_new = number > 0 and place == 0
+                yield replace(utterance, begins_paragraph=True) if is_new else utterance
 
 
 if __name__ == "__main__":

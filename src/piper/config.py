@@ -139,9 +139,9 @@ class SynthesisConfig:
         normalize_audio: Scale each sentence to full range; read where `normalize` is None.
         volume: Factor on the audio after that.
         normalize: `sentence` scales each sentence to full range, `utterance` the whole text by
-            one factor, so that its sentences keep their loudness to each other, `off` nothing.
-            None means what `normalize_audio` says, and `off` in streaming, because only a whole
-            sentence shows its peak.
+            one factor, so that its sentences keep their loudness to each other (nothing is heard
+            before all is spoken), `off` nothing. None means what `normalize_audio` says, and
+            `off` in streaming, because only a whole sentence shows its peak.
         seed: The same seed gives the same samples at each call, on one machine. None: other noise
             each time.
         speaker_mix: Speaker's number to its share, in place of `speaker_id`; shares are divided
@@ -151,6 +151,10 @@ class SynthesisConfig:
         clause_silence_seconds: Silence added after `, ; :` inside a sentence.
         ellipsis_silence_seconds: Silence added after `…` inside a sentence; None takes that of
             clauses.
+        whole_ends: Give the network a run-up before the first sound of each sentence, and a full
+            stop after one without a mark, so that neither its first nor its last phoneme is cut.
+            It changes the ids, and so the samples. None does it for sentences of a single word,
+            letter or number, which suffer most.
     """
 
     speaker_id: int | None = None
@@ -166,6 +170,7 @@ class SynthesisConfig:
     paragraph_silence_seconds: float | None = None
     clause_silence_seconds: float = 0.0
     ellipsis_silence_seconds: float | None = None
+    whole_ends: bool | None = None
 
 
 def load_json_object(path: Path) -> dict[str, Any]:

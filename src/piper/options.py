@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from piper.option_values import (
     parse_jobs,
@@ -16,19 +17,21 @@ from piper.option_values import (
     parse_threads,
 )
 
-# The values of `piper.audio.naming.OutputNaming` and `piper.audio.formats.OutputFormat`, which are
-# not imported for --help's sake.
+# The values of `OutputNaming`, `OutputFormat`, `MARKUP_KINDS` and others, which are not imported
+# for --help's sake.
 NAMINGS = ("timestamp", "text", "number")
 FORMATS = ("wav", "raw", "flac", "opus", "mp3")
 STRESSES = ("marks", "silero", "off")
+INPUT_FORMATS = ("plain", "markdown", "ssml")
+LOUDNESSES = ("sentence", "utterance", "off")
 
 
 def create_parser() -> argparse.ArgumentParser:
     """Return the parser of all options; the texts after `--` are not its business."""
     parser = argparse.ArgumentParser(
         prog="piper",
-        description="Speak text with a Piper voice: each line of standard input, of the input "
-        "files, or the text on the command line.",
+        description="Speak text with a Piper voice: each line of standard input or of the input "
+        "files, whole documents with markup, or the text on the command line.",
         epilog="Without an output option the speech is played through ffplay where that is "
         "installed, and written to output.wav where it is not.",
     )
@@ -55,8 +58,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     mistake = _find_mistake(args)
     if mistake is not None:
         parser.error(mistake)
-    if args.output_dir_naming is None:
-        args.output_dir_naming = "number" if is_batch(args) else "timestamp"
+    if args.no_normalize:
+        args.normalize = "off"
     return args
 
 
@@ -79,6 +82,10 @@ def _find_mistake(args: argparse.Namespace) -> str | None:
         return "the text on the command line and --input-file exclude each other"
     if args.stream and (not args.output_raw or args.subtitles is not None):
         return "--stream gives pieces as they are made; use it with --output-raw, without subtitles"
+    if args.no_normalize and args.normalize not in (None, "off"):
+        return f"--no-normalize and --normalize {args.normalize} exclude each other"
+    if args.stream and args.normalize not in (None, "off"):
+        return f"--stream speaks before a peak is known; leave --normalize {args.normalize} away"
     if args.output_format is not None and chosen not in (["--output-file"], ["--output-dir"]):
         return "--output-format says how a file is written; give --output-file or --output-dir"
     if args.subtitles is not None and args.output_dir is not None:
@@ -88,10 +95,16 @@ def _find_mistake(args: argparse.Namespace) -> str | None:
         if args.output_dir is None:
             return f"{name} writes a file per line; give --output-dir"
         if args.output_dir_naming not in (None, "number"):
-            return f"{name} names files by number, so that it can go on after an interruption"
+            return f"{name} names lines by number, so that it can go on after an interruption"
         if args.cuda:
             return f"{name} speaks on many cores; --cuda goes without it"
     return None
+
+
+def _add(parser: argparse.ArgumentParser, *names: str, **settings: Any) -> None:
+    """Add an option that may also be spelt with underscores."""
+    others = [f"--{name[2:].replace('-', '_')}" for name in names if name.startswith("--")]
+    parser.add_argument(*dict.fromkeys([*names, *others]), **settings)
 
 
 def _add_voice_options(parser: argparse.ArgumentParser) -> None:
@@ -104,9 +117,9 @@ def _add_voice_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-c", "--config", help="the voice's JSON (default: MODEL.json beside the ONNX file)"
     )
-    parser.add_argument(
+    _add(
+        parser,
         "--data-dir",
-        "--data_dir",
         action="append",
         default=[],
         metavar="DIR",
@@ -122,44 +135,42 @@ def _add_voice_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_text_and_output_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    _add(
+        parser,
         "-i",
         "--input-file",
-        "--input_file",
         action="append",
         default=[],
         metavar="FILE",
-        help="text file (UTF-8) to speak line by line; repeatable (default: standard input)",
+        help="text file (UTF-8) to speak line by line, or a document to speak as a whole; "
+        "repeatable (default: standard input)",
     )
-    parser.add_argument(
+    _add(
+        parser,
+        "--input-format",
+        choices=INPUT_FORMATS,
+        help="plain: each line is an utterance; markdown (extra `markdown`) and ssml: each file "
+        "is one (default: by the ending of --input-file: .md, .markdown, .ssml, .xml; else plain)",
+    )
+    _add(
+        parser,
         "-f",
         "--output-file",
-        "--output_file",
         metavar="FILE",
         help="one file for everything, of the kind that its ending says (.wav, .flac, .opus, .mp3, "
         ".raw); - is standard output",
     )
-    parser.add_argument(
-        "-d",
-        "--output-dir",
-        "--output_dir",
-        type=Path,
-        metavar="DIR",
-        help="folder for one file per line",
-    )
-    parser.add_argument(
+    text = "folder for one file per line or document"
+    _add(parser, "-d", "--output-dir", type=Path, metavar="DIR", help=text)
+    _add(
+        parser,
         "--output-dir-naming",
-        "--output_dir_naming",
         choices=NAMINGS,
-        help="name those files by the time, their text or their number "
-        "(default: timestamp; number with --jobs or --ray)",
+        help="name those files by the time, their text or their number; text names a document as "
+        "its file is named (default: timestamp, of documents text; number with --jobs or --ray)",
     )
-    parser.add_argument(
-        "--output-raw",
-        "--output_raw",
-        action="store_true",
-        help="16-bit samples without a header to standard output, sentence by sentence",
-    )
+    text = "16-bit samples without a header to standard output, sentence by sentence"
+    _add(parser, "--output-raw", action="store_true", help=text)
     parser.add_argument(
         "--stream",
         action="store_true",
@@ -169,16 +180,16 @@ def _add_text_and_output_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_file_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    _add(
+        parser,
         "--output-format",
-        "--output_format",
         choices=FORMATS,
         help="kind of the files (default: by the ending of --output-file, else wav); flac, opus "
         "and mp3 need the extra `codecs`",
     )
-    parser.add_argument(
+    _add(
+        parser,
         "--sample-rate",
-        "--sample_rate",
         type=parse_rate,
         metavar="HERTZ",
         help="convert the speech, for telephony to 8000 (default: the voice's rate); needs the "
@@ -195,8 +206,9 @@ def _add_file_options(parser: argparse.ArgumentParser) -> None:
         "--jobs",
         type=parse_jobs,
         metavar="N",
-        help="speak N lines at once (0: one a core) to numbered files in --output-dir; a run that "
-        "was interrupted goes on where it was",
+        help="speak N lines or documents at once (0: one a core) to files in --output-dir, lines "
+        "to numbered ones, documents to one each of their name; a run that was interrupted goes "
+        "on where it was",
     )
     parser.add_argument(
         "--ray",
@@ -207,38 +219,30 @@ def _add_file_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_speech_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "-s",
-        "--speaker",
-        help="number or name of the speaker, or a mixture like 3:0.7,5:0.3",
+        "-s", "--speaker", help="number or name of the speaker, or a mixture like 3:0.7,5:0.3"
     )
-    for names, text in (
-        (("--length-scale", "--length_scale"), "factor on durations; above 1 is slower"),
-        (("--noise-scale", "--noise_scale"), "liveliness of the voice; 0 is always the same"),
+    for names, parse, text in (
+        (["--length-scale"], parse_positive, "factor on durations; above 1 is slower"),
+        (["--noise-scale"], parse_not_negative, "liveliness of the voice; 0 is always the same"),
         (
-            ("--noise-w-scale", "--noise_w_scale", "--noise-w", "--noise_w"),
+            ["--noise-w-scale", "--noise-w"],
+            parse_not_negative,
             "liveliness of the rhythm; 0 is always the same",
         ),
     ):
-        parse = parse_positive if names[0] == "--length-scale" else parse_not_negative
-        parser.add_argument(
-            *names, type=parse, metavar="X", help=f"{text} (default: what the voice's JSON says)"
-        )
-    parser.add_argument(
-        "--sentence-silence",
-        "--sentence_silence",
-        type=parse_not_negative,
-        default=0.0,
-        metavar="SECONDS",
-        help="silence between the sentences of a line (default: %(default)s)",
-    )
-    for names, text in (
-        (("--clause-silence", "--clause_silence"), "silence added after , ; : (default: 0)"),
+        text += " (default: what the voice's JSON says)"
+        _add(parser, *names, type=parse, metavar="X", help=text)
+    for name, text in (
+        ("--sentence-silence", "silence between the sentences of a line (default: 0)"),
         (
-            ("--ellipsis-silence", "--ellipsis_silence"),
-            "silence added after … (default: that of clauses)",
+            "--paragraph-silence",
+            "silence between paragraphs: of a document, and where a blank line stands between "
+            "lines that are spoken to one output (default: that of sentences; of lines 0)",
         ),
+        ("--clause-silence", "silence added after , ; : (default: 0)"),
+        ("--ellipsis-silence", "silence added after … (default: that of clauses)"),
     ):
-        parser.add_argument(*names, type=parse_not_negative, metavar="SECONDS", help=text)
+        _add(parser, name, type=parse_not_negative, metavar="SECONDS", help=text)
     parser.add_argument(
         "--volume",
         type=parse_not_negative,
@@ -247,11 +251,17 @@ def _add_speech_options(parser: argparse.ArgumentParser) -> None:
         help="factor on loudness (default: %(default)s)",
     )
     parser.add_argument(
-        "--no-normalize",
-        "--no_normalize",
-        action="store_true",
-        help="leave each sentence as loud as the voice makes it, instead of at full range",
+        "--normalize",
+        choices=LOUDNESSES,
+        help="full range: of each sentence (default); by one factor of each utterance, with "
+        "--output-file of the whole file, so that the loudness does not jump; or off",
     )
+    _add(parser, "--no-normalize", action="store_true", help="the same as --normalize off")
+    text = (
+        "give the first and last sound of each sentence room, lest the voice cut them "
+        "(default: in sentences of a single word)"
+    )
+    _add(parser, "--whole-ends", action=argparse.BooleanOptionalAction, help=text)
     parser.add_argument(
         "--seed",
         type=parse_seed,
@@ -273,9 +283,9 @@ def _add_pronunciation_options(parser: argparse.ArgumentParser) -> None:
         help="Russian stress: as marked by + or U+0301 (default), also by silero-stress (extra "
         "`ru`), or off",
     )
-    parser.add_argument(
+    _add(
+        parser,
         "--write-numbers",
-        "--write_numbers",
         action=argparse.BooleanOptionalAction,
         help="write out Russian and English numbers, dates, money and abbreviations (extra "
         "`numbers`; default: as the voice was trained)",

@@ -18,6 +18,9 @@ class ProgressLine:
         total: How many things there are.
         unit: What they are, such as `recordings`.
         stream: Where to write; None means standard error.
+
+    Attributes:
+        is_terminal: Whether that is a terminal.
     """
 
     def __init__(self, label: str, total: int, unit: str, stream: TextIO | None = None) -> None:
@@ -25,15 +28,15 @@ class ProgressLine:
         self._total = total
         self._unit = unit
         self._stream = stream or sys.stderr
-        self._is_terminal = self._stream.isatty()
+        self.is_terminal = self._stream.isatty()
         self._start = time.monotonic()
-        self._shown = self._start if not self._is_terminal else 0.0
+        self._shown = self._start if not self.is_terminal else 0.0
         self._width = 0
 
     def show(self, done: int) -> None:
         """Show how many are done, if it is time for it."""
         now = time.monotonic()
-        interval = TERMINAL_INTERVAL_SECONDS if self._is_terminal else FILE_INTERVAL_SECONDS
+        interval = TERMINAL_INTERVAL_SECONDS if self.is_terminal else FILE_INTERVAL_SECONDS
         if now - self._shown >= interval:
             self._shown = now
             self._write(self._describe(done, now - self._start), is_last=False)
@@ -41,8 +44,8 @@ class ProgressLine:
     def finish(self, done: int) -> None:
         """Show the last state and end the line."""
         seconds = time.monotonic() - self._start
-        rate = done / max(seconds, 1e-3)
-        text = f"{self._label}: {done} {self._unit} in {seconds:.1f} s ({rate:.0f} a second)"
+        rate = _describe_rate(done / max(seconds, 1e-3))
+        text = f"{self._label}: {done} {self._unit} in {seconds:.1f} s ({rate})"
         self._write(text, is_last=True)
 
     def _describe(self, done: int, seconds: float) -> str:
@@ -51,16 +54,21 @@ class ProgressLine:
             return text
         rate = done / max(seconds, 1e-3)
         left = (self._total - done) / rate
-        return f"{text} ({100 * done // self._total} %), {rate:.0f} a second, {_clock(left)} left"
+        percent = 100 * done // self._total
+        return f"{text} ({percent} %), {_describe_rate(rate)}, {_clock(left)} left"
 
     def _write(self, text: str, *, is_last: bool) -> None:
-        if self._is_terminal:
+        if self.is_terminal:
             end = "\n" if is_last else ""
             self._stream.write("\r" + text.ljust(self._width) + end)
             self._width = len(text)
         else:
             self._stream.write(text + "\n")
         self._stream.flush()
+
+
+def _describe_rate(rate: float) -> str:
+    return f"{rate:.0f} a second" if rate >= 10 else f"{rate:.1f} a second"
 
 
 def _clock(seconds: float) -> str:

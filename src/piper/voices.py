@@ -59,6 +59,21 @@ def find_voice(
     return VoiceFiles(model_path, config)
 
 
+def list_voices(data_dirs: Sequence[Path | str] = ()) -> dict[str, VoiceFiles]:
+    """Return the voices that lie in folders, by name; the first folder that has a name wins.
+
+    Args:
+        data_dirs: The folders; none means the current one. One that is not there has no voices.
+    """
+    found: dict[str, VoiceFiles] = {}
+    for folder in [Path(folder) for folder in data_dirs] or [Path()]:
+        for model in sorted(folder.glob(f"*{MODEL_SUFFIX}")):
+            config = model.with_name(model.name + CONFIG_SUFFIX)
+            if model.is_file() and config.is_file():
+                found.setdefault(model.stem, VoiceFiles(model, config))
+    return found
+
+
 def _find_model(model: Path, folders: Sequence[Path]) -> Path:
     if model.is_file():
         return model

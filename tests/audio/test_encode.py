@@ -13,6 +13,7 @@ from piper.audio import encode
 from piper.audio.encode import (
     AudioWriter,
     create_silence,
+    create_wav_header,
     pcm_to_wav,
     samples_to_pcm,
     samples_to_wav,
@@ -50,6 +51,18 @@ def test_wav_in_memory_equals_the_file(tmp_path: Path) -> None:
 
 def test_wav_without_samples_is_a_valid_file() -> None:
     assert read_wav(samples_to_wav(np.zeros(0, dtype=np.float32), 22050)) == (22050, 2, 1, [])
+
+
+@pytest.mark.parametrize("samples", [0, 1, 7])
+def test_a_header_before_the_samples_are_known(samples: int) -> None:
+    array = np.arange(samples, dtype=np.int16)
+    header = create_wav_header(samples, 16000)
+    assert header + samples_to_pcm(array) == samples_to_wav(array, 16000)
+
+
+def test_no_header_for_more_than_a_wav_holds() -> None:
+    with pytest.raises(PiperError, match="longer than a WAV file can be"):
+        create_wav_header(2**31, 22050)
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.1, 1 / 3, 0.00003])

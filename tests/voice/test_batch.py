@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,8 @@ from piper.audio.formats import OutputFormat
 from piper.cli import main
 from piper.config import SynthesisConfig
 from piper.errors import PiperError
+from piper.text.documents import Utterance
+from piper.text.piece import Piece
 from piper.voice.batch import BatchReport, speak_lines
 from piper.voice.batch_line import LineSettings
 from piper.voice.voice import PiperVoice
@@ -27,7 +32,9 @@ QUIET = SynthesisConfig(noise_scale=0, noise_w_scale=0)
 LINES = ["One.", "Two. And two.", "Three.", "Four."]
 
 
-def speak(lines: list[str], voice: Path, folder: Path, **options: object) -> BatchReport:
+def speak(
+    lines: Sequence[str | Utterance], voice: Path, folder: Path, **options: object
+) -> BatchReport:
     options = {"jobs": 2, "settings": LineSettings(QUIET), **options}
     return speak_lines(lines, voice, folder, progress_stream=io.StringIO(), **options)  # type: ignore[arg-type]
 
@@ -166,7 +173,39 @@ def start_batch(voice: Path, folder: Path, marker: str) -> subprocess.Popen[byte
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_documents_have_a_file_each_of_their_name(tiny_voice: Path, tmp_path: Path) -> None:
+    first = Utterance("chapter 1", (Piece("One."), Piece("Two.", 0.5, silence_seconds=0.1)))
+    second = Utterance("chapter: 2?", (Piece("Three.", ends_paragraph=True), Piece("Four.")))
+    report = speak([first, second, replace(second, name="000001")], tiny_voice, tmp_path)
+    assert "Spoke 3 documents; " in report.describe()
+    names = ["000001.wav", "chapter 1.wav", "chapter 2.wav"]
+    assert read_names(tmp_path) == names
+    voice = PiperVoice.load(tiny_voice)
+    expected = np.concatenate(
+        [chunk.audio_int16_array for chunk in voice.synthesize(first.text, QUIET)]
+    )
+    assert np.array_equal(soundfile.read(tmp_path / names[1], dtype="int16")[0], expected)
+
+    lines = ["One.", replace(second, name="000001"), first]
+    report = speak(lines, tiny_voice, tmp_path)
+    assert (report.spoken, report.skipped) == (2, 1)
+    assert "Spoke 2 texts; " in report.describe()
+    assert report.describe().endswith("; 1 was done before.")
+    assert read_names(tmp_path) == ["000001 2.wav", *names]
+    slower = replace(first, text=(*first.text[:1], Piece("Two.", 0.4, silence_seconds=0.1)))
+    assert speak([slower], tiny_voice, tmp_path).spoken == 1
+
+
+def test_a_document_that_fails_is_named(tiny_voice: Path, tmp_path: Path) -> None:
+    wrong = Utterance("chapter 2", (Piece("One.", rate=0.0),))
+    report = speak([Utterance("a", (Piece("One."),)), wrong], tiny_voice, tmp_path)
+    message = "document 2: chapter 2: The rate of a piece is 0.0"
+    assert message in report.describe_failures()
+    assert report.describe_failures().startswith("1 document could not be spoken; run it again")
+    assert report.describe().startswith("Spoke 1 document; ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interruption_leaves_whole_files_and_no_process(
     tiny_voice: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -176,8 +215,18 @@ def test_an_interruption_leaves_whole_files_and_no_process(
         speak(LINES, tiny_voice, tmp_path / "out")
     process.send_signal(number)
     _, errors = process.communicate(timeout=20)
-    assert process.returncode == (130 if number is signal.SIGINT else -signal.SIGKILL)
-    assert b"Traceback" not in errors
+    if number is signal.SIGKILL:
+        assert process.returncode == -number
+    else:
+        assert process.returncode == 128 + number
+        [said] = [line for line in errors.decode().splitlines() if "Speaking: " not in line]
+        done, left = re.fullmatch(
+            rf"Stopped by {number.name}: (\d+) lines done and kept, (\d+) left; run the same "
+            r"command again to go on\.",
+            said,
+        ).groups()  # type: ignore[union-attr]
+        assert int(done) == len(read_names(tmp_path / "out"))
+        assert int(done) + int(left) == 3000
     deadline = time.monotonic() + 10
     while find_processes(marker) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -185,7 +234,7 @@ def test_an_interruption_leaves_whole_files_and_no_process(
     done = read_times(tmp_path / "out")
     assert all(soundfile.info(tmp_path / "out" / name).frames > 0 for name in done)
     again = start_again(tiny_voice, tmp_path, len(done))
-    assert len(done) - again["skipped"] <= (0 if number is signal.SIGINT else 1)
+    assert len(done) - again["skipped"] <= (1 if number is signal.SIGKILL else 0)
     times = read_times(tmp_path / "out")
     assert sum(times[name] != done[name] for name in done) == len(done) - again["skipped"]
     assert len(times) == len(done) + 5
@@ -200,6 +249,18 @@ def start_again(voice: Path, folder: Path, done: int) -> dict[str, int]:
     same = LineSettings(SynthesisConfig(speaker_id=0, noise_scale=0.0))  # as the command does
     report = speak(lines[: done + 5], voice, folder / "out", settings=same)
     return {"skipped": report.skipped, "spoken": report.spoken}
+
+
+def test_a_stop_before_the_first_line(tiny_voice: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "book.txt")
+    command = [sys.executable, "-m", "piper", "-m", str(tiny_voice), "--jobs", "2"]
+    command += ["-i", str(tmp_path / "book.txt"), "-d", str(tmp_path / "out")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    with (tmp_path / "book.txt").open("w"):  # which waits for the command to open it, too
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 143
+    assert errors == "Stopped by SIGTERM before anything was spoken; run it again to begin.\n"
 
 
 def test_a_killed_worker_is_replaced(tiny_voice: Path, tmp_path: Path) -> None:

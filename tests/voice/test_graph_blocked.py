@@ -14,7 +14,7 @@ from network_shapes import golden_weights, network_shapes
 from piper.voice.graph_blocked import BLOCKED_DOMAIN, keep_blocked
 from piper.voice.graph_config import GraphConfig
 from piper.voice.graph_parts import build_parts
-from piper.voice.session import create_session
+from piper.voice.runtime import create_session
 
 VOICES = {
     "one speaker": {},

@@ -39,6 +39,22 @@ def set_wav_format(wav_file: wave.Wave_write, sample_rate: int) -> None:
     wav_file.setnchannels(SAMPLE_CHANNELS)
 
 
+def create_wav_header(num_samples: int, sample_rate: int) -> bytes:
+    """Return what stands before the samples of a WAV file whose length is known beforehand.
+
+    Raises:
+        PiperError: That would be more than a WAV can hold.
+    """
+    if num_samples * SAMPLE_WIDTH_BYTES * SAMPLE_CHANNELS > MAX_WAV_DATA_BYTES:
+        raise PiperError("The speech is longer than a WAV file can be (4 GiB); divide the text.")
+    buffer = io.BytesIO()
+    wav_file = wave.open(buffer, "wb")  # noqa: SIM115 - closing would write the length of nothing
+    set_wav_format(wav_file, sample_rate)
+    wav_file.setnframes(num_samples)
+    wav_file.writeframesraw(b"")
+    return buffer.getvalue()
+
+
 class Encoder(ABC):
     """Writes 16-bit samples to a stream, piece by piece; `close` completes what was written."""
 

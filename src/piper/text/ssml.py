@@ -47,10 +47,10 @@ def parse_ssml(text: str) -> list[Piece]:
     reader = _Reader()
     reader.read(root, 1.0)
     reader.end_piece(1.0)
-    for name in sorted(reader.unknown):
+    if reader.unknown:
         _LOGGER.warning(
-            "The SSML %s is not known and has no effect; known are the tags %s.",
-            name,
+            "This SSML is not known and has no effect: %s; known are the tags %s.",
+            ", ".join(sorted(reader.unknown)),
             ", ".join(_KNOWN),
         )
     return reader.pieces
@@ -82,7 +82,7 @@ class _Reader:
             self._read_inside(element, inner)
             self.end_piece(inner)
         elif name in ("p", "s"):
-            self.end_piece(rate)
+            self.end_piece(rate, ends_paragraph=name == "p")
             self._read_inside(element, rate)
             self.end_piece(rate, ends_paragraph=name == "p")
         else:

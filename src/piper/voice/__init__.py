@@ -34,7 +34,16 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_MODULES[name]), name)
+    try:
+        return getattr(import_module(_MODULES[name]), name)
+    except ImportError:
+        # Where piper-tts was installed after this package, its `piper/__init__.py` comes here.
+        from piper.installation import describe_rival
+
+        sentence = describe_rival()
+        if sentence is None:
+            raise
+        raise ImportError(sentence) from None
 
 
 def __dir__() -> list[str]:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import io
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from piper.audio.naming import number_to_file_name
+from piper.audio.naming import NameGiver, OutputNaming, number_to_file_name
 from piper.audio.sinks import create_sink
 from piper.config import load_voice_config
 from piper.errors import PiperError
 from piper.processes import available_cores
 from piper.progress import ProgressLine
+from piper.text.documents import Utterance
 from piper.voice.batch_line import LineOutcome, LineSettings, LineTask
 from piper.voice.batch_manifest import Entry, Manifest, create_digest
 from piper.voice.speakers import find_speaker
@@ -31,6 +32,7 @@ class BatchReport:
     """How a run ended.
 
     Attributes:
+        unit: What is counted: `line`, `document`, or `text` where there were both.
         spoken: Lines that were spoken now.
         skipped: Lines that were done before.
         empty: Lines (of those spoken) without anything to speak; they have no file.
@@ -39,6 +41,7 @@ class BatchReport:
         wall_seconds: How long that took.
     """
 
+    unit: str = "line"
     spoken: int = 0
     skipped: int = 0
     empty: int = 0
@@ -49,15 +52,15 @@ class BatchReport:
     def describe(self) -> str:
         """Return one sentence about the run."""
         seconds = max(self.wall_seconds, 1e-3)
-        parts = [f"Spoke {self.spoken} lines"]
+        parts = [f"Spoke {self.count(self.spoken)}"]
         if self.spoken:
             parts.append(
                 f"{self.audio_seconds:.1f} s of speech in {self.wall_seconds:.1f} s "
-                f"({self.spoken / seconds:.1f} lines a second, "
+                f"({self.spoken / seconds:.1f} {self.unit}s a second, "
                 f"{self.audio_seconds / seconds:.1f} times as fast as it sounds)"
             )
         if self.skipped:
-            parts.append(f"{self.skipped} were done before")
+            parts.append(f"{self.skipped} {'was' if self.skipped == 1 else 'were'} done before")
         if self.empty:
             parts.append(f"{self.empty} had nothing to speak")
         return "; ".join(parts) + "."
@@ -65,12 +68,37 @@ class BatchReport:
     def describe_failures(self) -> str:
         """Return a short table of the lines that could not be spoken."""
         numbers = sorted(self.failures)
-        shown = [f"line {number}: {self.failures[number]}" for number in numbers[:MAX_SHOWN]]
+        shown = [f"{self.unit} {number}: {self.failures[number]}" for number in numbers]
         if len(numbers) > MAX_SHOWN:
-            shown.append(f"and {len(numbers) - MAX_SHOWN} more")
+            shown = [*shown[:MAX_SHOWN], f"and {len(numbers) - MAX_SHOWN} more"]
         lines = "\n  ".join(shown)
-        count = f"{len(numbers)} lines" if len(numbers) > 1 else "1 line"
-        return f"{count} could not be spoken; run it again to try only that:\n  {lines}"
+        return (
+            f"{self.count(len(numbers))} could not be spoken; run it again to try only that:"
+            f"\n  {lines}"
+        )
+
+    def count(self, number: int) -> str:
+        """Return so many lines in words."""
+        return f"{number} {name_units(self.unit, number)}"
+
+
+class InterruptedBatchError(KeyboardInterrupt):
+    """Ctrl+C, or what a program made of SIGTERM, ended a run; what was done is kept.
+
+    Attributes:
+        report: How far it came.
+        left: Lines that were not reached.
+    """
+
+    def __init__(self, report: BatchReport, left: int) -> None:
+        super().__init__()
+        self.report = report
+        self.left = left
+
+
+def name_units(unit: str, number: int) -> str:
+    """Return the singular or the plural of `line`, `document` or `text`."""
+    return unit if number == 1 else f"{unit}s"
 
 
 class Workers(Protocol):
@@ -82,7 +110,7 @@ class Workers(Protocol):
 
 
 def speak_lines(
-    lines: Iterable[str],
+    lines: Iterable[str | Utterance],
     voice_path: Path | str,
     output_dir: Path | str,
     *,
@@ -94,11 +122,12 @@ def speak_lines(
 ) -> BatchReport:
     """Speak each line to a file of its own: 000001.wav, 000002.wav, …
 
-    A line whose file is there, made from the same text, voice and settings, is not spoken again.
-    The folder's `manifest.jsonl` says which those are. An error of one line stops no other line.
+    A document (`piper.text.documents`) becomes one file that has the document's name. A line whose
+    file is there, made from the same text, voice and settings, is not spoken again. The folder's
+    `manifest.jsonl` says which those are. An error of one line stops no other line.
 
     Args:
-        lines: The texts.
+        lines: The texts, or documents with markup.
         voice_path: The voice's ONNX file.
         output_dir: The folder; made where it is missing.
         config_path: The voice's JSON; None means the file beside the ONNX.
@@ -110,13 +139,15 @@ def speak_lines(
     Raises:
         PiperError: The voice cannot speak so, the folder cannot be written, another process is
             writing to it, a library is missing, or the cluster does not answer.
+        InterruptedBatchError: Ctrl+C while it spoke.
     """
     settings = settings or LineSettings()
     files = find_voice(voice_path, config_path=config_path)
     _check_settings(files, settings)
-    tasks = [LineTask(number, line) for number, line in enumerate(lines, start=1)]
+    utterances = [Utterance(line, line) if isinstance(line, str) else line for line in lines]
+    tasks = _create_tasks(utterances)
     with Manifest(Path(output_dir)) as manifest:
-        run = _Run(manifest, settings, _digest_files(files))
+        run = _Run(manifest, settings, _digest_files(files), _find_unit(utterances))
         waiting = [task for task in tasks if not run.is_done(task)]
         run.report.skipped = len(tasks) - len(waiting)
         if not waiting:
@@ -129,49 +160,82 @@ def speak_lines(
 class _Run:
     """One run over a folder."""
 
-    def __init__(self, manifest: Manifest, settings: LineSettings, voice_digest: str) -> None:
-        self.report = BatchReport()
+    def __init__(
+        self, manifest: Manifest, settings: LineSettings, voice_digest: str, unit: str
+    ) -> None:
+        self.report = BatchReport(unit)
         self._manifest = manifest
         self._settings = settings
         self._common = (voice_digest, _describe_settings(settings))
 
     def is_done(self, task: LineTask) -> bool:
-        return self._manifest.is_done(number_to_file_name(task.number), self._digest(task))
+        return self._manifest.is_done(task.name, self._digest(task))
 
     def speak(
         self, workers: Workers, tasks: list[LineTask], progress_stream: TextIO | None
     ) -> None:
         start = time.monotonic()
-        progress = ProgressLine("Speaking", len(tasks), "lines", progress_stream)
+        unit = name_units(self.report.unit, len(tasks))
+        progress = ProgressLine("Speaking", len(tasks), unit, progress_stream)
         done = 0
-        for outcome in workers.run(tasks):
-            done += 1
-            self._take(outcome)
-            progress.show(done)
-        progress.finish(done)
+        try:
+            for outcome in workers.run(tasks):
+                done += 1
+                self._take(outcome)
+                progress.show(done)
+        except KeyboardInterrupt:
+            raise InterruptedBatchError(self.report, len(tasks) - done) from None
+        finally:
+            # On a terminal, what is said next must not stand in the same line.
+            if progress.is_terminal or done == len(tasks):
+                progress.finish(done)
         self.report.wall_seconds = time.monotonic() - start
 
     def _take(self, outcome: LineOutcome) -> None:
         task = outcome.task
         if outcome.error:
-            self.report.failures[task.number] = outcome.error
+            is_document = not isinstance(task.text, str)
+            error = f"{task.name}: {outcome.error}" if is_document else outcome.error
+            self.report.failures[task.number] = error
             return
-        name = number_to_file_name(task.number)
-        file_name = f"{name}.{self._settings.output_format}" if outcome.audio else ""
+        file_name = f"{task.name}.{self._settings.output_format}" if outcome.audio else ""
         entry = Entry(
             file_name,
             self._digest(task),
             len(outcome.audio),
             round(outcome.seconds, 3),
-            task.text,
+            task.text if isinstance(task.text, str) else task.name,
         )
-        self._manifest.add(name, entry, outcome.audio)
+        # First the report: Ctrl+C waits for the end of what follows, and is raised there.
         self.report.spoken += 1
         self.report.empty += not outcome.audio
         self.report.audio_seconds += outcome.seconds
+        self._manifest.add(task.name, entry, outcome.audio)
 
     def _digest(self, task: LineTask) -> str:
-        return create_digest(task.text, *self._common)
+        text = task.text
+        described = text if isinstance(text, str) else [asdict(piece) for piece in text]
+        return create_digest(described, *self._common)
+
+
+def _create_tasks(utterances: Sequence[Utterance]) -> list[LineTask]:
+    """Return the tasks, each with a name that no other one has and the next run gives again."""
+    names = NameGiver(OutputNaming.TEXT)
+    return [
+        LineTask(
+            number,
+            utterance.text,
+            names.give_name(
+                utterance.name if utterance.is_document else number_to_file_name(number)
+            ),
+        )
+        for number, utterance in enumerate(utterances, start=1)
+    ]
+
+
+def _find_unit(utterances: Sequence[Utterance]) -> str:
+    kinds = {utterance.is_document for utterance in utterances}
+    return "text" if len(kinds) > 1 else "document" if kinds == {True} else "line"
 
 
 def _check_settings(files: VoiceFiles, settings: LineSettings) -> None:

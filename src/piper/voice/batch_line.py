@@ -1,4 +1,7 @@
-"""One line of many: text in, a whole audio file's bytes out. Knows no processes and no folders."""
+"""One line of many: text in, a whole audio file's bytes out. Knows no processes and no folders.
+
+What is said of lines here and in the other files of `batch` holds for documents with markup, too.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from piper.audio.sinks import create_sink
 from piper.config import SynthesisConfig
 from piper.errors import PiperError
 from piper.text.options import TextOptions
+from piper.text.piece import Piece
 from piper.voice.utterance import speak_utterance
 from piper.voice.voice import PiperVoice
 
@@ -21,7 +25,6 @@ class LineSettings:
 
     Attributes:
         syn_config: How the voice speaks.
-        sentence_silence_seconds: Silence between the sentences of a line.
         output_format: The kind of file.
         output_rate: Hertz of the file; None is the voice's.
         seed: Makes each line repeatable, in whatever order and process it is spoken.
@@ -29,7 +32,6 @@ class LineSettings:
     """
 
     syn_config: SynthesisConfig = field(default_factory=SynthesisConfig)
-    sentence_silence_seconds: float = 0.0
     output_format: OutputFormat = OutputFormat.WAV
     output_rate: int | None = None
     seed: int | None = None
@@ -38,10 +40,17 @@ class LineSettings:
 
 @dataclass(frozen=True)
 class LineTask:
-    """A line to speak: its number in the text, from 1, and its text."""
+    """A line to speak.
+
+    Attributes:
+        number: Its number in the text, from 1.
+        text: A line, or the pieces of a document.
+        name: What its file is called, without an ending.
+    """
 
     number: int
-    text: str
+    text: str | tuple[Piece, ...]
+    name: str
 
 
 @dataclass(frozen=True)
@@ -93,11 +102,5 @@ class LineSpeaker:
             output_rate=settings.output_rate,
         )
         with sink:
-            seconds = speak_utterance(
-                self._voice,
-                task.text,
-                syn_config,
-                sink,
-                silence_seconds=settings.sentence_silence_seconds,
-            )
+            seconds = speak_utterance(self._voice, task.text, syn_config, sink)
         return LineOutcome(task, buffer.getvalue() if seconds else b"", seconds)

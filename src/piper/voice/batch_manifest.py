@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 from piper.atomic import replace_on_success
 from piper.errors import PiperError
-from piper.processes import interrupts_blocked
 
 MANIFEST_NAME = "manifest.jsonl"
 
@@ -91,7 +94,7 @@ class Manifest:
         """
         record = json.dumps({"name": name, **asdict(entry)}, ensure_ascii=False) + "\n"
         try:
-            with interrupts_blocked():
+            with _stops_deferred():
                 if entry.file:
                     with replace_on_success(self.folder / entry.file) as temporary:
                         temporary.write_bytes(audio)
@@ -143,10 +146,39 @@ class Manifest:
 
     def _remove_leftovers(self) -> None:
         # Of a process that was killed while it wrote; no other one is at work here.
-        for path in self.folder.glob(".[0-9]*.part"):
+        for path in self.folder.glob(".*.[0-9]*.[0-9]*.part"):
             path.unlink(missing_ok=True)
 
     def _cannot_write(self, error: OSError) -> PiperError:
         reason = error.strerror or str(error)
         where = error.filename or self.folder
         return PiperError(f"{where} cannot be written ({reason}); choose another --output-dir.")
+
+
+@contextmanager
+def _stops_deferred() -> Iterator[None]:
+    """Keep Ctrl+C and SIGTERM waiting until the block's end.
+
+    Python's handlers are swapped, since a mask would hold for this thread alone: another one, of
+    NumPy's or Ray's, would take the signal and have Python's handler run here all the same.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # where no handler ever runs
+        return
+    received: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # Only Python's own functions can be put back, and only they run in the middle of a block.
+    handled = [number for number, handler in old.items() if callable(handler)]
+    for number in handled:
+        signal.signal(number, remember)
+    try:
+        yield
+    finally:
+        for number in handled:
+            signal.signal(number, old[number])
+        if received:
+            signal.raise_signal(received[0])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import signal
 import socket
 import tempfile
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -103,6 +105,7 @@ def _connect(address: str) -> Any:
             "Speaking on a cluster needs the library ray, which is not installed: "
             "pip install 'piper-workshop[ray]', or use --jobs on this machine."
         ) from None
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         _knock(address)
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
@@ -112,6 +115,9 @@ def _connect(address: str) -> Any:
             f"The Ray cluster at {address} does not answer ({reason:.200}); start one with "
             "`ray start --head`, or check --ray."
         ) from None
+    if callable(on_sigterm) and threading.current_thread() is threading.main_thread():
+        # Ray has put its own in its place, which ends the program without a word.
+        signal.signal(signal.SIGTERM, on_sigterm)
     return ray
 
 

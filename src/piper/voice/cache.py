@@ -23,7 +23,7 @@ from typing import Literal
 from piper.atomic import temporary_path
 from piper.voice.clean_graph import read_clean_graph, read_json, write_clean_graph, write_json
 from piper.voice.machine import describe_machine
-from piper.voice.session import BrokenModelError
+from piper.voice.runtime import BrokenModelError
 from piper.voice.stream import PartsSession
 
 _logger = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ import numpy as np
 
 from piper.atomic import replace_on_success
 from piper.errors import PiperError
-from piper.voice.session import BrokenModelError, SpeechSettings, VoiceSession, create_session
+from piper.voice.runtime import BrokenModelError, create_session
+from piper.voice.session import SpeechSettings, VoiceSession
 from piper.voice.stream import PartFiles, PartsSession
 
 if TYPE_CHECKING:

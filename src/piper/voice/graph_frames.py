@@ -124,13 +124,11 @@ def decoder(writer: GraphWriter, z: str, g: str | None, config: GraphConfig) -> 
                 x = writer.op("MaxPool", x, kernel_shape=[1, 1])
             # All blocks begin with the same leaky ReLU of the same values.
             active = writer.op("LeakyRelu", x, alpha=LEAKY_SLOPE)
-            total = ""
+            sums = []
             for j, dilations in enumerate(config.resblock_dilation_sizes):
                 with writer.scope(f"resblocks.{i * blocks + j}"):
-                    y = _residual_block(writer, x, active, dilations, config.resblock)
-                # One by one, so that no more than one block's result is kept.
-                total = writer.op("Add", total, y) if total else y
-            x = total
+                    sums.append(_residual_block(writer, x, active, dilations, config.resblock))
+            x = writer.op("Sum", *sums)
         x = writer.op("LeakyRelu", x, alpha=LAST_LEAKY_SLOPE)
         if writer.is_compact and config.hop_length % PHASES == 0:
             return _last_conv_by_phases(writer, x)

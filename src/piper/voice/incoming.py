@@ -1,16 +1,92 @@
-"""Sentences of a text that arrives piece by piece. Knows nothing of sound."""
+"""Sentences of a text that arrives piece by piece, with their pace. Knows nothing of sound."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import cast
 
+from piper.errors import PiperError
 from piper.text.frontend import Frontend, Sentence
+from piper.text.piece import Piece
 
 _END = re.compile(r"""[.!?…。！？।؟]["'”»)\]]*\s|\n|[。！？]""")
 """Where a sentence may end; whether it does, the frontend says."""
 _SURE_END = re.compile(r"""([!?…。！？।؟]|\w{4}\.)["'”»)\]]*\s+$|\n\s*$|[。！？]$""")
 """Where no following word is needed to know; a short word with a period may be "Dr." or "St."."""
+
+
+@dataclass(frozen=True)
+class PacedSentence:
+    """A sentence with what the piece that it stands in says of its pace.
+
+    Attributes:
+        sentence: The sentence.
+        rate: Factor on the speed; 2 is twice as fast.
+        begins_paragraph: Whether a paragraph ended between it and the sentence before it.
+        silence_before_seconds: Of pieces without words before it.
+        silence_after_seconds: Of its piece, whose last sentence it is.
+    """
+
+    sentence: Sentence
+    rate: float = 1.0
+    begins_paragraph: bool = False
+    silence_before_seconds: float = 0.0
+    silence_after_seconds: float = 0.0
+
+
+def pace_sentences(
+    frontend: Frontend, text: str | Iterable[str | Piece]
+) -> Iterable[PacedSentence]:
+    """Return the sentences of a text, of pieces of one, or of a text that still grows.
+
+    Args:
+        frontend: What divides a text into sentences.
+        text: A text; or `Piece`s, each a text of its own; or strings, the parts of one text, cut
+            anywhere. Pieces are read when their sentences are asked for.
+
+    Raises:
+        PiperError: A piece's rate or silence makes no sense.
+    """
+    if isinstance(text, str):
+        return [PacedSentence(sentence) for sentence in frontend.text_to_sentences(text)]
+    return _pace_parts(frontend, text)
+
+
+def _pace_parts(frontend: Frontend, parts: Iterable[str | Piece]) -> Iterator[PacedSentence]:
+    for is_piece, group in groupby(parts, lambda part: isinstance(part, Piece)):
+        if is_piece:
+            yield from _pace_pieces(frontend, cast("Iterator[Piece]", group))
+        else:
+            sentences = collect_sentences(frontend, cast("Iterator[str]", group))
+            yield from map(PacedSentence, sentences)
+
+
+def _pace_pieces(frontend: Frontend, pieces: Iterable[Piece]) -> Iterator[PacedSentence]:
+    begins_paragraph = False
+    silence = 0.0
+    for piece in pieces:
+        _check_piece(piece)
+        sentences = frontend.text_to_sentences(piece.text) if piece.text else []
+        for number, sentence in enumerate(sentences, start=1):
+            after = piece.silence_seconds if number == len(sentences) else 0.0
+            yield PacedSentence(sentence, piece.rate, begins_paragraph, silence, after)
+            begins_paragraph, silence = False, 0.0
+        begins_paragraph = begins_paragraph or piece.ends_paragraph
+        if not sentences:
+            silence += piece.silence_seconds
+
+
+def _check_piece(piece: Piece) -> None:
+    if not (math.isfinite(piece.rate) and piece.rate > 0):
+        raise PiperError(f"The rate of a piece is {piece.rate}, but it must be more than 0.")
+    if not (math.isfinite(piece.silence_seconds) and piece.silence_seconds >= 0):
+        raise PiperError(
+            f"The silence of a piece is {piece.silence_seconds}, but it must be 0 or more seconds."
+        )
 
 
 def collect_sentences(frontend: Frontend, pieces: Iterable[str]) -> Iterator[Sentence]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,6 @@ import numpy.typing as npt
 from piper.audio.chunk import (
     SAMPLE_CHANNELS,
     SAMPLE_WIDTH_BYTES,
-    SILENCE_PEAK,
     AudioChunk,
     PhonemeAlignment,
     WordTiming,
@@ -24,6 +24,9 @@ from piper.audio.chunk import (
 )
 from piper.config import SynthesisConfig, VoiceConfig
 from piper.text.frontend import Sentence
+from piper.voice.ends import is_wanted, widen_ends
+from piper.voice.incoming import PacedSentence
+from piper.voice.loudness import level_chunks
 from piper.voice.pauses import Pauses
 from piper.voice.session import Network, SpokenSentence
 from piper.voice.settings import Loudness, check_ids, resolve_settings
@@ -50,20 +53,14 @@ class Narrator:
 
     def synthesize(
         self,
-        sentences: Iterable[Sentence],
+        sentences: Iterable[PacedSentence],
         syn_config: SynthesisConfig,
         loudness: Loudness,
         include_alignments: bool,
     ) -> Iterator[AudioChunk]:
         """Speak sentences, one chunk each, as loud as is asked for."""
         chunks = self._whole_sentences(sentences, syn_config, include_alignments)
-        if loudness == "utterance":
-            waiting = list(chunks)
-            gain = _find_gain(waiting)
-            for chunk in waiting:
-                chunk.audio_float_array = chunk.audio_float_array * gain
-            chunks = iter(waiting)
-        for chunk in chunks:
+        for chunk in level_chunks(chunks) if loudness == "utterance" else chunks:
             chunk.audio_float_array = scale_audio(
                 chunk.audio_float_array,
                 normalize=loudness == "sentence",
@@ -72,9 +69,26 @@ class Narrator:
             yield chunk
 
     def stream(
-        self, sentences: Iterable[Sentence], syn_config: SynthesisConfig, include_alignments: bool
+        self,
+        sentences: Iterable[PacedSentence],
+        syn_config: SynthesisConfig,
+        loudness: Loudness,
+        include_alignments: bool,
     ) -> Iterator[StreamChunk]:
-        """Speak sentences in small pieces, as loud as the network makes them."""
+        """Speak sentences in small pieces; in whole sentences, where their peaks are needed."""
+        if loudness != "off":
+            chunks = self.synthesize(sentences, syn_config, loudness, include_alignments)
+            for number, chunk in enumerate(chunks):
+                yield StreamChunk(
+                    sample_rate=chunk.sample_rate,
+                    audio_float_array=chunk.audio_float_array,
+                    sentence=number,
+                    is_first=True,
+                    text=chunk.text,
+                    phoneme_alignments=chunk.phoneme_alignments,
+                    word_timings=chunk.word_timings,
+                )
+            return
         spoken_sentences = self.speak(sentences, syn_config, is_streamed=True)
         for number, (sentence, spoken) in enumerate(spoken_sentences):
             for place, piece in enumerate(spoken.audio):
@@ -93,7 +107,7 @@ class Narrator:
                 )
 
     def speak(
-        self, sentences: Iterable[Sentence], syn_config: SynthesisConfig, *, is_streamed: bool
+        self, sentences: Iterable[PacedSentence], syn_config: SynthesisConfig, *, is_streamed: bool
     ) -> Iterator[tuple[Sentence, SpokenSentence]]:
         """Speak sentences one after the other: the one way from ids to sound."""
         settings = resolve_settings(syn_config, self.config)
@@ -102,15 +116,24 @@ class Narrator:
         if syn_config.seed is not None:
             seeds = SeedSource(syn_config.seed)
             self._warn_about_seed()
-        for sentence in sentences:
+        for paced in sentences:
+            sentence = paced.sentence
+            if is_wanted(sentence, syn_config.whole_ends):
+                sentence = widen_ends(sentence, self.config.phoneme_id_map)
             check_ids(sentence.ids, self.config)
             spoken = self.session.speak(
-                sentence.ids, settings, seeds.create_random(), is_streamed=is_streamed
+                sentence.ids,
+                replace(settings, length_scale=settings.length_scale / paced.rate),
+                seeds.create_random(),
+                is_streamed=is_streamed,
             )
-            yield sentence, pauses.add(sentence, spoken)
+            yield sentence, pauses.add(replace(paced, sentence=sentence), spoken)
 
     def _whole_sentences(
-        self, sentences: Iterable[Sentence], syn_config: SynthesisConfig, include_alignments: bool
+        self,
+        sentences: Iterable[PacedSentence],
+        syn_config: SynthesisConfig,
+        include_alignments: bool,
     ) -> Iterator[AudioChunk]:
         """Speak sentences as loud as the network makes them."""
         for sentence, spoken in self.speak(sentences, syn_config, is_streamed=False):
@@ -168,9 +191,3 @@ class SeedSource:
         with self._lock:
             [child] = self._sequence.spawn(1)
         return np.random.Generator(np.random.PCG64(child))
-
-
-def _find_gain(chunks: Sequence[AudioChunk]) -> np.float32:
-    """Return the factor that brings the highest peak of all to 1; 1 for silence."""
-    peak = max((float(np.abs(chunk.audio_float_array).max()) for chunk in chunks), default=0.0)
-    return np.float32(1.0 / peak if peak > SILENCE_PEAK else 1.0)

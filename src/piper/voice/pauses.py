@@ -1,8 +1,9 @@
-"""Silence between sentences and clauses, put into their sound. Knows nothing of networks."""
+"""Silence around sentences and between clauses, put into their sound. Knows no networks."""
 
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -13,6 +14,7 @@ from piper.audio.chunk import FloatArray
 from piper.config import SynthesisConfig
 from piper.errors import PiperError
 from piper.text.frontend import Sentence
+from piper.voice.incoming import PacedSentence
 from piper.voice.session import SpokenSentence
 from piper.voice.timing import find_phoneme_ends
 
@@ -37,6 +39,7 @@ class Pauses:
                 raise PiperError(f"{name} is {seconds}, but it must be 0 or more seconds.")
             return round(seconds * sample_rate)
 
+        self._sample_rate = sample_rate
         sentence, clause = config.sentence_silence_seconds, config.clause_silence_seconds
         paragraph, ellipsis = config.paragraph_silence_seconds, config.ellipsis_silence_seconds
         self._sentence = to_samples("sentence_silence_seconds", sentence)
@@ -50,24 +53,29 @@ class Pauses:
         self._id_map = id_map
         self._previous: Sentence | None = None
 
-    def add(self, sentence: Sentence, spoken: SpokenSentence) -> SpokenSentence:
-        """Put silence before the next sentence and inside it.
+    def add(self, paced: PacedSentence, spoken: SpokenSentence) -> SpokenSentence:
+        """Put silence around the next sentence and inside it.
 
-        What stands before it counts as a part of BOS, what stands after a clause as a part of the
-        clause's last phoneme, so that the ids' samples still add up to the sentence's.
+        What stands before it counts as a part of BOS, what stands after it as a part of EOS, what
+        stands after a clause as a part of the clause's last phoneme, so that the ids' samples
+        still add up to the sentence's.
         """
-        before = 0
+        before = round(paced.silence_before_seconds * self._sample_rate)
+        after = round(paced.silence_after_seconds * self._sample_rate)
         if self._previous is not None:
-            before = self._paragraph if self._previous.ends_paragraph else self._sentence
-        self._previous = sentence
+            ends_paragraph = self._previous.ends_paragraph or paced.begins_paragraph
+            before += self._paragraph if ends_paragraph else self._sentence
+        self._previous = paced.sentence
+        # How long the sound is shows only at its end.
+        places = Counter({0: before, sys.maxsize: after})
         id_samples = spoken.id_samples
         if id_samples is None:
-            return SpokenSentence(_insert_silence(spoken.audio, {0: before}), None)
+            return SpokenSentence(_insert_silence(spoken.audio, places), None)
         ends = np.cumsum(id_samples)
         longer = id_samples.copy()
         longer[0] += before
-        places = Counter({0: before})
-        for index, samples in self._find_inside(sentence).items():
+        longer[-1] += after
+        for index, samples in self._find_inside(paced.sentence).items():
             longer[index] += samples
             places[int(ends[index])] += samples
         return SpokenSentence(_insert_silence(spoken.audio, places), longer)

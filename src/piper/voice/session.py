@@ -5,35 +5,19 @@ Shapes: P phonemes, S samples.
 
 from __future__ import annotations
 
-import logging
-import secrets
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from piper.errors import PiperError, VoiceNotFoundError
-
-if TYPE_CHECKING:
-    import onnxruntime
-
-_logger = logging.getLogger(__name__)
+from piper.errors import PiperError
+from piper.voice.runtime import create_session
 
 _REQUIRED_INPUTS = ("input", "input_lengths", "scales")
 _SPEAKER_INPUT = "sid"
-_CUDA_PROVIDER = "CUDAExecutionProvider"
-_CPU_PROVIDER = "CPUExecutionProvider"
-
-# ONNX Runtime has one seed for the whole process, read while a session is made.
-_seed_lock = threading.Lock()
-
-
-class BrokenModelError(PiperError):
-    """A file that ONNX Runtime cannot load."""
 
 
 @dataclass(frozen=True)
@@ -207,99 +191,3 @@ def _id_samples(output: NetworkOutput, size: int) -> npt.NDArray[np.int64] | Non
     # Without any frame the network still makes one.
     frames = max(1, int(durations.sum()))
     return durations * (len(output.audio) // frames)
-
-
-def create_session(
-    path: Path,
-    *,
-    use_cuda: bool = False,
-    threads: int | None = None,
-    seed: int | None = None,
-    is_optimized: bool = False,
-    optimized_path: Path | None = None,
-) -> onnxruntime.InferenceSession:
-    """Load an ONNX file.
-
-    Args:
-        path: The file.
-        use_cuda: Run on an NVIDIA GPU.
-        threads: Threads of one run; None leaves it to ONNX Runtime.
-        seed: For the graph's own random nodes.
-        is_optimized: The file was written as an `optimized_path` on such a machine.
-        optimized_path: Also write the graph as ONNX Runtime has optimised it for this machine, with
-            its weights in a file beside it that has the ending `.bin`.
-
-    Raises:
-        VoiceNotFoundError: There is no such file.
-        BrokenModelError: It cannot be loaded.
-        PiperError: CUDA was asked for and is not there.
-    """
-    # Heavy, and not needed before a voice is loaded.
-    import onnxruntime
-
-    if not path.is_file():
-        raise VoiceNotFoundError(f"{path} does not exist; check the path of the voice.")
-    options = onnxruntime.SessionOptions()
-    # Warnings about the exporter's leftovers are of no use to the one who speaks.
-    options.log_severity_level = 3
-    # It plans memory for each length of input anew, and keeps all plans: 60 MB for no gain in time.
-    options.enable_mem_pattern = False
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    if is_optimized:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    if optimized_path is not None:
-        options.optimized_model_filepath = str(optimized_path)
-        for key, value in (
-            ("file_name", optimized_path.with_suffix(".bin").name),
-            # Shapes must stay inside, where ONNX Runtime reads them.
-            ("min_size_in_bytes", "1024"),
-        ):
-            options.add_session_config_entry(
-                f"session.optimized_model_external_initializers_{key}", value
-            )
-    providers = _choose_providers(use_cuda)
-    with _seed_lock:
-        # A random node without a seed of its own takes the process's seed plus its number in the
-        # graph when the session is made, and goes on from there at each run. A later call of
-        # set_seed() changes nothing in it. So the seed is set here, and replaced afterwards by a
-        # random one, lest other sessions of the process repeat themselves unasked.
-        if seed is not None:
-            onnxruntime.set_seed(seed)
-        try:
-            session = onnxruntime.InferenceSession(str(path), options, providers=providers)
-        except Exception as error:  # onnxruntime's errors have no public base class
-            raise _cannot_load(path, error) from None
-        finally:
-            if seed is not None:
-                onnxruntime.set_seed(secrets.randbits(62))
-    if use_cuda and _CUDA_PROVIDER not in session.get_providers():
-        raise PiperError(
-            "CUDA was asked for (--cuda), but ONNX Runtime could not start it; "
-            "check driver, CUDA and cuDNN libraries, or speak without it."
-        )
-    _logger.debug("Loaded %s on %s", path, session.get_providers()[0])
-    return session
-
-
-def _choose_providers(use_cuda: bool) -> list[Any]:
-    import onnxruntime
-
-    if not use_cuda:
-        return [_CPU_PROVIDER]
-    available = onnxruntime.get_available_providers()
-    if _CUDA_PROVIDER not in available:
-        raise PiperError(
-            "CUDA was asked for (--cuda), but the installed onnxruntime has only "
-            f"{', '.join(available)}; install onnxruntime-gpu in its place, or speak without it."
-        )
-    # Each sentence has another length, and an exhaustive search starts anew for each length.
-    return [(_CUDA_PROVIDER, {"cudnn_conv_algo_search": "HEURISTIC"}), _CPU_PROVIDER]
-
-
-def _cannot_load(path: Path, error: Exception) -> BrokenModelError:
-    reason = " ".join(str(error).split())
-    return BrokenModelError(
-        f"{path} cannot be loaded by ONNX Runtime ({reason:.200}); is it a whole ONNX file? "
-        "Download or export it again."
-    )

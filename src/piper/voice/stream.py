@@ -26,7 +26,8 @@ from piper.audio.chunk import (
     WordTiming,
     float_to_int16,
 )
-from piper.voice.session import SpeechSettings, SpokenSentence, create_session
+from piper.voice.runtime import create_session
+from piper.voice.session import SpeechSettings, SpokenSentence
 from piper.voice.windows import DecoderWindow, Window, WindowPlan, plan_windows
 from piper.voice.workers import Job, Workers, count_cores
 

@@ -21,8 +21,9 @@ from piper.config import SynthesisConfig, VoiceConfig, load_voice_config
 from piper.text.espeak import Espeak
 from piper.text.frontend import Frontend, Sentence, create_frontend
 from piper.text.options import TextOptions
+from piper.text.piece import Piece
 from piper.voice.cache import CacheDir, find_cache_dir, load_parts
-from piper.voice.incoming import collect_sentences
+from piper.voice.incoming import PacedSentence, pace_sentences
 from piper.voice.narrator import Narrator
 from piper.voice.session import Network, VoiceSession
 from piper.voice.settings import resolve_loudness
@@ -124,28 +125,29 @@ class PiperVoice:
 
     def synthesize(
         self,
-        text: str,
+        text: str | Iterable[Piece],
         syn_config: SynthesisConfig | None = None,
         include_alignments: bool = False,
     ) -> Iterator[AudioChunk]:
         """Speak a text, one chunk a sentence; nothing for a text without words.
 
         Args:
-            text: One or more sentences.
+            text: One or more sentences, or the pieces of a text with markup, as
+                `piper.text.markup.parse_markup` gives them.
             syn_config: How to speak; None takes the voice's defaults.
             include_alignments: Also say how long each phoneme lasts and when each word is spoken.
 
         Raises:
             PiperError: The voice has no such speaker, or a value makes no sense.
         """
-        sentences = self.frontend.text_to_sentences(text)
+        sentences = pace_sentences(self.frontend, text)
         syn_config = syn_config or SynthesisConfig()
         loudness = resolve_loudness(syn_config, is_streamed=False)
         return self._narrator.synthesize(sentences, syn_config, loudness, include_alignments)
 
     def synthesize_stream(
         self,
-        text: str | Iterable[str],
+        text: str | Iterable[str] | Iterable[Piece],
         syn_config: SynthesisConfig | None = None,
         include_alignments: bool = False,
     ) -> Iterator[StreamChunk]:
@@ -156,39 +158,22 @@ class PiperVoice:
         `syn_config.normalize` asks for it, and then there is one piece a sentence.
 
         Args:
-            text: A text, or pieces of one that may still be in the making: each sentence is spoken
-                as soon as it is complete.
+            text: As for `synthesize`; or parts of a text that may still be in the making, cut
+                anywhere: each sentence is spoken as soon as it is complete.
             syn_config: How to speak; None takes the voice's defaults.
             include_alignments: Also say how long each phoneme lasts and when each word is spoken.
 
         Raises:
             PiperError: As `synthesize`.
         """
-        if isinstance(text, str):
-            sentences: Iterable[Sentence] = self.frontend.text_to_sentences(text)
-        else:
-            sentences = collect_sentences(self.frontend, text)
+        sentences = pace_sentences(self.frontend, text)
         syn_config = syn_config or SynthesisConfig()
         loudness = resolve_loudness(syn_config, is_streamed=True)
-        if loudness == "off":
-            return self._narrator.stream(sentences, syn_config, include_alignments)
-        chunks = self._narrator.synthesize(sentences, syn_config, loudness, include_alignments)
-        return (
-            StreamChunk(
-                sample_rate=chunk.sample_rate,
-                audio_float_array=chunk.audio_float_array,
-                sentence=number,
-                is_first=True,
-                text=chunk.text,
-                phoneme_alignments=chunk.phoneme_alignments,
-                word_timings=chunk.word_timings,
-            )
-            for number, chunk in enumerate(chunks)
-        )
+        return self._narrator.stream(sentences, syn_config, loudness, include_alignments)
 
     def synthesize_wav(
         self,
-        text: str,
+        text: str | Iterable[Piece],
         wav_file: wave.Wave_write,
         syn_config: SynthesisConfig | None = None,
         set_wav_format: bool = True,
@@ -197,7 +182,7 @@ class PiperVoice:
         """Speak a text into an open WAV file.
 
         Args:
-            text: One or more sentences.
+            text: As for `synthesize`.
             wav_file: Opened for writing.
             syn_config: How to speak; None takes the voice's defaults.
             set_wav_format: Set rate, width and channels first.
@@ -268,7 +253,7 @@ class PiperVoice:
         Raises:
             PiperError: As `synthesize`.
         """
-        sentence = Sentence([], list(phoneme_ids))
+        sentence = PacedSentence(Sentence([], list(phoneme_ids)))
         syn_config = syn_config or SynthesisConfig()
         [(_, spoken)] = self._narrator.speak([sentence], syn_config, is_streamed=False)
         audio = np.concatenate(list(spoken.audio))

@@ -49,7 +49,7 @@ def load_voice_weights(path: Path | str) -> tuple[dict[str, np.ndarray], GraphCo
         ExportError: The package `onnx` is not installed.
     """
     path = Path(path)
-    model = _read_model(path)
+    model = read_model(path)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     try:
         if METADATA_KEY in metadata:
@@ -71,7 +71,14 @@ def load_voice_weights(path: Path | str) -> tuple[dict[str, np.ndarray], GraphCo
     return weights, config
 
 
-def _read_model(path: Path) -> onnx.ModelProto:
+def read_model(path: Path) -> onnx.ModelProto:
+    """Read an ONNX file.
+
+    Raises:
+        VoiceNotFoundError: There is no such file.
+        CheckpointError: The file is not ONNX.
+        ExportError: The package `onnx` is not installed.
+    """
     onnx = import_onnx()
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 

@@ -133,7 +133,10 @@ def test_missing_folders(folder: Path) -> None:
         ({"dataset_type": "words"}, "--data.dataset_type must be text or phoneme_ids"),
         ({"num_symbols": 100}, "--data.num_symbols must be above the largest phoneme id, 165"),
         ({"num_speakers": 0}, "--model.num_speakers is 0; give 1 or more"),
-        ({"phoneme_type": "pinyin"}, 'The phoneme type "pinyin" cannot be trained here'),
+        (
+            {"phoneme_type": "hebrew"},
+            'The phoneme type "hebrew" cannot be trained here; choose one of espeak, text, pinyin',
+        ),
         ({"segment_size": 8000}, "--model.segment_size=8000 is no multiple of"),
     ],
 )

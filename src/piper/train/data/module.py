@@ -64,8 +64,8 @@ class VitsDataModule(LightningDataModule):
         trim_silence: Cut the silence before and after the speech.
         keep_seconds_before_silence: Seconds of silence that stay before the speech.
         keep_seconds_after_silence: Seconds of silence that stay after the speech.
-        phoneme_type: espeak, or text (the text's own characters). Default: what config.json
-            says, else espeak.
+        phoneme_type: espeak, text (the text's own characters), pinyin or japanese. Default: what
+            config.json says, else espeak.
         dataset_type: text, or phoneme_ids where the CSV's last column holds the ids.
         phonemes_path: JSON with a phoneme_id_map to use instead of the default one.
         num_symbols: Rows of the phoneme embedding. Default: what config.json says, else 256.

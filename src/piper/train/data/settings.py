@@ -9,12 +9,15 @@ from typing import Any, TypeVar
 from piper.config import PhonemeType, load_json_object
 from piper.errors import ConfigError, DatasetError
 from piper.text.ids import DEFAULT_PHONEME_ID_MAP
+from piper.text.pinyin_symbols import PINYIN_PHONEME_ID_MAP
 from piper.train.data.audio import TrimSettings
 from piper.train.data.metadata import DATASET_TYPES
 
 DEFAULT_SAMPLE_RATE = 22050
 DEFAULT_NUM_SYMBOLS = 256
 MIN_SAMPLE_RATE = 8000
+# The phoneme types that are trained here, and the language that voices of a type have.
+_LANGUAGES = {"espeak": "", "text": "", "pinyin": "zh", "japanese": "ja"}
 T = TypeVar("T")
 
 
@@ -121,6 +124,7 @@ def resolve_settings(
         raise ConfigError(
             f"{config} names no espeak voice; pass --data.espeak_voice (such as ru or en-us)."
         )
+    voice = voice or _LANGUAGES[kind]
     settings = DataSettings(
         csv_path=csv,
         audio_dir=audio,
@@ -214,10 +218,10 @@ class _FoundConfig:
 
 
 def _parse_phoneme_type(name: str) -> PhonemeType:
-    supported = (PhonemeType.ESPEAK, PhonemeType.TEXT)
-    if name not in supported:
+    if name not in _LANGUAGES:
         raise ConfigError(
-            f'The phoneme type "{name}" cannot be trained here; choose espeak or text '
+            f'The phoneme type "{name}" cannot be trained here; choose one of '
+            f"{', '.join(_LANGUAGES)} "
             "(--data.phoneme_type, or phoneme_type in the dataset's config.json)."
         )
     return PhonemeType(name)
@@ -239,8 +243,10 @@ def _resolve_id_map(
         id_map = given
     if id_map:
         return id_map
+    if kind is PhonemeType.PINYIN:
+        return dict(PINYIN_PHONEME_ID_MAP)
     # The default map has no Cyrillic letters: with phoneme_type=text the texts give the symbols.
-    return dict(DEFAULT_PHONEME_ID_MAP) if kind is PhonemeType.ESPEAK else None
+    return dict(DEFAULT_PHONEME_ID_MAP) if kind is not PhonemeType.TEXT else None
 
 
 def _parse_id_map(data: Any, path: Path) -> dict[str, list[int]]:

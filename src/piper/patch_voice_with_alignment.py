@@ -1,0 +1,56 @@
+"""`python -m piper.patch_voice_with_alignment`: durations as an output, for other clients."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from piper.errors import PiperError
+
+EXIT_ERROR = 1
+EXIT_INTERRUPTED = 130  # 128 + SIGINT
+
+
+def create_parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    parser = argparse.ArgumentParser(
+        prog="python -m piper.patch_voice_with_alignment",
+        description="Give a voice an output of durations, which other clients need for timing. "
+        "This package needs no such output: it times any voice as it is.",
+    )
+    parser.add_argument("model", type=Path, help="the voice's ONNX file")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="ONNX file to write (default: replace MODEL)"
+    )
+    parser.add_argument(
+        "--tensor-name",
+        "--tensor_name",
+        metavar="NAME",
+        help="value that holds the durations (default: found by itself)",
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    args = create_parser().parse_args(argv)
+    try:
+        # ONNX and ONNX Runtime take a moment to load; --help need not wait for them.
+        from piper.voice.alignment_output import patch_voice
+
+        if patch_voice(args.model, args.output, tensor_name=args.tensor_name):
+            print(f"Wrote {args.output or args.model}, with durations as its second output.")
+        else:
+            print(f"{args.model} has its durations as second output already; nothing was written.")
+    except PiperError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

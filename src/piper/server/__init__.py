@@ -1,0 +1,1 @@
+"""Programs speak through it: HTTP in front of voices that stay loaded."""

@@ -1,0 +1,206 @@
+"""What all routers share: bodies of bounded size, errors as JSON, answers that end with a client.
+
+Knows nothing of speech.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from piper.errors import PiperError
+from piper.server.errors import to_request_error
+from piper.server.queue import Job, JobClosedError
+
+_logger = logging.getLogger(__name__)
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_CLIENT_GONE = 499
+"""nginx's code for a client that did not wait; it is never read."""
+_SENTENCES = {
+    HTTPStatus.NOT_FOUND.phrase: "There is nothing here; /openapi.json lists what there is.",
+    HTTPStatus.METHOD_NOT_ALLOWED.phrase: (
+        "This method is not for this address; /openapi.json lists what there is."
+    ),
+}
+
+
+class Mistake(BaseModel):
+    """The body of every answer that is not what was asked for."""
+
+    detail: str
+    """One sentence."""
+
+
+class BodyLimit:
+    """Ends requests whose body is longer than allowed, before it is in memory.
+
+    Args:
+        app: What is protected.
+        max_bytes: Of one body.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or let the application do so."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        received = 0
+
+        async def receive_some() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_bytes:
+                raise HTTPException(
+                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                    f"The body is longer than {self._max_bytes} bytes; divide the text.",
+                )
+            return message
+
+        await self._app(scope, receive_some, send)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Let every error be answered by one sentence, as JSON."""
+
+    async def answer_mistake(_: Request, error: Exception) -> Response:
+        assert isinstance(error, PiperError)
+        known = to_request_error(error)
+        return _answer(known.status, str(known), known.retry_after_seconds)
+
+    async def answer_http_error(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        sentence = _SENTENCES.get(error.detail, error.detail)
+        return JSONResponse({"detail": sentence}, error.status_code, error.headers)
+
+    async def answer_invalid(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        status, sentence = describe_invalid(error.errors())
+        return _answer(status, sentence)
+
+    async def answer_nobody(_: Request, error: Exception) -> Response:
+        return _answer(_CLIENT_GONE, "The client did not wait.")
+
+    async def answer_failure(request: Request, error: Exception) -> Response:
+        return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, "The server has failed; its log says how.")
+
+    app.add_exception_handler(PiperError, answer_mistake)
+    app.add_exception_handler(HTTPException, answer_http_error)
+    app.add_exception_handler(RequestValidationError, answer_invalid)
+    app.add_exception_handler(ClientDisconnect, answer_nobody)
+    app.add_exception_handler(JobClosedError, answer_nobody)
+    app.add_exception_handler(Exception, answer_failure)
+
+
+def parse_json(model: type[Model], body: bytes) -> Model:
+    """Return a body of JSON as a model.
+
+    Raises:
+        RequestValidationError: It is not JSON, or not such a model.
+    """
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from None
+
+
+def describe_invalid(errors: Any) -> tuple[int, str]:
+    """Return status code and sentence of what validation has found first."""
+    first = errors[0]
+    if first["type"] == "json_invalid":
+        reason = first.get("ctx", {}).get("error", first["msg"])
+        return HTTPStatus.BAD_REQUEST, f"The body is not valid JSON ({reason}); mend it."
+    place = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
+    subject = f'"{place}"' if place else "The body"
+    reason = first["msg"][:1].lower() + first["msg"][1:]
+    return HTTPStatus.UNPROCESSABLE_ENTITY, f"{subject} cannot be used: {reason}; correct it."
+
+
+def _answer(status: int, sentence: str, retry_after_seconds: int | None = None) -> Response:
+    headers = {}
+    if retry_after_seconds is not None:
+        headers["Retry-After"] = str(retry_after_seconds)
+    return JSONResponse({"detail": sentence}, status, headers)
+
+
+@asynccontextmanager
+async def closed_with_client(request: Request, job: Job[Any]) -> AsyncIterator[None]:
+    """Close the job if the client goes away, or the block ends with an error.
+
+    The request's body must have been read.
+    """
+
+    async def watch() -> None:
+        with suppress(HTTPException):  # more body than allowed, from a client that goes on sending
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+        job.close()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield
+    except BaseException:
+        job.close()
+        raise
+    finally:
+        watcher.cancel()
+        with suppress(asyncio.CancelledError):
+            await watcher
+
+
+class JobResponse(StreamingResponse):
+    """Sends a job's pieces as they come; closes the job when it ends, whatever the reason.
+
+    Args:
+        job: Where the pieces come from.
+        first: The piece that was taken already.
+        encode: A piece to bytes.
+        headers: Of the answer.
+        media_type: Of the answer.
+    """
+
+    def __init__(
+        self,
+        job: Job[Any],
+        first: Any,
+        encode: Callable[[Any], bytes],
+        *,
+        headers: dict[str, str],
+        media_type: str,
+    ) -> None:
+        async def pieces() -> AsyncIterator[bytes]:
+            piece = first
+            while piece is not None:
+                yield encode(piece)
+                piece = await job.take()
+
+        super().__init__(pieces(), headers=headers, media_type=media_type)
+        self._job = job
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer."""
+        try:
+            await super().__call__(scope, receive, send)
+        except* JobClosedError:  # alone or in a group, as the version of Starlette has it
+            # The head is sent, so there is no other way to say that the rest will not come.
+            _logger.info("An answer ended early: the client took too long, or the server ends.")
+        finally:
+            self._job.close()

@@ -1,0 +1,221 @@
+"""The endpoints of the existing Piper server, for programs that know them. Speaks nothing.
+
+Its answers differ where that one's were mistakes: WAV is `audio/wav`, a mistake is 4xx with a
+sentence, an unknown voice is 404, and nobody reads what another one has had spoken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, PlainTextResponse, Response
+from pydantic import BaseModel, Field, ValidationError
+
+from piper.audio.encode import create_wav_header, samples_to_pcm
+from piper.config import load_voice_config
+from piper.server.downloads import Downloader
+from piper.server.errors import RequestError
+from piper.server.http import JobResponse, Mistake, closed_with_client, parse_json
+from piper.server.page import PAGE
+from piper.server.speech import SpeechPiece, SpeechRequest, SpeechService
+
+# Beyond these the durations get out of hand: with a noise of 5 a word may last for hours.
+_Length = Annotated[float, Field(ge=0.1, le=10.0, allow_inf_nan=False)]
+_Noise = Annotated[float, Field(ge=0.0, le=2.0, allow_inf_nan=False)]
+_Name = Annotated[str, Field(max_length=200)]
+
+_SECURITY_POLICY = (
+    "default-src 'none'; connect-src 'self'; media-src blob:; "
+    "script-src 'unsafe-inline'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+)
+_MISTAKES: dict[int | str, dict[str, Any]] = {
+    status: {"model": Mistake} for status in (400, 404, 413, 415, 422, 500, 503)
+}
+_WAV: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The speech", "content": {"audio/wav": {}}}
+}
+
+
+class SynthesizeBody(BaseModel):
+    """What `/synthesize` takes; other keys are let pass, as clients send them."""
+
+    text: str
+    voice: _Name | None = None
+    speaker: int | _Name | None = None
+    speaker_id: int | None = None
+    length_scale: _Length | None = None
+    noise_scale: _Noise | None = None
+    noise_w_scale: _Noise | None = None
+
+    def to_request(self) -> SpeechRequest:
+        """Return the request; a number of a speaker counts more than a name, as ever."""
+        return SpeechRequest(
+            text=self.text,
+            voice=self.voice,
+            speaker=self.speaker if self.speaker_id is None else self.speaker_id,
+            length_scale=self.length_scale,
+            noise_scale=self.noise_scale,
+            noise_w_scale=self.noise_w_scale,
+        )
+
+
+class DownloadBody(BaseModel):
+    """What `/download` takes."""
+
+    voice: _Name
+    force_redownload: bool = False
+
+
+class DefaultVoice(BaseModel):
+    """The voice that speaks where none is named."""
+
+    name: str
+    language: str
+    num_speakers: int
+
+
+class Info(BaseModel):
+    """What `/info` says."""
+
+    voice: DefaultVoice
+    last: None = None
+    """There for clients that look for it; what others have had spoken is nobody's business."""
+
+
+def create_piper_router(service: SpeechService, downloader: Downloader) -> APIRouter:
+    """Return the endpoints."""
+    router = APIRouter()
+    _add_speech(router, service)
+    _add_voices(router, service, downloader)
+    return router
+
+
+def _add_speech(router: APIRouter, service: SpeechService) -> None:
+    async def answer(request: Request, body: SynthesizeBody) -> Response:
+        job = await service.submit(body.to_request())
+        async with closed_with_client(request, job):
+            first = await job.take()
+        return _create_wav_response(job, first)
+
+    body = {"required": True, "content": {}}
+    json_content = {"application/json": {"schema": SynthesizeBody.model_json_schema()}}
+
+    @router.post(
+        "/synthesize",
+        response_class=Response,
+        responses=_WAV | _MISTAKES,
+        openapi_extra={"requestBody": body | {"content": json_content}},
+    )
+    async def synthesize(request: Request) -> Response:
+        """Speak a text; the answer is a WAV file, sent as it is made."""
+        # JSON whatever the content type says: browsers' fetch() calls a string text/plain.
+        return await answer(request, parse_json(SynthesizeBody, await request.body()))
+
+    @router.post(
+        "/",
+        response_class=Response,
+        responses=_WAV | _MISTAKES,
+        openapi_extra={
+            "requestBody": body
+            | {"content": {"text/plain": {"schema": {"type": "string"}}, **json_content}}
+        },
+    )
+    async def synthesize_plain(request: Request) -> Response:
+        """The same for clients of older servers: the body is the text, or JSON."""
+        return await answer(request, _parse_body(request, await request.body()))
+
+    @router.api_route(
+        "/",
+        methods=["GET", "HEAD"],
+        response_class=HTMLResponse,
+        responses=_WAV | _MISTAKES,
+        include_in_schema=False,
+    )
+    async def page(request: Request) -> Response:
+        """A page to try the voices; with `?text=…` a WAV file, as older servers answer."""
+        if request.method == "GET" and "text" in request.query_params:
+            return await answer(request, _parse_query(request))
+        return HTMLResponse(PAGE, headers={"Content-Security-Policy": _SECURITY_POLICY})
+
+
+def _add_voices(router: APIRouter, service: SpeechService, downloader: Downloader) -> None:
+    voices = service.voices
+
+    @router.get("/info")
+    async def info() -> Info:
+        """The default voice."""
+        config = await asyncio.to_thread(load_voice_config, voices.default.config)
+        voice = DefaultVoice(
+            name=voices.default_name,
+            language=config.espeak_voice,
+            num_speakers=config.num_speakers,
+        )
+        return Info(voice=voice)
+
+    @router.get("/voices")
+    async def list_voices() -> dict[str, dict[str, Any]]:
+        """The voices that are here: a name to the voice's JSON."""
+        return await asyncio.to_thread(voices.describe)
+
+    @router.get("/all-voices", responses={503: {"model": Mistake}})
+    async def list_published() -> dict[str, Any]:
+        """The voices that are published, as the catalogue has them."""
+        return await asyncio.to_thread(downloader.list_published)
+
+    @router.post("/download", response_class=PlainTextResponse, responses=_MISTAKES)
+    async def download(body: DownloadBody) -> str:
+        """Download a published voice; the answer is its name."""
+
+        def fetch() -> str:
+            if not body.force_redownload and body.voice in voices.list():
+                return body.voice
+            return downloader.download(body.voice, is_forced=body.force_redownload)
+
+        return await asyncio.to_thread(fetch)
+
+
+def _create_wav_response(job: Any, first: SpeechPiece | None) -> JobResponse:
+    if first is None:
+        raise RequestError("There is nothing to speak in the text; give one with words.")
+    header = create_wav_header(first.total_samples, first.sample_rate)
+
+    def encode(piece: SpeechPiece) -> bytes:
+        pcm = samples_to_pcm(piece.samples)
+        return header + pcm if piece is first else pcm
+
+    length = len(header) + first.total_samples * first.samples.itemsize
+    return JobResponse(
+        job, first, encode, headers={"Content-Length": str(length)}, media_type="audio/wav"
+    )
+
+
+def _parse_body(request: Request, body: bytes) -> SynthesizeBody:
+    """Return what a body of JSON or of plain text asks for.
+
+    Raises:
+        RequestError: It is neither.
+        RequestValidationError: It is not the JSON that is wanted.
+    """
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type == "application/json":
+        return parse_json(SynthesizeBody, body)
+    if content_type.startswith("multipart/") or content_type.endswith("form-urlencoded"):
+        raise RequestError(
+            "A form is not understood; send the text as text/plain, or application/json.",
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        )
+    try:
+        return SynthesizeBody(text=body.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise RequestError("The text is not UTF-8; convert it.", HTTPStatus.BAD_REQUEST) from None
+
+
+def _parse_query(request: Request) -> SynthesizeBody:
+    try:
+        return SynthesizeBody.model_validate(dict(request.query_params))
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from None

@@ -1,0 +1,110 @@
+"""Runs the application by uvicorn on a socket until it is told to end. Knows nothing of speech."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from contextlib import closing
+
+import uvicorn
+from fastapi import FastAPI
+
+from piper.errors import PiperError
+from piper.server.queue import JobQueue
+
+_logger = logging.getLogger(__name__)
+
+_GRACE_SECONDS = 3
+"""So long may answers take that are on their way when the server is told to end."""
+_HANG_SECONDS = 10
+"""So long uvicorn waits after that for connections that do not end."""
+
+
+def serve(app: FastAPI, host: str, port: int, *, is_debug: bool = False) -> None:
+    """Answer requests until the process is told to end.
+
+    Args:
+        app: From `create_app`.
+        host: Address or name to listen on.
+        port: 0 takes a free one; the log says which.
+        is_debug: Log each request.
+
+    Raises:
+        PiperError: The address or the port cannot be had.
+        KeyboardInterrupt: Ctrl+C ended it.
+    """
+    config = uvicorn.Config(
+        app,
+        # The command has set up logging; uvicorn is not to do so again.
+        log_config=None,
+        log_level="debug" if is_debug else "warning",
+        access_log=is_debug,
+        timeout_graceful_shutdown=_GRACE_SECONDS + _HANG_SECONDS,
+    )
+    queue = app.state.service.queue
+    with closing(bind_socket(host, port)) as listener:
+        try:
+            _Server(config, queue).run(sockets=[listener])
+        finally:
+            # A second Ctrl+C ends the loop at once; threads must not keep the process.
+            queue.close_jobs()
+
+
+def bind_socket(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound and does not listen yet.
+
+    Raises:
+        PiperError: The address or the port cannot be had.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise PiperError(
+            f"{host} is no address of this machine ({error.strerror}); mend --host."
+        ) from None
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise PiperError(
+            f"The server cannot listen on {host}, port {port} ({error.strerror}); "
+            "choose others with --host and --port."
+        ) from None
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens, and ends jobs that would outlast it.
+
+    Args:
+        config: uvicorn's.
+        queue: What runs the jobs.
+    """
+
+    def __init__(self, config: uvicorn.Config, queue: JobQueue[object]) -> None:
+        super().__init__(config)
+        self._queue = queue
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        for listener in sockets or ():
+            host, port = listener.getsockname()[:2]
+            address = f"[{host}]" if ":" in host else host
+            _logger.info("Listening on http://%s:%d (Ctrl+C ends it)", address, port)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End, with a little time for what is on its way."""
+        asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._end_what_is_left)
+        await super().shutdown(sockets)
+
+    def _end_what_is_left(self) -> None:
+        self._queue.close_jobs()
+        # A client that reads nothing would hold up its answer, and the answer the end.
+        for connection in self.server_state.connections:
+            connection.transport.abort()

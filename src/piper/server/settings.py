@@ -1,0 +1,75 @@
+"""What a server may be asked for, and how much of it. Knows nothing of HTTP and of voices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from piper.catalogue import CATALOGUE_URL
+from piper.processes import available_cores
+
+
+@dataclass(frozen=True)
+class SpeechDefaults:
+    """How the server speaks where a request does not say; None takes the voice's own.
+
+    Attributes:
+        speaker: Number or name, or a mixture like `3:0.7,5:0.3`; for the default voice only,
+            because other voices have other speakers.
+        length_scale: Factor on durations.
+        noise_scale: Deviation of the prior's noise.
+        noise_w_scale: Deviation of the duration predictor's noise.
+        sentence_silence_seconds: Silence between sentences.
+    """
+
+    speaker: str | None = None
+    length_scale: float | None = None
+    noise_scale: float | None = None
+    noise_w_scale: float | None = None
+    sentence_silence_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class SpeechLimits:
+    """Bounds that keep a request from taking the whole machine.
+
+    Attributes:
+        at_once: Requests that are spoken at the same time.
+        max_waiting: Accepted requests beyond those; more are answered with 503.
+        max_text_characters: Of one request.
+        max_sentence_ids: Phoneme ids of one sentence. The text encoder's memory grows with their
+            square: 2,000 (52 s of speech) take about 150 MB, 6,000 would take 2 GB.
+        max_audio_seconds: Length of an answer.
+        max_body_bytes: Of one request's body: the longest text, with each character escaped.
+        max_idle_seconds: A client that takes nothing of its answer for so long is given up.
+    """
+
+    at_once: int = field(default_factory=available_cores)
+    max_waiting: int = 64
+    max_text_characters: int = 5000
+    max_sentence_ids: int = 2000
+    max_audio_seconds: float = 600.0
+    max_body_bytes: int = 1 << 16
+    max_idle_seconds: float = 30.0
+
+
+@dataclass(frozen=True)
+class Downloads:
+    """Where voices come from and go to.
+
+    Attributes:
+        folder: Where downloaded voices are put; the server must look for voices there, too.
+        catalogue_url: The list of published voices.
+    """
+
+    folder: Path = Path()
+    catalogue_url: str = CATALOGUE_URL
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Everything that can be set but the voices."""
+
+    defaults: SpeechDefaults = SpeechDefaults()
+    limits: SpeechLimits = field(default_factory=SpeechLimits)
+    downloads: Downloads = Downloads()

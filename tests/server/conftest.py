@@ -1,0 +1,133 @@
+"""A real server on loopback, and a client that shows what it answers."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from piper.server.app import create_app
+from piper.server.run import bind_socket
+from piper.server.settings import ServerSettings
+from piper.server.store import VoiceStore
+from piper.voices import find_voice
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def sentence(self) -> str:
+        """The one sentence of a mistake."""
+        answer = json.loads(self.body)
+        assert list(answer) == ["detail"]
+        assert self.headers["Content-Type"] == "application/json"
+        return str(answer["detail"])
+
+
+@dataclass
+class RunningServer:
+    port: int
+    app: FastAPI
+
+    def connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | str | None = None,
+        content_type: str = "application/json",
+    ) -> Answer:
+        connection = self.connect()
+        headers = {} if body is None else {"Content-Type": content_type}
+        data = body.encode() if isinstance(body, str) else body
+        connection.request(method, path, data, headers)
+        response = connection.getresponse()
+        answer = Answer(response.status, response.headers, response.read())
+        connection.close()
+        return answer
+
+    def get(self, path: str) -> Answer:
+        return self.ask("GET", path)
+
+    def synthesize(self, **request: Any) -> Answer:
+        return self.ask("POST", "/synthesize", json.dumps(request))
+
+    def wait_until_idle(self) -> None:
+        """Wait until no request is accepted and not done."""
+        end = time.monotonic() + 20
+        while len(self.app.state.service.queue):
+            assert time.monotonic() < end, "a request was never given up"
+            time.sleep(0.01)
+
+
+Start = Callable[..., RunningServer]
+
+
+@pytest.fixture(scope="session")
+def voices_folder(
+    tiny_voice: Path, tiny_voice_multi_speaker: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A folder with the voices `tiny` (default) and `speakers`, and beside it one with `secret`."""
+    root = tmp_path_factory.mktemp("served")
+    for folder, name, model in (
+        ("voices", "tiny", tiny_voice),
+        ("voices", "speakers", tiny_voice_multi_speaker),
+        ("other", "secret", tiny_voice),
+    ):
+        (root / folder).mkdir(exist_ok=True)
+        for ending in (".onnx", ".onnx.json"):
+            source = model.with_name(model.stem + ending)
+            shutil.copy(source, root / folder / (name + ending))
+    return root / "voices"
+
+
+@pytest.fixture(scope="session")
+def start_server(voices_folder: Path) -> Iterator[Start]:
+    """Start servers on free ports; they end with the tests."""
+    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+
+    def start(
+        settings: ServerSettings | None = None, folder: Path = voices_folder
+    ) -> RunningServer:
+        store = VoiceStore(find_voice(voices_folder / "tiny.onnx"), data_dirs=[folder])
+        app = create_app(store, settings)
+        listener = bind_socket("127.0.0.1", 0)
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, log_level="warning"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        running.append((server, thread))
+        # The socket takes connections once the application has started.
+        end = time.monotonic() + 20
+        while not server.started:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        return RunningServer(listener.getsockname()[1], app)
+
+    yield start
+    for server, _ in running:
+        server.should_exit = True
+    for _, thread in running:
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def server(start_server: Start) -> RunningServer:
+    """A server with default settings; not to be filled up by a test."""
+    return start_server()

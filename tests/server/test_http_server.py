@@ -1,0 +1,115 @@
+"""`python -m piper.http_server` as the real command."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from piper.http_server import main
+
+COMMAND = (sys.executable, "-m", "piper.http_server")
+
+
+@contextmanager
+def run_server(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run the command on a free port; give it and its address."""
+    process = subprocess.Popen(
+        [*COMMAND, "--port", "0", *arguments], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    try:
+        line = process.stderr.readline()
+        found = re.fullmatch(r"Listening on (http://127\.0\.0\.1:\d+) \(Ctrl\+C ends it\)\n", line)
+        assert found, line + process.stderr.read()
+        yield process, found[1]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def post(url: str, **body: object) -> bytes:
+    request = urllib.request.Request(url, json.dumps(body).encode(), method="POST")
+    with urllib.request.urlopen(request, timeout=30) as response:
+        return bytes(response.read())
+
+
+def test_it_speaks_until_ctrl_c(tiny_voice: Path) -> None:
+    with run_server("-m", "tiny", "--data-dir", str(tiny_voice.parent)) as (process, url):
+        assert post(f"{url}/synthesize", text="Hello.")[:4] == b"RIFF"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+        assert (process.returncode, errors) == (130, "")
+
+
+def test_ctrl_c_while_it_speaks(tiny_voice: Path) -> None:
+    with run_server("-m", str(tiny_voice)) as (process, url):
+        port = int(url.rpartition(":")[2])
+        client = socket.create_connection(("127.0.0.1", port))
+        body = json.dumps({"text": "Hello there again. " * 150}).encode()
+        head = f"POST /synthesize HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+        client.sendall(head.encode() + body)
+        assert client.recv(15) == b"HTTP/1.1 200 OK"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+        client.close()
+        assert process.returncode == 130
+        assert "Traceback" not in errors
+
+
+def test_a_wrong_command_ends_in_one_sentence(
+    tiny_voice: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        for arguments, part in (
+            (["-m", "nobody"], "There is no nobody.onnx in the current folder"),
+            (["-m", str(tiny_voice), "-s", "7"], "There is no speaker 7"),
+            (["-m", str(tiny_voice), "--port", port], f"cannot listen on 127.0.0.1, port {port}"),
+            (["-m", str(tiny_voice), "--host", "no.such.host.invalid"], "mend --host"),
+        ):
+            assert main(arguments) == 1
+            error = capsys.readouterr().err
+            assert error.startswith("error: ")
+            assert error.count("\n") == 1
+            assert part in error
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--port", "65536"], ["--port", "x"], ["--length-scale", "0"]]
+)
+def test_a_wrong_value_ends_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["-m", "m", *arguments])
+    assert caught.value.code == 2
+
+
+def test_the_existing_server_s_flags_are_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = (
+        "-m nobody --host 127.0.0.1 --port 0 -s 0 --length_scale 1 --noise_scale 0.5 --noise-w 0.5 "
+        "--sentence_silence 0.2 --data_dir a --data-dir b --download_dir c --debug"
+    )
+    assert main(arguments.split()) == 1
+    assert "There is no nobody.onnx in a, b" in capsys.readouterr().err
+
+
+def test_help_is_light() -> None:
+    program = (
+        "import sys, contextlib\n"
+        "from piper.http_server import main\n"
+        "with contextlib.suppress(SystemExit): main(['--help'])\n"
+        "print(sorted({'fastapi', 'uvicorn', 'numpy', 'onnxruntime'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]"

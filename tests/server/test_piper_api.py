@@ -1,0 +1,222 @@
+"""The existing client's endpoints on a real server: what they answer, and what is a mistake."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import wave
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from piper import PiperVoice, SynthesisConfig
+from piper.audio.encode import samples_to_wav
+
+NO_NOISE = {"noise_scale": 0, "noise_w_scale": 0}
+
+
+def speak(model: Path, text: str, silence_seconds: float = 0.0, **values: Any) -> bytes:
+    """Return the WAV that the library gives."""
+    config = SynthesisConfig(
+        noise_scale=0, noise_w_scale=0, sentence_silence_seconds=silence_seconds, **values
+    )
+    chunks = [chunk.audio_int16_array for chunk in PiperVoice.load(model).synthesize(text, config)]
+    return samples_to_wav(np.concatenate(chunks), 16000)
+
+
+def test_speech_is_the_library_s_with_its_length_known(server: Any, voices_folder: Path) -> None:
+    answer = server.synthesize(text="Hello there. And you?", **NO_NOISE)
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "audio/wav")
+    assert answer.headers["Content-Length"] == str(len(answer.body))
+    assert answer.body == speak(voices_folder / "tiny.onnx", "Hello there. And you?")
+    with wave.open(io.BytesIO(answer.body)) as wav:
+        assert wav.getnframes() == (len(answer.body) - 44) // 2
+
+
+@pytest.mark.parametrize(
+    ("request_", "values"),
+    [
+        ({"speaker": "boris"}, {"speaker_id": 1}),
+        ({"speaker": "2"}, {"speaker_id": 2}),
+        ({"speaker": 2}, {"speaker_id": 2}),
+        ({"speaker_id": 1}, {"speaker_id": 1}),
+        ({"speaker": "boris", "speaker_id": 2}, {"speaker_id": 2}),
+        ({"speaker": "0:0.5,vera:0.5"}, {"speaker_mix": {0: 0.5, 2: 0.5}}),
+        ({"length_scale": "2"}, {"length_scale": 2.0}),
+        ({"speaker": None, "length_scale": None, "model": "unknown keys pass"}, {}),
+    ],
+)
+def test_speaker_and_scales(
+    server: Any, voices_folder: Path, request_: dict[str, Any], values: dict[str, Any]
+) -> None:
+    answer = server.synthesize(text="Hello.", voice="speakers", **(NO_NOISE | request_))
+    assert answer.body == speak(voices_folder / "speakers.onnx", "Hello.", **values)
+
+
+def test_json_whatever_its_content_type(server: Any, voices_folder: Path) -> None:
+    body = json.dumps({"text": "Hello.", **NO_NOISE})
+    for content_type in ("text/plain;charset=UTF-8", "application/x-www-form-urlencoded"):
+        answer = server.ask("POST", "/synthesize", body, content_type)
+        assert answer.body == speak(voices_folder / "tiny.onnx", "Hello.")
+
+
+def test_clients_of_older_servers(server: Any) -> None:
+    for answer in (
+        server.ask("POST", "/", "Hello.", "text/plain"),
+        server.ask("POST", "/", '{"text": "Hello."}'),
+        server.get("/?text=Hello.&speaker_id=0"),
+    ):
+        assert (answer.status, answer.headers["Content-Type"]) == (200, "audio/wav")
+    assert server.ask("POST", "/", "text=Hello.", "application/x-www-form-urlencoded").status == 415
+    assert server.ask("POST", "/", b"Caf\xe9", "text/plain").sentence == (
+        "The text is not UTF-8; convert it."
+    )
+    assert server.get("/?text=Hello.&speaker_id=x").status == 422
+
+
+def test_the_page_has_nothing_from_elsewhere(server: Any) -> None:
+    answer = server.get("/")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert b"http" not in answer.body
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert server.ask("HEAD", "/").status == 200
+
+
+def test_what_the_server_says_of_itself(server: Any, voices_folder: Path) -> None:
+    assert json.loads(server.get("/info").body) == {
+        "voice": {"name": "tiny", "language": "en-us", "num_speakers": 1},
+        "last": None,
+    }
+    voices = json.loads(server.get("/voices").body)
+    assert list(voices) == ["speakers", "tiny"]
+    assert voices["tiny"] == json.loads((voices_folder / "tiny.onnx.json").read_text())
+    health = json.loads(server.get("/health").body)
+    assert (health["status"], health["requests"]) == ("ok", 0)
+    paths = json.loads(server.get("/openapi.json").body)["paths"]
+    assert {"/", "/synthesize", "/voices", "/download", "/health"} <= set(paths)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nobody",
+        "../other/secret",
+        "..\\other\\secret",
+        "../voices/tiny",
+        "./tiny",
+        "tiny/../../other/secret",
+        "/etc/passwd",
+        "tiny.onnx.json",
+        "tiny\0",
+        ".",
+        "..",
+        "*",
+        "t?ny",
+        "",
+        " ",
+    ],
+)
+def test_a_name_of_a_voice_never_leaves_the_folders(server: Any, name: str) -> None:
+    answer = server.synthesize(text="Hello.", voice=name)
+    if name == "":
+        assert answer.status == 200  # as if none were named
+    else:
+        assert answer.status == 404
+        assert "/voices lists those that there are" in answer.sentence
+
+
+def test_an_absolute_path_is_no_name(server: Any, voices_folder: Path) -> None:
+    secret = voices_folder.parent / "other" / "secret"
+    assert server.synthesize(text="Hello.", voice=str(secret)).status == 404
+    assert server.synthesize(text="Hello.", voice=str(voices_folder / "tiny.onnx")).status == 404
+    assert server.synthesize(text="Hello.", voice="x" * 201).status == 422
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "part"),
+    [
+        ('{"text": ""}', 422, "There is nothing to speak; give a text."),
+        ('{"text": " \\n "}', 422, "There is nothing to speak; give a text."),
+        ('{"text": "..."}', 422, "There is nothing to speak in the text"),
+        ("{}", 422, '"text" cannot be used: field required'),
+        ('{"text": 5}', 422, '"text" cannot be used: input should be a valid string'),
+        ("[]", 422, "The body cannot be used"),
+        ("", 400, "The body is not valid JSON"),
+        ("text=Hello", 400, "The body is not valid JSON"),
+        ('{"text": "a"', 400, "The body is not valid JSON"),
+        ('{"text": "\\ud800"}', 400, "The body is not valid JSON"),
+        (b'{"text": "\xff"}', 400, "The body is not valid JSON"),
+        ("[" * 20000, 400, "The body is not valid JSON"),
+        ('{"text": "a", "speaker": "nobody"}', 422, "There is no speaker nobody"),
+        ('{"text": "a", "speaker_id": 1}', 422, "There is no speaker 1"),
+        ('{"text": "a", "speaker_id": -1}', 422, "There is no speaker -1"),
+        ('{"text": "a", "speaker": "0:x"}', 422, "no mixture of speakers"),
+        ('{"text": "a", "length_scale": 0}', 422, '"length_scale" cannot be used'),
+        ('{"text": "a", "length_scale": 1e9}', 422, '"length_scale" cannot be used'),
+        ('{"text": "a", "noise_scale": NaN}', 422, '"noise_scale" cannot be used'),
+        ('{"text": "a", "noise_w_scale": 9}', 422, '"noise_w_scale" cannot be used'),
+    ],
+)
+def test_a_mistake_is_a_sentence(server: Any, body: str, status: int, part: str) -> None:
+    answer = server.ask("POST", "/synthesize", body)
+    assert answer.status == status
+    assert part in answer.sentence
+    assert "\n" not in answer.sentence
+
+
+def test_too_much_is_refused_before_it_is_spoken(server: Any) -> None:
+    for text, part in (
+        ("Hello there. " * 400, "The text has 5200 characters, but at most 5000"),
+        ("hello there " * 400, "A sentence of the text has"),
+    ):
+        answer = server.synthesize(text=text)
+        assert answer.status == 413
+        assert part in answer.sentence
+    answer = server.synthesize(text="Hello there. " * 300, length_scale=10)
+    assert answer.status == 413
+    assert "The speech would last more than 600 seconds" in answer.sentence
+    # The connection may break before the answer is read, as the server reads no more.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        assert server.synthesize(text="a" * 1_000_000).status == 413
+    assert server.synthesize(text="Hello.").status == 200
+
+
+def test_addresses_and_methods_that_are_not_there(server: Any) -> None:
+    assert "/openapi.json lists" in server.get("/nothing").sentence
+    assert server.get("/../../etc/passwd").status == 404
+    answer = server.get("/synthesize")
+    assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+    assert "/openapi.json lists" in answer.sentence
+
+
+def test_a_broken_voice_is_not_the_client_s_mistake(
+    start_server: Callable[..., Any], tmp_path: Path, voices_folder: Path
+) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"no network")
+    config = (voices_folder / "tiny.onnx.json").read_text()
+    (tmp_path / "broken.onnx.json").write_text(config)
+    (tmp_path / "mute.onnx").write_bytes(b"")
+    (tmp_path / "mute.onnx.json").write_text("{")
+    server = start_server(folder=tmp_path)
+    answer = server.synthesize(text="Hello.", voice="broken")
+    assert answer.status == 500
+    assert answer.sentence == "The voice broken cannot be loaded; the server's log says why."
+    assert list(json.loads(server.get("/voices").body)) == ["broken", "tiny"]
+    assert server.synthesize(text="Hello.").status == 200
+
+
+def test_a_voice_that_is_put_there_later_or_changed(
+    start_server: Callable[..., Any], tmp_path: Path, voices_folder: Path
+) -> None:
+    server = start_server(folder=tmp_path)
+    assert server.synthesize(text="Hello.", voice="new").status == 404
+    for source in ("tiny", "speakers"):
+        for ending in (".onnx", ".onnx.json"):
+            content = (voices_folder / (source + ending)).read_bytes()
+            (tmp_path / f"new{ending}").write_bytes(content)
+        answer = server.synthesize(text="Hello.", voice="new", **NO_NOISE)
+        assert answer.body == speak(voices_folder / f"{source}.onnx", "Hello.")

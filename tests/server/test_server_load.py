@@ -1,0 +1,141 @@
+"""A server under load: isolation, bounds, clients that go away."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from piper import PiperVoice
+from piper.server.settings import ServerSettings, SpeechDefaults, SpeechLimits
+
+NO_NOISE = {"noise_scale": 0, "noise_w_scale": 0}
+LONG_TEXT = "Hello there, and hello again. " * 90
+"""With a length scale of 3 some 20 MB of speech: more than a connection holds unread."""
+
+Start = Callable[..., Any]
+
+
+def begin_long_request(server: Any) -> socket.socket:
+    """Ask for a long speech and read nothing of it."""
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    body = json.dumps({"text": LONG_TEXT, "length_scale": 3}).encode()
+    head = f"POST /synthesize HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+    connection.sendall(head.encode() + body)
+    return connection
+
+
+def wait_for_requests(server: Any, number: int) -> None:
+    end = time.monotonic() + 20
+    while len(server.app.state.service.queue) != number:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_requests_at_once_are_answered_like_single_ones(server: Any) -> None:
+    requests = [
+        {"text": f"Number {i} speaks. " * (1 + i % 3), "voice": voice, "length_scale": 1 + i % 4}
+        for i in range(12)
+        for voice in ("tiny", "speakers")
+    ]
+    alone = [server.synthesize(**request, **NO_NOISE).body for request in requests]
+    with ThreadPoolExecutor(16) as pool:
+        together = list(pool.map(lambda r: server.synthesize(**r, **NO_NOISE), requests))
+    assert [answer.status for answer in together] == [200] * len(requests)
+    assert [answer.body for answer in together] == alone
+    server.wait_until_idle()
+
+
+def test_beyond_the_bound_it_is_503_until_a_client_goes(start_server: Start) -> None:
+    limits = SpeechLimits(at_once=1, max_waiting=1, max_audio_seconds=3600)
+    server = start_server(ServerSettings(limits=limits))
+    clients = [begin_long_request(server) for _ in range(2)]
+    wait_for_requests(server, 2)
+    refused = server.synthesize(text="Hello.")
+    assert refused.status == 503
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert refused.sentence == "The server has too much to do; try again later."
+    assert json.loads(server.get("/health").body)["requests"] == 2
+    # One that is being spoken and one that is waiting or being sent.
+    for client in clients:
+        client.close()
+    server.wait_until_idle()
+    assert server.synthesize(text="Hello.").status == 200
+
+
+def test_a_client_that_goes_away_stops_its_work(start_server: Start) -> None:
+    limits = SpeechLimits(at_once=1, max_waiting=1, max_sentence_ids=10**6, max_audio_seconds=1e6)
+    server = start_server(ServerSettings(limits=limits))
+    server.synthesize(text="Hello.")
+    start = time.monotonic()
+    server.synthesize(text=LONG_TEXT, length_scale=3)
+    whole = time.monotonic() - start
+    # While it is being planned, before anything is sent: what follows does not wait for its end.
+    client = begin_long_request(server)
+    wait_for_requests(server, 1)
+    client.close()
+    server.wait_until_idle()
+    start = time.monotonic()
+    assert server.synthesize(text="Hello.").status == 200
+    assert time.monotonic() - start < max(0.5, whole / 2)
+
+
+def test_a_client_that_takes_nothing_is_given_up(start_server: Start) -> None:
+    limits = SpeechLimits(max_idle_seconds=0.3, max_audio_seconds=3600)
+    server = start_server(ServerSettings(limits=limits))
+    client = begin_long_request(server)
+    wait_for_requests(server, 1)
+    server.wait_until_idle()
+    client.close()
+
+
+def test_clients_that_break_off_leave_nothing_behind(server: Any) -> None:
+    before = threading.active_count()
+    for _ in range(10):
+        begin_long_request(server).close()
+        half = socket.create_connection(("127.0.0.1", server.port))
+        half.sendall(b"POST /synthesize HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
+        half.close()
+        nonsense = socket.create_connection(("127.0.0.1", server.port))
+        nonsense.sendall(b"\x16\x03\x01 nonsense\r\n\r\n")
+        nonsense.close()
+    server.wait_until_idle()
+    assert server.synthesize(text="Hello.").status == 200
+    assert threading.active_count() <= before + 8
+
+
+def test_defaults_of_the_server(start_server: Start, voices_folder: Path) -> None:
+    defaults = SpeechDefaults(
+        speaker="0", length_scale=2.0, noise_scale=0, noise_w_scale=0, sentence_silence_seconds=0.5
+    )
+    server = start_server(ServerSettings(defaults=defaults))
+    text = "Hello. Hello."
+    slow = server.synthesize(text=text)
+    assert slow.body == server.synthesize(text=text, length_scale=2.0).body
+    assert len(slow.body) - len(server.synthesize(text=text, length_scale=1.0).body) > 8000
+    one = server.synthesize(text="Hello.")
+    assert len(slow.body) - 44 == 2 * (len(one.body) - 44) + 16000
+
+
+def test_voices_are_kept_up_to_a_number(
+    voices_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from piper.server.store import VoiceStore
+    from piper.voices import find_voice
+
+    store = VoiceStore(
+        find_voice(voices_folder / "tiny.onnx"), data_dirs=[voices_folder], max_loaded=1
+    )
+    tiny = store.load(store.find(None))
+    assert isinstance(tiny, PiperVoice)
+    assert store.load(store.find("tiny")) is tiny
+    store.load(store.find("speakers"))
+    assert store.load(store.find("tiny.onnx")) is not tiny

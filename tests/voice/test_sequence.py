@@ -1,0 +1,84 @@
+"""Utterances one after the other: progress, which is quiet where a run is short."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from piper.audio.sinks import RawSink
+from piper.config import SynthesisConfig
+from piper.text.documents import Utterance
+from piper.text.piece import Piece
+from piper.voice import sequence
+from piper.voice.sequence import SpeechProgress, speak_sequence
+from piper.voice.voice import PiperVoice
+
+QUIET = SynthesisConfig(noise_scale=0, noise_w_scale=0)
+LINES = [Utterance(word, word) for word in ("One.", "Two.", "Three.")]
+DOCUMENT = Utterance("d", (Piece("One."), Piece("Two.", ends_paragraph=True), Piece("Three.")))
+
+
+class Terminal(io.StringIO):
+    """What a terminal is to a program: a stream that says so."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(scope="module")
+def voice(tiny_voice: Path) -> PiperVoice:
+    return PiperVoice.load(tiny_voice)
+
+
+def run(voice: PiperVoice, utterances: list[Utterance], stream: io.StringIO) -> str:
+    progress = SpeechProgress(utterances, stream)
+    assert speak_sequence(voice, utterances, QUIET, RawSink(io.BytesIO()), progress=progress) > 0
+    progress.finish()
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])
+def test_a_short_run_says_nothing(voice: PiperVoice, stream: io.StringIO) -> None:
+    assert run(voice, LINES, stream) == ""
+
+
+@pytest.mark.parametrize(("utterances", "unit"), [(LINES, "lines"), ([DOCUMENT], "parts")])
+def test_on_a_terminal_it_says_how_far_it_is(
+    voice: PiperVoice, utterances: list[Utterance], unit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sequence, "QUIET_SECONDS", 0.0)
+    said = run(voice, utterances, Terminal())
+    assert re.match(rf"\rSpeaking: 1/3 {unit} \(33 %\), [\d.]+ a second, 0:00 left", said)
+    assert re.search(rf"\rSpeaking: 3 {unit} in \d+\.\d s \([\d.]+ a second\) *\n$", said)
+
+
+def test_one_line_is_no_run(voice: PiperVoice, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sequence, "QUIET_SECONDS", 0.0)
+    assert run(voice, LINES[:1], Terminal()) == ""
+
+
+def test_elsewhere_lines_are_rare(voice: PiperVoice, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sequence, "FILE_INTERVAL_SECONDS", 0.0)
+    said = run(voice, LINES, io.StringIO())
+    assert re.fullmatch(r"Speaking: 3 lines in \d+\.\d s \([\d.]+ a second\)\n", said)
+
+
+def test_as_one_utterance_they_have_one_loudness(voice: PiperVoice) -> None:
+    config = SynthesisConfig(noise_scale=0, noise_w_scale=0, normalize="utterance")
+
+    def speak(*, is_one: bool) -> np.ndarray:
+        buffer = io.BytesIO()
+        speak_sequence(voice, LINES, config, RawSink(buffer), is_one=is_one)
+        return np.frombuffer(buffer.getvalue(), "<i2").astype(np.float32)
+
+    raw = SynthesisConfig(noise_scale=0, noise_w_scale=0, normalize="off")
+    texts = [str(line.text) for line in LINES]
+    audio = [next(iter(voice.synthesize(text, raw))).audio_float_array for text in texts]
+    one = np.concatenate(audio) / max(np.abs(sound).max() for sound in audio)
+    each = np.concatenate([sound / np.abs(sound).max() for sound in audio])
+    assert speak(is_one=True) / 32767 == pytest.approx(one, abs=1e-4)
+    assert speak(is_one=False) / 32767 == pytest.approx(each, abs=1e-4)
