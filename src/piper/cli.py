@@ -107,9 +107,7 @@ def _speak(args: argparse.Namespace) -> None:
 
 def _speak_in_order(args: argparse.Namespace, files: VoiceFiles) -> None:
     # NumPy and ONNX Runtime take a moment to load; --help need not wait for them.
-    from piper.audio.subtitles import create_subtitle_writer
     from piper.voice.sequence import SpeechProgress, speak_sequence
-    from piper.voice.utterance import SubtitleTrack
     from piper.voice.voice import PiperVoice
 
     voice = PiperVoice.load(
@@ -124,6 +122,9 @@ def _speak_in_order(args: argparse.Namespace, files: VoiceFiles) -> None:
         sink = stack.enter_context(_create_sink(args, voice.config.sample_rate))
         subtitles = progress = None
         if args.subtitles is not None:
+            from piper.audio.subtitles import create_subtitle_writer
+            from piper.voice.subtitle_track import SubtitleTrack
+
             writer = stack.enter_context(create_subtitle_writer(args.subtitles))
             subtitles = SubtitleTrack(writer, voice.config.sample_rate)
         utterances: Iterable[Utterance] = read_inputs(args)

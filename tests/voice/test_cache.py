@@ -166,6 +166,9 @@ def test_weights_that_cannot_be_named_leave_the_original(
         assert kind is VoiceSession
         assert len(audio)
         assert len(caplog.records) == 1
+        # The refusal is of this machine and version: another may be able to.
+        [refusal] = (tmp_path / "cache").glob("*.json")
+        assert refusal.name.endswith(f"-{describe_machine()}-{FORMAT}.json")
         assert "no weights of a Piper voice" in caplog.records[0].message
 
 

@@ -135,6 +135,14 @@ def test_who_stops_listening_stops_the_work(voice: PiperVoice) -> None:
     np.testing.assert_array_equal(first, again)
 
 
+@pytest.mark.parametrize("scales", [{"length_scale": 1e9}, {"noise_w_scale": 1e4}])
+def test_a_wrong_scale_does_not_take_all_memory(
+    voice: PiperVoice, scales: dict[str, float]
+) -> None:
+    with pytest.raises(PiperError, match=r"frames of sound; lower the length scale"):
+        whole(voice, LONG, replace(SEEDED, **scales))
+
+
 def test_threads_can_be_set(tiny_voice: Path) -> None:
     one = PiperVoice.load(tiny_voice, threads=1)
     two = PiperVoice.load(tiny_voice, threads=2)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-
 from piper.errors import PiperError
 
 PLAYER = "ffplay"
@@ -12,6 +9,8 @@ PLAYER = "ffplay"
 
 def has_player() -> bool:
     """Return whether ffplay is installed."""
+    import shutil
+
     return shutil.which(PLAYER) is not None
 
 
@@ -21,6 +20,8 @@ def play_wav(wav: bytes) -> None:
     Raises:
         PiperError: The player fails.
     """
+    import subprocess
+
     # A WAV instead of raw samples: ffplay's option for the channels changed its name.
     command = [PLAYER, "-loglevel", "error", "-nodisp", "-autoexit", "-i", "-"]
     done = subprocess.run(

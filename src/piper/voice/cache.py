@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import sys
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from piper.atomic import temporary_path
+from piper.atomic import remove_folder, temporary_path
 from piper.voice.clean_graph import read_clean_graph, read_json, write_clean_graph, write_json
 from piper.voice.machine import describe_machine
 from piper.voice.runtime import BrokenModelError
@@ -103,7 +101,7 @@ def load_parts(
         if (files := read_clean_graph(entry)) is not None:
             with suppress(BrokenModelError):
                 return PartsSession(files, use_cuda=use_cuda, threads=threads)
-            shutil.rmtree(entry, ignore_errors=True)
+            remove_folder(entry)
         reason = _make_entry(model_path, entry, is_optimized=not use_cuda)
         if reason is None and (files := read_clean_graph(entry)) is not None:
             return PartsSession(files, use_cuda=use_cuda, threads=threads)
@@ -133,14 +131,17 @@ def _find_content(model_path: Path, cache_dir: Path) -> str:
 
 def _make_entry(model_path: Path, entry: Path, *, is_optimized: bool) -> str | None:
     """Build, check and keep a voice's clean graph; return why there is none, or None."""
-    refusal_path = entry.with_suffix(".json")
+    # Takes a moment to load, and is not needed from the second start on.
+    from importlib.util import find_spec
+
+    refusal_path = entry.with_name(f"refused-{entry.name}.json")
     refusal = read_json(refusal_path).get("refusal")
     if refusal is not None:
         return str(refusal)
     if find_spec("onnx") is None:
         return "the Python package 'onnx', which makes it, is not installed"
     temporary = temporary_path(entry)
-    shutil.rmtree(temporary, ignore_errors=True)
+    remove_folder(temporary)
     temporary.mkdir(parents=True)
     try:
         _logger.debug("Making the clean graph of %s in %s", model_path, entry)
@@ -149,8 +150,8 @@ def _make_entry(model_path: Path, entry: Path, *, is_optimized: bool) -> str | N
             write_json(refusal_path, {"refusal": reason})
         elif read_clean_graph(entry) is None:
             # Another process may have been quicker; what is not whole may lie there, too.
-            shutil.rmtree(entry, ignore_errors=True)
+            remove_folder(entry)
             temporary.replace(entry)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove_folder(temporary)
     return reason

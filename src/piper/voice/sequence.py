@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from piper.audio.sinks import Sink
 from piper.config import SynthesisConfig
 from piper.progress import FILE_INTERVAL_SECONDS, ProgressLine
 from piper.text.documents import Utterance
 from piper.text.piece import Piece
-from piper.voice.utterance import SubtitleTrack, speak_utterance, stream_utterance
+from piper.voice.utterance import speak_utterance, stream_utterance
 from piper.voice.voice import PiperVoice
+
+if TYPE_CHECKING:
+    from piper.voice.subtitle_track import SubtitleTrack
 
 QUIET_SECONDS = 1.0
 """A run that is done sooner needs no progress."""

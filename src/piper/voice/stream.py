@@ -26,11 +26,15 @@ from piper.audio.chunk import (
     WordTiming,
     float_to_int16,
 )
+from piper.errors import PiperError
 from piper.voice.runtime import create_session
 from piper.voice.session import SpeechSettings, SpokenSentence
 from piper.voice.windows import DecoderWindow, Window, WindowPlan, plan_windows
 from piper.voice.workers import Job, Workers, count_cores
 
+LONGEST_FRAMES = 2**17
+"""25 minutes of sound at 22,050 Hz, in one sentence. More comes of a wrong scale, and would take
+all memory there is."""
 MOST_WORKERS = 4
 """Each window at work takes about 30 MB."""
 
@@ -144,6 +148,9 @@ class PartsSession:
             settings: How to speak.
             random: Source of all noise.
             is_streamed: Begin with a small window; else all windows are large.
+
+        Raises:
+            PiperError: It would be longer than `LONGEST_FRAMES`.
         """
         speaker = self._mix_speakers(settings.speakers)
         durations, statistics = self._encode(ids, settings, speaker, random)
@@ -178,8 +185,14 @@ class PartsSession:
         if speaker is not None:
             feeds["speaker"] = speaker.reshape(1, -1, 1)
         frames, statistics = self._text.run(["frames", "statistics"], feeds)
-        durations = np.ceil(frames[0, 0] * np.float32(settings.length_scale)).astype(np.int64)
-        return durations, statistics[0]
+        durations = np.ceil(frames[0, 0] * np.float32(settings.length_scale))
+        # Written so that a NaN is too much.
+        if not durations.sum() <= LONGEST_FRAMES:
+            raise PiperError(
+                f"A sentence would take {durations.sum():.3g} frames of sound; "
+                "lower the length scale and the noise w scale, or make the sentence shorter."
+            )
+        return durations.astype(np.int64), statistics[0]
 
     def _decode_windows(
         self, latents: _Latents, plan: WindowPlan, speaker: FloatArray | None
