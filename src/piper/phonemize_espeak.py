@@ -22,8 +22,11 @@ class EspeakPhonemizer:
     def phonemize(self, voice: str, text: str) -> list[list[str]]:
         """Return sentences of single code points (NFD).
 
+        A sentence is empty where punctuation or a blank line stood alone (`Yes. [!]` is two), as
+        in Piper.
+
         Raises:
             PhonemizeError: espeak-ng cannot be loaded, or lacks the voice.
         """
         sentences = join_clauses(self._espeak.translate(voice, text))
-        return [list(unicodedata.normalize("NFD", sentence)) for sentence in sentences if sentence]
+        return [list(unicodedata.normalize("NFD", sentence)) for sentence in sentences]

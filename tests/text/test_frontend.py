@@ -139,12 +139,23 @@ def test_create_frontend_from_a_voice() -> None:
     assert to_strings(frontend, "Да.") == ["dɑ."]
 
 
-def test_unknown_voice_and_unsupported_type_are_one_sentence() -> None:
+def test_unknown_voice_is_one_sentence() -> None:
     with pytest.raises(PhonemizeError, match=r'^espeak-ng 1\.52\.0 has no voice "klingon2";.*\.$'):
         create_espeak("klingon2")
-    for phoneme_type in ("pinyin", "hebrew", "japanese", "thai"):
-        with pytest.raises(PhonemizeError, match=f'^The phoneme type "{phoneme_type}" is not'):
-            Frontend(PhonemeType(phoneme_type), "", DEFAULT_PHONEME_ID_MAP)
+
+
+@pytest.mark.parametrize("phoneme_type", [PhonemeType.HEBREW, PhonemeType.THAI])
+def test_types_without_a_library_speak_raw_phonemes(phoneme_type: PhonemeType) -> None:
+    frontend = Frontend(phoneme_type, "", DEFAULT_PHONEME_ID_MAP)
+    (sentence,) = frontend.text_to_sentences("[[ʃalˈom]] [[olˈam]]!")
+    assert "".join(sentence.phonemes) == "ʃalˈomolˈam"
+    assert [word.text for word in sentence.words] == ["[[ʃalˈom]]", "[[olˈam]]"]
+    assert frontend.text_to_sentences(" … ") == []
+    name = phoneme_type.value.capitalize()
+    with pytest.raises(
+        PhonemizeError, match=rf"^{name} texts cannot be .* as in \[\[ʃalˈom\]\]\.$"
+    ):
+        frontend.text_to_sentences("[[ʃalˈom]] שלום")
 
 
 def test_frontends_of_two_languages_in_two_threads() -> None:

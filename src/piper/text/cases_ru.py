@@ -76,10 +76,14 @@ def write_decimal(whole: str, places: str, case: str = "n") -> str:
         return f"{write_cardinal(number)} запятая {digits}"
     part = int(places)
     return (
-        f"{write_cardinal(number, case, 'f')} {_agree_adjective('целая', number, case)} "
-        f"{write_cardinal(part, case, 'f')} "
+        f"{write_whole(number, case)} {write_cardinal(part, case, 'f')} "
         f"{_agree_adjective(_DECIMAL_PLACES[len(places)], part, case)}"
     )
+
+
+def write_whole(number: int, case: str = "n") -> str:
+    """Return the whole part before a fraction: 2 is `две целых`."""
+    return f"{write_cardinal(number, case, 'f')} {_agree_adjective('целая', number, case)}"
 
 
 def find_gender(noun: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from piper.config import PhonemeType, VoiceConfig
+from piper.config import PhonemeType, Phonemizer, VoiceConfig
 from piper.text import ids as phoneme_ids
 from piper.text.espeak import Espeak
 from piper.text.options import VOICE_KEY, TextOptions
@@ -17,7 +17,7 @@ from piper.text.prepare import PreparedText, TextPreparer
 from piper.text.pronounce import pronounce
 from piper.text.rewrite import RewrittenText
 from piper.text.sentence import SpokenClause, join_phonemes
-from piper.text.words import Word, find_words, share_phonemes
+from piper.text.words import Word, share_phonemes
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Sentence:
     """One sentence of a text.
 
     Attributes:
-        phonemes: P phonemes, single code points (NFD).
+        phonemes: P phonemes, single code points (NFD); Chinese ones are parts of a syllable.
         ids: Their ids, from BOS to EOS.
         text: The characters of the text that it was made of, without the spaces around them.
         ends_paragraph: Whether a blank line follows.
@@ -54,8 +54,8 @@ class Frontend:
     Args:
         phoneme_type: How text becomes phonemes.
         espeak_voice: Voice (language) for espeak-ng; other types do not read it.
-        phoneme_id_map: Phoneme (one code point) to its ids.
-        phoneme_map: Phoneme (one code point) to the phonemes that replace it.
+        phoneme_id_map: Phoneme to its ids.
+        phoneme_map: Phoneme to the phonemes that replace it.
         espeak: The espeak-ng to use; None takes the one that `Espeak()` finds.
         options: How texts are prepared before they become phonemes.
 
@@ -65,8 +65,8 @@ class Frontend:
         missing: Phonemes that the id map lacked so far; each has been warned about once.
 
     Raises:
-        PhonemizeError: espeak-ng lacks the voice or cannot be loaded, or the phoneme type is not
-            supported.
+        PhonemizeError: espeak-ng lacks the voice or cannot be loaded, or the library of the phoneme
+            type is not installed.
     """
 
     def __init__(
@@ -80,13 +80,18 @@ class Frontend:
         options: TextOptions | None = None,
     ) -> None:
         self._text_phonemizer = create_phonemizer(phoneme_type, espeak_voice, espeak)
-        self.phonemizer = self._text_phonemizer.phonemizer
         self.options = (options or TextOptions()).fill(None)
         language = espeak_voice if phoneme_type == PhonemeType.ESPEAK else ""
         self._preparer = TextPreparer(language, self.options)
+        self.phonemizer = self._text_phonemizer.phonemizer
+        if self._preparer.program:
+            version = f"{self.phonemizer.version} after {self._preparer.program}"
+            self.phonemizer = Phonemizer(self.phonemizer.name, version)
         self._phoneme_id_map = phoneme_id_map
         self._phoneme_map = {
-            unicodedata.normalize("NFD", phoneme): unicodedata.normalize("NFD", "".join(others))
+            unicodedata.normalize("NFD", phoneme): self._text_phonemizer.split_phonemes(
+                "".join(others)
+            )
             for phoneme, others in (phoneme_map or {}).items()
         }
         self.missing: Counter[str] = Counter()
@@ -107,7 +112,9 @@ class Frontend:
         Raises:
             PhonemizeError: The voice's id map lacks BOS, PAD or EOS.
         """
-        return phoneme_ids.phonemes_to_ids(phonemes, self._phoneme_id_map, self.missing)
+        return phoneme_ids.phonemes_to_ids(
+            phonemes, self._phoneme_id_map, self.missing, self._text_phonemizer.padded
+        )
 
     def text_to_sentences(self, text: str) -> list[Sentence]:
         """Return the sentences of a text."""
@@ -122,7 +129,7 @@ class Frontend:
         phonemizer = self._text_phonemizer
         sentences: list[list[SpokenClause]] = []
         for clauses in phonemizer.split_clauses(prepared.rewritten.text):
-            sentence = [pronounce(clause, prepared, phonemizer.speak_alone) for clause in clauses]
+            sentence = [pronounce(clause, prepared, phonemizer) for clause in clauses]
             if join_phonemes(sentence).strip():
                 sentences.append(sentence)
             elif sentences:
@@ -133,10 +140,10 @@ class Frontend:
         return self._map_string(clause.phonemes + clause.ending)
 
     def _map_string(self, phonemes: str) -> list[str]:
-        code_points = unicodedata.normalize("NFD", phonemes)
+        symbols = self._text_phonemizer.split_phonemes(phonemes)
         if not self._phoneme_map:
-            return list(code_points)
-        return [new for old in code_points for new in self._phoneme_map.get(old, old)]
+            return symbols
+        return [new for old in symbols for new in self._phoneme_map.get(old, [old])]
 
     def _create_sentence(
         self, text: str, rewritten: RewrittenText, clauses: list[SpokenClause]
@@ -194,11 +201,11 @@ class Frontend:
         """Return start and end of each word in the clause, and its phonemes' first and last."""
         if clause.is_raw:
             return [(0, len(clause.source), 0, len(phonemes))] if phonemes else []
-        speak_alone = self._text_phonemizer.speak_alone
+        phonemizer = self._text_phonemizer
         alone: dict[tuple[int, int], list[str]] = {}
-        for span in find_words(clause.source):
+        for span in phonemizer.find_words(clause.source):
             said = clause.said.get(span)
-            spoken = speak_alone(clause.source[slice(*span)]) if said is None else said
+            spoken = phonemizer.speak_alone(clause.source[slice(*span)]) if said is None else said
             if spoken.strip():
                 alone[span] = self._map_string(spoken)
         shares = share_phonemes(phonemes, list(alone.values()))
@@ -217,8 +224,8 @@ def create_frontend(
         espeak: The espeak-ng to use; None takes the one that `Espeak()` finds.
 
     Raises:
-        PhonemizeError: espeak-ng lacks the voice or cannot be loaded, or the phoneme type is not
-            supported.
+        PhonemizeError: espeak-ng lacks the voice or cannot be loaded, or the library of the phoneme
+            type is not installed.
         ConfigError: The voice's `text_options` are wrong.
     """
     return Frontend(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from piper.errors import PhonemizeError
 
@@ -33,30 +33,34 @@ def phonemes_to_ids(
     phonemes: Sequence[str],
     id_map: Mapping[str, Sequence[int]] = DEFAULT_PHONEME_ID_MAP,
     missing: Counter[str] | None = None,
+    padded: Container[str] | None = None,
 ) -> list[int]:
     """Turn the phonemes of one sentence into ids.
 
-    The rule of Piper's voices: BOS, PAD, then each phoneme followed by PAD, then EOS.
+    The rule of Piper's voices: BOS, PAD, then each phoneme followed by PAD, then EOS. Chinese
+    voices have PAD only after whole syllables and marks, and none after BOS.
 
     Args:
-        phonemes: Single code points. Those that the map lacks are dropped.
+        phonemes: As the map has them, mostly single code points. Those that it lacks are dropped.
         id_map: Phoneme to its ids.
         missing: Counts the dropped phonemes; each is warned about when it is first counted. None
             warns about each once in this call.
+        padded: The phonemes that PAD follows, where it does not follow all and BOS.
 
     Raises:
         PhonemizeError: The map lacks BOS, PAD or EOS.
     """
     missing = Counter() if missing is None else missing
     bos, pad, eos = (_find_ids(id_map, symbol) for symbol in (BOS, PAD, EOS))
-    ids = [*bos, *pad]
+    ids = [*bos, *(pad if padded is None else ())]
     for phoneme in phonemes:
         phoneme_ids = id_map.get(phoneme)
         if phoneme_ids is None:
             _count_missing(phoneme, missing)
         else:
             ids.extend(phoneme_ids)
-            ids.extend(pad)
+            if padded is None or phoneme in padded:
+                ids.extend(pad)
     ids.extend(eos)
     return ids
 

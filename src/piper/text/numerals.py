@@ -52,19 +52,30 @@ def create_rule(pattern: str, write: Writer, flags: int = 0) -> Rule:
     return re.compile(pattern, flags), write
 
 
+def keep(match: re.Match[str]) -> str:
+    """Write what stands there, so that no later rule takes a part of it."""
+    return str(match[0])
+
+
 def apply_rules(text: str, rules: Sequence[Rule]) -> list[Edit]:
     """Return the edits of all rules; where two match, the earlier rule counts."""
     edits: list[Edit] = []
+    taken: list[tuple[int, int]] = []
     for pattern, write in rules:
         for match in pattern.finditer(text):
             start, end = match.span()
-            if any(edit.start < end and start < edit.end for edit in edits):
+            if any(first < end and start < last for first, last in taken):
                 continue
             words = write(match)
-            if words is not None and words != match[0]:
-                # The word before a number, which a rule reads, is kept and not a part of it.
-                kept = _count_kept(match[0], words)
-                edits.append(Edit(start + kept, end, words[kept:]))
+            if words is None:
+                continue
+            if words == match[0]:
+                taken.append((start, end))
+                continue
+            # The word before a number, which a rule reads, is kept and not a part of it.
+            kept = _count_kept(match[0], words)
+            taken.append((start + kept, end))
+            edits.append(Edit(start + kept, end, words[kept:]))
     return sorted(edits, key=lambda edit: edit.start)
 
 

@@ -1,74 +1,19 @@
-"""Rules that write out Russian numbers, dates, money, units and short forms; knows no phonemes."""
+"""Rules that write out Russian numbers: all kinds in their order, and those without a unit.
+
+Left to espeak-ng is what can be read in more than one way: `12/05/2024`, `12.05`, `12.05.24`, a
+lone `1/2`, scores (`3:2`), versions and addresses (`1.2.3`), `1.200` (thousand or decimal), Roman
+numbers other than centuries, and foreign telephone numbers.
+"""
 
 from __future__ import annotations
 
 import re
 
 from piper.text import cases_ru as cases
-from piper.text import short_forms_ru
+from piper.text import dates_ru, fractions_ru, short_forms_ru, units_ru
 from piper.text.numerals import Rule, create_rule, parse_number
-from piper.text.short_forms_ru import BEFORE, SPACE, keep_dot, split_governor
+from piper.text.patterns_ru import BEFORE, END, NOUN, NUMBER, RANGE, SPACE, split_governor
 
-_WHOLE = rf"\d{{1,3}}(?:{SPACE}\d{{3}})+(?!\d)|\d{{1,15}}"
-_NUMBER = rf"(?P<minus>[−-](?=\d))?(?P<whole>{_WHOLE})(?:,(?P<places>\d+))?"
-_RANGE = rf"(?:(?P<from>\d{{1,4}}){SPACE}?[–—-]{SPACE}?)?"
-_NOUN = rf"[а-яё]{{2,}}(?:{SPACE}+[а-яё]{{2,}})?"
-_END = r"(?![\w]|[.,:/]\d)"
-_MONTHS = [
-    "января",
-    "февраля",
-    "марта",
-    "апреля",
-    "мая",
-    "июня",
-    "июля",
-    "августа",
-    "сентября",
-    "октября",
-    "ноября",
-    "декабря",
-]
-_YEAR_CASES = {"год": "n", "года": "g", "году": "p", "годом": "i", "годе": "p"}
-_SCALES = {"тыс": "тысяча", "млн": "миллион", "млрд": "миллиард", "трлн": "триллион"}
-_CURRENCIES = {"$": "доллар", "€": "евро", "£": "фунт", "¥": "иена", "₽": "рубль"}
-_UNITS = {
-    "руб": "рубль",
-    "р": "рубль",
-    "коп": "копейка",
-    "долл": "доллар",
-    "%": "процент",
-    **_CURRENCIES,
-    "кг": "килограмм",
-    "мг": "миллиграмм",
-    "г": "грамм",
-    "км": "километр",
-    "м": "метр",
-    "см": "сантиметр",
-    "мм": "миллиметр",
-    "л": "литр",
-    "мл": "миллилитр",
-    "га": "гектар",
-    "ч": "час",
-    "мин": "минута",
-    "сек": "секунда",
-    "шт": "штука",
-    "кВт": "киловатт",
-    "Вт": "ватт",
-    "Гц": "герц",
-    "кГц": "килогерц",
-    "МБ": "мегабайт",
-    "Мб": "мегабайт",
-    "ГБ": "гигабайт",
-    "Гб": "гигабайт",
-    "т": "тонна",
-    "°": "градус",
-    "чел": "человек",
-    "стр": "страница",
-    "экз": "экземпляр",
-}
-_UNIT_TAILS = {"км/ч": ("км", " в час"), "м/с": ("м", " в секунду"), "м²": ("м", " квадратных")}
-_UNIT_TAILS |= {"°C": ("°", " Цельсия"), "°С": ("°", " Цельсия"), "м³": ("м", " кубических")}
-_UNIT = "|".join(re.escape(unit) for unit in sorted([*_UNITS, *_UNIT_TAILS], key=len, reverse=True))
 # Suffix → case, gender, plural.
 _SUFFIXES = {
     "й": ("n", "m", False),
@@ -94,70 +39,10 @@ _SUFFIXES = {
     "ыми": ("i", "m", True),
 }
 _COMPOUND = r"лет|комнат|этаж|дневн|час|метр|процент|литр|тонн|секунд|минут|мест|кратн|дюйм|месяч"
+# `15%-е` can be one thing or several.
+_PERCENT_ENDINGS = {"й": "ный", "го": "ного", "му": "ному", "я": "ная", "ю": "ную"}
+_PERCENT_ENDINGS |= {"х": "ных", "ми": "ными", "м": "ном"}
 _COMPOUND_STARTS = {1: "одно", 90: "девяносто", 100: "сто", 1000: "тысяче"}
-_ROMAN = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100}
-
-
-def _write_date(match: re.Match[str]) -> str | None:
-    governor, kept = split_governor(match)
-    month = match["month"]
-    number = int(month) if month.isdigit() else _MONTHS.index(month.lower()) + 1
-    day = int(match["day"])
-    if not (1 <= day <= 31 and 1 <= number <= 12):
-        return None
-    case = {"к": "d", "ко": "d", "на": "n", "по": "n"}.get(governor.lower(), "g")
-    words = f"{kept}{cases.write_ordinal(day, case, 'n')} {_MONTHS[number - 1]}"
-    if match["year"]:
-        words += f" {cases.write_ordinal(int(match['year']), 'g')} года"
-    return words
-
-
-def _write_time(match: re.Match[str]) -> str | None:
-    hours, minutes = int(match["hours"]), int(match["minutes"])
-    if hours > 24 or minutes > 59:
-        return None
-    zero = "ноль " if minutes < 10 else ""
-    return f"{cases.write_cardinal(hours)} {zero}{cases.write_cardinal(minutes)}"
-
-
-def _write_year(match: re.Match[str]) -> str | None:
-    governor, kept = split_governor(match)
-    year, word = int(match["year"]), match["word"].lower()
-    governed = cases.find_governed_case(governor)
-    if word in ("гг.", "годы", "годах", "годов"):
-        case = {"годы": "n", "годах": "p", "годов": "g"}.get(word, "p" if governed == "a" else "n")
-        noun = {"n": "годы", "p": "годах", "g": "годов"}[case]
-        first = f"{cases.write_ordinal(int(match['from']), case)} — " if match["from"] else ""
-        return f"{kept}{first}{cases.write_ordinal(year, case)} {noun}"
-    if match["from"]:
-        return None
-    if word == "г.":
-        default = "g" if governor else "n"
-        case = "p" if governor.lower() in ("в", "во") else governed or default
-        noun = {"n": "год", "a": "год", "g": "года", "d": "году", "i": "годом", "p": "году"}[case]
-        return f"{kept}{cases.write_ordinal(year, case)} {noun}{keep_dot(match)}"
-    case = _YEAR_CASES[word]
-    if word == "году" and governed == "d":
-        case = "d"
-    return f"{kept}{cases.write_ordinal(year, case)} {match['word']}"
-
-
-def _write_century(match: re.Match[str]) -> str | None:
-    governor, kept = split_governor(match)
-    values = [_ROMAN[letter] for letter in match["roman"]]
-    number = sum(
-        -value if value < following else value
-        for value, following in zip(values, [*values[1:], 0], strict=True)
-    )
-    word = match["word"]
-    if word == "в.":
-        is_in = governor.lower() in ("в", "во")
-        case = "p" if is_in else cases.find_governed_case(governor) or ("g" if governor else "n")
-        noun = "веке" if case == "p" else cases.inflect("век", case)
-        return f"{kept}{cases.write_ordinal(number, case)} {noun}{keep_dot(match)}"
-    forms = cases.find_noun_form(word)
-    case, is_plural, _ = forms[0] if forms else ("n", False, "m")
-    return f"{kept}{cases.write_ordinal(number, case, is_plural=is_plural)} {word}"
 
 
 def _write_suffixed(match: re.Match[str]) -> str | None:
@@ -168,55 +53,29 @@ def _write_suffixed(match: re.Match[str]) -> str | None:
         case, gender = forms[0][0], "f"
     elif match["suffix"] in ("е", "х") and any(form[1] for form in forms[:1]):
         case, is_plural = forms[0][0], True
+    elif match["suffix"] == "е" and not noun and number % 10 == 0 < number:
+        is_plural = True  # the nineties
     elif match["suffix"] == "м" and forms and forms[0][0] in "ip":
         case = forms[0][0]
     return cases.write_ordinal(number, case, gender, is_plural=is_plural)
 
 
 def _write_compound(match: re.Match[str]) -> str | None:
-    number = int(match["whole"])
+    start = _find_compound_start(int(match["whole"]))
+    return start + match["rest"] if start else None
+
+
+def _find_compound_start(number: int) -> str | None:
     if number > 1000:
         return None
-    start = _COMPOUND_STARTS.get(number) or cases.write_cardinal(number, "g").replace(" ", "")
-    return start + match["rest"]
+    return _COMPOUND_STARTS.get(number) or cases.write_cardinal(number, "g").replace(" ", "")
 
 
-def _write_measure(match: re.Match[str]) -> str | None:
-    """Write a number with its unit: `до 1 200 руб.`, `5 млн руб.`, `1,5 кг`, `$5`."""
-    governor, kept = split_governor(match)
-    groups = match.groupdict()
-    unit, tail = _UNIT_TAILS.get(groups["unit"] or "", (groups["unit"] or "", ""))
-    noun = _UNITS.get(unit) or _CURRENCIES.get(groups.get("sign") or "", "")
-    scale = _SCALES.get(groups["scale"] or "", "")
-    if not (noun or scale):
-        return None
-    case = _find_case(governor, unit)
-    if match["places"]:
-        number = 2  # a part of something: the noun's genitive
-        gender = "f"
-        words = cases.write_decimal(match["whole"], match["places"], case)
-        first = cases.inflect(scale or noun, "g")
-    else:
-        number = parse_number(match["whole"])
-        gender = cases.find_gender(scale or noun)
-        words = cases.write_cardinal(number, case, gender)
-        first = cases.agree_noun(scale or noun, number, case)
-    if groups.get("from"):
-        words = f"{cases.write_cardinal(int(groups['from']), case, gender)}-{words}"
-    minus = "минус " if match["minus"] else ""
-    rest = f" {cases.inflect(noun, 'g', is_plural=True)}" if scale and noun else ""
-    if tail in (" квадратных", " кубических"):
-        rest, tail = f"{tail} {first}", ""
-        first = ""
-    dot = keep_dot(match) if match[0].endswith(".") else ""
-    return f"{kept}{minus}{words} {first}{rest}{tail}{dot}".replace("  ", " ")
-
-
-def _find_case(governor: str, unit: str) -> str:
-    case = cases.find_governed_case(governor) or "n"
-    if case == "a" and governor.lower() in ("в", "во") and unit in ("км", "м", "см"):
-        return "p"  # в пяти километрах от города
-    return case
+def _write_percentage(match: re.Match[str]) -> str | None:
+    """Write `15%-ный` and `15%-го` as one word."""
+    number, rest = int(match["whole"]), match["rest"]
+    start = _find_compound_start(number)
+    return f"{start}процент{_PERCENT_ENDINGS.get(rest, rest)}" if start else None
 
 
 def _write_counted(match: re.Match[str]) -> str | None:
@@ -258,47 +117,23 @@ def _is_code(digits: str) -> bool:
 
 
 RULES: list[Rule] = [
-    short_forms_ru.TELEPHONE,
-    create_rule(
-        rf"{BEFORE}(?P<day>\d{{1,2}})\.(?P<month>\d{{2}})\.(?P<year>\d{{4}})(?:{SPACE}?(?:года|г\.))?(?!\w)",
-        _write_date,
-    ),
-    create_rule(
-        rf"{BEFORE}(?P<day>\d{{1,2}}){SPACE}+(?P<month>{'|'.join(_MONTHS)})"
-        rf"(?:{SPACE}+(?P<year>\d{{4}}){SPACE}*(?:года|г\.))?(?!\w)",
-        _write_date,
-        re.IGNORECASE,
-    ),
-    create_rule(r"(?<![\w:.,])(?P<hours>\d{1,2}):(?P<minutes>\d{2})(?![\w:]|\.\d)", _write_time),
-    create_rule(
-        rf"{BEFORE}{_RANGE}(?P<year>1\d{{3}}|20\d{{2}}){SPACE}*"
-        r"(?P<word>год(?:а|у|ом|е|ы|ах|ов)?(?!\w)|гг\.|г\.)",
-        _write_year,
-    ),
-    create_rule(rf"{BEFORE}(?P<roman>[IVXLC]+){SPACE}+(?P<word>в\.|век\w*)", _write_century),
+    *short_forms_ru.TELEPHONES,
+    *dates_ru.RULES,
+    *fractions_ru.RULES,
     create_rule(rf"(?<![\w.,])(?P<whole>\d+)-(?P<rest>(?:{_COMPOUND})[а-яё]*)", _write_compound),
     create_rule(
+        rf"(?<![\w.,])(?P<whole>\d+){SPACE}?%-(?P<rest>н[а-яё]+|{'|'.join(_PERCENT_ENDINGS)})(?!\w)",
+        _write_percentage,
+    ),
+    create_rule(
         rf"(?<![\w.,])(?P<whole>\d{{1,6}})-(?P<suffix>{'|'.join(_SUFFIXES)})(?![\w-])"
-        rf"(?={SPACE}+(?P<noun>{_NOUN}))?",
+        rf"(?={SPACE}+(?P<noun>{NOUN}))?",
         _write_suffixed,
     ),
-    create_rule(
-        rf"{BEFORE}{_RANGE}{_NUMBER}{SPACE}*(?:(?P<scale>тыс|млн|млрд|трлн)(?!\w)\.?{SPACE}*)?"
-        rf"(?:(?P<unit>{_UNIT})(?!\w))\.?(?P<sign>)",
-        _write_measure,
-    ),
-    create_rule(
-        rf"{BEFORE}{_RANGE}{_NUMBER}{SPACE}*(?P<scale>тыс|млн|млрд|трлн)(?!\w)\.?(?P<unit>)(?P<sign>)",
-        _write_measure,
-    ),
-    create_rule(
-        rf"{BEFORE}(?P<sign>[$€£¥₽]){SPACE}?{_NUMBER}(?:{SPACE}*(?P<scale>тыс|млн|млрд|трлн)(?!\w)\.?)?"
-        rf"{_END}(?P<unit>)",
-        _write_measure,
-    ),
+    *units_ru.RULES,
     *short_forms_ru.RULES,
     create_rule(
-        rf"{BEFORE}{_RANGE}{_NUMBER}{_END}(?={SPACE}+(?P<noun>{_NOUN}))?(?!-\w)", _write_counted
+        rf"{BEFORE}{RANGE}{NUMBER}{END}(?={SPACE}+(?P<noun>{NOUN}))?(?!-\w)", _write_counted
     ),
 ]
 """Earlier rules count before later ones."""

@@ -1,31 +1,19 @@
-"""What turns texts into clauses of phonemes, and the one registry of it; knows no ids."""
+"""The one registry of what turns texts into phonemes; knows no ids."""
 
 from __future__ import annotations
-
-from typing import Protocol
 
 from piper.config import PhonemeType, Phonemizer
 from piper.errors import PhonemizeError
 from piper.text.espeak import Espeak
-from piper.text.markup import TextPart, split_raw_phonemes
+from piper.text.markup import TextPart
 from piper.text.sentence import SpokenClause, group_clauses
+from piper.text.text_phonemizer import CodePointPhonemes, MarkedTextPhonemizer, TextPhonemizer
+
+# The languages of phoneme types whose libraries need a compiler or a download, or are not kept up.
+_UNSUPPORTED = {PhonemeType.HEBREW: "Hebrew", PhonemeType.THAI: "Thai"}
 
 
-class TextPhonemizer(Protocol):
-    """What turns a text into sentences of phonemes."""
-
-    phonemizer: Phonemizer
-
-    def split_clauses(self, text: str) -> list[list[SpokenClause]]:
-        """Return the clauses of each sentence; sentences that say nothing are allowed."""
-        ...
-
-    def speak_alone(self, word: str) -> str:
-        """Return the phonemes of a word that stands alone."""
-        ...
-
-
-class EspeakTextPhonemizer:
+class EspeakTextPhonemizer(MarkedTextPhonemizer):
     """Phonemes by espeak-ng, with `[[ raw phonemes ]]` taken as they are.
 
     Raises:
@@ -38,36 +26,15 @@ class EspeakTextPhonemizer:
         self._espeak.check_voice(espeak_voice)
         self.phonemizer = Phonemizer("espeak-ng", self._espeak.version)
 
-    def split_clauses(self, text: str) -> list[list[SpokenClause]]:
-        """Return the clauses of each sentence.
-
-        Raw phonemes end no sentence: what stands before and after them is one with them, and of the
-        text beside them one space is kept on each side where there is any.
-        """
-        sentences: list[list[SpokenClause]] = []
-        parts = split_raw_phonemes(text)
-        for index, part in enumerate(parts):
-            is_joined = index > 0
-            new = self._part_to_sentences(
-                part,
-                after_raw=is_joined and parts[index - 1].is_phonemes,
-                before_raw=index + 1 < len(parts) and parts[index + 1].is_phonemes,
-            )
-            if is_joined and sentences and new:
-                sentences[-1] += new.pop(0)
-            sentences.extend(new)
-        return sentences
-
     def speak_alone(self, word: str) -> str:
         """Return the phonemes of a word that stands alone."""
         clauses = self._espeak.translate(self._voice, word)
         return " ".join(clause.phonemes for clause in clauses)
 
-    def _part_to_sentences(
+    def _split_part(
         self, part: TextPart, *, after_raw: bool, before_raw: bool
     ) -> list[list[SpokenClause]]:
-        if part.is_phonemes:
-            return [[SpokenClause(part.source, part.start, part.content, is_raw=True)]]
+        """Return the clauses; beside raw phonemes one space is kept where there is any."""
         clauses = self._espeak.translate(self._voice, part.content)
         sentences = group_clauses(clauses, part.start) or [[]]
         if after_raw and part.content.startswith(" "):
@@ -78,7 +45,7 @@ class EspeakTextPhonemizer:
         return sentences
 
 
-class CodePointPhonemizer:
+class CodePointPhonemizer(CodePointPhonemes):
     """Phonemes that are the text's own code points, in one sentence."""
 
     phonemizer = Phonemizer("text", "NFD")
@@ -92,20 +59,57 @@ class CodePointPhonemizer:
         return word
 
 
+class RawPhonemizer(MarkedTextPhonemizer):
+    """Phonemes that are given as `[[ raw phonemes ]]`; any other text is refused.
+
+    Args:
+        language: Whose texts they are.
+    """
+
+    phonemizer = Phonemizer("raw", "NFD")
+
+    def __init__(self, language: str) -> None:
+        self._language = language
+
+    def speak_alone(self, word: str) -> str:
+        """Return nothing: no word has phonemes by itself."""
+        return ""
+
+    def _split_part(
+        self, part: TextPart, *, after_raw: bool, before_raw: bool
+    ) -> list[list[SpokenClause]]:
+        """Return the part, which is to hold no letters, as a clause that says nothing.
+
+        Raises:
+            PhonemizeError: It holds letters.
+        """
+        if any(character.isalnum() for character in part.content):
+            raise PhonemizeError(
+                f"{self._language} texts cannot be turned into phonemes here; write the phonemes "
+                "that the voice was trained on between double brackets, as in [[ʃalˈom]]."
+            )
+        return [[SpokenClause(part.content, part.start, "")]]
+
+
 def create_phonemizer(
     phoneme_type: PhonemeType, espeak_voice: str, espeak: Espeak | None
 ) -> TextPhonemizer:
     """Create the phonemizer of a phoneme type.
 
     Raises:
-        PhonemizeError: espeak-ng lacks the voice or cannot be loaded, or the phoneme type is not
-            supported.
+        PhonemizeError: espeak-ng lacks the voice or cannot be loaded, or the library of the phoneme
+            type is not installed.
     """
-    if phoneme_type == PhonemeType.ESPEAK:
-        return EspeakTextPhonemizer(espeak_voice, espeak)
     if phoneme_type == PhonemeType.TEXT:
         return CodePointPhonemizer()
-    raise PhonemizeError(
-        f'The phoneme type "{phoneme_type}" is not supported; '
-        f'use a voice with the type "{PhonemeType.ESPEAK}" or "{PhonemeType.TEXT}".'
-    )
+    if phoneme_type == PhonemeType.PINYIN:
+        from piper.text.pinyin import PinyinPhonemizer
+
+        return PinyinPhonemizer()
+    if phoneme_type == PhonemeType.JAPANESE:
+        from piper.text.japanese import JapanesePhonemizer
+
+        return JapanesePhonemizer()
+    if phoneme_type in _UNSUPPORTED:
+        return RawPhonemizer(_UNSUPPORTED[phoneme_type])
+    return EspeakTextPhonemizer(espeak_voice, espeak)

@@ -1,7 +1,7 @@
 """Prepares a text for the phonemizer as the options say; knows neither phonemes nor ids.
 
-Words of the lexicon first, then numbers and short forms, then stress; `[[ raw phonemes ]]` are left
-alone.
+Words of the lexicon first, then numbers and short forms, then stress or vowel signs;
+`[[ raw phonemes ]]` are left alone.
 """
 
 from __future__ import annotations
@@ -37,12 +37,22 @@ class TextPreparer:
     Args:
         language: The voice's espeak-ng voice, such as `ru` or `en-us`.
         options: The options, with none left open.
+
+    Attributes:
+        program: What adds vowel signs, and its version; empty where nothing does.
     """
 
     def __init__(self, language: str, options: TextOptions) -> None:
         self._lexicon = options.lexicon
         self._write_numbers = find_writer(language) if options.write_numbers else None
         self._stress = options.stress if language == "ru" else Stress.OFF
+        self._add_vowels: Callable[[str], list[Edit]] | None = None
+        self.program = ""
+        if language == "ar":
+            from piper.text.arabic import Diacritizer
+
+            diacritizer = Diacritizer()
+            self._add_vowels, self.program = diacritizer.find_edits, diacritizer.name
 
     def prepare(self, text: str) -> PreparedText:
         """Return the text with all that the options ask for.
@@ -55,6 +65,8 @@ class TextPreparer:
             rewritten = _rewrite(rewritten, self._lexicon.find_texts)
         if self._write_numbers:
             rewritten = _rewrite(rewritten, self._write_numbers)
+        if self._add_vowels:
+            rewritten = _rewrite(rewritten, self._add_vowels)
         if self._stress == Stress.SILERO:
             rewritten = _rewrite(rewritten, stress.add_signs)
         stressed: list[int] = []

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import replace
 
 from piper.text.prepare import PreparedText
 from piper.text.sentence import SpokenClause
 from piper.text.stress_vowels import VOWELS, move_stress
-from piper.text.words import find_words, share_phonemes
+from piper.text.text_phonemizer import TextPhonemizer
+from piper.text.words import share_phonemes
 
 _LOGGER = logging.getLogger(__name__)
 
 
 def pronounce(
-    clause: SpokenClause, prepared: PreparedText, speak_alone: Callable[[str], str]
+    clause: SpokenClause, prepared: PreparedText, phonemizer: TextPhonemizer
 ) -> SpokenClause:
     """Return a clause with the phonemes and stresses that the prepared text asks for.
 
     Args:
         clause: A clause of the prepared text.
         prepared: The text with its stresses and given phonemes.
-        speak_alone: Gives the phonemes of a word that stands alone.
+        phonemizer: What gave the clause its phonemes.
     """
     first, last = clause.start, clause.start + len(clause.source)
     stressed = [place - first for place in prepared.stressed if first <= place < last]
@@ -33,8 +33,8 @@ def pronounce(
     ]
     if clause.is_raw or not (stressed or given):
         return clause
-    words = find_words(clause.source)
-    alone = [speak_alone(clause.source[start:end]) for start, end in words]
+    words = phonemizer.find_words(clause.source)
+    alone = [phonemizer.speak_alone(clause.source[start:end]) for start, end in words]
     words = [word for word, spoken in zip(words, alone, strict=True) if spoken.strip()]
     shares = share_phonemes(clause.phonemes, [spoken for spoken in alone if spoken.strip()])
     said: dict[tuple[int, int], str] = {}

@@ -1,14 +1,13 @@
-"""Rules that write out Russian short forms, and what all Russian rules share; knows no phonemes."""
+"""Rules that write out Russian short forms and telephone numbers; knows no other numbers."""
 
 from __future__ import annotations
 
 import re
 
 from piper.text import cases_ru as cases
-from piper.text.numerals import Rule, create_rule
+from piper.text.numerals import Rule, create_rule, keep
+from piper.text.patterns_ru import BEFORE, SPACE, keep_dot, split_governor
 
-SPACE = r"[ \u00a0\u202f]"
-BEFORE = rf"(?<![\w.,/:+\-])(?:(?P<governor>[а-яёА-ЯЁ]+){SPACE}+)?(?<![\d\w])"
 _PLACES = {"г": "город", "ул": "улица", "пл": "площадь", "просп": "проспект", "пер": "переулок"}
 _PLACES |= {"р": "река", "оз": "озеро", "пос": "посёлок", "обл": "область"}
 _PLACE_CASES = {
@@ -42,19 +41,6 @@ _PHRASES = {
     r"руб": "рублей",
     r"тыс": "тысяч",
 }
-
-
-def split_governor(match: re.Match[str]) -> tuple[str, str]:
-    """Return the word before the number, and the text up to the number, to be kept."""
-    governor = match["governor"] or ""
-    text: str = match[0]
-    return governor, re.match(rf"{governor}{SPACE}*", text)[0]  # type: ignore[index]
-
-
-def keep_dot(match: re.Match[str]) -> str:
-    """Return the dot of a short form where it ends the sentence too."""
-    rest = match.string[match.end() :].lstrip(' \u00a0»")')
-    return "." if not rest or rest[0].isupper() or rest[0] == "\n" else ""
 
 
 def _write_place(match: re.Match[str]) -> str | None:
@@ -92,13 +78,18 @@ def _create_phrase(short: str, words: str) -> Rule:
     )
 
 
-TELEPHONE: Rule = create_rule(
-    rf"(?<![\w+])(?:\+?7|8)[ -]\(?\d{{3}}\)?[ -]\d{{3}}[ -]\d\d[ -]\d\d(?!{SPACE}?\d)",
-    _write_telephone,
-)
-"""Telephone numbers, group by group; they come before all other numbers."""
+TELEPHONES: list[Rule] = [
+    create_rule(
+        rf"(?<![\w+])(?:\+?7|8)[ -]\(?\d{{3}}\)?[ -]\d{{3}}[ -]\d\d[ -]\d\d(?!{SPACE}?\d)",
+        _write_telephone,
+    ),
+    create_rule(r"(?<![\w+])\+\d[\d ()-]{7,}\d(?!\w)", keep),
+    create_rule(r"(?<![\w+-])\d{2,3}-\d\d-\d\d(?![\w-])", keep),
+]
+"""Russian telephone numbers, group by group; others stay. They come before all other numbers."""
 
 RULES: list[Rule] = [
+    create_rule(rf"№№{SPACE}*(?=\d)", lambda _: "номера "),
     *(_create_numbered(short, noun) for short, noun in _NUMBERED.items()),
     create_rule(rf"{BEFORE}(?P<short>{'|'.join(_PLACES)})\.(?={SPACE}*[А-ЯЁ][а-яё])", _write_place),
     *(_create_phrase(short, words) for short, words in _PHRASES.items()),

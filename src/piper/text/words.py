@@ -14,7 +14,7 @@ from itertools import accumulate, pairwise
 
 _SPOKEN_SIGNS = frozenset("%&#@*+=$€£¥₽§°<>")
 _STRESS_SIGNS = frozenset("ˈˌ")
-_MARKS = frozenset(" .,!?:;")
+_MARKS = frozenset(" .,!?:;。？！—…、，：；")
 # The alignment takes 0.4 µs a cell; longer clauses are shared out by length.
 _MAX_CELLS = 250_000
 

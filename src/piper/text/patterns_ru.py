@@ -1,0 +1,28 @@
+"""Patterns that all rules of Russian numbers and short forms share; knows no words for them."""
+
+from __future__ import annotations
+
+import re
+
+SPACE = r"[ \u00a0\u202f]"
+BEFORE = rf"(?<![\w.,/:+\-])(?:(?P<governor>[а-яёА-ЯЁ]+){SPACE}+)?(?<![\d\w])"
+"""The word before a number, which may ask for a case."""
+
+WHOLE = rf"\d{{1,3}}(?:{SPACE}\d{{3}})+(?!\d)|\d{{1,15}}"
+NUMBER = rf"(?P<minus>[−-](?=\d))?(?P<whole>{WHOLE})(?:,(?P<places>\d+))?"
+RANGE = rf"(?:(?P<from>\d{{1,4}}){SPACE}?[–—-]{SPACE}?)?"
+NOUN = rf"[а-яё]{{2,}}(?:{SPACE}+[а-яё]{{2,}})?"
+END = r"(?![\w]|[.,:/]\d)"
+
+
+def split_governor(match: re.Match[str]) -> tuple[str, str]:
+    """Return the word before the number, and the text up to the number, to be kept."""
+    governor = match["governor"] or ""
+    text: str = match[0]
+    return governor, re.match(rf"{governor}{SPACE}*", text)[0]  # type: ignore[index]
+
+
+def keep_dot(match: re.Match[str]) -> str:
+    """Return the dot of a short form where it ends the sentence too."""
+    rest = match.string[match.end() :].lstrip(' \u00a0»")')
+    return "." if not rest or rest[0].isupper() or rest[0] == "\n" else ""
