@@ -17,6 +17,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(if $(TORCH_INDEX),$(BIN)/python -m pip install -q --disable-pip-version-check --index-url $(TORCH_INDEX) torch==2.13.0)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[train,codecs,ru,numbers,zh,ja,ar,markdown,http,dev]'
+	$(BIN)/python -m compileall -q src/piper
 	touch $@
 
 check: install
@@ -38,7 +39,9 @@ test-long: install
 # The figures of speaking beside others': VOICE, and PEERS as options that name their Pythons.
 VOICE ?= demo/ru_RU-demo-tiny.onnx
 PEERS ?=
+# Bytecode as after an ordinary installation, lest starts with and without it be compared.
 bench: install
+	$(BIN)/python -m compileall -q src/piper
 	$(BIN)/python benchmarks/synthesis.py --model $(VOICE) $(PEERS)
 
 clean:
