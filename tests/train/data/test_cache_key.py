@@ -135,3 +135,9 @@ def test_damage_is_noticed(tmp_path: Path, damage: str) -> None:
         path.write_bytes({"empty": b"", "cut": whole[:3000], "altered": bytes(data)}[damage])
     with pytest.raises(CacheDamagedError):
         load_utterance(path)
+
+
+def test_text_options(row: Row, settings: DataSettings, voice: VoiceConfig) -> None:
+    """Numbers in words are other phonemes of the same text."""
+    changed = replace(voice, extra={"text_options": {"write_numbers": True, "stress": "marks"}})
+    assert key(row, settings, voice) != key(row, settings, changed)

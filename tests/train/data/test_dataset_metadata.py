@@ -174,3 +174,10 @@ def test_duplicates(write_csv: WriteDataset) -> None:
 def test_stress_marks_are_taken_out(text: str, expected: str) -> None:
     """espeak-ng 1.52 reads the sign aloud as a word (festvox-ru has it in 132 lines)."""
     assert remove_stress_marks(text) == expected
+
+
+def test_stress_marks_stay_where_they_are_honoured(write_csv: WriteDataset) -> None:
+    path = write_csv("a|прядь вол+ос\n")
+    assert load_metadata(path, path.parent)[0].text == "прядь волос"
+    kept = load_metadata(path, path.parent, has_stress_marks=True)
+    assert kept[0].text == "прядь вол+ос"

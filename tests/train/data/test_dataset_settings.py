@@ -162,3 +162,35 @@ def test_text_takes_its_symbols_from_the_texts(folder: Path) -> None:
     settings = resolve_settings(dataset_dir=folder, phoneme_type="text")
     assert settings.phoneme_type is PhonemeType.TEXT
     assert settings.phoneme_id_map is None
+
+
+def test_text_options_by_flag_and_by_file(folder: Path) -> None:
+    options = resolve_settings(dataset_dir=folder).text_options
+    assert options.to_dict() == {"write_numbers": False, "stress": "marks"}
+    options = resolve_settings(dataset_dir=folder, write_numbers=True, stress="off").text_options
+    assert options.to_dict() == {"write_numbers": True, "stress": "off"}
+    config = {"espeak": {"voice": "ru"}, "text_options": {"write_numbers": True}}
+    write_config(folder, config)
+    assert resolve_settings(dataset_dir=folder).text_options.write_numbers
+    error = resolve_error(dataset_dir=folder, write_numbers=False)
+    assert 'says "text_options.write_numbers": True, but --data.write_numbers is False' in error
+    assert "choose one of" in resolve_error(dataset_dir=folder, stress="loud")
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_honoured"),
+    [
+        ({}, True),
+        ({"stress": "off"}, False),
+        ({"phoneme_type": "text"}, False),
+    ],
+)
+def test_where_stress_marks_are_honoured(
+    folder: Path, flags: dict[str, str], is_honoured: bool
+) -> None:
+    assert resolve_settings(dataset_dir=folder, **flags).has_stress_marks is is_honoured
+
+
+def test_stress_marks_of_another_language_are_not_honoured(folder: Path) -> None:
+    write_config(folder, {"espeak": {"voice": "uk"}})
+    assert not resolve_settings(dataset_dir=folder).has_stress_marks

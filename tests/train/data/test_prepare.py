@@ -78,11 +78,27 @@ def test_several_sentences_are_complete_sequences(dataset: Path, settings: DataS
     assert (ids.count(1), ids.count(2)) == (2, 2)
 
 
-def test_stress_marks_are_not_spoken(dataset: Path, settings: DataSettings) -> None:
-    plain = prepare_dataset(settings).utterances[0]
-    replace_line(dataset, 1, "utterance001.wav|Прив+ет, +это т+ест.")
-    marked = prepare_dataset(settings).utterances[0]
-    assert marked.cache_path == plain.cache_path
+def test_texts_are_prepared_as_in_speaking(dataset: Path) -> None:
+    """Numbers and stress signs become the phonemes that the finished voice will be asked for."""
+    text = "З+амок стоит 25 руб."
+    replace_line(dataset, 3, f"utterance003|{text}")
+    ids = {}
+    for flags in ({}, {"write_numbers": True}, {"stress": "off"}):
+        settings = resolve_settings(dataset_dir=dataset, **flags)
+        config_path = settings.config_path
+        before = config_path.read_bytes() if config_path.is_file() else None
+        prepared = prepare_dataset(settings)
+        [found] = [u for u in prepared.utterances if u.row.line == 3]
+        ids[str(flags)] = load_utterance(found.cache_path).ids.tolist()
+        spoken = text.replace("+", "") if "stress" in flags else text
+        [sentence] = create_frontend(load_voice_config(config_path)).text_to_sentences(spoken)
+        assert ids[str(flags)] == sentence.ids
+        options = json.loads(config_path.read_text(encoding="utf-8"))["text_options"]
+        assert options == settings.text_options.to_dict()
+        config_path.unlink()
+        if before is not None:
+            config_path.write_bytes(before)
+    assert len({tuple(found) for found in ids.values()}) == 3
 
 
 def test_second_run_makes_nothing(

@@ -22,11 +22,12 @@ import numpy.typing as npt
 
 from piper.atomic import replace_on_success
 from piper.config import VoiceConfig
+from piper.text.options import VOICE_KEY
 from piper.train.data.audio import FloatArray
 from piper.train.data.metadata import Row
 from piper.train.data.settings import DataSettings
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised whenever decoding, trimming or phonemising changes what is stored."""
 INT16_SCALE = 32767.0
 
@@ -88,6 +89,7 @@ def create_cache_context(settings: DataSettings, voice: VoiceConfig) -> str:
             voice.phoneme_type.value,
             voice.phoneme_id_map,
             voice.phoneme_map,
+            voice.extra.get(VOICE_KEY),
             asdict(voice.phonemizer) if voice.phonemizer else None,
         ]
     )

@@ -14,6 +14,7 @@ from piper.config import Phonemizer, VoiceConfig, load_json_object
 from piper.errors import ConfigError, DatasetError
 from piper.text.frontend import create_frontend
 from piper.text.ids import BOS, EOS, PAD
+from piper.text.options import VOICE_KEY
 from piper.train.data.metadata import Row
 from piper.train.data.settings import DataSettings
 
@@ -43,7 +44,7 @@ def create_voice_config(settings: DataSettings, rows: Sequence[Row]) -> VoiceCon
         hop_length=settings.hop_length,
         quality=settings.quality,
         language={"code": settings.espeak_voice},
-        extra={"dataset": settings.voice_name},
+        extra={"dataset": settings.voice_name, VOICE_KEY: settings.text_options.to_dict()},
     )
     frontend = create_frontend(voice)
     made = replace(

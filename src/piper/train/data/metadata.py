@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from piper.errors import DatasetError
@@ -30,7 +30,7 @@ class Row:
     Attributes:
         line: Line of the CSV, counted from 1.
         audio_path: The recording; it exists.
-        text: What is said, without stress marks (`+`).
+        text: What is said; stress marks (`+`) only where they are to be honoured.
         speaker: Name of the speaker where there are several, else None.
         ids: Phoneme ids where the dataset gives them, else None.
     """
@@ -43,7 +43,12 @@ class Row:
 
 
 def load_metadata(
-    csv_path: Path, audio_dir: Path, *, num_speakers: int = 1, dataset_type: str = "text"
+    csv_path: Path,
+    audio_dir: Path,
+    *,
+    num_speakers: int = 1,
+    dataset_type: str = "text",
+    has_stress_marks: bool = False,
 ) -> list[Row]:
     """Read metadata.csv.
 
@@ -54,6 +59,7 @@ def load_metadata(
             ending `.wav` may be left out of a name.
         num_speakers: The speaker column counts only where this is above 1.
         dataset_type: `text` or `phoneme_ids`.
+        has_stress_marks: Whether each `+` before a vowel stays in the texts.
 
     Raises:
         DatasetError: A file is missing or a line is wrong; the text names file and line.
@@ -74,7 +80,9 @@ def load_metadata(
         if audio_path is None:
             missing.append((number, columns[0]))
             continue
-        rows.append(_parse_row(csv_path, number, columns, audio_path, num_speakers, dataset_type))
+        row = _parse_row(csv_path, number, columns, audio_path, num_speakers, dataset_type)
+        text = row.text if has_stress_marks else remove_stress_marks(row.text)
+        rows.append(replace(row, text=text))
     _check_missing(csv_path, audio_dir, missing, len(lines))
     _check_duplicates(csv_path, rows)
     _check_speakers(csv_path, rows, num_speakers)
@@ -171,7 +179,7 @@ def _parse_row(
     where = f"{csv_path} line {number}:"
     ids = _parse_ids(where, columns[-1]) if dataset_type == "phoneme_ids" else None
     speaker = columns[1] if num_speakers > 1 else None
-    text = remove_stress_marks(columns[2 if num_speakers > 1 else 1])
+    text = columns[2 if num_speakers > 1 else 1]
     if speaker == "":
         raise DatasetError(f"{where} the speaker is empty; name one, or remove the line.")
     if not text and ids is None:

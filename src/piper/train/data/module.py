@@ -68,6 +68,10 @@ class VitsDataModule(LightningDataModule):
             config.json says, else espeak.
         dataset_type: text, or phoneme_ids where the CSV's last column holds the ids.
         phonemes_path: JSON with a phoneme_id_map to use instead of the default one.
+        write_numbers: Write out numbers, dates, money and abbreviations in Russian and English
+            texts (extra numbers). Default: what config.json says, else no.
+        stress: marks (in Russian texts `+` before the vowel), silero (extra ru) or off. Default:
+            what config.json says, else marks.
         num_symbols: Rows of the phoneme embedding. Default: what config.json says, else 256.
         num_speakers: Follows from the model's.
         sample_rate: Follows from the model's.
@@ -102,6 +106,8 @@ class VitsDataModule(LightningDataModule):
         phoneme_type: str | None = None,
         dataset_type: str = "text",
         phonemes_path: str | None = None,
+        write_numbers: bool | None = None,
+        stress: str | None = None,
         num_symbols: int | None = None,
         num_speakers: int | None = None,
         sample_rate: int | None = None,
@@ -131,6 +137,8 @@ class VitsDataModule(LightningDataModule):
             phoneme_type=phoneme_type,
             dataset_type=dataset_type,
             phonemes_path=phonemes_path,
+            write_numbers=write_numbers,
+            stress=stress,
             num_symbols=num_symbols,
             num_speakers=num_speakers,
             sample_rate=sample_rate,

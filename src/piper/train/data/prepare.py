@@ -143,6 +143,7 @@ def _load_rows(settings: DataSettings) -> list[Row]:
         settings.audio_dir,
         num_speakers=settings.num_speakers,
         dataset_type=settings.dataset_type,
+        has_stress_marks=settings.has_stress_marks,
     )
 
 

@@ -9,9 +9,15 @@ from typing import Any, TypeVar
 from piper.config import PhonemeType, load_json_object
 from piper.errors import ConfigError, DatasetError
 from piper.text.ids import DEFAULT_PHONEME_ID_MAP
+from piper.text.options import Stress, TextOptions
 from piper.text.pinyin_symbols import PINYIN_PHONEME_ID_MAP
 from piper.train.data.audio import TrimSettings
 from piper.train.data.metadata import DATASET_TYPES
+from piper.train.data.text_settings import (
+    DEFAULT_TEXT_OPTIONS,
+    parse_id_map,
+    resolve_text_options,
+)
 
 DEFAULT_SAMPLE_RATE = 22050
 DEFAULT_NUM_SYMBOLS = 256
@@ -38,6 +44,7 @@ class DataSettings:
         phoneme_id_map: Phoneme to ids; None means that it is made from the texts.
         speaker_id_map: Ids of speakers that config.json names.
         dataset_type: `text` or `phoneme_ids`.
+        text_options: What is done to the texts before they become phonemes.
         num_symbols: Rows of the phoneme embedding.
         num_speakers: The speaker column counts only where this is above 1.
         trim_silence, keep_seconds_before_silence, keep_seconds_after_silence: Trimming.
@@ -62,6 +69,7 @@ class DataSettings:
     phoneme_id_map: dict[str, list[int]] | None = None
     speaker_id_map: dict[str, int] | None = None
     dataset_type: str = "text"
+    text_options: TextOptions = DEFAULT_TEXT_OPTIONS
     num_symbols: int = DEFAULT_NUM_SYMBOLS
     num_speakers: int = 1
     trim_silence: bool = True
@@ -76,6 +84,12 @@ class DataSettings:
     validation_split: float = 0.1
     num_test_examples: int = 5
     seed: int = 1234
+
+    @property
+    def has_stress_marks(self) -> bool:
+        """Whether a `+` before a vowel is honoured; elsewhere it is taken out of the texts."""
+        is_russian = self.phoneme_type is PhonemeType.ESPEAK and self.espeak_voice == "ru"
+        return is_russian and self.text_options.stress != Stress.OFF
 
     @property
     def trim(self) -> TrimSettings:
@@ -98,6 +112,8 @@ def resolve_settings(
     quality: str | None = None,
     phoneme_type: str | None = None,
     phonemes_path: str | Path | None = None,
+    write_numbers: bool | None = None,
+    stress: str | None = None,
     num_symbols: int | None = None,
     num_speakers: int | None = None,
     hop_length: int = 256,
@@ -139,6 +155,7 @@ def resolve_settings(
         phoneme_type=kind,
         phoneme_id_map=_resolve_id_map(found, phonemes_path, kind),
         speaker_id_map=found.find("speaker_id_map", dict),
+        text_options=resolve_text_options(found.data, config, write_numbers, stress),
         num_symbols=found.agree("num_symbols", "num_symbols", num_symbols, DEFAULT_NUM_SYMBOLS),
         num_speakers=found.agree("num_speakers", "num_speakers", num_speakers, 1, "model"),
         hop_length=found.agree("hop_length", "hop_length", hop_length, hop_length, "model"),
@@ -230,11 +247,11 @@ def _parse_phoneme_type(name: str) -> PhonemeType:
 def _resolve_id_map(
     found: _FoundConfig, phonemes_path: str | Path | None, kind: PhonemeType
 ) -> dict[str, list[int]] | None:
-    id_map = _parse_id_map(found.find("phoneme_id_map", dict) or {}, found.path)
+    id_map = parse_id_map(found.find("phoneme_id_map", dict) or {}, found.path)
     if phonemes_path is not None:
         path = Path(phonemes_path)
         data = load_json_object(path)
-        given = _parse_id_map(data.get("phoneme_id_map", data), path)
+        given = parse_id_map(data.get("phoneme_id_map", data), path)
         if id_map and id_map != given:
             raise ConfigError(
                 f'{found.path} has a "phoneme_id_map" other than {path}; leave out '
@@ -247,19 +264,6 @@ def _resolve_id_map(
         return dict(PINYIN_PHONEME_ID_MAP)
     # The default map has no Cyrillic letters: with phoneme_type=text the texts give the symbols.
     return dict(DEFAULT_PHONEME_ID_MAP) if kind is not PhonemeType.TEXT else None
-
-
-def _parse_id_map(data: Any, path: Path) -> dict[str, list[int]]:
-    result: dict[str, list[int]] = {}
-    for symbol, ids in data.items() if isinstance(data, dict) else [("", data)]:
-        id_list = [ids] if isinstance(ids, int) else ids
-        if not isinstance(id_list, list) or not all(type(i) is int and i >= 0 for i in id_list):
-            raise ConfigError(
-                f"{path} gives {ids!r:.60} for the phoneme {symbol!r}, "
-                "but a list of whole numbers is wanted."
-            )
-        result[symbol] = id_list
-    return result
 
 
 def _check(settings: DataSettings) -> None:
