@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import shutil
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ import pytest
 
 from piper import AudioChunk, PiperVoice, SynthesisConfig
 from piper.errors import ConfigError, PhonemizeError, PiperError, VoiceNotFoundError
+from piper.text.lexicon import Lexicon
+from piper.text.options import TextOptions
 
 QUIET = SynthesisConfig(noise_scale=0.0, noise_w_scale=0.0)
 TEXT = "Hello there, friend. This is a test!"
@@ -353,3 +356,22 @@ def test_cuda_that_is_not_there_is_one_sentence(tiny_voice: Path) -> None:
 
 def test_logging_is_left_to_the_program(voice: PiperVoice) -> None:
     assert logging.getLogger("piper").handlers == []
+
+
+def test_a_lexicon_of_the_voice_and_of_a_call(tiny_voice: Path, tmp_path: Path) -> None:
+    for suffix in ("", ".json"):
+        shutil.copy(f"{tiny_voice}{suffix}", tmp_path / f"voice.onnx{suffix}")
+    plain = PiperVoice.load(tmp_path / "voice.onnx")
+    (tmp_path / "voice.onnx.lexicon").write_text("cat\tdog\n")
+    voice = PiperVoice.load(tmp_path / "voice.onnx")
+    assert voice.phonemize("My cat.") == plain.phonemize("My dog.")
+    own = TextOptions(lexicon=Lexicon(texts={"cat": "cow"}))
+    assert PiperVoice.load(tmp_path / "voice.onnx", text_options=own).phonemize(
+        "My cat."
+    ) == plain.phonemize("My cow.")
+    [chunk] = voice.synthesize("My cat.", text_options=own)
+    assert [chunk.phonemes] == plain.phonemize("My cow.")
+    [chunk] = voice.synthesize("My cat.", text_options=TextOptions(stress="off"))
+    assert [chunk.phonemes] == plain.phonemize("My dog.")
+    [chunk] = voice.synthesize("My cat.")
+    assert [chunk.phonemes] == plain.phonemize("My dog.")

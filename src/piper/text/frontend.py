@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -80,13 +81,8 @@ class Frontend:
         options: TextOptions | None = None,
     ) -> None:
         self._text_phonemizer = create_phonemizer(phoneme_type, espeak_voice, espeak)
-        self.options = (options or TextOptions()).fill(None)
-        language = espeak_voice if phoneme_type == PhonemeType.ESPEAK else ""
-        self._preparer = TextPreparer(language, self.options)
-        self.phonemizer = self._text_phonemizer.phonemizer
-        if self._preparer.program:
-            version = f"{self.phonemizer.version} after {self._preparer.program}"
-            self.phonemizer = Phonemizer(self.phonemizer.name, version)
+        self._language = espeak_voice if phoneme_type == PhonemeType.ESPEAK else ""
+        self._set_options((options or TextOptions()).fill(None))
         self._phoneme_id_map = phoneme_id_map
         self._phoneme_map = {
             unicodedata.normalize("NFD", phoneme): self._text_phonemizer.split_phonemes(
@@ -95,6 +91,25 @@ class Frontend:
             for phoneme, others in (phoneme_map or {}).items()
         }
         self.missing: Counter[str] = Counter()
+
+    def _set_options(self, options: TextOptions) -> None:
+        self.options = options
+        self._preparer = TextPreparer(self._language, options)
+        self.phonemizer = self._text_phonemizer.phonemizer
+        if self._preparer.program:
+            version = f"{self.phonemizer.version} after {self._preparer.program}"
+            self.phonemizer = Phonemizer(self.phonemizer.name, version)
+
+    def with_options(self, options: TextOptions) -> Frontend:
+        """Return a frontend of the same voice with other options.
+
+        What they leave open stays as it is here, the lexicon too. Phonemes that the id map lacks
+        are counted together.
+        """
+        frontend = copy(self)
+        filled = options.fill(self.options.to_dict())
+        frontend._set_options(replace(filled, lexicon=options.lexicon or self.options.lexicon))
+        return frontend
 
     def text_to_phonemes(self, text: str) -> list[list[str]]:
         """Return the phonemes of a text, one list of single code points (NFD) a sentence.

@@ -22,10 +22,11 @@ from piper.text.espeak import Espeak
 from piper.text.frontend import Frontend, Sentence, create_frontend
 from piper.text.options import TextOptions
 from piper.text.piece import Piece
-from piper.voice.cache import CacheDir, find_cache_dir, load_parts
+from piper.voice.cache import CacheDir, find_cache_dir
 from piper.voice.incoming import PacedSentence, pace_sentences
+from piper.voice.loading import add_own_lexicon, load_network, warn_about_phonemizer
 from piper.voice.narrator import Narrator
-from piper.voice.session import Network, VoiceSession
+from piper.voice.session import Network
 from piper.voice.settings import resolve_loudness
 from piper.voice.stream import StreamChunk
 from piper.voices import find_voice
@@ -87,7 +88,8 @@ class PiperVoice:
             cache_dir: Folder for the clean graph; None means the environment variable
                 PIPER_CACHE_DIR, else the user's cache folder; False means none, so that the
                 voice's own graph speaks.
-            text_options: How texts are prepared; None takes the voice's own.
+            text_options: How texts are prepared; None takes the voice's own. Without a lexicon
+                there, the file `<model>.lexicon` is one, if it exists.
 
         Raises:
             VoiceNotFoundError: The ONNX file or its JSON is not there.
@@ -98,9 +100,10 @@ class PiperVoice:
         files = find_voice(model_path, config_path=config_path)
         config = load_voice_config(files.config)
         espeak = None if espeak_data_dir is None else Espeak(data_dir=espeak_data_dir)
+        text_options = add_own_lexicon(text_options or TextOptions(), files.model)
         frontend = create_frontend(config, text_options, espeak)
-        _warn_about_phonemizer(config, frontend)
-        session = _load_network(
+        warn_about_phonemizer(config, frontend)
+        session = load_network(
             files.model,
             find_cache_dir(cache_dir),
             use_cuda=use_cuda,
@@ -115,6 +118,9 @@ class PiperVoice:
             )
         return cls(session, config, frontend, seed=seed)
 
+    def _find_frontend(self, text_options: TextOptions | None) -> Frontend:
+        return self.frontend if text_options is None else self.frontend.with_options(text_options)
+
     def phonemize(self, text: str) -> list[list[str]]:
         """Return the phonemes (single code points) of each sentence."""
         return self.frontend.text_to_phonemes(text)
@@ -128,6 +134,8 @@ class PiperVoice:
         text: str | Iterable[Piece],
         syn_config: SynthesisConfig | None = None,
         include_alignments: bool = False,
+        *,
+        text_options: TextOptions | None = None,
     ) -> Iterator[AudioChunk]:
         """Speak a text, one chunk a sentence; nothing for a text without words.
 
@@ -136,11 +144,12 @@ class PiperVoice:
                 `piper.text.markup.parse_markup` gives them.
             syn_config: How to speak; None takes the voice's defaults.
             include_alignments: Also say how long each phoneme lasts and when each word is spoken.
+            text_options: How this text is prepared; what they leave open, the voice's say.
 
         Raises:
             PiperError: The voice has no such speaker, or a value makes no sense.
         """
-        sentences = pace_sentences(self.frontend, text)
+        sentences = pace_sentences(self._find_frontend(text_options), text)
         syn_config = syn_config or SynthesisConfig()
         loudness = resolve_loudness(syn_config, is_streamed=False)
         return self._narrator.synthesize(sentences, syn_config, loudness, include_alignments)
@@ -150,6 +159,8 @@ class PiperVoice:
         text: str | Iterable[str] | Iterable[Piece],
         syn_config: SynthesisConfig | None = None,
         include_alignments: bool = False,
+        *,
+        text_options: TextOptions | None = None,
     ) -> Iterator[StreamChunk]:
         """Speak a text in small pieces, the first of which comes before the sentence is done.
 
@@ -162,11 +173,12 @@ class PiperVoice:
                 anywhere: each sentence is spoken as soon as it is complete.
             syn_config: How to speak; None takes the voice's defaults.
             include_alignments: Also say how long each phoneme lasts and when each word is spoken.
+            text_options: How this text is prepared; what they leave open, the voice's say.
 
         Raises:
             PiperError: As `synthesize`.
         """
-        sentences = pace_sentences(self.frontend, text)
+        sentences = pace_sentences(self._find_frontend(text_options), text)
         syn_config = syn_config or SynthesisConfig()
         loudness = resolve_loudness(syn_config, is_streamed=True)
         return self._narrator.stream(sentences, syn_config, loudness, include_alignments)
@@ -178,6 +190,8 @@ class PiperVoice:
         syn_config: SynthesisConfig | None = None,
         set_wav_format: bool = True,
         include_alignments: bool = False,
+        *,
+        text_options: TextOptions | None = None,
     ) -> list[PhonemeAlignment] | None:
         """Speak a text into an open WAV file.
 
@@ -187,6 +201,7 @@ class PiperVoice:
             syn_config: How to speak; None takes the voice's defaults.
             set_wav_format: Set rate, width and channels first.
             include_alignments: Also return how long each phoneme lasts.
+            text_options: As for `synthesize`.
 
         Returns:
             The alignments of all sentences, one after the other, where they were asked for and
@@ -200,7 +215,9 @@ class PiperVoice:
             encode.set_wav_format(wav_file, self.config.sample_rate)
         alignments: list[PhonemeAlignment] = []
         has_alignments = include_alignments
-        for chunk in self.synthesize(text, syn_config, include_alignments):
+        for chunk in self.synthesize(
+            text, syn_config, include_alignments, text_options=text_options
+        ):
             wav_file.writeframes(chunk.audio_int16_bytes)
             if chunk.phoneme_alignments is None:
                 has_alignments = False
@@ -258,26 +275,3 @@ class PiperVoice:
         [(_, spoken)] = self._narrator.speak([sentence], syn_config, is_streamed=False)
         audio = np.concatenate(list(spoken.audio))
         return (audio, spoken.id_samples) if include_alignments else audio
-
-
-def _load_network(
-    path: Path, cache: Path | None, *, use_cuda: bool, threads: int | None, seed: int | None
-) -> Network:
-    if cache is not None:
-        parts = load_parts(path, cache, use_cuda=use_cuda, threads=threads)
-        if parts is not None:
-            return parts
-    return VoiceSession(path, use_cuda=use_cuda, threads=threads, seed=seed)
-
-
-def _warn_about_phonemizer(config: VoiceConfig, frontend: Frontend) -> None:
-    trained, present = config.phonemizer, frontend.phonemizer
-    if trained is not None and trained != present:
-        _logger.warning(
-            "The voice was trained on phonemes of %s %s, but speaks with those of %s %s; "
-            "some words may sound worse.",
-            trained.name,
-            trained.version,
-            present.name,
-            present.version,
-        )

@@ -1,0 +1,57 @@
+"""What loading a voice has to find: its network, its lexicon, its phonemizer. Speaks nothing."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from piper.config import VoiceConfig
+from piper.text.frontend import Frontend
+from piper.text.lexicon import load_lexicon
+from piper.text.options import TextOptions
+from piper.voice.cache import load_parts
+from piper.voice.session import Network, VoiceSession
+
+_logger = logging.getLogger(__name__)
+
+
+def add_own_lexicon(options: TextOptions, model: Path) -> TextOptions:
+    """Return the options with the lexicon beside the voice, if they have none and it exists.
+
+    Raises:
+        LexiconError: It cannot be read.
+    """
+    path = Path(f"{model}.lexicon")
+    if options.lexicon is not None or not path.is_file():
+        return options
+    return replace(options, lexicon=load_lexicon(path))
+
+
+def load_network(
+    path: Path, cache: Path | None, *, use_cuda: bool, threads: int | None, seed: int | None
+) -> Network:
+    """Load the clean graph of a voice, or else its own.
+
+    Raises:
+        PiperError: The file is no voice, or CUDA is not there.
+    """
+    if cache is not None:
+        parts = load_parts(path, cache, use_cuda=use_cuda, threads=threads)
+        if parts is not None:
+            return parts
+    return VoiceSession(path, use_cuda=use_cuda, threads=threads, seed=seed)
+
+
+def warn_about_phonemizer(config: VoiceConfig, frontend: Frontend) -> None:
+    """Say where a voice was trained on phonemes of another program or version."""
+    trained, present = config.phonemizer, frontend.phonemizer
+    if trained is not None and trained != present:
+        _logger.warning(
+            "The voice was trained on phonemes of %s %s, but speaks with those of %s %s; "
+            "some words may sound worse.",
+            trained.name,
+            trained.version,
+            present.name,
+            present.version,
+        )
