@@ -1,4 +1,7 @@
-"""Writes files under a temporary name and renames them. Does not know what is in them."""
+"""Writes files under a temporary name and renames them, one process at a time where it matters.
+
+Does not know what is in them.
+"""
 
 from __future__ import annotations
 
@@ -40,3 +43,23 @@ def remove_folder(path: Path) -> None:
     import shutil
 
     shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def hold_lock(path: Path) -> Iterator[None]:
+    """Let one process at a time into the block; who waits, waits for as long as it takes.
+
+    The lock is the process's: it is gone when the process is, however it ends. The file stays.
+
+    Raises:
+        OSError: The file cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        try:
+            import fcntl
+        except ImportError:  # Windows: two processes may do the work twice
+            yield
+            return
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

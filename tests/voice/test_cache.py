@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -15,6 +16,7 @@ import onnxruntime
 import pytest
 
 from piper.config import SynthesisConfig
+from piper.errors import ConfigError
 from piper.voice import machine
 from piper.voice.cache import CACHE_VARIABLE, FORMAT, find_cache_dir
 from piper.voice.clean_graph import compare_with_original, read_clean_graph, write_clean_graph
@@ -203,3 +205,54 @@ def test_where_the_cache_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.delenv(CACHE_VARIABLE)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert find_cache_dir() == tmp_path / "xdg" / "piper"
+
+
+def test_an_index_that_cannot_be_written_matters_not(own_voice: Path, tmp_path: Path) -> None:
+    """A cache that was filled for many, and is only read: the voice is hashed at each start."""
+    cache = tmp_path / "cache"
+    first = speak(own_voice, cache)[1]
+    shutil.rmtree(cache / "index")
+    (cache / "index").touch()
+    kind, again = speak(own_voice, cache)
+    assert kind is PartsSession
+    assert np.array_equal(first, again)
+
+
+def test_processes_that_start_at_once_make_it_once(own_voice: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    code = (
+        "import logging, sys; logging.basicConfig(level=logging.DEBUG)\n"
+        "from piper import PiperVoice\n"
+        "voice = PiperVoice.load(sys.argv[1], cache_dir=sys.argv[2])\n"
+        "print(type(voice.session).__name__)"
+    )
+    command = [sys.executable, "-c", code, str(own_voice), str(cache)]
+    started = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    outputs = [process.communicate(timeout=60) for process in started]
+    assert [out for out, _ in outputs] == ["PartsSession\n"] * 3
+    assert sum(log.count("Making the clean graph") for _, log in outputs) == 1
+    assert len(entries(cache)) == 1
+
+
+def test_what_a_killed_process_left_is_removed(own_voice: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    speak(own_voice, cache)
+    [entry] = entries(cache)
+    left = entry.with_name(f".{entry.name}.part")
+    entry.rename(left)
+    assert speak(own_voice, cache)[0] is PartsSession
+    assert not left.exists()
+    assert entries(cache) == [entry]
+
+
+def test_more_speakers_in_the_json_than_in_the_network(
+    tiny_voice_multi_speaker: Path, tmp_path: Path
+) -> None:
+    data = json.loads(Path(f"{tiny_voice_multi_speaker}.json").read_text(encoding="utf-8"))
+    data["num_speakers"] = 9
+    (tmp_path / "voice.onnx.json").write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"says num_speakers 9, but the network has 3"):
+        PiperVoice.load(tiny_voice_multi_speaker, tmp_path / "voice.onnx.json")

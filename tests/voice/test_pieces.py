@@ -119,7 +119,7 @@ def test_a_voice_without_durations_pauses_too(tiny_voice_without_durations: Path
     [
         (Piece("a", rate=0.0), "The rate of a piece is 0.0, but it must be more than 0"),
         (Piece("a", rate=float("nan")), "The rate of a piece is nan"),
-        (Piece("a", silence_seconds=-1.0), "The silence of a piece is -1.0, but it must be 0 or"),
+        (Piece("a", silence_seconds=-1.0), "The silence of a piece is -1.0, but it must be from 0"),
     ],
 )
 def test_a_piece_that_makes_no_sense(voice: PiperVoice, piece: Piece, message: str) -> None:

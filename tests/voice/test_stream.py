@@ -13,6 +13,7 @@ import pytest
 
 from piper import PiperVoice, SynthesisConfig
 from piper.errors import PiperError
+from piper.voice.incoming import collect_sentences
 from piper.voice.speakers import parse_speaker_mix
 
 LONG = "One, two, three; four: five and six were walking along the river when it began to rain."
@@ -95,6 +96,22 @@ def test_pieces_of_a_text_give_the_same_as_the_text(voice: PiperVoice) -> None:
     chunks = voice.synthesize_stream(iter(pieces), SEEDED)
     joined = np.concatenate([chunk.audio_float_array for chunk in chunks])
     np.testing.assert_allclose(joined, whole(voice, TEXT, SEEDED), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "This is a\nlong sentence over\ntwo lines. And another one.",
+        "He works at Acme Corp. and likes it. In 1000. place he came.",
+        "Hmm… well then. ok",
+        'He said "Go!" to me. Dr. No? Yes! (Really.) Fine\n\nA paragraph. e.g. this one.',
+    ],
+)
+def test_a_text_by_letters_has_the_sentences_of_the_whole(voice: PiperVoice, text: str) -> None:
+    """A language model's parts end anywhere; its lines and short forms end no sentence."""
+    expected = [sentence.phonemes for sentence in voice.frontend.text_to_sentences(text)]
+    found = [sentence.phonemes for sentence in collect_sentences(voice.frontend, iter(text))]
+    assert found == expected
 
 
 def test_a_seed_repeats_each_call_and_sentences_differ(voice: PiperVoice) -> None:

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from piper.atomic import remove_folder, temporary_path
+from piper.atomic import hold_lock, remove_folder
+from piper.errors import VoiceNotFoundError
 from piper.voice.clean_graph import read_clean_graph, read_json, write_clean_graph, write_json
 from piper.voice.machine import describe_machine
 from piper.voice.runtime import BrokenModelError
-from piper.voice.stream import PartsSession
+from piper.voice.stream import PartFiles, PartsSession
 
 _logger = logging.getLogger(__name__)
 
@@ -98,15 +99,21 @@ def load_parts(
     try:
         machine = PLAIN if use_cuda else describe_machine()
         entry = cache_dir / f"{_find_content(model_path, cache_dir)}-{machine}-{FORMAT}"
-        if (files := read_clean_graph(entry)) is not None:
-            with suppress(BrokenModelError):
-                return PartsSession(files, use_cuda=use_cuda, threads=threads)
-            remove_folder(entry)
-        reason = _make_entry(model_path, entry, is_optimized=not use_cuda)
-        if reason is None and (files := read_clean_graph(entry)) is not None:
-            return PartsSession(files, use_cuda=use_cuda, threads=threads)
+        for is_last in (False, True):
+            if (files := read_clean_graph(entry)) is not None:
+                # Another process may be mending the entry at this moment.
+                with suppress(BrokenModelError, VoiceNotFoundError):
+                    return PartsSession(files, use_cuda=use_cuda, threads=threads)
+            if is_last:
+                reason: str | None = "its clean graph cannot be loaded"
+                break
+            reason = _make_entry(model_path, entry, files, is_optimized=not use_cuda)
+            if reason is not None:
+                break
     except OSError as error:
         reason = f"the cache {cache_dir} cannot be used: {error.strerror or error}"
+    except (BrokenModelError, MemoryError) as error:
+        reason = f"its clean graph cannot be made now: {error or 'too little memory'}"
     _logger.info("%s speaks by its own graph, without its clean one (%s).", model_path, reason)
     return None
 
@@ -125,33 +132,53 @@ def _find_content(model_path: Path, cache_dir: Path) -> str:
 
         with model_path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
-        write_json(index_path, {"identity": vars(identity), "content": content})
+        # A cache that others have filled may be only readable.
+        with suppress(OSError):
+            write_json(index_path, {"identity": vars(identity), "content": content})
     return content[:32]
 
 
-def _make_entry(model_path: Path, entry: Path, *, is_optimized: bool) -> str | None:
-    """Build, check and keep a voice's clean graph; return why there is none, or None."""
+def _make_entry(
+    model_path: Path, entry: Path, broken: PartFiles | None, *, is_optimized: bool
+) -> str | None:
+    """Build, check and keep a voice's clean graph; return why there is none, or None.
+
+    Args:
+        model_path: The voice's ONNX.
+        entry: The folder to make.
+        broken: What lies there and could not be loaded.
+        is_optimized: As for `write_clean_graph`.
+
+    Raises:
+        OSError: The cache cannot be written.
+        BrokenModelError: A graph could not be loaded now.
+    """
     # Takes a moment to load, and is not needed from the second start on.
     from importlib.util import find_spec
 
     refusal_path = entry.with_name(f"refused-{entry.name}.json")
     refusal = read_json(refusal_path).get("refusal")
     if refusal is not None:
-        return str(refusal)
+        return f"{refusal} (noted in {refusal_path})"
     if find_spec("onnx") is None:
         return "the Python package 'onnx', which makes it, is not installed"
-    temporary = temporary_path(entry)
-    remove_folder(temporary)
-    temporary.mkdir(parents=True)
-    try:
-        _logger.debug("Making the clean graph of %s in %s", model_path, entry)
-        reason = write_clean_graph(model_path, temporary, is_optimized=is_optimized)
-        if reason is not None:
-            write_json(refusal_path, {"refusal": reason})
-        elif read_clean_graph(entry) is None:
-            # Another process may have been quicker; what is not whole may lie there, too.
-            remove_folder(entry)
-            temporary.replace(entry)
-    finally:
-        remove_folder(temporary)
+    identity = _Identity.of(model_path)
+    with hold_lock(entry.with_name(f".{entry.name}.lock")):
+        if broken is None and read_clean_graph(entry) is not None:
+            return None  # another process was quicker
+        temporary = entry.with_name(f".{entry.name}.part")
+        remove_folder(temporary)  # of a process that was killed
+        temporary.mkdir(parents=True)
+        try:
+            _logger.debug("Making the clean graph of %s in %s", model_path, entry)
+            reason = write_clean_graph(model_path, temporary, is_optimized=is_optimized)
+            if _Identity.of(model_path) != identity:
+                return "the voice was changed meanwhile"
+            if reason is None:
+                remove_folder(entry)
+                temporary.replace(entry)
+            else:
+                write_json(refusal_path, {"refusal": reason})
+        finally:
+            remove_folder(temporary)
     return reason

@@ -62,16 +62,26 @@ def write_clean_graph(model_path: Path, folder: Path, *, is_optimized: bool) -> 
         model_path: The voice's ONNX.
         folder: An empty folder.
         is_optimized: Optimise for this machine's processor now, and not at each start.
+
+    Raises:
+        BrokenModelError: A graph could not be loaded now; with more memory it may be.
     """
     # Not needed where the cache is already filled.
     from piper.voice.graph_parts import build_parts
-    from piper.voice.weights import load_voice_weights
+    from piper.voice.weights import UnreadableModelError, load_voice_weights
 
+    # First, as it says whether the file can be read at all; what fails later is the taking apart.
+    original = VoiceSession(model_path)
     try:
         weights, config = load_voice_weights(model_path)
         parts = build_parts(weights, config)
         for name in _PARTS:
             _write_part(getattr(parts, name), folder / f"{name}.onnx", is_optimized=is_optimized)
+    except UnreadableModelError as error:
+        # ONNX Runtime has just read it.
+        raise BrokenModelError(str(error)) from None
+    except BrokenModelError:
+        raise
     except PiperError as error:
         return str(error)
     if parts.speakers is not None:
@@ -89,12 +99,7 @@ def write_clean_graph(model_path: Path, folder: Path, *, is_optimized: bool) -> 
     files = read_clean_graph(folder)
     if files is None:
         return "it could not be written"
-    original = VoiceSession(model_path)
-    try:
-        clean = PartsSession(files)
-    except BrokenModelError as error:
-        return str(error)
-    return compare_with_original(clean, original, symbols, config.num_speakers)
+    return compare_with_original(PartsSession(files), original, symbols, config.num_speakers)
 
 
 def _write_part(model: onnx.ModelProto, path: Path, *, is_optimized: bool) -> None:

@@ -12,11 +12,13 @@ from typing import cast
 from piper.errors import PiperError
 from piper.text.frontend import Frontend, Sentence
 from piper.text.piece import Piece
+from piper.voice.settings import check_silence
 
 _END = re.compile(r"""[.!?…。！？।؟]["'”»)\]]*\s|\n|[。！？]""")
 """Where a sentence may end; whether it does, the frontend says."""
-_SURE_END = re.compile(r"""([!?…。！？।؟]|\w{4}\.)["'”»)\]]*\s+$|\n\s*$|[。！？]$""")
-"""Where no following word is needed to know; a short word with a period may be "Dr." or "St."."""
+_SURE_END = re.compile(r"""[!?。！？।؟]["'”»)\]]*\s+$|\n\s*\n$|[。！？]$""")
+"""Where no following word is needed to know: a period may be that of "Corp.", a single line break
+may stand in the middle of a sentence."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,7 @@ def _pace_pieces(frontend: Frontend, pieces: Iterable[Piece]) -> Iterator[PacedS
 def _check_piece(piece: Piece) -> None:
     if not (math.isfinite(piece.rate) and piece.rate > 0):
         raise PiperError(f"The rate of a piece is {piece.rate}, but it must be more than 0.")
-    if not (math.isfinite(piece.silence_seconds) and piece.silence_seconds >= 0):
-        raise PiperError(
-            f"The silence of a piece is {piece.silence_seconds}, but it must be 0 or more seconds."
-        )
+    check_silence("The silence of a piece", piece.silence_seconds)
 
 
 def collect_sentences(frontend: Frontend, pieces: Iterable[str]) -> Iterator[Sentence]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from piper.config import VoiceConfig
+from piper.errors import ConfigError
 from piper.text.frontend import Frontend
 from piper.text.lexicon import load_lexicon
 from piper.text.options import TextOptions
@@ -54,4 +55,18 @@ def warn_about_phonemizer(config: VoiceConfig, frontend: Frontend) -> None:
             trained.version,
             present.name,
             present.version,
+        )
+
+
+def check_speakers(network: Network, config: VoiceConfig, config_path: Path) -> None:
+    """Check that a voice's JSON names no more speakers than the network has.
+
+    Raises:
+        ConfigError: It does.
+    """
+    known = network.num_speakers
+    if known is not None and config.num_speakers > known:
+        raise ConfigError(
+            f"{config_path} says num_speakers {config.num_speakers}, but the network has {known}; "
+            "mend the file, or take the one that belongs to the voice."
         )

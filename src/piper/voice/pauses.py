@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,10 +11,10 @@ import numpy.typing as npt
 
 from piper.audio.chunk import FloatArray
 from piper.config import SynthesisConfig
-from piper.errors import PiperError
 from piper.text.frontend import Sentence
 from piper.voice.incoming import PacedSentence
 from piper.voice.session import SpokenSentence
+from piper.voice.settings import check_silence
 from piper.voice.timing import find_phoneme_ends
 
 
@@ -35,8 +34,7 @@ class Pauses:
         self, config: SynthesisConfig, sample_rate: int, id_map: Mapping[str, Sequence[int]]
     ) -> None:
         def to_samples(name: str, seconds: float) -> int:
-            if not math.isfinite(seconds) or seconds < 0:
-                raise PiperError(f"{name} is {seconds}, but it must be 0 or more seconds.")
+            check_silence(name, seconds)
             return round(seconds * sample_rate)
 
         self._sample_rate = sample_rate

@@ -70,6 +70,8 @@ class Network(Protocol):
     can_mix_speakers: bool
     can_seed: bool
     """Whether the noise is drawn from the generator that `speak` is given."""
+    num_speakers: int | None
+    """None where the network does not say."""
 
     def speak(
         self,
@@ -100,6 +102,7 @@ class VoiceSession:
 
     can_mix_speakers = False
     can_seed = False
+    num_speakers: int | None = None
 
     def __init__(
         self,

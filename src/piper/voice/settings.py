@@ -12,6 +12,7 @@ from piper.voice.session import SpeechSettings
 from piper.voice.speakers import check_speaker_mix, find_speaker
 
 Loudness = Literal["sentence", "utterance", "off"]
+LONGEST_SILENCE_SECONDS = 600
 _LOUDNESS = ("sentence", "utterance", "off")
 
 
@@ -48,6 +49,18 @@ def resolve_loudness(syn_config: SynthesisConfig, *, is_streamed: bool) -> Loudn
             f"normalize is {syn_config.normalize!r}, but it must be one of {', '.join(_LOUDNESS)}."
         )
     return syn_config.normalize
+
+
+def check_silence(name: str, seconds: float) -> None:
+    """Check that a silence can be made.
+
+    Raises:
+        PiperError: It is negative, not a number, or so long that it can only be a mistake.
+    """
+    if not 0 <= seconds <= LONGEST_SILENCE_SECONDS:
+        raise PiperError(
+            f"{name} is {seconds}, but it must be from 0 to {LONGEST_SILENCE_SECONDS} seconds."
+        )
 
 
 def check_ids(ids: Sequence[int], config: VoiceConfig) -> None:

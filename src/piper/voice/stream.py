@@ -27,10 +27,11 @@ from piper.audio.chunk import (
     float_to_int16,
 )
 from piper.errors import PiperError
+from piper.processes import available_cores
 from piper.voice.runtime import create_session
 from piper.voice.session import SpeechSettings, SpokenSentence
 from piper.voice.windows import DecoderWindow, Window, WindowPlan, plan_windows
-from piper.voice.workers import Job, Workers, count_cores
+from piper.voice.workers import Job, Workers
 
 LONGEST_FRAMES = 2**17
 """25 minutes of sound at 22,050 Hz, in one sentence. More comes of a wrong scale, and would take
@@ -118,7 +119,7 @@ class PartsSession:
         self, files: PartFiles, *, use_cuda: bool = False, threads: int | None = None
     ) -> None:
         self.files = files
-        threads = threads or count_cores()
+        threads = threads or available_cores()
         # Windows at the same time use the cores better than the threads of one: of a height of 1
         # ONNX Runtime's blocked convolutions give no work to a second thread.
         self._workers = Workers(1 if use_cuda else min(threads, MOST_WORKERS))
@@ -132,6 +133,7 @@ class PartsSession:
         )
         # Some voices have a thousand speakers, and one is needed.
         self._speakers = None if files.speakers is None else np.load(files.speakers, mmap_mode="r")
+        self.num_speakers: int | None = 1 if self._speakers is None else len(self._speakers)
 
     def speak(
         self,

@@ -24,7 +24,7 @@ from piper.text.options import TextOptions
 from piper.text.piece import Piece
 from piper.voice.cache import CacheDir, find_cache_dir
 from piper.voice.incoming import PacedSentence, pace_sentences
-from piper.voice.loading import add_own_lexicon, load_network, warn_about_phonemizer
+from piper.voice.loading import add_own_lexicon, check_speakers, load_network, warn_about_phonemizer
 from piper.voice.narrator import Narrator
 from piper.voice.session import Network
 from piper.voice.settings import resolve_loudness
@@ -110,6 +110,7 @@ class PiperVoice:
             threads=threads,
             seed=seed,
         )
+        check_speakers(session, config, files.config)
         if include_alignments and not session.has_durations:
             _logger.warning(
                 "%s gives no durations, so there will be no alignments; export it again to get "

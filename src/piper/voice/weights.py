@@ -30,6 +30,10 @@ _PARAMETER = re.compile(r"(model_g\.)?((enc_p|dp|flow|dec|emb_g)\.[\w.]+)")
 _LAYER_KINDS = ("Conv", "ConvTranspose")
 
 
+class UnreadableModelError(CheckpointError):
+    """A file that `onnx` cannot read: it is another kind of file, or memory does not suffice."""
+
+
 def load_voice_weights(path: Path | str) -> tuple[dict[str, np.ndarray], GraphConfig]:
     """Read the named weights of a published voice, or of one that was exported here.
 
@@ -76,7 +80,7 @@ def read_model(path: Path) -> onnx.ModelProto:
 
     Raises:
         VoiceNotFoundError: There is no such file.
-        CheckpointError: The file is not ONNX.
+        UnreadableModelError: The file is not ONNX.
         ExportError: The package `onnx` is not installed.
     """
     onnx = import_onnx()
@@ -89,10 +93,11 @@ def read_model(path: Path) -> onnx.ModelProto:
     except IsADirectoryError:
         raise VoiceNotFoundError(f"{path} is a folder, but a voice's .onnx is wanted.") from None
     except DecodeError:
+        # Also what protobuf says where memory does not suffice.
         model = onnx.ModelProto()
     # Many files happen to parse as a protocol buffer, but then there is no graph in them.
     if not model.graph.node:
-        raise CheckpointError(f"{path} is not an ONNX model; give a voice's .onnx.")
+        raise UnreadableModelError(f"{path} is not an ONNX model; give a voice's .onnx.")
     return model
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import threading
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -11,13 +11,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
 Result = TypeVar("Result")
-
-
-def count_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class Workers:
@@ -29,19 +22,23 @@ class Workers:
 
     def __init__(self, size: int) -> None:
         self.size = size
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
 
-    @cached_property
-    def _pool(self) -> ThreadPoolExecutor | None:
+    def _find_pool(self) -> ThreadPoolExecutor | None:
         if self.size == 1:
             return None
         # Takes a moment to load, and a voice may be loaded long before it speaks.
         from concurrent.futures import ThreadPoolExecutor
 
-        return ThreadPoolExecutor(self.size, "piper-worker")
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self.size, "piper-worker")
+            return self._pool
 
     def defer(self, function: Callable[[], Result]) -> Job[Result]:
         """Return work that is yet to begin."""
-        return Job(function, self._pool)
+        return Job(function, self._find_pool())
 
 
 class Job(Generic[Result]):
