@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -419,3 +420,18 @@ def test_the_choices_are_those_of_what_they_choose() -> None:
     assert tuple(formats.OutputFormat) == options.FORMATS
     assert tuple(naming.OutputNaming) == options.NAMINGS
     assert tuple(subtitles._WRITERS) == option_values.SUBTITLE_ENDINGS
+
+
+def test_nothing_that_is_read_is_overwritten(
+    tiny_voice: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for suffix in ("", ".json"):
+        shutil.copy(f"{tiny_voice}{suffix}", tmp_path / f"voice.onnx{suffix}")
+    (tmp_path / "text.txt").write_text("Hello.\n")
+    for name in ("voice.onnx", "voice.onnx.json", "text.txt"):
+        before = (tmp_path / name).read_bytes()
+        output = str(tmp_path / name)
+        arguments = ["-m", str(tmp_path / "voice.onnx"), "-i", str(tmp_path / "text.txt")]
+        assert main([*arguments, "-f", output]) == 1
+        assert "would be overwritten; give another --output-file" in capsys.readouterr().err
+        assert (tmp_path / name).read_bytes() == before

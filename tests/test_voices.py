@@ -295,3 +295,8 @@ def test_a_folder_that_cannot_be_written(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(PiperError, match=r"cannot be written \(.+\); choose another folder"):
         download_voice(load_catalogue(hub[0])[NAME], tmp_path / "file")
+
+
+def test_the_json_in_place_of_the_voice(tiny_voice: Path) -> None:
+    with pytest.raises(VoiceNotFoundError, match=r"is a voice's JSON; give its ONNX file"):
+        find_voice(f"{tiny_voice}.json")

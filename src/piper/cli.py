@@ -99,10 +99,24 @@ def _speak(args: argparse.Namespace) -> None:
     from piper.voices import find_voice
 
     files = find_voice(args.model, data_dirs=args.data_dir, config_path=args.config)
+    _check_output(args, files)
     if is_batch(args):
         _speak_batch(args, files)
     else:
         _speak_in_order(args, files)
+
+
+def _check_output(args: argparse.Namespace, files: VoiceFiles) -> None:
+    """Refuse to write over what is read: the voice, or the text."""
+    if args.output_file in (None, "-"):
+        return
+    output = Path(args.output_file).resolve()
+    for path in (files.model, files.config, *map(Path, args.input_file)):
+        if path.resolve() == output:
+            raise PiperError(
+                f"{args.output_file} is read by this run and would be overwritten; "
+                "give another --output-file."
+            )
 
 
 def _speak_in_order(args: argparse.Namespace, files: VoiceFiles) -> None:

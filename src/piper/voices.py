@@ -41,6 +41,10 @@ def find_voice(
     Raises:
         VoiceNotFoundError: The ONNX file or the JSON is not there.
     """
+    if Path(model).suffix == CONFIG_SUFFIX:
+        raise VoiceNotFoundError(
+            f"{model} is a voice's JSON; give its ONNX file ({Path(model).stem})."
+        )
     model_path = _find_model(Path(model), [Path(folder) for folder in data_dirs] or [Path()])
     if config_path is not None:
         config = Path(config_path)
