@@ -98,6 +98,18 @@ def test_another_data_folder_can_be_given_and_left_again(tmp_path: Path) -> None
     assert EspeakPhonemizer(espeak_data_dir=link).phonemize("ru", "да") == [list("dˈɑ")]
 
 
+def test_two_data_folders_take_turns(tmp_path: Path) -> None:
+    """One library that was given folder after folder once answered with another table's sounds."""
+    link = tmp_path / "data"
+    link.symlink_to(espeakng_loader.get_data_path())
+    both = (Espeak(data_dir=link), Espeak())
+    for _ in range(3):
+        for espeak in both:
+            assert espeak.translate("ru", "да")[0].phonemes == "dˈɑ"
+        assert both[0].translate("fr", "vin")[0].phonemes == "vˈɛ̃"
+        assert both[1].translate("ru", "да")[0].phonemes == "dˈɑ"
+
+
 def test_environment_is_read_when_the_object_is_made(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -1,7 +1,10 @@
 """Text to clauses of IPA with espeak-ng, by ctypes; knows nothing of sentences or phoneme ids.
 
 The library and its data come from the wheel `espeakng-loader` (espeak-ng 1.52), unless others are
-named. espeak-ng keeps one state per process and is not thread-safe, so all calls share one lock.
+named. espeak-ng keeps one state per loaded library and is not thread-safe, so all calls share one
+lock. Given another data folder, a library that was in use was seen to answer with phonemes of
+another table; so each pair of library and folder is loaded and initialised once, from a copy of the
+library where that is loaded already.
 """
 
 from __future__ import annotations
@@ -26,22 +29,23 @@ _IPA = 2  # espeakPHONEMES_IPA
 _OK = 0  # EE_OK
 # Its N_PATH_HOME is 160; 1.52 was seen to fail, without a reason given, from 168 bytes on.
 _MAX_PATH_BYTES = 159
-# Around words of another language espeak-ng writes the language's name: "(en)həlˈəʊ(ru)".
 # A Roman number with a dot at the end of a text.
 _ROMAN_ORDINAL = re.compile(r"(?:^|\s|[IVXL])[IVXL]\.[^\S\n]*$")
+# Around words of another language espeak-ng writes the language's name: "(en)həlˈəʊ(ru)".
 _LANGUAGE_FLAG = re.compile(r"\([a-z]{2,}[a-z0-9-]*\)")
 
 _lock = threading.Lock()
-# Per library file: the data folder and the voice that its one state is set to.
-_states: dict[str, _LibraryState] = {}
+# By library file and data folder.
+_states: dict[tuple[str, str], _LibraryState] = {}
+# Library files that have been loaded from their own place, links resolved.
+_loaded: set[str] = set()
 
 
 class _LibraryState:
-    """The state of one loaded library; touched only while holding the lock."""
+    """A loaded library and the voice it is set to; touched only while holding the lock."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self.library = library
-        self.data_dir = ""
         self.voice = ""
 
 
@@ -99,16 +103,18 @@ class Espeak:
         return clauses
 
     def _initialised(self) -> _LibraryState:
-        """Load the library and give it its data folder where that has not been done."""
+        """Return the library with its data folder, loaded where that has not been done."""
         library_path = self._library_path or _bundled_path("get_library_path", LIBRARY_VARIABLE)
         data_dir = self._data_dir or _bundled_path("get_data_path", DATA_VARIABLE)
-        state = _states.get(library_path)
+        state = _states.get((library_path, data_dir))
         if state is None:
-            state = _states[library_path] = _LibraryState(_load_library(library_path))
-        if state.data_dir != data_dir:
-            state.data_dir = state.voice = ""
-            _initialise(state.library, data_dir)
-            state.data_dir = data_dir
+            library = _load_library(library_path)
+            folder = _find_data(data_dir)
+            if os.path.realpath(library_path) in _loaded:
+                library = _load_copy(library_path)
+            _loaded.add(os.path.realpath(library_path))
+            _initialise(library, folder)
+            state = _states[library_path, data_dir] = _LibraryState(library)
         return state
 
     def _select_voice(self, state: _LibraryState, voice: str) -> None:
@@ -163,7 +169,25 @@ def _load_library(path: str) -> ctypes.CDLL:
     return library
 
 
-def _initialise(library: ctypes.CDLL, data_dir: str) -> None:
+def _load_copy(path: str) -> ctypes.CDLL:
+    """Load a library once more, with a state of its own: a file is loaded only once otherwise."""
+    # Rarely needed, and slow to load.
+    import shutil
+    import tempfile
+
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        copy = Path(folder) / Path(path).name
+        try:
+            shutil.copyfile(path, copy)
+        except OSError as error:
+            raise PhonemizeError(
+                f"{path} cannot be copied to {folder} ({error.strerror}), which a second data "
+                "folder for espeak-ng needs; make room there."
+            ) from None
+        return _load_library(str(copy))
+
+
+def _find_data(data_dir: str) -> str:
     # espeak-ng looks in other places by itself where the data is not here; that must not go unseen.
     if not (Path(data_dir) / "phontab").is_file():
         nested = Path(data_dir) / "espeak-ng-data"
@@ -179,6 +203,10 @@ def _initialise(library: ctypes.CDLL, data_dir: str) -> None:
             f"espeak-ng takes data folders of at most {_MAX_PATH_BYTES} bytes, and {data_dir} has "
             f"{size}; make a symbolic link with a shorter path and name it in {DATA_VARIABLE}."
         )
+    return data_dir
+
+
+def _initialise(library: ctypes.CDLL, data_dir: str) -> None:
     if library.espeak_Initialize(_SYNCHRONOUS, 0, os.fsencode(data_dir), _DO_NOT_EXIT) <= 0:
         raise PhonemizeError(
             f"espeak-ng {_find_version(library)} could not read its data in {data_dir}; "
