@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from piper.catalogue import CATALOGUE_URL
 from piper.errors import PiperError
 from piper.installation import warn_about_rival
-from piper.option_values import parse_not_negative, parse_positive, parse_threads
+from piper.option_values import add_option, parse_not_negative, parse_positive, parse_threads
 
 if TYPE_CHECKING:
     from piper.server.settings import ServerSettings
@@ -51,25 +51,25 @@ def _add_voice_options(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="the default voice: path of its ONNX file, or its name in a --data-dir",
     )
-    parser.add_argument(
+    add_option(
+        parser,
         "--data-dir",
-        "--data_dir",
         type=Path,
         action="append",
         default=[],
         metavar="DIR",
         help="folder with voices; repeatable (default: the current one)",
     )
-    parser.add_argument(
+    add_option(
+        parser,
         "--download-dir",
-        "--download_dir",
         type=Path,
         metavar="DIR",
         help="folder to download voices into (default: the first --data-dir)",
     )
-    parser.add_argument(
+    add_option(
+        parser,
         "--catalogue-url",
-        "--catalogue_url",
         default=CATALOGUE_URL,
         metavar="URL",
         help="address of the published voices' list (default: %(default)s)",
@@ -91,27 +91,26 @@ def _add_speech_options(parser: argparse.ArgumentParser) -> None:
     )
     for names, parse, text in (
         (
-            ("--length-scale", "--length_scale"),
+            ("--length-scale",),
             parse_positive,
             "factor on durations; above 1 is slower",
         ),
         (
-            ("--noise-scale", "--noise_scale"),
+            ("--noise-scale",),
             parse_not_negative,
             "liveliness of the voice; 0 is always the same",
         ),
         (
-            ("--noise-w-scale", "--noise_w_scale", "--noise-w", "--noise_w"),
+            ("--noise-w-scale", "--noise-w"),
             parse_not_negative,
             "liveliness of the rhythm; 0 is always the same",
         ),
     ):
-        parser.add_argument(
-            *names, type=parse, metavar="X", help=f"{text} (default: what the voice's JSON says)"
-        )
-    parser.add_argument(
+        help_text = f"{text} (default: what the voice's JSON says)"
+        add_option(parser, *names, type=parse, metavar="X", help=help_text)
+    add_option(
+        parser,
         "--sentence-silence",
-        "--sentence_silence",
         type=parse_not_negative,
         default=0.0,
         metavar="SECONDS",

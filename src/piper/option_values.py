@@ -1,12 +1,19 @@
-"""What the words on a command line mean as values; a wrong one is argparse's error."""
+"""Options of all commands, and what their words mean; a wrong one is argparse's error."""
 
 from __future__ import annotations
 
 import argparse
 import math
 from pathlib import Path
+from typing import Any
 
 SUBTITLE_ENDINGS = (".srt", ".vtt", ".json")
+
+
+def add_option(parser: argparse.ArgumentParser, *names: str, **settings: Any) -> None:
+    """Add an option that may also be spelt with underscores."""
+    others = [f"--{name[2:].replace('-', '_')}" for name in names if name.startswith("--")]
+    parser.add_argument(*dict.fromkeys([*names, *others]), **settings)
 
 
 def parse_not_negative(text: str) -> float:

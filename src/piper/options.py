@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from piper.option_values import (
+    add_option,
     parse_jobs,
     parse_not_negative,
     parse_positive,
@@ -101,12 +101,6 @@ def _find_mistake(args: argparse.Namespace) -> str | None:
     return None
 
 
-def _add(parser: argparse.ArgumentParser, *names: str, **settings: Any) -> None:
-    """Add an option that may also be spelt with underscores."""
-    others = [f"--{name[2:].replace('-', '_')}" for name in names if name.startswith("--")]
-    parser.add_argument(*dict.fromkeys([*names, *others]), **settings)
-
-
 def _add_voice_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-m",
@@ -117,7 +111,7 @@ def _add_voice_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-c", "--config", help="the voice's JSON (default: MODEL.json beside the ONNX file)"
     )
-    _add(
+    add_option(
         parser,
         "--data-dir",
         action="append",
@@ -135,7 +129,7 @@ def _add_voice_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_text_and_output_options(parser: argparse.ArgumentParser) -> None:
-    _add(
+    add_option(
         parser,
         "-i",
         "--input-file",
@@ -145,14 +139,14 @@ def _add_text_and_output_options(parser: argparse.ArgumentParser) -> None:
         help="text file (UTF-8) to speak line by line, or a document to speak as a whole; "
         "repeatable (default: standard input)",
     )
-    _add(
+    add_option(
         parser,
         "--input-format",
         choices=INPUT_FORMATS,
         help="plain: each line is an utterance; markdown (extra `markdown`) and ssml: each file "
         "is one (default: by the ending of --input-file: .md, .markdown, .ssml, .xml; else plain)",
     )
-    _add(
+    add_option(
         parser,
         "-f",
         "--output-file",
@@ -161,8 +155,8 @@ def _add_text_and_output_options(parser: argparse.ArgumentParser) -> None:
         ".raw); - is standard output",
     )
     text = "folder for one file per line or document"
-    _add(parser, "-d", "--output-dir", type=Path, metavar="DIR", help=text)
-    _add(
+    add_option(parser, "-d", "--output-dir", type=Path, metavar="DIR", help=text)
+    add_option(
         parser,
         "--output-dir-naming",
         choices=NAMINGS,
@@ -170,7 +164,7 @@ def _add_text_and_output_options(parser: argparse.ArgumentParser) -> None:
         "its file is named (default: timestamp, of documents text; number with --jobs or --ray)",
     )
     text = "16-bit samples without a header to standard output, sentence by sentence"
-    _add(parser, "--output-raw", action="store_true", help=text)
+    add_option(parser, "--output-raw", action="store_true", help=text)
     parser.add_argument(
         "--stream",
         action="store_true",
@@ -180,14 +174,14 @@ def _add_text_and_output_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_file_options(parser: argparse.ArgumentParser) -> None:
-    _add(
+    add_option(
         parser,
         "--output-format",
         choices=FORMATS,
         help="kind of the files (default: by the ending of --output-file, else wav); flac, opus "
         "and mp3 need the extra `codecs`",
     )
-    _add(
+    add_option(
         parser,
         "--sample-rate",
         type=parse_rate,
@@ -231,7 +225,7 @@ def _add_speech_options(parser: argparse.ArgumentParser) -> None:
         ),
     ):
         text += " (default: what the voice's JSON says)"
-        _add(parser, *names, type=parse, metavar="X", help=text)
+        add_option(parser, *names, type=parse, metavar="X", help=text)
     for name, text in (
         ("--sentence-silence", "silence between the sentences of a line (default: 0)"),
         (
@@ -242,7 +236,7 @@ def _add_speech_options(parser: argparse.ArgumentParser) -> None:
         ("--clause-silence", "silence added after , ; : (default: 0)"),
         ("--ellipsis-silence", "silence added after … (default: that of clauses)"),
     ):
-        _add(parser, name, type=parse_not_negative, metavar="SECONDS", help=text)
+        add_option(parser, name, type=parse_not_negative, metavar="SECONDS", help=text)
     parser.add_argument(
         "--volume",
         type=parse_not_negative,
@@ -256,12 +250,12 @@ def _add_speech_options(parser: argparse.ArgumentParser) -> None:
         help="full range: of each sentence (default); by one factor of each utterance, with "
         "--output-file of the whole file, so that the loudness does not jump; or off",
     )
-    _add(parser, "--no-normalize", action="store_true", help="the same as --normalize off")
+    add_option(parser, "--no-normalize", action="store_true", help="the same as --normalize off")
     text = (
         "give the first and last sound of each sentence room, lest the voice cut them "
         "(default: in sentences of a single word)"
     )
-    _add(parser, "--whole-ends", action=argparse.BooleanOptionalAction, help=text)
+    add_option(parser, "--whole-ends", action=argparse.BooleanOptionalAction, help=text)
     parser.add_argument(
         "--seed",
         type=parse_seed,
@@ -283,7 +277,7 @@ def _add_pronunciation_options(parser: argparse.ArgumentParser) -> None:
         help="Russian stress: as marked by + or U+0301 (default), also by silero-stress (extra "
         "`ru`), or off",
     )
-    _add(
+    add_option(
         parser,
         "--write-numbers",
         action=argparse.BooleanOptionalAction,

@@ -7,13 +7,12 @@ import wave
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from piper.atomic import temporary_path
+from piper.atomic import Completed, temporary_path
 from piper.audio.chunk import SAMPLE_CHANNELS, SAMPLE_WIDTH_BYTES, Int16Array, float_to_int16
 from piper.audio.formats import OutputFormat
 from piper.errors import PiperError
@@ -169,7 +168,7 @@ def write_wav(
         writer.write(samples)
 
 
-class AudioWriter:
+class AudioWriter(Completed):
     """An audio file that grows piece by piece and appears under its name when it is whole.
 
     Use it in a `with` block: without an error at its end the file gets its name, otherwise the
@@ -239,20 +238,6 @@ class AudioWriter:
         with suppress(OSError):
             self._stream.close()
         self._temporary.unlink(missing_ok=True)
-
-    def __enter__(self) -> AudioWriter:
-        return self
-
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error_type is None:
-            self.close()
-        else:
-            self.abort()
 
     def _cannot_write(self, error: OSError) -> PiperError:
         reason = error.strerror or str(error)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import logging
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
+from piper.atomic import Completed
 from piper.audio.chunk import Int16Array, float_to_int16
 from piper.audio.encode import AudioWriter, create_encoder, pcm_to_wav, samples_to_pcm
 from piper.audio.formats import OutputFormat, find_format, find_rate
@@ -22,41 +22,27 @@ _logger = logging.getLogger(__name__)
 DEFAULT_OUTPUT_FILE = "output.wav"
 
 
-class Sink(ABC):
+class Sink(Completed):
     """Takes utterances one after the other: `begin`, any number of `write`, `end`.
 
     In a `with` block the sink is closed at the end; after an error nothing half-written stays.
     """
 
-    def begin(self, text: str) -> None:  # noqa: B027 - most sinks need not know where one starts
+    def begin(self, text: str) -> None:
         """Start an utterance; `text` may name it."""
 
     @abstractmethod
     def write(self, samples: Int16Array) -> None:
         """Take the next samples of the utterance."""
 
-    def end(self) -> None:  # noqa: B027 - see begin
+    def end(self) -> None:
         """End the utterance."""
 
-    def close(self) -> None:  # noqa: B027 - some sinks have nothing to complete
+    def close(self) -> None:
         """Complete what was written."""
 
-    def abort(self) -> None:  # noqa: B027 - see close
+    def abort(self) -> None:
         """Remove what is half-written."""
-
-    def __enter__(self) -> Sink:
-        return self
-
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error_type is None:
-            self.close()
-        else:
-            self.abort()
 
 
 class FileSink(Sink):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import TracebackType
 
-from piper.atomic import temporary_path
+from piper.atomic import Completed, temporary_path
 from piper.audio.chunk import WordTiming
 from piper.audio.cues import Cue, TextClock, split_cues
 from piper.errors import PiperError
@@ -44,7 +43,7 @@ class TimedSentence:
     phonemes: Sequence[PhonemeTiming] = field(default=())
 
 
-class SubtitleWriter(ABC):
+class SubtitleWriter(Completed):
     """A subtitle file that grows by sentences and appears under its name when it is whole.
 
     Use it in a `with` block: without an error at its end the file gets its name, otherwise the
@@ -88,20 +87,6 @@ class SubtitleWriter(ABC):
         with suppress(OSError):
             self._file.close()
         self._temporary.unlink(missing_ok=True)
-
-    def __enter__(self) -> SubtitleWriter:
-        return self
-
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error_type is None:
-            self.close()
-        else:
-            self.abort()
 
     @abstractmethod
     def _format(self, sentence: TimedSentence) -> str:

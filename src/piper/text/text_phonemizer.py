@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import Container
 from typing import Protocol
 
@@ -54,7 +55,7 @@ class CodePointPhonemes:
         return list(unicodedata.normalize("NFD", phonemes))
 
 
-class MarkedTextPhonemizer(CodePointPhonemes):
+class MarkedTextPhonemizer(CodePointPhonemes, ABC):
     """A phonemizer of texts in which `[[ raw phonemes ]]` are taken as they are."""
 
     def split_clauses(self, text: str) -> list[list[SpokenClause]]:
@@ -75,6 +76,7 @@ class MarkedTextPhonemizer(CodePointPhonemes):
             sentences.extend(new)
         return sentences
 
+    @abstractmethod
     def _split_part(
         self, part: TextPart, *, after_raw: bool, before_raw: bool
     ) -> list[list[SpokenClause]]:
@@ -85,4 +87,3 @@ class MarkedTextPhonemizer(CodePointPhonemes):
             after_raw: Whether raw phonemes stand before it.
             before_raw: Whether raw phonemes follow, so that its last sentence goes on.
         """
-        raise NotImplementedError

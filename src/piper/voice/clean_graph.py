@@ -1,6 +1,6 @@
 """Makes, checks and reads the files of a voice's clean graph in a folder; knows no cache.
 
-The files are the two parts of `graph_parts`, as ONNX Runtime has optimised them for this machine
+The files are the parts of `graph_parts`, as ONNX Runtime has optimised them for this machine
 where that is wanted, the speakers' embeddings, and a description.
 """
 
