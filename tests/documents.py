@@ -43,8 +43,9 @@ TOOLS = (
 WRAPPERS = {"setsid", "nohup", "time", "exec"}
 # Programs of others; what they are given is not checked.
 FOREIGN = {"printf", "aplay", "cat", "cd", "echo", "export", "find", "git", "kill", "ls", "mkdir"}
-FOREIGN |= {"nvidia-smi", "rm", "source", "tail", "tensorboard", "tmux", "watch"}
-FOREIGN_FLAGS = {"--help", "--logdir", "--no-deps", "--shm-size"}
+FOREIGN |= {"nvidia-smi", "rm", "sbatch", "source", "tail", "tensorboard", "tmux", "torchrun"}
+FOREIGN |= {"watch"}
+FOREIGN_FLAGS = {"--help", "--logdir", "--no-deps", "--node-rank", "--shm-size"}
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def exported(speech_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     command = [
         *(sys.executable, "-m", "piper.train", "fit", f"--data.dataset_dir={speech_dataset}"),
         *(f"--data.cache_dir={root / 'cache'}", f"--data.config_path={root / 'config.json'}"),
-        *("--data.espeak_voice=ru", "--model.preset=tiny", "--data.num_workers=0"),
+        *("--data.espeak_voice=ru", "--model.quality=tiny", "--data.num_workers=0"),
         *(f"--model.{flag}" for flag in small),
         *("--model.discriminator_channels=16", "--trainer.accelerator=cpu"),
         *("--trainer.max_epochs=2", f"--trainer.default_root_dir={root}"),

@@ -32,7 +32,7 @@ from piper import download_voices, options
 from piper.train import cli, export_onnx, lightning
 
 TINY = [f"--model.{name}=16" for name in ("hidden_channels", "inter_channels", "filter_channels")]
-TINY += ["--model.n_layers=1", "--model.upsample_initial_channel=32", "--model.preset=tiny"]
+TINY += ["--model.n_layers=1", "--model.upsample_initial_channel=32", "--model.quality=tiny"]
 TINY += ["--model.discriminator_channels=16", "--data.num_workers=0", "--trainer.accelerator=cpu"]
 BLOCKS = [block for path in DOCUMENTS for block in read_blocks(path)]
 RUN = [block for block in BLOCKS if block.language == "bash" and block.mode == "run"]

@@ -205,7 +205,7 @@ def _shown(path: Path) -> str:
 
 
 def _set_quality(config_path: Path) -> None:
-    """Ask for the small preset in the dataset's config.json."""
+    """Ask for the small quality in the dataset's config.json."""
     data = json.loads(config_path.read_text(encoding="utf-8"))
     data.setdefault("audio", {})["quality"] = "tiny"
     temporary = config_path.with_suffix(".part")

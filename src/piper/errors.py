@@ -47,3 +47,7 @@ class CheckpointError(PiperError):
 
 class ExportError(PiperError):
     """A voice that could not be written, or does not equal its network."""
+
+
+class TrainingError(PiperError):
+    """A training that cannot go on as it was asked to."""

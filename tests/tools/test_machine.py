@@ -69,19 +69,19 @@ def test_devices_are_those_that_are_there(
     assert plan_devices(wanted, Machine(there, 3, 0)) == (devices, line)
 
 
-def test_the_memory_table_knows_every_preset() -> None:
+def test_the_memory_table_knows_every_quality() -> None:
     assert set(BASE_GIB) == set(UTTERANCE_GIB) == set(PRESETS)
 
 
-@pytest.mark.parametrize("preset", sorted(PRESETS))
+@pytest.mark.parametrize("quality", sorted(PRESETS))
 @pytest.mark.parametrize("memory_gib", [0.5, 2, 4, 8, 30])
 @pytest.mark.parametrize("batch_size", [1, 7, 32, 80])
 def test_a_batch_in_parts_sees_the_utterances_asked_for_and_fits(
-    preset: str, memory_gib: float, batch_size: int
+    quality: str, memory_gib: float, batch_size: int
 ) -> None:
-    plan, line = plan_batch(BatchPlan(batch_size, 3), preset, int(memory_gib * GIB))
+    plan, line = plan_batch(BatchPlan(batch_size, 3), quality, int(memory_gib * GIB))
     assert plan.batch_size * plan.accumulate == batch_size * 3
-    need = BASE_GIB[preset] + plan.batch_size * UTTERANCE_GIB[preset]
+    need = BASE_GIB[quality] + plan.batch_size * UTTERANCE_GIB[quality]
     assert need <= memory_gib * MEMORY_SHARE or plan.batch_size == 1
     assert (line is None) == (plan.batch_size == batch_size)
 
@@ -99,7 +99,7 @@ def test_a_machine_too_small_for_one_utterance_is_told() -> None:
     plan, line = plan_batch(BatchPlan(6, 1), "high", int(GIB))
     assert plan == BatchPlan(1, 6)
     assert line is not None
-    assert "--preset tiny" in line
+    assert "--quality tiny" in line
 
 
 def test_an_unknown_quality_counts_as_the_largest() -> None:

@@ -76,7 +76,7 @@ def test_the_quick_start_s_command_on_two_gpus(tmp_path: Path) -> None:
 
 
 def test_the_quick_start_s_numbers_on_a_small_machine() -> None:
-    plan = create_plan("--batch-size", "80", "--preset", "medium", machine=SMALL)
+    plan = create_plan("--batch-size", "80", "--quality", "medium", machine=SMALL)
     flags = flags_of(plan)
     assert (flags["trainer.accelerator"], flags["trainer.devices"]) == ("cpu", "1")
     assert flags["trainer.strategy"] == "auto"
@@ -89,27 +89,32 @@ def test_the_quick_start_s_numbers_on_a_small_machine() -> None:
     assert plan.lines[1].startswith("A batch of 80 does not fit in 4.0 GiB")
 
 
-def test_without_a_dataset_a_cpu_trains_the_small_preset(tmp_path: Path) -> None:
+def test_without_a_dataset_a_cpu_trains_the_small_quality(tmp_path: Path) -> None:
     plan = create_plan("--num-gpus", "0", machine=LARGE)
-    assert flags_of(plan)["model.preset"] == "tiny"
+    assert flags_of(plan)["model.quality"] == "tiny"
     assert plan.dataset == tmp_path / "datasets" / "test_ru_tiny"
     assert plan.test_sample_rate == 22050
     [line] = plan.lines
-    assert line.endswith("--preset medium overrides it.")
+    assert line.endswith("--quality medium overrides it.")
 
 
-def test_another_preset_gets_a_test_dataset_of_its_own(tmp_path: Path) -> None:
-    # Training writes its quality into config.json, and then refuses another one.
-    plan = create_plan("--num-gpus", "0", "--preset", "x-low", machine=LARGE)
-    assert flags_of(plan)["model.preset"] == "x-low"
+def test_another_quality_gets_a_test_dataset_of_its_own(tmp_path: Path) -> None:
+    # Their sample rates differ.
+    plan = create_plan("--num-gpus", "0", "--quality", "x-low", machine=LARGE)
+    assert flags_of(plan)["model.quality"] == "x-low"
     assert plan.dataset == tmp_path / "datasets" / "test_ru_x_low"
     assert plan.test_sample_rate == 16000
     assert plan.lines == []
 
 
-def test_without_a_dataset_gpus_train_the_default_preset(tmp_path: Path) -> None:
+def test_the_earlier_name_of_the_quality_goes_on_working() -> None:
+    plan = create_plan("--num-gpus", "0", "--preset", "x-low", machine=LARGE)
+    assert flags_of(plan)["model.quality"] == "x-low"
+
+
+def test_without_a_dataset_gpus_train_the_default_quality(tmp_path: Path) -> None:
     plan = create_plan(machine=TWO_GPUS)
-    assert "model.preset" not in flags_of(plan)
+    assert "model.quality" not in flags_of(plan)
     assert plan.dataset == tmp_path / "datasets" / "test_ru_medium"
 
 
@@ -117,16 +122,16 @@ def test_a_dataset_s_own_quality_is_kept(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"audio": {"quality": "tiny"}}))
     arguments = ["--num-gpus", "0", "--dataset", str(tmp_path)]
     plan = create_plan(*arguments, machine=LARGE)
-    assert "model.preset" not in flags_of(plan)
+    assert "model.quality" not in flags_of(plan)
     assert (plan.lines, plan.test_sample_rate) == ([], None)
     (tmp_path / "config.json").write_text("{}")
     [line] = create_plan(*arguments, machine=LARGE).lines
-    assert "--preset tiny shows the way" in line
+    assert "--quality tiny shows the way" in line
 
 
 def test_a_checkpoint_s_network_is_not_overruled() -> None:
     plan = create_plan("--num-gpus", "0", "--checkpoint", "last.ckpt", machine=LARGE)
-    assert "model.preset" not in flags_of(plan)
+    assert "model.quality" not in flags_of(plan)
 
 
 def test_flags_after_two_dashes_are_the_trainer_s_and_win() -> None:
@@ -145,7 +150,7 @@ def test_a_machine_without_pytorch_is_told_what_to_do() -> None:
     [
         (["--dataset", "nowhere"], "error: The dataset's folder nowhere does not exist; check"),
         (["--checkpoint", "no.ckpt"], "error: no.ckpt does not exist; check --checkpoint"),
-        (["--preset", "best"], 'error: The quality "best" is unknown; choose one of medium'),
+        (["--quality", "best"], 'error: The quality "best" is unknown; choose one of medium'),
         (["--log-file", "/proc/none/log"], "error: /proc/none/log cannot be written"),
     ],
 )
@@ -227,7 +232,7 @@ def test_the_shell_script_maps_the_environment(tmp_path: Path) -> None:
 
 def launch(dataset: Path, folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, str(ROOT / "tools" / "runpod" / "start_training.py")]
-    command += ["--dataset", str(dataset), "--output-dir", "out", "--preset", "tiny"]
+    command += ["--dataset", str(dataset), "--output-dir", "out", "--quality", "tiny"]
     command += ["--batch-size", "4", "--num-gpus", "0", "--num-workers", "0", *arguments]
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 

@@ -17,7 +17,7 @@ from piper.train import checkpoint as checkpoints
 from piper.train.checkpoint_io import SafeCheckpointIO
 from piper.train.lightning import VitsModel
 
-SMALL: dict[str, Any] = {"preset": "tiny", "discriminator_channels": 16, "n_layers": 1}
+SMALL: dict[str, Any] = {"quality": "tiny", "discriminator_channels": 16, "n_layers": 1}
 
 
 def make_checkpoint(model: VitsModel) -> dict[str, Any]:
@@ -144,6 +144,63 @@ def test_a_file_without_discriminator_keeps_the_network_s_own(model: VitsModel) 
     assert optimizers[1].state_dict()["state"] == {}
 
 
+def test_judges_of_spectrograms_come_and_go(
+    model: VitsModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A training goes on with and without them, and says what was left out or starts anew."""
+    with_mrd = VitsModel(**SMALL, use_mrd=True)
+    data = make_checkpoint(with_mrd)
+    judges = len(list(with_mrd.model_d.parameters()))
+    both = len(with_mrd.discriminator_parameters())
+    assert len(data["optimizer_states"][1]["state"]) == both == judges + 54
+    assert data["hyper_parameters"]["use_mrd"] is True
+
+    without = VitsModel(**SMALL)
+    checkpoints.adapt_checkpoint(data, without)
+    without.load_state_dict(data["state_dict"])
+    assert sorted(data["optimizer_states"][1]["state"]) == list(range(judges))
+    assert "54 unknown here, so left out (model_mrd.discriminators)" in caplog.text
+    assert "--model.use_mrd=true would go on with model_mrd." in caplog.text
+    caplog.clear()
+
+    data = make_checkpoint(without)
+    again = VitsModel(**SMALL, use_mrd=True)
+    checkpoints.adapt_checkpoint(data, again)
+    again.load_state_dict(data["state_dict"])
+    assert "54 missing in the file, so started anew (model_mrd.discriminators)" in caplog.text
+    optimizers, _ = again.configure_optimizers()
+    for optimizer, state in zip(optimizers, data["optimizer_states"], strict=True):
+        optimizer.load_state_dict(state)
+    for parameter in again.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizers[1].step()
+    states = optimizers[1].state_dict()["state"]
+    # The old ones go on from their second step, the new ones take their first.
+    assert [int(states[i]["step"]) for i in (0, judges - 1, judges, both - 1)] == [2, 2, 1, 1]
+
+
+def test_judges_of_spectrograms_cost_a_voice_nothing(tmp_path: Path) -> None:
+    from piper.config import VoiceConfig
+    from piper.text.ids import DEFAULT_PHONEME_ID_MAP
+    from piper.train.export import export_voice
+
+    voice = VoiceConfig(
+        num_symbols=256,
+        num_speakers=1,
+        sample_rate=22050,
+        espeak_voice="ru",
+        phoneme_id_map=DEFAULT_PHONEME_ID_MAP,
+    )
+    sizes = []
+    for use_mrd in (False, True):
+        torch.manual_seed(0)
+        data = make_checkpoint(VitsModel(**SMALL, use_mrd=use_mrd))
+        path = tmp_path / f"{use_mrd}.ckpt"
+        torch.save({**data, "voice_config": voice.to_dict()}, path)
+        sizes.append(export_voice(path, tmp_path / "voice.onnx").model_path.stat().st_size)
+    assert sizes[0] == sizes[1]
+
+
 def test_optimizer_states_follow_the_names_not_the_order(model: VitsModel) -> None:
     """Positions in an optimizer follow the file's own order, which need not be ours."""
     data = make_checkpoint(model)
@@ -170,30 +227,8 @@ def test_another_quality_is_a_short_table(model: VitsModel) -> None:
         checkpoints.adapt_checkpoint(data, other)
     text = str(caught.value)
     assert "hidden_channels             64" in text
-    assert "--model.warmstart_ckpt" in text
+    assert "--model.warmstart" in text
     assert len(text.splitlines()) < 8
-
-
-def test_warm_start_takes_what_fits_and_reports_the_rest(
-    model: VitsModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    torch.save(make_checkpoint(model), tmp_path / "c.ckpt")
-    caplog.set_level("INFO", logger="piper")
-    other = VitsModel(**{**SMALL, "num_symbols": 100}, warmstart_ckpt=str(tmp_path / "c.ckpt"))
-    own, source = other.state_dict(), model.state_dict()
-    projection = "model_g.enc_p.proj.weight"
-    assert torch.equal(own[projection], source[projection])
-    assert own["model_g.enc_p.emb.weight"].shape[0] == 100
-    assert "of another shape, so started anew (model_g.enc_p)" in caplog.text
-
-
-def test_vocoder_warm_start_leaves_the_text_encoder_alone(model: VitsModel, tmp_path: Path) -> None:
-    torch.save(make_checkpoint(model), tmp_path / "c.ckpt")
-    torch.manual_seed(1)
-    other = VitsModel(**SMALL, vocoder_warmstart_ckpt=str(tmp_path / "c.ckpt"))
-    own, source = other.state_dict(), model.state_dict()
-    assert torch.equal(own["model_g.dec.conv_pre.weight"], source["model_g.dec.conv_pre.weight"])
-    assert not torch.equal(own["model_g.enc_p.emb.weight"], source["model_g.enc_p.emb.weight"])
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ import torch
 import torch.multiprocessing as multiprocessing
 
 from piper.train.checkpoint import load_checkpoint
-from piper.train.distributed import average_gradients
+from piper.train.distributed import sum_gradients
 from piper.voice import PiperVoice
 
 SMALL = (
-    *("--model.preset=tiny", "--model.hidden_channels=16", "--model.inter_channels=16"),
+    *("--model.quality=tiny", "--model.hidden_channels=16", "--model.inter_channels=16"),
     *("--model.filter_channels=16", "--model.n_layers=1", "--model.discriminator_channels=16"),
     *("--model.upsample_initial_channel=32", "--data.batch_size=2", "--data.num_workers=0"),
     *("--data.num_test_examples=1", "--trainer.accelerator=cpu", "--trainer.log_every_n_steps=1"),
@@ -156,17 +156,17 @@ def _average_in_one_of_two(rank: int, store: str, results: str) -> None:
     parameters[0].grad = torch.full((3,), float(rank))
     if rank == 1:
         parameters[1].grad = torch.ones(2, 2)
-    average_gradients(parameters)
+    sum_gradients(parameters)
     torch.save([parameter.grad for parameter in parameters], f"{results}.{rank}")
     torch.distributed.destroy_process_group()
 
 
-def test_gradients_become_their_mean_on_both_processes(tmp_path: Path) -> None:
+def test_gradients_become_their_sum_on_both_processes(tmp_path: Path) -> None:
     results = str(tmp_path / "gradients")
     arguments = (str(tmp_path / "store"), results)
     multiprocessing.spawn(_average_in_one_of_two, arguments, nprocs=2)
     for rank in range(2):
         first, second = torch.load(f"{results}.{rank}")
-        assert torch.equal(first, torch.full((3,), 0.5))
+        assert torch.equal(first, torch.full((3,), 1.0))
         # The first process had no gradient for it, which counts as zero.
-        assert torch.equal(second, torch.full((2, 2), 0.5))
+        assert torch.equal(second, torch.ones(2, 2))

@@ -33,10 +33,13 @@ def test_frames_outside_the_utterance_do_not_count_in_kl() -> None:
     assert torch.equal(before, losses.kl_loss(*tensors, mask))
 
 
-def test_feature_loss_is_zero_for_equal_audio_and_ignores_the_scores() -> None:
+def test_feature_loss_is_zero_for_equal_audio_and_counts_the_scores() -> None:
     maps = [[torch.randn(2, 3, 5), torch.randn(2, 3, 4), torch.randn(2, 7)]]
     other_scores = [[*maps[0][:-1], torch.randn(2, 7)]]
-    assert float(losses.feature_loss(maps, other_scores)) == 0.0
+    assert float(losses.feature_loss(maps, maps)) == 0.0
+    # Twice the mean difference of the last layer, as Piper's trainer has it.
+    expected = 2.0 * (maps[0][-1] - other_scores[0][-1]).abs().mean()
+    torch.testing.assert_close(losses.feature_loss(maps, other_scores), expected)
 
 
 def test_discriminator_is_content_when_it_tells_both_apart() -> None:

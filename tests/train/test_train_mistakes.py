@@ -27,7 +27,7 @@ def fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., st
 
     def run(dataset: Path, *flags: str) -> str:
         arguments = [
-            *("fit", f"--data.dataset_dir={dataset}", "--model.preset=tiny"),
+            *("fit", f"--data.dataset_dir={dataset}", "--model.quality=tiny"),
             *(f"--trainer.default_root_dir={tmp_path / 'root'}", "--trainer.max_epochs=1"),
             *("--trainer.accelerator=cpu", "--data.num_workers=0", *flags),
         ]
@@ -146,17 +146,22 @@ def test_sample_rates_that_disagree(
     dataset = copy_dataset(speech_dataset)
     said = fail(dataset, "--model.sample_rate=16000")
     assert all(part in said for part in ("config.json", "22050", "--model.sample_rate", "16000"))
-    said = fail(dataset, "--model.preset=x_low")
+    said = fail(dataset, "--model.quality=x_low")
     assert all(part in said for part in ("x_low", "16000", "22050", "config.json"))
 
 
-def test_presets_that_disagree(
-    speech_dataset: Path, copy_dataset: Callable[[Path], Path], fail: Callable[..., str]
+def test_an_unknown_quality(speech_dataset: Path, fail: Callable[..., str]) -> None:
+    said = fail(speech_dataset, "--model.quality=best")
+    assert said.startswith('The quality "best" is unknown; choose one of medium, high, low, x-low')
+
+
+@pytest.mark.parametrize("flag", ["warmstart", "vocoder_warmstart", "warmstart_ckpt"])
+def test_a_file_to_start_from_that_is_not_there(
+    flag: str, speech_dataset: Path, fail: Callable[..., str]
 ) -> None:
-    dataset = copy_dataset(speech_dataset)
-    change_config(dataset, "audio.quality", "high")
-    said = fail(dataset)
-    assert all(part in said for part in ("high", "tiny", "--model.preset"))
+    """Named before the recordings are prepared, which may take hours."""
+    assert fail(speech_dataset, f"--model.{flag}=gone.ckpt").startswith("The checkpoint gone.ckpt")
+    assert "gone.onnx does not exist" in fail(speech_dataset, f"--model.{flag}=gone.onnx")
 
 
 def test_a_gpu_that_is_not_there(
@@ -180,20 +185,20 @@ def test_a_checkpoint_of_another_quality_is_a_short_table(
 
     from piper.train.lightning import VitsModel
 
-    model = VitsModel(preset="tiny", hidden_channels=32, inter_channels=32)
+    model = VitsModel(quality="tiny", hidden_channels=32, inter_channels=32)
     path = tmp_path / "other.ckpt"
     data = {"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}
     torch.save(data, path)
     said = fail(speech_dataset, f"--ckpt_path={path}")
     assert "hidden_channels" in said
     assert "inter_channels" in said
-    assert "--model.warmstart_ckpt" in said
+    assert "--model.warmstart" in said
     assert len(said.splitlines()) < 8
 
 
 def test_a_folder_that_cannot_be_written(speech_dataset: Path, fail: Callable[..., str]) -> None:
     said = fail(speech_dataset, "--trainer.default_root_dir=/proc/nowhere")
-    assert "/proc/nowhere cannot be read or written" in said
+    assert "Nothing can be written to /proc/nowhere" in said
     assert len(said.splitlines()) == 1
 
 

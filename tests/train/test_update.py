@@ -22,7 +22,7 @@ from piper.train import cli, export
 from piper.train.distributed import GanDDPStrategy
 
 SMALL = (
-    *("--model.preset=tiny", "--model.hidden_channels=16", "--model.inter_channels=16"),
+    *("--model.quality=tiny", "--model.hidden_channels=16", "--model.inter_channels=16"),
     *("--model.filter_channels=16", "--model.n_layers=1", "--model.discriminator_channels=16"),
     *("--model.upsample_initial_channel=32", "--model.p_dropout=0.0", "--data.num_workers=0"),
     *("--data.batch_size=5", "--data.num_test_examples=0", "--trainer.accelerator=cpu"),
@@ -66,21 +66,22 @@ def train(dataset: Path, root: Path, *flags: str) -> None:
     assert cli.main(["fit", *SMALL, *arguments, *flags]) == 0
 
 
-def test_accumulated_gradients_are_the_mean_of_the_batches(
+def test_accumulated_gradients_are_those_of_the_large_batch(
     dataset: Path, tmp_path: Path, gradients: list[dict[str, torch.Tensor]]
 ) -> None:
-    # Without a learning rate the weights stay, so that three batches see the same network.
-    still = ("--model.learning_rate=0", "--model.learning_rate_d=0", "--trainer.max_epochs=1")
-    train(dataset, tmp_path / "single", *still)
-    single = list(gradients)
+    """The same utterances and noise at once and in three parts, from the flags to the update."""
+    train(dataset, tmp_path / "whole", "--data.batch_size=15", "--trainer.max_epochs=1")
+    whole = list(gradients)
     gradients.clear()
-    train(dataset, tmp_path / "joined", *still, "--trainer.accumulate_grad_batches=3")
-    assert (len(single), len(gradients)) == (6, 2)
+    flags = ("--trainer.accumulate_grad_batches=3", "--trainer.max_epochs=1")
+    train(dataset, tmp_path / "parts", *flags)
+    assert (len(whole), len(gradients)) == (2, 2)
     for network in (0, 1):  # the discriminators step first
-        batches = single[network::2]
-        for name, joined in gradients[network].items():
-            mean = torch.stack([batch[name] for batch in batches]).mean(0)
-            torch.testing.assert_close(joined, mean, rtol=1e-3, atol=1e-5)
+        for name, expected in whole[network].items():
+            if ".dp." in name:
+                continue  # has dropout, whose masks depend on the parts
+            difference = (gradients[network][name] - expected).norm()
+            assert float(difference) <= 1e-4 * max(float(expected.norm()), 1e-3), name
 
 
 def test_gradients_are_clipped_to_the_norm_asked_for(
@@ -94,7 +95,7 @@ def test_gradients_are_clipped_to_the_norm_asked_for(
 
 def test_every_parameter_of_an_update_is_read() -> None:
     model = cli.VitsModel(
-        preset="tiny",
+        quality="tiny",
         discriminator_channels=16,
         learning_rate=0.1,
         learning_rate_d=0.2,

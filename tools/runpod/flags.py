@@ -70,7 +70,12 @@ def create_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="go on from it; last: the newest",
     )
-    add("--preset", metavar="NAME", help="quality: medium, high, low, x_low, or tiny for a CPU")
+    add(
+        "--quality",
+        "--preset",  # its name in earlier versions
+        metavar="NAME",
+        help="x-low, low, medium, high, or tiny for a CPU",
+    )
     add(
         "--precision",
         metavar="P",

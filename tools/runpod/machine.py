@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from piper.train.data.resources import available_cores, available_memory_bytes
 
 GIB = 1024.0**3
-CPU_PRESET = "tiny"
+CPU_QUALITY = "tiny"
 MEMORY_SHARE = 0.8
 """Of the free memory; the rest is left to the page cache, loader processes and other programs."""
 
@@ -116,17 +116,17 @@ def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def plan_batch(wanted: BatchPlan, preset: str, memory_bytes: int) -> tuple[BatchPlan, str | None]:
+def plan_batch(wanted: BatchPlan, quality: str, memory_bytes: int) -> tuple[BatchPlan, str | None]:
     """Fit a batch to a CPU's memory; also return a line where it had to be divided.
 
     The parts are equal, so that an update sees just the utterances that were asked for.
 
     Args:
         wanted: What was asked for.
-        preset: Quality of the voice; an unknown one counts as the largest.
+        quality: That of the voice; an unknown one counts as the largest.
         memory_bytes: Free memory.
     """
-    name = preset.replace("-", "_")
+    name = quality.replace("-", "_")
     base = BASE_GIB.get(name, max(BASE_GIB.values()))
     each = UTTERANCE_GIB.get(name, max(UTTERANCE_GIB.values()))
     room = memory_bytes / GIB * MEMORY_SHARE - base
@@ -138,8 +138,8 @@ def plan_batch(wanted: BatchPlan, preset: str, memory_bytes: int) -> tuple[Batch
     plan = BatchPlan(part, wanted.accumulate * (size // part))
     line = (
         f"A batch of {size} does not fit in {memory_bytes / GIB:.1f} GiB of free memory with the "
-        f"preset {preset}: it is taken in {size // part} parts of {part}, one update for all."
+        f"quality {quality}: it is taken in {size // part} parts of {part}, one update for all."
     )
     if room < each:
-        line += " Even that may be too much; use a smaller preset (--preset tiny)."
+        line += " Even that may be too much; use a smaller one (--quality tiny)."
     return plan, line

@@ -27,7 +27,7 @@ if importlib.util.find_spec("piper") is None:
 
 from flags import LOG_NAME, parse_arguments  # noqa: E402
 from machine import (  # noqa: E402
-    CPU_PRESET,
+    CPU_QUALITY,
     BatchPlan,
     Devices,
     Machine,
@@ -40,9 +40,9 @@ from relay import Relay, Tee  # noqa: E402
 from piper.config import load_json_object  # noqa: E402
 from piper.errors import CheckpointError, DatasetError, PiperError  # noqa: E402
 from piper.train.presets import (  # noqa: E402
-    DEFAULT_PRESET,
-    PRESET_SAMPLE_RATES,
+    DEFAULT_QUALITY,
     create_network_config,
+    parse_quality,
 )
 
 TEST_DATASETS = ROOT / "datasets"
@@ -169,7 +169,7 @@ def create_plan(args: argparse.Namespace, machine: Machine) -> Plan:
     devices, line = plan_devices(args.num_gpus, machine)
     lines = [line] if line else []
     is_cpu = devices.accelerator == "cpu"
-    preset, line = choose_preset(args, is_cpu)
+    quality, line = choose_quality(args, is_cpu)
     lines += [line] if line else []
     rate, dataset = None, args.dataset
     if dataset is None:
@@ -178,48 +178,48 @@ def create_plan(args: argparse.Namespace, machine: Machine) -> Plan:
                 "--checkpoint without --dataset goes on with the test dataset's synthetic speech; "
                 "name your own recordings with --dataset."
             )
-        trained = preset or (CPU_PRESET if is_cpu else DEFAULT_PRESET)
+        trained = quality or (CPU_QUALITY if is_cpu else DEFAULT_QUALITY)
         rate, dataset = find_sample_rate(trained), find_test_dataset(trained)
     batch = BatchPlan(args.batch_size, args.accumulate_grad_batches)
     if is_cpu:
-        quality = preset or find_quality(dataset) or DEFAULT_PRESET
-        batch, line = plan_batch(batch, quality, machine.memory_bytes)
+        trained = quality or find_quality(dataset) or DEFAULT_QUALITY
+        batch, line = plan_batch(batch, trained, machine.memory_bytes)
         lines += [line] if line else []
-    return Plan(create_command(args, dataset, devices, batch, preset), dataset, rate, lines)
+    return Plan(create_command(args, dataset, devices, batch, quality), dataset, rate, lines)
 
 
-def choose_preset(args: argparse.Namespace, is_cpu: bool) -> tuple[str | None, str | None]:
-    """Choose `--model.preset`; None leaves it to config.json or the checkpoint. Also give a line.
+def choose_quality(args: argparse.Namespace, is_cpu: bool) -> tuple[str | None, str | None]:
+    """Choose `--model.quality`; None leaves it to config.json or the checkpoint. Also give a line.
 
     Raises:
-        ConfigError: There is no such preset.
+        ConfigError: There is no such quality.
     """
-    if args.preset is not None:
-        create_network_config(args.preset)
-        return args.preset, None
+    if args.quality is not None:
+        parse_quality(args.quality)
+        return args.quality, None
     if not is_cpu or args.checkpoint is not None:
         return None, None
     if args.dataset is None:
-        return CPU_PRESET, (
-            f"On a CPU the preset {CPU_PRESET} is trained, which shows in minutes what takes "
-            f"{DEFAULT_PRESET} days; --preset {DEFAULT_PRESET} overrides it."
+        return CPU_QUALITY, (
+            f"On a CPU the quality {CPU_QUALITY} is trained, which shows in minutes what takes "
+            f"{DEFAULT_QUALITY} days; --quality {DEFAULT_QUALITY} overrides it."
         )
     if find_quality(args.dataset):
         return None, None
     return None, (
-        f"The preset {DEFAULT_PRESET} takes days on a CPU; --preset {CPU_PRESET} shows the way "
+        f"The quality {DEFAULT_QUALITY} takes days on a CPU; --quality {CPU_QUALITY} shows the way "
         "in minutes."
     )
 
 
-def find_test_dataset(preset: str) -> Path:
-    """Return the test dataset's folder; one a preset, for training completes its config.json."""
-    return TEST_DATASETS / f"test_ru_{preset.replace('-', '_')}"
+def find_test_dataset(quality: str) -> Path:
+    """Return the test dataset's folder; one a quality, for their sample rates differ."""
+    return TEST_DATASETS / f"test_ru_{parse_quality(quality)}"
 
 
-def find_sample_rate(preset: str) -> int:
-    """Return the hertz that a preset is trained at where nothing else says so."""
-    return PRESET_SAMPLE_RATES.get(preset.replace("-", "_"), create_network_config().sample_rate)
+def find_sample_rate(quality: str) -> int:
+    """Return the hertz that a quality is trained at where nothing else says so."""
+    return create_network_config(quality).sample_rate
 
 
 def find_quality(dataset: Path) -> str:
@@ -241,14 +241,14 @@ def create_command(
     dataset: Path,
     devices: Devices,
     batch: BatchPlan,
-    preset: str | None,
+    quality: str | None,
 ) -> list[str]:
     """Return the trainer's command line; a flag after `--` comes last and so wins."""
     flags: dict[str, object] = {
         "data.dataset_dir": dataset,
         "data.batch_size": batch.batch_size,
         "data.num_workers": args.num_workers,
-        "model.preset": preset,
+        "model.quality": quality,
         "trainer.accelerator": devices.accelerator,
         "trainer.devices": devices.count,
         "trainer.strategy": devices.strategy,

@@ -17,16 +17,21 @@ import torch
 from torch import Tensor
 
 from piper.errors import CheckpointError
+from piper.train import storage
 from piper.train.presets import NETWORK_KEYS, create_network_config
 from piper.train.vits.config import NetworkConfig
 
 _LOGGER = logging.getLogger(__name__)
 
-NETWORK_PREFIXES = ("model_g.", "model_d.")
-"""Order of the optimizers in a checkpoint: the generator's, then the discriminators'."""
+NETWORK_PREFIXES = ("model_g.", "model_d.", "model_mrd.")
+OPTIMIZER_PREFIXES = (("model_g.",), ("model_d.", "model_mrd."))
+"""The networks of each optimizer in a checkpoint, in the order that it counts their parameters."""
 
 VOICE_CONFIG_KEY = "voice_config"
 """Where a checkpoint of ours carries the voice's JSON."""
+
+AVERAGES_KEY = "averages"
+"""Where a checkpoint of ours carries the moving averages of the generator's weights."""
 
 
 class Inert:
@@ -72,28 +77,28 @@ def load_checkpoint(path: Path | str, map_location: Any = "cpu") -> dict[str, An
     """Read a checkpoint without executing what it pickles.
 
     Args:
-        path: The file.
+        path: The file, here or at an address such as s3://bucket/last.ckpt.
         map_location: Where its tensors go, as for `torch.load`.
 
     Raises:
         CheckpointError: The file is missing, damaged, or not a checkpoint.
     """
-    path = Path(path)
-    if not path.is_file():
+    if not storage.is_file(path := storage.plain_address(path)):
         raise CheckpointError(
             f"The checkpoint {path} does not exist; "
             '`find lightning_logs -name "*.ckpt"` lists those there are.'
         )
-    try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
-        with torch.serialization.safe_globals(_allowed_globals(names)):
-            data = torch.load(path, map_location=map_location, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{path} is damaged or not a checkpoint ({reason}); take another one, "
-            "such as last.ckpt beside it."
-        ) from None
+    with storage.local_file(path) as file:
+        try:
+            names = torch.serialization.get_unsafe_globals_in_checkpoint(str(file))
+            with torch.serialization.safe_globals(_allowed_globals(names)):
+                data = torch.load(file, map_location=map_location, weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+            reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+            raise CheckpointError(
+                f"{path} is damaged or not a checkpoint ({reason}); take another one, "
+                "such as last.ckpt beside it."
+            ) from None
     if not isinstance(data, dict) or "state_dict" not in data:
         raise CheckpointError(f"{path} holds no state_dict, so it is not a checkpoint of a voice.")
     hyper_parameters = data.get("hyper_parameters")
@@ -221,7 +226,9 @@ def adapt_checkpoint(checkpoint: dict[str, Any], model: _Trainable) -> None:
     if report.other_shape or any(name.startswith("model_g.") for name in report.missing):
         raise_other_network(checkpoint, model.network_config, report)
     if report.missing or report.unknown:
-        _LOGGER.warning("Checkpoint: %s", report)
+        has_mrd = any(name.startswith("model_mrd.") for name in report.unknown)
+        hint = " --model.use_mrd=true would go on with model_mrd." if has_mrd else ""
+        _LOGGER.warning("Checkpoint: %s%s", report, hint)
     optimizers, schedules = model.configure_optimizers()
     fresh = [optimizer.state_dict() for optimizer in optimizers]
     if not checkpoint.get("optimizer_states"):
@@ -230,6 +237,9 @@ def adapt_checkpoint(checkpoint: dict[str, Any], model: _Trainable) -> None:
         checkpoint.get("optimizer_states") or [], fresh, list(weights), model
     )
     saved_schedules = checkpoint.get("lr_schedulers") or []
+    for state, schedule in zip(checkpoint["optimizer_states"], saved_schedules, strict=False):
+        if not state["state"] and schedule.get("_last_lr"):  # slim: the rate goes on all the same
+            state["param_groups"][0]["lr"] = schedule["_last_lr"][0]
     checkpoint["lr_schedulers"] = saved_schedules + [
         schedule.state_dict() for schedule in schedules[len(saved_schedules) :]
     ]
@@ -249,12 +259,12 @@ def raise_other_network(
         raise CheckpointError(
             "The checkpoint was trained with another network:\n"
             f"{difference_table(differences)}\n"
-            "Resume with the checkpoint's values (leave out --model.preset and the like), or "
-            "start a new training from its weights with --model.warmstart_ckpt."
+            "Resume with the checkpoint's values (leave out --model.quality and the like), or "
+            "start a new training from its weights with --model.warmstart."
         )
     raise CheckpointError(
         f"The checkpoint does not fit this network: {report} "
-        "Start a new training from what fits with --model.warmstart_ckpt."
+        "Start a new training from what fits with --model.warmstart."
     )
 
 
@@ -271,9 +281,9 @@ def _remap_optimizer_states(
     """
     own_names = [name for name, _ in model.named_parameters()]
     remapped = []
-    for index, prefix in enumerate(NETWORK_PREFIXES):
-        own = [name for name in own_names if name.startswith(prefix)]
-        saved = [name for name in saved_names if name.startswith(prefix)]
+    for index, prefixes in enumerate(OPTIMIZER_PREFIXES):
+        own = [n for prefix in prefixes for n in own_names if n.startswith(prefix)]
+        saved = [n for prefix in prefixes for n in saved_names if n.startswith(prefix)]
         # Without saved weights of this network its optimizer starts anew as well.
         state = states[index] if saved and index < len(states) else fresh[index]
         by_name = {
@@ -281,7 +291,9 @@ def _remap_optimizer_states(
             for position, name in enumerate(saved)
             if position in state["state"]
         }
-        group = {**state["param_groups"][0], "params": list(range(len(own)))}
+        # How the step is computed is ours to say, whatever the file's trainer did.
+        kernel = {key: fresh[index]["param_groups"][0][key] for key in ("fused", "foreach")}
+        group = {**state["param_groups"][0], **kernel, "params": list(range(len(own)))}
         moved = {i: by_name[name] for i, name in enumerate(own) if name in by_name}
         remapped.append({"state": moved, "param_groups": [group]})
     return remapped

@@ -14,39 +14,49 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jsonargparse.typing import NonNegativeFloat, NonNegativeInt
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from piper.errors import PiperError, describe_os_error
-from piper.train.callbacks.keep import (
-    DEFAULT_SAVE_MINUTES,
-    KeepBest,
-    KeepLast,
-    TrainingStopped,
-)
+from piper.train.aliases import translate_arguments
+from piper.train.callbacks.batches import Batches
+from piper.train.callbacks.budget import Budget, has_limit, is_warm_start
+from piper.train.callbacks.ending import Ending
+from piper.train.callbacks.judge import Judge
+from piper.train.callbacks.keep import DEFAULT_SAVE_MINUTES, KeepLast
+from piper.train.callbacks.keep_best import KeepBest
+from piper.train.callbacks.keep_history import DEFAULT_KEEP_HOURS
 from piper.train.callbacks.listen import Listen
 from piper.train.callbacks.memory import Memory
+from piper.train.callbacks.plateau import Plateau
 from piper.train.callbacks.progress import Progress
+from piper.train.callbacks.quality import find_quality_predictor
+from piper.train.callbacks.stopping import DEFAULT_STOP_SECONDS, TrainingStopped
+from piper.train.callbacks.waiting import DataWait
 from piper.train.checkpoint_io import SafeCheckpointIO
 from piper.train.data.module import VitsDataModule
 from piper.train.distributed import create_strategy
+from piper.train.event_log import EventLog
 from piper.train.flags import (
     check_devices,
     count_devices,
-    find_last_checkpoint,
     resolve_network,
 )
+from piper.train.last_checkpoint import LOG_FOLDER, find_last_checkpoint, version_of_checkpoint
 from piper.train.lightning import VitsModel
+from piper.train.precision import create_precision
+from piper.train.ranks import describe_lost_process, find_cluster
+from piper.train.storage import check_writable, plain_address
 from piper.train.vits.config import NetworkConfig
 
 TRAINER_DEFAULTS: dict[str, Any] = {
-    "max_epochs": 10_000,
     "log_every_n_steps": 10,
     "num_sanity_val_steps": 0,
     "enable_progress_bar": False,
     "enable_model_summary": False,
     "use_distributed_sampler": False,
-    "benchmark": True,
+    # Tuned kernels for each shape: but every batch has another length, and would be tuned anew.
+    "benchmark": False,
 }
 
 DATA_FROM_MODEL: dict[str, Any] = {
@@ -64,6 +74,8 @@ _LOGGER = logging.getLogger(__name__)
 
 class TrainCLI(LightningCLI):
     """LightningCLI for voices."""
+
+    _version: int | None = None
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -84,6 +96,32 @@ class TrainCLI(LightningCLI):
             default=DEFAULT_SAVE_MINUTES,
             help="Minutes between two writes of last.ckpt.",
         )
+        parser.add_argument(
+            "--keep_every_hours",
+            type=NonNegativeFloat,
+            default=DEFAULT_KEEP_HOURS,
+            help="Hours between two checkpoints that stay, eight at most; 0: none.",
+        )
+        parser.add_argument(
+            "--stop_seconds",
+            type=NonNegativeFloat,
+            default=DEFAULT_STOP_SECONDS,
+            help="Seconds that a step may go on after Ctrl+C, SIGTERM or SIGHUP before it is given "
+            "up for the last checkpoint; 0: for ever.",
+        )
+        parser.add_argument(
+            "--patience",
+            type=NonNegativeInt,
+            default=0,
+            help="End after so many validations without a better val_loss; 0: never for that.",
+        )
+        parser.add_argument(
+            "--validation_quality",
+            type=str,
+            default="auto",
+            help="Score speech at validations: auto (DistillMOS where it is installed), off, or "
+            "another predictor as package.module:function.",
+        )
 
         for name, default in DATA_FROM_MODEL.items():
             parser.link_arguments(
@@ -99,8 +137,13 @@ class TrainCLI(LightningCLI):
         """Settle what flags, dataset and checkpoint say together, before anything is built."""
         config = self.config[self.subcommand]
         check_devices(config.trainer)
+        if config.trainer.default_root_dir:
+            config.trainer.default_root_dir = plain_address(config.trainer.default_root_dir)
+        if self.subcommand == "fit" and keeps_checkpoints(config.trainer):
+            check_writable(config.trainer.default_root_dir or ".")
         if config.get("ckpt_path") == "last":
             config.ckpt_path = find_last_checkpoint(config.trainer.default_root_dir)
+            self._version = version_of_checkpoint(config.ckpt_path)
         resolve_network(config)
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
@@ -108,13 +151,22 @@ class TrainCLI(LightningCLI):
         trainer = self.config_init[self.subcommand].trainer
         devices = count_devices(trainer.accelerator, trainer.devices) * trainer.num_nodes
         kwargs["strategy"] = create_strategy(trainer.strategy, devices)
-        kwargs["plugins"] = [*(trainer.plugins or []), SafeCheckpointIO()]
+        kwargs["plugins"] = [*(trainer.plugins or []), SafeCheckpointIO(), *find_cluster()]
+        precision = create_precision(trainer.precision, trainer.accelerator)
+        if precision is not None:
+            kwargs["plugins"].append(precision)
+            kwargs["precision"] = None
         # Lightning refuses these under manual optimization; the module takes them instead.
         kwargs["accumulate_grad_batches"] = 1
         kwargs["gradient_clip_val"] = kwargs["gradient_clip_algorithm"] = None
         if trainer.logger in (None, True):
             root = trainer.default_root_dir or Path.cwd()
-            kwargs["logger"] = TensorBoardLogger(root, "lightning_logs", default_hp_metric=False)
+            # `last` goes on in the same folder: each restart of a machine would fill another one.
+            kwargs["logger"] = EventLog(
+                root, LOG_FOLDER, version=self._version, default_hp_metric=False
+            )
+        if not has_limit(trainer):
+            kwargs["max_epochs"] = -1  # `Budget` sets the end instead
         if trainer.max_steps > 0:
             # Both optimizers step once an update, and Lightning counts each of them.
             kwargs["max_steps"] = 2 * trainer.max_steps
@@ -122,18 +174,29 @@ class TrainCLI(LightningCLI):
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Any:
         options = self.config[self.subcommand]
-        self.progress = Progress()
-        ours: list[Any] = [self.progress, Memory(), Listen()]
-        if config.get("enable_checkpointing") is not False and not config.get("fast_dev_run"):
-            ours += [KeepBest(options.keep_best), KeepLast(options.save_minutes)]
-        return super()._instantiate_trainer(config, [*callbacks, *ours])
+        plateau, wait = Plateau(options.patience), DataWait()
+        judge = Judge(find_quality_predictor(options.validation_quality))
+        budget = Budget(
+            is_active=not has_limit(options.trainer), is_warm=is_warm_start(options.model)
+        )
+        self.progress = Progress(plateau, judge, wait)
+        ours: list[Any] = [Batches(), budget, judge, plateau]
+        ours += [self.progress, Memory(), Listen(judge)]
+        if keeps_checkpoints(config):
+            ours += [
+                KeepBest(options.keep_best),
+                KeepLast(options.save_minutes, options.keep_every_hours, options.stop_seconds),
+            ]
+        return super()._instantiate_trainer(config, [*callbacks, *ours, Ending(), wait])
 
     def after_instantiate_classes(self) -> None:
         """Hand over what was kept from the Trainer."""
         trainer = self.config[self.subcommand].trainer
         self.model.accumulate_grad_batches = trainer.accumulate_grad_batches or 1
-        self.model.gradient_clip_val = trainer.gradient_clip_val
-        self.model.gradient_clip_algorithm = trainer.gradient_clip_algorithm or "norm"
+        self.datamodule.accumulate_grad_batches = self.model.accumulate_grad_batches
+        settings = self.model.updater.settings
+        settings.clip_value = trainer.gradient_clip_val
+        settings.clip_algorithm = trainer.gradient_clip_algorithm or "norm"
 
     def after_fit(self) -> None:
         """Say so where a resumed training had nothing left to do."""
@@ -143,6 +206,11 @@ class TrainCLI(LightningCLI):
                 "--trainer.max_epochs (or max_steps, max_time) to go on.",
                 self.trainer.current_epoch,
             )
+
+
+def keeps_checkpoints(trainer: Any) -> bool:
+    """Return whether a Trainer's flags leave checkpoints on."""
+    return trainer.get("enable_checkpointing") is not False and not trainer.get("fast_dev_run")
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
@@ -155,7 +223,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
     TrainCLI(
         VitsModel,
         VitsDataModule,
-        args=list(arguments) if arguments is not None else None,
+        args=translate_arguments(sys.argv[1:] if arguments is None else arguments),
         seed_everything_default=1234,
         trainer_defaults=TRAINER_DEFAULTS,
         save_config_kwargs={"overwrite": True},
@@ -184,14 +252,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {describe_os_error(error)}", file=sys.stderr)
         return 1
+    except RuntimeError as error:
+        lost = describe_lost_process(error)
+        if lost is None:
+            raise
+        print(f"error: {lost}", file=sys.stderr)
+        return 1
     except TrainingStopped as stop:
         if os.environ.get("LOCAL_RANK", "0") == "0":
-            name = signal.Signals(stop.signal_number).name
-            print(
-                f"{name}: stopped and saved; go on with --ckpt_path={stop.checkpoint} "
-                "(--checkpoint of the launcher)",
-                file=sys.stderr,
-            )
+            print(stop, file=sys.stderr)
         return 128 + stop.signal_number
     except KeyboardInterrupt:
         return _say_stopped_early()
@@ -220,5 +289,6 @@ def _quieten() -> None:
         ".*Checkpoint directory.*exists and is not empty.*",
         ".*dirpath has changed.*",
         ".*treespec.*",
+        ".*LightningCLI's args parameter.*",  # they are the command line's, with names of today
     ):
         warnings.filterwarnings("ignore", message)

@@ -1,14 +1,16 @@
-"""Training on several processes: each network's gradients reduced on their own.
+"""Training on several processes: each network's gradients summed on their own.
 
-Lightning's wrapper expects one backward pass that touches every parameter; a GAN has two, each
+Lightning's wrapper expects one backward pass that touches every parameter; a GAN has several, each
 touching one network, and plain `ddp` then fails with unused parameters. Here nothing is wrapped:
-the weights are broadcast once, and `average_gradients` is called before each optimizer's step.
-Knows nothing of what the networks are.
+the weights are broadcast once, and `sum_gradients` is called before each optimizer's step. Each
+process divides its losses by the utterances and frames of all of them, so the sum is the gradient
+of the whole batch. Knows nothing of what the networks are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -16,6 +18,9 @@ import torch.distributed as dist
 from lightning.pytorch import LightningModule
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
+
+WAIT = timedelta(minutes=15)
+"""How long a process waits for one that hangs; the first may save or speak for some minutes."""
 
 BUCKET_NUMBERS = 32 * 1024 * 1024
 """Gradients reduced in one call: 128 MB of float32, which bounds the copy's memory."""
@@ -47,11 +52,11 @@ def create_strategy(name: Any, num_devices: int) -> Any:
     if not isinstance(name, str):
         return name
     if name == "auto":
-        return GanDDPStrategy() if num_devices > 1 else name
+        return GanDDPStrategy(timeout=WAIT) if num_devices > 1 else name
     if name == "ddp" or name.startswith("ddp_find_unused_parameters"):
-        return GanDDPStrategy()
+        return GanDDPStrategy(timeout=WAIT)
     if name.startswith("ddp_spawn"):
-        return GanDDPStrategy(start_method="spawn")
+        return GanDDPStrategy(start_method="spawn", timeout=WAIT)
     return name
 
 
@@ -60,8 +65,16 @@ def is_distributed() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Replace each gradient by its mean over all processes; a parameter without one counts as 0.
+def sum_over_processes(numbers: Tensor) -> Tensor:
+    """Return the sum of a tensor over all processes, on its own device."""
+    if is_distributed():
+        numbers = numbers.clone()
+        dist.all_reduce(numbers)
+    return numbers
+
+
+def sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Replace each gradient by its sum over all processes; a parameter without one counts as 0.
 
     Called with the same parameters in the same order on every process. Does nothing where there
     is only one.
@@ -74,13 +87,13 @@ def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
         bucket.append(parameter)
         numbers += parameter.numel()
         if numbers >= BUCKET_NUMBERS:
-            _average_bucket(bucket)
+            _sum_bucket(bucket)
             bucket, numbers = [], 0
     if bucket:
-        _average_bucket(bucket)
+        _sum_bucket(bucket)
 
 
-def _average_bucket(bucket: Sequence[nn.Parameter]) -> None:
+def _sum_bucket(bucket: Sequence[nn.Parameter]) -> None:
     gradients: list[Tensor] = []
     for parameter in bucket:
         if parameter.grad is None:
@@ -88,7 +101,6 @@ def _average_bucket(bucket: Sequence[nn.Parameter]) -> None:
         gradients.append(parameter.grad)
     flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
     dist.all_reduce(flat)
-    flat /= dist.get_world_size()
     start = 0
     for gradient in gradients:
         gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
@@ -102,7 +114,7 @@ class SharedFlag:
     """
 
     def __init__(self) -> None:
-        self._group = dist.new_group(backend="gloo") if is_distributed() else None
+        self._group = dist.new_group(backend="gloo", timeout=WAIT) if is_distributed() else None
 
     def any(self, value: int) -> int:
         """Return the largest value that any process gives."""

@@ -22,11 +22,13 @@ from piper.config import VoiceConfig, load_voice_config
 from piper.errors import ExportError
 from piper.text.frontend import create_frontend
 from piper.train.checkpoint import (
+    AVERAGES_KEY,
     VOICE_CONFIG_KEY,
     fit_weights,
     load_checkpoint,
     network_config_from_checkpoint,
 )
+from piper.train.storage import plain_address
 from piper.train.vits.config import NetworkConfig
 from piper.train.vits.synthesizer import Synthesizer
 from piper.voice.graph import build_graph
@@ -63,26 +65,31 @@ class ExportReport:
 
 
 def export_voice(
-    checkpoint_path: Path | str, output_path: Path | str, config_path: Path | str | None = None
+    checkpoint_path: Path | str,
+    output_path: Path | str,
+    config_path: Path | str | None = None,
+    *,
+    use_averages: bool = True,
 ) -> ExportReport:
     """Write a checkpoint as a voice.
 
     Args:
-        checkpoint_path: Checkpoint of this or an older trainer.
+        checkpoint_path: Checkpoint of this or an older trainer, here or at s3://… and the like.
         output_path: The ONNX file to write; `<output>.json` and `tokens.txt` go beside it.
         config_path: The voice's JSON, for checkpoints that do not carry it.
+        use_averages: Take the moving averages of the weights, where the checkpoint has them.
 
     Raises:
         CheckpointError: The checkpoint cannot be read or is no voice's.
         ConfigError: The JSON is missing or broken.
         ExportError: Voice and network differ; nothing is then left behind.
     """
-    checkpoint_path, output_path = Path(checkpoint_path), Path(output_path)
+    checkpoint_path, output_path = plain_address(checkpoint_path), Path(output_path)
     checkpoint = load_checkpoint(checkpoint_path)
     config = _find_voice_config(checkpoint, checkpoint_path, config_path)
     network_config = network_config_from_checkpoint(checkpoint)
     _check_config(config, network_config, checkpoint_path)
-    network = _load_network(checkpoint, network_config)
+    network = _load_network(checkpoint, network_config, use_averages)
     model = _build_model(network, network_config, config, output_path.stem)
 
     config_out = output_path.with_name(output_path.name + ".json")
@@ -103,7 +110,7 @@ def export_voice(
 
 
 def _find_voice_config(
-    checkpoint: Mapping[str, Any], checkpoint_path: Path, config_path: Path | str | None
+    checkpoint: Mapping[str, Any], checkpoint_path: str, config_path: Path | str | None
 ) -> VoiceConfig:
     if config_path is not None:
         return load_voice_config(config_path)
@@ -116,7 +123,7 @@ def _find_voice_config(
     )
 
 
-def _check_config(config: VoiceConfig, network: NetworkConfig, path: Path) -> None:
+def _check_config(config: VoiceConfig, network: NetworkConfig, path: str) -> None:
     pairs = (
         ("num_symbols", config.num_symbols, network.num_symbols),
         ("num_speakers", config.num_speakers, network.num_speakers),
@@ -130,13 +137,17 @@ def _check_config(config: VoiceConfig, network: NetworkConfig, path: Path) -> No
             )
 
 
-def _load_network(checkpoint: Mapping[str, Any], config: NetworkConfig) -> Synthesizer:
+def _load_network(
+    checkpoint: Mapping[str, Any], config: NetworkConfig, use_averages: bool
+) -> Synthesizer:
     network = Synthesizer(config)
     weights = {
         name.removeprefix("model_g."): value
         for name, value in checkpoint["state_dict"].items()
         if name.startswith("model_g.")
     }
+    if use_averages:
+        weights |= (checkpoint.get(AVERAGES_KEY) or {}).get("weights", {})
     fitted, report = fit_weights(weights, network.state_dict())
     if report.missing or report.other_shape:
         raise ExportError(f"The checkpoint is no voice that can be exported: {report}")

@@ -18,12 +18,22 @@ def create_parser() -> argparse.ArgumentParser:
         prog="python -m piper.train.export_onnx",
         description="Write a checkpoint as a voice: ONNX, JSON and tokens.txt, checked.",
     )
-    parser.add_argument("--checkpoint", required=True, type=Path, help="checkpoint (.ckpt) to read")
+    parser.add_argument(
+        "--checkpoint",
+        required=True,
+        help="checkpoint (.ckpt) to read, a path or s3://… and the like",
+    )
     parser.add_argument(
         "--output-file", "--output_file", required=True, type=Path, help="voice (.onnx) to write"
     )
     parser.add_argument(
         "--config", type=Path, help="the voice's JSON, for checkpoints that do not carry it"
+    )
+    parser.add_argument(
+        "--trained-weights",
+        "--trained_weights",
+        action="store_true",
+        help="take the weights of the last update instead of their moving averages",
     )
     return parser
 
@@ -35,7 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Here, so that Ctrl+C during the seconds that torch takes ends as quietly as later.
         from piper.train.export import export_voice
 
-        report = export_voice(arguments.checkpoint, arguments.output_file, arguments.config)
+        report = export_voice(
+            arguments.checkpoint,
+            arguments.output_file,
+            arguments.config,
+            use_averages=not arguments.trained_weights,
+        )
     except PiperError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

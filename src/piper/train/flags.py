@@ -6,7 +6,6 @@ Knows the parsed command line as a namespace; builds neither networks nor loader
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,28 +20,16 @@ from piper.train.checkpoint import (
 )
 from piper.train.data.settings import DataSettings, resolve_settings
 from piper.train.presets import (
-    DEFAULT_PRESET,
+    DEFAULT_QUALITY,
     NETWORK_KEYS,
     PRESET_SAMPLE_RATES,
     create_network_config,
+    find_quality,
+    parse_quality,
 )
 from piper.train.vits.config import NetworkConfig
 
 _LOGGER = logging.getLogger(__name__)
-
-
-def find_last_checkpoint(root: str | None) -> str | None:
-    """Return the newest last.ckpt of the trainings in a folder: what `--ckpt_path=last` means.
-
-    None where there is none yet, so that one command both begins a training and goes on with it.
-    """
-    found = Path(root or ".").glob("lightning_logs/version_*/checkpoints/last.ckpt")
-    newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
-    if newest is None:
-        _LOGGER.warning("--ckpt_path=last: there is no last.ckpt yet, so training begins anew.")
-        return None
-    _LOGGER.info("--ckpt_path=last: going on from %s", newest)
-    return str(newest)
 
 
 def count_devices(accelerator: str, devices: Any) -> int:
@@ -87,18 +74,22 @@ def resolve_network(config: Any) -> None:
     data = config.data.as_dict()
     for key in ("sample_rate", "num_speakers", "num_symbols", "hop_length"):
         data[key] = given.get(key, data[key])
-    data["quality"] = config.model.preset or data["quality"]
+    asked_quality = config.model.quality or data["quality"]
+    data["quality"] = parse_quality(asked_quality) if asked_quality else None
     settings = _resolve_settings(data)
     for key in ("sample_rate", "num_speakers", "num_symbols"):
         given[key] = getattr(settings, key)
-    preset = settings.quality or None
+    quality = parse_quality(settings.quality) if settings.quality else None
     if config.get("ckpt_path"):
-        network = _network_of_checkpoint(config.ckpt_path, preset, given)
+        network = _network_of_checkpoint(config.ckpt_path, quality, given)
+        quality = quality or find_quality(network)
+        _leave_out_warm_start(config)
     else:
-        preset = preset or DEFAULT_PRESET
-        network = create_network_config(preset, **given)
-    config.model.preset = preset
-    config.data.quality = preset
+        quality = quality or DEFAULT_QUALITY
+        network = create_network_config(quality, **given)
+    _warn_about_quality(settings, quality, network)
+    config.model.quality = quality
+    config.data.quality = quality
     for key in NETWORK_KEYS:
         config.model[key] = getattr(network, key)
         if key in data:
@@ -111,9 +102,7 @@ def _resolve_settings(data: dict[str, Any]) -> DataSettings:
     implied = PRESET_SAMPLE_RATES.get(settings.quality.replace("-", "_"))
     if implied is None or settings.sample_rate == implied:
         return settings
-    in_file = settings.config_path.is_file() and load_json_object(settings.config_path)
-    is_said = data["sample_rate"] or (in_file and (in_file.get("audio") or {}).get("sample_rate"))
-    if is_said:
+    if data["sample_rate"] or _audio_of_config(settings).get("sample_rate"):
         raise ConfigError(
             f'The quality "{settings.quality}" means {implied} Hz, but the sample rate is '
             f"{settings.sample_rate} (--model.sample_rate, or audio.sample_rate in "
@@ -122,7 +111,46 @@ def _resolve_settings(data: dict[str, Any]) -> DataSettings:
     return resolve_settings(**{**data, "sample_rate": implied})
 
 
-def _network_of_checkpoint(path: str, preset: str | None, given: dict[str, Any]) -> NetworkConfig:
+def _audio_of_config(settings: DataSettings) -> dict[str, Any]:
+    """Return what the dataset's config.json says of its audio."""
+    path = settings.config_path
+    audio = load_json_object(path).get("audio") if path.is_file() else None
+    return audio if isinstance(audio, dict) else {}
+
+
+def _warn_about_quality(
+    settings: DataSettings, quality: str | None, network: NetworkConfig
+) -> None:
+    """Say where the quality that is trained is not the one that the data speak of."""
+    said = str(_audio_of_config(settings).get("quality") or "").replace("-", "_")
+    if quality and said and said != quality:
+        _LOGGER.warning(
+            '%s says "quality": "%s", but --model.quality=%s was given: %s is trained.',
+            settings.config_path,
+            said,
+            quality,
+            quality,
+        )
+    if quality in ("medium", "high") and network.sample_rate != NetworkConfig.sample_rate:
+        is_low = quality == "medium" and network.sample_rate == PRESET_SAMPLE_RATES["low"]
+        _LOGGER.warning(
+            "The sample rate is %d Hz, but voices of quality %s have %d Hz%s.",
+            network.sample_rate,
+            quality,
+            NetworkConfig.sample_rate,
+            "; --model.quality=low is this network's name" if is_low else "",
+        )
+
+
+def _leave_out_warm_start(config: Any) -> None:
+    """A training that goes on has weights; so one command begins it and goes on with it."""
+    for key in ("warmstart", "vocoder_warmstart"):
+        if config.model.get(key):
+            _LOGGER.info("--model.%s is left out: training goes on from the checkpoint.", key)
+            config.model[key] = None
+
+
+def _network_of_checkpoint(path: str, quality: str | None, given: dict[str, Any]) -> NetworkConfig:
     """Return the network of a checkpoint to resume, where nothing that was given contradicts it.
 
     Raises:
@@ -130,15 +158,15 @@ def _network_of_checkpoint(path: str, preset: str | None, given: dict[str, Any])
     """
     saved = network_config_from_checkpoint(load_checkpoint(path))
     values = {key: getattr(saved, key) for key in NETWORK_KEYS}
-    if preset is None:
+    if quality is None:
         asked = create_network_config(None, **{**values, **given})
     else:
-        asked = create_network_config(preset, **given)
+        asked = create_network_config(quality, **given)
     differences = find_differences(saved, asked)
     if differences:
         raise CheckpointError(
             f"{path} was trained with another network:\n{difference_table(differences)}\n"
-            "Resume with the checkpoint's values (quality in config.json, --model.preset), or "
-            "start a new training from its weights with --model.warmstart_ckpt."
+            "Resume with the checkpoint's values (quality in config.json, --model.quality), or "
+            "start a new training from its weights with --model.warmstart."
         )
     return asked

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any, cast
+from functools import partial
+from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from piper.train import checkpoint as checkpoints
+from piper.train.averages import WeightAverages
+from piper.train.compilation import compile_generator, is_wanted
 from piper.train.data.batches import Batch
-from piper.train.distributed import average_gradients
+from piper.train.distributed import sum_over_processes
+from piper.train.micro_batches import MicroBatches
 from piper.train.optimizers import OptimizerSettings, create_optimizer
 from piper.train.presets import NETWORK_KEYS, create_network_config
-from piper.train.step import GanStep
+from piper.train.seeds import seed_update
+from piper.train.step import GanStep, Totals
+from piper.train.update import Updater, UpdateSettings
 from piper.train.vits.config import NetworkConfig
 from piper.train.vits.discriminators import Discriminator
+from piper.train.vits.multi_resolution import MultiResolutionDiscriminator
 from piper.train.vits.synthesizer import Synthesizer
-from piper.train.warm_start import warm_start
+from piper.train.warm_start import read_warm_starts
 
+_LOGGER = logging.getLogger(__name__)
 VALIDATION_SEED = 20210611
 """Seed of validation's noise and segments: the same in each epoch, so that epochs compare."""
 
@@ -29,10 +41,10 @@ VALIDATION_SEED = 20210611
 class VitsModel(LightningModule):
     """A VITS voice in training: generator `model_g`, discriminators `model_d`.
 
-    Hyper-parameters of the network that are not given come from the preset.
+    Hyper-parameters of the network that are not given follow from the quality.
 
     Args:
-        preset: Quality: medium, high, low, x_low, or tiny for a CPU.
+        quality: x-low, low, medium (where none is given), high, or tiny for a CPU.
         sample_rate: Hertz of the audio.
         num_symbols: Rows of the phoneme embedding.
         num_speakers: Speakers of the dataset.
@@ -66,10 +78,18 @@ class VitsModel(LightningModule):
         eps: AdamW's.
         lr_decay: Factor on the generator's learning rate after each epoch.
         lr_decay_d: Factor on the discriminators' learning rate after each epoch.
+        warmup_updates: Updates in which both learning rates grow from 0.
+        ema_decay: Share of the weights' moving average that stays at each update; the average is
+            what is validated and exported. 0 takes the weights themselves.
         c_mel: Weight of the mel loss.
         c_kl: Weight of the divergence between posterior and prior.
-        warmstart_ckpt: Checkpoint or voice (.onnx) whose weights to start from, where they fit.
-        vocoder_warmstart_ckpt: The same for the decoder and the discriminators alone.
+        use_mrd: Let discriminators of spectrograms in three resolutions judge as well.
+        warmstart: Checkpoint or voice (.onnx) whose weights to start from, where they fit.
+        vocoder_warmstart: The same for the decoder and the discriminators alone.
+        warmstart_speaker: Of a source with several: whom a single-speaker voice, and speakers
+            that are new, start from; a name or an id.
+        compile: Compile decoder and duration couplings with torch.compile: off, on, or auto for
+            long trainings on a GPU.
 
     Raises:
         ConfigError: Hyper-parameters that do not fit each other.
@@ -78,7 +98,7 @@ class VitsModel(LightningModule):
 
     def __init__(
         self,
-        preset: str | None = None,
+        quality: str | None = None,
         sample_rate: int | None = None,
         num_symbols: int | None = None,
         num_speakers: int | None = None,
@@ -112,16 +132,21 @@ class VitsModel(LightningModule):
         eps: float = 1e-9,
         lr_decay: float = 0.999875,
         lr_decay_d: float = 0.9999,
+        warmup_updates: int = 0,
+        ema_decay: float = 0.999,
         c_mel: float = 45.0,
         c_kl: float = 1.0,
-        warmstart_ckpt: str | None = None,
-        vocoder_warmstart_ckpt: str | None = None,
+        use_mrd: bool = False,
+        warmstart: str | None = None,
+        vocoder_warmstart: str | None = None,
+        warmstart_speaker: str | None = None,
+        compile: Literal["off", "on", "auto"] = "off",
     ) -> None:
         given = dict(locals())
         super().__init__()
         self.automatic_optimization = False
         network = {key: given[key] for key in NETWORK_KEYS}
-        self.network_config = create_network_config(preset, **network)
+        self.network_config = create_network_config(quality, **network)
         self.generator_settings = OptimizerSettings(
             learning_rate, (betas[0], betas[1]), eps, lr_decay
         )
@@ -132,21 +157,36 @@ class VitsModel(LightningModule):
 
         self.model_g = Synthesizer(self.network_config)
         self.model_d = Discriminator(self.network_config.discriminator_channels)
+        self.model_mrd: MultiResolutionDiscriminator | None = None
+        if use_mrd:
+            self.model_mrd = MultiResolutionDiscriminator.for_network(self.network_config)
         loss_weights = {"mel": c_mel, "kl": c_kl, "duration": 1.0, "adversarial": 1.0}
+        judges = [*self.model_d.discriminators]
+        if self.model_mrd is not None:
+            judges += self.model_mrd.discriminators
         self.gan = GanStep(
-            self.model_g, self.model_d, self.network_config, {**loss_weights, "feature": 1.0}
+            self.model_g, judges, self.network_config, {**loss_weights, "feature": 1.0}
         )
+        self.micro_batches = MicroBatches(self.gan, self.model_g, *judges)
+        self.updater = Updater(UpdateSettings(warmup_updates=warmup_updates))
         self.accumulate_grad_batches = 1
-        """Batches whose gradients make one update; `--trainer.accumulate_grad_batches` sets it."""
-        self.gradient_clip_val: float | None = None
-        """Largest norm (or value) of a network's gradients; `--trainer.gradient_clip_val`."""
-        self.gradient_clip_algorithm = "norm"
+        """Parts of a batch, which makes one update; `--trainer.accumulate_grad_batches` sets it."""
+        self.averages: WeightAverages | None = None
+        self._compile_choice = compile
+        self._ema_decay = ema_decay
+        self._loaded_averages: dict[str, Any] | None = None
+        # What seed_everything has set; each update begins with numbers that follow from it.
+        self._seed = torch.initial_seed()
         self._validated_step = 0
-        self._first_batch: int | None = None
-        if warmstart_ckpt:
-            warm_start(self, warmstart_ckpt)
-        if vocoder_warmstart_ckpt:
-            warm_start(self, vocoder_warmstart_ckpt, ("model_g.dec.", "model_d."))
+        self._warm_starts = read_warm_starts(warmstart, vocoder_warmstart, warmstart_speaker)
+
+    def setup(self, stage: str) -> None:
+        """Start from other weights, now that the dataset's symbols and speakers are known."""
+        data = getattr(self._trainer, "datamodule", None)
+        while self._warm_starts:
+            report = self._warm_starts.pop(0).apply(self, data.voice_config() if data else None)
+            if self._trainer is None or self._trainer.is_global_zero:
+                _LOGGER.info("%s", report)
 
     # -- optimizers
 
@@ -154,13 +194,17 @@ class VitsModel(LightningModule):
         """Return the generator's and the discriminators' optimizer, each with its schedule."""
         pairs = [
             create_optimizer(self.model_g.parameters(), self.generator_settings),
-            create_optimizer(self.model_d.parameters(), self.discriminator_settings),
+            create_optimizer(self.discriminator_parameters(), self.discriminator_settings),
         ]
         return [optimizer for optimizer, _ in pairs], [schedule for _, schedule in pairs]
 
+    def discriminator_parameters(self) -> list[nn.Parameter]:
+        """All judges' parameters, in the order in which Piper's optimizer states count them."""
+        mrd = self.model_mrd.parameters() if self.model_mrd is not None else ()
+        return [*self.model_d.parameters(), *mrd]
+
     def on_train_epoch_end(self) -> None:
         """Let both learning rates decay, which manual optimization leaves to us."""
-        self._first_batch = 0
         schedules = self.lr_schedulers()
         assert isinstance(schedules, list)
         for schedule in schedules:
@@ -178,60 +222,55 @@ class VitsModel(LightningModule):
             or 0 < max_epochs <= trainer.current_epoch + 1
         )
 
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Clip the gradients, here because a gradient scaler has undone its scaling by now."""
-        if self.gradient_clip_val is None:
-            return
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        if self.gradient_clip_algorithm == "value":
-            torch.nn.utils.clip_grad_value_(parameters, self.gradient_clip_val)
-        else:
-            torch.nn.utils.clip_grad_norm_(parameters, self.gradient_clip_val)
-
     # -- training
 
+    def on_fit_start(self) -> None:
+        """Begin the averages, with the weights or with what a checkpoint says."""
+        self._begin_averages()
+
+    def _begin_averages(self) -> None:
+        self.averages = WeightAverages(self.model_g, self._ema_decay) if self._ema_decay else None
+        if self.averages is not None and self._loaded_averages is not None:
+            self.averages.load_state_dict(self._loaded_averages)
+        self._loaded_averages = None
+
     def training_step(self, batch: Batch, batch_index: int) -> None:
-        """Take one batch: the discriminators' update, then the generator's."""
-        optimizer_g, optimizer_d = cast(list[LightningOptimizer], self.optimizers())
-        first, last, share = self._accumulation(batch_index)
-        if first:
-            optimizer_g.zero_grad()
-            optimizer_d.zero_grad()
+        """Make one update of both networks from one batch, which each process has a share of."""
+        optimizers = cast(list[LightningOptimizer], self.optimizers())
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        own = Totals.of(batch)
+        counts = torch.stack([own.utterances, own.frames, own.phonemes])
+        totals = Totals(*sum_over_processes(counts).unbind())
+        update = self.trainer.global_step // len(optimizers)
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        scale = None if scaler is None else scaler.scale(torch.ones((), device=self.device))
+        named = self.micro_batches.backward(
+            batch,
+            self.accumulate_grad_batches,
+            totals,
+            scale,
+            partial(seed_update, self._seed, self.global_rank, update),
+        )
+        # The discriminators first, as callbacks that look at gradients have always seen them.
+        names = ("generator", "discriminator")
+        figures = self.updater.apply(optimizers[::-1], names[::-1], update, scaler)
+        if self.averages is not None:
+            self.averages.update()
+        self._log_training(named, figures, len(batch))
 
-        generated = self.gan.generate(batch)
-        discriminator_loss = self.gan.discriminator_loss(generated)
-        self.manual_backward(discriminator_loss * share)
-        if last:
-            self._update(optimizer_d)
-
-        named = self.gan.generator_losses(generated)
-        total = self.gan.total(named)
-        self.manual_backward(total * share)
-        if last:
-            self._update(optimizer_g)
-        self._log_training(named, total, discriminator_loss, len(batch))
-
-    def _accumulation(self, batch_index: int) -> tuple[bool, bool, float]:
-        """Return whether a batch begins and ends an update, and its share of it."""
-        if self._first_batch is None:
-            self._first_batch = batch_index
-        group = self.accumulate_grad_batches
-        begin = batch_index - batch_index % group
-        end = min(begin + group, int(self.trainer.num_training_batches))
-        # Resumed inside an update: the gradients of its earlier batches are gone.
-        begin = max(begin, self._first_batch)
-        return batch_index == begin, batch_index + 1 == end, 1.0 / (end - begin)
-
-    def _update(self, optimizer: LightningOptimizer) -> None:
-        average_gradients([p for group in optimizer.param_groups for p in group["params"]])
-        optimizer.step()
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
+        """Look now and then whether training still gets anywhere."""
+        if (batch_index + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self.updater.check()
 
     def _log_training(
-        self, named: dict[str, Tensor], total: Tensor, discriminator: Tensor, batch_size: int
+        self, named: dict[str, Tensor], figures: dict[str, Tensor], batch_size: int
     ) -> None:
-        scalars = {f"train_{name}": value.detach() for name, value in named.items()}
-        scalars["train_loss"] = total.detach()
-        scalars["train_discriminator"] = discriminator.detach()
+        whole = dict(zip(named, sum_over_processes(torch.stack([*named.values()])), strict=True))
+        scalars = {f"train_{name}": value for name, value in {**whole, **figures}.items()}
+        del whole["discriminator"]
+        scalars["train_loss"] = self.gan.total(whole)
         self.log_dict(scalars, batch_size=batch_size)
         for name, optimizer in zip(
             ("generator", "discriminator"), self.trainer.optimizers, strict=True
@@ -243,9 +282,25 @@ class VitsModel(LightningModule):
     def on_train_start(self) -> None:
         """Validate before the first step, so that the log shows what training started from."""
         self._validated_step = self.trainer.global_step
-        self._first_batch = None
         if self.trainer.global_step == 0:
             self._validate()
+        if is_wanted(self._compile_choice, self.device, self._planned_updates()):
+            compile_generator(self.model_g)
+
+    def _planned_updates(self) -> float:
+        """Updates that are left of the budget of epochs and steps; infinite where there is none."""
+        trainer, plans = self.trainer, [math.inf]
+        if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+            epochs = trainer.max_epochs - trainer.current_epoch
+            plans.append(epochs * trainer.num_training_batches)
+        if trainer.max_steps >= 0:
+            plans.append((trainer.max_steps - trainer.global_step) / 2)
+        return min(plans)
+
+    def on_validation_start(self) -> None:
+        """Take the averages of a checkpoint that is only validated."""
+        if self._loaded_averages is not None:
+            self._begin_averages()
 
     def on_validation_epoch_end(self) -> None:
         """Remember that these weights were validated."""
@@ -265,10 +320,20 @@ class VitsModel(LightningModule):
         `val_loss` leaves the adversarial losses out: they measure the discriminators as much as
         the generator, so two epochs would not compare.
         """
-        named = self.gan.spectral_losses(self.generate_validation(batch, batch_index))
+        with self.averaged_weights():
+            named = self.gan.spectral_losses(self.generate_validation(batch, batch_index))
         scalars = {f"val_{name}": value for name, value in named.items()}
         scalars["val_loss"] = self.gan.total(named)
         self.log_dict(scalars, batch_size=len(batch), sync_dist=True)
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Let the generator have its averaged weights in this block, where there are any."""
+        if self.averages is None:
+            yield
+            return
+        with self.averages.applied():
+            yield
 
     def generate_validation(self, batch: Batch, batch_index: int) -> Any:
         """Run the generator on a batch of validation, with the batch's own fixed noise."""
@@ -278,7 +343,9 @@ class VitsModel(LightningModule):
     # -- checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Let the checkpoint carry the voice's JSON, so that export needs no other file."""
+        """Let the checkpoint carry the averages, and the voice's JSON that export needs."""
+        if self.averages is not None:
+            checkpoint[checkpoints.AVERAGES_KEY] = self.averages.state_dict()
         data = getattr(self.trainer, "datamodule", None)
         if data is not None:
             checkpoint[checkpoints.VOICE_CONFIG_KEY] = data.voice_config().to_dict()
@@ -286,6 +353,7 @@ class VitsModel(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make a checkpoint of any age fit this network, or say why it does not."""
         checkpoints.adapt_checkpoint(checkpoint, self)
+        self._loaded_averages = checkpoint.get(checkpoints.AVERAGES_KEY)
 
 
 TRAINING_KEYS = (
@@ -311,6 +379,8 @@ def _saved_hyper_parameters(network: NetworkConfig, given: dict[str, Any]) -> di
     saved = {**asdict(network), **{key: given[key] for key in TRAINING_KEYS}}
     if network.discriminator_channels == NetworkConfig.discriminator_channels:
         del saved["discriminator_channels"]
+    if given["use_mrd"]:
+        saved["use_mrd"] = True
     for key in ("c_mel", "c_kl"):
         saved[key] = int(saved[key]) if float(saved[key]).is_integer() else saved[key]
     return saved

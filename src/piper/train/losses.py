@@ -38,13 +38,20 @@ def kl_loss(z_p: Tensor, logs_q: Tensor, m_p: Tensor, logs_p: Tensor, frame_mask
     return (divergence * frame_mask).sum() / frame_mask.sum()
 
 
-def duration_loss(per_utterance: Tensor) -> Tensor:
-    """Return the mean of the duration predictor's loss, (B,) → scalar."""
-    return per_utterance.float().mean()
+def duration_loss(per_utterance: Tensor, id_lengths: Tensor) -> Tensor:
+    """Return the duration predictor's loss, a phoneme.
+
+    Args:
+        per_utterance: Summed over an utterance's phonemes, (B,).
+        id_lengths: Phonemes of each utterance, (B,).
+    """
+    return per_utterance.float().sum() / id_lengths.sum()
 
 
 def feature_loss(real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tensor]]) -> Tensor:
     """Return the feature matching loss (Larsen et al. 2016), twice the mean difference a layer.
+
+    The scores count as the last layer, as in HiFi-GAN (Kong et al. 2020).
 
     Args:
         real: One list of feature maps a discriminator, the score last, of recordings.
@@ -52,7 +59,7 @@ def feature_loss(real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tenso
     """
     total = torch.zeros((), device=fake[0][0].device)
     for real_maps, fake_maps in zip(real, fake, strict=True):
-        for real_map, fake_map in zip(real_maps[:-1], fake_maps[:-1], strict=True):
+        for real_map, fake_map in zip(real_maps, fake_maps, strict=True):
             total = total + (real_map.detach().float() - fake_map.float()).abs().mean()
     return 2.0 * total
 

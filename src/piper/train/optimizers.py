@@ -30,8 +30,15 @@ class OptimizerSettings:
 def create_optimizer(
     parameters: Iterable[nn.Parameter], settings: OptimizerSettings
 ) -> tuple[AdamW, ExponentialLR]:
-    """Return the optimizer of one network and the schedule of its learning rate."""
+    """Return the optimizer of one network and the schedule of its learning rate.
+
+    Fused: one pass over memory instead of about ten, and a step can be skipped on the device.
+    """
     optimizer = AdamW(
-        list(parameters), lr=settings.learning_rate, betas=settings.betas, eps=settings.eps
+        list(parameters),
+        lr=settings.learning_rate,
+        betas=settings.betas,
+        eps=settings.eps,
+        fused=True,
     )
     return optimizer, ExponentialLR(optimizer, gamma=settings.lr_decay)

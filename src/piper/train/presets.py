@@ -8,7 +8,7 @@ from typing import Any
 from piper.errors import ConfigError
 from piper.train.vits.config import NetworkConfig
 
-DEFAULT_PRESET = "medium"
+DEFAULT_QUALITY = "medium"
 
 PRESETS: dict[str, dict[str, Any]] = {
     "medium": {},
@@ -20,8 +20,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "upsample_initial_channel": 512,
         "upsample_kernel_sizes": (16, 16, 4, 4),
     },
-    "low": {},
+    # medium's network at 16 kHz
+    "low": {"sample_rate": 16000},
     "x_low": {
+        "sample_rate": 16000,
         "hidden_channels": 96,
         "inter_channels": 96,
         "filter_channels": 384,
@@ -38,27 +40,52 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
-PRESET_SAMPLE_RATES = {"low": 16000, "x_low": 16000}
-"""Qualities that a sample rate belongs to, in hertz; low is medium's network at 16 kHz."""
+PRESET_SAMPLE_RATES: dict[str, int] = {
+    quality: preset["sample_rate"] for quality, preset in PRESETS.items() if "sample_rate" in preset
+}
+"""Hertz of the qualities whose voices have no other rate."""
 
 NETWORK_KEYS = frozenset(field.name for field in fields(NetworkConfig))
 
 
-def create_network_config(preset: str | None = None, **overrides: Any) -> NetworkConfig:
-    """Return a preset's hyper-parameters with some of them replaced.
-
-    Args:
-        preset: Name of a quality; None means medium. `x-low` is read as `x_low`.
-        overrides: Hyper-parameters by the names of `NetworkConfig`; None keeps the preset's value.
+def parse_quality(name: str) -> str:
+    """Return a quality's name as a voice's JSON writes it: `x-low` is `x_low` there.
 
     Raises:
-        ConfigError: The preset is unknown, or the values do not fit each other.
+        ConfigError: There is no such quality.
     """
-    name = (preset or DEFAULT_PRESET).replace("-", "_")
-    if name not in PRESETS:
+    quality = name.replace("-", "_")
+    if quality not in PRESETS:
+        known = ", ".join(known.replace("_", "-") for known in PRESETS)
         raise ConfigError(
-            f'The quality "{preset}" is unknown; choose one of {", ".join(PRESETS)} '
-            "(--model.preset, or audio.quality in the dataset's config.json)."
+            f'The quality "{name}" is unknown; choose one of {known} '
+            "(--model.quality, or audio.quality in the dataset's config.json)."
         )
+    return quality
+
+
+def create_network_config(quality: str | None = None, **overrides: Any) -> NetworkConfig:
+    """Return a quality's hyper-parameters with some of them replaced.
+
+    Args:
+        quality: Its name; None means medium.
+        overrides: Hyper-parameters by the names of `NetworkConfig`; None keeps the quality's value.
+
+    Raises:
+        ConfigError: The quality is unknown, or the values do not fit each other.
+    """
+    preset = PRESETS[parse_quality(quality or DEFAULT_QUALITY)]
     chosen = {key: value for key, value in overrides.items() if value is not None}
-    return replace(NetworkConfig(), **{**PRESETS[name], **chosen})
+    return replace(NetworkConfig(), **{**preset, **chosen})
+
+
+def find_quality(config: NetworkConfig) -> str | None:
+    """Return the quality whose network this is, None where it is that of none."""
+    free = {"num_symbols", "num_speakers", "gin_channels", "p_dropout", "segment_size"}
+    free |= {"mel_fmin", "mel_fmax", "discriminator_channels"}
+    keys = NETWORK_KEYS - free
+    for quality in PRESETS:
+        network = create_network_config(quality)
+        if all(getattr(network, key) == getattr(config, key) for key in keys):
+            return quality
+    return None

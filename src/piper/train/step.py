@@ -1,13 +1,21 @@
-"""The GAN step: a batch becomes named losses of both networks.
+"""The GAN step: a batch becomes gradients of both networks, and named losses.
 
 Knows the networks and the losses, but not Lightning, optimizers or files. The symbols `z_p`,
 `m_p`, `logs_p`, `logs_q` are those of VITS (Kim et al. 2021), as in the network's modules.
+
+Both networks learn from one pass: all losses are taken with the weights from before the update.
+That is what updating the generator first, and the discriminators on the audio it had made before,
+comes to as well; but here each discriminator hears a pair of audio once instead of twice, and no
+gradient is computed that nobody takes.
+
+The work is done piece by piece, so that few intermediate results live at a time: recordings to
+latents; latents to audio; each discriminator on its own, forward and backward; backward through the
+decoder; flow, texts and durations; and backward through the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,9 +24,10 @@ from torch import Tensor, nn
 from piper.train import losses
 from piper.train.data.batches import Batch
 from piper.train.vits.config import NetworkConfig
-from piper.train.vits.discriminators import Discriminator
+from piper.train.vits.masks import cut_segments, place_segments
 from piper.train.vits.mel import audio_to_mel, spectrogram_to_mel
-from piper.train.vits.synthesizer import Synthesizer, SynthesizerOutput, cut_segments
+from piper.train.vits.noise import Draws
+from piper.train.vits.synthesizer import Posterior, Synthesizer, SynthesizerOutput
 
 
 @dataclass
@@ -27,21 +36,48 @@ class Generated:
 
     Attributes:
         output: The generator's output; its audio is (B, 1, S) with S one segment.
+        id_lengths: Phonemes of the utterances, (B,).
         real_audio: The recordings' segments, (B, 1, S).
         real_mel: Their log-mel spectrograms, (B, M, T).
     """
 
     output: SynthesizerOutput
+    id_lengths: Tensor
     real_audio: Tensor
     real_mel: Tensor
 
 
+@dataclass(frozen=True)
+class Totals:
+    """What an update's sums are divided by: everything in it, on all processes.
+
+    So the gradients of a batch do not depend on the parts that it is worked on in.
+
+    Attributes:
+        utterances: How many, a scalar.
+        frames: Of all of them without padding, a scalar.
+        phonemes: Likewise.
+    """
+
+    utterances: Tensor
+    frames: Tensor
+    phonemes: Tensor
+
+    @classmethod
+    def of(cls, batch: Batch) -> Totals:
+        """Count one batch."""
+        frames = batch.spectrogram_lengths.sum().float()
+        phonemes = batch.id_lengths.sum().float()
+        return cls(torch.full_like(frames, len(batch)), frames, phonemes)
+
+
 class GanStep:
-    """The losses of one step of VITS.
+    """The gradients and losses of one step of VITS.
 
     Args:
         generator: The network that speaks.
-        discriminator: The networks that tell recordings from generated audio.
+        discriminators: The networks that tell recordings from generated audio; each maps
+            (B, 1, S) to its layers' features, the scores last.
         config: Hyper-parameters of both.
         loss_weights: Weight of each of the generator's losses, by name.
     """
@@ -49,14 +85,124 @@ class GanStep:
     def __init__(
         self,
         generator: Synthesizer,
-        discriminator: Discriminator,
+        discriminators: Sequence[nn.Module],
         config: NetworkConfig,
         loss_weights: Mapping[str, float],
     ) -> None:
         self.generator = generator
-        self.discriminator = discriminator
+        self.discriminators = list(discriminators)
         self.config = config
         self.loss_weights = dict(loss_weights)
+
+    # -- training
+
+    def backward(
+        self,
+        batch: Batch,
+        draws: Draws | None = None,
+        totals: Totals | None = None,
+        scale: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Add a batch's gradients to those of both networks.
+
+        Args:
+            batch: Utterances, or a part of a batch of them.
+            draws: Their random numbers; None draws them.
+            totals: Of the whole update that the batch is a part of; None: it is the whole.
+            scale: Factor on all gradients, as mixed precision wants it.
+
+        Returns:
+            The generator's losses and `discriminator`, by name, detached: the batch's share of the
+            update's means, so that the shares of all its parts add up to them.
+        """
+        totals = totals or Totals.of(batch)
+        generator = self.generator
+        if draws is None:
+            draws = generator.draw(batch.ids, batch.spectrograms)
+        # A mean over the batch's utterances, or frames, is this much of the whole update's.
+        utterance_share = len(batch) / totals.utterances
+        frame_share = batch.spectrogram_lengths.sum() / totals.frames
+
+        g = generator.embed_speakers(batch.speaker_ids)
+        posterior = generator.encode_recordings(
+            batch.spectrograms, batch.spectrogram_lengths, g, draws
+        )
+        latents, voice_gradient, named = self._decode_and_judge(
+            batch, posterior, g, draws, utterance_share, scale
+        )
+        match = generator.match_texts(posterior, batch.ids, batch.id_lengths, g, draws)
+        named["kl"] = frame_share * losses.kl_loss(
+            match.z_p, posterior.logs_q, match.m_p, match.logs_p, posterior.frame_mask
+        )
+        named["duration"] = (batch.id_lengths.sum() / totals.phonemes) * losses.duration_loss(
+            match.duration_loss, batch.id_lengths
+        )
+        total = self._scaled(self.total({name: named[name] for name in ("kl", "duration")}), scale)
+        roots, gradients = [total, latents[0]], [None, latents[1]]
+        if g is not None:
+            roots.append(g)
+            gradients.append(voice_gradient)
+        torch.autograd.backward(roots, gradients)
+        return {name: loss.detach() for name, loss in named.items()}
+
+    def _decode_and_judge(
+        self,
+        batch: Batch,
+        posterior: Posterior,
+        g: Tensor | None,
+        draws: Draws,
+        share: Tensor,
+        scale: Tensor | None,
+    ) -> tuple[tuple[Tensor, Tensor], Tensor | None, dict[str, Tensor]]:
+        """Go from latents to audio and its losses, and back.
+
+        Returns:
+            The segments of the latents with their gradient; the speakers' gradient; the losses.
+        """
+        real_audio, real_mel, starts = self._cut_real(batch, draws.segments)
+        segments = cut_segments(posterior.z, starts, self.config.segment_frames)
+        inputs = segments.detach().requires_grad_()
+        voice = None if g is None else g.detach().requires_grad_()
+        audio = self.generator.dec(inputs, voice)
+        heard = audio.detach().requires_grad_()
+        named = self._judge(real_audio, heard, share, scale)
+        named["mel"] = share * losses.mel_loss(
+            real_mel, audio_to_mel(heard.squeeze(1), self.config)
+        )
+        self._scaled(self.total({"mel": named["mel"]}), scale).backward()
+        audio.backward(heard.grad)
+        assert inputs.grad is not None
+        return (segments, inputs.grad), None if voice is None else voice.grad, named
+
+    def _judge(
+        self, real_audio: Tensor, heard: Tensor, share: Tensor, scale: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Let each discriminator judge, one after the other.
+
+        Adds the discriminators' gradients to their weights, and those of the adversarial and the
+        feature loss to the generated audio.
+        """
+        sums: dict[str, list[Tensor]] = {"discriminator": [], "adversarial": [], "feature": []}
+        for judge in self.discriminators:
+            real, fake = [judge(real_audio)], [judge(heard)]
+            discriminator = share * losses.discriminator_loss(real, fake)
+            named = {
+                "adversarial": share * losses.generator_loss(fake),
+                "feature": share * losses.feature_loss(real, fake),
+            }
+            # Only what leads from the audio to these losses: no gradients of weights.
+            self._scaled(self.total(named), scale).backward(inputs=[heard], retain_graph=True)
+            weights = [p for p in judge.parameters() if p.requires_grad]
+            self._scaled(discriminator, scale).backward(inputs=weights)
+            for name, loss in (*named.items(), ("discriminator", discriminator)):
+                sums[name].append(loss.detach())
+        return {name: torch.stack(values).sum() for name, values in sums.items()}
+
+    @staticmethod
+    def _scaled(loss: Tensor, scale: Tensor | None) -> Tensor:
+        return loss if scale is None else loss * scale
+
+    # -- validation
 
     def generate(self, batch: Batch, random: torch.Generator | None = None) -> Generated:
         """Run the generator on a batch.
@@ -65,28 +211,18 @@ class GanStep:
             batch: Phoneme ids, spectrograms and audio.
             random: Source of noise and segment positions; None takes torch's own.
         """
+        draws = self.generator.draw(batch.ids, batch.spectrograms, random)
+        real_audio, real_mel, starts = self._cut_real(batch, draws.segments)
         output: SynthesizerOutput = self.generator(
             batch.ids,
             batch.id_lengths,
             batch.spectrograms,
             batch.spectrogram_lengths,
             batch.speaker_ids,
-            generator=random,
+            draws=draws,
+            segment_starts=starts,
         )
-        hop = self.config.hop_length
-        starts = output.segment_starts
-        spectrogram = cut_segments(batch.spectrograms, starts, self.config.segment_frames)
-        return Generated(
-            output=output,
-            real_audio=cut_segments(batch.audio, starts * hop, self.config.segment_size),
-            real_mel=spectrogram_to_mel(spectrogram, self.config),
-        )
-
-    def discriminator_loss(self, generated: Generated) -> Tensor:
-        """Return the discriminators' loss on the recordings' and the generated segments."""
-        real = self.discriminator(generated.real_audio)
-        fake = self.discriminator(generated.output.audio.detach())
-        return losses.discriminator_loss(real, fake)
+        return Generated(output, batch.id_lengths, real_audio, real_mel)
 
     def spectral_losses(self, generated: Generated) -> dict[str, Tensor]:
         """Return the generator's losses that need no discriminator."""
@@ -97,38 +233,17 @@ class GanStep:
             "kl": losses.kl_loss(
                 output.z_p, output.logs_q, output.m_p, output.logs_p, output.frame_mask
             ),
-            "duration": losses.duration_loss(output.duration_loss),
-        }
-
-    def generator_losses(self, generated: Generated) -> dict[str, Tensor]:
-        """Return all losses of the generator by name.
-
-        The discriminators' weights take no part in it, so their gradients are not computed, and
-        the recordings' features are kept for no backward pass.
-        """
-        with frozen(self.discriminator):
-            with torch.no_grad():
-                real = self.discriminator(generated.real_audio)
-            fake = self.discriminator(generated.output.audio)
-        return {
-            **self.spectral_losses(generated),
-            "adversarial": losses.generator_loss(fake),
-            "feature": losses.feature_loss(real, fake),
+            "duration": losses.duration_loss(output.duration_loss, generated.id_lengths),
         }
 
     def total(self, named: Mapping[str, Tensor]) -> Tensor:
         """Return the weighted sum of the named losses; all of them must have a weight."""
         return losses.weighted_sum(named, {name: self.loss_weights[name] for name in named})
 
-
-@contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
-    """Let no weight of a module require a gradient in this block; its inputs still may."""
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
+    def _cut_real(self, batch: Batch, drawn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the recordings' segments, their log-mel spectrograms, and where they begin."""
+        config = self.config
+        starts = place_segments(batch.spectrogram_lengths, config.segment_frames, drawn)
+        spectrogram = cut_segments(batch.spectrograms, starts, config.segment_frames)
+        audio = cut_segments(batch.audio, starts * config.hop_length, config.segment_size)
+        return audio, spectrogram_to_mel(spectrogram, config), starts

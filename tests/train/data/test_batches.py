@@ -1,14 +1,11 @@
-"""Batches: padding, order, sharing between processes, going on in the middle of an epoch."""
+"""Batches: padding to the longest, parts of a batch, and what stays when it moves."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
-from piper.train.data.batches import Batch, LengthBatchSampler, UtteranceItem, collate
-
-LENGTHS = [int(length) for length in np.random.default_rng(7).integers(200, 1200, 500)]
+from piper.train.data.batches import Batch, UtteranceItem, collate, part_bounds
 
 
 def make_item(num_ids: int, frames: int, speaker_id: int = 0) -> UtteranceItem:
@@ -74,72 +71,14 @@ def test_moved_batch_keeps_everything() -> None:
     assert moved.segment_frames == batch.segment_frames
 
 
-def padding_share(batches: list[list[int]]) -> float:
-    used = sum(LENGTHS[index] for batch in batches for index in batch)
-    computed = sum(max(LENGTHS[index] for index in batch) * len(batch) for batch in batches)
-    return 1 - used / computed
-
-
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_every_utterance_once_in_even_batches(shuffle: bool) -> None:
-    sampler = LengthBatchSampler(LENGTHS, 16, shuffle=shuffle)
-    batches = list(sampler)
-    assert sorted(index for batch in batches for index in batch) == list(range(500))
-    assert len(batches) == len(sampler) == 32
-    assert {len(batch) for batch in batches} == {15, 16}
-
-
-def test_little_padding() -> None:
-    order = np.random.default_rng(0).permutation(500)
-    random_share = padding_share([list(batch) for batch in np.array_split(order, 32)])
-    assert padding_share(list(LengthBatchSampler(LENGTHS, 16))) < 0.3 * random_share
-
-
-def test_epochs_differ_and_can_be_repeated() -> None:
-    sampler = LengthBatchSampler(LENGTHS, 16, seed=3)
-    first = list(sampler)
-    assert list(sampler) == first
-    sampler.set_epoch(1)
-    second = list(sampler)
-    assert {frozenset(batch) for batch in first}.isdisjoint(frozenset(batch) for batch in second)
-    again = LengthBatchSampler(LENGTHS, 16, seed=3)
-    again.set_epoch(1)
-    assert list(again) == second
-    assert list(LengthBatchSampler(LENGTHS, 16, seed=4)) != first
-
-
-def test_order_is_not_that_of_length() -> None:
-    longest = [max(LENGTHS[i] for i in batch) for batch in LengthBatchSampler(LENGTHS, 16)]
-    assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.6
-
-
-@pytest.mark.parametrize("total", [1, 2, 5, 33, 500])
-@pytest.mark.parametrize("world_size", [1, 2, 3, 8])
-def test_ranks_have_equally_many_batches(total: int, world_size: int) -> None:
-    samplers = [
-        LengthBatchSampler(LENGTHS[:total], 4, rank=rank, world_size=world_size)
-        for rank in range(world_size)
-    ]
-    shares = [list(sampler) for sampler in samplers]
-    assert {len(share) for share in shares} == {len(samplers[0])}
-    assert len(samplers[0]) >= 1
-    assert all(1 <= len(batch) <= 4 for share in shares for batch in share)
-    seen = [index for share in shares for batch in share for index in batch]
-    assert set(seen) == set(range(total))
-    if total >= world_size * len(samplers[0]):
-        assert len(seen) == total
-
-
-def test_an_interrupted_epoch_goes_on() -> None:
-    sampler = LengthBatchSampler(LENGTHS, 16)
-    sampler.set_epoch(2)
-    whole = list(sampler)
-    sampler.skip(10)
-    assert len(sampler) == 32
-    assert list(sampler) == whole[10:]
-    assert list(sampler) == whole
-
-
-def test_no_utterances() -> None:
-    with pytest.raises(ValueError, match="no utterances"):
-        LengthBatchSampler([], 4)
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7])
+def test_no_part_is_larger_than_its_share(count: int) -> None:
+    """A batch of `batch_size * count` utterances has no micro-batch above `batch_size`."""
+    for total in range(1, 60):
+        bounds = part_bounds(total, count)
+        sizes = [end - start for start, end in bounds]
+        assert sum(sizes) == total
+        assert len(sizes) == min(count, total)
+        assert min(sizes) >= 1
+        assert max(sizes) <= -(-total // count)
+        assert max(sizes) - min(sizes) <= 1

@@ -83,11 +83,6 @@ def test_a_dataset_without_config(tmp_path: Path) -> None:
         ({"num_speakers": 2}, {"num_speakers": 3}, '"num_speakers": 2, but --model.num_speakers'),
         ({"num_symbols": 256}, {"num_symbols": 180}, '"num_symbols": 256, but --data.num_symbols'),
         ({"hop_length": 200}, {}, '"hop_length": 200, but --model.hop_length is 256'),
-        (
-            {"audio": {"quality": "high"}},
-            {"quality": "medium"},
-            "\"audio.quality\": 'high', but --model.preset is 'medium'",
-        ),
     ],
 )
 def test_contradictions(
@@ -98,6 +93,13 @@ def test_contradictions(
     assert message.startswith(f"{folder / 'config.json'} says ")
     assert expected in message
     assert "leave out the flag, or change the file" in message
+
+
+def test_a_flag_s_quality_counts_more_than_the_file_s(folder: Path) -> None:
+    """The recordings are the same in each; the trainer warns."""
+    write_config(folder, {"audio": {"quality": "high"}, "espeak": {"voice": "ru"}})
+    assert resolve_settings(dataset_dir=folder, quality="medium").quality == "medium"
+    assert resolve_settings(dataset_dir=folder).quality == "high"
 
 
 def test_wrong_type_in_the_file(folder: Path) -> None:
@@ -126,7 +128,9 @@ def test_missing_folders(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        ({"batch_size": 0}, "--data.batch_size must be 1 or more; it is 0"),
+        ({"batch_size": 0}, "--data.batch_size must be 1 or more, or auto; it is 0"),
+        ({"max_batch_frames": 0}, "--data.max_batch_frames must be 1 or more; it is 0"),
+        ({"max_seconds": 0.0}, "--data.max_seconds must be above 0; it is 0.0"),
         ({"num_workers": -1}, "--data.num_workers must not be < 0"),
         ({"validation_split": 1.0}, "--data.validation_split must be from 0 to below 1"),
         ({"keep_seconds_after_silence": -1.0}, "must not be negative"),

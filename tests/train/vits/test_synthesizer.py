@@ -10,7 +10,7 @@ from torch import nn
 
 from piper.train.vits.config import NetworkConfig
 from piper.train.vits.discriminators import Discriminator
-from piper.train.vits.masks import cut_segments, draw_segment_starts
+from piper.train.vits.masks import cut_segments, place_segments
 from piper.train.vits.splines import transform_by_spline
 from piper.train.vits.synthesizer import Synthesizer, SynthesizerOutput
 from piper.train.vits.weight_norm import (
@@ -190,7 +190,8 @@ def test_segments_beyond_the_end_are_zero() -> None:
 
 def test_starts_are_uniform_over_what_fits() -> None:
     lengths = torch.tensor([3, 8, 10]).repeat_interleave(3000)
-    starts = draw_segment_starts(lengths, 8, torch.Generator().manual_seed(0)).view(3, 3000)
+    drawn = torch.rand(9000, generator=torch.Generator().manual_seed(0))
+    starts = place_segments(lengths, 8, drawn).view(3, 3000)
     assert (starts[:2] == 0).all()
     counts = torch.bincount(starts[2])
     assert counts.shape == (3,)

@@ -1,78 +1,84 @@
-"""What is kept of a training, and how it ends when it is told to: checkpoints and signals.
+"""What is kept of a training, and how it ends when it is told to: last.ckpt and signals.
 
 Knows Lightning's hooks, but not what a checkpoint holds.
 """
 
 from __future__ import annotations
 
-import logging
+import contextlib
+import os
 import signal
+import sys
+import threading
 import time
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
 
+from piper.errors import CheckpointError
+from piper.train.callbacks.keep_history import DEFAULT_KEEP_HOURS, keep_in_history
+from piper.train.callbacks.saving import WRITING, Saver, find_checkpoint_folder
+from piper.train.callbacks.stopping import (
+    DEFAULT_STOP_SECONDS,
+    StopSignals,
+    TrainingStopped,
+    is_parent_process,
+)
 from piper.train.distributed import SharedFlag
+from piper.train.last_checkpoint import LAST_NAME, remove_stale_parts
+from piper.train.storage import join_address
 
-_LOGGER = logging.getLogger(__name__)
-
-CHECKPOINT_NAME = "{epoch}-{step}-{val_loss:.4f}"
-LAST_NAME = "last.ckpt"
 DEFAULT_SAVE_MINUTES = 10.0
+CHILD_SECONDS = 5.0
+"""How much longer processes wait that another one of their machine started: it ends them, and
+where they ended first, Lightning would kill it before it has said where the checkpoint is."""
+FLUSH_SECONDS = 2.0
+
+_SAVE, _KEEP, _STOP = 1000, 2000, 3000
+"""What one number tells all processes: save, keep for good as well, stop for signal N - 3000."""
 
 
-class TrainingStopped(BaseException):
-    """Training was told to stop by a signal, and has saved its state.
-
-    Attributes:
-        signal_number: The signal that stopped it.
-        checkpoint: Where training can go on from.
-    """
-
-    def __init__(self, signal_number: int, checkpoint: Path) -> None:
-        super().__init__(f"stopped by signal {signal_number}")
-        self.signal_number = signal_number
-        self.checkpoint = checkpoint
-
-
-class KeepBest(ModelCheckpoint):
-    """Keeps the checkpoints with the lowest `val_loss`, named as Piper's users know them.
-
-    Args:
-        keep_best: How many to keep.
-    """
-
-    def __init__(self, keep_best: int = 3) -> None:
-        super().__init__(
-            filename=CHECKPOINT_NAME,
-            monitor="val_loss",
-            mode="min",
-            save_top_k=keep_best,
-            # Only after a validation: a training that ends inside an epoch would otherwise name
-            # its last checkpoint by the loss of an earlier one.
-            save_on_train_epoch_end=False,
-        )
-
-
-class KeepLast(Callback):
+class KeepLast(Checkpoint):
     """Writes `last.ckpt` every few minutes, after each validation, and when told to stop.
 
-    SIGINT, SIGTERM and SIGHUP let the present batch end, save, and raise `TrainingStopped`; a
-    second SIGINT ends at once. On several processes all of them stop after the same batch.
+    SIGINT, SIGTERM and SIGHUP let the present batch end, save, and raise `TrainingStopped`. What
+    runs for longer is given up for the last complete checkpoint, and so at a second SIGINT. On
+    several processes all of them stop after the same batch.
 
     Args:
         save_minutes: Minutes between two writes; a kill loses at most so much work.
+        keep_every_hours: Hours of training between two checkpoints that stay; 0 keeps none.
+        stop_seconds: How long after a signal a step or a validation may go on; 0 means for ever.
     """
 
-    def __init__(self, save_minutes: float = DEFAULT_SAVE_MINUTES) -> None:
+    def __init__(
+        self,
+        save_minutes: float = DEFAULT_SAVE_MINUTES,
+        keep_every_hours: float = DEFAULT_KEEP_HOURS,
+        stop_seconds: float = DEFAULT_STOP_SECONDS,
+    ) -> None:
         self.save_seconds = save_minutes * 60.0
+        self.keep_seconds = keep_every_hours * 3600.0
+        self.stop_seconds = stop_seconds
+        self.last_complete: str | None = None
+        """The newest checkpoint to go on from: one of this run, or the one that it began with."""
+        self._folder = ""
         self._last_save = time.monotonic()
-        self._received = 0
+        self._last_tick = time.monotonic()
+        self._trained_seconds = 0.0
+        self._kept_seconds = 0.0
         self._flag: SharedFlag | None = None
-        self._previous: dict[int, Any] = {}
+        self._saver: Saver | None = None
+        self._signals: StopSignals | None = None
+        self._trainer: Trainer | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Settle the folder, and clear it of what killed trainings left half-written."""
+        self._folder = find_checkpoint_folder(trainer)
+        if stage == "fit" and trainer.is_global_zero:
+            with contextlib.suppress(OSError):
+                remove_stale_parts(trainer.default_root_dir, os.getpid())
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals over.
@@ -80,10 +86,14 @@ class KeepLast(Callback):
         Not in an earlier hook: Lightning sets its own handler of SIGTERM before this one, which
         would end the training at the end of the epoch, without saving and with exit code 0.
         """
-        self._flag = SharedFlag()
-        self._last_save = time.monotonic()
-        for number in _stop_signals():
-            self._previous[number] = signal.signal(number, self._receive)
+        self._trainer = trainer
+        self._flag, self._saver = SharedFlag(), Saver()
+        self.last_complete = str(trainer.ckpt_path) if trainer.ckpt_path else None
+        self._last_save = self._last_tick = time.monotonic()
+        is_parent = is_parent_process()
+        wait = self.stop_seconds + (CHILD_SECONDS if self.stop_seconds and not is_parent else 0.0)
+        self._signals = StopSignals(wait, self._give_up, self._pass_on, WRITING, is_parent)
+        self._signals.install()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the signals back."""
@@ -98,24 +108,25 @@ class KeepLast(Callback):
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Save where it is time to, and stop where a signal came."""
         assert self._flag is not None
-        is_due = time.monotonic() - self._last_save > self.save_seconds
-        # One number for both: the signal, or 1000 where it is only time to save.
-        wish = self._flag.any(self._received or (1000 if is_due else 0))
+        now = time.monotonic()
+        self._trained_seconds += now - self._last_tick
+        self._last_tick = now
+        wish = self._flag.any(self._wish(now))
+        if wish >= _STOP:
+            self._save_and_stop(trainer, wish - _STOP)
+        if wish == _KEEP:
+            self._keep(trainer)
         if wish:
             self._save(trainer)
-        if 0 < wish < 1000:
-            raise TrainingStopped(wish, self._path(trainer))
 
     def on_validation_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Stop inside a validation too: the weights are those of the last batch."""
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
-        assert self._flag is not None
-        wish = self._flag.any(self._received)
-        if wish:
-            if trainer.global_step:
-                self._save(trainer)
-            raise TrainingStopped(wish, self._path(trainer))
+        assert self._flag is not None and self._signals is not None
+        received = self._flag.any(self._signals.received)
+        if received:
+            self._save_and_stop(trainer, received)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after each validation."""
@@ -123,34 +134,126 @@ class KeepLast(Callback):
             self._save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the end."""
-        self._save(trainer)
+        """Save the end.
 
-    def _path(self, trainer: Trainer) -> Path:
-        keeper = trainer.checkpoint_callback
-        folder = getattr(keeper, "dirpath", None) or trainer.default_root_dir
-        return Path(folder) / LAST_NAME
+        Raises:
+            CheckpointError: It cannot be saved; says what there is instead.
+        """
+        if not self._save(trainer, is_end=True):
+            raise self._unsaved("Training is at its end")
 
-    def _save(self, trainer: Trainer) -> None:
-        trainer.save_checkpoint(self._path(trainer))
+    def state_dict(self) -> dict[str, Any]:
+        """Return how long was trained, over all runs together."""
+        return {"trained_seconds": self._trained_seconds, "kept_seconds": self._kept_seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self._trained_seconds = float(state_dict["trained_seconds"])
+        self._kept_seconds = float(state_dict["kept_seconds"])
+
+    def _wish(self, now: float) -> int:
+        assert self._signals is not None
+        if self._signals.received:
+            return _STOP + self._signals.received
+        if self.keep_seconds and self._trained_seconds - self._kept_seconds >= self.keep_seconds:
+            return _KEEP
+        return _SAVE if now - self._last_save > self.save_seconds else 0
+
+    @property
+    def _address(self) -> str:
+        return join_address(self._folder, LAST_NAME)
+
+    def _save_and_stop(self, trainer: Trainer, number: int) -> None:
+        assert self._signals is not None
+        with WRITING:
+            # Before the first step there is nothing to save.
+            if trainer.global_step and not self._save(trainer, is_end=True):
+                raise self._unsaved(f"{signal.Signals(number).name} came")
+            self._signals.settle()
+        raise TrainingStopped(number, self.last_complete)
+
+    def _unsaved(self, event: str) -> CheckpointError:
+        assert self._saver is not None
+        instead = (
+            f"the last complete checkpoint is {self.last_complete}"
+            if self.last_complete
+            else "there is no earlier one"
+        )
+        return CheckpointError(
+            f"{event}, but {self._address} could not be written "
+            f"({self._saver.reason or 'by the first process'}): {instead}; make room there, or "
+            "name another --trainer.default_root_dir, and go on with --ckpt_path."
+        )
+
+    def _save(self, trainer: Trainer, *, is_end: bool = False) -> bool:
+        assert self._saver is not None
+        with WRITING:
+            is_saved = self._saver.save(trainer, self._address)
+            if is_saved:
+                self.last_complete = self._address
         self._last_save = time.monotonic()
+        if not is_saved and not is_end:
+            self._saver.warn(trainer, self._address, self.last_complete)
+        return is_saved
 
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self._received and number == signal.SIGINT:
-            self._restore_signals()
-            raise KeyboardInterrupt
-        self._received = number
-        _LOGGER.warning("%s: saving after this batch, then stopping.", signal.Signals(number).name)
+    def _keep(self, trainer: Trainer) -> None:
+        assert self._saver is not None
+        # Also where it fails: another try with each batch would stop the training.
+        self._kept_seconds = self._trained_seconds
+        keep_in_history(trainer, self._saver, self._folder)
 
     def _restore_signals(self) -> None:
-        while self._previous:
-            number, handler = self._previous.popitem()
-            signal.signal(number, handler)
+        if self._signals is not None:
+            self._signals.restore()
+
+    def _pass_on(self, number: int) -> None:
+        """Tell the processes that this one started; a terminal tells them itself, `kill` not."""
+        for process in self._children():
+            process.send_signal(number)
+
+    def _children(self) -> list[Any]:
+        assert self._trainer is not None
+        return list(getattr(self._trainer.strategy.launcher, "procs", None) or [])
+
+    def _give_up(self, number: int, insists: bool) -> None:
+        """End the process in the middle of what it does, where there is something to go on from."""
+        assert self._trainer is not None
+        name = signal.Signals(number).name
+        if self.last_complete is None and not insists:
+            _say(f"{name}: there is no checkpoint yet, so the running step is waited for.")
+            return
+        why = "ended at once" if insists else f"what ran took longer than {self.stop_seconds:g} s"
+        where = (
+            f"go on from the last complete checkpoint with --ckpt_path={self.last_complete} "
+            "(--checkpoint of the launcher)"
+            if self.last_complete
+            else "nothing had been saved yet"
+        )
+        _say(f"{name}: {why}; {where}.")
+        _flush_loggers(self._trainer)
+        for process in self._children():
+            process.kill()
+            with contextlib.suppress(Exception):
+                process.wait(1.0)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(128 + number)
 
 
-def _stop_signals() -> list[int]:
-    """Return the signals that end a training cleanly; SIGHUP is not there on Windows."""
-    names = ("SIGINT", "SIGTERM", "SIGHUP")
-    numbers = [int(getattr(signal, name)) for name in names if hasattr(signal, name)]
-    # `nohup` leaves SIGHUP ignored, and means it.
-    return [n for n in numbers if signal.getsignal(n) is not signal.SIG_IGN]
+def _say(text: str) -> None:
+    if is_parent_process():
+        with contextlib.suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
+
+
+def _flush_loggers(trainer: Trainer) -> None:
+    """Let the log be written as far as that goes quickly: what holds it may be what hangs."""
+
+    def flush() -> None:
+        for logger in trainer.loggers:
+            with contextlib.suppress(Exception):
+                logger.finalize("failed")
+
+    thread = threading.Thread(target=flush, daemon=True)
+    thread.start()
+    thread.join(FLUSH_SECONDS)

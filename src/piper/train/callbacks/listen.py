@@ -5,7 +5,8 @@ Knows TensorBoard's writer and the generator, but neither losses nor files.
 
 from __future__ import annotations
 
-from typing import Any, cast
+import logging
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -13,9 +14,19 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from piper.train.callbacks.axis import logged_step
+from piper.train.callbacks.keep import KeepLast
 from piper.train.data.module import ListeningExample
 from piper.train.vits.config import NetworkConfig
 from piper.train.vits.mel import audio_to_mel, spectrogram_to_mel
+
+if TYPE_CHECKING:
+    from piper.train.callbacks.judge import Judge
+
+_LOGGER = logging.getLogger(__name__)
+
+Spoken = tuple[Tensor, Tensor]
+"""Audio (S,) and alignment (T, P) of a sentence, both on the CPU."""
 
 LISTENING_SEED = 20210611
 MAX_SECONDS = 20.0
@@ -23,34 +34,68 @@ MAX_SECONDS = 20.0
 
 
 class Listen(Callback):
-    """Logs audio, mel spectrogram beside the recording's, and alignment of each test sentence."""
+    """Logs audio, mel spectrogram beside the recording's, and alignment of each test sentence.
+
+    Args:
+        judge: May have spoken the sentences already, for a score.
+    """
+
+    def __init__(self, judge: Judge | None = None) -> None:
+        self._judge = judge
+        self._has_warned = False
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Speak the test sentences with the present weights."""
+        """Speak the test sentences with the weights that would be exported now."""
         if trainer.sanity_checking or trainer.state.fn != "fit" or not trainer.is_global_zero:
             return
         examples = trainer.datamodule.listening_examples()  # type: ignore[attr-defined]
         writers = [
             logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)
         ]
-        # The same axis as the losses': batches seen so far.
-        step = trainer.fit_loop.epoch_loop._batches_that_stepped
-        config = cast(NetworkConfig, pl_module.network_config)
-        for index, example in enumerate(examples):
-            spoken = speak_example(pl_module, example)
-            for writer in writers:
-                _write_example(writer, index, step, example, spoken, config)
+        if not writers:
+            return
+        step = logged_step(trainer)
+        model: Any = pl_module
+        config: NetworkConfig = model.network_config
+        already = self._judge.spoken if self._judge is not None else {}
+        with model.averaged_weights():
+            for index, example in enumerate(examples):
+                spoken = already.get(index) or self._speak(model, example)
+                if spoken is None or is_stopping(trainer):
+                    return
+                for writer in writers:
+                    _write_example(writer, index, step, example, spoken, config)
+
+    def _speak(self, model: Any, example: ListeningExample) -> Spoken | None:
+        """Speak a sentence, or say once that this cannot be done; training goes on."""
+        try:
+            return speak_example(model, example)
+        except RuntimeError as error:
+            if not self._has_warned:
+                self._has_warned = True
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                _LOGGER.warning("A test sentence cannot be spoken (%.150s).", reason)
+            return None
 
 
-def speak_example(model: Any, example: ListeningExample) -> tuple[Tensor, Tensor]:
+def is_stopping(trainer: Trainer) -> bool:
+    """Return whether a signal waits for the training to save: seconds count then."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return any(
+        isinstance(callback, KeepLast) and bool(callback._signals and callback._signals.received)
+        for callback in callbacks
+    )
+
+
+def speak_example(model: Any, example: ListeningExample) -> Spoken:
     """Speak a sentence with fixed noise.
 
     Args:
         model: The Lightning module with `model_g` and `network_config`.
         example: The sentence and its recording.
 
-    Returns:
-        Audio (S,) and alignment (T, P), both on the CPU.
+    Raises:
+        RuntimeError: The network cannot, because its durations are no numbers or memory is full.
     """
     device = model.device
     config: NetworkConfig = model.network_config
@@ -72,9 +117,9 @@ def speak_example(model: Any, example: ListeningExample) -> tuple[Tensor, Tensor
         )
     finally:
         model.model_g.train(was_training)
-    return result.audio[0, 0].float().cpu(), result.alignment[0].float().reshape(
-        -1, ids.shape[1]
-    ).cpu()
+    # A network that has gone astray gives NaN, which neither a player nor a score can take.
+    audio = result.audio[0, 0].float().nan_to_num(0.0).cpu()
+    return audio, result.alignment[0].float().reshape(-1, ids.shape[1]).cpu()
 
 
 def _write_example(
@@ -82,7 +127,7 @@ def _write_example(
     index: int,
     step: int,
     example: ListeningExample,
-    spoken: tuple[Tensor, Tensor],
+    spoken: Spoken,
     config: NetworkConfig,
 ) -> None:
     audio, alignment = spoken

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from piper.train.callbacks.axis import logged_step
+
 GIB = 1024.0**3
 
 
@@ -19,7 +21,7 @@ class Memory(Callback):
     ) -> None:
         """Log the figures of this process's device."""
         # Counted over epochs, as Lightning counts it: an epoch may be shorter than the interval.
-        step = trainer.fit_loop.epoch_loop._batches_that_stepped + 1
+        step = logged_step(trainer) + 1
         if step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
         figures = device_figures(pl_module.device)

@@ -1,14 +1,24 @@
-"""Live progress of a training as lines of text: rate, losses, time to the end."""
+"""Live progress of a training as lines of text: rate, losses, how it stands, time to the end.
+
+Knows what the other callbacks have to say, not how they come to it.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+
+from piper.train.callbacks.axis import count_updates
+from piper.train.callbacks.judge import Judge
+from piper.train.callbacks.plateau import Plateau
+from piper.train.callbacks.waiting import DataWait
 
 TERMINAL_SECONDS = 1.0
 LINE_SECONDS = 15.0
@@ -18,9 +28,17 @@ class Progress(Callback):
     """One line that changes on a terminal, a line every few seconds elsewhere.
 
     The losses are read from the device only when a line is written, never in each step.
+
+    Args:
+        plateau: Knows the best validation so far and what to expect.
+        judge: Knows how the fixed sentences sound.
+        wait: Knows the share of time that is spent waiting for data.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, plateau: Plateau, judge: Judge, wait: DataWait) -> None:
+        self._plateau = plateau
+        self._judge = judge
+        self._wait = wait
         self._is_terminal = sys.stderr.isatty()
         self._begin = 0.0
         self._begin_batches = 0
@@ -44,7 +62,7 @@ class Progress(Callback):
             return
         self._last_line = now
         if trainer.is_global_zero:
-            self._write(self._line(trainer, now))
+            self._change(self._line(trainer, now))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write a validation's result on a line of its own."""
@@ -56,13 +74,18 @@ class Progress(Callback):
             for name in ("val_loss", "val_mel", "val_kl", "val_duration")
             if name in trainer.callback_metrics
         ]
-        updates = trainer.global_step // 2
-        self._write(f"epoch {trainer.current_epoch} · step {updates} · " + " · ".join(shown))
-        self._end_line()
+        heard = describe_figures(self._judge.figures, self._judge.recordings_quality)
+        where = [f"epoch {trainer.current_epoch}", f"step {count_updates(trainer)}"]
+        self._say(" · ".join([*where, *shown, *heard]))
+        standing = self._plateau.describe()
+        if standing is not None:
+            self._say(standing)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the last line standing."""
-        self._end_line()
+        if self._width:
+            self._print("\n")
+            self._width = 0
 
     @property
     def is_idle(self) -> bool:
@@ -84,14 +107,24 @@ class Progress(Callback):
         left = _seconds_left(trainer, done, seconds)
         if left is not None:
             parts.append(f"{timedelta(seconds=round(left))} left")
+        parts += [text for text in (self._wait.describe(), self._plateau.describe_best()) if text]
         return " · ".join(parts)
 
-    def _write(self, text: str) -> None:
-        if self._is_terminal:
-            self._print("\r" + text.ljust(self._width))
-            self._width = len(text)
-        else:
-            self._print(text + "\n")
+    def _change(self, text: str) -> None:
+        """Write a line that the next one takes the place of, where that can be."""
+        if not self._is_terminal:
+            self._say(text)
+            return
+        # A line that the terminal wraps could not be written over.
+        text = text[: _count_columns() - 1]
+        self._print("\r" + text.ljust(self._width))
+        self._width = len(text)
+
+    def _say(self, text: str) -> None:
+        """Write a line that stays."""
+        begin = "\r" if self._width else ""
+        self._print(begin + text.ljust(self._width) + "\n")
+        self._width = 0
 
     def _print(self, text: str) -> None:
         # A terminal or a pipe that has gone is no reason to lose a training.
@@ -99,10 +132,29 @@ class Progress(Callback):
             sys.stderr.write(text)
             sys.stderr.flush()
 
-    def _end_line(self) -> None:
-        if self._is_terminal and self._width:
-            self._print("\n")
-            self._width = 0
+
+def describe_figures(figures: Mapping[str, float], recordings: float | None) -> list[str]:
+    """Say in a few words each how the fixed sentences came out; nothing where not measured."""
+    texts = {
+        "val_mel_whole": "whole sentences: mel {:.3f}",
+        "val_mel_text": "from text {:.3f}",
+        "val_duration_error_ms": "durations {:.0f} ms off",
+        "val_length_ratio": "{:.2f} of the length",
+        "val_quality": "quality {:.2f}",
+    }
+    parts = [text.format(figures[name]) for name, text in texts.items() if name in figures]
+    if "val_quality" in figures and recordings is not None:
+        parts[-1] += f" (recordings {recordings:.2f})"
+    return parts
+
+
+def _count_columns() -> int:
+    """Return the width of the terminal that standard error is."""
+    with contextlib.suppress(OSError, ValueError):
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns
+        if columns > 0:
+            return columns
+    return 80
 
 
 def _batches_done(trainer: Trainer) -> int:
@@ -118,9 +170,8 @@ def _seconds_left(trainer: Trainer, done: int, seconds: float) -> float | None:
             total = trainer.max_epochs * int(trainer.num_training_batches)
             estimates.append((total - _batches_done(trainer)) * second_per_batch)
         if trainer.max_steps is not None and trainer.max_steps > 0:
-            group = getattr(trainer.lightning_module, "accumulate_grad_batches", 1)
-            # Two optimizers count two steps an update.
-            left_batches = (trainer.max_steps - trainer.global_step) / 2 * group
+            # Two optimizers count two steps an update, and each batch is one.
+            left_batches = (trainer.max_steps - trainer.global_step) / 2
             estimates.append(left_batches * second_per_batch)
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         remaining = getattr(callback, "time_remaining", None)

@@ -52,7 +52,11 @@ def create_voice_config(settings: DataSettings, rows: Sequence[Row]) -> VoiceCon
     )
     path = settings.config_path
     existing = load_json_object(path) if path.is_file() else {}
-    return VoiceConfig.from_dict(_complete(existing, made), str(path))
+    completed = _complete(existing, made)
+    if settings.quality:
+        # What is trained, also where a flag says otherwise than the file.
+        completed["audio"] = {**completed["audio"], "quality": settings.quality}
+    return VoiceConfig.from_dict(completed, str(path))
 
 
 def complete_dataset_config(settings: DataSettings, voice: VoiceConfig) -> None:

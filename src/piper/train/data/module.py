@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from lightning.pytorch import LightningDataModule
-from torch import Tensor, cuda
+from torch import Tensor
 
 from piper.config import VoiceConfig
-from piper.train.data.batches import Batch, LengthBatchSampler, UtteranceItem, collate
+from piper.train.data.batches import Batch
 from piper.train.data.cache import PreparedUtterance
 from piper.train.data.dataset import UtteranceDataset
-from piper.train.data.loader import ResumableLoader
+from piper.train.data.loader import ResumableLoader, create_collate, create_loader
 from piper.train.data.prepare import load_prepared_dataset, prepare_dataset
+from piper.train.data.report import log_training_set, warn_of_long_recordings
 from piper.train.data.resources import default_num_workers
-from piper.train.data.settings import DataSettings, resolve_settings
-from piper.train.data.split import Split, split_dataset
+from piper.train.data.sampler import BatchBounds, LengthBatchSampler
+from piper.train.data.settings import AUTO_BATCH_SIZE, DataSettings, resolve_settings
+from piper.train.data.split import Split, leave_out_long, split_dataset
+
+DEFAULT_BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,10 @@ class VitsDataModule(LightningDataModule):
         voice_name: Name of the voice. Default: the name of the dataset's folder.
         espeak_voice: espeak-ng's voice for the texts, such as ru or en-us. Default: what
             config.json says.
-        batch_size: Utterances in the batch of one process.
+        batch_size: Utterances in the batch of one process, or auto: the largest that fits.
+        max_batch_frames: Most frames of that batch, padding included: with longer utterances it
+            holds fewer of them. Default: any number.
+        max_seconds: Longer recordings are left out. Default: none are.
         num_workers: Processes that load batches. Default: from cores and memory.
         validation_split: Share of the utterances held out for validation.
         num_test_examples: Held-out utterances that are spoken at every validation.
@@ -96,7 +102,9 @@ class VitsDataModule(LightningDataModule):
         config_path: str | None = None,
         voice_name: str | None = None,
         espeak_voice: str | None = None,
-        batch_size: int = 32,
+        batch_size: int | Literal["auto"] = DEFAULT_BATCH_SIZE,
+        max_batch_frames: int | None = None,
+        max_seconds: float | None = None,
         num_workers: int | None = None,
         validation_split: float = 0.1,
         num_test_examples: int = 5,
@@ -128,6 +136,8 @@ class VitsDataModule(LightningDataModule):
             voice_name=voice_name,
             espeak_voice=espeak_voice,
             batch_size=batch_size,
+            max_batch_frames=max_batch_frames,
+            max_seconds=max_seconds,
             num_workers=num_workers,
             validation_split=validation_split,
             num_test_examples=num_test_examples,
@@ -151,7 +161,10 @@ class VitsDataModule(LightningDataModule):
         )
         self._split: Split | None = None
         self._voice: VoiceConfig | None = None
-        self.train_sampler: LengthBatchSampler | None = None
+        self.found_batch_size: int | None = None
+        """What batch_size=auto came to; a checkpoint keeps it for the runs that resume."""
+        self.accumulate_grad_batches = 1
+        """Micro-batches of `batch_size` utterances in one batch, which makes one update."""
 
     def prepare_data(self) -> None:
         """Fill the cache and complete config.json; only one process a machine does this."""
@@ -165,7 +178,7 @@ class VitsDataModule(LightningDataModule):
         settings = self.settings
         self._voice = prepared.voice
         self._split = split_dataset(
-            prepared.utterances,
+            leave_out_long(prepared.utterances, settings, is_told=self._rank == 0),
             settings.validation_split,
             settings.num_test_examples,
             settings.seed,
@@ -205,16 +218,46 @@ class VitsDataModule(LightningDataModule):
             )
         return examples
 
+    @property
+    def batch_size(self) -> int:
+        """Most utterances of one process's micro-batch."""
+        if isinstance(self.settings.batch_size, int):
+            return self.settings.batch_size
+        return self.found_batch_size or DEFAULT_BATCH_SIZE
+
+    @property
+    def has_open_batch_size(self) -> bool:
+        """Whether the batch size is still to be found."""
+        return self.settings.batch_size == AUTO_BATCH_SIZE and self.found_batch_size is None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what batch_size=auto came to, so that a resumed training has the same batches."""
+        return {"batch_size": self.found_batch_size} if self.found_batch_size else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the batch size that was found when this training began."""
+        if self.settings.batch_size == AUTO_BATCH_SIZE:
+            self.found_batch_size = state_dict.get("batch_size")
+
     def train_dataloader(self) -> ResumableLoader:
         """Return the batches of this process, shuffled anew each epoch."""
-        self.train_sampler = self._sampler(self.split.training, shuffle=True)
-        return self._loader(self.split.training, self.train_sampler)
+        utterances = self.split.training
+        sampler = self._sampler(utterances, self.accumulate_grad_batches, shuffle=True)
+        if self._rank == 0:
+            seconds = sum(u.num_samples for u in utterances) / self.settings.sample_rate
+            log_training_set(self._lengths(utterances), sampler, seconds / 3600)
+            warn_of_long_recordings(utterances, self.settings)
+        return self._loader(utterances, sampler)
 
     def val_dataloader(self) -> ResumableLoader:
         """Return the validation batches of this process, always the same."""
-        return self._loader(
-            self.split.validation, self._sampler(self.split.validation, shuffle=False)
-        )
+        utterances = self.split.validation
+        return self._loader(utterances, self._sampler(utterances, 1, shuffle=False))
+
+    def load_batch(self, indices: Sequence[int]) -> Batch:
+        """Return a batch of these training utterances, by their numbers in `split.training`."""
+        dataset = self._dataset(self.split.training)
+        return create_collate(self.settings)([dataset[index] for index in indices])
 
     def _lengths(self, utterances: Sequence[PreparedUtterance]) -> list[int]:
         return [u.num_samples // self.settings.hop_length for u in utterances]
@@ -223,40 +266,26 @@ class VitsDataModule(LightningDataModule):
         return UtteranceDataset(utterances, self.settings, self.voice_config())
 
     def _sampler(
-        self, utterances: Sequence[PreparedUtterance], *, shuffle: bool
+        self, utterances: Sequence[PreparedUtterance], accumulate: int, *, shuffle: bool
     ) -> LengthBatchSampler:
+        world_size = self.trainer.world_size if self.trainer else 1
+        frames = self.settings.max_batch_frames
         return LengthBatchSampler(
             self._lengths(utterances),
-            self.settings.batch_size,
+            BatchBounds(self.batch_size, frames, accumulate, world_size),
             seed=self.settings.seed,
-            rank=self.trainer.global_rank if self.trainer else 0,
-            world_size=self._world_size,
+            rank=self._rank,
             shuffle=shuffle,
         )
 
     @property
-    def _world_size(self) -> int:
-        return self.trainer.world_size if self.trainer else 1
+    def _rank(self) -> int:
+        return self.trainer.global_rank if self.trainer else 0
 
     def _loader(
         self, utterances: Sequence[PreparedUtterance], sampler: LengthBatchSampler
     ) -> ResumableLoader:
-        settings = self.settings
-        workers = settings.num_workers
+        workers = self.settings.num_workers
         if workers is None:
             workers = default_num_workers(self.trainer.num_devices if self.trainer else 1)
-        collate_function: Callable[[Sequence[UtteranceItem]], Batch] = partial(
-            collate,
-            segment_frames=settings.segment_size // settings.hop_length,
-            hop_length=settings.hop_length,
-            has_speakers=settings.num_speakers > 1,
-        )
-        options: dict[str, Any] = {"persistent_workers": True} if workers else {}
-        return ResumableLoader(
-            self._dataset(utterances),
-            batch_sampler=sampler,
-            collate_fn=collate_function,
-            num_workers=workers,
-            pin_memory=cuda.is_available(),
-            **options,
-        )
+        return create_loader(self._dataset(utterances), sampler, self.settings, workers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from piper.config import PhonemeType, load_json_object
 from piper.errors import ConfigError, DatasetError
@@ -12,6 +12,7 @@ from piper.text.ids import DEFAULT_PHONEME_ID_MAP
 from piper.text.options import Stress, TextOptions
 from piper.text.pinyin_symbols import PINYIN_PHONEME_ID_MAP
 from piper.train.data.audio import TrimSettings
+from piper.train.data.found_config import FoundConfig
 from piper.train.data.metadata import DATASET_TYPES
 from piper.train.data.text_settings import (
     DEFAULT_TEXT_OPTIONS,
@@ -24,7 +25,8 @@ DEFAULT_NUM_SYMBOLS = 256
 MIN_SAMPLE_RATE = 8000
 # The phoneme types that are trained here, and the language that voices of a type have.
 _LANGUAGES = {"espeak": "", "text": "", "pinyin": "zh", "japanese": "ja"}
-T = TypeVar("T")
+AUTO_BATCH_SIZE = "auto"
+"""A batch size that is found when training starts: the largest that fits."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,9 @@ class DataSettings:
         trim_silence, keep_seconds_before_silence, keep_seconds_after_silence: Trimming.
         filter_length, hop_length, win_length: The linear spectrogram, in samples.
         segment_size: Samples that the discriminators hear; shorter clips are padded to it.
-        batch_size: Utterances of one process's batch.
+        batch_size: Most utterances of one process's micro-batch, or "auto".
+        max_batch_frames: Most padded frames of it; None: any number.
+        max_seconds: Longer recordings are left out; None keeps all.
         num_workers: Loader processes; None follows cores and memory.
         validation_split: Share of the rows held out for validation.
         num_test_examples: Held-out rows that are listened to at every validation.
@@ -79,7 +83,9 @@ class DataSettings:
     hop_length: int = 256
     win_length: int = 1024
     segment_size: int = 8192
-    batch_size: int = 32
+    batch_size: int | str = 32
+    max_batch_frames: int | None = None
+    max_seconds: float | None = None
     num_workers: int | None = None
     validation_split: float = 0.1
     num_test_examples: int = 5
@@ -132,7 +138,7 @@ def resolve_settings(
     csv, audio, cache, config = _resolve_paths(
         dataset_dir, csv_path, audio_dir, cache_dir, config_path
     )
-    found = _FoundConfig(config, load_json_object(config) if config.is_file() else {})
+    found = FoundConfig(config, load_json_object(config) if config.is_file() else {})
     # A folder of clips alone has no voice: asked for here, before hours of work.
     voice = found.agree("espeak_voice", "espeak.voice", espeak_voice, "")
     kind = _parse_phoneme_type(found.agree("phoneme_type", "phoneme_type", phoneme_type, "espeak"))
@@ -151,7 +157,8 @@ def resolve_settings(
         sample_rate=found.agree(
             "sample_rate", "audio.sample_rate", sample_rate, DEFAULT_SAMPLE_RATE, "model"
         ),
-        quality=found.agree("preset", "audio.quality", quality, "", "model"),
+        # A flag may say otherwise than the file: the recordings are the same in each quality.
+        quality=quality or found.find("audio.quality", str) or "",
         phoneme_type=kind,
         phoneme_id_map=_resolve_id_map(found, phonemes_path, kind),
         speaker_id_map=found.find("speaker_id_map", dict),
@@ -201,39 +208,6 @@ def _resolve_paths(
     )
 
 
-class _FoundConfig:
-    """Look-ups in what config.json holds, which may be nothing yet."""
-
-    def __init__(self, path: Path, data: dict[str, Any]) -> None:
-        self.path = path
-        self.data = data
-
-    def find(self, dotted: str, kind: type[T]) -> T | None:
-        value: Any = self.data
-        for part in dotted.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        if value is None:
-            return None
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise ConfigError(
-                f'{self.path}: the key "{dotted}" holds {value!r:.60}, '
-                f"but {kind.__name__} is wanted; mend or remove it."
-            )
-        return value
-
-    def agree(self, flag: str, dotted: str, given: T | None, default: T, group: str = "data") -> T:
-        """Return the flag's or the file's value; they must not contradict each other."""
-        found = self.find(dotted, type(default))
-        if given is None:
-            return default if found is None else found
-        if found is not None and found != "" and given != "" and found != given:
-            raise ConfigError(
-                f'{self.path} says "{dotted}": {found!r}, but --{group}.{flag} is {given!r}; '
-                "leave out the flag, or change the file."
-            )
-        return given
-
-
 def _parse_phoneme_type(name: str) -> PhonemeType:
     if name not in _LANGUAGES:
         raise ConfigError(
@@ -245,7 +219,7 @@ def _parse_phoneme_type(name: str) -> PhonemeType:
 
 
 def _resolve_id_map(
-    found: _FoundConfig, phonemes_path: str | Path | None, kind: PhonemeType
+    found: FoundConfig, phonemes_path: str | Path | None, kind: PhonemeType
 ) -> dict[str, list[int]] | None:
     id_map = parse_id_map(found.find("phoneme_id_map", dict) or {}, found.path)
     if phonemes_path is not None:
@@ -270,7 +244,19 @@ def _check(settings: DataSettings) -> None:
     largest = max((i for ids in (settings.phoneme_id_map or {}).values() for i in ids), default=0)
     rules = (
         (settings.dataset_type in DATASET_TYPES, "dataset_type must be text or phoneme_ids"),
-        (settings.batch_size >= 1, "batch_size must be 1 or more"),
+        (
+            settings.batch_size == AUTO_BATCH_SIZE
+            or (isinstance(settings.batch_size, int) and settings.batch_size >= 1),
+            "batch_size must be 1 or more, or auto",
+        ),
+        (
+            settings.max_batch_frames is None or settings.max_batch_frames >= 1,
+            "max_batch_frames must be 1 or more",
+        ),
+        (
+            settings.max_seconds is None or settings.max_seconds > 0,
+            "max_seconds must be above 0",
+        ),
         (settings.num_workers is None or settings.num_workers >= 0, "num_workers must not be < 0"),
         (0 <= settings.validation_split < 1, "validation_split must be from 0 to below 1"),
         (settings.num_test_examples >= 0, "num_test_examples must not be negative"),

@@ -7,7 +7,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from piper.errors import DatasetError
 from piper.train.data.cache import PreparedUtterance
+from piper.train.data.report import name_recordings
+from piper.train.data.settings import DataSettings
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -23,6 +26,36 @@ class Split:
 
     training: list[PreparedUtterance]
     validation: list[PreparedUtterance]
+
+
+def leave_out_long(
+    utterances: Sequence[PreparedUtterance], settings: DataSettings, *, is_told: bool = True
+) -> list[PreparedUtterance]:
+    """Return the utterances that are not longer than `max_seconds`, and name the others.
+
+    Raises:
+        DatasetError: None is left.
+    """
+    if settings.max_seconds is None:
+        return list(utterances)
+    limit = settings.max_seconds * settings.sample_rate
+    long = [utterance for utterance in utterances if utterance.num_samples > limit]
+    if len(long) == len(utterances):
+        raise DatasetError(
+            f"All {len(long)} recordings are longer than --data.max_seconds="
+            f"{settings.max_seconds:g}; raise it."
+        )
+    if long and is_told:
+        _LOGGER.warning(
+            "%d of %d recordings (%.2f hours) are longer than --data.max_seconds=%g and left out: "
+            "%s.",
+            len(long),
+            len(utterances),
+            sum(u.num_samples for u in long) / settings.sample_rate / 3600,
+            settings.max_seconds,
+            name_recordings(long, settings),
+        )
+    return [utterance for utterance in utterances if utterance.num_samples <= limit]
 
 
 def split_dataset(

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from piper.train.vits.precision import full_precision
+
+_LOGGER = logging.getLogger(__name__)
+_Search = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @torch.no_grad()
@@ -36,11 +42,11 @@ def compute_log_likelihood(z_p: Tensor, m_p: Tensor, logs_p: Tensor) -> Tensor:
 def find_alignment(log_likelihood: Tensor, frame_lengths: Tensor, id_lengths: Tensor) -> Tensor:
     """The likeliest path that starts at the first phoneme, ends at the last and skips none.
 
-    Monotonic alignment search (Kim et al. 2020, Glow-TTS, algorithm 1). Batch and phonemes are
-    done at once and only frames one after the other, with two kernels a frame in each direction
-    and no copy to the host. Where two paths are equally likely, the one that stays longer on the
-    later phoneme is taken. An utterance with fewer frames than phonemes has no such path: it gets
-    one frame for each of its first phonemes, and none for the rest.
+    Monotonic alignment search (Kim et al. 2020, Glow-TTS, algorithm 1). Where two paths are
+    equally likely, the one that stays longer on the later phoneme is taken. An utterance with
+    fewer frames than phonemes has no such path: it gets one frame for each of its first phonemes,
+    and none for the rest. Nothing is copied to the host. On a GPU one Triton kernel does it all,
+    where Triton works, with the same result.
 
     Args:
         log_likelihood: (B, T, P).
@@ -50,20 +56,80 @@ def find_alignment(log_likelihood: Tensor, frame_lengths: Tensor, id_lengths: Te
     Returns:
         (B, T, P) float32 of zeros and ones: one 1 in each frame of an utterance, none after it.
     """
-    batch, frames, phonemes = log_likelihood.shape
-    with full_precision(log_likelihood):
-        has_moved = _score_paths(log_likelihood.float())
-    positions = torch.arange(frames, device=log_likelihood.device)
+    values = log_likelihood.float()
+    search: _Search | None = None
+    if values.is_cuda:
+        search = find_kernel(values.device, _next_power_of_two(values.shape[2]))
+    return (search or search_frame_by_frame)(values, frame_lengths, id_lengths)
+
+
+def search_frame_by_frame(values: Tensor, frame_lengths: Tensor, id_lengths: Tensor) -> Tensor:
+    """The search with torch's own operations; see `find_alignment`.
+
+    Batch and phonemes are done at once and only frames one after the other: two kernels a frame
+    forward and one backward.
+    """
+    frames = values.shape[1]
+    with full_precision(values):
+        has_moved = _score_paths(values)
+    positions = torch.arange(frames, device=values.device)
     is_frame = positions.unsqueeze(1) < frame_lengths  # (T, B)
-    steps = (has_moved & is_frame[1:].unsqueeze(2)).long()
+    steps = has_moved & is_frame[1:].unsqueeze(2)
+    # the phoneme of the frame before, for each phoneme that a frame may belong to
+    origins = torch.arange(values.shape[2], device=values.device) - steps.long()
     index = (torch.minimum(frame_lengths, id_lengths).long() - 1).unsqueeze(1)
     indices = [index]
-    for step in reversed(steps.unbind(0)):
-        index = index - step.gather(1, index)
+    for origin in reversed(origins.unbind(0)):
+        index = origin.gather(1, index)
         indices.append(index)
     phoneme_of_frame = torch.stack(indices[::-1], dim=1)  # (B, T, 1)
-    path = log_likelihood.new_zeros((batch, frames, phonemes), dtype=torch.float32)
-    return path.scatter_(2, phoneme_of_frame, is_frame.t().unsqueeze(2).float())
+    return torch.zeros_like(values).scatter_(2, phoneme_of_frame, is_frame.t().unsqueeze(2).float())
+
+
+@lru_cache(maxsize=64)
+def find_kernel(device: torch.device, phonemes: int) -> _Search | None:
+    """The kernel for up to so many phonemes, where it gives the plain search's result; else None.
+
+    It is run once beforehand on a small problem full of ties, and compared. Why it is not used is
+    said in one line of the log.
+
+    Args:
+        device: Where it is to run.
+        phonemes: A power of two; the kernel is compiled for each.
+    """
+    generator = torch.Generator().manual_seed(phonemes)
+    frames = min(phonemes, 512) + 9  # the plain search needs 16 bytes for each of their phonemes
+    frame_lengths = torch.tensor([1, frames // 2 + 1, frames - 9, frames])
+    id_lengths = torch.tensor([1, phonemes, min(phonemes, frames - 9), phonemes // 2 + 1])
+    values = torch.randint(-9, 1, (4, frames, phonemes), generator=generator).float()
+    problem = tuple(tensor.to(device) for tensor in (values, frame_lengths, id_lengths))
+    try:
+        from piper.train.vits.align_triton import LARGEST_BLOCK, search_paths
+
+        if phonemes > LARGEST_BLOCK:
+            return None
+        if torch.equal(search_paths(*problem), search_frame_by_frame(*problem)):
+            return search_paths
+        reason = "its result differs from the plain search's"
+    except torch.OutOfMemoryError:
+        raise  # says nothing of the kernel
+    except Exception as error:  # of Triton, a compiler, a driver; training goes on without them
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    _say_why_plain(reason)
+    return None
+
+
+@lru_cache(maxsize=1)
+def _say_why_plain(reason: str) -> None:
+    _LOGGER.warning(
+        "The alignment search goes on without its Triton kernel, in thousands of small ones (%s); "
+        "the kernel needs Triton and a C compiler: pip install triton, apt-get install gcc.",
+        reason,
+    )
+
+
+def _next_power_of_two(number: int) -> int:
+    return 1 << (number - 1).bit_length()
 
 
 def durations_to_path(durations: Tensor, frames: int) -> Tensor:

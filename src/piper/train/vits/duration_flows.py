@@ -7,12 +7,15 @@ the absolute determinant too, one number an utterance (B,). Kim et al. 2021, app
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from piper.train.vits.dropout import Dropout
 from piper.train.vits.layer_norm import ChannelNorm
+from piper.train.vits.layout import channels_last, convolve, mix_channels
 from piper.train.vits.splines import transform_by_spline
 
 DDS_LAYERS = 3
@@ -26,7 +29,7 @@ class SeparableConvolutions(nn.Module):
 
     def __init__(self, channels: int, p_dropout: float = 0.0) -> None:
         super().__init__()
-        self.drop = nn.Dropout(p_dropout)
+        self.drop = Dropout(p_dropout)
         dilations = [DDS_KERNEL_SIZE**layer for layer in range(DDS_LAYERS)]
         self.convs_sep = nn.ModuleList(
             nn.Conv1d(
@@ -44,11 +47,22 @@ class SeparableConvolutions(nn.Module):
         self.norms_2 = nn.ModuleList(ChannelNorm(channels) for _ in dilations)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, C, P) and mask (B, 1, P) to (B, C, P)."""
+        """(B, C, P) and mask (B, 1, P) to (B, C, P), channels last."""
+        x = channels_last(x)
         layers = zip(self.convs_sep, self.norms_1, self.convs_1x1, self.norms_2, strict=True)
-        for separate, norm_1, mix, norm_2 in layers:
-            y = F.gelu(norm_1(separate(x * mask)))
-            x = x + self.drop(F.gelu(norm_2(mix(y))))
+        for layer, (depthwise, norm_1, pointwise, norm_2) in enumerate(layers):
+            separate, mix = cast(nn.Conv1d, depthwise), cast(nn.Conv1d, pointwise)
+            dilation = DDS_KERNEL_SIZE**layer
+            y = convolve(
+                x * mask,
+                separate.weight,
+                separate.bias,
+                padding=dilation * (DDS_KERNEL_SIZE // 2),
+                dilation=dilation,
+                groups=separate.groups,
+            )
+            y = mix_channels(F.gelu(norm_1(y)), mix.weight, mix.bias)
+            x = x + self.drop(F.gelu(norm_2(y)))
         return x * mask
 
 
@@ -108,8 +122,10 @@ class SplineCoupling(nn.Module):
         self, x: Tensor, mask: Tensor, condition: Tensor, *, is_inverse: bool
     ) -> tuple[Tensor, Tensor]:
         kept, moved = x.chunk(2, dim=1)
-        hidden = self.convs(self.pre(kept) + condition, mask)
-        parameters = (self.proj(hidden) * mask).transpose(1, 2).unsqueeze(1)  # (B, 1, P, 29)
+        hidden = mix_channels(kept, self.pre.weight, self.pre.bias) + condition
+        hidden = self.convs(hidden, mask)
+        parameters = mix_channels(hidden, self.proj.weight, self.proj.bias) * mask
+        parameters = parameters.transpose(1, 2).unsqueeze(1)  # (B, 1, P, 29)
         widths, heights, slopes = parameters.split([SPLINE_BINS, SPLINE_BINS, SPLINE_BINS - 1], 3)
         moved, log_slope = transform_by_spline(
             moved,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from piper.train.vits.config import NetworkConfig
+from piper.train.vits.dropout import Dropout
 from piper.train.vits.duration_flows import (
     Affine,
     DurationFlip,
@@ -22,6 +23,7 @@ from piper.train.vits.duration_flows import (
     SplineCoupling,
 )
 from piper.train.vits.layer_norm import ChannelNorm
+from piper.train.vits.layout import convolve, mix_channels
 from piper.train.vits.noise import draw_normal
 from piper.train.vits.precision import full_precision
 
@@ -60,8 +62,8 @@ class StochasticDurationPredictor(nn.Module):
         x: Tensor,
         mask: Tensor,
         w: Tensor,
-        g: Tensor | None = None,
-        generator: torch.Generator | None = None,
+        g: Tensor | None,
+        noise: Tensor,
     ) -> Tensor:
         """Upper bound of the durations' negative log-likelihood.
 
@@ -70,14 +72,14 @@ class StochasticDurationPredictor(nn.Module):
             mask: (B, 1, P).
             w: Durations in whole frames (B, 1, P).
             g: (B, G, 1) or None.
-            generator: Source of the dequantisation's noise.
+            noise: Standard normal (B, 2, P), for the dequantisation.
 
         Returns:
             (B,), summed over an utterance's phonemes.
         """
         with full_precision(x):
             x = self._encode(x, mask, g)
-            z_0, z_1, log_q = self._dequantise(x, mask, w, generator)
+            z_0, z_1, log_q = self._dequantise(x, mask, w, noise)
             logw = z_0.clamp(min=_LOG_FLOOR).log() * mask
             z, log_det = _run_flows(self.flows, torch.cat([logw, z_1], 1), mask, x)
             log_det = log_det - logw.sum((1, 2))
@@ -103,18 +105,19 @@ class StochasticDurationPredictor(nn.Module):
             return z[:, :1]
 
     def _encode(self, x: Tensor, mask: Tensor, g: Tensor | None) -> Tensor:
-        x = self.pre(x.detach().float())
+        x = mix_channels(x.detach().float(), self.pre.weight, self.pre.bias)
         if self.cond is not None and g is not None:
             x = x + self.cond(g.detach().float())
-        return self.proj(self.convs(x, mask)) * mask
+        return mix_channels(self.convs(x, mask), self.proj.weight, self.proj.bias) * mask
 
     def _dequantise(
-        self, x: Tensor, mask: Tensor, w: Tensor, generator: torch.Generator | None
+        self, x: Tensor, mask: Tensor, w: Tensor, noise: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Continuous durations, their companion (both (B, 1, P)) and log q of both (B,)."""
-        hidden = self.post_convs(self.post_pre(w), mask)
-        hidden = self.post_proj(hidden) * mask
-        noise = draw_normal((x.shape[0], 2, x.shape[2]), x, generator) * mask
+        hidden = mix_channels(w, self.post_pre.weight, self.post_pre.bias)
+        hidden = self.post_convs(hidden, mask)
+        hidden = mix_channels(hidden, self.post_proj.weight, self.post_proj.bias) * mask
+        noise = noise * mask
         z_q, log_det = _run_flows(self.post_flows, noise, mask, x + hidden)
         z_u, z_1 = z_q.chunk(2, dim=1)
         u = torch.sigmoid(z_u) * mask
@@ -129,7 +132,7 @@ class DurationPredictor(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         channels, kernel_size = config.hidden_channels, PLAIN_KERNEL_SIZE
-        self.drop = nn.Dropout(DROPOUT)
+        self.drop = Dropout(DROPOUT)
         self.conv_1 = nn.Conv1d(channels, PLAIN_CHANNELS, kernel_size, padding=kernel_size // 2)
         self.norm_1 = ChannelNorm(PLAIN_CHANNELS)
         self.conv_2 = nn.Conv1d(
@@ -146,12 +149,12 @@ class DurationPredictor(nn.Module):
         x: Tensor,
         mask: Tensor,
         w: Tensor,
-        g: Tensor | None = None,
-        generator: torch.Generator | None = None,
+        g: Tensor | None,
+        noise: Tensor,
     ) -> Tensor:
         """Squared error of the log durations, summed over an utterance's phonemes.
 
-        Args and shapes as for `StochasticDurationPredictor.forward`; no noise is drawn.
+        Args and shapes as for `StochasticDurationPredictor.forward`; the noise is not used.
         """
         with full_precision(x):
             target = torch.log(w + 1e-6) * mask
@@ -171,9 +174,10 @@ class DurationPredictor(nn.Module):
             x = x.detach().float()
             if self.cond is not None and g is not None:
                 x = x + self.cond(g.detach().float())
-            x = self.drop(self.norm_1(torch.relu(self.conv_1(x * mask))))
-            x = self.drop(self.norm_2(torch.relu(self.conv_2(x * mask))))
-            return self.proj(x * mask) * mask
+            for conv, norm in ((self.conv_1, self.norm_1), (self.conv_2, self.norm_2)):
+                x = convolve(x * mask, conv.weight, conv.bias, padding=PLAIN_KERNEL_SIZE // 2)
+                x = self.drop(norm(torch.relu(x)))
+            return mix_channels(x * mask, self.proj.weight, self.proj.bias) * mask
 
 
 def _stack_flows(channels: int) -> nn.ModuleList:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from piper.train.vits.attention import AttentionEncoder
 from piper.train.vits.config import NetworkConfig
+from piper.train.vits.layout import mix_channels
 from piper.train.vits.wavenet import WaveNet
 
 POSTERIOR_LAYERS = 16
@@ -50,7 +51,7 @@ class TextEncoder(nn.Module):
         """
         x = (self.emb(ids) * self.scale).transpose(1, 2)
         x = self.encoder(x, mask)
-        m, logs = (self.proj(x).float() * mask).chunk(2, dim=1)
+        m, logs = (mix_channels(x, self.proj.weight, self.proj.bias).float() * mask).chunk(2, dim=1)
         return x, m, logs
 
 
@@ -83,5 +84,5 @@ class PosteriorEncoder(nn.Module):
         """
         x = self.pre(spectrogram) * mask
         x = self.enc(x, mask, g)
-        m, logs = (self.proj(x).float() * mask).chunk(2, dim=1)
+        m, logs = (mix_channels(x, self.proj.weight, self.proj.bias).float() * mask).chunk(2, dim=1)
         return m, logs

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from piper.train.vits.config import NetworkConfig
+from piper.train.vits.layout import mix_channels
 from piper.train.vits.wavenet import WaveNet
 
 FLOW_COUNT = 4
@@ -60,8 +61,9 @@ class ResidualCoupling(nn.Module):
         return torch.cat([kept, (moved - self._shift(kept, mask, g)) * mask], dim=1)
 
     def _shift(self, kept: Tensor, mask: Tensor, g: Tensor | None) -> Tensor:
-        hidden = self.enc(self.pre(kept) * mask, mask, g)
-        return self.post(hidden).float() * mask
+        hidden = mix_channels(kept, self.pre.weight, self.pre.bias) * mask
+        hidden = self.enc(hidden, mask, g)
+        return mix_channels(hidden, self.post.weight, self.post.bias).float() * mask
 
 
 class CouplingFlow(nn.Module):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from piper.train.vits.config import NetworkConfig
+from piper.train.vits.layout import channels_last, convolve
 from piper.train.vits.weight_norm import WeightNormConv1d, WeightNormConvTranspose1d
 
 LEAK = 0.1
@@ -87,7 +88,8 @@ class Generator(nn.Module):
         Returns:
             Audio (B, 1, T * hop_length), float32, within 1.
         """
-        x = self.conv_pre(z)
+        x = channels_last(z)
+        x = convolve(x, self.conv_pre.weight, self.conv_pre.bias, padding=EDGE_KERNEL_SIZE // 2)
         if self.cond is not None and g is not None:
             x = x + self.cond(g)
         for step, upsampling in enumerate(self.ups):
@@ -97,7 +99,9 @@ class Generator(nn.Module):
             for block in range(first + 1, first + self.block_count):
                 total = total + self.resblocks[block](x)
             x = total / self.block_count
-        return torch.tanh(self.conv_post(F.leaky_relu(x, LAST_LEAK)).float())
+        x = F.leaky_relu(x, LAST_LEAK)
+        x = convolve(x, self.conv_post.weight, None, padding=EDGE_KERNEL_SIZE // 2)
+        return torch.tanh(x.float())
 
 
 def _stack_convolutions(channels: int, kernel_size: int, dilations: Sequence[int]) -> nn.ModuleList:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from piper.train.vits.noise import draw_uniform
-
 
 def lengths_to_mask(lengths: Tensor, size: int) -> Tensor:
     """Mask (B, 1, size) in float32 that is 1 before each of the lengths (B,)."""
@@ -32,14 +30,16 @@ def cut_segments(x: Tensor, starts: Tensor, length: int) -> Tensor:
     return x.gather(2, index).masked_fill(is_outside, 0.0)
 
 
-def draw_segment_starts(
-    frame_lengths: Tensor, segment_frames: int, generator: torch.Generator | None = None
-) -> Tensor:
+def place_segments(frame_lengths: Tensor, segment_frames: int, drawn: Tensor) -> Tensor:
     """Starts (B,) in frames, uniform over every place where a segment fits.
 
     Utterances no longer than a segment start at 0; the rest of their segment is padding.
+
+    Args:
+        frame_lengths: (B,) frames of each utterance.
+        segment_frames: Frames of a segment.
+        drawn: (B,) numbers from 0 up to 1.
     """
     choices = (frame_lengths - segment_frames + 1).clamp(min=1)
-    drawn = draw_uniform((frame_lengths.shape[0],), frame_lengths, generator)
-    # float32 rounding can lift rand * choices to choices itself
+    # float32 rounding can lift drawn * choices to choices itself
     return torch.minimum((drawn * choices).long(), choices - 1)

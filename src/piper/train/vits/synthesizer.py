@@ -24,10 +24,57 @@ from piper.train.vits.durations import DurationPredictor, StochasticDurationPred
 from piper.train.vits.encoders import PosteriorEncoder, TextEncoder
 from piper.train.vits.flows import CouplingFlow
 from piper.train.vits.generator import Generator
-from piper.train.vits.masks import cut_segments, draw_segment_starts, lengths_to_mask
-from piper.train.vits.noise import draw_normal
+from piper.train.vits.masks import cut_segments, lengths_to_mask, place_segments
+from piper.train.vits.noise import Draws, draw_normal, draw_pass
 
-__all__ = ["InferenceOutput", "Synthesizer", "SynthesizerOutput", "cut_segments"]
+__all__ = [
+    "InferenceOutput",
+    "Posterior",
+    "Synthesizer",
+    "SynthesizerOutput",
+    "TextMatch",
+    "cut_segments",
+]
+
+
+@dataclass
+class Posterior:
+    """What recordings become.
+
+    Attributes:
+        z: Latents (B, inter, T), a sample of the posterior.
+        m_q: Its mean.
+        logs_q: Its log deviation.
+        frame_mask: (B, 1, T).
+        frame_lengths: (B,) int64.
+    """
+
+    z: Tensor
+    m_q: Tensor
+    logs_q: Tensor
+    frame_mask: Tensor
+    frame_lengths: Tensor
+
+
+@dataclass
+class TextMatch:
+    """What texts say about the latents of their recordings.
+
+    Attributes:
+        z_p: The latents after the flow (B, inter, T).
+        m_p: Prior's mean, expanded to frames (B, inter, T).
+        logs_p: Prior's log deviation, expanded to frames.
+        path: (B, T, P) of zeros and ones: which phoneme each frame says.
+        id_mask: (B, 1, P).
+        duration_loss: (B,), the duration predictor's loss, summed over an utterance's phonemes.
+    """
+
+    z_p: Tensor
+    m_p: Tensor
+    logs_p: Tensor
+    path: Tensor
+    id_mask: Tensor
+    duration_loss: Tensor
 
 
 @dataclass
@@ -47,7 +94,7 @@ class SynthesizerOutput:
         logs_p: Prior's log deviation, expanded to frames.
         m_q: Posterior's mean (B, inter, T).
         logs_q: Posterior's log deviation.
-        duration_loss: (B,), the duration predictor's loss a phoneme, for each utterance.
+        duration_loss: (B,), the duration predictor's loss, summed over an utterance's phonemes.
     """
 
     audio: Tensor
@@ -110,6 +157,7 @@ class Synthesizer(nn.Module):
         speaker_ids: Tensor | None = None,
         *,
         generator: torch.Generator | None = None,
+        draws: Draws | None = None,
         segment_starts: Tensor | None = None,
     ) -> SynthesizerOutput:
         """Reconstruct recordings, and learn from their texts what speaking will need.
@@ -123,7 +171,8 @@ class Synthesizer(nn.Module):
             spectrogram_lengths: (B,) int64.
             speaker_ids: (B,) int64, where the network has several speakers.
             generator: Source of all noise but dropout's; None takes torch's global one.
-            segment_starts: (B,) int64 in frames; None draws them.
+            draws: The noise itself, where it is already drawn.
+            segment_starts: (B,) int64 in frames; None takes them from the draws.
 
         Returns:
             See `SynthesizerOutput`.
@@ -132,39 +181,85 @@ class Synthesizer(nn.Module):
             ValueError: If the network has several speakers and `speaker_ids` is None.
         """
         g = self.embed_speakers(speaker_ids)
-        id_mask = lengths_to_mask(id_lengths, ids.shape[1])
-        frame_mask = lengths_to_mask(spectrogram_lengths, spectrogram.shape[2])
-
-        x, m_p, logs_p = self.enc_p(ids, id_mask)
-        m_q, logs_q = self.enc_q(spectrogram, frame_mask, g)
-        noise = draw_normal(tuple(m_q.shape), m_q, generator)
-        z = (m_q + noise * torch.exp(logs_q)) * frame_mask
-        z_p = self.flow(z, frame_mask, g)
-
-        likelihood = compute_log_likelihood(z_p, m_p, logs_p)
-        path = find_alignment(likelihood, spectrogram_lengths, id_lengths)
-        durations = path.sum(1)
-        duration_loss = self.dp(x, id_mask, durations.unsqueeze(1), g, generator) / id_lengths
-
+        if draws is None:
+            draws = self.draw(ids, spectrogram, generator)
+        posterior = self.encode_recordings(spectrogram, spectrogram_lengths, g, draws)
         if segment_starts is None:
-            segment_starts = draw_segment_starts(
-                spectrogram_lengths, self.config.segment_frames, generator
+            segment_starts = place_segments(
+                spectrogram_lengths, self.config.segment_frames, draws.segments
             )
-        segment = cut_segments(z, segment_starts, self.config.segment_frames)
+        audio = self.dec(cut_segments(posterior.z, segment_starts, self.config.segment_frames), g)
+        match = self.match_texts(posterior, ids, id_lengths, g, draws)
         return SynthesizerOutput(
-            audio=self.dec(segment, g),
+            audio=audio,
             segment_starts=segment_starts,
-            durations=durations,
-            alignment=path.unsqueeze(1),
-            id_mask=id_mask,
-            frame_mask=frame_mask,
-            z=z,
+            durations=match.path.sum(1),
+            alignment=match.path.unsqueeze(1),
+            id_mask=match.id_mask,
+            frame_mask=posterior.frame_mask,
+            z=posterior.z,
+            z_p=match.z_p,
+            m_p=match.m_p,
+            logs_p=match.logs_p,
+            m_q=posterior.m_q,
+            logs_q=posterior.logs_q,
+            duration_loss=match.duration_loss,
+        )
+
+    def draw(
+        self, ids: Tensor, spectrogram: Tensor, generator: torch.Generator | None = None
+    ) -> Draws:
+        """Draw what a training pass over ids (B, P) and spectrograms (B, F, T) needs."""
+        batch, phonemes = ids.shape
+        channels, frames = self.config.inter_channels, spectrogram.shape[2]
+        return draw_pass(batch, channels, frames, phonemes, spectrogram, generator)
+
+    def encode_recordings(
+        self, spectrogram: Tensor, spectrogram_lengths: Tensor, g: Tensor | None, draws: Draws
+    ) -> Posterior:
+        """The first part of a training pass: recordings to latents that the decoder can decode.
+
+        Args:
+            spectrogram: (B, F, T) linear magnitudes.
+            spectrogram_lengths: (B,) int64.
+            g: (B, G, 1) or None.
+            draws: The posterior's noise.
+        """
+        frame_mask = lengths_to_mask(spectrogram_lengths, spectrogram.shape[2])
+        m_q, logs_q = self.enc_q(spectrogram, frame_mask, g)
+        z = (m_q + draws.latents * torch.exp(logs_q)) * frame_mask
+        return Posterior(z, m_q, logs_q, frame_mask, spectrogram_lengths)
+
+    def match_texts(
+        self,
+        posterior: Posterior,
+        ids: Tensor,
+        id_lengths: Tensor,
+        g: Tensor | None,
+        draws: Draws,
+    ) -> TextMatch:
+        """The other part of a training pass: texts to the prior and durations of their recordings.
+
+        Args:
+            posterior: Of the recordings.
+            ids: (B, P) int64.
+            id_lengths: (B,) int64.
+            g: (B, G, 1) or None.
+            draws: The durations' noise.
+        """
+        id_mask = lengths_to_mask(id_lengths, ids.shape[1])
+        x, m_p, logs_p = self.enc_p(ids, id_mask)
+        z_p = self.flow(posterior.z, posterior.frame_mask, g)
+        likelihood = compute_log_likelihood(z_p, m_p, logs_p)
+        path = find_alignment(likelihood, posterior.frame_lengths, id_lengths)
+        durations = path.sum(1).unsqueeze(1)
+        return TextMatch(
             z_p=z_p,
             m_p=expand_by_path(m_p, path),
             logs_p=expand_by_path(logs_p, path),
-            m_q=m_q,
-            logs_q=logs_q,
-            duration_loss=duration_loss,
+            path=path,
+            id_mask=id_mask,
+            duration_loss=self.dp(x, id_mask, durations, g, draws.durations),
         )
 
     @torch.no_grad()

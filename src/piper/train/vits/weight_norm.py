@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from piper.train.vits.layout import convolve, convolve_transposed
+
 
 class WeightNormed(nn.Module):
     """The two halves of a convolution's weight; takes them over from a plain layer."""
@@ -55,8 +57,8 @@ class WeightNormConv1d(WeightNormed):
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T) to (B, C', T')."""
-        return F.conv1d(
+        """(B, C, T) to (B, C', T'), in the same layout."""
+        return convolve(
             x,
             self.folded_weight(),
             self.bias,
@@ -105,8 +107,11 @@ class WeightNormConvTranspose1d(WeightNormed):
         self.stride, self.padding = stride, padding
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T) to (B, C', T * stride) where kernel - stride = 2 * padding."""
-        return F.conv_transpose1d(
+        """(B, C, T) to (B, C', T * stride) where kernel - stride = 2 * padding.
+
+        The layout stays.
+        """
+        return convolve_transposed(
             x, self.folded_weight(), self.bias, stride=self.stride, padding=self.padding
         )
 

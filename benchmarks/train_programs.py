@@ -1,0 +1,203 @@
+"""The programs whose training is measured, their flags, and the dataset that they get.
+
+Knows how a training is started and its process's result read; measures nothing itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import wave
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PROCESS = Path(__file__).with_name("train_process.py")
+PEER = "piper-tts"
+PEER_PACKAGES = "'piper-tts[train]==1.8.0' monotonic-alignment-search==0.2.1"
+NETWORKS: dict[str, dict[str, Any]] = {
+    "medium": {},
+    # To try the benchmark itself. Names that both programs know, so no preset of ours.
+    "quick": {
+        "hidden_channels": 16,
+        "inter_channels": 16,
+        "filter_channels": 32,
+        "n_layers": 1,
+        "upsample_initial_channel": 32,
+        "segment_size": 2048,
+    },
+}
+TRAINER = {
+    "devices": 1,
+    "limit_val_batches": 0,
+    "num_sanity_val_steps": 0,
+    "logger": "false",
+    "enable_progress_bar": "false",
+    "enable_model_summary": "false",
+}
+"""Nothing but training: no validation, no logs; checkpoints, see `train_meter.py`."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that trains Piper voices.
+
+    Attributes:
+        name: Its column.
+        python: Its environment's Python.
+        flags: What it is given beside what all are given.
+    """
+
+    name: str
+    python: Path
+    flags: tuple[str, ...] = ()
+
+    @property
+    def is_ours(self) -> bool:
+        """Return whether it is this project, with whatever flags."""
+        return self.name != PEER
+
+    @property
+    def kind(self) -> str:
+        """Return whose program it is."""
+        return "ours" if self.is_ours else PEER
+
+
+@dataclass
+class Dataset:
+    """Recordings for both programs, each with a cache of its own.
+
+    Attributes:
+        csv_path: Lines `file|text`.
+        audio_dir: Folder of the recordings.
+        sample_rate: Hertz of the training.
+        espeak_voice: Of the texts.
+        folder: For caches and configurations.
+        seconds: Length of each recording.
+    """
+
+    csv_path: Path
+    audio_dir: Path
+    sample_rate: int
+    espeak_voice: str
+    folder: Path
+    seconds: list[float] = field(default_factory=list)
+
+    def options(self, program: Program, batch_size: int, workers: int) -> dict[str, Any]:
+        """Return the data module's options, whatever the program; all recordings are trained on."""
+        own = self.folder / program.kind
+        own.mkdir(exist_ok=True)
+        return {
+            "csv_path": str(self.csv_path),
+            "audio_dir": str(self.audio_dir),
+            "cache_dir": str(own / "cache"),
+            "config_path": str(own / "config.json"),
+            "voice_name": "benchmark",
+            "espeak_voice": self.espeak_voice,
+            "batch_size": batch_size,
+            "num_workers": workers,
+            "validation_split": 0.0,
+            "num_test_examples": 0,
+            # The programs find silence in different ways, and the audio is to be the same.
+            "trim_silence": False,
+        }
+
+
+def choose_utterances(
+    source: Path, folder: Path, count: int, sample_rate: int, *, shortest: bool = False
+) -> Dataset:
+    """Write a dataset of some of the recordings: evenly over their lengths, or the shortest."""
+    rows = []
+    for line in (source / "metadata.csv").read_text(encoding="utf-8").splitlines():
+        name, _, text = line.partition("|")
+        with wave.open(str(source / "wavs" / name), "rb") as wav_file:
+            seconds = wav_file.getnframes() / wav_file.getframerate()
+        # A mark of stress is read aloud by one program and not by the other; quotes likewise.
+        rows.append((seconds, name, text.replace("+", "").replace('"', "")))
+    if len(rows) < count:
+        raise SystemExit(f"{source} has {len(rows)} recordings: give --utterances {len(rows)}.")
+    by_length = sorted(rows)
+    step = 1 if shortest else len(rows) / count
+    chosen = {by_length[int((index + 0.5) * step)] for index in range(count)}
+    kept = [row for row in rows if row in chosen]
+    folder.mkdir(exist_ok=True)
+    csv_path = folder / "metadata.csv"
+    csv_path.write_text("".join(f"{name}|{text}\n" for _, name, text in kept), encoding="utf-8")
+    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    seconds = [row[0] for row in kept]
+    voice = config["espeak"]["voice"]
+    return Dataset(csv_path, source / "wavs", sample_rate, voice, folder, seconds)
+
+
+def find_programs(peer_python: Path | None, variants: list[str]) -> list[Program]:
+    """Return ours, its variants (`NAME=FLAGS`), and the peer where it can be imported."""
+    ours = Path(sys.executable)
+    programs = [Program("ours", ours)]
+    for variant in variants:
+        name, _, flags = variant.partition("=")
+        programs.append(Program(name, ours, tuple(flags.split())))
+    code = (
+        "import importlib.util, sys; "
+        "names = 'piper.train', 'monotonic_alignment_search', 'lightning'; "
+        "sys.exit(not all(importlib.util.find_spec(name) for name in names))"
+    )
+    command = [str(peer_python), "-c", code]
+    with tempfile.TemporaryDirectory() as folder:
+        if peer_python and subprocess.run(command, capture_output=True, cwd=folder).returncode == 0:
+            # Not resolved: an environment's python is a link, and its path names the environment.
+            return [*programs, Program(PEER, peer_python.absolute())]
+    print(
+        f"{PEER} is not measured; install it with: python3 -m venv {PEER} && "
+        f"{PEER}/bin/pip install {PEER_PACKAGES}, and give --{PEER} {PEER}/bin/python"
+    )
+    return programs
+
+
+def fit_arguments(
+    program: Program,
+    data: dict[str, Any],
+    model: dict[str, Any],
+    trainer: dict[str, Any],
+) -> list[str]:
+    """Return the flags of `piper.train fit`."""
+    groups = {"data": data, "model": model, "trainer": {**TRAINER, **trainer}}
+    flags = [
+        f"--{group}.{name}={value}"
+        for group, values in groups.items()
+        for name, value in values.items()
+    ]
+    if not program.is_ours:
+        # A speech quality network that would be downloaded.
+        flags.append("--model.mos_metric=null")
+    else:
+        flags.append("--trainer.enable_checkpointing=false")
+    return [*flags, *program.flags]
+
+
+def run_process(program: Program, task: str, threads: int, spec: dict[str, Any]) -> dict[str, Any]:
+    """Run one task in a process of the program's environment; return its result.
+
+    Raises:
+        SystemExit: The process failed; the end of what it said was printed.
+    """
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    if not program.is_ours:
+        environment.pop("PYTHONPATH", None)
+    # An empty folder: a checkout's own packages must not be found in the current one.
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "result.json"
+        spec = {**spec, "task": task, "result": str(result), "program": program.kind}
+        process = subprocess.run(
+            [str(program.python), str(PROCESS), json.dumps(spec)],
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            env=environment,
+        )
+        if process.returncode != 0:
+            print(process.stdout[-2000:], process.stderr[-4000:], sep="\n", file=sys.stderr)
+            raise SystemExit(f"{program.name} failed at {task}; what it said is above.")
+        return dict(json.loads(result.read_text(encoding="utf-8")))

@@ -1,0 +1,95 @@
+"""How long a training goes on where nobody says: updates by the data and by where it starts.
+
+What is known of Piper's voices: 2,000 epochs are usually enough from scratch and 1,000 more for
+fine-tuning (the existing trainer's guide, batches of 32); its lessac voice had 678,000 updates
+(epoch=2164-step=1355540, two steps an update), VITS itself 800,000 (Kim et al. 2021, section 4).
+An hour of speech is about 600 utterances, 19 batches of 32: 2,000 epochs of it are 38,000 updates.
+Fewer make no voice of a smaller set either, and beyond 24 hours, where 2,000 epochs would be more
+than VITS's 800,000, it is the updates that limit. Fine-tuning gets half the epochs and, as a
+voice is there already, an upper end of 200,000: 1,000 epochs of ten hours.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from piper.train.callbacks.axis import count_updates
+
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """Epochs that a training gets, within limits counted in updates."""
+
+    epochs: int
+    fewest: int
+    most: int
+
+    def updates(self, batches_per_epoch: int) -> int:
+        """Return the updates for a dataset of so many batches."""
+        return min(max(self.epochs * batches_per_epoch, self.fewest), self.most)
+
+
+FRESH = Allowance(epochs=2_000, fewest=40_000, most=800_000)
+WARM = Allowance(epochs=1_000, fewest=20_000, most=200_000)
+
+
+class Budget(Callback):
+    """Ends a training after its allowance of updates, where no flag says when.
+
+    A checkpoint carries where its training began, so that a resumed one ends where it would have.
+    One of another trainer starts a new training that is fine-tuned.
+
+    Args:
+        is_active: Whether no limit was given.
+        is_warm: Whether the training starts from the weights of another.
+    """
+
+    def __init__(self, *, is_active: bool = True, is_warm: bool = False) -> None:
+        self.is_active = is_active
+        self._is_warm = is_warm
+        self._begin: int | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Set the end, now that the data and the checkpoint are there."""
+        if self._begin is None:
+            self._begin = count_updates(trainer)
+            self._is_warm = self._is_warm or self._begin > 0
+        if not self.is_active:
+            return
+        allowance = WARM if self._is_warm else FRESH
+        batches = int(trainer.num_training_batches)
+        updates = allowance.updates(batches)
+        # Both optimizers step once an update, and Lightning counts each of them.
+        trainer.fit_loop.epoch_loop.max_steps = 2 * (self._begin + updates)
+        if trainer.is_global_zero:
+            _LOGGER.info(
+                "Training ends at step %s, after %s epochs, the default %s; another end: "
+                "--trainer.max_epochs, max_steps or max_time, or --patience.",
+                f"{self._begin + updates:,}",
+                f"{-(-updates // batches):,}",
+                "for fine-tuning" if self._is_warm else "from scratch",
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the training began."""
+        return {"begin": self._begin, "is_warm": self._is_warm}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over where the training began."""
+        self._begin, self._is_warm = state_dict["begin"], state_dict["is_warm"]
+
+
+def has_limit(trainer: Any) -> bool:
+    """Return whether the `--trainer.*` flags say when a training ends."""
+    return trainer.max_epochs is not None or trainer.max_steps > 0 or trainer.max_time is not None
+
+
+def is_warm_start(model: Any) -> bool:
+    """Return whether the `--model.*` flags start a whole network from the weights of another."""
+    return bool(model.get("warmstart"))

@@ -1,0 +1,82 @@
+"""The last word of a training: which checkpoint to export, and how. Exports nothing itself."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from piper.train.callbacks.keep import KeepLast
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Ending(Callback):
+    """Says at the end, however it comes, which checkpoint to export and the command for it."""
+
+    def __init__(self) -> None:
+        self._has_said = False
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say it after the last checkpoint was written."""
+        self._say(trainer)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Say it where a signal or an error ended the training: what is there can be used."""
+        self._say(trainer)
+
+    def _say(self, trainer: Trainer) -> None:
+        if self._has_said or not trainer.is_global_zero or trainer.state.fn != "fit":
+            return
+        self._has_said = True
+        checkpoint = find_best_checkpoint(trainer)
+        if checkpoint is None:
+            return
+        keeper: Any = trainer.checkpoint_callback
+        what = "The last checkpoint"
+        if checkpoint == getattr(keeper, "best_model_path", None):
+            what = f"The best checkpoint ({keeper.monitor} {float(keeper.best_model_score):.4f})"
+        command = export_command(checkpoint, _voice_name(trainer))
+        _LOGGER.info("%s becomes a voice with:\n  %s", what, command)
+
+
+def find_best_checkpoint(trainer: Trainer) -> str | None:
+    """Return the checkpoint to export: the best by its score, else the last; None without one."""
+    best = getattr(trainer.checkpoint_callback, "best_model_path", None)
+    if best:
+        return str(best)
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return next((c.last_complete for c in callbacks if isinstance(c, KeepLast)), None)
+
+
+def export_command(checkpoint: str, voice_name: str) -> str:
+    """Return the command line that exports a checkpoint, as this system's shell takes it."""
+    found = shutil.which("python")
+    is_python = found is not None and Path(found).absolute() == Path(sys.executable).absolute()
+    return quote_command(
+        [
+            *("python" if is_python else sys.executable, "-m", "piper.train.export_onnx"),
+            *("--checkpoint", checkpoint, "--output-file", f"{voice_name}.onnx"),
+        ]
+    )
+
+
+def quote_command(arguments: Sequence[str]) -> str:
+    """Return a command line as a person types it."""
+    return subprocess.list2cmdline(arguments) if os.name == "nt" else shlex.join(arguments)
+
+
+def _voice_name(trainer: Trainer) -> str:
+    settings = getattr(getattr(trainer, "datamodule", None), "settings", None)
+    name = str(getattr(settings, "voice_name", "") or "voice")
+    return name.replace("/", "_").replace("\\", "_")

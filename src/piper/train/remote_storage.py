@@ -1,0 +1,195 @@
+"""fsspec's storages (`s3://bucket/folder`) as a few verbs with one kind of error.
+
+Knows fsspec, but neither local files nor what is stored. What a backend raises comes out as an
+OSError that names the address and gives a reason.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from piper.errors import ConfigError, PiperError
+
+PACKAGES = {
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+}
+"""Packages that fsspec needs for the usual object stores."""
+
+OBJECT_STORES = {*PACKAGES, "memory"}
+"""There an object appears only when its upload is complete, so it needs no temporary name."""
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file or folder in a folder.
+
+    Attributes:
+        name: Its last part.
+        modified: Seconds since 1970; 0 where the storage does not say.
+        num_bytes: Its size; 0 for a folder.
+        is_folder: Whether it holds others.
+    """
+
+    name: str
+    modified: float
+    num_bytes: int
+    is_folder: bool
+
+
+def write_object(address: str, content: bytes) -> None:
+    """Write an object in one piece: a stream closed by an error would leave half of it.
+
+    Raises:
+        OSError: It cannot be written; the old one is still there.
+        ConfigError: The address needs a package that is not installed.
+    """
+    filesystem, path = find_filesystem(address)
+    with _as_os_errors(address):
+        if _protocol(address) in OBJECT_STORES:
+            filesystem.pipe_file(path, content)
+            return
+        folder, _, name = path.rpartition("/")
+        filesystem.makedirs(folder, exist_ok=True)
+        temporary = f"{folder}/.{name}.{os.getpid()}.part"
+        try:
+            filesystem.pipe_file(temporary, content)
+            filesystem.mv(temporary, path)
+        except BaseException:
+            with suppress(Exception):
+                filesystem.rm_file(temporary)
+            raise
+
+
+def fetch_object(address: str, path: Path) -> None:
+    """Copy an object to a local path.
+
+    Raises:
+        OSError: It is missing or cannot be read.
+    """
+    filesystem, remote_path = find_filesystem(address)
+    with _as_os_errors(address):
+        filesystem.get_file(remote_path, str(path))
+
+
+def is_object(address: str) -> bool:
+    """Return whether there is an object.
+
+    Raises:
+        OSError: The storage cannot be asked.
+    """
+    filesystem, path = find_filesystem(address)
+    with _as_os_errors(address):
+        filesystem.invalidate_cache()
+        try:
+            # Not isfile(), which takes a network that is gone for an object that is not there.
+            return bool(filesystem.info(path)["type"] == "file")
+        except FileNotFoundError:
+            return False
+
+
+def remove_object(address: str) -> None:
+    """Remove an object, where it is there.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    filesystem, path = find_filesystem(address)
+    with _as_os_errors(address), suppress(FileNotFoundError):
+        filesystem.rm_file(path)
+
+
+def list_objects(folder: str) -> list[StoredFile]:
+    """Return what lies in a folder, in no order; nothing where there is none.
+
+    Raises:
+        OSError: The storage cannot be asked.
+    """
+    filesystem, path = find_filesystem(folder)
+    with _as_os_errors(folder):
+        filesystem.invalidate_cache()
+        try:
+            entries = filesystem.ls(path, detail=True)
+        except FileNotFoundError:
+            return []
+        return [_describe(filesystem, entry) for entry in entries]
+
+
+def _protocol(address: str) -> str:
+    return address.partition("://")[0].rpartition("::")[2]
+
+
+def find_filesystem(address: str) -> tuple[Any, str]:
+    """Return fsspec's file system for an address, and the path in it.
+
+    Raises:
+        ConfigError: It needs a package that is not installed, or is of no known kind.
+        OSError: It cannot be set up.
+    """
+    from fsspec.core import url_to_fs
+
+    protocol = _protocol(address)
+    try:
+        with _as_os_errors(address, ImportError, ValueError):
+            filesystem, path = url_to_fs(address)
+    except ImportError as error:
+        package = PACKAGES.get(protocol)
+        hint = f"pip install {package}" if package else str(error)
+        raise ConfigError(
+            f"{address} needs a package for {protocol}:// that is not installed: {hint}."
+        ) from None
+    except ValueError as error:
+        raise ConfigError(
+            f"{address}: {protocol}:// is no kind of storage that fsspec knows ({error}); "
+            "s3://, gs:// and az:// are."
+        ) from None
+    return filesystem, path
+
+
+@contextmanager
+def _as_os_errors(address: str, *passed: type[Exception]) -> Iterator[None]:
+    """Turn what a backend raises into an OSError with an address and a reason.
+
+    Each has errors of its own (botocore's, aiohttp's, Google's), and those that are OSErrors come
+    without number, text and name.
+    """
+    try:
+        yield
+    except PiperError:
+        raise
+    except passed:
+        raise
+    except OSError as error:
+        if error.strerror:
+            raise
+        kind = type(error) if type(error) in (FileNotFoundError, PermissionError) else OSError
+        raise kind(error.errno or errno.EIO, _first_line(error), address) from error
+    except Exception as error:
+        raise OSError(errno.EIO, _first_line(error), address) from error
+
+
+def _first_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text[:200] if text else type(error).__name__
+
+
+def _describe(filesystem: Any, entry: dict[str, Any]) -> StoredFile:
+    name = str(entry["name"]).rstrip("/").rpartition("/")[2]
+    if entry.get("type") == "directory":
+        return StoredFile(name, 0.0, 0, True)
+    try:
+        modified = filesystem.modified(entry["name"]).timestamp()
+    except (NotImplementedError, AttributeError, KeyError):
+        modified = 0.0
+    return StoredFile(name, modified, int(entry.get("size") or 0), False)

@@ -1,0 +1,198 @@
+"""Fixed sentences are measured at validations, on all processes alike, and never end a training."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from piper.train import cli
+from piper.train.callbacks.judge import FIGURES, Judge
+
+SMALL = (
+    *("--model.quality=tiny", "--model.hidden_channels=16", "--model.inter_channels=16"),
+    *("--model.filter_channels=16", "--model.n_layers=1", "--model.discriminator_channels=16"),
+    *("--model.upsample_initial_channel=32", "--data.batch_size=5", "--data.num_workers=0"),
+    *("--data.num_test_examples=1", "--trainer.accelerator=cpu", "--trainer.log_every_n_steps=1"),
+)
+TWO = "--data.num_test_examples=2"
+
+PREDICTOR = """
+calls = []
+
+def level(audio, rate):
+    calls.append(len(audio))
+    return 1.0 + float(abs(audio).mean())
+
+def broken(audio, rate):
+    raise ZeroDivisionError("no such luck")
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_argv(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let LightningCLI see no flags of pytest."""
+    monkeypatch.setattr(sys, "argv", ["piper.train"])
+
+
+@pytest.fixture(scope="module")
+def dataset(speech_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(speech_dataset, tmp_path_factory.mktemp("judged") / "dataset"))
+
+
+@pytest.fixture
+def predictors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    folder = tmp_path / "predictors"
+    folder.mkdir()
+    (folder / "loudness.py").write_text(PREDICTOR, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "loudness", raising=False)
+    return "loudness"
+
+
+def train(dataset: Path, root: Path, *flags: str) -> int:
+    arguments = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={root}"]
+    return cli.main(["fit", *SMALL, *arguments, *flags])
+
+
+def read_log(root: Path) -> EventAccumulator:
+    log = EventAccumulator(str(root / "lightning_logs/version_0"), {"scalars": 0, "audio": 0})
+    log.Reload()
+    return log
+
+
+def steps_of(log: EventAccumulator, tag: str) -> list[int]:
+    return [event.step for event in log.Scalars(tag)] if tag in log.Tags()["scalars"] else []
+
+
+def test_figures_are_logged_beside_the_losses(
+    dataset: Path,
+    tmp_path: Path,
+    predictors: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(cli, "Judge", partial(Judge, share=1e9))
+    flags = ("--trainer.max_epochs=2", f"--validation_quality={predictors}:level", TWO)
+    assert train(dataset, tmp_path, *flags) == 0
+    log = read_log(tmp_path)
+    for tag in FIGURES[:-1]:
+        assert steps_of(log, tag) == steps_of(log, "val_loss"), tag
+        assert all(event.value > 0 for event in log.Scalars(tag)), tag
+    # What the recordings score does not change.
+    assert steps_of(log, "val_quality_recordings") == [0]
+    # Whole utterances and segments of the same network are about as far from the recordings.
+    whole, segments = (log.Scalars(tag)[-1].value for tag in ("val_mel_whole", "val_mel"))
+    assert whole == pytest.approx(segments, rel=0.3)
+    calls = sys.modules["loudness"].calls
+    # Two sentences at three validations, and their recordings.
+    assert len(calls) == 3 * 2 + 2
+    said = capsys.readouterr().err
+    assert "whole sentences: mel " in said
+    assert " (recordings 1." in said
+
+
+def test_the_budget_of_time_is_kept(
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Too dear for each validation: done at the first and the last, and said once."""
+    monkeypatch.setattr(cli, "Judge", partial(Judge, share=1e-9))
+    caplog.set_level("INFO", logger="piper")
+    assert train(dataset, tmp_path, "--trainer.max_epochs=3", "--validation_quality=off") == 0
+    log = read_log(tmp_path)
+    validated = steps_of(log, "val_loss")
+    assert steps_of(log, "val_mel_text") == [validated[0], validated[-1]]
+    assert steps_of(log, "val_quality") == []
+    assert caplog.text.count("it is done about every") == 1
+
+
+def test_as_many_sentences_as_fit_then_always_the_same(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    """Means over other sentences would not compare, neither within a run nor after resuming."""
+    caplog.set_level("INFO", logger="piper")
+    judges: list[Judge] = []
+
+    def create(seconds: float, *args: Any) -> Judge:
+        judges.append(Judge(*args, share=1e9, first_seconds=seconds))
+        return judges[-1]
+
+    monkeypatch.setattr(cli, "Judge", partial(create, 0.0))
+    flags = ("--validation_quality=off", "--ckpt_path=last", TWO)
+    assert train(dataset, tmp_path, *flags, "--trainer.max_epochs=1") == 0
+    assert "Validations measure 1 of the 2 test sentences" in caplog.text
+    monkeypatch.setattr(cli, "Judge", partial(create, 1e9))
+    assert train(dataset, tmp_path, *flags, "--trainer.max_epochs=2") == 0
+    assert [judge.state_dict() for judge in judges] == [{"sentences": 1}] * 2
+
+
+def test_a_predictor_that_fails_ends_no_training(
+    dataset: Path, tmp_path: Path, predictors: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    flags = ("--trainer.max_epochs=1", f"--validation_quality={predictors}:broken")
+    assert train(dataset, tmp_path, *flags) == 0
+    assert caplog.text.count("the predictor failed (no such luck)") == 1
+    log = read_log(tmp_path)
+    assert steps_of(log, "val_quality") == []
+    assert steps_of(log, "val_mel_text")
+
+
+@pytest.mark.parametrize("is_averaged", [False, True])
+def test_a_network_that_has_gone_astray_ends_no_training(
+    is_averaged: bool,
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Durations that are no numbers once asked for a tensor of a negative size.
+
+    Lost after the averages began, they are lost in the trained weights alone, which nobody hears.
+    """
+    hook = "on_train_start" if is_averaged else "on_fit_start"
+    original: Callable[..., None] = getattr(cli.VitsModel, hook)
+
+    def lose_the_durations(self: Any) -> None:
+        with torch.no_grad():
+            self.model_g.dp.pre.weight.fill_(torch.nan)
+        original(self)
+
+    monkeypatch.setattr(cli.VitsModel, hook, lose_the_durations)
+    flags = ("--trainer.limit_train_batches=1", "--trainer.max_epochs=1")
+    assert train(dataset, tmp_path, *flags, "--validation_quality=off") == 0
+    log = read_log(tmp_path)
+    # Spectra need no durations.
+    assert 0 in steps_of(log, "val_mel_whole")
+    assert (0 in steps_of(log, "val_duration_error_ms")) == is_averaged
+    spoken = log.Tags()["audio"]
+    assert ("sentence_0/speech" in spoken) == is_averaged
+    if not is_averaged:
+        assert caplog.text.count("A test sentence cannot be spoken") == 1
+
+
+def test_a_wrong_name_is_said_before_training(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--validation_quality=utmos", "--trainer.max_epochs=1")
+    assert train(dataset, tmp_path, *flags) == 1
+    said = capsys.readouterr().err
+    assert said.startswith('error: --validation_quality: there is no predictor "utmos"')
+    assert "Traceback" not in said
+
+
+def test_validate_measures_too(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={tmp_path}"]
+    assert cli.main(["validate", *SMALL, *arguments, "--validation_quality=off"]) == 0
+    assert "val_mel_text" in capsys.readouterr().out

@@ -1,0 +1,78 @@
+"""The time that training waits for data is measured, said and logged."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from piper.train import cli
+from piper.train.callbacks import progress
+from piper.train.callbacks.waiting import DataWait, _Mark
+from piper.train.data.dataset import UtteranceDataset
+
+SMALL = (
+    *("--model.quality=tiny", "--model.hidden_channels=16", "--model.inter_channels=16"),
+    *("--model.filter_channels=16", "--model.n_layers=1", "--model.discriminator_channels=16"),
+    *("--model.upsample_initial_channel=32", "--data.batch_size=2", "--data.num_workers=0"),
+    *("--data.num_test_examples=1", "--trainer.accelerator=cpu", "--trainer.log_every_n_steps=1"),
+    *("--trainer.limit_val_batches=0", "--validation_quality=off"),
+)
+
+
+@pytest.fixture(scope="module")
+def dataset(speech_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(speech_dataset, tmp_path_factory.mktemp("waiting") / "dataset"))
+
+
+def logged_percents(dataset: Path, root: Path) -> list[float]:
+    arguments = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={root}"]
+    assert cli.main(["fit", *SMALL, *arguments, "--trainer.max_steps=6"]) == 0
+    log = EventAccumulator(str(root / "lightning_logs/version_0"), {"scalars": 0})
+    log.Reload()
+    return [event.value for event in log.Scalars("data_wait_percent")]
+
+
+def test_slow_data_are_noticed_and_fast_data_are_not(
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["piper.train"])
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    fast = logged_percents(dataset, tmp_path / "fast")
+    # Loading and its spectrograms in this process take their share, too.
+    assert all(0.0 <= percent <= 100.0 for percent in fast)
+    capsys.readouterr()
+
+    original = UtteranceDataset.__getitem__
+
+    def slow(self: UtteranceDataset, index: int) -> Any:
+        time.sleep(0.25)
+        return original(self, index)
+
+    monkeypatch.setattr(UtteranceDataset, "__getitem__", slow)
+    percents = logged_percents(dataset, tmp_path / "slow")
+    # Half a second for each batch; what a batch itself takes depends on the machine.
+    assert percents[-1] > fast[-1] + 5.0
+    assert "% waiting for data (raise --data.num_workers)" in capsys.readouterr().err
+
+
+def test_pauses_count_against_the_time_of_whole_batches() -> None:
+    wait = DataWait()
+    moments = [_Mark(torch.device("cpu")) for _ in range(3)]
+    for mark, seconds in zip(moments, (0.0, 3.0, 4.0), strict=True):
+        mark._seconds = seconds
+    wait._open.append((moments[0], moments[1], moments[2]))
+    assert wait.percent() == pytest.approx(25.0)
+    assert wait.describe() == "25 % waiting for data (raise --data.num_workers)"
+    wait._pauses.extend([(0.0, 100.0)])
+    assert wait.describe() is None
+    assert DataWait().percent() is None

@@ -1,0 +1,146 @@
+"""Ten updates are bit for bit five, a checkpoint, and five more."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from torch import Tensor
+
+from piper.train import cli
+from piper.train.checkpoint import load_checkpoint
+
+SMALL = (
+    *("--model.quality=tiny", "--model.hidden_channels=16", "--model.inter_channels=16"),
+    *("--model.filter_channels=16", "--model.n_layers=1", "--model.discriminator_channels=16"),
+    *("--model.upsample_initial_channel=32", "--data.num_workers=0"),
+    *("--trainer.accelerator=cpu", "--trainer.log_every_n_steps=1"),
+    # Four batches an epoch: the fifth update lies inside the second, the tenth inside the third.
+    *("--data.batch_size=4", "--trainer.max_epochs=10"),
+    # What would hide where rates did not go on, or dropout was off.
+    *("--model.lr_decay=0.9", "--model.lr_decay_d=0.8", "--model.p_dropout=0.3"),
+)
+
+OF_TIME_AND_PLACE = {
+    *("seconds", "trained_seconds", "kept_seconds", "best_k_models", "best_model_path", "dirpath"),
+    "time_elapsed",
+}
+"""What a checkpoint says of clocks and folders; the scores of the best are compared by themselves.
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_argv(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let LightningCLI see no flags of pytest."""
+    monkeypatch.setattr(sys, "argv", ["piper.train"])
+
+
+@pytest.fixture(scope="module")
+def dataset(speech_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(speech_dataset, tmp_path_factory.mktemp("exact") / "dataset"))
+
+
+class StopAfter(Callback):
+    """Sends this process SIGTERM after so many batches."""
+
+    def __init__(self, batches: int) -> None:
+        self._left = batches
+
+    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        self._left -= 1
+        if self._left == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def train(
+    dataset: Path, root: Path, batches: int, monkeypatch: pytest.MonkeyPatch, *flags: str
+) -> dict[str, Any]:
+    """Train so many batches; return the checkpoint that the signal leaves."""
+    torch.manual_seed(batches)  # what a process happens to begin with is not to matter
+    create = cli.TrainCLI._instantiate_trainer
+
+    def create_with(self: Any, config: dict[str, Any], callbacks: list[Any]) -> Any:
+        return create(self, config, [*callbacks, StopAfter(batches)])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cli.TrainCLI, "_instantiate_trainer", create_with)
+        folders = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={root}"]
+        assert cli.main(["fit", *SMALL, *folders, *flags]) == 128 + signal.SIGTERM
+    saved = load_checkpoint(root / "lightning_logs/version_0/checkpoints/last.ckpt")
+    for validation in saved["callbacks"].get("Plateau", {}).get("history", []):
+        validation[2] = 0.0  # seconds of training before it
+    return saved
+
+
+def find_differences(first: Any, second: Any, path: str = "") -> Iterator[str]:
+    """Name what differs between two checkpoints, bit for bit."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        for key in {*first, *second} - OF_TIME_AND_PLACE:
+            if key not in first or key not in second:
+                yield f"{path}/{key} is in one only"
+            else:
+                yield from find_differences(first[key], second[key], f"{path}/{key}")
+    elif isinstance(first, list | tuple) and isinstance(second, list | tuple):
+        if len(first) != len(second):
+            yield f"{path}: {len(first)} and {len(second)} items"
+        for index, (one, other) in enumerate(zip(first, second, strict=False)):
+            yield from find_differences(one, other, f"{path}/{index}")
+    elif isinstance(first, Tensor) and isinstance(second, Tensor):
+        if not torch.equal(first, second):
+            yield f"{path}: tensors differ"
+    elif first != second:
+        yield f"{path}: {first} and {second}"
+
+
+BF16 = ("--trainer.precision=bf16-mixed",)
+
+
+@pytest.mark.parametrize("extra", [(), pytest.param(BF16, marks=pytest.mark.long)])
+def test_ten_updates_are_five_and_five(
+    extra: tuple[str, ...], dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights, averages, optimizers, rates, position in the epoch, scores: all of the file."""
+    whole = train(dataset, tmp_path / "whole", 10, monkeypatch, *extra)
+    train(dataset, tmp_path / "first", 5, monkeypatch, *extra)
+    saved = tmp_path / "first/lightning_logs/version_0/checkpoints/last.ckpt"
+    flags = (*extra, f"--ckpt_path={saved}")
+    resumed = train(dataset, tmp_path / "second", 5, monkeypatch, *flags)
+    assert whole["global_step"] == 20
+    assert whole["averages"]["updates"] == 10
+    assert list(find_differences(whole, resumed)) == []
+    scores = [
+        sorted(saved["callbacks"][key]["best_k_models"].values())
+        for saved in (whole, resumed)
+        for key in saved["callbacks"]
+        if key.startswith("KeepBest")
+    ]
+    assert len(scores[0]) == 2
+    assert scores[0] == scores[1]
+
+
+def test_one_of_the_best_goes_on_with_its_rate_and_new_optimizers(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Slim checkpoints are for listening, but where nothing else is left they serve."""
+    train(dataset, tmp_path / "first", 5, monkeypatch)
+    folder = tmp_path / "first/lightning_logs/version_0/checkpoints"
+    (best,) = folder.glob("*val_loss*.ckpt")
+    slim = load_checkpoint(best)
+    assert "optimizer_states" not in slim
+    assert slim["averages"]["updates"] == 4
+    after = train(dataset, tmp_path / "second", 1, monkeypatch, f"--ckpt_path={best}")
+    assert "it holds no optimizer states, so they start anew" in caplog.text
+    assert after["global_step"] == 2 * 5
+    # The checkpoint was written in the validation before the epoch's end, which lets rates decay.
+    rates = [state["param_groups"][0]["lr"] for state in after["optimizer_states"]]
+    assert rates == pytest.approx([2e-4 * 0.9, 1e-4 * 0.8])
+    steps = {float(item["step"]) for item in after["optimizer_states"][0]["state"].values()}
+    assert steps == {1.0}
