@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 TORCH_INDEX ?=
 
-.PHONY: demo install check format test test-long bench clean
+.PHONY: demo install check format test test-long bench bench-train clean
 
 demo: install
 	$(BIN)/python tools/demo.py $(DEMO_ARGS)
@@ -48,6 +48,11 @@ PEERS ?=
 bench: install
 	$(BIN)/python -m compileall -q src/piper
 	$(BIN)/python benchmarks/synthesis.py --model $(VOICE) $(PEERS)
+
+# The figures of training beside piper-tts: DATASET as tools/datasets/fetch_festvox_ru.py makes one.
+DATASET ?= recordings
+bench-train: install
+	$(BIN)/python benchmarks/train_step.py --dataset $(DATASET) $(PEERS)
 
 clean:
 	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache

@@ -10,7 +10,7 @@ gradient is computed that nobody takes.
 
 The work is done piece by piece, so that few intermediate results live at a time: recordings to
 latents; latents to audio; each discriminator on its own, forward and backward; backward through the
-decoder; flow, texts and durations; and backward through the rest.
+decoder; flow and texts, and backward through them and the posterior; durations.
 """
 
 from __future__ import annotations
@@ -130,19 +130,22 @@ class GanStep:
         latents, voice_gradient, named = self._decode_and_judge(
             batch, posterior, g, draws, utterance_share, scale
         )
-        match = generator.match_texts(posterior, batch.ids, batch.id_lengths, g, draws)
+        match = generator.match_texts(posterior, batch.ids, batch.id_lengths, g)
         named["kl"] = frame_share * losses.kl_loss(
             match.z_p, posterior.logs_q, match.m_p, match.logs_p, posterior.frame_mask
         )
-        named["duration"] = (batch.id_lengths.sum() / totals.phonemes) * losses.duration_loss(
-            match.duration_loss, batch.id_lengths
-        )
-        total = self._scaled(self.total({name: named[name] for name in ("kl", "duration")}), scale)
-        roots, gradients = [total, latents[0]], [None, latents[1]]
+        roots = [self._scaled(self.total({"kl": named["kl"]}), scale), latents[0]]
+        gradients = [None, latents[1]]
         if g is not None:
             roots.append(g)
             gradients.append(voice_gradient)
         torch.autograd.backward(roots, gradients)
+
+        duration = generator.judge_durations(match, g, draws)
+        named["duration"] = (batch.id_lengths.sum() / totals.phonemes) * losses.duration_loss(
+            duration, batch.id_lengths
+        )
+        self._scaled(self.total({"duration": named["duration"]}), scale).backward()
         return {name: loss.detach() for name, loss in named.items()}
 
     def _decode_and_judge(

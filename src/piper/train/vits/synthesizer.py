@@ -66,7 +66,7 @@ class TextMatch:
         logs_p: Prior's log deviation, expanded to frames.
         path: (B, T, P) of zeros and ones: which phoneme each frame says.
         id_mask: (B, 1, P).
-        duration_loss: (B,), the duration predictor's loss, summed over an utterance's phonemes.
+        hidden: The text encoder's states (B, hidden, P), which durations are predicted from.
     """
 
     z_p: Tensor
@@ -74,7 +74,7 @@ class TextMatch:
     logs_p: Tensor
     path: Tensor
     id_mask: Tensor
-    duration_loss: Tensor
+    hidden: Tensor
 
 
 @dataclass
@@ -189,7 +189,7 @@ class Synthesizer(nn.Module):
                 spectrogram_lengths, self.config.segment_frames, draws.segments
             )
         audio = self.dec(cut_segments(posterior.z, segment_starts, self.config.segment_frames), g)
-        match = self.match_texts(posterior, ids, id_lengths, g, draws)
+        match = self.match_texts(posterior, ids, id_lengths, g)
         return SynthesizerOutput(
             audio=audio,
             segment_starts=segment_starts,
@@ -203,7 +203,7 @@ class Synthesizer(nn.Module):
             logs_p=match.logs_p,
             m_q=posterior.m_q,
             logs_q=posterior.logs_q,
-            duration_loss=match.duration_loss,
+            duration_loss=self.judge_durations(match, g, draws),
         )
 
     def draw(
@@ -236,31 +236,44 @@ class Synthesizer(nn.Module):
         ids: Tensor,
         id_lengths: Tensor,
         g: Tensor | None,
-        draws: Draws,
     ) -> TextMatch:
-        """The other part of a training pass: texts to the prior and durations of their recordings.
+        """The second part of a training pass: texts to the prior of their recordings.
 
         Args:
             posterior: Of the recordings.
             ids: (B, P) int64.
             id_lengths: (B,) int64.
             g: (B, G, 1) or None.
-            draws: The durations' noise.
         """
         id_mask = lengths_to_mask(id_lengths, ids.shape[1])
         x, m_p, logs_p = self.enc_p(ids, id_mask)
         z_p = self.flow(posterior.z, posterior.frame_mask, g)
         likelihood = compute_log_likelihood(z_p, m_p, logs_p)
         path = find_alignment(likelihood, posterior.frame_lengths, id_lengths)
-        durations = path.sum(1).unsqueeze(1)
         return TextMatch(
             z_p=z_p,
             m_p=expand_by_path(m_p, path),
             logs_p=expand_by_path(logs_p, path),
             path=path,
             id_mask=id_mask,
-            duration_loss=self.dp(x, id_mask, durations, g, draws.durations),
+            hidden=x,
         )
+
+    def judge_durations(self, match: TextMatch, g: Tensor | None, draws: Draws) -> Tensor:
+        """The last part of a training pass: what the predictor thinks of the durations found.
+
+        Its gradients end in the predictor, which takes all else as given.
+
+        Args:
+            match: Of texts and recordings.
+            g: (B, G, 1) or None.
+            draws: The durations' noise.
+
+        Returns:
+            (B,), the predictor's loss, summed over an utterance's phonemes.
+        """
+        durations = match.path.sum(1).unsqueeze(1)
+        return self.dp(match.hidden.detach(), match.id_mask, durations, g, draws.durations)
 
     @torch.no_grad()
     def infer(
