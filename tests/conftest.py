@@ -24,6 +24,7 @@ _cache_folder = tempfile.TemporaryDirectory(prefix="piper-test-cache-")
 os.environ["PIPER_CACHE_DIR"] = _cache_folder.name
 
 sys.path.insert(0, str(Path(__file__).parent / "voice"))  # for network_shapes, used there too
+sys.path.insert(0, str(Path(__file__).parent / "train"))  # for trainings, in all its folders
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools" / "datasets"))  # for speech_dataset
 
 TINY_SPEAKERS = {"anna": 0, "boris": 1, "vera": 2}

@@ -29,7 +29,7 @@ from documents import (
     split_commands,
 )
 from piper import download_voices, options
-from piper.train import cli, export_onnx, lightning
+from piper.train import cli, export_onnx, presets
 
 TINY = [f"--model.{name}=16" for name in ("hidden_channels", "inter_channels", "filter_channels")]
 TINY += ["--model.n_layers=1", "--model.upsample_initial_channel=32", "--model.quality=tiny"]
@@ -149,7 +149,7 @@ def test_every_option_is_documented() -> None:
         (ROOT / "docs" / name).read_text(encoding="utf-8")
         for name in ("TRAINING.md", "DATASETS.md")
     )
-    ours = {f"--model.{key}" for key in lightning.TRAINING_KEYS}
+    ours = {f"--model.{key}" for key in presets.TRAINING_KEYS}
     ours |= {flag for flag in known_flags() if re.match(r"--(data\.\w|model\..*warmstart)", flag)}
     assert ours - {"--data.help"} == {flag for flag in ours if f"`{flag}" in training}
 

@@ -33,7 +33,7 @@ def measure_constant_answer(dataset: Path, checkpoint_path: Path) -> float:
     """
     import torch
 
-    from piper.train.checkpoint import load_checkpoint, network_config_from_checkpoint
+    from piper.train.checkpoints.checkpoint import load_checkpoint, network_config_from_checkpoint
     from piper.train.data.module import VitsDataModule
     from piper.train.lightning import VitsModel
     from piper.train.vits.mel import spectrogram_to_mel

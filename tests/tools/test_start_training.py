@@ -140,6 +140,19 @@ def test_flags_after_two_dashes_are_the_trainer_s_and_win() -> None:
     assert plan.command[-2:] == more[1:]
 
 
+def test_addresses_of_a_cloud_are_left_to_the_trainer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """pathlib would fold the two slashes of s3://bucket into one."""
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--output-dir", "s3://bucket/out", "--checkpoint", "s3://bucket/out/last.ckpt"]
+    start_training.check_paths(parse_arguments(arguments))
+    flags = flags_of(create_plan(*arguments, machine=TWO_GPUS))
+    assert flags["trainer.default_root_dir"] == "s3://bucket/out"
+    assert flags["ckpt_path"] == "s3://bucket/out/last.ckpt"
+    assert start_training.find_log_folder("s3://bucket/out") == Path()
+
+
 def test_a_machine_without_pytorch_is_told_what_to_do() -> None:
     with pytest.raises(PiperError, match=r"PyTorch is not installed for .*; run `make install`"):
         create_plan(machine=Machine(None, 2, int(GIB)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,41 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch.multiprocessing as multiprocessing
+from trainings import fit_command, last_checkpoint, wait_for
 
-from piper.train.checkpoint import load_checkpoint
-from piper.train.distributed import sum_gradients
+from piper.train.checkpoints.checkpoint import load_checkpoint
+from piper.train.parallel.distributed import sum_gradients
 from piper.voice import PiperVoice
-
-SMALL = (
-    *("--model.quality=tiny", "--model.hidden_channels=16", "--model.inter_channels=16"),
-    *("--model.filter_channels=16", "--model.n_layers=1", "--model.discriminator_channels=16"),
-    *("--model.upsample_initial_channel=32", "--data.batch_size=2", "--data.num_workers=0"),
-    *("--data.num_test_examples=1", "--trainer.accelerator=cpu", "--trainer.log_every_n_steps=1"),
-)
-PYTHON = sys.executable
-
-
-def fit_command(dataset: Path, root: Path, *flags: str) -> list[str]:
-    arguments = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={root}"]
-    return [PYTHON, "-m", "piper.train", "fit", *SMALL, *arguments, *flags]
-
-
-def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 120) -> None:
-    """Wait until a running training has written a file."""
-    end = time.monotonic() + seconds
-    while not path.exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end, f"{path} was not written"
-        time.sleep(0.05)
-
-
-@pytest.fixture(scope="module")
-def dataset(speech_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(shutil.copytree(speech_dataset, tmp_path_factory.mktemp("killed") / "dataset"))
-
-
-def last_checkpoint(root: Path, version: int = 0) -> Path:
-    return root / f"lightning_logs/version_{version}/checkpoints/last.ckpt"
 
 
 def test_killed_then_resumed_then_exported_then_spoken(dataset: Path, tmp_path: Path) -> None:
@@ -76,7 +45,7 @@ def test_killed_then_resumed_then_exported_then_spoken(dataset: Path, tmp_path: 
     voice_path = tmp_path / "voice.onnx"
     exported = subprocess.run(
         [
-            *(PYTHON, "-m", "piper.train.export_onnx"),
+            *(sys.executable, "-m", "piper.train.export_onnx"),
             *("--checkpoint", last_checkpoint(tmp_path, 1), "--output-file", voice_path),
         ],
         capture_output=True,
@@ -92,7 +61,7 @@ def test_killed_then_resumed_then_exported_then_spoken(dataset: Path, tmp_path: 
     assert sum(len(part) for part in audio) > voice.config.sample_rate // 10
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_saves_and_ends(number: signal.Signals, dataset: Path, tmp_path: Path) -> None:
     command = fit_command(dataset, tmp_path, "--trainer.max_epochs=500")
     with subprocess.Popen(
@@ -120,7 +89,13 @@ def test_a_signal_during_the_first_validation_ends_cleanly(dataset: Path, tmp_pa
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("strategy", ["auto", "ddp", "ddp_find_unused_parameters_true"])
+# The names that are not the default, and the launcher's, mean the same.
+OTHER_NAMES = ("ddp", "ddp_find_unused_parameters_true")
+
+
+@pytest.mark.parametrize(
+    "strategy", ["auto", *(pytest.param(name, marks=pytest.mark.long) for name in OTHER_NAMES)]
+)
 def test_two_processes_train_together(strategy: str, dataset: Path, tmp_path: Path) -> None:
     """Lightning's own wrapper fails here: each backward pass touches one of two networks."""
     flags = ("--trainer.max_epochs=1", "--trainer.devices=2", f"--trainer.strategy={strategy}")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,15 +12,13 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from torch import Tensor
+from trainings import SMALL
 
 from piper.train import cli
-from piper.train.checkpoint import load_checkpoint
+from piper.train.checkpoints.checkpoint import load_checkpoint
 
-SMALL = (
-    *("--model.quality=tiny", "--model.hidden_channels=16", "--model.inter_channels=16"),
-    *("--model.filter_channels=16", "--model.n_layers=1", "--model.discriminator_channels=16"),
-    *("--model.upsample_initial_channel=32", "--data.num_workers=0"),
-    *("--trainer.accelerator=cpu", "--trainer.log_every_n_steps=1"),
+FLAGS = (
+    *SMALL,
     # Four batches an epoch: the fifth update lies inside the second, the tenth inside the third.
     *("--data.batch_size=4", "--trainer.max_epochs=10"),
     # What would hide where rates did not go on, or dropout was off.
@@ -35,17 +31,6 @@ OF_TIME_AND_PLACE = {
 }
 """What a checkpoint says of clocks and folders; the scores of the best are compared by themselves.
 """
-
-
-@pytest.fixture(autouse=True)
-def own_argv(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let LightningCLI see no flags of pytest."""
-    monkeypatch.setattr(sys, "argv", ["piper.train"])
-
-
-@pytest.fixture(scope="module")
-def dataset(speech_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(shutil.copytree(speech_dataset, tmp_path_factory.mktemp("exact") / "dataset"))
 
 
 class StopAfter(Callback):
@@ -73,7 +58,7 @@ def train(
     with monkeypatch.context() as patch:
         patch.setattr(cli.TrainCLI, "_instantiate_trainer", create_with)
         folders = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={root}"]
-        assert cli.main(["fit", *SMALL, *folders, *flags]) == 128 + signal.SIGTERM
+        assert cli.main(["fit", *FLAGS, *folders, *flags]) == 128 + signal.SIGTERM
     saved = load_checkpoint(root / "lightning_logs/version_0/checkpoints/last.ckpt")
     for validation in saved["callbacks"].get("Plateau", {}).get("history", []):
         validation[2] = 0.0  # seconds of training before it

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,12 +12,6 @@ import torch
 
 from piper.train import cli
 from piper.train.export_onnx import main as export_main
-
-
-@pytest.fixture(autouse=True)
-def own_argv(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let LightningCLI see no flags of pytest."""
-    monkeypatch.setattr(sys, "argv", ["piper.train"])
 
 
 @pytest.fixture

@@ -12,23 +12,10 @@ from typing import Any
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from trainings import SMALL
 
 from piper.train import cli
-from piper.train.checkpoint import load_checkpoint
-
-# A network that takes milliseconds a step; the discriminators are as narrow as they can be.
-SMALL = (
-    "--model.quality=tiny",
-    "--model.hidden_channels=16",
-    "--model.inter_channels=16",
-    "--model.filter_channels=16",
-    "--model.n_layers=1",
-    "--model.upsample_initial_channel=32",
-    "--model.discriminator_channels=16",
-    "--data.num_workers=0",
-    "--trainer.accelerator=cpu",
-    "--trainer.log_every_n_steps=1",
-)
+from piper.train.checkpoints.checkpoint import load_checkpoint
 
 
 def train(dataset: Path, root: Path, *flags: str) -> int:
@@ -51,12 +38,6 @@ def checkpoint_folder(root: Path, version: int = 0) -> Path:
     return root / f"lightning_logs/version_{version}/checkpoints"
 
 
-@pytest.fixture(autouse=True)
-def own_argv(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let LightningCLI see no flags of pytest."""
-    monkeypatch.setattr(sys, "argv", ["piper.train"])
-
-
 @pytest.fixture(scope="module")
 def trained(speech_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Dataset and folder of a training of three epochs."""
@@ -66,7 +47,8 @@ def trained(speech_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> t
     dataset = Path(shutil.copytree(speech_dataset, root / "dataset"))
     argv, sys.argv = sys.argv, ["piper.train"]
     try:
-        code = train(dataset, root, "--data.batch_size=5", "--trainer.max_epochs=3")
+        flags = ("--data.batch_size=5", "--trainer.max_epochs=3", "--data.num_test_examples=2")
+        code = train(dataset, root, *flags)
     finally:
         sys.argv = argv
     assert code == 0
@@ -202,24 +184,20 @@ def test_an_interrupted_epoch_goes_on_with_the_batches_it_has_not_seen(
 ) -> None:
     """Stopping in the middle of an epoch and going on equals never having stopped."""
     dataset, _ = trained
-    seen = spy_on_batches(monkeypatch)
     flags = ("--data.batch_size=2", "--trainer.max_epochs=2")
+    seen = spy_on_batches(monkeypatch)
     assert train(dataset, tmp_path / "whole", *flags) == 0
     whole = list(seen)
     assert len(whole) == 14
     for stop in (3, 7, 9):
-        seen.clear()
         folder = tmp_path / f"stop{stop}"
-        monkeypatch.setattr(cli, "KeepLast", stopping_after(stop))
-        assert train(dataset, folder / "a", *flags) == 128 + 15
-        monkeypatch.undo()
-        monkeypatch.setattr(sys, "argv", ["piper.train"])
+        with monkeypatch.context() as patched:
+            patched.setattr(cli, "KeepLast", stopping_after(stop))
+            assert train(dataset, folder / "a", *flags) == 128 + 15
+        seen.clear()
         saved = checkpoint_folder(folder / "a") / "last.ckpt"
-        rest = spy_on_batches(monkeypatch)
         assert train(dataset, folder / "b", *flags, f"--ckpt_path={saved}") == 0
-        assert [*whole[:stop], *rest] == whole, stop
-        monkeypatch.undo()
-        monkeypatch.setattr(sys, "argv", ["piper.train"])
+        assert [*whole[:stop], *seen] == whole, stop
 
 
 def spy_on_batches(monkeypatch: pytest.MonkeyPatch) -> list[Any]:

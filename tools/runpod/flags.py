@@ -39,9 +39,9 @@ def create_parser() -> argparse.ArgumentParser:
     )
     add(
         "--output-dir",
-        type=Path,
         metavar="DIR",
-        help="where lightning_logs/ and the log go (default: the current folder)",
+        help="where lightning_logs/ and the log go (default: the current folder); of an s3://… "
+        "the log stays here",
     )
     add(
         "--batch-size",
@@ -66,7 +66,6 @@ def create_parser() -> argparse.ArgumentParser:
     )
     add(
         "--checkpoint",
-        type=Path,
         metavar="FILE",
         help="go on from it; last: the newest",
     )

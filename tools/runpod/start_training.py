@@ -39,6 +39,7 @@ from relay import Relay, Tee  # noqa: E402
 
 from piper.config import load_json_object  # noqa: E402
 from piper.errors import CheckpointError, DatasetError, PiperError  # noqa: E402
+from piper.train.checkpoints.storage import is_remote, plain_address  # noqa: E402
 from piper.train.presets import (  # noqa: E402
     DEFAULT_QUALITY,
     create_network_config,
@@ -83,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(line, file=sys.stderr)
             print(shlex.join(plan.command))
             return 0
-        return run_plan(plan, args.log_file or Path(args.output_dir or ".") / LOG_NAME)
+        return run_plan(plan, args.log_file or find_log_folder(args.output_dir) / LOG_NAME)
     except PiperError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_ERROR
@@ -147,8 +148,9 @@ def check_paths(args: argparse.Namespace) -> None:
             f"The dataset's folder {args.dataset} does not exist; check --dataset, or leave it out "
             "to train on a small test dataset."
         )
-    is_path = args.checkpoint is not None and str(args.checkpoint) != "last"
-    if is_path and not args.checkpoint.is_file():
+    # What lies in a cloud's storage the trainer looks for.
+    is_path = args.checkpoint not in (None, "last") and not is_remote(args.checkpoint)
+    if is_path and not Path(args.checkpoint).is_file():
         raise CheckpointError(
             f"{args.checkpoint} does not exist; check --checkpoint "
             "(`find lightning_logs -name '*.ckpt'` lists what there is)."
@@ -234,6 +236,11 @@ def find_quality(dataset: Path) -> str:
     audio = load_json_object(path).get("audio")
     quality = audio.get("quality") if isinstance(audio, dict) else None
     return quality if isinstance(quality, str) else ""
+
+
+def find_log_folder(output_dir: str | None) -> Path:
+    """Return the folder of the log, which is written line by line and so on this machine."""
+    return Path("." if output_dir is None or is_remote(output_dir) else plain_address(output_dir))
 
 
 def create_command(

@@ -33,20 +33,20 @@ from piper.train.callbacks.progress import Progress
 from piper.train.callbacks.quality import find_quality_predictor
 from piper.train.callbacks.stopping import DEFAULT_STOP_SECONDS, TrainingStopped
 from piper.train.callbacks.waiting import DataWait
-from piper.train.checkpoint_io import SafeCheckpointIO
+from piper.train.checkpoints.last import LOG_FOLDER, find_last_checkpoint, version_of_checkpoint
+from piper.train.checkpoints.lightning_io import SafeCheckpointIO
+from piper.train.checkpoints.storage import check_writable, plain_address
 from piper.train.data.module import VitsDataModule
-from piper.train.distributed import create_strategy
 from piper.train.event_log import EventLog
 from piper.train.flags import (
     check_devices,
     count_devices,
     resolve_network,
 )
-from piper.train.last_checkpoint import LOG_FOLDER, find_last_checkpoint, version_of_checkpoint
 from piper.train.lightning import VitsModel
-from piper.train.precision import create_precision
-from piper.train.ranks import describe_lost_process, find_cluster
-from piper.train.storage import check_writable, plain_address
+from piper.train.parallel.distributed import create_strategy
+from piper.train.parallel.ranks import describe_lost_process, find_cluster
+from piper.train.steps.precision import create_precision
 from piper.train.vits.config import NetworkConfig
 
 TRAINER_DEFAULTS: dict[str, Any] = {
@@ -289,6 +289,8 @@ def _quieten() -> None:
         ".*Checkpoint directory.*exists and is not empty.*",
         ".*dirpath has changed.*",
         ".*treespec.*",
+        # A slim checkpoint's schedule goes on, its optimizers begin anew.
+        ".*lr_scheduler.step.. before .optimizer.step.*",
         ".*LightningCLI's args parameter.*",  # they are the command line's, with names of today
     ):
         warnings.filterwarnings("ignore", message)

@@ -21,14 +21,14 @@ from piper.atomic import replace_on_success
 from piper.config import VoiceConfig, load_voice_config
 from piper.errors import ExportError
 from piper.text.frontend import create_frontend
-from piper.train.checkpoint import (
+from piper.train.checkpoints.checkpoint import (
     AVERAGES_KEY,
     VOICE_CONFIG_KEY,
     fit_weights,
     load_checkpoint,
     network_config_from_checkpoint,
 )
-from piper.train.storage import plain_address
+from piper.train.checkpoints.storage import plain_address
 from piper.train.vits.config import NetworkConfig
 from piper.train.vits.synthesizer import Synthesizer
 from piper.voice.graph import build_graph

@@ -12,7 +12,7 @@ import torch
 
 from piper.config import load_json_object
 from piper.errors import CheckpointError, ConfigError
-from piper.train.checkpoint import (
+from piper.train.checkpoints.checkpoint import (
     difference_table,
     find_differences,
     load_checkpoint,

@@ -6,7 +6,6 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import partial
 from typing import Any, Literal, cast
 
@@ -16,22 +15,22 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from piper.train import checkpoint as checkpoints
-from piper.train.averages import WeightAverages
-from piper.train.compilation import compile_generator, is_wanted
+from piper.train.checkpoints import checkpoint as checkpoints
 from piper.train.data.batches import Batch
-from piper.train.distributed import sum_over_processes
-from piper.train.micro_batches import MicroBatches
-from piper.train.optimizers import OptimizerSettings, create_optimizer
-from piper.train.presets import NETWORK_KEYS, create_network_config
-from piper.train.seeds import seed_update
-from piper.train.step import GanStep, Totals
-from piper.train.update import Updater, UpdateSettings
-from piper.train.vits.config import NetworkConfig
+from piper.train.parallel.distributed import sum_over_processes
+from piper.train.presets import NETWORK_KEYS, create_network_config, saved_hyper_parameters
+from piper.train.steps import losses
+from piper.train.steps.averages import WeightAverages
+from piper.train.steps.compilation import compile_generator, is_wanted
+from piper.train.steps.gan import GanStep, Totals
+from piper.train.steps.micro_batches import MicroBatches
+from piper.train.steps.optimizers import OptimizerSettings, create_optimizer
+from piper.train.steps.seeds import seed_update
+from piper.train.steps.update import Updater, UpdateSettings
 from piper.train.vits.discriminators import Discriminator
 from piper.train.vits.multi_resolution import MultiResolutionDiscriminator
 from piper.train.vits.synthesizer import Synthesizer
-from piper.train.warm_start import read_warm_starts
+from piper.train.warm_start.start import read_warm_starts
 
 _LOGGER = logging.getLogger(__name__)
 VALIDATION_SEED = 20210611
@@ -153,20 +152,18 @@ class VitsModel(LightningModule):
         self.discriminator_settings = OptimizerSettings(
             learning_rate_d, (betas_d[0], betas_d[1]), eps, lr_decay_d
         )
-        self.save_hyperparameters(_saved_hyper_parameters(self.network_config, given))
+        self.save_hyperparameters(saved_hyper_parameters(self.network_config, given))
 
         self.model_g = Synthesizer(self.network_config)
         self.model_d = Discriminator(self.network_config.discriminator_channels)
         self.model_mrd: MultiResolutionDiscriminator | None = None
         if use_mrd:
             self.model_mrd = MultiResolutionDiscriminator.for_network(self.network_config)
-        loss_weights = {"mel": c_mel, "kl": c_kl, "duration": 1.0, "adversarial": 1.0}
         judges = [*self.model_d.discriminators]
         if self.model_mrd is not None:
             judges += self.model_mrd.discriminators
-        self.gan = GanStep(
-            self.model_g, judges, self.network_config, {**loss_weights, "feature": 1.0}
-        )
+        weights = {**losses.USUAL_WEIGHTS, "mel": c_mel, "kl": c_kl}
+        self.gan = GanStep(self.model_g, judges, self.network_config, weights)
         self.micro_batches = MicroBatches(self.gan, self.model_g, *judges)
         self.updater = Updater(UpdateSettings(warmup_updates=warmup_updates))
         self.accumulate_grad_batches = 1
@@ -354,33 +351,3 @@ class VitsModel(LightningModule):
         """Make a checkpoint of any age fit this network, or say why it does not."""
         checkpoints.adapt_checkpoint(checkpoint, self)
         self._loaded_averages = checkpoint.get(checkpoints.AVERAGES_KEY)
-
-
-TRAINING_KEYS = (
-    "learning_rate",
-    "learning_rate_d",
-    "betas",
-    "betas_d",
-    "eps",
-    "lr_decay",
-    "lr_decay_d",
-    "c_mel",
-    "c_kl",
-)
-"""Hyper-parameters of a checkpoint beside the network's."""
-
-
-def _saved_hyper_parameters(network: NetworkConfig, given: dict[str, Any]) -> dict[str, Any]:
-    """Return what a checkpoint says of its network and training, as other trainers read it.
-
-    Piper's parser refuses keys that it does not know, and a float where it wants a whole number;
-    the channels of the discriminators are ours, so they are left out where they are Piper's.
-    """
-    saved = {**asdict(network), **{key: given[key] for key in TRAINING_KEYS}}
-    if network.discriminator_channels == NetworkConfig.discriminator_channels:
-        del saved["discriminator_channels"]
-    if given["use_mrd"]:
-        saved["use_mrd"] = True
-    for key in ("c_mel", "c_kl"):
-        saved[key] = int(saved[key]) if float(saved[key]).is_integer() else saved[key]
-    return saved

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from piper.errors import ConfigError
@@ -46,6 +46,18 @@ PRESET_SAMPLE_RATES: dict[str, int] = {
 """Hertz of the qualities whose voices have no other rate."""
 
 NETWORK_KEYS = frozenset(field.name for field in fields(NetworkConfig))
+TRAINING_KEYS = (
+    "learning_rate",
+    "learning_rate_d",
+    "betas",
+    "betas_d",
+    "eps",
+    "lr_decay",
+    "lr_decay_d",
+    "c_mel",
+    "c_kl",
+)
+"""Hyper-parameters of a checkpoint beside the network's."""
 
 
 def parse_quality(name: str) -> str:
@@ -89,3 +101,19 @@ def find_quality(config: NetworkConfig) -> str | None:
         if all(getattr(network, key) == getattr(config, key) for key in keys):
             return quality
     return None
+
+
+def saved_hyper_parameters(network: NetworkConfig, given: dict[str, Any]) -> dict[str, Any]:
+    """Return what a checkpoint says of its network and training, as other trainers read it.
+
+    Piper's parser refuses keys that it does not know, and a float where it wants a whole number;
+    the channels of the discriminators are ours, so they are left out where they are Piper's.
+    """
+    saved = {**asdict(network), **{key: given[key] for key in TRAINING_KEYS}}
+    if network.discriminator_channels == NetworkConfig.discriminator_channels:
+        del saved["discriminator_channels"]
+    if given["use_mrd"]:
+        saved["use_mrd"] = True
+    for key in ("c_mel", "c_kl"):
+        saved[key] = int(saved[key]) if float(saved[key]).is_integer() else saved[key]
+    return saved

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -12,16 +11,12 @@ from typing import Any
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from trainings import SMALL
 
 from piper.train import cli
 from piper.train.callbacks.judge import FIGURES, Judge
 
-SMALL = (
-    *("--model.quality=tiny", "--model.hidden_channels=16", "--model.inter_channels=16"),
-    *("--model.filter_channels=16", "--model.n_layers=1", "--model.discriminator_channels=16"),
-    *("--model.upsample_initial_channel=32", "--data.batch_size=5", "--data.num_workers=0"),
-    *("--data.num_test_examples=1", "--trainer.accelerator=cpu", "--trainer.log_every_n_steps=1"),
-)
+FLAGS = (*SMALL, "--data.batch_size=5", "--data.num_test_examples=1")
 TWO = "--data.num_test_examples=2"
 
 PREDICTOR = """
@@ -36,17 +31,6 @@ def broken(audio, rate):
 """
 
 
-@pytest.fixture(autouse=True)
-def own_argv(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let LightningCLI see no flags of pytest."""
-    monkeypatch.setattr(sys, "argv", ["piper.train"])
-
-
-@pytest.fixture(scope="module")
-def dataset(speech_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(shutil.copytree(speech_dataset, tmp_path_factory.mktemp("judged") / "dataset"))
-
-
 @pytest.fixture
 def predictors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     folder = tmp_path / "predictors"
@@ -59,7 +43,7 @@ def predictors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def train(dataset: Path, root: Path, *flags: str) -> int:
     arguments = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={root}"]
-    return cli.main(["fit", *SMALL, *arguments, *flags])
+    return cli.main(["fit", *FLAGS, *arguments, *flags])
 
 
 def read_log(root: Path) -> EventAccumulator:
@@ -194,5 +178,5 @@ def test_validate_measures_too(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={tmp_path}"]
-    assert cli.main(["validate", *SMALL, *arguments, "--validation_quality=off"]) == 0
+    assert cli.main(["validate", *FLAGS, *arguments, "--validation_quality=off"]) == 0
     assert "val_mel_text" in capsys.readouterr().out

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,29 +9,19 @@ from typing import Any
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from trainings import SMALL
 
 from piper.train import cli
 from piper.train.callbacks import progress
 from piper.train.callbacks.waiting import DataWait, _Mark
 from piper.train.data.dataset import UtteranceDataset
 
-SMALL = (
-    *("--model.quality=tiny", "--model.hidden_channels=16", "--model.inter_channels=16"),
-    *("--model.filter_channels=16", "--model.n_layers=1", "--model.discriminator_channels=16"),
-    *("--model.upsample_initial_channel=32", "--data.batch_size=2", "--data.num_workers=0"),
-    *("--data.num_test_examples=1", "--trainer.accelerator=cpu", "--trainer.log_every_n_steps=1"),
-    *("--trainer.limit_val_batches=0", "--validation_quality=off"),
-)
-
-
-@pytest.fixture(scope="module")
-def dataset(speech_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(shutil.copytree(speech_dataset, tmp_path_factory.mktemp("waiting") / "dataset"))
+FLAGS = (*SMALL, "--data.batch_size=2", "--trainer.limit_val_batches=0", "--validation_quality=off")
 
 
 def logged_percents(dataset: Path, root: Path) -> list[float]:
     arguments = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={root}"]
-    assert cli.main(["fit", *SMALL, *arguments, "--trainer.max_steps=6"]) == 0
+    assert cli.main(["fit", *FLAGS, *arguments, "--trainer.max_steps=6"]) == 0
     log = EventAccumulator(str(root / "lightning_logs/version_0"), {"scalars": 0})
     log.Reload()
     return [event.value for event in log.Scalars("data_wait_percent")]
@@ -45,7 +33,6 @@ def test_slow_data_are_noticed_and_fast_data_are_not(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["piper.train"])
     monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
     fast = logged_percents(dataset, tmp_path / "fast")
     # Loading and its spectrograms in this process take their share, too.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,11 +17,6 @@ from piper.train.data.module import VitsDataModule
 from piper.train.vits.mel import spectrogram
 
 CopyDataset = Callable[[Path], Path]
-
-
-@pytest.fixture(scope="module")
-def dataset(speech_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(shutil.copytree(speech_dataset, tmp_path_factory.mktemp("module") / "dataset"))
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from pathlib import Path
 
 import pytest
@@ -13,11 +12,6 @@ from test_data_module import Recorder, make_trainer
 from piper.train.callbacks.batches import Batches
 from piper.train.data.loader import ResumableLoader
 from piper.train.data.module import VitsDataModule
-
-
-@pytest.fixture(scope="module")
-def dataset(speech_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(shutil.copytree(speech_dataset, tmp_path_factory.mktemp("loader") / "dataset"))
 
 
 def make_module(dataset: Path, batch_size: int = 4) -> VitsDataModule:

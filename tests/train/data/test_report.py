@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -13,11 +12,6 @@ from piper.errors import DatasetError
 from piper.train.data.module import VitsDataModule
 from piper.train.data.report import micro_batches, padding_share
 from piper.train.data.sampler import BatchBounds, LengthBatchSampler
-
-
-@pytest.fixture(scope="module")
-def dataset(speech_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(shutil.copytree(speech_dataset, tmp_path_factory.mktemp("report") / "dataset"))
 
 
 def make_module(dataset: Path, **options: object) -> VitsDataModule:

@@ -15,12 +15,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from piper.errors import ConfigError
-from piper.train import batch_size
 from piper.train.data.loader import ResumableLoader
 from piper.train.data.module import VitsDataModule
 from piper.train.data.resources import available_memory_bytes
 from piper.train.data.sampler import BatchBounds
-from piper.train.ranks import check_agreement
+from piper.train.parallel.ranks import check_agreement
+from piper.train.steps import batch_size
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Timer
 
 from piper.train.callbacks.keep import KeepLast
 
@@ -27,6 +28,8 @@ class Ending(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say it after the last checkpoint was written."""
+        if trainer.is_global_zero and _is_time_up(trainer):
+            _LOGGER.info("The time of --trainer.max_time is up.")
         self._say(trainer)
 
     def on_exception(
@@ -74,6 +77,12 @@ def export_command(checkpoint: str, voice_name: str) -> str:
 def quote_command(arguments: Sequence[str]) -> str:
     """Return a command line as a person types it."""
     return subprocess.list2cmdline(arguments) if os.name == "nt" else shlex.join(arguments)
+
+
+def _is_time_up(trainer: Trainer) -> bool:
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    left = [one.time_remaining() for one in callbacks if isinstance(one, Timer)]
+    return any(seconds is not None and seconds <= 0 for seconds in left)
 
 
 def _voice_name(trainer: Trainer) -> str:

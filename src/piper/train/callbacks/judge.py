@@ -23,7 +23,7 @@ from piper.train.callbacks.listen import (
 from piper.train.callbacks.measures import Measures, measure_example, summarise_measures
 from piper.train.callbacks.quality import QualityPredictor
 from piper.train.data.module import ListeningExample
-from piper.train.distributed import is_distributed
+from piper.train.parallel.distributed import is_distributed
 
 _LOGGER = logging.getLogger(__name__)
 

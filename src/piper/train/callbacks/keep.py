@@ -25,9 +25,9 @@ from piper.train.callbacks.stopping import (
     TrainingStopped,
     is_parent_process,
 )
-from piper.train.distributed import SharedFlag
-from piper.train.last_checkpoint import LAST_NAME, remove_stale_parts
-from piper.train.storage import join_address
+from piper.train.checkpoints.last import LAST_NAME, remove_stale_parts
+from piper.train.checkpoints.storage import join_address
+from piper.train.parallel.distributed import SharedFlag
 
 DEFAULT_SAVE_MINUTES = 10.0
 CHILD_SECONDS = 5.0
@@ -42,9 +42,9 @@ _SAVE, _KEEP, _STOP = 1000, 2000, 3000
 class KeepLast(Checkpoint):
     """Writes `last.ckpt` every few minutes, after each validation, and when told to stop.
 
-    SIGINT, SIGTERM and SIGHUP let the present batch end, save, and raise `TrainingStopped`. What
-    runs for longer is given up for the last complete checkpoint, and so at a second SIGINT. On
-    several processes all of them stop after the same batch.
+    SIGINT, SIGTERM, SIGHUP and SIGUSR1 let the present batch end, save, and raise
+    `TrainingStopped`. What runs for longer is given up for the last complete checkpoint, and so at
+    a second SIGINT. On several processes all of them stop after the same batch.
 
     Args:
         save_minutes: Minutes between two writes; a kill loses at most so much work.

@@ -56,7 +56,8 @@ class Progress(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count a batch, and say so where it is time."""
-        self._utterances += len(batch)
+        # What the other processes have is as large, by a few.
+        self._utterances += len(batch) * trainer.world_size
         now = time.monotonic()
         if now - self._last_line < (TERMINAL_SECONDS if self._is_terminal else LINE_SECONDS):
             return

@@ -43,7 +43,7 @@ class TrainingStopped(BaseException):
 
 
 class StopSignals:
-    """Takes SIGINT, SIGTERM and SIGHUP over, and gives up what takes too long after one.
+    """Takes SIGINT, SIGTERM, SIGHUP and SIGUSR1 over, and gives up what takes too long after one.
 
     A handler of Python's runs only between two of Python's own steps, and a backward pass on a
     CPU is one such step of many seconds. So a thread reads the numbers of the signals from a
@@ -148,8 +148,11 @@ class StopSignals:
 
 
 def _stop_signals() -> list[int]:
-    """Return the signals that end a training cleanly; SIGHUP is not there on Windows."""
-    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    """Return the signals that end a training cleanly; some are not there on Windows.
+
+    SIGUSR1 is what clusters send ahead of a job's end.
+    """
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
     numbers = [int(getattr(signal, name)) for name in names if hasattr(signal, name)]
     # `nohup` leaves SIGHUP ignored, and means it.
     return [n for n in numbers if signal.getsignal(n) is not signal.SIG_IGN]

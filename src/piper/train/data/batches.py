@@ -21,12 +21,14 @@ class UtteranceItem:
         spectrogram: (F, T) float32, linear magnitudes.
         audio: (S,) float32, S = T * hop length.
         speaker_id: 0 where there is one speaker.
+        name: Of the recording's file.
     """
 
     ids: Tensor
     spectrogram: Tensor
     audio: Tensor
     speaker_id: int
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Batch:
         segment_frames: Frames of a training segment, the least T.
         sizes: Phonemes and frames of each utterance once more, as numbers of the host: so a batch
             on a GPU is cut into parts without waiting for it. None: they are read from there.
+        names: Of the recordings' files; empty where they are not known.
     """
 
     ids: Tensor
@@ -55,6 +58,7 @@ class Batch:
     speaker_ids: Tensor | None
     segment_frames: int
     sizes: tuple[tuple[int, int], ...] | None = None
+    names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -89,6 +93,7 @@ class Batch:
             None if self.speaker_ids is None else self.speaker_ids[start:end],
             self.segment_frames,
             sizes[start:end],
+            self.names[start:end],
         )
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
@@ -102,6 +107,7 @@ class Batch:
             None if self.speaker_ids is None else function(self.speaker_ids),
             self.segment_frames,
             self.sizes,
+            self.names,
         )
 
 
@@ -137,4 +143,5 @@ def collate(
         speaker_ids=torch.tensor([item.speaker_id for item in items]) if has_speakers else None,
         segment_frames=segment_frames,
         sizes=tuple((len(item.ids), item.spectrogram.shape[-1]) for item in items),
+        names=tuple(item.name for item in items),
     )

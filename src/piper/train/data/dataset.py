@@ -59,4 +59,5 @@ class UtteranceDataset(Dataset[UtteranceItem]):
             linear,
             samples[: frames * settings.hop_length],
             utterance.speaker_id,
+            utterance.row.audio_path.name,
         )

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 
 from piper.errors import ConfigError
 from piper.train.vits.config import NetworkConfig
+from piper.train.vits.discriminators import DiscriminatorSet, collect_features
 from piper.train.vits.precision import full_precision
 from piper.train.vits.weight_norm import WeightNormConv2d
 
-LEAK = 0.1
 CHANNELS = 32
 # (kernel, stride) over frequencies and frames
 _LAYERS = (
@@ -70,13 +70,7 @@ class ResolutionDiscriminator(nn.Module):
 
     def forward(self, audio: Tensor) -> list[Tensor]:
         """(B, 1, S) to each layer's features (B, C, F, T'), and last the scores (B, N)."""
-        x = self.spectrogram(audio)
-        features = []
-        for convolution in self.convs:
-            x = F.leaky_relu(convolution(x), LEAK)
-            features.append(x)
-        features.append(self.conv_post(x).flatten(1))
-        return features
+        return collect_features(self.spectrogram(audio), self.convs, self.conv_post)
 
     def spectrogram(self, audio: Tensor) -> Tensor:
         """(B, 1, S) to linear magnitudes (B, 1, F, T), always in float32."""
@@ -90,7 +84,7 @@ class ResolutionDiscriminator(nn.Module):
             return transformed.abs().unsqueeze(1)
 
 
-class MultiResolutionDiscriminator(nn.Module):
+class MultiResolutionDiscriminator(DiscriminatorSet):
     """One judge for each of three resolutions.
 
     Args:
@@ -98,10 +92,7 @@ class MultiResolutionDiscriminator(nn.Module):
     """
 
     def __init__(self, widest: int = 1024) -> None:
-        super().__init__()
-        self.discriminators = nn.ModuleList(
-            ResolutionDiscriminator(resolution, widest) for resolution in RESOLUTIONS
-        )
+        super().__init__(ResolutionDiscriminator(resolution, widest) for resolution in RESOLUTIONS)
 
     @classmethod
     def for_network(cls, config: NetworkConfig) -> MultiResolutionDiscriminator:
@@ -120,15 +111,3 @@ class MultiResolutionDiscriminator(nn.Module):
                 f"{shortest} samples: make it longer, or leave use_mrd out."
             )
         return cls(config.discriminator_channels)
-
-    def forward(self, audio: Tensor) -> list[list[Tensor]]:
-        """Judge audio.
-
-        Args:
-            audio: (B, 1, S).
-
-        Returns:
-            One list for each judge: its layers' features, and last its scores (B, N). Real and
-            made audio can be judged in one batch and told apart by rows.
-        """
-        return [discriminator(audio) for discriminator in self.discriminators]

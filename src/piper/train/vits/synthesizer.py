@@ -55,6 +55,21 @@ class Posterior:
     frame_mask: Tensor
     frame_lengths: Tensor
 
+    def as_leaves(self) -> Posterior:
+        """Return the same numbers, at which gradients stop and are added up."""
+        z, logs_q = (x.detach().requires_grad_() for x in (self.z, self.logs_q))
+        return Posterior(z, self.m_q.detach(), logs_q, self.frame_mask, self.frame_lengths)
+
+    def rows(self, start: int, end: int, frames: int) -> Posterior:
+        """Return some recordings, cut to so many frames."""
+        return Posterior(
+            self.z[start:end, :, :frames],
+            self.m_q[start:end, :, :frames],
+            self.logs_q[start:end, :, :frames],
+            self.frame_mask[start:end, :, :frames],
+            self.frame_lengths[start:end],
+        )
+
 
 @dataclass
 class TextMatch:

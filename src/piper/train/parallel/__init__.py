@@ -1,0 +1,1 @@
+"""Training on several processes: what they sum, and what they must agree on."""

@@ -1,0 +1,1 @@
+"""From a batch to an update of both networks: losses, gradients, parts, precision, averages."""

@@ -1,0 +1,1 @@
+"""Weights to start from: another training's, or a published voice's."""

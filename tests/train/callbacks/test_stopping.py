@@ -1,0 +1,276 @@
+"""When a training ends by itself, and what it says of its checkpoints then."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trainings import SMALL
+
+from piper.train import cli, export_onnx
+from piper.train.callbacks import budget
+from piper.train.callbacks.budget import FRESH, WARM, Allowance
+from piper.train.callbacks.ending import export_command
+from piper.train.checkpoints.checkpoint import load_checkpoint
+
+FLAGS = (*SMALL, "--data.batch_size=5", "--validation_quality=off")
+ONE = "--data.num_test_examples=1"
+BATCHES = 3
+
+
+@pytest.fixture(autouse=True)
+def said(caplog: pytest.LogCaptureFixture) -> None:
+    """Let the test see what is said."""
+    caplog.set_level("INFO", logger="piper")
+
+
+@pytest.fixture(scope="module")
+def dataset(speech_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stopping") / "my voice's recordings"
+    return Path(shutil.copytree(speech_dataset, folder))
+
+
+def fit_arguments(dataset: Path, root: Path, *flags: str) -> list[str]:
+    arguments = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={root}"]
+    return ["fit", *FLAGS, *arguments, *flags]
+
+
+def train(dataset: Path, root: Path, *flags: str) -> int:
+    return cli.main(fit_arguments(dataset, root, *flags))
+
+
+def updates_of(root: Path, version: int = 0) -> int:
+    path = root / f"lightning_logs/version_{version}/checkpoints/last.ckpt"
+    return int(load_checkpoint(path)["global_step"]) // 2
+
+
+def exports(said: str) -> list[tuple[str, list[str]]]:
+    """Return what stands before each export command, and the command's words."""
+    found = re.findall(r"(The \w+ checkpoint.*) becomes a voice with:\n +(.*)", said)
+    return [(what, shlex.split(command)) for what, command in found]
+
+
+@pytest.mark.parametrize(
+    ("allowance", "utterances", "updates"),
+    [
+        (FRESH, 60, 40_000),  # six minutes: not more epochs than anything can be learned in
+        (FRESH, 600, 40_000),  # an hour
+        (FRESH, 6_000, 376_000),  # ten hours: 2,000 epochs
+        (FRESH, 60_000, 800_000),  # a hundred: as VITS itself
+        (WARM, 60, 20_000),
+        (WARM, 6_000, 188_000),
+        (WARM, 60_000, 200_000),
+    ],
+)
+def test_the_default_end_follows_from_data_and_start(
+    allowance: Allowance, utterances: int, updates: int
+) -> None:
+    assert allowance.updates(-(-utterances // 32)) == updates
+
+
+def test_without_a_limit_the_data_sets_the_end(
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(budget, "FRESH", Allowance(epochs=2, fewest=2, most=100))
+    monkeypatch.setattr(budget, "WARM", Allowance(epochs=1, fewest=2, most=100))
+    assert train(dataset, tmp_path / "fresh") == 0
+    assert "Training ends at step 6, after 2 epochs, the default from scratch" in caplog.text
+    assert updates_of(tmp_path / "fresh") == 2 * BATCHES
+
+    # Its end is in the checkpoint, so a resumed training has nothing left to do.
+    caplog.clear()
+    saved = tmp_path / "fresh/lightning_logs/version_0/checkpoints/last.ckpt"
+    assert train(dataset, tmp_path / "resumed", f"--ckpt_path={saved}") == 0
+    assert "Nothing to train" in caplog.text
+    assert exports(caplog.text)
+
+    # Another voice from its weights is fine-tuned.
+    caplog.clear()
+    assert train(dataset, tmp_path / "warm", f"--model.warmstart={saved}") == 0
+    assert "after 1 epochs, the default for fine-tuning" in caplog.text
+    assert updates_of(tmp_path / "warm") == BATCHES
+
+
+def test_a_checkpoint_of_another_trainer_is_fine_tuned_from_where_it_is(
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Piper's users go on from published voices, whose counts are beyond any default end."""
+    import torch
+
+    monkeypatch.setattr(budget, "WARM", Allowance(epochs=1, fewest=2, most=100))
+    assert train(dataset, tmp_path / "first", "--trainer.max_epochs=2") == 0
+    path = tmp_path / "first/lightning_logs/version_0/checkpoints/last.ckpt"
+    checkpoint = load_checkpoint(path)
+    del checkpoint["callbacks"]
+    torch.save(checkpoint, tmp_path / "foreign.ckpt")
+    assert train(dataset, tmp_path / "on", f"--ckpt_path={tmp_path / 'foreign.ckpt'}") == 0
+    assert "Training ends at step 9, after 1 epochs" in caplog.text
+    assert updates_of(tmp_path / "on") == 3 * BATCHES
+
+
+@pytest.mark.parametrize(
+    ("flags", "updates"),
+    [
+        (("--trainer.max_epochs=2",), 2 * BATCHES),
+        (("--trainer.max_steps=4",), 4),
+        (("--trainer.max_epochs=1", "--trainer.max_time=01:00:00:00"), BATCHES),
+    ],
+)
+def test_a_given_limit_is_the_only_one(
+    flags: Sequence[str],
+    updates: int,
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(budget, "FRESH", Allowance(epochs=1, fewest=1, most=1))
+    assert train(dataset, tmp_path, *flags) == 0
+    assert updates_of(tmp_path) == updates
+    assert "the default from scratch" not in caplog.text
+
+
+def test_the_end_of_the_time_is_said(
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    flags = ("--trainer.max_time=00:00:00:01", "--trainer.max_epochs=5000")
+    assert train(dataset, tmp_path, *flags) == 0
+    assert "The time of --trainer.max_time is up." in caplog.text
+    assert 0 < updates_of(tmp_path) < 5000 * BATCHES
+
+
+def test_patience_ends_a_training_that_gains_nothing(
+    dataset: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Without a learning rate the weights stay, and so does the loss."""
+    rates = ("--model.learning_rate=0", "--model.learning_rate_d=0")
+    flags = (*rates, "--trainer.max_epochs=50", "--patience=2", "--ckpt_path=last")
+    assert train(dataset, tmp_path, *flags) == 0
+    assert "Training ends: no gain in val_loss for 2 validations (--patience)." in caplog.text
+    assert updates_of(tmp_path) == 3 * BATCHES
+    said = capsys.readouterr().err
+    assert re.search(r"best val_loss \d+\.\d{4} at step 3 \(epoch 0, .* ago\); no gain for 1", said)
+    # It counts on in a resumed training, and is through at its first validation.
+    assert train(dataset, tmp_path, *flags, "--patience=3") == 0
+    assert updates_of(tmp_path) == 4 * BATCHES
+
+
+def test_patience_is_no_negative_number(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as end:
+        train(dataset, tmp_path, "--patience=-1")
+    assert end.value.code == 2
+
+
+def test_the_export_command_at_the_end_works(
+    dataset: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root = tmp_path / "a folder's name"
+    assert train(dataset, root, "--trainer.max_epochs=2") == 0
+    ((what, command),) = exports(caplog.text)
+    best = min(
+        (float(m[1]), str(path))
+        for path in (root / "lightning_logs/version_0/checkpoints").iterdir()
+        if (m := re.search(r"val_loss=(.*)\.ckpt", path.name))
+    )
+    assert what == f"The best checkpoint (val_loss {best[0]:.4f})"
+    assert command[1:3] == ["-m", "piper.train.export_onnx"]
+    assert command[3:] == [
+        *("--checkpoint", best[1], "--output-file", "my voice's recordings.onnx"),
+    ]
+    monkeypatch.chdir(tmp_path)
+    assert export_onnx.main(command[3:]) == 0
+    assert (tmp_path / "my voice's recordings.onnx").is_file()
+
+
+def test_a_signal_ends_with_the_export_command(
+    dataset: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    original = cli.VitsModel.training_step
+    batches: list[int] = []
+
+    def interrupted(self: Any, batch: Any, batch_index: int) -> Any:
+        batches.append(batch_index)
+        if len(batches) == BATCHES + 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, batch, batch_index)
+
+    monkeypatch.setattr(cli.VitsModel, "training_step", interrupted)
+    assert train(dataset, tmp_path, "--trainer.max_epochs=50") == 128 + signal.SIGTERM
+    ((what, command),) = exports(caplog.text)
+    assert what.startswith("The best checkpoint (val_loss ")
+    assert Path(command[4]).is_file()
+
+
+def test_without_a_best_one_the_last_is_named(
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    flags = ("--trainer.max_epochs=1", "--trainer.limit_val_batches=0")
+    assert train(dataset, tmp_path, *flags) == 0
+    ((what, command),) = exports(caplog.text)
+    assert what == "The last checkpoint"
+    assert Path(command[4]).name == "last.ckpt"
+
+
+def test_nothing_is_exported_of_a_training_that_never_began(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert train(tmp_path / "nowhere", tmp_path, "--trainer.max_epochs=1") == 1
+    assert exports(caplog.text) == []
+
+
+def test_the_command_names_the_python_that_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`python` alone may be another one, or none, where the environment is not activated."""
+    other = tmp_path / "python"
+    other.write_text("#!/bin/sh\n")
+    other.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert shlex.split(export_command("a.ckpt", "v"))[0] == sys.executable
+    monkeypatch.setattr(sys, "executable", str(other))
+    assert export_command("a b.ckpt", "v") == (
+        "python -m piper.train.export_onnx --checkpoint 'a b.ckpt' --output-file v.onnx"
+    )
+
+
+@pytest.mark.long
+def test_two_processes_measure_and_stop_together(dataset: Path, tmp_path: Path) -> None:
+    """Only the first one measures; nobody waits for ever, and both end after the same update."""
+    flags = ("--trainer.max_epochs=50", "--patience=1", "--trainer.devices=2", ONE)
+    rates = ("--model.learning_rate=0", "--model.learning_rate_d=0")
+    result = subprocess.run(
+        [sys.executable, "-m", "piper.train", *fit_arguments(dataset, tmp_path, *flags, *rates)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("Training ends: no gain in val_loss for 1 validations") == 1
+    assert result.stderr.count("becomes a voice with") == 1
+    assert "whole sentences: mel" in result.stderr
+    assert updates_of(tmp_path) == 2 * 2

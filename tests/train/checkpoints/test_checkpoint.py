@@ -1,0 +1,241 @@
+"""Checkpoints of any age: what loads, what is refused, what never runs."""
+
+from __future__ import annotations
+
+import pathlib
+import pickle
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from piper.errors import CheckpointError
+from piper.train.checkpoints import checkpoint as checkpoints
+from piper.train.checkpoints.lightning_io import SafeCheckpointIO
+from piper.train.lightning import VitsModel
+
+SMALL: dict[str, Any] = {"quality": "tiny", "discriminator_channels": 16, "n_layers": 1}
+
+
+def make_checkpoint(model: VitsModel) -> dict[str, Any]:
+    """Return what Lightning would write, with optimizers that have taken a step."""
+    optimizers, schedules = model.configure_optimizers()
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, 0.5)
+    for optimizer in optimizers:
+        optimizer.step()
+    return {
+        "epoch": 749,
+        "global_step": 355500,
+        "state_dict": dict(model.state_dict()),
+        "hyper_parameters": dict(model.hparams),
+        "optimizer_states": [optimizer.state_dict() for optimizer in optimizers],
+        "lr_schedulers": [schedule.state_dict() for schedule in schedules],
+    }
+
+
+@pytest.fixture(scope="module")
+def model() -> VitsModel:
+    torch.manual_seed(0)
+    return VitsModel(**SMALL)
+
+
+def test_old_files_with_pickled_paths_load(model: VitsModel, tmp_path: Path) -> None:
+    """Old trainers pickled `dataset` lists of paths and unknown keys; those files must load."""
+    data = make_checkpoint(model)
+    data["hyper_parameters"] |= {
+        "dataset": [pathlib.PosixPath("/data/voice/dataset.jsonl")],
+        "sample_bytes": 2,
+        "channels": 1,
+        "quality": "medium",
+    }
+    torch.save(data, tmp_path / "old.ckpt")
+    loaded = checkpoints.load_checkpoint(tmp_path / "old.ckpt")
+    assert str(loaded["hyper_parameters"]["dataset"][0]) == "/data/voice/dataset.jsonl"
+    config = checkpoints.network_config_from_checkpoint(loaded)
+    assert config == model.network_config
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("pathlib._local", "PosixPath"),
+        ("pathlib", "WindowsPath"),
+        ("pathlib._local", "WindowsPath"),
+    ],
+)
+def test_paths_of_other_pythons_and_systems_load(
+    module: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Foreign:
+        def __reduce__(self) -> tuple[Any, tuple[str, ...]]:
+            return stand_in, ("data", "voice")
+
+    def stand_in(*parts: str) -> str:
+        return "/".join(parts)
+
+    stand_in.__module__, stand_in.__qualname__ = module, name
+    fake = types.ModuleType(module)
+    setattr(fake, name, stand_in)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, module, fake)
+        torch.save({"state_dict": {}, "hyper_parameters": {"dir": Foreign()}}, tmp_path / "f.ckpt")
+    loaded = checkpoints.load_checkpoint(tmp_path / "f.ckpt")
+    parts = loaded["hyper_parameters"]["dir"].parts
+    assert parts == ("data", "voice")
+
+
+def test_nothing_that_is_pickled_runs(tmp_path: Path) -> None:
+    """A checkpoint from elsewhere must not be able to run code."""
+    marker = tmp_path / "ran"
+
+    class Attack:
+        def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+            return exec, (f"open({str(marker)!r}, 'w').close()",)
+
+    data = {"state_dict": {}, "hyper_parameters": {"n_layers": 6, "evil": Attack()}}
+    torch.save(data, tmp_path / "evil.ckpt")
+    loaded = checkpoints.load_checkpoint(tmp_path / "evil.ckpt")
+    assert not marker.exists()
+    assert loaded["hyper_parameters"] == {"n_layers": 6}
+    # That it would have run otherwise: the same file through plain pickle.
+    torch.load(tmp_path / "evil.ckpt", weights_only=False)
+    assert marker.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", pickle.dumps({"a": 1})])
+def test_damaged_files_are_refused_in_a_sentence(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "broken.ckpt"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"broken\.ckpt"):
+        checkpoints.load_checkpoint(path)
+
+
+def test_a_truncated_file_is_refused(model: VitsModel, tmp_path: Path) -> None:
+    torch.save(make_checkpoint(model), tmp_path / "whole.ckpt")
+    data = (tmp_path / "whole.ckpt").read_bytes()
+    (tmp_path / "half.ckpt").write_bytes(data[: len(data) // 2])
+    with pytest.raises(CheckpointError, match="damaged"):
+        checkpoints.load_checkpoint(tmp_path / "half.ckpt")
+
+
+def test_a_missing_file_says_how_to_find_others(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"find lightning_logs"):
+        checkpoints.load_checkpoint(tmp_path / "gone.ckpt")
+
+
+def test_a_file_without_discriminator_keeps_the_network_s_own(model: VitsModel) -> None:
+    data = make_checkpoint(model)
+    for name in [name for name in data["state_dict"] if name.startswith("model_d.")]:
+        del data["state_dict"][name]
+    data["optimizer_states"] = data["optimizer_states"][:1]
+    data["lr_schedulers"] = data["lr_schedulers"][:1]
+    fresh = VitsModel(**SMALL)
+    checkpoints.adapt_checkpoint(data, fresh)
+    fresh.load_state_dict(data["state_dict"])
+    optimizers, schedules = fresh.configure_optimizers()
+    for optimizer, state in zip(optimizers, data["optimizer_states"], strict=True):
+        optimizer.load_state_dict(state)
+    assert len(data["lr_schedulers"]) == len(schedules)
+    assert len(optimizers[0].state_dict()["state"]) == len(list(fresh.model_g.parameters()))
+    assert optimizers[1].state_dict()["state"] == {}
+
+
+def test_judges_of_spectrograms_come_and_go(
+    model: VitsModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A training goes on with and without them, and says what was left out or starts anew."""
+    with_mrd = VitsModel(**SMALL, use_mrd=True)
+    data = make_checkpoint(with_mrd)
+    judges = len(list(with_mrd.model_d.parameters()))
+    both = len(with_mrd.discriminator_parameters())
+    assert len(data["optimizer_states"][1]["state"]) == both == judges + 54
+    assert data["hyper_parameters"]["use_mrd"] is True
+
+    without = VitsModel(**SMALL)
+    checkpoints.adapt_checkpoint(data, without)
+    without.load_state_dict(data["state_dict"])
+    assert sorted(data["optimizer_states"][1]["state"]) == list(range(judges))
+    assert "54 unknown here, so left out (model_mrd.discriminators)" in caplog.text
+    assert "--model.use_mrd=true would go on with model_mrd." in caplog.text
+    caplog.clear()
+
+    data = make_checkpoint(without)
+    again = VitsModel(**SMALL, use_mrd=True)
+    checkpoints.adapt_checkpoint(data, again)
+    again.load_state_dict(data["state_dict"])
+    assert "54 missing in the file, so started anew (model_mrd.discriminators)" in caplog.text
+    optimizers, _ = again.configure_optimizers()
+    for optimizer, state in zip(optimizers, data["optimizer_states"], strict=True):
+        optimizer.load_state_dict(state)
+    for parameter in again.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizers[1].step()
+    states = optimizers[1].state_dict()["state"]
+    # The old ones go on from their second step, the new ones take their first.
+    assert [int(states[i]["step"]) for i in (0, judges - 1, judges, both - 1)] == [2, 2, 1, 1]
+
+
+def test_judges_of_spectrograms_cost_a_voice_nothing(tmp_path: Path) -> None:
+    from piper.config import VoiceConfig
+    from piper.text.ids import DEFAULT_PHONEME_ID_MAP
+    from piper.train.export import export_voice
+
+    voice = VoiceConfig(
+        num_symbols=256,
+        num_speakers=1,
+        sample_rate=22050,
+        espeak_voice="ru",
+        phoneme_id_map=DEFAULT_PHONEME_ID_MAP,
+    )
+    sizes = []
+    for use_mrd in (False, True):
+        torch.manual_seed(0)
+        data = make_checkpoint(VitsModel(**SMALL, use_mrd=use_mrd))
+        path = tmp_path / f"{use_mrd}.ckpt"
+        torch.save({**data, "voice_config": voice.to_dict()}, path)
+        sizes.append(export_voice(path, tmp_path / "voice.onnx").model_path.stat().st_size)
+    assert sizes[0] == sizes[1]
+
+
+def test_optimizer_states_follow_the_names_not_the_order(model: VitsModel) -> None:
+    """Positions in an optimizer follow the file's own order, which need not be ours."""
+    data = make_checkpoint(model)
+    names = [name for name in data["state_dict"] if name.startswith("model_g.")]
+    states = data["optimizer_states"][0]["state"]
+    for position in states:
+        states[position]["exp_avg"] = torch.full_like(states[position]["exp_avg"], position)
+    reversed_names = names[::-1]
+    data["state_dict"] = {
+        **{name: data["state_dict"][name] for name in reversed_names},
+        **{k: v for k, v in data["state_dict"].items() if not k.startswith("model_g.")},
+    }
+    count = len(names)
+    data["optimizer_states"][0]["state"] = {count - 1 - i: s for i, s in states.items()}
+    checkpoints.adapt_checkpoint(data, model)
+    moved = data["optimizer_states"][0]["state"]
+    assert all(float(moved[i]["exp_avg"].flatten()[0]) == i for i in range(count))
+
+
+def test_another_quality_is_a_short_table(model: VitsModel) -> None:
+    data = make_checkpoint(model)
+    other = VitsModel(**{**SMALL, "hidden_channels": 32, "inter_channels": 32})
+    with pytest.raises(CheckpointError) as caught:
+        checkpoints.adapt_checkpoint(data, other)
+    text = str(caught.value)
+    assert "hidden_channels             64" in text
+    assert "--model.warmstart" in text
+    assert len(text.splitlines()) < 8
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    storage = SafeCheckpointIO()
+    storage.save_checkpoint({"state_dict": {"a": torch.ones(2)}}, path)
+    with pytest.raises(Exception, match="pickle"):
+        storage.save_checkpoint({"state_dict": {"a": lambda: None}}, path)
+    assert storage.load_checkpoint(path)["state_dict"]["a"].tolist() == [1.0, 1.0]
+    assert [item.name for item in tmp_path.iterdir()] == ["last.ckpt"]

@@ -1,0 +1,203 @@
+"""The batch size that fits is found by trying, and nothing of the trial stays."""
+
+from __future__ import annotations
+
+import logging
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from trainings import fit_command
+
+from piper.errors import ConfigError
+from piper.train.callbacks.batches import Batches, StepTrial, heaviest_batches
+from piper.train.checkpoints.checkpoint import load_checkpoint
+from piper.train.data.module import VitsDataModule
+from piper.train.lightning import VitsModel
+from piper.train.steps.batch_size import (
+    LARGEST,
+    LARGEST_ON_CPU,
+    PeakMemory,
+    bound_batch_size,
+    find_by_growth,
+    find_by_out_of_memory,
+    find_largest,
+    resident_bytes,
+)
+
+MIB = 1024**2
+
+
+@pytest.mark.parametrize("top", [1, 2, 3, 16, 100, 128])
+def test_search_finds_every_limit(top: int) -> None:
+    for limit in range(top + 2):
+        tried: list[int] = []
+
+        def fits(size: int, limit: int = limit, tried: list[int] = tried) -> bool:
+            tried.append(size)
+            return size <= limit
+
+        assert find_largest(fits, top) == min(limit, top)
+        assert len(tried) == len(set(tried)) <= 15
+        assert max(tried) <= top
+
+
+def test_bounds() -> None:
+    assert bound_batch_size(100_000, 1, is_cpu=False) == LARGEST
+    assert bound_batch_size(100_000, 1, is_cpu=True) == LARGEST_ON_CPU
+    # Eight updates an epoch at least, whatever the ranks and parts.
+    assert bound_batch_size(320, 1, is_cpu=False) == 40
+    assert bound_batch_size(320, 4, is_cpu=False) == 10
+    assert bound_batch_size(5, 4, is_cpu=False) == 1
+
+
+def test_out_of_memory_is_no_error_of_a_trial() -> None:
+    def trial(size: int) -> None:
+        if size > 21:
+            raise torch.OutOfMemoryError("planted")
+
+    assert find_by_out_of_memory(trial, 128) == 21
+
+    def broken(size: int) -> None:
+        raise ValueError("something else")
+
+    with pytest.raises(ValueError, match="something else"):
+        find_by_out_of_memory(broken, 128)
+
+
+def allocate(mib_each: int, mib_once: int = 0) -> Callable[[int], None]:
+    """Return a trial that really takes so much memory."""
+
+    def trial(size: int) -> None:
+        held = torch.ones((mib_once + size * mib_each) * MIB, dtype=torch.uint8)
+        assert held[-1] == 1
+
+    return trial
+
+
+def test_resident_memory_is_measured() -> None:
+    before = resident_bytes()
+    with PeakMemory() as peak:
+        allocate(200)(1)
+    assert 195 * MIB < peak.bytes - before < 260 * MIB
+    assert resident_bytes() - before < 100 * MIB
+
+
+def test_growth_within_a_limit() -> None:
+    """20 MiB an utterance and 40 once: 160 MiB are six utterances; allocators add some MiB."""
+    assert find_by_growth(allocate(20, 40), 16, 170 * MIB) in (5, 6, 7)
+    assert find_by_growth(allocate(20, 40), 3, 10_000 * MIB) == 3
+    assert find_by_growth(allocate(20, 40), 16, 30 * MIB) == 0
+
+
+def test_nothing_far_above_the_limit_is_tried() -> None:
+    tried: list[int] = []
+
+    def trial(size: int) -> None:
+        tried.append(size)
+        allocate(100)(size)
+
+    assert find_by_growth(trial, 16, 150 * MIB) == 1
+    assert tried == [1]
+
+
+def test_heaviest_batches() -> None:
+    lengths = [100, 900, 300, 800, 200, 210, 220]
+    assert heaviest_batches(lengths, 3, None) == [[1, 3, 2]]
+    # With a budget the longest are few, and the most numerous are short.
+    assert heaviest_batches(lengths, 3, 1000) == [[1], [2, 6, 5]]
+    assert heaviest_batches(lengths, 50, None) == [[1, 3, 2, 6, 5, 4, 0]]
+
+
+@pytest.fixture
+def small_model() -> VitsModel:
+    torch.manual_seed(0)
+    sizes = {"hidden_channels": 16, "inter_channels": 16, "filter_channels": 16, "n_layers": 1}
+    return VitsModel(
+        quality="tiny", discriminator_channels=16, upsample_initial_channel=32, **sizes
+    )
+
+
+def make_trainer(model: VitsModel, data: VitsDataModule, folder: Path) -> Trainer:
+    trainer = Trainer(
+        default_root_dir=folder, accelerator="cpu", logger=False, enable_checkpointing=False
+    )
+    trainer.strategy.connect(model)
+    trainer.datamodule = data  # type: ignore[attr-defined]
+    return trainer
+
+
+def test_a_trial_leaves_nothing(small_model: VitsModel, dataset: Path, tmp_path: Path) -> None:
+    data = VitsDataModule(dataset_dir=str(dataset), num_workers=0)
+    weights = {name: value.clone() for name, value in small_model.state_dict().items()}
+    random = torch.get_rng_state()
+    StepTrial(make_trainer(small_model, data, tmp_path), small_model, data)(3)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(parameter.grad is None for parameter in small_model.parameters())
+    for name, value in small_model.state_dict().items():
+        assert torch.equal(value, weights[name]), name
+    assert small_model.training
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(10_000 * MIB, 1), (1, 0)])
+def test_the_callback_decides(
+    small_model: VitsModel,
+    dataset: Path,
+    tmp_path: Path,
+    limit: int,
+    expected: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    data = VitsDataModule(
+        dataset_dir=str(dataset),
+        batch_size="auto",
+        num_workers=0,
+    )
+    trainer = make_trainer(small_model, data, tmp_path)
+    if not expected:
+        with pytest.raises(ConfigError, match="the step of one utterance does not fit in memory"):
+            Batches(limit).on_fit_start(trainer, small_model)
+        return
+    with caplog.at_level(logging.INFO, logger="piper"):
+        Batches(limit).on_fit_start(trainer, small_model)
+    # Fourteen utterances, eight updates an epoch.
+    assert data.batch_size == expected
+    assert "--data.batch_size=auto: 1 utterances a batch on each process" in caplog.text
+    # A training that resumes takes what was found, without a trial.
+    other = VitsDataModule(dataset_dir=str(dataset), batch_size="auto")
+    assert other.has_open_batch_size
+    other.load_state_dict(data.state_dict())
+    assert (other.batch_size, other.has_open_batch_size) == (1, False)
+
+
+def test_a_number_is_not_overruled(dataset: Path) -> None:
+    data = VitsDataModule(dataset_dir=str(dataset), batch_size=6)
+    data.load_state_dict({"batch_size": 2})
+    assert (data.batch_size, data.has_open_batch_size, data.state_dict()) == (6, False, {})
+
+
+@pytest.mark.long
+def test_auto_from_the_command_line(dataset: Path, tmp_path: Path) -> None:
+    """Found once, kept in the checkpoint, taken from there."""
+    flags = ("--data.batch_size=auto",)
+    said = []
+    for epochs, more in ((1, ()), (2, ("--ckpt_path=last",))):
+        result = subprocess.run(
+            fit_command(dataset, tmp_path, *flags, f"--trainer.max_epochs={epochs}", *more),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+        said.append(result.stderr)
+    found = re.findall(r"batch_size=auto: (\d+) utterances a batch", said[0])
+    assert found == ["1"]
+    assert "batch_size=auto:" not in said[1]
+    newest = max(tmp_path.rglob("last.ckpt"), key=lambda path: path.stat().st_mtime)
+    checkpoint = load_checkpoint(newest)
+    assert checkpoint["VitsDataModule"] == {"batch_size": 1}
+    assert checkpoint["global_step"] == 2 * 2 * 14

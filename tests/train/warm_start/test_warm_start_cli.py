@@ -1,0 +1,184 @@
+"""Warm starts and qualities on the trainer's command line, under their old names too."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from piper.train import cli
+from piper.train.checkpoints.checkpoint import load_checkpoint
+
+SMALL = (
+    *("--model.hidden_channels=16", "--model.inter_channels=16", "--model.filter_channels=16"),
+    *("--model.n_layers=1", "--model.upsample_initial_channel=32", "--data.num_workers=0"),
+    *("--model.discriminator_channels=16", "--data.batch_size=5", "--data.num_test_examples=0"),
+    *("--trainer.accelerator=cpu", "--trainer.max_steps=1", "--validation_quality=off"),
+)
+
+
+def train(dataset: Path, root: Path, *flags: str) -> dict[str, Any]:
+    """Train for an update; return the checkpoint."""
+    arguments = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={root}"]
+    assert cli.main(["fit", *SMALL, *arguments, *flags]) == 0
+    found = sorted(root.glob("lightning_logs/version_*/checkpoints/last.ckpt"))
+    return load_checkpoint(found[-1])
+
+
+@pytest.fixture(scope="module")
+def source(speech_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A dataset, and the checkpoint of a training on it."""
+    folder = tmp_path_factory.mktemp("source")
+    dataset = Path(shutil.copytree(speech_dataset, folder / "dataset"))
+    argv, sys.argv = sys.argv, ["piper.train"]
+    try:
+        train(dataset, folder, "--model.quality=tiny")
+    finally:
+        sys.argv = argv
+    return dataset, folder / "lightning_logs/version_0/checkpoints/last.ckpt"
+
+
+def test_a_training_starts_from_another_and_goes_on_as_itself(
+    source: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The old name serves; the optimizers and the epoch are new; a resumed one starts from itself.
+
+    The same command is the one that a container runs again after each stop.
+    """
+    dataset, path = source
+    # Without a learning rate the weights stay what they started as.
+    still = ("--model.learning_rate=0", "--model.learning_rate_d=0")
+    flags = (f"--model.warmstart_ckpt={path}", "--model.preset=tiny", *still, "--ckpt_path=last")
+    saved = train(dataset, tmp_path, *flags)
+    source_data = load_checkpoint(path)
+    averages = {f"model_g.{k}": v for k, v in source_data["averages"]["weights"].items()}
+    weights, old = saved["state_dict"], {**source_data["state_dict"], **averages}
+    # AdamW's decay is a share of the learning rate.
+    assert all(torch.equal(weights[name], old[name]) for name in old)
+    assert saved["global_step"] == 2  # two optimizers, one update
+    assert f"Started from {path}, a checkpoint" in caplog.text
+    assert "166 symbols by name" in caplog.text
+
+    caplog.clear()
+    changed = tmp_path / "lightning_logs/version_0/checkpoints/last.ckpt"
+    name = "model_g.enc_p.emb.weight"
+    data = torch.load(changed, weights_only=False)
+    data["state_dict"][name] += 1
+    torch.save(data, changed)
+    again = train(dataset, tmp_path, *flags, "--trainer.max_steps=2")
+    assert torch.equal(again["state_dict"][name], old[name] + 1)
+    assert "--model.warmstart is left out: training goes on from the checkpoint" in caplog.text
+    assert "Started from" not in caplog.text
+
+
+def test_a_voice_starts_a_training(
+    source: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from piper.train.export import export_voice
+
+    dataset, path = source
+    voice = export_voice(path, tmp_path / "voice.onnx").model_path
+    train(dataset, tmp_path, "--model.quality=tiny", f"--model.warmstart={voice}")
+    assert f"Started from {voice}, a voice of quality tiny" in caplog.text
+
+
+def test_a_config_of_an_earlier_training_goes_on_working(
+    source: tuple[Path, Path], tmp_path: Path
+) -> None:
+    dataset, path = source
+    written = path.parents[1] / "config.yaml"
+    config = yaml.safe_load(written.read_text(encoding="utf-8"))
+    model = config["model"]
+    model["preset"], model["mos_metric"] = model.pop("quality"), "utmos"
+    model["warmstart_ckpt"] = model.pop("warmstart")
+    config["trainer"]["default_root_dir"] = str(tmp_path)
+    (tmp_path / "old.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    saved = train(dataset, tmp_path, f"--config={tmp_path / 'old.yaml'}")
+    assert saved["hyper_parameters"]["hidden_channels"] == 16
+
+
+def test_judges_of_spectrograms_are_trained_and_can_be_left_out(
+    source: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset, path = source
+    flags = ("--model.quality=tiny", "--model.use_mrd=true", "--data.batch_size=2")
+    first = train(dataset, tmp_path / "a", *flags, f"--model.warmstart={path}")
+    assert "spectrogram judges       0     54  54 not in the file" in caplog.text
+    assert first["hyper_parameters"]["use_mrd"] is True
+    saved = tmp_path / "a/lightning_logs/version_0/checkpoints/last.ckpt"
+
+    more = ("--trainer.max_steps=2", f"--ckpt_path={saved}")
+    again = train(dataset, tmp_path / "b", *flags, *more)
+    names = [name for name in first["state_dict"] if name.startswith("model_mrd.")]
+    assert len(names) == 54
+    for name in names:
+        assert not torch.equal(again["state_dict"][name], first["state_dict"][name]), name
+
+    without = train(dataset, tmp_path / "c", "--model.quality=tiny", "--data.batch_size=2", *more)
+    assert not any(name.startswith("model_mrd.") for name in without["state_dict"])
+    assert "--model.use_mrd=true would go on with model_mrd." in caplog.text
+
+
+# -- qualities
+
+
+def set_quality(dataset: Path, quality: str) -> None:
+    path = dataset / "config.json"
+    data = json.loads(path.read_text(encoding="utf-8"))
+    data["audio"]["quality"] = quality
+    path.write_text(json.dumps(data), encoding="utf-8")
+
+
+def test_a_flag_that_disagrees_with_config_json_wins_with_a_warning(
+    speech_dataset: Path,
+    copy_dataset: Callable[[Path], Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The voice says what was trained; the dataset's own file stays as its owner wrote it."""
+    dataset = copy_dataset(speech_dataset)
+    set_quality(dataset, "high")
+    saved = train(dataset, tmp_path / "root", "--model.quality=tiny")
+    config = dataset / "config.json"
+    expected = f'{config} says "quality": "high", but --model.quality=tiny was given: tiny is'
+    assert caplog.text.count(expected) == 1
+    assert saved["voice_config"]["audio"]["quality"] == "tiny"
+    assert json.loads(config.read_text(encoding="utf-8"))["audio"]["quality"] == "high"
+
+
+def test_a_dash_and_an_underscore_are_the_same_quality(
+    two_speaker_dataset: Path,
+    copy_dataset: Callable[[Path], Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    dataset = copy_dataset(two_speaker_dataset)
+    set_quality(dataset, "x_low")
+    flags = ("--model.quality=x-low", "--model.num_speakers=2", "--model.gin_channels=8")
+    saved = train(dataset, tmp_path / "root", *flags)
+    assert "says" not in caplog.text
+    assert saved["hyper_parameters"]["sample_rate"] == 16000
+    assert saved["voice_config"]["audio"] == {"sample_rate": 16000, "quality": "x_low"}
+
+
+def test_a_quality_at_another_rate_is_said(
+    two_speaker_dataset: Path,
+    copy_dataset: Callable[[Path], Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    dataset = copy_dataset(two_speaker_dataset)
+    flags = ("--model.num_speakers=2", "--model.gin_channels=8", "--model.quality=medium")
+    train(dataset, tmp_path / "root", *flags)
+    expected = (
+        "The sample rate is 16000 Hz, but voices of quality medium have 22050 Hz; "
+        "--model.quality=low is this network's name."
+    )
+    assert expected in caplog.text
