@@ -5,6 +5,7 @@ Runs no example; what a checked command line names (flags, tools, targets, packa
 
 from __future__ import annotations
 
+import argparse
 import re
 import shlex
 import subprocess
@@ -13,6 +14,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from piper import (  # noqa: E402
     patch_voice_with_alignment,
 )
 from piper.train import cli, export_onnx  # noqa: E402
+from piper.train.verbs import VERBS  # noqa: E402
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LANGUAGES = {"", "bash", "python", "text", "json", "csv"}
@@ -39,6 +42,7 @@ TOOLS = (
     "tools/inference/test_model.py",
     "tools/datasets/make_test_dataset.py",
     "tools/datasets/fetch_festvox_ru.py",
+    "tools/datasets/asterisk_prompts.py",
 )
 WRAPPERS = {"setsid", "nohup", "time", "exec"}
 # Programs of others; what they are given is not checked.
@@ -155,7 +159,15 @@ def check_tool(tool: str, arguments: list[str]) -> None:
     assert given <= help_flags(tool), f"{tool} {given - help_flags(tool)}"
 
 
+def verb_parsers() -> dict[str, argparse.ArgumentParser]:
+    """Return the parsers of the verbs of `python -m piper.train` that are no trainings."""
+    return {verb: import_module(name).create_parser() for verb, (name, _) in VERBS.items()}
+
+
 def check_module(module: str, arguments: list[str]) -> None:
+    if module == "piper.train" and arguments[0] in VERBS:
+        accept(verb_parsers()[arguments[0]].parse_args, arguments[1:])
+        return
     parsers = {
         "piper": options.parse_arguments,
         "piper.download_voices": download_voices.create_parser().parse_args,
@@ -220,5 +232,6 @@ def known_flags() -> set[str]:
     parsers = [fit, launcher_flags.create_parser(), options.create_parser()]
     parsers += [download_voices.create_parser(), export_onnx.create_parser()]
     parsers += [http_server.create_parser(), patch_voice_with_alignment.create_parser()]
+    parsers += verb_parsers().values()
     found = {flag for parser in parsers for flag in parser._option_string_actions}
     return found.union(FOREIGN_FLAGS, *(help_flags(tool) for tool in TOOLS))

@@ -27,6 +27,7 @@ from documents import (
     read_blocks,
     read_prose,
     split_commands,
+    verb_parsers,
 )
 from piper import download_voices, options
 from piper.train import cli, export_onnx, presets
@@ -140,6 +141,7 @@ def test_every_option_is_documented() -> None:
     command_lines = (ROOT / "docs/CLI.md").read_text(encoding="utf-8")
     parsers = [options.create_parser(), launcher_flags.create_parser()]
     parsers += [download_voices.create_parser(), export_onnx.create_parser()]
+    parsers += verb_parsers().values()
     for parser in parsers:
         for action in parser._actions:
             names = [name for name in action.option_strings if name.startswith("--")]

@@ -123,7 +123,7 @@ def make_test_dataset(
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
         spoken, source_rate = executor.submit(synthesize_speech, texts, voices, rates).result()
     for index, samples in enumerate(spoken):
-        recording = _record(samples, source_rate, sample_rate, seed=index)
+        recording = record(samples, source_rate, sample_rate, seed=index)
         write_wav(folder / "wavs" / f"utterance{index + 1:03}.wav", recording, sample_rate)
     with replace_on_success(folder / "config.json") as temporary:
         temporary.write_text(config_text + "\n", encoding="utf-8")
@@ -168,7 +168,8 @@ def synthesize_speech(
     return spoken, sample_rate
 
 
-def _record(samples: np.ndarray, source_rate: int, sample_rate: int, seed: int) -> np.ndarray:
+def record(samples: np.ndarray, source_rate: int, sample_rate: int, seed: int) -> np.ndarray:
+    """Return speech as a microphone in a quiet room gives it, (S,) float32."""
     speech = samples.astype(np.float32) / FULL_SCALE
     if source_rate != sample_rate:
         speech = soxr.resample(speech, source_rate, sample_rate)

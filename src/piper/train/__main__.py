@@ -2,9 +2,14 @@
 
 import sys
 
+from piper.train.verbs import run_verb
+
 INTERRUPTED = 130
 
 if __name__ == "__main__":
+    code = run_verb(sys.argv[1:])
+    if code is not None:
+        sys.exit(code)
     # Here and not above: processes that prepare recordings import this module too, and torch
     # would cost each of them seconds.
     try:

@@ -47,6 +47,7 @@ from piper.train.lightning import VitsModel
 from piper.train.parallel.distributed import create_strategy
 from piper.train.parallel.ranks import describe_lost_process, find_cluster
 from piper.train.steps.precision import create_precision
+from piper.train.verbs import describe_verbs
 from piper.train.vits.config import NetworkConfig
 
 TRAINER_DEFAULTS: dict[str, Any] = {
@@ -232,6 +233,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
         # An abbreviated flag would change its meaning when a longer one is added.
         parser_kwargs={
             "prog": "python -m piper.train",
+            "description": f"Train a voice. Other verbs, each with --help: {describe_verbs()}.",
             "allow_abbrev": False,
         },
     )

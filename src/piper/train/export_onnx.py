@@ -7,9 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from piper.errors import PiperError, describe_os_error
-
-INTERRUPTED = 130
+from piper.train.command import run_command
 
 
 def create_parser() -> argparse.ArgumentParser:
@@ -41,25 +39,19 @@ def create_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Export a checkpoint; return the exit code."""
     arguments = create_parser().parse_args(argv)
-    try:
-        # Here, so that Ctrl+C during the seconds that torch takes ends as quietly as later.
-        from piper.train.export import export_voice
+    return run_command(lambda: _export(arguments), "Stopped; no voice was written.")
 
-        report = export_voice(
-            arguments.checkpoint,
-            arguments.output_file,
-            arguments.config,
-            use_averages=not arguments.trained_weights,
-        )
-    except PiperError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"error: {describe_os_error(error)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped; no voice was written.", file=sys.stderr)
-        return INTERRUPTED
+
+def _export(arguments: argparse.Namespace) -> int:
+    # Here, so that Ctrl+C during the seconds that torch takes ends as quietly as later.
+    from piper.train.export import export_voice
+
+    report = export_voice(
+        arguments.checkpoint,
+        arguments.output_file,
+        arguments.config,
+        use_averages=not arguments.trained_weights,
+    )
     size = report.model_path.stat().st_size / 1e6
     print(f"voice:   {report.model_path} ({size:.1f} MB)")
     print(f"config:  {report.config_path}")

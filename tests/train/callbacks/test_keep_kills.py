@@ -39,11 +39,13 @@ def test_twenty_kills_cost_no_more_than_the_last_batches(dataset: Path, tmp_path
         with subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         ) as process:
-            # Every fourth somewhere in the start, the others in the midst of training.
-            if kill % 4:
-                wait_for_save(tmp_path, process)
-            time.sleep(moments.uniform(0.0, 4.0))
-            process.send_signal(signal.SIGKILL)
+            try:
+                # Every fourth somewhere in the start, the others in the midst of training.
+                if kill % 4:
+                    wait_for_save(tmp_path, process)
+                time.sleep(moments.uniform(0.0, 4.0))
+            finally:
+                process.send_signal(signal.SIGKILL)
             _, said = process.communicate()
         assert process.returncode == -signal.SIGKILL, said
         assert "passed over" not in said
@@ -62,14 +64,15 @@ def test_twenty_kills_cost_no_more_than_the_last_batches(dataset: Path, tmp_path
                 check_whole(Path(folder) / file.name)
 
 
-def last_files(root: Path) -> set[Path]:
-    return set(root.glob("lightning_logs/version_*/checkpoints/last.ckpt"))
+def last_saves(root: Path) -> set[tuple[Path, int]]:
+    files = root.glob("lightning_logs/version_*/checkpoints/last.ckpt")
+    return {(file, file.stat().st_mtime_ns) for file in files}
 
 
 def wait_for_save(root: Path, process: subprocess.Popen[str]) -> None:
-    """Wait until a run has saved into its own folder."""
-    before, end = last_files(root), time.monotonic() + 120
-    while last_files(root) == before:
+    """Wait until a run has saved; it goes on in the folder of the one before."""
+    before, end = last_saves(root), time.monotonic() + 120
+    while last_saves(root) <= before:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end
         time.sleep(0.05)

@@ -17,8 +17,8 @@ import pytest
 from trainings import SMALL
 
 from piper.train import cli, export_onnx
+from piper.train.allowance import FRESH, WARM, Allowance
 from piper.train.callbacks import budget
-from piper.train.callbacks.budget import FRESH, WARM, Allowance
 from piper.train.callbacks.ending import export_command
 from piper.train.checkpoints.checkpoint import load_checkpoint
 

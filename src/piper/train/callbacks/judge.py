@@ -15,13 +15,13 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from piper.train.callbacks.listen import (
+from piper.train.callbacks.measures import Measures, measure_example, summarise_measures
+from piper.train.callbacks.quality import QualityPredictor
+from piper.train.callbacks.speaking import (
     Spoken,
     is_stopping,
     speak_example,
 )
-from piper.train.callbacks.measures import Measures, measure_example, summarise_measures
-from piper.train.callbacks.quality import QualityPredictor
 from piper.train.data.module import ListeningExample
 from piper.train.parallel.distributed import is_distributed
 

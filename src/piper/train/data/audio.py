@@ -26,6 +26,7 @@ import soxr
 from piper.errors import DatasetError
 
 FloatArray = npt.NDArray[np.float32]
+LevelArray = npt.NDArray[np.float64]
 
 LEVEL_HOP_SECONDS = 0.01
 MEDIAN_LEVELS = 5
@@ -35,6 +36,27 @@ SILENCE_DB = -60.0
 FLOOR_PERCENTILE = 5
 ABOVE_FLOOR_DB = 8.0
 BELOW_LOUD_DB = (35.0, 20.0)
+
+
+@dataclass(frozen=True)
+class DecodedAudio:
+    """A file's samples as they are.
+
+    Attributes:
+        samples: (S, C) float32, 1 is full scale; at least one of them, and no NaN.
+        sample_rate: Hertz.
+        subtype: libsndfile's name of the samples' format, such as `PCM_16`.
+        promised_samples: S as the file's header has it, so far as libsndfile says.
+    """
+
+    samples: FloatArray
+    sample_rate: int
+    subtype: str
+    promised_samples: int
+
+    def mix(self) -> FloatArray:
+        """Return the mean of the channels, (S,)."""
+        return np.asarray(self.samples.mean(axis=1, dtype=np.float32))
 
 
 @dataclass(frozen=True)
@@ -65,7 +87,8 @@ def load_recording(path: Path, sample_rate: int, trim: TrimSettings) -> Recordin
     Raises:
         DatasetError: The file is corrupt, empty, or holds nothing but silence.
     """
-    samples, source_rate = _decode(path)
+    decoded = decode(path)
+    samples, source_rate = decoded.mix(), decoded.sample_rate
     if source_rate != sample_rate:
         samples = soxr.resample(samples, source_rate, sample_rate)
     if find_loud_level(samples, sample_rate) < SILENCE_DB:
@@ -87,28 +110,39 @@ def trim_silence(samples: FloatArray, sample_rate: int, trim: TrimSettings) -> F
 
 def find_speech(samples: FloatArray, sample_rate: int) -> tuple[int, int]:
     """Return where speech begins and ends, in samples; the whole where none stands out."""
-    levels = _smooth(_measure_levels(samples, sample_rate))
-    loud = float(levels.max())
-    floor = float(np.percentile(levels, FLOOR_PERCENTILE))
-    threshold = float(
-        np.clip(floor + ABOVE_FLOOR_DB, loud - BELOW_LOUD_DB[0], loud - BELOW_LOUD_DB[1])
-    )
-    active = np.flatnonzero(levels > threshold)
+    levels = smooth_levels(measure_levels(samples, sample_rate))
+    active = np.flatnonzero(levels > find_speech_threshold(levels))
     if len(active) == 0:
         return 0, len(samples)
-    hop = _level_hop(sample_rate)
+    hop = level_hop(sample_rate)
     # A level covers two hops; the last one may reach past the end.
     return int(active[0]) * hop, min(len(samples), (int(active[-1]) + 2) * hop)
 
 
+def find_speech_threshold(levels: LevelArray) -> float:
+    """Return the level above which there is speech, from a recording's smoothed levels."""
+    loud = float(levels.max())
+    floor = float(np.percentile(levels, FLOOR_PERCENTILE))
+    below_loud = (loud - BELOW_LOUD_DB[0], loud - BELOW_LOUD_DB[1])
+    return float(np.clip(floor + ABOVE_FLOOR_DB, *below_loud))
+
+
 def find_loud_level(samples: FloatArray, sample_rate: int) -> float:
     """Return the level of the loudest 50 ms, in dB of full scale."""
-    return float(_smooth(_measure_levels(samples, sample_rate)).max())
+    return float(smooth_levels(measure_levels(samples, sample_rate)).max())
 
 
-def _decode(path: Path) -> tuple[FloatArray, int]:
+def decode(path: Path) -> DecodedAudio:
+    """Decode a file.
+
+    Raises:
+        DatasetError: It is corrupt, empty, or holds NaN.
+    """
     try:
-        samples, source_rate = soundfile.read(path, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(path) as file:
+            promised = file.frames
+            samples = file.read(dtype="float32", always_2d=True)
+            source_rate, subtype = int(file.samplerate), str(file.subtype)
     except (soundfile.SoundFileError, OSError, RuntimeError) as error:
         if path.is_file() and path.stat().st_size == 0:
             raise DatasetError(f"{path} is empty (0 bytes); replace the recording.") from None
@@ -120,15 +154,17 @@ def _decode(path: Path) -> tuple[FloatArray, int]:
         raise DatasetError(f"{path} is empty (no samples); replace the recording.")
     if not np.isfinite(samples).all():
         raise DatasetError(f"{path} holds samples that are no numbers (NaN); replace it.")
-    return samples.mean(axis=1, dtype=np.float32), int(source_rate)
+    return DecodedAudio(samples, source_rate, subtype, promised)
 
 
-def _level_hop(sample_rate: int) -> int:
+def level_hop(sample_rate: int) -> int:
+    """Return the samples from one level to the next."""
     return max(1, round(LEVEL_HOP_SECONDS * sample_rate))
 
 
-def _measure_levels(samples: FloatArray, sample_rate: int) -> npt.NDArray[np.float64]:
-    hop = _level_hop(sample_rate)
+def measure_levels(samples: FloatArray, sample_rate: int) -> LevelArray:
+    """Return levels every 10 ms over 20 ms, in dB of full scale; at least one."""
+    hop = level_hop(sample_rate)
     count = max(2, -(-len(samples) // hop))
     padded = np.zeros(count * hop, dtype=np.float64)
     # A constant offset of the microphone is no sound.
@@ -138,7 +174,8 @@ def _measure_levels(samples: FloatArray, sample_rate: int) -> npt.NDArray[np.flo
     return 10 * np.log10(power + 10 ** (MIN_LEVEL_DB / 10))
 
 
-def _smooth(levels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def smooth_levels(levels: LevelArray) -> LevelArray:
+    """Return each level's median with its neighbours, over 50 ms, which ignores clicks."""
     padded = np.pad(levels, MEDIAN_LEVELS // 2, mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, MEDIAN_LEVELS)
     return np.asarray(np.median(windows, axis=1))

@@ -20,7 +20,8 @@ NAMED_AT_MOST = 5
 # festvox-ru writes `вол+ос`: the mark stands before the stressed vowel. A sum is left alone: `2+2`,
 # `x+а`, `C++а`. Vowels are those of Russian, Ukrainian and Belarusian.
 _STRESS_MARK = re.compile(r"(?<![0-9A-Za-z+])\+(?=[аеёиоуыэюяіїєАЕЁИОУЫЭЮЯІЇЄ])")
-_OTHER_DELIMITERS = {"\t": "a tab", ";": "';'", ",": "','"}
+OTHER_DELIMITERS = {"\t": "a tab", ";": "';'", ",": "','"}
+"""What other programs separate columns by, and how a sentence says it."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def load_metadata(
     rows, missing = [], []
     for number, line in lines:
         columns = [column.strip() for column in line.split("|")]
-        audio_path = _find_audio(columns[0], folders)
+        audio_path = find_audio(columns[0], folders)
         if audio_path is None:
             missing.append((number, columns[0]))
             continue
@@ -135,7 +136,7 @@ def _check_columns(
             continue
         where = f"{csv_path} line {number}:"
         if count == 1:
-            seen = next((name for sign, name in _OTHER_DELIMITERS.items() if sign in line), None)
+            seen = next((name for sign, name in OTHER_DELIMITERS.items() if sign in line), None)
             hint = f" (it seems to use {seen})" if seen else ""
             raise DatasetError(f"{where} no '|' found{hint}; separate the columns as {layout}.")
         if count == len(names) + 1 and num_speakers <= 1 and dataset_type == "text":
@@ -158,7 +159,8 @@ def _check_columns(
         )
 
 
-def _find_audio(name: str, folders: Sequence[Path]) -> Path | None:
+def find_audio(name: str, folders: Sequence[Path]) -> Path | None:
+    """Return the recording of a name, with or without `.wav`, in the first folder that has it."""
     if not name:
         return None
     for folder in folders:

@@ -77,7 +77,7 @@ def prepare_dataset(
         ConfigError: config.json holds something wrong.
         PhonemizeError: The espeak voice is unknown.
     """
-    rows = _load_rows(settings) if rows is None else rows
+    rows = load_rows(settings) if rows is None else rows
     voice = create_voice_config(settings, rows)
     jobs = _create_jobs(settings, voice, rows)
     manifest_path = find_manifest_path(settings.cache_dir, [job.cache_path.stem for job in jobs])
@@ -96,7 +96,7 @@ def load_prepared_dataset(settings: DataSettings) -> PreparedDataset:
 
     Prepares it where that has not been done (a node with a disk of its own).
     """
-    rows = _load_rows(settings)
+    rows = load_rows(settings)
     voice = create_voice_config(settings, rows)
     jobs = _create_jobs(settings, voice, rows)
     manifest_path = find_manifest_path(settings.cache_dir, [job.cache_path.stem for job in jobs])
@@ -137,7 +137,12 @@ def prepare_utterance(
     )
 
 
-def _load_rows(settings: DataSettings) -> list[Row]:
+def load_rows(settings: DataSettings) -> list[Row]:
+    """Return the rows of a dataset's metadata.csv.
+
+    Raises:
+        DatasetError: A file is missing or a line is wrong.
+    """
     return load_metadata(
         settings.csv_path,
         settings.audio_dir,

@@ -39,7 +39,9 @@ def convolve(
     if is_plain and winograd.is_faster(x, weight):
         return winograd.convolve_rows(x.mT, weight, bias).mT
     is_wide = dilation >= WIDE_DILATION or (dilation > 1 and groups > 1)
-    if is_wide and stride == 1 and padding % dilation == 0:
+    # The compiler does not get through the folding of a length that varies (torch 2.13).
+    is_plain_cpu = x.device.type == "cpu" and not torch.compiler.is_compiling()
+    if is_plain_cpu and is_wide and stride == 1 and padding % dilation == 0:
         return _convolve_folded(x, weight, bias, padding, dilation, groups)
     y = F.conv2d(
         x.unsqueeze(2),

@@ -1,0 +1,31 @@
+"""How long a training goes on where nobody says: updates by the data and by where it starts.
+
+What is known of Piper's voices: 2,000 epochs are usually enough from scratch and 1,000 more for
+fine-tuning (the existing trainer's guide, batches of 32); its lessac voice had 678,000 updates
+(epoch=2164-step=1355540, two steps an update), VITS itself 800,000 (Kim et al. 2021, section 4).
+An hour of speech is about 600 utterances, 19 batches of 32: 2,000 epochs of it are 38,000 updates.
+Fewer make no voice of a smaller set either, and beyond 24 hours, where 2,000 epochs would be more
+than VITS's 800,000, it is the updates that limit. Fine-tuning gets half the epochs and, as a
+voice is there already, an upper end of 200,000: 1,000 epochs of ten hours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """Epochs that a training gets, within limits counted in updates."""
+
+    epochs: int
+    fewest: int
+    most: int
+
+    def updates(self, batches_per_epoch: int) -> int:
+        """Return the updates for a dataset of so many batches."""
+        return min(max(self.epochs * batches_per_epoch, self.fewest), self.most)
+
+
+FRESH = Allowance(epochs=2_000, fewest=40_000, most=800_000)
+WARM = Allowance(epochs=1_000, fewest=20_000, most=200_000)

@@ -1,0 +1,71 @@
+"""`python -m piper.train check DIR`: flags, output, exit code; no work here."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from piper.train.command import run_command
+from piper.train.data.dataset_flags import add_dataset_flags, find_settings
+
+NOT_READY = 2
+
+
+def create_parser() -> argparse.ArgumentParser:
+    """Return the flags of the check."""
+    parser = argparse.ArgumentParser(
+        prog="python -m piper.train check",
+        description="Say what is wrong with a dataset before anything is trained on it.",
+    )
+    add_dataset_flags(parser)
+    add = parser.add_argument
+    add(
+        "--output-dir",
+        type=Path,
+        metavar="DIR",
+        help="where report.html and report.json go; default: check in the dataset's folder",
+    )
+    add("--ignore", default="", metavar="RULES", help="rules to leave out, joined by commas")
+    add(
+        "--strict",
+        action="store_true",
+        help=f"end with exit code {NOT_READY} where the dataset is not ready, for scripts",
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Check a dataset; return the exit code."""
+    arguments = create_parser().parse_args(argv)
+    stopped = "Stopped; what was measured is kept, and the same command goes on."
+    return run_command(lambda: _check(arguments), stopped)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from piper.train.check.findings import Verdict
+    from piper.train.check.page import write_report_json, write_report_page
+    from piper.train.check.run import check_dataset, leave_out_rules
+    from piper.train.check.terminal import report_to_text
+
+    settings = find_settings(arguments)
+    report = leave_out_rules(check_dataset(settings), arguments.ignore)
+    folder = arguments.output_dir or arguments.dataset / "check"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_report_json(report, folder / "report.json")
+    write_report_page(report, folder / "report.html")
+    print(report_to_text(report, _count_columns(), has_colours=sys.stdout.isatty()))
+    print(f"report: {folder / 'report.html'}")
+    is_refused = arguments.strict and report.verdict is Verdict.NOT_READY
+    return NOT_READY if is_refused else 0
+
+
+def _count_columns() -> int:
+    import shutil
+
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""A dataset as it is found, mistakes included: what the check's rules look at.
+
+`data.metadata` ends at the first mistake, since training cannot go on; a check names all of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the CSV that has a name and a text.
+
+    Attributes:
+        line: Counted from 1.
+        name: Of the recording, as the line has it.
+        audio_path: Where it lies; None where it was not found.
+        speaker: Its name where the set has several, else None.
+        text: As it is in the file.
+        columns: All of the line's columns.
+    """
+
+    line: int
+    name: str
+    audio_path: Path | None
+    speaker: str | None
+    text: str
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AudioMeasures:
+    """What was measured of one recording; levels in dB of full scale, times in seconds.
+
+    Attributes:
+        seconds: Length.
+        sample_rate: Hertz.
+        channels: How many.
+        subtype: libsndfile's name of the samples' format, such as `PCM_16`.
+        has_all_data: False where the header promises more samples than there are.
+        digest: Of the decoded samples: equal for the same audio under two names.
+        peak: Largest absolute sample, 1 is full scale.
+        clipped_share: Share of the samples in runs of at least three at full scale, or at the
+            recording's own peak where it was turned down after clipping.
+        dc_offset: Mean of the samples.
+        loud_db: Level of the loudest 50 ms.
+        floor_db: The noise between words: 5th percentile of the levels.
+        speech_db: Mean level where there is speech.
+        start_silence_seconds: Before the speech.
+        end_silence_seconds: After it.
+        inner_silence_seconds: The longest silence inside.
+        inner_silence_start: Where that begins.
+        start_edge_db: Level of the first 10 ms, beside `speech_db`.
+        end_edge_db: Level of the last 10 ms.
+        bandwidth_hertz: Above it there is no energy: half the sample rate where there is.
+        outline: Peaks of some hundred pieces, 0 to 1, to draw.
+    """
+
+    seconds: float
+    sample_rate: int
+    channels: int
+    subtype: str
+    has_all_data: bool
+    digest: str
+    peak: float
+    clipped_share: float
+    dc_offset: float
+    loud_db: float
+    floor_db: float
+    speech_db: float
+    start_silence_seconds: float
+    end_silence_seconds: float
+    inner_silence_seconds: float
+    inner_silence_start: float
+    start_edge_db: float
+    end_edge_db: float
+    bandwidth_hertz: float
+    outline: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class TextMeasures:
+    """What was measured of one text.
+
+    Attributes:
+        phonemes: Of its sentences, joined.
+        missing: Phonemes that the id map lacks, once for each time they occur.
+        words: As the text has them, without signs.
+        num_ids: Phoneme ids that training would see.
+    """
+
+    phonemes: tuple[str, ...]
+    missing: tuple[str, ...]
+    words: tuple[str, ...]
+    num_ids: int

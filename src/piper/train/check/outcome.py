@@ -1,0 +1,100 @@
+"""What a report comes to, as terminal and page both say it. Knows neither of the two."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+from piper.train.check.entries import Entry
+from piper.train.check.findings import Finding, Rule, Severity, Verdict, group_by_rule
+from piper.train.check.report import CheckReport
+
+WARNINGS_NAMED = 3
+"""Of the rules that only warn; those that stand in the way are all named."""
+
+
+@dataclass(frozen=True)
+class BrokenRule:
+    """A rule, and what it found.
+
+    Attributes:
+        rule: Which.
+        findings: The worst first.
+        share: Of the recordings, 0 to 1; None where no finding is about a line.
+    """
+
+    rule: Rule
+    findings: list[Finding]
+    share: float | None
+
+
+def find_broken_rules(report: CheckReport) -> list[BrokenRule]:
+    """Return the rules that were broken, in the order of `group_by_rule`."""
+    broken = []
+    for rule, findings in group_by_rule(report.findings):
+        lines = {finding.line for finding in findings if finding.line is not None}
+        # A line that cannot be split into columns is no entry, so a share may go beyond the whole.
+        share = min(1.0, len(lines) / max(1, len(report.entries))) if lines else None
+        broken.append(BrokenRule(rule, findings, share))
+    return broken
+
+
+def describe_share(share: float | None) -> str:
+    """Return a share in per cent, or nothing where there is none."""
+    if share is None:
+        return ""
+    return "<0.1 %" if 0 < share < 0.0005 else f"{100 * share:.1f} %"
+
+
+def describe_counts(report: CheckReport) -> str:
+    """Return how many findings there are of each severity: "3 errors, 1 warning"."""
+    severities = [finding.rule.severity for finding in report.findings]
+    counts = [(severities.count(severity), severity.value) for severity in Severity]
+    return ", ".join(count_things(n, name) for n, name in counts if n) or "nothing found"
+
+
+def count_things(count: int, name: str) -> str:
+    """Return "1 error", "2 errors", "1,000 errors"."""
+    return f"{count:,} {name}{'' if count == 1 else 's'}"
+
+
+def describe_set(report: CheckReport) -> str:
+    """Return how much there is: "620 recordings, 1.66 hours"."""
+    text = count_things(len(report.entries), "recording")
+    seconds = sum(measures.seconds for measures in report.audio.values())
+    return f"{text}, {seconds / 3600:.2f} hours" if seconds else text
+
+
+def describe_next_step(report: CheckReport) -> str:
+    """Return the sentence that says what to do after the verdict."""
+    rules = [broken.rule for broken in find_broken_rules(report)]
+    errors = [rule.name for rule in rules if rule.severity is Severity.ERROR]
+    warnings = [rule.name for rule in rules if rule.severity is Severity.WARNING]
+    if report.verdict is Verdict.NOT_READY:
+        subject = "1 rule stands" if len(errors) == 1 else f"{len(errors)} rules stand"
+        return (
+            f"{subject} in the way: {', '.join(errors)}; mend what is named there, "
+            "then check again."
+        )
+    if report.verdict is Verdict.WARNINGS:
+        named = ", ".join(warnings[:WARNINGS_NAMED])
+        rest = len(warnings) - WARNINGS_NAMED
+        more = f" and {rest} more" if rest > 0 else ""
+        return f"Training can start; before it, look at {named}{more}:"
+    return "Nothing stands in the way of training:"
+
+
+def find_training_command(report: CheckReport) -> str | None:
+    """Return the command that trains, for a shell; None where the set is not ready."""
+    if report.verdict is Verdict.NOT_READY:
+        return None
+    words = ["python", "-m", "piper.train", "fit", f"--data.dataset_dir={report.folder}"]
+    speakers = {entry.speaker for entry in report.entries if entry.speaker is not None}
+    if len(speakers) > 1:
+        words.append(f"--model.num_speakers={len(speakers)}")
+    return shlex.join(words)
+
+
+def index_entries(report: CheckReport) -> dict[int, Entry]:
+    """Return the entries by their lines."""
+    return {entry.line: entry for entry in report.entries}

@@ -1,0 +1,179 @@
+"""Histograms and waveforms as SVG inside HTML. Knows no report and no files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from piper.train.check.page_parts import escape
+
+MARKS = 6
+"""Numbers below an axis, at most one more; it begins and ends at one of them."""
+BARS_A_MARK = 5
+NARROWEST = 0.05
+"""Width of an axis at least, as a share of its largest value."""
+WIDTH, HEIGHT = 360, 170
+LEFT, RIGHT, TOP, BOTTOM = 36, 18, 16, 34
+"""Margins: numbers at the left, thresholds above, numbers and the unit below."""
+WAVE_WIDTH, WAVE_HEIGHT = 1000, 100
+WAVE_POINTS = 250
+"""A point for three pixels of a desktop's page, 2 kB of SVG."""
+
+
+def draw_histogram(
+    values: Sequence[float], unit: str, limits: Mapping[str, float], label: str
+) -> str:
+    """Return a histogram with axes; few values far off are counted in its last bars.
+
+    Args:
+        values: At least one, all finite.
+        unit: Written below the axis.
+        limits: Thresholds by names; a dashed line each, where it is not far off.
+        label: For those who do not see it.
+    """
+    low, high, step = _find_range(values, list(limits.values()))
+    bars = BARS_A_MARK * round((high - low) / step)
+    clipped = np.clip(np.asarray(values, dtype=np.float64), low, high)
+    counts, edges = np.histogram(clipped, bars, (low, high))
+    top_step = _round_up(int(counts.max()) / 3)
+    top_step = max(1, math.ceil(top_step))
+    top = math.ceil(int(counts.max()) / top_step) * top_step
+    parts = _draw_heights(range(0, top + 1, top_step), top)
+    for count, start, end in zip(counts.tolist(), edges[:-1], edges[1:], strict=True):
+        if count:
+            x, right, y = _x(start, low, high), _x(end, low, high), _y(count, top)
+            about = f"{format_number(start)} to {format_number(end)} {unit}: {count}"
+            parts.append(
+                f'<rect class="bar" x="{x:.1f}" y="{y:.1f}" width="{max(1, right - x - 1):.1f}" '
+                f'height="{_y(0, top) - y:.1f}"><title>{escape(about)}</title></rect>'
+            )
+    parts += _draw_values(low, high, step, min(values) < low, max(values) > high)
+    for name, limit in limits.items():
+        if low <= limit <= high:
+            parts.append(_draw_limit(name, limit, _x(limit, low, high)))
+    parts.append(_draw_text(f"{unit}", (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4))
+    return (
+        f'<svg class="histogram" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{escape(label)}">{"".join(parts)}</svg>'
+    )
+
+
+def draw_wave(outline: Sequence[float], span: tuple[float, float] | None, label: str) -> str:
+    """Return a waveform that stretches to the width it is given.
+
+    Args:
+        outline: Peaks, 0 to 1, from start to end.
+        span: What is marked, as shares of the length.
+        label: For those who do not see it.
+    """
+    peaks = _thin(outline, WAVE_POINTS)
+    middle = WAVE_HEIGHT / 2
+    steps = [round((i + 0.5) / len(peaks) * WAVE_WIDTH) for i in range(len(peaks))]
+    heights = [round(middle * min(1.0, peak)) for peak in peaks]
+    points = [f"{x} {middle - y:.0f}" for x, y in zip(steps, heights, strict=True)]
+    points += [f"{x} {middle + y:.0f}" for x, y in zip(steps[::-1], heights[::-1], strict=True)]
+    path = f'<path class="wave" d="M{"L".join(points)}Z"/>' if points else ""
+    return draw_strip(path, span, label)
+
+
+def draw_strip(content: str, span: tuple[float, float] | None, label: str) -> str:
+    """Return a strip along the time of a recording, with what is marked drawn over it."""
+    return (
+        f'<svg class="strip" viewBox="0 0 {WAVE_WIDTH} {WAVE_HEIGHT}" preserveAspectRatio="none" '
+        f'role="img" aria-label="{escape(label)}">{content}{_draw_span(span)}</svg>'
+    )
+
+
+def format_number(value: float) -> str:
+    """Return a number with at most three places that matter: "0.25", "9.6", "1,250"."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    text = f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    text = text.rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def _draw_span(span: tuple[float, float] | None) -> str:
+    if span is None:
+        return ""
+    start, end = (WAVE_WIDTH * min(1.0, max(0.0, share)) for share in span)
+    # A click of a millisecond is to be seen too.
+    width = max(4.0, end - start)
+    return (
+        f'<rect class="span" x="{min(start, WAVE_WIDTH - width):.0f}" y="0" width="{width:.0f}" '
+        f'height="{WAVE_HEIGHT}"/>'
+    )
+
+
+def _thin(outline: Sequence[float], count: int) -> list[float]:
+    if len(outline) <= count:
+        return list(outline)
+    bounds = [index * len(outline) // count for index in range(count + 1)]
+    return [max(outline[start:end]) for start, end in pairwise(bounds)]
+
+
+def _find_range(values: Sequence[float], limits: Sequence[float]) -> tuple[float, float, float]:
+    """Return begin, end and step of an axis: where the values are, a few far ones left out."""
+    array = np.asarray(values, dtype=np.float64)
+    low, high = (float(value) for value in np.percentile(array, [1, 99]))
+    room = max(0.5 * (high - low), 1e-3)
+    bounds = max(float(array.min()), low - room), min(float(array.max()), high + room)
+    near = [limit for limit in limits if low - room <= limit <= high + room]
+    low, high = min(*bounds, *near), max(*bounds, *near)
+    # Values that are all alike get room at both sides.
+    least = NARROWEST * max(abs(low), abs(high), 0.1)
+    if high - low < least:
+        low, high = (low + high - least) / 2, (low + high + least) / 2
+    step = _round_up((high - low) / MARKS)
+    low, high = math.floor(low / step) * step, math.ceil(high / step) * step
+    return low, max(high, low + step), step
+
+
+def _round_up(value: float) -> float:
+    """Return the next larger one of 1, 2 and 5 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10(max(value, 1e-4)))
+    return next(power * digit for digit in (1, 2, 5, 10) if power * digit >= value * (1 - 1e-9))
+
+
+def _x(value: float, low: float, high: float) -> float:
+    return LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT)
+
+
+def _y(count: float, top: float) -> float:
+    return HEIGHT - BOTTOM - count / top * (HEIGHT - TOP - BOTTOM)
+
+
+def _draw_heights(counts: Sequence[int], top: int) -> list[str]:
+    parts = []
+    for count in counts:
+        y = _y(count, top)
+        parts.append(f'<path class="line" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
+        parts.append(_draw_text(f"{count:,}", LEFT - 4, y + 4, "end"))
+    return parts
+
+
+def _draw_values(low: float, high: float, step: float, is_below: bool, is_above: bool) -> list[str]:
+    first, last = round(low / step), round(high / step)
+    y = HEIGHT - BOTTOM + 14
+    parts = []
+    for number in range(first, last + 1):
+        text = format_number(number * step)
+        # The bars at the ends also hold what lies beyond them.
+        text = f"≤ {text}" if is_below and number == first else text
+        text = f"≥ {text}" if is_above and number == last else text
+        parts.append(_draw_text(text, _x(number * step, low, high), y))
+    return parts
+
+
+def _draw_limit(name: str, limit: float, x: float) -> str:
+    return (
+        f'<path class="limit" d="M{x:.1f} {TOP - 2}V{HEIGHT - BOTTOM}">'
+        f"<title>{escape(name)}</title></path>" + _draw_text(format_number(limit), x, TOP - 5)
+    )
+
+
+def _draw_text(text: str, x: float, y: float, anchor: str = "middle") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'

@@ -1,0 +1,115 @@
+"""Checks a dataset: measures its recordings and texts, then asks the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from piper.errors import ConfigError
+from piper.train.check import rules_audio, rules_match, rules_set, rules_structure, rules_text
+from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
+from piper.train.check.findings import Finding
+from piper.train.check.measuring import measure_audio, measure_texts
+from piper.train.check.report import CheckReport
+from piper.train.data.dataset_config import create_voice_config
+from piper.train.data.metadata import Row
+from piper.train.data.settings import DataSettings
+
+RULES = (
+    *(*rules_structure.RULES, *rules_audio.RULES, *rules_text.RULES),
+    *(*rules_match.RULES, *rules_set.RULES),
+)
+"""All that a check looks for."""
+
+
+def check_dataset(settings: DataSettings, *, num_processes: int | None = None) -> CheckReport:
+    """Check a dataset as training would read it.
+
+    Args:
+        settings: Of the dataset; the number of speakers is taken from its columns.
+        num_processes: None takes one a core for more than a few recordings.
+
+    Raises:
+        DatasetError: There is no metadata.csv, or nothing in it.
+        ConfigError: config.json holds something wrong.
+        PhonemizeError: The espeak voice is unknown.
+    """
+    structure = rules_structure.read_structure(settings.csv_path, settings.audio_dir)
+    entries = structure.entries
+    speakers = {entry.speaker for entry in entries}
+    settings = replace(settings, num_speakers=max(1, len(speakers)), speaker_id_map=None)
+    voice = create_voice_config(settings, _entries_to_rows(entries))
+    paths = list(dict.fromkeys(e.audio_path for e in entries if e.audio_path is not None))
+    measured = measure_audio(paths, settings.cache_dir, num_processes)
+    audio = {path: m for path, m in measured.items() if not isinstance(m, str)}
+    errors = {path: m for path, m in measured.items() if isinstance(m, str)}
+    texts = measure_texts(entries, settings, voice, num_processes)
+    findings = [
+        *structure.findings,
+        *rules_audio.find_in_audio(
+            entries,
+            audio,
+            errors,
+            sample_rate=settings.sample_rate,
+            segment_seconds=settings.segment_size / settings.sample_rate,
+        ),
+        *rules_text.find_in_texts(
+            entries,
+            texts,
+            language=settings.espeak_voice,
+            writes_numbers=bool(settings.text_options.write_numbers),
+            has_stress_marks=settings.has_stress_marks,
+        ),
+        *rules_match.find_in_matches(
+            entries, audio, texts, frame_seconds=settings.hop_length / settings.sample_rate
+        ),
+        *rules_set.find_in_set(entries, audio, texts),
+    ]
+    return _create_report(settings, entries, audio, texts, findings)
+
+
+def _entries_to_rows(entries: Sequence[Entry]) -> list[Row]:
+    return [
+        Row(entry.line, entry.audio_path, entry.text, entry.speaker, None)
+        for entry in entries
+        if entry.audio_path is not None
+    ]
+
+
+def _create_report(
+    settings: DataSettings,
+    entries: list[Entry],
+    audio: Mapping[Path, AudioMeasures],
+    texts: Mapping[int, TextMeasures],
+    findings: list[Finding],
+) -> CheckReport:
+    facts = {
+        "The set": rules_set.describe_set(entries, audio, texts, settings.validation_split),
+    }
+    tables = [rules_set.tabulate_phonemes(texts)]
+    if settings.num_speakers > 1:
+        tables.insert(0, rules_set.tabulate_speakers(entries, audio))
+    folder = settings.csv_path.parent
+    return CheckReport(folder, entries, audio, texts, findings, facts, tables)
+
+
+def leave_out_rules(report: CheckReport, names: str) -> CheckReport:
+    """Return a report without the findings of some rules.
+
+    Args:
+        report: Of a check.
+        names: Of the rules, joined by commas.
+
+    Raises:
+        ConfigError: There is no such rule.
+    """
+    wanted = [name for name in (part.strip() for part in names.split(",")) if name]
+    known = {rule.name for rule in RULES}
+    for name in wanted:
+        if name not in known:
+            raise ConfigError(
+                f'There is no rule "{name}"; choose from {", ".join(sorted(known))} (--ignore).'
+            )
+    kept = [finding for finding in report.findings if finding.rule.name not in wanted]
+    return replace(report, findings=kept)

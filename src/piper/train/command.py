@@ -1,0 +1,35 @@
+"""How a command of ours ends: an exit code, and one sentence where something went wrong."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from piper.errors import PiperError, describe_os_error
+
+FAILED = 1
+INTERRUPTED = 130  # 128 + SIGINT
+
+
+def run_command(work: Callable[[], int], if_stopped: str) -> int:
+    """Return the exit code of a command's work.
+
+    Args:
+        work: Does it, and returns its exit code.
+        if_stopped: What to say after Ctrl+C: what was kept, and how to go on.
+    """
+    try:
+        return work()
+    except PiperError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    except BrokenPipeError:
+        # Who read the output has gone: `… | head`. Nothing is written to it any more.
+        sys.stdout = None
+        return FAILED
+    except OSError as error:
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print(if_stopped, file=sys.stderr)
+        return INTERRUPTED

@@ -1,0 +1,57 @@
+"""Flags of all commands that read a dataset. Reads nothing itself."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from piper.train.data.settings import DataSettings, resolve_settings
+
+
+def add_dataset_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the dataset's folder and what config.json may leave open."""
+    add = parser.add_argument
+    add("dataset", type=Path, metavar="DIR", help="folder with metadata.csv and wavs/")
+    add(
+        "--espeak-voice",
+        "--data.espeak_voice",
+        metavar="VOICE",
+        help="espeak-ng's voice, such as ru; default: what config.json says",
+    )
+    add(
+        "--sample-rate",
+        "--model.sample_rate",
+        type=int,
+        metavar="HERTZ",
+        help="default: what config.json says",
+    )
+    add(
+        "--num-speakers",
+        "--model.num_speakers",
+        type=int,
+        metavar="N",
+        help="default: what config.json says",
+    )
+    add(
+        "--cache-dir",
+        "--data.cache_dir",
+        type=Path,
+        metavar="DIR",
+        help="default: .cache in the dataset's folder",
+    )
+
+
+def find_settings(arguments: argparse.Namespace) -> DataSettings:
+    """Return the settings that the flags and config.json say together.
+
+    Raises:
+        ConfigError: They disagree, or a value cannot be used.
+        DatasetError: There is no dataset.
+    """
+    return resolve_settings(
+        dataset_dir=arguments.dataset,
+        espeak_voice=arguments.espeak_voice,
+        sample_rate=arguments.sample_rate,
+        num_speakers=arguments.num_speakers,
+        cache_dir=arguments.cache_dir,
+    )

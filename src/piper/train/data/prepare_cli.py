@@ -1,0 +1,50 @@
+"""`python -m piper.train prepare DIR`: flags, output, exit code; no work here."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from piper.train.command import run_command
+from piper.train.data.dataset_flags import add_dataset_flags, find_settings
+
+
+def create_parser() -> argparse.ArgumentParser:
+    """Return the flags of the preparation."""
+    parser = argparse.ArgumentParser(
+        prog="python -m piper.train prepare",
+        description="Decode, resample, trim and phonemise a dataset into the cache that training "
+        "reads. Only what has changed is prepared again.",
+    )
+    add_dataset_flags(parser)
+    parser.add_argument(
+        "--num-processes", type=int, metavar="N", help="default: one a core of this machine"
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prepare a dataset; return the exit code."""
+    arguments = create_parser().parse_args(argv)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("piper").setLevel(logging.INFO)
+    stopped = "Stopped; what was prepared is kept, and the same command goes on."
+    return run_command(lambda: _prepare(arguments), stopped)
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    from piper.train.data.prepare import prepare_dataset
+
+    settings = find_settings(arguments)
+    prepared = prepare_dataset(settings, num_processes=arguments.num_processes)
+    utterances = prepared.utterances
+    hours = sum(u.num_samples for u in utterances) / settings.sample_rate / 3600
+    size = sum(u.cache_bytes for u in utterances) / 1e6
+    print(f"{len(utterances)} utterances, {hours:.2f} hours, {size:.0f} MB in {settings.cache_dir}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""From what people have to the documented structure of a dataset."""

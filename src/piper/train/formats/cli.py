@@ -1,0 +1,130 @@
+"""`python -m piper.train import SOURCE DIR`: the command; no work here."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from piper.errors import DatasetError
+from piper.train.command import run_command
+from piper.train.formats.columns import parse_columns
+from piper.train.formats.convert import (
+    TRAINED_RATES,
+    ImportOptions,
+    ImportReport,
+    describe_left_out,
+    import_dataset,
+)
+from piper.train.formats.registry import FORMATS
+from piper.train.formats.source import ReadOptions
+
+
+def create_parser() -> argparse.ArgumentParser:
+    """Return the flags of the import."""
+    formats = "\n".join(f"  {one.name:<14} {one.summary}" for one in FORMATS)
+    parser = argparse.ArgumentParser(
+        prog="python -m piper.train import",
+        description="Make a dataset (metadata.csv, wavs/, config.json) of recordings and texts "
+        "in another layout. The source stays as it is; run again, it goes on.",
+        epilog=f"formats:\n{formats}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "source", metavar="SOURCE", type=Path, help="folder, or the file that lists the recordings"
+    )
+    parser.add_argument("folder", metavar="DIR", type=Path, help="folder of the dataset to make")
+    parser.add_argument("--format", metavar="NAME", help="see below; default: found out")
+    parser.add_argument(
+        "--language", metavar="VOICE", help="espeak-ng voice of the texts, such as ru or en-us"
+    )
+    parser.add_argument(
+        "--sample-rate",
+        "--sample_rate",
+        type=int,
+        choices=TRAINED_RATES,
+        help="hertz of the voice; default: what fits most recordings, which keep their own",
+    )
+    parser.add_argument("--limit", metavar="N", type=int, help="at most N recordings")
+    _add_reading_flags(parser)
+    return parser
+
+
+def _add_reading_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--columns",
+        metavar="audio=A,text=B,speaker=C",
+        help="names of the columns (csv, jsonl, hugging_face); default: the usual ones",
+    )
+    parser.add_argument(
+        "--audio-dir",
+        "--audio_dir",
+        metavar="FOLDER",
+        type=Path,
+        help="where the recordings lie, if not in SOURCE",
+    )
+    parser.add_argument(
+        "--original-text",
+        "--original_text",
+        action="store_true",
+        help="take the text before it was normalised, where there are two",
+    )
+    parser.add_argument(
+        "--one-speaker",
+        "--one_speaker",
+        action="store_true",
+        help="the source's speakers or folders are one person",
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Import a dataset; return the exit code."""
+    arguments = create_parser().parse_args(argv)
+    stopped = "Stopped; run the same command again to go on with what is missing."
+    return run_command(lambda: _import(arguments), stopped)
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    report = import_dataset(arguments.source, arguments.folder, _create_options(arguments))
+    print(_describe_report(report))
+    return 0
+
+
+def _create_options(arguments: argparse.Namespace) -> ImportOptions:
+    if arguments.limit is not None and arguments.limit < 1:
+        raise DatasetError(f"--limit is {arguments.limit}; give 1 or more.")
+    columns = parse_columns(arguments.columns) if arguments.columns else {}
+    return ImportOptions(
+        format_name=arguments.format,
+        language=arguments.language,
+        sample_rate=arguments.sample_rate,
+        read=ReadOptions(arguments.original_text, columns, arguments.audio_dir),
+        is_one_speaker=arguments.one_speaker,
+        limit=arguments.limit,
+    )
+
+
+def _describe_report(report: ImportReport) -> str:
+    rates = ", ".join(f"{count} at {rate} Hz" for rate, count in sorted(report.rates.items()))
+    lines = [
+        f"{_count(report.num_recordings, 'recording')} ({report.seconds / 60:.1f} min, "
+        f"{_count(report.num_speakers, 'speaker')}; {rates}) of {report.format_name} are in "
+        f"{report.folder}; the voice will have {report.sample_rate} Hz.",
+    ]
+    if report.left_out:
+        lines.append(
+            f"{len(report.left_out)} left out: {describe_left_out(report.left_out)}; "
+            f"see {report.folder / 'import.json'}."
+        )
+    if report.changes:
+        lines.append(f"{report.changes} changed; see {report.folder / 'import.json'}.")
+    return "\n".join(lines)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+"""What every format is read to: rows of recordings and texts. Knows no format, writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from piper.errors import DatasetError
+
+AUDIO_SUFFIXES = (
+    *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".g722", ".aif", ".aiff", ".au", ".caf"),
+    *(".m4a", ".mp4", ".aac", ".webm", ".mka", ".wma"),
+)
+"""Endings of recordings, in the order in which they are looked for where a name has none."""
+
+
+@dataclass(frozen=True)
+class SourceRow:
+    """One utterance, as the source states it; nothing is checked yet.
+
+    Attributes:
+        audio_path: The recording, or the table that holds it; it may be missing.
+        text: What is said; it may be empty.
+        speaker: Name of the speaker, None where the source tells none.
+        name: What to call the recording, without an ending; need not be unique.
+        cell: Column and row of the table that `audio_path` is, None where it is a recording.
+    """
+
+    audio_path: Path
+    text: str
+    speaker: str | None
+    name: str
+    cell: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What was not imported.
+
+    Attributes:
+        name: Of the recording, or file and line.
+        reason: A phrase that begins with what is counted: "empty text".
+        detail: More of it, may be empty.
+    """
+
+    name: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """All that a format's reader found.
+
+    Attributes:
+        rows: In the order of the source.
+        left_out: Lines that are no rows.
+        language: The espeak voice, where the source tells it.
+        config: What the source's own config.json holds.
+    """
+
+    rows: Sequence[SourceRow]
+    left_out: Sequence[LeftOut] = ()
+    language: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How a source is to be read.
+
+    Attributes:
+        use_original_text: Take the text before it was normalised, where there are two.
+        columns: Names of the columns by `audio`, `text` and `speaker`; the usual ones where a key
+            is missing.
+        audio_dir: Another folder in which recordings are looked for first.
+    """
+
+    use_original_text: bool = False
+    columns: Mapping[str, str] = field(default_factory=dict)
+    audio_dir: Path | None = None
+
+    def find_folders(self, *folders: Path) -> list[Path]:
+        """Return the folders in which recordings are looked for, in order."""
+        return [*([self.audio_dir] if self.audio_dir else []), *folders]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A layout of recordings and texts.
+
+    Attributes:
+        name: As `--format` has it.
+        summary: What lies in the folder, a phrase.
+        is_this: Whether a folder or file looks like it; opens a line or two at most.
+        load: Reads all rows.
+        is_general: Asked only where none of the other formats is found, since folders of those
+            may look like it too.
+    """
+
+    name: str
+    summary: str
+    is_this: Callable[[Path], bool]
+    load: Callable[[Path, ReadOptions], Source]
+    is_general: bool = False
+
+
+def find_root(source: Path) -> Path:
+    """Return the folder of a source that is a folder or a file in it."""
+    return source if source.is_dir() else source.parent
+
+
+def find_recording(name: str, folders: Sequence[Path]) -> Path:
+    """Return the recording of a name, its ending given or not, or where it was looked for first."""
+    names = [name, name.replace("\\", "/")] if "\\" in name else [name]
+    for folder in folders:
+        for one in names if name.strip() else ():
+            path = folder / one
+            for candidate in (path, *(Path(f"{path}{suffix}") for suffix in AUDIO_SUFFIXES)):
+                if is_file(candidate):
+                    return candidate
+    return folders[0] / name
+
+
+def find_stem(name: str) -> str:
+    """Return a recording's name without folders, and without its ending where it has one."""
+    base = name.replace("\\", "/").rsplit("/", maxsplit=1)[-1]
+    ending = Path(base).suffix
+    return base[: -len(ending)] if ending.lower() in AUDIO_SUFFIXES else base
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a path is a file; names that no file can have are none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long, or with a zero byte
+        return False
+
+
+def find_recordings(folder: Path) -> list[Path]:
+    """Return all recordings below a folder, sorted; hidden files and folders are left out."""
+    found = []
+    for path in folder.rglob("*"):
+        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix.lower() in AUDIO_SUFFIXES and not is_hidden and path.is_file():
+            found.append(path)
+    return sorted(found)
+
+
+def read_text(path: Path) -> str:
+    """Return a text file without its byte-order mark.
+
+    Raises:
+        DatasetError: It cannot be read, or is not UTF-8.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read ({error.strerror}).") from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DatasetError(
+            f"{path} line {line}: the text is not UTF-8; save the file as UTF-8."
+        ) from None
+
+
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """Return the numbered lines of a text file, empty ones left out.
+
+    Raises:
+        DatasetError: It cannot be read, or is not UTF-8.
+    """
+    # Not splitlines(), which would also cut a text at U+2028 or U+0085.
+    numbered = enumerate(read_text(path).replace("\r\n", "\n").split("\n"), start=1)
+    return [(number, line) for number, line in numbered if line.strip()]
+
+
+def read_first_line(path: Path) -> str:
+    """Return the first line of a text file; empty where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.readline(1 << 16).decode("utf-8-sig").strip("\r\n")
+    except (OSError, UnicodeDecodeError):
+        return ""

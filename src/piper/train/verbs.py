@@ -1,0 +1,34 @@
+"""The verbs of `python -m piper.train` that need no Lightning, and so start at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+
+VERBS = {
+    "import": ("piper.train.formats.cli", "make a dataset from recordings and texts in any layout"),
+    "check": ("piper.train.check.cli", "say what is wrong with a dataset"),
+    "phonemes": ("piper.train.data.phonemes_cli", "show what a voice will hear of the texts"),
+    "prepare": ("piper.train.data.prepare_cli", "fill the cache that training reads"),
+}
+"""Each verb's module, which has `main(argv)`, and what it does."""
+
+
+def run_verb(arguments: Sequence[str]) -> int | None:
+    """Run the verb that a command line begins with.
+
+    Args:
+        arguments: Without the program's name.
+
+    Returns:
+        Its exit code; None where it is none of these verbs.
+    """
+    if not arguments or arguments[0] not in VERBS:
+        return None
+    module, _ = VERBS[arguments[0]]
+    return int(import_module(module).main(arguments[1:]))
+
+
+def describe_verbs() -> str:
+    """Return what the verbs do, in a line for `--help`."""
+    return "; ".join(f"{name}: {purpose}" for name, (_, purpose) in VERBS.items())

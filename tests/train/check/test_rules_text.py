@@ -1,0 +1,102 @@
+"""What is wrong with texts is found by real phonemes of espeak-ng, and told from what is right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from piper.config import VoiceConfig
+from piper.text.ids import DEFAULT_PHONEME_ID_MAP
+from piper.train.check.entries import Entry, TextMeasures
+from piper.train.check.findings import Finding
+from piper.train.check.measuring import TextMeasurer
+from piper.train.check.rules_text import find_in_texts, find_script
+
+GOOD = [
+    "Она вышла на улицу, и дождь кончился.",
+    "Пойдём домой, — сказал он. «Уже поздно…»",
+    "Из-за туч вышло солнце; стало тепло!",
+    "На кухне пахло вол+осами и дымом.",
+]
+
+
+def create_voice(**changes: object) -> VoiceConfig:
+    values = {
+        "num_symbols": 256,
+        "num_speakers": 1,
+        "sample_rate": 22050,
+        "espeak_voice": "ru",
+        "phoneme_id_map": dict(DEFAULT_PHONEME_ID_MAP),
+    }
+    return VoiceConfig(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def check(*texts: str, writes_numbers: bool = False, **changes: object) -> list[Finding]:
+    entries = [
+        Entry(line, f"{line}.wav", Path(f"{line}.wav"), None, text)
+        for line, text in enumerate(texts, 1)
+    ]
+    measurer = TextMeasurer(create_voice(**changes))
+    measured = {entry.line: measurer(entry.text) for entry in entries if entry.text}
+    texts_by_line: dict[int, TextMeasures] = {n: m for n, m in measured.items() if m is not None}
+    return find_in_texts(
+        entries,
+        texts_by_line,
+        language="ru",
+        writes_numbers=writes_numbers,
+        has_stress_marks=True,
+    )
+
+
+def test_good_texts_have_no_findings() -> None:
+    assert check(*GOOD) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "rules", "said"),
+    [
+        ("", {"empty-text"}, "the text is empty"),
+        ("…!", {"no-phonemes"}, "the text is"),
+        ("Ему было 25 лет.", {"numbers"}, "25 in"),
+        ("Он жил на ул. Ленина и т. д. недолго.", {"short-forms"}, "ул"),
+        ("Cегодня он молчал.", {"mixed-scripts"}, "Cегодня (Latin C)"),
+        ("Он открыл Windows и ушёл.", {"foreign-words"}, "Windows"),
+        ("Скидка * для всех # и @.", {"odd-characters"}, "* # @"),
+        ("Улыбка 😀 его.", {"odd-characters"}, "😀"),
+    ],
+)
+def test_each_mistake_is_named(text: str, rules: set[str], said: str) -> None:
+    findings = check(*GOOD, text)
+    assert {finding.rule.name for finding in findings} == rules
+    assert {finding.line for finding in findings} == {5}
+    assert said in findings[0].message
+
+
+def test_numbers_that_training_writes_out_are_no_mistake() -> None:
+    assert check(*GOOD, "Ему было 25 лет, и т. д. и т. п.", writes_numbers=True) == []
+
+
+def test_a_hyphen_joins_words_of_two_alphabets() -> None:
+    assert {f.rule.name for f in check(*GOOD, "Это web-сайт.")} == {"foreign-words"}
+
+
+def test_phonemes_that_the_id_map_lacks_are_counted_with_an_example() -> None:
+    id_map = {key: ids for key, ids in DEFAULT_PHONEME_ID_MAP.items() if key != "ɭ"}
+    findings = check(*GOOD, phoneme_id_map=id_map)
+    assert [finding.rule.name for finding in findings] == ["missing-phonemes"]
+    count = sum(int(finding.message.split(" times")[0].split()[-1]) for finding in findings)
+    assert count > 3
+    assert "first in 'Она вышла" in findings[0].message
+
+
+def test_a_text_far_longer_than_the_others_is_named() -> None:
+    findings = check(*GOOD, " ".join(GOOD * 3))
+    assert [(f.rule.name, f.line) for f in findings] == [("long-text", 5)]
+
+
+def test_the_alphabet_is_that_of_most_letters() -> None:
+    assert find_script(GOOD) == "CYRILLIC"
+    assert find_script(["Hello there", "Привет"]) == "LATIN"
+    assert find_script(["これはカタカナ"]) == "CJK"
+    assert find_script(["12 !"]) == ""

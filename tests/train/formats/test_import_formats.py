@@ -1,0 +1,279 @@
+"""Each format: a small real tree is imported and read by the project's own reader."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from piper.errors import DatasetError
+from piper.train.formats.columns import parse_columns
+from piper.train.formats.registry import FORMATS, find_format
+from piper.train.formats.source import ReadOptions
+
+Write = Callable[..., Path]
+
+
+def write_lines(path: Path, *lines: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def test_ljspeech(tmp_path: Path, write_audio: Write, import_source) -> None:
+    source = tmp_path / "LJSpeech"
+    for number in (1, 2, 3):
+        write_audio(source / f"wavs/LJ001-000{number}.wav", number)
+    lines = ["LJ001-0001|В 5 часов.|В пять часов.", 'LJ001-0002|"Да," — сказал он.|']
+    write_lines(source / "metadata.csv", *lines, "LJ001-0003|№ 3|Номер три.")
+
+    assert find_format(source).name == "ljspeech"
+    imported = import_source(source)
+    assert imported.names == ["LJ001-0001.wav", "LJ001-0002.wav", "LJ001-0003.wav"]
+    # Where no normalised text is, the other is all there is; quotes are no quoting.
+    assert imported.texts == ["В пять часов.", '"Да," — сказал он.', "Номер три."]
+    assert imported.config == {"audio": {"sample_rate": 22050}, "espeak": {"voice": "ru"}}
+    original = import_source(source, tmp_path / "other", read=ReadOptions(use_original_text=True))
+    assert original.texts[0] == "В 5 часов."
+
+
+def test_pairs_and_a_folder_a_speaker(tmp_path: Path, write_audio: Write, import_source) -> None:
+    source = tmp_path / "pairs"
+    for speaker, ending in (("anna", "flac"), ("boris", "wav")):
+        for number in (1, 2):
+            write_audio(source / speaker / f"{number}.{ending}", number)
+    write_lines(source / "anna/1.txt", "Раз.")
+    write_lines(source / "anna/2.lab", "Два.")
+    write_lines(source / "boris/1.txt", "Три.")
+    assert find_format(source).name == "pairs"
+    imported = import_source(source)
+    assert imported.names == ["anna_1.wav", "anna_2.wav", "boris_1.wav"]
+    assert imported.texts == ["Раз.", "Два.", "Три."]
+    assert imported.speakers == ["anna", "anna", "boris"]
+    assert imported.config["num_speakers"] == 2
+    assert imported.reasons == ["no text file"]
+    one = import_source(source, tmp_path / "one", is_one_speaker=True)
+    assert one.names == ["1.wav", "2.wav", "1-2.wav"]
+    assert "num_speakers" not in one.config
+
+
+def test_pairs_in_folders_beside_each_other(
+    tmp_path: Path, write_audio: Write, import_source
+) -> None:
+    write_audio(tmp_path / "s/wav/a.wav")
+    write_lines(tmp_path / "s/txt/a.txt", "Текст.")
+    assert import_source(tmp_path / "s").texts == ["Текст."]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_csv_with_a_header(
+    tmp_path: Path, write_audio: Write, import_source, delimiter: str
+) -> None:
+    source = tmp_path / "csv"
+    for number in (1, 2):
+        write_audio(source / f"audio/{number}.wav", number)
+    header = delimiter.join(("Speaker_ID", "path", "Sentence"))
+    first = delimiter.join(("7", "audio/1.wav", '"Да, ""это""; он | она,\nи всё."'))
+    second = delimiter.join(("8", "2", "Без кавычек."))
+    broken = delimiter.join(("8", "2", "Лишняя", "запятая"))
+    write_lines(source / "list.csv", f"\ufeff{header}", first, second, broken)
+    assert find_format(source).name == "csv"
+    imported = import_source(source)
+    assert imported.texts == ['Да, "это"; он она, и всё.', "Без кавычек."]
+    assert imported.speakers == ["7", "8"]
+    assert imported.reasons == ["wrong number of columns"]
+    (change,) = imported.journal["changes"]
+    assert "\n" in change["before"]
+    assert change["after"] == imported.texts[0]
+
+
+def test_csv_with_named_columns(tmp_path: Path, write_audio: Write, import_source) -> None:
+    source = tmp_path / "csv"
+    write_audio(source / "a.wav")
+    table = write_lines(source / "x.csv", "звук,слова", "a.wav,Текст.")
+    with pytest.raises(DatasetError, match=r"--columns audio=NAME \(there are: звук, слова\)"):
+        import_source(source, format_name="csv")
+    read = ReadOptions(columns=parse_columns("audio=звук, text=слова"))
+    assert import_source(table, format_name="csv", read=read).texts == ["Текст."]
+    read = ReadOptions(columns=parse_columns("audio=звук,text=слова,speaker=кто"))
+    with pytest.raises(DatasetError, match='no column "кто"'):
+        import_source(table, tmp_path / "other", format_name="csv", read=read)
+    with pytest.raises(DatasetError, match="audio=NAME,text=NAME,speaker=NAME is wanted"):
+        parse_columns("sound=a")
+
+
+@pytest.mark.parametrize("key", ["audio_path", "audio_filepath", "audio"])
+def test_json_lines(tmp_path: Path, write_audio: Write, import_source, key: str) -> None:
+    source = tmp_path / "jsonl"
+    paths = [write_audio(source / f"clips/{number}.wav", number) for number in (1, 2)]
+    rows = [
+        {key: "clips/1.wav", "text": "Раз.", "speaker": "a", "duration": 1.5},
+        {key: str(paths[1].absolute()), "text": "Два.", "speaker": 2},
+    ]
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    write_lines(source / "train.jsonl", *lines, "{broken")
+    assert find_format(source).name == "jsonl"
+    imported = import_source(source)
+    assert imported.texts == ["Раз.", "Два."]
+    assert imported.speakers == ["a", "2"]
+    assert imported.reasons == ["no JSON object"]
+
+
+def test_vctk_takes_the_first_microphone(tmp_path: Path, write_audio: Write, import_source) -> None:
+    source = tmp_path / "VCTK"
+    for speaker in ("p225", "p226"):
+        for microphone in ("mic1", "mic2"):
+            name = f"wav48_silence_trimmed/{speaker}/{speaker}_001_{microphone}.flac"
+            write_audio(source / name, rate=48000 if microphone == "mic1" else 96000)
+        write_lines(source / f"txt/{speaker}/{speaker}_001.txt", f"Я {speaker}.")
+    write_audio(source / "wav48_silence_trimmed/p225/p225_002_mic2.flac", 1, rate=48000)
+    assert find_format(source).name == "vctk"
+    imported = import_source(source)
+    assert imported.names == ["p225_001.wav", "p226_001.wav"]
+    assert imported.speakers == ["p225", "p226"]
+    assert imported.rates == [48000, 48000]
+    assert imported.config["audio"]["sample_rate"] == 22050
+    assert imported.reasons == ["no text file"]
+
+
+@pytest.mark.parametrize("ending", ["flac", "opus"])
+def test_mls(tmp_path: Path, write_audio: Write, import_source, ending: str) -> None:
+    source = tmp_path / "mls_russian_opus"
+    options = {"rate": 48000, "format": "OGG", "subtype": "OPUS"} if ending == "opus" else {}
+    for split, name in (("train", "10_20_000001"), ("dev", "11_21_000002")):
+        speaker, book, _ = name.split("_")
+        write_audio(source / f"{split}/audio/{speaker}/{book}/{name}.{ending}", **options)
+        write_lines(source / f"{split}/transcripts.txt", f"{name}\tтекст {split}")
+    assert find_format(source).name == "mls"
+    imported = import_source(source)
+    assert imported.names == ["10_20_000001.wav", "11_21_000002.wav"]
+    assert imported.texts == ["текст train", "текст dev"]
+    assert imported.speakers == ["10", "11"]
+
+
+def test_common_voice(tmp_path: Path, write_audio: Write, import_source) -> None:
+    source = tmp_path / "cv-corpus/ru"
+    write_audio(source / "clips/common_voice_ru_1.mp3", rate=32000, format="MP3")
+    write_audio(source / "clips/common_voice_ru_2.mp3", 1, rate=32000, format="MP3")
+    write_lines(
+        source / "validated.tsv",
+        "client_id\tpath\tsentence\tlocale",
+        f'{"ab" * 64}\tcommon_voice_ru_1.mp3\t«Да», "сказал он.\tru',
+        f"{'ab' * 5}{'cd' * 59}\tcommon_voice_ru_2\tНет.\tru",
+    )
+    write_lines(source / "invalidated.tsv", "client_id\tpath\tsentence\tlocale")
+    assert find_format(source).name == "common_voice"
+    imported = import_source(source, language=None)
+    # No quoting in these files: an unbalanced quote swallows nothing.
+    assert imported.texts == ['«Да», "сказал он.', "Нет."]
+    assert imported.speakers == ["ab" * 5 + "a", "ab" * 5 + "c"]
+    assert imported.rates == [32000, 32000]
+    assert imported.config["espeak"] == {"voice": "ru"}
+
+
+def test_festvox(tmp_path: Path, write_audio: Write, import_source) -> None:
+    source = tmp_path / "msu_ru"
+    write_audio(source / "wav/ru_0001.wav", rate=16000)
+    text = r'( ru_0001 "В+ол \"старый\"." )'
+    write_lines(source / "etc/txt.done.data", text, "( ru_0002 без кавычек )")
+    assert find_format(source).name == "festvox"
+    imported = import_source(source)
+    assert imported.texts == ['В+ол "старый".']
+    assert imported.config["audio"]["sample_rate"] == 16000
+    assert imported.reasons == ['no ( name "text" )']
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_audiofolder(tmp_path: Path, write_audio: Write, import_source, kind: str) -> None:
+    source = tmp_path / "hf"
+    for split in ("train", "test"):
+        write_audio(source / split / "a.wav", 1 if split == "test" else 0)
+        if kind == "csv":
+            write_lines(source / split / "metadata.csv", "file_name,transcription", "a.wav,Да.")
+        else:
+            row = '{"file_name": "a.wav", "transcription": "Да."}'
+            write_lines(source / split / "metadata.jsonl", row)
+    assert find_format(source).name == "hugging_face"
+    assert import_source(source).names == ["a.wav", "a-2.wav"]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_recordings_in_tables(tmp_path: Path, write_audio: Write, import_source, kind: str) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    source = tmp_path / "hf"
+    clips = [
+        write_audio(tmp_path / "a.flac"),
+        write_audio(tmp_path / "b.mp3", 1, rate=24000, format="MP3"),
+        write_audio(tmp_path / "c.wav", 2, rate=96000, subtype="FLOAT"),
+    ]
+    cells = [{"bytes": clip.read_bytes(), "path": clip.name} for clip in clips]
+    columns = {
+        "speech": [*cells, {"bytes": b"no audio", "path": "d.wav"}],
+        "text": ["Раз.", "Два.", "Три.", "Четыре."],
+        "speaker_id": [1, 2, 1, 2],
+    }
+    table = pyarrow.table(columns)
+    (source / "data").mkdir(parents=True)
+    if kind == "parquet":
+        path = source / "data/train-00000-of-00001.parquet"
+        pyarrow.parquet.write_table(table, path, row_group_size=2)
+    else:
+        write_lines(source / "data/dataset_info.json", "{}")
+        path = source / "data/data-00000-of-00001.arrow"
+        with pyarrow.ipc.new_stream(path, table.schema) as writer:
+            writer.write_table(table, max_chunksize=2)
+    assert find_format(source).name == "hugging_face"
+    imported = import_source(source)
+    assert imported.names == ["1_a.wav", "2_b.wav", "1_c.wav"]
+    assert imported.texts == ["Раз.", "Два.", "Три."]
+    assert imported.speakers == ["1", "2", "1"]
+    assert imported.rates == [22050, 24000, 96000]
+    assert imported.reasons == ["undecodable"]
+
+
+def test_damaged_table_ends_with_a_sentence(tmp_path: Path, import_source) -> None:
+    source = tmp_path / "hf"
+    source.mkdir()
+    (source / "train.parquet").write_bytes(b"PAR1 but no more")
+    with pytest.raises(DatasetError, match=r"train\.parquet cannot be read .*fetch the file again"):
+        import_source(source)
+
+
+def test_the_structure_itself(
+    two_speaker_dataset: Path, speech_dataset: Path, import_source, tmp_path: Path
+) -> None:
+    assert find_format(speech_dataset).name == "piper"
+    imported = import_source(speech_dataset, language=None)
+    before = (speech_dataset / "metadata.csv").read_text(encoding="utf-8")
+    assert (imported.folder / "metadata.csv").read_text(encoding="utf-8") == before
+    for path in (speech_dataset / "wavs").iterdir():
+        assert (imported.folder / "wavs" / path.name).read_bytes() == path.read_bytes()
+    two = import_source(two_speaker_dataset, tmp_path / "two", language=None)
+    assert two.config["num_speakers"] == 2
+    assert two.speakers[:2] == ["speaker1", "speaker2"]
+    assert two.config["language"] == {"code": "ru"}, "what the source's file says is kept"
+
+
+def test_every_format_has_a_test_here() -> None:
+    tested = Path(__file__).read_text(encoding="utf-8")
+    for one in FORMATS:
+        assert f'.name == "{one.name}"' in tested
+
+
+def test_sources_that_are_none_or_several(tmp_path: Path, write_audio: Write) -> None:
+    with pytest.raises(DatasetError, match="does not exist"):
+        find_format(tmp_path / "nowhere")
+    with pytest.raises(DatasetError, match=r"none of the formats ljspeech, .*--format"):
+        find_format(tmp_path)
+    write_audio(tmp_path / "a.wav")
+    write_lines(tmp_path / "a.txt", "Текст.")
+    write_lines(tmp_path / "list.csv", "file,text", "a.wav,Текст.")
+    with pytest.raises(DatasetError, match=r"looks like pairs and csv; say which with --format"):
+        find_format(tmp_path)
+    assert find_format(tmp_path, "common-voice").name == "common_voice"
+    with pytest.raises(DatasetError, match='no format "vtck"; pass one of ljspeech'):
+        find_format(tmp_path, "vtck")
