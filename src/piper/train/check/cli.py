@@ -29,6 +29,12 @@ def create_parser() -> argparse.ArgumentParser:
     )
     add("--ignore", default="", metavar="RULES", help="rules to leave out, joined by commas")
     add(
+        "--fix",
+        type=Path,
+        metavar="OUT",
+        help="write a mended copy there, with changes.json; the dataset stays as it is",
+    )
+    add(
         "--strict",
         action="store_true",
         help=f"end with exit code {NOT_READY} where the dataset is not ready, for scripts",
@@ -57,6 +63,15 @@ def _check(arguments: argparse.Namespace) -> int:
     write_report_page(report, folder / "report.html")
     print(report_to_text(report, _count_columns(), has_colours=sys.stdout.isatty()))
     print(f"report: {folder / 'report.html'}")
+    if arguments.fix is not None:
+        from piper.train.check.mending import mend_dataset
+
+        changes = mend_dataset(report, settings.config_path, arguments.fix)
+        left_out = len({change.line for change in changes if change.what == "left out"})
+        print(
+            f"mended: {arguments.fix} ({len(changes)} changes, {left_out} lines left out: "
+            "changes.json lists them)"
+        )
     is_refused = arguments.strict and report.verdict is Verdict.NOT_READY
     return NOT_READY if is_refused else 0
 

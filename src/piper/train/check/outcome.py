@@ -74,7 +74,7 @@ def describe_next_step(report: CheckReport) -> str:
         subject = "1 rule stands" if len(errors) == 1 else f"{len(errors)} rules stand"
         return (
             f"{subject} in the way: {', '.join(errors)}; mend what is named there, "
-            "then check again."
+            "or have a copy mended by --fix OUT, then check again."
         )
     if report.verdict is Verdict.WARNINGS:
         named = ", ".join(warnings[:WARNINGS_NAMED])

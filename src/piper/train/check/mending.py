@@ -1,0 +1,251 @@
+"""A mended copy of a dataset, with a list of every change. The original stays as it is.
+
+What cannot be mended without listening is left out: lines with an error of another kind.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import unicodedata
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+import soxr
+
+from piper.audio.encode import write_wav
+from piper.errors import DatasetError
+from piper.train.check.entries import AudioMeasures, Entry
+from piper.train.check.findings import Finding, Severity
+from piper.train.check.report import CheckReport
+from piper.train.check.rules_text import find_script
+from piper.train.data.audio import FloatArray, TrimSettings, decode, trim_silence
+from piper.train.data.workers import run_jobs
+
+KEEP_SECONDS = 0.25
+"""Of silence around the speech, as preparation keeps it."""
+HIGHEST_PEAK = 0.98
+LATIN, CYRILLIC = "aceopxyABCEHKMOPTXY", "асеорхуАВСЕНКМОРТХУ"
+"""Letters that look alike in both alphabets, in the same order."""
+
+TEXT_RULES = frozenset(("quotes", "control-characters", "mixed-scripts"))
+AUDIO_RULES = frozenset(
+    ("not-mono", "dc-offset", "start-silence", "end-silence", "mixed-rates", "quiet")
+) | {"loudness-spread"}
+LEFT_OUT_RULES = frozenset(("same-audio",))
+"""Warnings whose lines are better left out."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that is otherwise in the copy.
+
+    Attributes:
+        line: Of the original's CSV; None where it is about no line.
+        name: Of the recording.
+        rule: Why.
+        what: What was done.
+    """
+
+    line: int | None
+    name: str
+    rule: str
+    what: str
+
+
+@dataclass(frozen=True)
+class _AudioJob:
+    source: Path
+    target: Path
+    rules: frozenset[str]
+    sample_rate: int
+    gain_db: float
+
+
+def mend_dataset(report: CheckReport, config_path: Path, folder: Path) -> list[Change]:
+    """Write a mended copy of a dataset, whole or not at all.
+
+    Args:
+        report: Of its check.
+        config_path: The dataset's config.json; need not exist.
+        folder: Of the copy; must not exist yet, or be empty.
+
+    Raises:
+        DatasetError: There is something in the folder, or nothing is left to copy.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DatasetError(f"{folder} is there already; name a new folder with --fix.")
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    (part / "wavs").mkdir(parents=True)
+    by_line: dict[int | None, list[Finding]] = defaultdict(list)
+    for finding in report.findings:
+        by_line[finding.line].append(finding)
+    changes, lines, jobs = _list_dropped_lines(report), [], []
+    planner = _AudioPlanner(report, part / "wavs")
+    script = find_script(entry.text for entry in report.entries)
+    for entry in report.entries:
+        findings = {finding.rule.name: finding for finding in by_line[entry.line]}
+        text, mended = mend_text(entry.text, script, findings.keys() & TEXT_RULES)
+        reason = _find_reason(findings, text, script)
+        if reason or entry.audio_path is None:
+            why = reason or "missing-file"
+            changes.append(Change(entry.line, entry.name, why, "left out"))
+            continue
+        changes += [Change(entry.line, entry.name, rule, what) for rule, what in mended]
+        job, name = planner.plan(entry, frozenset(findings) & AUDIO_RULES)
+        jobs.append(job)
+        changes += [
+            Change(entry.line, entry.name, rule, "mended in the recording")
+            for rule in sorted(job.rules)
+        ]
+        speaker = [entry.speaker] if entry.speaker is not None else []
+        lines.append("|".join([name, *speaker, text]) + "\n")
+    if not lines:
+        raise DatasetError("No line is left that could be used; see the report.")
+    run_jobs(_write_recording, jobs, "Copying", "recordings")
+    if config_path.is_file():
+        shutil.copy(config_path, part / "config.json")
+    listed = json.dumps([asdict(change) for change in changes], ensure_ascii=False, indent=1)
+    (part / "changes.json").write_text(listed + "\n", encoding="utf-8")
+    (part / "metadata.csv").write_text("".join(lines), encoding="utf-8")
+    if folder.is_dir():
+        folder.rmdir()
+    part.rename(folder)
+    return changes
+
+
+def _list_dropped_lines(report: CheckReport) -> list[Change]:
+    """Return the lines that are no entries: headers, other delimiters, too many columns."""
+    known = {entry.line for entry in report.entries}
+    return [
+        Change(finding.line, finding.name, finding.rule.name, "left out")
+        for finding in report.findings
+        if finding.line is not None
+        and finding.line not in known
+        and finding.rule.severity is Severity.ERROR
+        and finding.rule.name != "encoding"
+    ]
+
+
+def _find_reason(findings: Mapping[str, Finding], text: str, script: str) -> str:
+    """Return the rule for which a line is left out; empty where it stays."""
+    for name, finding in findings.items():
+        is_mended = name == "mixed-scripts" and not _has_mixed_word(text, script)
+        is_mended = is_mended or name == "encoding"
+        if name in LEFT_OUT_RULES or (finding.rule.severity is Severity.ERROR and not is_mended):
+            return name
+    return ""
+
+
+def mend_text(text: str, script: str, rules: set[str]) -> tuple[str, list[tuple[str, str]]]:
+    """Mend what can be mended in a text.
+
+    Args:
+        text: As it is in the file.
+        script: The alphabet of most letters of the set.
+        rules: Those that it breaks.
+
+    Returns:
+        The text, and for each rule what was done.
+    """
+    changes = []
+    for rule in sorted(rules):
+        before = text
+        if rule == "quotes":
+            text = text[1:-1] if text[0] == text[-1] == '"' else text
+            text = text.replace('""', '"').strip()
+        elif rule == "control-characters":
+            text = " ".join("".join(map(_clean, text)).split())
+        elif script in ("CYRILLIC", "LATIN"):
+            table = str.maketrans(LATIN, CYRILLIC) if script == "CYRILLIC" else None
+            table = table or str.maketrans(CYRILLIC, LATIN)
+            text = re.sub(
+                r"\w+",
+                lambda match, table=table: (  # type: ignore[misc]
+                    match[0].translate(table) if _is_mixed(match[0]) else match[0]
+                ),
+                text,
+            )
+        if text != before:
+            changes.append((rule, f"the text was {before!r:.200}"))
+    return text, changes
+
+
+def _clean(character: str) -> str:
+    kind = unicodedata.category(character)
+    if character == "\ufffd" or kind in ("Cf", "Co", "Cn"):
+        return ""
+    return " " if kind == "Cc" else character
+
+
+def _is_mixed(word: str) -> bool:
+    names = [unicodedata.name(letter, "") for letter in word if letter.isalpha()]
+    return any(n.startswith("LATIN") for n in names) and any(
+        n.startswith("CYRILLIC") for n in names
+    )
+
+
+def _has_mixed_word(text: str, script: str) -> bool:
+    return any(_is_mixed(word) for word in re.findall(r"\w+", text))
+
+
+class _AudioPlanner:
+    """Decides what is done to each recording, and what it is called in the copy."""
+
+    def __init__(self, report: CheckReport, folder: Path) -> None:
+        self._audio = report.audio
+        self._folder = folder
+        self._names: set[str] = set()
+        rates = [measures.sample_rate for measures in report.audio.values()]
+        self._rate = max(set(rates), key=rates.count, default=0)
+        self._levels = _median_levels(report.entries, report.audio)
+
+    def plan(self, entry: Entry, rules: frozenset[str]) -> tuple[_AudioJob, str]:
+        """Return the job of a recording, and its name."""
+        path = entry.audio_path
+        assert path is not None
+        name = path.name if not rules else f"{path.stem}.wav"
+        number = 2
+        while name in self._names:
+            name, number = f"{Path(name).stem}-{number}{Path(name).suffix}", number + 1
+        self._names.add(name)
+        measures = self._audio[path]
+        gain_db = 0.0
+        if rules & {"quiet", "loudness-spread"}:
+            gain_db = self._levels[entry.speaker] - measures.speech_db
+        rate = self._rate if "mixed-rates" in rules else measures.sample_rate
+        return _AudioJob(path, self._folder / name, rules, rate, gain_db), name
+
+
+def _median_levels(
+    entries: Sequence[Entry], audio: Mapping[Path, AudioMeasures]
+) -> dict[str | None, float]:
+    levels: dict[str | None, list[float]] = defaultdict(list)
+    for entry in entries:
+        if entry.audio_path and entry.audio_path in audio:
+            levels[entry.speaker].append(audio[entry.audio_path].speech_db)
+    return {speaker: median(found) for speaker, found in levels.items()}
+
+
+def _write_recording(job: _AudioJob) -> None:
+    if not job.rules:
+        shutil.copy(job.source, job.target)
+        return
+    decoded = decode(job.source)
+    samples: FloatArray = decoded.mix()
+    rate = decoded.sample_rate
+    if "dc-offset" in job.rules:
+        samples = samples - samples.mean()
+    if job.rules & {"start-silence", "end-silence"}:
+        samples = trim_silence(samples, rate, TrimSettings(True, KEEP_SECONDS, KEEP_SECONDS))
+    if job.gain_db:
+        peak = float(abs(samples).max()) or 1.0
+        samples = samples * min(10 ** (job.gain_db / 20), HIGHEST_PEAK / peak)
+    if rate != job.sample_rate:
+        samples = soxr.resample(samples, rate, job.sample_rate)
+    write_wav(job.target, samples.astype("float32"), job.sample_rate)
