@@ -47,6 +47,7 @@ def spoilt(dataset: Path, tmp_path: Path) -> Path:
     lines[7] = f'{name}|"{text}"'
     lines[8] += "\u200b"
     lines[9] = lines[9].split("|")[0] + "|"
+    lines[10] = f"C:\\voice\\{lines[10]}"
     lines.append("gone.wav|Её нет.")
     lines.append("a line of another file")
     (folder / "metadata.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -72,6 +73,7 @@ def test_the_copy_is_ready_and_every_change_is_listed(
         (8, "quotes"),
         (9, "control-characters"),
         (10, "empty-text"),
+        (11, "windows-path"),
         (17, "missing-file"),
         (18, "delimiter"),
     }
@@ -83,6 +85,18 @@ def test_the_copy_is_ready_and_every_change_is_listed(
     # What nothing was wrong with is the same to the byte.
     same = sorted((spoilt / "wavs").iterdir())[10]
     assert (out / "wavs" / same.name).read_bytes() == same.read_bytes()
+
+
+def test_what_cannot_be_copied_is_left_out_also_where_its_rule_is_ignored(
+    spoilt: Path, tmp_path: Path
+) -> None:
+    ignored = f"{FEW},unreadable,missing-file"
+    assert cli.main([str(spoilt), ignored, f"--fix={tmp_path / 'mended'}"]) == 0
+    changes = json.loads((tmp_path / "mended" / "changes.json").read_text(encoding="utf-8"))
+    left_out = {
+        change["line"]: change["rule"] for change in changes if change["what"] == "left out"
+    }
+    assert (left_out[6], left_out[17]) == ("unreadable", "missing-file")
 
 
 def test_a_folder_with_something_in_it_is_refused(spoilt: Path, tmp_path: Path) -> None:

@@ -315,6 +315,10 @@ def test_spectrograms_of_silence_and_of_clicks(count: int) -> None:
     assert samples_to_levels(samples, 16000).max() == 0
     samples[count // 2] = 1.0
     assert samples_to_levels(samples, 16000).max() == 15
+    # Noise that is hardly there must not look louder than speech.
+    noise = 0.0001 * np.random.default_rng(0).standard_normal(16000).astype(np.float32)
+    assert np.median(samples_to_levels(noise, 16000)) < 8
+    assert np.median(samples_to_levels(100 * noise, 16000)) > 11
 
 
 def test_a_histogram_counts_all_values() -> None:

@@ -27,6 +27,8 @@ PICTURE_COLUMNS = 320
 PICTURE_ROWS = 80
 WINDOW_SECONDS = 0.03
 HOP_SECONDS = 0.01
+FAINT_DB = -50.0
+"""Of a full-scale sine, what is brightest in a picture at least: noise at -79 dB must look dark."""
 RANGE_DB = 80.0
 """Below the loudest spot all is black: 16 bits at a usual level have no more."""
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -149,12 +151,11 @@ def samples_to_levels(samples: FloatArray, rate: int) -> npt.NDArray[np.uint8]:
     weights = np.hanning(window).astype(np.float32)
     power = np.abs(np.fft.rfft(frames * weights)) ** 2
     power = _pool(_pool(power, PICTURE_COLUMNS).T, PICTURE_ROWS)[::-1]
-    # 1e-10 of a full-scale sine's power: digital silence is dark, not an infinity.
-    decibels = 10 * np.log10(power + 1e-10 * (weights.sum() / 2) ** 2)
-    steps = (decibels - decibels.max()) / RANGE_DB + 1
-    is_silent = float(decibels.max() - decibels.min()) == 0.0
-    levels = np.zeros_like(steps) if is_silent else np.clip(steps, 0, 1)
-    return np.asarray(np.round(15 * levels), dtype=np.uint8)
+    # 1e-13 of a full-scale sine's power: digital silence is black, not an infinity.
+    full_scale = (weights.sum() / 2) ** 2
+    decibels = 10 * np.log10(power / full_scale + 1e-13)
+    steps = (decibels - max(decibels.max(), FAINT_DB)) / RANGE_DB + 1
+    return np.asarray(np.round(15 * np.clip(steps, 0, 1)), dtype=np.uint8)
 
 
 def levels_to_png(levels: npt.NDArray[np.uint8]) -> bytes:

@@ -92,10 +92,14 @@ def mend_dataset(report: CheckReport, config_path: Path, folder: Path) -> list[C
         findings = {finding.rule.name: finding for finding in by_line[entry.line]}
         text, mended = mend_text(entry.text, script, findings.keys() & TEXT_RULES)
         reason = _find_reason(findings, text, script)
-        if reason or entry.audio_path is None:
-            why = reason or "missing-file"
-            changes.append(Change(entry.line, entry.name, why, "left out"))
+        if entry.audio_path not in report.audio:
+            # Also where `--ignore` left the finding out: there is nothing to copy.
+            reason = reason or ("unreadable" if entry.audio_path else "missing-file")
+        if reason:
+            changes.append(Change(entry.line, entry.name, reason, "left out"))
             continue
+        if "windows-path" in findings:
+            mended.append(("windows-path", "the recording was found by its name alone"))
         changes += [Change(entry.line, entry.name, rule, what) for rule, what in mended]
         job, name = planner.plan(entry, frozenset(findings) & AUDIO_RULES)
         jobs.append(job)
@@ -110,13 +114,17 @@ def mend_dataset(report: CheckReport, config_path: Path, folder: Path) -> list[C
     run_jobs(_write_recording, jobs, "Copying", "recordings")
     if config_path.is_file():
         shutil.copy(config_path, part / "config.json")
-    listed = json.dumps([asdict(change) for change in changes], ensure_ascii=False, indent=1)
-    (part / "changes.json").write_text(listed + "\n", encoding="utf-8")
-    (part / "metadata.csv").write_text("".join(lines), encoding="utf-8")
+    _write_lines(part, lines, changes)
     if folder.is_dir():
         folder.rmdir()
     part.rename(folder)
     return changes
+
+
+def _write_lines(folder: Path, lines: Sequence[str], changes: Sequence[Change]) -> None:
+    listed = json.dumps([asdict(change) for change in changes], ensure_ascii=False, indent=1)
+    (folder / "changes.json").write_text(listed + "\n", encoding="utf-8")
+    (folder / "metadata.csv").write_text("".join(lines), encoding="utf-8")
 
 
 def _list_dropped_lines(report: CheckReport) -> list[Change]:
@@ -136,7 +144,7 @@ def _find_reason(findings: Mapping[str, Finding], text: str, script: str) -> str
     """Return the rule for which a line is left out; empty where it stays."""
     for name, finding in findings.items():
         is_mended = name == "mixed-scripts" and not _has_mixed_word(text, script)
-        is_mended = is_mended or name == "encoding"
+        is_mended = is_mended or name in ("encoding", "windows-path")
         if name in LEFT_OUT_RULES or (finding.rule.severity is Severity.ERROR and not is_mended):
             return name
     return ""

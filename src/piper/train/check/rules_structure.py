@@ -205,12 +205,24 @@ def _describe_delimiter(line: str) -> str:
 def _create_entry(number: int, columns: tuple[str, ...], folders: Sequence[Path]) -> Entry:
     name = columns[0]
     speaker = columns[1] if len(columns) > 2 else None
-    return Entry(number, name, find_audio(name, folders), speaker, columns[-1], columns)
+    path = find_audio(name, folders)
+    if path is None and _is_of_windows(name):
+        # Training would refuse the name; all else is looked at as if it were right.
+        path = find_audio(PureWindowsPath(name).name, folders)
+    return Entry(number, name, path, speaker, columns[-1], columns)
+
+
+def _is_of_windows(name: str) -> bool:
+    return "\\" in name or bool(PureWindowsPath(name).drive)
 
 
 def _check_entry(entry: Entry, folders: Sequence[Path]) -> Iterator[Finding]:
     if not entry.name:
         yield Finding(EMPTY_NAME, f"the text is {entry.text!r:.60}", entry.line)
+    elif _is_of_windows(entry.name) and find_audio(entry.name, folders) is None:
+        where = "is there" if entry.audio_path else "is not there either"
+        message = f"{entry.name:.60}: {PureWindowsPath(entry.name).name} {where}"
+        yield Finding(WINDOWS_PATH, message, entry.line, entry.name)
     elif entry.audio_path is None:
         yield _describe_missing(entry, folders)
     text = entry.text
@@ -225,11 +237,6 @@ def _check_entry(entry: Entry, folders: Sequence[Path]) -> Iterator[Finding]:
 
 
 def _describe_missing(entry: Entry, folders: Sequence[Path]) -> Finding:
-    windows = PureWindowsPath(entry.name)
-    if "\\" in entry.name or windows.drive:
-        found = find_audio(windows.name, folders)
-        hint = f"{windows.name} is there" if found else f"{windows.name} is not there either"
-        return Finding(WINDOWS_PATH, f"{entry.name!r:.60}: {hint}", entry.line, entry.name)
     for folder in folders:
         if folder.is_dir():
             wanted = {entry.name.lower(), f"{entry.name}.wav".lower()}
