@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from piper.errors import ConfigError
 from piper.train.command import run_command
 from piper.train.data.dataset_flags import add_dataset_flags, find_settings
 
@@ -28,6 +29,11 @@ def create_parser() -> argparse.ArgumentParser:
         help="where report.html and report.json go; default: check in the dataset's folder",
     )
     add("--ignore", default="", metavar="RULES", help="rules to leave out, joined by commas")
+    add(
+        "--stress",
+        action="store_true",
+        help="Russian: compare the stress of each word with silero-stress (extra ru)",
+    )
     add(
         "--fix",
         type=Path,
@@ -56,7 +62,9 @@ def _check(arguments: argparse.Namespace) -> int:
     from piper.train.check.terminal import report_to_text
 
     settings = find_settings(arguments)
-    report = leave_out_rules(check_dataset(settings), arguments.ignore)
+    if arguments.stress and settings.espeak_voice != "ru":
+        raise ConfigError("--stress compares Russian stresses; leave it out for other languages.")
+    report = leave_out_rules(check_dataset(settings, has_stress=arguments.stress), arguments.ignore)
     folder = arguments.output_dir or arguments.dataset / "check"
     folder.mkdir(parents=True, exist_ok=True)
     write_report_json(report, folder / "report.json")

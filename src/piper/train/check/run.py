@@ -7,7 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from piper.errors import ConfigError
-from piper.train.check import rules_audio, rules_match, rules_set, rules_structure, rules_text
+from piper.train.check import (
+    rules_audio,
+    rules_match,
+    rules_set,
+    rules_stress,
+    rules_structure,
+    rules_text,
+)
 from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
 from piper.train.check.findings import Finding
 from piper.train.check.measuring import measure_audio, measure_texts
@@ -18,22 +25,25 @@ from piper.train.data.settings import DataSettings
 
 RULES = (
     *(*rules_structure.RULES, *rules_audio.RULES, *rules_text.RULES),
-    *(*rules_match.RULES, *rules_set.RULES),
+    *(*rules_match.RULES, *rules_set.RULES, *rules_stress.RULES),
 )
 """All that a check looks for."""
 
 
-def check_dataset(settings: DataSettings, *, num_processes: int | None = None) -> CheckReport:
+def check_dataset(
+    settings: DataSettings, *, num_processes: int | None = None, has_stress: bool = False
+) -> CheckReport:
     """Check a dataset as training would read it.
 
     Args:
         settings: Of the dataset; the number of speakers is taken from its columns.
         num_processes: None takes one a core for more than a few recordings.
+        has_stress: Whether Russian stresses are compared with those of silero-stress.
 
     Raises:
         DatasetError: There is no metadata.csv, or nothing in it.
         ConfigError: config.json holds something wrong.
-        PhonemizeError: The espeak voice is unknown.
+        PhonemizeError: The espeak voice is unknown, or silero-stress is wanted and not installed.
     """
     structure = rules_structure.read_structure(settings.csv_path, settings.audio_dir)
     entries = structure.entries
@@ -65,6 +75,7 @@ def check_dataset(settings: DataSettings, *, num_processes: int | None = None) -
             entries, audio, texts, frame_seconds=settings.hop_length / settings.sample_rate
         ),
         *rules_set.find_in_set(entries, audio, texts),
+        *(rules_stress.find_stresses(entries) if has_stress else ()),
     ]
     return _create_report(settings, entries, audio, texts, findings)
 
