@@ -91,7 +91,7 @@ def mend_dataset(report: CheckReport, config_path: Path, folder: Path) -> list[C
     for entry in report.entries:
         findings = {finding.rule.name: finding for finding in by_line[entry.line]}
         text, mended = mend_text(entry.text, script, findings.keys() & TEXT_RULES)
-        reason = _find_reason(findings, text, script)
+        reason = _find_reason(findings, text)
         if entry.audio_path not in report.audio:
             # Also where `--ignore` left the finding out: there is nothing to copy.
             reason = reason or ("unreadable" if entry.audio_path else "missing-file")
@@ -140,10 +140,10 @@ def _list_dropped_lines(report: CheckReport) -> list[Change]:
     ]
 
 
-def _find_reason(findings: Mapping[str, Finding], text: str, script: str) -> str:
+def _find_reason(findings: Mapping[str, Finding], text: str) -> str:
     """Return the rule for which a line is left out; empty where it stays."""
     for name, finding in findings.items():
-        is_mended = name == "mixed-scripts" and not _has_mixed_word(text, script)
+        is_mended = name == "mixed-scripts" and not _has_mixed_word(text)
         is_mended = is_mended or name in ("encoding", "windows-path")
         if name in LEFT_OUT_RULES or (finding.rule.severity is Severity.ERROR and not is_mended):
             return name
@@ -169,19 +169,23 @@ def mend_text(text: str, script: str, rules: set[str]) -> tuple[str, list[tuple[
             text = text.replace('""', '"').strip()
         elif rule == "control-characters":
             text = " ".join("".join(map(_clean, text)).split())
-        elif script in ("CYRILLIC", "LATIN"):
-            table = str.maketrans(LATIN, CYRILLIC) if script == "CYRILLIC" else None
-            table = table or str.maketrans(CYRILLIC, LATIN)
-            text = re.sub(
-                r"\w+",
-                lambda match, table=table: (  # type: ignore[misc]
-                    match[0].translate(table) if _is_mixed(match[0]) else match[0]
-                ),
-                text,
-            )
+        else:
+            text = _mend_letters(text, script)
         if text != before:
             changes.append((rule, f"the text was {before!r:.200}"))
     return text, changes
+
+
+def _mend_letters(text: str, script: str) -> str:
+    table = {
+        "CYRILLIC": str.maketrans(LATIN, CYRILLIC),
+        "LATIN": str.maketrans(CYRILLIC, LATIN),
+    }.get(script, {})
+    return re.sub(
+        r"\w+",
+        lambda match: match[0].translate(table) if _is_mixed(match[0]) else match[0],
+        text,
+    )
 
 
 def _clean(character: str) -> str:
@@ -198,7 +202,7 @@ def _is_mixed(word: str) -> bool:
     )
 
 
-def _has_mixed_word(text: str, script: str) -> bool:
+def _has_mixed_word(text: str) -> bool:
     return any(_is_mixed(word) for word in re.findall(r"\w+", text))
 
 
