@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,8 +25,9 @@ from piper.config import SynthesisConfig
 from piper.errors import PiperError
 from piper.text.documents import Utterance
 from piper.text.piece import Piece
-from piper.voice.batch import BatchReport, speak_lines
+from piper.voice.batch import BatchReport, InterruptedBatchError, speak_lines
 from piper.voice.batch_line import LineSettings
+from piper.voice.batch_manifest import Manifest
 from piper.voice.voice import PiperVoice
 
 QUIET = SynthesisConfig(noise_scale=0, noise_w_scale=0)
@@ -239,6 +241,27 @@ def test_an_interruption_leaves_whole_files_and_no_process(
     assert sum(times[name] != done[name] for name in done) == len(done) - again["skipped"]
     assert len(times) == len(done) + 5
     assert not list((tmp_path / "out").glob(".*"))
+
+
+@pytest.mark.parametrize("is_before", [True, False])
+def test_what_is_kept_is_counted_whenever_ctrl_c_comes(
+    tiny_voice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_before: bool
+) -> None:
+    """Between counting and writing it once counted a line that was not kept."""
+    add = Manifest.add
+
+    def interrupt(manifest: Manifest, *arguments: Any) -> None:
+        if is_before:
+            signal.raise_signal(signal.SIGINT)
+        add(manifest, *arguments)
+        if not is_before:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Manifest, "add", interrupt)
+    with pytest.raises(InterruptedBatchError) as stop:
+        speak(LINES, tiny_voice, tmp_path)
+    assert stop.value.report.spoken == len(read_names(tmp_path)) == 1
+    assert stop.value.left == len(LINES) - 1
 
 
 def start_again(voice: Path, folder: Path, done: int) -> dict[str, int]:

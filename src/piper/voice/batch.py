@@ -19,7 +19,7 @@ from piper.processes import available_cores
 from piper.progress import ProgressLine
 from piper.text.documents import Utterance
 from piper.voice.batch_line import LineOutcome, LineSettings, LineTask
-from piper.voice.batch_manifest import Entry, Manifest, create_digest
+from piper.voice.batch_manifest import Entry, Manifest, create_digest, stops_deferred
 from piper.voice.speakers import find_speaker
 from piper.voices import VoiceFiles, find_voice
 
@@ -180,11 +180,12 @@ class _Run:
         done = 0
         try:
             for outcome in workers.run(tasks):
-                done += 1
                 self._take(outcome)
+                done += 1
                 progress.show(done)
         except KeyboardInterrupt:
-            raise InterruptedBatchError(self.report, len(tasks) - done) from None
+            settled = self.report.spoken + len(self.report.failures)
+            raise InterruptedBatchError(self.report, len(tasks) - settled) from None
         finally:
             # On a terminal, what is said next must not stand in the same line.
             if progress.is_terminal or done == len(tasks):
@@ -206,11 +207,12 @@ class _Run:
             round(outcome.seconds, 3),
             task.text if isinstance(task.text, str) else task.name,
         )
-        # First the report: Ctrl+C waits for the end of what follows, and is raised there.
-        self.report.spoken += 1
-        self.report.empty += not outcome.audio
-        self.report.audio_seconds += outcome.seconds
-        self._manifest.add(task.name, entry, outcome.audio)
+        # Kept and counted, or neither: Ctrl+C waits for the end of this.
+        with stops_deferred():
+            self._manifest.add(task.name, entry, outcome.audio)
+            self.report.spoken += 1
+            self.report.empty += not outcome.audio
+            self.report.audio_seconds += outcome.seconds
 
     def _digest(self, task: LineTask) -> str:
         text = task.text

@@ -94,7 +94,7 @@ class Manifest:
         """
         record = json.dumps({"name": name, **asdict(entry)}, ensure_ascii=False) + "\n"
         try:
-            with _stops_deferred():
+            with stops_deferred():
                 if entry.file:
                     with replace_on_success(self.folder / entry.file) as temporary:
                         temporary.write_bytes(audio)
@@ -156,8 +156,8 @@ class Manifest:
 
 
 @contextmanager
-def _stops_deferred() -> Iterator[None]:
-    """Keep Ctrl+C and SIGTERM waiting until the block's end.
+def stops_deferred() -> Iterator[None]:
+    """Keep Ctrl+C and SIGTERM waiting until the block's end; blocks may lie in each other.
 
     Python's handlers are swapped, since a mask would hold for this thread alone: another one, of
     NumPy's or Ray's, would take the signal and have Python's handler run here all the same.
