@@ -49,6 +49,13 @@ class Rule:
     advice: str
 
 
+def create_rule(
+    group: Group, name: str, severity: Severity, summary: str, threshold: str, advice: str
+) -> Rule:
+    """Return a rule; the group comes first, since a module has rules of one group alone."""
+    return Rule(name, group, severity, summary, threshold, advice)
+
+
 @dataclass(frozen=True)
 class Finding:
     """A rule that was broken, and where.

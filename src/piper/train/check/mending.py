@@ -22,7 +22,7 @@ from piper.errors import DatasetError
 from piper.train.check.entries import AudioMeasures, Entry
 from piper.train.check.findings import Finding, Severity
 from piper.train.check.report import CheckReport
-from piper.train.check.rules_text import find_script
+from piper.train.check.rules_text import find_script, find_scripts
 from piper.train.data.audio import FloatArray, TrimSettings, decode, trim_silence
 from piper.train.data.workers import run_jobs
 
@@ -196,10 +196,7 @@ def _clean(character: str) -> str:
 
 
 def _is_mixed(word: str) -> bool:
-    names = [unicodedata.name(letter, "") for letter in word if letter.isalpha()]
-    return any(n.startswith("LATIN") for n in names) and any(
-        n.startswith("CYRILLIC") for n in names
-    )
+    return {"LATIN", "CYRILLIC"} <= find_scripts(word)
 
 
 def _has_mixed_word(text: str) -> bool:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from piper.train.check.entries import AudioMeasures
-from piper.train.check.findings import Group, Rule, Severity
+from piper.train.check.findings import Group, Rule, Severity, create_rule
 from piper.train.data.audio import SILENCE_DB
 
 VARIATION_DB = 6.0
@@ -56,11 +57,7 @@ class Defect:
     span: tuple[float, float] | None = None
 
 
-def create_audio_rule(
-    name: str, severity: Severity, summary: str, threshold: str, advice: str
-) -> Rule:
-    """Return a rule of the group that looks at recordings."""
-    return Rule(name, Group.AUDIO, severity, summary, threshold, advice)
+create_audio_rule = partial(create_rule, Group.AUDIO)
 
 
 TRUNCATED = create_audio_rule(

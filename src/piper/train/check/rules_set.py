@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
 from piper.train.allowance import FRESH, WARM
 from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
-from piper.train.check.findings import Finding, Group, Rule, Severity
+from piper.train.check.findings import Finding, Group, Severity, create_rule
 
 FEW_HOURS = 0.2
 """Twelve minutes: with less even a voice that starts from another one lacks many sounds."""
@@ -25,8 +26,7 @@ SPEAKERS_SHARE = 0.5
 """Of the lines: so many different names in a column are no speakers."""
 
 
-def _rule(name: str, severity: Severity, summary: str, threshold: str, advice: str) -> Rule:
-    return Rule(name, Group.SET, severity, summary, threshold, advice)
+_rule = partial(create_rule, Group.SET)
 
 
 NO_SPEAKERS = _rule(

@@ -6,11 +6,12 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PureWindowsPath
 
 from piper.errors import DatasetError
 from piper.train.check.entries import Entry
-from piper.train.check.findings import Finding, Group, Rule, Severity
+from piper.train.check.findings import Finding, Group, Severity, create_rule
 from piper.train.data.metadata import OTHER_DELIMITERS, find_audio
 
 AUDIO_SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".g722"))
@@ -20,8 +21,7 @@ HEADER_WORDS = frozenset(
 """Names of a first column that make the first line a header."""
 
 
-def _rule(name: str, severity: Severity, summary: str, threshold: str, advice: str) -> Rule:
-    return Rule(name, Group.STRUCTURE, severity, summary, threshold, advice)
+_rule = partial(create_rule, Group.STRUCTURE)
 
 
 ENCODING = _rule(

@@ -6,13 +6,14 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from statistics import median
 
 from piper.errors import PhonemizeError
 from piper.text.numerals import find_writer
 from piper.text.words import find_words
 from piper.train.check.entries import Entry, TextMeasures
-from piper.train.check.findings import Finding, Group, Rule, Severity
+from piper.train.check.findings import Finding, Group, Rule, Severity, create_rule
 
 LONG_TIMES = 4.0
 LONG_CHARACTERS = 250
@@ -22,8 +23,7 @@ SPOKEN_SIGNS = frozenset(".,!?:;…—–-‑()[]«»„“”\"'’‘‚¡¿�
 NAMED_AT_MOST = 5
 
 
-def _rule(name: str, severity: Severity, summary: str, threshold: str, advice: str) -> Rule:
-    return Rule(name, Group.TEXT, severity, summary, threshold, advice)
+_rule = partial(create_rule, Group.TEXT)
 
 
 EMPTY_TEXT = _rule(
@@ -139,6 +139,11 @@ def find_script(texts: Iterator[str] | Sequence[str]) -> str:
     return counts.most_common(1)[0][0] if counts else ""
 
 
+def find_scripts(word: str) -> set[str]:
+    """Return the alphabets of a word's letters, as Unicode calls them."""
+    return set(filter(None, map(_script_of, word)))
+
+
 def _script_of(character: str) -> str:
     if not character.isalpha():
         return ""
@@ -152,7 +157,7 @@ def _check_letters(text: str, script: str) -> Iterator[tuple[Rule, str]]:
     for start, end in find_words(text):
         # A hyphen joins words: `web-сайт` is of two alphabets, and no typing error.
         for word in re.split(r"[-‑–—/]", text[start:end]):
-            scripts = set(filter(None, map(_script_of, word)))
+            scripts = find_scripts(word)
             if len(scripts) > 1:
                 mixed.append(f"{word} ({_name_strangers(word)})")
             elif scripts and scripts != {script}:
