@@ -43,7 +43,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_is_planted_is_found_and_what_is_good_is_left_alone(dataset: Path) -> None:
     result = subprocess.run(
-        [sys.executable, str(SCRIPT), "--dataset", str(dataset)],
+        [sys.executable, str(SCRIPT), "--dataset", str(dataset), "--quick"],
         capture_output=True,
         text=True,
         check=False,

@@ -95,3 +95,43 @@ class TextMeasures:
     missing: tuple[str, ...]
     words: tuple[str, ...]
     num_ids: int
+
+
+@dataclass(frozen=True)
+class TextFit:
+    """How well a text fits its recording, by the aligner; scores are 0 at best, else below.
+
+    Attributes:
+        score: Mean over all speech.
+        num_units: Phonemes that were laid over the recording.
+        worst_score: Mean over the half second that fits worst.
+        worst_start: Where that begins, in seconds.
+        worst_end: Where it ends.
+    """
+
+    score: float
+    num_units: int
+    worst_score: float
+    worst_start: float
+    worst_end: float
+
+
+@dataclass(frozen=True)
+class FitMeasures:
+    """How well the texts of a set fit.
+
+    Attributes:
+        fits: By line; lines that could not be aligned are not in it.
+        usual_score: Median of their scores.
+        wrong_score: Median of the scores of texts laid over others' recordings.
+        likely_lines: For lines whose text is another's: the line whose text fits.
+    """
+
+    fits: dict[int, TextFit]
+    usual_score: float
+    wrong_score: float
+    likely_lines: dict[int, int]
+
+    def find_share(self, score: float) -> float:
+        """Return a score as a share: 1 is as usual here, 0 as another recording's text fits."""
+        return (score - self.wrong_score) / max(1e-3, self.usual_score - self.wrong_score)

@@ -6,17 +6,17 @@ on, and a second one measures only what has changed.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from piper.config import VoiceConfig
 from piper.errors import DatasetError, PiperError
 from piper.text.frontend import create_frontend
 from piper.text.words import find_words
 from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
+from piper.train.check.kept import keep_result, load_results
 from piper.train.check.recordings import measure_recording
 from piper.train.data.metadata import remove_stress_marks
 from piper.train.data.settings import DataSettings
@@ -38,13 +38,7 @@ class _AudioMeasurer:
         except DatasetError as error:
             result = str(error)
         value = result if isinstance(result, str) else asdict(result)
-        line = json.dumps([_key_of(path), value], ensure_ascii=False) + "\n"
-        # One write to a file that is open for appending: lines of several processes stay whole.
-        descriptor = os.open(self.kept_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        try:
-            os.write(descriptor, line.encode())
-        finally:
-            os.close(descriptor)
+        keep_result(self.kept_path, create_key(path), value)
         return result
 
 
@@ -85,38 +79,29 @@ def measure_audio(
     """
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        kept = _load_kept(cache_dir / MEASURES_NAME)
+        kept = load_results(cache_dir / MEASURES_NAME, _parse_measures)
     except OSError as error:
         raise DatasetError(
             f"The cache folder {cache_dir} cannot be used ({error.strerror}); name another with "
             "--cache-dir."
         ) from None
-    measured = {path: kept[key] for path in paths if (key := _key_of(path)) in kept}
+    measured = {path: kept[key] for path in paths if (key := create_key(path)) in kept}
     missing = [path for path in paths if path not in measured]
     measurer = _AudioMeasurer(cache_dir / MEASURES_NAME)
     results = run_jobs(measurer, missing, "Measuring", "recordings", num_processes)
     return measured | dict(zip(missing, results, strict=True))
 
 
-def _key_of(path: Path) -> str:
+def create_key(path: Path) -> str:
     """By size and time, as preparation's cache has it: a digest would take as long as measuring."""
     stat = path.stat()
     return f"{path.absolute()}|{stat.st_size}|{stat.st_mtime_ns}"
 
 
-def _load_kept(path: Path) -> dict[str, AudioMeasures | str]:
-    if not path.is_file():
-        return {}
-    kept: dict[str, AudioMeasures | str] = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
-        try:
-            key, value = json.loads(line)
-            if not isinstance(value, str):
-                value = AudioMeasures(**{**value, "outline": tuple(value["outline"])})
-        except (ValueError, TypeError, KeyError):
-            continue  # cut off by a kill
-        kept[key] = value
-    return kept
+def _parse_measures(value: Any) -> AudioMeasures | str:
+    if isinstance(value, str):
+        return value
+    return AudioMeasures(**{**value, "outline": tuple(value["outline"])})
 
 
 def measure_texts(

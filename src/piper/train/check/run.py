@@ -9,12 +9,14 @@ from pathlib import Path
 from piper.errors import ConfigError
 from piper.train.check import (
     rules_audio,
+    rules_fit,
     rules_match,
     rules_set,
     rules_stress,
     rules_structure,
     rules_text,
 )
+from piper.train.check.aligning import measure_fits
 from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
 from piper.train.check.findings import Finding
 from piper.train.check.measuring import measure_audio, measure_texts
@@ -25,19 +27,24 @@ from piper.train.data.settings import DataSettings
 
 RULES = (
     *(*rules_structure.RULES, *rules_audio.RULES, *rules_text.RULES),
-    *(*rules_match.RULES, *rules_set.RULES, *rules_stress.RULES),
+    *(*rules_match.RULES, *rules_fit.RULES, *rules_set.RULES, *rules_stress.RULES),
 )
 """All that a check looks for."""
 
 
 def check_dataset(
-    settings: DataSettings, *, num_processes: int | None = None, has_stress: bool = False
+    settings: DataSettings,
+    *,
+    num_processes: int | None = None,
+    has_stress: bool = False,
+    is_quick: bool = False,
 ) -> CheckReport:
     """Check a dataset as training would read it.
 
     Args:
         settings: Of the dataset; the number of speakers is taken from its columns.
         num_processes: None takes one a core for more than a few recordings.
+        is_quick: Whether what takes minutes is left out: the aligner.
         has_stress: Whether Russian stresses are compared with those of silero-stress.
 
     Raises:
@@ -77,7 +84,26 @@ def check_dataset(
         *rules_set.find_in_set(entries, audio, texts),
         *(rules_stress.find_stresses(entries) if has_stress else ()),
     ]
-    return _create_report(settings, entries, audio, texts, findings)
+    report = _create_report(settings, entries, audio, texts, findings)
+    return report if is_quick else _add_fits(report, settings, num_processes)
+
+
+def _add_fits(
+    report: CheckReport, settings: DataSettings, num_processes: int | None
+) -> CheckReport:
+    """Return the report with what an aligner says of the texts."""
+    fits = measure_fits(
+        report.entries,
+        report.audio,
+        report.texts,
+        settings.cache_dir,
+        doubtful_lines=report.lines_with_errors,
+        num_processes=num_processes,
+    )
+    facts = {title: dict(values) for title, values in report.facts.items()}
+    facts["The set"]["texts and recordings"] = rules_fit.describe_fits(fits)
+    findings = [*report.findings, *rules_fit.find_in_fits(report.entries, fits)]
+    return replace(report, findings=findings, facts=facts)
 
 
 def _entries_to_rows(entries: Sequence[Entry]) -> list[Row]:

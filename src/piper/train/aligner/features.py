@@ -1,0 +1,75 @@
+"""A recording to what the aligner hears: normalised log mel energies. Knows no texts."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import soxr
+import torch
+from torch import Tensor
+
+from piper.train.data.audio import FloatArray, decode
+from piper.train.vits.mel import mel_filterbank
+
+SAMPLE_RATE = 16000
+"""All recordings are brought to it: what lies above 8 kHz tells no two phonemes apart."""
+HOP_SAMPLES = 160
+WINDOW_SAMPLES = 400
+FFT_SAMPLES = 512
+MEL_CHANNELS = 40
+FLOOR = 1e-7
+"""Of the mel energies: 16 bits' own noise lies there, digital silence below it."""
+FRAME_SECONDS = 2 * HOP_SAMPLES / SAMPLE_RATE
+"""The network halves the rate of its input: a phoneme of 20 ms is the shortest it can place."""
+
+
+def load_samples(path: Path) -> FloatArray:
+    """Return a recording's samples at `SAMPLE_RATE`, one channel, (S,).
+
+    Raises:
+        DatasetError: It cannot be decoded.
+    """
+    decoded = decode(path)
+    return resample(decoded.mix(), decoded.sample_rate)
+
+
+def resample(samples: FloatArray, sample_rate: int) -> FloatArray:
+    """Return samples at `SAMPLE_RATE`, (S,)."""
+    if sample_rate == SAMPLE_RATE:
+        return samples
+    resampled: FloatArray = soxr.resample(samples, sample_rate, SAMPLE_RATE, quality="MQ")
+    return resampled
+
+
+def extract_features(samples: FloatArray) -> Tensor:
+    """Return log mel energies, each channel with mean 0 and spread 1, (T, M) with T even.
+
+    A microphone's colour and a recording's loudness are the same over all of it, so they go with
+    the mean.
+
+    Args:
+        samples: (S,) at `SAMPLE_RATE`.
+    """
+    audio = torch.from_numpy(samples)
+    # Whole frames of the network's, and one at least.
+    missing = -len(audio) % (2 * HOP_SAMPLES) or (2 * HOP_SAMPLES if len(audio) == 0 else 0)
+    margin = (FFT_SAMPLES - HOP_SAMPLES) // 2
+    audio = torch.nn.functional.pad(audio, (margin, missing + margin))
+    bins = torch.stft(
+        audio,
+        FFT_SAMPLES,
+        hop_length=HOP_SAMPLES,
+        win_length=WINDOW_SAMPLES,
+        window=torch.hann_window(WINDOW_SAMPLES),
+        center=False,
+        return_complex=True,
+    )
+    power = bins.real.square() + bins.imag.square()
+    mels = (_filterbank() @ power + FLOOR).log().T
+    return (mels - mels.mean(dim=0)) / (mels.std(dim=0) + 0.1)
+
+
+@lru_cache(maxsize=1)
+def _filterbank() -> Tensor:
+    return mel_filterbank(SAMPLE_RATE, FFT_SAMPLES, MEL_CHANNELS, 60.0, 7600.0)

@@ -1,0 +1,240 @@
+"""An aligner is made of recordings and their texts, with no borders known beforehand.
+
+At first every way through a text is as good as another, so that each unit is expected around its
+share of the recording; what the network learns of that is trusted a little more from pass to pass
+(`TRUST`). Trusted at once, it would find few units likely everywhere, and squeeze the others into
+a frame each: so went all trials with a trust of 1, and those that began with units of equal length.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from piper.atomic import replace_on_success
+from piper.errors import DatasetError
+from piper.progress import ProgressLine
+from piper.train.aligner.aligner import LOUD_IS_SPEECH, Aligner, find_loud
+from piper.train.aligner.features import MEL_CHANNELS, extract_features, load_samples
+from piper.train.aligner.network import AcousticNetwork
+from piper.train.aligner.occupancy import find_occupancies
+from piper.train.aligner.topology import Topology, create_topology
+from piper.train.aligner.units import Groups, create_inventory
+
+_LOGGER = logging.getLogger(__name__)
+TRUST = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
+"""By which log likelihoods are multiplied in the first passes; the last one in all that follow.
+Never 1: what is heard in neighbouring frames is nearly the same, and counts for less than twice."""
+PASSES = 10
+BATCH_SIZE = 16
+LEARNING_RATE = 3e-3
+WARM_UP_SHARE = 0.15
+WEIGHT_DECAY = 0.01
+LARGEST_GRADIENT = 5.0
+PRIOR_COUNT = 10.0
+"""Frames that each unit is taken to have been heard beside those counted."""
+SEED = 1234
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A recording to learn from.
+
+    Attributes:
+        key: Names it and its text.
+        path: The file.
+        groups: Of its text.
+    """
+
+    key: str
+    path: Path
+    groups: Groups
+
+
+@dataclass(frozen=True)
+class _Item:
+    features: Tensor
+    is_loud: Tensor
+    topology: Topology
+
+    @property
+    def frames(self) -> int:
+        return len(self.features) // 2
+
+
+def create_lesson_key(path: Path, groups: Groups) -> str:
+    """Return a key that changes with a recording (by size and time) or its text."""
+    stat = path.stat()
+    value = f"{path.absolute()}|{stat.st_size}|{stat.st_mtime_ns}|{groups}"
+    return hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+
+
+def fit_aligner(lessons: Sequence[Lesson], state_path: Path | None = None) -> Aligner:
+    """Fit an aligner; how long it will take is said first.
+
+    Args:
+        lessons: Recordings and texts; those that cannot be read, or are too short, are left out.
+        state_path: Gets the state after each pass: stopped, it goes on there. None keeps none.
+
+    Raises:
+        DatasetError: No lesson can be used.
+    """
+    inventory = create_inventory([lesson.groups for lesson in lessons])
+    items = _load_items(lessons, inventory)
+    if not items:
+        raise DatasetError("There is no recording with a text that an aligner could learn from.")
+    fitting = _Fitting(inventory, items, [lesson.key for lesson in lessons])
+    if state_path is not None:
+        fitting.restore(state_path)
+    fitting.announce()
+    progress = ProgressLine("Learning where words lie", fitting.total, "batches")
+    for _ in range(fitting.passes_done, PASSES):
+        for done in fitting.run_pass():
+            progress.show(done)
+        if state_path is not None:
+            fitting.keep(state_path)
+    progress.finish(fitting.total)
+    return Aligner(inventory, fitting.network, fitting.log_prior, frozenset(fitting.keys))
+
+
+def _load_items(lessons: Sequence[Lesson], inventory: Sequence[str]) -> list[_Item]:
+    numbers = {unit: number for number, unit in enumerate(inventory)}
+    items = []
+    for lesson in lessons:
+        try:
+            samples = load_samples(lesson.path)
+        except DatasetError:
+            continue
+        features = extract_features(samples)
+        topology = create_topology(lesson.groups, numbers)
+        frames = len(features) // 2
+        if 0 < topology.least_frames <= frames:
+            is_loud = torch.from_numpy(find_loud(samples, frames))
+            items.append(_Item(features, is_loud, topology))
+    return items
+
+
+class _Fitting:
+    """A network on its way, and what its next pass needs."""
+
+    def __init__(
+        self, inventory: Sequence[str], items: Sequence[_Item], keys: Sequence[str]
+    ) -> None:
+        self._items = items
+        self.keys = keys
+        torch.manual_seed(SEED)
+        self.network = AcousticNetwork(MEL_CHANNELS, len(inventory))
+        self.log_prior = torch.full((len(inventory),), -math.log(len(inventory)))
+        self.passes_done = 0
+        self._batches_a_pass = -(-len(items) // BATCH_SIZE)
+        self.total = PASSES * self._batches_a_pass
+        self._optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY
+        )
+
+    def announce(self) -> None:
+        """Say how long it will take, by a batch that is thrown away."""
+        batch = self._create_batches(0)[0]
+        started = time.monotonic()
+        with torch.enable_grad():
+            self._find_loss(batch, 0.0)[0].backward()
+        self.network.zero_grad()
+        left = self.total - self.passes_done * self._batches_a_pass
+        minutes = (time.monotonic() - started) * left / 60
+        hours = sum(item.frames for item in self._items) / 50 / 3600
+        _LOGGER.info(
+            "An aligner learns on %d recordings (%.0f minutes): about %.1f minutes.",
+            len(self._items),
+            60 * hours,
+            minutes,
+        )
+
+    def run_pass(self) -> Iterator[int]:
+        """Go through the recordings once; give the number of batches done after each."""
+        trust = TRUST[min(self.passes_done, len(TRUST) - 1)]
+        torch.manual_seed(SEED + self.passes_done)  # dropout, also of a fitting that goes on
+        counts = torch.zeros_like(self.log_prior)
+        done = self.passes_done * self._batches_a_pass
+        self.network.train()
+        for batch in self._create_batches(self.passes_done):
+            loss, heard = self._find_loss(batch, trust)
+            counts += heard
+            self._optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
+            for group in self._optimizer.param_groups:
+                group["lr"] = _find_rate(done / self.total)
+            self._optimizer.step()
+            done += 1
+            yield done
+        # Half of what was believed before, lest the units swing.
+        shares = (counts + PRIOR_COUNT) / (counts + PRIOR_COUNT).sum()
+        self.log_prior = (0.5 * self.log_prior.exp() + 0.5 * shares).log()
+        self.passes_done += 1
+
+    def _find_loss(self, batch: Sequence[_Item], trust: float) -> tuple[Tensor, Tensor]:
+        """Return the loss of a batch, and for how many frames each unit was heard, (U,)."""
+        lengths = [item.frames for item in batch]
+        heard = self.network(pad_sequence([item.features for item in batch], batch_first=True))
+        is_loud = pad_sequence([item.is_loud for item in batch], batch_first=True)
+        with torch.no_grad():
+            likelihoods = trust * (heard - self.log_prior)
+            likelihoods[:, :, 0] -= LOUD_IS_SPEECH * is_loud
+            shares = find_occupancies(likelihoods, lengths, [item.topology for item in batch])
+        return -(shares * heard).sum() / sum(lengths), shares.sum(dim=(0, 1))
+
+    def _create_batches(self, number: int) -> list[list[_Item]]:
+        """Return a pass's batches: of about equal lengths, in an order of the pass's own."""
+        chance = np.random.default_rng([SEED, number])
+        lengths = np.asarray([item.frames for item in self._items])
+        order = np.argsort(lengths + chance.uniform(0, 0.15 * lengths.mean(), len(lengths)))
+        batches = [
+            [self._items[index] for index in order[start : start + BATCH_SIZE]]
+            for start in range(0, len(order), BATCH_SIZE)
+        ]
+        return [batches[index] for index in chance.permutation(len(batches))]
+
+    def keep(self, path: Path) -> None:
+        """Write the state to a file, whole or not at all."""
+        state = {
+            "keys": list(self.keys),
+            "passes_done": self.passes_done,
+            "network": self.network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "log_prior": self.log_prior,
+        }
+        with replace_on_success(path) as temporary:
+            torch.save(state, temporary)
+
+    def restore(self, path: Path) -> None:
+        """Go on where a fitting on the same recordings was stopped; else begin anew."""
+        if not path.is_file():
+            return
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            if state["keys"] != list(self.keys):
+                return
+            self.network.load_state_dict(state["network"])
+            self._optimizer.load_state_dict(state["optimizer"])
+            self.log_prior, self.passes_done = state["log_prior"], state["passes_done"]
+        except Exception:  # what torch raises for a damaged file has no common class
+            _LOGGER.warning("%s cannot be used; the aligner is made anew.", os.fspath(path))
+
+
+def _find_rate(share: float) -> float:
+    """Return the learning rate at a share of all batches: up quickly, down as a cosine."""
+    if share < WARM_UP_SHARE:
+        return LEARNING_RATE * (0.05 + 0.95 * share / WARM_UP_SHARE)
+    rest = (share - WARM_UP_SHARE) / (1 - WARM_UP_SHARE)
+    return LEARNING_RATE * (0.01 + 0.99 * (1 + math.cos(math.pi * rest)) / 2)

@@ -1,0 +1,246 @@
+"""How well each text fits its recording, by an aligner that learns on the dataset. Knows no rules.
+
+The aligner is kept in the cache and serves as long as most of what it learnt on is unchanged; what
+it says of a recording is kept at once, line by line, as its other measures are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from piper.errors import DatasetError
+from piper.train.check.entries import AudioMeasures, Entry, FitMeasures, TextFit, TextMeasures
+from piper.train.check.kept import keep_result, load_results
+from piper.train.data.workers import run_jobs
+
+if TYPE_CHECKING:
+    from piper.train.aligner.aligner import Aligner
+    from piper.train.aligner.fitting import Lesson
+
+ALIGNER_NAME = "aligner.pt"
+FITS_NAME = "fits-1.jsonl"
+"""In the cache; the number is raised when the measures change."""
+LEAST_MINUTES = 2.0
+"""Of speech: with less an aligner learns the recordings by heart, wrong texts included."""
+SPEAKER_MINUTES = 30.0
+MOST_MINUTES = 60.0
+LONGEST_LESSON_SECONDS = 20.0
+SHARE_KNOWN = 0.8
+"""Of what an aligner learnt on: while so much is as it was, it is not made anew."""
+WRONG_PAIRS = 40
+LEAST_SHARE = 0.45
+"""Texts that fit less are compared with each other's recordings, to say which belongs where."""
+MOST_STRAYS = 12
+
+
+def measure_fits(
+    entries: Sequence[Entry],
+    audio: Mapping[Path, AudioMeasures],
+    texts: Mapping[int, TextMeasures],
+    cache_dir: Path,
+    *,
+    doubtful_lines: Collection[int] = (),
+    num_processes: int | None = None,
+) -> FitMeasures | None:
+    """Return how well texts fit; None where there is too little speech to learn from.
+
+    Args:
+        entries: The dataset's lines.
+        audio: Measures by path.
+        texts: Measures by line.
+        cache_dir: Where aligner and results are kept.
+        doubtful_lines: The aligner does not learn on them.
+        num_processes: None takes one a core for more than a few recordings.
+    """
+    lessons = _create_lessons(entries, audio, texts)
+    usable = {line: lesson for line, lesson in lessons.items() if line not in doubtful_lines}
+    aligner = _find_aligner(cache_dir / ALIGNER_NAME, usable, entries, audio)
+    if aligner is None:
+        return None
+    fitter = _Fitter(cache_dir, aligner, num_processes)
+    fits = fitter.measure({(line, line): lesson for line, lesson in lessons.items()})
+    own = {line: fit for (line, _), fit in fits.items()}
+    others = _pair_with_others(lessons, audio)
+    wrong = [fit.score for fit in fitter.measure(others).values()]
+    if not own or not wrong:
+        return None
+    usual = median(fit.score for fit in own.values())
+    measures = FitMeasures(own, usual, median(wrong), {})
+    strays = [line for line, fit in own.items() if measures.find_share(fit.score) < LEAST_SHARE]
+    measures.likely_lines.update(_find_owners(measures, lessons, fitter, strays))
+    return measures
+
+
+def _create_lessons(
+    entries: Sequence[Entry],
+    audio: Mapping[Path, AudioMeasures],
+    texts: Mapping[int, TextMeasures],
+) -> dict[int, Lesson]:
+    from piper.train.aligner.fitting import Lesson, create_lesson_key
+    from piper.train.aligner.units import phonemes_to_groups
+
+    lessons = {}
+    for entry in entries:
+        path = entry.audio_path
+        if path is not None and path in audio and entry.line in texts:
+            groups = phonemes_to_groups(texts[entry.line].phonemes)
+            if groups:
+                lessons[entry.line] = Lesson(create_lesson_key(path, groups), path, groups)
+    return lessons
+
+
+def _find_aligner(
+    path: Path,
+    lessons: Mapping[int, Lesson],
+    entries: Sequence[Entry],
+    audio: Mapping[Path, AudioMeasures],
+) -> Aligner | None:
+    """Return the cache's aligner where it still serves, else one that is fitted now."""
+    from piper.train.aligner.aligner import load_aligner
+    from piper.train.aligner.fitting import fit_aligner
+
+    if path.is_file():
+        try:
+            aligner = load_aligner(path)
+            known = {lesson.key for lesson in lessons.values()}
+            if len(aligner.learnt & known) >= SHARE_KNOWN * max(1, len(aligner.learnt)):
+                return aligner
+        except DatasetError:
+            pass  # of an earlier version, or damaged
+    chosen = choose_lessons(lessons, entries, audio)
+    if sum(audio[lesson.path].seconds for lesson in chosen) < 60 * LEAST_MINUTES:
+        return None
+    state_path = path.with_name(f"{path.name}.part")
+    aligner = fit_aligner(chosen, state_path)
+    aligner.save(path)
+    state_path.unlink(missing_ok=True)
+    return aligner
+
+
+def choose_lessons(
+    lessons: Mapping[int, Lesson], entries: Sequence[Entry], audio: Mapping[Path, AudioMeasures]
+) -> list[Lesson]:
+    """Return what an aligner learns on: so many minutes a speaker and in all, by their digests."""
+    minutes: dict[str | None, float] = defaultdict(float)
+    chosen = []
+    usable = [entry for entry in entries if entry.line in lessons]
+    for entry in sorted(usable, key=lambda entry: lessons[entry.line].key):
+        lesson = lessons[entry.line]
+        seconds = audio[lesson.path].seconds
+        has_room = minutes[entry.speaker] < SPEAKER_MINUTES and sum(minutes.values()) < MOST_MINUTES
+        if seconds <= LONGEST_LESSON_SECONDS and has_room:
+            minutes[entry.speaker] += seconds / 60
+            chosen.append(lesson)
+    return chosen
+
+
+class _Fitter:
+    """Lays texts over recordings on all cores; keeps each result."""
+
+    def __init__(self, cache_dir: Path, aligner: Aligner, num_processes: int | None) -> None:
+        self._kept_path = cache_dir / FITS_NAME
+        self._aligner_path = cache_dir / ALIGNER_NAME
+        learnt = "".join(sorted(aligner.learnt)) + "".join(aligner.inventory)
+        self._digest = hashlib.blake2b(learnt.encode(), digest_size=8).hexdigest()
+        self._num_processes = num_processes
+
+    def measure(self, lessons: Mapping[tuple[int, int], Lesson]) -> dict[tuple[int, int], TextFit]:
+        """Return the fits of lessons; those that cannot be aligned are not among them."""
+        kept = load_results(self._kept_path, lambda value: value and TextFit(*value))
+        keys = {place: f"{self._digest}|{lesson.key}" for place, lesson in lessons.items()}
+        missing = [place for place, key in keys.items() if key not in kept]
+        function = _FitMeasurer(self._aligner_path, self._kept_path, self._digest)
+        jobs = [lessons[place] for place in missing]
+        results = run_jobs(function, jobs, "Aligning", "texts", self._num_processes) if jobs else []
+        found = {place: kept[key] for place, key in keys.items() if key in kept}
+        found.update(zip(missing, results, strict=True))
+        return {place: fit for place, fit in found.items() if fit is not None}
+
+
+@dataclass(frozen=True)
+class _FitMeasurer:
+    """What a worker process runs: a text laid over a recording, the result kept at once."""
+
+    aligner_path: Path
+    kept_path: Path
+    digest: str
+
+    def __call__(self, lesson: Lesson) -> TextFit | None:
+        from piper.train.aligner.features import load_samples
+
+        aligner = _load_once(self.aligner_path, os.getpid())
+        try:
+            alignment = aligner.align(aligner.hear(load_samples(lesson.path)), lesson.groups)
+        except DatasetError:
+            result = None
+        else:
+            num_units = sum(map(len, lesson.groups))
+            result = TextFit(alignment.score, num_units, *alignment.find_worst())
+        value = None if result is None else astuple(result)
+        keep_result(self.kept_path, f"{self.digest}|{lesson.key}", value)
+        return result
+
+
+@lru_cache(maxsize=1)
+def _load_once(path: Path, process: int) -> Aligner:
+    import multiprocessing
+
+    import torch
+
+    from piper.train.aligner.aligner import load_aligner
+
+    if multiprocessing.parent_process() is not None:
+        torch.set_num_threads(1)  # one process a core
+    return load_aligner(path)
+
+
+def _pair_with_others(
+    lessons: Mapping[int, Lesson], audio: Mapping[Path, AudioMeasures]
+) -> dict[tuple[int, int], Lesson]:
+    """Return some recordings with the text of the one that is next in length."""
+    by_length = sorted(lessons, key=lambda line: audio[lessons[line].path].seconds)
+    pairs = [
+        (line, other)
+        for line, other in pairwise(by_length)
+        if lessons[line].groups != lessons[other].groups
+    ]
+    step = max(1, len(pairs) // WRONG_PAIRS)
+    return {
+        (line, other): _exchange(lessons[line], lessons[other]) for line, other in pairs[::step]
+    }
+
+
+def _exchange(lesson: Lesson, other: Lesson) -> Lesson:
+    """Return the recording of the one with the text of the other."""
+    from piper.train.aligner.fitting import Lesson, create_lesson_key
+
+    return Lesson(create_lesson_key(lesson.path, other.groups), lesson.path, other.groups)
+
+
+def _find_owners(
+    measures: FitMeasures, lessons: Mapping[int, Lesson], fitter: _Fitter, strays: Sequence[int]
+) -> dict[int, int]:
+    """Return for recordings whose text is another's the line, among those, whose text fits."""
+    worst = sorted(strays, key=lambda line: measures.fits[line].score)[:MOST_STRAYS]
+    pairs = {
+        (line, other): _exchange(lessons[line], lessons[other])
+        for line in worst
+        for other in worst
+        if line != other
+    }
+    owners: dict[int, int] = {}
+    best: dict[int, float] = {}
+    for (line, other), fit in fitter.measure(pairs).items():
+        is_fit = measures.find_share(fit.score) >= LEAST_SHARE
+        if is_fit and fit.score > best.get(line, float("-inf")):
+            owners[line], best[line] = other, fit.score
+    return owners

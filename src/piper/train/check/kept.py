@@ -1,0 +1,43 @@
+"""Results kept one by one as they are made, so that work that was stopped goes on.
+
+Knows nothing of what they are of.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+def keep_result(path: Path, key: str, value: Any) -> None:
+    """Add a result to a file, with JSON's kinds of values; several processes may do so at once."""
+    line = json.dumps([key, value], ensure_ascii=False) + "\n"
+    # One write to a file that is open for appending: lines of several processes stay whole.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    try:
+        os.write(descriptor, line.encode("utf-8", "surrogatepass"))
+    finally:
+        os.close(descriptor)
+
+
+def load_results(path: Path, parse: Callable[[Any], Result]) -> dict[str, Result]:
+    """Return what a file holds by key; what cannot be parsed is left out.
+
+    Raises:
+        OSError: The file is there and cannot be read.
+    """
+    if not path.is_file():
+        return {}
+    results: dict[str, Result] = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+        try:
+            key, value = json.loads(line)
+            results[key] = parse(value)
+        except (ValueError, TypeError, KeyError):
+            continue  # cut off by a kill
+    return results
