@@ -1,0 +1,133 @@
+"""Speech recognisers as plug-ins: a specification to a function. Recognises nothing itself."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+from piper.errors import ConfigError, PiperError
+from piper.train.data.audio import FloatArray
+
+Recogniser = Callable[[FloatArray, int], str]
+"""Samples (S,) float32, one channel, and their rate in hertz (16,000 here), to what is said."""
+
+SPECIFICATIONS = (
+    "faster-whisper:MODEL (a name or a folder), gigaam:MODEL, or MODULE:FUNCTION, a function that "
+    "takes samples and their rate and returns the text"
+)
+
+
+def load_recogniser(specification: str, language: str) -> Recogniser:
+    """Return the recogniser that a specification names.
+
+    Args:
+        specification: One of `SPECIFICATIONS`.
+        language: Of the texts, an espeak-ng voice such as `ru` or `en-us`.
+
+    Raises:
+        ConfigError: There is no such recogniser, or its library is not installed.
+    """
+    name, separator, rest = specification.partition(":")
+    if not separator or not name or not rest:
+        raise ConfigError(
+            f'The recogniser "{specification}" cannot be loaded; give {SPECIFICATIONS}.'
+        )
+    known = {"faster-whisper": _load_faster_whisper, "gigaam": _load_gigaam}
+    if name in known:
+        return known[name](rest, language)
+    try:
+        function = getattr(import_module(name), rest)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f'The recogniser "{specification}" cannot be loaded ({error}); give {SPECIFICATIONS}.'
+        ) from None
+    if not callable(function):
+        raise ConfigError(f'"{specification}" is no function; give {SPECIFICATIONS}.')
+    return _Checked(function, specification)
+
+
+class _Checked:
+    """A user's function, whose mistakes become a sentence."""
+
+    def __init__(self, function: Callable[..., Any], specification: str) -> None:
+        self._function = function
+        self._specification = specification
+
+    def __call__(self, samples: FloatArray, sample_rate: int) -> str:
+        try:
+            text = self._function(samples, sample_rate)
+        except PiperError:
+            raise
+        except Exception as error:  # whatever a plug-in raises
+            raise ConfigError(
+                f"The recogniser {self._specification} failed ({type(error).__name__}: {error})."
+            ) from error
+        if not isinstance(text, str):
+            raise ConfigError(
+                f"The recogniser {self._specification} returned {type(text).__name__}, but a text "
+                "is wanted."
+            )
+        return text
+
+
+def _load_faster_whisper(model: str, language: str) -> Recogniser:
+    try:
+        from faster_whisper import WhisperModel
+    except ImportError:
+        raise _missing("faster-whisper", "faster-whisper") from None
+    loaded = WhisperModel(model)
+    code = re.split("[-_]", language)[0]
+
+    def recognise(samples: FloatArray, sample_rate: int) -> str:
+        if sample_rate != 16000:
+            raise ConfigError("faster-whisper hears samples at 16,000 Hz only.")
+        segments, _ = loaded.transcribe(samples, language=code, condition_on_previous_text=False)
+        return " ".join(segment.text.strip() for segment in segments)
+
+    return _Checked(recognise, f"faster-whisper:{model}")
+
+
+def _load_gigaam(model: str, language: str) -> Recogniser:
+    try:
+        import gigaam
+    except ImportError:
+        raise _missing("gigaam", "gigaam") from None
+    loaded = gigaam.load_model(model)
+
+    def recognise(samples: FloatArray, sample_rate: int) -> str:
+        import tempfile
+        from pathlib import Path
+
+        from piper.audio.encode import write_wav
+
+        # It reads files alone.
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "speech.wav"
+            write_wav(path, samples, sample_rate)
+            return str(loaded.transcribe(str(path)))
+
+    return _Checked(recognise, f"gigaam:{model}")
+
+
+def _missing(name: str, package: str) -> ConfigError:
+    return ConfigError(f"The recogniser {name} is not installed; run `pip install {package}`.")
+
+
+def normalise_words(text: str) -> list[str]:
+    """Return the words of a text as recognisers write them: small letters, no signs, no `ё`."""
+    plain = unicodedata.normalize("NFC", text.replace("+", "").lower()).replace("ё", "е")
+    return re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", plain)
+
+
+def find_character_error(reference: Sequence[str], recognised: Sequence[str]) -> float:
+    """Return the character error rate of recognised words: edits by the reference's characters.
+
+    Spaces do not count: where one word ends is the recogniser's choice.
+    """
+    from rapidfuzz.distance import Levenshtein
+
+    wanted = "".join(reference)
+    return Levenshtein.distance(wanted, "".join(recognised)) / max(1, len(wanted))

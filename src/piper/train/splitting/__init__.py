@@ -1,0 +1,1 @@
+"""A long recording and its text become utterances."""
