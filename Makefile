@@ -29,8 +29,15 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: install
+test: install $(VENV)/.browser
 	$(BIN)/python -m pytest
+
+# The tests of the review's page want a real browser; Debian's needs no download of Playwright's.
+$(VENV)/.browser: $(VENV)/.installed
+	command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq \
+	  && apt-get install -y -qq --no-install-recommends chromium; } \
+	  || { echo "The tests want a browser: install chromium, then run make test again." >&2; exit 1; }
+	touch $@
 
 # DistillMOS without its dependencies, which would bring another torch's audio, and in a folder of its
 # own, lest every training of the other tests scores its speech.

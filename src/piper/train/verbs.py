@@ -9,6 +9,7 @@ VERBS = {
     "import": ("piper.train.formats.cli", "make a dataset from recordings and texts in any layout"),
     "split": ("piper.train.splitting.cli", "cut a long recording with its text into utterances"),
     "check": ("piper.train.check.cli", "say what is wrong with a dataset"),
+    "review": ("piper.train.review.cli", "open a page to decide on what the check doubts"),
     "phonemes": ("piper.train.data.phonemes_cli", "show what a voice will hear of the texts"),
     "prepare": ("piper.train.data.prepare_cli", "fill the cache that training reads"),
 }

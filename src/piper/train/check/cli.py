@@ -82,10 +82,11 @@ def _check(arguments: argparse.Namespace) -> int:
     print(report_to_text(report, _count_columns(), has_colours=sys.stdout.isatty()))
     print(f"report: {folder / 'report.html'}")
     if arguments.fix is not None:
+        from piper.train.check.copying import LEFT_OUT
         from piper.train.check.mending import mend_dataset
 
         changes = mend_dataset(report, settings.config_path, arguments.fix)
-        left_out = len({change.line for change in changes if change.what == "left out"})
+        left_out = len({change.line for change in changes if change.what == LEFT_OUT})
         print(
             f"mended: {arguments.fix} ({len(changes)} changes, {left_out} lines left out: "
             "changes.json lists them)"

@@ -27,6 +27,8 @@ PICTURE_COLUMNS = 320
 PICTURE_ROWS = 80
 WINDOW_SECONDS = 0.03
 HOP_SECONDS = 0.01
+FRAMES_AT_ONCE = 4096
+"""41 s; ten minutes at 48 kHz would take 700 MB at once."""
 FAINT_DB = -50.0
 """Of a full-scale sine, what is brightest in a picture at least: noise at -79 dB must look dark."""
 RANGE_DB = 80.0
@@ -88,7 +90,7 @@ def collect_media(excerpts: Iterable[Excerpt], budget_bytes: int) -> dict[Excerp
     media: dict[Excerpt, Media] = {}
     has_room = True
     for excerpt in dict.fromkeys(excerpts):
-        decoded = _decode(excerpt)
+        decoded = decode_excerpt(excerpt)
         if decoded is None:
             continue
         samples, rate = decoded
@@ -99,6 +101,24 @@ def collect_media(excerpts: Iterable[Excerpt], budget_bytes: int) -> dict[Excerp
         picture = levels_to_png(samples_to_levels(samples, rate))
         media[excerpt] = Media(picture, rate / 2, audio if has_room else None)
     return media
+
+
+def decode_excerpt(excerpt: Excerpt) -> tuple[FloatArray, int] | None:
+    """Return an excerpt's samples, shape (S,), the mean of its channels, and their rate in hertz.
+
+    None where the recording cannot be decoded, or has nothing there.
+    """
+    try:
+        with soundfile.SoundFile(excerpt.path) as file:
+            rate = int(file.samplerate)
+            file.seek(min(file.frames, round(excerpt.start_seconds * rate)))
+            count = round(excerpt.seconds * rate)
+            samples = file.read(count, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError, RuntimeError):
+        return None
+    if len(samples) == 0:
+        return None
+    return np.nan_to_num(samples.mean(axis=1, dtype=np.float32)), rate
 
 
 def drop_audio(media: dict[Excerpt, Media], budget_bytes: int) -> dict[Excerpt, Media]:
@@ -139,18 +159,25 @@ def find_media_type(audio: bytes) -> str:
     return "audio/flac" if audio.startswith(b"fLaC") else "audio/mpeg"
 
 
-def samples_to_levels(samples: FloatArray, rate: int) -> npt.NDArray[np.uint8]:
+def samples_to_levels(
+    samples: FloatArray, rate: int, *, columns: int = PICTURE_COLUMNS, rows: int = PICTURE_ROWS
+) -> npt.NDArray[np.uint8]:
     """Return a spectrogram's levels, 0 to 15, shape (rows, columns); the highest pitch first.
 
     A pixel shows the strongest of what falls together in it, so that a click stays to be seen.
+
+    Args:
+        samples: (S,), of one channel.
+        rate: Hertz.
+        columns: Pixels along the time.
+        rows: Pixels along the pitch.
     """
     window = max(16, round(WINDOW_SECONDS * rate))
-    hop = max(1, min(round(HOP_SECONDS * rate), len(samples) // PICTURE_COLUMNS))
+    hop = max(1, min(round(HOP_SECONDS * rate), len(samples) // columns))
     padded = np.pad(samples, window // 2)
     frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
     weights = np.hanning(window).astype(np.float32)
-    power = np.abs(np.fft.rfft(frames * weights)) ** 2
-    power = _pool(_pool(power, PICTURE_COLUMNS).T, PICTURE_ROWS)[::-1]
+    power = _pool(_pool_frames(frames, weights, columns).T, rows)[::-1]
     # 1e-13 of a full-scale sine's power: digital silence is black, not an infinity.
     full_scale = (weights.sum() / 2) ** 2
     decibels = 10 * np.log10(power / full_scale + 1e-13)
@@ -178,18 +205,15 @@ def levels_to_png(levels: npt.NDArray[np.uint8]) -> bytes:
     )
 
 
-def _decode(excerpt: Excerpt) -> tuple[FloatArray, int] | None:
-    try:
-        with soundfile.SoundFile(excerpt.path) as file:
-            rate = int(file.samplerate)
-            file.seek(min(file.frames, round(excerpt.start_seconds * rate)))
-            count = round(min(excerpt.seconds, MAX_SECONDS) * rate)
-            samples = file.read(count, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError, RuntimeError):
-        return None
-    if len(samples) == 0:
-        return None
-    return np.nan_to_num(samples.mean(axis=1, dtype=np.float32)), rate
+def _pool_frames(frames: FloatArray, weights: FloatArray, columns: int) -> npt.NDArray[np.floating]:
+    """Return the power of frames, the largest of those that fall together, (columns, bins)."""
+    bounds = np.arange(columns + 1) * len(frames) // columns
+    pooled = []
+    for some in np.array_split(np.arange(columns), -(-len(frames) // FRAMES_AT_ONCE)):
+        first, last = bounds[some[0]], bounds[some[-1]]
+        power = np.abs(np.fft.rfft(frames[first : max(last + 1, bounds[some[-1] + 1])] * weights))
+        pooled.append(np.maximum.reduceat(power**2, bounds[some] - first, axis=0))
+    return np.concatenate(pooled)
 
 
 def _pool(power: npt.NDArray[np.floating], count: int) -> npt.NDArray[np.floating]:

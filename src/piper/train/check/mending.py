@@ -1,24 +1,30 @@
-"""A mended copy of a dataset, with a list of every change. The original stays as it is.
+"""What a mended copy of a dataset is made of: lines, recordings, changes. Looks at no rule anew.
 
 What cannot be mended without listening is left out: lines with an error of another kind.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import soxr
 
 from piper.audio.encode import write_wav
-from piper.errors import DatasetError
+from piper.train.check.copying import (
+    LEFT_OUT,
+    Change,
+    CopiedLine,
+    RecordingNames,
+    create_copy,
+    write_lines,
+)
 from piper.train.check.entries import AudioMeasures, Entry
 from piper.train.check.findings import Finding, Severity
 from piper.train.check.report import CheckReport
@@ -41,23 +47,6 @@ LEFT_OUT_RULES = frozenset(("same-audio",))
 
 
 @dataclass(frozen=True)
-class Change:
-    """One thing that is otherwise in the copy.
-
-    Attributes:
-        line: Of the original's CSV; None where it is about no line.
-        name: Of the recording.
-        rule: Why.
-        what: What was done.
-    """
-
-    line: int | None
-    name: str
-    rule: str
-    what: str
-
-
-@dataclass(frozen=True)
 class _AudioJob:
     source: Path
     target: Path
@@ -77,16 +66,22 @@ def mend_dataset(report: CheckReport, config_path: Path, folder: Path) -> list[C
     Raises:
         DatasetError: There is something in the folder, or nothing is left to copy.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DatasetError(f"{folder} is there already; name a new folder with --fix.")
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    (part / "wavs").mkdir(parents=True)
+    with create_copy(folder) as part:
+        changes, lines, jobs = _plan_copy(report, part / "wavs")
+        run_jobs(_write_recording, jobs, "Copying", "recordings")
+        write_lines(part, lines, changes, config_path)
+    return changes
+
+
+def _plan_copy(
+    report: CheckReport, wavs: Path
+) -> tuple[list[Change], list[CopiedLine], list[_AudioJob]]:
+    """Return all changes, the copy's lines, and how its recordings are made."""
     by_line: dict[int | None, list[Finding]] = defaultdict(list)
     for finding in report.findings:
         by_line[finding.line].append(finding)
-    changes, lines, jobs = _list_dropped_lines(report), [], []
-    planner = _AudioPlanner(report, part / "wavs")
+    changes, lines, jobs = list_dropped_lines(report.entries, report.findings), [], []
+    planner = _AudioPlanner(report, wavs)
     script = find_script(entry.text for entry in report.entries)
     for entry in report.entries:
         findings = {finding.rule.name: finding for finding in by_line[entry.line]}
@@ -96,7 +91,7 @@ def mend_dataset(report: CheckReport, config_path: Path, folder: Path) -> list[C
             # Also where `--ignore` left the finding out: there is nothing to copy.
             reason = reason or ("unreadable" if entry.audio_path else "missing-file")
         if reason:
-            changes.append(Change(entry.line, entry.name, reason, "left out"))
+            changes.append(Change(entry.line, entry.name, reason, LEFT_OUT))
             continue
         if "windows-path" in findings:
             mended.append(("windows-path", "the recording was found by its name alone"))
@@ -107,32 +102,16 @@ def mend_dataset(report: CheckReport, config_path: Path, folder: Path) -> list[C
             Change(entry.line, entry.name, rule, "mended in the recording")
             for rule in sorted(job.rules)
         ]
-        speaker = [entry.speaker] if entry.speaker is not None else []
-        lines.append("|".join([name, *speaker, text]) + "\n")
-    if not lines:
-        raise DatasetError("No line is left that could be used; see the report.")
-    run_jobs(_write_recording, jobs, "Copying", "recordings")
-    if config_path.is_file():
-        shutil.copy(config_path, part / "config.json")
-    _write_lines(part, lines, changes)
-    if folder.is_dir():
-        folder.rmdir()
-    part.rename(folder)
-    return changes
+        lines.append(CopiedLine(name, entry.speaker, text))
+    return changes, lines, jobs
 
 
-def _write_lines(folder: Path, lines: Sequence[str], changes: Sequence[Change]) -> None:
-    listed = json.dumps([asdict(change) for change in changes], ensure_ascii=False, indent=1)
-    (folder / "changes.json").write_text(listed + "\n", encoding="utf-8")
-    (folder / "metadata.csv").write_text("".join(lines), encoding="utf-8")
-
-
-def _list_dropped_lines(report: CheckReport) -> list[Change]:
+def list_dropped_lines(entries: Sequence[Entry], findings: Sequence[Finding]) -> list[Change]:
     """Return the lines that are no entries: headers, other delimiters, too many columns."""
-    known = {entry.line for entry in report.entries}
+    known = {entry.line for entry in entries}
     return [
-        Change(finding.line, finding.name, finding.rule.name, "left out")
-        for finding in report.findings
+        Change(finding.line, finding.name, finding.rule.name, LEFT_OUT)
+        for finding in findings
         if finding.line is not None
         and finding.line not in known
         and finding.rule.severity is Severity.ERROR
@@ -209,7 +188,7 @@ class _AudioPlanner:
     def __init__(self, report: CheckReport, folder: Path) -> None:
         self._audio = report.audio
         self._folder = folder
-        self._names: set[str] = set()
+        self._names = RecordingNames()
         rates = [measures.sample_rate for measures in report.audio.values()]
         self._rate = max(set(rates), key=rates.count, default=0)
         self._levels = _median_levels(report.entries, report.audio)
@@ -218,11 +197,7 @@ class _AudioPlanner:
         """Return the job of a recording, and its name."""
         path = entry.audio_path
         assert path is not None
-        name = path.name if not rules else f"{path.stem}.wav"
-        number = 2
-        while name in self._names:
-            name, number = f"{Path(name).stem}-{number}{Path(name).suffix}", number + 1
-        self._names.add(name)
+        name = self._names.take(path.name if not rules else f"{path.stem}.wav")
         measures = self._audio[path]
         gain_db = 0.0
         if rules & {"quiet", "loudness-spread"}:

@@ -54,9 +54,8 @@ def check_dataset(
     """
     structure = rules_structure.read_structure(settings.csv_path, settings.audio_dir)
     entries = structure.entries
-    speakers = {entry.speaker for entry in entries}
-    settings = replace(settings, num_speakers=max(1, len(speakers)), speaker_id_map=None)
-    voice = create_voice_config(settings, _entries_to_rows(entries))
+    settings = count_speakers(settings, entries)
+    voice = create_voice_config(settings, entries_to_rows(entries))
     paths = list(dict.fromkeys(e.audio_path for e in entries if e.audio_path is not None))
     measured = measure_audio(paths, settings.cache_dir, num_processes)
     audio = {path: m for path, m in measured.items() if not isinstance(m, str)}
@@ -106,7 +105,14 @@ def _add_fits(
     return replace(report, findings=findings, facts=facts)
 
 
-def _entries_to_rows(entries: Sequence[Entry]) -> list[Row]:
+def count_speakers(settings: DataSettings, entries: Sequence[Entry]) -> DataSettings:
+    """Return the settings with as many speakers as the lines name, whatever config.json says."""
+    speakers = {entry.speaker for entry in entries}
+    return replace(settings, num_speakers=max(1, len(speakers)), speaker_id_map=None)
+
+
+def entries_to_rows(entries: Sequence[Entry]) -> list[Row]:
+    """Return the lines that have a recording as training's rows."""
     return [
         Row(entry.line, entry.audio_path, entry.text, entry.speaker, None)
         for entry in entries

@@ -29,23 +29,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from piper.text.frontend import create_frontend
-    from piper.train.data.dataset_config import create_voice_config
+    from piper.train.data.hearing import Hearing
     from piper.train.data.prepare import load_rows
 
     settings = find_settings(arguments)
     rows = load_rows(settings)
-    voice = create_voice_config(settings, rows)
-    frontend = create_frontend(voice)
+    hearing = Hearing(settings, rows)
     for row in rows[: arguments.limit]:
-        sentences = [
-            "".join(
-                phoneme if phoneme in voice.phoneme_id_map else f"<{phoneme}>"
-                for phoneme in sentence
-            )
-            for sentence in frontend.text_to_phonemes(row.text)
-        ]
-        print(row.audio_path.name, row.text, " ".join(sentences), sep="\t")
+        print(row.audio_path.name, row.text, hearing.describe(row.text), sep="\t")
     sys.stdout.flush()
     return 0
 

@@ -1,0 +1,149 @@
+"""`python -m piper.train review DIR`: flags, output, exit code; no work here."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from piper.errors import PiperError
+from piper.train.command import run_command
+from piper.train.data.dataset_flags import add_dataset_flags, find_settings
+
+if TYPE_CHECKING:
+    from piper.train.data.settings import DataSettings
+    from piper.train.review.clips import Clip
+    from piper.train.review.gathering import Gathered
+    from piper.train.review.session import Review
+
+MAX_PORT = 65535
+
+
+def create_parser() -> argparse.ArgumentParser:
+    """Return the flags of the review."""
+    parser = argparse.ArgumentParser(
+        prog="python -m piper.train review",
+        description="Open a page to listen to what the check or the split doubts, to correct texts "
+        "and borders, and to drop what is no good. The dataset stays as it is.",
+    )
+    add_dataset_flags(parser)
+    add = parser.add_argument
+    add("--all", action="store_true", help="show every line, not only those with a finding")
+    add(
+        "--rules", default="", metavar="RULES", help="show only findings of these, joined by commas"
+    )
+    add(
+        "--fix",
+        type=Path,
+        metavar="OUT",
+        help="write a copy there with all that was decided, and end; no page is opened",
+    )
+    add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    add(
+        "--port",
+        type=_parse_port,
+        default=0,
+        help="port to listen on; 0 takes a free one (default: %(default)s)",
+    )
+    add("--no-browser", action="store_true", help="only print the address")
+    return parser
+
+
+def _parse_port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to {MAX_PORT}")
+    return port
+
+
+_parse_port.__name__ = "whole number"  # as argparse calls it in its message
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Review a dataset; return the exit code."""
+    arguments = create_parser().parse_args(argv)
+    stopped = "Ended; every decision is kept in review.jsonl, and the same command goes on."
+    return run_command(lambda: _review(arguments), stopped)
+
+
+def _review(arguments: argparse.Namespace) -> int:
+    from piper.train.review.gathering import gather_clips, select_clips
+    from piper.train.review.journal import JOURNAL_NAME, Journal, hold_journal
+    from piper.train.review.session import Review
+
+    settings = find_settings(arguments)
+    gathered = gather_clips(settings)
+    path = settings.csv_path.parent / JOURNAL_NAME
+    if arguments.fix is not None:
+        return _write_copy(settings, gathered, Review(gathered.clips, Journal(path)), arguments.fix)
+    clips = select_clips(
+        gathered, settings.csv_path.parent, is_all=arguments.all, rules=arguments.rules
+    )
+    if not gathered.has_report and not arguments.all:
+        folder = settings.csv_path.parent
+        print(f"Only what the split doubts; more is found by: python -m piper.train check {folder}")
+    if not clips:
+        print("Nothing to review: no line has an error or a warning; --all shows every line.")
+        return 0
+    with hold_journal(path):
+        review = Review(gathered.clips, Journal(path))
+        print(_describe(clips, review))
+        _open_page(arguments, settings, gathered, clips, review)
+    return 0
+
+
+def _write_copy(settings: DataSettings, gathered: Gathered, review: Review, folder: Path) -> int:
+    from piper.train.review.reviewed_copy import write_reviewed_copy
+
+    summary = write_reviewed_copy(gathered, review, settings.config_path, folder)
+    print(f"reviewed: {folder} ({summary.describe()})")
+    if void := sum(bool(review.find_outcome(clip).note) for clip in gathered.clips):
+        print(
+            f"{void} decided before and changed since did not count; look at them again: "
+            f"python -m piper.train review {settings.csv_path.parent}"
+        )
+    return 0
+
+
+def _describe(clips: Sequence[Clip], review: Review) -> str:
+    from piper.train.check.outcome import count_things
+    from piper.train.review.session import State
+
+    outcomes = [review.find_outcome(clip) for clip in clips]
+    decided = sum(outcome.state is not State.UNDECIDED for outcome in outcomes)
+    void = sum(bool(outcome.note) for outcome in outcomes)
+    said = f"{count_things(len(clips), 'clip')} to review, {decided} decided"
+    return f"{said}, {void} to decide anew, since they have changed" if void else said
+
+
+def _open_page(
+    arguments: argparse.Namespace,
+    settings: DataSettings,
+    gathered: Gathered,
+    clips: Sequence[Clip],
+    review: Review,
+) -> None:
+    try:
+        from piper.train.review.app import create_app
+        from piper.train.review.guard import create_token
+        from piper.train.review.media import MEDIA_NAME, create_media_folder
+        from piper.train.review.run import serve_page
+    except ModuleNotFoundError as error:
+        raise PiperError(
+            f"The review needs the Python package {error.name!r}; "
+            "install it with: pip install 'piper-workshop[http]'"
+        ) from None
+    from piper.train.review.desk import create_desk
+
+    with create_media_folder(settings.cache_dir / MEDIA_NAME) as folder:
+        desk = create_desk(settings, gathered, clips, review, folder)
+        token = create_token()
+        app = create_app(desk, token, arguments.host)
+        has_browser = not arguments.no_browser
+        serve_page(app, arguments.host, arguments.port, f"/{token}/", has_browser=has_browser)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,214 @@
+"""A dataset, its check and its split to clips. Decides nothing, and decodes nothing."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import soundfile
+
+from piper.errors import ConfigError, DatasetError
+from piper.train.check.entries import Entry
+from piper.train.check.findings import Finding
+from piper.train.check.rules_structure import read_structure
+from piper.train.check.run import RULES
+from piper.train.data.settings import DataSettings
+from piper.train.review.clips import SPLIT_RULE, Clip, Doubt
+from piper.train.review.doubts import REPORT_NAME, load_doubts
+from piper.train.review.pieces import SPLIT_NAME, Piece, load_pieces
+
+CONTEXT_SECONDS = 3.0
+"""Of the long recording around a piece: a word or two, and the pause."""
+MAX_SECONDS = 600.0
+"""Of a recording that is shown: a screen's pixel is then half a second, too coarse for borders."""
+DOUBTED = frozenset(("error", "warning"))
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """All that can be reviewed of a dataset.
+
+    Attributes:
+        clips: One for each line that names a recording and a text, then the pieces in no line.
+        entries: The lines.
+        findings: What is wrong with lines as such.
+        has_report: Whether there is a check's report.
+    """
+
+    clips: list[Clip]
+    entries: list[Entry]
+    findings: list[Finding]
+    has_report: bool
+
+
+def gather_clips(settings: DataSettings) -> Gathered:
+    """Read a dataset's lines, its check's report and its split.
+
+    Raises:
+        DatasetError: There is no metadata.csv, or the report is not of it.
+    """
+    folder = settings.csv_path.parent
+    structure = read_structure(settings.csv_path, settings.audio_dir)
+    report = folder / REPORT_NAME
+    doubts = load_doubts(report, structure.entries) if report.is_file() else {}
+    pieces = load_pieces(folder / SPLIT_NAME)
+    by_name = {piece.name: piece for piece in pieces}
+    # One source for all of them; an MP3's length takes a pass over the file.
+    source_seconds = _measure(pieces[0].source)[0] if pieces else 0.0
+    folders = (settings.audio_dir, folder)
+    counts: Counter[str] = Counter()
+    clips = []
+    for entry in structure.entries:
+        counts[entry.name] += 1
+        number = counts[entry.name]
+        key = entry.name if number == 1 else f"{entry.name}#{number}"
+        clip = _create_clip(entry, key, doubts.get(entry.line, []), folders)
+        piece = by_name.get(_find_piece_name(entry))
+        if piece is not None and clip.ready_path is not None:
+            clip = _move_to_source(clip, piece, source_seconds)
+        clips.append(clip)
+    clips += _create_piece_clips(pieces, structure.entries, source_seconds)
+    return Gathered(clips, structure.entries, structure.findings, report.is_file())
+
+
+def select_clips(gathered: Gathered, folder: Path, *, is_all: bool, rules: str) -> list[Clip]:
+    """Return the clips to review.
+
+    Args:
+        gathered: Of the dataset.
+        folder: The dataset's, for the sentence that says what to do.
+        is_all: Whether also those that nothing is wrong with.
+        rules: Names joined by commas; where there are any, only clips that break one of them.
+
+    Raises:
+        ConfigError: There is no such rule.
+        DatasetError: Nobody has looked for doubts yet.
+    """
+    wanted = {name for name in (part.strip() for part in rules.split(",")) if name}
+    known = {rule.name for rule in RULES} | {SPLIT_RULE}
+    for name in sorted(wanted - known):
+        raise ConfigError(
+            f'There is no rule "{name}"; choose from {", ".join(sorted(known))} (--rules).'
+        )
+    has_pieces = any(not clip.is_in_dataset for clip in gathered.clips)
+    if not (gathered.has_report or has_pieces or is_all):
+        raise DatasetError(
+            f"{folder / REPORT_NAME} is not there; check first: "
+            f"python -m piper.train check {folder}, or review every line with --all."
+        )
+    if wanted:
+        return [c for c in gathered.clips if any(doubt.rule in wanted for doubt in c.doubts)]
+    return [clip for clip in gathered.clips if is_all or is_doubted(clip)]
+
+
+def is_doubted(clip: Clip) -> bool:
+    """Return whether anything is wrong with a clip; notes are none."""
+    return any(doubt.severity in DOUBTED for doubt in clip.doubts)
+
+
+def _create_clip(entry: Entry, key: str, doubts: Sequence[Doubt], folders: Sequence[Path]) -> Clip:
+    path, obstacle, seconds = entry.audio_path, "", 0.0
+    if path is None:
+        obstacle = "There is no recording of this name; put it into wavs/, or drop the line."
+    elif not _is_inside(path, folders):
+        path, obstacle = None, "The recording lies outside the dataset; copy it into wavs/."
+    else:
+        seconds, obstacle = _measure(path)
+    is_broken = seconds == 0.0
+    return Clip(
+        key,
+        entry.line,
+        entry.name,
+        entry.speaker,
+        entry.text,
+        None if obstacle else path,
+        None if is_broken else path,
+        0.0,
+        seconds,
+        (0.0, seconds),
+        tuple(doubts),
+        obstacle,
+    )
+
+
+def _is_inside(path: Path, folders: Sequence[Path]) -> bool:
+    """Tell by the names alone: `../` leads out, a link that lies inside was put there."""
+    place = os.path.abspath(path)  # noqa: PTH100 - Path.resolve would follow links
+    return any(Path(place).is_relative_to(folder.absolute()) for folder in folders)
+
+
+def _measure(path: Path) -> tuple[float, str]:
+    """Return a recording's length in seconds, and why it cannot be shown."""
+    try:
+        info = soundfile.info(path)
+    except (soundfile.SoundFileError, OSError, RuntimeError):
+        return 0.0, "The recording cannot be decoded; replace it, or drop the line."
+    seconds = info.frames / info.samplerate
+    if seconds == 0.0:
+        return 0.0, "The recording is empty; replace it, or drop the line."
+    if seconds > MAX_SECONDS:
+        return seconds, f"The recording has {seconds:.0f} s; cut it into sentences first."
+    return seconds, ""
+
+
+def _find_piece_name(entry: Entry) -> str:
+    return Path(entry.name).name.removesuffix(".wav")
+
+
+def _move_to_source(clip: Clip, piece: Piece, source_seconds: float) -> Clip:
+    """Return a line's clip as it lies in the long recording, where that is still there."""
+    start = piece.start_seconds
+    doubts = tuple(
+        replace(doubt, span=(doubt.span[0] + start, doubt.span[1] + start)) if doubt.span else doubt
+        for doubt in clip.doubts
+    )
+    placed = _place(clip, piece, source_seconds)
+    return clip if placed.obstacle else replace(placed, doubts=doubts)
+
+
+def _place(clip: Clip, piece: Piece, source_seconds: float) -> Clip:
+    end = min(piece.end_seconds, source_seconds)
+    if end <= piece.start_seconds:
+        obstacle = f"{piece.source} is not there any more, or is too short; split it again."
+        return replace(clip, obstacle=obstacle)
+    return replace(
+        clip,
+        path=piece.source,
+        start_seconds=piece.start_seconds,
+        end_seconds=end,
+        limits=(
+            max(0.0, piece.start_seconds - CONTEXT_SECONDS),
+            min(source_seconds, end + CONTEXT_SECONDS),
+        ),
+        obstacle="",
+    )
+
+
+def _create_piece_clips(
+    pieces: Sequence[Piece], entries: Sequence[Entry], source_seconds: float
+) -> list[Clip]:
+    """Return the pieces that are in no line of the CSV."""
+    named = {_find_piece_name(entry): entry for entry in entries}
+    speaker = _find_speaker(pieces, named, entries)
+    clips = []
+    for piece in pieces:
+        if piece.doubt is None or piece.name in named:
+            continue
+        doubt = Doubt(SPLIT_RULE, "warning", piece.doubt)
+        key = f"{SPLIT_NAME}/{piece.name}"
+        clip = Clip(key, None, piece.name, speaker, piece.text, None, None, doubts=(doubt,))
+        clips.append(_place(clip, piece, source_seconds))
+    return clips
+
+
+def _find_speaker(
+    pieces: Sequence[Piece], named: Mapping[str, Entry], entries: Sequence[Entry]
+) -> str | None:
+    """Return who speaks the pieces: the one whom the CSV names for others of them."""
+    if not pieces or not any(entry.speaker is not None for entry in entries):
+        return None
+    counts = Counter(named[piece.name].speaker for piece in pieces if piece.name in named)
+    return counts.most_common(1)[0][0] if counts else pieces[0].source.stem
