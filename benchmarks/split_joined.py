@@ -80,13 +80,13 @@ def read_words(text: str) -> list[str]:
 
 
 def count_borders(joined: Joined, pieces: list[dict[str, object]]) -> int:
-    """Return how many borders were found: a cut within their silence, so much more or less."""
-    cuts = [(float(str(a["end"])), float(str(b["start"]))) for a, b in pairwise(pieces)]
+    """Return how many borders were found: a cut within their silence, so much more or less.
+
+    Where silence between two pieces is left out, its middle is where they part.
+    """
+    cuts = [(float(str(a["end"])) + float(str(b["start"]))) / 2 for a, b in pairwise(pieces)]
     return sum(
-        any(
-            start - TOLERANCE_SECONDS <= min(cut) and max(cut) <= end + TOLERANCE_SECONDS
-            for cut in cuts
-        )
+        any(start - TOLERANCE_SECONDS <= cut <= end + TOLERANCE_SECONDS for cut in cuts)
         for start, end in joined.silences
     )
 

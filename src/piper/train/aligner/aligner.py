@@ -8,6 +8,7 @@ few frames, and the rest be called silence.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,9 +42,10 @@ FORMAT = 1
 LEVELS_A_FRAME = 2
 LOUD_IS_SPEECH = 10.0
 """Nats by which silence is less likely where it is loud: e^-10, more than any network's doubt."""
-UNWRITTEN_COST = 1.5
+UNWRITTEN_COST = 2.5
 """Nats a frame by which speech without a text is less likely than its likeliest unit: right texts
-are 0.4 below it in the mean, wrong ones 2.6 (festvox-ru)."""
+are 0.4 below it in the mean, wrong ones 2.6, and units that are stretched over other speech 5
+(festvox-ru). With 1.5 the last sounds of words were taken for it."""
 STRETCH_SECONDS = 60.0
 """Long recordings are heard piece by piece: 8 MB of spectrogram a minute."""
 MARGIN_SECONDS = 1.0
@@ -179,26 +181,25 @@ class Aligner:
             loud.append(find_loud(part, len(heard))[first : first + frames])
         return Hearing(np.concatenate(rows), np.concatenate(loud))
 
-    def align(self, hearing: Hearing, groups: Groups, *, has_gaps: bool = False) -> Alignment:
+    def align(self, hearing: Hearing, groups: Groups, open_gaps: Collection[int] = ()) -> Alignment:
         """Lay a text over a recording.
 
         Args:
             hearing: Of the recording.
             groups: Of the text; units that the aligner does not know are left out.
-            has_gaps: Whether there may be speech that the text lacks: between two groups it counts
-                as silence then, loud as it is.
+            open_gaps: Groups before which something may be said that the text lacks (the number of
+                groups stands for the end): loud as it is, it counts as silence.
 
         Raises:
             DatasetError: The recording is too short for the text.
         """
-        topology = create_topology(groups, self._numbers)
+        topology = create_topology(groups, self._numbers, open_gaps)
         likelihoods = hearing.log_probabilities - self.log_prior.numpy()
-        silence = likelihoods[:, 0] - LOUD_IS_SPEECH * hearing.is_loud
-        if has_gaps:
-            silence = np.maximum(silence, likelihoods[:, 1:].max(axis=1) - UNWRITTEN_COST)
-        likelihoods[:, 0] = silence
-        path = find_best_path(likelihoods, topology)
-        units = topology.units[path]
+        unwritten = likelihoods[:, 1:].max(axis=1) - UNWRITTEN_COST
+        likelihoods[:, 0] -= LOUD_IS_SPEECH * hearing.is_loud
+        open_silence = np.maximum(likelihoods[:, 0], unwritten)
+        path = find_best_path(np.column_stack([likelihoods, open_silence]), topology)
+        units = np.maximum(topology.units[path], 0)
         heard = hearing.log_probabilities
         scores = heard[np.arange(len(units)), units] - heard.max(axis=1)
         return Alignment(units, topology.groups[path], scores, len(groups))

@@ -43,7 +43,8 @@ def find_best_path(likelihoods: FloatArray, topology: Topology) -> IntArray:
     """Return the state of each frame, (T,).
 
     Args:
-        likelihoods: (T, U) log likelihoods of units.
+        likelihoods: (T, U) log likelihoods of units, and in one more column, the last, of an open
+            silence where the text has some.
         topology: Of the text, S states.
 
     Raises:
@@ -87,7 +88,7 @@ class _Search:
         pad = self._width + 2
         self._units = np.concatenate([topology.units, np.zeros(pad, dtype=np.int64)])
         may_skip = np.zeros(len(self._units), dtype=bool)
-        may_skip[2:] = (self._units[1:-1] == 0) & (self._units[2:] != 0)
+        may_skip[2:] = (self._units[1:-1] <= 0) & (self._units[2:] > 0)
         self._barrier = np.where(may_skip, np.float32(0), IMPOSSIBLE)
         self._states = len(topology)
 

@@ -126,7 +126,8 @@ def _find_pieces(
 
     aligner = None if arguments.aligner is None else load_aligner(arguments.aligner)
     result = split_recording(recording, text, part, aligner)
-    (part / "aligner.pt.part").unlink(missing_ok=True)
+    for state_path in part.glob("aligner-*.part"):
+        state_path.unlink()
     result.aligner.save(part / "aligner.pt")
     return result.pieces
 

@@ -53,6 +53,15 @@ class LongText:
         """The words' units."""
         return tuple(word.units for word in self.words)
 
+    @property
+    def open_gaps(self) -> set[int]:
+        """Words before which something may be said that the text lacks: after marks, at the ends.
+
+        Elsewhere a short word would be found in speech that is not its own.
+        """
+        after_marks = (n + 1 for n, word in enumerate(self.words) if word.pause is not Pause.NONE)
+        return {0, len(self.words), *after_marks}
+
     def excerpt(self, first: int, last: int) -> str:
         """Return the text of words `first` to `last - 1`, on one line, their punctuation included.
 

@@ -23,7 +23,7 @@ TOO_LONG_COST, TOO_SHORT_COST = 4.0, 6.0
 """For each second too much or too little: more than any cut is worth."""
 GAP_WORTH = {Pause.NONE: -1.0, Pause.CLAUSE: -0.4, Pause.SENTENCE: 2.0, Pause.PARAGRAPH: 2.5}
 EDGE_FRAMES = 4
-LEAST_UNWRITTEN_SECONDS = 0.15
+LEAST_UNWRITTEN_SECONDS = 0.3
 """Loud that long inside a pause is speech without a text; less is a breath or a click."""
 UNWRITTEN_WORTH = 6.0
 """Of a cut where something is said that the text lacks: no piece should hold it."""
@@ -135,9 +135,10 @@ def choose_cuts(gaps: Sequence[Gap]) -> list[Gap]:
     for place in range(1, len(gaps)):
         options = []
         for before in range(place - 1, -1, -1):
-            seconds = gaps[place].start_seconds - gaps[before].end_seconds
-            options.append((best[before][0] + gaps[place].worth - _find_cost(seconds), before))
-            if seconds > 2 * MOST_SECONDS:
+            start, end = find_edges(gaps[before], gaps[place])
+            cost = _find_cost(end - start)
+            options.append((best[before][0] + gaps[place].worth - cost, before))
+            if end - start > 2 * MOST_SECONDS:
                 break
         best.append(max(options))
     chosen, place = [], len(gaps) - 1
@@ -148,40 +149,34 @@ def choose_cuts(gaps: Sequence[Gap]) -> list[Gap]:
 
 
 def _find_cost(seconds: float) -> float:
-    # Silence that is kept on either side is part of the piece.
-    whole = seconds + 2 * KEEP_SECONDS
-    too_long = max(0.0, whole - MOST_SECONDS)
-    too_short = max(0.0, LEAST_SECONDS - whole)
-    is_off = (whole > MOST_SECONDS) + (whole < LEAST_SECONDS)
-    return TOO_LONG_COST * too_long + TOO_SHORT_COST * too_short + 3.0 * is_off
+    too_long, too_short = max(0.0, seconds - MOST_SECONDS), max(0.0, LEAST_SECONDS - seconds)
+    is_off = 3.0 * (too_long > 0 or too_short > 0)
+    return TOO_LONG_COST * too_long + TOO_SHORT_COST * too_short + is_off
+
+
+def find_edges(left: Gap, right: Gap) -> tuple[float, float]:
+    """Return where a piece between two gaps begins and ends, in seconds.
+
+    It keeps `KEEP_SECONDS` of silence on either side, or half of a shorter one; nothing of what is
+    said there that the text lacks.
+    """
+    start = max(left.end_seconds - KEEP_SECONDS, left.quiet_from_seconds, _middle(left))
+    end = min(right.start_seconds + KEEP_SECONDS, right.quiet_until_seconds, _middle(right))
+    return start, end
 
 
 def create_pieces(text: LongText, cuts: Sequence[Gap]) -> list[Piece]:
-    """Return the pieces between cuts.
-
-    Each keeps `KEEP_SECONDS` of silence on either side, or half of a shorter one.
-    """
+    """Return the pieces between cuts."""
     pieces = []
     for left, right in pairwise(cuts):
-        start = max(
-            left.end_seconds - KEEP_SECONDS,
-            left.quiet_from_seconds,
-            _middle(left, is_end=left is cuts[0]),
-        )
-        end = min(
-            right.start_seconds + KEEP_SECONDS,
-            right.quiet_until_seconds,
-            _middle(right, is_end=right is cuts[-1]),
-        )
+        start, end = find_edges(left, right)
         excerpt = text.excerpt(left.word, right.word)
         pieces.append(Piece(round(start, 3), round(end, 3), left.word, right.word, excerpt))
     return pieces
 
 
-def _middle(gap: Gap, *, is_end: bool) -> float:
-    """Return where two pieces meet; at the recording's own ends all of the silence is theirs."""
-    if is_end:
-        return gap.start_seconds if gap.word == 0 else gap.end_seconds
+def _middle(gap: Gap) -> float:
+    """Return where two pieces meet that are cut in a gap."""
     return (gap.start_seconds + gap.end_seconds) / 2
 
 

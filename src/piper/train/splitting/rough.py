@@ -7,13 +7,16 @@ where a reader paused otherwise than the marks have it, so that lengths agree: a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from piper.train.splitting.long_text import LongText, Pause
+
+FloatArray = npt.NDArray[np.float64]
 
 MOST_TOGETHER = 6
 """Stretches of either side in a match: `он, кажется, всё-таки, уже, ушёл` read in one breath."""
@@ -23,6 +26,8 @@ SMALL_SECONDS = 0.15
 """Added to both lengths: a word of 0.2 s may well take 0.4 s."""
 BEAD_COST = 0.8
 """Of each stretch beyond the first on either side: matches one to one are likelier."""
+SKIP_COST = 5.0
+"""For speech without words, or words without speech, where text and recording differ."""
 LONGEST_SECONDS = 20.0
 PAUSE_REWARD = 1.5
 """For a long pause where a sentence ends, or a short one where a clause does."""
@@ -68,15 +73,9 @@ def match_roughly(
     for i in range(len(stretches) + 1):
         for j in band(i):
             options = [
-                (best[a, b][0] + cost, (a, b))
-                for a in range(max(0, i - MOST_TOGETHER), i)
-                for b in range(max(0, j - MOST_TOGETHER), j)
-                if (a, b) in best
-                and (
-                    cost := _find_cost(spoken[i] - spoken[a], written[j] - written[b], i - a, j - b)
-                    - _find_reward(silences[i - 1], marks[j - 1])
-                )
-                < np.inf
+                (best[place][0] + cost, place)
+                for place, cost in _find_steps(i, j, spoken, written, silences, marks)
+                if place in best
             ]
             if options:
                 best[i, j] = min(options)
@@ -124,9 +123,30 @@ def _find_band(rows: int, columns: int) -> Callable[[int], range]:
     return band
 
 
+def _find_steps(
+    i: int,
+    j: int,
+    spoken: FloatArray,
+    written: FloatArray,
+    silences: Sequence[float],
+    marks: Sequence[Pause],
+) -> Iterator[tuple[tuple[int, int], float]]:
+    """Give where a match that ends before stretch i and clause j may begin, and its cost."""
+    if i:
+        yield (i - 1, j), SKIP_COST
+    if j:
+        yield (i, j - 1), SKIP_COST
+    if i and j:
+        reward = _find_reward(silences[i - 1], marks[j - 1])
+        for a in range(max(0, i - MOST_TOGETHER), i):
+            for b in range(max(0, j - MOST_TOGETHER), j):
+                seconds = spoken[i] - spoken[a]
+                if seconds <= LONGEST_SECONDS or i - a == 1:
+                    cost = _find_cost(seconds, written[j] - written[b], i - a, j - b)
+                    yield (a, b), cost - reward
+
+
 def _find_cost(spoken: float, written: float, stretches: int, clauses: int) -> float:
-    if spoken > LONGEST_SECONDS and stretches > 1:
-        return float("inf")
     ratio = np.log((spoken + SMALL_SECONDS) / (written + SMALL_SECONDS))
     # The longer, the surer: the spread of a mean falls with the root of what it is taken over.
     spread = SPREAD / np.sqrt(max(0.5, written / 2))
@@ -147,6 +167,9 @@ def _trace(
     beads: list[Bead] = []
     while place in best and place != (0, 0):
         before = best[place][1]
+        if place[0] == before[0] or place[1] == before[1]:
+            place = before  # speech without words, or words that nobody says
+            continue
         beads.append(
             Bead(
                 stretches[before[0]][0],
