@@ -22,6 +22,12 @@ def create_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--num-processes", type=int, metavar="N", help="default: one a core of this machine"
     )
+    parser.add_argument(
+        "--verify", action="store_true", help="read the whole cache, and mend what is damaged"
+    )
+    parser.add_argument(
+        "--compact", action="store_true", help="remove from the cache what is not used any more"
+    )
     return parser
 
 
@@ -35,14 +41,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
+    from piper.train.data.compacting import compact, measure_use
     from piper.train.data.prepare import prepare_dataset
 
     settings = find_settings(arguments)
-    prepared = prepare_dataset(settings, num_processes=arguments.num_processes)
+    prepared = prepare_dataset(
+        settings, num_processes=arguments.num_processes, is_verified=arguments.verify
+    )
     utterances = prepared.utterances
+    keys = {u.key for u in utterances}
+    if arguments.compact:
+        compact(settings.cache_dir, keys)
+    use = measure_use(settings.cache_dir, keys)
     hours = sum(u.num_samples for u in utterances) / settings.sample_rate / 3600
-    size = sum(u.cache_bytes for u in utterances) / 1e6
-    print(f"{len(utterances)} utterances, {hours:.2f} hours, {size:.0f} MB in {settings.cache_dir}")
+    size = f"{use.used_bytes / 1e6:.0f} MB in {settings.cache_dir}"
+    print(f"{len(utterances)} utterances, {hours:.2f} hours, {size}")
+    if use.all_bytes > 2 * use.used_bytes:
+        unused = (use.all_bytes - use.used_bytes) / 1e6
+        print(f"{unused:.0f} MB more are not used here; the flag --compact removes them.")
     return 0
 
 
