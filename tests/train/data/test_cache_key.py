@@ -52,6 +52,7 @@ def test_same_key_for_the_same_utterance(
         {"trim_silence": False},
         {"keep_seconds_before_silence": 0.1},
         {"keep_seconds_after_silence": 0.1},
+        {"loudness": -23.0},
     ],
     ids=lambda change: next(iter(change)),
 )

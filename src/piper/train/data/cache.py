@@ -174,6 +174,7 @@ def create_cache_context(settings: DataSettings, voice: VoiceConfig) -> str:
             voice.phoneme_map,
             voice.extra.get(VOICE_KEY),
             asdict(voice.phonemizer) if voice.phonemizer else None,
+            *([] if settings.loudness is None else [settings.loudness]),
         ]
     )
 

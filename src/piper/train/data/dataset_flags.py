@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from piper.train.data.settings import DataSettings, resolve_settings
 
@@ -41,8 +42,12 @@ def add_dataset_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def find_settings(arguments: argparse.Namespace) -> DataSettings:
+def find_settings(arguments: argparse.Namespace, **others: Any) -> DataSettings:
     """Return the settings that the flags and config.json say together.
+
+    Args:
+        arguments: With the flags of `add_dataset_flags`.
+        others: Fields of `DataSettings` for which a command has flags of its own.
 
     Raises:
         ConfigError: They disagree, or a value cannot be used.
@@ -54,4 +59,5 @@ def find_settings(arguments: argparse.Namespace) -> DataSettings:
         sample_rate=arguments.sample_rate,
         num_speakers=arguments.num_speakers,
         cache_dir=arguments.cache_dir,
+        **others,
     )

@@ -70,6 +70,7 @@ class VitsDataModule(LightningDataModule):
         trim_silence: Cut the silence before and after the speech.
         keep_seconds_before_silence: Seconds of silence that stay before the speech.
         keep_seconds_after_silence: Seconds of silence that stay after the speech.
+        loudness: LUFS that each recording is brought to, such as -23. Default: as it is.
         phoneme_type: espeak, text (the text's own characters), pinyin or japanese. Default: what
             config.json says, else espeak.
         dataset_type: text, or phoneme_ids where the CSV's last column holds the ids.
@@ -111,6 +112,7 @@ class VitsDataModule(LightningDataModule):
         trim_silence: bool = True,
         keep_seconds_before_silence: float = 0.25,
         keep_seconds_after_silence: float = 0.25,
+        loudness: float | None = None,
         phoneme_type: str | None = None,
         dataset_type: str = "text",
         phonemes_path: str | None = None,
@@ -144,6 +146,7 @@ class VitsDataModule(LightningDataModule):
             trim_silence=trim_silence,
             keep_seconds_before_silence=keep_seconds_before_silence,
             keep_seconds_after_silence=keep_seconds_after_silence,
+            loudness=loudness,
             phoneme_type=phoneme_type,
             dataset_type=dataset_type,
             phonemes_path=phonemes_path,

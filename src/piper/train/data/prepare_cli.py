@@ -23,6 +23,13 @@ def create_parser() -> argparse.ArgumentParser:
         "--num-processes", type=int, metavar="N", help="default: one a core of this machine"
     )
     parser.add_argument(
+        "--loudness",
+        "--data.loudness",
+        type=float,
+        metavar="LUFS",
+        help="bring each recording to this loudness, such as -23; train with the same flag",
+    )
+    parser.add_argument(
         "--verify", action="store_true", help="read the whole cache, and mend what is damaged"
     )
     parser.add_argument(
@@ -44,7 +51,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
     from piper.train.data.compacting import compact, measure_use
     from piper.train.data.prepare import prepare_dataset
 
-    settings = find_settings(arguments)
+    settings = find_settings(arguments, loudness=arguments.loudness)
     prepared = prepare_dataset(
         settings, num_processes=arguments.num_processes, is_verified=arguments.verify
     )

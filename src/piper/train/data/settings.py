@@ -50,6 +50,7 @@ class DataSettings:
         num_symbols: Rows of the phoneme embedding.
         num_speakers: The speaker column counts only where this is above 1.
         trim_silence, keep_seconds_before_silence, keep_seconds_after_silence: Trimming.
+        loudness: LUFS that recordings are brought to; None leaves them as they are.
         filter_length, hop_length, win_length: The linear spectrogram, in samples.
         segment_size: Samples that the discriminators hear; shorter clips are padded to it.
         batch_size: Most utterances of one process's micro-batch, or "auto".
@@ -79,6 +80,7 @@ class DataSettings:
     trim_silence: bool = True
     keep_seconds_before_silence: float = 0.25
     keep_seconds_after_silence: float = 0.25
+    loudness: float | None = None
     filter_length: int = 1024
     hop_length: int = 256
     win_length: int = 1024
@@ -263,6 +265,10 @@ def _check(settings: DataSettings) -> None:
         (
             min(settings.keep_seconds_before_silence, settings.keep_seconds_after_silence) >= 0,
             "keep_seconds_before_silence and keep_seconds_after_silence must not be negative",
+        ),
+        (
+            settings.loudness is None or -70 < settings.loudness < 0,
+            "loudness must be between -70 and 0 LUFS, such as -23",
         ),
         (
             settings.num_symbols > largest,

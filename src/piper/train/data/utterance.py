@@ -9,6 +9,7 @@ from piper.errors import DatasetError
 from piper.text.frontend import create_frontend
 from piper.train.data.audio import load_recording
 from piper.train.data.cache import CachedUtterance
+from piper.train.data.loudness import normalise_loudness
 from piper.train.data.metadata import Row
 from piper.train.data.settings import DataSettings
 
@@ -19,12 +20,14 @@ def make_utterance(row: Row, settings: DataSettings, voice: VoiceConfig) -> Cach
     Raises:
         DatasetError: The recording or its text cannot be used.
         PhonemizeError: The text cannot be phonemised.
+        ConfigError: A library that the settings need is not installed.
     """
     recording = load_recording(row.audio_path, settings.sample_rate, settings.trim)
+    samples = recording.samples
+    if settings.loudness is not None:
+        samples = normalise_loudness(samples, settings.sample_rate, settings.loudness)
     ids, missing = _find_ids(row, voice)
-    return CachedUtterance(
-        np.asarray(ids, dtype=np.int64), recording.samples, recording.source_rate, missing
-    )
+    return CachedUtterance(np.asarray(ids, dtype=np.int64), samples, recording.source_rate, missing)
 
 
 def _find_ids(row: Row, voice: VoiceConfig) -> tuple[list[int], str]:
