@@ -12,6 +12,7 @@ from piper.train.data.batches import UtteranceItem
 from piper.train.data.cache import CachedUtterance, PreparedUtterance, UtteranceCache
 from piper.train.data.packs import EntryDamagedError
 from piper.train.data.settings import DataSettings
+from piper.train.data.shards import replace_shard
 from piper.train.data.utterance import make_utterance
 from piper.train.vits.mel import spectrogram
 
@@ -70,7 +71,15 @@ class UtteranceDataset(Dataset[UtteranceItem]):
             self._entries = [found.get(utterance.key, entry) for utterance, entry in pairs]
         try:
             return self._cache.load(key, self._entries[index])
-        except EntryDamagedError:
-            made = make_utterance(self._utterances[index].row, self._settings, self._voice)
-            self._entries[index] = self._cache.store(key, made)
+        except EntryDamagedError as error:
+            self._mend(index, error)
         return self._cache.load(key, self._entries[index])
+
+    def _mend(self, index: int, error: EntryDamagedError) -> None:
+        settings, utterance = self._settings, self._utterances[index]
+        if settings.shards is None:
+            made = make_utterance(utterance.row, settings, self._voice)
+            self._entries[index] = self._cache.store(utterance.key, made)
+            return
+        replace_shard(settings.shards, utterance.entry.pack, str(error))
+        self._cache = UtteranceCache(settings.cache_dir)

@@ -35,6 +35,11 @@ def create_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--compact", action="store_true", help="remove from the cache what is not used any more"
     )
+    parser.add_argument(
+        "--shards",
+        metavar="ADDRESS",
+        help="pack the prepared dataset there, a folder or s3://…, for training with --data.shards",
+    )
     return parser
 
 
@@ -50,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _prepare(arguments: argparse.Namespace) -> int:
     from piper.train.data.compacting import compact, measure_use
     from piper.train.data.prepare import prepare_dataset
+    from piper.train.data.sharding import write_shards
 
     settings = find_settings(arguments, loudness=arguments.loudness)
     prepared = prepare_dataset(
@@ -66,6 +72,11 @@ def _prepare(arguments: argparse.Namespace) -> int:
     if use.all_bytes > 2 * use.used_bytes:
         unused = (use.all_bytes - use.used_bytes) / 1e6
         print(f"{unused:.0f} MB more are not used here; the flag --compact removes them.")
+    if arguments.shards:
+        header = write_shards(prepared, settings, arguments.shards)
+        num_bytes = sum(shard.num_bytes for shard in header.shards)
+        where = f"{len(header.shards)} shards, {num_bytes / 1e6:.0f} MB at {arguments.shards}"
+        print(f"{where}; train with --data.shards={arguments.shards}")
     return 0
 
 

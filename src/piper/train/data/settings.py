@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from piper.config import PhonemeType, load_json_object
-from piper.errors import ConfigError, DatasetError
+from piper.errors import ConfigError
 from piper.text.ids import DEFAULT_PHONEME_ID_MAP
 from piper.text.options import Stress, TextOptions
 from piper.text.pinyin_symbols import PINYIN_PHONEME_ID_MAP
 from piper.train.data.audio import TrimSettings
 from piper.train.data.found_config import FoundConfig
 from piper.train.data.metadata import DATASET_TYPES
+from piper.train.data.paths import resolve_paths, resolve_shard_paths
+from piper.train.data.shards import agree_settings, load_header
 from piper.train.data.text_settings import (
     DEFAULT_TEXT_OPTIONS,
     parse_id_map,
@@ -60,6 +62,8 @@ class DataSettings:
         validation_split: Share of the rows held out for validation.
         num_test_examples: Held-out rows that are listened to at every validation.
         seed: Of the split and the order of batches.
+        shards: Where prepared shards lie; None where there are recordings. The paths above are
+            then those of the shards' folder on this machine.
     """
 
     csv_path: Path
@@ -92,6 +96,7 @@ class DataSettings:
     validation_split: float = 0.1
     num_test_examples: int = 5
     seed: int = 1234
+    shards: str | None = None
 
     @property
     def has_stress_marks(self) -> bool:
@@ -125,21 +130,28 @@ def resolve_settings(
     num_symbols: int | None = None,
     num_speakers: int | None = None,
     hop_length: int = 256,
+    shards: str | None = None,
     **others: Any,
 ) -> DataSettings:
     """Put flags and config.json together; None means that a flag was not given.
 
     Args:
         dataset_dir: Folder with metadata.csv, wavs/, config.json; the other paths follow from it.
+        shards: Address of prepared shards, instead of all of these.
         others: Fields of `DataSettings` that have no second source.
 
     Raises:
         ConfigError: Flag and config.json disagree, or a value cannot be used.
         DatasetError: There is no dataset.
     """
-    csv, audio, cache, config = _resolve_paths(
-        dataset_dir, csv_path, audio_dir, cache_dir, config_path
-    )
+    if shards is None:
+        csv, audio, cache, config = resolve_paths(
+            dataset_dir, csv_path, audio_dir, cache_dir, config_path
+        )
+    else:
+        named = (dataset_dir, csv_path, audio_dir, config_path, phonemes_path)
+        csv, audio, cache, config = resolve_shard_paths(shards, cache_dir, named)
+        others |= agree_settings(load_header(audio), others, DataSettings)
     found = FoundConfig(config, load_json_object(config) if config.is_file() else {})
     # A folder of clips alone has no voice: asked for here, before hours of work.
     voice = found.agree("espeak_voice", "espeak.voice", espeak_voice, "")
@@ -168,46 +180,11 @@ def resolve_settings(
         num_symbols=found.agree("num_symbols", "num_symbols", num_symbols, DEFAULT_NUM_SYMBOLS),
         num_speakers=found.agree("num_speakers", "num_speakers", num_speakers, 1, "model"),
         hop_length=found.agree("hop_length", "hop_length", hop_length, hop_length, "model"),
+        shards=shards,
         **others,
     )
     _check(settings)
     return settings
-
-
-def _resolve_paths(
-    dataset_dir: str | Path | None,
-    csv_path: str | Path | None,
-    audio_dir: str | Path | None,
-    cache_dir: str | Path | None,
-    config_path: str | Path | None,
-) -> tuple[Path, Path, Path, Path]:
-    if dataset_dir is None and csv_path is None:
-        raise DatasetError(
-            "No dataset was named; pass --data.dataset_dir=DIR (with metadata.csv and wavs/ in it) "
-            "or --data.csv_path and --data.audio_dir."
-        )
-    folder = Path(dataset_dir) if dataset_dir is not None else Path(str(csv_path)).parent
-    if not folder.is_dir():
-        raise DatasetError(
-            f"The dataset's folder {folder} does not exist; check the path "
-            "(--data.dataset_dir or --data.csv_path)."
-        )
-    # An explicit CSV elsewhere brings its own folder of recordings, as the existing trainer does.
-    audio = Path(csv_path).parent if csv_path is not None else folder
-    if dataset_dir is not None and (folder / "wavs").is_dir():
-        audio = folder / "wavs"
-    if audio_dir is not None:
-        audio = Path(audio_dir)
-    if not audio.is_dir():
-        raise DatasetError(
-            f"The folder of the recordings {audio} does not exist; pass it with --data.audio_dir."
-        )
-    return (
-        Path(csv_path) if csv_path is not None else folder / "metadata.csv",
-        audio,
-        Path(cache_dir) if cache_dir is not None else folder / ".cache",
-        Path(config_path) if config_path is not None else folder / "config.json",
-    )
 
 
 def _parse_phoneme_type(name: str) -> PhonemeType:

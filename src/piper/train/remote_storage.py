@@ -72,6 +72,30 @@ def write_object(address: str, content: bytes) -> None:
             raise
 
 
+def upload_object(address: str, path: Path) -> None:
+    """Copy a local file to an object, in parts where it is large.
+
+    Raises:
+        OSError: It cannot be written; an old one is still there.
+        ConfigError: The address needs a package that is not installed.
+    """
+    filesystem, remote_path = find_filesystem(address)
+    with _as_os_errors(address):
+        if _protocol(address) in OBJECT_STORES:
+            filesystem.put_file(str(path), remote_path)
+            return
+        folder, _, name = remote_path.rpartition("/")
+        filesystem.makedirs(folder, exist_ok=True)
+        temporary = f"{folder}/.{name}.{os.getpid()}.part"
+        try:
+            filesystem.put_file(str(path), temporary)
+            filesystem.mv(temporary, remote_path)
+        except BaseException:
+            with suppress(Exception):
+                filesystem.rm_file(temporary)
+            raise
+
+
 def fetch_object(address: str, path: Path) -> None:
     """Copy an object to a local path.
 
