@@ -107,8 +107,8 @@ def read_file(address: Path | str) -> bytes:
     Raises:
         OSError: It cannot be read.
     """
-    with local_file(address) as path:
-        return path.read_bytes()
+    address = plain_address(address)
+    return remote_storage.read_object(address) if is_remote(address) else Path(address).read_bytes()
 
 
 @contextmanager
@@ -161,6 +161,15 @@ def list_folder(folder: Path | str) -> list[StoredFile]:
     if is_remote(folder):
         return remote_storage.list_objects(folder)
     return [found for path in _local_entries(Path(folder)) if (found := _describe(path))]
+
+
+def list_tree(folder: Path | str) -> dict[str, StoredFile]:
+    """Return all files of a storage below an address, by their names from there on.
+
+    Raises:
+        OSError: The storage cannot be asked.
+    """
+    return remote_storage.list_object_tree(plain_address(folder))
 
 
 def check_writable(folder: Path | str) -> None:

@@ -16,6 +16,7 @@ start in twenty lay more than 0.41 s early, at a breath.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ import soundfile
 import soxr
 
 from piper.errors import DatasetError
+from piper.train import storage
 
 FloatArray = npt.NDArray[np.float32]
 LevelArray = npt.NDArray[np.float64]
@@ -93,7 +95,8 @@ def load_recording(path: Path, sample_rate: int, trim: TrimSettings) -> Recordin
         samples = soxr.resample(samples, source_rate, sample_rate)
     if find_loud_level(samples, sample_rate) < SILENCE_DB:
         raise DatasetError(
-            f"{path} holds only silence (below {SILENCE_DB:.0f} dB); replace the recording."
+            f"{storage.plain_address(path)} holds only silence (below {SILENCE_DB:.0f} dB); "
+            "replace the recording."
         )
     if trim.is_on:
         samples = trim_silence(samples, sample_rate, trim)
@@ -133,27 +136,29 @@ def find_loud_level(samples: FloatArray, sample_rate: int) -> float:
 
 
 def decode(path: Path) -> DecodedAudio:
-    """Decode a file.
+    """Decode a file, or a recording in a storage, which is read into memory.
 
     Raises:
         DatasetError: It is corrupt, empty, or holds NaN.
     """
+    name = storage.plain_address(path)
     try:
-        with soundfile.SoundFile(path) as file:
+        source = BytesIO(storage.read_file(path)) if storage.is_remote(path) else path
+        with soundfile.SoundFile(source) as file:
             promised = file.frames
             samples = file.read(dtype="float32", always_2d=True)
             source_rate, subtype = int(file.samplerate), str(file.subtype)
     except (soundfile.SoundFileError, OSError, RuntimeError) as error:
         if path.is_file() and path.stat().st_size == 0:
-            raise DatasetError(f"{path} is empty (0 bytes); replace the recording.") from None
+            raise DatasetError(f"{name} is empty (0 bytes); replace the recording.") from None
         reason = str(error).rsplit(": ", maxsplit=1)[-1].rstrip(".")
         raise DatasetError(
-            f"{path} cannot be decoded ({reason}); convert it to a 16-bit WAV or replace it."
+            f"{name} cannot be decoded ({reason}); convert it to a 16-bit WAV or replace it."
         ) from None
     if len(samples) == 0:
-        raise DatasetError(f"{path} is empty (no samples); replace the recording.")
+        raise DatasetError(f"{name} is empty (no samples); replace the recording.")
     if not np.isfinite(samples).all():
-        raise DatasetError(f"{path} holds samples that are no numbers (NaN); replace it.")
+        raise DatasetError(f"{name} holds samples that are no numbers (NaN); replace it.")
     return DecodedAudio(samples, source_rate, subtype, promised)
 
 

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from piper.config import VoiceConfig
 from piper.errors import DatasetError
 from piper.text.options import VOICE_KEY
+from piper.train import storage
 from piper.train.data.audio import FloatArray
 from piper.train.data.metadata import Row
 from piper.train.data.packs import (
@@ -183,8 +184,11 @@ def create_cache_key(row: Row, context: str) -> str:
     """Return an utterance's name in the cache: a digest of all that its entry depends on.
 
     The recording counts by path, size and time of change: reading 24 hours of audio for a digest
-    at each start would take a minute.
+    at each start would take a minute. One in a storage counts by address, size and ETag.
     """
+    if row.version:
+        address = storage.plain_address(row.audio_path)
+        return _digest([context, address, row.version, row.text, row.ids])
     stat = row.audio_path.stat()
     path = str(row.audio_path.absolute())
     return _digest([context, path, stat.st_size, stat.st_mtime_ns, row.text, row.ids])

@@ -12,7 +12,7 @@ from piper.train.data.settings import DataSettings, resolve_settings
 def add_dataset_flags(parser: argparse.ArgumentParser) -> None:
     """Add the dataset's folder and what config.json may leave open."""
     add = parser.add_argument
-    add("dataset", type=Path, metavar="DIR", help="folder with metadata.csv and wavs/")
+    add("dataset", type=Path, metavar="DIR", help="folder with metadata.csv and wavs/, or s3://…")
     add(
         "--espeak-voice",
         "--data.espeak_voice",
@@ -38,7 +38,7 @@ def add_dataset_flags(parser: argparse.ArgumentParser) -> None:
         "--data.cache_dir",
         type=Path,
         metavar="DIR",
-        help="default: .cache in the dataset's folder",
+        help="default: .cache in the dataset's folder; of a dataset at s3://…, in this one",
     )
 
 

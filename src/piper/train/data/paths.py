@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from piper.errors import ConfigError, DatasetError
+from piper.train.data.remote_dataset import AUDIO_FOLDER, CONFIG_NAME, CSV_NAME, open_dataset
 from piper.train.data.shards import HEADER_NAME, load_header, open_shards
 
 
@@ -47,6 +48,30 @@ def resolve_paths(
         Path(cache_dir) if cache_dir is not None else folder / ".cache",
         Path(config_path) if config_path is not None else folder / "config.json",
     )
+
+
+def resolve_remote_paths(
+    address: str, cache_dir: str | Path | None, named: tuple[str | Path | None, ...]
+) -> tuple[Path, Path, Path, Path]:
+    """Return the same for a dataset in a storage: of copies, but for the recordings.
+
+    Args:
+        address: Of the dataset's folder.
+        cache_dir: Where the copies go; None means .cache in the working folder.
+        named: Paths of its parts that were given beside it.
+
+    Raises:
+        ConfigError: There are such paths, or a package is not installed.
+        DatasetError: There is no dataset.
+    """
+    if any(path is not None for path in named):
+        raise ConfigError(
+            f"{address} is a whole dataset, with {CSV_NAME} and {AUDIO_FOLDER}/ in it; leave out "
+            "--data.csv_path, --data.audio_dir and --data.config_path."
+        )
+    cache = Path(cache_dir) if cache_dir is not None else Path(".cache")
+    folder = open_dataset(address, cache)
+    return folder / CSV_NAME, folder, cache, folder / CONFIG_NAME
 
 
 def resolve_shard_paths(

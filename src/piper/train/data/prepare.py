@@ -22,6 +22,7 @@ from piper.train.data.cache import (
 from piper.train.data.dataset_config import complete_dataset_config, create_voice_config
 from piper.train.data.metadata import Row, load_metadata
 from piper.train.data.packs import EntryDamagedError, PackEntry
+from piper.train.data.remote_dataset import list_recordings, load_recordings
 from piper.train.data.settings import DataSettings
 from piper.train.data.utterance import make_utterance
 from piper.train.data.workers import run_jobs
@@ -96,7 +97,7 @@ def load_prepared_dataset(settings: DataSettings) -> PreparedDataset:
 
     Prepares it where that has not been done (a node with a disk of its own).
     """
-    rows = load_rows(settings)
+    rows = load_rows(settings, is_listed_anew=False)
     voice = create_voice_config(settings, rows)
     jobs = _create_jobs(settings, voice, rows)
     entries = UtteranceCache(settings.cache_dir).find({job.key for job in jobs})
@@ -105,18 +106,27 @@ def load_prepared_dataset(settings: DataSettings) -> PreparedDataset:
     return PreparedDataset(_join(jobs, entries), voice)
 
 
-def load_rows(settings: DataSettings) -> list[Row]:
+def load_rows(settings: DataSettings, *, is_listed_anew: bool = True) -> list[Row]:
     """Return the rows of a dataset's metadata.csv.
+
+    Args:
+        settings: Of the dataset.
+        is_listed_anew: Whether a storage is asked which recordings it has now.
 
     Raises:
         DatasetError: A file is missing or a line is wrong.
     """
+    recordings = None
+    if settings.address is not None:
+        find = list_recordings if is_listed_anew else load_recordings
+        recordings = find(settings.address, settings.csv_path.parent)
     return load_metadata(
         settings.csv_path,
         settings.audio_dir,
         num_speakers=settings.num_speakers,
         dataset_type=settings.dataset_type,
         has_stress_marks=settings.has_stress_marks,
+        recordings=recordings,
     )
 
 

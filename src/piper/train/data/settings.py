@@ -14,13 +14,14 @@ from piper.text.pinyin_symbols import PINYIN_PHONEME_ID_MAP
 from piper.train.data.audio import TrimSettings
 from piper.train.data.found_config import FoundConfig
 from piper.train.data.metadata import DATASET_TYPES
-from piper.train.data.paths import resolve_paths, resolve_shard_paths
+from piper.train.data.paths import resolve_paths, resolve_remote_paths, resolve_shard_paths
 from piper.train.data.shards import agree_settings, load_header
 from piper.train.data.text_settings import (
     DEFAULT_TEXT_OPTIONS,
     parse_id_map,
     resolve_text_options,
 )
+from piper.train.storage import is_remote, plain_address
 
 DEFAULT_SAMPLE_RATE = 22050
 DEFAULT_NUM_SYMBOLS = 256
@@ -64,6 +65,8 @@ class DataSettings:
         seed: Of the split and the order of batches.
         shards: Where prepared shards lie; None where there are recordings. The paths above are
             then those of the shards' folder on this machine.
+        address: Where the dataset lies in a storage, else None. The paths above are then those of
+            copies, without recordings.
     """
 
     csv_path: Path
@@ -97,6 +100,7 @@ class DataSettings:
     num_test_examples: int = 5
     seed: int = 1234
     shards: str | None = None
+    address: str | None = None
 
     @property
     def has_stress_marks(self) -> bool:
@@ -144,14 +148,22 @@ def resolve_settings(
         ConfigError: Flag and config.json disagree, or a value cannot be used.
         DatasetError: There is no dataset.
     """
-    if shards is None:
+    address = None
+    if shards is not None:
+        csv, audio, cache, config = resolve_shard_paths(
+            shards, cache_dir, (dataset_dir, csv_path, audio_dir, config_path, phonemes_path)
+        )
+        others |= agree_settings(load_header(audio), others, DataSettings)
+    elif dataset_dir is not None and is_remote(dataset_dir):
+        address = plain_address(dataset_dir).rstrip("/")
+        csv, audio, cache, config = resolve_remote_paths(
+            address, cache_dir, (csv_path, audio_dir, config_path)
+        )
+        voice_name = voice_name or address.rpartition("/")[2]
+    else:
         csv, audio, cache, config = resolve_paths(
             dataset_dir, csv_path, audio_dir, cache_dir, config_path
         )
-    else:
-        named = (dataset_dir, csv_path, audio_dir, config_path, phonemes_path)
-        csv, audio, cache, config = resolve_shard_paths(shards, cache_dir, named)
-        others |= agree_settings(load_header(audio), others, DataSettings)
     found = FoundConfig(config, load_json_object(config) if config.is_file() else {})
     # A folder of clips alone has no voice: asked for here, before hours of work.
     voice = found.agree("espeak_voice", "espeak.voice", espeak_voice, "")
@@ -181,6 +193,7 @@ def resolve_settings(
         num_speakers=found.agree("num_speakers", "num_speakers", num_speakers, 1, "model"),
         hop_length=found.agree("hop_length", "hop_length", hop_length, hop_length, "model"),
         shards=shards,
+        address=address,
         **others,
     )
     _check(settings)
