@@ -83,13 +83,21 @@ class TrimSettings:
     keep_seconds_after: float = 0.25
 
 
-def load_recording(path: Path, sample_rate: int, trim: TrimSettings) -> Recording:
+def load_recording(
+    path: Path, sample_rate: int, trim: TrimSettings, content: bytes | None = None
+) -> Recording:
     """Decode a recording, mix its channels, resample and trim it.
+
+    Args:
+        path: Where it lies.
+        sample_rate: Hertz of the result.
+        trim: How much silence stays.
+        content: Its bytes, where they were read already.
 
     Raises:
         DatasetError: The file is corrupt, empty, or holds nothing but silence.
     """
-    decoded = decode(path)
+    decoded = decode(path, content)
     samples, source_rate = decoded.mix(), decoded.sample_rate
     if source_rate != sample_rate:
         samples = soxr.resample(samples, source_rate, sample_rate)
@@ -135,21 +143,26 @@ def find_loud_level(samples: FloatArray, sample_rate: int) -> float:
     return float(smooth_levels(measure_levels(samples, sample_rate)).max())
 
 
-def decode(path: Path) -> DecodedAudio:
+def decode(path: Path, content: bytes | None = None) -> DecodedAudio:
     """Decode a file, or a recording in a storage, which is read into memory.
+
+    Args:
+        path: Where it lies.
+        content: Its bytes, where they were read already.
 
     Raises:
         DatasetError: It is corrupt, empty, or holds NaN.
     """
     name = storage.plain_address(path)
     try:
-        source = BytesIO(storage.read_file(path)) if storage.is_remote(path) else path
-        with soundfile.SoundFile(source) as file:
+        if content is None and storage.is_remote(path):
+            content = storage.read_file(path)
+        with soundfile.SoundFile(path if content is None else BytesIO(content)) as file:
             promised = file.frames
             samples = file.read(dtype="float32", always_2d=True)
             source_rate, subtype = int(file.samplerate), str(file.subtype)
     except (soundfile.SoundFileError, OSError, RuntimeError) as error:
-        if path.is_file() and path.stat().st_size == 0:
+        if content == b"" or (path.is_file() and path.stat().st_size == 0):
             raise DatasetError(f"{name} is empty (0 bytes); replace the recording.") from None
         reason = str(error).rsplit(": ", maxsplit=1)[-1].rstrip(".")
         raise DatasetError(

@@ -6,7 +6,7 @@ Each utterance is stored as soon as it is made, so an interrupted run goes on wh
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from piper.atomic import hold_lock
@@ -22,9 +22,10 @@ from piper.train.data.cache import (
 from piper.train.data.dataset_config import complete_dataset_config, create_voice_config
 from piper.train.data.metadata import Row, load_metadata
 from piper.train.data.packs import EntryDamagedError, PackEntry
+from piper.train.data.prepare_ray import run_on_cluster
 from piper.train.data.remote_dataset import list_recordings, load_recordings
 from piper.train.data.settings import DataSettings
-from piper.train.data.utterance import make_utterance
+from piper.train.data.utterance import PrepareJob, make_utterance
 from piper.train.data.workers import run_jobs
 
 _LOGGER = logging.getLogger(__name__)
@@ -44,21 +45,13 @@ class PreparedDataset:
     voice: VoiceConfig
 
 
-@dataclass(frozen=True)
-class PrepareJob:
-    """One utterance to prepare, in a form that other processes can be sent."""
-
-    row: Row
-    key: str
-    speaker_id: int
-
-
 def prepare_dataset(
     settings: DataSettings,
     rows: Sequence[Row] | None = None,
     *,
     num_processes: int | None = None,
     is_verified: bool = False,
+    ray_address: str | None = None,
 ) -> PreparedDataset:
     """Prepare what the cache does not hold yet, and complete the dataset's config.json.
 
@@ -71,11 +64,13 @@ def prepare_dataset(
         num_processes: None takes one a core for more than a few utterances.
         is_verified: Read all that the cache holds, and make anew what is damaged; training finds
             out by itself when it reads an utterance.
+        ray_address: The Ray cluster whose cores do it; None means those of this machine.
 
     Raises:
         DatasetError: Recordings or texts cannot be used; the first few are named with their lines.
         ConfigError: config.json holds something wrong.
         PhonemizeError: The espeak voice is unknown.
+        PiperError: The cluster does not answer, or a library is not installed.
     """
     rows = load_rows(settings) if rows is None else rows
     voice = create_voice_config(settings, rows)
@@ -84,7 +79,14 @@ def prepare_dataset(
     entries = cache.find({job.key for job in jobs})
     damaged = _find_damaged(cache, entries, num_processes) if is_verified else {}
     if damaged or any(job.key not in entries for job in jobs):
-        entries = _complete(settings, voice, jobs, damaged, num_processes)
+        preparer = _Preparer(settings, voice, cache)
+
+        def make(missing: Sequence[PrepareJob]) -> list[PackEntry | str]:
+            if ray_address is not None:
+                return run_on_cluster(missing, settings, voice, cache, ray_address)
+            return run_jobs(preparer, missing, "Preparing", "recordings", num_processes)
+
+        entries = _complete(settings, jobs, damaged, cache, make)
     utterances = _join(jobs, entries)
     refuse_short(settings, utterances)
     warn_of_losses(settings, utterances)
@@ -188,13 +190,12 @@ class _Preparer:
 
 def _complete(
     settings: DataSettings,
-    voice: VoiceConfig,
     jobs: Sequence[PrepareJob],
     damaged: Mapping[str, PackEntry],
-    num_processes: int | None,
+    cache: UtteranceCache,
+    make: Callable[[Sequence[PrepareJob]], list[PackEntry | str]],
 ) -> dict[str, PackEntry]:
-    """Make what the cache lacks or holds damaged, and return all entries."""
-    cache = UtteranceCache(settings.cache_dir)
+    """Let what the cache lacks or holds damaged be made, and return all entries."""
     cache.create()
 
     def say() -> None:
@@ -205,8 +206,7 @@ def _complete(
         found = cache.find({job.key for job in jobs})
         entries = {key: entry for key, entry in found.items() if damaged.get(key) != entry}
         missing = [job for job in jobs if job.key not in entries]
-        preparer = _Preparer(settings, voice, cache)
-        results = run_jobs(preparer, missing, "Preparing", "recordings", num_processes)
+        results = make(missing)
         cache.close()
     refuse_errors(settings, [result for result in results if isinstance(result, str)], len(jobs))
     for job, result in zip(missing, results, strict=True):

@@ -23,6 +23,13 @@ def create_parser() -> argparse.ArgumentParser:
         "--num-processes", type=int, metavar="N", help="default: one a core of this machine"
     )
     parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        nargs="?",
+        const="auto",
+        help="use a Ray cluster, host:port; without an address the one of this machine",
+    )
+    parser.add_argument(
         "--loudness",
         "--data.loudness",
         type=float,
@@ -59,7 +66,10 @@ def _prepare(arguments: argparse.Namespace) -> int:
 
     settings = find_settings(arguments, loudness=arguments.loudness)
     prepared = prepare_dataset(
-        settings, num_processes=arguments.num_processes, is_verified=arguments.verify
+        settings,
+        num_processes=arguments.num_processes,
+        is_verified=arguments.verify,
+        ray_address=arguments.ray,
     )
     utterances = prepared.utterances
     keys = {u.key for u in utterances}

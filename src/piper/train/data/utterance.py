@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from piper.config import VoiceConfig
@@ -14,15 +16,32 @@ from piper.train.data.metadata import Row
 from piper.train.data.settings import DataSettings
 
 
-def make_utterance(row: Row, settings: DataSettings, voice: VoiceConfig) -> CachedUtterance:
+@dataclass(frozen=True)
+class PrepareJob:
+    """One utterance to prepare, in a form that other processes can be sent."""
+
+    row: Row
+    key: str
+    speaker_id: int
+
+
+def make_utterance(
+    row: Row, settings: DataSettings, voice: VoiceConfig, content: bytes | None = None
+) -> CachedUtterance:
     """Decode a row's recording once, and phonemise its text.
+
+    Args:
+        row: What to make.
+        settings: Of the dataset.
+        voice: Whose phonemes and ids.
+        content: The recording's bytes, where they were read already.
 
     Raises:
         DatasetError: The recording or its text cannot be used.
         PhonemizeError: The text cannot be phonemised.
         ConfigError: A library that the settings need is not installed.
     """
-    recording = load_recording(row.audio_path, settings.sample_rate, settings.trim)
+    recording = load_recording(row.audio_path, settings.sample_rate, settings.trim, content)
     samples = recording.samples
     if settings.loudness is not None:
         samples = normalise_loudness(samples, settings.sample_rate, settings.loudness)
