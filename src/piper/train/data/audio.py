@@ -101,27 +101,46 @@ def load_recording(
     samples, source_rate = decoded.mix(), decoded.sample_rate
     if source_rate != sample_rate:
         samples = soxr.resample(samples, source_rate, sample_rate)
-    if find_loud_level(samples, sample_rate) < SILENCE_DB:
+    levels = smooth_levels(measure_levels(samples, sample_rate))
+    if levels.max() < SILENCE_DB:
         raise DatasetError(
             f"{storage.plain_address(path)} holds only silence (below {SILENCE_DB:.0f} dB); "
             "replace the recording."
         )
     if trim.is_on:
-        samples = trim_silence(samples, sample_rate, trim)
+        samples = trim_silence(samples, sample_rate, trim, levels)
     return Recording(np.ascontiguousarray(samples, dtype=np.float32), source_rate)
 
 
-def trim_silence(samples: FloatArray, sample_rate: int, trim: TrimSettings) -> FloatArray:
-    """Cut the silence before and after the speech down to what `trim` keeps."""
-    start, end = find_speech(samples, sample_rate)
+def trim_silence(
+    samples: FloatArray, sample_rate: int, trim: TrimSettings, levels: LevelArray | None = None
+) -> FloatArray:
+    """Cut the silence before and after the speech down to what `trim` keeps.
+
+    Args:
+        samples: (S,), at `sample_rate` hertz.
+        sample_rate: Hertz.
+        trim: How much stays.
+        levels: The smoothed levels, where they were measured already.
+    """
+    start, end = find_speech(samples, sample_rate, levels)
     start = max(0, start - round(trim.keep_seconds_before * sample_rate))
     end = min(len(samples), end + round(trim.keep_seconds_after * sample_rate))
     return samples[start:end]
 
 
-def find_speech(samples: FloatArray, sample_rate: int) -> tuple[int, int]:
-    """Return where speech begins and ends, in samples; the whole where none stands out."""
-    levels = smooth_levels(measure_levels(samples, sample_rate))
+def find_speech(
+    samples: FloatArray, sample_rate: int, levels: LevelArray | None = None
+) -> tuple[int, int]:
+    """Return where speech begins and ends, in samples; the whole where none stands out.
+
+    Args:
+        samples: (S,), at `sample_rate` hertz.
+        sample_rate: Hertz.
+        levels: The smoothed levels, where they were measured already.
+    """
+    if levels is None:
+        levels = smooth_levels(measure_levels(samples, sample_rate))
     active = np.flatnonzero(levels > find_speech_threshold(levels))
     if len(active) == 0:
         return 0, len(samples)
@@ -136,11 +155,6 @@ def find_speech_threshold(levels: LevelArray) -> float:
     floor = float(np.percentile(levels, FLOOR_PERCENTILE))
     below_loud = (loud - BELOW_LOUD_DB[0], loud - BELOW_LOUD_DB[1])
     return float(np.clip(floor + ABOVE_FLOOR_DB, *below_loud))
-
-
-def find_loud_level(samples: FloatArray, sample_rate: int) -> float:
-    """Return the level of the loudest 50 ms, in dB of full scale."""
-    return float(smooth_levels(measure_levels(samples, sample_rate)).max())
 
 
 def decode(path: Path, content: bytes | None = None) -> DecodedAudio:
@@ -187,7 +201,8 @@ def measure_levels(samples: FloatArray, sample_rate: int) -> LevelArray:
     padded = np.zeros(count * hop, dtype=np.float64)
     # A constant offset of the microphone is no sound.
     padded[: len(samples)] = samples - samples.mean() if len(samples) else 0.0
-    blocks = (padded.reshape(count, hop) ** 2).mean(axis=1)
+    np.square(padded, out=padded)
+    blocks = padded.reshape(count, hop).mean(axis=1)
     power = (blocks[:-1] + blocks[1:]) / 2
     return 10 * np.log10(power + 10 ** (MIN_LEVEL_DB / 10))
 
