@@ -100,4 +100,6 @@ def hold_lock(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator
             if on_wait is not None:
                 on_wait()
             fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:  # some network disks have no locks
+            pass
         yield

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,21 +57,7 @@ def write_object(address: str, content: bytes) -> None:
         OSError: It cannot be written; the old one is still there.
         ConfigError: The address needs a package that is not installed.
     """
-    filesystem, path = find_filesystem(address)
-    with _as_os_errors(address):
-        if _protocol(address) in OBJECT_STORES:
-            filesystem.pipe_file(path, content)
-            return
-        folder, _, name = path.rpartition("/")
-        filesystem.makedirs(folder, exist_ok=True)
-        temporary = f"{folder}/.{name}.{os.getpid()}.part"
-        try:
-            filesystem.pipe_file(temporary, content)
-            filesystem.mv(temporary, path)
-        except BaseException:
-            with suppress(Exception):
-                filesystem.rm_file(temporary)
-            raise
+    _put(address, lambda filesystem, path: filesystem.pipe_file(path, content))
 
 
 def upload_object(address: str, path: Path) -> None:
@@ -81,21 +67,7 @@ def upload_object(address: str, path: Path) -> None:
         OSError: It cannot be written; an old one is still there.
         ConfigError: The address needs a package that is not installed.
     """
-    filesystem, remote_path = find_filesystem(address)
-    with _as_os_errors(address):
-        if _protocol(address) in OBJECT_STORES:
-            filesystem.put_file(str(path), remote_path)
-            return
-        folder, _, name = remote_path.rpartition("/")
-        filesystem.makedirs(folder, exist_ok=True)
-        temporary = f"{folder}/.{name}.{os.getpid()}.part"
-        try:
-            filesystem.put_file(str(path), temporary)
-            filesystem.mv(temporary, remote_path)
-        except BaseException:
-            with suppress(Exception):
-                filesystem.rm_file(temporary)
-            raise
+    _put(address, lambda filesystem, target: filesystem.put_file(str(path), target))
 
 
 def fetch_object(address: str, path: Path) -> None:
@@ -175,6 +147,25 @@ def list_object_tree(folder: str) -> dict[str, StoredFile]:
         prefix = path.rstrip("/") + "/"
         entries = filesystem.find(path, detail=True).items()
         return {name.removeprefix(prefix): _describe(filesystem, entry) for name, entry in entries}
+
+
+def _put(address: str, put: Callable[[Any, str], Any]) -> None:
+    """Let an object be written so that an end at any moment leaves the old or the new one whole."""
+    filesystem, path = find_filesystem(address)
+    with _as_os_errors(address):
+        if _protocol(address) in OBJECT_STORES:
+            put(filesystem, path)
+            return
+        folder, _, name = path.rpartition("/")
+        filesystem.makedirs(folder, exist_ok=True)
+        temporary = f"{folder}/.{name}.{os.getpid()}.part"
+        try:
+            put(filesystem, temporary)
+            filesystem.mv(temporary, path)
+        except BaseException:
+            with suppress(Exception):
+                filesystem.rm_file(temporary)
+            raise
 
 
 def _protocol(address: str) -> str:

@@ -61,6 +61,13 @@ def test_the_same_utterances_as_from_a_folder(dataset: Path, address: str) -> No
     assert completed["phoneme_id_map"] == there.voice.phoneme_id_map
 
 
+def test_the_name_in_the_config_wins(address: str) -> None:
+    config = {"dataset": "anna", "espeak": {"voice": "ru"}}
+    content = json.dumps(config).encode()
+    storage.write_file(f"{address}/config.json", lambda file: file.write(content))
+    assert resolve_settings(dataset_dir=address).voice_name == "anna"
+
+
 def test_only_what_changed_is_read_again(
     dataset: Path, address: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,10 +2,10 @@
 
 A pack is two files: the entries one after the other, and an index with a line of JSON for each.
 The line is written after its entry, so a process that is killed leaves a line cut off and bytes
-that no line names, and both are passed over. A pack is written by one process at a time, which
-holds a lock on it: two runs in one folder never meet in a file. An entry that was moved or made
-anew has a later line. Packs are the exception from writing under a temporary name: renaming
-would cost a file an entry, and four small files an utterance are what they replace.
+that no line names, and both are passed over; after a power failure the digest tells. A pack is
+written by one process at a time, which holds a lock on it: two runs in one folder never meet in a
+file. An entry that was moved or made anew has a later line. Packs are the exception from writing
+under a temporary name: that would make a file of each utterance, as they are there to avoid.
 """
 
 from __future__ import annotations
@@ -131,14 +131,15 @@ class PackWriter:
 def claim_pack(path: Path) -> BinaryIO | None:
     """Open a pack for writing and hold it until the file is closed; None where another one does.
 
-    None, too, where the system has no locks (Windows, some network disks): nobody then goes on
-    with a pack of others.
+    None, too, where it may not be written, or where there are no locks (Windows, some network
+    disks): nobody then goes on with a pack of others.
     """
     try:
         import fcntl
-    except ImportError:
+
+        file = path.open("r+b", buffering=0)
+    except (ImportError, OSError):
         return None
-    file = path.open("r+b", buffering=0)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Whoever compacts may have removed it since it was opened.

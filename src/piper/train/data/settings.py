@@ -159,12 +159,12 @@ def resolve_settings(
         csv, audio, cache, config = resolve_remote_paths(
             address, cache_dir, (csv_path, audio_dir, config_path)
         )
-        voice_name = voice_name or address.rpartition("/")[2]
     else:
         csv, audio, cache, config = resolve_paths(
             dataset_dir, csv_path, audio_dir, cache_dir, config_path
         )
     found = FoundConfig(config, load_json_object(config) if config.is_file() else {})
+    csv_folder = csv.absolute().parent
     # A folder of clips alone has no voice: asked for here, before hours of work.
     voice = found.agree("espeak_voice", "espeak.voice", espeak_voice, "")
     kind = _parse_phoneme_type(found.agree("phoneme_type", "phoneme_type", phoneme_type, "espeak"))
@@ -178,7 +178,7 @@ def resolve_settings(
         audio_dir=audio,
         cache_dir=cache,
         config_path=config,
-        voice_name=voice_name or found.find("dataset", str) or csv.absolute().parent.name,
+        voice_name=voice_name or found.find("dataset", str) or Path(address or csv_folder).name,
         espeak_voice=voice,
         sample_rate=found.agree(
             "sample_rate", "audio.sample_rate", sample_rate, DEFAULT_SAMPLE_RATE, "model"
