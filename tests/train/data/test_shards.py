@@ -202,3 +202,12 @@ def test_the_commands(
     [header] = elsewhere.rglob("dataset.json")
     assert set(json.loads(header.read_text())) == {"format", "voice", "rows", "shards", "settings"}
     assert os.fspath(header.parent.parent) == str(elsewhere / ".cache")
+
+
+def test_a_killed_packing_goes_on_and_leaves_nothing(dataset: Path, tmp_path: Path) -> None:
+    pack(dataset, str(tmp_path / "whole"))
+    (dataset / ".cache/packing").mkdir()
+    (dataset / ".cache/packing/made").write_bytes(b"half of a shard")
+    names = pack(dataset, str(tmp_path / "shards"))
+    assert set(names) < {path.name for path in (tmp_path / "shards").iterdir()}
+    assert not (dataset / ".cache/packing").exists()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from piper.atomic import hold_lock, remove_folder
 from piper.config import VoiceConfig, load_json_object
 from piper.errors import DatasetError
 from piper.progress import ProgressLine
@@ -35,6 +35,8 @@ MADE_WITH = (
     "dataset_type",
 )
 """Flags that shards settle; all else that matters stands in the voice's JSON."""
+PACKING_NAME = "packing"
+"""In the cache: where a shard is made."""
 _ALIGNMENT = 8
 
 
@@ -54,36 +56,21 @@ def write_shards(
         ConfigError: The address needs a package that is not installed.
     """
     address = storage.plain_address(address)
-    progress = ProgressLine("Packing", len(prepared.utterances), "recordings")
-    lines: list[str] = []
-    shards: list[ShardFile] = []
+    folder = settings.cache_dir / PACKING_NAME
     try:
-        there = {file.name: file.num_bytes for file in storage.list_folder(address)}
-        for group in _share(prepared.utterances, max_shard_bytes):
-            with tempfile.TemporaryDirectory(prefix="piper-shard-", dir=settings.cache_dir) as made:
-                path = Path(made, "shard")
-                lines += _write_pack(path, group, len(shards))
-                shards.append(_store(path, "utterances-1-", ".pack", address, there))
-            progress.show(len(lines))
-        with tempfile.TemporaryDirectory(prefix="piper-shard-", dir=settings.cache_dir) as made:
-            path = Path(made, "rows")
-            path.write_text("".join(lines), encoding="ascii")
-            rows = _store(path, "rows-", ".jsonl", address, there)
-            path.write_text(json.dumps(prepared.voice.to_dict(), indent=2), encoding="utf-8")
-            voice = _store(path, "config-", ".json", address, there)
-        made_with = {name: getattr(settings, name) for name in MADE_WITH}
-        header = ShardHeader(voice, rows, shards, made_with)
-        content = header.to_json().encode()
-        storage.write_file(
-            storage.join_address(address, HEADER_NAME), lambda file: file.write(content)
-        )
+        with hold_lock(folder.with_suffix(".lock")):
+            remove_folder(folder)  # what a kill left of a shard
+            folder.mkdir()
+            try:
+                return _write(prepared, settings, address, max_shard_bytes, folder / "made")
+            finally:
+                remove_folder(folder)
     except OSError as error:
         raise DatasetError(
             f"The shards cannot be written to {address} ({error.strerror}); check --shards, the "
-            "rights and the room there. The same command goes on with what is missing."
+            "rights and the room there and in the cache. The same command goes on with what is "
+            "missing."
         ) from None
-    progress.finish(len(lines))
-    return header
 
 
 def load_sharded_dataset(settings: DataSettings) -> PreparedDataset:
@@ -109,6 +96,34 @@ def load_sharded_dataset(settings: DataSettings) -> PreparedDataset:
     if settings.quality:
         voice = replace(voice, quality=settings.quality)
     return PreparedDataset(utterances, voice)
+
+
+def _write(
+    prepared: PreparedDataset,
+    settings: DataSettings,
+    address: str,
+    max_shard_bytes: int,
+    path: Path,
+) -> ShardHeader:
+    """Write each file to a path of this machine, and from there to the shards."""
+    there = {file.name: file.num_bytes for file in storage.list_folder(address)}
+    progress = ProgressLine("Packing", len(prepared.utterances), "recordings")
+    lines: list[str] = []
+    shards: list[ShardFile] = []
+    for group in _share(prepared.utterances, max_shard_bytes):
+        lines += _write_pack(path, group, len(shards))
+        shards.append(_store(path, "utterances-1-", ".pack", address, there))
+        progress.show(len(lines))
+    path.write_text("".join(lines), encoding="ascii")
+    rows = _store(path, "rows-", ".jsonl", address, there)
+    path.write_text(json.dumps(prepared.voice.to_dict(), indent=2), encoding="utf-8")
+    voice = _store(path, "config-", ".json", address, there)
+    made_with = {name: getattr(settings, name) for name in MADE_WITH}
+    header = ShardHeader(voice, rows, shards, made_with)
+    content = header.to_json().encode()
+    storage.write_file(storage.join_address(address, HEADER_NAME), lambda file: file.write(content))
+    progress.finish(len(lines))
+    return header
 
 
 def _share(

@@ -133,6 +133,8 @@ def fetch_shards(address: str, folder: Path) -> None:
             )
         return
     with hold_lock(folder / LOCK_NAME):
+        for part in folder.glob(".utterances-*.part"):  # what a kill left of a shard
+            part.unlink(missing_ok=True)
         missing = [file for file in files if not is_here(file, folder)]
         if not missing:
             return
