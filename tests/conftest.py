@@ -7,8 +7,9 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,3 +108,22 @@ def copy_dataset(tmp_path: Path) -> Callable[[Path], Path]:
         return Path(shutil.copytree(source, tmp_path / "dataset"))
 
     return copy
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, list[Any]]]:
+    """A Ray cluster: a head without cores, and two nodes of one core each."""
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    # A lost machine is noticed after seconds, instead of half a minute.
+    monkeypatch.setenv("RAY_health_check_initial_delay_ms", "0")
+    monkeypatch.setenv("RAY_health_check_period_ms", "500")
+    monkeypatch.setenv("RAY_health_check_failure_threshold", "3")
+    from ray.cluster_utils import Cluster
+
+    memory = {"object_store_memory": 100 * 1024**2}
+    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **memory})
+    yield found, [found.add_node(num_cpus=1, **memory) for _ in range(2)]
+    import ray
+
+    ray.shutdown()
+    found.shutdown()

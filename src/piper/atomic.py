@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -75,10 +75,14 @@ def remove_folder(path: Path) -> None:
 
 
 @contextmanager
-def hold_lock(path: Path) -> Iterator[None]:
+def hold_lock(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
     """Let one process at a time into the block; who waits, waits for as long as it takes.
 
     The lock is the process's: it is gone when the process is, however it ends. The file stays.
+
+    Args:
+        path: The lock's file.
+        on_wait: Called before waiting, where another process is in the block.
 
     Raises:
         OSError: The file cannot be made.
@@ -90,5 +94,12 @@ def hold_lock(path: Path) -> Iterator[None]:
         except ImportError:  # Windows: two processes may do the work twice
             yield
             return
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if on_wait is not None:
+                on_wait()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:  # some network disks have no locks
+            pass
         yield

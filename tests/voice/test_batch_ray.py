@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,25 +28,6 @@ LINES = [
 ]
 QUIET = SynthesisConfig(noise_scale=0, noise_w_scale=0)
 AS_THE_COMMAND = LineSettings(SynthesisConfig(speaker_id=0, noise_scale=0.0, noise_w_scale=0.0))
-
-
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, list[Any]]]:
-    """A head without cores, and two nodes of one core each."""
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    # A lost machine is noticed after seconds, instead of half a minute.
-    monkeypatch.setenv("RAY_health_check_initial_delay_ms", "0")
-    monkeypatch.setenv("RAY_health_check_period_ms", "500")
-    monkeypatch.setenv("RAY_health_check_failure_threshold", "3")
-    from ray.cluster_utils import Cluster
-
-    memory = {"object_store_memory": 100 * 1024**2}
-    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **memory})
-    yield found, [found.add_node(num_cpus=1, **memory) for _ in range(2)]
-    import ray
-
-    ray.shutdown()
-    found.shutdown()
 
 
 def test_forty_lines_though_a_machine_is_lost(

@@ -39,12 +39,12 @@ from relay import Relay, Tee  # noqa: E402
 
 from piper.config import load_json_object  # noqa: E402
 from piper.errors import CheckpointError, DatasetError, PiperError  # noqa: E402
-from piper.train.checkpoints.storage import is_remote, plain_address  # noqa: E402
 from piper.train.presets import (  # noqa: E402
     DEFAULT_QUALITY,
     create_network_config,
     parse_quality,
 )
+from piper.train.storage import is_remote, plain_address  # noqa: E402
 
 TEST_DATASETS = ROOT / "datasets"
 EXIT_ERROR = 1

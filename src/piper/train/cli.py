@@ -35,7 +35,6 @@ from piper.train.callbacks.stopping import DEFAULT_STOP_SECONDS, TrainingStopped
 from piper.train.callbacks.waiting import DataWait
 from piper.train.checkpoints.last import LOG_FOLDER, find_last_checkpoint, version_of_checkpoint
 from piper.train.checkpoints.lightning_io import SafeCheckpointIO
-from piper.train.checkpoints.storage import check_writable, plain_address
 from piper.train.data.module import VitsDataModule
 from piper.train.event_log import EventLog
 from piper.train.flags import (
@@ -47,6 +46,7 @@ from piper.train.lightning import VitsModel
 from piper.train.parallel.distributed import create_strategy
 from piper.train.parallel.ranks import describe_lost_process, find_cluster
 from piper.train.steps.precision import create_precision
+from piper.train.storage import check_writable, plain_address
 from piper.train.verbs import describe_verbs
 from piper.train.vits.config import NetworkConfig
 

@@ -26,7 +26,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard import FileWriter, SummaryWriter
 
-from piper.train.checkpoints import storage
+from piper.train import storage
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from piper.train.checkpoints.checkpoint import (
     load_checkpoint,
     network_config_from_checkpoint,
 )
-from piper.train.checkpoints.storage import plain_address
+from piper.train.storage import plain_address
 from piper.train.vits.config import NetworkConfig
 from piper.train.vits.synthesizer import Synthesizer
 from piper.voice.graph import build_graph

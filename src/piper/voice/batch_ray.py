@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-import signal
-import socket
 import tempfile
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from piper.cluster import connect
 from piper.errors import PiperError
 from piper.voice.batch_line import LineOutcome, LineSettings, LineSpeaker, LineTask
 
 LINES_A_CORE = 2
 """Lines handed out at once: one that is spoken, and one that waits so that no core does."""
-
-CONNECT_SECONDS = 10.0
 
 
 class RayWorkers:
@@ -47,7 +42,7 @@ class RayWorkers:
         address: str,
         max_lines: int | None = None,
     ) -> None:
-        self._ray = _connect(address)
+        self._ray = connect(address, "speaking", "--jobs")
         self._settings = settings
         self._max_lines = max_lines
         try:
@@ -95,37 +90,6 @@ class RayWorkers:
             return self._max_lines
         cores = int(self._ray.cluster_resources().get("CPU", 0))
         return max(1, cores) * LINES_A_CORE
-
-
-def _connect(address: str) -> Any:
-    try:
-        import ray
-    except ImportError:
-        raise PiperError(
-            "Speaking on a cluster needs the library ray, which is not installed: "
-            "pip install 'piper-workshop[ray]', or use --jobs on this machine."
-        ) from None
-    on_sigterm = signal.getsignal(signal.SIGTERM)
-    try:
-        _knock(address)
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
-    except Exception as error:  # ConnectionError, RuntimeError, ValueError, and gRPC's own
-        reason = " ".join(str(error).split())
-        raise PiperError(
-            f"The Ray cluster at {address} does not answer ({reason:.200}); start one with "
-            "`ray start --head`, or check --ray."
-        ) from None
-    if callable(on_sigterm) and threading.current_thread() is threading.main_thread():
-        # Ray has put its own in its place, which ends the program without a word.
-        signal.signal(signal.SIGTERM, on_sigterm)
-    return ray
-
-
-def _knock(address: str) -> None:
-    """Raise at once where nothing listens: Ray itself goes on trying for minutes."""
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
 
 
 def _speak_line(

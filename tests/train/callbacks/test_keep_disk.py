@@ -15,8 +15,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from trainings import fit_command, last_checkpoint, wait_for
 
-from piper.train import cli
-from piper.train.checkpoints import storage
+from piper.train import cli, storage
 from piper.train.checkpoints.checkpoint import load_checkpoint
 from piper.train.event_log import EventFile
 

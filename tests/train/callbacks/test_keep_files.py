@@ -14,10 +14,10 @@ from lightning.pytorch import Callback, Trainer
 from toy_training import Toy, train_toy
 
 from piper.errors import CheckpointError, ConfigError
+from piper.train import storage
 from piper.train.callbacks.keep import KeepLast
 from piper.train.callbacks.keep_best import KeepBest
 from piper.train.callbacks.keep_history import MAX_KEPT, choose_superfluous
-from piper.train.checkpoints import storage
 from piper.train.checkpoints.checkpoint import load_checkpoint
 
 

@@ -13,7 +13,7 @@ from trainings import fit_command
 
 from piper.train.checkpoints.checkpoint import load_checkpoint
 from piper.train.checkpoints.last import check_whole, find_checkpoint_folders, find_last_checkpoint
-from piper.train.checkpoints.storage import list_folder
+from piper.train.storage import list_folder
 
 KILLS = 20
 SEED = 20210611

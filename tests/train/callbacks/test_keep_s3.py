@@ -2,54 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from moto.server import ThreadedMotoServer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toy_training import Toy, train_toy
 from trainings import fit_command
 
 from piper.errors import CheckpointError, ConfigError, describe_os_error
+from piper.train import storage
 from piper.train.callbacks.keep import KeepLast
 from piper.train.callbacks.keep_best import KeepBest
 from piper.train.callbacks.keep_history import MAX_KEPT
-from piper.train.checkpoints import storage
 from piper.train.checkpoints.checkpoint import load_checkpoint
 from piper.train.checkpoints.last import find_last_checkpoint
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """Address of a local S3 server."""
-    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    yield f"http://{host}:{port}"
-    moto.stop()
-
-
-@pytest.fixture
-def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Address of a bucket of its own, found by the variables that all AWS programs read."""
-    import s3fs
-
-    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    s3fs.S3FileSystem.clear_instance_cache()
-    name = f"piper-{uuid.uuid4().hex}"
-    s3fs.S3FileSystem().mkdir(name)
-    return f"s3://{name}"
 
 
 @pytest.fixture(params=["s3", "memory"])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from prepared import flip_byte, stamps
 
 from piper.errors import ConfigError
 from piper.train.data.batches import Batch
@@ -185,10 +186,22 @@ def test_loader_processes_give_the_same(dataset: Path, module: VitsDataModule) -
         torch.testing.assert_close(batch.spectrograms, expected.spectrograms)
 
 
-def test_a_cache_file_lost_while_training_is_made_anew(module: VitsDataModule) -> None:
+def test_an_entry_damaged_while_training_is_made_anew(module: VitsDataModule) -> None:
     expected = [example.audio for example in module.listening_examples()]
-    module.split.validation[0].cache_path.write_bytes(b"gone")
-    module.split.validation[1].cache_path.unlink()
+    damaged = module.split.validation[0]
+    before = stamps(module.settings.cache_dir)
+    flip_byte(damaged.entry)
+    for audio, example in zip(expected, module.listening_examples(), strict=True):
+        np.testing.assert_array_equal(audio, example.audio)
+    assert [key for key, _ in stamps(module.settings.cache_dir).items() - before.items()] == [
+        damaged.key
+    ]
+
+
+def test_a_cache_lost_while_training_is_made_anew(module: VitsDataModule) -> None:
+    expected = [example.audio for example in module.listening_examples()]
+    for path in module.settings.cache_dir.iterdir():
+        path.unlink()
     for audio, example in zip(expected, module.listening_examples(), strict=True):
         np.testing.assert_array_equal(audio, example.audio)
 

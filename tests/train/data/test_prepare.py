@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,12 +17,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from prepared import flip_byte, load, stamps
 
 from piper.config import load_voice_config
 from piper.errors import ConfigError, DatasetError, PhonemizeError
 from piper.text.frontend import create_frontend
-from piper.train.data.cache import load_utterance
 from piper.train.data.metadata import load_metadata
+from piper.train.data.packs import read_index
 from piper.train.data.prepare import PreparedDataset, load_prepared_dataset, prepare_dataset
 from piper.train.data.settings import DataSettings, resolve_settings
 
@@ -36,10 +38,6 @@ def dataset(speech_dataset: Path, copy_dataset: CopyDataset) -> Path:
 @pytest.fixture
 def settings(dataset: Path) -> DataSettings:
     return resolve_settings(dataset_dir=dataset)
-
-
-def cache_times(settings: DataSettings) -> dict[str, int]:
-    return {path.name: path.stat().st_mtime_ns for path in settings.cache_dir.glob("*.npz")}
 
 
 def replace_line(dataset: Path, line: int, text: str) -> None:
@@ -59,7 +57,7 @@ def test_what_is_prepared(settings: DataSettings) -> None:
     prepared = prepare_dataset(settings)
     assert [u.row.line for u in prepared.utterances] == list(range(1, 17))
     utterance = prepared.utterances[0]
-    cached = load_utterance(utterance.cache_path)
+    cached = load(utterance)
     sentences = create_frontend(prepared.voice).text_to_sentences("Привет, это тест.")
     assert cached.ids.tolist() == sentences[0].ids
     assert len(cached.ids) == utterance.num_ids
@@ -72,7 +70,7 @@ def test_what_is_prepared(settings: DataSettings) -> None:
 def test_several_sentences_are_complete_sequences(dataset: Path, settings: DataSettings) -> None:
     replace_line(dataset, 1, "utterance001.wav|Привет. Это тест.")
     prepared = prepare_dataset(settings)
-    ids = load_utterance(prepared.utterances[0].cache_path).ids.tolist()
+    ids = load(prepared.utterances[0]).ids.tolist()
     first, second = create_frontend(prepared.voice).text_to_sentences("Привет. Это тест.")
     assert ids == first.ids + second.ids
     assert (ids.count(1), ids.count(2)) == (2, 2)
@@ -89,7 +87,7 @@ def test_texts_are_prepared_as_in_speaking(dataset: Path) -> None:
         before = config_path.read_bytes() if config_path.is_file() else None
         prepared = prepare_dataset(settings)
         [found] = [u for u in prepared.utterances if u.row.line == 3]
-        ids[str(flags)] = load_utterance(found.cache_path).ids.tolist()
+        ids[str(flags)] = load(found).ids.tolist()
         spoken = text.replace("+", "") if "stress" in flags else text
         [sentence] = create_frontend(load_voice_config(config_path)).text_to_sentences(spoken)
         assert ids[str(flags)] == sentence.ids
@@ -106,22 +104,22 @@ def test_second_run_makes_nothing(
 ) -> None:
     first = prepare_dataset(settings)
     assert "16 recordings in" in capsys.readouterr().err
-    times = cache_times(settings)
+    times = stamps(settings.cache_dir)
     second = prepare_dataset(settings)
     assert second.utterances == first.utterances
     assert second.voice == first.voice
-    assert cache_times(settings) == times
+    assert stamps(settings.cache_dir) == times
     assert capsys.readouterr().err == ""
     assert load_prepared_dataset(settings) == second
 
 
 def test_only_what_changed_is_made_anew(dataset: Path, settings: DataSettings) -> None:
     prepare_dataset(settings)
-    times = cache_times(settings)
+    times = stamps(settings.cache_dir)
     replace_line(dataset, 2, "utterance002.wav|Сегодня выпал снег.")
     after = prepare_dataset(settings)
-    assert cache_times(settings).items() > times.items()
-    assert len(cache_times(settings)) == len(times) + 1
+    assert stamps(settings.cache_dir).items() > times.items()
+    assert len(stamps(settings.cache_dir)) == len(times) + 1
     assert after.utterances[1].row.text == "Сегодня выпал снег."
 
 
@@ -131,26 +129,42 @@ def test_changed_audio_gives_changed_samples(dataset: Path, settings: DataSettin
     samples, sample_rate = soundfile.read(path, dtype="float32")
     soundfile.write(path, samples * 0.5, sample_rate)
     after = prepare_dataset(settings).utterances[0]
-    old, new = load_utterance(before.cache_path).samples, load_utterance(after.cache_path).samples
+    old, new = load(before).samples, load(after).samples
     np.testing.assert_allclose(new, old * 0.5, atol=1e-4)
 
 
-@pytest.mark.parametrize("damage", [b"", b"PK"])
-def test_damaged_cache_file_is_made_anew(settings: DataSettings, damage: bytes) -> None:
-    utterance = prepare_dataset(settings).utterances[3]
-    whole = utterance.cache_path.read_bytes()
-    utterance.cache_path.write_bytes(damage)
-    assert prepare_dataset(settings).utterances[3] == utterance
-    assert utterance.cache_path.read_bytes()[-22:-18] == whole[-22:-18]
-    assert len(load_utterance(utterance.cache_path).samples) == utterance.num_samples
+def test_a_touched_recording_is_the_only_one_made_anew(
+    dataset: Path, settings: DataSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare_dataset(settings)
+    before = stamps(settings.cache_dir)
+    os.utime(dataset / "wavs/utterance007.wav")
+    capsys.readouterr()
+    prepare_dataset(settings)
+    assert "Preparing: 1 recordings in" in capsys.readouterr().err
+    assert len(stamps(settings.cache_dir).items() - before.items()) == 1
 
 
-def test_several_processes_give_the_same(settings: DataSettings) -> None:
+def test_one_damaged_entry_is_made_anew(settings: DataSettings) -> None:
+    prepared = prepare_dataset(settings).utterances
+    before, expected = stamps(settings.cache_dir), load(prepared[3])
+    flip_byte(prepared[3].entry, offset=1000)
+    again = prepare_dataset(settings, is_verified=True).utterances
+    [(key, _)] = stamps(settings.cache_dir).items() - before.items()
+    assert key == prepared[3].key
+    np.testing.assert_array_equal(load(again[3]).samples, expected.samples)
+
+
+def test_several_processes_give_the_same(settings: DataSettings, tmp_path: Path) -> None:
     alone = prepare_dataset(settings, num_processes=1)
-    for path in [*settings.cache_dir.glob("manifest-*"), *(u.cache_path for u in alone.utterances)]:
-        path.unlink()
-    together = prepare_dataset(settings, num_processes=2)
+    other = replace(settings, cache_dir=tmp_path / "other")
+    together = prepare_dataset(other, num_processes=2)
     assert together == alone
+    for one, two in zip(alone.utterances, together.utterances, strict=True):
+        assert load(one).ids.tolist() == load(two).ids.tolist()
+        np.testing.assert_array_equal(load(one).samples, load(two).samples)
+    # A process has two files; beside them lie the lock.
+    assert len(list(other.cache_dir.iterdir())) <= 5
 
 
 def test_bad_recordings_are_collected(dataset: Path, settings: DataSettings) -> None:
@@ -262,7 +276,7 @@ def test_phoneme_ids_dataset(dataset: Path) -> None:
     path = dataset / "metadata.csv"
     path.write_text("utterance001|Привет.|1 0 14 0 2\n", encoding="utf-8")
     settings = resolve_settings(dataset_dir=dataset, dataset_type="phoneme_ids")
-    cached = load_utterance(prepare_dataset(settings).utterances[0].cache_path)
+    cached = load(prepare_dataset(settings).utterances[0])
     assert cached.ids.tolist() == [1, 0, 14, 0, 2]
     path.write_text("utterance001|Привет.|1 0 999 0 2\n", encoding="utf-8")
     assert "line 1: the phoneme id 999" in prepare_error(settings)
@@ -300,29 +314,43 @@ def test_rows_may_be_given(settings: DataSettings) -> None:
     assert len(prepare_dataset(settings, rows).utterances) == 3
 
 
-def test_killed_preparation_goes_on(dataset: Path) -> None:
-    """What a SIGKILL leaves is whole or not there, no worker stays, and the next run goes on."""
-    program = (
-        "from piper.train.data.prepare import prepare_dataset\n"
-        "from piper.train.data.settings import resolve_settings\n"
-        f"prepare_dataset(resolve_settings(dataset_dir={str(dataset)!r}), num_processes=2)\n"
-    )
+PROGRAM = """
+from piper.train.data.prepare import prepare_dataset
+from piper.train.data.settings import resolve_settings
+import sys
+if __name__ == "__main__":
+    prepare_dataset(resolve_settings(dataset_dir=sys.argv[1]), num_processes=2)
+"""
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """Prepares a dataset by two processes."""
+    path = tmp_path / "program.py"
+    path.write_text(PROGRAM, encoding="utf-8")
+    return path
+
+
+def test_killed_preparation_goes_on(dataset: Path, program: Path) -> None:
+    """What a SIGKILL leaves is good, no worker stays, and the next run goes on."""
     cache = dataset / ".cache"
-    process = subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
+    process = subprocess.Popen([sys.executable, program, dataset], start_new_session=True)
     deadline = time.monotonic() + 30
-    while not list(cache.glob("*.npz")) and time.monotonic() < deadline:
+    while not stamps(cache) and time.monotonic() < deadline:
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
     process.wait()
     while _has_processes(process.pid) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not _has_processes(process.pid)
-    times = {path.name: path.stat().st_mtime_ns for path in cache.glob("*.npz")}
-    assert times
-    prepared = prepare_dataset(resolve_settings(dataset_dir=dataset))
-    assert len(prepared.utterances) == 16
-    after = {path.name: path.stat().st_mtime_ns for path in cache.glob("*.npz")}
-    assert after.items() >= times.items()
+    before = stamps(cache)
+    assert before
+    prepared = prepare_dataset(resolve_settings(dataset_dir=dataset)).utterances
+    assert len(prepared) == 16
+    assert stamps(cache).items() >= before.items()
+    assert len(stamps(cache)) == 16
+    for utterance in prepared:
+        assert len(load(utterance).samples) == utterance.num_samples
 
 
 def _has_processes(group: int) -> bool:
@@ -331,3 +359,35 @@ def _has_processes(group: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_two_runs_at_once_share_the_work(dataset: Path, program: Path) -> None:
+    command = [sys.executable, program, dataset]
+    runs = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = "".join(run.communicate(timeout=60)[1] for run in runs)
+    assert [run.returncode for run in runs] == [0, 0]
+    made = [int(count) for count in re.findall(r"Preparing: (\d+) recordings in", said)]
+    assert sum(made) == 16, said
+    entries = [entry for path in (dataset / ".cache").glob("*.pack") for entry in read_index(path)]
+    assert len(entries) == 16
+
+
+def test_a_full_disk_is_one_sentence_and_spoils_nothing(dataset: Path, program: Path) -> None:
+    """A limit on the size of files is answered as a full disk is."""
+    cache = dataset / ".cache"
+    code = (
+        "import resource, runpy, sys; from piper.errors import PiperError\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))\n"
+        "from piper.train.data.prepare import prepare_dataset\n"
+        "from piper.train.data.settings import resolve_settings\n"
+        f"prepare_dataset(resolve_settings(dataset_dir={str(dataset)!r}), num_processes=1)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (
+        f"DatasetError: The cache folder {cache} cannot be written (File too large)" in done.stderr
+    )
+    before = stamps(cache)
+    assert 0 < len(before) < 16
+    for utterance in prepare_dataset(resolve_settings(dataset_dir=dataset)).utterances:
+        assert len(load(utterance).samples) == utterance.num_samples
+    assert stamps(cache).items() >= before.items()

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from prepared import load
 
 from piper.config import load_voice_config
 from piper.text.frontend import create_frontend
-from piper.train.data.cache import load_utterance
 from piper.train.data.prepare import prepare_dataset
 from piper.train.data.settings import resolve_settings
 
@@ -69,11 +69,11 @@ def test_two_texts(
     frontend = create_frontend(voice)
     assert frontend.phonemizer == voice.phonemizer
     for utterance, text in zip(prepared.utterances, texts, strict=True):
-        ids = load_utterance(utterance.cache_path).ids.tolist()
+        ids = load(utterance).ids.tolist()
         sentences = frontend.text_to_sentences(text)
         assert ids == [phoneme_id for sentence in sentences for phoneme_id in sentence.ids]
         assert utterance.missing == ""
-    first = load_utterance(prepared.utterances[0].cache_path).ids.tolist()
+    first = load(prepared.utterances[0]).ids.tolist()
     assert first[: len(first_ids)] == first_ids
     # A second run reads what the first one wrote, config.json included.
     assert prepare_dataset(resolve_settings(dataset_dir=dataset)).voice == prepared.voice

@@ -26,8 +26,8 @@ from piper.train.callbacks.stopping import (
     is_parent_process,
 )
 from piper.train.checkpoints.last import LAST_NAME, remove_stale_parts
-from piper.train.checkpoints.storage import join_address
 from piper.train.parallel.distributed import SharedFlag
+from piper.train.storage import join_address
 
 DEFAULT_SAVE_MINUTES = 10.0
 CHILD_SECONDS = 5.0

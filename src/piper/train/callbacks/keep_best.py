@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from piper.errors import ConfigError
 from piper.train.callbacks.saving import Saver, find_checkpoint_folder, remove_checkpoint
-from piper.train.checkpoints.storage import is_file, join_address
+from piper.train.storage import is_file, join_address
 
 _LOGGER = logging.getLogger(__name__)
 

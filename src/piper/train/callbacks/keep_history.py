@@ -10,8 +10,8 @@ from itertools import pairwise
 
 from lightning.pytorch import Trainer
 
+from piper.train import storage
 from piper.train.callbacks.saving import Saver, remove_checkpoint
-from piper.train.checkpoints import storage
 
 DEFAULT_KEEP_HOURS = 4.0
 MAX_KEPT = 8

@@ -12,7 +12,7 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-from piper.train.checkpoints import storage
+from piper.train import storage
 from piper.train.parallel.distributed import SharedFlag
 
 _LOGGER = logging.getLogger(__name__)

@@ -71,6 +71,10 @@ def _check(arguments: argparse.Namespace) -> int:
     from piper.train.check.terminal import report_to_text
 
     settings = find_settings(arguments)
+    if settings.address is not None:
+        raise ConfigError(
+            f"{settings.address} cannot be checked where it lies; copy it to a folder first."
+        )
     if arguments.stress and settings.espeak_voice != "ru":
         raise ConfigError("--stress compares Russian stresses; leave it out for other languages.")
     checked = check_dataset(settings, has_stress=arguments.stress, is_quick=arguments.quick)

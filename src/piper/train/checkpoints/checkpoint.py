@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from piper.errors import CheckpointError
-from piper.train.checkpoints import storage
+from piper.train import storage
 from piper.train.presets import NETWORK_KEYS, create_network_config
 from piper.train.vits.config import NetworkConfig
 

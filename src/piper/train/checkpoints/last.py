@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from piper.errors import CheckpointError
-from piper.train.checkpoints import storage
+from piper.train import storage
 from piper.train.checkpoints.checkpoint import load_checkpoint
-from piper.train.checkpoints.storage import StoredFile, join_address
+from piper.train.storage import StoredFile, join_address
 
 _LOGGER = logging.getLogger(__name__)
 

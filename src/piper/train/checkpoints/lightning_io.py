@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from piper.train.checkpoints import storage
+from piper.train import storage
 from piper.train.checkpoints.checkpoint import load_checkpoint
 
 

@@ -16,6 +16,7 @@ start in twenty lay more than 0.41 s early, at a breath.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ import soundfile
 import soxr
 
 from piper.errors import DatasetError
+from piper.train import storage
 
 FloatArray = npt.NDArray[np.float32]
 LevelArray = npt.NDArray[np.float64]
@@ -81,36 +83,64 @@ class TrimSettings:
     keep_seconds_after: float = 0.25
 
 
-def load_recording(path: Path, sample_rate: int, trim: TrimSettings) -> Recording:
+def load_recording(
+    path: Path, sample_rate: int, trim: TrimSettings, content: bytes | None = None
+) -> Recording:
     """Decode a recording, mix its channels, resample and trim it.
+
+    Args:
+        path: Where it lies.
+        sample_rate: Hertz of the result.
+        trim: How much silence stays.
+        content: Its bytes, where they were read already.
 
     Raises:
         DatasetError: The file is corrupt, empty, or holds nothing but silence.
     """
-    decoded = decode(path)
+    decoded = decode(path, content)
     samples, source_rate = decoded.mix(), decoded.sample_rate
     if source_rate != sample_rate:
         samples = soxr.resample(samples, source_rate, sample_rate)
-    if find_loud_level(samples, sample_rate) < SILENCE_DB:
+    levels = smooth_levels(measure_levels(samples, sample_rate))
+    if levels.max() < SILENCE_DB:
         raise DatasetError(
-            f"{path} holds only silence (below {SILENCE_DB:.0f} dB); replace the recording."
+            f"{storage.plain_address(path)} holds only silence (below {SILENCE_DB:.0f} dB); "
+            "replace the recording."
         )
     if trim.is_on:
-        samples = trim_silence(samples, sample_rate, trim)
+        samples = trim_silence(samples, sample_rate, trim, levels)
     return Recording(np.ascontiguousarray(samples, dtype=np.float32), source_rate)
 
 
-def trim_silence(samples: FloatArray, sample_rate: int, trim: TrimSettings) -> FloatArray:
-    """Cut the silence before and after the speech down to what `trim` keeps."""
-    start, end = find_speech(samples, sample_rate)
+def trim_silence(
+    samples: FloatArray, sample_rate: int, trim: TrimSettings, levels: LevelArray | None = None
+) -> FloatArray:
+    """Cut the silence before and after the speech down to what `trim` keeps.
+
+    Args:
+        samples: (S,), at `sample_rate` hertz.
+        sample_rate: Hertz.
+        trim: How much stays.
+        levels: The smoothed levels, where they were measured already.
+    """
+    start, end = find_speech(samples, sample_rate, levels)
     start = max(0, start - round(trim.keep_seconds_before * sample_rate))
     end = min(len(samples), end + round(trim.keep_seconds_after * sample_rate))
     return samples[start:end]
 
 
-def find_speech(samples: FloatArray, sample_rate: int) -> tuple[int, int]:
-    """Return where speech begins and ends, in samples; the whole where none stands out."""
-    levels = smooth_levels(measure_levels(samples, sample_rate))
+def find_speech(
+    samples: FloatArray, sample_rate: int, levels: LevelArray | None = None
+) -> tuple[int, int]:
+    """Return where speech begins and ends, in samples; the whole where none stands out.
+
+    Args:
+        samples: (S,), at `sample_rate` hertz.
+        sample_rate: Hertz.
+        levels: The smoothed levels, where they were measured already.
+    """
+    if levels is None:
+        levels = smooth_levels(measure_levels(samples, sample_rate))
     active = np.flatnonzero(levels > find_speech_threshold(levels))
     if len(active) == 0:
         return 0, len(samples)
@@ -127,33 +157,35 @@ def find_speech_threshold(levels: LevelArray) -> float:
     return float(np.clip(floor + ABOVE_FLOOR_DB, *below_loud))
 
 
-def find_loud_level(samples: FloatArray, sample_rate: int) -> float:
-    """Return the level of the loudest 50 ms, in dB of full scale."""
-    return float(smooth_levels(measure_levels(samples, sample_rate)).max())
+def decode(path: Path, content: bytes | None = None) -> DecodedAudio:
+    """Decode a file, or a recording in a storage, which is read into memory.
 
-
-def decode(path: Path) -> DecodedAudio:
-    """Decode a file.
+    Args:
+        path: Where it lies.
+        content: Its bytes, where they were read already.
 
     Raises:
         DatasetError: It is corrupt, empty, or holds NaN.
     """
+    name = storage.plain_address(path)
     try:
-        with soundfile.SoundFile(path) as file:
+        if content is None and storage.is_remote(path):
+            content = storage.read_file(path)
+        with soundfile.SoundFile(path if content is None else BytesIO(content)) as file:
             promised = file.frames
             samples = file.read(dtype="float32", always_2d=True)
             source_rate, subtype = int(file.samplerate), str(file.subtype)
     except (soundfile.SoundFileError, OSError, RuntimeError) as error:
-        if path.is_file() and path.stat().st_size == 0:
-            raise DatasetError(f"{path} is empty (0 bytes); replace the recording.") from None
+        if content == b"" or (path.is_file() and path.stat().st_size == 0):
+            raise DatasetError(f"{name} is empty (0 bytes); replace the recording.") from None
         reason = str(error).rsplit(": ", maxsplit=1)[-1].rstrip(".")
         raise DatasetError(
-            f"{path} cannot be decoded ({reason}); convert it to a 16-bit WAV or replace it."
+            f"{name} cannot be decoded ({reason}); convert it to a 16-bit WAV or replace it."
         ) from None
     if len(samples) == 0:
-        raise DatasetError(f"{path} is empty (no samples); replace the recording.")
+        raise DatasetError(f"{name} is empty (no samples); replace the recording.")
     if not np.isfinite(samples).all():
-        raise DatasetError(f"{path} holds samples that are no numbers (NaN); replace it.")
+        raise DatasetError(f"{name} holds samples that are no numbers (NaN); replace it.")
     return DecodedAudio(samples, source_rate, subtype, promised)
 
 
@@ -169,7 +201,8 @@ def measure_levels(samples: FloatArray, sample_rate: int) -> LevelArray:
     padded = np.zeros(count * hop, dtype=np.float64)
     # A constant offset of the microphone is no sound.
     padded[: len(samples)] = samples - samples.mean() if len(samples) else 0.0
-    blocks = (padded.reshape(count, hop) ** 2).mean(axis=1)
+    np.square(padded, out=padded)
+    blocks = padded.reshape(count, hop).mean(axis=1)
     power = (blocks[:-1] + blocks[1:]) / 2
     return 10 * np.log10(power + 10 ** (MIN_LEVEL_DB / 10))
 

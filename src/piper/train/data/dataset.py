@@ -1,4 +1,4 @@
-"""Prepared utterances as a torch dataset: cache file to tensors. Knows nothing of batches."""
+"""Prepared utterances as a torch dataset: cache entry to tensors. Knows nothing of batches."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from torch.utils.data import Dataset
 
 from piper.config import VoiceConfig
 from piper.train.data.batches import UtteranceItem
-from piper.train.data.cache import CacheDamagedError, PreparedUtterance, load_utterance
-from piper.train.data.prepare import PrepareJob, prepare_utterance
+from piper.train.data.cache import CachedUtterance, PreparedUtterance, UtteranceCache
+from piper.train.data.packs import EntryDamagedError
 from piper.train.data.settings import DataSettings
+from piper.train.data.shards import replace_shard
+from piper.train.data.utterance import make_utterance
 from piper.train.vits.mel import spectrogram
 
 
 class UtteranceDataset(Dataset[UtteranceItem]):
-    """Utterances by number; a cache file that was damaged meanwhile is made anew.
+    """Utterances by number; an entry that was damaged or removed meanwhile is made anew.
 
     Args:
-        utterances: From the manifest.
+        utterances: As prepared.
         settings: Of the dataset.
         voice: What its ids were made with.
     """
@@ -31,6 +33,8 @@ class UtteranceDataset(Dataset[UtteranceItem]):
         voice: VoiceConfig,
     ) -> None:
         self._utterances = utterances
+        self._entries = [utterance.entry for utterance in utterances]
+        self._cache = UtteranceCache(settings.cache_dir)
         self._settings = settings
         self._voice = voice
 
@@ -38,13 +42,7 @@ class UtteranceDataset(Dataset[UtteranceItem]):
         return len(self._utterances)
 
     def __getitem__(self, index: int) -> UtteranceItem:
-        utterance = self._utterances[index]
-        try:
-            cached = load_utterance(utterance.cache_path)
-        except CacheDamagedError:
-            job = PrepareJob(utterance.row, utterance.cache_path, utterance.speaker_id)
-            prepare_utterance(job, self._settings, self._voice)
-            cached = load_utterance(utterance.cache_path)
+        utterance, cached = self._utterances[index], self._load(index)
         settings = self._settings
         samples = torch.from_numpy(cached.samples)
         frames = len(samples) // settings.hop_length
@@ -61,3 +59,27 @@ class UtteranceDataset(Dataset[UtteranceItem]):
             utterance.speaker_id,
             utterance.row.audio_path.name,
         )
+
+    def _load(self, index: int) -> CachedUtterance:
+        key = self._utterances[index].key
+        try:
+            return self._cache.load(key, self._entries[index])
+        except EntryDamagedError:
+            # Compacting moves entries, and another process may have made this one anew.
+            found = self._cache.find({utterance.key for utterance in self._utterances})
+            pairs = zip(self._utterances, self._entries, strict=True)
+            self._entries = [found.get(utterance.key, entry) for utterance, entry in pairs]
+        try:
+            return self._cache.load(key, self._entries[index])
+        except EntryDamagedError as error:
+            self._mend(index, error)
+        return self._cache.load(key, self._entries[index])
+
+    def _mend(self, index: int, error: EntryDamagedError) -> None:
+        settings, utterance = self._settings, self._utterances[index]
+        if settings.shards is None:
+            made = make_utterance(utterance.row, settings, self._voice)
+            self._entries[index] = self._cache.store(utterance.key, made)
+            return
+        replace_shard(settings.shards, utterance.entry.pack, str(error))
+        self._cache = UtteranceCache(settings.cache_dir)

@@ -16,6 +16,7 @@ from piper.text.frontend import create_frontend
 from piper.text.ids import BOS, EOS, PAD
 from piper.text.options import VOICE_KEY
 from piper.train.data.metadata import Row
+from piper.train.data.remote_dataset import store_config
 from piper.train.data.settings import DataSettings
 
 _LOGGER = logging.getLogger(__name__)
@@ -72,6 +73,8 @@ def complete_dataset_config(settings: DataSettings, voice: VoiceConfig) -> None:
     with replace_on_success(path) as temporary:
         text = json.dumps(completed, ensure_ascii=False, indent=2)
         temporary.write_text(text + "\n", encoding="utf-8")
+    if settings.address is not None:
+        store_config(settings.address, path)
 
 
 def _complete(existing: Mapping[str, Any], voice: VoiceConfig) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from piper.train.data.settings import DataSettings, resolve_settings
 
@@ -11,7 +12,7 @@ from piper.train.data.settings import DataSettings, resolve_settings
 def add_dataset_flags(parser: argparse.ArgumentParser) -> None:
     """Add the dataset's folder and what config.json may leave open."""
     add = parser.add_argument
-    add("dataset", type=Path, metavar="DIR", help="folder with metadata.csv and wavs/")
+    add("dataset", type=Path, metavar="DIR", help="folder with metadata.csv and wavs/, or s3://…")
     add(
         "--espeak-voice",
         "--data.espeak_voice",
@@ -37,12 +38,16 @@ def add_dataset_flags(parser: argparse.ArgumentParser) -> None:
         "--data.cache_dir",
         type=Path,
         metavar="DIR",
-        help="default: .cache in the dataset's folder",
+        help="default: .cache in the dataset's folder; of a dataset at s3://…, in this one",
     )
 
 
-def find_settings(arguments: argparse.Namespace) -> DataSettings:
+def find_settings(arguments: argparse.Namespace, **others: Any) -> DataSettings:
     """Return the settings that the flags and config.json say together.
+
+    Args:
+        arguments: With the flags of `add_dataset_flags`.
+        others: Fields of `DataSettings` for which a command has flags of its own.
 
     Raises:
         ConfigError: They disagree, or a value cannot be used.
@@ -54,4 +59,5 @@ def find_settings(arguments: argparse.Namespace) -> DataSettings:
         sample_rate=arguments.sample_rate,
         num_speakers=arguments.num_speakers,
         cache_dir=arguments.cache_dir,
+        **others,
     )

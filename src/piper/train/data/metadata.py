@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from piper.errors import DatasetError
+from piper.train.data.remote_dataset import RemoteRecordings
 
 DATASET_TYPES = ("text", "phoneme_ids")
 NAMED_AT_MOST = 5
@@ -30,10 +31,11 @@ class Row:
 
     Attributes:
         line: Line of the CSV, counted from 1.
-        audio_path: The recording; it exists.
+        audio_path: The recording; it exists. Of one in a storage `plain_address` gives the address.
         text: What is said; stress marks (`+`) only where they are to be honoured.
         speaker: Name of the speaker where there are several, else None.
         ids: Phoneme ids where the dataset gives them, else None.
+        version: Of a recording in a storage what tells it from an earlier one, else empty.
     """
 
     line: int
@@ -41,6 +43,7 @@ class Row:
     text: str
     speaker: str | None
     ids: list[int] | None
+    version: str = ""
 
 
 def load_metadata(
@@ -50,6 +53,7 @@ def load_metadata(
     num_speakers: int = 1,
     dataset_type: str = "text",
     has_stress_marks: bool = False,
+    recordings: RemoteRecordings | None = None,
 ) -> list[Row]:
     """Read metadata.csv.
 
@@ -61,6 +65,7 @@ def load_metadata(
         num_speakers: The speaker column counts only where this is above 1.
         dataset_type: `text` or `phoneme_ids`.
         has_stress_marks: Whether each `+` before a vowel stays in the texts.
+        recordings: Where they lie in a storage, instead of `audio_dir`.
 
     Raises:
         DatasetError: A file is missing or a line is wrong; the text names file and line.
@@ -77,14 +82,18 @@ def load_metadata(
     rows, missing = [], []
     for number, line in lines:
         columns = [column.strip() for column in line.split("|")]
-        audio_path = find_audio(columns[0], folders)
+        if recordings is not None:
+            audio_path, version = recordings.find(columns[0]) or (None, "")
+        else:
+            audio_path, version = find_audio(columns[0], folders), ""
         if audio_path is None:
             missing.append((number, columns[0]))
             continue
         row = _parse_row(csv_path, number, columns, audio_path, num_speakers, dataset_type)
         text = row.text if has_stress_marks else remove_stress_marks(row.text)
-        rows.append(replace(row, text=text))
-    _check_missing(csv_path, audio_dir, missing, len(lines))
+        rows.append(replace(row, text=text, version=version))
+    where = recordings.address if recordings is not None else str(audio_dir)
+    _check_missing(csv_path, where, missing, len(lines))
     _check_duplicates(csv_path, rows)
     _check_speakers(csv_path, rows, num_speakers)
     return rows
@@ -200,7 +209,7 @@ def _parse_ids(where: str, column: str) -> list[int]:
 
 
 def _check_missing(
-    csv_path: Path, audio_dir: Path, missing: Sequence[tuple[int, str]], total: int
+    csv_path: Path, audio_dir: str, missing: Sequence[tuple[int, str]], total: int
 ) -> None:
     if not missing:
         return

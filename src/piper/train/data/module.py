@@ -19,6 +19,7 @@ from piper.train.data.report import log_training_set, warn_of_long_recordings
 from piper.train.data.resources import default_num_workers
 from piper.train.data.sampler import BatchBounds, LengthBatchSampler
 from piper.train.data.settings import AUTO_BATCH_SIZE, DataSettings, resolve_settings
+from piper.train.data.sharding import load_sharded_dataset
 from piper.train.data.split import Split, leave_out_long, split_dataset
 
 DEFAULT_BATCH_SIZE = 32
@@ -51,10 +52,12 @@ class VitsDataModule(LightningDataModule):
     Args:
         dataset_dir: Folder with metadata.csv, wavs/ and config.json; the short way to name a
             dataset, from which the other paths follow.
+        shards: Address of a dataset that `prepare --shards` has written, instead of its folder.
         csv_path: The file with lines `file.wav|Text.` (`file.wav|speaker|Text.` with several
             speakers).
         audio_dir: Folder of the recordings. Default: wavs/ in dataset_dir, else the CSV's folder.
-        cache_dir: Where prepared recordings are kept. Default: .cache beside the CSV.
+        cache_dir: Where prepared recordings or fetched shards are kept. Default: .cache beside the
+            CSV; for shards .cache in the working folder.
         config_path: The dataset's config.json; read if it exists, completed for the voice.
             Default: config.json beside the CSV.
         voice_name: Name of the voice. Default: the name of the dataset's folder.
@@ -70,6 +73,7 @@ class VitsDataModule(LightningDataModule):
         trim_silence: Cut the silence before and after the speech.
         keep_seconds_before_silence: Seconds of silence that stay before the speech.
         keep_seconds_after_silence: Seconds of silence that stay after the speech.
+        loudness: LUFS that each recording is brought to, such as -23. Default: as it is.
         phoneme_type: espeak, text (the text's own characters), pinyin or japanese. Default: what
             config.json says, else espeak.
         dataset_type: text, or phoneme_ids where the CSV's last column holds the ids.
@@ -96,6 +100,7 @@ class VitsDataModule(LightningDataModule):
     def __init__(
         self,
         dataset_dir: str | None = None,
+        shards: str | None = None,
         csv_path: str | None = None,
         audio_dir: str | None = None,
         cache_dir: str | None = None,
@@ -111,6 +116,7 @@ class VitsDataModule(LightningDataModule):
         trim_silence: bool = True,
         keep_seconds_before_silence: float = 0.25,
         keep_seconds_after_silence: float = 0.25,
+        loudness: float | None = None,
         phoneme_type: str | None = None,
         dataset_type: str = "text",
         phonemes_path: str | None = None,
@@ -129,6 +135,7 @@ class VitsDataModule(LightningDataModule):
         super().__init__()
         self.settings: DataSettings = resolve_settings(
             dataset_dir=dataset_dir,
+            shards=shards,
             csv_path=csv_path,
             audio_dir=audio_dir,
             cache_dir=cache_dir,
@@ -144,6 +151,7 @@ class VitsDataModule(LightningDataModule):
             trim_silence=trim_silence,
             keep_seconds_before_silence=keep_seconds_before_silence,
             keep_seconds_after_silence=keep_seconds_after_silence,
+            loudness=loudness,
             phoneme_type=phoneme_type,
             dataset_type=dataset_type,
             phonemes_path=phonemes_path,
@@ -168,14 +176,18 @@ class VitsDataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Fill the cache and complete config.json; only one process a machine does this."""
-        prepare_dataset(self.settings)
+        if self.settings.shards is None:
+            prepare_dataset(self.settings)
+        else:
+            load_sharded_dataset(self.settings)
 
     def setup(self, stage: str | None = None) -> None:
-        """Read rows and manifest; needs nothing that `prepare_data` kept in memory."""
+        """Read rows and indexes; needs nothing that `prepare_data` kept in memory."""
         if self._split is not None:
             return
-        prepared = load_prepared_dataset(self.settings)
         settings = self.settings
+        load = load_prepared_dataset if settings.shards is None else load_sharded_dataset
+        prepared = load(settings)
         self._voice = prepared.voice
         self._split = split_dataset(
             leave_out_long(prepared.utterances, settings, is_told=self._rank == 0),

@@ -1,41 +1,35 @@
 """Rows to prepared utterances in the cache: phonemes, samples. Knows nothing of batches or torch.
 
-Each utterance is one file, written whole, so an interrupted run goes on where it was.
+Each utterance is stored as soon as it is made, so an interrupted run goes on where it was.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
-
+from piper.atomic import hold_lock
 from piper.config import VoiceConfig
-from piper.errors import DatasetError, PiperError
-from piper.text.frontend import create_frontend
-from piper.train.data.audio import load_recording
+from piper.errors import PiperError
+from piper.train.data.acceptance import refuse_errors, refuse_short, warn_of_losses
 from piper.train.data.cache import (
-    CacheDamagedError,
-    CachedUtterance,
     PreparedUtterance,
+    UtteranceCache,
     create_cache_context,
     create_cache_key,
-    find_manifest_path,
-    load_manifest,
-    load_utterance,
-    write_manifest,
-    write_utterance,
 )
 from piper.train.data.dataset_config import complete_dataset_config, create_voice_config
 from piper.train.data.metadata import Row, load_metadata
+from piper.train.data.packs import EntryDamagedError, PackEntry
+from piper.train.data.prepare_ray import run_on_cluster
+from piper.train.data.remote_dataset import list_recordings, load_recordings
 from piper.train.data.settings import DataSettings
+from piper.train.data.utterance import PrepareJob, make_utterance
 from piper.train.data.workers import run_jobs
 
 _LOGGER = logging.getLogger(__name__)
-NAMED_AT_MOST = 5
+LOCK_NAME = "prepare.lock"
 
 
 @dataclass(frozen=True)
@@ -51,104 +45,90 @@ class PreparedDataset:
     voice: VoiceConfig
 
 
-@dataclass(frozen=True)
-class PrepareJob:
-    """One utterance to prepare, in a form that other processes can be sent."""
-
-    row: Row
-    cache_path: Path
-    speaker_id: int
-
-
 def prepare_dataset(
-    settings: DataSettings, rows: Sequence[Row] | None = None, *, num_processes: int | None = None
+    settings: DataSettings,
+    rows: Sequence[Row] | None = None,
+    *,
+    num_processes: int | None = None,
+    is_verified: bool = False,
+    ray_address: str | None = None,
 ) -> PreparedDataset:
     """Prepare what the cache does not hold yet, and complete the dataset's config.json.
 
-    Run again it finds everything in the cache; after Ctrl+C or SIGKILL it goes on.
+    Run again it finds everything in the cache; after Ctrl+C or SIGKILL it goes on. A second run in
+    the same cache waits for the first, and then makes what is still missing.
 
     Args:
         settings: Of the dataset.
         rows: Its rows; None reads them from the CSV.
         num_processes: None takes one a core for more than a few utterances.
+        is_verified: Read all that the cache holds, and make anew what is damaged; training finds
+            out by itself when it reads an utterance.
+        ray_address: The Ray cluster whose cores do it; None means those of this machine.
 
     Raises:
         DatasetError: Recordings or texts cannot be used; the first few are named with their lines.
         ConfigError: config.json holds something wrong.
         PhonemizeError: The espeak voice is unknown.
+        PiperError: The cluster does not answer, or a library is not installed.
     """
     rows = load_rows(settings) if rows is None else rows
     voice = create_voice_config(settings, rows)
     jobs = _create_jobs(settings, voice, rows)
-    manifest_path = find_manifest_path(settings.cache_dir, [job.cache_path.stem for job in jobs])
-    utterances = _load_prepared(manifest_path, jobs)
-    if utterances is None:
-        utterances = _run(settings, voice, jobs, num_processes)
-        write_manifest(manifest_path, utterances)
-    _check_utterances(settings, utterances)
-    _warn(settings, utterances)
+    cache = UtteranceCache(settings.cache_dir)
+    entries = cache.find({job.key for job in jobs})
+    damaged = _find_damaged(cache, entries, num_processes) if is_verified else {}
+    if damaged or any(job.key not in entries for job in jobs):
+        preparer = _Preparer(settings, voice, cache)
+
+        def make(missing: Sequence[PrepareJob]) -> list[PackEntry | str]:
+            if ray_address is not None:
+                return run_on_cluster(missing, settings, voice, cache, ray_address)
+            return run_jobs(preparer, missing, "Preparing", "recordings", num_processes)
+
+        entries = _complete(settings, jobs, damaged, cache, make)
+    utterances = _join(jobs, entries)
+    refuse_short(settings, utterances)
+    warn_of_losses(settings, utterances)
     complete_dataset_config(settings, voice)
     return PreparedDataset(utterances, voice)
 
 
 def load_prepared_dataset(settings: DataSettings) -> PreparedDataset:
-    """Return the dataset from its manifest, without warnings: for every process but the first.
+    """Return the dataset from the cache, without warnings: for every process but the first.
 
     Prepares it where that has not been done (a node with a disk of its own).
     """
-    rows = load_rows(settings)
+    rows = load_rows(settings, is_listed_anew=False)
     voice = create_voice_config(settings, rows)
     jobs = _create_jobs(settings, voice, rows)
-    manifest_path = find_manifest_path(settings.cache_dir, [job.cache_path.stem for job in jobs])
-    utterances = _load_prepared(manifest_path, jobs)
-    if utterances is None:
+    entries = UtteranceCache(settings.cache_dir).find({job.key for job in jobs})
+    if any(job.key not in entries for job in jobs):
         return prepare_dataset(settings, rows)
-    return PreparedDataset(utterances, voice)
+    return PreparedDataset(_join(jobs, entries), voice)
 
 
-def prepare_utterance(
-    job: PrepareJob, settings: DataSettings, voice: VoiceConfig
-) -> PreparedUtterance:
-    """Return one utterance from the cache, making its file where that is missing or damaged.
-
-    Raises:
-        DatasetError: The recording or its text cannot be used.
-        PhonemizeError: The text cannot be phonemised.
-    """
-    row = job.row
-    try:
-        utterance = load_utterance(job.cache_path)
-    except CacheDamagedError:
-        recording = load_recording(row.audio_path, settings.sample_rate, settings.trim)
-        ids, missing = _find_ids(row, voice)
-        utterance = CachedUtterance(
-            np.asarray(ids, dtype=np.int64), recording.samples, recording.source_rate, missing
-        )
-        write_utterance(job.cache_path, utterance)
-    return PreparedUtterance(
-        row,
-        job.cache_path,
-        job.speaker_id,
-        job.cache_path.stat().st_size,
-        len(utterance.ids),
-        len(utterance.samples),
-        utterance.source_rate,
-        utterance.missing,
-    )
-
-
-def load_rows(settings: DataSettings) -> list[Row]:
+def load_rows(settings: DataSettings, *, is_listed_anew: bool = True) -> list[Row]:
     """Return the rows of a dataset's metadata.csv.
+
+    Args:
+        settings: Of the dataset.
+        is_listed_anew: Whether a storage is asked which recordings it has now.
 
     Raises:
         DatasetError: A file is missing or a line is wrong.
     """
+    recordings = None
+    if settings.address is not None:
+        find = list_recordings if is_listed_anew else load_recordings
+        recordings = find(settings.address, settings.csv_path.parent)
     return load_metadata(
         settings.csv_path,
         settings.audio_dir,
         num_speakers=settings.num_speakers,
         dataset_type=settings.dataset_type,
         has_stress_marks=settings.has_stress_marks,
+        recordings=recordings,
     )
 
 
@@ -159,123 +139,77 @@ def _create_jobs(
     return [
         PrepareJob(
             row,
-            settings.cache_dir / f"{create_cache_key(row, context)}.npz",
+            create_cache_key(row, context),
             voice.speaker_id_map[row.speaker] if row.speaker is not None else 0,
         )
         for row in rows
     ]
 
 
-def _load_prepared(path: Path, jobs: Sequence[PrepareJob]) -> list[PreparedUtterance] | None:
-    return load_manifest(
-        path,
-        [job.row for job in jobs],
-        [job.cache_path for job in jobs],
-        [job.speaker_id for job in jobs],
-    )
+def _join(jobs: Sequence[PrepareJob], entries: Mapping[str, PackEntry]) -> list[PreparedUtterance]:
+    return [PreparedUtterance(job.row, job.speaker_id, job.key, entries[job.key]) for job in jobs]
+
+
+@dataclass(frozen=True)
+class _Verifier:
+    """What a worker process runs: whether an entry is what it should be."""
+
+    cache: UtteranceCache
+
+    def __call__(self, job: tuple[str, PackEntry]) -> bool:
+        try:
+            self.cache.load(*job)
+        except EntryDamagedError:
+            return False
+        return True
+
+
+def _find_damaged(
+    cache: UtteranceCache, entries: Mapping[str, PackEntry], num_processes: int | None
+) -> dict[str, PackEntry]:
+    jobs = list(entries.items())
+    good = run_jobs(_Verifier(cache), jobs, "Verifying", "recordings", num_processes)
+    return {key: entry for (key, entry), is_good in zip(jobs, good, strict=True) if not is_good}
 
 
 @dataclass(frozen=True)
 class _Preparer:
-    """What a worker process runs: a job to an utterance, or to the sentence that says why not."""
+    """What a worker process runs: a job to its entry, or to the sentence that says why not."""
 
     settings: DataSettings
     voice: VoiceConfig
+    cache: UtteranceCache
 
-    def __call__(self, job: PrepareJob) -> PreparedUtterance | str:
+    def __call__(self, job: PrepareJob) -> PackEntry | str:
         try:
-            return prepare_utterance(job, self.settings, self.voice)
+            utterance = make_utterance(job.row, self.settings, self.voice)
         except PiperError as error:
             return f"line {job.row.line}: {error}"
+        return self.cache.store(job.key, utterance)
 
 
-def _run(
+def _complete(
     settings: DataSettings,
-    voice: VoiceConfig,
     jobs: Sequence[PrepareJob],
-    num_processes: int | None,
-) -> list[PreparedUtterance]:
-    try:
-        settings.cache_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DatasetError(
-            f"The cache folder {settings.cache_dir} cannot be made ({error.strerror}); "
-            "pass another with --data.cache_dir."
-        ) from None
-    results = run_jobs(_Preparer(settings, voice), jobs, "Preparing", "recordings", num_processes)
-    errors = [result for result in results if isinstance(result, str)]
-    if len(errors) == 1:
-        raise DatasetError(f"{settings.csv_path} {errors[0]}")
-    if errors:
-        more = f" … and {len(errors) - NAMED_AT_MOST} more." if len(errors) > NAMED_AT_MOST else ""
-        raise DatasetError(
-            f"{settings.csv_path}: {len(errors)} of {len(jobs)} lines cannot be used; mend or "
-            f"remove them: {' '.join(errors[:NAMED_AT_MOST])}{more}"
-        )
-    return [result for result in results if not isinstance(result, str)]
+    damaged: Mapping[str, PackEntry],
+    cache: UtteranceCache,
+    make: Callable[[Sequence[PrepareJob]], list[PackEntry | str]],
+) -> dict[str, PackEntry]:
+    """Let what the cache lacks or holds damaged be made, and return all entries."""
+    cache.create()
 
+    def say() -> None:
+        _LOGGER.warning("Another run prepares into %s; waiting for its end.", settings.cache_dir)
 
-def _find_ids(row: Row, voice: VoiceConfig) -> tuple[list[int], str]:
-    """Return a row's ids, and the phonemes that the id map lacks."""
-    if row.ids is not None:
-        if max(row.ids) >= voice.num_symbols:
-            raise DatasetError(
-                f"the phoneme id {max(row.ids)} is beyond the network's {voice.num_symbols} "
-                "symbols; mend it, or raise --data.num_symbols."
-            )
-        return row.ids, ""
-    frontend = create_frontend(voice)
-    ids: list[int] = []
-    missing: list[str] = []
-    for phonemes in frontend.text_to_phonemes(row.text):
-        # Sorted out here, so that each process does not warn of the same phoneme on its own.
-        known = [phoneme for phoneme in phonemes if phoneme in voice.phoneme_id_map]
-        missing.extend(phoneme for phoneme in phonemes if phoneme not in voice.phoneme_id_map)
-        if known:
-            ids.extend(frontend.phonemes_to_ids(known))
-    if not ids:
-        raise DatasetError(
-            f"the text {row.text!r:.60} gives no phonemes; write what is said in words."
-        )
-    return ids, "".join(missing)
-
-
-def _check_utterances(settings: DataSettings, utterances: Sequence[PreparedUtterance]) -> None:
-    """Refuse texts that cannot be aligned: each id needs a frame of its own."""
-    bad = [u for u in utterances if u.num_ids > u.num_samples // settings.hop_length]
-    if bad:
-        named = "; ".join(
-            f"line {u.row.line}: {u.num_samples / settings.sample_rate:.2f} s for "
-            f"{u.num_ids} phoneme ids ({u.row.audio_path.name})"
-            for u in bad[:NAMED_AT_MOST]
-        )
-        more = f"; and {len(bad) - NAMED_AT_MOST} more" if len(bad) > NAMED_AT_MOST else ""
-        raise DatasetError(
-            f"{settings.csv_path}: {len(bad)} recordings are too short for their texts, so text "
-            f"and recording do not belong together ({named}{more}); mend or remove these lines."
-        )
-
-
-def _warn(settings: DataSettings, utterances: Sequence[PreparedUtterance]) -> None:
-    lower = Counter(u.source_rate for u in utterances if u.source_rate < settings.sample_rate)
-    if lower:
-        rates = ", ".join(f"{count} of {rate} Hz" for rate, count in lower.most_common())
-        _LOGGER.warning(
-            "%d of %d recordings (%s) are resampled up to %d Hz, which adds no brightness; "
-            "--model.sample_rate=%d (and the key in %s) would train on them as they are.",
-            lower.total(),
-            len(utterances),
-            rates,
-            settings.sample_rate,
-            max(lower),
-            settings.config_path.name,
-        )
-    missing = Counter("".join(u.missing for u in utterances))
-    if missing:
-        named = ", ".join(
-            f"{phoneme!r} (U+{ord(phoneme):04X}) {count} times"
-            for phoneme, count in missing.most_common()
-        )
-        _LOGGER.warning(
-            "The phoneme_id_map lacks phonemes of these texts, and they are dropped: %s.", named
-        )
+    # One run at a time, so that two do not do the same work.
+    with hold_lock(settings.cache_dir / LOCK_NAME, say):
+        found = cache.find({job.key for job in jobs})
+        entries = {key: entry for key, entry in found.items() if damaged.get(key) != entry}
+        missing = [job for job in jobs if job.key not in entries]
+        results = make(missing)
+        cache.close()
+    refuse_errors(settings, [result for result in results if isinstance(result, str)], len(jobs))
+    for job, result in zip(missing, results, strict=True):
+        if isinstance(result, PackEntry):
+            entries[job.key] = result
+    return entries

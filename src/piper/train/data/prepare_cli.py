@@ -22,6 +22,31 @@ def create_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--num-processes", type=int, metavar="N", help="default: one a core of this machine"
     )
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        nargs="?",
+        const="auto",
+        help="use a Ray cluster, host:port; without an address the one of this machine",
+    )
+    parser.add_argument(
+        "--loudness",
+        "--data.loudness",
+        type=float,
+        metavar="LUFS",
+        help="bring each recording to this loudness, such as -23; train with the same flag",
+    )
+    parser.add_argument(
+        "--verify", action="store_true", help="read the whole cache, and mend what is damaged"
+    )
+    parser.add_argument(
+        "--compact", action="store_true", help="remove from the cache what is not used any more"
+    )
+    parser.add_argument(
+        "--shards",
+        metavar="ADDRESS",
+        help="pack the prepared dataset there, a folder or s3://…, for training with --data.shards",
+    )
     return parser
 
 
@@ -35,14 +60,33 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
+    from piper.train.data.compacting import compact, measure_use
     from piper.train.data.prepare import prepare_dataset
+    from piper.train.data.sharding import write_shards
 
-    settings = find_settings(arguments)
-    prepared = prepare_dataset(settings, num_processes=arguments.num_processes)
+    settings = find_settings(arguments, loudness=arguments.loudness)
+    prepared = prepare_dataset(
+        settings,
+        num_processes=arguments.num_processes,
+        is_verified=arguments.verify,
+        ray_address=arguments.ray,
+    )
     utterances = prepared.utterances
+    keys = {u.key for u in utterances}
+    if arguments.compact:
+        compact(settings.cache_dir, keys)
+    use = measure_use(settings.cache_dir, keys)
     hours = sum(u.num_samples for u in utterances) / settings.sample_rate / 3600
-    size = sum(u.cache_bytes for u in utterances) / 1e6
-    print(f"{len(utterances)} utterances, {hours:.2f} hours, {size:.0f} MB in {settings.cache_dir}")
+    size = f"{use.used_bytes / 1e6:.0f} MB in {settings.cache_dir}"
+    print(f"{len(utterances)} utterances, {hours:.2f} hours, {size}")
+    if use.all_bytes > 2 * use.used_bytes:
+        unused = (use.all_bytes - use.used_bytes) / 1e6
+        print(f"{unused:.0f} MB more are not used here; the flag --compact removes them.")
+    if arguments.shards:
+        header = write_shards(prepared, settings, arguments.shards)
+        num_bytes = sum(shard.num_bytes for shard in header.shards)
+        where = f"{len(header.shards)} shards, {num_bytes / 1e6:.0f} MB at {arguments.shards}"
+        print(f"{where}; train with --data.shards={arguments.shards}")
     return 0
 
 

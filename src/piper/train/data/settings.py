@@ -7,18 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from piper.config import PhonemeType, load_json_object
-from piper.errors import ConfigError, DatasetError
+from piper.errors import ConfigError
 from piper.text.ids import DEFAULT_PHONEME_ID_MAP
 from piper.text.options import Stress, TextOptions
 from piper.text.pinyin_symbols import PINYIN_PHONEME_ID_MAP
 from piper.train.data.audio import TrimSettings
 from piper.train.data.found_config import FoundConfig
 from piper.train.data.metadata import DATASET_TYPES
+from piper.train.data.paths import resolve_paths, resolve_remote_paths, resolve_shard_paths
+from piper.train.data.shards import agree_settings, load_header
 from piper.train.data.text_settings import (
     DEFAULT_TEXT_OPTIONS,
     parse_id_map,
     resolve_text_options,
 )
+from piper.train.storage import is_remote, plain_address
 
 DEFAULT_SAMPLE_RATE = 22050
 DEFAULT_NUM_SYMBOLS = 256
@@ -50,6 +53,7 @@ class DataSettings:
         num_symbols: Rows of the phoneme embedding.
         num_speakers: The speaker column counts only where this is above 1.
         trim_silence, keep_seconds_before_silence, keep_seconds_after_silence: Trimming.
+        loudness: LUFS that recordings are brought to; None leaves them as they are.
         filter_length, hop_length, win_length: The linear spectrogram, in samples.
         segment_size: Samples that the discriminators hear; shorter clips are padded to it.
         batch_size: Most utterances of one process's micro-batch, or "auto".
@@ -59,6 +63,10 @@ class DataSettings:
         validation_split: Share of the rows held out for validation.
         num_test_examples: Held-out rows that are listened to at every validation.
         seed: Of the split and the order of batches.
+        shards: Where prepared shards lie; None where there are recordings. The paths above are
+            then those of the shards' folder on this machine.
+        address: Where the dataset lies in a storage, else None. The paths above are then those of
+            copies, without recordings.
     """
 
     csv_path: Path
@@ -79,6 +87,7 @@ class DataSettings:
     trim_silence: bool = True
     keep_seconds_before_silence: float = 0.25
     keep_seconds_after_silence: float = 0.25
+    loudness: float | None = None
     filter_length: int = 1024
     hop_length: int = 256
     win_length: int = 1024
@@ -90,6 +99,8 @@ class DataSettings:
     validation_split: float = 0.1
     num_test_examples: int = 5
     seed: int = 1234
+    shards: str | None = None
+    address: str | None = None
 
     @property
     def has_stress_marks(self) -> bool:
@@ -123,22 +134,37 @@ def resolve_settings(
     num_symbols: int | None = None,
     num_speakers: int | None = None,
     hop_length: int = 256,
+    shards: str | None = None,
     **others: Any,
 ) -> DataSettings:
     """Put flags and config.json together; None means that a flag was not given.
 
     Args:
         dataset_dir: Folder with metadata.csv, wavs/, config.json; the other paths follow from it.
+        shards: Address of prepared shards, instead of all of these.
         others: Fields of `DataSettings` that have no second source.
 
     Raises:
         ConfigError: Flag and config.json disagree, or a value cannot be used.
         DatasetError: There is no dataset.
     """
-    csv, audio, cache, config = _resolve_paths(
-        dataset_dir, csv_path, audio_dir, cache_dir, config_path
-    )
+    address = None
+    if shards is not None:
+        csv, audio, cache, config = resolve_shard_paths(
+            shards, cache_dir, (dataset_dir, csv_path, audio_dir, config_path, phonemes_path)
+        )
+        others |= agree_settings(load_header(audio), others, DataSettings)
+    elif dataset_dir is not None and is_remote(dataset_dir):
+        address = plain_address(dataset_dir).rstrip("/")
+        csv, audio, cache, config = resolve_remote_paths(
+            address, cache_dir, (csv_path, audio_dir, config_path)
+        )
+    else:
+        csv, audio, cache, config = resolve_paths(
+            dataset_dir, csv_path, audio_dir, cache_dir, config_path
+        )
     found = FoundConfig(config, load_json_object(config) if config.is_file() else {})
+    csv_folder = csv.absolute().parent
     # A folder of clips alone has no voice: asked for here, before hours of work.
     voice = found.agree("espeak_voice", "espeak.voice", espeak_voice, "")
     kind = _parse_phoneme_type(found.agree("phoneme_type", "phoneme_type", phoneme_type, "espeak"))
@@ -152,7 +178,7 @@ def resolve_settings(
         audio_dir=audio,
         cache_dir=cache,
         config_path=config,
-        voice_name=voice_name or found.find("dataset", str) or csv.absolute().parent.name,
+        voice_name=voice_name or found.find("dataset", str) or Path(address or csv_folder).name,
         espeak_voice=voice,
         sample_rate=found.agree(
             "sample_rate", "audio.sample_rate", sample_rate, DEFAULT_SAMPLE_RATE, "model"
@@ -166,46 +192,12 @@ def resolve_settings(
         num_symbols=found.agree("num_symbols", "num_symbols", num_symbols, DEFAULT_NUM_SYMBOLS),
         num_speakers=found.agree("num_speakers", "num_speakers", num_speakers, 1, "model"),
         hop_length=found.agree("hop_length", "hop_length", hop_length, hop_length, "model"),
+        shards=shards,
+        address=address,
         **others,
     )
     _check(settings)
     return settings
-
-
-def _resolve_paths(
-    dataset_dir: str | Path | None,
-    csv_path: str | Path | None,
-    audio_dir: str | Path | None,
-    cache_dir: str | Path | None,
-    config_path: str | Path | None,
-) -> tuple[Path, Path, Path, Path]:
-    if dataset_dir is None and csv_path is None:
-        raise DatasetError(
-            "No dataset was named; pass --data.dataset_dir=DIR (with metadata.csv and wavs/ in it) "
-            "or --data.csv_path and --data.audio_dir."
-        )
-    folder = Path(dataset_dir) if dataset_dir is not None else Path(str(csv_path)).parent
-    if not folder.is_dir():
-        raise DatasetError(
-            f"The dataset's folder {folder} does not exist; check the path "
-            "(--data.dataset_dir or --data.csv_path)."
-        )
-    # An explicit CSV elsewhere brings its own folder of recordings, as the existing trainer does.
-    audio = Path(csv_path).parent if csv_path is not None else folder
-    if dataset_dir is not None and (folder / "wavs").is_dir():
-        audio = folder / "wavs"
-    if audio_dir is not None:
-        audio = Path(audio_dir)
-    if not audio.is_dir():
-        raise DatasetError(
-            f"The folder of the recordings {audio} does not exist; pass it with --data.audio_dir."
-        )
-    return (
-        Path(csv_path) if csv_path is not None else folder / "metadata.csv",
-        audio,
-        Path(cache_dir) if cache_dir is not None else folder / ".cache",
-        Path(config_path) if config_path is not None else folder / "config.json",
-    )
 
 
 def _parse_phoneme_type(name: str) -> PhonemeType:
@@ -263,6 +255,10 @@ def _check(settings: DataSettings) -> None:
         (
             min(settings.keep_seconds_before_silence, settings.keep_seconds_after_silence) >= 0,
             "keep_seconds_before_silence and keep_seconds_after_silence must not be negative",
+        ),
+        (
+            settings.loudness is None or -70 < settings.loudness < 0,
+            "loudness must be between -70 and 0 LUFS, such as -23",
         ),
         (
             settings.num_symbols > largest,

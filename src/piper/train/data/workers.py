@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from piper.processes import available_cores, interrupts_blocked
 from piper.progress import ProgressLine
@@ -43,54 +43,56 @@ def run_jobs(
     if num_processes is None:
         num_processes = max(1, min(available_cores(), len(jobs) // MIN_JOBS_A_PROCESS))
     progress = ProgressLine(label, len(jobs), unit)
+    results: dict[int, Result] = {}
     if num_processes > 1:
         try:
-            return _run_pool(function, jobs, num_processes, progress)
+            _run_pool(function, jobs, num_processes, results, progress)
         except (BrokenProcessPool, OSError) as error:
             # A program without `if __name__ == "__main__"`, no shared memory, a killed worker.
             _LOGGER.warning("Going on with one process, since several did not work (%s).", error)
-    results = []
-    for job in jobs:
-        results.append(function(job))
-        progress.show(len(results))
+    for number, job in enumerate(jobs):
+        if number not in results:
+            results[number] = function(job)
+            progress.show(len(results))
     progress.finish(len(results))
-    return results
+    return [results[number] for number in range(len(jobs))]
 
 
 def _run_pool(
     function: Callable[[Job], Result],
     jobs: Sequence[Job],
     num_processes: int,
+    results: dict[int, Result],
     progress: ProgressLine,
-) -> list[Result]:
+) -> None:
     # "spawn" everywhere: espeak-ng and torch's threads do not survive a fork.
     executor = ProcessPoolExecutor(
-        num_processes, multiprocessing.get_context("spawn"), _start_worker
+        num_processes, multiprocessing.get_context("spawn"), _start_worker, (function,)
     )
     try:
         futures: dict[Future[list[Result]], int] = {}
         with interrupts_blocked():
             for start in range(0, len(jobs), JOBS_A_CHUNK):
                 chunk = jobs[start : start + JOBS_A_CHUNK]
-                futures[executor.submit(_run_chunk, function, chunk)] = start
-        chunks: dict[int, list[Result]] = {}
-        done = 0
+                futures[executor.submit(_run_chunk, chunk)] = start
         for future in as_completed(futures):
-            chunks[futures[future]] = future.result()
-            done += len(chunks[futures[future]])
-            progress.show(done)
+            results.update(enumerate(future.result(), start=futures[future]))
+            progress.show(len(results))
     finally:
         # After Ctrl+C the chunks that run (8 jobs each) end, the others do not begin.
         executor.shutdown(wait=True, cancel_futures=True)
-    progress.finish(done)
-    return [result for start in sorted(chunks) for result in chunks[start]]
 
 
-def _run_chunk(function: Callable[[Job], Result], jobs: Sequence[Job]) -> list[Result]:
-    return [function(job) for job in jobs]
+def _run_chunk(jobs: Sequence[Any]) -> list[Any]:
+    return [_functions[0](job) for job in jobs]
 
 
-def _start_worker() -> None:
+_functions: list[Callable[[Any], Any]] = []
+"""What this process runs; sent once, so that what it opened stays open from chunk to chunk."""
+
+
+def _start_worker(function: Callable[[Any], Any]) -> None:
+    _functions.append(function)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,8 +17,8 @@ from typing import Any, BinaryIO, cast
 
 from piper.atomic import replace_on_success
 from piper.errors import ConfigError
-from piper.train.checkpoints import remote_storage
-from piper.train.checkpoints.remote_storage import StoredFile
+from piper.train import remote_storage
+from piper.train.remote_storage import StoredFile
 
 _LOCAL_PREFIXES = ("file://", "local://")
 _FOLDED = re.compile(r"([a-z][a-z0-9]+):/(?=[^/])")
@@ -79,14 +80,35 @@ def write_file(address: Path | str, write: Callable[[BinaryIO], Any]) -> None:
     _sync_folder(Path(address).parent)
 
 
+def copy_file(source: Path | str, target: Path | str) -> None:
+    """Copy a file between here and a storage, or here, without holding it in memory.
+
+    An end at any moment leaves the old or the new file whole.
+
+    Raises:
+        OSError: One cannot be read or the other not be written.
+        ConfigError: An address needs a package that is not installed.
+    """
+    source, target = plain_address(source), plain_address(target)
+    if is_remote(target):
+        with local_file(source) as path:
+            remote_storage.upload_object(target, path)
+        return
+    with replace_on_success(target) as temporary:
+        if is_remote(source):
+            remote_storage.fetch_object(source, temporary)
+        else:
+            shutil.copyfile(source, temporary)
+
+
 def read_file(address: Path | str) -> bytes:
     """Return the content of a file.
 
     Raises:
         OSError: It cannot be read.
     """
-    with local_file(address) as path:
-        return path.read_bytes()
+    address = plain_address(address)
+    return remote_storage.read_object(address) if is_remote(address) else Path(address).read_bytes()
 
 
 @contextmanager
@@ -139,6 +161,15 @@ def list_folder(folder: Path | str) -> list[StoredFile]:
     if is_remote(folder):
         return remote_storage.list_objects(folder)
     return [found for path in _local_entries(Path(folder)) if (found := _describe(path))]
+
+
+def list_tree(folder: Path | str) -> dict[str, StoredFile]:
+    """Return all files of a storage below an address, by their names from there on.
+
+    Raises:
+        OSError: The storage cannot be asked.
+    """
+    return remote_storage.list_object_tree(plain_address(folder))
 
 
 def check_writable(folder: Path | str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,12 +40,14 @@ class StoredFile:
         modified: Seconds since 1970; 0 where the storage does not say.
         num_bytes: Its size; 0 for a folder.
         is_folder: Whether it holds others.
+        etag: What the storage calls this content; empty where it does not say.
     """
 
     name: str
     modified: float
     num_bytes: int
     is_folder: bool
+    etag: str = ""
 
 
 def write_object(address: str, content: bytes) -> None:
@@ -55,21 +57,17 @@ def write_object(address: str, content: bytes) -> None:
         OSError: It cannot be written; the old one is still there.
         ConfigError: The address needs a package that is not installed.
     """
-    filesystem, path = find_filesystem(address)
-    with _as_os_errors(address):
-        if _protocol(address) in OBJECT_STORES:
-            filesystem.pipe_file(path, content)
-            return
-        folder, _, name = path.rpartition("/")
-        filesystem.makedirs(folder, exist_ok=True)
-        temporary = f"{folder}/.{name}.{os.getpid()}.part"
-        try:
-            filesystem.pipe_file(temporary, content)
-            filesystem.mv(temporary, path)
-        except BaseException:
-            with suppress(Exception):
-                filesystem.rm_file(temporary)
-            raise
+    _put(address, lambda filesystem, path: filesystem.pipe_file(path, content))
+
+
+def upload_object(address: str, path: Path) -> None:
+    """Copy a local file to an object, in parts where it is large.
+
+    Raises:
+        OSError: It cannot be written; an old one is still there.
+        ConfigError: The address needs a package that is not installed.
+    """
+    _put(address, lambda filesystem, target: filesystem.put_file(str(path), target))
 
 
 def fetch_object(address: str, path: Path) -> None:
@@ -81,6 +79,17 @@ def fetch_object(address: str, path: Path) -> None:
     filesystem, remote_path = find_filesystem(address)
     with _as_os_errors(address):
         filesystem.get_file(remote_path, str(path))
+
+
+def read_object(address: str) -> bytes:
+    """Return the content of an object.
+
+    Raises:
+        OSError: It is missing or cannot be read.
+    """
+    filesystem, path = find_filesystem(address)
+    with _as_os_errors(address):
+        return bytes(filesystem.cat_file(path))
 
 
 def is_object(address: str) -> bool:
@@ -124,6 +133,39 @@ def list_objects(folder: str) -> list[StoredFile]:
         except FileNotFoundError:
             return []
         return [_describe(filesystem, entry) for entry in entries]
+
+
+def list_object_tree(folder: str) -> dict[str, StoredFile]:
+    """Return all objects below a folder, by their names from there on.
+
+    Raises:
+        OSError: The storage cannot be asked.
+    """
+    filesystem, path = find_filesystem(folder)
+    with _as_os_errors(folder):
+        filesystem.invalidate_cache()
+        prefix = path.rstrip("/") + "/"
+        entries = filesystem.find(path, detail=True).items()
+        return {name.removeprefix(prefix): _describe(filesystem, entry) for name, entry in entries}
+
+
+def _put(address: str, put: Callable[[Any, str], Any]) -> None:
+    """Let an object be written so that an end at any moment leaves the old or the new one whole."""
+    filesystem, path = find_filesystem(address)
+    with _as_os_errors(address):
+        if _protocol(address) in OBJECT_STORES:
+            put(filesystem, path)
+            return
+        folder, _, name = path.rpartition("/")
+        filesystem.makedirs(folder, exist_ok=True)
+        temporary = f"{folder}/.{name}.{os.getpid()}.part"
+        try:
+            put(filesystem, temporary)
+            filesystem.mv(temporary, path)
+        except BaseException:
+            with suppress(Exception):
+                filesystem.rm_file(temporary)
+            raise
 
 
 def _protocol(address: str) -> str:
@@ -188,8 +230,11 @@ def _describe(filesystem: Any, entry: dict[str, Any]) -> StoredFile:
     name = str(entry["name"]).rstrip("/").rpartition("/")[2]
     if entry.get("type") == "directory":
         return StoredFile(name, 0.0, 0, True)
+    etag = str(entry.get("ETag") or entry.get("etag") or "").strip('"')
     try:
-        modified = filesystem.modified(entry["name"]).timestamp()
+        # Asked for only where the listing does not say: it can cost a request a file.
+        when = entry.get("LastModified") or filesystem.modified(entry["name"])
+        modified = when.timestamp()
     except (NotImplementedError, AttributeError, KeyError):
         modified = 0.0
-    return StoredFile(name, modified, int(entry.get("size") or 0), False)
+    return StoredFile(name, modified, int(entry.get("size") or 0), False, etag)

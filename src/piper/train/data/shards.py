@@ -1,0 +1,260 @@
+"""A prepared dataset as shards, at an address or in a folder: what is there, and how it comes here.
+
+Shards are packs that never change, named by their digest, and so are the list of utterances and the
+voice's JSON. Only dataset.json, written last, says which of them belong together. Knows nothing of
+how they are made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from piper.atomic import hold_lock
+from piper.config import load_json_object
+from piper.errors import ConfigError, DatasetError
+from piper.train import storage
+from piper.train.data.workers import run_jobs
+
+FORMAT_VERSION = 1
+HEADER_NAME = "dataset.json"
+LOCK_NAME = "shards.lock"
+MAX_FETCHED_AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class ShardFile:
+    """A file that belongs to shards.
+
+    Attributes:
+        name: In their folder; it holds the beginning of the digest.
+        num_bytes: Its size.
+        sha256: Its digest.
+    """
+
+    name: str
+    num_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ShardHeader:
+    """What dataset.json says.
+
+    Attributes:
+        voice: The voice's JSON.
+        rows: The list of utterances.
+        shards: The packs.
+        settings: What the utterances were made with, by the names of the flags.
+    """
+
+    voice: ShardFile
+    rows: ShardFile
+    shards: list[ShardFile]
+    settings: dict[str, Any]
+
+    def to_json(self) -> str:
+        """Return the content of dataset.json."""
+        return json.dumps({"format": FORMAT_VERSION, **asdict(self)}, indent=2) + "\n"
+
+
+def load_header(folder: Path) -> ShardHeader:
+    """Read dataset.json.
+
+    Raises:
+        DatasetError: It is of another format.
+        ConfigError: It is no JSON.
+    """
+    data = load_json_object(folder / HEADER_NAME)
+    try:
+        if data["format"] != FORMAT_VERSION:
+            raise DatasetError(
+                f"{folder / HEADER_NAME} is of another format than {FORMAT_VERSION}; write the "
+                "shards again with `prepare --shards` of this version."
+            )
+        return ShardHeader(
+            ShardFile(**data["voice"]),
+            ShardFile(**data["rows"]),
+            [ShardFile(**shard) for shard in data["shards"]],
+            dict(data["settings"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DatasetError(
+            f"{folder / HEADER_NAME} lacks something or holds it in another form ({error}); "
+            "write the shards again with `prepare --shards`."
+        ) from None
+
+
+def open_shards(address: str, cache_dir: Path) -> Path:
+    """Return the folder that shards are read from, with dataset.json and the voice's JSON in it.
+
+    It is their own where they lie on a disk of this machine; else one in the cache.
+
+    Raises:
+        DatasetError: There are no shards, or they cannot be read.
+        ConfigError: The address needs a package that is not installed.
+    """
+    address = storage.plain_address(address)
+    if not storage.is_remote(address):
+        if not Path(address, HEADER_NAME).is_file():
+            raise _no_shards(address)
+        return Path(address)
+    folder = cache_dir / f"shards-{hashlib.sha256(address.encode()).hexdigest()[:16]}"
+    try:
+        storage.copy_file(storage.join_address(address, HEADER_NAME), folder / HEADER_NAME)
+        fetch_file(load_header(folder).voice, address, folder)
+    except FileNotFoundError:
+        raise _no_shards(address) from None
+    except OSError as error:
+        raise _unreadable(address, error) from None
+    return folder
+
+
+def fetch_shards(address: str, folder: Path) -> None:
+    """Bring what is not here yet; a process of a machine does it, others wait.
+
+    A run that is stopped goes on after the last whole shard.
+
+    Raises:
+        DatasetError: A file cannot be had, or is not what dataset.json says.
+    """
+    header = load_header(folder)
+    files = [header.rows, *header.shards]
+    if not storage.is_remote(address):
+        lost = next((file for file in files if not is_here(file, folder)), None)
+        if lost is not None:
+            raise DatasetError(
+                f"{folder / lost.name} is missing or of another size than {HEADER_NAME} says; copy "
+                "it anew, or write the shards again with `prepare --shards`."
+            )
+        return
+    with hold_lock(folder / LOCK_NAME):
+        for part in folder.glob(".utterances-*.part"):  # what a kill left of a shard
+            part.unlink(missing_ok=True)
+        missing = [file for file in files if not is_here(file, folder)]
+        if not missing:
+            return
+        num_processes = min(MAX_FETCHED_AT_ONCE, len(missing))
+        said = run_jobs(_Fetcher(address, folder), missing, "Fetching", "shards", num_processes)
+    for reason in said:
+        if reason:
+            raise DatasetError(reason)
+
+
+@dataclass(frozen=True)
+class _Fetcher:
+    """What a worker process runs: a file to nothing, or to the sentence that says why not."""
+
+    address: str
+    folder: Path
+
+    def __call__(self, file: ShardFile) -> str:
+        try:
+            fetch_file(file, self.address, self.folder)
+        except OSError as error:
+            return str(_unreadable(self.address, error))
+        except (DatasetError, ConfigError) as error:
+            return str(error)
+        return ""
+
+
+def fetch_file(file: ShardFile, address: str, folder: Path, *, is_anew: bool = False) -> None:
+    """Bring one file, whole and checked, or leave it where it is here already.
+
+    Args:
+        file: What to bring.
+        address: Where from.
+        folder: Where to.
+        is_anew: Bring it though one of its size is here.
+
+    Raises:
+        DatasetError: It is not what dataset.json says.
+        OSError: It cannot be read or written.
+    """
+    if is_here(file, folder) and not is_anew:
+        return
+    part = folder / f"{file.name}.fetched"
+    try:
+        storage.copy_file(storage.join_address(address, file.name), part)
+        if digest_file(part) != file.sha256:
+            raise DatasetError(
+                f"{storage.join_address(address, file.name)} is damaged: its digest is not the one "
+                f"in {HEADER_NAME}; write the shards again with `prepare --shards`."
+            )
+        part.replace(folder / file.name)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def replace_shard(address: str, path: Path, reason: str) -> None:
+    """Bring a shard anew whose copy here was damaged.
+
+    Raises:
+        DatasetError: There is no other copy, or it cannot be had.
+    """
+    if not storage.is_remote(address):
+        raise DatasetError(
+            f"A shard is damaged ({reason}); copy it anew, or write the shards again with "
+            "`prepare --shards`."
+        )
+    file = next(file for file in load_header(path.parent).shards if file.name == path.name)
+    with hold_lock(path.parent / LOCK_NAME):
+        # Another process may have mended it while this one waited.
+        if not is_here(file, path.parent) or digest_file(path) != file.sha256:
+            try:
+                fetch_file(file, address, path.parent, is_anew=True)
+            except OSError as error:
+                raise _unreadable(address, error) from None
+
+
+def is_here(file: ShardFile, folder: Path) -> bool:
+    """Return whether a file of the right name and size is in a folder."""
+    try:
+        return (folder / file.name).stat().st_size == file.num_bytes
+    except OSError:
+        return False
+
+
+def digest_file(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def agree_settings(header: ShardHeader, given: Mapping[str, Any], defaults: Any) -> dict[str, Any]:
+    """Return the settings that shards were made with.
+
+    Args:
+        header: Of the shards.
+        given: Values of flags.
+        defaults: An object or class that has the flags' default values.
+
+    Raises:
+        ConfigError: A flag was given that says otherwise.
+    """
+    for name, value in header.settings.items():
+        flag = given.get(name, value)
+        if flag not in (value, getattr(defaults, name)):
+            raise ConfigError(
+                f"--data.{name} is {flag!r}, but the shards were made with {value!r}; leave out "
+                "the flag, or write the shards again with `prepare --shards`."
+            )
+    return dict(header.settings)
+
+
+def _no_shards(address: str) -> DatasetError:
+    return DatasetError(
+        f"{address} holds no {HEADER_NAME}; check --data.shards, or write the shards with "
+        "`python -m piper.train prepare DIR --shards ADDRESS`."
+    )
+
+
+def _unreadable(address: str, error: OSError) -> DatasetError:
+    return DatasetError(
+        f"The shards at {address} cannot be brought here ({error.strerror}); check --data.shards, "
+        "the rights, the network and the room on this disk."
+    )

@@ -1,0 +1,213 @@
+"""Shards: the same batches as from the recordings, elsewhere; whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from prepared import flip_byte
+from trainings import SMALL as SMALL_NETWORK
+
+from piper.errors import ConfigError, DatasetError, PiperError
+from piper.train import cli, storage
+from piper.train.data import prepare_cli
+from piper.train.data.batches import Batch
+from piper.train.data.module import VitsDataModule
+from piper.train.data.prepare import prepare_dataset
+from piper.train.data.settings import resolve_settings
+from piper.train.data.sharding import write_shards
+
+SHARD_BYTES = 500_000
+"""A shard of the test's utterances: five of them."""
+
+
+@pytest.fixture(params=["folder", "s3"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where shards go."""
+    if request.param == "folder":
+        return str(tmp_path / "shards")
+    return f"{request.getfixturevalue('bucket')}/voices/anna"
+
+
+@pytest.fixture
+def remote(bucket: str) -> str:
+    """An address that is not of this machine."""
+    return f"{bucket}/shards"
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of a machine that has no recordings."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def pack(dataset: Path, address: str, **flags: object) -> list[str]:
+    settings = resolve_settings(dataset_dir=dataset, **flags)
+    header = write_shards(prepare_dataset(settings), settings, address, SHARD_BYTES)
+    return [shard.name for shard in header.shards]
+
+
+def epoch(**flags: object) -> Iterator[Batch]:
+    module = VitsDataModule(batch_size=4, num_workers=0, **flags)
+    module.prepare_data()
+    yield from module.train_dataloader()
+    yield from module.val_dataloader()
+
+
+def assert_equal(one: Iterator[Batch], two: Iterator[Batch]) -> None:
+    for left, right in zip(one, two, strict=True):
+        for name, value in vars(left).items():
+            if isinstance(value, torch.Tensor):
+                assert torch.equal(value, getattr(right, name)), name
+
+
+def test_batches_equal_those_of_the_recordings(
+    two_speaker_dataset: Path, copy_dataset: Callable[[Path], Path], address: str, elsewhere: Path
+) -> None:
+    dataset = copy_dataset(two_speaker_dataset)
+    names = pack(dataset, address, loudness=-25.0)
+    assert len(names) > 1
+    expected = list(epoch(dataset_dir=str(dataset), loudness=-25.0))
+    voice = VitsDataModule(dataset_dir=str(dataset), loudness=-25.0).voice_config()
+    for path in sorted(dataset.rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    assert_equal(iter(expected), epoch(shards=address))
+    module = VitsDataModule(shards=address)
+    assert module.voice_config() == voice
+    assert module.settings.loudness == -25.0
+    is_remote = storage.is_remote(address)
+    assert (elsewhere / ".cache").exists() == is_remote
+
+
+def test_an_unchanged_shard_is_not_written_again(dataset: Path, address: str) -> None:
+    names = pack(dataset, address)
+    before = {file.name: file.modified for file in storage.list_folder(address)}
+    storage.remove_file(storage.join_address(address, names[1]))
+    assert pack(dataset, address) == names
+    after = {file.name: file.modified for file in storage.list_folder(address)}
+    assert set(after) == set(before)
+    for name in (names[0], *names[2:]):
+        assert after[name] == before[name]
+
+
+def test_fetching_goes_on_with_what_is_missing(dataset: Path, remote: str, elsewhere: Path) -> None:
+    names = pack(dataset, remote)
+    expected = list(epoch(dataset_dir=str(dataset)))
+    lost = storage.join_address(remote, names[-1])
+    content = storage.read_file(lost)
+    storage.remove_file(lost)
+    with pytest.raises(DatasetError, match="cannot be brought here"):
+        list(epoch(shards=remote))
+    [folder] = (elsewhere / ".cache").iterdir()
+    times = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.pack")}
+    assert set(times) == set(names[:-1])
+    storage.write_file(lost, lambda file: file.write(content))
+    assert_equal(iter(expected), epoch(shards=remote))
+    now = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.pack")}
+    assert now.items() >= times.items()
+    assert not list(folder.glob("*.fetched"))
+
+
+def test_a_shard_damaged_on_its_way_is_refused(dataset: Path, remote: str, elsewhere: Path) -> None:
+    names = pack(dataset, remote)
+    damaged = storage.join_address(remote, names[0])
+    content = bytearray(storage.read_file(damaged))
+    content[100] ^= 1
+    storage.write_file(damaged, lambda file: file.write(bytes(content)))
+    with pytest.raises(DatasetError, match="damaged: its digest is not the one in"):
+        list(epoch(shards=remote))
+
+
+def test_a_fetched_shard_that_is_damaged_here_is_fetched_again(
+    dataset: Path, remote: str, elsewhere: Path
+) -> None:
+    pack(dataset, remote)
+    expected = list(epoch(shards=remote))
+    flip_byte(VitsDataModule(shards=remote).split.training[3].entry)
+    assert_equal(iter(expected), epoch(shards=remote))
+
+
+def test_a_damaged_shard_of_a_folder_is_named(dataset: Path, tmp_path: Path) -> None:
+    names = pack(dataset, str(tmp_path / "shards"))
+    module = VitsDataModule(shards=str(tmp_path / "shards"), num_workers=0)
+    flip_byte(module.split.training[0].entry)
+    with pytest.raises(DatasetError, match=f"A shard is damaged .*{names[0][:14]}"):
+        list(module.train_dataloader())
+    (tmp_path / "shards" / names[1]).unlink()
+    with pytest.raises(DatasetError, match=f"{names[1]} is missing or of another size"):
+        VitsDataModule(shards=str(tmp_path / "shards")).prepare_data()
+
+
+def test_a_damaged_cache_is_not_packed(dataset: Path, tmp_path: Path) -> None:
+    settings = resolve_settings(dataset_dir=dataset)
+    flip_byte(prepare_dataset(settings).utterances[2].entry)
+    arguments = [str(dataset), "--shards", str(tmp_path / "shards")]
+    assert prepare_cli.main(arguments) == 1
+    assert not (tmp_path / "shards/dataset.json").exists()
+    assert prepare_cli.main([*arguments, "--verify"]) == 0
+    assert (tmp_path / "shards/dataset.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"trim_silence": False}, r"--data\.trim_silence is False, but the shards were made"),
+        ({"loudness": -20.0}, r"--data\.loudness is -20\.0, but the shards were made with None"),
+        ({"sample_rate": 16000}, "sample_rate"),
+        ({"dataset_dir": "recordings"}, r"leave out --data\.dataset_dir"),
+    ],
+)
+def test_flags_that_contradict_the_shards(
+    dataset: Path, tmp_path: Path, flags: dict[str, object], said: str
+) -> None:
+    pack(dataset, str(tmp_path))
+    with pytest.raises(ConfigError, match=said):
+        VitsDataModule(shards=str(tmp_path), **flags)
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"format": 9}', '{"format": 1}'])
+def test_what_is_no_dataset_is_one_sentence(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "dataset.json").write_text(content)
+    with pytest.raises(PiperError, match=r"dataset\.json") as caught:
+        VitsDataModule(shards=str(tmp_path))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_the_commands(
+    dataset: Path, bucket: str, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What `prepare` packs, `fit` trains on, without a recording on this machine."""
+    address = f"{bucket}/voices/anna"
+    assert prepare_cli.main([str(dataset), "--shards", address]) == 0
+    assert f"1 shards, 2 MB at {address}; train with --data.shards={address}" in (
+        capsys.readouterr().out
+    )
+    flags = [
+        *SMALL_NETWORK,
+        f"--data.shards={address}",
+        "--data.batch_size=4",
+        "--trainer.max_steps=1",
+    ]
+    assert cli.main(["fit", *flags]) == 0
+    checkpoints = elsewhere / "lightning_logs/version_0/checkpoints"
+    assert (checkpoints / "last.ckpt").is_file()
+    [header] = elsewhere.rglob("dataset.json")
+    assert set(json.loads(header.read_text())) == {"format", "voice", "rows", "shards", "settings"}
+    assert os.fspath(header.parent.parent) == str(elsewhere / ".cache")
+
+
+def test_a_killed_packing_goes_on_and_leaves_nothing(dataset: Path, tmp_path: Path) -> None:
+    pack(dataset, str(tmp_path / "whole"))
+    (dataset / ".cache/packing").mkdir()
+    (dataset / ".cache/packing/made").write_bytes(b"half of a shard")
+    names = pack(dataset, str(tmp_path / "shards"))
+    assert set(names) < {path.name for path in (tmp_path / "shards").iterdir()}
+    assert not (dataset / ".cache/packing").exists()
