@@ -71,7 +71,7 @@ def _find(entries: Sequence[Entry], measures: FitMeasures) -> Iterator[Finding]:
 def describe_fits(measures: FitMeasures | None) -> str:
     """Return a line for the facts of the set."""
     if measures is None:
-        return "not measured (too little speech for an aligner)"
+        return "not measured (there is too little speech for an aligner to learn on)"
     count = len(measures.fits)
     return (
         f"{count} aligned; score {measures.usual_score:.2f} in the median, "
