@@ -41,6 +41,11 @@ def create_parser() -> argparse.ArgumentParser:
         help="write a mended copy there, with changes.json; the dataset stays as it is",
     )
     add(
+        "--quick",
+        action="store_true",
+        help="leave out what takes long: the aligner and the training's cost",
+    )
+    add(
         "--strict",
         action="store_true",
         help=f"end with exit code {NOT_READY} where the dataset is not ready, for scripts",
@@ -64,7 +69,10 @@ def _check(arguments: argparse.Namespace) -> int:
     settings = find_settings(arguments)
     if arguments.stress and settings.espeak_voice != "ru":
         raise ConfigError("--stress compares Russian stresses; leave it out for other languages.")
-    report = leave_out_rules(check_dataset(settings, has_stress=arguments.stress), arguments.ignore)
+    report = leave_out_rules(
+        check_dataset(settings, has_stress=arguments.stress, is_quick=arguments.quick),
+        arguments.ignore,
+    )
     folder = arguments.output_dir or arguments.dataset / "check"
     folder.mkdir(parents=True, exist_ok=True)
     write_report_json(report, folder / "report.json")

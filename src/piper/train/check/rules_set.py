@@ -9,17 +9,13 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-from piper.train.allowance import FRESH, WARM
 from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
 from piper.train.check.findings import Finding, Group, Severity, create_rule
 
 FEW_HOURS = 0.2
 """Twelve minutes: with less even a voice that starts from another one lacks many sounds."""
-FRESH_HOURS = 1.0
-"""Below an hour a voice should start from another one."""
 FEWEST_RECORDINGS = 20
 RARE_TIMES = 5
-DEFAULT_BATCH_SIZE = 32
 SPEAKER_HOURS = 0.1
 BALANCE_TIMES = 5.0
 SPEAKERS_SHARE = 0.5
@@ -138,7 +134,6 @@ def describe_set(
     entries: Sequence[Entry],
     audio: Mapping[Path, AudioMeasures],
     texts: Mapping[int, TextMeasures],
-    validation_split: float,
 ) -> dict[str, str]:
     """Return what is good to know of a set, by name."""
     hours = measure_hours(entries, audio)
@@ -147,8 +142,7 @@ def describe_set(
     counts = count_phonemes(texts)
     pairs = Counter(pair for measured in texts.values() for pair in pairwise(measured.phonemes))
     rates = Counter(measured.sample_rate for measured in audio.values())
-    held_out = max(1, round(len(entries) * validation_split)) if len(entries) > 1 else 0
-    facts = {
+    return {
         "recordings": str(len(entries)),
         "hours": f"{total:.2f}",
         "speakers": str(max(1, len(hours))),
@@ -159,14 +153,7 @@ def describe_set(
         "phonemes": f"{len(counts)} different, {counts.total()} in all",
         "pairs of phonemes": f"{len(pairs)} different, "
         f"{sum(n >= RARE_TIMES for n in pairs.values())} of them {RARE_TIMES} times or more",
-        "held out for validation": f"{held_out} recordings (--data.validation_split)",
     }
-    allowance = WARM if total < FRESH_HOURS else FRESH
-    updates = allowance.updates(-(-len(entries) // DEFAULT_BATCH_SIZE))
-    facts["training"] = f"about {updates:,} steps in batches of {DEFAULT_BATCH_SIZE}"
-    if allowance is WARM:
-        facts["training"] += ", from another voice (--model.warmstart), for an hour is too little"
-    return facts
 
 
 def tabulate_phonemes(texts: Mapping[int, TextMeasures]) -> tuple[str, list[str], list[list[str]]]:

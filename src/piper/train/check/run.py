@@ -11,6 +11,7 @@ from piper.train.check import (
     rules_audio,
     rules_match,
     rules_set,
+    rules_split,
     rules_stress,
     rules_structure,
     rules_text,
@@ -19,19 +20,24 @@ from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
 from piper.train.check.findings import Finding
 from piper.train.check.measuring import measure_audio, measure_texts
 from piper.train.check.report import CheckReport
+from piper.train.check.training import describe_training
 from piper.train.data.dataset_config import create_voice_config
 from piper.train.data.metadata import Row
 from piper.train.data.settings import DataSettings
 
 RULES = (
     *(*rules_structure.RULES, *rules_audio.RULES, *rules_text.RULES),
-    *(*rules_match.RULES, *rules_set.RULES, *rules_stress.RULES),
+    *(*rules_match.RULES, *rules_set.RULES, *rules_split.RULES, *rules_stress.RULES),
 )
 """All that a check looks for."""
 
 
 def check_dataset(
-    settings: DataSettings, *, num_processes: int | None = None, has_stress: bool = False
+    settings: DataSettings,
+    *,
+    num_processes: int | None = None,
+    has_stress: bool = False,
+    is_quick: bool = False,
 ) -> CheckReport:
     """Check a dataset as training would read it.
 
@@ -39,6 +45,7 @@ def check_dataset(
         settings: Of the dataset; the number of speakers is taken from its columns.
         num_processes: None takes one a core for more than a few recordings.
         has_stress: Whether Russian stresses are compared with those of silero-stress.
+        is_quick: Whether what takes long is left out: measuring what training takes.
 
     Raises:
         DatasetError: There is no metadata.csv, or nothing in it.
@@ -77,7 +84,7 @@ def check_dataset(
         *rules_set.find_in_set(entries, audio, texts),
         *(rules_stress.find_stresses(entries) if has_stress else ()),
     ]
-    return _create_report(settings, entries, audio, texts, findings)
+    return _create_report(settings, entries, audio, texts, findings, is_quick=is_quick)
 
 
 def _entries_to_rows(entries: Sequence[Entry]) -> list[Row]:
@@ -94,15 +101,25 @@ def _create_report(
     audio: Mapping[Path, AudioMeasures],
     texts: Mapping[int, TextMeasures],
     findings: list[Finding],
+    *,
+    is_quick: bool,
 ) -> CheckReport:
+    usable = rules_split.find_usable(entries, audio, texts)
+    held_out = rules_split.choose_held_out(usable, settings)
+    lines = {entry.line for entry in held_out}
+    training = [entry for entry in usable if entry.line not in lines]
+    findings = [*findings, *rules_split.find_in_split(training, held_out, texts)]
     facts = {
-        "The set": rules_set.describe_set(entries, audio, texts, settings.validation_split),
+        "The set": rules_set.describe_set(entries, audio, texts),
+        "Validation": rules_split.describe_split(held_out, audio, settings.num_test_examples),
+        "Training": describe_training(settings, training, audio, texts, is_quick=is_quick),
     }
     tables = [rules_set.tabulate_phonemes(texts)]
     if settings.num_speakers > 1:
         tables.insert(0, rules_set.tabulate_speakers(entries, audio))
+    names = [entry.name for entry in held_out]
     folder = settings.csv_path.parent
-    return CheckReport(folder, entries, audio, texts, findings, facts, tables)
+    return CheckReport(folder, entries, audio, texts, findings, facts, tables, names)
 
 
 def leave_out_rules(report: CheckReport, names: str) -> CheckReport:

@@ -1,0 +1,158 @@
+"""What a training on a set would be: preset, steps, time and memory on this machine.
+
+Knows sums over the set; what a step takes is measured elsewhere.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from piper.train.allowance import FRESH, WARM
+from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
+from piper.train.cost.estimate import Cost, measure_cost
+from piper.train.cost.request import CostRequest
+from piper.train.data.settings import DataSettings
+from piper.train.presets import DEFAULT_QUALITY, PRESET_SAMPLE_RATES, parse_quality
+
+FRESH_HOURS = 1.0
+"""Below an hour a voice should start from another one."""
+HIGH_HOURS = 10.0
+"""From here on a larger decoder has enough to learn from to be worth its time on a GPU."""
+DEFAULT_BATCH_SIZE = 32
+LENGTH_STEP_FRAMES = 32
+"""Lengths are rounded up to it: a recording more or less does not ask for a new measurement."""
+MANY_DAYS = 14
+
+
+def describe_training(
+    settings: DataSettings,
+    training: Sequence[Entry],
+    audio: Mapping[Path, AudioMeasures],
+    texts: Mapping[int, TextMeasures],
+    *,
+    is_quick: bool = False,
+) -> dict[str, str]:
+    """Return what a training would be, by name; measures for some seconds what a step takes.
+
+    Args:
+        settings: Of the dataset.
+        training: The lines that would be trained on.
+        audio: Measures by the path of a recording.
+        texts: Measures by line.
+        is_quick: Whether the measuring is left out.
+
+    Raises:
+        ConfigError: config.json names a quality that there is not.
+    """
+    if not training:
+        return {"steps": "none: there is nothing to train on"}
+    paths = [entry.audio_path for entry in training if entry.audio_path is not None]
+    seconds = [_find_trained_seconds(audio[path], settings) for path in paths]
+    quality, reason = choose_quality(settings, sum(seconds) / 3600, has_gpu=_has_gpu())
+    size = settings.batch_size if isinstance(settings.batch_size, int) else DEFAULT_BATCH_SIZE
+    size = min(size, len(training))
+    is_warm = sum(seconds) < 3600 * FRESH_HOURS
+    steps = (WARM if is_warm else FRESH).updates(-(-len(training) // size))
+    facts = {
+        "preset": f"{quality.replace('_', '-')}, {reason}",
+        "steps": f"about {steps:,} in batches of {size}",
+    }
+    if is_warm:
+        facts["steps"] += ", from another voice (--model.warmstart), for an hour is too little"
+    if is_quick:
+        return facts | {"time and memory": "not measured (--quick)"}
+    frames = [max(1, round(s * settings.sample_rate / settings.hop_length)) for s in seconds]
+    request = CostRequest(
+        quality,
+        settings.sample_rate,
+        settings.num_symbols,
+        settings.num_speakers,
+        size,
+        _round_up(sum(frames) / len(frames)),
+        _round_up(max(frames)),
+        round(sum(texts[entry.line].num_ids for entry in training) / sum(frames), 1),
+    )
+    cost = measure_cost(request, settings.cache_dir)
+    if isinstance(cost, str):
+        return facts | {"time and memory": cost}
+    return facts | describe_cost(cost, size, steps)
+
+
+def choose_quality(settings: DataSettings, hours: float, *, has_gpu: bool) -> tuple[str, str]:
+    """Return the quality to train, and why: half a sentence.
+
+    Raises:
+        ConfigError: config.json names a quality that there is not.
+    """
+    if settings.quality:
+        return parse_quality(settings.quality), f"as {settings.config_path.name} says"
+    low = PRESET_SAMPLE_RATES["low"]
+    if settings.sample_rate == low:
+        return "low", f"which is medium's network at the {low:,} Hz of this voice"
+    if has_gpu and hours >= HIGH_HOURS:
+        return "high", f"for there are {HIGH_HOURS:.0f} hours and a GPU; medium speaks faster"
+    missing = "without a GPU" if hours >= HIGH_HOURS else f"with less than {HIGH_HOURS:.0f} hours"
+    return DEFAULT_QUALITY, f"since high is not worth its time {missing}"
+
+
+def describe_cost(cost: Cost, batch_size: int, steps: int) -> dict[str, str]:
+    """Return time and memory in words.
+
+    Args:
+        cost: Of a step.
+        batch_size: Its utterances.
+        steps: Of the whole training.
+    """
+    on_cpu = cost.device == "cpu"
+    device = f"{cost.threads} threads of this processor" if on_cpu else cost.device
+    step = f"{_describe_seconds(cost.seconds_per_step)} on {device}"
+    whole = f"about {_describe_seconds(cost.seconds_per_step * steps)}"
+    if not cost.is_measured_whole:
+        step += ", by smaller batches"
+    if cost.alone_seconds_per_step is not None:
+        alone = cost.alone_seconds_per_step
+        step += f", while other programs were busy; {_describe_seconds(alone)} without them"
+        whole += f", {_describe_seconds(alone * steps)} without them"
+    best = cost.alone_seconds_per_step or cost.seconds_per_step
+    if on_cpu and best * steps > MANY_DAYS * 86400:
+        whole += ": rather rent a GPU (tools/runpod/start_training.py)"
+    facts = {"a step": step, "all steps": whole}
+    if not cost.peak_bytes:
+        return facts
+    taken, there = (f"{count / 1e9:.1f} GB" for count in (cost.peak_bytes, cost.available_bytes))
+    facts["memory"] = f"up to {taken} of {there}"
+    if cost.fits:
+        facts["memory"] += ", fits"
+    elif cost.fitting_batch_size:
+        facts["memory"] += f"; --data.batch_size={cost.fitting_batch_size} would fit"
+    else:
+        facts["memory"] += "; leave out long recordings (--data.max_seconds)"
+    return facts
+
+
+def _find_trained_seconds(measures: AudioMeasures, settings: DataSettings) -> float:
+    """Return the length after trimming."""
+    if not settings.trim_silence:
+        return measures.seconds
+    before = max(0.0, measures.start_silence_seconds - settings.keep_seconds_before_silence)
+    after = max(0.0, measures.end_silence_seconds - settings.keep_seconds_after_silence)
+    return max(0.0, measures.seconds - before - after)
+
+
+def _round_up(frames: float) -> int:
+    return max(1, -int(-frames // LENGTH_STEP_FRAMES)) * LENGTH_STEP_FRAMES
+
+
+def _has_gpu() -> bool:
+    return shutil.which("nvidia-smi") is not None
+
+
+def _describe_seconds(seconds: float) -> str:
+    """Return a time in the unit in which it is a number to remember: "0.45 s", "7 hours"."""
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            count = seconds / size
+            return f"{count:.0f} {unit}" if count >= 10 else f"{count:.1f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2f} s"
