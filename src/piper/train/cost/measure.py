@@ -31,8 +31,11 @@ from piper.train.vits.discriminators import Discriminator
 from piper.train.vits.synthesizer import Synthesizer
 
 SECONDS = 12.0
-"""Of the updates: one that would end later is not begun, but for the first two. Loading torch and
+"""Of the updates: one that would end later is not begun, but for the first three. Loading torch and
 building the networks takes some 4 s more."""
+PATIENCE = 5
+"""How many times longer all of them may take for the third one: without it nothing is known of the
+memory, and on a processor that others use each takes half a minute."""
 UTTERANCES_ON_CPU = 4
 FRAMES_SHARE = 0.5
 """Of an update's time, what grows with the length of the utterances; the rest is for segments of a
@@ -126,13 +129,14 @@ def measure_steps(
         seconds: For all of them.
     """
     meter = CostMeter(request, device)
-    end_seconds = time.monotonic() + seconds
+    begin_seconds = time.monotonic()
+    ends = (begin_seconds + PATIENCE * seconds, begin_seconds + seconds)
     most = request.batch_size
     if device.type == "cpu":
         most = min(most, UTTERANCES_ON_CPU)
     while True:
         try:
-            yield from _measure_batches(meter, request, most, end_seconds)
+            yield from _measure_batches(meter, request, most, ends)
             return
         except torch.OutOfMemoryError:
             if most < 2:
@@ -144,7 +148,7 @@ def measure_steps(
 
 
 def _measure_batches(
-    meter: CostMeter, request: CostRequest, most: int, end_seconds: float
+    meter: CostMeter, request: CostRequest, most: int, ends: tuple[float, float]
 ) -> Iterator[MeasuredStep]:
     few, typical, longest = max(1, most // 2), request.mean_frames, request.longest_frames
     plan = [(few, typical), (few, typical), (most, typical), (most, longest)]
@@ -154,7 +158,7 @@ def _measure_batches(
             last = steps[-1]
             growth = utterances / last.utterances
             growth *= 1 + FRAMES_SHARE * (frames / last.frames - 1)
-            if time.monotonic() + growth * last.seconds > end_seconds:
+            if time.monotonic() + growth * last.seconds > ends[len(steps) - 2]:
                 return
         steps.append(meter.measure(utterances, frames))
         yield steps[-1]
