@@ -71,6 +71,11 @@ def test_speakers_of_one_part_only_are_named() -> None:
     ]
 
 
+def test_a_column_of_texts_has_no_speakers() -> None:
+    entries, _, texts = create_set([9.0] * 20, [f"text {n}" for n in range(20)])
+    assert find_in_split(entries[2:], entries[:2], texts) == []
+
+
 def test_phonemes_that_training_never_hears_are_named() -> None:
     entries, _, texts = create_set([9.0] * 4)
     texts[2] = TextMeasures(("ɕ", "!", "d"), (), ("щи",), 7)

@@ -28,7 +28,7 @@ def create_measurement(*steps: tuple[int, int, float, float], device: str = "GPU
 def test_real_updates_are_measured_and_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cost = measure_cost(TINY, tmp_path)
+    cost = measure_cost(TINY, tmp_path, is_busy=True)
     assert not isinstance(cost, str), cost
     assert "Measuring what a training step of tiny takes here" in capsys.readouterr().err
     assert cost.seconds_per_step > 0
@@ -39,7 +39,7 @@ def test_real_updates_are_measured_and_kept(
     # A process with torch and the network, and no more than a small training of it.
     assert 10**8 < steps[0]["peak_bytes"] < 3 * GB
     # A second check does not measure again.
-    again = measure_cost(TINY, tmp_path)
+    again = measure_cost(TINY, tmp_path, is_busy=True)
     assert not isinstance(again, str)
     assert again.seconds_per_step == cost.seconds_per_step
     assert capsys.readouterr().err == ""
@@ -47,7 +47,7 @@ def test_real_updates_are_measured_and_kept(
 
 def test_what_cannot_be_measured_is_a_sentence(tmp_path: Path) -> None:
     broken = CostRequest("huge", 22050, 256, 1, 32, 64, 96, 0.3)
-    said = measure_cost(broken, tmp_path)
+    said = measure_cost(broken, tmp_path, is_busy=False)
     assert isinstance(said, str)
     assert said.startswith("not measured: ")
     assert 'The quality "huge" is unknown' in said
@@ -90,6 +90,16 @@ def test_a_whole_batch_on_a_gpu_is_taken_as_it_is() -> None:
     assert (cost.seconds_per_step, cost.peak_bytes) == (pytest.approx(0.3), 6 * GB)
     assert cost.is_measured_whole
     assert cost.fits
+
+
+def test_a_gpu_that_is_too_small_for_a_batch() -> None:
+    """Half of it went in and the whole did not; then a quarter and a half were measured."""
+    steps = [(16, 64, 9.0, 5.0), (16, 64, 0.8, 5.0), (8, 64, 0.5, 3.0), (8, 64, 0.4, 3.0)]
+    steps += [(16, 64, 0.8, 5.0), (16, 96, 0.9, 6.6)]
+    cost = estimate(TINY, create_measurement(*steps))
+    assert cost.seconds_per_step == pytest.approx(1.6)
+    assert cost.peak_bytes == pytest.approx((6.6 + 16 * (0.25 + 0.1)) * GB)
+    assert (cost.fits, cost.fitting_batch_size) == (False, 22)
 
 
 def test_time_that_others_took_is_told_apart() -> None:

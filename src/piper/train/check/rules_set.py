@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -78,7 +78,7 @@ def find_in_set(
     """Return what is wrong with the set as a whole."""
     findings = []
     speakers = {entry.speaker for entry in entries if entry.speaker is not None}
-    has_speakers = len(speakers) <= max(2, SPEAKERS_SHARE * len(entries))
+    has_speakers = are_speakers(speakers, len(entries))
     if not has_speakers:
         message = f"{len(speakers)} different values in {len(entries)} lines"
         findings.append(Finding(NO_SPEAKERS, message))
@@ -97,6 +97,11 @@ def find_in_set(
             message = f"{phoneme!r} {times}, in {_find_example(phoneme, entries, texts)!r:.60}"
             findings.append(Finding(RARE_PHONEMES, message, score=-count))
     return findings
+
+
+def are_speakers(names: Collection[str | None], num_lines: int) -> bool:
+    """Return whether the different values of a column can be speakers."""
+    return len(names) <= max(2, SPEAKERS_SHARE * num_lines)
 
 
 def _check_speakers(hours: Mapping[str | None, float]) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
 from piper.train.check.findings import Finding, Group, Severity, create_rule
+from piper.train.check.rules_set import are_speakers
 from piper.train.data.metadata import remove_stress_marks
 from piper.train.data.settings import DataSettings
 from piper.train.data.split import count_held_out, rank_recordings
@@ -93,6 +94,8 @@ def find_in_split(
 
 def _check_speakers(training: Sequence[Entry], held_out: Sequence[Entry]) -> Iterator[Finding]:
     trained, validated = ({entry.speaker for entry in part} for part in (training, held_out))
+    if not are_speakers(trained | validated, len(training) + len(held_out)):
+        return
     for speaker in sorted(str(speaker) for speaker in validated - trained):
         yield Finding(UNTRAINED_SPEAKER, speaker)
     for speaker in sorted(str(speaker) for speaker in trained - validated):

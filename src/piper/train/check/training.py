@@ -11,7 +11,7 @@ from pathlib import Path
 
 from piper.train.allowance import FRESH, WARM
 from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
-from piper.train.cost.estimate import Cost, measure_cost
+from piper.train.cost.estimate import Cost, is_machine_busy, measure_cost
 from piper.train.cost.request import CostRequest
 from piper.train.data.settings import DataSettings
 from piper.train.presets import DEFAULT_QUALITY, PRESET_SAMPLE_RATES, parse_quality
@@ -74,7 +74,7 @@ def describe_training(
         _round_up(max(frames)),
         round(sum(texts[entry.line].num_ids for entry in training) / sum(frames), 1),
     )
-    cost = measure_cost(request, settings.cache_dir)
+    cost = measure_cost(request, settings.cache_dir, is_busy=is_machine_busy())
     if isinstance(cost, str):
         return facts | {"time and memory": cost}
     return facts | describe_cost(cost, size, steps)

@@ -60,15 +60,21 @@ class Cost:
         return self.peak_bytes <= self.available_bytes * (1 - MARGIN)
 
 
-def measure_cost(request: CostRequest, cache_dir: Path) -> Cost | str:
+def is_machine_busy() -> bool:
+    """Return whether other programs took more than half of the cores in the last minute."""
+    return hasattr(os, "getloadavg") and os.getloadavg()[0] > available_cores() / 2
+
+
+def measure_cost(request: CostRequest, cache_dir: Path, *, is_busy: bool) -> Cost | str:
     """Return what a training takes, or the sentence that says why that is not known.
 
     Args:
         request: The training.
         cache_dir: Where measurements are kept; it exists.
+        is_busy: Whether other programs are at work; measured again where they are not any more.
     """
     try:
-        key = _create_key(request)
+        key = _create_key(request, is_busy)
     except metadata.PackageNotFoundError:
         return "not measured: PyTorch is not installed (extra train)."
     path = cache_dir / KEPT_NAME
@@ -78,7 +84,7 @@ def measure_cost(request: CostRequest, cache_dir: Path) -> Cost | str:
         quality = request.quality.replace("_", "-")
         message = f"Measuring what a training step of {quality} takes here, for 20 s or so"
         print(f"{message} (--quick leaves it out)", file=sys.stderr, flush=True)
-        lines = _run(request)
+        lines = _run(request, is_busy)
         if isinstance(lines, str):
             return lines
         measurement = _parse(lines)
@@ -128,9 +134,11 @@ def _find_bytes_per_utterance(
 def _find_steps(measurement: Measurement) -> tuple[MeasuredStep, MeasuredStep, MeasuredStep]:
     """Return a small batch, a larger one, and one of the longest utterances, as far as measured."""
     steps = measurement.steps[1:] or measurement.steps
-    few = steps[0]
-    many = steps[1] if len(steps) > 1 else few
-    return few, many, steps[-1]
+    typical = [step for step in steps if step.frames == steps[0].frames]
+    many = typical[-1]
+    fewer = [step for step in typical if step.utterances < many.utterances]
+    # Where a GPU was too small for a batch, all was measured again with half of it.
+    return fewer[-1] if fewer else many, many, steps[-1]
 
 
 def _extrapolate(few: MeasuredStep, many: MeasuredStep, size: int, name: str) -> float:
@@ -142,12 +150,13 @@ def _extrapolate(few: MeasuredStep, many: MeasuredStep, size: int, name: str) ->
     return more + max(0.0, each) * (size - many.utterances)
 
 
-def _run(request: CostRequest) -> list[dict[str, Any]] | str:
+def _run(request: CostRequest, is_busy: bool) -> list[dict[str, Any]] | str:
     """Return what the measuring process printed, or the sentence that says why it did not."""
     command = [sys.executable, "-m", "piper.train.cost.measure", request.to_json()]
-    # Threads that wait for each other at work would measure other programs many times over: beside
-    # two of them an update took 23 s instead of 8.
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+    # Threads that wait for each other at work measure other programs many times over (23 s a step
+    # instead of 8); where there are none, threads that sleep take up to twice as long.
+    policy = {"OMP_WAIT_POLICY": "PASSIVE"} if is_busy else {}
+    environment = {**policy, **os.environ}
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -186,9 +195,9 @@ def _parse(lines: Any) -> Measurement | None:
         return None
 
 
-def _create_key(request: CostRequest) -> str:
+def _create_key(request: CostRequest, is_busy: bool) -> str:
     """By all that a step's time depends on, as far as it can be told without torch."""
-    machine = [platform.node(), platform.machine(), available_cores()]
+    machine = [platform.node(), platform.machine(), available_cores(), is_busy]
     settings = [os.environ.get(name) for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")]
     return json.dumps([*machine, *settings, metadata.version("torch"), request.to_json()])
 
