@@ -33,8 +33,8 @@ def test_steps_follow_from_what_is_trained_on() -> None:
 @pytest.mark.parametrize(
     ("changes", "hours", "has_gpu", "quality", "reason"),
     [
-        ({}, 1.0, False, "medium", "with less than 10 hours"),
-        ({}, 24.0, False, "medium", "without a GPU"),
+        ({}, 1.0, False, "medium", "high wants 10 hours and a GPU"),
+        ({}, 24.0, False, "medium", "high wants 10 hours and a GPU"),
         ({}, 24.0, True, "high", "10 hours and a GPU"),
         ({"sample_rate": 16000}, 24.0, True, "low", "at the 16,000 Hz of this voice"),
         ({"quality": "x-low"}, 24.0, True, "x_low", "as config.json says"),
@@ -54,29 +54,30 @@ def test_a_quality_that_there_is_not_is_a_sentence() -> None:
 
 
 def test_time_and_memory_in_words() -> None:
-    assert describe_cost(COST, 32, 40_000) == {
-        "a step": "25 s on 2 threads of this processor, by smaller batches",
-        "all steps": "about 12 days",
-        "memory": "up to 7.0 GB of 10.0 GB, fits",
+    assert describe_cost(COST, 40_000) == {
+        "time": "about 12 days, 25 s a step",
+        "memory": "up to 7.0 of 10.0 GB, fits",
+        "measured": "on 2 threads of this processor, by smaller batches",
     }
-    assert "rent a GPU" in describe_cost(COST, 32, 80_000)["all steps"]
+    assert "rent a GPU" in describe_cost(COST, 80_000)["measured"]
     gpu = replace(COST, device="NVIDIA H100", seconds_per_step=0.25, is_measured_whole=True)
-    assert describe_cost(gpu, 32, 400_000)["a step"] == "0.25 s on NVIDIA H100"
-    assert describe_cost(gpu, 32, 400_000)["all steps"] == "about 28 hours"
+    facts = describe_cost(gpu, 400_000)
+    assert facts["time"] == "about 28 hours, 0.25 s a step"
+    assert facts["measured"] == "on NVIDIA H100"
 
 
 def test_what_does_not_fit_is_said_with_what_would() -> None:
     large = replace(COST, peak_bytes=12_000_000_000, fitting_batch_size=20)
-    memory = describe_cost(large, 32, 1)["memory"]
-    assert memory == "up to 12.0 GB of 10.0 GB; --data.batch_size=20 would fit"
-    assert (
-        "--data.max_seconds" in describe_cost(replace(large, fitting_batch_size=0), 32, 1)["memory"]
-    )
-    assert "memory" not in describe_cost(replace(COST, peak_bytes=0), 32, 1)
+    memory = describe_cost(large, 1)["memory"]
+    assert memory == "up to 12.0 of 10.0 GB; --data.batch_size=20 would fit"
+    none_fits = replace(large, fitting_batch_size=0)
+    assert "--data.max_seconds" in describe_cost(none_fits, 1)["memory"]
+    assert "memory" not in describe_cost(replace(COST, peak_bytes=0), 1)
 
 
 def test_other_programs_are_told_apart() -> None:
     busy = replace(COST, alone_seconds_per_step=10.0)
-    facts = describe_cost(busy, 32, 40_000)
-    assert facts["a step"].endswith("while other programs were busy; 10 s without them")
-    assert facts["all steps"] == "about 12 days, 4.6 days without them"
+    facts = describe_cost(busy, 40_000)
+    assert facts["time"] == "about 12 days, 25 s a step; 4.6 days without other programs"
+    # They may be gone tomorrow.
+    assert "rent a GPU" not in describe_cost(busy, 80_000)["measured"]

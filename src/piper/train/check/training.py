@@ -63,21 +63,12 @@ def describe_training(
         facts["steps"] += ", from another voice (--model.warmstart), for an hour is too little"
     if is_quick:
         return facts | {"time and memory": "not measured (--quick)"}
-    frames = [max(1, round(s * settings.sample_rate / settings.hop_length)) for s in seconds]
-    request = CostRequest(
-        quality,
-        settings.sample_rate,
-        settings.num_symbols,
-        settings.num_speakers,
-        size,
-        _round_up(sum(frames) / len(frames)),
-        _round_up(max(frames)),
-        round(sum(texts[entry.line].num_ids for entry in training) / sum(frames), 1),
-    )
+    num_ids = sum(texts[entry.line].num_ids for entry in training)
+    request = _create_request(settings, quality, size, seconds, num_ids)
     cost = measure_cost(request, settings.cache_dir, is_busy=is_machine_busy())
     if isinstance(cost, str):
         return facts | {"time and memory": cost}
-    return facts | describe_cost(cost, size, steps)
+    return facts | describe_cost(cost, steps)
 
 
 def choose_quality(settings: DataSettings, hours: float, *, has_gpu: bool) -> tuple[str, str]:
@@ -93,43 +84,56 @@ def choose_quality(settings: DataSettings, hours: float, *, has_gpu: bool) -> tu
         return "low", f"which is medium's network at the {low:,} Hz of this voice"
     if has_gpu and hours >= HIGH_HOURS:
         return "high", f"for there are {HIGH_HOURS:.0f} hours and a GPU; medium speaks faster"
-    missing = "without a GPU" if hours >= HIGH_HOURS else f"with less than {HIGH_HOURS:.0f} hours"
-    return DEFAULT_QUALITY, f"since high is not worth its time {missing}"
+    return DEFAULT_QUALITY, f"for high wants {HIGH_HOURS:.0f} hours and a GPU"
 
 
-def describe_cost(cost: Cost, batch_size: int, steps: int) -> dict[str, str]:
+def describe_cost(cost: Cost, steps: int) -> dict[str, str]:
     """Return time and memory in words.
 
     Args:
         cost: Of a step.
-        batch_size: Its utterances.
         steps: Of the whole training.
     """
     on_cpu = cost.device == "cpu"
-    device = f"{cost.threads} threads of this processor" if on_cpu else cost.device
-    step = f"{_describe_seconds(cost.seconds_per_step)} on {device}"
-    whole = f"about {_describe_seconds(cost.seconds_per_step * steps)}"
-    if not cost.is_measured_whole:
-        step += ", by smaller batches"
+    whole = _describe_seconds(cost.seconds_per_step * steps)
+    facts = {"time": f"about {whole}, {_describe_seconds(cost.seconds_per_step)} a step"}
+    best = cost.seconds_per_step
     if cost.alone_seconds_per_step is not None:
-        alone = cost.alone_seconds_per_step
-        step += f", while other programs were busy; {_describe_seconds(alone)} without them"
-        whole += f", {_describe_seconds(alone * steps)} without them"
-    best = cost.alone_seconds_per_step or cost.seconds_per_step
+        best = cost.alone_seconds_per_step
+        facts["time"] += f"; {_describe_seconds(best * steps)} without other programs"
+    if cost.peak_bytes:
+        facts["memory"] = _describe_memory(cost)
+    device = f"{cost.threads} threads of this processor" if on_cpu else cost.device
+    facts["measured"] = f"on {device}{'' if cost.is_measured_whole else ', by smaller batches'}"
     if on_cpu and best * steps > MANY_DAYS * 86400:
-        whole += ": rather rent a GPU (tools/runpod/start_training.py)"
-    facts = {"a step": step, "all steps": whole}
-    if not cost.peak_bytes:
-        return facts
-    taken, there = (f"{count / 1e9:.1f} GB" for count in (cost.peak_bytes, cost.available_bytes))
-    facts["memory"] = f"up to {taken} of {there}"
-    if cost.fits:
-        facts["memory"] += ", fits"
-    elif cost.fitting_batch_size:
-        facts["memory"] += f"; --data.batch_size={cost.fitting_batch_size} would fit"
-    else:
-        facts["memory"] += "; leave out long recordings (--data.max_seconds)"
+        facts["measured"] += "; rather rent a GPU (tools/runpod/start_training.py)"
     return facts
+
+
+def _describe_memory(cost: Cost) -> str:
+    taken = f"up to {cost.peak_bytes / 1e9:.1f} of {cost.available_bytes / 1e9:.1f} GB"
+    if cost.fits:
+        return f"{taken}, fits"
+    if cost.fitting_batch_size:
+        return f"{taken}; --data.batch_size={cost.fitting_batch_size} would fit"
+    return f"{taken}; leave out long recordings (--data.max_seconds)"
+
+
+def _create_request(
+    settings: DataSettings, quality: str, batch_size: int, seconds: Sequence[float], num_ids: int
+) -> CostRequest:
+    rate = settings.sample_rate / settings.hop_length
+    return CostRequest(
+        quality,
+        settings.sample_rate,
+        settings.num_symbols,
+        settings.num_speakers,
+        batch_size,
+        _round_up(rate * sum(seconds) / len(seconds)),
+        _round_up(rate * max(seconds)),
+        # One digit: a text more or less does not ask for a new measurement either.
+        round(num_ids / max(1.0, rate * sum(seconds)), 1),
+    )
 
 
 def _find_trained_seconds(measures: AudioMeasures, settings: DataSettings) -> float:
