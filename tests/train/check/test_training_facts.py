@@ -56,7 +56,7 @@ def test_a_quality_that_there_is_not_is_a_sentence() -> None:
 def test_time_and_memory_in_words() -> None:
     assert describe_cost(COST, 40_000) == {
         "time": "about 12 days, 25 s a step",
-        "memory": "up to 7.0 of 10.0 GB, fits",
+        "memory": "about 7.0 of 10.0 GB, fits",
         "measured": "on 2 threads of this processor, by smaller batches",
     }
     assert "rent a GPU" in describe_cost(COST, 80_000)["measured"]
@@ -69,7 +69,7 @@ def test_time_and_memory_in_words() -> None:
 def test_what_does_not_fit_is_said_with_what_would() -> None:
     large = replace(COST, peak_bytes=12_000_000_000, fitting_batch_size=20)
     memory = describe_cost(large, 1)["memory"]
-    assert memory == "up to 12.0 of 10.0 GB; --data.batch_size=20 would fit"
+    assert memory == "about 12.0 of 10.0 GB; --data.batch_size=20 would fit"
     none_fits = replace(large, fitting_batch_size=0)
     assert "--data.max_seconds" in describe_cost(none_fits, 1)["memory"]
     assert "memory" not in describe_cost(replace(COST, peak_bytes=0), 1)

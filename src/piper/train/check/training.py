@@ -111,7 +111,7 @@ def describe_cost(cost: Cost, steps: int) -> dict[str, str]:
 
 
 def _describe_memory(cost: Cost) -> str:
-    taken = f"up to {cost.peak_bytes / 1e9:.1f} of {cost.available_bytes / 1e9:.1f} GB"
+    taken = f"about {cost.peak_bytes / 1e9:.1f} of {cost.available_bytes / 1e9:.1f} GB"
     if cost.fits:
         return f"{taken}, fits"
     if cost.fitting_batch_size:
