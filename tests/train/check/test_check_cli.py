@@ -13,6 +13,7 @@ import pytest
 
 from piper.train.check import cli
 from piper.train.check.run import RULES
+from piper.train.data.module import VitsDataModule
 
 
 @pytest.fixture
@@ -32,13 +33,17 @@ FEW = "--ignore=few-recordings,little-speech"
 
 
 def test_a_good_dataset_is_ready(checked: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([str(checked), "--strict", FEW]) == 0
+    assert cli.main([str(checked), "--strict", "--quick", FEW]) == 0
     said = capsys.readouterr().out
     assert "Verdict: ready" in said
     assert f"python -m piper.train fit --data.dataset_dir={checked}" in said
     report = json.loads((checked / "check" / "report.json").read_text(encoding="utf-8"))
     assert report["verdict"] == "ready"
     assert report["recordings"] == 16
+    assert report["facts"]["Training"]["time and memory"] == "not measured (--quick)"
+    # Those that training really holds out.
+    split = VitsDataModule(dataset_dir=str(checked)).split
+    assert report["held_out"] == [u.row.audio_path.name for u in split.validation]
     assert (checked / "check" / "report.html").stat().st_size > 5_000
 
 
@@ -47,18 +52,18 @@ def test_scripts_are_told_by_the_exit_code(
 ) -> None:
     with (checked / "metadata.csv").open("a", encoding="utf-8") as file:
         file.write("gone.wav|Её нет.\n")
-    assert cli.main([str(checked), FEW]) == 0
-    assert cli.main([str(checked), FEW, "--strict"]) == cli.NOT_READY
+    assert cli.main([str(checked), "--quick", FEW]) == 0
+    assert cli.main([str(checked), "--quick", FEW, "--strict"]) == cli.NOT_READY
     said = capsys.readouterr().out
     assert "Verdict: not ready" in said
     assert "missing-file" in said
-    assert cli.main([str(checked), "--strict", f"{FEW},missing-file"]) == 0
+    assert cli.main([str(checked), "--quick", "--strict", f"{FEW},missing-file"]) == 0
 
 
 def test_a_second_check_measures_only_what_has_changed(
     checked: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cli.main([str(checked)])
+    cli.main([str(checked), "--quick"])
     capsys.readouterr()
     changed = checked / "wavs" / "utterance001.wav"
     data = changed.read_bytes()
@@ -66,14 +71,14 @@ def test_a_second_check_measures_only_what_has_changed(
     changed.write_bytes(data[: len(data) // 2])
     with (checked / ".cache" / "check-1.jsonl").open("a") as file:
         file.write('["cut off by a kill", {"sec')
-    assert cli.main([str(checked)]) == 0
+    assert cli.main([str(checked), "--quick"]) == 0
     captured = capsys.readouterr()
     assert "Measuring: 1 recordings" in captured.err
     assert "truncated" in captured.out
 
 
 def test_an_unknown_rule_is_a_sentence(checked: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([str(checked), "--ignore=loudness"]) == 1
+    assert cli.main([str(checked), "--quick", "--ignore=loudness"]) == 1
     assert 'error: There is no rule "loudness"; choose from' in capsys.readouterr().err
 
 

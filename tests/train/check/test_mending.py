@@ -58,7 +58,7 @@ def test_the_copy_is_ready_and_every_change_is_listed(
     spoilt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before, out = digest(spoilt), tmp_path / "mended"
-    assert cli.main([str(spoilt), FEW, "--strict", f"--fix={out}"]) == cli.NOT_READY
+    assert cli.main([str(spoilt), "--quick", FEW, "--strict", f"--fix={out}"]) == cli.NOT_READY
     assert "4 lines left out" in capsys.readouterr().out
     assert digest(spoilt) == before
     changes = json.loads((out / "changes.json").read_text(encoding="utf-8"))
@@ -77,7 +77,7 @@ def test_the_copy_is_ready_and_every_change_is_listed(
         (17, "missing-file"),
         (18, "delimiter"),
     }
-    assert cli.main([str(out), "--strict", FEW]) == 0
+    assert cli.main([str(out), "--quick", "--strict", FEW]) == 0
     report = json.loads((out / "check" / "report.json").read_text(encoding="utf-8"))
     found = {rule["rule"] for rule in report["rules"] if rule["severity"] != "note"}
     assert found <= {"upsampled"}, found
@@ -91,7 +91,7 @@ def test_what_cannot_be_copied_is_left_out_also_where_its_rule_is_ignored(
     spoilt: Path, tmp_path: Path
 ) -> None:
     ignored = f"{FEW},unreadable,missing-file"
-    assert cli.main([str(spoilt), ignored, f"--fix={tmp_path / 'mended'}"]) == 0
+    assert cli.main([str(spoilt), "--quick", ignored, f"--fix={tmp_path / 'mended'}"]) == 0
     changes = json.loads((tmp_path / "mended" / "changes.json").read_text(encoding="utf-8"))
     left_out = {
         change["line"]: change["rule"] for change in changes if change["what"] == "left out"
@@ -102,7 +102,7 @@ def test_what_cannot_be_copied_is_left_out_also_where_its_rule_is_ignored(
 def test_a_folder_with_something_in_it_is_refused(spoilt: Path, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
-    assert cli.main([str(spoilt), f"--fix={tmp_path / 'full'}"]) == 1
+    assert cli.main([str(spoilt), "--quick", f"--fix={tmp_path / 'full'}"]) == 1
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine.txt"]
 
 

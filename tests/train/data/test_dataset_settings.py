@@ -133,6 +133,7 @@ def test_missing_folders(folder: Path) -> None:
         ({"max_seconds": 0.0}, "--data.max_seconds must be above 0; it is 0.0"),
         ({"num_workers": -1}, "--data.num_workers must not be < 0"),
         ({"validation_split": 1.0}, "--data.validation_split must be from 0 to below 1"),
+        ({"open_ends": 1.5}, "--data.open_ends must be from 0 to 1; it is 1.5"),
         ({"keep_seconds_after_silence": -1.0}, "must not be negative"),
         ({"dataset_type": "words"}, "--data.dataset_type must be text or phoneme_ids"),
         ({"num_symbols": 100}, "--data.num_symbols must be above the largest phoneme id, 165"),

@@ -39,7 +39,7 @@ def create_parser() -> argparse.ArgumentParser:
         "--quick",
         action="store_true",
         help="leave out what takes minutes: an aligner that learns on the dataset and finds texts "
-        "that are not what is said",
+        "that are not what is said, and measuring what training will take",
     )
     add(
         "--fix",

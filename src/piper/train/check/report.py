@@ -25,6 +25,7 @@ class CheckReport:
         facts: What is good to know of the set: a title, and values by their names, in the order
             they are shown in.
         tables: Tables of the set: a title, the heads of the columns, the rows.
+        held_out: Names of the recordings that training would validate on.
     """
 
     folder: Path
@@ -34,6 +35,7 @@ class CheckReport:
     findings: list[Finding]
     facts: dict[str, dict[str, str]] = field(default_factory=dict)
     tables: list[tuple[str, list[str], list[list[str]]]] = field(default_factory=list)
+    held_out: list[str] = field(default_factory=list)
 
     @property
     def verdict(self) -> Verdict:
@@ -55,6 +57,7 @@ class CheckReport:
             "recordings": len(self.entries),
             "counts": {severity.value: counts[severity] for severity in Severity},
             "facts": self.facts,
+            "held_out": self.held_out,
             "tables": [
                 {"title": title, "columns": heads, "rows": rows}
                 for title, heads, rows in self.tables

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-from piper.train.allowance import FRESH, WARM
 from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
 from piper.train.check.findings import Finding, Group, Severity, create_rule
 
 FEW_HOURS = 0.2
 """Twelve minutes: with less even a voice that starts from another one lacks many sounds."""
-FRESH_HOURS = 1.0
-"""Below an hour a voice should start from another one."""
 FEWEST_RECORDINGS = 20
 RARE_TIMES = 5
-DEFAULT_BATCH_SIZE = 32
 SPEAKER_HOURS = 0.1
 BALANCE_TIMES = 5.0
 SPEAKERS_SHARE = 0.5
@@ -82,7 +78,7 @@ def find_in_set(
     """Return what is wrong with the set as a whole."""
     findings = []
     speakers = {entry.speaker for entry in entries if entry.speaker is not None}
-    has_speakers = len(speakers) <= max(2, SPEAKERS_SHARE * len(entries))
+    has_speakers = are_speakers(speakers, len(entries))
     if not has_speakers:
         message = f"{len(speakers)} different values in {len(entries)} lines"
         findings.append(Finding(NO_SPEAKERS, message))
@@ -101,6 +97,11 @@ def find_in_set(
             message = f"{phoneme!r} {times}, in {_find_example(phoneme, entries, texts)!r:.60}"
             findings.append(Finding(RARE_PHONEMES, message, score=-count))
     return findings
+
+
+def are_speakers(names: Collection[str | None], num_lines: int) -> bool:
+    """Return whether the different values of a column can be speakers."""
+    return len(names) <= max(2, SPEAKERS_SHARE * num_lines)
 
 
 def _check_speakers(hours: Mapping[str | None, float]) -> Iterator[Finding]:
@@ -138,7 +139,6 @@ def describe_set(
     entries: Sequence[Entry],
     audio: Mapping[Path, AudioMeasures],
     texts: Mapping[int, TextMeasures],
-    validation_split: float,
 ) -> dict[str, str]:
     """Return what is good to know of a set, by name."""
     hours = measure_hours(entries, audio)
@@ -147,8 +147,7 @@ def describe_set(
     counts = count_phonemes(texts)
     pairs = Counter(pair for measured in texts.values() for pair in pairwise(measured.phonemes))
     rates = Counter(measured.sample_rate for measured in audio.values())
-    held_out = max(1, round(len(entries) * validation_split)) if len(entries) > 1 else 0
-    facts = {
+    return {
         "recordings": str(len(entries)),
         "hours": f"{total:.2f}",
         "speakers": str(max(1, len(hours))),
@@ -159,14 +158,7 @@ def describe_set(
         "phonemes": f"{len(counts)} different, {counts.total()} in all",
         "pairs of phonemes": f"{len(pairs)} different, "
         f"{sum(n >= RARE_TIMES for n in pairs.values())} of them {RARE_TIMES} times or more",
-        "held out for validation": f"{held_out} recordings (--data.validation_split)",
     }
-    allowance = WARM if total < FRESH_HOURS else FRESH
-    updates = allowance.updates(-(-len(entries) // DEFAULT_BATCH_SIZE))
-    facts["training"] = f"about {updates:,} steps in batches of {DEFAULT_BATCH_SIZE}"
-    if allowance is WARM:
-        facts["training"] += ", from another voice (--model.warmstart), for an hour is too little"
-    return facts
 
 
 def tabulate_phonemes(texts: Mapping[int, TextMeasures]) -> tuple[str, list[str], list[list[str]]]:

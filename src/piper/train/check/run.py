@@ -12,6 +12,7 @@ from piper.train.check import (
     rules_fit,
     rules_match,
     rules_set,
+    rules_split,
     rules_stress,
     rules_structure,
     rules_text,
@@ -21,13 +22,15 @@ from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
 from piper.train.check.findings import Finding
 from piper.train.check.measuring import measure_audio, measure_texts
 from piper.train.check.report import CheckReport
+from piper.train.check.training import describe_training
 from piper.train.data.dataset_config import create_voice_config
 from piper.train.data.metadata import Row
 from piper.train.data.settings import DataSettings
 
 RULES = (
     *(*rules_structure.RULES, *rules_audio.RULES, *rules_text.RULES),
-    *(*rules_match.RULES, *rules_fit.RULES, *rules_set.RULES, *rules_stress.RULES),
+    *(*rules_match.RULES, *rules_fit.RULES, *rules_set.RULES),
+    *(*rules_split.RULES, *rules_stress.RULES),
 )
 """All that a check looks for."""
 
@@ -44,8 +47,9 @@ def check_dataset(
     Args:
         settings: Of the dataset; the number of speakers is taken from its columns.
         num_processes: None takes one a core for more than a few recordings.
-        is_quick: Whether what takes minutes is left out: the aligner.
         has_stress: Whether Russian stresses are compared with those of silero-stress.
+        is_quick: Whether what takes long is left out: the aligner, and measuring what training
+            takes.
 
     Raises:
         DatasetError: There is no metadata.csv, or nothing in it.
@@ -63,6 +67,22 @@ def check_dataset(
     texts = measure_texts(entries, settings, voice, num_processes)
     findings = [
         *structure.findings,
+        *_ask_rules(settings, entries, audio, errors, texts),
+        *(rules_stress.find_stresses(entries) if has_stress else ()),
+    ]
+    report = _create_report(settings, entries, audio, texts, findings, is_quick=is_quick)
+    return report if is_quick else _add_fits(report, settings, num_processes)
+
+
+def _ask_rules(
+    settings: DataSettings,
+    entries: list[Entry],
+    audio: Mapping[Path, AudioMeasures],
+    errors: Mapping[Path, str],
+    texts: Mapping[int, TextMeasures],
+) -> list[Finding]:
+    """Return what is wrong with recordings, texts, how they match, and the set."""
+    return [
         *rules_audio.find_in_audio(
             entries,
             audio,
@@ -81,10 +101,7 @@ def check_dataset(
             entries, audio, texts, frame_seconds=settings.hop_length / settings.sample_rate
         ),
         *rules_set.find_in_set(entries, audio, texts),
-        *(rules_stress.find_stresses(entries) if has_stress else ()),
     ]
-    report = _create_report(settings, entries, audio, texts, findings)
-    return report if is_quick else _add_fits(report, settings, num_processes)
 
 
 def _add_fits(
@@ -126,15 +143,25 @@ def _create_report(
     audio: Mapping[Path, AudioMeasures],
     texts: Mapping[int, TextMeasures],
     findings: list[Finding],
+    *,
+    is_quick: bool,
 ) -> CheckReport:
+    usable = rules_split.find_usable(entries, audio, texts)
+    held_out = rules_split.choose_held_out(usable, settings)
+    lines = {entry.line for entry in held_out}
+    training = [entry for entry in usable if entry.line not in lines]
+    findings = [*findings, *rules_split.find_in_split(training, held_out, texts)]
     facts = {
-        "The set": rules_set.describe_set(entries, audio, texts, settings.validation_split),
+        "The set": rules_set.describe_set(entries, audio, texts),
+        "Validation": rules_split.describe_split(held_out, audio, settings.num_test_examples),
+        "Training": describe_training(settings, training, audio, texts, is_quick=is_quick),
     }
     tables = [rules_set.tabulate_phonemes(texts)]
     if settings.num_speakers > 1:
         tables.insert(0, rules_set.tabulate_speakers(entries, audio))
+    names = [entry.name for entry in held_out]
     folder = settings.csv_path.parent
-    return CheckReport(folder, entries, audio, texts, findings, facts, tables)
+    return CheckReport(folder, entries, audio, texts, findings, facts, tables, names)
 
 
 def leave_out_rules(report: CheckReport, names: str) -> CheckReport:

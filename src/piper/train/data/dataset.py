@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from piper.config import VoiceConfig
 from piper.train.data.batches import UtteranceItem
 from piper.train.data.cache import CachedUtterance, PreparedUtterance, UtteranceCache
+from piper.train.data.open_ends import OpenEnded, remove_final_stop
 from piper.train.data.packs import EntryDamagedError
 from piper.train.data.settings import DataSettings
 from piper.train.data.shards import replace_shard
@@ -52,8 +53,11 @@ class UtteranceDataset(Dataset[UtteranceItem]):
             settings.hop_length,
             settings.win_length,
         )[0, :, :frames]
+        ids = torch.from_numpy(cached.ids)
+        if isinstance(utterance, OpenEnded):
+            ids = torch.tensor(remove_final_stop(ids.tolist(), self._voice))
         return UtteranceItem(
-            torch.from_numpy(cached.ids),
+            ids,
             linear,
             samples[: frames * settings.hop_length],
             utterance.speaker_id,

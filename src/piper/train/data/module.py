@@ -14,6 +14,7 @@ from piper.train.data.batches import Batch
 from piper.train.data.cache import PreparedUtterance
 from piper.train.data.dataset import UtteranceDataset
 from piper.train.data.loader import ResumableLoader, create_collate, create_loader
+from piper.train.data.open_ends import create_open_ends
 from piper.train.data.prepare import load_prepared_dataset, prepare_dataset
 from piper.train.data.report import log_training_set, warn_of_long_recordings
 from piper.train.data.resources import default_num_workers
@@ -70,6 +71,8 @@ class VitsDataModule(LightningDataModule):
         num_workers: Processes that load batches. Default: from cores and memory.
         validation_split: Share of the utterances held out for validation.
         num_test_examples: Held-out utterances that are spoken at every validation.
+        open_ends: Share (0 to 1) of the training utterances ending in a full stop that are trained
+            on a second time without it, so that texts without one sound right later.
         trim_silence: Cut the silence before and after the speech.
         keep_seconds_before_silence: Seconds of silence that stay before the speech.
         keep_seconds_after_silence: Seconds of silence that stay after the speech.
@@ -113,6 +116,7 @@ class VitsDataModule(LightningDataModule):
         num_workers: int | None = None,
         validation_split: float = 0.1,
         num_test_examples: int = 5,
+        open_ends: float = 0.0,
         trim_silence: bool = True,
         keep_seconds_before_silence: float = 0.25,
         keep_seconds_after_silence: float = 0.25,
@@ -148,6 +152,7 @@ class VitsDataModule(LightningDataModule):
             num_workers=num_workers,
             validation_split=validation_split,
             num_test_examples=num_test_examples,
+            open_ends=open_ends,
             trim_silence=trim_silence,
             keep_seconds_before_silence=keep_seconds_before_silence,
             keep_seconds_after_silence=keep_seconds_after_silence,
@@ -189,12 +194,17 @@ class VitsDataModule(LightningDataModule):
         load = load_prepared_dataset if settings.shards is None else load_sharded_dataset
         prepared = load(settings)
         self._voice = prepared.voice
-        self._split = split_dataset(
-            leave_out_long(prepared.utterances, settings, is_told=self._rank == 0),
+        is_told = self._rank == 0
+        split = split_dataset(
+            leave_out_long(prepared.utterances, settings, is_told=is_told),
             settings.validation_split,
             settings.num_test_examples,
             settings.seed,
         )
+        variants = create_open_ends(
+            split.training, prepared.voice, settings.open_ends, settings.seed, is_told=is_told
+        )
+        self._split = Split([*split.training, *variants], split.validation)
 
     @property
     def split(self) -> Split:

@@ -62,6 +62,8 @@ class DataSettings:
         num_workers: Loader processes; None follows cores and memory.
         validation_split: Share of the rows held out for validation.
         num_test_examples: Held-out rows that are listened to at every validation.
+        open_ends: Share of the training utterances with a final stop that are trained on a second
+            time, without it.
         seed: Of the split and the order of batches.
         shards: Where prepared shards lie; None where there are recordings. The paths above are
             then those of the shards' folder on this machine.
@@ -98,6 +100,7 @@ class DataSettings:
     num_workers: int | None = None
     validation_split: float = 0.1
     num_test_examples: int = 5
+    open_ends: float = 0.0
     seed: int = 1234
     shards: str | None = None
     address: str | None = None
@@ -252,6 +255,7 @@ def _check(settings: DataSettings) -> None:
         (settings.num_workers is None or settings.num_workers >= 0, "num_workers must not be < 0"),
         (0 <= settings.validation_split < 1, "validation_split must be from 0 to below 1"),
         (settings.num_test_examples >= 0, "num_test_examples must not be negative"),
+        (0 <= settings.open_ends <= 1, "open_ends must be from 0 to 1"),
         (
             min(settings.keep_seconds_before_silence, settings.keep_seconds_after_silence) >= 0,
             "keep_seconds_before_silence and keep_seconds_after_silence must not be negative",

@@ -67,22 +67,41 @@ def split_dataset(
     of it as it was. Where nothing can be held out (a single utterance, or a share of 0), the first
     few of the training set are validated on, and that is said.
     """
-    ranked = sorted(utterances, key=lambda utterance: _rank(utterance, seed))
-    if len(utterances) < 2 or validation_split == 0:
+    names = [(utterance.row.audio_path.name, utterance.row.text) for utterance in utterances]
+    ranked = rank_recordings(names, seed)
+    count = count_held_out(len(utterances), validation_split)
+    if count == 0:
         _LOGGER.warning(
             "Nothing is held out for validation (%d utterances, --data.validation_split=%g): "
             "val_loss is that of recordings which are trained on.",
             len(utterances),
             validation_split,
         )
-        return Split(list(utterances), ranked[: max(1, num_examples)])
-    count = min(len(utterances) - 1, max(1, round(len(utterances) * validation_split)))
-    held_out = {utterance.row.line for utterance in ranked[:count]}
-    training = [utterance for utterance in utterances if utterance.row.line not in held_out]
-    return Split(training, ranked[:count])
+        examples = ranked[: max(1, num_examples)]
+        return Split(list(utterances), [utterances[place] for place in examples])
+    held_out = set(ranked[:count])
+    training = [utterance for place, utterance in enumerate(utterances) if place not in held_out]
+    return Split(training, [utterances[place] for place in ranked[:count]])
 
 
-def _rank(utterance: PreparedUtterance, seed: int) -> bytes:
-    row = utterance.row
-    text = f"{seed}|{row.audio_path.name}|{row.text}"
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+def count_held_out(total: int, validation_split: float) -> int:
+    """Return how many of so many utterances are held out; 0 where nothing can be."""
+    if total < 2 or validation_split == 0:
+        return 0
+    return min(total - 1, max(1, round(total * validation_split)))
+
+
+def rank_recordings(names: Sequence[tuple[str, str]], seed: int) -> list[int]:
+    """Return the places of recordings, those first that are held out first.
+
+    Args:
+        names: Name of the file and text of each.
+        seed: Of the split.
+    """
+    return sorted(range(len(names)), key=lambda place: rank_recording(*names[place], seed))
+
+
+def rank_recording(name: str, text: str, seed: int) -> bytes:
+    """Return what recordings are sorted by, to choose some of them."""
+    key = f"{seed}|{name}|{text}"
+    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
