@@ -50,3 +50,24 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     name = f"piper-{uuid.uuid4().hex}"
     s3fs.S3FileSystem().mkdir(name)
     return f"s3://{name}"
+
+
+@pytest.fixture(scope="session")
+def spoken_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All 42 sentences of synthetic speech, three minutes; not to be changed by a test."""
+    from make_test_dataset import SENTENCES, make_test_dataset
+
+    folder = tmp_path_factory.mktemp("spoken")
+    return make_test_dataset(folder, sentences=len(SENTENCES), sample_rate=16000)
+
+
+@pytest.fixture(scope="session")
+def aligner_path(spoken_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An aligner that learnt on that dataset."""
+    from lessons import create_lessons
+
+    from piper.train.aligner.fitting import fit_aligner
+
+    path = tmp_path_factory.mktemp("aligner") / "aligner.pt"
+    fit_aligner(create_lessons(spoken_dataset)).save(path)
+    return path

@@ -79,9 +79,12 @@ class _Item:
 
 
 def create_lesson_key(path: Path, groups: Groups) -> str:
-    """Return a key that changes with a recording (by size and time) or its text."""
+    """Return a key that changes with a recording (by name, size and time) or its text.
+
+    Not with its folder: a dataset that was moved, or copied with its cache, needs no new aligner.
+    """
     stat = path.stat()
-    value = f"{path.absolute()}|{stat.st_size}|{stat.st_mtime_ns}|{groups}"
+    value = f"{path.name}|{stat.st_size}|{stat.st_mtime_ns}|{groups}"
     return hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 

@@ -42,6 +42,12 @@ def create_parser() -> argparse.ArgumentParser:
         "that are not what is said, and measuring what training will take",
     )
     add(
+        "--recogniser",
+        metavar="NAME:MODEL",
+        help="let a speech recogniser hear every recording: faster-whisper:MODEL, gigaam:MODEL or "
+        "MODULE:FUNCTION",
+    )
+    add(
         "--fix",
         type=Path,
         metavar="OUT",
@@ -77,7 +83,12 @@ def _check(arguments: argparse.Namespace) -> int:
         )
     if arguments.stress and settings.espeak_voice != "ru":
         raise ConfigError("--stress compares Russian stresses; leave it out for other languages.")
-    checked = check_dataset(settings, has_stress=arguments.stress, is_quick=arguments.quick)
+    checked = check_dataset(
+        settings,
+        has_stress=arguments.stress,
+        is_quick=arguments.quick,
+        recogniser=arguments.recogniser,
+    )
     report = leave_out_rules(checked, arguments.ignore)
     folder = arguments.output_dir or arguments.dataset / "check"
     folder.mkdir(parents=True, exist_ok=True)

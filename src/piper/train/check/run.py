@@ -11,6 +11,7 @@ from piper.train.check import (
     rules_audio,
     rules_fit,
     rules_match,
+    rules_recognised,
     rules_set,
     rules_split,
     rules_stress,
@@ -21,16 +22,18 @@ from piper.train.check.aligning import measure_fits
 from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
 from piper.train.check.findings import Finding
 from piper.train.check.measuring import measure_audio, measure_texts
+from piper.train.check.recognising import recognise_recordings
 from piper.train.check.report import CheckReport
 from piper.train.check.training import describe_training
 from piper.train.data.dataset_config import create_voice_config
 from piper.train.data.metadata import Row
 from piper.train.data.settings import DataSettings
+from piper.train.recognisers import load_recogniser
 
 RULES = (
     *(*rules_structure.RULES, *rules_audio.RULES, *rules_text.RULES),
-    *(*rules_match.RULES, *rules_fit.RULES, *rules_set.RULES),
-    *(*rules_split.RULES, *rules_stress.RULES),
+    *(*rules_match.RULES, *rules_fit.RULES, *rules_recognised.RULES),
+    *(*rules_set.RULES, *rules_split.RULES, *rules_stress.RULES),
 )
 """All that a check looks for."""
 
@@ -41,6 +44,7 @@ def check_dataset(
     num_processes: int | None = None,
     has_stress: bool = False,
     is_quick: bool = False,
+    recogniser: str | None = None,
 ) -> CheckReport:
     """Check a dataset as training would read it.
 
@@ -50,12 +54,14 @@ def check_dataset(
         has_stress: Whether Russian stresses are compared with those of silero-stress.
         is_quick: Whether what takes long is left out: the aligner, and measuring what training
             takes.
+        recogniser: A speech recogniser that hears every recording (`recognisers.SPECIFICATIONS`).
 
     Raises:
         DatasetError: There is no metadata.csv, or nothing in it.
-        ConfigError: config.json holds something wrong.
+        ConfigError: config.json holds something wrong, or the recogniser failed.
         PhonemizeError: The espeak voice is unknown, or silero-stress is wanted and not installed.
     """
+    hear = load_recogniser(recogniser, settings.espeak_voice) if recogniser else None
     structure = rules_structure.read_structure(settings.csv_path, settings.audio_dir)
     entries = structure.entries
     settings = count_speakers(settings, entries)
@@ -71,7 +77,20 @@ def check_dataset(
         *(rules_stress.find_stresses(entries) if has_stress else ()),
     ]
     report = _create_report(settings, entries, audio, texts, findings, is_quick=is_quick)
-    return report if is_quick else _add_fits(report, settings, num_processes)
+    if not is_quick:
+        report = _add_fits(report, settings, num_processes)
+    if hear is not None and recogniser is not None:
+        heard = recognise_recordings(entries, audio, settings.cache_dir, hear, recogniser)
+        fact = rules_recognised.describe_heard(entries, heard)
+        report = _add(report, rules_recognised.find_in_heard(entries, heard), "recognised", fact)
+    return report
+
+
+def _add(report: CheckReport, findings: list[Finding], name: str, fact: str) -> CheckReport:
+    """Return the report with more findings, and a fact of the set."""
+    facts = {title: dict(values) for title, values in report.facts.items()}
+    facts["The set"][name] = fact
+    return replace(report, findings=[*report.findings, *findings], facts=facts)
 
 
 def _ask_rules(
@@ -116,10 +135,8 @@ def _add_fits(
         doubtful_lines=report.lines_with_errors,
         num_processes=num_processes,
     )
-    facts = {title: dict(values) for title, values in report.facts.items()}
-    facts["The set"]["texts and recordings"] = rules_fit.describe_fits(fits)
-    findings = [*report.findings, *rules_fit.find_in_fits(report.entries, fits)]
-    return replace(report, findings=findings, facts=facts)
+    findings = rules_fit.find_in_fits(report.entries, fits)
+    return _add(report, findings, "texts and recordings", rules_fit.describe_fits(fits))
 
 
 def count_speakers(settings: DataSettings, entries: Sequence[Entry]) -> DataSettings:

@@ -1,0 +1,42 @@
+"""Recordings and texts of a dataset as an aligner learns on them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from piper.config import PhonemeType
+from piper.text.frontend import Frontend
+from piper.text.ids import DEFAULT_PHONEME_ID_MAP
+from piper.train.aligner.fitting import Lesson, create_lesson_key
+from piper.train.aligner.units import Groups, phonemes_to_groups
+
+
+@lru_cache(maxsize=1)
+def russian_frontend() -> Frontend:
+    """The frontend of the synthetic speech's language."""
+    return Frontend(PhonemeType.ESPEAK, "ru", DEFAULT_PHONEME_ID_MAP)
+
+
+def text_to_groups(text: str) -> Groups:
+    """Return the units of a Russian text."""
+    sentences = russian_frontend().text_to_phonemes(text)
+    return phonemes_to_groups([phoneme for sentence in sentences for phoneme in sentence])
+
+
+def read_rows(dataset: Path) -> list[tuple[Path, str]]:
+    """Return recordings and texts of a dataset."""
+    rows = []
+    for line in (dataset / "metadata.csv").read_text(encoding="utf-8").splitlines():
+        name, text = line.split("|")
+        rows.append((dataset / "wavs" / name, text))
+    return rows
+
+
+def create_lessons(dataset: Path) -> list[Lesson]:
+    """Return a lesson for each of a dataset's recordings."""
+    lessons = []
+    for path, text in read_rows(dataset):
+        groups = text_to_groups(text)
+        lessons.append(Lesson(create_lesson_key(path, groups), path, groups))
+    return lessons
