@@ -153,14 +153,17 @@ class _Fitting:
         )
 
     def announce(self) -> None:
-        """Say how long it will take, by a batch that is thrown away."""
-        batch = self._create_batches(0)[0]
-        started = time.monotonic()
-        with torch.enable_grad():
+        """Say how long it will take, by a batch of middling length that is thrown away."""
+        batches = sorted(self._create_batches(0), key=_count_padded)
+        batch = batches[len(batches) // 2]
+        seconds = 0.0
+        for _ in range(2):  # the first time libraries are still being set up
+            started = time.monotonic()
             self._find_loss(batch, 0.0)[0].backward()
+            seconds = time.monotonic() - started
         self.network.zero_grad()
-        left = self.total - self.passes_done * self._batches_a_pass
-        minutes = (time.monotonic() - started) * left / 60
+        share = sum(map(_count_padded, batches)) / _count_padded(batch)
+        minutes = seconds * share * (self.passes - self.passes_done) / 60
         hours = sum(item.frames for item in self._items) / 50 / 3600
         _LOGGER.info(
             "An aligner learns on %d recordings (%.0f minutes): about %.1f minutes.",
@@ -239,6 +242,10 @@ class _Fitting:
             self.log_prior, self.passes_done = state["log_prior"], state["passes_done"]
         except Exception:  # what torch raises for a damaged file has no common class
             _LOGGER.warning("%s cannot be used; the aligner is made anew.", os.fspath(path))
+
+
+def _count_padded(batch: Sequence[_Item]) -> int:
+    return len(batch) * max(item.frames for item in batch)
 
 
 def _find_rate(share: float) -> float:
