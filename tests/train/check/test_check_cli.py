@@ -116,3 +116,9 @@ def test_every_rule_is_documented_and_has_a_name_of_its_own() -> None:
     names = [rule.name for rule in RULES]
     assert len(set(names)) == len(names)
     assert [name for name in names if f"`{name}`" not in documents] == []
+
+
+def test_a_check_without_the_aligner_loads_no_torch() -> None:
+    """It takes two seconds to load; measuring 620 recordings takes as long."""
+    code = "import sys, piper.train.check.run; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from piper.errors import ConfigError
+from piper.processes import calm_threads
 from piper.train.command import run_command
 from piper.train.data.dataset_flags import add_dataset_flags, find_settings
 
@@ -76,6 +77,7 @@ def _check(arguments: argparse.Namespace) -> int:
     from piper.train.check.run import check_dataset, leave_out_rules
     from piper.train.check.terminal import report_to_text
 
+    calm_threads()
     settings = find_settings(arguments)
     if settings.address is not None:
         raise ConfigError(

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from piper.progress import ProgressLine
-from piper.train.aligner.features import SAMPLE_RATE, load_samples
 from piper.train.check.entries import AudioMeasures, Entry
 from piper.train.check.kept import keep_result, load_results
 from piper.train.check.measuring import create_key
@@ -35,6 +34,9 @@ def recognise_recordings(
     Raises:
         ConfigError: The recogniser failed.
     """
+    # Here, because it brings torch, which most checks do without.
+    from piper.train.aligner.features import SAMPLE_RATE, load_samples
+
     kept = load_results(cache_dir / RECOGNISED_NAME, str)
     heard: dict[int, str] = {}
     progress = ProgressLine("Recognising", len(entries), "recordings")

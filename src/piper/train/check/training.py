@@ -9,9 +9,10 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from piper.processes import is_machine_busy
 from piper.train.allowance import FRESH, WARM
 from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
-from piper.train.cost.estimate import Cost, is_machine_busy, measure_cost
+from piper.train.cost.estimate import Cost, measure_cost
 from piper.train.cost.request import CostRequest
 from piper.train.data.settings import DataSettings
 from piper.train.presets import DEFAULT_QUALITY, PRESET_SAMPLE_RATES, parse_quality

@@ -60,11 +60,6 @@ class Cost:
         return self.peak_bytes <= self.available_bytes * (1 - MARGIN)
 
 
-def is_machine_busy() -> bool:
-    """Return whether other programs took more than half of the cores in the last minute."""
-    return hasattr(os, "getloadavg") and os.getloadavg()[0] > available_cores() / 2
-
-
 def measure_cost(request: CostRequest, cache_dir: Path, *, is_busy: bool) -> Cost | str:
     """Return what a training takes, or the sentence that says why that is not known.
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from piper.errors import DatasetError
 from piper.train.data.cache import PreparedUtterance
-from piper.train.data.report import name_recordings
 from piper.train.data.settings import DataSettings
 
 _LOGGER = logging.getLogger(__name__)
@@ -46,6 +45,9 @@ def leave_out_long(
             f"{settings.max_seconds:g}; raise it."
         )
     if long and is_told:
+        # Here, because it brings torch, which the check of a dataset does without.
+        from piper.train.data.report import name_recordings
+
         _LOGGER.warning(
             "%d of %d recordings (%.2f hours) are longer than --data.max_seconds=%g and left out: "
             "%s.",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from piper.errors import DatasetError
+from piper.processes import calm_threads
 from piper.train.command import run_command
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def _split(arguments: argparse.Namespace) -> int:
     from piper.train.splitting.long_audio import load_long_recording
     from piper.train.splitting.writing import SPLIT_NAME, name_pieces, write_pieces
 
+    calm_threads()
     folder: Path = arguments.folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DatasetError(f"{folder} is there already; name a new folder.")
