@@ -1,0 +1,172 @@
+"""Where a recording's short phrases lie, and what is written for them. Opens no file."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from piper.train.aligner.aligner import GroupSpan
+from piper.train.aligner.features import FRAME_SECONDS
+from piper.train.splitting.long_text import LongText, Pause
+from piper.train.splitting.pieces import Gap, find_gaps
+from piper.train.splitting.split import BORDER_SCORE, is_squeezed
+
+LEAST_SECONDS, MOST_SECONDS = 0.25, 3.0
+"""Of speech: a single "да" takes 0.2 s in the middle of a sentence, and 0.4 s by itself."""
+LEAST_KEPT_SECONDS, MOST_KEPT_SECONDS = 0.15, 0.3
+"""Of silence on either side; training keeps a quarter of a second."""
+NEIGHBOUR_SECONDS = 0.05
+"""Of silence that is left to the word beyond: the aligner hears every 20 ms, and a word's last
+sound fades away below the threshold of speech."""
+FULL_STOP = "."
+OTHER_STOPS = frozenset("?!？！؟")
+"""Marks of a sentence's end that say how it is spoken; they stay."""
+ENCLOSING = frozenset('«»„“”"()[]{}<>「」『』|')
+"""Inside a phrase, what they enclose reaches beyond it."""
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A few words between two pauses.
+
+    Attributes:
+        start_seconds: Where it begins in its recording, silence included.
+        end_seconds: Where it ends.
+        speech_seconds: Without the silence.
+        num_words: That are spoken.
+        text: Exactly these words.
+        score: Mean of the aligner's scores over their frames; 0 at best.
+        ends_sentence: Whether the text has the end of a sentence after them.
+    """
+
+    start_seconds: float
+    end_seconds: float
+    speech_seconds: float
+    num_words: int
+    text: str
+    score: float
+    ends_sentence: bool
+
+
+def find_phrases(
+    text: LongText,
+    spans: Sequence[GroupSpan | None],
+    is_loud: npt.NDArray[np.bool_],
+    *,
+    most_words: int,
+    has_own_marks: bool = False,
+) -> Iterator[Phrase]:
+    """Give the phrases of a recording, in order; a recording that is one phrase has none.
+
+    Args:
+        text: What is said in the recording.
+        spans: Where each word lies; None for those that take no time.
+        is_loud: (T,) whether a frame of the recording is loud.
+        most_words: Of a phrase.
+        has_own_marks: Whether texts end as they stand, instead of in a full stop.
+    """
+    if not any(spans):
+        return
+    pauses = [pause for gap in find_gaps(text, spans, is_loud) if (pause := _hear(gap, is_loud))]
+    for left, right in pairwise(pauses):
+        numbers = [n for n in range(left.word, right.word) if spans[n] is not None]
+        is_whole = left.word == 0 and right.word == len(text.words)
+        speech_seconds = right.start_seconds - left.end_seconds
+        if is_whole or not 0 < len(numbers) <= most_words:
+            continue
+        if not LEAST_SECONDS <= speech_seconds <= MOST_SECONDS or _are_doubtful(
+            text, spans, numbers
+        ):
+            continue
+        if written := _write(text, left.word, right.word, has_own_marks):
+            yield Phrase(
+                round(left.end_seconds - left.kept_before_seconds, 3),
+                round(right.start_seconds + right.kept_after_seconds, 3),
+                speech_seconds,
+                len(numbers),
+                written,
+                _score(spans, numbers),
+                text.words[right.word - 1].pause >= Pause.SENTENCE,
+            )
+
+
+@dataclass(frozen=True)
+class _QuietGap:
+    """A pause in which a phrase may begin or end.
+
+    Attributes:
+        word: The first one after it.
+        start_seconds: Where the word before ends.
+        end_seconds: Where that word begins.
+        kept_before_seconds: Of silence that a phrase which begins here keeps.
+        kept_after_seconds: Of silence that one which ends here keeps.
+    """
+
+    word: int
+    start_seconds: float
+    end_seconds: float
+    kept_before_seconds: float
+    kept_after_seconds: float
+
+
+def _hear(gap: Gap, is_loud: npt.NDArray[np.bool_]) -> _QuietGap | None:
+    """Return a gap that is quiet for long enough next to both of its words, else None."""
+    first, last = (round(s / FRAME_SECONDS) for s in (gap.start_seconds, gap.end_seconds))
+    loud = np.flatnonzero(is_loud[first:last])
+    # Where nothing is loud the silence reaches from word to word.
+    after, before = (loud[0], last - first - 1 - loud[-1]) if len(loud) else (last - first,) * 2
+    kept = [
+        min(MOST_KEPT_SECONDS, float(frames) * FRAME_SECONDS - NEIGHBOUR_SECONDS)
+        for frames in (before, after)
+    ]
+    if min(kept) < LEAST_KEPT_SECONDS:
+        return None
+    return _QuietGap(gap.word, gap.start_seconds, gap.end_seconds, *kept)
+
+
+def _are_doubtful(
+    text: LongText, spans: Sequence[GroupSpan | None], numbers: Sequence[int]
+) -> bool:
+    """Tell whether one of the words is heard badly, or hardly at all."""
+    return any(
+        span.score < BORDER_SCORE or is_squeezed(text.words[number], span)
+        for number in numbers
+        if (span := spans[number]) is not None
+    )
+
+
+def _score(spans: Sequence[GroupSpan | None], numbers: Sequence[int]) -> float:
+    own = [span for number in numbers if (span := spans[number]) is not None]
+    seconds = [span.end_seconds - span.start_seconds for span in own]
+    return round(float(np.average([span.score for span in own], weights=seconds)), 3)
+
+
+def _write(text: LongText, first: int, last: int, has_own_marks: bool) -> str:
+    """Return the text of the words `first` to `last - 1`; empty where it cannot be told."""
+    written = text.excerpt(first, last)
+    bare = _strip_marks(written)
+    if not bare or ENCLOSING & set(bare):
+        return ""
+    ending = written[written.rindex(bare) + len(bare) :]
+    if has_own_marks:
+        # A bracket or quote that closes was opened before the phrase.
+        return bare + "".join(sign for sign in ending if sign not in ENCLOSING).rstrip(" -–—")
+    return bare + next((sign for sign in ending if sign in OTHER_STOPS), FULL_STOP)
+
+
+def _strip_marks(text: str) -> str:
+    """Return a text from its first letter or digit to its last one, signs of stress included."""
+    places = [
+        place
+        for place, sign in enumerate(text)
+        if sign.isalnum() or unicodedata.category(sign)[0] == "M"
+    ]
+    if not places:
+        return ""
+    start = places[0] - (places[0] > 0 and text[places[0] - 1] == "+")
+    return text[start : places[-1] + 1]
