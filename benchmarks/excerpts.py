@@ -1,9 +1,9 @@
 """Whether excerpts are cut in pauses, by hand-made labels; a table, then JSON.
 
-Lets `python -m piper.train excerpts` list what it would cut out of a dataset and compares both edges
-of each with Festival's labels, `NAME.lab` (festvox-ru has them): an edge is right where it lies in a
-labelled pause, so much more or less, and the words are right where the labels have speech all
-between the pauses of both edges, and no other pause that long.
+Lets `python -m piper.train excerpts` cut them out of a dataset and compares both edges of each with
+Festival's labels, `NAME.lab` (festvox-ru has them): an edge is right where it lies in a labelled
+pause, so much more or less. Words are taken to be right where the labels have as many vowels between
+the edges as the text has Russian vowel letters; so they have in all 620 whole recordings.
 """
 
 from __future__ import annotations
@@ -20,26 +20,40 @@ import numpy as np
 
 TOLERANCE_SECONDS = 0.03
 PAUSES = {"pau", "#"}
+VOWEL_LETTERS = frozenset("аеёиоуыэюя")
 
 
-def read_pauses(path: Path) -> list[tuple[float, float]]:
-    """Return start and end of each pause of a lab file, in seconds; pauses side by side are one."""
-    lines = [line.split() for line in path.read_text(encoding="ascii").splitlines()]
-    pauses: list[tuple[float, float]] = []
+def read_labels(path: Path) -> list[tuple[float, float, str]]:
+    """Return start, end and phone of a lab file's lines; pauses side by side are one."""
+    labels: list[tuple[float, float, str]] = []
     start = 0.0
-    for end, _, phone in (line for line in lines if len(line) == 3):
-        if phone in PAUSES:
-            begin = pauses.pop()[0] if pauses and pauses[-1][1] == start else start
-            pauses.append((begin, float(end)))
-        start = float(end)
-    # The labels may end before the recording does.
-    return [*pauses[:-1], (pauses[-1][0], float("inf"))]
+    for line in path.read_text(encoding="ascii").splitlines():
+        if len(columns := line.split()) == 3:
+            end, phone = float(columns[0]), columns[2]
+            if phone in PAUSES and labels and labels[-1][2] in PAUSES:
+                start = labels.pop()[0]
+            labels.append((start, end, phone))
+            start = end
+    # The last pause may end before the recording does.
+    return [*labels[:-1], (labels[-1][0], float("inf"), labels[-1][2])]
 
 
-def is_in_pause(seconds: float, pauses: list[tuple[float, float]]) -> bool:
+def has_its_syllables(excerpt: dict[str, Any], labels: list[tuple[float, float, str]]) -> bool:
+    """Return whether as many vowels are said in an excerpt as are written for it."""
+    said = sum(
+        phone[0] in "aeiouy" and excerpt["start"] <= (start + end) / 2 <= excerpt["end"]
+        for start, end, phone in labels
+        if phone not in PAUSES
+    )
+    return said == sum(letter in VOWEL_LETTERS for letter in excerpt["text"].lower())
+
+
+def is_in_pause(seconds: float, labels: list[tuple[float, float, str]]) -> bool:
     """Return whether a place lies in a pause."""
     return any(
-        start - TOLERANCE_SECONDS <= seconds <= end + TOLERANCE_SECONDS for start, end in pauses
+        start - TOLERANCE_SECONDS <= seconds <= end + TOLERANCE_SECONDS
+        for start, end, phone in labels
+        if phone in PAUSES
     )
 
 
@@ -53,13 +67,15 @@ def list_excerpts(dataset: Path, cache_dir: Path, flags: list[str]) -> list[dict
     return list(json.loads(text))
 
 
-def compare(excerpts: list[dict[str, Any]], labels: Path) -> tuple[dict[str, Any], list[str]]:
-    """Return the figures, and the excerpts with an edge outside of a pause."""
-    offenders = []
+def compare(excerpts: list[dict[str, Any]], folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """Return the figures, and the excerpts that the labels contradict."""
+    outside, wrong = [], []
     for excerpt in excerpts:
-        pauses = read_pauses(labels / f"{Path(excerpt['source']).stem}.lab")
-        if not all(is_in_pause(excerpt[edge], pauses) for edge in ("start", "end")):
-            offenders.append(f"{excerpt['name']} {excerpt['text']}")
+        labels = read_labels(folder / f"{Path(excerpt['source']).stem}.lab")
+        if not all(is_in_pause(excerpt[edge], labels) for edge in ("start", "end")):
+            outside.append(f"edge: {excerpt['name']} {excerpt['text']}")
+        if not has_its_syllables(excerpt, labels):
+            wrong.append(f"syllables: {excerpt['name']} {excerpt['text']}")
     seconds = np.asarray([excerpt["end"] - excerpt["start"] for excerpt in excerpts])
     words = [excerpt["words"] for excerpt in excerpts]
     return {
@@ -71,8 +87,9 @@ def compare(excerpts: list[dict[str, Any]], labels: Path) -> tuple[dict[str, Any
         "seconds: least, median, most": [
             round(float(value), 2) for value in np.percentile(seconds, [0, 50, 100])
         ],
-        "with both edges in a labelled pause": len(excerpts) - len(offenders),
-    }, offenders
+        "with both edges in a labelled pause": len(excerpts) - len(outside),
+        "with as many syllables as written": len(excerpts) - len(wrong),
+    }, [*outside, *wrong]
 
 
 def main() -> int:
@@ -89,8 +106,8 @@ def main() -> int:
     for name, value in figures.items():
         print(f"{name:40}{value}")
     for offender in offenders:
-        print(f"outside: {offender}")
-    print(json.dumps({"benchmark": "excerpts", **figures, "outside": offenders}))
+        print(offender)
+    print(json.dumps({"benchmark": "excerpts", **figures, "contradicted": offenders}))
     return 0
 
 

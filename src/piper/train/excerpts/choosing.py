@@ -35,7 +35,8 @@ def choose_excerpts(
     """Return the phrases to cut, in the order of the dataset's lines.
 
     Those that end a sentence come first, since the voice falls there as it does after a single
-    word; then those that fit best. No text stands twice, nor where a recording has it already.
+    word; among them those of fewer words, then those that fit best. No text stands twice, nor where
+    a recording has it already.
 
     Args:
         candidates: All that were found.
@@ -44,7 +45,7 @@ def choose_excerpts(
         most: So many; None takes at most `MOST_SHARE` of the recordings' time.
     """
     good = _leave_out_faulty(_leave_out_poor(candidates), report, settings)
-    order = sorted(good, key=lambda one: (not one.phrase.ends_sentence, -one.phrase.score))
+    order = sorted(good, key=_rank)
     known = {entry.spoken for entry in report.entries}
     room_seconds = MOST_SHARE * sum(measures.seconds for measures in report.audio.values())
     from_one: Counter[int] = Counter()
@@ -60,6 +61,12 @@ def choose_excerpts(
         room_seconds -= seconds
         chosen.append(one)
     return sorted(chosen, key=lambda one: (one.source.line, one.phrase.start_seconds))
+
+
+def _rank(candidate: Candidate) -> tuple[bool, int, float]:
+    """Return what phrases are sorted by; the one to take first is the least."""
+    phrase = candidate.phrase
+    return not phrase.ends_sentence, phrase.num_words, -phrase.score
 
 
 def create_entry(candidate: Candidate, line: int = 0) -> Entry:
