@@ -2,8 +2,8 @@
 
 Lets `python -m piper.train excerpts` cut them out of a dataset and compares both edges of each with
 Festival's labels, `NAME.lab` (festvox-ru has them): an edge is right where it lies in a labelled
-pause, so much more or less. Words are taken to be right where the labels have as many vowels between
-the edges as the text has Russian vowel letters; so they have in all 620 whole recordings.
+pause, so much more or less. Words are taken to be right where the labels have as many vowels
+between the edges as the text has Russian vowel letters; so they have in all 620 whole recordings.
 """
 
 from __future__ import annotations

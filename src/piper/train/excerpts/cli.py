@@ -106,6 +106,7 @@ def _refuse_mistakes(arguments: argparse.Namespace, address: str | None) -> None
 def _choose(
     arguments: argparse.Namespace, report: CheckReport, settings: DataSettings
 ) -> list[Candidate]:
+    from piper.train.check.outcome import count_things
     from piper.train.excerpts.choosing import choose_excerpts
     from piper.train.excerpts.finding import find_candidates
 
@@ -117,8 +118,8 @@ def _choose(
     chosen = choose_excerpts(candidates, report, settings, arguments.most)
     if not chosen:
         raise DatasetError(
-            f"No phrase of {arguments.words} words or fewer was found between two pauses in "
-            f"{arguments.dataset}; allow more with --words, or let it be."
+            f"No phrase of {count_things(arguments.words, 'word')} or fewer was found between two "
+            f"pauses in {arguments.dataset}; allow more with --words."
         )
     return chosen
 

@@ -24,9 +24,9 @@ NEIGHBOUR_SECONDS = 0.05
 """Of silence that is left to the word beyond: the aligner hears every 20 ms, and a word's last
 sound fades away below the threshold of speech."""
 LEAST_EDGE_UNITS = 2
-"""Of the words on either side of both pauses. A single sound, such as "и", may have been said before
-the pause or after it: so it was with all 4 of 290 excerpts of festvox-ru that had a syllable too
-many or too few."""
+"""Of the words on either side of both pauses. A single sound, such as "и", may have been said on
+the other side of its pause: that was so in all 4 of 290 excerpts of festvox-ru that had a syllable
+too many or too few."""
 FULL_STOP = "."
 OTHER_STOPS = frozenset("?!？！؟")
 """Marks of a sentence's end that say how it is spoken; they stay."""
