@@ -21,6 +21,7 @@ from piper.train.check import cli as check_cli
 from piper.train.excerpts import cli
 
 FEW = "--ignore=few-recordings,little-speech"
+pytestmark = pytest.mark.long  # an aligner learns, for 30 s of a processor
 PHRASES = {
     "Да.",
     "Привет, это тест.",
@@ -170,7 +171,7 @@ def test_the_list_is_printed_and_nothing_written(
     said = capsys.readouterr()
     rows = [line.split("\t") for line in said.out.splitlines()]
     assert {text for *_, text in rows} == PHRASES
-    assert all(name.endswith("-w01.wav") for name, *_ in rows)
+    assert all(0 <= float(start) < float(end) for _, start, end, *_ in rows)
     assert "4 excerpts" in said.err
     assert {path.name for path in learnt.parent.iterdir()} == {"dataset"}
 
@@ -183,28 +184,6 @@ def test_number_and_lengths_are_asked_for(learnt: Path, capsys: pytest.CaptureFi
     assert counts[0] == 1
     assert counts[1] > len(PHRASES)
     assert counts[2] == 2
-
-
-def test_mistakes_are_one_sentence(
-    learnt: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "file").touch()
-    for arguments, said in (
-        ([str(learnt)], "The copy has no folder; name one after the dataset, or pass --list."),
-        ([str(learnt), str(tmp_path / "full")], "is there already; name a new folder."),
-        ([str(learnt), "--list", "--words=0"], "--words=0 leaves nothing to cut"),
-        ([str(dataset), str(tmp_path / "out")], "could not be learnt"),
-        (["s3://bucket/voice", "--list"], "copy it to a folder first."),
-        ([str(tmp_path / "none"), "--list"], "The dataset's folder"),
-    ):
-        assert cli.main(arguments) == 1
-        messages = capsys.readouterr()
-        assert messages.out == ""
-        (error,) = [line for line in messages.err.splitlines() if line.startswith("error: ")]
-        assert said in error
-        assert "Traceback" not in messages.err
-    assert not (tmp_path / "out").exists()
 
 
 def test_nothing_is_written_where_there_is_no_phrase(
