@@ -1,7 +1,7 @@
 """Which of the phrases become utterances. Opens no recording.
 
-The check's rules are asked of them beside the dataset's own lines, so that a copy with excerpts has
-nothing wrong that the dataset had not.
+The check's rules are asked of them beside the dataset's own lines, so that a check of the copy has
+nothing to find in them.
 """
 
 from __future__ import annotations

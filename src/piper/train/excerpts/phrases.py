@@ -17,7 +17,7 @@ from piper.train.splitting.pieces import Gap, find_gaps
 from piper.train.splitting.split import BORDER_SCORE, is_squeezed
 
 LEAST_SECONDS, MOST_SECONDS = 0.25, 3.0
-"""Of speech: a single "да" takes 0.2 s in the middle of a sentence, and 0.4 s by itself."""
+"""Of speech: less is a word that was swallowed, more is no short utterance any more."""
 LEAST_KEPT_SECONDS, MOST_KEPT_SECONDS = 0.15, 0.3
 """Of silence on either side; training keeps a quarter of a second."""
 NEIGHBOUR_SECONDS = 0.05
