@@ -62,6 +62,18 @@ def test_a_pause_that_is_short_or_loud_bounds_nothing(frontend: Frontend) -> Non
     assert list(find_phrases(long_text, spans, is_loud, most_words=3)) == []
 
 
+def test_a_recording_may_begin_and_end_with_its_speech(frontend: Frontend) -> None:
+    text = read_long_text("Тихо было кругом, снег лежал высоко.", frontend)
+    spans, is_loud = lay(text, {3: 0.4})
+    trimmed = [
+        span and GroupSpan(span.start_seconds - 0.4, span.end_seconds - 0.4, span.score)
+        for span in spans
+    ]
+    first, second = find_phrases(text, trimmed, is_loud[20:-20], most_words=3)
+    assert (first.start_seconds, first.end_seconds) == pytest.approx((0.0, 1.8))
+    assert (second.start_seconds, second.end_seconds) == pytest.approx((1.6, 3.4))
+
+
 def test_too_many_words_and_whole_recordings_are_no_phrases(frontend: Frontend) -> None:
     assert find(frontend, "Тихо было кругом, снег лежал высоко.", {3: 0.4}, words=2) == []
     assert find(frontend, "Спасибо, друзья.", {}) == []

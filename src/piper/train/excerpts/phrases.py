@@ -74,7 +74,8 @@ def find_phrases(
     """
     if not any(spans):
         return
-    pauses = [pause for gap in find_gaps(text, spans, is_loud) if (pause := _hear(gap, is_loud))]
+    gaps = (_hear(gap, len(text.words), is_loud) for gap in find_gaps(text, spans, is_loud))
+    pauses = [gap for gap in gaps if gap is not None]
     spoken = [number for number, span in enumerate(spans) if span is not None]
     for left, right in pairwise(pauses):
         numbers = [number for number in spoken if left.word <= number < right.word]
@@ -114,17 +115,22 @@ class _QuietGap:
     kept_after_seconds: float
 
 
-def _hear(gap: Gap, is_loud: npt.NDArray[np.bool_]) -> _QuietGap | None:
-    """Return a gap that is quiet for long enough next to both of its words, else None."""
+def _hear(gap: Gap, num_words: int, is_loud: npt.NDArray[np.bool_]) -> _QuietGap | None:
+    """Return a gap that is quiet for long enough next to both of its words, else None.
+
+    A recording's own beginning and end are as good, however little silence is left there.
+    """
     first, last = (round(s / FRAME_SECONDS) for s in (gap.start_seconds, gap.end_seconds))
     loud = np.flatnonzero(is_loud[first:last])
     # Where nothing is loud the silence reaches from word to word.
     after, before = (loud[0], last - first - 1 - loud[-1]) if len(loud) else (last - first,) * 2
+    is_end = gap.word in (0, num_words)
+    left_seconds = 0.0 if is_end else NEIGHBOUR_SECONDS
     kept = [
-        min(MOST_KEPT_SECONDS, float(frames) * FRAME_SECONDS - NEIGHBOUR_SECONDS)
+        min(MOST_KEPT_SECONDS, float(frames) * FRAME_SECONDS - left_seconds)
         for frames in (before, after)
     ]
-    if min(kept) < LEAST_KEPT_SECONDS:
+    if min(kept) < LEAST_KEPT_SECONDS and not is_end:
         return None
     return _QuietGap(gap.word, gap.start_seconds, gap.end_seconds, *kept)
 
