@@ -21,6 +21,7 @@ from piper.train.data.module import VitsDataModule
 from piper.train.data.prepare import load_prepared_dataset, prepare_dataset
 from piper.train.data.remote_dataset import store_config
 from piper.train.data.settings import resolve_settings
+from piper.train.excerpts import cli as excerpts_cli
 
 
 @pytest.fixture
@@ -115,6 +116,8 @@ def test_mistakes_name_the_address(
         resolve_settings(dataset_dir=address, audio_dir=dataset)
     assert check_cli.main([address]) == 1
     assert "cannot be checked where it lies" in capsys.readouterr().err
+    assert excerpts_cli.main([address, "--list"]) == 1
+    assert "copy it to a folder first" in capsys.readouterr().err
 
 
 def test_a_config_that_cannot_be_written_back_is_a_warning(

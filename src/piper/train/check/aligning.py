@@ -182,7 +182,7 @@ class _FitMeasurer:
     def __call__(self, lesson: Lesson) -> TextFit | None:
         from piper.train.aligner.features import load_samples
 
-        aligner = _load_once(self.aligner_path, os.getpid())
+        aligner = load_once(self.aligner_path, os.getpid())
         try:
             alignment = aligner.align(aligner.hear(load_samples(lesson.path)), lesson.groups)
         except DatasetError:
@@ -196,7 +196,8 @@ class _FitMeasurer:
 
 
 @lru_cache(maxsize=1)
-def _load_once(path: Path, process: int) -> Aligner:
+def load_once(path: Path, process: int) -> Aligner:
+    """Return an aligner, read when a process (its id) first asks for it."""
     import multiprocessing
 
     import torch

@@ -12,8 +12,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
 from piper.atomic import remove_folder
+from piper.audio.encode import write_wav
 from piper.errors import DatasetError
+from piper.train.data.audio import FloatArray
 
 LEFT_OUT = "left out"
 """What was done to a line that is not in the copy."""
@@ -66,6 +70,16 @@ class RecordingNames:
         return wanted
 
 
+def require_new_folder(folder: Path) -> None:
+    """Refuse a folder that holds something.
+
+    Raises:
+        DatasetError: It does, or is a file.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DatasetError(f"{folder} is there already; name a new folder.")
+
+
 @contextmanager
 def create_copy(folder: Path) -> Iterator[Path]:
     """Give a folder with `wavs/` to write to; it becomes `folder` if the block ends without error.
@@ -76,8 +90,7 @@ def create_copy(folder: Path) -> Iterator[Path]:
     Raises:
         DatasetError: There is something in the folder.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DatasetError(f"{folder} is there already; name a new folder with --fix.")
+    require_new_folder(folder)
     part = folder.absolute().with_name(f".{folder.absolute().name}.part")
     remove_folder(part)  # of a killed run
     (part / "wavs").mkdir(parents=True)
@@ -115,3 +128,16 @@ def write_lines(
         for line in lines
     ]
     (folder / "metadata.csv").write_text("".join(rows), encoding="utf-8")
+
+
+def write_cut(path: Path, samples: FloatArray, sample_rate: int) -> None:
+    """Write samples that were cut from a recording as a WAV of 16 bits.
+
+    Args:
+        path: Where.
+        samples: (S,) float32, as libsndfile gave them.
+        sample_rate: Hertz.
+    """
+    # libsndfile divides by 32,768: so a sample of 16 bits comes out as it was.
+    whole = np.clip(np.round(samples * 32768), -32768, 32767).astype(np.int16)
+    write_wav(path, whole, sample_rate)

@@ -29,6 +29,11 @@ class Entry:
     text: str
     columns: tuple[str, ...] = ()
 
+    @property
+    def spoken(self) -> tuple[str | None, str]:
+        """Who says what, by letters and digits alone: equal for takes of the same words."""
+        return self.speaker, "".join(sign for sign in self.text.lower() if sign.isalnum())
+
 
 @dataclass(frozen=True)
 class AudioMeasures:

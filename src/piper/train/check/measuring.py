@@ -112,10 +112,12 @@ def measure_texts(
 ) -> dict[int, TextMeasures]:
     """Return the measures of texts by line; of those that cannot be phonemised there are none."""
     spoken = [entry for entry in entries if entry.text]
-    texts = [
-        entry.text if settings.has_stress_marks else remove_stress_marks(entry.text)
-        for entry in spoken
-    ]
+    texts = [find_trained_text(entry, settings) for entry in spoken]
     results = run_jobs(TextMeasurer(voice), texts, "Reading", "texts", num_processes)
     found = zip(spoken, results, strict=True)
     return {entry.line: measures for entry, measures in found if measures is not None}
+
+
+def find_trained_text(entry: Entry, settings: DataSettings) -> str:
+    """Return the text as training reads it."""
+    return entry.text if settings.has_stress_marks else remove_stress_marks(entry.text)

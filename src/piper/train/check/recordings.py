@@ -47,6 +47,20 @@ def measure_recording(path: Path) -> AudioMeasures:
         DatasetError: The file cannot be decoded, is empty, or holds NaN.
     """
     decoded = decode(path)
+    try:
+        is_whole = has_all_data(path, decoded)
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read ({error.strerror}); replace it.") from None
+    return measure_decoded(decoded, is_whole=is_whole)
+
+
+def measure_decoded(decoded: DecodedAudio, *, is_whole: bool = True) -> AudioMeasures:
+    """Measure a recording that was decoded.
+
+    Args:
+        decoded: Its samples.
+        is_whole: Whether the file holds all that its header promises.
+    """
     samples, rate = decoded.mix(), decoded.sample_rate
     levels = measure_levels(samples, rate)
     smooth = smooth_levels(levels)
@@ -55,10 +69,6 @@ def measure_recording(path: Path) -> AudioMeasures:
     start, end = int(active[0]) * hop, min(len(samples), (int(active[-1]) + 2) * hop)
     silence, silence_start = _find_inner_silence(active, hop)
     offset = float(samples.mean(dtype=np.float64))
-    try:
-        is_whole = has_all_data(path, decoded)
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read ({error.strerror}); replace it.") from None
     return AudioMeasures(
         seconds=len(samples) / rate,
         sample_rate=rate,

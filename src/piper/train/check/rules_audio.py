@@ -208,18 +208,13 @@ def _find_same_audio(heard: Sequence[_Heard]) -> Iterator[Finding]:
             groups[one.measures.digest].setdefault(one.path, one.entry)
     for group in groups.values():
         first, *others = group.values()
-        if any(_spoken(other) != _spoken(first) for other in others):
+        if any(other.spoken != first.spoken for other in others):
             # Which text is right cannot be known, so all of them are named.
             for entry in (first, *others):
-                other = next(one for one in group.values() if _spoken(one) != _spoken(entry))
+                other = next(one for one in group.values() if one.spoken != entry.spoken)
                 message = f"as line {other.line} ({other.name}), which says {other.text!r:.60}"
                 yield Finding(SAME_AUDIO_OTHER_TEXT, message, entry.line, entry.name, 1.0)
         else:
             for entry in others:
                 message = f"as line {first.line} ({first.name})"
                 yield Finding(SAME_AUDIO, message, entry.line, entry.name, 1.0)
-
-
-def _spoken(entry: Entry) -> tuple[str | None, str]:
-    letters = "".join(character for character in entry.text.lower() if character.isalnum())
-    return entry.speaker, letters

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
 from piper.train.check.findings import Finding, Group, Severity, create_rule
+from piper.train.check.measuring import find_trained_text
 from piper.train.check.rules_set import are_speakers
-from piper.train.data.metadata import remove_stress_marks
 from piper.train.data.settings import DataSettings
 from piper.train.data.split import count_held_out, rank_recordings
 
@@ -60,18 +60,13 @@ def choose_held_out(usable: Sequence[Entry], settings: DataSettings) -> list[Ent
         usable: The lines that can be used.
         settings: Of the dataset.
     """
-    names = [(_find_file_name(entry), _find_text(entry, settings)) for entry in usable]
+    names = [(_find_file_name(entry), find_trained_text(entry, settings)) for entry in usable]
     count = count_held_out(len(usable), settings.validation_split)
     return [usable[place] for place in rank_recordings(names, settings.seed)[:count]]
 
 
 def _find_file_name(entry: Entry) -> str:
     return entry.audio_path.name if entry.audio_path is not None else entry.name
-
-
-def _find_text(entry: Entry, settings: DataSettings) -> str:
-    """Return the text as training reads it."""
-    return entry.text if settings.has_stress_marks else remove_stress_marks(entry.text)
 
 
 def find_in_split(

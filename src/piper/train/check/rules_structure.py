@@ -258,9 +258,8 @@ def _find_duplicates(entries: Sequence[Entry]) -> Iterator[Finding]:
                 message = f"already in line {first.line}, with {how}"
                 yield Finding(DUPLICATE_NAME, message, entry.line, entry.name)
                 continue
-        key = "".join(character for character in entry.text.lower() if character.isalnum())
-        if key:
-            first = texts.setdefault((entry.speaker, key), entry)
+        if entry.spoken[1]:
+            first = texts.setdefault(entry.spoken, entry)
             if first is not entry:
                 message = f"as line {first.line} ({first.name}): {entry.text!r:.60}"
                 yield Finding(DUPLICATE_TEXT, message, entry.line, entry.name)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from piper.config import VoiceConfig
 from piper.errors import ConfigError
 from piper.train.check import (
     rules_audio,
@@ -65,7 +66,7 @@ def check_dataset(
     structure = rules_structure.read_structure(settings.csv_path, settings.audio_dir)
     entries = structure.entries
     settings = count_speakers(settings, entries)
-    voice = create_voice_config(settings, entries_to_rows(entries))
+    voice = create_voice(settings, entries)
     paths = list(dict.fromkeys(e.audio_path for e in entries if e.audio_path is not None))
     measured = measure_audio(paths, settings.cache_dir, num_processes)
     audio = {path: m for path, m in measured.items() if not isinstance(m, str)}
@@ -73,7 +74,7 @@ def check_dataset(
     texts = measure_texts(entries, settings, voice, num_processes)
     findings = [
         *structure.findings,
-        *_ask_rules(settings, entries, audio, errors, texts),
+        *ask_rules(settings, entries, audio, errors, texts),
         *(rules_stress.find_stresses(entries) if has_stress else ()),
     ]
     report = _create_report(settings, entries, audio, texts, findings, is_quick=is_quick)
@@ -93,9 +94,9 @@ def _add(report: CheckReport, findings: list[Finding], name: str, fact: str) -> 
     return replace(report, findings=[*report.findings, *findings], facts=facts)
 
 
-def _ask_rules(
+def ask_rules(
     settings: DataSettings,
-    entries: list[Entry],
+    entries: Sequence[Entry],
     audio: Mapping[Path, AudioMeasures],
     errors: Mapping[Path, str],
     texts: Mapping[int, TextMeasures],
@@ -143,6 +144,11 @@ def count_speakers(settings: DataSettings, entries: Sequence[Entry]) -> DataSett
     """Return the settings with as many speakers as the lines name, whatever config.json says."""
     speakers = {entry.speaker for entry in entries}
     return replace(settings, num_speakers=max(1, len(speakers)), speaker_id_map=None)
+
+
+def create_voice(settings: DataSettings, entries: Sequence[Entry]) -> VoiceConfig:
+    """Return the voice's JSON as training would begin it."""
+    return create_voice_config(count_speakers(settings, entries), entries_to_rows(entries))
 
 
 def entries_to_rows(entries: Sequence[Entry]) -> list[Row]:

@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import soundfile
 import soxr
 
-from piper.audio.encode import write_wav
 from piper.errors import DatasetError
 from piper.train.check.copying import (
     LEFT_OUT,
@@ -20,6 +18,7 @@ from piper.train.check.copying import (
     CopiedLine,
     RecordingNames,
     create_copy,
+    write_cut,
     write_lines,
 )
 from piper.train.check.excerpts import Excerpt, decode_excerpt
@@ -176,6 +175,4 @@ def _write_recording(job: _CopyJob) -> None:
     samples, rate = decoded
     if job.sample_rate not in (None, rate):
         samples, rate = soxr.resample(samples, rate, job.sample_rate), job.sample_rate
-    # libsndfile divides by 32,768: so a sample of 16 bits comes out as it was.
-    whole = np.clip(np.round(samples * 32768), -32768, 32767).astype(np.int16)
-    write_wav(job.target, whole, rate)
+    write_cut(job.target, samples, rate)

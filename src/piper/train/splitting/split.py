@@ -153,9 +153,7 @@ def _find_doubt(
     words = [(text.words[n], span) for n in numbers if (span := spans[n]) is not None]
     if not words or not piece.text:
         return "nothing is said in it"
-    squeezed = [
-        text.text[word.start : word.end] for word, span in words if _is_squeezed(word, span)
-    ]
+    squeezed = [text.text[word.start : word.end] for word, span in words if is_squeezed(word, span)]
     if squeezed:
         more = f" and {len(squeezed) - 1} more words are" if len(squeezed) > 1 else " is"
         return f"{squeezed[0]!r}{more} not heard in it"
@@ -172,6 +170,7 @@ def _find_doubt(
     return None
 
 
-def _is_squeezed(word: LongWord, span: GroupSpan) -> bool:
+def is_squeezed(word: LongWord, span: GroupSpan) -> bool:
+    """Tell whether a word has so little room that it was not said there."""
     frames = (span.end_seconds - span.start_seconds) / FRAME_SECONDS
     return len(word.units) >= LEAST_UNITS and frames < SQUEEZED_FRAMES * len(word.units)

@@ -1,0 +1,1 @@
+"""Words and short phrases between pauses become utterances of their own."""
