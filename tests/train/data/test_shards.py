@@ -155,6 +155,15 @@ def test_a_damaged_cache_is_not_packed(dataset: Path, tmp_path: Path) -> None:
     assert (tmp_path / "shards/dataset.json").exists()
 
 
+def test_a_cache_is_packed_and_compacted_at_once(dataset: Path, tmp_path: Path) -> None:
+    """Compacting moves utterances to other packs: it must not do so before they are packed."""
+    prepare_dataset(resolve_settings(dataset_dir=dataset))
+    csv = dataset / "metadata.csv"
+    csv.write_text("".join(csv.read_text().splitlines(keepends=True)[2:]))
+    assert prepare_cli.main([str(dataset), "--compact", "--shards", str(tmp_path / "shards")]) == 0
+    assert_equal(epoch(dataset_dir=str(dataset)), epoch(shards=str(tmp_path / "shards")))
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
