@@ -139,7 +139,8 @@ def fetch_shards(address: str, folder: Path) -> None:
         if not missing:
             return
         num_processes = min(MAX_FETCHED_AT_ONCE, len(missing))
-        said = run_jobs(_Fetcher(address, folder), missing, "Fetching", "shards", num_processes)
+        fetcher = _Fetcher(address, folder)
+        said = run_jobs(fetcher, missing, "Fetching", "shards", num_processes, jobs_a_chunk=1)
     for reason in said:
         if reason:
             raise DatasetError(reason)
