@@ -123,6 +123,9 @@ def test_a_shard_damaged_on_its_way_is_refused(dataset: Path, remote: str, elsew
     storage.write_file(damaged, lambda file: file.write(bytes(content)))
     with pytest.raises(DatasetError, match="damaged: its digest is not the one in"):
         list(epoch(shards=remote))
+    storage.remove_file(damaged)  # as the message advises
+    pack(dataset, remote)
+    assert list(epoch(shards=remote))
 
 
 def test_a_fetched_shard_that_is_damaged_here_is_fetched_again(
@@ -134,12 +137,27 @@ def test_a_fetched_shard_that_is_damaged_here_is_fetched_again(
     assert_equal(iter(expected), epoch(shards=remote))
 
 
+def test_a_damaged_shard_of_shards_that_were_replaced_is_one_sentence(
+    dataset: Path, remote: str, elsewhere: Path
+) -> None:
+    """Another training has fetched the new dataset.json, which does not name this one's shards."""
+    pack(dataset, remote)
+    module = VitsDataModule(shards=remote, num_workers=0)
+    flip_byte(module.split.training[3].entry)
+    pack(dataset, remote, loudness=-25.0)
+    VitsDataModule(shards=remote)
+    with pytest.raises(DatasetError, match="has others by now; start the training again"):
+        list(module.train_dataloader())
+
+
 def test_a_damaged_shard_of_a_folder_is_named(dataset: Path, tmp_path: Path) -> None:
     names = pack(dataset, str(tmp_path / "shards"))
     module = VitsDataModule(shards=str(tmp_path / "shards"), num_workers=0)
     flip_byte(module.split.training[0].entry)
     with pytest.raises(DatasetError, match=f"A shard is damaged .*{names[0][:14]}"):
         list(module.train_dataloader())
+    assert pack(dataset, str(tmp_path / "shards")) == names  # as the message advises
+    assert list(module.train_dataloader())
     (tmp_path / "shards" / names[1]).unlink()
     with pytest.raises(DatasetError, match=f"{names[1]} is missing or of another size"):
         VitsDataModule(shards=str(tmp_path / "shards")).prepare_data()

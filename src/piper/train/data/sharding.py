@@ -23,6 +23,7 @@ from piper.train.data.shards import (
     HEADER_NAME,
     ShardFile,
     ShardHeader,
+    digest_file,
     fetch_shards,
     load_header,
 )
@@ -169,9 +170,15 @@ def _store(path: Path, prefix: str, suffix: str, address: str, there: dict[str, 
     with path.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
     file = ShardFile(f"{prefix}{digest[:16]}{suffix}", path.stat().st_size, digest)
-    if there.get(file.name) != file.num_bytes:
+    if there.get(file.name) != file.num_bytes or _is_altered(file, address):
         storage.copy_file(path, storage.join_address(address, file.name))
     return file
+
+
+def _is_altered(file: ShardFile, address: str) -> bool:
+    """Return whether a file in a folder is damaged; those in a storage would have to be fetched."""
+    is_here = not storage.is_remote(address)
+    return is_here and digest_file(Path(address, file.name)) != file.sha256
 
 
 def _parse_line(line: str, packs: Sequence[Path]) -> PreparedUtterance:
