@@ -19,7 +19,7 @@ from piper.train.data.batches import Batch
 from piper.train.data.module import VitsDataModule
 from piper.train.data.prepare import prepare_dataset
 from piper.train.data.settings import resolve_settings
-from piper.train.data.sharding import write_shards
+from piper.train.data.sharding import PACKING_NAME, write_shards
 
 SHARD_BYTES = 500_000
 """A shard of the test's utterances: five of them."""
@@ -233,8 +233,14 @@ def test_the_commands(
 
 def test_a_killed_packing_goes_on_and_leaves_nothing(dataset: Path, tmp_path: Path) -> None:
     pack(dataset, str(tmp_path / "whole"))
-    (dataset / ".cache/packing").mkdir()
-    (dataset / ".cache/packing/made").write_bytes(b"half of a shard")
+    (dataset / ".cache" / PACKING_NAME).mkdir()
+    (dataset / ".cache" / PACKING_NAME / "made").write_bytes(b"half of a shard")
     names = pack(dataset, str(tmp_path / "shards"))
     assert set(names) < {path.name for path in (tmp_path / "shards").iterdir()}
-    assert not (dataset / ".cache/packing").exists()
+    assert not (dataset / ".cache" / PACKING_NAME).exists()
+
+
+def test_shards_do_not_go_to_the_cache(dataset: Path) -> None:
+    """Their packs would be taken for the cache's: added to, or removed when it is compacted."""
+    with pytest.raises(ConfigError, match="is the cache; name another folder"):
+        pack(dataset, str(dataset / "wavs" / ".." / ".cache"))

@@ -11,7 +11,7 @@ from typing import Any
 
 from piper.atomic import hold_lock, remove_folder
 from piper.config import VoiceConfig, load_json_object
-from piper.errors import DatasetError
+from piper.errors import ConfigError, DatasetError
 from piper.progress import ProgressLine
 from piper.train import storage
 from piper.train.data.cache import PreparedUtterance
@@ -36,8 +36,9 @@ MADE_WITH = (
     "dataset_type",
 )
 """Flags that shards settle; all else that matters stands in the voice's JSON."""
-PACKING_NAME = "packing"
-"""In the cache: where a shard is made."""
+PACKING_NAME = ".packing"
+"""In the cache: where a shard is made. Hidden, since it is emptied, and others may have folders
+there."""
 _ALIGNMENT = 8
 
 
@@ -54,9 +55,12 @@ def write_shards(
 
     Raises:
         DatasetError: An utterance in the cache is damaged, or the address cannot be written.
-        ConfigError: The address needs a package that is not installed.
+        ConfigError: The address is the cache's, or needs a package that is not installed.
     """
     address = storage.plain_address(address)
+    if not storage.is_remote(address) and Path(address).resolve() == settings.cache_dir.resolve():
+        # Preparing would add to shards there, and compacting would remove them.
+        raise ConfigError(f"{address} is the cache; name another folder with --shards.")
     folder = settings.cache_dir / PACKING_NAME
     try:
         with hold_lock(folder.with_suffix(".lock")):
