@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from piper.train.check import cli as check_cli
 from piper.train.data import prepare_cli
 from piper.train.data.module import VitsDataModule
 from piper.train.data.prepare import load_prepared_dataset, prepare_dataset
-from piper.train.data.remote_dataset import store_config
+from piper.train.data.remote_dataset import RemoteRecordings, store_config
 from piper.train.data.settings import resolve_settings
 from piper.train.excerpts import cli as excerpts_cli
 
@@ -99,6 +99,23 @@ def test_training_reads_it(address: str) -> None:
     again = VitsDataModule(dataset_dir=address, batch_size=4, num_workers=2)
     again._split, again._voice = module.split, module.voice_config()
     assert [batch.audio.sum() for batch in again.train_dataloader()] == expected
+
+
+class Unsearched(dict[str, str]):
+    """Refuses to be gone through."""
+
+    def __iter__(self) -> Iterator[str]:
+        raise AssertionError
+
+
+def test_a_recording_is_found_without_a_look_at_all_others() -> None:
+    """Of 10,000 recordings beside metadata.csv each was sought among all: that took 40 s."""
+    for folder in ("", "wavs/"):
+        recordings = RemoteRecordings("s3://voices/anna", Unsearched({f"{folder}a.wav": "7 etag"}))
+        for name in ("a", "a.wav"):
+            found = recordings.find(name)
+            assert found == (Path(f"s3://voices/anna/{folder}a.wav"), "7 etag")
+        assert recordings.find("b") is None
 
 
 def test_mistakes_name_the_address(

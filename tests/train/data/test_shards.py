@@ -19,7 +19,7 @@ from piper.train.data.batches import Batch
 from piper.train.data.module import VitsDataModule
 from piper.train.data.prepare import prepare_dataset
 from piper.train.data.settings import resolve_settings
-from piper.train.data.sharding import write_shards
+from piper.train.data.sharding import PACKING_NAME, write_shards
 
 SHARD_BYTES = 500_000
 """A shard of the test's utterances: five of them."""
@@ -123,6 +123,9 @@ def test_a_shard_damaged_on_its_way_is_refused(dataset: Path, remote: str, elsew
     storage.write_file(damaged, lambda file: file.write(bytes(content)))
     with pytest.raises(DatasetError, match="damaged: its digest is not the one in"):
         list(epoch(shards=remote))
+    storage.remove_file(damaged)  # as the message advises
+    pack(dataset, remote)
+    assert list(epoch(shards=remote))
 
 
 def test_a_fetched_shard_that_is_damaged_here_is_fetched_again(
@@ -134,12 +137,27 @@ def test_a_fetched_shard_that_is_damaged_here_is_fetched_again(
     assert_equal(iter(expected), epoch(shards=remote))
 
 
+def test_a_damaged_shard_of_shards_that_were_replaced_is_one_sentence(
+    dataset: Path, remote: str, elsewhere: Path
+) -> None:
+    """Another training has fetched the new dataset.json, which does not name this one's shards."""
+    pack(dataset, remote)
+    module = VitsDataModule(shards=remote, num_workers=0)
+    flip_byte(module.split.training[3].entry)
+    pack(dataset, remote, loudness=-25.0)
+    VitsDataModule(shards=remote)
+    with pytest.raises(DatasetError, match="has others by now; start the training again"):
+        list(module.train_dataloader())
+
+
 def test_a_damaged_shard_of_a_folder_is_named(dataset: Path, tmp_path: Path) -> None:
     names = pack(dataset, str(tmp_path / "shards"))
     module = VitsDataModule(shards=str(tmp_path / "shards"), num_workers=0)
     flip_byte(module.split.training[0].entry)
     with pytest.raises(DatasetError, match=f"A shard is damaged .*{names[0][:14]}"):
         list(module.train_dataloader())
+    assert pack(dataset, str(tmp_path / "shards")) == names  # as the message advises
+    assert list(module.train_dataloader())
     (tmp_path / "shards" / names[1]).unlink()
     with pytest.raises(DatasetError, match=f"{names[1]} is missing or of another size"):
         VitsDataModule(shards=str(tmp_path / "shards")).prepare_data()
@@ -153,6 +171,15 @@ def test_a_damaged_cache_is_not_packed(dataset: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "shards/dataset.json").exists()
     assert prepare_cli.main([*arguments, "--verify"]) == 0
     assert (tmp_path / "shards/dataset.json").exists()
+
+
+def test_a_cache_is_packed_and_compacted_at_once(dataset: Path, tmp_path: Path) -> None:
+    """Compacting moves utterances to other packs: it must not do so before they are packed."""
+    prepare_dataset(resolve_settings(dataset_dir=dataset))
+    csv = dataset / "metadata.csv"
+    csv.write_text("".join(csv.read_text().splitlines(keepends=True)[2:]))
+    assert prepare_cli.main([str(dataset), "--compact", "--shards", str(tmp_path / "shards")]) == 0
+    assert_equal(epoch(dataset_dir=str(dataset)), epoch(shards=str(tmp_path / "shards")))
 
 
 @pytest.mark.parametrize(
@@ -206,8 +233,14 @@ def test_the_commands(
 
 def test_a_killed_packing_goes_on_and_leaves_nothing(dataset: Path, tmp_path: Path) -> None:
     pack(dataset, str(tmp_path / "whole"))
-    (dataset / ".cache/packing").mkdir()
-    (dataset / ".cache/packing/made").write_bytes(b"half of a shard")
+    (dataset / ".cache" / PACKING_NAME).mkdir()
+    (dataset / ".cache" / PACKING_NAME / "made").write_bytes(b"half of a shard")
     names = pack(dataset, str(tmp_path / "shards"))
     assert set(names) < {path.name for path in (tmp_path / "shards").iterdir()}
-    assert not (dataset / ".cache/packing").exists()
+    assert not (dataset / ".cache" / PACKING_NAME).exists()
+
+
+def test_shards_do_not_go_to_the_cache(dataset: Path) -> None:
+    """Their packs would be taken for the cache's: added to, or removed when it is compacted."""
+    with pytest.raises(ConfigError, match="is the cache; name another folder"):
+        pack(dataset, str(dataset / "wavs" / ".." / ".cache"))

@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,27 @@ class Noter:
 def test_results_are_in_order(tmp_path: Path, num_processes: int) -> None:
     results = run_jobs(Noter(tmp_path), range(50), "Doing", "things", num_processes)
     assert results == [2 * job for job in range(50)]
+
+
+@dataclass(frozen=True)
+class Waiter:
+    """Ends when so many jobs have begun: alone it would wait for ever."""
+
+    folder: Path
+    others: int
+
+    def __call__(self, job: int) -> bool:
+        (self.folder / str(job)).touch()
+        end = time.monotonic() + 60
+        while time.monotonic() < end and len(list(self.folder.iterdir())) < self.others:
+            time.sleep(0.01)
+        return len(list(self.folder.iterdir())) >= self.others
+
+
+def test_a_few_long_jobs_are_done_at_once(tmp_path: Path) -> None:
+    """In chunks of eight, one process would have fetched 2 GB of shards one after the other."""
+    waiter = Waiter(tmp_path, others=2)
+    assert run_jobs(waiter, range(2), "Doing", "things", 2, jobs_a_chunk=1) == [True, True]
 
 
 def test_a_lost_process_costs_what_it_had(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -10,6 +10,8 @@ import pytest
 import soundfile
 from reviews import RunningReview, list_digests
 
+from piper.train.review.media import create_media_folder, find_media_folder
+
 
 def test_the_doubted_lines_are_shown_with_all_their_findings(running: RunningReview) -> None:
     review = running.ask("GET", "review").data
@@ -87,7 +89,12 @@ def test_mistakes_are_sentences(running: RunningReview) -> None:
         ("clips/0/decision", {**good, "choice": "perhaps"}),
         ("clips/0/decision", {**good, "choice": "drop", "end": float("nan")}),
         ("clips/2/decision", good),
+        # Half of an emoji: once in the journal, no answer with its clip could be written any more.
+        ("clips/0/decision", {**good, "text": "Пр\ud83dвет"}),
+        ("clips/0/decision", {**good, "choice": "drop", "text": "\ud83d"}),
         ("copy", {"folder": " "}),
+        ("copy", {"folder": "new\0"}),
+        ("copy", {"folder": "~nobody-of-this-name/new"}),
         ("copy", {"folder": str(running.desk.folder)}),
         ("phonemes", {}),
     ):
@@ -95,6 +102,18 @@ def test_mistakes_are_sentences(running: RunningReview) -> None:
         assert answer.status == 422, path
         assert len(answer.data["detail"].split()) > 3
     assert running.ask("GET", "clips/2/audio.wav").status == 422
+    assert not running.ask("GET", "review").data["can_undo"]
+
+
+def test_what_the_disk_refuses_is_said_in_a_sentence(
+    running: RunningReview, tmp_path: Path
+) -> None:
+    """Where the copy may not be written, "its log says how" would help nobody at the page."""
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file" / "new", tmp_path / ("x" * 300)):
+        answer = running.ask("POST", "copy", {"folder": str(folder)})
+        assert answer.status == 500
+        assert "check the path, its rights and the room on the disk" in answer.data["detail"]
 
 
 def test_phonemes_are_those_that_training_hears(running: RunningReview) -> None:
@@ -167,3 +186,16 @@ def test_the_page_may_load_nothing_from_elsewhere(running: RunningReview) -> Non
     page = answer.body.decode()
     assert "http:" not in page
     assert "https:" not in page
+
+
+def test_reviews_of_two_datasets_share_a_cache(tmp_path: Path) -> None:
+    """Each empties its folder when it starts: not the other's, and none that somebody made."""
+    (tmp_path / "review").mkdir()
+    (tmp_path / "review" / "notes.txt").touch()
+    with create_media_folder(find_media_folder(tmp_path, Path("anna"))) as anna:
+        (anna / "1.wav").touch()
+        with create_media_folder(find_media_folder(tmp_path, Path("boris"))):
+            assert (anna / "1.wav").exists()
+        with create_media_folder(find_media_folder(tmp_path, Path("anna"))) as again:
+            assert not list(again.iterdir())  # what a kill has left
+    assert [path.name for path in tmp_path.rglob("*")] == ["review", "notes.txt"]

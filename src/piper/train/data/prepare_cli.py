@@ -73,7 +73,8 @@ def _prepare(arguments: argparse.Namespace) -> int:
     )
     utterances = prepared.utterances
     keys = {u.key for u in utterances}
-    if arguments.compact:
+    header = write_shards(prepared, settings, arguments.shards) if arguments.shards else None
+    if arguments.compact:  # after the shards: it moves what they are packed from
         compact(settings.cache_dir, keys)
     use = measure_use(settings.cache_dir, keys)
     hours = sum(u.num_samples for u in utterances) / settings.sample_rate / 3600
@@ -82,8 +83,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
     if use.all_bytes > 2 * use.used_bytes:
         unused = (use.all_bytes - use.used_bytes) / 1e6
         print(f"{unused:.0f} MB more are not used here; the flag --compact removes them.")
-    if arguments.shards:
-        header = write_shards(prepared, settings, arguments.shards)
+    if header is not None:
         num_bytes = sum(shard.num_bytes for shard in header.shards)
         where = f"{len(header.shards)} shards, {num_bytes / 1e6:.0f} MB at {arguments.shards}"
         print(f"{where}; train with --data.shards={arguments.shards}")

@@ -39,16 +39,12 @@ class RemoteRecordings:
 
     def find(self, name: str) -> tuple[Path, str] | None:
         """Return a recording's address and version, as `metadata.find_audio` finds files."""
-        folders = (f"{AUDIO_FOLDER}/", "") if self._has_audio_folder() else ("",)
-        for folder in folders:
+        for folder in (f"{AUDIO_FOLDER}/", ""):
             for candidate in (f"{folder}{name}", f"{folder}{name}.wav"):
                 if name and candidate in self.versions:
                     address = storage.join_address(self.address, candidate)
                     return Path(address), self.versions[candidate]
         return None
-
-    def _has_audio_folder(self) -> bool:
-        return any(name.startswith(f"{AUDIO_FOLDER}/") for name in self.versions)
 
 
 def open_dataset(address: str, cache_dir: Path) -> Path:

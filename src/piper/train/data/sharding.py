@@ -11,7 +11,7 @@ from typing import Any
 
 from piper.atomic import hold_lock, remove_folder
 from piper.config import VoiceConfig, load_json_object
-from piper.errors import DatasetError
+from piper.errors import ConfigError, DatasetError
 from piper.progress import ProgressLine
 from piper.train import storage
 from piper.train.data.cache import PreparedUtterance
@@ -23,6 +23,7 @@ from piper.train.data.shards import (
     HEADER_NAME,
     ShardFile,
     ShardHeader,
+    digest_file,
     fetch_shards,
     load_header,
 )
@@ -35,8 +36,9 @@ MADE_WITH = (
     "dataset_type",
 )
 """Flags that shards settle; all else that matters stands in the voice's JSON."""
-PACKING_NAME = "packing"
-"""In the cache: where a shard is made."""
+PACKING_NAME = ".packing"
+"""In the cache: where a shard is made. Hidden, since it is emptied, and others may have folders
+there."""
 _ALIGNMENT = 8
 
 
@@ -53,9 +55,12 @@ def write_shards(
 
     Raises:
         DatasetError: An utterance in the cache is damaged, or the address cannot be written.
-        ConfigError: The address needs a package that is not installed.
+        ConfigError: The address is the cache's, or needs a package that is not installed.
     """
     address = storage.plain_address(address)
+    if not storage.is_remote(address) and Path(address).resolve() == settings.cache_dir.resolve():
+        # Preparing would add to shards there, and compacting would remove them.
+        raise ConfigError(f"{address} is the cache; name another folder with --shards.")
     folder = settings.cache_dir / PACKING_NAME
     try:
         with hold_lock(folder.with_suffix(".lock")):
@@ -169,9 +174,15 @@ def _store(path: Path, prefix: str, suffix: str, address: str, there: dict[str, 
     with path.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
     file = ShardFile(f"{prefix}{digest[:16]}{suffix}", path.stat().st_size, digest)
-    if there.get(file.name) != file.num_bytes:
+    if there.get(file.name) != file.num_bytes or _is_altered(file, address):
         storage.copy_file(path, storage.join_address(address, file.name))
     return file
+
+
+def _is_altered(file: ShardFile, address: str) -> bool:
+    """Return whether a file in a folder is damaged; those in a storage would have to be fetched."""
+    is_here = not storage.is_remote(address)
+    return is_here and digest_file(Path(address, file.name)) != file.sha256
 
 
 def _parse_line(line: str, packs: Sequence[Path]) -> PreparedUtterance:

@@ -139,7 +139,8 @@ def fetch_shards(address: str, folder: Path) -> None:
         if not missing:
             return
         num_processes = min(MAX_FETCHED_AT_ONCE, len(missing))
-        said = run_jobs(_Fetcher(address, folder), missing, "Fetching", "shards", num_processes)
+        fetcher = _Fetcher(address, folder)
+        said = run_jobs(fetcher, missing, "Fetching", "shards", num_processes, jobs_a_chunk=1)
     for reason in said:
         if reason:
             raise DatasetError(reason)
@@ -183,7 +184,7 @@ def fetch_file(file: ShardFile, address: str, folder: Path, *, is_anew: bool = F
         if digest_file(part) != file.sha256:
             raise DatasetError(
                 f"{storage.join_address(address, file.name)} is damaged: its digest is not the one "
-                f"in {HEADER_NAME}; write the shards again with `prepare --shards`."
+                f"in {HEADER_NAME}; remove it there, and write it again with `prepare --shards`."
             )
         part.replace(folder / file.name)
     finally:
@@ -201,7 +202,13 @@ def replace_shard(address: str, path: Path, reason: str) -> None:
             f"A shard is damaged ({reason}); copy it anew, or write the shards again with "
             "`prepare --shards`."
         )
-    file = next(file for file in load_header(path.parent).shards if file.name == path.name)
+    shards = load_header(path.parent).shards
+    file = next((shard for shard in shards if shard.name == path.name), None)
+    if file is None:
+        raise DatasetError(
+            f"A shard is damaged ({reason}), and {address} has others by now; start the training "
+            "again, which reads those."
+        )
     with hold_lock(path.parent / LOCK_NAME):
         # Another process may have mended it while this one waited.
         if not is_here(file, path.parent) or digest_file(path) != file.sha256:

@@ -30,6 +30,7 @@ def run_jobs(
     label: str,
     unit: str,
     num_processes: int | None = None,
+    jobs_a_chunk: int = JOBS_A_CHUNK,
 ) -> list[Result]:
     """Return `function(job)` for each job, in order.
 
@@ -39,6 +40,7 @@ def run_jobs(
         label: What is being done, for the progress line.
         unit: What the jobs are, for the progress line.
         num_processes: None takes one a core, or this process alone for a few jobs.
+        jobs_a_chunk: What a process is handed, and ends after Ctrl+C; 1 for jobs of many seconds.
     """
     if num_processes is None:
         num_processes = max(1, min(available_cores(), len(jobs) // MIN_JOBS_A_PROCESS))
@@ -46,7 +48,7 @@ def run_jobs(
     results: dict[int, Result] = {}
     if num_processes > 1:
         try:
-            _run_pool(function, jobs, num_processes, results, progress)
+            _run_pool(function, jobs, num_processes, jobs_a_chunk, results, progress)
         except (BrokenProcessPool, OSError) as error:
             # A program without `if __name__ == "__main__"`, no shared memory, a killed worker.
             _LOGGER.warning("Going on with one process, since several did not work (%s).", error)
@@ -62,6 +64,7 @@ def _run_pool(
     function: Callable[[Job], Result],
     jobs: Sequence[Job],
     num_processes: int,
+    jobs_a_chunk: int,
     results: dict[int, Result],
     progress: ProgressLine,
 ) -> None:
@@ -72,14 +75,14 @@ def _run_pool(
     try:
         futures: dict[Future[list[Result]], int] = {}
         with interrupts_blocked():
-            for start in range(0, len(jobs), JOBS_A_CHUNK):
-                chunk = jobs[start : start + JOBS_A_CHUNK]
+            for start in range(0, len(jobs), jobs_a_chunk):
+                chunk = jobs[start : start + jobs_a_chunk]
                 futures[executor.submit(_run_chunk, chunk)] = start
         for future in as_completed(futures):
             results.update(enumerate(future.result(), start=futures[future]))
             progress.show(len(results))
     finally:
-        # After Ctrl+C the chunks that run (8 jobs each) end, the others do not begin.
+        # After Ctrl+C the chunks that run end, the others do not begin.
         executor.shutdown(wait=True, cancel_futures=True)
 
 

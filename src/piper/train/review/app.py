@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
-from fastapi.responses import FileResponse, HTMLResponse, Response
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, FiniteFloat
 
-from piper.errors import DatasetError, PiperError
+from piper.errors import DatasetError, PiperError, describe_os_error
 from piper.server.http import BodyLimit, add_error_handlers
 from piper.train.review.decisions import Choice
 from piper.train.review.desk import Desk
@@ -58,11 +59,18 @@ def create_app(desk: Desk, token: str, host: str = "127.0.0.1") -> FastAPI:
     """
     app = FastAPI(title="Piper review", docs_url=None, redoc_url=None, openapi_url=None)
     add_error_handlers(app)
+    app.add_exception_handler(OSError, _answer_os_error)
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(Guard, token=token, host=host)
     app.include_router(_create_page_router(desk), prefix=f"/{token}")
     app.include_router(_create_decision_router(desk), prefix=f"/{token}")
     return app
+
+
+async def _answer_os_error(_: Request, error: Exception) -> Response:
+    """Answer what a full disk or a folder without rights refused, as the command line does."""
+    assert isinstance(error, OSError)
+    return JSONResponse({"detail": describe_os_error(error)}, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def _create_page_router(desk: Desk) -> APIRouter:
@@ -140,15 +148,22 @@ def _create_decision_router(desk: Desk) -> APIRouter:
     @router.post("/copy")
     def copy(body: CopyBody) -> dict[str, str]:
         """Write the copy; the dataset stays as it is."""
-        if not body.folder.strip():
-            raise DatasetError("Name a new folder for the copy.")
-        folder = Path(body.folder.strip()).expanduser()
-        if not folder.is_absolute():
-            folder = desk.folder.absolute().parent / folder
+        folder = _find_copy_folder(desk, body.folder.strip())
         summary = write_reviewed_copy(desk.gathered, desk.review, desk.config_path, folder)
         return {"folder": str(folder), "summary": summary.describe()}
 
     return router
+
+
+def _find_copy_folder(desk: Desk, name: str) -> Path:
+    """Return where a copy goes: a relative path is meant beside the dataset."""
+    if not name or "\0" in name:
+        raise DatasetError("Name a new folder for the copy.")
+    try:
+        folder = Path(name).expanduser()
+    except RuntimeError:
+        raise DatasetError(f"{name} names nobody's folder; write the whole path.") from None
+    return desk.folder.absolute().parent / folder
 
 
 def _answer(desk: Desk, key: str | None) -> dict[str, Any]:

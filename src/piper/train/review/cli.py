@@ -128,7 +128,7 @@ def _open_page(
     try:
         from piper.train.review.app import create_app
         from piper.train.review.guard import create_token
-        from piper.train.review.media import MEDIA_NAME, create_media_folder
+        from piper.train.review.media import create_media_folder, find_media_folder
         from piper.train.review.run import serve_page
     except ModuleNotFoundError as error:
         raise PiperError(
@@ -137,7 +137,8 @@ def _open_page(
         ) from None
     from piper.train.review.desk import create_desk
 
-    with create_media_folder(settings.cache_dir / MEDIA_NAME) as folder:
+    media_folder = find_media_folder(settings.cache_dir, settings.csv_path.parent)
+    with create_media_folder(media_folder) as folder:
         desk = create_desk(settings, gathered, clips, review, folder)
         token = create_token()
         app = create_app(desk, token, arguments.host)

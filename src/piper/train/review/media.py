@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -17,8 +19,6 @@ from piper.errors import DatasetError
 from piper.train.check.excerpts import Excerpt, decode_excerpt, levels_to_png, samples_to_levels
 from piper.train.review.clips import Clip
 
-MEDIA_NAME = "review"
-"""In the cache."""
 PICTURE_COLUMNS = 1000
 PICTURE_ROWS = 160
 OUTLINE_POINTS = 1000
@@ -41,6 +41,16 @@ class Media:
     picture: bytes
     top_hertz: float
     outline: list[float]
+
+
+def find_media_folder(cache_dir: Path, dataset: Path) -> Path:
+    """Return where the WAVs of a dataset's review go.
+
+    Several datasets may share a cache, and be reviewed at once; a folder that somebody made there
+    has another name, since this one is emptied.
+    """
+    digest = hashlib.sha256(os.fsencode(dataset.absolute())).hexdigest()
+    return cache_dir / f".review-{digest[:16]}"
 
 
 @contextmanager

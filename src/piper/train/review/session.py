@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ LEAST_SECONDS = 0.1
 """Of a clip: a word of one vowel is longer."""
 _FORBIDDEN = "|\n\r"
 """In a text: metadata.csv separates columns and lines by them."""
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+"""JSON can hold half of an emoji, UTF-8 cannot: the page and the copy could not be written."""
 
 
 class State(StrEnum):
@@ -110,6 +113,8 @@ class Review:
             DatasetError: That cannot be, or cannot be saved; the sentence says why.
         """
         text = text.strip()
+        if _HALF_CHARACTER.search(text):
+            raise DatasetError("The text holds half of a character; write it anew.")
         start_seconds, end_seconds = round(start_seconds, 4), round(end_seconds, 4)
         if choice is Choice.UNDECIDED:
             text, start_seconds, end_seconds = clip.text, clip.start_seconds, clip.end_seconds
