@@ -30,7 +30,7 @@ format: install
 	$(BIN)/ruff format .
 
 test: install $(VENV)/.browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The tests of the review's page want a real browser; Debian's needs no download of Playwright's.
 $(VENV)/.browser: $(VENV)/.installed

@@ -147,6 +147,19 @@ def test_how_long_it_takes_is_said_first(
     assert "about 0.0 minutes" in caplog.text
 
 
+def test_it_learns_though_gradients_are_off(
+    spoken_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """silero-stress turns them off for the whole process: `check --stress` loads it first."""
+    monkeypatch.setattr(fitting, "LEAST_BATCHES", 1)
+    monkeypatch.setattr(fitting, "LEAST_PASSES", 1)
+    with torch.no_grad():
+        aligner = fitting.fit_aligner(create_lessons(spoken_dataset)[:4])
+    torch.manual_seed(fitting.SEED)
+    fresh = type(aligner.network)(40, len(aligner.inventory))
+    assert not torch.equal(aligner.network.exit.weight, fresh.exit.weight)
+
+
 def test_nothing_to_learn_from_is_a_sentence() -> None:
     with pytest.raises(DatasetError, match="no recording with a text"):
         fitting.fit_aligner([])

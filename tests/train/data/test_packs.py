@@ -6,6 +6,7 @@ import multiprocessing
 import pickle
 import subprocess
 import sys
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +123,9 @@ def test_forked_processes_have_packs_of_their_own(tmp_path: Path) -> None:
     writer = PackWriter(tmp_path)
     _append(writer, "p")
     context = multiprocessing.get_context("fork")
-    children = [context.Process(target=_append, args=(writer, name)) for name in "qr"]
+    # Both have a pack before either ends: one that ended would leave its own to the other.
+    both = context.Barrier(2)
+    children = [context.Process(target=_append_beside, args=(writer, n, both)) for n in "qr"]
     for child in children:
         child.start()
     _append(writer, "s")
@@ -130,9 +133,15 @@ def test_forked_processes_have_packs_of_their_own(tmp_path: Path) -> None:
         child.join()
     assert len(packs(tmp_path)) == 3
     entries = load_entries(tmp_path)
-    assert len(entries) == 800
+    assert len(entries) == 802
     assert all(read_all(entries).values())
     assert [len(list(read_index(path))) for path in packs(tmp_path)].count(400) == 1
+
+
+def _append_beside(writer: PackWriter, name: str, both: Barrier) -> None:
+    writer.append(f"{name}first", [], name.encode() * 999)
+    both.wait()
+    _append(writer, name)
 
 
 def read_all(entries: dict) -> dict[str, bool]:

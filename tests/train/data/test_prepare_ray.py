@@ -25,6 +25,7 @@ from piper.train.data.settings import DataSettings, resolve_settings
 CopyDataset = Callable[[Path], Path]
 
 
+@pytest.mark.long
 def test_a_cluster_that_does_not_answer_is_one_sentence(
     speech_dataset: Path, copy_dataset: CopyDataset, capsys: pytest.CaptureFixture[str]
 ) -> None:

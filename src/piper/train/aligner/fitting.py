@@ -105,6 +105,13 @@ def fit_aligner(lessons: Sequence[Lesson], state_path: Path | None = None) -> Al
     fitting = _Fitting(inventory, items, [lesson.key for lesson in lessons])
     if state_path is not None:
         fitting.restore(state_path)
+    # silero-stress turns gradients off for the whole process.
+    with torch.enable_grad():
+        _run_passes(fitting, state_path)
+    return Aligner(inventory, fitting.network, fitting.log_prior, frozenset(fitting.keys))
+
+
+def _run_passes(fitting: _Fitting, state_path: Path | None) -> None:
     fitting.announce()
     progress = ProgressLine("Learning where words lie", fitting.total, "batches")
     for _ in range(fitting.passes_done, fitting.passes):
@@ -113,7 +120,6 @@ def fit_aligner(lessons: Sequence[Lesson], state_path: Path | None = None) -> Al
         if state_path is not None:
             fitting.keep(state_path)
     progress.finish(fitting.total)
-    return Aligner(inventory, fitting.network, fitting.log_prior, frozenset(fitting.keys))
 
 
 def _load_items(lessons: Sequence[Lesson], inventory: Sequence[str]) -> list[_Item]:
