@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,8 +22,10 @@ from piper.train.review.decisions import Choice
 from piper.train.review.gathering import select_clips
 
 
-def start(folder: Path, *flags: str, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextmanager
+def start(folder: Path, *flags: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """The command in a process of its own, which ends with the block also where that fails."""
+    process = subprocess.Popen(
         [sys.executable, "-m", "piper.train", "review", str(folder), *flags],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -29,6 +33,11 @@ def start(folder: Path, *flags: str, **environment: str) -> subprocess.Popen[str
         env={**os.environ, **environment},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def read_address(process: subprocess.Popen[str]) -> tuple[str, int, str]:
