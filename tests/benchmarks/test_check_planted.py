@@ -41,9 +41,15 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_what_is_planted_is_found_and_what_is_good_is_left_alone(dataset: Path) -> None:
+@pytest.mark.parametrize(
+    "options", [["--quick"], pytest.param([], marks=pytest.mark.long, id="with the aligner")]
+)
+def test_what_is_planted_is_found_and_what_is_good_is_left_alone(
+    dataset: Path, options: list[str]
+) -> None:
+    """Without `--quick` texts of equal length are swapped, and words left out."""
     result = subprocess.run(
-        [sys.executable, str(SCRIPT), "--dataset", str(dataset), "--quick"],
+        [sys.executable, str(SCRIPT), "--dataset", str(dataset), *options],
         capture_output=True,
         text=True,
         check=False,

@@ -11,8 +11,10 @@ import pytest
 from lessons import read_rows
 
 from piper.train.check import aligning, training
+from piper.train.check.entries import Entry, FitMeasures, TextFit
 from piper.train.check.findings import Finding, Severity
 from piper.train.check.report import CheckReport
+from piper.train.check.rules_fit import find_in_fits
 from piper.train.check.run import check_dataset
 from piper.train.data.settings import resolve_settings
 from piper.train.verbs import run_verb
@@ -72,6 +74,41 @@ def test_swapped_texts_are_found_and_each_other_s_line_is_named(spoken_copy: Pat
     assert all(finding.rule.severity is Severity.ERROR for finding in found)
     for finding, other in zip(found, reversed(SWAPPED), strict=True):
         assert f"the text of line {other} fits here" in finding.message
+
+
+def test_missing_words_are_found_where_they_are_missing(spoken_copy: Path) -> None:
+    change_lines(
+        spoken_copy,
+        lambda lines: lines.__setitem__(19, lines[19].replace(" взорвался аплодисментами", "")),
+    )
+    found = find_fits(check(spoken_copy))
+    assert [finding.line for finding in found] == [20]
+
+
+@pytest.mark.parametrize(
+    ("score", "worst_score", "num_units", "name"),
+    [
+        (-2.6, -5.0, 40, "other-text"),
+        (-1.8, -5.0, 40, "other-text"),
+        (-1.8, -5.0, 6, "poor-fit"),  # `да` and `дам` can hardly be told apart
+        (-1.4, -3.0, 40, "poor-fit"),
+        (-0.6, -4.0, 40, "words-off"),
+        (-0.6, -3.0, 40, None),
+    ],
+)
+def test_rules_by_scores(
+    score: float, worst_score: float, num_units: int, name: str | None
+) -> None:
+    """Usual texts have -0.4 here, those of other recordings -2.6."""
+    fit = TextFit(score, num_units, worst_score, 1.0, 1.5)
+    found = find_in_fits(
+        [Entry(7, "a.wav", None, None, "Да.")], FitMeasures({7: fit}, -0.4, -2.6, {7: 12})
+    )
+    assert [finding.rule.name for finding in found] == ([name] if name else [])
+    if name == "words-off":
+        assert found[0].span == (1.0, 1.5)
+    elif name:
+        assert "the text of line 12 fits here" in found[0].message
 
 
 def test_quick_leaves_it_out(spoken_copy: Path) -> None:
