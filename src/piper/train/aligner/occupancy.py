@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -102,20 +101,3 @@ def _may_skip(units: Tensor) -> Tensor:
     """(B, S) whether a state can be reached from the second last: the one between is silence."""
     before = torch.nn.functional.pad(units[:, :-1], (1, 0), value=1)
     return (before == 0) & (units != 0)
-
-
-def spread_evenly(topology: Topology, start: int, end: int, frames: int) -> np.ndarray:
-    """Return the units of a first guess, (T,): silence, then each unit for as long, then silence.
-
-    Args:
-        topology: Of the text.
-        start: Frame in which speech begins.
-        end: Frame after its last.
-        frames: T.
-    """
-    result = np.zeros(frames, dtype=np.int64)
-    units = topology.units[topology.is_speech]
-    if len(units) and end > start:
-        places = np.arange(end - start) * len(units) // (end - start)
-        result[start:end] = units[places]
-    return result

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from piper.errors import DatasetError
 from piper.train.command import run_command
+from piper.train.data.trained_rates import TRAINED_RATES
 from piper.train.formats.columns import parse_columns
 from piper.train.formats.convert import (
-    TRAINED_RATES,
     ImportOptions,
     ImportReport,
     describe_left_out,

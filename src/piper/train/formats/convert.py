@@ -11,6 +11,7 @@ from typing import Any
 
 from piper.atomic import hold_lock, replace_on_success
 from piper.errors import DatasetError
+from piper.train.data.trained_rates import find_trained_rate
 from piper.train.data.workers import run_jobs
 from piper.train.formats.journal import Identity, Journal
 from piper.train.formats.planning import Plan, PlannedRow, plan_rows
@@ -25,7 +26,6 @@ from piper.train.formats.recordings import (
 from piper.train.formats.registry import find_format
 from piper.train.formats.source import LeftOut, ReadOptions, Source, find_root
 
-TRAINED_RATES = (16000, 22050)
 NAMED_AT_MOST = 3
 
 
@@ -199,8 +199,7 @@ def _create_config(
         config = None
     config = dict(config if isinstance(config, dict) else source_config)
     most = min(rate for rate, count in rates.items() if count == max(rates.values()))
-    # Up from 22,050 Hz, nothing that a voice of that rate has is missing.
-    rate = options.sample_rate or TRAINED_RATES[most >= TRAINED_RATES[-1]]
+    rate = options.sample_rate or find_trained_rate(most)
     audio = config.get("audio")
     config["audio"] = {**(audio if isinstance(audio, dict) else {}), "sample_rate": rate}
     if options.language:

@@ -85,16 +85,13 @@ def match_words(
     for words in heard:
         places.append(places[-1] + len(words))
     to_written: dict[int, int] = {}
+    equal: set[int] = set()
     for code in Levenshtein.opcodes(flat, list(written)):
+        if code.tag == "equal":
+            equal.update(range(code.src_start, code.src_end))
         for offset in range(code.src_end - code.src_start):
             share = (code.dest_end - code.dest_start) / max(1, code.src_end - code.src_start)
             to_written[code.src_start + offset] = code.dest_start + round(offset * share)
-    equal = {
-        code.src_start + offset
-        for code in Levenshtein.opcodes(flat, list(written))
-        if code.tag == "equal"
-        for offset in range(code.src_end - code.src_start)
-    }
     borders = [to_written.get(place, len(written)) for place in places]
     borders[0], borders[-1] = 0, len(written)
     is_sure = [

@@ -12,11 +12,11 @@ import soundfile
 
 from piper.audio.encode import write_wav
 from piper.progress import ProgressLine
+from piper.train.data.trained_rates import find_trained_rate
 from piper.train.splitting.long_audio import LongRecording
 from piper.train.splitting.pieces import Piece
 
 SPLIT_NAME = "split.json"
-VOICE_RATES = (16000, 22050)
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def write_pieces(
                 lines.append(f"{named.name}.wav|{named.piece.text.replace('|', ' ')}\n")
             progress.show(done)
     progress.finish(len(pieces))
-    rate = sample_rate or VOICE_RATES[recording.source_rate >= VOICE_RATES[-1]]
+    rate = sample_rate or find_trained_rate(recording.source_rate)
     config = {"audio": {"sample_rate": rate}, "espeak": {"voice": language}}
     _write_json(folder / "config.json", config)
     _write_json(folder / SPLIT_NAME, _describe(recording, pieces))
