@@ -135,6 +135,21 @@ def test_silero_tells_homographs_apart() -> None:
     assert to_string(frontend, "Еще пьют мед.") == to_string(create_russian(), "Ещё пьют мёд.")
 
 
+def test_silero_leaves_torch_as_it_was() -> None:
+    # It sets one thread and turns gradients off for the whole process: a training whose texts
+    # were prepared in it lost its cores, and what followed in the process did not learn.
+    code = (
+        "import torch; torch.set_num_threads(2)\n"
+        "from piper.text.stress import load_accentor\n"
+        "print(load_accentor()('замок'))\n"
+        "print(torch.get_num_threads(), torch.is_grad_enabled())\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.splitlines()[1:] == ["2 True"]
+
+
 def test_without_silero_it_is_one_sentence() -> None:
     code = (
         "import sys; sys.modules['silero_stress'] = None\n"

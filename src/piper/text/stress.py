@@ -6,9 +6,11 @@ A sum is left alone: `2+2`, `x+а`, `C++а`.
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from piper.errors import PhonemizeError
@@ -85,22 +87,42 @@ def load_accentor() -> Callable[[str], str]:
 
 
 def _create_accentor() -> Callable[[str], str]:
-    try:
-        from silero_stress import (  # type: ignore[import-untyped, unused-ignore]
-            load_accentor as load,
-        )
-    except ImportError:
+    if importlib.util.find_spec("silero_stress") is None:
         raise PhonemizeError(
             "Stress by silero-stress needs the extra `ru`; install it with "
             "`pip install piper-workshop[ru]`, or choose the stress `marks`."
-        ) from None
-    accentor: Any = load()
+        )
+    import torch
+
+    with _torch_kept():
+        from silero_stress import (  # type: ignore[import-untyped, unused-ignore]
+            load_accentor as load,
+        )
+
+        accentor: Any = load()
 
     def add_marks(text: str) -> str:
-        with _lock:  # its model keeps state while it runs
+        with _lock, torch.no_grad():  # its model keeps state while it runs
             return str(accentor(text)) if text.strip() else text
 
     return add_marks
+
+
+@contextmanager
+def _torch_kept() -> Iterator[None]:
+    """Keep what silero-stress changes for the whole process: one thread, no gradients.
+
+    A training that prepares its texts in the same process would go on with half of its cores, and
+    whatever is not within Lightning's loop would learn nothing.
+    """
+    import torch
+
+    threads, has_gradients = torch.get_num_threads(), torch.is_grad_enabled()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_grad_enabled(has_gradients)
 
 
 def _fold(word: str) -> str:

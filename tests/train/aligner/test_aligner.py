@@ -150,7 +150,7 @@ def test_how_long_it_takes_is_said_first(
 def test_it_learns_though_gradients_are_off(
     spoken_dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """silero-stress turns them off for the whole process: `check --stress` loads it first."""
+    """silero-stress turned them off for the whole process, and `check --stress` loads it first."""
     monkeypatch.setattr(fitting, "LEAST_BATCHES", 1)
     monkeypatch.setattr(fitting, "LEAST_PASSES", 1)
     with torch.no_grad():

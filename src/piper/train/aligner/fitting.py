@@ -105,7 +105,7 @@ def fit_aligner(lessons: Sequence[Lesson], state_path: Path | None = None) -> Al
     fitting = _Fitting(inventory, items, [lesson.key for lesson in lessons])
     if state_path is not None:
         fitting.restore(state_path)
-    # silero-stress turns gradients off for the whole process.
+    # Whoever calls may have turned gradients off.
     with torch.enable_grad():
         _run_passes(fitting, state_path)
     return Aligner(inventory, fitting.network, fitting.log_prior, frozenset(fitting.keys))
