@@ -1,0 +1,236 @@
+// What happens when: speaking, stopping, listening again, saving. Ties the other parts together.
+let sound = null;
+let player = null;
+let making = null;             // AbortController of what is being made
+let asked = null;              // what was asked for: the request, when, and the figures of it
+const reader = new Reader(at("spoken"), seek);
+
+// Speaking ---------------------------------------------------------------------------------------
+
+function findMistake() {
+  const count = countCharacters();
+  if (!at("text").value.trim()) return t("There is nothing to speak; write a text.");
+  if (count <= MOST_CHARACTERS) return "";
+  return t("The text has {count} characters, but at most {most} can be spoken at once; divide it.",
+    { count: sayNumber(count), most: sayNumber(MOST_CHARACTERS) });
+}
+
+async function speak() {
+  stop();
+  at("state").textContent = "";
+  at("mistake").textContent = findMistake();
+  if (at("mistake").textContent) return at("text").focus();
+  openContext((currentVoice().audio || {}).sample_rate || 22050);
+  const request = { text: at("text").value, ...readChoices() };
+  const own = new AbortController();
+  making = own;
+  asked = { request, at: performance.now(), first: null, took: null, isPlain: false };
+  beginShowing();
+  showState();
+  try {
+    await make(request, own.signal);
+    asked.took = performance.now() - asked.at;
+  } catch (error) {
+    if (error.name !== "AbortError") at("mistake").textContent = error.message;
+  }
+  if (own !== making) return;  // another one has begun
+  making = null;
+  if (sound) sound.isWhole = true;
+  if (player) player.endIfDone();
+  if (!sound) fill(false);
+  showState();
+}
+
+async function make(request, signal) {
+  const on = {
+    ready: beginSound,
+    sentence: sentence => reader.add(sentence),
+    samples: addSamples,
+  };
+  try {
+    await speakLive(request, on, signal);
+  } catch (error) {
+    if (!(error instanceof NoWebSocketError)) throw error;
+    asked.isPlain = true;
+    reader.showPlain(request.text);
+    await speakPlainly(request, on, signal);
+  }
+}
+
+function beginShowing() {
+  sound = null;
+  player = null;
+  reader.clear(at("text").lang);
+  at("player").hidden = true;
+  fill(true);
+}
+
+function fill(isFilled) {
+  at("result").classList.toggle("filled", isFilled);
+  at("empty").hidden = isFilled;
+  at("spoken").hidden = !isFilled;
+}
+
+function beginSound(sampleRate) {
+  sound = new Sound(sampleRate);
+  player = new Player(sound);
+  player.play(0);
+  at("player").hidden = false;
+  // On a phone what is spoken lies below; the button that stops it stays in sight.
+  if (matchMedia("(max-width: 56rem)").matches) at("speak").scrollIntoView({ block: "start" });
+  requestAnimationFrame(follow);
+}
+
+function addSamples(samples) {
+  sound.add(samples);
+  player.feed();
+  if (asked.first === null && player.firstAt !== null) {
+    asked.first = player.firstAt - asked.at;
+    showState();
+  }
+  showPlace();
+}
+
+function stop() {
+  const isBusy = making !== null || (player && player.isPlaying);
+  if (making) making.abort();
+  making = null;
+  if (player) player.stop();
+  if (sound) sound.isWhole = true;
+  if (asked && asked.took === null && isBusy) asked.isStopped = true;
+  if (isBusy && !sound) fill(false);
+  showState();
+}
+
+// Showing ----------------------------------------------------------------------------------------
+
+function follow() {
+  if (!player) return;
+  if (player.isPlaying) requestAnimationFrame(follow);
+  else showState();
+  showPlace();
+}
+
+function showPlace() {
+  const place = player.position;
+  const isAtEnd = sound.isWhole && place >= sound.seconds;
+  if (isAtEnd) reader.lightNothing();
+  else reader.light(place);
+  const seconds = sound.seconds;
+  at("seek").max = seconds;
+  at("seek").value = place;
+  const clock = { at: sayClock(place), all: sayClock(seconds) };
+  at("clock").textContent = `${clock.at} / ${clock.all}`;
+  at("seek").setAttribute("aria-valuetext", t("{at} of {all}", clock));
+  drawWave(at("wave"), sound, seconds ? place / seconds : 0);
+}
+
+function showState() {
+  const isPlaying = Boolean(player && player.isPlaying);
+  const isBusy = making !== null || isPlaying;
+  at("speak").classList.toggle("busy", isBusy);
+  at("speak-name").textContent = t(isBusy ? "Stop" : "Speak");
+  at("play").classList.toggle("busy", isPlaying);
+  at("play").setAttribute("aria-label", t(isPlaying ? "Pause" : "Play"));
+  for (const button of document.querySelectorAll("[data-format]")) {
+    button.disabled = making !== null || !sound || !sound.length;
+  }
+  at("state").textContent = describeState();
+}
+
+function describeState() {
+  if (!asked || (!making && !sound)) return "";
+  const said = [];
+  if (asked.first !== null) {
+    said.push(t("First sound after {first}", { first: saySeconds(asked.first / 1000, 2) }));
+  }
+  if (asked.took !== null) {
+    said.push(t("{all} of speech, made in {took}",
+      { all: saySeconds(sound.seconds), took: saySeconds(asked.took / 1000) }));
+  } else if (making) {
+    said.push(t("Being made …"));
+  } else if (asked.isStopped) {
+    said.push(t("Stopped."));
+  }
+  if (asked.isPlain) {
+    said.push(t("Without lit words: the server cannot be reached by WebSocket."));
+  }
+  return said.join(" · ");
+}
+
+// Listening again --------------------------------------------------------------------------------
+
+function togglePlay() {
+  if (player.isPlaying) player.stop();
+  else begin(sound.isWhole && player.place >= sound.seconds ? 0 : player.place);
+  showState();
+}
+
+function begin(seconds) {
+  reader.isFollowing = true;
+  player.play(seconds);
+  requestAnimationFrame(follow);
+}
+
+function seek(seconds) {
+  if (!player) return;
+  if (player.isPlaying) begin(seconds);
+  else player.place = seconds;
+  showPlace();
+}
+
+// Saving -----------------------------------------------------------------------------------------
+
+async function save(format) {
+  at("mistake").textContent = "";
+  const name = `${asked.request.voice}.${format}`;
+  try {
+    const blob = format === "wav" ? sound.toWav() : await fetchAs(format);
+    const link = element("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+    at("state").textContent = t("Saved as {name}.", { name });
+  } catch (error) {
+    at("mistake").textContent = error.message;
+  }
+}
+
+// Beginning --------------------------------------------------------------------------------------
+
+function runsOrMakes() { return making !== null || Boolean(player && player.isPlaying); }
+
+at("form").addEventListener("submit", event => {
+  event.preventDefault();
+  if (runsOrMakes()) stop();
+  else speak();
+});
+document.addEventListener("keydown", event => {
+  if (document.querySelector("dialog[open]")) return;
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+    event.preventDefault();
+    speak();
+  } else if (event.key === "Escape" && runsOrMakes()) {
+    event.preventDefault();
+    stop();
+  }
+});
+at("play").addEventListener("click", togglePlay);
+at("seek").addEventListener("input", () => seek(Number(at("seek").value)));
+for (const button of document.querySelectorAll("[data-format]")) {
+  button.addEventListener("click", () => save(button.dataset.format));
+}
+for (const change of [matchMedia("(prefers-color-scheme: dark)"), window]) {
+  change.addEventListener(change === window ? "resize" : "change", () => {
+    if (player) showPlace();
+  });
+}
+
+translatePage();
+recall();
+watchControls();
+showCounter();
+showSliders();
+showState();
+loadVoices().catch(error => { at("mistake").textContent = error.message; });
