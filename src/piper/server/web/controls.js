@@ -42,7 +42,8 @@ function findDefault(name) {
 function readChoices() {
   const scale = chosen.speed === 1 ? null : findDefault("length_scale") / chosen.speed;
   const request = { voice: chosen.voice, length_scale: scale };
-  if (listSpeakers().length) request.speaker = Number(at("speaker").value);
+  const speaker = at("speaker").value;
+  if (listSpeakers().length) request.speaker = /^\d+$/.test(speaker) ? Number(speaker) : speaker;
   for (const [id, name] of Object.entries(SLIDERS)) request[name] = chosen[id];
   return request;
 }
@@ -103,7 +104,16 @@ function listSpeakers() {
   const { num_speakers: count = 1, speaker_id_map: map } = currentVoice();
   if (count < 2) return [];
   const names = new Map(Object.entries(map || {}).map(([name, id]) => [id, name]));
-  return Array.from({ length: count }, (_, id) => ({ id, name: names.get(id) || String(id) }));
+  const speakers = Array.from({ length: count },
+    (_, id) => ({ id: String(id), name: names.get(id) || String(id) }));
+  const own = findServersSpeaker();
+  const isMixture = own && !speakers.some(({ id, name }) => [id, name].includes(own));
+  return isMixture ? [{ id: own, name: own }, ...speakers] : speakers;
+}
+
+// The server's speaker, a number, a name or a mixture, is that of its default voice.
+function findServersSpeaker() {
+  return chosen.voice === defaultVoice ? SERVER.speaker : null;
 }
 
 function showSpeakers() {
@@ -117,22 +127,16 @@ function showSpeakers() {
   const rank = ({ name }) => Number(!name.toLowerCase().startsWith(wanted));
   if (wanted) shown.sort((a, b) => rank(a) - rank(b));
   at("speaker").replaceChildren(...shown.map(({ id, name }) => new Option(name, id)));
-  const kept = chosen.speakers[chosen.voice] ?? findDefaultSpeaker(speakers);
+  const own = speakers.find(({ id, name }) => [id, name].includes(findServersSpeaker()));
+  const kept = chosen.speakers[chosen.voice] ?? (own ? own.id : "0");
   if (shown.some(({ id }) => id === kept)) at("speaker").value = kept;
   at("found").textContent = !wanted ? "" : found.length
     ? t("{found} of {all} found", { found: found.length, all: speakers.length })
     : t("Nobody of that name");
 }
 
-// The server's speaker is that of its default voice.
-function findDefaultSpeaker(speakers) {
-  const isDefault = chosen.voice === defaultVoice && SERVER.speaker !== null;
-  const named = speakers.find(({ id, name }) => [name, String(id)].includes(SERVER.speaker));
-  return isDefault && named ? named.id : 0;
-}
-
 function keepSpeaker() {
-  chosen.speakers = { ...chosen.speakers, [chosen.voice]: Number(at("speaker").value) };
+  chosen.speakers = { ...chosen.speakers, [chosen.voice]: at("speaker").value };
   remember();
 }
 

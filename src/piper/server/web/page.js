@@ -24,23 +24,28 @@ async function speak() {
   const request = { text: at("text").value, ...readChoices() };
   const own = new AbortController();
   making = own;
-  asked = { request, at: performance.now(), first: null, took: null, isPlain: false };
+  asked = { request, speed: chosen.speed, at: performance.now(), first: null, took: null };
   beginShowing();
   showState();
   try {
     await make(request, own.signal);
+    if (!sound || !sound.length) throw new Error(t("There is nothing to speak; write a text."));
     asked.took = performance.now() - asked.at;
   } catch (error) {
     if (error.name !== "AbortError") at("mistake").textContent = error.message;
   }
   if (own !== making) return;  // another one has begun
   making = null;
-  if (sound) sound.isWhole = true;
-  if (player) player.endIfDone();
-  if (!sound) fill(false);
+  if (sound && sound.length) {
+    sound.isWhole = true;
+    player.endIfDone();
+  } else {
+    showNothing();
+  }
   showState();
 }
 
+// Resolves when all has come.
 async function make(request, signal) {
   const on = {
     ready: beginSound,
@@ -50,6 +55,7 @@ async function make(request, signal) {
   try {
     await speakLive(request, on, signal);
   } catch (error) {
+    if (error instanceof RefusedError && await hasNewKey()) return make(request, signal);
     if (!(error instanceof NoWebSocketError)) throw error;
     asked.isPlain = true;
     reader.showPlain(request.text);
@@ -65,10 +71,16 @@ function beginShowing() {
   fill(true);
 }
 
+function showNothing() {
+  sound = player = null;
+  fill(false);
+}
+
 function fill(isFilled) {
   at("result").classList.toggle("filled", isFilled);
   at("empty").hidden = isFilled;
   at("spoken").hidden = !isFilled;
+  if (!isFilled) at("player").hidden = true;
 }
 
 function beginSound(sampleRate) {
@@ -78,7 +90,7 @@ function beginSound(sampleRate) {
   at("player").hidden = false;
   // On a phone what is spoken lies below; the button that stops it stays in sight.
   if (matchMedia("(max-width: 56rem)").matches) at("speak").scrollIntoView({ block: "start" });
-  requestAnimationFrame(follow);
+  follow();
 }
 
 function addSamples(samples) {
@@ -92,21 +104,23 @@ function addSamples(samples) {
 }
 
 function stop() {
-  const isBusy = making !== null || (player && player.isPlaying);
+  const isBusy = runsOrMakes();
   if (making) making.abort();
   making = null;
   if (player) player.stop();
   if (sound) sound.isWhole = true;
   if (asked && asked.took === null && isBusy) asked.isStopped = true;
-  if (isBusy && !sound) fill(false);
+  if (isBusy && !(sound && sound.length)) showNothing();
   showState();
 }
 
 // Showing ----------------------------------------------------------------------------------------
 
+let frame = 0;
 function follow() {
+  cancelAnimationFrame(frame);  // one that another sound or place has begun
   if (!player) return;
-  if (player.isPlaying) requestAnimationFrame(follow);
+  if (player.isPlaying) frame = requestAnimationFrame(follow);
   else showState();
   showPlace();
 }
@@ -127,7 +141,7 @@ function showPlace() {
 
 function showState() {
   const isPlaying = Boolean(player && player.isPlaying);
-  const isBusy = making !== null || isPlaying;
+  const isBusy = runsOrMakes();
   at("speak").classList.toggle("busy", isBusy);
   at("speak-name").textContent = t(isBusy ? "Stop" : "Speak");
   at("play").classList.toggle("busy", isPlaying);
@@ -169,7 +183,7 @@ function togglePlay() {
 function begin(seconds) {
   reader.isFollowing = true;
   player.play(seconds);
-  requestAnimationFrame(follow);
+  follow();
 }
 
 function seek(seconds) {
@@ -181,8 +195,21 @@ function seek(seconds) {
 
 // Saving -----------------------------------------------------------------------------------------
 
+// Other formats than WAV are spoken anew.
+async function fetchAs(format) {
+  const { text, voice, speaker } = asked.request;
+  const body = {
+    input: text,
+    voice: speaker === undefined ? voice : `${voice}:${speaker}`,
+    speed: asked.speed,
+    response_format: format,
+  };
+  return (await post("v1/audio/speech", body)).blob();
+}
+
 async function save(format) {
   at("mistake").textContent = "";
+  if (format !== "wav") at("state").textContent = t("Being made …");
   const name = `${asked.request.voice}.${format}`;
   try {
     const blob = format === "wav" ? sound.toWav() : await fetchAs(format);
@@ -194,6 +221,7 @@ async function save(format) {
     at("state").textContent = t("Saved as {name}.", { name });
   } catch (error) {
     at("mistake").textContent = error.message;
+    showState();
   }
 }
 

@@ -2,9 +2,11 @@
 // question for a key.
 const CONNECT_MS = 5000;       // a proxy that swallows the upgrade would let us wait for ever
 const KEY = "piper-api-key";
+const POLICY_VIOLATION = 1008;   // how a WebSocket closes after a mistake of ours, RFC 6455
 const WAV_HEADER_BYTES = 44;
 
 class NoWebSocketError extends Error {}
+class RefusedError extends Error {}
 
 function lostServer() {
   return new Error(t("The server does not answer; see whether it runs, and try again."));
@@ -87,6 +89,7 @@ function speakLive(request, on, signal) {
   if (key) start.api_key = key;
   return new Promise((resolve, reject) => {
     let hasAnswered = false;
+    let mistake = "";
     const socket = new WebSocket(address);
     socket.binaryType = "arraybuffer";
     const tell = message => socket.send(JSON.stringify(message));
@@ -105,11 +108,13 @@ function speakLive(request, on, signal) {
       if (message.type === "ready") on.ready(message.sample_rate);
       else if (message.type === "sentence") on.sentence(message);
       else if (message.type === "end") resolve();
-      else if (message.type === "error") reject(new Error(message.detail));
+      else if (message.type === "error") mistake = message.detail;
     };
-    socket.onclose = () => {
+    socket.onclose = ({ code }) => {
       clearTimeout(timer);
-      reject(hasAnswered ? brokenOff() : new NoWebSocketError());
+      if (!hasAnswered) reject(new NoWebSocketError());
+      else if (!mistake) reject(brokenOff());
+      else reject(code === POLICY_VIOLATION ? new RefusedError(mistake) : new Error(mistake));
     };
     signal.addEventListener("abort", () => {
       if (socket.readyState === WebSocket.OPEN) tell({ type: "cancel" });
@@ -117,6 +122,13 @@ function speakLive(request, on, signal) {
       reject(new DOMException("", "AbortError"));
     });
   });
+}
+
+// Asks for a key if that is why the server refuses; returns whether there is another one now.
+async function hasNewKey() {
+  const before = sessionStorage.getItem(KEY);
+  await ask("info");
+  return sessionStorage.getItem(KEY) !== before;
 }
 
 // The same where no WebSocket is to be had: without sentences and times.
