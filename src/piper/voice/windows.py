@@ -10,7 +10,7 @@ FIRST_FRAMES = 16
 LARGEST_FRAMES = 96
 """Larger windows of the decoder take more memory for little less time."""
 LARGEST_SHARED_FRAMES = 192
-"""Where others speak at the same time work counts, too: a tenth less of it than with 96, for 35 MB."""
+"""Where others speak at the same time, work counts, too: a tenth less than with 96, for 35 MB."""
 LARGEST_FLOW_FRAMES = 512
 """The flow's context is larger, and its channels are few."""
 SMALLEST_SHARE_FRAMES = 32
