@@ -39,10 +39,12 @@ def create_app(voices: VoiceStore, settings: ServerSettings | None = None) -> Fa
     """
     settings = settings or ServerSettings()
     service = SpeechService(voices, settings.defaults, settings.limits)
+    downloader = Downloader(settings.downloads)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        downloader.close()
         await service.queue.close()
 
     # The pages of documentation would load scripts from elsewhere; /openapi.json is enough.
@@ -53,7 +55,7 @@ def create_app(voices: VoiceStore, settings: ServerSettings | None = None) -> Fa
     add_error_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=settings.limits.max_body_bytes)
     app.include_router(_create_health_router(service))
-    app.include_router(create_piper_router(service, Downloader(settings.downloads)))
+    app.include_router(create_piper_router(service, downloader))
     return app
 
 
