@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from piper.option_values import add_option, parse_not_negative, parse_positive, 
 if TYPE_CHECKING:
     from piper.server.settings import ServerSettings
 
+API_KEY_VARIABLE = "PIPER_API_KEY"
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
 
@@ -40,6 +42,7 @@ def create_parser() -> argparse.ArgumentParser:
     )
     _add_voice_options(parser)
     _add_speech_options(parser)
+    _add_access_options(parser)
     parser.add_argument("--debug", action="store_true", help="say more on standard error")
     return parser
 
@@ -118,6 +121,33 @@ def _add_speech_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_access_options(parser: argparse.ArgumentParser) -> None:
+    add_option(
+        parser,
+        "--api-key",
+        type=_parse_api_key,
+        default=os.environ.get(API_KEY_VARIABLE) or None,
+        metavar="KEY",
+        help="what clients must send as Authorization: Bearer KEY; as an argument, other users of "
+        f"this machine can read it (default: what the environment's {API_KEY_VARIABLE} says)",
+    )
+    add_option(
+        parser,
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="web pages of this origin, such as https://example.org, may use the server; "
+        "repeatable, * allows all",
+    )
+
+
+def _parse_api_key(text: str) -> str:
+    if not (text.isascii() and text.isprintable() and text == text.strip() and text):
+        raise argparse.ArgumentTypeError("a key must be ASCII letters, digits and signs")
+    return text
+
+
 def _parse_port(text: str) -> int:
     port = int(text)
     if not 0 <= port <= 65535:
@@ -170,7 +200,7 @@ def _serve(args: argparse.Namespace) -> None:
 
 
 def _create_settings(args: argparse.Namespace) -> ServerSettings:
-    from piper.server.settings import Downloads, ServerSettings, SpeechDefaults
+    from piper.server.settings import Access, Downloads, ServerSettings, SpeechDefaults
 
     return ServerSettings(
         defaults=SpeechDefaults(
@@ -184,6 +214,7 @@ def _create_settings(args: argparse.Namespace) -> ServerSettings:
             folder=args.download_dir or next(iter(args.data_dir), Path()),
             catalogue_url=args.catalogue_url,
         ),
+        access=Access(api_key=args.api_key, allowed_origins=tuple(args.allow_origin)),
     )
 
 

@@ -11,6 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from piper.errors import PiperError
+from piper.server.downloads import Downloader
 from piper.server.queue import JobQueue
 
 _logger = logging.getLogger(__name__)
@@ -34,21 +35,39 @@ def serve(app: FastAPI, host: str, port: int, *, is_debug: bool = False) -> None
         PiperError: The address or the port cannot be had.
         KeyboardInterrupt: Ctrl+C ended it.
     """
-    config = uvicorn.Config(
+    queue, downloader = app.state.service.queue, app.state.downloader
+    config = create_config(app, is_debug=is_debug)
+    with closing(bind_socket(host, port)) as listener:
+        try:
+            _Server(config, queue, downloader).run(sockets=[listener])
+        finally:
+            # A second Ctrl+C ends the loop at once; threads must not keep the process.
+            downloader.close()
+            queue.close_jobs()
+
+
+def create_config(app: FastAPI, *, is_debug: bool = False) -> uvicorn.Config:
+    """Return how uvicorn runs the application.
+
+    Args:
+        app: From `create_app`.
+        is_debug: Log each request.
+    """
+    limits = app.state.service.limits
+    return uvicorn.Config(
         app,
         # The command has set up logging; uvicorn is not to do so again.
         log_config=None,
         log_level="debug" if is_debug else "warning",
         access_log=is_debug,
+        limit_concurrency=limits.max_connections,
         timeout_graceful_shutdown=_GRACE_SECONDS + _HANG_SECONDS,
+        # wsproto would be taken where it is installed, too, and knows no bound of a message.
+        ws="websockets-sansio",
+        ws_max_size=limits.max_body_bytes,
+        # Speech is not made smaller by it, and each connection would take 300 kB more.
+        ws_per_message_deflate=False,
     )
-    queue = app.state.service.queue
-    with closing(bind_socket(host, port)) as listener:
-        try:
-            _Server(config, queue).run(sockets=[listener])
-        finally:
-            # A second Ctrl+C ends the loop at once; threads must not keep the process.
-            queue.close_jobs()
 
 
 def bind_socket(host: str, port: int) -> socket.socket:
@@ -84,11 +103,15 @@ class _Server(uvicorn.Server):
     Args:
         config: uvicorn's.
         queue: What runs the jobs.
+        downloader: What downloads voices.
     """
 
-    def __init__(self, config: uvicorn.Config, queue: JobQueue[object]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, queue: JobQueue[object], downloader: Downloader
+    ) -> None:
         super().__init__(config)
         self._queue = queue
+        self._downloader = downloader
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""
@@ -100,6 +123,8 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End, with a little time for what is on its way."""
+        # A download can be taken up again; speech that was cut off cannot.
+        self._downloader.close()
         asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._end_what_is_left)
         await super().shutdown(sockets)
 
