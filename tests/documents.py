@@ -48,8 +48,8 @@ WRAPPERS = {"setsid", "nohup", "time", "exec"}
 # Programs of others; what they are given is not checked.
 FOREIGN = {"printf", "aplay", "cat", "cd", "echo", "export", "find", "git", "kill", "ls", "mkdir"}
 FOREIGN |= {"nvidia-smi", "rm", "sbatch", "source", "tail", "tensorboard", "tmux", "torchrun"}
-FOREIGN |= {"watch"}
-FOREIGN_FLAGS = {"--help", "--logdir", "--no-deps", "--node-rank", "--shm-size"}
+FOREIGN |= {"docker", "journalctl", "sudo", "watch"}
+FOREIGN_FLAGS = {"--help", "--logdir", "--no-deps", "--node-rank", "--shm-size", "--user"}
 
 
 @dataclass(frozen=True)
