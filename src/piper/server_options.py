@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from piper.server.settings import Downloads, ServerSettings
     from piper.server.store import VoiceStore
 
-_logger = logging.getLogger(__name__)
-
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
 
@@ -174,7 +172,6 @@ def _find_published(model: str, folders: list[Path], downloads: Downloads) -> Vo
     files = list_voices(folders).get(model)
     if files is None:
         voice = find_catalogue_voice(load_catalogue(downloads.catalogue_url), model)
-        _logger.info("Downloading %s to %s", voice.name, downloads.folder)
         files = VoiceFiles(*download_voice(voice, downloads.folder))
     return files
 

@@ -1,17 +1,18 @@
 """One Wyoming client: its events to speech, and speech to events. Knows nothing of sockets' places.
 
 Whatever goes wrong with a request, the client hears of it and the connection goes on; only bytes
-that are no events end it. An error is followed by what ends the answer, because Home Assistant waits
-for that and knows no errors.
+that are no events end it. An error is followed by what ends the answer, because Home Assistant
+waits for that and knows no errors.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -27,14 +28,15 @@ from piper.errors import PiperError
 from piper.server.errors import RequestError, to_request_error
 from piper.server.live import LiveSpeech, Mark
 from piper.server.queue import Job, JobClosedError
-from piper.server.request import SpeechPiece, SpeechRequest
+from piper.server.request import SpeechPiece
 from piper.server.speech import SpeechService
 from piper.server.wyoming_frames import FrameError, read_event
-from piper.server.wyoming_info import create_info, find_voice_of
+from piper.server.wyoming_info import create_info
+from piper.server.wyoming_request import create_request, read_text
 
 _logger = logging.getLogger(__name__)
 
-_MAX_NAME_CHARACTERS = 200
+_LAST_WORD_SECONDS = 1.0
 _CODES = {
     HTTPStatus.NOT_FOUND: "voice-not-found",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too-long",
@@ -123,12 +125,11 @@ class Connection:
                     break
                 handler = self._handlers.get(event.type)
                 if handler is not None:  # others are those of other services, or of later versions
-                    await self._tell_mistakes(handler(event.data))
+                    await self._tell_mistakes(partial(handler, event.data))
             if self._settings.is_patient:
                 await self._finish_speech()
         except FrameError as error:
-            with suppress(OSError):
-                await self._send(Error(str(error), _OTHER_CODE).event())
+            await self._refuse(Error(str(error), _OTHER_CODE))
         except (OSError, JobClosedError):  # the client has gone, or takes nothing any more
             pass
         finally:
@@ -143,6 +144,19 @@ class Connection:
     def _give_up(self) -> None:
         self._writer.transport.abort()
         self._reader.feed_eof()
+
+    async def _refuse(self, error: Error) -> None:
+        """Send an error and no more; what the client is still sending is thrown away.
+
+        A connection that is closed with bytes unread is reset, and a reset takes back what the
+        client has not read yet.
+        """
+        with suppress(OSError):
+            await self._send(error.event())
+            self._writer.write_eof()
+            async with asyncio.timeout(_LAST_WORD_SECONDS):
+                while await self._reader.read(1 << 16):
+                    pass
 
     async def _close(self) -> None:
         if self._speech is not None:
@@ -165,9 +179,11 @@ class Connection:
     async def _synthesize(self, data: Mapping[str, Any]) -> None:
         if self._stream is not None:
             # The same text once more, for servers that know no pieces.
-            self._stream.spare_text = _read_text(data)
+            self._stream.spare_text = read_text(data)
             return
-        await self._begin_speech(self._tell_mistakes(self._speak(data), AudioStop().event()))
+        await self._finish_speech()
+        speaking = partial(self._speak, data)
+        self._begin_speech(self._tell_mistakes(speaking, AudioStop().event()))
 
     async def _start_stream(self, data: Mapping[str, Any]) -> None:
         if self._stream is not None:
@@ -175,20 +191,21 @@ class Connection:
         await self._finish_speech()
         # Where it cannot be spoken, its pieces are still to be passed over.
         self._stream = _TextStream(None)
-        await self._tell_mistakes(self._open_stream(data), SynthesizeStopped().event())
+        opening = partial(self._open_stream, data)
+        await self._tell_mistakes(opening, SynthesizeStopped().event())
 
     async def _open_stream(self, data: Mapping[str, Any]) -> None:
-        request = await self._create_request({**data, "text": ""})
+        request = await create_request({**data, "text": ""}, self._service.voices)
         live = await LiveSpeech.open(self._service, request)
         self._stream = _TextStream(live)
-        await self._begin_speech(self._speak_stream(live))
+        self._begin_speech(self._speak_stream(live))
 
     async def _add_to_stream(self, data: Mapping[str, Any]) -> None:
         if self._stream is None:
             raise RequestError("No text in pieces has begun; send synthesize-start first.")
         if self._stream.live is not None and self._is_speaking():
             try:
-                await self._stream.live.add(_read_text(data))
+                await self._stream.live.add(read_text(data))
             except PiperError:
                 self._stream.live.close()
                 raise
@@ -205,7 +222,7 @@ class Connection:
     # What it gets.
 
     async def _speak(self, data: Mapping[str, Any]) -> None:
-        request = await self._create_request(data)
+        request = await create_request(data, self._service.voices)
         job = await self._service.submit(request)
         try:
             await self._send_speech(_take_all(job))
@@ -214,7 +231,8 @@ class Connection:
 
     async def _speak_stream(self, live: LiveSpeech) -> None:
         try:
-            await self._tell_mistakes(self._send_speech(live.pieces()), AudioStop().event())
+            speaking = partial(self._send_speech, live.pieces())
+            await self._tell_mistakes(speaking, AudioStop().event())
         finally:
             live.close()
         await self._send(SynthesizeStopped().event())
@@ -237,28 +255,10 @@ class Connection:
         if num_samples:
             await self._send(AudioStop().event())
 
-    async def _create_request(self, data: Mapping[str, Any]) -> SpeechRequest:
-        if data.get("text_format") not in (None, "text"):
-            raise RequestError("Only plain text is spoken here; send it without a text_format.")
-        voice = data.get("voice") or {}
-        if not isinstance(voice, dict):
-            raise RequestError('"voice" is no JSON object; give one with a name or a language.')
-        text = _read_text(data)
-        name, language = _read_name(voice, "name"), _read_name(voice, "language")
-        if name is None and language is not None:
-            name = await asyncio.to_thread(find_voice_of, self._service.voices, language)
-        speaker = _read_name(voice, "speaker")
-        return SpeechRequest(text, voice=name, speaker=speaker, is_streamed=True)
-
     # How.
 
-    async def _begin_speech(self, speech: Coroutine[Any, Any, None]) -> None:
-        """Speak beside reading, so that a client that goes away is noticed; one text at a time."""
-        try:
-            await self._finish_speech()
-        except BaseException:
-            speech.close()
-            raise
+    def _begin_speech(self, speech: Coroutine[Any, Any, None]) -> None:
+        """Speak beside reading, so that a client that goes away is noticed."""
         self._speech = asyncio.create_task(speech)
         self._speech.add_done_callback(self._end_with_speech)
 
@@ -273,10 +273,10 @@ class Connection:
         if not speech.cancelled() and speech.exception() is not None:
             self._give_up()
 
-    async def _tell_mistakes(self, work: Coroutine[Any, Any, None], *ends: Event) -> None:
+    async def _tell_mistakes(self, work: Callable[[], Awaitable[None]], *ends: Event) -> None:
         """Do what a client wants; tell it what went wrong, and what ends the answer then."""
         try:
-            await work
+            await work()
             return
         except (OSError, JobClosedError):
             raise  # there is nobody to be told
@@ -304,24 +304,3 @@ class Connection:
 async def _take_all(job: Job[SpeechPiece]) -> AsyncIterator[SpeechPiece]:
     while (piece := await job.take()) is not None:
         yield piece
-
-
-def _read_text(data: Mapping[str, Any]) -> str:
-    text = data.get("text")
-    if not isinstance(text, str):
-        raise RequestError('An event to be spoken has no "text"; give one.')
-    return text
-
-
-def _read_name(voice: Mapping[str, Any], key: str) -> str | None:
-    name = voice.get(key)
-    if isinstance(name, int) and not isinstance(name, bool):
-        name = str(name)
-    if name is None or name == "":
-        return None
-    if not isinstance(name, str) or len(name) > _MAX_NAME_CHARACTERS:
-        raise RequestError(
-            f'"{key}" of the voice is no text of at most {_MAX_NAME_CHARACTERS} characters; '
-            "correct it."
-        )
-    return name
