@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from piper.errors import PiperError
+from piper.option_values import add_option
 from piper.server_options import (
     add_speech_options,
     add_voice_options,
@@ -14,6 +17,8 @@ from piper.server_options import (
     create_store,
     run_command,
 )
+
+API_KEY_VARIABLE = "PIPER_API_KEY"
 
 
 def create_parser() -> argparse.ArgumentParser:
@@ -35,8 +40,36 @@ def create_parser() -> argparse.ArgumentParser:
     )
     add_voice_options(parser)
     add_speech_options(parser)
+    _add_access_options(parser)
     parser.add_argument("--debug", action="store_true", help="say more on standard error")
     return parser
+
+
+def _add_access_options(parser: argparse.ArgumentParser) -> None:
+    add_option(
+        parser,
+        "--api-key",
+        type=_parse_api_key,
+        default=os.environ.get(API_KEY_VARIABLE) or None,
+        metavar="KEY",
+        help="what clients must send as Authorization: Bearer KEY; as an argument, other users of "
+        f"this machine can read it (default: what the environment's {API_KEY_VARIABLE} says)",
+    )
+    add_option(
+        parser,
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="web pages of this origin, such as https://example.org, may use the server; "
+        "repeatable, * allows all",
+    )
+
+
+def _parse_api_key(text: str) -> str:
+    if not (text.isascii() and text.isprintable() and text == text.strip() and text):
+        raise argparse.ArgumentTypeError("a key must be ASCII letters, digits and signs")
+    return text
 
 
 def _parse_port(text: str) -> int:
@@ -64,8 +97,12 @@ def _serve(args: argparse.Namespace) -> None:
             f"The server needs the Python package {error.name!r}; "
             "install it with: pip install 'piper-workshop[http]'"
         ) from None
+    from piper.server.settings import Access
 
-    settings = create_settings(args)
+    settings = replace(
+        create_settings(args),
+        access=Access(api_key=args.api_key, allowed_origins=tuple(args.allow_origin)),
+    )
     app = create_app(create_store(args, settings, listed_by="/voices"), settings)
     # What is wrong with the voice or the speaker shows now, not at the first request.
     app.state.service.prepare()

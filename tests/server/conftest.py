@@ -20,8 +20,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from piper.server.app import create_app
-from piper.server.run import bind_socket
+from piper.server.run import create_config
 from piper.server.settings import ServerSettings
+from piper.server.sockets import bind_socket
 from piper.server.store import VoiceStore
 from piper.voices import find_voice
 
@@ -114,7 +115,7 @@ def start_server(voices_folder: Path) -> Iterator[Start]:
         store = VoiceStore(find_voice(voices_folder / "tiny.onnx"), data_dirs=[folder])
         app = create_app(store, settings)
         listener = bind_socket("127.0.0.1", 0)
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, log_level="warning"))
+        server = uvicorn.Server(create_config(app))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         running.append((server, thread))

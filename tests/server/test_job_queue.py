@@ -1,19 +1,19 @@
-"""Jobs in threads: order, errors, ends, bounds."""
+"""Jobs in threads: order, turns, errors, ends, bounds."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
-from piper.server.queue import Job, JobClosedError, JobQueue, QueueFullError
+from piper.server.queue import MAX_UNREAD_PIECES, Job, JobClosedError, JobQueue, QueueFullError
 
 
-def count_to_three(job: Job[int]) -> None:
-    for number in (1, 2, 3):
-        job.put(number)
+def count_to_three(job: Job[int]) -> Iterator[int]:
+    yield from (1, 2, 3)
 
 
 async def take_all(job: Job[int]) -> list[int]:
@@ -36,8 +36,8 @@ def test_pieces_come_in_order_and_the_job_counts_until_the_last() -> None:
 
 
 def test_an_error_of_the_work_is_raised_where_it_is_waited_for() -> None:
-    def fail(job: Job[int]) -> None:
-        job.put(1)
+    def fail(job: Job[int]) -> Iterator[int]:
+        yield 1
         raise RuntimeError("broken")
 
     async def run() -> None:
@@ -55,11 +55,12 @@ def test_an_error_of_the_work_is_raised_where_it_is_waited_for() -> None:
 def test_a_closed_job_ends_at_its_next_check_and_wakes_who_waits() -> None:
     ended = threading.Event()
 
-    def work(job: Job[int]) -> None:
+    def work(job: Job[int]) -> Iterator[int]:
         try:
             while True:
                 job.check()
                 time.sleep(0.001)
+            yield 1
         finally:
             ended.set()
 
@@ -85,9 +86,13 @@ def test_a_closed_job_ends_at_its_next_check_and_wakes_who_waits() -> None:
 def test_a_full_queue_says_when_to_come_again() -> None:
     go_on = threading.Event()
 
+    def wait(job: Job[int]) -> Iterator[int]:
+        go_on.wait(10)
+        yield from ()
+
     async def run() -> None:
         queue = JobQueue[int](1, 2, 30.0)
-        jobs = [queue.submit(lambda job: bool(go_on.wait(10)) and None) for _ in range(3)]
+        jobs = [queue.submit(wait) for _ in range(3)]
         with pytest.raises(QueueFullError) as caught:
             queue.submit(count_to_three)
         assert caught.value.retry_after_seconds >= 1
@@ -112,3 +117,66 @@ def test_who_takes_nothing_for_long_is_given_up() -> None:
         await queue.close()
 
     asyncio.run(run())
+
+
+def test_who_takes_slowly_costs_neither_memory_nor_a_thread() -> None:
+    """Whole answers used to wait in memory for clients that did not read them."""
+    made: list[int] = []
+    has_ended = threading.Event()
+
+    def count(job: Job[int]) -> Iterator[int]:
+        made.clear()
+        try:
+            for number in range(1, 101):
+                made.append(number)
+                yield number
+        finally:
+            has_ended.set()
+
+    async def run() -> None:
+        queue = JobQueue[int](1, 1, 30.0)
+        slow = queue.submit(count)
+        # The only thread is free for others once enough of the first is made.
+        assert await take_all(queue.submit(count_to_three)) == [1, 2, 3]
+        await asyncio.sleep(0.05)
+        assert len(made) == MAX_UNREAD_PIECES
+        assert await take_all(slow) == list(range(1, 101))
+        closed = queue.submit(count)
+        assert await closed.take() == 1
+        await asyncio.sleep(0.05)
+        has_ended.clear()
+        closed.close()
+        # What it holds (latents, places in other queues) is let go, though it rests.
+        assert await asyncio.to_thread(has_ended.wait, 10)
+        await queue.close()
+
+    asyncio.run(run())
+
+
+def test_the_one_whose_sound_runs_out_first_is_next() -> None:
+    order: list[str] = []
+    both_are_there = threading.Event()
+
+    def speak(name: str, seconds: list[float], job: Job[float]) -> Iterator[float]:
+        both_are_there.wait(10)
+        for piece in seconds:
+            order.append(name)
+            yield piece
+
+    async def run() -> None:
+        queue = JobQueue[float](1, 9, 30.0, find_seconds=lambda piece: piece)
+        jobs = [
+            queue.submit(lambda job: speak("long", [10.0, 10.0, 10.0], job)),
+            queue.submit(lambda job: speak("short", [1.0] * 5, job)),
+            queue.submit(lambda job: speak("late", [30.0, 1.0], job)),
+        ]
+        both_are_there.set()
+        for job in jobs:
+            while await job.take() is not None:
+                pass
+        await queue.close()
+
+    asyncio.run(run())
+    # First everybody's first sound, then whoever has least left.
+    assert order[:3] == ["long", "short", "late"]
+    assert order[3:] == ["short"] * 4 + ["long", "long", "late"]

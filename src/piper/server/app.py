@@ -1,24 +1,30 @@
 """The server's one application: routers over the same voices and the same queue. No endpoint's own.
 
-Another way to speak (OpenAI's, WebSocket, a page) is another router that is made here with the same
-`SpeechService` and `Downloader`.
+Another way to speak is another router that is made here with the same `SpeechService`.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import Response
 from pydantic import BaseModel
+from starlette.middleware.cors import CORSMiddleware
 
 from piper import __version__
+from piper.server import openai
+from piper.server.access import AccessGuard, ApiKey
 from piper.server.downloads import Downloader
-from piper.server.http import BodyLimit, add_error_handlers
+from piper.server.http import BodyLimit, add_error_handlers, describe_mistake
+from piper.server.metrics import CONTENT_TYPE, Metrics
 from piper.server.piper import create_piper_router
 from piper.server.settings import ServerSettings
 from piper.server.speech import SpeechService
 from piper.server.store import VoiceStore
+from piper.server.websocket import create_live_router
 
 
 class Health(BaseModel):
@@ -35,10 +41,12 @@ def create_app(voices: VoiceStore, settings: ServerSettings | None = None) -> Fa
 
     Args:
         voices: The voices that it speaks with.
-        settings: Defaults, limits, downloads.
+        settings: Defaults, limits, downloads, who may use it.
     """
     settings = settings or ServerSettings()
-    service = SpeechService(voices, settings.defaults, settings.limits)
+    metrics = Metrics()
+    service = SpeechService(voices, settings.defaults, settings.limits, metrics)
+    metrics.watch_queue(service.queue.__len__)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -50,19 +58,55 @@ def create_app(voices: VoiceStore, settings: ServerSettings | None = None) -> Fa
         title="Piper", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan
     )
     app.state.service = service
-    add_error_handlers(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.limits.max_body_bytes)
-    app.include_router(_create_health_router(service))
+    add_error_handlers(app, _describe)
+    _add_middleware(app, settings, metrics)
+    app.include_router(_create_state_router(service, metrics))
     app.include_router(create_piper_router(service, Downloader(settings.downloads)))
+    app.include_router(openai.create_openai_router(service))
+    app.include_router(create_live_router(service, ApiKey(settings.access.api_key)))
     return app
 
 
-def _create_health_router(service: SpeechService) -> APIRouter:
+def _add_middleware(app: FastAPI, settings: ServerSettings, metrics: Metrics) -> None:
+    """Put the guards before the endpoints; what is added last is asked first."""
+    limits, access = settings.limits, settings.access
+    app.add_middleware(
+        BodyLimit, max_bytes=limits.max_body_bytes, max_seconds=limits.max_body_seconds
+    )
+    app.add_middleware(
+        AccessGuard, key=ApiKey(access.api_key), allowed_origins=access.allowed_origins
+    )
+    if access.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(access.allowed_origins),
+            allow_methods=["*"],
+            allow_headers=["*"],
+        )
+    app.add_middleware(metrics.create_middleware)
+
+
+def _describe(request: Request, status: int, sentence: str) -> dict[str, Any]:
+    if request.url.path.startswith(f"{openai.PREFIX}/"):
+        return openai.describe_openai_mistake(status, sentence)
+    return describe_mistake(request, status, sentence)
+
+
+def _create_state_router(service: SpeechService, metrics: Metrics) -> APIRouter:
     router = APIRouter()
 
     @router.get("/health")
     async def health() -> Health:
         """Whether the server answers, and how much it has to do."""
         return Health(requests=len(service.queue))
+
+    @router.get(
+        "/metrics",
+        response_class=Response,
+        responses={200: {"description": "The figures", "content": {"text/plain": {}}}},
+    )
+    async def figures() -> Response:
+        """Figures for Prometheus."""
+        return Response(metrics.write(), headers={"Content-Type": CONTENT_TYPE})
 
     return router

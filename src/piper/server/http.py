@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -46,16 +46,18 @@ class Mistake(BaseModel):
 
 
 class BodyLimit:
-    """Ends requests whose body is longer than allowed, before it is in memory.
+    """Ends requests whose body is longer than allowed, before it is in memory, or does not come.
 
     Args:
         app: What is protected.
         max_bytes: Of one body.
+        max_seconds: Between two parts of a body; None waits for ever.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, max_seconds: float | None = None) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._max_seconds = max_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or let the application do so."""
@@ -63,10 +65,18 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         received = 0
+        is_whole = False
 
         async def receive_some() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, is_whole
+            try:
+                # After the body it is the client's going away that is waited for.
+                message = await asyncio.wait_for(receive(), None if is_whole else self._max_seconds)
+            except TimeoutError:
+                raise HTTPException(
+                    HTTPStatus.REQUEST_TIMEOUT, "The body did not come; send the request again."
+                ) from None
+            is_whole = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > self._max_bytes:
                 raise HTTPException(
@@ -78,29 +88,48 @@ class BodyLimit:
         await self._app(scope, receive_some, send)
 
 
-def add_error_handlers(app: FastAPI) -> None:
-    """Let every error be answered by one sentence, as JSON."""
+def describe_mistake(_: Request, status: int, sentence: str) -> dict[str, Any]:
+    """Return the body of an answer that is not what was asked for, a `Mistake`."""
+    return {"detail": sentence}
 
-    async def answer_mistake(_: Request, error: Exception) -> Response:
+
+def add_error_handlers(
+    app: FastAPI, describe: Callable[[Request, int, str], dict[str, Any]] = describe_mistake
+) -> None:
+    """Let every error be answered by one sentence, as JSON.
+
+    Args:
+        app: Whose errors.
+        describe: Request, status code and sentence to the answer's body.
+    """
+
+    def answer(
+        request: Request, status: int, sentence: str, headers: Mapping[str, str] | None = None
+    ) -> Response:
+        return JSONResponse(describe(request, status, sentence), status, headers)
+
+    async def answer_mistake(request: Request, error: Exception) -> Response:
         assert isinstance(error, PiperError)
         known = to_request_error(error)
-        return _answer(known.status, str(known), known.retry_after_seconds)
+        wait = known.retry_after_seconds
+        headers = {} if wait is None else {"Retry-After": str(wait)}
+        return answer(request, known.status, str(known), headers)
 
-    async def answer_http_error(_: Request, error: Exception) -> Response:
+    async def answer_http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         sentence = _SENTENCES.get(error.detail, error.detail)
-        return JSONResponse({"detail": sentence}, error.status_code, error.headers)
+        return answer(request, error.status_code, sentence, error.headers)
 
-    async def answer_invalid(_: Request, error: Exception) -> Response:
+    async def answer_invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        status, sentence = describe_invalid(error.errors())
-        return _answer(status, sentence)
+        return answer(request, *describe_invalid(error.errors()))
 
-    async def answer_nobody(_: Request, error: Exception) -> Response:
-        return _answer(_CLIENT_GONE, "The client did not wait.")
+    async def answer_nobody(request: Request, error: Exception) -> Response:
+        return answer(request, _CLIENT_GONE, "The client did not wait.")
 
     async def answer_failure(request: Request, error: Exception) -> Response:
-        return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, "The server has failed; its log says how.")
+        sentence = "The server has failed; its log says how."
+        return answer(request, HTTPStatus.INTERNAL_SERVER_ERROR, sentence)
 
     app.add_exception_handler(PiperError, answer_mistake)
     app.add_exception_handler(HTTPException, answer_http_error)
@@ -134,13 +163,6 @@ def describe_invalid(errors: Any) -> tuple[int, str]:
     return HTTPStatus.UNPROCESSABLE_ENTITY, f"{subject} cannot be used: {reason}; correct it."
 
 
-def _answer(status: int, sentence: str, retry_after_seconds: int | None = None) -> Response:
-    headers = {}
-    if retry_after_seconds is not None:
-        headers["Retry-After"] = str(retry_after_seconds)
-    return JSONResponse({"detail": sentence}, status, headers)
-
-
 @asynccontextmanager
 async def closed_with_client(request: Request, job: Job[Any]) -> AsyncIterator[None]:
     """Close the job if the client goes away, or the block ends with an error.
@@ -172,7 +194,7 @@ class JobResponse(StreamingResponse):
     Args:
         job: Where the pieces come from.
         first: The piece that was taken already.
-        encode: A piece to bytes.
+        encode: The pieces to the answer's bytes.
         headers: Of the answer.
         media_type: Of the answer.
     """
@@ -181,18 +203,18 @@ class JobResponse(StreamingResponse):
         self,
         job: Job[Any],
         first: Any,
-        encode: Callable[[Any], bytes],
+        encode: Callable[[AsyncIterator[Any]], AsyncIterator[bytes]],
         *,
-        headers: dict[str, str],
         media_type: str,
+        headers: dict[str, str] | None = None,
     ) -> None:
-        async def pieces() -> AsyncIterator[bytes]:
+        async def pieces() -> AsyncIterator[Any]:
             piece = first
             while piece is not None:
-                yield encode(piece)
+                yield piece
                 piece = await job.take()
 
-        super().__init__(pieces(), headers=headers, media_type=media_type)
+        super().__init__(encode(pieces()), headers=headers, media_type=media_type)
         self._job = job
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

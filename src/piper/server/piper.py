@@ -7,26 +7,24 @@ sentence, an unknown voice is 404, and nobody reads what another one has had spo
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from piper.audio.encode import create_wav_header, samples_to_pcm
 from piper.config import load_voice_config
+from piper.server.bodies import Length, Name, Noise
 from piper.server.downloads import Downloader
 from piper.server.errors import RequestError
 from piper.server.http import JobResponse, Mistake, closed_with_client, parse_json
 from piper.server.page import PAGE
-from piper.server.speech import SpeechPiece, SpeechRequest, SpeechService
-
-# Beyond these the durations get out of hand: with a noise of 5 a word may last for hours.
-_Length = Annotated[float, Field(ge=0.1, le=10.0, allow_inf_nan=False)]
-_Noise = Annotated[float, Field(ge=0.0, le=2.0, allow_inf_nan=False)]
-_Name = Annotated[str, Field(max_length=200)]
+from piper.server.request import SpeechPiece, SpeechRequest
+from piper.server.speech import SpeechService
 
 _SECURITY_POLICY = (
     "default-src 'none'; connect-src 'self'; media-src blob:; "
@@ -44,12 +42,12 @@ class SynthesizeBody(BaseModel):
     """What `/synthesize` takes; other keys are let pass, as clients send them."""
 
     text: str
-    voice: _Name | None = None
-    speaker: int | _Name | None = None
+    voice: Name | None = None
+    speaker: int | Name | None = None
     speaker_id: int | None = None
-    length_scale: _Length | None = None
-    noise_scale: _Noise | None = None
-    noise_w_scale: _Noise | None = None
+    length_scale: Length | None = None
+    noise_scale: Noise | None = None
+    noise_w_scale: Noise | None = None
 
     def to_request(self) -> SpeechRequest:
         """Return the request; a number of a speaker counts more than a name, as ever."""
@@ -66,7 +64,7 @@ class SynthesizeBody(BaseModel):
 class DownloadBody(BaseModel):
     """What `/download` takes."""
 
-    voice: _Name
+    voice: Name
     force_redownload: bool = False
 
 
@@ -181,15 +179,18 @@ def _add_voices(router: APIRouter, service: SpeechService, downloader: Downloade
 def _create_wav_response(job: Any, first: SpeechPiece | None) -> JobResponse:
     if first is None:
         raise RequestError("There is nothing to speak in the text; give one with words.")
+    assert first.total_samples is not None, "only a streamed answer does not say"
     header = create_wav_header(first.total_samples, first.sample_rate)
 
-    def encode(piece: SpeechPiece) -> bytes:
-        pcm = samples_to_pcm(piece.samples)
-        return header + pcm if piece is first else pcm
+    async def encode(pieces: AsyncIterator[SpeechPiece]) -> AsyncIterator[bytes]:
+        start = header
+        async for piece in pieces:
+            yield start + samples_to_pcm(piece.samples)
+            start = b""
 
     length = len(header) + first.total_samples * first.samples.itemsize
     return JobResponse(
-        job, first, encode, headers={"Content-Length": str(length)}, media_type="audio/wav"
+        job, first, encode, media_type="audio/wav", headers={"Content-Length": str(length)}
     )
 
 

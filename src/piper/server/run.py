@@ -34,21 +34,38 @@ def serve(app: FastAPI, host: str, port: int, *, is_debug: bool = False) -> None
         PiperError: The address or the port cannot be had.
         KeyboardInterrupt: Ctrl+C ended it.
     """
-    config = uvicorn.Config(
-        app,
-        # The command has set up logging; uvicorn is not to do so again.
-        log_config=None,
-        log_level="debug" if is_debug else "warning",
-        access_log=is_debug,
-        timeout_graceful_shutdown=_GRACE_SECONDS + _HANG_SECONDS,
-    )
     queue = app.state.service.queue
+    config = create_config(app, is_debug=is_debug)
     with closing(bind_socket(host, port)) as listener:
         try:
             _Server(config, queue).run(sockets=[listener])
         finally:
             # A second Ctrl+C ends the loop at once; threads must not keep the process.
             queue.close_jobs()
+
+
+def create_config(app: FastAPI, *, is_debug: bool = False) -> uvicorn.Config:
+    """Return how uvicorn runs the application.
+
+    Args:
+        app: From `create_app`.
+        is_debug: Log each request.
+    """
+    limits = app.state.service.limits
+    return uvicorn.Config(
+        app,
+        # The command has set up logging; uvicorn is not to do so again.
+        log_config=None,
+        log_level="debug" if is_debug else "warning",
+        access_log=is_debug,
+        limit_concurrency=limits.max_connections,
+        timeout_graceful_shutdown=_GRACE_SECONDS + _HANG_SECONDS,
+        # wsproto would be taken where it is installed, too, and knows no bound of a message.
+        ws="websockets-sansio",
+        ws_max_size=limits.max_body_bytes,
+        # Speech is not made smaller by it, and each connection would take 300 kB more.
+        ws_per_message_deflate=False,
+    )
 
 
 class _Server(uvicorn.Server):

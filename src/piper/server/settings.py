@@ -40,8 +40,11 @@ class SpeechLimits:
         max_sentence_ids: Phoneme ids of one sentence. The text encoder's memory grows with their
             square: 2,000 (52 s of speech) take about 150 MB, 6,000 would take 2 GB.
         max_audio_seconds: Length of an answer.
+        max_unspoken_characters: Of a text that comes in parts and is not spoken yet.
         max_body_bytes: Of one request's body: the longest text, with each character escaped.
+        max_body_seconds: A client that sends nothing of its body for so long is given up.
         max_idle_seconds: A client that takes nothing of its answer for so long is given up.
+        max_connections: Open at the same time; more are answered with 503.
     """
 
     at_once: int = field(default_factory=available_cores)
@@ -49,8 +52,11 @@ class SpeechLimits:
     max_text_characters: int = 5000
     max_sentence_ids: int = 2000
     max_audio_seconds: float = 600.0
+    max_unspoken_characters: int = 50_000
     max_body_bytes: int = 1 << 16
+    max_body_seconds: float = 20.0
     max_idle_seconds: float = 30.0
+    max_connections: int = 1000
 
 
 @dataclass(frozen=True)
@@ -67,9 +73,23 @@ class Downloads:
 
 
 @dataclass(frozen=True)
+class Access:
+    """Who may use the server.
+
+    Attributes:
+        api_key: What clients must say; None lets everybody in.
+        allowed_origins: Origins (`https://example.org`) whose pages may use it, too; `*` means all.
+    """
+
+    api_key: str | None = None
+    allowed_origins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ServerSettings:
     """Everything that can be set but the voices."""
 
     defaults: SpeechDefaults = SpeechDefaults()
     limits: SpeechLimits = field(default_factory=SpeechLimits)
     downloads: Downloads = Downloads()
+    access: Access = Access()

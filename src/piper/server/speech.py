@@ -1,74 +1,38 @@
-"""A request for speech to its samples, off the event loop. Knows nothing of HTTP and encodings.
+"""Accepts requests for speech and has them spoken, off the event loop.
 
-Shapes: S samples.
+Knows nothing of HTTP and encodings.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+import time
+from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
+from typing import Protocol
 
-import numpy as np
-
-from piper.audio.chunk import FloatArray, Int16Array, float_to_int16, scale_audio
-from piper.config import SynthesisConfig, VoiceConfig
+from piper.config import SynthesisConfig
 from piper.errors import PiperError
 from piper.server.errors import RequestError
 from piper.server.queue import Job, JobQueue
+from piper.server.request import SpeechPiece, SpeechRequest, create_config
 from piper.server.settings import SpeechDefaults, SpeechLimits
+from piper.server.speaking import Speaking
 from piper.server.store import VoiceStore
 from piper.voice.incoming import PacedSentence, pace_sentences
-from piper.voice.narrator import Narrator
-from piper.voice.session import SpokenSentence
-from piper.voice.speakers import find_speaker, parse_speaker_mix
 from piper.voice.voice import PiperVoice
 from piper.voices import VoiceFiles
 
 _logger = logging.getLogger(__name__)
 
-_MAX_PIECE_SAMPLES = 1 << 15
-"""A slow client shows that it is alive every so often."""
 
+class SpeechMeter(Protocol):
+    """Counts what is spoken; called from several threads."""
 
-@dataclass(frozen=True)
-class SpeechRequest:
-    """What is to be spoken and how; None takes the server's default, then the voice's.
-
-    Attributes:
-        text: One or more sentences.
-        voice: A voice's name.
-        speaker: Number or name, or a mixture like `3:0.7,5:0.3`.
-        length_scale: Factor on durations.
-        noise_scale: Deviation of the prior's noise.
-        noise_w_scale: Deviation of the duration predictor's noise.
-    """
-
-    text: str
-    voice: str | None = None
-    speaker: int | str | None = None
-    length_scale: float | None = None
-    noise_scale: float | None = None
-    noise_w_scale: float | None = None
-
-
-@dataclass(frozen=True)
-class SpeechPiece:
-    """The next samples of an answer.
-
-    Attributes:
-        samples: (S,) 16-bit.
-        sample_rate: Hertz.
-        total_samples: Of the whole answer; known before the first sample is.
-    """
-
-    samples: Int16Array
-    sample_rate: int
-    total_samples: int
+    def count_piece(self, piece: SpeechPiece, waited_seconds: float | None) -> None:
+        """Count a piece; with the first one of a request, the time since it was accepted."""
+        ...
 
 
 class SpeechService:
@@ -78,15 +42,26 @@ class SpeechService:
         voices: The voices.
         defaults: How to speak where a request does not say.
         limits: How much may be asked for.
+        meter: Counts what is spoken.
     """
 
-    def __init__(self, voices: VoiceStore, defaults: SpeechDefaults, limits: SpeechLimits) -> None:
+    def __init__(
+        self,
+        voices: VoiceStore,
+        defaults: SpeechDefaults,
+        limits: SpeechLimits,
+        meter: SpeechMeter | None = None,
+    ) -> None:
         self.voices = voices
         self.limits = limits
+        self.defaults = defaults
         self.queue = JobQueue[SpeechPiece](
-            limits.at_once, limits.max_waiting, limits.max_idle_seconds
+            limits.at_once,
+            limits.max_waiting,
+            limits.max_idle_seconds,
+            find_seconds=lambda piece: piece.seconds,
         )
-        self._defaults = defaults
+        self._meter = meter
 
     def prepare(self) -> None:
         """Load the default voice and check the defaults; blocking.
@@ -95,7 +70,7 @@ class SpeechService:
             PiperError: The voice cannot be loaded, or has no such speaker.
         """
         config = self.voices.load(self.voices.default).config
-        create_config(SpeechRequest(""), self._defaults, config, is_default=True)
+        create_config(SpeechRequest(""), self.defaults, config, is_default=True)
 
     async def submit(self, request: SpeechRequest) -> Job[SpeechPiece]:
         """Accept a request; close the job in any case.
@@ -106,9 +81,86 @@ class SpeechService:
             QueueFullError: Too many requests are waiting.
         """
         self._check_text(request.text)
+        files = await self.find(request.voice)
+        return self._submit(
+            request, files, lambda voice: list(pace_sentences(voice.frontend, request.text))
+        )
+
+    def submit_sentences(
+        self, request: SpeechRequest, files: VoiceFiles, sentences: Sequence[PacedSentence]
+    ) -> Job[SpeechPiece]:
+        """Accept a request whose text has been divided already; as `submit`.
+
+        Args:
+            request: How to speak; its text is not read.
+            files: Its voice, by `find`.
+            sentences: By the frontend of that voice.
+
+        Raises:
+            QueueFullError: Too many requests are waiting.
+        """
+        return self._submit(request, files, lambda _: sentences)
+
+    async def find(self, name: str | None) -> VoiceFiles:
+        """Return the files of a voice; None means the default one.
+
+        Raises:
+            VoiceNotFoundError: There is no such voice.
+        """
         # Reading folders takes time on slow disks.
-        files = await asyncio.to_thread(self.voices.find, request.voice)
-        return self.queue.submit(partial(self._speak, request, files))
+        return await asyncio.to_thread(self.voices.find, name)
+
+    def load(self, files: VoiceFiles) -> PiperVoice:
+        """Return a voice, ready to speak; blocking.
+
+        Raises:
+            RequestError: It cannot be loaded; not the client's mistake.
+        """
+        try:
+            return self.voices.load(files)
+        except PiperError as error:
+            # The files' places are not the client's business.
+            _logger.error("A voice cannot be loaded: %s", error)
+            raise RequestError(
+                f"The voice {files.model.stem} cannot be loaded; the server's log says why.",
+                HTTPStatus.INTERNAL_SERVER_ERROR,
+            ) from error
+
+    def create_config(
+        self, request: SpeechRequest, files: VoiceFiles, voice: PiperVoice
+    ) -> SynthesisConfig:
+        """Return how a voice is to speak.
+
+        Raises:
+            PiperError: It has no such speaker.
+        """
+        is_default = files == self.voices.default
+        return create_config(request, self.defaults, voice.config, is_default=is_default)
+
+    def _submit(
+        self,
+        request: SpeechRequest,
+        files: VoiceFiles,
+        find_sentences: Callable[[PiperVoice], Sequence[PacedSentence]],
+    ) -> Job[SpeechPiece]:
+        start = time.monotonic()
+
+        def work(job: Job[SpeechPiece]) -> Iterator[SpeechPiece]:
+            voice = self.load(files)
+            job.check()
+            config = self.create_config(request, files, voice)
+            speaking = Speaking(voice, config, self.limits, job)
+            sentences = find_sentences(voice)
+            if not request.is_streamed:
+                speak = speaking.speak
+            else:
+                speak = speaking.stream_with_times if request.has_times else speaking.stream
+            for number, piece in enumerate(speak(sentences)):
+                if self._meter is not None:
+                    self._meter.count_piece(piece, None if number else time.monotonic() - start)
+                yield piece
+
+        return self.queue.submit(work)
 
     def _check_text(self, text: str) -> None:
         if not text.strip():
@@ -120,118 +172,3 @@ class SpeechService:
                 "divide it.",
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             )
-
-    def _speak(self, request: SpeechRequest, files: VoiceFiles, job: Job[SpeechPiece]) -> None:
-        voice = self._load(files)
-        job.check()
-        is_default = files == self.voices.default
-        config = create_config(request, self._defaults, voice.config, is_default=is_default)
-        spoken = self._plan(voice, request.text, config, job)
-        rate, total = voice.config.sample_rate, sum(count for _, count in spoken)
-        while spoken:
-            audio = _collect(spoken.popleft()[0], job)
-            samples = float_to_int16(scale_audio(audio, normalize=True, volume=config.volume))
-            for start in range(0, len(samples), _MAX_PIECE_SAMPLES):
-                piece = samples[start : start + _MAX_PIECE_SAMPLES]
-                job.put(SpeechPiece(piece, rate, total))
-
-    def _load(self, files: VoiceFiles) -> PiperVoice:
-        try:
-            return self.voices.load(files)
-        except PiperError as error:
-            # Not the client's mistake, and the files' places are not the client's business.
-            _logger.error("A voice cannot be loaded: %s", error)
-            raise RequestError(
-                f"The voice {files.model.stem} cannot be loaded; the server's log says why.",
-                HTTPStatus.INTERNAL_SERVER_ERROR,
-            ) from error
-
-    def _plan(
-        self, voice: PiperVoice, text: str, config: SynthesisConfig, job: Job[SpeechPiece]
-    ) -> deque[tuple[SpokenSentence, int]]:
-        """Return the sentences, whose sound is not yet made, and the samples of each.
-
-        Durations are a tenth of the work. With them an answer's length stands in its header, and
-        the first sentence is on its way before the second one is spoken.
-        """
-        sentences = list(pace_sentences(voice.frontend, text))
-        self._check_sentences(sentences)
-        planned: deque[tuple[SpokenSentence, int]] = deque()
-        most = round(self.limits.max_audio_seconds * voice.config.sample_rate)
-        narrator = Narrator(voice.session, voice.config)
-        for _, spoken in narrator.speak(sentences, config, is_streamed=False):
-            job.check()
-            planned.append(_measure(spoken))
-            most -= planned[-1][1]
-            if most < 0:
-                raise RequestError(
-                    f"The speech would last more than {self.limits.max_audio_seconds:g} seconds; "
-                    "divide the text.",
-                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                )
-        return planned
-
-    def _check_sentences(self, sentences: Sequence[PacedSentence]) -> None:
-        if not sentences:
-            raise RequestError("There is nothing to speak in the text; give one with words.")
-        longest, most = max(len(paced.sentence.ids) for paced in sentences), self.limits
-        if longest > most.max_sentence_ids:
-            raise RequestError(
-                f"A sentence of the text has {longest} phoneme ids, but at most "
-                f"{most.max_sentence_ids} can be spoken in one; divide it with full stops.",
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            )
-
-
-def create_config(
-    request: SpeechRequest, defaults: SpeechDefaults, config: VoiceConfig, *, is_default: bool
-) -> SynthesisConfig:
-    """Return how a voice is to speak.
-
-    Args:
-        request: What the client says; it counts first.
-        defaults: What the server was told.
-        config: The voice.
-        is_default: Whether it is the one that the server's speaker is meant for.
-
-    Raises:
-        PiperError: The voice has no such speaker.
-    """
-
-    def choose(value: float | None, default: float | None) -> float | None:
-        return default if value is None else value
-
-    speaker = request.speaker
-    if speaker is None and is_default:
-        speaker = defaults.speaker
-    mix = None
-    if isinstance(speaker, str) and ":" in speaker and speaker not in config.speaker_id_map:
-        mix = parse_speaker_mix(config, speaker)
-    return SynthesisConfig(
-        speaker_id=None if mix else find_speaker(config, speaker),
-        speaker_mix=mix,
-        length_scale=choose(request.length_scale, defaults.length_scale),
-        noise_scale=choose(request.noise_scale, defaults.noise_scale),
-        noise_w_scale=choose(request.noise_w_scale, defaults.noise_w_scale),
-        sentence_silence_seconds=defaults.sentence_silence_seconds,
-    )
-
-
-def _measure(spoken: SpokenSentence) -> tuple[SpokenSentence, int]:
-    """Return a sentence and its samples."""
-    if spoken.id_samples is not None:
-        return spoken, int(spoken.id_samples.sum())
-    # A voice whose own graph speaks, and which does not say durations, has the sound ready.
-    audio = np.concatenate(list(spoken.audio))
-    return SpokenSentence(iter([audio]), None), len(audio)
-
-
-def _collect(spoken: SpokenSentence, job: Job[SpeechPiece]) -> FloatArray:
-    """Return the sound of a sentence; a window is made at a time, with a look at the job."""
-
-    def pieces() -> Iterator[FloatArray]:
-        for piece in spoken.audio:
-            job.check()
-            yield piece
-
-    return np.concatenate(list(pieces()))

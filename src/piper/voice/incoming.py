@@ -95,16 +95,40 @@ def collect_sentences(frontend: Frontend, pieces: Iterable[str]) -> Iterator[Sen
         frontend: What divides a text into sentences.
         pieces: Parts of a text, cut anywhere, as a language model writes them.
     """
-    text = ""
+    incoming = IncomingText(frontend)
     for piece in pieces:
-        text += piece
-        if not _END.search(text, max(0, len(text) - len(piece) - 2)):
-            continue
-        sentences = frontend.text_to_sentences(text)
+        yield from incoming.add(piece)
+    yield from incoming.finish()
+
+
+class IncomingText:
+    """A text that comes in parts: gives each sentence as soon as the whole of it is there.
+
+    Args:
+        frontend: What divides a text into sentences.
+    """
+
+    def __init__(self, frontend: Frontend) -> None:
+        self._frontend = frontend
+        self.rest = ""
+        """What came after the last sentence that was given."""
+
+    def add(self, part: str) -> list[Sentence]:
+        """Take the next part, cut anywhere; return the sentences that it completes."""
+        text = self.rest = self.rest + part
+        if not _END.search(text, max(0, len(text) - len(part) - 2)):
+            return []
+        sentences = self._frontend.text_to_sentences(text)
         if _SURE_END.search(text):
-            yield from sentences
-            text = ""
-        elif len(sentences) > 1 and sentences[-1].text in text:
-            yield from sentences[:-1]
-            text = text[text.rindex(sentences[-1].text) :]
-    yield from frontend.text_to_sentences(text)
+            self.rest = ""
+            return sentences
+        if len(sentences) > 1 and sentences[-1].text in text:
+            self.rest = text[text.rindex(sentences[-1].text) :]
+            return sentences[:-1]
+        return []
+
+    def finish(self) -> list[Sentence]:
+        """Return the sentences of the rest, and be ready for another text."""
+        sentences = self._frontend.text_to_sentences(self.rest)
+        self.rest = ""
+        return sentences

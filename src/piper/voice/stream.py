@@ -9,6 +9,7 @@ latent channels, G channels of a speaker, T frames, S samples. Source: Kim et al
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -283,7 +284,10 @@ class _Latents:
             self._phonemes = np.zeros(1, dtype=np.int64)
         self._mean, logarithm = np.split(statistics, 2)
         self._deviation = np.exp(logarithm)
-        self._noise = _draw((len(self._mean), self.size), noise_scale, random)
+        self._noise_scale = noise_scale
+        self._random = random
+        self._lock = threading.Lock()
+        self._noise: FloatArray | None = None
 
     @property
     def size(self) -> int:
@@ -293,8 +297,18 @@ class _Latents:
     def window(self, start: int, end: int) -> FloatArray:
         """Return some frames, (1, C, 1, T)."""
         phonemes = self._phonemes[start:end]
-        noise = self._noise[:, start:end] * self._deviation[:, phonemes]
+        noise = self._find_noise()[:, start:end] * self._deviation[:, phonemes]
         return (self._mean[:, phonemes] + noise)[np.newaxis, :, np.newaxis]
+
+    def _find_noise(self) -> FloatArray:
+        """Return (C, T); drawn when first asked for, by one of several threads.
+
+        A minute of planned speech that nobody hears yet would hold 4 MB of it.
+        """
+        with self._lock:
+            if self._noise is None:
+                self._noise = _draw((len(self._mean), self.size), self._noise_scale, self._random)
+            return self._noise
 
 
 def _draw(shape: tuple[int, ...], scale: float, random: np.random.Generator) -> FloatArray:

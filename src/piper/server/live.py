@@ -1,0 +1,201 @@
+"""A text that comes in parts and is spoken meanwhile. Knows nothing of sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import cast
+
+from piper.server.errors import RequestError
+from piper.server.queue import Job, JobClosedError, QueueFullError
+from piper.server.request import SpeechPiece, SpeechRequest
+from piper.server.speech import SpeechService
+from piper.text.frontend import Sentence
+from piper.voice.incoming import IncomingText, PacedSentence
+from piper.voice.voice import PiperVoice
+from piper.voices import VoiceFiles
+
+_MAX_WAIT_SECONDS = 30.0
+"""So long a sentence waits for a place in the queue."""
+_RETRY_SECONDS = 0.05
+
+
+class Mark(Enum):
+    """What stands between pieces."""
+
+    FLUSHED = auto()
+    """All that was there at a flush has been spoken."""
+    CANCELLED = auto()
+    """What was not spoken yet has been forgotten."""
+
+
+class LiveSpeech:
+    """Speaks a text while it is still being written; to be closed.
+
+    One task gives the text, another one takes the sound. Each group of sentences is a job of its
+    own in the server's queue, so that no thread waits for whoever writes.
+
+    Args:
+        service: Speaks.
+        request: How; its text is not read.
+        files: The voice.
+        voice: The same, loaded. Only what divides a text is kept of it, lest every connection hold
+            a network in memory.
+    """
+
+    def __init__(
+        self, service: SpeechService, request: SpeechRequest, files: VoiceFiles, voice: PiperVoice
+    ) -> None:
+        self.voice_name = files.model.stem
+        self.sample_rate = voice.config.sample_rate
+        self._service = service
+        self._request = request
+        self._files = files
+        self._incoming = IncomingText(voice.frontend)
+        self._waiting: deque[Sentence | Mark] = deque()
+        self._changed = asyncio.Event()
+        self._has_ended = False
+        self._has_spoken = False
+        self._job: Job[SpeechPiece] | None = None
+        self._turn = 0
+        """Counts what was cancelled."""
+
+    @classmethod
+    async def open(cls, service: SpeechService, request: SpeechRequest) -> LiveSpeech:
+        """Return one that is ready.
+
+        Raises:
+            VoiceNotFoundError: There is no such voice.
+            PiperError: It cannot be loaded, or has no such speaker.
+        """
+        files = await service.find(request.voice)
+
+        def load() -> PiperVoice:
+            voice = service.load(files)
+            # A speaker that is not there shows now, not at the first sentence.
+            service.create_config(request, files, voice)
+            return voice
+
+        request = replace(request, text="", is_streamed=True)
+        return cls(service, request, files, await asyncio.to_thread(load))
+
+    async def add(self, text: str) -> None:
+        """Take the next part of the text, cut anywhere.
+
+        Raises:
+            RequestError: More of it is unspoken than is allowed, or in one sentence.
+        """
+        limits = self._service.limits
+        rest = len(self._incoming.rest) + len(text)
+        if rest > limits.max_text_characters:
+            raise RequestError(
+                f"A sentence of more than {limits.max_text_characters} characters cannot be "
+                "spoken; divide it with full stops.",
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            )
+        unspoken = sum(len(item.text) for item in self._waiting if isinstance(item, Sentence))
+        if unspoken + rest > limits.max_unspoken_characters:
+            raise RequestError(
+                f"More than {limits.max_unspoken_characters} characters are not spoken yet; "
+                "send the text more slowly.",
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            )
+        # espeak-ng takes milliseconds where a sentence may have ended.
+        self._put(await asyncio.to_thread(self._incoming.add, text))
+
+    async def flush(self) -> None:
+        """Speak what is there though no sentence has ended; then comes `Mark.FLUSHED`."""
+        self._put(await asyncio.to_thread(self._incoming.finish))
+        self._put([Mark.FLUSHED])
+
+    async def end(self) -> None:
+        """Speak what is there; no text follows."""
+        self._put(await asyncio.to_thread(self._incoming.finish))
+        self._has_ended = True
+        self._changed.set()
+
+    def cancel(self) -> None:
+        """Forget what is not spoken yet; then comes `Mark.CANCELLED`."""
+        self._forget()
+        self._put([Mark.CANCELLED])
+
+    def close(self) -> None:
+        """End all work."""
+        self._forget()
+        self._has_ended = True
+        self._changed.set()
+
+    def _forget(self) -> None:
+        self._turn += 1
+        self._incoming.rest = ""
+        self._waiting.clear()
+        self._has_spoken = False
+        if self._job is not None:
+            self._job.close()
+
+    async def pieces(self) -> AsyncIterator[SpeechPiece | Mark]:
+        """Yield the sound as it is made, until the text has ended and all is spoken.
+
+        Raises:
+            PiperError: A sentence cannot be spoken, or no place in the queue was to be had.
+        """
+        while True:
+            if not self._waiting:
+                if self._has_ended:
+                    return
+                self._changed.clear()
+                await self._changed.wait()
+            elif isinstance(mark := self._waiting[0], Mark):
+                self._waiting.popleft()
+                yield mark
+            else:
+                async for piece in self._speak_next():
+                    yield piece
+
+    def _put(self, items: list[Sentence] | list[Mark]) -> None:
+        self._waiting.extend(items)
+        self._changed.set()
+
+    async def _speak_next(self) -> AsyncIterator[SpeechPiece]:
+        """Speak all sentences that wait before the next mark."""
+        turn = self._turn
+        sentences: list[PacedSentence] = []
+        while self._waiting and not isinstance(self._waiting[0], Mark):
+            # Between sentences of one job there are pauses anyway.
+            silence = self._service.defaults.sentence_silence_seconds
+            is_after_job = self._has_spoken and not sentences
+            sentences.append(
+                PacedSentence(
+                    cast("Sentence", self._waiting.popleft()),
+                    silence_before_seconds=silence if is_after_job else 0.0,
+                )
+            )
+        self._has_spoken = True
+        try:
+            job = self._job = await self._submit(sentences, turn)
+            while (piece := await job.take()) is not None:
+                yield piece
+        except JobClosedError:
+            # Cancelled; if not, then nobody has taken anything for too long, or the server ends.
+            if turn == self._turn:
+                raise
+        finally:
+            if self._job is not None:
+                self._job.close()
+
+    async def _submit(self, sentences: list[PacedSentence], turn: int) -> Job[SpeechPiece]:
+        now = asyncio.get_running_loop().time
+        end = now() + _MAX_WAIT_SECONDS
+        while True:
+            try:
+                return self._service.submit_sentences(self._request, self._files, sentences)
+            except QueueFullError:
+                if now() > end:
+                    raise
+            await asyncio.sleep(_RETRY_SECONDS)
+            if turn != self._turn:
+                raise JobClosedError

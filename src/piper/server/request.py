@@ -1,0 +1,118 @@
+"""What a client wants spoken and how, and the pieces of the answer. Speaks nothing.
+
+Shapes: S samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from piper.audio.chunk import Int16Array, PhonemeAlignment, WordTiming
+from piper.config import SynthesisConfig, VoiceConfig
+from piper.server.settings import SpeechDefaults
+from piper.voice.speakers import find_speaker, parse_speaker_mix
+
+
+@dataclass(frozen=True)
+class SpeechRequest:
+    """What is to be spoken and how; None takes the server's default, then the voice's.
+
+    Attributes:
+        text: One or more sentences.
+        voice: A voice's name.
+        speaker: Number or name, or a mixture like `3:0.7,5:0.3`.
+        length_scale: Factor on durations.
+        noise_scale: Deviation of the prior's noise.
+        noise_w_scale: Deviation of the duration predictor's noise.
+        speed: Durations are divided by it, whatever else they are scaled by.
+        is_streamed: Give the sound while a sentence is in the making, as loud as the voice makes
+            it; otherwise each sentence has full range, and the answer's length is known first.
+        has_times: Say when phonemes and words are spoken; of a streamed answer only.
+    """
+
+    text: str
+    voice: str | None = None
+    speaker: int | str | None = None
+    length_scale: float | None = None
+    noise_scale: float | None = None
+    noise_w_scale: float | None = None
+    speed: float = 1.0
+    is_streamed: bool = False
+    has_times: bool = False
+
+
+@dataclass(frozen=True)
+class SentenceTimes:
+    """What is known of a sentence when its first sound is there.
+
+    Attributes:
+        text: The sentence.
+        phonemes: How long each phoneme lasts, BOS and EOS included; None where it was not asked
+            for, or the voice does not say.
+        words: Likewise, when each word is spoken, from the sentence's beginning.
+    """
+
+    text: str
+    phonemes: list[PhonemeAlignment] | None = None
+    words: list[WordTiming] | None = None
+
+
+@dataclass(frozen=True)
+class SpeechPiece:
+    """The next samples of an answer.
+
+    Attributes:
+        samples: (S,) 16-bit.
+        sample_rate: Hertz.
+        total_samples: Of the whole answer, where that is known before the first sample is.
+        sentence: With the first piece of each sentence of a streamed answer.
+    """
+
+    samples: Int16Array
+    sample_rate: int
+    total_samples: int | None = None
+    sentence: SentenceTimes | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long it sounds."""
+        return len(self.samples) / self.sample_rate
+
+
+def create_config(
+    request: SpeechRequest, defaults: SpeechDefaults, config: VoiceConfig, *, is_default: bool
+) -> SynthesisConfig:
+    """Return how a voice is to speak.
+
+    Args:
+        request: What the client says; it counts first.
+        defaults: What the server was told.
+        config: The voice.
+        is_default: Whether it is the one that the server's speaker is meant for.
+
+    Raises:
+        PiperError: The voice has no such speaker.
+    """
+
+    def choose(value: float | None, default: float | None) -> float | None:
+        return default if value is None else value
+
+    speaker = request.speaker
+    if speaker is None and is_default:
+        speaker = defaults.speaker
+    mix = None
+    if isinstance(speaker, str) and ":" in speaker and speaker not in config.speaker_id_map:
+        mix = parse_speaker_mix(config, speaker)
+    length_scale = choose(request.length_scale, defaults.length_scale)
+    if request.speed != 1.0:
+        length_scale = (config.length_scale if length_scale is None else length_scale) / (
+            request.speed
+        )
+    return SynthesisConfig(
+        speaker_id=None if mix else find_speaker(config, speaker),
+        speaker_mix=mix,
+        length_scale=length_scale,
+        noise_scale=choose(request.noise_scale, defaults.noise_scale),
+        noise_w_scale=choose(request.noise_w_scale, defaults.noise_w_scale),
+        sentence_silence_seconds=defaults.sentence_silence_seconds,
+    )

@@ -1,0 +1,246 @@
+"""`/live`: a WebSocket that takes parts of a text and gives parts of its sound, with times.
+
+Speaks nothing. The messages are described in docs/HTTP.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from http import HTTPStatus
+from itertools import accumulate
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from piper.audio.chunk import SAMPLE_CHANNELS, PhonemeAlignment, WordTiming
+from piper.audio.encode import samples_to_pcm
+from piper.errors import PiperError
+from piper.server.access import ApiKey
+from piper.server.bodies import Length, Name, Noise
+from piper.server.errors import RequestError, to_request_error
+from piper.server.http import describe_invalid
+from piper.server.live import LiveSpeech, Mark
+from piper.server.queue import JobClosedError
+from piper.server.request import SentenceTimes, SpeechRequest
+from piper.server.speech import SpeechService
+from piper.text.ids import BOS, EOS
+
+_logger = logging.getLogger(__name__)
+
+# RFC 6455, section 7.4.1, and its registry.
+_NORMAL, _POLICY_VIOLATION, _INTERNAL_ERROR, _TRY_AGAIN_LATER = 1000, 1008, 1011, 1013
+_START_SECONDS = 20.0
+"""So long a client may take to say how it wants to be spoken to."""
+
+
+class _Start(BaseModel):
+    type: Literal["start"]
+    voice: Name | None = None
+    speaker: int | Name | None = None
+    length_scale: Length | None = None
+    noise_scale: Noise | None = None
+    noise_w_scale: Noise | None = None
+    api_key: str | None = None
+
+    def to_request(self) -> SpeechRequest:
+        return SpeechRequest(
+            text="",
+            voice=self.voice,
+            speaker=self.speaker,
+            length_scale=self.length_scale,
+            noise_scale=self.noise_scale,
+            noise_w_scale=self.noise_w_scale,
+            has_times=True,
+        )
+
+
+class _Text(BaseModel):
+    type: Literal["text"]
+    text: str
+
+
+class _Order(BaseModel):
+    type: Literal["flush", "cancel", "end"]
+
+
+_Message = Annotated[_Text | _Order, Field(discriminator="type")]
+_MESSAGE: TypeAdapter[_Text | _Order] = TypeAdapter(_Message)
+_START = TypeAdapter(_Start)
+
+
+def create_live_router(service: SpeechService, key: ApiKey) -> APIRouter:
+    """Return the endpoint.
+
+    Args:
+        service: Speaks.
+        key: What a client has to say, in a header or in its first message.
+    """
+    router = APIRouter()
+
+    @router.websocket("/live")
+    async def live(socket: WebSocket) -> None:
+        await socket.accept()
+        try:
+            await _Conversation(socket, service, key).hold()
+        except WebSocketDisconnect:
+            return
+        except PiperError as error:
+            await _refuse(socket, to_request_error(error))
+        except JobClosedError:
+            reason = "The sound was not taken for too long, or the server ends; try again later."
+            await _refuse(socket, RequestError(reason, HTTPStatus.SERVICE_UNAVAILABLE))
+        except Exception:
+            _logger.exception("A conversation has failed")
+            failure = "The server has failed; its log says how."
+            await _refuse(socket, RequestError(failure, HTTPStatus.INTERNAL_SERVER_ERROR))
+
+    return router
+
+
+class _Conversation:
+    """One connection."""
+
+    def __init__(self, socket: WebSocket, service: SpeechService, key: ApiKey) -> None:
+        self._socket = socket
+        self._service = service
+        self._key = key
+        self._samples_sent = 0
+        self._sentences_sent = 0
+
+    async def hold(self) -> None:
+        """Listen and speak until one of both ends it."""
+        live = await self._start()
+        tasks = [asyncio.create_task(self._listen(live)), asyncio.create_task(self._speak(live))]
+        try:
+            # Listening ends by an error only, that of a client that has gone among them.
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            live.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _start(self) -> LiveSpeech:
+        try:
+            message = await asyncio.wait_for(self._receive(_START), _START_SECONDS)
+        except TimeoutError:
+            raise RequestError('Nothing came; send {"type": "start"} first.') from None
+        assert isinstance(message, _Start)
+        if not (self._key.fits_headers(self._socket.headers) or self._key.fits(message.api_key)):
+            raise RequestError(self._key.REFUSAL, HTTPStatus.UNAUTHORIZED)
+        live = await LiveSpeech.open(self._service, message.to_request())
+        await self._socket.send_json(
+            {
+                "type": "ready",
+                "voice": live.voice_name,
+                "sample_rate": live.sample_rate,
+                "encoding": "pcm_s16le",
+                "channels": SAMPLE_CHANNELS,
+            }
+        )
+        return live
+
+    async def _listen(self, live: LiveSpeech) -> None:
+        """Take text and orders; after the text's end, too, what is spoken can be cancelled."""
+        has_ended = False
+        while True:
+            message = await self._receive(_MESSAGE)
+            if has_ended and (isinstance(message, _Text) or message.type == "flush"):
+                raise RequestError("The text has ended; open another connection for more.")
+            if isinstance(message, _Text):
+                await live.add(message.text)
+            elif message.type == "flush":
+                await live.flush()
+            elif message.type == "cancel":
+                live.cancel()
+            else:
+                has_ended = True
+                await live.end()
+
+    async def _speak(self, live: LiveSpeech) -> None:
+        async for piece in live.pieces():
+            if isinstance(piece, Mark):
+                await self._socket.send_json({"type": piece.name.lower()})
+                continue
+            if piece.sentence is not None:
+                await self._socket.send_json(self._describe(piece.sentence, piece.sample_rate))
+                self._sentences_sent += 1
+            await self._socket.send_bytes(samples_to_pcm(piece.samples))
+            self._samples_sent += len(piece.samples)
+        seconds = self._samples_sent / live.sample_rate
+        await self._socket.send_json({"type": "end", "seconds": seconds})
+        await self._socket.close(_NORMAL)
+
+    async def _receive(self, adapter: TypeAdapter[Any]) -> Any:
+        event = await self._socket.receive()
+        if event["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(event.get("code", _NORMAL))
+        text = event.get("text")
+        if text is None:
+            raise RequestError("A message must be text, as JSON; none is binary.")
+        try:
+            return adapter.validate_json(text)
+        except ValidationError as error:
+            status, sentence = describe_invalid(error.errors())
+            raise RequestError(sentence.replace("The body", "The message"), status) from None
+
+    def _describe(self, sentence: SentenceTimes, sample_rate: int) -> dict[str, Any]:
+        """Return the message before a sentence's first sound; times count from the first of all."""
+        start = self._samples_sent / sample_rate
+        return {
+            "type": "sentence",
+            "number": self._sentences_sent,
+            "text": sentence.text,
+            "start_seconds": start,
+            "words": None if sentence.words is None else _describe_words(sentence.words, start),
+            "phonemes": None
+            if sentence.phonemes is None
+            else _describe_phonemes(sentence.phonemes, sample_rate, start),
+        }
+
+
+def _describe_words(words: Sequence[WordTiming], start: float) -> list[dict[str, Any]]:
+    return [
+        {
+            "text": word.text,
+            "start_seconds": start + word.start_seconds,
+            "end_seconds": start + word.end_seconds,
+        }
+        for word in words
+    ]
+
+
+def _describe_phonemes(
+    phonemes: Sequence[PhonemeAlignment], sample_rate: int, start: float
+) -> list[dict[str, Any]]:
+    ends = list(accumulate((phoneme.num_samples for phoneme in phonemes), initial=0))
+    return [
+        {
+            "phoneme": phoneme.phoneme,
+            "start_seconds": start + first / sample_rate,
+            "end_seconds": start + end / sample_rate,
+        }
+        for phoneme, first, end in zip(phonemes, ends, ends[1:], strict=False)
+        if phoneme.phoneme not in (BOS, EOS)
+    ]
+
+
+async def _refuse(socket: WebSocket, error: RequestError) -> None:
+    message: dict[str, Any] = {"type": "error", "detail": str(error)}
+    if error.retry_after_seconds is not None:
+        message["retry_after_seconds"] = error.retry_after_seconds
+    code = _POLICY_VIOLATION
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        is_full = error.status == HTTPStatus.SERVICE_UNAVAILABLE
+        code = _TRY_AGAIN_LATER if is_full else _INTERNAL_ERROR
+    # Whoever is gone hears nothing of it.
+    with suppress(WebSocketDisconnect, RuntimeError):
+        await socket.send_json(message)
+        await socket.close(code)
