@@ -175,9 +175,11 @@ def test_a_published_voice_that_is_not_there_is_downloaded(
     command = [*COMMAND, "--voice", "en-new", "--uri", "tcp://127.0.0.1:0", *arguments]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        words = [process.stderr.readline().split()[0] for _ in range(3)]
+        words: list[str] = []
+        while words[-1:] != ["Listening"]:
+            words.append(process.stderr.readline().split()[0])
         process.kill()
-    assert words == ["Downloading", "Downloading", "Listening"]  # two files
+    assert words.count("Downloading") == 2  # its two files
     assert (here / "en_US-new-low.onnx").is_file()
     # It is there now; the catalogue is not asked again.
     (folder / "voices.json").unlink()
