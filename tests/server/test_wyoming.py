@@ -207,8 +207,14 @@ def test_without_streaming_the_whole_text_is_spoken(voices_folder: Path) -> None
     ],
 )
 def test_a_mistake_is_told_and_the_connection_goes_on(
-    voices_folder: Path, data: dict[str, object], code: str, part: str
+    voices_folder: Path,
+    data: dict[str, object],
+    code: str,
+    part: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO")
+
     async def check() -> None:
         async with run_wyoming(voices_folder) as running, running.connect() as client:
             await client.write_event(Event("synthesize", data))
@@ -216,6 +222,8 @@ def test_a_mistake_is_told_and_the_connection_goes_on(
             error, _ = await read_until(client, "audio-stop")
             assert (error.type, error.data["code"]) == ("error", code)
             assert part in error.data["text"]
+            # Home Assistant shows no errors; the log is where they are found.
+            assert part in caplog.text
             await client.write_event(Synthesize("Hello.").event())
             events = await read_until(client, "audio-stop")
             assert list_kinds(events) == ["audio-start", "audio-chunk", "audio-stop"]

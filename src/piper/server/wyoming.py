@@ -37,6 +37,8 @@ from piper.server.wyoming_request import create_request, read_text
 _logger = logging.getLogger(__name__)
 
 _LAST_WORD_SECONDS = 1.0
+_MAX_ECHO = 60
+"""Characters of a client's own words in the log."""
 _CODES = {
     HTTPStatus.NOT_FOUND: "voice-not-found",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too-long",
@@ -123,12 +125,14 @@ class Connection:
                 )
                 if event is None:
                     break
+                _logger.debug("An event came: %r", event.type[:_MAX_ECHO])
                 handler = self._handlers.get(event.type)
                 if handler is not None:  # others are those of other services, or of later versions
                     await self._tell_mistakes(partial(handler, event.data))
             if self._settings.is_patient:
                 await self._finish_speech()
         except FrameError as error:
+            _logger.info("A client is told: %r", str(error))
             await self._refuse(Error(str(error), _OTHER_CODE))
         except (OSError, JobClosedError):  # the client has gone, or takes nothing any more
             pass
@@ -287,6 +291,8 @@ class Connection:
             mistake = RequestError(
                 "The server has failed; its log says how.", HTTPStatus.INTERNAL_SERVER_ERROR
             )
+        # Home Assistant shows no errors: whoever hears nothing finds out here.
+        _logger.info("A client is told: %r", str(mistake))
         code = _CODES.get(HTTPStatus(mistake.status), _OTHER_CODE)
         for event in (Error(str(mistake), code).event(), *ends):
             await self._send(event)
