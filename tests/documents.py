@@ -49,8 +49,10 @@ WRAPPERS = {"setsid", "nohup", "time", "exec"}
 # Programs of others; what they are given is not checked.
 FOREIGN = {"printf", "aplay", "cat", "cd", "echo", "export", "find", "git", "kill", "ls", "mkdir"}
 FOREIGN |= {"nvidia-smi", "rm", "sbatch", "source", "tail", "tensorboard", "tmux", "torchrun"}
-FOREIGN |= {"watch"}
+FOREIGN |= {"watch", "wc"}
 FOREIGN_FLAGS = {"--help", "--logdir", "--no-deps", "--node-rank", "--shm-size"}
+FOREIGN_FLAGS |= {"--auto-punctuation", "--backend", "--log-format", "--update-voices"}
+FOREIGN_FLAGS |= {"--web-server", "--zeroconf"}
 
 
 @dataclass(frozen=True)
