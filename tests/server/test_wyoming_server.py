@@ -114,9 +114,9 @@ def test_standard_input_and_output(tiny_voice: Path) -> None:
         assert process.stderr.read() == b""
 
 
-def test_standard_input_that_is_a_file(tiny_voice: Path, tmp_path: Path) -> None:
-    (tmp_path / "events").write_bytes(b'{"type": "describe"}\n')
-    with (tmp_path / "events").open() as events:
+@pytest.mark.parametrize("source", ["/dev/null", __file__])
+def test_standard_input_that_is_no_pipe(tiny_voice: Path, source: str) -> None:
+    with Path(source).open() as events:
         done = subprocess.run(
             [*COMMAND, "-m", str(tiny_voice), "--uri", "stdio://"],
             stdin=events,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
+import stat
 import sys
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TextIO
 from urllib.parse import SplitResult, urlsplit
 
 from wyoming.error import Error
@@ -53,18 +56,17 @@ class WyomingServer:
         Raises:
             PiperError: They are files.
         """
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(limit=self._service.limits.max_body_bytes)
-        try:
-            await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-            transport, protocol = await loop.connect_write_pipe(
-                asyncio.streams.FlowControlMixin, sys.stdout
-            )
-        except ValueError:
+        if not (_can_be_waited_for(sys.stdin) and _can_be_waited_for(sys.stdout)):
             raise PiperError(
                 "Standard input and output must be pipes for --uri stdio://; "
                 "put `cat FILE |` before the command and `| cat > FILE` after it."
-            ) from None
+            )
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=self._service.limits.max_body_bytes)
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        transport, protocol = await loop.connect_write_pipe(
+            asyncio.streams.FlowControlMixin, sys.stdout
+        )
         writer = asyncio.StreamWriter(transport, protocol, None, loop)
         await self._answer(reader, writer, replace(self._settings, is_patient=True))
 
@@ -98,6 +100,12 @@ class WyomingServer:
             await task
         finally:
             del self._connections[connection]
+
+
+def _can_be_waited_for(stream: TextIO) -> bool:
+    """Return whether an event loop can wait for it; not for a file, nor for /dev/null."""
+    mode = os.fstat(stream.fileno()).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stream.isatty()
 
 
 def serve(service: SpeechService, uri: str, settings: WyomingSettings) -> None:
