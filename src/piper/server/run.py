@@ -10,9 +10,9 @@ from contextlib import closing
 import uvicorn
 from fastapi import FastAPI
 
-from piper.errors import PiperError
 from piper.server.downloads import Downloader
 from piper.server.queue import JobQueue
+from piper.server.sockets import bind_socket
 
 _logger = logging.getLogger(__name__)
 
@@ -68,33 +68,6 @@ def create_config(app: FastAPI, *, is_debug: bool = False) -> uvicorn.Config:
         # Speech is not made smaller by it, and each connection would take 300 kB more.
         ws_per_message_deflate=False,
     )
-
-
-def bind_socket(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound and does not listen yet.
-
-    Raises:
-        PiperError: The address or the port cannot be had.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except OSError as error:
-        raise PiperError(
-            f"{host} is no address of this machine ({error.strerror}); mend --host."
-        ) from None
-    listener = socket.socket(family, kind, protocol)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(address)
-    except OSError as error:
-        listener.close()
-        raise PiperError(
-            f"The server cannot listen on {host}, port {port} ({error.strerror}); "
-            "choose others with --host and --port."
-        ) from None
-    return listener
 
 
 class _Server(uvicorn.Server):
