@@ -15,6 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from piper.catalogue import load_catalogue
+from piper.download import download_voice
+from piper.errors import PiperError
+from piper.transfer import Manner
+
 NAME = "ru_RU-test-medium"
 ONNX = random.Random(1).randbytes(1_920_000)
 CONFIG = b'{"num_symbols": 256}'
@@ -35,6 +42,7 @@ class Hub:
         etag: Of the ONNX, quotes included.
         cuts: How many bytes of each ONNX answer come before the connection breaks; None is all.
         statuses: Codes that the first requests for the ONNX are answered with.
+        retry_after: Header of those answers.
         length_shift_bytes: Added to the true Content-Length of the ONNX; None sends no length.
         content_range: In place of the true one.
         seconds_a_block: Pause after 64 KiB.
@@ -49,6 +57,7 @@ class Hub:
     etag: str = '"one"'
     cuts: list[int | None] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
+    retry_after: str = ""
     length_shift_bytes: int | None = 0
     content_range: str = ""
     seconds_a_block: float = 0.0
@@ -98,7 +107,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         path = self.path
         is_model = path == MODEL_PATH
         if is_model and hub.statuses:
-            self.send_error(hub.statuses.pop(0))
+            self.send_response(hub.statuses.pop(0))
+            self.send_header("Retry-After", hub.retry_after)
+            self.end_headers()
             return
         if is_model and hub.moved_to:
             self.send_response(302)
@@ -170,3 +181,37 @@ def serve_hub(root: Path) -> Iterator[Hub]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+HASTY = Manner(waits_seconds=(0.01, 0.02))
+WHOLE = {f"{NAME}.onnx": ONNX, f"{NAME}.onnx.json": CONFIG}
+
+
+def download(hub: Hub, target: Path, manner: Manner = HASTY, **options: Any) -> list[Path]:
+    return download_voice(load_catalogue(hub.url)[NAME], target, manner=manner, **options)
+
+
+def read_all(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def find_part(folder: Path) -> Path:
+    (part,) = folder.glob(f".{NAME}.onnx.*.part")
+    return part
+
+
+def leave_part(hub: Hub, target: Path, size_bytes: int = 1_000_000) -> Path:
+    """Let a download end after so many bytes of the ONNX."""
+    hub.cuts = [size_bytes]
+    with pytest.raises(PiperError, match=r"bytes of it did not come"):
+        download(hub, target, Manner(waits_seconds=()))
+    hub.requests.clear()
+    hub.sent_bytes = 0
+    return find_part(target)
+
+
+def wait_for_part(target: Path, size_bytes: int) -> None:
+    deadline = time.monotonic() + 20
+    while not any(path.stat().st_size >= size_bytes for path in target.glob(".*.part")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,15 +12,9 @@ import pytest
 from piper.catalogue import find_catalogue_voice, load_catalogue
 from piper.download_voices import main
 from piper.errors import PiperError, VoiceNotFoundError
-from publishing import CONFIG, NAME, ONNX, Hub, serve_hub
+from publishing import CONFIG, NAME, ONNX, Hub
 
 SIZE = f"{(len(ONNX) + len(CONFIG)) / 1e6:.1f} MB"
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Hub]:
-    with serve_hub(tmp_path / "hub") as hub:
-        yield hub
 
 
 def test_without_a_name_it_lists_names_alone(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,10 +105,11 @@ def test_a_catalogue_that_is_not_there(hub: Hub, capsys: pytest.CaptureFixture[s
     assert "voices.json.none answers 404 Not Found; check the address" in capsys.readouterr().err
 
 
-def test_nobody_answers_and_the_user_knows_it_at_once() -> None:
+def test_nobody_answers_and_the_user_knows_it_at_once(caplog: pytest.LogCaptureFixture) -> None:
     url = "http://127.0.0.1:1/voices.json"
     with pytest.raises(PiperError, match=rf"{url} cannot be fetched .*check the network"):
         load_catalogue(url)
+    assert "trying again" not in caplog.text
 
 
 @pytest.mark.parametrize("url", ["voices.json", "/voices/voices.json", "ftp://host/voices.json"])

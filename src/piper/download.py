@@ -15,7 +15,7 @@ from pathlib import Path
 from piper.atomic import hold_lock
 from piper.catalogue import CatalogueFile, CatalogueVoice
 from piper.errors import PiperError
-from piper.transfer import MEGABYTE, Manner, Part, find_md5
+from piper.transfer import Manner, Part, describe_size, find_md5
 
 _logger = logging.getLogger(__name__)
 
@@ -91,8 +91,8 @@ def check_room(voices: Iterable[CatalogueVoice], folder: Path, *, is_forced: boo
         free_bytes = shutil.disk_usage(place).free
     if needed_bytes > free_bytes:
         raise PiperError(
-            f"{needed_bytes / MEGABYTE:,.1f} MB are to come, but the disk of {folder} has only "
-            f"{free_bytes / MEGABYTE:,.1f} MB free; make room, or choose another folder with "
+            f"{describe_size(needed_bytes)} are to come, but the disk of {folder} has only "
+            f"{describe_size(free_bytes)} free; make room, or choose another folder with "
             "--download-dir."
         )
 

@@ -20,7 +20,7 @@ from piper.download import check_room, download_voice
 from piper.errors import PiperError
 from piper.installed import inspect_voices
 from piper.option_values import add_option
-from piper.transfer import MEGABYTE, Manner
+from piper.transfer import Manner, describe_size
 
 _logger = logging.getLogger(__name__)
 
@@ -151,7 +151,7 @@ def _describe(voices: Iterable[CatalogueVoice]) -> list[str]:
     rows = [("name", "language", "quality", "speakers", "size")]
     for voice in voices:
         speakers = str(voice.num_speakers or "?")
-        size = f"{voice.size_bytes / MEGABYTE:.1f} MB"
+        size = describe_size(voice.size_bytes)
         rows.append((voice.name, voice.language_title, voice.quality, speakers, size))
     return _align(rows)
 

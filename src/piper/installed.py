@@ -9,7 +9,7 @@ from pathlib import Path
 from piper.catalogue import CatalogueVoice
 from piper.download import is_published
 from piper.errors import PiperError, describe_os_error
-from piper.transfer import MEGABYTE, Part
+from piper.transfer import Part, describe_size
 from piper.voices import CONFIG_SUFFIX, MODEL_SUFFIX
 
 
@@ -67,8 +67,8 @@ def _compare(voice: CatalogueVoice, folder: Path) -> str:
         come_bytes += sum((folder / file.name).stat().st_size for file in there)
         if not come_bytes:
             return ""
-        total = f"{voice.size_bytes / MEGABYTE:.1f} MB"
-        return f"unfinished: {come_bytes / MEGABYTE:.1f} of {total} are there"
+        total = describe_size(voice.size_bytes)
+        return f"unfinished: {describe_size(come_bytes)} of {total} are there"
     wrong = [file.name for file in there if not is_published(folder / file.name, file)]
     return f"damaged or changed: {', '.join(wrong)}" if wrong else "whole"
 

@@ -103,7 +103,7 @@ class Part:
 
     def remove(self) -> None:
         """Remove what has come, and what was kept of other versions of the file."""
-        pattern = re.compile(rf"\.{re.escape(self._file.name)}\.[0-9a-f]{{1,12}}\.(part|etag)")
+        pattern = re.compile(rf"\.{re.escape(self._file.name)}\.[0-9a-f]{{12}}\.(part|etag)")
         for path in self._path.parent.glob(".*"):
             if pattern.fullmatch(path.name):
                 path.unlink(missing_ok=True)
@@ -194,9 +194,16 @@ class Part:
             return ""
 
     def _describe_size(self) -> str:
-        total = f"{self._file.size_bytes / MEGABYTE:.1f} MB"
+        total = describe_size(self._file.size_bytes)
         has = self.size_bytes
-        return f"{has / MEGABYTE:.1f} of {total} are there" if has else total
+        return f"{describe_size(has)} of {total} are there" if has else total
+
+
+def describe_size(size_bytes: int) -> str:
+    """Return a length for people to read."""
+    if size_bytes < MEGABYTE:
+        return f"{size_bytes / 1000:.1f} kB"
+    return f"{size_bytes / MEGABYTE:,.1f} MB"
 
 
 def find_md5(path: Path) -> str:
