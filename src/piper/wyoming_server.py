@@ -63,13 +63,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(args: argparse.Namespace) -> None:
     # ONNX Runtime takes a moment to load; --help need not wait for it.
     try:
-        from piper.server.wyoming import WyomingSettings
         from piper.server.wyoming_run import serve
     except ModuleNotFoundError as error:
         raise PiperError(
             f"The server needs the Python package {error.name!r}; "
             "install it with: pip install 'piper-workshop[wyoming]'"
         ) from None
+    from piper.server.settings import WyomingSettings
     from piper.server.speech import SpeechService
 
     settings = create_settings(args)

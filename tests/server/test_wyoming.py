@@ -21,8 +21,7 @@ from wyoming.tts import (
 from wyoming_clients import collect_samples, list_kinds, read, read_until, run_wyoming
 
 from piper import PiperVoice, SynthesisConfig
-from piper.server.settings import SpeechLimits
-from piper.server.wyoming import WyomingSettings
+from piper.server.settings import SpeechLimits, WyomingSettings
 
 LONG_TEXT = "Hello there, and hello again. " * 90
 
@@ -250,6 +249,11 @@ def test_a_mistake_in_a_stream_ends_it(voices_folder: Path) -> None:
                 await client.write_event(SynthesizeStop().event())
                 await client.write_event(Ping().event())
                 assert (await read(client)).type == "pong"
+            # The whole text only, and too long.
+            for event in (SynthesizeStart(), Synthesize("a" * 6000), SynthesizeStop()):
+                await client.write_event(event.event())
+            error, _ = await read_until(client, "synthesize-stopped")
+            assert error.data["code"] == "too-long"
             await client.write_event(SynthesizeChunk("Hello.").event())
             assert "synthesize-start first" in (await read(client)).data["text"]
             await client.write_event(SynthesizeStart().event())

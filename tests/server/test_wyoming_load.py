@@ -243,7 +243,7 @@ def test_too_many_clients(voices_folder: Path) -> None:
 
 def test_what_is_being_spoken_is_finished_when_the_server_ends(voices_folder: Path) -> None:
     async def check() -> None:
-        text = "Hello there, and hello again. " * 20
+        text = "Hello there, and hello again. " * 6
         async with run_wyoming(voices_folder) as running, running.connect() as client:
             await client.write_event(Synthesize(text).event())
             whole = collect_samples(await read_until(client, "audio-stop"))

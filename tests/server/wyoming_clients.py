@@ -13,11 +13,10 @@ import numpy.typing as npt
 from wyoming.client import AsyncTcpClient
 from wyoming.event import Event
 
-from piper.server.settings import SpeechDefaults, SpeechLimits
+from piper.server.settings import SpeechDefaults, SpeechLimits, WyomingSettings
 from piper.server.sockets import bind_socket
 from piper.server.speech import SpeechService
 from piper.server.store import VoiceStore
-from piper.server.wyoming import WyomingSettings
 from piper.server.wyoming_run import WyomingServer
 from piper.voices import find_voice
 

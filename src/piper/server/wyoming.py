@@ -29,6 +29,7 @@ from piper.server.errors import RequestError, to_request_error
 from piper.server.live import LiveSpeech, Mark
 from piper.server.queue import Job, JobClosedError
 from piper.server.request import SpeechPiece
+from piper.server.settings import WyomingSettings
 from piper.server.speech import SpeechService
 from piper.server.wyoming_frames import FrameError, read_event
 from piper.server.wyoming_info import create_info
@@ -46,22 +47,6 @@ _CODES = {
     HTTPStatus.INTERNAL_SERVER_ERROR: "failed",
 }
 _OTHER_CODE = "bad-request"
-
-
-@dataclass(frozen=True)
-class WyomingSettings:
-    """How a server answers.
-
-    Attributes:
-        samples_per_chunk: Of one `audio-chunk`, at most.
-        is_streaming: Whether a text may come in pieces.
-        is_patient: Whether a client that sends no more may still listen. On a socket that is one
-            that has gone away; at standard input it is the usual end.
-    """
-
-    samples_per_chunk: int = 1024
-    is_streaming: bool = True
-    is_patient: bool = False
 
 
 @dataclass
@@ -208,19 +193,15 @@ class Connection:
         if self._stream is None:
             raise RequestError("No text in pieces has begun; send synthesize-start first.")
         if self._stream.live is not None and self._is_speaking():
-            try:
-                await self._stream.live.add(read_text(data))
-            except PiperError:
-                self._stream.live.close()
-                raise
             self._stream.has_text = True
+            await _add_text(self._stream.live, read_text(data))
 
     async def _stop_stream(self, _: Mapping[str, Any]) -> None:
         stream, self._stream = self._stream, None
         if stream is None or stream.live is None or not self._is_speaking():
             return
         if not stream.has_text and stream.spare_text:
-            await stream.live.add(stream.spare_text)
+            await _add_text(stream.live, stream.spare_text)
         await stream.live.end()
 
     # What it gets.
@@ -310,3 +291,12 @@ class Connection:
 async def _take_all(job: Job[SpeechPiece]) -> AsyncIterator[SpeechPiece]:
     while (piece := await job.take()) is not None:
         yield piece
+
+
+async def _add_text(live: LiveSpeech, text: str) -> None:
+    """Speak more; text that cannot be spoken ends all of it, lest the rest makes no sense."""
+    try:
+        await live.add(text)
+    except PiperError:
+        live.close()
+        raise

@@ -19,9 +19,10 @@ from wyoming.error import Error
 from wyoming.event import async_write_event
 
 from piper.errors import PiperError
+from piper.server.settings import WyomingSettings
 from piper.server.sockets import bind_socket, bind_unix_socket
 from piper.server.speech import SpeechService
-from piper.server.wyoming import Connection, WyomingSettings
+from piper.server.wyoming import Connection
 
 _logger = logging.getLogger(__name__)
 
