@@ -93,3 +93,19 @@ class ServerSettings:
     limits: SpeechLimits = field(default_factory=SpeechLimits)
     downloads: Downloads = Downloads()
     access: Access = Access()
+
+
+@dataclass(frozen=True)
+class WyomingSettings:
+    """How a Wyoming server answers.
+
+    Attributes:
+        samples_per_chunk: Of one `audio-chunk`, at most.
+        is_streaming: Whether a text may come in pieces.
+        is_patient: Whether a client that sends no more may still listen. On a socket that is one
+            that has gone away; at standard input it is the usual end.
+    """
+
+    samples_per_chunk: int = 1024
+    is_streaming: bool = True
+    is_patient: bool = False
