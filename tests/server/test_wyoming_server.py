@@ -162,8 +162,8 @@ def test_other_commands_flags_are_taken(capsys: pytest.CaptureFixture[str]) -> N
     arguments = (
         "--voice nobody --uri tcp://0.0.0.0:10200 --data-dir a --data-dir b --download-dir c "
         "--speaker 0 --length-scale 1 --noise-scale 0.5 --noise-w 0.5 --noise-w-scale 0.5 "
-        "--sentence-silence 0.2 --samples-per-chunk 512 --no-streaming --use-cuda --debug "
-        "--local-files-only"
+        "--sentence-silence 0.2 --volume 1.5 --samples-per-chunk 512 --no-streaming --use-cuda "
+        "--debug --local-files-only"
     )
     assert main(arguments.split()) == 1
     assert "There is no nobody.onnx in a, b" in capsys.readouterr().err
