@@ -110,6 +110,13 @@ def add_speech_options(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="silence between sentences (default: %(default)s)",
     )
+    parser.add_argument(
+        "--volume",
+        type=parse_not_negative,
+        default=1.0,
+        metavar="X",
+        help="factor on loudness (default: %(default)s)",
+    )
 
 
 def create_settings(args: argparse.Namespace) -> ServerSettings:
@@ -123,6 +130,7 @@ def create_settings(args: argparse.Namespace) -> ServerSettings:
             noise_scale=args.noise_scale,
             noise_w_scale=args.noise_w_scale,
             sentence_silence_seconds=args.sentence_silence,
+            volume=args.volume,
         ),
         downloads=Downloads(
             folder=args.download_dir or next(iter(args.data_dir), Path()),

@@ -21,7 +21,7 @@ from wyoming.tts import (
 from wyoming_clients import collect_samples, list_kinds, read, read_until, run_wyoming
 
 from piper import PiperVoice, SynthesisConfig
-from piper.server.settings import SpeechLimits, WyomingSettings
+from piper.server.settings import SpeechDefaults, SpeechLimits, WyomingSettings
 
 LONG_TEXT = "Hello there, and hello again. " * 90
 
@@ -288,5 +288,20 @@ def test_clients_at_once_are_answered_like_single_ones(voices_folder: Path) -> N
             alone = [await ask(running, text) for text in texts]
             together = await asyncio.gather(*(ask(running, text) for text in texts))
             assert all(map(np.array_equal, alone, together))
+
+    asyncio.run(check())
+
+
+def test_the_volume_of_the_server(voices_folder: Path) -> None:
+    async def check() -> None:
+        defaults = SpeechDefaults(noise_scale=0, noise_w_scale=0, volume=0.5)
+        async with (
+            run_wyoming(voices_folder, defaults=defaults) as running,
+            running.connect() as client,
+        ):
+            await client.write_event(Synthesize("Hello.").event())
+            found = collect_samples(await read_until(client, "audio-stop"))
+        expected = speak(voices_folder / "tiny.onnx", "Hello.") / 2
+        assert np.abs(found - expected).max() <= 1
 
     asyncio.run(check())

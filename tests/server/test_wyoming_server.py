@@ -18,7 +18,7 @@ import pytest
 from wyoming.client import AsyncClient
 from wyoming.event import Event, read_event, write_event
 from wyoming.info import Describe
-from wyoming.tts import Synthesize
+from wyoming.tts import Synthesize, SynthesizeChunk, SynthesizeStart
 from wyoming_clients import collect_samples, list_kinds, read, read_until
 
 from piper.wyoming_server import main
@@ -107,12 +107,15 @@ def test_standard_input_and_output(tiny_voice: Path) -> None:
         write_event(Describe().event(), process.stdin)
         assert read_event(process.stdout).type == "info"  # type: ignore[union-attr]
         write_event(Synthesize("Hello there.").event(), process.stdin)
-        # All that was asked for is answered after the input's end, too.
+        # All of it is answered after the input's end, too; a text in pieces ends there.
+        write_event(SynthesizeStart().event(), process.stdin)
+        write_event(SynthesizeChunk("And again").event(), process.stdin)
         process.stdin.close()
         events = []
         while (event := read_event(process.stdout)) is not None:
             events.append(event)
-        assert list_kinds(events) == ["audio-start", "audio-chunk", "audio-stop"]
+        speech = ["audio-start", "audio-chunk", "audio-stop"]
+        assert list_kinds(events) == [*speech, *speech, "synthesize-stopped"]
         assert process.wait(20) == 0
         assert process.stderr.read() == b""
 
@@ -162,8 +165,8 @@ def test_other_commands_flags_are_taken(capsys: pytest.CaptureFixture[str]) -> N
     arguments = (
         "--voice nobody --uri tcp://0.0.0.0:10200 --data-dir a --data-dir b --download-dir c "
         "--speaker 0 --length-scale 1 --noise-scale 0.5 --noise-w 0.5 --noise-w-scale 0.5 "
-        "--sentence-silence 0.2 --samples-per-chunk 512 --no-streaming --use-cuda --debug "
-        "--local-files-only"
+        "--sentence-silence 0.2 --volume 1.5 --samples-per-chunk 512 --no-streaming --use-cuda "
+        "--debug --local-files-only"
     )
     assert main(arguments.split()) == 1
     assert "There is no nobody.onnx in a, b" in capsys.readouterr().err

@@ -21,6 +21,7 @@ from piper.server.wyoming_run import WyomingServer
 from piper.voices import find_voice
 
 MAX_SECONDS = 20
+NO_NOISE = SpeechDefaults(noise_scale=0, noise_w_scale=0)
 
 
 @dataclass
@@ -44,10 +45,10 @@ async def run_wyoming(
     folder: Path,
     limits: SpeechLimits | None = None,
     settings: WyomingSettings | None = None,
+    defaults: SpeechDefaults = NO_NOISE,
 ) -> AsyncIterator[Running]:
-    """Run a server with the voices of a folder; `tiny` is the default one, and it has no noise."""
+    """Run a server with the voices of a folder; `tiny` is the default one."""
     store = VoiceStore(find_voice(folder / "tiny.onnx"), data_dirs=[folder], listed_by="describe")
-    defaults = SpeechDefaults(noise_scale=0, noise_w_scale=0)
     service = SpeechService(store, defaults, limits or SpeechLimits())
     server = WyomingServer(service, settings)
     listener = bind_socket("127.0.0.1", 0)

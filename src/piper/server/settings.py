@@ -20,6 +20,7 @@ class SpeechDefaults:
         noise_scale: Deviation of the prior's noise.
         noise_w_scale: Deviation of the duration predictor's noise.
         sentence_silence_seconds: Silence between sentences.
+        volume: Factor on the samples; what becomes too loud is clipped.
     """
 
     speaker: str | None = None
@@ -27,6 +28,7 @@ class SpeechDefaults:
     noise_scale: float | None = None
     noise_w_scale: float | None = None
     sentence_silence_seconds: float = 0.0
+    volume: float = 1.0
 
 
 @dataclass(frozen=True)

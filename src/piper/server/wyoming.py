@@ -115,6 +115,7 @@ class Connection:
                 if handler is not None:  # others are those of other services, or of later versions
                     await self._tell_mistakes(partial(handler, event.data))
             if self._settings.is_patient:
+                await self._tell_mistakes(partial(self._stop_stream, {}))
                 await self._finish_speech()
         except FrameError as error:
             _logger.info("A client is told: %r", str(error))
