@@ -15,6 +15,7 @@ import pytest
 
 from piper.config import VoiceConfig
 from piper.text.ids import DEFAULT_PHONEME_ID_MAP
+from publishing import Hub, serve_hub
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -128,6 +129,19 @@ def copy_dataset(tmp_path: Path) -> Callable[[Path], Path]:
         return Path(shutil.copytree(source, tmp_path / "dataset"))
 
     return copy
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    """A server on loopback with a catalogue and the voices in it."""
+    with serve_hub(tmp_path / "hub") as served:
+        yield served
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    """A folder to download into, which is not there yet."""
+    return tmp_path / "new" / "voices"
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from piper import (  # noqa: E402
     http_server,
     options,
     patch_voice_with_alignment,
+    wyoming_server,
 )
 from piper.train import cli, export_onnx  # noqa: E402
 from piper.train.verbs import VERBS  # noqa: E402
@@ -48,8 +49,10 @@ WRAPPERS = {"setsid", "nohup", "time", "exec"}
 # Programs of others; what they are given is not checked.
 FOREIGN = {"printf", "aplay", "cat", "cd", "echo", "export", "find", "git", "kill", "ls", "mkdir"}
 FOREIGN |= {"nvidia-smi", "rm", "sbatch", "source", "tail", "tensorboard", "tmux", "torchrun"}
-FOREIGN |= {"watch"}
-FOREIGN_FLAGS = {"--help", "--logdir", "--no-deps", "--node-rank", "--shm-size"}
+FOREIGN |= {"docker", "journalctl", "sudo", "watch", "wc"}
+FOREIGN_FLAGS = {"--help", "--logdir", "--no-deps", "--node-rank", "--shm-size", "--user"}
+FOREIGN_FLAGS |= {"--auto-punctuation", "--backend", "--log-format", "--update-voices"}
+FOREIGN_FLAGS |= {"--web-server", "--zeroconf"}
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,7 @@ def check_module(module: str, arguments: list[str]) -> None:
         "piper.http_server": http_server.create_parser().parse_args,
         "piper.patch_voice_with_alignment": patch_voice_with_alignment.create_parser().parse_args,
         "piper.train": train_parser().parse_args,
+        "piper.wyoming_server": wyoming_server.create_parser().parse_args,
         "piper.train.export_onnx": export_onnx.create_parser().parse_args,
     }
     if module in parsers:
@@ -232,6 +236,7 @@ def known_flags() -> set[str]:
     parsers = [fit, launcher_flags.create_parser(), options.create_parser()]
     parsers += [download_voices.create_parser(), export_onnx.create_parser()]
     parsers += [http_server.create_parser(), patch_voice_with_alignment.create_parser()]
+    parsers += [wyoming_server.create_parser()]
     parsers += verb_parsers().values()
     found = {flag for parser in parsers for flag in parser._option_string_actions}
     return found.union(FOREIGN_FLAGS, *(help_flags(tool) for tool in TOOLS))

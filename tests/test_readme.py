@@ -29,7 +29,7 @@ from documents import (
     split_commands,
     verb_parsers,
 )
-from piper import download_voices, options
+from piper import download_voices, http_server, options, wyoming_server
 from piper.train import cli, export_onnx, presets
 
 TINY = [f"--model.{name}=16" for name in ("hidden_channels", "inter_channels", "filter_channels")]
@@ -141,6 +141,7 @@ def test_every_option_is_documented() -> None:
     command_lines = (ROOT / "docs/CLI.md").read_text(encoding="utf-8")
     parsers = [options.create_parser(), launcher_flags.create_parser()]
     parsers += [download_voices.create_parser(), export_onnx.create_parser()]
+    parsers += [http_server.create_parser(), wyoming_server.create_parser()]
     parsers += verb_parsers().values()
     for parser in parsers:
         for action in parser._actions:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 
 def temporary_path(path: Path) -> Path:
@@ -78,7 +78,8 @@ def remove_folder(path: Path) -> None:
 def hold_lock(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
     """Let one process at a time into the block; who waits, waits for as long as it takes.
 
-    The lock is the process's: it is gone when the process is, however it ends. The file stays.
+    The lock is the process's: it is gone when the process is, however it ends. The file stays,
+    unless whoever is in the block removes it as the last thing there.
 
     Args:
         path: The lock's file.
@@ -88,18 +89,32 @@ def hold_lock(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator
         OSError: The file cannot be made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        try:
-            import fcntl
-        except ImportError:  # Windows: two processes may do the work twice
-            yield
-            return
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if on_wait is not None:
-                on_wait()
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:  # some network disks have no locks
-            pass
-        yield
+    while True:
+        with path.open("ab") as file:
+            _lock_file(file, on_wait)
+            # A lock on a file that was removed meanwhile keeps nobody out.
+            if _is_file_at(path, file):
+                yield
+                return
+
+
+def _lock_file(file: BinaryIO, on_wait: Callable[[], None] | None) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows: two processes may do the work twice
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if on_wait is not None:
+            on_wait()
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:  # some network disks have no locks
+        pass
+
+
+def _is_file_at(path: Path, file: BinaryIO) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False

@@ -1,30 +1,24 @@
-"""The catalogue of published Piper voices, and downloads from it. Knows nothing of networks."""
+"""The catalogue of published Piper voices: what there is. Knows nothing of files on this disk."""
 
 from __future__ import annotations
 
-import hashlib
-import http.client
 import json
-import logging
-import urllib.error
+import re
 import urllib.parse
-import urllib.request
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
-from piper.atomic import replace_on_success
 from piper.errors import PiperError, VoiceNotFoundError
 from piper.voices import CONFIG_SUFFIX, MODEL_SUFFIX
-
-_logger = logging.getLogger(__name__)
+from piper.web import Retries, read_url
 
 CATALOGUE_URL = "https://huggingface.co/rhasspy/piper-voices/resolve/main/voices.json"
 """Where Piper publishes its voices; the files lie beside it."""
 
-_TIMEOUT_SECONDS = 30
-_BLOCK_BYTES = 1 << 20
+_WAITS_SECONDS = (1.0, 2.0)
+"""A server's client waits for the list; a few hundred kilobytes come soon or not at all."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +40,33 @@ class CatalogueFile:
 
 @dataclass(frozen=True)
 class CatalogueVoice:
-    """One voice: its name, other names, and the two files that speaking needs."""
+    """One voice, and the two files that speaking needs.
+
+    Attributes:
+        name: Such as `ru_RU-irina-medium`.
+        aliases: Its other names.
+        files: The ONNX and its JSON.
+        language: Code of language and country, such as `ru_RU`.
+        language_title: The language for people, such as `Russian (ru_RU)`.
+        language_names: All that the language is called: the code, its first part, English and own
+            name.
+        quality: `x_low`, `low`, `medium` or `high`.
+        num_speakers: How many speakers it has; 0 where the catalogue does not say.
+    """
 
     name: str
     aliases: tuple[str, ...]
     files: tuple[CatalogueFile, ...]
+    language: str
+    language_title: str
+    language_names: tuple[str, ...]
+    quality: str
+    num_speakers: int
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of its files together."""
+        return sum(file.size_bytes for file in self.files)
 
 
 def load_catalogue(url: str = CATALOGUE_URL) -> dict[str, CatalogueVoice]:
@@ -68,8 +84,7 @@ def fetch_catalogue(url: str = CATALOGUE_URL) -> dict[str, Any]:
     Raises:
         PiperError: It cannot be fetched, or is not a JSON object.
     """
-    with _open_url(url) as response:
-        raw = _read_all(response, url)
+    raw = read_url(url, Retries(_WAITS_SECONDS))
     try:
         data = json.loads(raw)
     except ValueError:
@@ -110,146 +125,98 @@ def find_catalogue_voice(catalogue: Mapping[str, CatalogueVoice], name: str) -> 
     raise VoiceNotFoundError(f"The catalogue has no voice {name!r}; {hint}")
 
 
-def download_voice(
-    voice: CatalogueVoice, folder: Path | str, *, is_forced: bool = False
-) -> list[Path]:
-    """Download the files of a voice that are not there yet.
-
-    A file that is there stays, with a warning where it is not the catalogue's: the user may have
-    changed it.
+def select_voices(
+    catalogue: Mapping[str, CatalogueVoice],
+    languages: Sequence[str] = (),
+    qualities: Sequence[str] = (),
+) -> dict[str, CatalogueVoice]:
+    """Return the voices of some languages and qualities.
 
     Args:
-        voice: From the catalogue.
-        folder: Where to; it is made where it is missing.
-        is_forced: Download what is there, too.
-
-    Returns:
-        The paths of the voice's files, the ONNX first.
+        catalogue: All voices.
+        languages: Codes or names, such as `ru`, `ru_RU` or `Russian`; none means all.
+        qualities: Such as `medium`; none means all.
 
     Raises:
-        PiperError: A file cannot be fetched or written, or is not what the catalogue says.
+        VoiceNotFoundError: The catalogue has nothing of a language or quality, or of both together.
     """
-    paths = []
-    for file in voice.files:
-        path = Path(folder) / file.name
-        if path.is_file() and not is_forced:
-            _warn_if_different(path, file)
-        else:
-            _download_file(file, path)
-        paths.append(path)
-    return paths
-
-
-def _download_file(file: CatalogueFile, path: Path) -> None:
-    _logger.info("Downloading %s (%.1f MB)", file.name, file.size_bytes / 1e6)
-    digest = hashlib.md5(usedforsecurity=False)
-    size = 0
-    try:
-        with (
-            _open_url(file.url) as response,
-            replace_on_success(path) as temporary,
-            temporary.open("wb") as stream,
-        ):
-            while block := _read_block(response, file.url):
-                stream.write(block)
-                digest.update(block)
-                size += len(block)
-            stream.flush()
-            _check_download(file, size, digest.hexdigest())
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise PiperError(
-            f"{path} cannot be written ({reason}); choose another folder with --download-dir."
-        ) from None
-    _logger.info("Wrote %s", path)
-
-
-def _check_download(file: CatalogueFile, size: int, md5: str) -> None:
-    if size != file.size_bytes:
-        wrong = f"{size} bytes came, but the catalogue says {file.size_bytes}"
-    elif md5 != file.md5:
-        wrong = f"its MD5 is {md5}, but the catalogue says {file.md5}"
-    else:
-        return
-    raise PiperError(f"{file.url} did not arrive whole ({wrong}); try again later.")
-
-
-def _warn_if_different(path: Path, file: CatalogueFile) -> None:
-    is_same = path.stat().st_size == file.size_bytes
-    if is_same:
-        with path.open("rb") as stream:
-            is_same = hashlib.file_digest(stream, _new_md5).hexdigest() == file.md5
-    if is_same:
-        _logger.info("%s is already there", path)
-    else:
-        _logger.warning(
-            "%s is kept although it is not the catalogue's file; --force-redownload replaces it.",
-            path,
+    for kind, wanted, known in (
+        ("language", languages, {voice.language for voice in catalogue.values()}),
+        ("quality", qualities, {voice.quality for voice in catalogue.values()}),
+    ):
+        for text in wanted:
+            if not any(_is_of(voice, kind, [text]) for voice in catalogue.values()):
+                raise VoiceNotFoundError(
+                    f"The catalogue has no voice of the {kind} {text!r}; "
+                    f"it has {', '.join(sorted(known))}."
+                )
+    selected = {
+        name: voice
+        for name, voice in catalogue.items()
+        if (not languages or _is_of(voice, "language", languages))
+        and (not qualities or _is_of(voice, "quality", qualities))
+    }
+    if not selected and (languages or qualities):
+        raise VoiceNotFoundError(
+            f"The catalogue has no voice of the language {' or '.join(languages)} and the quality "
+            f"{' or '.join(qualities)}; leave one of them out."
         )
+    return selected
 
 
-def _new_md5() -> Any:
-    # The catalogue has no better digest; it guards against broken downloads, not against forgery.
-    return hashlib.md5(usedforsecurity=False)
+def _is_of(voice: CatalogueVoice, kind: str, wanted: Collection[str]) -> bool:
+    names = voice.language_names if kind == "language" else (voice.quality,)
+    return not {_fold(text) for text in wanted}.isdisjoint(map(_fold, names))
+
+
+def _fold(text: str) -> str:
+    return text.strip().replace("-", "_").casefold()
 
 
 def _parse_voice(name: str, entry: Any, url: str) -> CatalogueVoice:
-    files = {}
     try:
-        for path, facts in entry["files"].items():
-            file_name = PurePosixPath(path).name
-            for suffix in (MODEL_SUFFIX, MODEL_SUFFIX + CONFIG_SUFFIX):
-                if file_name.endswith(suffix):
-                    files[suffix] = CatalogueFile(
-                        url=urllib.parse.urljoin(url, urllib.parse.quote(path)),
-                        name=file_name,
-                        size_bytes=int(facts["size_bytes"]),
-                        md5=str(facts["md5_digest"]).lower(),
-                    )
-        aliases = tuple(str(alias) for alias in entry.get("aliases") or ())
-        ordered = (files[MODEL_SUFFIX], files[MODEL_SUFFIX + CONFIG_SUFFIX])
+        files = _parse_files(entry["files"], url)
+        facts = entry.get("language") or {}
+        # A short entry's are taken from the voice's name.
+        code = str(facts.get("code") or name.partition("-")[0])
+        english = str(facts.get("name_english") or "")
+        names = [
+            code,
+            code.partition("_")[0],
+            english,
+            facts.get("family"),
+            facts.get("name_native"),
+        ]
+        return CatalogueVoice(
+            name=name,
+            aliases=tuple(str(alias) for alias in entry.get("aliases") or ()),
+            files=(files[MODEL_SUFFIX], files[MODEL_SUFFIX + CONFIG_SUFFIX]),
+            language=code,
+            language_title=f"{english} ({code})" if english else code,
+            language_names=tuple(str(other) for other in names if other),
+            quality=str(entry.get("quality") or name.rpartition("-")[2]),
+            num_speakers=int(entry.get("num_speakers") or 0),
+        )
     except (KeyError, TypeError, AttributeError, ValueError):
         raise PiperError(
             f"{url}: the entry of {name!r} lacks the size and MD5 of an ONNX file and its JSON; "
             "is this a catalogue of Piper voices?"
         ) from None
-    return CatalogueVoice(name, aliases, ordered)
 
 
-def _open_url(url: str) -> http.client.HTTPResponse:
-    try:
-        request = urllib.request.Request(url, headers={"User-Agent": "piper-workshop"})
-        response = urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
-    except urllib.error.HTTPError as error:
-        raise PiperError(
-            f"{url} answers {error.code} {error.reason}; check the address, or try again later."
-        ) from None
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        raise _cannot_fetch(url, error) from None
-    if not isinstance(response, http.client.HTTPResponse):
-        response.close()
-        raise PiperError(f"{url} is not an address of the web; it must begin with https://.")
-    return response
-
-
-def _read_block(response: http.client.HTTPResponse, url: str) -> bytes:
-    try:
-        block = response.read(_BLOCK_BYTES)
-    except (OSError, http.client.HTTPException) as error:
-        raise _cannot_fetch(url, error) from None
-    # Reading in blocks ends without an error where the connection breaks off.
-    if not block and response.length:
-        raise _cannot_fetch(url, EOFError(f"{response.length} bytes of it did not come"))
-    return block
-
-
-def _read_all(response: http.client.HTTPResponse, url: str) -> bytes:
-    blocks = []
-    while block := _read_block(response, url):
-        blocks.append(block)
-    return b"".join(blocks)
-
-
-def _cannot_fetch(url: str, error: Exception) -> PiperError:
-    reason = getattr(error, "reason", None) or error
-    return PiperError(f"{url} cannot be fetched ({reason}); check the network and the address.")
+def _parse_files(entries: Mapping[str, Any], url: str) -> dict[str, CatalogueFile]:
+    files = {}
+    for path, facts in entries.items():
+        file_name = PurePosixPath(path).name
+        for suffix in (MODEL_SUFFIX, MODEL_SUFFIX + CONFIG_SUFFIX):
+            if file_name.endswith(suffix):
+                size_bytes, md5 = int(facts["size_bytes"]), str(facts["md5_digest"]).lower()
+                if size_bytes < 1 or not re.fullmatch("[0-9a-f]{32}", md5):
+                    raise ValueError
+                files[suffix] = CatalogueFile(
+                    url=urllib.parse.urljoin(url, urllib.parse.quote(path)),
+                    name=file_name,
+                    size_bytes=size_bytes,
+                    md5=md5,
+                )
+    return files

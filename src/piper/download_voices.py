@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from piper.catalogue import CATALOGUE_URL, download_voice, find_catalogue_voice, load_catalogue
+from piper.catalogue import (
+    CATALOGUE_URL,
+    CatalogueVoice,
+    find_catalogue_voice,
+    load_catalogue,
+    select_voices,
+)
+from piper.download import check_room, download_voice
 from piper.errors import PiperError
+from piper.installed import inspect_voices
+from piper.option_values import add_option
+from piper.transfer import Manner, describe_size
+
+_logger = logging.getLogger(__name__)
+
+EXIT_ERROR = 1
+EXIT_INTERRUPTED = 130  # 128 + SIGINT
+EXIT_NO_READER = 141  # 128 + SIGPIPE
 
 
 def create_parser() -> argparse.ArgumentParser:
@@ -19,25 +36,46 @@ def create_parser() -> argparse.ArgumentParser:
         description="Download published voices; without a name, list them.",
     )
     parser.add_argument("voice", nargs="*", help="name, such as en_US-lessac-medium")
-    parser.add_argument(
+    add_option(
+        parser,
         "--download-dir",
-        "--download_dir",
         "--data-dir",
-        "--data_dir",
         type=Path,
         default=Path(),
         metavar="DIR",
         help="folder to download into (default: the current one)",
     )
-    parser.add_argument(
+    add_option(
+        parser,
         "--force-redownload",
-        "--force_redownload",
         action="store_true",
         help="download again what is already there",
     )
     parser.add_argument(
+        "--language",
+        action="append",
+        default=[],
+        metavar="L",
+        help="list only this language, such as ru, ru_RU or Russian; repeatable",
+    )
+    parser.add_argument(
+        "--quality",
+        action="append",
+        default=[],
+        metavar="Q",
+        help="list only this quality: x_low, low, medium or high; repeatable",
+    )
+    parser.add_argument(
+        "-l", "--long", action="store_true", help="list language, quality, speakers and size, too"
+    )
+    parser.add_argument(
+        "--installed",
+        action="store_true",
+        help="compare the voices in the folder with the catalogue, all or those named",
+    )
+    add_option(
+        parser,
         "--catalogue-url",
-        "--catalogue_url",
         default=CATALOGUE_URL,
         metavar="URL",
         help="address of the catalogue; the files lie beside it (default: %(default)s)",
@@ -48,21 +86,82 @@ def create_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    args = create_parser().parse_args(argv)
+    parser = create_parser()
+    args = parser.parse_args(argv)
+    if (args.voice or args.installed) and (args.language or args.quality or args.long):
+        parser.error("--language, --quality and --long are for the list of published voices")
+    if args.installed and args.force_redownload:
+        parser.error("--installed downloads nothing; leave --force-redownload out")
     logging.basicConfig(level=logging.DEBUG if args.debug else logging.INFO, format="%(message)s")
     try:
-        catalogue = load_catalogue(args.catalogue_url)
-        if not args.voice:
-            print("\n".join(catalogue))
-        # All names first: a slip in the last must not show after an hour of downloads.
-        for voice in [find_catalogue_voice(catalogue, name) for name in args.voice]:
-            download_voice(voice, args.download_dir, is_forced=args.force_redownload)
+        return _run(args)
     except PiperError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return EXIT_ERROR
     except KeyboardInterrupt:
-        return 130
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the list has enough of it; flushing at the end would fail once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_NO_READER
+
+
+def _run(args: argparse.Namespace) -> int:
+    catalogue = load_catalogue(args.catalogue_url)
+    # All names first: a slip in the last must not show after an hour of downloads.
+    voices = [find_catalogue_voice(catalogue, name) for name in args.voice]
+    if args.installed:
+        return _show_installed(catalogue, args.download_dir, [voice.name for voice in voices])
+    if not voices:
+        selected = select_voices(catalogue, args.language, args.quality).values()
+        lines = _describe(selected) if args.long else [voice.name for voice in selected]
+        print("\n".join(lines), flush=True)
+        return 0
+    check_room(voices, args.download_dir, is_forced=args.force_redownload)
+    try:
+        for voice in voices:
+            download_voice(
+                voice,
+                args.download_dir,
+                is_forced=args.force_redownload,
+                manner=Manner(is_shown=True),
+            )
+    except KeyboardInterrupt:
+        _logger.info("Interrupted; the same command goes on from here.")
+        raise
     return 0
+
+
+def _show_installed(
+    catalogue: Mapping[str, CatalogueVoice], folder: Path, names: Sequence[str]
+) -> int:
+    voices = inspect_voices(catalogue, folder, names)
+    if not voices:
+        raise PiperError(f"There are no voices in {folder}; name their folder with --download-dir.")
+    print("\n".join(_align([(voice.name, voice.state) for voice in voices])), flush=True)
+    if bad := [voice.name for voice in voices if not voice.is_good]:
+        raise PiperError(
+            f"{len(bad)} of {len(voices)} voices cannot be relied on ({', '.join(bad)}); download "
+            "them by name, with --force-redownload where the files are there."
+        )
+    return 0
+
+
+def _describe(voices: Iterable[CatalogueVoice]) -> list[str]:
+    rows = [("name", "language", "quality", "speakers", "size")]
+    for voice in voices:
+        speakers = str(voice.num_speakers or "?")
+        size = describe_size(voice.size_bytes)
+        rows.append((voice.name, voice.language_title, voice.quality, speakers, size))
+    return _align(rows)
+
+
+def _align(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 if __name__ == "__main__":

@@ -18,17 +18,30 @@ class ProgressLine:
         total: How many things there are.
         unit: What they are, such as `recordings`.
         stream: Where to write; None means standard error.
+        start: How many were done before.
+        scale: How many of what is counted make one of the unit, such as 1,000,000 bytes one MB.
 
     Attributes:
         is_terminal: Whether that is a terminal.
     """
 
-    def __init__(self, label: str, total: int, unit: str, stream: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        label: str,
+        total: int,
+        unit: str,
+        stream: TextIO | None = None,
+        *,
+        start: int = 0,
+        scale: int = 1,
+    ) -> None:
         self._label = label
         self._total = total
         self._unit = unit
         self._stream = stream or sys.stderr
         self.is_terminal = self._stream.isatty()
+        self._done_before = start
+        self._scale = scale
         self._start = time.monotonic()
         self._shown = self._start if not self.is_terminal else 0.0
         self._width = 0
@@ -44,24 +57,36 @@ class ProgressLine:
     def finish(self, done: int) -> None:
         """Show the last state and end the line."""
         seconds = time.monotonic() - self._start
-        rate = _describe_rate(done / max(seconds, 1e-3))
-        text = f"{self._label}: {done} {self._unit} in {seconds:.1f} s ({rate})"
+        rate = _describe_rate(self._rate(done, seconds) / self._scale)
+        text = f"{self._label}: {self._count(done)} {self._unit} in {seconds:.1f} s ({rate})"
         self._write(text, is_last=True)
 
+    def leave(self) -> None:
+        """End the line as it stands, so that other text can follow; nothing where it is ended."""
+        if self.is_terminal and self._width:
+            self._stream.write("\n")
+            self._width = 0
+
     def _describe(self, done: int, seconds: float) -> str:
-        text = f"{self._label}: {done}/{self._total} {self._unit}"
-        if done == 0:
+        text = f"{self._label}: {self._count(done)}/{self._count(self._total)} {self._unit}"
+        if done == self._done_before:
             return text
-        rate = done / max(seconds, 1e-3)
+        rate = self._rate(done, seconds)
         left = (self._total - done) / rate
         percent = 100 * done // self._total
-        return f"{text} ({percent} %), {_describe_rate(rate)}, {_clock(left)} left"
+        return f"{text} ({percent} %), {_describe_rate(rate / self._scale)}, {_clock(left)} left"
+
+    def _count(self, number: int) -> str:
+        return str(number) if self._scale == 1 else f"{number / self._scale:.1f}"
+
+    def _rate(self, done: int, seconds: float) -> float:
+        return (done - self._done_before) / max(seconds, 1e-3)
 
     def _write(self, text: str, *, is_last: bool) -> None:
         if self.is_terminal:
             end = "\n" if is_last else ""
             self._stream.write("\r" + text.ljust(self._width) + end)
-            self._width = len(text)
+            self._width = 0 if is_last else len(text)
         else:
             self._stream.write(text + "\n")
         self._stream.flush()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import http.client
+import http.server
 import json
 import shutil
 import threading
@@ -17,10 +20,14 @@ import uvicorn
 from fastapi import FastAPI
 
 from piper.server.app import create_app
-from piper.server.run import bind_socket, create_config
+from piper.server.run import create_config
 from piper.server.settings import ServerSettings
+from piper.server.sockets import bind_socket
 from piper.server.store import VoiceStore
 from piper.voices import find_voice
+
+PUBLISHED = "en_US-new-low"
+"""The voice of the catalogue."""
 
 
 @dataclass
@@ -137,3 +144,32 @@ def start_server(voices_folder: Path) -> Iterator[Start]:
 def server(start_server: Start) -> RunningServer:
     """A server with default settings; not to be filled up by a test."""
     return start_server()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def published(tmp_path: Path, voices_folder: Path) -> Iterator[tuple[Path, str]]:
+    """A folder with a catalogue and a voice, and the catalogue's address."""
+    folder = tmp_path / "published"
+    (folder / "en").mkdir(parents=True)
+    files = {}
+    for ending in (".onnx", ".onnx.json"):
+        content = (voices_folder / f"speakers{ending}").read_bytes()
+        (folder / "en" / f"{PUBLISHED}{ending}").write_bytes(content)
+        files[f"en/{PUBLISHED}{ending}"] = {
+            "size_bytes": len(content),
+            "md5_digest": hashlib.md5(content, usedforsecurity=False).hexdigest(),
+        }
+    entry = {"files": files, "aliases": ["en-new"], "quality": "low"}
+    (folder / "voices.json").write_text(json.dumps({PUBLISHED: entry}))
+    handler = functools.partial(QuietHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as web:
+        thread = threading.Thread(target=web.serve_forever)
+        thread.start()
+        yield folder, f"http://127.0.0.1:{web.server_port}/voices.json"
+        web.shutdown()
+        thread.join()

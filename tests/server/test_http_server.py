@@ -8,6 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from piper.http_server import main
+from publishing import NAME, ONNX, serve_hub
 
 COMMAND = (sys.executable, "-m", "piper.http_server")
 
@@ -38,7 +42,8 @@ def run_server(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 def post(url: str, **body: object) -> bytes:
-    request = urllib.request.Request(url, json.dumps(body).encode(), method="POST")
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
     with urllib.request.urlopen(request, timeout=30) as response:
         return bytes(response.read())
 
@@ -113,3 +118,34 @@ def test_help_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_download_does_not_hold_up_the_end(tiny_voice: Path, tmp_path: Path) -> None:
+    voices = tmp_path / "voices"
+    options = ["-m", str(tiny_voice), "--download-dir", str(voices)]
+    with serve_hub(tmp_path / "hub") as hub:
+        hub.seconds_a_block = 0.5  # a quarter of a minute in all
+        with run_server(*options, "--catalogue-url", hub.url) as (process, url):
+            answers: list[int] = []
+
+            def ask() -> None:
+                try:
+                    post(f"{url}/download", voice=NAME)
+                except urllib.error.HTTPError as error:
+                    answers.append(error.code)
+
+            client = threading.Thread(target=ask)
+            client.start()
+            deadline = time.monotonic() + 20
+            while not any(path.stat().st_size for path in voices.glob(".*.part")):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=5)
+            client.join()
+        assert answers == [503]
+        hub.seconds_a_block = 0.0
+        with run_server(*options, "--catalogue-url", hub.url) as (_, url):
+            assert post(f"{url}/download", voice=NAME) == NAME.encode()
+        assert hub.sent_bytes < len(ONNX) + 500_000
+        assert (voices / f"{NAME}.onnx").read_bytes() == ONNX

@@ -2,49 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import http.server
 import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from piper.server.settings import Downloads, ServerSettings
 
 NAME = "en_US-new-low"
-
-
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def published(tmp_path: Path, voices_folder: Path) -> Iterator[tuple[Path, str]]:
-    """A folder with a catalogue and a voice, and the catalogue's address."""
-    folder = tmp_path / "published"
-    (folder / "en").mkdir(parents=True)
-    files = {}
-    for ending in (".onnx", ".onnx.json"):
-        content = (voices_folder / f"speakers{ending}").read_bytes()
-        (folder / "en" / f"{NAME}{ending}").write_bytes(content)
-        files[f"en/{NAME}{ending}"] = {
-            "size_bytes": len(content),
-            "md5_digest": hashlib.md5(content, usedforsecurity=False).hexdigest(),
-        }
-    entry = {"files": files, "aliases": ["en-new"], "quality": "low"}
-    (folder / "voices.json").write_text(json.dumps({NAME: entry}))
-    handler = functools.partial(QuietHandler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as web:
-        thread = threading.Thread(target=web.serve_forever)
-        thread.start()
-        yield folder, f"http://127.0.0.1:{web.server_port}/voices.json"
-        web.shutdown()
-        thread.join()
 
 
 def download(server: Any, **body: Any) -> Any:

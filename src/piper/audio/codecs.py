@@ -21,8 +21,13 @@ _CODINGS = {
 _BLOCK_SAMPLES = 65536
 
 
+# LAME at a constant rate, 64 kbit/s at 22,050 Hz. With a variable one players guess the length of
+# a stream by its first frame, and stop there: libsndfile's own reader after one second of five.
+_STREAMED = {OutputFormat.MP3: {"compression_level": 0.6, "bitrate_mode": "CONSTANT"}}
+
+
 def create_codec_encoder(
-    output_format: OutputFormat, stream: BinaryIO, sample_rate: int
+    output_format: OutputFormat, stream: BinaryIO, sample_rate: int, *, is_streamed: bool = False
 ) -> Encoder:
     """Return the encoder of a format that needs a library.
 
@@ -30,6 +35,7 @@ def create_codec_encoder(
         output_format: One of FLAC, Opus and MP3.
         stream: Where to write; it must be able to seek.
         sample_rate: Hertz, one that the format holds.
+        is_streamed: What was written has been read before the end; nothing is mended in it.
 
     Raises:
         PiperError: soundfile is missing, or its libsndfile lacks the format.
@@ -41,18 +47,24 @@ def create_codec_encoder(
             f"The installed libsndfile {soundfile.__libsndfile_version__} cannot write "
             f"{output_format}; {INSTALL_CODECS} brings one that can, or write WAV."
         )
-    return _CodecEncoder(soundfile, _Guard(stream), sample_rate, file_kind, coding)
+    settings = _STREAMED.get(output_format, {}) if is_streamed else {}
+    sound_file = soundfile.SoundFile(
+        guard := _Guard(stream),
+        "w",
+        sample_rate,
+        SAMPLE_CHANNELS,
+        coding,
+        format=file_kind,
+        **settings,
+    )
+    guard.check()
+    return _CodecEncoder(sound_file, guard)
 
 
 class _CodecEncoder(Encoder):
-    def __init__(
-        self, soundfile: Any, guard: _Guard, sample_rate: int, file_kind: str, coding: str
-    ) -> None:
+    def __init__(self, sound_file: Any, guard: _Guard) -> None:
+        self._sound_file = sound_file
         self._guard = guard
-        self._sound_file = soundfile.SoundFile(
-            guard, "w", sample_rate, SAMPLE_CHANNELS, coding, format=file_kind
-        )
-        guard.check()
 
     def write(self, samples: Int16Array) -> None:
         for start in range(0, len(samples), _BLOCK_SAMPLES):

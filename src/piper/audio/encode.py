@@ -104,13 +104,16 @@ class WavEncoder(Encoder):
         self._wav_file.close()
 
 
-def create_encoder(output_format: OutputFormat, stream: BinaryIO, sample_rate: int) -> Encoder:
+def create_encoder(
+    output_format: OutputFormat, stream: BinaryIO, sample_rate: int, *, is_streamed: bool = False
+) -> Encoder:
     """Return the encoder of a format.
 
     Args:
         output_format: What to write.
         stream: Where; it must be able to seek, unless the format is raw.
         sample_rate: Hertz, one that the format holds (`find_rate`).
+        is_streamed: What was written has been read before the end, as `piper.audio.streaming` does.
 
     Raises:
         PiperError: The library for the format is missing.
@@ -121,7 +124,7 @@ def create_encoder(output_format: OutputFormat, stream: BinaryIO, sample_rate: i
         return WavEncoder(stream, sample_rate)
     from piper.audio.codecs import create_codec_encoder
 
-    return create_codec_encoder(output_format, stream, sample_rate)
+    return create_codec_encoder(output_format, stream, sample_rate, is_streamed=is_streamed)
 
 
 def encode_samples(

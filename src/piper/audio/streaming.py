@@ -108,7 +108,9 @@ class _CodecBody:
 
     def __init__(self, output_format: OutputFormat, sample_rate: int, total: int | None) -> None:
         self._outbox = _Outbox()
-        self._encoder = create_encoder(output_format, cast("BinaryIO", self._outbox), sample_rate)
+        self._encoder = create_encoder(
+            output_format, cast("BinaryIO", self._outbox), sample_rate, is_streamed=True
+        )
         self._format = output_format
         self._total = total
         self._is_first = True

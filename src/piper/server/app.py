@@ -37,7 +37,7 @@ class Health(BaseModel):
 
 
 def create_app(voices: VoiceStore, settings: ServerSettings | None = None) -> FastAPI:
-    """Return the application; `app.state.service` speaks for it.
+    """Return the application; `app.state` has the `service` and the `downloader` that work for it.
 
     Args:
         voices: The voices that it speaks with.
@@ -47,6 +47,7 @@ def create_app(voices: VoiceStore, settings: ServerSettings | None = None) -> Fa
     metrics = Metrics()
     service = SpeechService(voices, settings.defaults, settings.limits, metrics)
     metrics.watch_queue(service.queue.__len__)
+    downloader = Downloader(settings.downloads)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -58,10 +59,11 @@ def create_app(voices: VoiceStore, settings: ServerSettings | None = None) -> Fa
         title="Piper", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan
     )
     app.state.service = service
+    app.state.downloader = downloader
     add_error_handlers(app, _describe)
     _add_middleware(app, settings, metrics)
     app.include_router(_create_state_router(service, metrics))
-    app.include_router(create_piper_router(service, Downloader(settings.downloads)))
+    app.include_router(create_piper_router(service, downloader))
     app.include_router(openai.create_openai_router(service))
     app.include_router(create_live_router(service, ApiKey(settings.access.api_key)))
     return app

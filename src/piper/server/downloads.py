@@ -12,15 +12,12 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
-from piper.catalogue import (
-    download_voice,
-    fetch_catalogue,
-    find_catalogue_voice,
-    parse_catalogue,
-)
+from piper.catalogue import fetch_catalogue, find_catalogue_voice, parse_catalogue
+from piper.download import download_voice
 from piper.errors import PiperError, VoiceNotFoundError
 from piper.server.errors import RequestError
 from piper.server.settings import Downloads
+from piper.transfer import Manner
 
 _KEEP_SECONDS = 600.0
 """The catalogue changes a few times a year; a client must not make us fetch it each time."""
@@ -37,6 +34,8 @@ class Downloader:
     def __init__(self, settings: Downloads) -> None:
         self._settings = settings
         self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._manner = Manner(is_patient=False, stop=self._stop)
         self._catalogue: dict[str, Any] = {}
         self._fetched_at = float("-inf")
 
@@ -65,8 +64,12 @@ class Downloader:
         with self._only_one():
             catalogue = parse_catalogue(self._fetch(), self._settings.catalogue_url)
             voice = find_catalogue_voice(catalogue, name)
-            download_voice(voice, self._settings.folder, is_forced=is_forced)
+            download_voice(voice, self._settings.folder, is_forced=is_forced, manner=self._manner)
             return voice.name
+
+    def close(self) -> None:
+        """End the download that is going on; what has come of it is kept for the next one."""
+        self._stop.set()
 
     def _is_fresh(self) -> bool:
         return time.monotonic() - self._fetched_at < _KEEP_SECONDS

@@ -26,6 +26,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 _BUCKETS_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _OTHER = "other"
 """A label for all addresses that are none of ours, lest every nonsense make a line of its own."""
+_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "POST", "WEBSOCKET"))
 
 
 class Metrics:
@@ -74,9 +75,9 @@ class Metrics:
 
     def count_answer(self, scope: Scope, status: int) -> None:
         """Count an answer."""
-        route = scope.get("route")
-        endpoint = getattr(route, "path", _OTHER)
-        self._requests.labels(scope.get("method", "WEBSOCKET"), endpoint, status).inc()
+        endpoint = getattr(scope.get("route"), "path", _OTHER)
+        method = scope.get("method", "WEBSOCKET")
+        self._requests.labels(method if method in _METHODS else _OTHER, endpoint, status).inc()
 
     def write(self) -> bytes:
         """Return the figures as Prometheus reads them."""

@@ -115,4 +115,5 @@ def create_config(
         noise_scale=choose(request.noise_scale, defaults.noise_scale),
         noise_w_scale=choose(request.noise_w_scale, defaults.noise_w_scale),
         sentence_silence_seconds=defaults.sentence_silence_seconds,
+        volume=defaults.volume,
     )

@@ -10,8 +10,9 @@ from contextlib import closing
 import uvicorn
 from fastapi import FastAPI
 
-from piper.errors import PiperError
+from piper.server.downloads import Downloader
 from piper.server.queue import JobQueue
+from piper.server.sockets import bind_socket
 
 _logger = logging.getLogger(__name__)
 
@@ -34,13 +35,14 @@ def serve(app: FastAPI, host: str, port: int, *, is_debug: bool = False) -> None
         PiperError: The address or the port cannot be had.
         KeyboardInterrupt: Ctrl+C ended it.
     """
-    queue = app.state.service.queue
+    queue, downloader = app.state.service.queue, app.state.downloader
     config = create_config(app, is_debug=is_debug)
     with closing(bind_socket(host, port)) as listener:
         try:
-            _Server(config, queue).run(sockets=[listener])
+            _Server(config, queue, downloader).run(sockets=[listener])
         finally:
             # A second Ctrl+C ends the loop at once; threads must not keep the process.
+            downloader.close()
             queue.close_jobs()
 
 
@@ -68,44 +70,21 @@ def create_config(app: FastAPI, *, is_debug: bool = False) -> uvicorn.Config:
     )
 
 
-def bind_socket(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound and does not listen yet.
-
-    Raises:
-        PiperError: The address or the port cannot be had.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except OSError as error:
-        raise PiperError(
-            f"{host} is no address of this machine ({error.strerror}); mend --host."
-        ) from None
-    listener = socket.socket(family, kind, protocol)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(address)
-    except OSError as error:
-        listener.close()
-        raise PiperError(
-            f"The server cannot listen on {host}, port {port} ({error.strerror}); "
-            "choose others with --host and --port."
-        ) from None
-    return listener
-
-
 class _Server(uvicorn.Server):
     """Says where it listens, and ends jobs that would outlast it.
 
     Args:
         config: uvicorn's.
         queue: What runs the jobs.
+        downloader: What downloads voices.
     """
 
-    def __init__(self, config: uvicorn.Config, queue: JobQueue[object]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, queue: JobQueue[object], downloader: Downloader
+    ) -> None:
         super().__init__(config)
         self._queue = queue
+        self._downloader = downloader
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""
@@ -117,6 +96,8 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End, with a little time for what is on its way."""
+        # A download can be taken up again; speech that was cut off cannot.
+        self._downloader.close()
         asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._end_what_is_left)
         await super().shutdown(sockets)
 

@@ -20,6 +20,7 @@ class SpeechDefaults:
         noise_scale: Deviation of the prior's noise.
         noise_w_scale: Deviation of the duration predictor's noise.
         sentence_silence_seconds: Silence between sentences.
+        volume: Factor on the samples; what becomes too loud is clipped.
     """
 
     speaker: str | None = None
@@ -27,6 +28,7 @@ class SpeechDefaults:
     noise_scale: float | None = None
     noise_w_scale: float | None = None
     sentence_silence_seconds: float = 0.0
+    volume: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -93,3 +95,19 @@ class ServerSettings:
     limits: SpeechLimits = field(default_factory=SpeechLimits)
     downloads: Downloads = Downloads()
     access: Access = Access()
+
+
+@dataclass(frozen=True)
+class WyomingSettings:
+    """How a Wyoming server answers.
+
+    Attributes:
+        samples_per_chunk: Of one `audio-chunk`, at most.
+        is_streaming: Whether a text may come in pieces.
+        is_patient: Whether a client that sends no more may still listen. On a socket that is one
+            that has gone away; at standard input it is the usual end.
+    """
+
+    samples_per_chunk: int = 1024
+    is_streaming: bool = True
+    is_patient: bool = False

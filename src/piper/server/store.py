@@ -34,6 +34,7 @@ class VoiceStore:
         use_cuda: Run on an NVIDIA GPU.
         threads: Threads of one sentence's network; None takes a core each.
         max_loaded: Voices that are kept in memory; the one that was not used for longest goes.
+        listed_by: What tells a client which voices there are; an error names it.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class VoiceStore:
         use_cuda: bool = False,
         threads: int | None = None,
         max_loaded: int = 4,
+        listed_by: str = "/voices",
     ) -> None:
         self.default = default
         self.default_name = default.model.name.removesuffix(MODEL_SUFFIX)
@@ -51,6 +53,7 @@ class VoiceStore:
         self._use_cuda = use_cuda
         self._threads = threads
         self._max_loaded = max(1, max_loaded)
+        self._listed_by = listed_by
         self._lock = threading.Lock()
         self._slots: OrderedDict[VoiceFiles, _Slot] = OrderedDict()
 
@@ -84,7 +87,8 @@ class VoiceStore:
         files = self.list().get(name)
         if files is None:
             raise VoiceNotFoundError(
-                f"There is no voice {name[:_MAX_ECHO]!r} here; /voices lists those that there are."
+                f"There is no voice {name[:_MAX_ECHO]!r} here; "
+                f"{self._listed_by} lists those that there are."
             )
         return files
 

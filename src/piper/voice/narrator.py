@@ -43,11 +43,20 @@ class Narrator:
         session: The network.
         config: What the voice's JSON says.
         seed: Makes speech repeatable, where the network takes its noise from here.
+        is_shared: Others speak by the same network at the same time.
     """
 
-    def __init__(self, session: Network, config: VoiceConfig, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        session: Network,
+        config: VoiceConfig,
+        seed: int | None = None,
+        *,
+        is_shared: bool = False,
+    ) -> None:
         self.session = session
         self.config = config
+        self._is_shared = is_shared
         self._seeds = SeedSource(seed)
         self._has_warned = False
 
@@ -126,6 +135,7 @@ class Narrator:
                 replace(settings, length_scale=settings.length_scale / paced.rate),
                 seeds.create_random(),
                 is_streamed=is_streamed,
+                is_shared=self._is_shared,
             )
             yield sentence, pauses.add(replace(paced, sentence=sentence), spoken)
 

@@ -80,8 +80,17 @@ class Network(Protocol):
         random: np.random.Generator,
         *,
         is_streamed: bool,
+        is_shared: bool = False,
     ) -> SpokenSentence:
-        """Speak one sentence, in several pieces where it is streamed and the network can."""
+        """Speak one sentence.
+
+        Args:
+            ids: (P,) phoneme ids, BOS … EOS.
+            settings: How to speak.
+            random: Source of all noise.
+            is_streamed: In several pieces, if the network can; the first is small and comes soon.
+            is_shared: Others speak at the same time: rather less work than an early end.
+        """
         ...
 
 
@@ -166,6 +175,7 @@ class VoiceSession:
         random: np.random.Generator,
         *,
         is_streamed: bool,
+        is_shared: bool = False,
     ) -> SpokenSentence:
         """Speak one sentence in one piece; the noise is the graph's own, so `random` is not read.
 

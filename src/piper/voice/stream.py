@@ -143,6 +143,7 @@ class PartsSession:
         random: np.random.Generator,
         *,
         is_streamed: bool,
+        is_shared: bool = False,
     ) -> SpokenSentence:
         """Speak one sentence: durations now, sound when its pieces are asked for.
 
@@ -151,6 +152,7 @@ class PartsSession:
             settings: How to speak.
             random: Source of all noise.
             is_streamed: Begin with a small window; else all windows are large.
+            is_shared: Others speak at the same time: larger windows, whose contexts are less work.
 
         Raises:
             PiperError: It would be longer than `LONGEST_FRAMES`.
@@ -163,6 +165,7 @@ class PartsSession:
             reach=self.files.decoder_reach,
             workers=self._workers.size,
             is_streamed=is_streamed,
+            is_shared=is_shared,
         )
         pieces = self._decode_windows(latents, plan, speaker)
         return SpokenSentence(pieces, durations * self.files.hop_length)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from functools import cached_property
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -48,6 +47,10 @@ class Job(Generic[Result]):
         self._function = function
         self._pool = pool
         self._future: Future[Result] | None = None
+        # A lock of its own: until Python 3.12 cached_property has one for all instances, so that
+        # sentences of different threads waited for each other.
+        self._lock = threading.Lock()
+        self._results: list[Result] = []
 
     def begin(self) -> None:
         """Give the work to the workers, if there are any and it was not given before."""
@@ -56,11 +59,12 @@ class Job(Generic[Result]):
 
     def result(self) -> Result:
         """Return the result, however long it takes; its error is raised."""
-        return self._result if self._future is None else self._future.result()
-
-    @cached_property
-    def _result(self) -> Result:
-        return self._function()
+        if self._future is not None:
+            return self._future.result()
+        with self._lock:
+            if not self._results:
+                self._results.append(self._function())
+            return self._results[0]
 
     def cancel(self) -> None:
         """Leave the work undone, if nobody has begun it."""

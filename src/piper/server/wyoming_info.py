@@ -1,0 +1,104 @@
+"""What a Wyoming server says of itself and of its voices. Knows nothing of connections."""
+
+from __future__ import annotations
+
+import logging
+
+from wyoming.info import Attribution, Info, TtsProgram, TtsVoice, TtsVoiceSpeaker
+
+from piper import __version__
+from piper.config import VoiceConfig, load_voice_config
+from piper.errors import PiperError, VoiceNotFoundError
+from piper.server.store import VoiceStore
+
+_logger = logging.getLogger(__name__)
+
+_PIPER = Attribution(name="Piper", url="https://github.com/rhasspy/piper")
+"""Whose voices these are, or whose kind."""
+_MAX_ECHO = 60
+
+
+def create_info(voices: VoiceStore, *, is_streaming: bool) -> Info:
+    """Return the answer to `describe`: every voice on disk, the default one first; blocking.
+
+    Args:
+        voices: The voices.
+        is_streaming: Whether a text may come in pieces.
+    """
+    program = TtsProgram(
+        name="piper",
+        description="Piper voices",
+        attribution=_PIPER,
+        installed=True,
+        version=__version__,
+        voices=[_describe(name, config) for name, config in _load_configs(voices).items()],
+        supports_synthesize_streaming=is_streaming,
+    )
+    return Info(tts=[program])
+
+
+def find_voice_of(voices: VoiceStore, language: str) -> str:
+    """Return the name of the first voice of a language; blocking.
+
+    Args:
+        voices: The voices.
+        language: As `ru_RU`, `ru-RU` or `ru`; a language alone takes any country's.
+
+    Raises:
+        VoiceNotFoundError: There is none.
+    """
+    wanted = language.lower().replace("-", "_")
+    languages = {
+        name: find_language(config).lower() for name, config in _load_configs(voices).items()
+    }
+    for name, its_language in languages.items():
+        if its_language == wanted:
+            return name
+    for name, its_language in languages.items():
+        # One who asks for Austrian German is better served with German than with nothing.
+        if its_language.partition("_")[0] == wanted.partition("_")[0]:
+            return name
+    raise VoiceNotFoundError(
+        f"There is no voice for the language {language[:_MAX_ECHO]!r} here; "
+        "describe lists those that there are."
+    )
+
+
+def find_language(config: VoiceConfig) -> str:
+    """Return the language of a voice as `ru_RU`; of espeak-ng's voice where the JSON has none."""
+    code = config.language.get("code")
+    if isinstance(code, str) and code:
+        return code
+    language, _, country = config.espeak_voice.partition("-")
+    # espeak-ng's voices have more than countries in their names: es-419, en-gb-scotland.
+    country = country.partition("-")[0]
+    return f"{language}_{country.upper()}" if len(country) == 2 else language
+
+
+def _load_configs(voices: VoiceStore) -> dict[str, VoiceConfig]:
+    """Return all voices whose JSON can be read, the default one first."""
+    configs = {}
+    for name, files in ({voices.default_name: voices.default} | voices.list()).items():
+        try:
+            configs[name] = load_voice_config(files.config)
+        except (PiperError, OSError) as error:
+            _logger.warning("%s is not listed: %s", name, error)
+    return configs
+
+
+def _describe(name: str, config: VoiceConfig) -> TtsVoice:
+    speakers = None
+    if config.num_speakers > 1:
+        numbers = [str(number) for number in range(config.num_speakers)]
+        names = list(config.speaker_id_map) or numbers
+        speakers = [TtsVoiceSpeaker(name=speaker) for speaker in names]
+    dataset = config.extra.get("dataset")
+    return TtsVoice(
+        name=name,
+        description=name,
+        attribution=Attribution(name=dataset, url="") if isinstance(dataset, str) else _PIPER,
+        installed=True,
+        version=config.piper_version or None,
+        languages=[find_language(config)],
+        speakers=speakers,
+    )

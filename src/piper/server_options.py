@@ -1,0 +1,196 @@
+"""Options that all servers' commands have, and what they mean. Knows no protocol."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from piper.catalogue import CATALOGUE_URL, find_catalogue_voice, load_catalogue
+from piper.download import download_voice
+from piper.errors import PiperError
+from piper.installation import warn_about_rival
+from piper.option_values import add_option, parse_not_negative, parse_positive, parse_threads
+from piper.transfer import Manner
+from piper.voices import VoiceFiles, find_voice, list_voices
+
+if TYPE_CHECKING:
+    from piper.server.settings import Downloads, ServerSettings
+    from piper.server.store import VoiceStore
+
+EXIT_ERROR = 1
+EXIT_INTERRUPTED = 130  # 128 + SIGINT
+
+
+def add_voice_options(parser: argparse.ArgumentParser, *, has_aliases: bool = False) -> None:
+    """Add which voices speak, where they are, and on what.
+
+    Args:
+        parser: The command's.
+        has_aliases: Take `--voice` and `--use-cuda`, too, as commands of others call them.
+    """
+    parser.add_argument(
+        "-m",
+        "--model",
+        *(["--voice"] if has_aliases else []),
+        required=True,
+        help="the default voice: path of its ONNX file, or its name in a --data-dir",
+    )
+    add_option(
+        parser,
+        "--data-dir",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="folder with voices; repeatable (default: the current one)",
+    )
+    add_option(
+        parser,
+        "--download-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder to download voices into (default: the first --data-dir)",
+    )
+    add_option(
+        parser,
+        "--catalogue-url",
+        default=CATALOGUE_URL,
+        metavar="URL",
+        help="address of the published voices' list (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--cuda",
+        *(["--use-cuda"] if has_aliases else []),
+        action="store_true",
+        help="run on an NVIDIA GPU",
+    )
+    parser.add_argument(
+        "--threads",
+        type=parse_threads,
+        metavar="N",
+        help="threads of one sentence's network (default: a core each)",
+    )
+
+
+def add_speech_options(parser: argparse.ArgumentParser) -> None:
+    """Add how voices speak where a request does not say."""
+    parser.add_argument(
+        "-s",
+        "--speaker",
+        help="number or name of the default voice's speaker, or a mixture like 3:0.7,5:0.3",
+    )
+    for names, parse, text in (
+        (
+            ("--length-scale",),
+            parse_positive,
+            "factor on durations; above 1 is slower",
+        ),
+        (
+            ("--noise-scale",),
+            parse_not_negative,
+            "liveliness of the voice; 0 is always the same",
+        ),
+        (
+            ("--noise-w-scale", "--noise-w"),
+            parse_not_negative,
+            "liveliness of the rhythm; 0 is always the same",
+        ),
+    ):
+        help_text = f"{text} (default: what the voice's JSON says)"
+        add_option(parser, *names, type=parse, metavar="X", help=help_text)
+    add_option(
+        parser,
+        "--sentence-silence",
+        type=parse_not_negative,
+        default=0.0,
+        metavar="SECONDS",
+        help="silence between sentences (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--volume",
+        type=parse_not_negative,
+        default=1.0,
+        metavar="X",
+        help="factor on loudness (default: %(default)s)",
+    )
+
+
+def create_settings(args: argparse.Namespace) -> ServerSettings:
+    """Return what the options say but for the voices."""
+    from piper.server.settings import Downloads, ServerSettings, SpeechDefaults
+
+    return ServerSettings(
+        defaults=SpeechDefaults(
+            speaker=args.speaker,
+            length_scale=args.length_scale,
+            noise_scale=args.noise_scale,
+            noise_w_scale=args.noise_w_scale,
+            sentence_silence_seconds=args.sentence_silence,
+            volume=args.volume,
+        ),
+        downloads=Downloads(
+            folder=args.download_dir or next(iter(args.data_dir), Path()),
+            catalogue_url=args.catalogue_url,
+        ),
+    )
+
+
+def create_store(
+    args: argparse.Namespace,
+    settings: ServerSettings,
+    *,
+    listed_by: str,
+    can_download: bool = False,
+) -> VoiceStore:
+    """Return the voices that the options name.
+
+    Args:
+        args: The options.
+        settings: By `create_settings`.
+        listed_by: What tells a client which voices there are.
+        can_download: Whether a published default voice that is not there is downloaded.
+
+    Raises:
+        PiperError: The default voice is not there, or cannot be had.
+    """
+    from piper.server.store import VoiceStore
+
+    folders = [*(args.data_dir or [Path()]), settings.downloads.folder]
+    default = _find_published(args.model, folders, settings.downloads) if can_download else None
+    return VoiceStore(
+        default or find_voice(args.model, data_dirs=args.data_dir),
+        data_dirs=folders,
+        use_cuda=args.cuda,
+        threads=args.threads,
+        listed_by=listed_by,
+    )
+
+
+def _find_published(model: str, folders: list[Path], downloads: Downloads) -> VoiceFiles | None:
+    """Return a voice by its name, downloaded where it is not there; None where that is a path."""
+    if Path(model).name != model or Path(model).suffix:
+        return None
+    files = list_voices(folders).get(model)
+    if files is None:
+        voice = find_catalogue_voice(load_catalogue(downloads.catalogue_url), model)
+        manner = Manner(is_shown=True)
+        files = VoiceFiles(*download_voice(voice, downloads.folder, manner=manner))
+    return files
+
+
+def run_command(args: argparse.Namespace, serve: Callable[[argparse.Namespace], None]) -> int:
+    """Run a server until it is told to end; return the command's exit code."""
+    logging.basicConfig(level=logging.DEBUG if args.debug else logging.INFO, format="%(message)s")
+    warn_about_rival()
+    try:
+        serve(args)
+    except PiperError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return 0

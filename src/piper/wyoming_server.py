@@ -1,0 +1,86 @@
+"""`python -m piper.wyoming_server`: speaks for Home Assistant. Knows nothing of the events."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from piper.errors import PiperError
+from piper.option_values import add_option, parse_samples
+from piper.server_options import (
+    add_speech_options,
+    add_voice_options,
+    create_settings,
+    create_store,
+    run_command,
+)
+
+
+def create_parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    parser = argparse.ArgumentParser(
+        prog="python -m piper.wyoming_server",
+        description="Speak for Home Assistant, and whoever else knows the Wyoming protocol.",
+    )
+    parser.add_argument(
+        "--uri",
+        default="tcp://127.0.0.1:10200",
+        help="where to listen: tcp://HOST:PORT, where 0.0.0.0 lets other machines in and the port "
+        "0 takes a free one; unix://PATH; or stdio:// (default: %(default)s)",
+    )
+    add_voice_options(parser, has_aliases=True)
+    add_option(
+        parser,
+        "--local-files-only",
+        action="store_true",
+        help="do not download the default voice where it is not there",
+    )
+    add_speech_options(parser)
+    add_option(
+        parser,
+        "--samples-per-chunk",
+        type=parse_samples,
+        default=1024,
+        metavar="N",
+        help="samples of one audio-chunk at most (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--streaming",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="take texts in pieces, and speak each sentence once it is there (default: yes)",
+    )
+    parser.add_argument("--debug", action="store_true", help="say more on standard error")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command until it is told to end; return its exit code."""
+    return run_command(create_parser().parse_args(argv), _serve)
+
+
+def _serve(args: argparse.Namespace) -> None:
+    # ONNX Runtime takes a moment to load; --help need not wait for it.
+    try:
+        from piper.server.wyoming_run import serve
+    except ModuleNotFoundError as error:
+        raise PiperError(
+            f"The server needs the Python package {error.name!r}; "
+            "install it with: pip install 'piper-workshop[wyoming]'"
+        ) from None
+    from piper.server.settings import WyomingSettings
+    from piper.server.speech import SpeechService
+
+    settings = create_settings(args)
+    voices = create_store(
+        args, settings, listed_by="describe", can_download=not args.local_files_only
+    )
+    service = SpeechService(voices, settings.defaults, settings.limits)
+    # What is wrong with the voice or the speaker shows now, not at the first request.
+    service.prepare()
+    serve(service, args.uri, WyomingSettings(args.samples_per_chunk, args.streaming))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""The list of published voices, from a real server on loopback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from piper.catalogue import find_catalogue_voice, load_catalogue
+from piper.download_voices import main
+from piper.errors import PiperError, VoiceNotFoundError
+from publishing import CONFIG, NAME, ONNX, Hub
+
+SIZE = f"{(len(ONNX) + len(CONFIG)) / 1e6:.1f} MB"
+
+
+def test_without_a_name_it_lists_names_alone(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--catalogue-url", hub.url]) == 0
+    assert capsys.readouterr().out == f"{NAME}\nzz_ZZ-last-low\n"
+
+
+def test_the_long_list(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-l", "--catalogue-url", hub.url]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "name               language         quality  speakers  size",
+        f"{NAME}  Russian (ru_RU)  medium   1         {SIZE}",
+        f"zz_ZZ-last-low     zz_ZZ            low      ?         {SIZE}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (["--language", "ru"], [NAME]),
+        (["--language", "ru-ru"], [NAME]),
+        (["--language", "russian"], [NAME]),
+        (["--language", "Русский", "--quality", "medium"], [NAME]),
+        (["--language", "zz"], ["zz_ZZ-last-low"]),
+        (["--quality", "low"], ["zz_ZZ-last-low"]),
+        (["--quality", "low", "--quality", "medium"], [NAME, "zz_ZZ-last-low"]),
+    ],
+)
+def test_the_list_of_a_language_and_a_quality(
+    hub: Hub, options: list[str], names: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*options, "--catalogue-url", hub.url]) == 0
+    assert capsys.readouterr().out.split() == names
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--language", "ru", "--language", "de"],
+            "no voice of the language 'de'; it has ru_RU, zz_ZZ.",
+        ),
+        (["--quality", "best"], "no voice of the quality 'best'; it has low, medium."),
+        (["--language", "ru", "--quality", "low"], "no voice of the language ru and the quality"),
+    ],
+)
+def test_a_language_or_quality_that_there_is_not(
+    hub: Hub, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*options, "--catalogue-url", hub.url]) == 1
+    assert f"error: The catalogue has {message}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [[NAME, "--language", "ru"], ["--installed", "-l"], ["--installed", "--force-redownload"]],
+)
+def test_options_that_do_not_go_together(options: list[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(options)
+    assert stop.value.code == 2
+
+
+def test_who_reads_the_list_may_have_enough_of_it(hub: Hub) -> None:
+    command = [sys.executable, "-m", "piper.download_voices", "--catalogue-url", hub.url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_an_unknown_name_is_found_before_anything_is_fetched(
+    hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [NAME, "ru_RU-tset-medium", "--download-dir", str(tmp_path / "new")]
+    assert main([*command, "--catalogue-url", hub.url]) == 1
+    assert capsys.readouterr().err.endswith(
+        f"The catalogue has no voice 'ru_RU-tset-medium'; did you mean {NAME}?\n"
+    )
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(VoiceNotFoundError, match="list all by giving no name"):
+        find_catalogue_voice({}, "x")
+
+
+def test_a_catalogue_that_is_not_there(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--catalogue-url", f"{hub.url}.none"]) == 1
+    assert "voices.json.none answers 404 Not Found; check the address" in capsys.readouterr().err
+
+
+def test_nobody_answers_and_the_user_knows_it_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    url = "http://127.0.0.1:1/voices.json"
+    with pytest.raises(PiperError, match=rf"{url} cannot be fetched .*check the network"):
+        load_catalogue(url)
+    assert "trying again" not in caplog.text
+
+
+@pytest.mark.parametrize("url", ["voices.json", "/voices/voices.json", "ftp://host/voices.json"])
+def test_an_address_that_is_not_of_the_web(url: str) -> None:
+    with pytest.raises(PiperError, match=rf"^{url} is not an address of the web; give one"):
+        load_catalogue(url)
+
+
+def test_an_address_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "voices.json").write_text("{}")
+    with pytest.raises(PiperError, match="not an address of the web"):
+        load_catalogue((tmp_path / "voices.json").as_uri())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("<html>", "is not JSON"),
+        ("[]", "is not a catalogue of voices"),
+        ('{"a": 1}', "the entry of 'a' lacks the size and MD5"),
+        ('{"a": {"files": {"a.onnx": {"size_bytes": 1, "md5_digest": ""}}}}', "the entry of 'a'"),
+    ],
+)
+def test_a_catalogue_that_is_none(hub: Hub, content: str, message: str) -> None:
+    (hub.root / "voices.json").write_text(content)
+    with pytest.raises(PiperError, match=message):
+        load_catalogue(hub.url)
+
+
+@pytest.mark.parametrize(
+    "facts", [{"md5_digest": "/../../../../../tmp/a"}, {"size_bytes": 0}, {"size_bytes": "many"}]
+)
+def test_sizes_and_digests_that_are_none(hub: Hub, facts: dict[str, object]) -> None:
+    hub.publish(**facts)
+    with pytest.raises(PiperError, match=f"the entry of '{NAME}' lacks the size and MD5"):
+        load_catalogue(hub.url)
+
+
+def test_a_name_with_folders_stays_in_the_folder(hub: Hub) -> None:
+    data = json.loads((hub.root / "voices.json").read_text(encoding="utf-8"))
+    (hub.root / "voices.json").write_text(json.dumps({"../../x": data[NAME]}))
+    voice = load_catalogue(hub.url)["../../x"]
+    assert [file.name for file in voice.files] == [f"{NAME}.onnx", f"{NAME}.onnx.json"]

@@ -1,0 +1,47 @@
+"""The line that says how far a long job is."""
+
+from __future__ import annotations
+
+import io
+import re
+import time
+
+from piper.progress import ProgressLine
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_what_was_done_before_is_not_part_of_the_rate() -> None:
+    terminal = Terminal()
+    line = ProgressLine("a", 10_000_000, "MB", terminal, start=9_000_000, scale=1_000_000)
+    line.show(9_000_000)
+    time.sleep(0.25)
+    line.show(9_500_000)
+    first, second = terminal.getvalue().split("\r")[1:]
+    assert first == "a: 9.0/10.0 MB"
+    found = re.fullmatch(r"a: 9\.5/10\.0 MB \(95 %\), (\S+) a second, 0:0\d left *", second)
+    assert found and float(found[1]) <= 2.0
+
+
+def test_other_text_begins_on_a_line_of_its_own() -> None:
+    terminal = Terminal()
+    line = ProgressLine("a", 3, "b", terminal)
+    line.leave()
+    line.show(1)
+    line.leave()
+    line.leave()
+    line.finish(3)
+    line.leave()
+    assert re.fullmatch(r"\ra: 1/3 b [^\n]+\n\ra: 3 b in [^\n]+\n", terminal.getvalue())
+
+
+def test_a_file_has_whole_lines_only() -> None:
+    file = io.StringIO()
+    line = ProgressLine("a", 3, "b", file)
+    line.show(1)
+    line.leave()
+    line.finish(3)
+    assert re.fullmatch(r"a: 3 b in \d\.\d s \(\S+ a second\)\n", file.getvalue())
