@@ -60,7 +60,7 @@ async function loadVoices() {
   chosen.voice = named.find(name => name && voices[name]) || Object.keys(voices)[0];
   showVoices();
   showVoice();
-  at("text").value = wanted.get("text") || at("text").value
+  at("text").value = at("text").value || wanted.get("text")
     || SAMPLES[findLanguage(currentVoice()).slice(0, 2).toLowerCase()] || "";
   showCounter();
 }

@@ -2,7 +2,7 @@
 let sound = null;
 let player = null;
 let making = null;             // AbortController of what is being made
-let asked = null;              // what was asked for: the request, when, and the figures of it
+let asked = null;              // the request, when it was made, and the figures of its answer
 const reader = new Reader(at("spoken"), seek);
 
 // Speaking ---------------------------------------------------------------------------------------
@@ -21,14 +21,16 @@ async function speak() {
   at("mistake").textContent = findMistake();
   if (at("mistake").textContent) return at("text").focus();
   openContext((currentVoice().audio || {}).sample_rate || 22050);
-  const request = { text: at("text").value, ...readChoices() };
   const own = new AbortController();
   making = own;
-  asked = { request, speed: chosen.speed, at: performance.now(), first: null, took: null };
+  asked = { speed: chosen.speed, at: performance.now(), first: null, took: null };
   beginShowing();
   showState();
   try {
-    await make(request, own.signal);
+    if (!defaultVoice) await loadVoices();  // the server did not answer, or wanted a key
+    own.signal.throwIfAborted();
+    asked.request = { text: at("text").value, ...readChoices() };
+    await make(asked.request, own.signal);
     if (!sound || !sound.length) throw new Error(t("There is nothing to speak; write a text."));
     asked.took = performance.now() - asked.at;
   } catch (error) {
