@@ -224,6 +224,9 @@ def test_it_is_heard_again_from_any_place(server: Any, browser: Browser) -> None
         page.press("#seek", "Home")
         assert read_place(page) == 0
         page.get_by_role("button", name="Play").click()
+        page.press("#seek", "PageUp")
+        expect(page.get_by_role("button", name="Pause")).to_be_visible()
+        assert seconds / 20 < read_place(page) < seconds
         page.get_by_text("Four", exact=True).click()
         page.get_by_role("button", name="Pause").click()
         place = read_place(page)

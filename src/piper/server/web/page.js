@@ -247,7 +247,19 @@ document.addEventListener("keydown", event => {
   }
 });
 at("play").addEventListener("click", togglePlay);
-at("seek").addEventListener("input", () => seek(Number(at("seek").value)));
+// While the bar is drawn nothing is heard: each step would begin the whole rest anew.
+let isDrawn = false;
+at("seek").addEventListener("input", () => {
+  const seconds = Number(at("seek").value);
+  isDrawn = isDrawn || player.isPlaying;
+  player.stop();
+  seek(seconds);
+});
+at("seek").addEventListener("change", () => {
+  if (isDrawn) begin(player.place);
+  isDrawn = false;
+  showState();
+});
 for (const button of document.querySelectorAll("[data-format]")) {
   button.addEventListener("click", () => save(button.dataset.format));
 }

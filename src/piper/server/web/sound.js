@@ -97,7 +97,8 @@ class Player {
     if (!this.isPlaying || !samples.length) return;
     const rate = this.sound.sampleRate;
     const buffer = context.createBuffer(1, samples.length, rate);
-    buffer.copyToChannel(Float32Array.from(samples, sample => sample / 32768), 0);
+    const channel = buffer.getChannelData(0);
+    for (let i = 0; i < samples.length; i++) channel[i] = samples[i] / 32768;
     const node = context.createBufferSource();
     node.buffer = buffer;
     node.connect(context.destination);
