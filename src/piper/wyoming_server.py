@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(args: argparse.Namespace) -> None:
     # ONNX Runtime takes a moment to load; --help need not wait for it.
     try:
-        from piper.server.wyoming_run import serve
+        from piper.server.wyoming.run import serve
     except ModuleNotFoundError as error:
         raise PiperError(
             f"The server needs the Python package {error.name!r}; "
