@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 import urllib.error
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
