@@ -11,6 +11,7 @@ from dataclasses import replace
 from piper.errors import PiperError
 from piper.option_values import add_option
 from piper.server_options import (
+    add_limit_options,
     add_speech_options,
     add_voice_options,
     create_settings,
@@ -40,6 +41,7 @@ def create_parser() -> argparse.ArgumentParser:
     )
     add_voice_options(parser)
     add_speech_options(parser)
+    add_limit_options(parser)
     _add_access_options(parser)
     parser.add_argument("--debug", action="store_true", help="say more on standard error")
     return parser

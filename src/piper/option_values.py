@@ -56,6 +56,14 @@ def parse_threads(text: str) -> int:
     return value
 
 
+def parse_count(text: str) -> int:
+    """Return how many of something there may be."""
+    value = int(text)
+    if not 1 <= value <= 10**6:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 to 1000000")
+    return value
+
+
 def parse_samples(text: str) -> int:
     """Return a number of samples."""
     value = int(text)
@@ -83,4 +91,4 @@ def parse_subtitles(text: str) -> Path:
 # argparse names these functions in its message about a text that is no number at all.
 parse_not_negative.__name__ = parse_positive.__name__ = "number"
 parse_seed.__name__ = parse_jobs.__name__ = parse_rate.__name__ = "whole number"
-parse_threads.__name__ = parse_samples.__name__ = "whole number"
+parse_threads.__name__ = parse_samples.__name__ = parse_count.__name__ = "whole number"

@@ -13,7 +13,13 @@ from piper.catalogue import CATALOGUE_URL, find_catalogue_voice, load_catalogue
 from piper.download import download_voice
 from piper.errors import PiperError
 from piper.installation import warn_about_rival
-from piper.option_values import add_option, parse_not_negative, parse_positive, parse_threads
+from piper.option_values import (
+    add_option,
+    parse_count,
+    parse_not_negative,
+    parse_positive,
+    parse_threads,
+)
 from piper.transfer import Manner
 from piper.voices import VoiceFiles, find_voice, list_voices
 
@@ -21,6 +27,11 @@ if TYPE_CHECKING:
     from piper.server.settings import Downloads, ServerSettings
     from piper.server.store import VoiceStore
 
+DEFAULT_MAX_WAITING = 64
+DEFAULT_MAX_CHARACTERS = 5000
+_BODY_BYTES = 4096
+_CHARACTER_BYTES = 12
+"""JSON may write a character as two escapes of six bytes."""
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
 
@@ -119,9 +130,30 @@ def add_speech_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_limit_options(parser: argparse.ArgumentParser) -> None:
+    """Add how much may be asked for."""
+    add_option(
+        parser,
+        "--max-waiting",
+        type=parse_count,
+        default=DEFAULT_MAX_WAITING,
+        metavar="N",
+        help="requests that may wait beyond those that are spoken; further ones are told to come "
+        "again (default: %(default)s)",
+    )
+    add_option(
+        parser,
+        "--max-characters",
+        type=parse_count,
+        default=DEFAULT_MAX_CHARACTERS,
+        metavar="N",
+        help="characters of one text (default: %(default)s)",
+    )
+
+
 def create_settings(args: argparse.Namespace) -> ServerSettings:
     """Return what the options say but for the voices."""
-    from piper.server.settings import Downloads, ServerSettings, SpeechDefaults
+    from piper.server.settings import Downloads, ServerSettings, SpeechDefaults, SpeechLimits
 
     return ServerSettings(
         defaults=SpeechDefaults(
@@ -131,6 +163,11 @@ def create_settings(args: argparse.Namespace) -> ServerSettings:
             noise_w_scale=args.noise_w_scale,
             sentence_silence_seconds=args.sentence_silence,
             volume=args.volume,
+        ),
+        limits=SpeechLimits(
+            max_waiting=args.max_waiting,
+            max_text_characters=args.max_characters,
+            max_body_bytes=_BODY_BYTES + _CHARACTER_BYTES * args.max_characters,
         ),
         downloads=Downloads(
             folder=args.download_dir or next(iter(args.data_dir), Path()),

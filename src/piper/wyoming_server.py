@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from piper.errors import PiperError
 from piper.option_values import add_option, parse_samples
 from piper.server_options import (
+    add_limit_options,
     add_speech_options,
     add_voice_options,
     create_settings,
@@ -37,6 +38,7 @@ def create_parser() -> argparse.ArgumentParser:
         help="do not download the default voice where it is not there",
     )
     add_speech_options(parser)
+    add_limit_options(parser)
     add_option(
         parser,
         "--samples-per-chunk",
@@ -63,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(args: argparse.Namespace) -> None:
     # ONNX Runtime takes a moment to load; --help need not wait for it.
     try:
-        from piper.server.wyoming_run import serve
+        from piper.server.wyoming.run import serve
     except ModuleNotFoundError as error:
         raise PiperError(
             f"The server needs the Python package {error.name!r}; "

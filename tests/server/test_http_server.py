@@ -149,3 +149,13 @@ def test_a_download_does_not_hold_up_the_end(tiny_voice: Path, tmp_path: Path) -
             assert post(f"{url}/download", voice=NAME) == NAME.encode()
         assert hub.sent_bytes < len(ONNX) + 500_000
         assert (voices / f"{NAME}.onnx").read_bytes() == ONNX
+
+
+def test_limits_of_the_command(tiny_voice: Path) -> None:
+    limits = ("--max-characters", "20", "--max-waiting", "1")
+    with run_server("-m", str(tiny_voice), *limits) as (_, address):
+        assert post(f"{address}/synthesize", text="Hello there.")[:4] == b"RIFF"
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            post(f"{address}/synthesize", text="Hello there. " * 2)
+        assert caught.value.code == 413
+        assert "at most 20 can be spoken at once" in caught.value.read().decode()

@@ -17,7 +17,7 @@ from piper.server.settings import SpeechDefaults, SpeechLimits, WyomingSettings
 from piper.server.sockets import bind_socket
 from piper.server.speech import SpeechService
 from piper.server.store import VoiceStore
-from piper.server.wyoming_run import WyomingServer
+from piper.server.wyoming.run import WyomingServer
 from piper.voices import find_voice
 
 MAX_SECONDS = 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from enum import Enum, auto
 from http import HTTPStatus
@@ -72,16 +72,23 @@ class LiveSpeech:
             VoiceNotFoundError: There is no such voice.
             PiperError: It cannot be loaded, or has no such speaker.
         """
-        files = await service.find(request.voice)
-
-        def load() -> PiperVoice:
-            voice = service.load(files)
-            # A speaker that is not there shows now, not at the first sentence.
-            service.create_config(request, files, voice)
-            return voice
-
         request = replace(request, text="", is_streamed=True)
-        return cls(service, request, files, await asyncio.to_thread(load))
+        files = await service.find(request.voice)
+        loaded: list[PiperVoice] = []
+
+        def load(_: Job[SpeechPiece]) -> Iterator[SpeechPiece]:
+            loaded.append(service.load(files))
+            # A speaker that is not there shows now, not at the first sentence.
+            service.create_config(request, files, loaded[0])
+            yield from ()
+
+        # A turn like any other: who opens voice after voice must not hold up the others.
+        job = await _wait_for_place(lambda: service.queue.submit(load))
+        try:
+            await job.take()
+        finally:
+            job.close()
+        return cls(service, request, files, loaded[0])
 
     async def add(self, text: str) -> None:
         """Take the next part of the text, cut anywhere.
@@ -176,7 +183,10 @@ class LiveSpeech:
             )
         self._has_spoken = True
         try:
-            job = self._job = await self._submit(sentences, turn)
+            job = self._job = await _wait_for_place(
+                lambda: self._service.submit_sentences(self._request, self._files, sentences),
+                is_wanted=lambda: turn == self._turn,
+            )
             while (piece := await job.take()) is not None:
                 yield piece
         except JobClosedError:
@@ -187,15 +197,24 @@ class LiveSpeech:
             if self._job is not None:
                 self._job.close()
 
-    async def _submit(self, sentences: list[PacedSentence], turn: int) -> Job[SpeechPiece]:
-        now = asyncio.get_running_loop().time
-        end = now() + _MAX_WAIT_SECONDS
-        while True:
-            try:
-                return self._service.submit_sentences(self._request, self._files, sentences)
-            except QueueFullError:
-                if now() > end:
-                    raise
-            await asyncio.sleep(_RETRY_SECONDS)
-            if turn != self._turn:
-                raise JobClosedError
+
+async def _wait_for_place(
+    submit: Callable[[], Job[SpeechPiece]], is_wanted: Callable[[], bool] = lambda: True
+) -> Job[SpeechPiece]:
+    """Submit a job as soon as the queue has a place.
+
+    Raises:
+        QueueFullError: It had none for long.
+        JobClosedError: The job is wanted no more.
+    """
+    now = asyncio.get_running_loop().time
+    end = now() + _MAX_WAIT_SECONDS
+    while True:
+        try:
+            return submit()
+        except QueueFullError:
+            if now() > end:
+                raise
+        await asyncio.sleep(_RETRY_SECONDS)
+        if not is_wanted():
+            raise JobClosedError

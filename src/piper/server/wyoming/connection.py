@@ -31,9 +31,9 @@ from piper.server.queue import Job, JobClosedError
 from piper.server.request import SpeechPiece
 from piper.server.settings import WyomingSettings
 from piper.server.speech import SpeechService
-from piper.server.wyoming_frames import FrameError, read_event
-from piper.server.wyoming_info import create_info
-from piper.server.wyoming_request import create_request, read_text
+from piper.server.wyoming.frames import FrameError, read_event
+from piper.server.wyoming.info import create_info
+from piper.server.wyoming.request import create_request, read_text
 
 _logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any
 from piper.server.errors import RequestError
 from piper.server.request import SpeechRequest
 from piper.server.store import VoiceStore
-from piper.server.wyoming_info import find_voice_of
+from piper.server.wyoming.info import find_voice_of
 
 _MAX_NAME_CHARACTERS = 200
 

@@ -22,7 +22,7 @@ from piper.errors import PiperError
 from piper.server.settings import WyomingSettings
 from piper.server.sockets import bind_socket, bind_unix_socket
 from piper.server.speech import SpeechService
-from piper.server.wyoming import Connection
+from piper.server.wyoming.connection import Connection
 
 _logger = logging.getLogger(__name__)
 
