@@ -340,6 +340,7 @@ def test_a_key_is_asked_for_and_kept(start_server: Callable[..., Any], browser: 
         expect(page.locator("#mistake")).to_have_text("This server wants an API key")
         page.fill("#text", SHORT_TEXT)
         page.press("#text", "Control+Enter")
+        expect(page.locator("#ask-key")).to_be_visible()
         page.keyboard.press("Enter")
         expect(page.locator("#key-mistake")).to_have_text("Enter the key.")
         page.keyboard.type("wrong")
