@@ -9,13 +9,16 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from piper.config import VoiceConfig
 from piper.text.ids import DEFAULT_PHONEME_ID_MAP
 from publishing import Hub, serve_hub
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # Before torch is imported, and for the processes that tests start: with networks this small a
 # second thread only waits for the first, and spins where other programs want the core.
@@ -82,6 +85,23 @@ def tiny_voice_multi_speaker(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Path of a small voice's ONNX with the speakers anna, boris and vera."""
     path = tmp_path_factory.mktemp("tiny_speakers") / "speakers.onnx"
     return write_tiny_voice(path, num_speakers=len(TINY_SPEAKERS))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium; of a module, since Playwright keeps an event loop running."""
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium")
+    assert path, "`make test` installs chromium, or says what to do"
+    quiet = ("background-networking", "component-update", "gpu", "quic", "sync")
+    arguments = ["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in quiet)]
+    # A test's sounds begin without a hand on the mouse.
+    arguments.append("--autoplay-policy=no-user-gesture-required")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=arguments)
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="session")

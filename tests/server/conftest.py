@@ -110,12 +110,18 @@ def start_server(voices_folder: Path) -> Iterator[Start]:
     running: list[tuple[uvicorn.Server, threading.Thread]] = []
 
     def start(
-        settings: ServerSettings | None = None, folder: Path = voices_folder
+        settings: ServerSettings | None = None,
+        folder: Path = voices_folder,
+        *,
+        has_websocket: bool = True,
     ) -> RunningServer:
         store = VoiceStore(find_voice(voices_folder / "tiny.onnx"), data_dirs=[folder])
         app = create_app(store, settings)
         listener = bind_socket("127.0.0.1", 0)
-        server = uvicorn.Server(create_config(app))
+        config = create_config(app)
+        if not has_websocket:
+            config.ws = "none"
+        server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         running.append((server, thread))

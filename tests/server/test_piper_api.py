@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import io
 import json
+import re
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -82,7 +85,14 @@ def test_the_page_has_nothing_from_elsewhere(server: Any) -> None:
     answer = server.get("/")
     assert (answer.status, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     assert b"http" not in answer.body
-    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    # Its only style and its only script are those that the policy lets run.
+    for tag in (b"style", b"script"):
+        [content] = re.findall(b"<%s>(.*?)</%s>" % (tag, tag), answer.body, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
+        assert f"{tag.decode()}-src 'sha256-{digest}'" in policy
     assert server.ask("HEAD", "/").status == 200
 
 

@@ -1,63 +1,83 @@
-"""The page to try a voice in a browser: one file without parts from elsewhere. Table of text."""
+"""The page to try a voice: its parts in `web/` become one file, and nothing else may run in it.
 
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Piper</title>
-<style>
-body { font: 1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 2rem auto; padding: 0 1rem; }
-label { display: block; margin-top: 1rem; }
-textarea, select, input, audio { box-sizing: border-box; width: 100%; font: inherit; }
-button { font: inherit; margin-top: 1rem; padding: .5rem 1.5rem; }
-#message { color: #b00020; }
-</style>
-</head>
-<body>
-<h1>Piper</h1>
-<form id="form">
-<label>Text <textarea id="text" rows="5" required>Hello! This is a test.</textarea></label>
-<label>Voice <select id="voice"></select></label>
-<label>Speaker (number or name) <input id="speaker"></label>
-<label>Slowness <input id="length" type="number" min="0.1" max="10" step="0.05"></label>
-<button id="speak">Speak</button>
-</form>
-<p id="message" role="alert"></p>
-<audio id="audio" controls></audio>
-<script>
-const at = id => document.getElementById(id);
-async function listVoices() {
-  const [voices, info] = await Promise.all(
-    ["voices", "info"].map(path => fetch(path).then(answer => answer.json())));
-  for (const name of Object.keys(voices)) {
-    at("voice").add(new Option(name, name, false, name === info.voice.name));
-  }
-}
-at("form").addEventListener("submit", async event => {
-  event.preventDefault();
-  at("speak").disabled = true;
-  at("message").textContent = "";
-  const request = { text: at("text").value, voice: at("voice").value };
-  if (at("speaker").value) request.speaker = at("speaker").value;
-  if (at("length").value) request.length_scale = Number(at("length").value);
-  try {
-    const answer = await fetch("synthesize", {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(request),
-    });
-    if (!answer.ok) throw new Error((await answer.json()).detail);
-    URL.revokeObjectURL(at("audio").src);
-    at("audio").src = URL.createObjectURL(await answer.blob());
-    await at("audio").play();
-  } catch (error) {
-    at("message").textContent = error.message;
-  }
-  at("speak").disabled = false;
-});
-listVoices().catch(error => { at("message").textContent = error.message; });
-</script>
-</body>
-</html>
+Knows nothing of voices and of speech.
 """
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from piper.server.settings import SpeechDefaults, SpeechLimits
+
+_SCRIPTS = ("language.js", "sound.js", "reader.js", "speech.js", "controls.js", "page.js")
+"""In the order in which they run: what one of them says at once, the next ones may use."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a browser gets.
+
+    Attributes:
+        html: The whole page; it loads nothing.
+        headers: Of the answer. Only the page's own style and script may run, by their digests, and
+            only its own server is asked.
+    """
+
+    html: str
+    headers: dict[str, str]
+
+
+@cache
+def create_page(defaults: SpeechDefaults, limits: SpeechLimits) -> Page:
+    """Return the page.
+
+    Args:
+        defaults: What its sliders stand at.
+        limits: Longer texts it does not send.
+    """
+    facts = {
+        "most_characters": limits.max_text_characters,
+        "speaker": defaults.speaker,
+        "length_scale": defaults.length_scale,
+        "noise_scale": defaults.noise_scale,
+        "noise_w_scale": defaults.noise_w_scale,
+    }
+    style = f"\n{_read('page.css')}"
+    script = '\n"use strict";\n' + "\n".join(map(_read, _SCRIPTS))
+    page = _read("page.html")
+    for empty, full in (
+        ("<body>", f'<body data-server="{html.escape(json.dumps(facts))}">'),
+        ("<style></style>", f"<style>{style}</style>"),
+        ("<script></script>", f"<script>{script}</script>"),
+    ):
+        assert page.count(empty) == 1
+        page = page.replace(empty, full)
+    # A WebSocket to the own server is 'self', too.
+    policy = (
+        f"default-src 'none'; script-src {_digest(script)}; style-src {_digest(style)}; "
+        "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    )
+    headers = {
+        "Content-Security-Policy": policy,
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+        # After an update of the server a script of the old page would speak to the new one.
+        "Cache-Control": "no-cache",
+    }
+    return Page(page, headers)
+
+
+def _read(name: str) -> str:
+    return resources.files("piper.server").joinpath("web", name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"

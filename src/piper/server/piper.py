@@ -22,14 +22,10 @@ from piper.server.bodies import Length, Name, Noise
 from piper.server.downloads import Downloader
 from piper.server.errors import RequestError
 from piper.server.http import JobResponse, Mistake, closed_with_client, parse_json
-from piper.server.page import PAGE
+from piper.server.page import create_page
 from piper.server.request import SpeechPiece, SpeechRequest
 from piper.server.speech import SpeechService
 
-_SECURITY_POLICY = (
-    "default-src 'none'; connect-src 'self'; media-src blob:; "
-    "script-src 'unsafe-inline'; style-src 'unsafe-inline'; frame-ancestors 'none'"
-)
 _MISTAKES: dict[int | str, dict[str, Any]] = {
     status: {"model": Mistake} for status in (400, 404, 413, 415, 422, 500, 503)
 }
@@ -137,7 +133,8 @@ def _add_speech(router: APIRouter, service: SpeechService) -> None:
         """A page to try the voices; with `?text=…` a WAV file, as older servers answer."""
         if request.method == "GET" and "text" in request.query_params:
             return await answer(request, _parse_query(request))
-        return HTMLResponse(PAGE, headers={"Content-Security-Policy": _SECURITY_POLICY})
+        shown = create_page(service.defaults, service.limits)
+        return HTMLResponse(shown.html, headers=shown.headers)
 
 
 def _add_voices(router: APIRouter, service: SpeechService, downloader: Downloader) -> None:
