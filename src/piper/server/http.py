@@ -157,6 +157,10 @@ def describe_invalid(errors: Any) -> tuple[int, str]:
     if first["type"] == "json_invalid":
         reason = first.get("ctx", {}).get("error", first["msg"])
         return HTTPStatus.BAD_REQUEST, f"The body is not valid JSON ({reason}); mend it."
+    if first["type"] == "model_attributes_type":
+        # What is not sent as JSON comes here as bytes, and curl sends none unless it is told to.
+        sentence = "The body is no JSON object; send one, with Content-Type: application/json."
+        return HTTPStatus.UNPROCESSABLE_ENTITY, sentence
     place = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
     subject = f'"{place}"' if place else "The body"
     reason = first["msg"][:1].lower() + first["msg"][1:]
