@@ -2,8 +2,8 @@
 
 A comment before a bash block says how it is checked: `<!-- test: run -->` runs it in a folder with
 voice.onnx, recordings/, text.txt, tools/ and a checkpoint; `<!-- test: flags -->`, or no comment,
-gives each of its commands to the real parser. A document's Python blocks are run in order; those after
-`<!-- test: server -->` and `<!-- test: key -->` are run by tests/server/test_http_document.py.
+gives each of its commands to the real parser. A document's Python blocks are run in order. Blocks
+after `<!-- test: server -->` and `<!-- test: key -->` belong to tests/server/test_http_document.py.
 """
 
 from __future__ import annotations

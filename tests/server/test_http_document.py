@@ -1,8 +1,8 @@
 """docs/HTTP.md and docs/ru/http.md: their commands and programs, against a real server.
 
-A comment before a block says that it is tried here: `<!-- test: server -->`, or `<!-- test: key -->`
-by a server that wants a key. curl is not on every machine, so its commands are replayed, with the
-flags that the documents use. JSON after commands is what the last one of them is answered.
+A comment before a block has it tried here: `<!-- test: server -->`, or `<!-- test: key -->` by a
+server that wants a key. curl is not on every machine, so its commands are replayed, with the flags
+that the documents use. JSON after commands is what the last one of them is answered.
 """
 
 from __future__ import annotations
@@ -159,6 +159,14 @@ def check_alike(found: Any, shown: Any) -> None:
             check_alike(one, other)
 
 
+def check_events(answer: httpx.Response) -> None:
+    """Check that server-sent events bring sound, and say when it is all."""
+    events = [json.loads(line.removeprefix("data: ")) for line in answer.text.split("\n\n") if line]
+    *parts, last = [event["type"] for event in events]
+    assert set(parts) == {"speech.audio.delta"}
+    assert last == "speech.audio.done"
+
+
 def check_sound(path: Path) -> None:
     """Check that a file is what its name says, and that a few words can be heard in it."""
     if path.suffix == ".pcm":
@@ -189,6 +197,8 @@ def test_commands(block: Block, addresses: dict[str, str], folder: Path) -> None
     for answer in answers:
         assert answer.content
         assert answer.is_error == (is_mistake and answer is answers[-1]), answer.text
+        if answer.headers["Content-Type"].startswith("text/event-stream"):
+            check_events(answer)
     if shown is not None:
         check_alike(answers[-1].json(), shown)
     played = [words for words in commands if words[0] != "curl"]
