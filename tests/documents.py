@@ -36,7 +36,8 @@ from piper.train import cli, export_onnx  # noqa: E402
 from piper.train.verbs import VERBS  # noqa: E402
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-LANGUAGES = {"", "bash", "python", "text", "json", "csv"}
+LANGUAGES = {"", "bash", "python", "text", "json", "csv", "html"}
+MODES = {"run", "flags", "server", "key"}
 LAUNCHERS = {"tools/runpod/start_training.py", "start_training.py"}
 TOOLS = (
     "tools/demo.py",
@@ -49,10 +50,10 @@ WRAPPERS = {"setsid", "nohup", "time", "exec"}
 # Programs of others; what they are given is not checked.
 FOREIGN = {"printf", "aplay", "cat", "cd", "echo", "export", "find", "git", "kill", "ls", "mkdir"}
 FOREIGN |= {"nvidia-smi", "rm", "sbatch", "source", "tail", "tensorboard", "tmux", "torchrun"}
-FOREIGN |= {"docker", "journalctl", "sudo", "watch", "wc"}
+FOREIGN |= {"curl", "docker", "ffplay", "journalctl", "sudo", "watch", "wc"}
 FOREIGN_FLAGS = {"--help", "--logdir", "--no-deps", "--node-rank", "--shm-size", "--user"}
 FOREIGN_FLAGS |= {"--auto-punctuation", "--backend", "--log-format", "--update-voices"}
-FOREIGN_FLAGS |= {"--web-server", "--zeroconf"}
+FOREIGN_FLAGS |= {"--add-host", "--bind", "--web-server", "--zeroconf"}
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def read_blocks(path: Path) -> list[Block]:
             marker = re.fullmatch(r"\s*<!-- test: (\w+) -->", before)
             start, language, mode = number + 1, fence[1], marker[1] if marker else "flags"
             assert language in LANGUAGES, f"{path}:{number + 1}: {language}"
-            assert mode in ("run", "flags"), f"{path}:{number}: {mode}"
+            assert mode in MODES, f"{path}:{number}: {mode}"
         elif fence:
             text = "\n".join(lines[start:number])
             blocks.append(Block(path, start + 1, language, mode, text))

@@ -2,7 +2,8 @@
 
 A comment before a bash block says how it is checked: `<!-- test: run -->` runs it in a folder with
 voice.onnx, recordings/, text.txt, tools/ and a checkpoint; `<!-- test: flags -->`, or no comment,
-gives each of its commands to the real parser. A document's Python blocks are run in order.
+gives each of its commands to the real parser. A document's Python blocks are run in order. Blocks
+after `<!-- test: server -->` and `<!-- test: key -->` belong to tests/server/test_http_document.py.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ TINY += ["--model.discriminator_channels=16", "--data.num_workers=0", "--trainer
 BLOCKS = [block for path in DOCUMENTS for block in read_blocks(path)]
 RUN = [block for block in BLOCKS if block.language == "bash" and block.mode == "run"]
 PARSED = [block for block in BLOCKS if block.language == "bash" and block.mode == "flags"]
-PYTHON = sorted({block.path for block in BLOCKS if block.language == "python"})
+PYTHON = [block for block in BLOCKS if block.language == "python" and block.mode == "flags"]
 
 
 @pytest.fixture(scope="module")
@@ -106,12 +107,16 @@ def test_a_wrong_example_would_be_found(command: str) -> None:
             check_command(words)
 
 
-@pytest.mark.parametrize("path", PYTHON, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path",
+    sorted({block.path for block in PYTHON}),
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
 def test_python_examples_run(path: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workspace)
     namespace: dict[str, Any] = {"__name__": "example"}
-    for block in read_blocks(path):
-        if block.language == "python":
+    for block in PYTHON:
+        if block.path == path:
             # Blank lines before it, so that a traceback names the document's own line.
             exec(compile("\n" * (block.line - 1) + block.text, str(path), "exec"), namespace)
 

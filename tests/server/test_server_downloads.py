@@ -51,6 +51,7 @@ def test_what_cannot_be_downloaded(
     # Only JSON: another site's page must not make a browser fill this disk.
     answer = server.ask("POST", "/download", json.dumps({"voice": NAME}), "text/plain")
     assert answer.status == 422
+    assert "application/json" in answer.sentence
     (folder / "en" / f"{NAME}.onnx").write_bytes(b"cut")
     answer = download(server, voice=NAME)
     assert (answer.status, answer.headers["Retry-After"]) == (503, "30")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from http import HTTPStatus
+from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -53,12 +54,20 @@ class AccessGuard:
         app: What is protected.
         key: Of the server.
         allowed_origins: Origins (`https://example.org`) whose pages may use it; `*` means all.
+        describe: Path, status code and sentence to an answer's body.
     """
 
-    def __init__(self, app: ASGIApp, key: ApiKey, allowed_origins: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        key: ApiKey,
+        allowed_origins: Collection[str],
+        describe: Callable[[str, int, str], dict[str, Any]],
+    ) -> None:
         self._app = app
         self._key = key
         self._allowed_origins = frozenset(allowed_origins)
+        self._describe = describe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or let the application do so."""
@@ -67,17 +76,15 @@ class AccessGuard:
             return
         headers = Headers(scope=scope)
         if not self._is_from_here(headers):
-            answer = JSONResponse({"detail": _FOREIGN}, HTTPStatus.FORBIDDEN)
-            await answer(scope, receive, send)
-        elif self._is_open(scope) or self._key.fits_headers(headers):
-            await self._app(scope, receive, send)
+            status, sentence = HTTPStatus.FORBIDDEN, _FOREIGN
+        elif not (self._is_open(scope) or self._key.fits_headers(headers)):
+            status, sentence = HTTPStatus.UNAUTHORIZED, self._key.REFUSAL
         else:
-            refusal = JSONResponse(
-                {"detail": self._key.REFUSAL},
-                HTTPStatus.UNAUTHORIZED,
-                {"WWW-Authenticate": "Bearer"},
-            )
-            await refusal(scope, receive, send)
+            await self._app(scope, receive, send)
+            return
+        body = self._describe(scope["path"], status, sentence)
+        challenge = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else None
+        await JSONResponse(body, status, challenge)(scope, receive, send)
 
     def _is_from_here(self, headers: Headers) -> bool:
         origin = headers.get("origin")

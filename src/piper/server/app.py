@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI
 from fastapi.responses import Response
 from pydantic import BaseModel
 from starlette.middleware.cors import CORSMiddleware
@@ -76,7 +76,10 @@ def _add_middleware(app: FastAPI, settings: ServerSettings, metrics: Metrics) ->
         BodyLimit, max_bytes=limits.max_body_bytes, max_seconds=limits.max_body_seconds
     )
     app.add_middleware(
-        AccessGuard, key=ApiKey(access.api_key), allowed_origins=access.allowed_origins
+        AccessGuard,
+        key=ApiKey(access.api_key),
+        allowed_origins=access.allowed_origins,
+        describe=_describe,
     )
     if access.allowed_origins:
         app.add_middleware(
@@ -88,10 +91,10 @@ def _add_middleware(app: FastAPI, settings: ServerSettings, metrics: Metrics) ->
     app.add_middleware(metrics.create_middleware)
 
 
-def _describe(request: Request, status: int, sentence: str) -> dict[str, Any]:
-    if request.url.path.startswith(f"{openai.PREFIX}/"):
+def _describe(path: str, status: int, sentence: str) -> dict[str, Any]:
+    if path.startswith(f"{openai.PREFIX}/"):
         return openai.describe_openai_mistake(status, sentence)
-    return describe_mistake(request, status, sentence)
+    return describe_mistake(path, status, sentence)
 
 
 def _create_state_router(service: SpeechService, metrics: Metrics) -> APIRouter:

@@ -88,25 +88,25 @@ class BodyLimit:
         await self._app(scope, receive_some, send)
 
 
-def describe_mistake(_: Request, status: int, sentence: str) -> dict[str, Any]:
+def describe_mistake(path: str, status: int, sentence: str) -> dict[str, Any]:
     """Return the body of an answer that is not what was asked for, a `Mistake`."""
     return {"detail": sentence}
 
 
 def add_error_handlers(
-    app: FastAPI, describe: Callable[[Request, int, str], dict[str, Any]] = describe_mistake
+    app: FastAPI, describe: Callable[[str, int, str], dict[str, Any]] = describe_mistake
 ) -> None:
     """Let every error be answered by one sentence, as JSON.
 
     Args:
         app: Whose errors.
-        describe: Request, status code and sentence to the answer's body.
+        describe: Path, status code and sentence to the answer's body.
     """
 
     def answer(
         request: Request, status: int, sentence: str, headers: Mapping[str, str] | None = None
     ) -> Response:
-        return JSONResponse(describe(request, status, sentence), status, headers)
+        return JSONResponse(describe(request.url.path, status, sentence), status, headers)
 
     async def answer_mistake(request: Request, error: Exception) -> Response:
         assert isinstance(error, PiperError)
@@ -157,6 +157,10 @@ def describe_invalid(errors: Any) -> tuple[int, str]:
     if first["type"] == "json_invalid":
         reason = first.get("ctx", {}).get("error", first["msg"])
         return HTTPStatus.BAD_REQUEST, f"The body is not valid JSON ({reason}); mend it."
+    if first["type"] == "model_attributes_type":
+        # What is not sent as JSON comes here as bytes, and curl sends none unless it is told to.
+        sentence = "The body is no JSON object; send one, with Content-Type: application/json."
+        return HTTPStatus.UNPROCESSABLE_ENTITY, sentence
     place = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
     subject = f'"{place}"' if place else "The body"
     reason = first["msg"][:1].lower() + first["msg"][1:]
