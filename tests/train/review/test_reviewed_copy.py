@@ -55,7 +55,7 @@ def test_the_copy_has_what_was_decided(
     for name in ("utterance002.wav", "utterance005.wav"):
         assert (out / "wavs" / name).read_bytes() == (doubted / "wavs" / name).read_bytes()
     few = "--ignore=few-recordings,little-speech"
-    assert check_cli.main([str(out), "--strict", few]) == 0
+    assert check_cli.main([str(out), "--quick", "--strict", few]) == 0
 
 
 def test_pieces_join_and_grow_into_the_long_recording(cut: Path, tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_borders_of_a_piece_may_move_outward_and_those_of_a_recording_only_inwar
 
 
 def test_spans_of_a_piece_follow_it_into_the_long_recording(cut: Path) -> None:
-    assert check_cli.main([str(cut), "--ignore=few-recordings,little-speech"]) == 0
+    assert check_cli.main([str(cut), "--quick", "--ignore=few-recordings,little-speech"]) == 0
     report = json.loads((cut / "check" / "report.json").read_text(encoding="utf-8"))
     same = {
         "rule": "inner-silence", "group": "audio", "severity": "warning", "summary": "",
