@@ -10,6 +10,7 @@ from contextlib import closing
 import uvicorn
 from fastapi import FastAPI
 
+from piper.server.connections import BoundedConfig, ConnectionBounds
 from piper.server.downloads import Downloader
 from piper.server.queue import JobQueue
 from piper.server.sockets import bind_socket
@@ -54,16 +55,19 @@ def create_config(app: FastAPI, *, is_debug: bool = False) -> uvicorn.Config:
         is_debug: Log each request.
     """
     limits = app.state.service.limits
-    return uvicorn.Config(
+    bounds = ConnectionBounds(
+        max_open=limits.max_connections,
+        max_silent_seconds=limits.max_head_seconds,
+        max_unread_seconds=limits.max_idle_seconds,
+    )
+    return BoundedConfig(
         app,
+        bounds,
         # The command has set up logging; uvicorn is not to do so again.
         log_config=None,
         log_level="debug" if is_debug else "warning",
         access_log=is_debug,
-        limit_concurrency=limits.max_connections,
         timeout_graceful_shutdown=_GRACE_SECONDS + _HANG_SECONDS,
-        # wsproto would be taken where it is installed, too, and knows no bound of a message.
-        ws="websockets-sansio",
         ws_max_size=limits.max_body_bytes,
         # Speech is not made smaller by it, and each connection would take 300 kB more.
         ws_per_message_deflate=False,
