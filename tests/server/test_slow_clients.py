@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import resource
 import socket
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from piper.server.settings import ServerSettings, SpeechLimits
+from piper.server.sockets import allow_files
 
 MAX_SECONDS = 20
 LONG = SpeechLimits(max_idle_seconds=0.4, max_audio_seconds=3600)
@@ -147,3 +149,17 @@ def test_a_websocket_that_reads_nothing_is_closed(start_server: Start) -> None:
             connection.sendall(head + payload)
         wait_for(lambda: count_files() == before + 1)
     server.wait_until_idle()
+
+
+def test_a_server_may_have_more_files_than_the_default() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (300, before[1]))
+        allow_files(50)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (300, before[1])
+        allow_files(500)
+        assert 500 < resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 1000
+        allow_files(10**12)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] == before[1]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

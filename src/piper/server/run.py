@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from piper.server.connections import BoundedConfig, ConnectionBounds
 from piper.server.downloads import Downloader
 from piper.server.queue import JobQueue
-from piper.server.sockets import bind_socket
+from piper.server.sockets import allow_files, bind_socket
 
 _logger = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ def serve(app: FastAPI, host: str, port: int, *, is_debug: bool = False) -> None
     """
     queue, downloader = app.state.service.queue, app.state.downloader
     config = create_config(app, is_debug=is_debug)
+    allow_files(config.bounds.max_open + config.backlog)
     with closing(bind_socket(host, port)) as listener:
         try:
             _Server(config, queue, downloader).run(sockets=[listener])
@@ -47,7 +48,7 @@ def serve(app: FastAPI, host: str, port: int, *, is_debug: bool = False) -> None
             queue.close_jobs()
 
 
-def create_config(app: FastAPI, *, is_debug: bool = False) -> uvicorn.Config:
+def create_config(app: FastAPI, *, is_debug: bool = False) -> BoundedConfig:
     """Return how uvicorn runs the application.
 
     Args:
