@@ -19,6 +19,10 @@ _logger = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 3
 """So long may answers take that are on their way when the server is told to end."""
+_BACKLOG = 256
+_BURST = 4
+"""asyncio accepts as many connections as wait, in each turn of its loop, and ends those that are too
+many some turns later. With uvicorn's backlog of 2,048 a burst of 4,000 took all files."""
 _HANG_SECONDS = 10
 """So long uvicorn waits after that for connections that do not end."""
 
@@ -38,7 +42,7 @@ def serve(app: FastAPI, host: str, port: int, *, is_debug: bool = False) -> None
     """
     queue, downloader = app.state.service.queue, app.state.downloader
     config = create_config(app, is_debug=is_debug)
-    allow_files(config.bounds.max_open + config.backlog)
+    allow_files(config.bounds.max_open + _BURST * _BACKLOG)
     with closing(bind_socket(host, port)) as listener:
         try:
             _Server(config, queue, downloader).run(sockets=[listener])
@@ -68,6 +72,7 @@ def create_config(app: FastAPI, *, is_debug: bool = False) -> BoundedConfig:
         log_config=None,
         log_level="debug" if is_debug else "warning",
         access_log=is_debug,
+        backlog=_BACKLOG,
         timeout_graceful_shutdown=_GRACE_SECONDS + _HANG_SECONDS,
         ws_max_size=limits.max_body_bytes,
         # Speech is not made smaller by it, and each connection would take 300 kB more.
