@@ -1,4 +1,4 @@
-"""Clients of the Wyoming server for soak.py, as in soak_http.py; a bad one returns an error code."""
+"""Clients of the Wyoming server for soak.py, as in soak_http.py; bad ones return error codes."""
 
 from __future__ import annotations
 

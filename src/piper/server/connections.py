@@ -19,6 +19,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
+MAX_EXTRA_CONNECTIONS = 1000
+"""Beyond those that are allowed, as long as all are too new to be judged."""
+_NEW_SECONDS = 0.5
+"""After so long a request that came with its connection has been read, even in a burst."""
 _RETRY_SECONDS = 5
 
 
@@ -27,7 +31,7 @@ class ConnectionBounds:
     """What the connections of a server may cost.
 
     Attributes:
-        max_open: Connections; beyond it the one goes whose next request is waited for longest.
+        max_open: Connections; beyond it those go whose next request is waited for longest.
         max_silent_seconds: So long a request may take to begin, head included.
         max_unread_seconds: So long bytes may lie that a client does not read.
         silent: Those whose request is waited for, the longest waiting first.
@@ -80,11 +84,7 @@ class HttpConnection(H11Protocol):
         # So that a pause lasts as long as there are bytes that wait for the client.
         transport.set_write_buffer_limits(high=0)
         self._wait_or_not()
-        while len(self.connections) > self._bounds.max_open:
-            longest = next(iter(self._bounds.silent))
-            if longest is self:
-                break
-            longest.give_up()
+        self._make_room()
 
     def data_received(self, data: bytes) -> None:
         """Take what a client sends."""
@@ -123,6 +123,16 @@ class HttpConnection(H11Protocol):
         self._forget_timers()
         self.connections.discard(self)  # now: until asyncio says so others may come
         self.transport.abort()
+
+    def _make_room(self) -> None:
+        bounds = self._bounds
+        while (num_extra := len(self.connections) - bounds.max_open) > 0:
+            longest, timer = next(iter(bounds.silent.items()))
+            left_seconds = timer.when() - self.loop.time()
+            is_new = left_seconds > bounds.max_silent_seconds - _NEW_SECONDS
+            if longest is self or (is_new and num_extra <= MAX_EXTRA_CONNECTIONS):
+                return
+            longest.give_up()
 
     def _wait_or_not(self) -> None:
         """Let the time run while no request is being answered; a byte does not begin it anew."""

@@ -10,7 +10,7 @@ from contextlib import closing
 import uvicorn
 from fastapi import FastAPI
 
-from piper.server.connections import BoundedConfig, ConnectionBounds
+from piper.server.connections import MAX_EXTRA_CONNECTIONS, BoundedConfig, ConnectionBounds
 from piper.server.downloads import Downloader
 from piper.server.queue import JobQueue
 from piper.server.sockets import allow_files, bind_socket
@@ -20,9 +20,10 @@ _logger = logging.getLogger(__name__)
 _GRACE_SECONDS = 3
 """So long may answers take that are on their way when the server is told to end."""
 _BACKLOG = 256
+"""So many connections asyncio accepts before it looks at one of them. With uvicorn's 2,048 a burst
+of 4,000 took all files that a process may have."""
 _BURST = 4
-"""asyncio accepts as many connections as wait, in each turn of its loop, and ends those that are too
-many some turns later. With uvicorn's backlog of 2,048 a burst of 4,000 took all files."""
+"""Backlogs that are accepted before the end of a connection gives its file back."""
 _HANG_SECONDS = 10
 """So long uvicorn waits after that for connections that do not end."""
 
@@ -42,7 +43,7 @@ def serve(app: FastAPI, host: str, port: int, *, is_debug: bool = False) -> None
     """
     queue, downloader = app.state.service.queue, app.state.downloader
     config = create_config(app, is_debug=is_debug)
-    allow_files(config.bounds.max_open + _BURST * _BACKLOG)
+    allow_files(config.bounds.max_open + MAX_EXTRA_CONNECTIONS + _BURST * _BACKLOG)
     with closing(bind_socket(host, port)) as listener:
         try:
             _Server(config, queue, downloader).run(sockets=[listener])
