@@ -202,7 +202,7 @@ async def name_paths(port: int, chance: random.Random) -> str:
         )
     )
     status, body = await exchange(port, request)
-    return "a file" if b"root:" in body else status
+    return "a file" if b"root:x:" in body else status
 
 
 async def use_wrong_methods(port: int, chance: random.Random) -> str:
