@@ -167,6 +167,8 @@ class Soak:
                 status = "waits"
             except (OSError, EOFError):
                 status = "closed"
+            except Exception as error:  # a handshake that is refused, and its like
+                status = type(error).__name__
             tally.seen[f"bad: {name}", status] += 1
             await asyncio.sleep(self._chance.random() * MAX_BREATH_SECONDS)
 

@@ -14,6 +14,8 @@ from wyoming.client import AsyncTcpClient
 from wyoming.event import Event, async_read_event
 from wyoming.tts import Synthesize, SynthesizeChunk, SynthesizeStart, SynthesizeStop
 
+END_SECONDS = 5
+"""After so long without an answer a client says that it sends no more."""
 PING = b'{"type": "ping"}\n'
 
 
@@ -52,19 +54,28 @@ GOOD: dict[str, Callable[[int], Awaitable[bytes | None]]] = {
 
 
 async def exchange(port: int, content: bytes) -> str:
-    """Send bytes, then nothing; return the code of the first error, or `closed`."""
+    """Send bytes; return the code of the first error, `spoken`, or `closed`."""
     reader, writer = await open_streams(port)
     try:
         with suppress(ConnectionError):
             writer.write(content)
             await writer.drain()
-            writer.write_eof()
-        with suppress(ConnectionError):
-            while (event := await async_read_event(reader)) is not None:
-                if event.type == "error":
-                    return str(event.data["code"])
+            outcome = asyncio.ensure_future(find_outcome(reader))
+            await asyncio.wait([outcome], timeout=END_SECONDS)
+            if not outcome.done():
+                writer.write_eof()
+            return await outcome
     finally:
         writer.close()
+    return "closed"
+
+
+async def find_outcome(reader: asyncio.StreamReader) -> str:
+    while (event := await async_read_event(reader)) is not None:
+        if event.type == "error":
+            return str(event.data["code"])
+        if event.type == "audio-stop":
+            return "spoken"
     return "closed"
 
 
