@@ -19,6 +19,10 @@ from piper.server.sockets import allow_files
 
 MAX_SECONDS = 20
 LONG = SpeechLimits(max_idle_seconds=0.4, max_audio_seconds=3600)
+HANDSHAKE = (
+    b"GET /live HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + base64.b64encode(bytes(16)) + b"\r\n\r\n"
+)
 
 Start = Callable[..., Any]
 
@@ -119,6 +123,9 @@ def test_more_requests_than_connections_are_503(start_server: Start) -> None:
     assert refused.sentence == "The server has too many clients; try again later."
     refused = server.ask("POST", "/v1/audio/speech", '{"input": "Hello."}')
     assert json.loads(refused.body)["error"]["type"] == "server_error"
+    with connect(server) as connection:
+        connection.sendall(HANDSHAKE)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 503 ")
     for connection in busy:
         connection.close()
     server.wait_until_idle()
@@ -136,11 +143,7 @@ def test_who_reads_nothing_loses_the_connection(start_server: Start) -> None:
 def test_a_websocket_that_reads_nothing_is_closed(start_server: Start) -> None:
     server = start_server(ServerSettings(limits=LONG))
     with connect(server) as connection:
-        key = base64.b64encode(bytes(16)).decode()
-        connection.sendall(
-            f"GET /live HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
-        )
+        connection.sendall(HANDSHAKE)
         assert connection.recv(1000).startswith(b"HTTP/1.1 101 ")
         text = "Hello there again. " * 200
         for message in (
