@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from piper.server.queue import MAX_UNREAD_PIECES, Job, JobClosedError, JobQueue, QueueFullError
+from piper.server.queue import (
+    MAX_UNREAD_PIECES,
+    Job,
+    JobClosedError,
+    JobQueue,
+    Patience,
+    QueueFullError,
+)
 
 
 def count_to_three(job: Job[int]) -> Iterator[int]:
@@ -100,6 +108,45 @@ def test_a_full_queue_says_when_to_come_again() -> None:
         for job in jobs:
             assert await job.take() is None
         assert await take_all(queue.submit(count_to_three)) == [1, 2, 3]
+        await queue.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("pause_seconds", "is_kept"), [(0.15, False), (0.03, True)])
+def test_who_takes_less_than_half_as_fast_as_it_sounds_is_given_up(
+    pause_seconds: float, is_kept: bool
+) -> None:
+    def count(job: Job[int]) -> Iterator[int]:
+        yield from range(20)
+
+    async def run() -> None:
+        # Pieces of 25 ms, and no pause as long as is allowed: of 20 pieces all takes 2.85 s or
+        # 0.57 s, where 0.5 s and 1 s more are allowed.
+        queue = JobQueue[int](1, 0, 0.5, find_seconds=lambda _: 0.025)
+        job = queue.submit(count)
+        taken = 0
+        with contextlib.suppress(JobClosedError):
+            while await job.take() is not None:
+                taken += 1
+                await asyncio.sleep(pause_seconds)
+        assert (taken == 20) is is_kept
+        assert len(queue) == 0
+        await queue.close()
+
+    asyncio.run(run())
+
+
+def test_patience_counts_for_all_jobs_that_share_it() -> None:
+    async def run() -> None:
+        queue = JobQueue[int](1, 0, 0.3)
+        patience = Patience(0.3)
+        with pytest.raises(JobClosedError):
+            for _ in range(9):
+                job = queue.submit(count_to_three, patience)
+                assert await job.take() == 1
+                await asyncio.sleep(0.1)
+                assert await take_all(job) == [2, 3]
         await queue.close()
 
     asyncio.run(run())

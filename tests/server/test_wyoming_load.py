@@ -12,7 +12,7 @@ import pytest
 from wyoming.event import async_read_event
 from wyoming.info import Describe
 from wyoming.ping import Ping
-from wyoming.tts import Synthesize, SynthesizeChunk, SynthesizeStart
+from wyoming.tts import Synthesize, SynthesizeChunk, SynthesizeStart, SynthesizeStop
 from wyoming_clients import MAX_SECONDS, Running, collect_samples, read, read_until, run_wyoming
 
 from piper.server.settings import SpeechLimits
@@ -227,6 +227,7 @@ def test_too_many_clients(voices_folder: Path) -> None:
         async with run_wyoming(voices_folder, limits) as running:
             async with running.connect() as first, running.connect() as second:
                 for client in (first, second):
+                    await client.write_event(SynthesizeStart().event())
                     await client.write_event(Ping().event())
                     await read(client)
                 async with running.connect() as third:
@@ -254,5 +255,44 @@ def test_what_is_being_spoken_is_finished_when_the_server_ends(voices_folder: Pa
             assert np.array_equal(collect_samples(begun + rest), whole)
             assert await client.read_event() is None
             await ending
+
+    asyncio.run(check())
+
+
+def test_idle_clients_make_room_for_others(voices_folder: Path) -> None:
+    async def check() -> None:
+        async with run_wyoming(voices_folder, SpeechLimits(max_connections=10)) as running:
+            async with running.connect() as streaming:
+                # One that has something to do stays, however long ago its last event came.
+                await streaming.write_event(SynthesizeStart().event())
+                async with running.connect() as pinged:
+                    await pinged.write_event(Ping("well").event())
+                    await read(pinged)
+                    idle = [await open_raw(running) for _ in range(30)]
+                    for _ in range(20):
+                        assert await is_well(running)
+                    async with asyncio.timeout(MAX_SECONDS):
+                        assert await idle[0][0].read() == b""
+                await streaming.write_event(SynthesizeChunk("Hello.").event())
+                await streaming.write_event(SynthesizeStop().event())
+                assert len(collect_samples(await read_until(streaming, "synthesize-stopped")))
+            for _, writer in idle:
+                writer.close()
+
+    asyncio.run(check())
+
+
+def test_an_event_one_byte_at_a_time_is_not_waited_for(voices_folder: Path) -> None:
+    async def check() -> None:
+        async with run_wyoming(voices_folder, SpeechLimits(max_idle_seconds=0.5)) as running:
+            reader, writer = await open_raw(running)
+            for byte in b'{"type": "ping"':
+                writer.write(bytes([byte]))
+                await asyncio.sleep(0.05)
+            async with asyncio.timeout(MAX_SECONDS):
+                error = await async_read_event(reader)
+                assert error is not None
+                assert "did not come within 0.5 seconds" in error.data["text"]
+            writer.close()
 
     asyncio.run(check())

@@ -17,8 +17,9 @@ from starlette.middleware.cors import CORSMiddleware
 from piper import __version__
 from piper.server import openai
 from piper.server.access import AccessGuard, ApiKey
+from piper.server.connections import OpenLimit
 from piper.server.downloads import Downloader
-from piper.server.http import BodyLimit, add_error_handlers, describe_mistake
+from piper.server.http import BodyLimit, Mistake, add_error_handlers, describe_mistake
 from piper.server.metrics import CONTENT_TYPE, Metrics
 from piper.server.piper import create_piper_router
 from piper.server.settings import ServerSettings
@@ -34,6 +35,12 @@ class Health(BaseModel):
     version: str = __version__
     requests: int
     """Accepted and not answered yet."""
+
+
+_GUARDS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Mistake} for status in (401, 403, 503)
+}
+"""What every endpoint may be answered with before it is asked."""
 
 
 def create_app(voices: VoiceStore, settings: ServerSettings | None = None) -> FastAPI:
@@ -56,7 +63,12 @@ def create_app(voices: VoiceStore, settings: ServerSettings | None = None) -> Fa
 
     # The pages of documentation would load scripts from elsewhere; /openapi.json is enough.
     app = FastAPI(
-        title="Piper", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan
+        title="Piper",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        responses=_GUARDS,
     )
     app.state.service = service
     app.state.downloader = downloader
@@ -88,6 +100,7 @@ def _add_middleware(app: FastAPI, settings: ServerSettings, metrics: Metrics) ->
             allow_methods=["*"],
             allow_headers=["*"],
         )
+    app.add_middleware(OpenLimit, max_open=limits.max_connections, describe=_describe)
     app.add_middleware(metrics.create_middleware)
 
 

@@ -51,7 +51,7 @@ class BodyLimit:
     Args:
         app: What is protected.
         max_bytes: Of one body.
-        max_seconds: Between two parts of a body; None waits for ever.
+        max_seconds: From a body's beginning to its end; None waits for ever.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int, max_seconds: float | None = None) -> None:
@@ -66,12 +66,15 @@ class BodyLimit:
             return
         received = 0
         is_whole = False
+        loop = asyncio.get_running_loop()
+        end = None if self._max_seconds is None else loop.time() + self._max_seconds
 
         async def receive_some() -> Message:
             nonlocal received, is_whole
             try:
                 # After the body it is the client's going away that is waited for.
-                message = await asyncio.wait_for(receive(), None if is_whole else self._max_seconds)
+                async with asyncio.timeout_at(None if is_whole else end):
+                    message = await receive()
             except TimeoutError:
                 raise HTTPException(
                     HTTPStatus.REQUEST_TIMEOUT, "The body did not come; send the request again."

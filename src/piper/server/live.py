@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import cast
 
 from piper.server.errors import RequestError
-from piper.server.queue import Job, JobClosedError, QueueFullError
+from piper.server.queue import Job, JobClosedError, Patience, QueueFullError
 from piper.server.request import SpeechPiece, SpeechRequest
 from piper.server.speech import SpeechService
 from piper.text.frontend import Sentence
@@ -61,6 +61,7 @@ class LiveSpeech:
         self._has_ended = False
         self._has_spoken = False
         self._job: Job[SpeechPiece] | None = None
+        self._patience = Patience(service.limits.max_idle_seconds)
         self._turn = 0
         """Counts what was cancelled."""
 
@@ -184,7 +185,9 @@ class LiveSpeech:
         self._has_spoken = True
         try:
             job = self._job = await _wait_for_place(
-                lambda: self._service.submit_sentences(self._request, self._files, sentences),
+                lambda: self._service.submit_sentences(
+                    self._request, self._files, sentences, self._patience
+                ),
                 is_wanted=lambda: turn == self._turn,
             )
             while (piece := await job.take()) is not None:

@@ -135,7 +135,10 @@ def describe_openai_mistake(status: int, sentence: str) -> dict[str, Any]:
 
 
 _MISTAKES: dict[int | str, dict[str, Any]] = {
-    status: {"model": OpenAIMistake} for status in (400, 404, 408, 413, 422, 500, 503)
+    status: {"model": OpenAIMistake} for status in (400, 401, 403, 404, 408, 413, 422, 500, 503)
+}
+_GUARDS: dict[int | str, dict[str, Any]] = {
+    status: {"model": OpenAIMistake} for status in (401, 403, 503)
 }
 _AUDIO: dict[int | str, dict[str, Any]] = {
     200: {
@@ -147,7 +150,7 @@ _AUDIO: dict[int | str, dict[str, Any]] = {
 
 def create_openai_router(service: SpeechService) -> APIRouter:
     """Return the endpoints."""
-    router = APIRouter(prefix=PREFIX)
+    router = APIRouter(prefix=PREFIX, responses=_GUARDS)
     _add_speech(router, service)
     _add_lists(router, service.voices)
     return router

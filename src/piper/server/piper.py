@@ -27,10 +27,16 @@ from piper.server.request import SpeechPiece, SpeechRequest
 from piper.server.speech import SpeechService
 
 _MISTAKES: dict[int | str, dict[str, Any]] = {
-    status: {"model": Mistake} for status in (400, 404, 413, 415, 422, 500, 503)
+    status: {"model": Mistake} for status in (400, 404, 408, 413, 415, 422, 500, 503)
 }
 _WAV: dict[int | str, dict[str, Any]] = {
     200: {"description": "The speech", "content": {"audio/wav": {}}}
+}
+_NAME: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The voice's name",
+        "content": {"text/plain": {"schema": {"type": "string"}}},
+    }
 }
 
 
@@ -161,8 +167,8 @@ def _add_voices(router: APIRouter, service: SpeechService, downloader: Downloade
         """The voices that are published, as the catalogue has them."""
         return await asyncio.to_thread(downloader.list_published)
 
-    @router.post("/download", response_class=PlainTextResponse, responses=_MISTAKES)
-    async def download(body: DownloadBody) -> str:
+    @router.post("/download", response_class=Response, responses=_NAME | _MISTAKES)
+    async def download(body: DownloadBody) -> PlainTextResponse:
         """Download a published voice; the answer is its name."""
 
         def fetch() -> str:
@@ -170,7 +176,7 @@ def _add_voices(router: APIRouter, service: SpeechService, downloader: Downloade
                 return body.voice
             return downloader.download(body.voice, is_forced=body.force_redownload)
 
-        return await asyncio.to_thread(fetch)
+        return PlainTextResponse(await asyncio.to_thread(fetch))
 
 
 def _create_wav_response(job: Any, first: SpeechPiece | None) -> JobResponse:

@@ -19,6 +19,8 @@ Piece = TypeVar("Piece")
 
 _SHARE_OF_LAST_JOB = 0.2
 """How much the last job counts in the mean time of a job."""
+_SLOWEST_SHARE = 0.5
+"""How fast pieces are to be taken, beside how fast they are used."""
 MAX_UNREAD_PIECES = 16
 """A job that has so many lying rests until half of them are taken: who reads slowly costs neither
 a thread nor the memory of his whole answer."""
@@ -36,21 +38,58 @@ class JobClosedError(Exception):
     """Nobody wants the result any more, or the server is about to end."""
 
 
+class Patience:
+    """How long threads' work may lie before the one who takes it asks for more.
+
+    A place in the queue is not for whoever takes a byte now and then: pieces must be taken at half
+    of the speed at which they are used, but for a pause.
+
+    Args:
+        max_idle_seconds: Of one pause, and of all that are not earned by pieces.
+    """
+
+    def __init__(self, max_idle_seconds: float) -> None:
+        self._max_idle_seconds = max_idle_seconds
+        self._left_seconds = max_idle_seconds
+        self._given_at = 0.0
+
+    def give(self, seconds: float) -> float:
+        """Note that a piece is given; return after how many seconds there is no more patience.
+
+        Args:
+            seconds: How long the piece keeps the one who takes it busy.
+        """
+        self._given_at = time.monotonic()
+        self._left_seconds += seconds / _SLOWEST_SHARE
+        return max(0.0, min(self._max_idle_seconds, self._left_seconds))
+
+    def end_pause(self) -> None:
+        """Note that the next piece is asked for."""
+        self._left_seconds -= time.monotonic() - self._given_at
+
+
 class Job(Generic[Piece]):
     """Pieces that threads make, one at a time, and an event loop takes.
 
     Args:
         work: Given the job, gives its pieces; several threads may go on with it, one after another.
         queue: Where it stands.
+        patience: With the one who takes the pieces.
     """
 
-    def __init__(self, work: Callable[[Job[Piece]], Iterator[Piece]], queue: JobQueue[Piece]):
+    def __init__(
+        self,
+        work: Callable[[Job[Piece]], Iterator[Piece]],
+        queue: JobQueue[Piece],
+        patience: Patience,
+    ) -> None:
         self.busy_seconds = 0.0
         """What making the pieces has taken."""
         self.due = time.monotonic()
         """When the next piece is needed, by the clock that nobody sets."""
         self._steps = work(self)
         self._queue = queue
+        self._patience = patience
         self._loop = asyncio.get_running_loop()
         self._pieces: asyncio.Queue[Piece | Exception | None] = asyncio.Queue()
         self._is_closed = threading.Event()
@@ -116,6 +155,8 @@ class Job(Generic[Piece]):
         """
         if self._watchdog is not None:
             self._watchdog.cancel()
+            self._watchdog = None
+            self._patience.end_pause()
         if self._is_closed.is_set():
             raise JobClosedError
         piece = await self._pieces.get()
@@ -127,7 +168,8 @@ class Job(Generic[Piece]):
         if piece is None:
             self.close()
         else:
-            self._watchdog = self._loop.call_later(self._queue.max_idle_seconds, self.close)
+            seconds = self._patience.give(self._queue.find_seconds(piece))
+            self._watchdog = self._loop.call_later(seconds, self.close)
             self._wake(MAX_UNREAD_PIECES // 2, num_taken=1)
         return piece
 
@@ -165,7 +207,7 @@ class JobQueue(Generic[Piece]):
         max_waiting: Jobs beyond those that are accepted; a job counts until its last piece is
             taken or it is closed.
         max_idle_seconds: A job is closed when nothing is taken for so long although there is
-            something.
+            something; see `Patience`.
         find_seconds: How long a piece keeps the one who takes it busy; None: no time.
     """
 
@@ -191,11 +233,16 @@ class JobQueue(Generic[Piece]):
         """Return how many jobs are accepted and not done."""
         return len(self._jobs)
 
-    def submit(self, work: Callable[[Job[Piece]], Iterator[Piece]]) -> Job[Piece]:
+    def submit(
+        self,
+        work: Callable[[Job[Piece]], Iterator[Piece]],
+        patience: Patience | None = None,
+    ) -> Job[Piece]:
         """Accept a job. Call it in the event loop, and close the job in any case.
 
         Args:
             work: A generator function.
+            patience: Shared by jobs that one takes after each other; None: of this job alone.
 
         Raises:
             QueueFullError: Too many are waiting.
@@ -203,7 +250,7 @@ class JobQueue(Generic[Piece]):
         if len(self._jobs) >= self._max_jobs:
             seconds = self._mean_seconds * len(self._jobs) / self._at_once
             raise QueueFullError(max(1, math.ceil(seconds)))
-        job = Job(work, self)
+        job = Job(work, self, patience or Patience(self.max_idle_seconds))
         self._jobs.add(job)
         self.go_on(job)
         return job

@@ -10,14 +10,20 @@ from contextlib import closing
 import uvicorn
 from fastapi import FastAPI
 
+from piper.server.connections import MAX_EXTRA_CONNECTIONS, BoundedConfig, ConnectionBounds
 from piper.server.downloads import Downloader
 from piper.server.queue import JobQueue
-from piper.server.sockets import bind_socket
+from piper.server.sockets import allow_files, bind_socket
 
 _logger = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 3
 """So long may answers take that are on their way when the server is told to end."""
+_BACKLOG = 256
+"""So many connections asyncio accepts before it looks at one of them. With uvicorn's 2,048 a burst
+of 4,000 took all files that a process may have."""
+_BURST = 4
+"""Backlogs that are accepted before the end of a connection gives its file back."""
 _HANG_SECONDS = 10
 """So long uvicorn waits after that for connections that do not end."""
 
@@ -37,6 +43,7 @@ def serve(app: FastAPI, host: str, port: int, *, is_debug: bool = False) -> None
     """
     queue, downloader = app.state.service.queue, app.state.downloader
     config = create_config(app, is_debug=is_debug)
+    allow_files(config.bounds.max_open + MAX_EXTRA_CONNECTIONS + _BURST * _BACKLOG)
     with closing(bind_socket(host, port)) as listener:
         try:
             _Server(config, queue, downloader).run(sockets=[listener])
@@ -46,7 +53,7 @@ def serve(app: FastAPI, host: str, port: int, *, is_debug: bool = False) -> None
             queue.close_jobs()
 
 
-def create_config(app: FastAPI, *, is_debug: bool = False) -> uvicorn.Config:
+def create_config(app: FastAPI, *, is_debug: bool = False) -> BoundedConfig:
     """Return how uvicorn runs the application.
 
     Args:
@@ -54,16 +61,20 @@ def create_config(app: FastAPI, *, is_debug: bool = False) -> uvicorn.Config:
         is_debug: Log each request.
     """
     limits = app.state.service.limits
-    return uvicorn.Config(
+    bounds = ConnectionBounds(
+        max_open=limits.max_connections,
+        max_silent_seconds=limits.max_head_seconds,
+        max_unread_seconds=limits.max_idle_seconds,
+    )
+    return BoundedConfig(
         app,
+        bounds,
         # The command has set up logging; uvicorn is not to do so again.
         log_config=None,
         log_level="debug" if is_debug else "warning",
         access_log=is_debug,
-        limit_concurrency=limits.max_connections,
+        backlog=_BACKLOG,
         timeout_graceful_shutdown=_GRACE_SECONDS + _HANG_SECONDS,
-        # wsproto would be taken where it is installed, too, and knows no bound of a message.
-        ws="websockets-sansio",
         ws_max_size=limits.max_body_bytes,
         # Speech is not made smaller by it, and each connection would take 300 kB more.
         ws_per_message_deflate=False,

@@ -44,9 +44,12 @@ class SpeechLimits:
         max_audio_seconds: Length of an answer.
         max_unspoken_characters: Of a text that comes in parts and is not spoken yet.
         max_body_bytes: Of one request's body: the longest text, with each character escaped.
-        max_body_seconds: A client that sends nothing of its body for so long is given up.
-        max_idle_seconds: A client that takes nothing of its answer for so long is given up.
-        max_connections: Open at the same time; more are answered with 503.
+        max_head_seconds: A connection on which no whole head of a request comes for so long ends.
+        max_body_seconds: A body that is not there after so long is given up.
+        max_idle_seconds: A client that takes nothing of its answer for so long is given up; as is
+            one that lets it lie for so long in all and for more than twice as long as it sounds.
+        max_connections: Open at the same time. Those that send nothing make room for others; more
+            requests are answered with 503.
     """
 
     at_once: int = field(default_factory=available_cores)
@@ -56,6 +59,7 @@ class SpeechLimits:
     max_audio_seconds: float = 600.0
     max_unspoken_characters: int = 50_000
     max_body_bytes: int = 1 << 16
+    max_head_seconds: float = 20.0
     max_body_seconds: float = 20.0
     max_idle_seconds: float = 30.0
     max_connections: int = 1000

@@ -15,7 +15,7 @@ from typing import Protocol
 from piper.config import SynthesisConfig
 from piper.errors import PiperError
 from piper.server.errors import RequestError
-from piper.server.queue import Job, JobQueue
+from piper.server.queue import Job, JobQueue, Patience
 from piper.server.request import SpeechPiece, SpeechRequest, create_config
 from piper.server.settings import SpeechDefaults, SpeechLimits
 from piper.server.speaking import Speaking
@@ -87,7 +87,11 @@ class SpeechService:
         )
 
     def submit_sentences(
-        self, request: SpeechRequest, files: VoiceFiles, sentences: Sequence[PacedSentence]
+        self,
+        request: SpeechRequest,
+        files: VoiceFiles,
+        sentences: Sequence[PacedSentence],
+        patience: Patience,
     ) -> Job[SpeechPiece]:
         """Accept a request whose text has been divided already; as `submit`.
 
@@ -95,11 +99,12 @@ class SpeechService:
             request: How to speak; its text is not read.
             files: Its voice, by `find`.
             sentences: By the frontend of that voice.
+            patience: With the one who takes the sound of this request and of others.
 
         Raises:
             QueueFullError: Too many requests are waiting.
         """
-        return self._submit(request, files, lambda _: sentences)
+        return self._submit(request, files, lambda _: sentences, patience)
 
     async def find(self, name: str | None) -> VoiceFiles:
         """Return the files of a voice; None means the default one.
@@ -142,6 +147,7 @@ class SpeechService:
         request: SpeechRequest,
         files: VoiceFiles,
         find_sentences: Callable[[PiperVoice], Sequence[PacedSentence]],
+        patience: Patience | None = None,
     ) -> Job[SpeechPiece]:
         start = time.monotonic()
 
@@ -160,7 +166,7 @@ class SpeechService:
                     self._meter.count_piece(piece, None if number else time.monotonic() - start)
                 yield piece
 
-        return self.queue.submit(work)
+        return self.queue.submit(work, patience)
 
     def _check_text(self, text: str) -> None:
         if not text.strip():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -86,6 +87,8 @@ class Connection:
         self._writer = writer
         self._settings = settings
         self._write_lock = asyncio.Lock()
+        self._last_event_at = time.monotonic()
+        self._is_given_up = False
         self._speech: asyncio.Task[None] | None = None
         self._stream: _TextStream | None = None
         self._handlers = {
@@ -100,6 +103,12 @@ class Connection:
                 "synthesize-stop": self._stop_stream,
             }
 
+    @property
+    def idle_since(self) -> float | None:
+        """When its last event came, by the clock that nobody sets; None: it has something to do."""
+        is_busy = self._is_given_up or self._stream is not None or self._is_speaking()
+        return None if is_busy else self._last_event_at
+
     async def run(self) -> None:
         """Answer events until the client goes away."""
         limits = self._service.limits
@@ -110,6 +119,7 @@ class Connection:
                 )
                 if event is None:
                     break
+                self._last_event_at = time.monotonic()
                 _logger.debug("An event came: %r", event.type[:_MAX_ECHO])
                 handler = self._handlers.get(event.type)
                 if handler is not None:  # others are those of other services, or of later versions
@@ -129,9 +139,11 @@ class Connection:
         """End the connection, with a little time for what is being spoken."""
         if self._speech is not None:
             await asyncio.wait([self._speech], timeout=grace_seconds)
-        self._give_up()
+        self.give_up()
 
-    def _give_up(self) -> None:
+    def give_up(self) -> None:
+        """End the connection, whatever is on its way."""
+        self._is_given_up = True
         self._writer.transport.abort()
         self._reader.feed_eof()
 
@@ -154,6 +166,11 @@ class Connection:
             with suppress(asyncio.CancelledError, Exception):  # its own callback has told of it
                 await self._speech
         self._writer.close()
+        transport = self._writer.transport
+        if transport.get_write_buffer_size():
+            # What its client does not read would keep a connection for ever.
+            seconds = self._service.limits.max_idle_seconds
+            asyncio.get_running_loop().call_later(seconds, transport.abort)
 
     # What a client may send.
 
@@ -257,7 +274,7 @@ class Connection:
 
     def _end_with_speech(self, speech: asyncio.Task[None]) -> None:
         if not speech.cancelled() and speech.exception() is not None:
-            self._give_up()
+            self.give_up()
 
     async def _tell_mistakes(self, work: Callable[[], Awaitable[None]], *ends: Event) -> None:
         """Do what a client wants; tell it what went wrong, and what ends the answer then."""

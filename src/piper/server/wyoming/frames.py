@@ -32,17 +32,29 @@ async def read_event(
     Args:
         reader: Its limit bounds the line.
         max_bytes: Of the event's JSON.
-        max_seconds: From the line to the event's last byte.
+        max_seconds: From the event's first byte to its last.
 
     Raises:
         FrameError: The client sent something else.
     """
+    first = await reader.read(1)  # between events a client may take its time
+    if not first:
+        return None
     try:
-        line = await reader.readuntil()
+        async with asyncio.timeout(max_seconds):
+            return await _read_rest(first, reader, max_bytes)
     except asyncio.IncompleteReadError:
         return None
     except asyncio.LimitOverrunError:
         raise FrameError("A line is too long; divide the text.") from None
+    except TimeoutError:
+        raise FrameError(
+            f"The rest of an event did not come within {max_seconds:g} seconds; send it whole."
+        ) from None
+
+
+async def _read_rest(start: bytes, reader: asyncio.StreamReader, max_bytes: int) -> Event:
+    line = start if start == b"\n" else start + await reader.readuntil()
     header = _parse_object(line)
     kind = header.get("type")
     if not isinstance(kind, str):
@@ -52,17 +64,9 @@ async def read_event(
     data = header.get("data") or {}
     if not isinstance(data, dict):
         raise FrameError('The "data" of an event is no JSON object; make it one.')
-    try:
-        async with asyncio.timeout(max_seconds):
-            if data_bytes:
-                data |= _parse_object(await reader.readexactly(data_bytes))
-            await _skip(reader, payload_bytes)
-    except asyncio.IncompleteReadError:
-        return None
-    except TimeoutError:
-        raise FrameError(
-            f"The rest of an event did not come within {max_seconds:g} seconds; send it whole."
-        ) from None
+    if data_bytes:
+        data |= _parse_object(await reader.readexactly(data_bytes))
+    await _skip(reader, payload_bytes)
     return Event(kind, data)
 
 

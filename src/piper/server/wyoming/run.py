@@ -20,7 +20,7 @@ from wyoming.event import async_write_event
 
 from piper.errors import PiperError
 from piper.server.settings import WyomingSettings
-from piper.server.sockets import bind_socket, bind_unix_socket
+from piper.server.sockets import allow_files, bind_socket, bind_unix_socket
 from piper.server.speech import SpeechService
 from piper.server.wyoming.connection import Connection
 
@@ -29,6 +29,8 @@ _logger = logging.getLogger(__name__)
 DEFAULT_PORT = 10200
 _GRACE_SECONDS = 3
 """So long may answers take that are on their way when the server is told to end."""
+_BACKLOG = 100
+"""asyncio's: so many connections may come before one of them is looked at."""
 
 
 class WyomingServer:
@@ -43,6 +45,11 @@ class WyomingServer:
         self._service = service
         self._settings = settings or WyomingSettings()
         self._connections: dict[Connection, asyncio.Task[None]] = {}
+
+    @property
+    def max_connections(self) -> int:
+        """Clients at the same time."""
+        return self._service.limits.max_connections
 
     async def listen(self, listener: socket.socket) -> asyncio.Server:
         """Begin to answer the clients of a bound socket."""
@@ -80,13 +87,23 @@ class WyomingServer:
         await self._service.queue.close()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._connections) < self._service.limits.max_connections:
+        if self._has_room():
             await self._answer(reader, writer, self._settings)
             return
         refusal = Error("The server has too many clients; try again later.", "busy")
         with suppress(OSError):
             await async_write_event(refusal.event(), writer)
         writer.close()
+
+    def _has_room(self) -> bool:
+        """Return whether another client may come, maybe in place of one that has long been idle."""
+        if len(self._connections) < self.max_connections:
+            return True
+        idle = [one for one in self._connections if one.idle_since is not None]
+        if not idle:
+            return False
+        min(idle, key=lambda one: one.idle_since or 0.0).give_up()
+        return True
 
     async def _answer(
         self,
@@ -154,6 +171,7 @@ async def _serve(service: SpeechService, uri: str, settings: WyomingSettings) ->
 
 async def _serve_socket(server: WyomingServer, uri: str, ended: asyncio.Future[int]) -> None:
     listener = bind_uri(uri)
+    allow_files(server.max_connections + _BACKLOG)
     listening = await server.listen(listener)
     name = listener.getsockname()
     if listener.family == socket.AF_UNIX:

@@ -1,0 +1,174 @@
+"""Connections on which little or nothing comes or goes: bounded, and never in the way of others."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import resource
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from piper.server.settings import ServerSettings, SpeechLimits
+from piper.server.sockets import allow_files
+
+MAX_SECONDS = 20
+LONG = SpeechLimits(max_idle_seconds=0.4, max_audio_seconds=3600)
+HANDSHAKE = (
+    b"GET /live HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + base64.b64encode(bytes(16)) + b"\r\n\r\n"
+)
+
+Start = Callable[..., Any]
+
+
+def connect(server: Any) -> socket.socket:
+    connection = socket.socket()
+    # Little is held for a client that does not read.
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(MAX_SECONDS)
+    connection.connect(("127.0.0.1", server.port))
+    return connection
+
+
+def is_ended(connection: socket.socket) -> bool:
+    """Wait until the server ends a connection on which it has said nothing."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def ask(server: Any, text: str, **more: Any) -> socket.socket:
+    """Ask for speech, and read nothing of it."""
+    connection = connect(server)
+    body = json.dumps({"text": text, **more}).encode()
+    head = f"POST /synthesize HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+    connection.sendall(head.encode() + body)
+    return connection
+
+
+def count_open(server: Any) -> int:
+    """Return how many connections a server has not closed."""
+    sockets = Path("/proc/self/net/tcp").read_text(encoding="ascii")
+    # Columns: number, here, there, state; 01 is ESTABLISHED, 08 CLOSE_WAIT.
+    return len(re.findall(rf"\d+: [0-9A-F]{{8}}:{server.port:04X} \S+ 0[18] ", sockets))
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + MAX_SECONDS
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("head", ["", "POST /synthesize HTTP/1.1\r\nHost"])
+def test_a_connection_without_a_request_ends(start_server: Start, head: str) -> None:
+    server = start_server(ServerSettings(limits=SpeechLimits(max_head_seconds=0.5)))
+    start = time.monotonic()
+    with connect(server) as connection:
+        connection.sendall(head.encode())
+        assert is_ended(connection)
+    assert 0.4 < time.monotonic() - start < 5
+
+
+def test_bytes_one_at_a_time_do_not_lengthen_it(start_server: Start) -> None:
+    server = start_server(ServerSettings(limits=SpeechLimits(max_head_seconds=0.5)))
+    with connect(server) as connection, pytest.raises(ConnectionError):
+        for byte in b"GET /health?" + b"x" * 1000:
+            connection.sendall(bytes([byte]))
+            time.sleep(0.05)
+
+
+def test_a_body_one_byte_at_a_time_is_408(start_server: Start) -> None:
+    server = start_server(ServerSettings(limits=SpeechLimits(max_body_seconds=0.5)))
+    with connect(server) as connection:
+        connection.sendall(b"POST /synthesize HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\n")
+        for _ in range(20):
+            connection.sendall(b"{")
+            time.sleep(0.05)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
+
+
+def test_silent_connections_make_room(start_server: Start) -> None:
+    limits = SpeechLimits(max_connections=20, max_head_seconds=300)
+    server = start_server(ServerSettings(limits=limits))
+    silent = [connect(server) for _ in range(50)]
+    assert server.synthesize(text="Hello.").status == 200
+    # What is new may still be about to say something.
+    time.sleep(0.6)
+    assert server.synthesize(text="Hello.").status == 200
+    # Those that waited longest went first.
+    assert all(is_ended(connection) for connection in silent[:31])
+    silent[-1].sendall(b"GET /health HTTP/1.0\r\n\r\n")
+    assert silent[-1].recv(100).startswith(b"HTTP/1.1 200 ")
+    for connection in silent:
+        connection.close()
+
+
+def test_more_requests_than_connections_are_503(start_server: Start) -> None:
+    server = start_server(
+        ServerSettings(limits=SpeechLimits(max_connections=2, max_audio_seconds=3600))
+    )
+    busy = [ask(server, "Hello there again. " * 250, length_scale=3) for _ in range(2)]
+    wait_for(lambda: len(server.app.state.service.queue) == 2)
+    refused = server.synthesize(text="Hello.")
+    assert refused.status == 503
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert refused.sentence == "The server has too many clients; try again later."
+    refused = server.ask("POST", "/v1/audio/speech", '{"input": "Hello."}')
+    assert json.loads(refused.body)["error"]["type"] == "server_error"
+    with connect(server) as connection:
+        connection.sendall(HANDSHAKE)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 503 ")
+    for connection in busy:
+        connection.close()
+    server.wait_until_idle()
+    assert server.synthesize(text="Hello.").status == 200
+
+
+def test_who_reads_nothing_loses_the_connection(start_server: Start) -> None:
+    server = start_server(ServerSettings(limits=LONG))
+    with ask(server, "Hello there again. " * 250, length_scale=3):
+        wait_for(lambda: count_open(server) == 1)
+        wait_for(lambda: count_open(server) == 0)
+    server.wait_until_idle()
+
+
+def test_a_websocket_that_reads_nothing_is_closed(start_server: Start) -> None:
+    server = start_server(ServerSettings(limits=LONG))
+    with connect(server) as connection:
+        connection.sendall(HANDSHAKE)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 101 ")
+        text = "Hello there again. " * 200
+        for message in (
+            {"type": "start", "length_scale": 10},
+            {"type": "text", "text": text},
+            {"type": "flush"},
+        ):
+            payload = json.dumps(message).encode()
+            # Masked by zeros, as RFC 6455 wants it of clients.
+            head = bytes([0x81, 0x80 | 126]) + len(payload).to_bytes(2, "big") + bytes(4)
+            connection.sendall(head + payload)
+        wait_for(lambda: len(server.app.state.service.queue) == 1)
+        wait_for(lambda: count_open(server) == 0)
+    server.wait_until_idle()
+
+
+def test_a_server_may_have_more_files_than_the_default() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (300, before[1]))
+        allow_files(50)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (300, before[1])
+        allow_files(500)
+        assert 500 < resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 1000
+        allow_files(10**12)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] == before[1]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
