@@ -75,6 +75,8 @@ class WyomingServer:
         transport, protocol = await loop.connect_write_pipe(
             asyncio.streams.FlowControlMixin, sys.stdout
         )
+        # So that all has been written when the last event has been sent, and the process ends.
+        transport.set_write_buffer_limits(high=0)
         writer = asyncio.StreamWriter(transport, protocol, None, loop)
         await self._answer(reader, writer, replace(self._settings, is_patient=True))
 
