@@ -147,3 +147,20 @@ def test_the_key_of_the_command(monkeypatch: pytest.MonkeyPatch, capsys: Any) ->
         with pytest.raises(SystemExit):
             create_parser().parse_args(["-m", "voice", "--api-key", key])
     assert "a key must be" in capsys.readouterr().err
+
+
+def test_origins_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for text, origin in (
+        ("https://Example.org/", "https://example.org"),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("chrome-extension://abc", "chrome-extension://abc"),
+        ("null", "null"),
+        ("*", "*"),
+    ):
+        args = create_parser().parse_args(["-m", "voice", "--allow-origin", text])
+        assert args.allow_origin == [origin]
+    # With any of these no page would ever be let in, and nobody would know why.
+    for text in ("example.org", "https://example.org/page", "https://*.example.org/x", "https://"):
+        with pytest.raises(SystemExit):
+            create_parser().parse_args(["-m", "voice", "--allow-origin", text])
+        assert "is no origin; give scheme, name and port" in capsys.readouterr().err
