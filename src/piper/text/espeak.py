@@ -31,11 +31,10 @@ _OK = 0  # EE_OK
 _MAX_PATH_BYTES = 159
 # A Roman number with a dot at the end of a text.
 _ROMAN_ORDINAL = re.compile(r"(?:^|\s|[IVXL])[IVXL]\.[^\S\n]*$")
-# Single letters with dots between them are one abbreviation to espeak-ng ("U.S.A."). 1.52 puts them
-# into an array of 160 bytes without looking at its end: with 198 Latin letters the process ends.
-_LONG_ABBREVIATION = re.compile(
-    r"(?<!\w)(?:[^\W\d_](?:[^\w.]|_)*+\.[\W_]*+){29}[^\W\d_]((?:[^\w.]|_)*+\.[\W_]*+)"
-)
+# Single letters, or accents, with dots between them are one abbreviation to espeak-ng ("U.S.A.").
+# 1.52 puts them into an array of 160 bytes without looking at its end: with 198 Latin letters the
+# process ends.
+_LONG_ABBREVIATION = re.compile(r"(?<!\.)(?:\.++(?:[^\w.]|_)*+[^\W\d_]?(?:[^\w.]|_)*+){28}(\.++)")
 # Around words of another language espeak-ng writes the language's name: "(en)həlˈəʊ(ru)".
 _LANGUAGE_FLAG = re.compile(r"\([a-z]{2,}[a-z0-9-]*\)")
 
@@ -256,7 +255,7 @@ def _part_abbreviations(encoded: bytes) -> bytes:
     """
 
     def part(match: re.Match[str]) -> str:
-        return match[0].removesuffix(match[1]) + match[1].replace(".", " ")
+        return match[0].removesuffix(match[1]) + " " * len(match[1])
 
     return _LONG_ABBREVIATION.sub(part, encoded.decode()).encode()
 
