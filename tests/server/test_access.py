@@ -117,6 +117,7 @@ def test_what_pages_of_other_origins_show_is_refused(start_server: Start) -> Non
     for site, kind, referer, status in (
         ("cross-site", "audio", "https://b.example/", 403),
         ("cross-site", "image", "", 403),
+        ("cross-site", "image", "http://[", 403),
         ("same-site", "empty", "http://127.0.0.1:1/", 403),
         ("cross-site", "iframe", f"{allowed}.evil.example/", 403),
         ("cross-site", "audio", f"{allowed}/", 200),

@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Callable, Collection
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -112,5 +111,5 @@ def _find_origin(headers: Headers) -> str | None:
     is_foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site")
     if origin is not None or not is_foreign or headers.get("sec-fetch-dest") == "document":
         return origin
-    parts = urlsplit(headers.get("referer", ""))
-    return f"{parts.scheme}://{parts.netloc}"
+    scheme, _, place = headers.get("referer", "").partition("://")
+    return f"{scheme}://{place.partition('/')[0]}"
