@@ -129,7 +129,7 @@ def test_an_address_of_a_file(tmp_path: Path) -> None:
     [
         ("<html>", "is not JSON"),
         ("[]", "is not a catalogue of voices"),
-        ('{"a": 1}', "the entry of 'a' lacks the size and MD5"),
+        ('{"a": 1}', "the entry of 'a' lacks the name, size and MD5"),
         ('{"a": {"files": {"a.onnx": {"size_bytes": 1, "md5_digest": ""}}}}', "the entry of 'a'"),
     ],
 )
@@ -144,7 +144,7 @@ def test_a_catalogue_that_is_none(hub: Hub, content: str, message: str) -> None:
 )
 def test_sizes_and_digests_that_are_none(hub: Hub, facts: dict[str, object]) -> None:
     hub.publish(**facts)
-    with pytest.raises(PiperError, match=f"the entry of '{NAME}' lacks the size and MD5"):
+    with pytest.raises(PiperError, match=f"the entry of '{NAME}' lacks the name, size and MD5"):
         load_catalogue(hub.url)
 
 
@@ -153,3 +153,15 @@ def test_a_name_with_folders_stays_in_the_folder(hub: Hub) -> None:
     (hub.root / "voices.json").write_text(json.dumps({"../../x": data[NAME]}))
     voice = load_catalogue(hub.url)["../../x"]
     assert [file.name for file in voice.files] == [f"{NAME}.onnx", f"{NAME}.onnx.json"]
+
+
+@pytest.mark.parametrize("name", ["..\\..\\a", "C:a", "a\0", "a\n"])
+def test_a_file_name_that_leads_elsewhere(hub: Hub, name: str) -> None:
+    # A backslash parts folders on Windows.
+    data = json.loads((hub.root / "voices.json").read_text(encoding="utf-8"))
+    data[NAME]["files"] = {
+        path.replace(NAME, name): facts for path, facts in data[NAME]["files"].items()
+    }
+    (hub.root / "voices.json").write_text(json.dumps(data))
+    with pytest.raises(PiperError, match="lacks the name, size and MD5"):
+        load_catalogue(hub.url)

@@ -199,8 +199,8 @@ def _parse_voice(name: str, entry: Any, url: str) -> CatalogueVoice:
         )
     except (KeyError, TypeError, AttributeError, ValueError):
         raise PiperError(
-            f"{url}: the entry of {name!r} lacks the size and MD5 of an ONNX file and its JSON; "
-            "is this a catalogue of Piper voices?"
+            f"{url}: the entry of {name!r} lacks the name, size and MD5 of an ONNX file and its "
+            "JSON; is this a catalogue of Piper voices?"
         ) from None
 
 
@@ -212,6 +212,9 @@ def _parse_files(entries: Mapping[str, Any], url: str) -> dict[str, CatalogueFil
             if file_name.endswith(suffix):
                 size_bytes, md5 = int(facts["size_bytes"]), str(facts["md5_digest"]).lower()
                 if size_bytes < 1 or not re.fullmatch("[0-9a-f]{32}", md5):
+                    raise ValueError
+                # On Windows these lead out of the folder.
+                if not file_name.isprintable() or "\\" in file_name or ":" in file_name:
                     raise ValueError
                 files[suffix] = CatalogueFile(
                     url=urllib.parse.urljoin(url, urllib.parse.quote(path)),

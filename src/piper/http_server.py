@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -60,6 +61,7 @@ def _add_access_options(parser: argparse.ArgumentParser) -> None:
     add_option(
         parser,
         "--allow-origin",
+        type=_parse_origin,
         action="append",
         default=[],
         metavar="ORIGIN",
@@ -72,6 +74,16 @@ def _parse_api_key(text: str) -> str:
     if not (text.isascii() and text.isprintable() and text == text.strip() and text):
         raise argparse.ArgumentTypeError("a key must be ASCII letters, digits and signs")
     return text
+
+
+def _parse_origin(text: str) -> str:
+    """Return an origin as browsers write it; a slash at its end would never be met."""
+    origin = text.lower().removesuffix("/")
+    if not re.fullmatch(r"\*|null|[a-z][a-z0-9+.-]*://[^/?#@\s]+", origin):
+        raise argparse.ArgumentTypeError(
+            f"{text} is no origin; give scheme, name and port, such as https://example.org"
+        )
+    return origin
 
 
 def _parse_port(text: str) -> int:

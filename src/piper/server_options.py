@@ -155,6 +155,9 @@ def create_settings(args: argparse.Namespace) -> ServerSettings:
     """Return what the options say but for the voices."""
     from piper.server.settings import Downloads, ServerSettings, SpeechDefaults, SpeechLimits
 
+    usual = SpeechLimits()
+    # A longer text than usual is to be spoken, too, and over a WebSocket at once.
+    growth = max(1.0, args.max_characters / usual.max_text_characters)
     return ServerSettings(
         defaults=SpeechDefaults(
             speaker=args.speaker,
@@ -167,6 +170,8 @@ def create_settings(args: argparse.Namespace) -> ServerSettings:
         limits=SpeechLimits(
             max_waiting=args.max_waiting,
             max_text_characters=args.max_characters,
+            max_audio_seconds=usual.max_audio_seconds * growth,
+            max_unspoken_characters=round(usual.max_unspoken_characters * growth),
             max_body_bytes=_BODY_BYTES + _CHARACTER_BYTES * args.max_characters,
         ),
         downloads=Downloads(

@@ -110,6 +110,25 @@ def test_allowed_origins_may_read(start_server: Start) -> None:
     assert other[0] == 403
 
 
+def test_what_pages_of_other_origins_show_is_refused(start_server: Start) -> None:
+    # <audio src="http://127.0.0.1:5000/?text=…"> is asked for without an Origin.
+    allowed = "https://a.example"
+    server = start_server(ServerSettings(access=Access(allowed_origins=(allowed,))))
+    for site, kind, referer, status in (
+        ("cross-site", "audio", "https://b.example/", 403),
+        ("cross-site", "image", "", 403),
+        ("cross-site", "image", "http://[", 403),
+        ("same-site", "empty", "http://127.0.0.1:1/", 403),
+        ("cross-site", "iframe", f"{allowed}.evil.example/", 403),
+        ("cross-site", "audio", f"{allowed}/", 200),
+        ("same-origin", "audio", f"http://127.0.0.1:{server.port}/", 200),
+        ("none", "document", "", 200),
+        ("cross-site", "document", "https://b.example/", 200),
+    ):
+        headers = {"Sec_Fetch_Site": site, "Sec_Fetch_Dest": kind, "Referer": referer}
+        assert ask(server, "GET", "/?text=Hello.", **headers)[0] == status, headers
+
+
 def test_all_origins(start_server: Start) -> None:
     server = start_server(ServerSettings(access=Access(allowed_origins=("*",))))
     status, headers, _ = ask(server, "GET", "/voices", Origin="https://b.example")
@@ -129,3 +148,20 @@ def test_the_key_of_the_command(monkeypatch: pytest.MonkeyPatch, capsys: Any) ->
         with pytest.raises(SystemExit):
             create_parser().parse_args(["-m", "voice", "--api-key", key])
     assert "a key must be" in capsys.readouterr().err
+
+
+def test_origins_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for text, origin in (
+        ("https://Example.org/", "https://example.org"),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("chrome-extension://abc", "chrome-extension://abc"),
+        ("null", "null"),
+        ("*", "*"),
+    ):
+        args = create_parser().parse_args(["-m", "voice", "--allow-origin", text])
+        assert args.allow_origin == [origin]
+    # With any of these no page would ever be let in, and nobody would know why.
+    for text in ("example.org", "https://example.org/page", "https://*.example.org/x", "https://"):
+        with pytest.raises(SystemExit):
+            create_parser().parse_args(["-m", "voice", "--allow-origin", text])
+        assert "is no origin; give scheme, name and port" in capsys.readouterr().err

@@ -18,7 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from piper.http_server import main
+from piper.http_server import create_parser, main
+from piper.server.settings import SpeechLimits
+from piper.server_options import create_settings
 from publishing import NAME, ONNX, serve_hub
 
 COMMAND = (sys.executable, "-m", "piper.http_server")
@@ -159,3 +161,13 @@ def test_limits_of_the_command(tiny_voice: Path) -> None:
             post(f"{address}/synthesize", text="Hello there. " * 2)
         assert caught.value.code == 413
         assert "at most 20 can be spoken at once" in caught.value.read().decode()
+
+
+def test_longer_texts_may_last_longer() -> None:
+    # 20,000 characters last for twenty minutes; allowed and then refused would be no help.
+    args = create_parser().parse_args(["-m", "voice", "--max-characters", "20000"])
+    limits = create_settings(args).limits
+    assert limits.max_audio_seconds == 4 * SpeechLimits().max_audio_seconds
+    assert limits.max_unspoken_characters == 4 * SpeechLimits().max_unspoken_characters
+    args = create_parser().parse_args(["-m", "voice", "--max-characters", "20"])
+    assert create_settings(args).limits.max_audio_seconds == SpeechLimits().max_audio_seconds

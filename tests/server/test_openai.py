@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import io
 import json
 import time
@@ -18,7 +19,7 @@ import pytest
 
 from piper import PiperVoice, SynthesisConfig
 from piper.audio.resample import resample
-from piper.server.settings import ServerSettings, SpeechDefaults
+from piper.server.settings import ServerSettings, SpeechDefaults, SpeechLimits
 
 TEXT = "Hello there. How are you today?"
 FORMATS = {
@@ -210,3 +211,16 @@ def test_mistakes_are_the_client_s_exceptions(
     assert isinstance(caught.value.body, dict)
     assert sentence in caught.value.body["message"]
     assert caught.value.body["type"] == "invalid_request_error"
+
+
+def test_too_much_sound_ends_a_stream_without_a_traceback(
+    start_server: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    # It shows after the head has left; a client's mistake is no failure of the server.
+    caplog.set_level("INFO")
+    server = start_server(ServerSettings(limits=SpeechLimits(max_audio_seconds=2)))
+    with pytest.raises(http.client.IncompleteRead):
+        server.ask("POST", "/v1/audio/speech", json.dumps({"input": f"{TEXT} " * 20}))
+    server.wait_until_idle()
+    assert "An answer ended early: The speech would last more than 2 seconds" in caplog.text
+    assert "Traceback" not in caplog.text

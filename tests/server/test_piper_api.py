@@ -106,6 +106,7 @@ def test_what_the_server_says_of_itself(server: Any, voices_folder: Path) -> Non
     assert voices["tiny"] == json.loads((voices_folder / "tiny.onnx.json").read_text())
     health = json.loads(server.get("/health").body)
     assert (health["status"], health["requests"]) == ("ok", 0)
+    assert server.ask("HEAD", "/health").status == 200  # as `wget --spider` asks
     paths = json.loads(server.get("/openapi.json").body)["paths"]
     assert {"/", "/synthesize", "/voices", "/download", "/health"} <= set(paths)
 

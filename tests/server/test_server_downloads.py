@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from piper.server.downloads import Downloader
+from piper.server.errors import RequestError
 from piper.server.settings import Downloads, ServerSettings
 
 NAME = "en_US-new-low"
@@ -66,3 +72,22 @@ def test_without_a_catalogue(start_server: Callable[..., Any], tmp_path: Path) -
         assert answer.status == 503
         assert "cannot be fetched" in answer.sentence
     assert download(server, voice="tiny").body == b"tiny"
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [Downloader.list_published, lambda downloader: downloader.download(NAME, is_forced=False)],
+    ids=["list", "download"],
+)
+def test_a_catalogue_that_says_nothing_does_not_hold_up_the_end(
+    tmp_path: Path, ask: Callable[[Downloader], object]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(1) as client:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/voices.json"
+        downloader = Downloader(Downloads(tmp_path, url))
+        asking = client.submit(ask, downloader)
+        connection, _ = silent.accept()
+        downloader.close()
+        # Otherwise it would be the half minute after which a connection is given up.
+        with connection, pytest.raises(RequestError, match="The server ends"):
+            asking.result(timeout=10)

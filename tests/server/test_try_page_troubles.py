@@ -145,3 +145,24 @@ def test_a_russian_phone(server: Any, browser: Browser) -> None:
         )
         names = r"Piper|WAV|MP3|Opus|FLAC|API|Ctrl|Enter|Esc"
         assert [text for text in shown if re.search("[a-z]", re.sub(names, "", text))] == []
+
+
+def test_another_page_cannot_have_it_speak(
+    start_server: Callable[..., Any], browser: Browser
+) -> None:
+    # Neither a picture nor a sound has an Origin; sixty of them would fill the queue.
+    server = start_server()
+    address = f"{find_address(server)}?text=Hello."
+    page = browser.new_page()
+    listen = "address => { new Audio(address).play().catch(() => {}); }"
+    page.goto(f"http://localhost:{server.port}/health")
+    with page.expect_event("requestfailed"):
+        page.evaluate(listen, address)
+    figures = server.get("/metrics").body.decode()
+    assert 'status="403"} 1.0' in figures
+    assert "piper_audio_seconds_total 0.0" in figures
+    page.goto(f"http://127.0.0.1:{server.port}/health")
+    with page.expect_response(address) as answer:
+        page.evaluate(listen, address)
+    assert answer.value.status == 200
+    page.close()

@@ -50,6 +50,33 @@ def test_a_text_with_nul_and_lone_surrogate_is_read_to_its_end() -> None:
     assert "θɹˈiː" in clauses[-1].phonemes
 
 
+def test_no_abbreviation_ends_the_process() -> None:
+    # 198 letters with dots between them overwrote espeak-ng's stack: one request ended a server.
+    texts = ["a." * 2000, "a .b. " * 500, "é." * 500, "𝓗.," * 500, "\u0301." * 500, "I.V.X." * 500]
+    program = f"""
+from piper.text.espeak import Espeak
+for text in {texts!r}:
+    for voice in ("en-us", "ru"):
+        clauses = Espeak().translate(voice, text)
+        assert "".join(clause.source for clause in clauses) == text
+"""
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_usual_dots_are_left_alone() -> None:
+    # As many as make a long abbreviation, and each of them is spoken.
+    for text, spoken in (("1.5 or ", "pɔɪnt"), ("Node.js or ", "dɑːt")):
+        clauses = Espeak().translate("en-us", text * 40)
+        phonemes = "".join(clause.phonemes for clause in clauses).replace("ˈ", "")
+        assert phonemes.count(spoken) >= 40
+
+
+def test_the_alphabet_with_dots_stays_one_abbreviation() -> None:
+    [clause] = Espeak().translate("en-us", ".".join("ABCDEFGHIJKLMNOPQRSTUVWXYZ") + ".")
+    assert " " not in clause.phonemes
+
+
 @pytest.mark.parametrize("voice", ["xx", "", "en_US", "e\0n"])
 def test_unknown_voice_is_named_in_one_sentence(voice: str) -> None:
     espeak = Espeak()

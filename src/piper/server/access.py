@@ -87,7 +87,7 @@ class AccessGuard:
         await JSONResponse(body, status, challenge)(scope, receive, send)
 
     def _is_from_here(self, headers: Headers) -> bool:
-        origin = headers.get("origin")
+        origin = _find_origin(headers)
         if origin is None or "*" in self._allowed_origins or origin in self._allowed_origins:
             return True
         # A proxy in front may speak TLS, so that only the name is the same.
@@ -99,3 +99,17 @@ class AccessGuard:
             return True
         is_page = scope["path"] == "/" and not scope["query_string"]
         return scope["method"] in ("GET", "HEAD") and (is_page or scope["path"] in _OPEN_PATHS)
+
+
+def _find_origin(headers: Headers) -> str | None:
+    """Return whose page asks; None where none does.
+
+    Pictures and sounds in a page are asked for without an origin, `/?text=…` among them; that
+    another page does so, browsers say all the same. A link that is followed is the reader's wish.
+    """
+    origin = headers.get("origin")
+    is_foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site")
+    if origin is not None or not is_foreign or headers.get("sec-fetch-dest") == "document":
+        return origin
+    scheme, _, place = headers.get("referer", "").partition("://")
+    return f"{scheme}://{place.partition('/')[0]}"

@@ -113,6 +113,7 @@ def _describe(path: str, status: int, sentence: str) -> dict[str, Any]:
 def _create_state_router(service: SpeechService, metrics: Metrics) -> APIRouter:
     router = APIRouter()
 
+    @router.head("/health", include_in_schema=False)
     @router.get("/health")
     async def health() -> Health:
         """Whether the server answers, and how much it has to do."""

@@ -231,5 +231,8 @@ class JobResponse(StreamingResponse):
         except* JobClosedError:  # alone or in a group, as the version of Starlette has it
             # The head is sent, so there is no other way to say that the rest will not come.
             _logger.info("An answer ended early: the client took too long, or the server ends.")
+        except* PiperError as group:
+            # Such as more sound than is allowed, which shows late in a stream.
+            _logger.info("An answer ended early: %s", group.exceptions[0])
         finally:
             self._job.close()

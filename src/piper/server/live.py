@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from enum import Enum, auto
 from http import HTTPStatus
-from typing import cast
 
 from piper.server.errors import RequestError
 from piper.server.queue import Job, JobClosedError, Patience, QueueFullError
@@ -169,19 +168,9 @@ class LiveSpeech:
         self._changed.set()
 
     async def _speak_next(self) -> AsyncIterator[SpeechPiece]:
-        """Speak all sentences that wait before the next mark."""
+        """Speak the next sentences that wait, up to a mark."""
         turn = self._turn
-        sentences: list[PacedSentence] = []
-        while self._waiting and not isinstance(self._waiting[0], Mark):
-            # Between sentences of one job there are pauses anyway.
-            silence = self._service.defaults.sentence_silence_seconds
-            is_after_job = self._has_spoken and not sentences
-            sentences.append(
-                PacedSentence(
-                    cast("Sentence", self._waiting.popleft()),
-                    silence_before_seconds=silence if is_after_job else 0.0,
-                )
-            )
+        sentences = self._take_group()
         self._has_spoken = True
         try:
             job = self._job = await _wait_for_place(
@@ -199,6 +188,25 @@ class LiveSpeech:
         finally:
             if self._job is not None:
                 self._job.close()
+
+    def _take_group(self) -> list[PacedSentence]:
+        """Return the sentences of the next job.
+
+        They have no more phoneme ids than one sentence may have: 52 s of speech, and ten times
+        slower still less than one answer may last. The text as a whole may last for hours.
+        """
+        group: list[PacedSentence] = []
+        ids_left = self._service.limits.max_sentence_ids
+        while self._waiting and isinstance(sentence := self._waiting[0], Sentence):
+            ids_left -= len(sentence.ids)
+            if group and ids_left < 0:
+                break
+            # Between sentences of one job there are pauses anyway.
+            is_after_job = self._has_spoken and not group
+            silence = self._service.defaults.sentence_silence_seconds if is_after_job else 0.0
+            group.append(PacedSentence(sentence, silence_before_seconds=silence))
+            self._waiting.popleft()
+        return group
 
 
 async def _wait_for_place(

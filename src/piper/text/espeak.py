@@ -31,6 +31,10 @@ _OK = 0  # EE_OK
 _MAX_PATH_BYTES = 159
 # A Roman number with a dot at the end of a text.
 _ROMAN_ORDINAL = re.compile(r"(?:^|\s|[IVXL])[IVXL]\.[^\S\n]*$")
+# Single letters, or accents, with dots between them are one abbreviation to espeak-ng ("U.S.A.").
+# 1.52 puts them into an array of 160 bytes without looking at its end: with 198 Latin letters the
+# process ends.
+_LONG_ABBREVIATION = re.compile(r"(?<!\.)(?:\.++(?:[^\w.]|_)*+[^\W\d_]?(?:[^\w.]|_)*+){28}(\.++)")
 # Around words of another language espeak-ng writes the language's name: "(en)həlˈəʊ(ru)".
 _LANGUAGE_FLAG = re.compile(r"\([a-z]{2,}[a-z0-9-]*\)")
 
@@ -229,7 +233,7 @@ def _translate_steps(library: ctypes.CDLL, encoded: bytes) -> list[tuple[int, st
     Raises:
         PhonemizeError: The library cannot read UTF-8.
     """
-    buffer = ctypes.create_string_buffer(encoded)
+    buffer = ctypes.create_string_buffer(_part_abbreviations(encoded))
     address = ctypes.addressof(buffer)
     pointer = ctypes.c_void_p(address)
     steps: list[tuple[int, str]] = []
@@ -242,6 +246,18 @@ def _translate_steps(library: ctypes.CDLL, encoded: bytes) -> list[tuple[int, st
         end = pointer.value - address if pointer.value else len(encoded)
         steps.append((end, phonemes.decode("utf-8", errors="replace")))
     return steps
+
+
+def _part_abbreviations(encoded: bytes) -> bytes:
+    """Return the text, as long as it is, with a space for a dot where an abbreviation is too long.
+
+    Its letters are spoken one by one all the same.
+    """
+
+    def part(match: re.Match[str]) -> str:
+        return match[0].removesuffix(match[1]) + " " * len(match[1])
+
+    return _LONG_ABBREVIATION.sub(part, encoded.decode()).encode()
 
 
 def _check_ordinal(library: ctypes.CDLL, clause: Clause) -> Clause:
