@@ -9,7 +9,6 @@ latent channels, G channels of a speaker, T frames, S samples. Source: Kim et al
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from piper.audio.chunk import (
 )
 from piper.errors import PiperError
 from piper.processes import available_cores
+from piper.voice.latents import Latents, draw_noise
 from piper.voice.runtime import create_session
 from piper.voice.session import SpeechSettings, SpokenSentence
 from piper.voice.windows import DecoderWindow, Window, WindowPlan, plan_windows
@@ -159,7 +159,7 @@ class PartsSession:
         """
         speaker = self._mix_speakers(settings.speakers)
         durations, statistics = self._encode(ids, settings, speaker, random)
-        latents = _Latents(durations, statistics, settings.noise_scale, random)
+        latents = Latents(durations, statistics, settings.noise_scale, random)
         plan = plan_windows(
             latents.size,
             reach=self.files.decoder_reach,
@@ -187,7 +187,7 @@ class PartsSession:
         """Return durations in frames (P,) and the prior's statistics (2 C, P)."""
         feeds: dict[str, npt.NDArray[Any]] = {"input": np.asarray([ids], dtype=np.int64)}
         if self._has_rhythm_noise:
-            feeds["rhythm_noise"] = _draw((1, 2, len(ids)), settings.noise_w_scale, random)
+            feeds["rhythm_noise"] = draw_noise((1, 2, len(ids)), settings.noise_w_scale, random)
         if speaker is not None:
             feeds["speaker"] = speaker.reshape(1, -1, 1)
         frames, statistics = self._text.run(["frames", "statistics"], feeds)
@@ -201,7 +201,7 @@ class PartsSession:
         return durations.astype(np.int64), statistics[0]
 
     def _decode_windows(
-        self, latents: _Latents, plan: WindowPlan, speaker: FloatArray | None
+        self, latents: Latents, plan: WindowPlan, speaker: FloatArray | None
     ) -> Iterator[FloatArray]:
         """Yield the samples of the decoder's windows, working ahead by a window a worker."""
         flows = [
@@ -231,9 +231,7 @@ class PartsSession:
             for job in (*pending, *(job for _, job in flows)):
                 job.cancel()
 
-    def _run_flow(
-        self, latents: _Latents, window: Window, speaker: FloatArray | None
-    ) -> FloatArray:
+    def _run_flow(self, latents: Latents, window: Window, speaker: FloatArray | None) -> FloatArray:
         """Return z of some frames, (1, C, 1, T)."""
         start, end = window
         left = max(0, start - self.files.flow_reach)
@@ -262,59 +260,3 @@ class PartsSession:
         hop = self.files.hop_length
         inner = slice((window.start - window.left) * hop, (window.end - window.left) * hop)
         return np.asarray(output, np.float32).reshape(-1)[inner]
-
-
-class _Latents:
-    """The prior's sample z_p of a sentence, of which windows are asked for.
-
-    Args:
-        durations: (P,) frames of each phoneme.
-        statistics: (2 C, P): mean above log deviation.
-        noise_scale: Factor on the deviation.
-        random: Source of the noise.
-    """
-
-    def __init__(
-        self,
-        durations: npt.NDArray[np.int64],
-        statistics: FloatArray,
-        noise_scale: float,
-        random: np.random.Generator,
-    ) -> None:
-        self._phonemes = np.repeat(np.arange(len(durations)), durations)
-        if not len(self._phonemes):
-            # At least one frame, as in training's code; the decoder cannot take none.
-            self._phonemes = np.zeros(1, dtype=np.int64)
-        self._mean, logarithm = np.split(statistics, 2)
-        self._deviation = np.exp(logarithm)
-        self._noise_scale = noise_scale
-        self._random = random
-        self._lock = threading.Lock()
-        self._noise: FloatArray | None = None
-
-    @property
-    def size(self) -> int:
-        """Frames of the sentence."""
-        return len(self._phonemes)
-
-    def window(self, start: int, end: int) -> FloatArray:
-        """Return some frames, (1, C, 1, T)."""
-        phonemes = self._phonemes[start:end]
-        noise = self._find_noise()[:, start:end] * self._deviation[:, phonemes]
-        return (self._mean[:, phonemes] + noise)[np.newaxis, :, np.newaxis]
-
-    def _find_noise(self) -> FloatArray:
-        """Return (C, T); drawn when first asked for, by one of several threads.
-
-        A minute of planned speech that nobody hears yet would hold 4 MB of it.
-        """
-        with self._lock:
-            if self._noise is None:
-                self._noise = _draw((len(self._mean), self.size), self._noise_scale, self._random)
-            return self._noise
-
-
-def _draw(shape: tuple[int, ...], scale: float, random: np.random.Generator) -> FloatArray:
-    noise = random.standard_normal(shape, dtype=np.float32)
-    noise *= np.float32(scale)
-    return noise
