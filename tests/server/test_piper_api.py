@@ -231,3 +231,11 @@ def test_a_voice_that_is_put_there_later_or_changed(
             (tmp_path / f"new{ending}").write_bytes(content)
         answer = server.synthesize(text="Hello.", voice="new", **NO_NOISE)
         assert answer.body == speak(voices_folder / f"{source}.onnx", "Hello.")
+
+
+def test_a_mistake_names_the_field_and_not_our_classes(server: Any) -> None:
+    sentence = server.synthesize(text="Hello.", speaker=[1]).sentence
+    assert sentence.startswith('"speaker" cannot be used: input should be a valid')
+    body = json.dumps({"input": "Hello.", "voice": 5})
+    answer = json.loads(server.ask("POST", "/v1/audio/speech", body).body)
+    assert answer["error"]["message"].startswith('"voice" cannot be used: input should be a valid')

@@ -164,7 +164,8 @@ def describe_invalid(errors: Any) -> tuple[int, str]:
         # What is not sent as JSON comes here as bytes, and curl sends none unless it is told to.
         sentence = "The body is no JSON object; send one, with Content-Type: application/json."
         return HTTPStatus.UNPROCESSABLE_ENTITY, sentence
-    place = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
+    # What follows the field's name are pydantic's names of the kinds that were tried.
+    place = next((str(part) for part in first["loc"] if part not in ("body", "query")), "")
     subject = f'"{place}"' if place else "The body"
     reason = first["msg"][:1].lower() + first["msg"][1:]
     return HTTPStatus.UNPROCESSABLE_ENTITY, f"{subject} cannot be used: {reason}; correct it."

@@ -65,7 +65,7 @@ class Latents:
 
 
 def draw_noise(shape: tuple[int, ...], scale: float, random: np.random.Generator) -> FloatArray:
-    """Return noise of such a deviation; float32 from the beginning, for half of the time."""
+    """Return normal noise of such a deviation, float32."""
     noise = random.standard_normal(shape, dtype=np.float32)
     noise *= np.float32(scale)
     return noise
