@@ -29,8 +29,10 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Files in their order: sorted by their number of tests, as pytest-xdist would have them, those with
+# few long tests come last, and one process waits for the other.
 test: install $(VENV)/.browser
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The tests of the review's page want a real browser; Debian's needs no download of Playwright's.
 $(VENV)/.browser: $(VENV)/.installed

@@ -70,6 +70,7 @@ def test_a_step_that_takes_too_long_is_given_up(dataset: Path, tmp_path: Path) -
     assert load_checkpoint(last_checkpoint(tmp_path))["global_step"] == 14
 
 
+@pytest.mark.long
 def test_a_validation_that_takes_too_long_is_given_up(dataset: Path, tmp_path: Path) -> None:
     flags = ("--trainer.callbacks+=slow_callbacks.SlowValidation", "--save_minutes=0")
     with start(dataset, tmp_path, *flags, "--stop_seconds=1") as process:

@@ -103,6 +103,7 @@ def test_without_a_limit_the_data_sets_the_end(
     assert updates_of(tmp_path / "warm") == BATCHES
 
 
+@pytest.mark.long
 def test_a_checkpoint_of_another_trainer_is_fine_tuned_from_where_it_is(
     dataset: Path,
     tmp_path: Path,
@@ -154,6 +155,7 @@ def test_the_end_of_the_time_is_said(
     assert 0 < updates_of(tmp_path) < 5000 * BATCHES
 
 
+@pytest.mark.long
 def test_patience_ends_a_training_that_gains_nothing(
     dataset: Path,
     tmp_path: Path,

@@ -94,6 +94,7 @@ def losses_of(path: Path) -> torch.Tensor:
     return torch.tensor(json.loads(path.read_text(encoding="utf-8")))
 
 
+@pytest.mark.long
 def test_two_nodes_train_as_one_with_the_doubled_batch(
     datasets: list[Path], tmp_path: Path
 ) -> None:

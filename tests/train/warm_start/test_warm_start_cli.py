@@ -104,6 +104,7 @@ def test_a_config_of_an_earlier_training_goes_on_working(
     assert saved["hyper_parameters"]["hidden_channels"] == 16
 
 
+@pytest.mark.long
 def test_judges_of_spectrograms_are_trained_and_can_be_left_out(
     source: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
