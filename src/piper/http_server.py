@@ -9,7 +9,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from piper.errors import PiperError
 from piper.option_values import add_option
 from piper.server_options import (
     add_limit_options,
@@ -17,6 +16,7 @@ from piper.server_options import (
     add_voice_options,
     create_settings,
     create_store,
+    needs_extra,
     run_command,
 )
 
@@ -103,14 +103,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _serve(args: argparse.Namespace) -> None:
     # FastAPI and ONNX Runtime take a moment to load; --help need not wait for them.
-    try:
+    with needs_extra("http"):
         from piper.server.app import create_app
         from piper.server.run import serve
-    except ModuleNotFoundError as error:
-        raise PiperError(
-            f"The server needs the Python package {error.name!r}; "
-            "install it with: pip install 'piper-workshop[http]'"
-        ) from None
     from piper.server.settings import Access
 
     settings = replace(

@@ -119,12 +119,43 @@ def _add_voice_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder to look for voices in; repeatable (default: the current one)",
     )
-    parser.add_argument("--cuda", action="store_true", help="run on an NVIDIA GPU")
+    add_hardware_options(parser)
+
+
+def add_hardware_options(parser: argparse.ArgumentParser, *cuda_aliases: str) -> None:
+    """Add what the network runs on; servers have these, too."""
+    parser.add_argument("--cuda", *cuda_aliases, action="store_true", help="run on an NVIDIA GPU")
     parser.add_argument(
         "--threads",
         type=parse_threads,
         metavar="N",
         help="threads of one sentence's network (default: a core each)",
+    )
+
+
+def add_scale_options(parser: argparse.ArgumentParser) -> None:
+    """Add speed and liveliness; servers have these, too."""
+    for names, parse, text in (
+        (["--length-scale"], parse_positive, "factor on durations; above 1 is slower"),
+        (["--noise-scale"], parse_not_negative, "liveliness of the voice; 0 is always the same"),
+        (
+            ["--noise-w-scale", "--noise-w"],
+            parse_not_negative,
+            "liveliness of the rhythm; 0 is always the same",
+        ),
+    ):
+        text += " (default: what the voice's JSON says)"
+        add_option(parser, *names, type=parse, metavar="X", help=text)
+
+
+def add_volume_option(parser: argparse.ArgumentParser) -> None:
+    """Add the loudness; servers have it, too."""
+    parser.add_argument(
+        "--volume",
+        type=parse_not_negative,
+        default=1.0,
+        metavar="X",
+        help="factor on loudness (default: %(default)s)",
     )
 
 
@@ -215,17 +246,7 @@ def _add_speech_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-s", "--speaker", help="number or name of the speaker, or a mixture like 3:0.7,5:0.3"
     )
-    for names, parse, text in (
-        (["--length-scale"], parse_positive, "factor on durations; above 1 is slower"),
-        (["--noise-scale"], parse_not_negative, "liveliness of the voice; 0 is always the same"),
-        (
-            ["--noise-w-scale", "--noise-w"],
-            parse_not_negative,
-            "liveliness of the rhythm; 0 is always the same",
-        ),
-    ):
-        text += " (default: what the voice's JSON says)"
-        add_option(parser, *names, type=parse, metavar="X", help=text)
+    add_scale_options(parser)
     for name, text in (
         ("--sentence-silence", "silence between the sentences of a line (default: 0)"),
         (
@@ -237,13 +258,7 @@ def _add_speech_options(parser: argparse.ArgumentParser) -> None:
         ("--ellipsis-silence", "silence added after … (default: that of clauses)"),
     ):
         add_option(parser, name, type=parse_not_negative, metavar="SECONDS", help=text)
-    parser.add_argument(
-        "--volume",
-        type=parse_not_negative,
-        default=1.0,
-        metavar="X",
-        help="factor on loudness (default: %(default)s)",
-    )
+    add_volume_option(parser)
     parser.add_argument(
         "--normalize",
         choices=LOUDNESSES,

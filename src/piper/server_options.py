@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,18 +18,15 @@ from piper.option_values import (
     add_option,
     parse_count,
     parse_not_negative,
-    parse_positive,
-    parse_threads,
 )
+from piper.options import add_hardware_options, add_scale_options, add_volume_option
+from piper.server.settings import Downloads, ServerSettings, SpeechDefaults, SpeechLimits
 from piper.transfer import Manner
 from piper.voices import VoiceFiles, find_voice, list_voices
 
 if TYPE_CHECKING:
-    from piper.server.settings import Downloads, ServerSettings
     from piper.server.store import VoiceStore
 
-DEFAULT_MAX_WAITING = 64
-DEFAULT_MAX_CHARACTERS = 5000
 _BODY_BYTES = 4096
 _CHARACTER_BYTES = 12
 """JSON may write a character as two escapes of six bytes."""
@@ -73,18 +71,7 @@ def add_voice_options(parser: argparse.ArgumentParser, *, has_aliases: bool = Fa
         metavar="URL",
         help="address of the published voices' list (default: %(default)s)",
     )
-    parser.add_argument(
-        "--cuda",
-        *(["--use-cuda"] if has_aliases else []),
-        action="store_true",
-        help="run on an NVIDIA GPU",
-    )
-    parser.add_argument(
-        "--threads",
-        type=parse_threads,
-        metavar="N",
-        help="threads of one sentence's network (default: a core each)",
-    )
+    add_hardware_options(parser, *(["--use-cuda"] if has_aliases else []))
 
 
 def add_speech_options(parser: argparse.ArgumentParser) -> None:
@@ -94,25 +81,7 @@ def add_speech_options(parser: argparse.ArgumentParser) -> None:
         "--speaker",
         help="number or name of the default voice's speaker, or a mixture like 3:0.7,5:0.3",
     )
-    for names, parse, text in (
-        (
-            ("--length-scale",),
-            parse_positive,
-            "factor on durations; above 1 is slower",
-        ),
-        (
-            ("--noise-scale",),
-            parse_not_negative,
-            "liveliness of the voice; 0 is always the same",
-        ),
-        (
-            ("--noise-w-scale", "--noise-w"),
-            parse_not_negative,
-            "liveliness of the rhythm; 0 is always the same",
-        ),
-    ):
-        help_text = f"{text} (default: what the voice's JSON says)"
-        add_option(parser, *names, type=parse, metavar="X", help=help_text)
+    add_scale_options(parser)
     add_option(
         parser,
         "--sentence-silence",
@@ -121,13 +90,7 @@ def add_speech_options(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="silence between sentences (default: %(default)s)",
     )
-    parser.add_argument(
-        "--volume",
-        type=parse_not_negative,
-        default=1.0,
-        metavar="X",
-        help="factor on loudness (default: %(default)s)",
-    )
+    add_volume_option(parser)
 
 
 def add_limit_options(parser: argparse.ArgumentParser) -> None:
@@ -136,7 +99,7 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
         parser,
         "--max-waiting",
         type=parse_count,
-        default=DEFAULT_MAX_WAITING,
+        default=SpeechLimits.max_waiting,
         metavar="N",
         help="requests that may wait beyond those that are spoken; further ones are told to come "
         "again (default: %(default)s)",
@@ -145,7 +108,7 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
         parser,
         "--max-characters",
         type=parse_count,
-        default=DEFAULT_MAX_CHARACTERS,
+        default=SpeechLimits.max_text_characters,
         metavar="N",
         help="characters of one text (default: %(default)s)",
     )
@@ -153,8 +116,6 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
 
 def create_settings(args: argparse.Namespace) -> ServerSettings:
     """Return what the options say but for the voices."""
-    from piper.server.settings import Downloads, ServerSettings, SpeechDefaults, SpeechLimits
-
     usual = SpeechLimits()
     # A longer text than usual is to be spoken, too, and over a WebSocket at once.
     growth = max(1.0, args.max_characters / usual.max_text_characters)
@@ -222,6 +183,25 @@ def _find_published(model: str, folders: list[Path], downloads: Downloads) -> Vo
         manner = Manner(is_shown=True)
         files = VoiceFiles(*download_voice(voice, downloads.folder, manner=manner))
     return files
+
+
+@contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """Say how a package is had that is imported in the block and is not there.
+
+    Args:
+        extra: Of this distribution; it brings the package.
+
+    Raises:
+        PiperError: It is not there.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise PiperError(
+            f"The server needs the Python package {error.name!r}; "
+            f"install it with: pip install 'piper-workshop[{extra}]'"
+        ) from None
 
 
 def run_command(args: argparse.Namespace, serve: Callable[[argparse.Namespace], None]) -> int:

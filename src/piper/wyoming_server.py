@@ -6,7 +6,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from piper.errors import PiperError
 from piper.option_values import add_option, parse_samples
 from piper.server_options import (
     add_limit_options,
@@ -14,6 +13,7 @@ from piper.server_options import (
     add_voice_options,
     create_settings,
     create_store,
+    needs_extra,
     run_command,
 )
 
@@ -64,13 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _serve(args: argparse.Namespace) -> None:
     # ONNX Runtime takes a moment to load; --help need not wait for it.
-    try:
+    with needs_extra("wyoming"):
         from piper.server.wyoming.run import serve
-    except ModuleNotFoundError as error:
-        raise PiperError(
-            f"The server needs the Python package {error.name!r}; "
-            "install it with: pip install 'piper-workshop[wyoming]'"
-        ) from None
     from piper.server.settings import WyomingSettings
     from piper.server.speech import SpeechService
 

@@ -73,15 +73,16 @@ def create_app(voices: VoiceStore, settings: ServerSettings | None = None) -> Fa
     app.state.service = service
     app.state.downloader = downloader
     add_error_handlers(app, _describe)
-    _add_middleware(app, settings, metrics)
+    key = ApiKey(settings.access.api_key)
+    _add_middleware(app, settings, metrics, key)
     app.include_router(_create_state_router(service, metrics))
     app.include_router(create_piper_router(service, downloader))
     app.include_router(openai.create_openai_router(service))
-    app.include_router(create_live_router(service, ApiKey(settings.access.api_key)))
+    app.include_router(create_live_router(service, key))
     return app
 
 
-def _add_middleware(app: FastAPI, settings: ServerSettings, metrics: Metrics) -> None:
+def _add_middleware(app: FastAPI, settings: ServerSettings, metrics: Metrics, key: ApiKey) -> None:
     """Put the guards before the endpoints; what is added last is asked first."""
     limits, access = settings.limits, settings.access
     app.add_middleware(
@@ -89,7 +90,7 @@ def _add_middleware(app: FastAPI, settings: ServerSettings, metrics: Metrics) ->
     )
     app.add_middleware(
         AccessGuard,
-        key=ApiKey(access.api_key),
+        key=key,
         allowed_origins=access.allowed_origins,
         describe=_describe,
     )

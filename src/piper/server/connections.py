@@ -16,7 +16,6 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from uvicorn.server import ServerState
 
 MAX_EXTRA_CONNECTIONS = 1000
 """Beyond those that are allowed, as long as all are too new to be judged."""
@@ -56,26 +55,37 @@ class BoundedConfig(uvicorn.Config):
         self.bounds = bounds
 
 
-class HttpConnection(H11Protocol):
-    """A connection on which requests come, and come soon.
+class _ReadConnection(asyncio.Protocol):
+    """What both protocols of uvicorn's get: a client that reads what lies for it."""
 
-    Args:
-        config: uvicorn's, with bounds.
-        server_state: uvicorn's.
-        app_state: uvicorn's.
-        _loop: uvicorn's.
-    """
+    config: BoundedConfig
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
+    _unread: asyncio.TimerHandle | None = None
 
-    def __init__(
-        self,
-        config: BoundedConfig,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self._bounds = config.bounds
-        self._unread: asyncio.TimerHandle | None = None
+    def pause_writing(self) -> None:
+        """Give the client time to read."""
+        super().pause_writing()
+        seconds = self.config.bounds.max_unread_seconds
+        self._unread = self.loop.call_later(seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on, all has been read."""
+        super().resume_writing()
+        self._forget_unread()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Clear up."""
+        self._forget_unread()
+        super().connection_lost(exc)
+
+    def _forget_unread(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+
+
+class HttpConnection(_ReadConnection, H11Protocol):  # type: ignore[misc] # config has bounds
+    """A connection on which requests come, and come soon."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
@@ -100,21 +110,9 @@ class HttpConnection(H11Protocol):
         self._forget_timers()
         super().handle_websocket_upgrade(event)
 
-    def pause_writing(self) -> None:
-        """Give the client time to read."""
-        super().pause_writing()
-        seconds = self._bounds.max_unread_seconds
-        self._unread = self.loop.call_later(seconds, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        """Go on, all has been read."""
-        super().resume_writing()
-        if self._unread is not None:
-            self._unread.cancel()
-
     def connection_lost(self, exc: Exception | None) -> None:
         """Clear up."""
-        self._forget_timers()
+        self._stop_waiting()
         super().connection_lost(exc)
 
     def give_up(self) -> None:
@@ -124,7 +122,7 @@ class HttpConnection(H11Protocol):
         self.transport.abort()
 
     def _make_room(self) -> None:
-        bounds = self._bounds
+        bounds = self.config.bounds
         while (num_extra := len(self.connections) - bounds.max_open) > 0:
             longest, timer = next(iter(bounds.silent.items()))
             left_seconds = timer.when() - self.loop.time()
@@ -135,64 +133,28 @@ class HttpConnection(H11Protocol):
 
     def _wait_or_not(self) -> None:
         """Let the time run while no request is being answered; a byte does not begin it anew."""
-        silent = self._bounds.silent
+        silent = self.config.bounds.silent
         is_silent = self in self.connections and (
             self.cycle is None or self.cycle.response_complete
         )
         if is_silent and self not in silent:
-            seconds = self._bounds.max_silent_seconds
+            seconds = self.config.bounds.max_silent_seconds
             silent[self] = self.loop.call_later(seconds, self.give_up)
         elif not is_silent:
             self._stop_waiting()
 
     def _stop_waiting(self) -> None:
-        timer = self._bounds.silent.pop(self, None)
+        timer = self.config.bounds.silent.pop(self, None)
         if timer is not None:
             timer.cancel()
 
     def _forget_timers(self) -> None:
         self._stop_waiting()
-        if self._unread is not None:
-            self._unread.cancel()
+        self._forget_unread()
 
 
-class WebSocketConnection(WebSocketsSansIOProtocol):
-    """A WebSocket whose client reads; uvicorn's pings tell whether it is still there.
-
-    Args:
-        config: uvicorn's, with bounds.
-        server_state: uvicorn's.
-        app_state: uvicorn's.
-        _loop: uvicorn's.
-    """
-
-    def __init__(
-        self,
-        config: BoundedConfig,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self._max_unread_seconds = config.bounds.max_unread_seconds
-        self._unread: asyncio.TimerHandle | None = None
-
-    def pause_writing(self) -> None:
-        """Give the client time to read."""
-        super().pause_writing()
-        self._unread = self.loop.call_later(self._max_unread_seconds, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        """Go on, all has been read."""
-        super().resume_writing()
-        if self._unread is not None:
-            self._unread.cancel()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Clear up."""
-        if self._unread is not None:
-            self._unread.cancel()
-        super().connection_lost(exc)
+class WebSocketConnection(_ReadConnection, WebSocketsSansIOProtocol):  # type: ignore[misc] # likewise
+    """A WebSocket whose client reads; uvicorn's pings tell whether it is still there."""
 
 
 class OpenLimit:

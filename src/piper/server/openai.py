@@ -135,7 +135,7 @@ def describe_openai_mistake(status: int, sentence: str) -> dict[str, Any]:
 
 
 _MISTAKES: dict[int | str, dict[str, Any]] = {
-    status: {"model": OpenAIMistake} for status in (400, 401, 403, 404, 408, 413, 422, 500, 503)
+    status: {"model": OpenAIMistake} for status in (400, 404, 408, 413, 422, 500)
 }
 _GUARDS: dict[int | str, dict[str, Any]] = {
     status: {"model": OpenAIMistake} for status in (401, 403, 503)

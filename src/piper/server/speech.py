@@ -69,8 +69,8 @@ class SpeechService:
         Raises:
             PiperError: The voice cannot be loaded, or has no such speaker.
         """
-        config = self.voices.load(self.voices.default).config
-        create_config(SpeechRequest(""), self.defaults, config, is_default=True)
+        files = self.voices.default
+        self.create_config(SpeechRequest(""), files, self.voices.load(files))
 
     async def submit(self, request: SpeechRequest) -> Job[SpeechPiece]:
         """Accept a request; close the job in any case.
