@@ -10,18 +10,25 @@ import asyncio
 import json
 import random
 import re
-import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from soak_clients import (
+    LONG_TEXT,
+    SLOW_SECONDS,
+    TEXTS,
+    TRICKS,
+    open_streams,
+    read_byte_by_byte,
+    say_nothing,
+    send_each_second,
+)
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 KEY = "soak"
-TEXTS = ("Yes.", "The train to the coast leaves at nine. It is late.", "Turn left, then right!")
-LONG_TEXT = "The museum is on the right, opposite the old town hall. " * 80
 HEADERS = f"Host: a\r\nAuthorization: Bearer {KEY}\r\n"
 UPGRADE = (
     f"GET /live HTTP/1.1\r\n{HEADERS}Upgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -29,24 +36,6 @@ UPGRADE = (
 )
 # Each Ogg stream has a number by chance (RFC 3533), and so other checksums.
 OGG_PAGE = re.compile(rb"(OggS.{10}).{4}(.{4}).{4}", re.DOTALL)
-SMALL_BUFFER_BYTES = 4096
-SLOW_SECONDS = 60
-TRICKS = (
-    *("../../etc/passwd", "/etc/passwd", "..\\..\\x", "x\0.onnx", "%2e%2e%2f", "C:\\x", "~root"),
-    *("a" * 150, "con", "voice.onnx.json", ".", "..", "\u202e", "x\n", "file:///etc/passwd"),
-)
-
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-async def open_streams(port: int, *, is_slow: bool = False) -> Streams:
-    """Connect; one that is slow has hardly a buffer for what it does not read."""
-    client = socket.socket()
-    if is_slow:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER_BYTES)
-    client.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", port))
-    return await asyncio.open_connection(sock=client, limit=SMALL_BUFFER_BYTES)
 
 
 def compose(path: str, body: bytes, method: str = "POST", headers: str = HEADERS) -> bytes:
@@ -220,16 +209,7 @@ async def use_wrong_keys(port: int, chance: random.Random) -> str:
 
 
 async def send_slowly(port: int, _: random.Random) -> str:
-    reader, writer = await open_streams(port)
-    with suppress(ConnectionError):
-        for byte in compose_json("/synthesize", text=LONG_TEXT)[:SLOW_SECONDS]:
-            writer.write(bytes([byte]))
-            await writer.drain()
-            await asyncio.sleep(1)
-            if reader.at_eof():
-                break
-    writer.close()
-    return "closed"
+    return await send_each_second(port, compose_json("/synthesize", text=LONG_TEXT)[:SLOW_SECONDS])
 
 
 async def send_a_body_slowly(port: int, _: random.Random) -> str:
@@ -245,23 +225,7 @@ async def send_a_body_slowly(port: int, _: random.Random) -> str:
 
 
 async def read_slowly(port: int, _: random.Random) -> str:
-    reader, writer = await open_streams(port, is_slow=True)
-    writer.write(compose_json("/synthesize", text=LONG_TEXT))
-    with suppress(ConnectionError):
-        for _ in range(2 * SLOW_SECONDS):
-            if not await reader.read(1):
-                break
-            await asyncio.sleep(0.5)
-    writer.transport.abort()
-    return "closed"
-
-
-async def say_nothing(port: int, chance: random.Random) -> str:
-    streams = [await open_streams(port) for _ in range(50)]
-    await asyncio.sleep(chance.random() * 30)
-    for _, writer in streams:
-        writer.close()
-    return "gone"
+    return await read_byte_by_byte(port, compose_json("/synthesize", text=LONG_TEXT))
 
 
 async def open_half_a_websocket(port: int, chance: random.Random) -> str:

@@ -9,7 +9,16 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 
-from soak_http import LONG_TEXT, SLOW_SECONDS, TEXTS, TRICKS, open_streams
+from soak_clients import (
+    LONG_TEXT,
+    SLOW_SECONDS,
+    TEXTS,
+    TRICKS,
+    open_streams,
+    read_byte_by_byte,
+    say_nothing,
+    send_each_second,
+)
 from wyoming.client import AsyncTcpClient
 from wyoming.event import Event, async_read_event
 from wyoming.tts import Synthesize, SynthesizeChunk, SynthesizeStart, SynthesizeStop
@@ -151,28 +160,13 @@ async def leave_in_the_answer(port: int, chance: random.Random) -> str:
 
 
 async def send_slowly(port: int, _: random.Random) -> str:
-    reader, writer = await open_streams(port)
-    with suppress(ConnectionError):
-        for byte in b'{"type": "synthesize", "data": {"text": "' + b"x" * SLOW_SECONDS:
-            writer.write(bytes([byte]))
-            await writer.drain()
-            await asyncio.sleep(1)
-            if reader.at_eof():
-                break
-    writer.close()
-    return "closed"
+    content = b'{"type": "synthesize", "data": {"text": "' + b"x" * SLOW_SECONDS
+    return await send_each_second(port, content)
 
 
 async def read_slowly(port: int, _: random.Random) -> str:
-    reader, writer = await open_streams(port, is_slow=True)
-    writer.write(json.dumps({"type": "synthesize", "data": {"text": LONG_TEXT}}).encode() + b"\n")
-    with suppress(ConnectionError):
-        for _ in range(2 * SLOW_SECONDS):
-            if not await reader.read(1):
-                break
-            await asyncio.sleep(0.5)
-    writer.transport.abort()
-    return "closed"
+    line = json.dumps({"type": "synthesize", "data": {"text": LONG_TEXT}})
+    return await read_byte_by_byte(port, f"{line}\n".encode())
 
 
 async def ping_without_reading(port: int, _: random.Random) -> str:
@@ -184,14 +178,6 @@ async def ping_without_reading(port: int, _: random.Random) -> str:
                 await writer.drain()
     writer.transport.abort()
     return "closed"
-
-
-async def say_nothing(port: int, chance: random.Random) -> str:
-    streams = [await open_streams(port) for _ in range(50)]
-    await asyncio.sleep(chance.random() * 30)
-    for _, writer in streams:
-        writer.close()
-    return "gone"
 
 
 BAD: dict[str, Callable[[int, random.Random], Awaitable[str]]] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import socket
 import subprocess
@@ -12,11 +11,11 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from server_commands import run_until_listening
 
 from piper.http_server import create_parser, main
 from piper.server.settings import SpeechLimits
@@ -26,21 +25,11 @@ from publishing import NAME, ONNX, serve_hub
 COMMAND = (sys.executable, "-m", "piper.http_server")
 
 
-@contextmanager
-def run_server(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def run_server(*arguments: str) -> AbstractContextManager[tuple[subprocess.Popen[str], str]]:
     """Run the command on a free port; give it and its address."""
-    process = subprocess.Popen(
-        [*COMMAND, "--port", "0", *arguments], stderr=subprocess.PIPE, text=True
+    return run_until_listening(
+        "piper.http_server", r"http://127\.0\.0\.1:\d+", "--port", "0", *arguments
     )
-    assert process.stderr is not None
-    try:
-        line = process.stderr.readline()
-        found = re.fullmatch(r"Listening on (http://127\.0\.0\.1:\d+) \(Ctrl\+C ends it\)\n", line)
-        assert found, line + process.stderr.read()
-        yield process, found[1]
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def post(url: str, **body: object) -> bytes:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from server_commands import run_until_listening
 from wyoming.client import AsyncClient
 from wyoming.event import Event, read_event, write_event
 from wyoming.info import Describe
@@ -27,21 +26,11 @@ COMMAND = (sys.executable, "-m", "piper.wyoming_server")
 LONG_TEXT = "Hello there, and hello again. " * 90
 
 
-@contextmanager
-def run_server(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def run_server(*arguments: str) -> AbstractContextManager[tuple[subprocess.Popen[str], str]]:
     """Run the command, on a free port unless said otherwise; give it and its address."""
-    process = subprocess.Popen(
-        [*COMMAND, "--uri", "tcp://127.0.0.1:0", *arguments], stderr=subprocess.PIPE, text=True
+    return run_until_listening(
+        "piper.wyoming_server", r"\w+://\S+", "--uri", "tcp://127.0.0.1:0", *arguments
     )
-    assert process.stderr is not None
-    try:
-        line = process.stderr.readline()
-        found = re.fullmatch(r"Listening on (\w+://\S+) \(Ctrl\+C ends it\)\n", line)
-        assert found, line + process.stderr.read()
-        yield process, found[1]
-    finally:
-        process.kill()
-        process.communicate()
 
 
 async def ask(uri: str, event: Event, last: str = "audio-stop") -> list[Event]:
