@@ -113,6 +113,7 @@ function stop() {
   if (sound) sound.isWhole = true;
   if (asked && asked.took === null && isBusy) asked.isStopped = true;
   if (isBusy && !(sound && sound.length)) showNothing();
+  if (player) showPlace();
   showState();
 }
 
@@ -177,8 +178,10 @@ function describeState() {
 // Listening again --------------------------------------------------------------------------------
 
 function togglePlay() {
-  if (player.isPlaying) player.stop();
-  else begin(sound.isWhole && player.place >= sound.seconds ? 0 : player.place);
+  if (player.isPlaying) {
+    player.stop();
+    showPlace();  // what the last frame showed is before it
+  } else begin(sound.isWhole && player.place >= sound.seconds ? 0 : player.place);
   showState();
 }
 
