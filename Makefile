@@ -47,8 +47,8 @@ test-long: install
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[ray,long]'
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --upgrade \
 	  --target $(VENV)/judges distillmos==0.9.1 xls-r-sqa==0.1.0
-	$(BIN)/python -m pytest -m long --timeout 1800 --deselect tests/train/callbacks/test_quality.py
-	PYTHONPATH=$(VENV)/judges $(BIN)/python -m pytest -m long --timeout 1800 tests/train/callbacks/test_quality.py
+	$(BIN)/python -m pytest -m long --timeout 1800 --deselect tests/train/judges/test_opinion.py
+	PYTHONPATH=$(VENV)/judges $(BIN)/python -m pytest -m long --timeout 1800 tests/train/judges/test_opinion.py
 
 # The figures of speaking beside others': VOICE, and PEERS as options that name their Pythons.
 VOICE ?= demo/ru_RU-demo-tiny.onnx

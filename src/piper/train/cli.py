@@ -30,7 +30,6 @@ from piper.train.callbacks.listen import Listen
 from piper.train.callbacks.memory import Memory
 from piper.train.callbacks.plateau import Plateau
 from piper.train.callbacks.progress import Progress
-from piper.train.callbacks.quality import find_quality_predictor
 from piper.train.callbacks.stopping import DEFAULT_STOP_SECONDS, TrainingStopped
 from piper.train.callbacks.waiting import DataWait
 from piper.train.checkpoints.last import LOG_FOLDER, find_last_checkpoint, version_of_checkpoint
@@ -42,6 +41,7 @@ from piper.train.flags import (
     count_devices,
     resolve_network,
 )
+from piper.train.judges.opinion import find_quality_predictor
 from piper.train.lightning import VitsModel
 from piper.train.parallel.distributed import create_strategy
 from piper.train.parallel.ranks import describe_lost_process, find_cluster

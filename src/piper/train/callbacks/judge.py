@@ -1,6 +1,6 @@
 """Judges a training by what users will hear: fixed sentences at validations, within a budget.
 
-Knows when to measure and where the figures go; how they come about is in `measures`, `quality`.
+Knows when to measure and where the figures go; how they come about is in `measures`, `judges`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from piper.train.callbacks.measures import Measures, measure_example, summarise_measures
-from piper.train.callbacks.quality import QualityPredictor
 from piper.train.callbacks.speaking import (
     Spoken,
     is_stopping,
     speak_example,
 )
 from piper.train.data.module import ListeningExample
+from piper.train.judges.opinion import QualityPredictor
 from piper.train.parallel.distributed import is_distributed
 
 _LOGGER = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from piper.errors import ConfigError
-from piper.train.callbacks.quality import (
+from piper.train.judges.opinion import (
     ENTRY_POINT_GROUP,
     _stand_in_for_torchaudio,
     find_quality_predictor,

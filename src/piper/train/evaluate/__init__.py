@@ -1,0 +1,1 @@
+"""How good a voice is: its sentences spoken, scored, compared, shown."""

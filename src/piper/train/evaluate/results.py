@@ -1,0 +1,264 @@
+"""What an evaluation found, as data: scores, sentences, systems, comparisons. Measures nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+
+class Group(Enum):
+    """What a score is about; the order is that of tables."""
+
+    QUALITY = "quality"
+    INTELLIGIBILITY = "intelligibility"
+    LIKENESS = "likeness"
+    TROUBLE = "trouble"
+    COST = "cost"
+
+
+class Kind(Enum):
+    """What is spoken: figures are those of sentences; words and letters stand apart."""
+
+    SENTENCE = "sentence"
+    WORD = "word"
+    LETTER = "letter"
+
+
+@dataclass(frozen=True)
+class Score:
+    """A figure that speech gets.
+
+    Attributes:
+        name: In report.json and `--require`.
+        title: In tables.
+        unit: Of the figure; empty for a share or a score without one.
+        group: What it is about.
+        is_lower_better: None where neither end is better.
+        digits: After the point, where it is shown.
+    """
+
+    name: str
+    title: str
+    unit: str
+    group: Group
+    is_lower_better: bool | None
+    digits: int = 2
+
+
+_ALL = (
+    Score("distillmos", "DistillMOS", "", Group.QUALITY, False),
+    Score("per", "phoneme error rate", "", Group.INTELLIGIBILITY, True, 3),
+    Score("wer", "word error rate", "", Group.INTELLIGIBILITY, True, 3),
+    Score("cer", "character error rate", "", Group.INTELLIGIBILITY, True, 3),
+    Score("similarity", "speaker similarity", "", Group.LIKENESS, False, 3),
+    Score("mel_cepstral_distance", "mel-cepstral distance", "dB", Group.LIKENESS, True),
+    Score("pitch_error", "pitch error", "semitones", Group.LIKENESS, True),
+    Score("voicing_error", "voicing error", "", Group.LIKENESS, True, 3),
+    Score("duration_error", "phoneme duration error", "ms", Group.LIKENESS, True, 1),
+    Score("pause_error", "pause error", "ms", Group.LIKENESS, True, 0),
+    Score("speaking_rate", "speaking rate", "phonemes/s", Group.LIKENESS, None),
+    Score("clipped_share", "clipped samples", "%", Group.TROUBLE, True, 3),
+    Score("clicks", "clicks", "", Group.TROUBLE, True),
+    Score("dc_offset", "DC offset", "% of full scale", Group.TROUBLE, True, 3),
+    Score("silent_speech", "silence inside words", "s", Group.TROUBLE, True, 3),
+    Score("skipped_words", "skipped words", "", Group.TROUBLE, True),
+    Score("repeated_words", "repeated words", "", Group.TROUBLE, True),
+    Score("lost_ends", "first or last phoneme missing", "", Group.TROUBLE, True),
+    Score("loudness_spread", "loudness spread", "dB", Group.TROUBLE, True),
+    Score("real_time_factor", "real-time factor", "", Group.COST, True, 3),
+    Score("first_audio_seconds", "time to first audio", "s", Group.COST, True, 3),
+    Score("size_megabytes", "size", "MB", Group.COST, True, 1),
+    Score("memory_megabytes", "memory", "MB", Group.COST, True, 0),
+)
+SCORES: Mapping[str, Score] = {score.name: score for score in _ALL}
+"""All scores by name, in the order of tables. Predictors that a user plugs in come beside them."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something wrong at a place of a sentence.
+
+    Attributes:
+        name: Of the score that counts it, such as `clicks`.
+        message: What it is, in a few words.
+        start_seconds: Where it begins.
+        end_seconds: Where it ends.
+    """
+
+    name: str
+    message: str
+    start_seconds: float
+    end_seconds: float
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """Something to say.
+
+    Attributes:
+        name: Of its recording, or `sentence_0001` and so on.
+        text: What is spoken.
+        kind: Whether it is a sentence, a word or a letter.
+        recording: The file, None where there is none.
+        speaker: The speaker's name, None in voices of one.
+    """
+
+    name: str
+    text: str
+    kind: Kind = Kind.SENTENCE
+    recording: Path | None = None
+    speaker: str | None = None
+
+
+@dataclass(frozen=True)
+class SpokenSentence:
+    """How a system said a sentence.
+
+    Attributes:
+        sentence: What was said.
+        audio: The file, as it was spoken; of recordings theirs.
+        seconds: How long it is.
+        values: Scores by name; those that could not be had are not in it.
+        troubles: What is wrong with it.
+        heard: Phonemes that the recogniser heard, empty without one.
+        recognised: Words that a speech recogniser heard, empty without one.
+    """
+
+    sentence: Sentence
+    audio: Path
+    seconds: float
+    values: Mapping[str, float]
+    troubles: tuple[Trouble, ...] = ()
+    heard: str = ""
+    recognised: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A score of all sentences together.
+
+    Attributes:
+        value: The figure.
+        low: Lower end of its 95 % interval; None where there is none (size, memory).
+        high: Upper end.
+        count: Sentences that it comes from.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    count: int
+
+
+@dataclass(frozen=True)
+class System:
+    """A voice, a checkpoint, or the recordings themselves, and what became of its sentences.
+
+    Attributes:
+        label: Short and unique in the evaluation.
+        source: The file, as it was given; None for the recordings.
+        spoken: Its sentences, words and letters.
+        figures: Of its sentences, by score.
+        details: What is known of it: quality, sample rate, updates, …
+    """
+
+    label: str
+    source: Path | None
+    spoken: tuple[SpokenSentence, ...]
+    figures: Mapping[str, Figure]
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two systems by the differences of the same sentences.
+
+    Attributes:
+        first: Label.
+        second: Label.
+        score: Name.
+        difference: Mean of second minus first.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        better: Label of the better one; None where the interval holds zero.
+        count: Sentences that both have.
+    """
+
+    first: str
+    second: str
+    score: str
+    difference: float
+    low: float
+    high: float
+    better: str | None
+    count: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that was found.
+
+    Attributes:
+        dataset: Where the sentences come from: a folder, or a file of texts.
+        recordings: The ceiling, None where there are no recordings.
+        systems: What was evaluated, as given.
+        comparisons: Each system after the first beside the first, by score.
+        scores: Those that anything has, in the order of tables; plugged in ones last.
+        missing: What could not be measured, and how to get it, a sentence each.
+        facts: How it was done: versions, seed, recogniser's own error, …
+    """
+
+    dataset: Path
+    recordings: System | None
+    systems: tuple[System, ...]
+    comparisons: tuple[Comparison, ...]
+    scores: tuple[Score, ...]
+    missing: tuple[str, ...]
+    facts: Mapping[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what report.json holds."""
+        systems = [self.recordings] if self.recordings is not None else []
+        return {
+            "dataset": str(self.dataset),
+            "facts": dict(self.facts),
+            "missing": list(self.missing),
+            "scores": {
+                score.name: {
+                    "title": score.title,
+                    "unit": score.unit,
+                    "group": score.group.value,
+                    "is_lower_better": score.is_lower_better,
+                }
+                for score in self.scores
+            },
+            "systems": [_system_to_dict(system) for system in (*systems, *self.systems)],
+            "comparisons": [vars(comparison) for comparison in self.comparisons],
+        }
+
+
+def _system_to_dict(system: System) -> dict[str, Any]:
+    return {
+        "label": system.label,
+        "source": None if system.source is None else str(system.source),
+        "details": dict(system.details),
+        "figures": {name: vars(figure) for name, figure in system.figures.items()},
+        "sentences": [
+            {
+                "name": spoken.sentence.name,
+                "text": spoken.sentence.text,
+                "kind": spoken.sentence.kind.value,
+                "speaker": spoken.sentence.speaker,
+                "audio": str(spoken.audio),
+                "seconds": round(spoken.seconds, 4),
+                "values": dict(spoken.values),
+                "troubles": [vars(trouble) for trouble in spoken.troubles],
+                "heard": spoken.heard,
+                "recognised": spoken.recognised,
+            }
+            for spoken in system.spoken
+        ],
+    }
