@@ -16,7 +16,7 @@ install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(if $(TORCH_INDEX),$(BIN)/python -m pip install -q --disable-pip-version-check --index-url $(TORCH_INDEX) torch==2.13.0)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[train,codecs,ru,numbers,zh,ja,ar,markdown,http,wyoming,dev]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[train,evaluate,codecs,ru,numbers,zh,ja,ar,markdown,http,wyoming,dev]'
 	$(BIN)/python -m compileall -q src/piper
 	touch $@
 
