@@ -33,6 +33,7 @@ from piper.train.vits.config import NetworkConfig
 from piper.train.vits.synthesizer import Synthesizer
 from piper.voice.graph import build_graph
 from piper.voice.graph_config import GraphConfig
+from piper.voice.graph_folding import is_spoken_with
 from piper.voice.metadata import add_sherpa_metadata, tokens_text
 from piper.voice.session import VoiceSession
 
@@ -89,7 +90,7 @@ def export_voice(
     config = _find_voice_config(checkpoint, checkpoint_path, config_path)
     network_config = network_config_from_checkpoint(checkpoint)
     _check_config(config, network_config, checkpoint_path)
-    network = _load_network(checkpoint, network_config, use_averages)
+    network = load_network(checkpoint, network_config, use_averages=use_averages)
     model = _build_model(network, network_config, config, output_path.stem)
 
     config_out = output_path.with_name(output_path.name + ".json")
@@ -137,9 +138,19 @@ def _check_config(config: VoiceConfig, network: NetworkConfig, path: str) -> Non
             )
 
 
-def _load_network(
-    checkpoint: Mapping[str, Any], config: NetworkConfig, use_averages: bool
+def load_network(
+    checkpoint: Mapping[str, Any], config: NetworkConfig, *, use_averages: bool = True
 ) -> Synthesizer:
+    """Return a checkpoint's network, ready to speak.
+
+    Args:
+        checkpoint: What was read; it may lack weights that serve training alone.
+        config: Its network.
+        use_averages: Take the moving averages of the weights, where it has them.
+
+    Raises:
+        ExportError: It lacks weights of a voice.
+    """
     network = Synthesizer(config)
     weights = {
         name.removeprefix("model_g."): value
@@ -149,7 +160,7 @@ def _load_network(
     if use_averages:
         weights |= (checkpoint.get(AVERAGES_KEY) or {}).get("weights", {})
     fitted, report = fit_weights(weights, network.state_dict())
-    if report.missing or report.other_shape:
+    if any(map(is_spoken_with, report.missing)) or report.other_shape:
         raise ExportError(f"The checkpoint is no voice that can be exported: {report}")
     network.load_state_dict(fitted)
     return network.eval()

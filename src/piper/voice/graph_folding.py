@@ -28,6 +28,11 @@ _UNUSED = ("dp.post_", "dp.flows.1.")
 reversal leaves out as it moves only the channel that is thrown away (Kim et al. 2021, code)."""
 
 
+def is_spoken_with(name: str) -> bool:
+    """Tell whether a weight of the generator is in a voice; the others serve training alone."""
+    return name.startswith(_NEEDED) and not name.startswith(_UNUSED)
+
+
 def fold_weights(weights: Mapping[str, np.ndarray], config: GraphConfig) -> Arrays:
     """Turn a checkpoint's weights into the graph's constants.
 
@@ -38,11 +43,7 @@ def fold_weights(weights: Mapping[str, np.ndarray], config: GraphConfig) -> Arra
     Raises:
         ExportError: A weight is missing.
     """
-    needed = {
-        name: array
-        for name, array in weights.items()
-        if name.startswith(_NEEDED) and not name.startswith(_UNUSED)
-    }
+    needed = {name: array for name, array in weights.items() if is_spoken_with(name)}
     arrays = _fold_weight_norm(_Arrays(needed))
     hidden = arrays["enc_p.emb.weight"].shape[1]
     arrays.replace("enc_p.emb.weight", "scaled", lambda a: a * np.float32(math.sqrt(hidden)))

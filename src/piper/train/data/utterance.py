@@ -45,12 +45,17 @@ def make_utterance(
     samples = recording.samples
     if settings.loudness is not None:
         samples = normalise_loudness(samples, settings.sample_rate, settings.loudness)
-    ids, missing = _find_ids(row, voice)
+    ids, missing = find_ids(row, voice)
     return CachedUtterance(np.asarray(ids, dtype=np.int64), samples, recording.source_rate, missing)
 
 
-def _find_ids(row: Row, voice: VoiceConfig) -> tuple[list[int], str]:
-    """Return a row's ids, and the phonemes that the id map lacks."""
+def find_ids(row: Row, voice: VoiceConfig) -> tuple[list[int], str]:
+    """Return a row's ids, and the phonemes that the id map lacks.
+
+    Raises:
+        DatasetError: Its text gives no phonemes, or its ids are beyond the network's symbols.
+        PhonemizeError: Its text cannot be phonemised.
+    """
     if row.ids is not None:
         if max(row.ids) >= voice.num_symbols:
             raise DatasetError(

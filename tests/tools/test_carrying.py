@@ -1,0 +1,126 @@
+"""What travels to a rented machine is small, trains there, and comes back as the same voice."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools" / "voices"))
+
+from carrying import join_parts, pack_dataset, pack_start, write_parts
+from held_out_speech import speak_checkpoint
+
+from piper.errors import PiperError
+from piper.train import cli
+from piper.train.checkpoints.checkpoint import load_checkpoint
+from piper.train.export import export_voice
+
+pytestmark = pytest.mark.long
+
+SMALL = (
+    *("--model.quality=tiny", "--model.hidden_channels=16", "--model.inter_channels=16"),
+    *("--model.filter_channels=16", "--model.n_layers=1", "--model.discriminator_channels=16"),
+    *("--model.upsample_initial_channel=32", "--data.num_workers=0", "--data.num_test_examples=0"),
+    *("--trainer.accelerator=cpu", "--validation_quality=off", "--data.batch_size=4"),
+)
+
+
+@pytest.fixture(scope="module")
+def packed(speech_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset, packed, and a checkpoint of one update on it, in `run`."""
+    folder = tmp_path_factory.mktemp("packed")
+    shutil.copytree(speech_dataset, folder / "plain")
+    pack_dataset(folder / "plain", folder / "packed")
+    flags = [f"--data.dataset_dir={folder / 'packed'}", "--data.dataset_type=phoneme_ids"]
+    flags += [f"--trainer.default_root_dir={folder / 'run'}", "--trainer.max_steps=1"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["piper.train"])
+        assert cli.main(["fit", *SMALL, *flags]) == 0
+    return folder
+
+
+def find_last(folder: Path) -> Path:
+    return next((folder / "run").glob("lightning_logs/*/checkpoints/last.ckpt"))
+
+
+def test_a_packed_dataset_is_a_tenth_and_has_the_same_phonemes(packed: Path) -> None:
+    sizes = [
+        sum(path.stat().st_size for path in (packed / name / "wavs").iterdir())
+        for name in ("plain", "packed")
+    ]
+    assert sizes[1] < 0.2 * sizes[0]
+    lines = (packed / "packed/metadata.csv").read_text(encoding="utf-8").splitlines()
+    plain = (packed / "plain/metadata.csv").read_text(encoding="utf-8").splitlines()
+    assert [line.split("|")[1] for line in lines] == [line.split("|")[1] for line in plain]
+    assert all(len(line.split("|")[2].split()) > 10 for line in lines)
+
+
+def test_the_voice_that_comes_back_is_the_one_that_was_trained(
+    packed: Path, tmp_path: Path
+) -> None:
+    """Half precision keeps eleven bits; what training alone needs stays where it was."""
+    checkpoint = find_last(packed)
+    parts = write_parts(checkpoint, tmp_path / "parts", part_bytes=50_000)
+    assert len(parts) > 1 and all(part.stat().st_size <= 50_000 for part in parts)
+    joined = join_parts(tmp_path / "parts", tmp_path / "voice.ckpt")
+    size = sum(part.stat().st_size for part in parts)
+    assert size < 0.2 * checkpoint.stat().st_size
+    assert not any("enc_q" in name for name in load_checkpoint(joined)["state_dict"])
+    paths = [tmp_path / "whole.onnx", tmp_path / "carried.onnx"]
+    for source, path in zip((checkpoint, joined), paths, strict=True):
+        export_voice(source, path)
+    whole, carried = (
+        {one.name: numpy_helper.to_array(one) for one in onnx.load(path).graph.initializer}
+        for path in paths
+    )
+    assert whole.keys() == carried.keys()
+    for name, value in whole.items():
+        np.testing.assert_allclose(carried[name], value, rtol=2e-3, atol=1e-4, err_msg=name)
+
+
+def test_a_torn_part_is_found_before_it_replaces_a_voice(packed: Path, tmp_path: Path) -> None:
+    write_parts(find_last(packed), tmp_path / "parts", part_bytes=50_000)
+    target = join_parts(tmp_path / "parts", tmp_path / "voice.ckpt")
+    before = target.read_bytes()
+    last = max((tmp_path / "parts").iterdir())
+    last.write_bytes(last.read_bytes()[:-100])
+    with pytest.raises(PiperError):
+        join_parts(tmp_path / "parts", target)
+    assert target.read_bytes() == before
+    with pytest.raises(PiperError, match=r"has no voice\.part00"):
+        join_parts(tmp_path / "nothing", target)
+
+
+def test_training_starts_from_carried_weights(
+    packed: Path, tiny_voice: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = tmp_path / "start.ckpt"
+    assert pack_start(tiny_voice, start) < 0.62 * tiny_voice.stat().st_size
+    weights = torch.load(start, weights_only=True)["state_dict"]
+    assert {value.dtype for value in weights.values()} == {torch.float16}
+    flags = [f"--data.dataset_dir={packed / 'packed'}", "--data.dataset_type=phoneme_ids"]
+    flags += [f"--trainer.default_root_dir={tmp_path}", "--trainer.max_steps=1"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["piper.train"])
+        assert cli.main(["fit", *SMALL, *flags, f"--model.warmstart={start}"]) == 0
+    assert f"Started from {start}" in caplog.text
+    assert "text encoder            20      0" in caplog.text
+
+
+def test_sentences_are_spoken_where_there_is_no_espeak(packed: Path, tmp_path: Path) -> None:
+    """By their ids; the same ones as from the texts."""
+    checkpoint = find_last(packed)
+    for kind, name in (("phoneme_ids", "packed"), ("text", "plain")):
+        speak_checkpoint(checkpoint, packed / name, kind, tmp_path / name, as_opus=name == "packed")
+    ours, theirs = (
+        sorted(path.stem for path in (tmp_path / n).iterdir()) for n in ("packed", "plain")
+    )
+    assert ours == theirs and len(ours) == 16
+    assert {path.suffix for path in (tmp_path / "packed").iterdir()} == {".opus"}

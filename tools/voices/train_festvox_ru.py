@@ -1,0 +1,208 @@
+#!/usr/bin/env python3
+"""A real Russian voice: fetched, trained, exported, evaluated, with its card.
+
+Each stage goes on where it was. festvox-ru is fetched and 30 sentences are held out; the network
+starts from a published English voice and trains for the given minutes in pieces. After each piece
+the held-out sentences are spoken, for the curves; all scores are taken on the CPU afterwards.
+
+On a machine that is rented for minutes and has no network: `--stages data,pack` here, carry
+WORK/packed there, `--packed --stages train` there, bring WORK/RUN/parts and WORK/RUN/curve back,
+`--stages evaluate` here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from festvox_ru import HELD_OUT, TRAINING, fetch_start_voice, make_datasets
+from timed_training import Clock, TimedTraining
+
+from piper.atomic import replace_on_success
+from piper.errors import PiperError
+from piper.train.command import run_command
+from piper.train.presets import PRESET_SAMPLE_RATES, parse_quality
+
+NONE = "none"
+STAGES = ("data", "pack", "train", "evaluate")
+GPU_MINUTES, CPU_MINUTES = 18.0, 40.0
+GPU_BATCH, CPU_BATCH = 32, 8
+GPU_QUALITY, CPU_QUALITY = "medium", "tiny"
+DEFAULT_RATE = 22050
+PACKED, START_NAME = "packed", "start.ckpt"
+
+
+def create_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--work-dir", type=Path, default=Path("festvox_ru_voice"), help="default: %(default)s")
+    add(
+        "--stages",
+        default="data,train,evaluate",
+        help=f"some of {', '.join(STAGES)}, joined by commas; default: %(default)s",
+    )
+    add("--run", default="run", help="name of the training, of several in one folder")
+    add("--quality", type=parse_quality, help="default: medium on a GPU, tiny without one")
+    add("--start", help="a voice or checkpoint to start from, or none; default: a published voice")
+    add("--minutes", type=float, help="of training in all; default: 18 on a GPU, 40 without one")
+    add("--piece-minutes", type=float, default=3.0, help="of one piece; default: %(default)g")
+    add(
+        "--processor-time",
+        action="store_true",
+        help="count the processor's minutes, on a machine that others use, too",
+    )
+    add("--batch-size", type=int, help="default: 32 on a GPU, 8 without one")
+    add("--packed", action="store_true", help="train on what the stage pack made")
+    add("flags", nargs="*", help="after --: more flags of the trainer")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = create_parser().parse_args(argv)
+    stopped = "Stopped; what was done is kept, and the same command goes on."
+    return run_command(lambda: _run(arguments), stopped)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    import torch
+
+    is_gpu = torch.cuda.is_available()
+    arguments.quality = arguments.quality or (GPU_QUALITY if is_gpu else CPU_QUALITY)
+    folder: Path = arguments.work_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    stages = arguments.stages.split(",")
+    unknown = [stage for stage in stages if stage not in STAGES]
+    if unknown:
+        raise PiperError(f"--stages: {', '.join(unknown)}: give some of {', '.join(STAGES)}.")
+    if "data" in stages:
+        print("== data", flush=True)
+        make_datasets(
+            folder, arguments.quality, PRESET_SAMPLE_RATES.get(arguments.quality, DEFAULT_RATE)
+        )
+    if "pack" in stages:
+        print("== packing", flush=True)
+        _pack(arguments)
+    if "train" in stages:
+        print("== training", flush=True)
+        _train(arguments, is_gpu)
+    if "evaluate" in stages:
+        print("== evaluation", flush=True)
+        # Here, because judges are not there on a machine that only trains.
+        from voice_evaluation import evaluate_voice
+
+        evaluate_voice(folder, arguments.run)
+    return 0
+
+
+def _pack(arguments: argparse.Namespace) -> None:
+    # Here and below, because torch is slow to load for `--help`.
+    from carrying import pack_dataset, pack_start
+
+    folder: Path = arguments.work_dir
+    packed = folder / PACKED
+    size = sum(pack_dataset(folder / name, packed / name) for name in (TRAINING, HELD_OUT))
+    start = _find_start(arguments)
+    if start is not None:
+        size += pack_start(Path(start), packed / START_NAME)
+    print(f"   {size / 1e6:.0f} MB in {packed}", flush=True)
+
+
+def _find_start(arguments: argparse.Namespace) -> str | None:
+    """Return what training starts from; None where it begins anew."""
+    if arguments.start == NONE:
+        return None
+    if arguments.start is not None:
+        return str(arguments.start)
+    if arguments.packed:
+        return str(arguments.work_dir / PACKED / START_NAME)
+    return str(fetch_start_voice(arguments.work_dir))
+
+
+def _train(arguments: argparse.Namespace, is_gpu: bool) -> None:
+    from carrying import write_parts
+    from held_out_speech import speak_checkpoint
+
+    folder: Path = arguments.work_dir
+    data = folder / PACKED if arguments.packed else folder
+    kind = "phoneme_ids" if arguments.packed else "text"
+    flags = _find_flags(arguments, data / TRAINING, kind, is_gpu)
+    run = folder / arguments.run
+    training = TimedTraining(run, flags, Clock(arguments.processor_time))
+    if not training.seconds:
+        # Here, so that it takes nothing from the training's time.
+        _prepare(data / TRAINING, kind)
+    _write_facts(arguments, run, flags, is_gpu)
+    end = 60 * (arguments.minutes or (GPU_MINUTES if is_gpu else CPU_MINUTES))
+    until = 0.0
+    while until < end:
+        until = min(end, until + 60 * arguments.piece_minutes)
+        speech = run / "curve" / f"{round(until):06d}"
+        if (speech / "done").exists():
+            continue
+        checkpoint = training.run_until(until)
+        speak_checkpoint(checkpoint, data / HELD_OUT, kind, speech, as_opus=arguments.packed)
+        (speech / "done").touch()
+        if arguments.packed:
+            # With each piece: the machine may be gone before the next one's end.
+            write_parts(checkpoint, run / "parts")
+        print(f"   {training.seconds / 60:.1f} of {end / 60:g} minutes: {speech}", flush=True)
+
+
+def _find_flags(arguments: argparse.Namespace, dataset: Path, kind: str, is_gpu: bool) -> list[str]:
+    batch_size = arguments.batch_size or (GPU_BATCH if is_gpu else CPU_BATCH)
+    start = _find_start(arguments)
+    return [
+        f"--data.dataset_dir={dataset}",
+        f"--data.dataset_type={kind}",
+        f"--data.batch_size={batch_size}",
+        "--data.num_test_examples=0",
+        f"--model.quality={arguments.quality}",
+        *([f"--model.warmstart={start}"] if start else []),
+        *(["--trainer.precision=bf16-mixed"] if is_gpu else []),
+        # Between two validations a slow machine may be gone; and nothing is chosen by them.
+        "--trainer.check_val_every_n_epoch=10",
+        "--validation_quality=off",
+        "--keep_best=0",
+        *arguments.flags,
+    ]
+
+
+def _prepare(dataset: Path, kind: str) -> None:
+    if kind != "text":
+        return  # the verb knows texts alone; the first piece prepares
+    command = [sys.executable, "-m", "piper.train", "prepare", str(dataset)]
+    if subprocess.run(command).returncode != 0:
+        raise PiperError("The dataset cannot be prepared; see above.")
+
+
+def _write_facts(
+    arguments: argparse.Namespace, run: Path, flags: Sequence[str], is_gpu: bool
+) -> None:
+    """Keep what the card will say of the training."""
+    import torch
+
+    import piper
+
+    facts = {
+        "device": torch.cuda.get_device_name() if is_gpu else f"{platform.machine()} CPU",
+        "clock": "processor" if arguments.processor_time else "wall",
+        "quality": arguments.quality,
+        "start": Path(_find_start(arguments) or NONE).name,
+        "command": ["python", "-m", "piper.train", "fit", *flags],
+        "versions": {"piper-workshop": piper.__version__, "torch": torch.__version__},
+    }
+    with replace_on_success(run / "facts.json") as temporary:
+        temporary.write_text(
+            json.dumps(facts, ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
