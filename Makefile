@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 TORCH_INDEX ?=
 
-.PHONY: demo install check format test test-long bench bench-train clean
+.PHONY: demo install judges check format test test-long bench bench-train clean
 
 demo: install
 	$(BIN)/python tools/demo.py $(DEMO_ARGS)
@@ -41,14 +41,19 @@ $(VENV)/.browser: $(VENV)/.installed
 	  || { echo "The tests want a browser: install chromium, then run make test again." >&2; exit 1; }
 	touch $@
 
-# DistillMOS without its dependencies, which would bring another torch's audio, and in a folder of its
-# own, lest every training of the other tests scores its speech.
-test-long: install
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[ray,long]'
+# Networks of others that judge speech (DistillMOS, Resemblyzer): without their dependencies, which
+# would bring another torch's audio and numba, and in a folder of their own. One list names them.
+JUDGES = "from piper.train.judges.folder import REQUIREMENTS; print(*REQUIREMENTS)"
+judges: $(VENV)/judges/.installed
+
+$(VENV)/judges/.installed: $(VENV)/.installed src/piper/train/judges/folder.py
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --upgrade \
-	  --target $(VENV)/judges distillmos==0.9.1 xls-r-sqa==0.1.0
-	$(BIN)/python -m pytest -m long --timeout 1800 --deselect tests/train/judges/test_opinion.py
-	PYTHONPATH=$(VENV)/judges $(BIN)/python -m pytest -m long --timeout 1800 tests/train/judges/test_opinion.py
+	  --target $(VENV)/judges $$($(BIN)/python -c $(JUDGES))
+	touch $@
+
+test-long: install judges
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[ray,long]'
+	$(BIN)/python -m pytest -m long --timeout 1800
 
 # The figures of speaking beside others': VOICE, and PEERS as options that name their Pythons.
 VOICE ?= demo/ru_RU-demo-tiny.onnx

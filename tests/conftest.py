@@ -28,6 +28,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 _cache_folder = tempfile.TemporaryDirectory(prefix="piper-test-cache-")
 os.environ["PIPER_CACHE_DIR"] = _cache_folder.name
 
+# Likewise; the trainings of the tests are not to find judges, and score all that they say.
+_judges_folder = os.environ.get("PIPER_JUDGES_DIR") or str(Path(sys.prefix) / "judges")
+os.environ.setdefault("PIPER_TESTS_JUDGES_DIR", _judges_folder)
+os.environ["PIPER_JUDGES_DIR"] = ""
+
 sys.path.insert(0, str(Path(__file__).parent / "voice"))  # for network_shapes, used there too
 sys.path.insert(0, str(Path(__file__).parent / "train"))  # for trainings, in all its folders
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools" / "datasets"))  # for speech_dataset

@@ -45,6 +45,8 @@ TOOLS = (
     "tools/datasets/make_test_dataset.py",
     "tools/datasets/fetch_festvox_ru.py",
     "tools/datasets/asterisk_prompts.py",
+    "tools/voices/learning_curves.py",
+    "tools/voices/train_festvox_ru.py",
 )
 WRAPPERS = {"setsid", "nohup", "time", "exec"}
 # Programs of others; what they are given is not checked.

@@ -51,3 +51,7 @@ class ExportError(PiperError):
 
 class TrainingError(PiperError):
     """A training that cannot go on as it was asked to."""
+
+
+class EvaluationError(PiperError):
+    """An evaluation that cannot be done as it was asked for, or has nothing to judge."""

@@ -1,9 +1,10 @@
-"""Worker processes: how many there may be, and who answers Ctrl+C. Knows nothing of their work."""
+"""Worker processes: how many, how they end, who answers Ctrl+C. Knows nothing of their work."""
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,3 +54,24 @@ def interrupts_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+
+def end_with_parent() -> None:
+    """Let this process leave Ctrl+C to the one that started it, and end when that one does.
+
+    Also after a SIGKILL, which no handler sees: what waits for a pipe that the process itself
+    holds both ends of would wait for ever.
+    """
+    import multiprocessing
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    import multiprocessing.connection
+
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import sys
 import uuid
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import soundfile
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +24,34 @@ def dataset(speech_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def own_argv(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let LightningCLI see no flags of pytest."""
     monkeypatch.setattr(sys, "argv", ["piper.train"])
+
+
+@pytest.fixture
+def judges(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The judges that `make judges` fetched; afterwards they are out of sight again."""
+    folder = Path(os.environ["PIPER_TESTS_JUDGES_DIR"])
+    assert folder.is_dir(), "`make test-long` fetches the judges; by hand: `make judges`"
+    monkeypatch.setenv("PIPER_JUDGES_DIR", str(folder))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if Path(getattr(sys.modules[name], "__file__", None) or "/").is_relative_to(folder):
+            del sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def prompts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
+    """Six real recordings each of a Russian and an English speaker, 2.5 to 7 s; for long tests."""
+    from asterisk_prompts import fetch_asterisk_prompts
+
+    found = {}
+    for language in ("ru", "en"):
+        folder = tmp_path_factory.mktemp("prompts") / language
+        fetch_asterisk_prompts(folder, language)
+        paths = sorted((folder / "wavs").glob("*.wav"))
+        found[language] = [path for path in paths if 2.5 < soundfile.info(path).duration < 7.0][:6]
+    return found
 
 
 @pytest.fixture(scope="session")

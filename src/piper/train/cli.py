@@ -30,6 +30,7 @@ from piper.train.callbacks.listen import Listen
 from piper.train.callbacks.memory import Memory
 from piper.train.callbacks.plateau import Plateau
 from piper.train.callbacks.progress import Progress
+from piper.train.callbacks.scores import create_scores
 from piper.train.callbacks.stopping import DEFAULT_STOP_SECONDS, TrainingStopped
 from piper.train.callbacks.waiting import DataWait
 from piper.train.checkpoints.last import LOG_FOLDER, find_last_checkpoint, version_of_checkpoint
@@ -41,7 +42,7 @@ from piper.train.flags import (
     count_devices,
     resolve_network,
 )
-from piper.train.judges.opinion import find_quality_predictor
+from piper.train.judges.opinion import AUTO, OFF, find_quality_predictor
 from piper.train.lightning import VitsModel
 from piper.train.parallel.distributed import create_strategy
 from piper.train.parallel.ranks import describe_lost_process, find_cluster
@@ -89,7 +90,10 @@ class TrainCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what belongs neither to the network, nor the data, nor Lightning's Trainer."""
         parser.add_argument(
-            "--keep_best", type=int, default=3, help="Checkpoints to keep, best val_loss first."
+            "--keep_best",
+            type=int,
+            default=3,
+            help="Checkpoints to keep, best first: by val_loss, or the first of --model.scores.",
         )
         parser.add_argument(
             "--save_minutes",
@@ -114,7 +118,8 @@ class TrainCLI(LightningCLI):
             "--patience",
             type=NonNegativeInt,
             default=0,
-            help="End after so many validations without a better val_loss; 0: never for that.",
+            help="End after so many validations without a better val_loss (or first of "
+            "--model.scores); 0: never for that.",
         )
         parser.add_argument(
             "--validation_quality",
@@ -175,17 +180,21 @@ class TrainCLI(LightningCLI):
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Any:
         options = self.config[self.subcommand]
-        plateau, wait = Plateau(options.patience), DataWait()
-        judge = Judge(find_quality_predictor(options.validation_quality))
+        scores = create_scores(options.model.scores, options.model.phoneme_recogniser)
+        plateau, wait = Plateau(options.patience, scores), DataWait()
+        # The same judge need not hear everything twice.
+        is_heard = scores is not None and options.validation_quality == AUTO
+        judge = Judge(find_quality_predictor(OFF if is_heard else options.validation_quality))
         budget = Budget(
             is_active=not has_limit(options.trainer), is_warm=is_warm_start(options.model)
         )
-        self.progress = Progress(plateau, judge, wait)
-        ours: list[Any] = [Batches(), budget, judge, plateau]
-        ours += [self.progress, Memory(), Listen(judge)]
+        self.progress = Progress(plateau, judge, wait, scores)
+        heard = [judge] if scores is None else [judge, scores]
+        ours: list[Any] = [Batches(), budget, *heard, plateau]
+        ours += [self.progress, Memory(), Listen(*heard)]
         if keeps_checkpoints(config):
             ours += [
-                KeepBest(options.keep_best),
+                KeepBest(options.keep_best, scores),
                 KeepLast(options.save_minutes, options.keep_every_hours, options.stop_seconds),
             ]
         return super()._instantiate_trainer(config, [*callbacks, *ours, Ending(), wait])

@@ -89,6 +89,10 @@ class VitsModel(LightningModule):
             that are new, start from; a name or an id.
         compile: Compile decoder and duration couplings with torch.compile: off, on, or auto for
             long trainings on a GPU.
+        scores: Judges that hear each validation, joined by commas: distillmos, per, similarity,
+            package.module:function. The first chooses the best checkpoints. The command line
+            reads this and the next, no network does.
+        phoneme_recogniser: File of the recogniser that per needs.
 
     Raises:
         ConfigError: Hyper-parameters that do not fit each other.
@@ -140,6 +144,8 @@ class VitsModel(LightningModule):
         vocoder_warmstart: str | None = None,
         warmstart_speaker: str | None = None,
         compile: Literal["off", "on", "auto"] = "off",
+        scores: str | None = None,
+        phoneme_recogniser: str | None = None,
     ) -> None:
         given = dict(locals())
         super().__init__()

@@ -119,6 +119,17 @@ def remove_object(address: str) -> None:
         filesystem.rm_file(path)
 
 
+def move_object(source: str, target: str) -> None:
+    """Give an object another name in its storage.
+
+    Raises:
+        OSError: It is missing, or cannot be moved.
+    """
+    filesystem, path = find_filesystem(source)
+    with _as_os_errors(source):
+        filesystem.mv(path, find_filesystem(target)[1])
+
+
 def list_objects(folder: str) -> list[StoredFile]:
     """Return what lies in a folder, in no order; nothing where there is none.
 

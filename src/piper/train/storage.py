@@ -128,6 +128,19 @@ def local_file(address: Path | str) -> Iterator[Path]:
         yield copy
 
 
+def move_file(source: Path | str, target: Path | str) -> None:
+    """Give a file another name in its folder or storage.
+
+    Raises:
+        OSError: It is missing, or cannot be moved.
+    """
+    source, target = plain_address(source), plain_address(target)
+    if is_remote(source):
+        remote_storage.move_object(source, target)
+    else:
+        Path(source).replace(target)
+
+
 def is_file(address: Path | str) -> bool:
     """Return whether there is a file.
 

@@ -15,7 +15,12 @@ VERBS = {
         "add words and short phrases as utterances",
     ),
     "phonemes": ("piper.train.data.phonemes_cli", "show what a voice will hear of the texts"),
+    "evaluate": ("piper.train.evaluate.cli", "say how good voices are"),
     "prepare": ("piper.train.data.prepare_cli", "fill the cache that training reads"),
+    "listening-test": (
+        "piper.train.listening_test.cli",
+        "let people compare voices blindly, on a page",
+    ),
 }
 """Each verb's module, which has `main(argv)`, and what it does."""
 

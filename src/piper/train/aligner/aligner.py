@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,23 @@ class GroupSpan:
 
 
 @dataclass(frozen=True)
+class UnitSpan:
+    """Where a unit of a text lies.
+
+    Attributes:
+        unit: Its number.
+        group: Number of its group.
+        start_seconds: Its beginning.
+        end_seconds: Its end.
+    """
+
+    unit: int
+    group: int
+    start_seconds: float
+    end_seconds: float
+
+
+@dataclass(frozen=True)
 class Alignment:
     """A text laid over its recording.
 
@@ -92,12 +110,14 @@ class Alignment:
         scores: (T,) log probability of the unit beside that of the likeliest one: 0 where it is
             the likeliest itself, else below.
         num_groups: Of the text.
+        states: (T,) number of the text's state; equal units beside each other are two.
     """
 
     units: IntArray
     groups: IntArray
     scores: FloatArray
     num_groups: int
+    states: IntArray
 
     @cached_property
     def score(self) -> float:
@@ -121,13 +141,27 @@ class Alignment:
         start, end = frames[first], frames[first + width - 1] + 1
         return float(means[first]), float(start) * FRAME_SECONDS, float(end) * FRAME_SECONDS
 
+    def find_unit_spans(self) -> list[UnitSpan]:
+        """Return where each unit lies that the aligner knows, silences left out."""
+        edges = [*np.flatnonzero(np.diff(self.states, prepend=-1)), len(self.states)]
+        return [
+            UnitSpan(
+                int(self.units[start]),
+                int(self.groups[start]),
+                float(start) * FRAME_SECONDS,
+                float(end) * FRAME_SECONDS,
+            )
+            for start, end in pairwise(edges)
+            if self.units[start] != 0
+        ]
+
     def find_spans(self) -> list[GroupSpan | None]:
         """Return where each group lies; None for one of no units."""
         spans: list[GroupSpan | None] = [None] * self.num_groups
         frames = np.flatnonzero(self.units != 0)
         groups = self.groups[frames]
-        starts = np.flatnonzero(np.diff(groups, prepend=-1))
-        for first, last in zip(starts, [*starts[1:], len(frames)], strict=True):
+        edges = [*np.flatnonzero(np.diff(groups, prepend=-1)), len(frames)]
+        for first, last in pairwise(edges):
             own = frames[first:last]
             spans[int(groups[first])] = GroupSpan(
                 float(own[0]) * FRAME_SECONDS,
@@ -202,7 +236,7 @@ class Aligner:
         units = np.maximum(topology.units[path], 0)
         heard = hearing.log_probabilities
         scores = heard[np.arange(len(units)), units] - heard.max(axis=1)
-        return Alignment(units, topology.groups[path], scores, len(groups))
+        return Alignment(units, topology.groups[path], scores, len(groups), path)
 
     def save(self, path: Path) -> None:
         """Write the aligner to a file, whole or not at all."""

@@ -43,10 +43,25 @@ def resample(samples: FloatArray, sample_rate: int) -> FloatArray:
 
 
 def extract_features(samples: FloatArray) -> Tensor:
-    """Return log mel energies, each channel with mean 0 and spread 1, (T, M) with T even.
+    """Return normalised log mel energies, (T, M) with T even.
+
+    Args:
+        samples: (S,) at `SAMPLE_RATE`.
+    """
+    return normalise(extract_mels(samples))
+
+
+def normalise(mels: Tensor) -> Tensor:
+    """Return (T, M) log mel energies with mean 0 and spread 1 in each channel.
 
     A microphone's colour and a recording's loudness are the same over all of it, so they go with
     the mean.
+    """
+    return (mels - mels.mean(dim=0)) / (mels.std(dim=0) + 0.1)
+
+
+def extract_mels(samples: FloatArray) -> Tensor:
+    """Return log mel energies, (T, M) with T even.
 
     Args:
         samples: (S,) at `SAMPLE_RATE`.
@@ -66,8 +81,7 @@ def extract_features(samples: FloatArray) -> Tensor:
         return_complex=True,
     )
     power = bins.real.square() + bins.imag.square()
-    mels = (_filterbank() @ power + FLOOR).log().T
-    return (mels - mels.mean(dim=0)) / (mels.std(dim=0) + 0.1)
+    return (_filterbank() @ power + FLOOR).log().T
 
 
 @lru_cache(maxsize=1)

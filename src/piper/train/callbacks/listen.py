@@ -16,6 +16,7 @@ from torch import Tensor
 
 from piper.train.callbacks.axis import logged_step
 from piper.train.callbacks.judge import Judge
+from piper.train.callbacks.scores import Scores
 from piper.train.callbacks.speaking import Spoken, is_stopping, speak_example
 from piper.train.data.module import ListeningExample
 from piper.train.vits.config import NetworkConfig
@@ -28,11 +29,11 @@ class Listen(Callback):
     """Logs audio, mel spectrogram beside the recording's, and alignment of each test sentence.
 
     Args:
-        judge: May have spoken the sentences already, for a score.
+        speakers: May have spoken the sentences already, for a score.
     """
 
-    def __init__(self, judge: Judge | None = None) -> None:
-        self._judge = judge
+    def __init__(self, *speakers: Judge | Scores) -> None:
+        self._speakers = speakers
         self._has_warned = False
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -48,7 +49,7 @@ class Listen(Callback):
         step = logged_step(trainer)
         model: Any = pl_module
         config: NetworkConfig = model.network_config
-        already = self._judge.spoken if self._judge is not None else {}
+        already = {n: one for who in self._speakers for n, one in who.spoken.items()}
         with model.averaged_weights():
             for index, example in enumerate(examples):
                 spoken = already.get(index) or self._speak(model, example)

@@ -16,6 +16,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from piper.train.callbacks.axis import count_updates
+from piper.train.callbacks.scores import Scored, Scores
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -50,15 +51,20 @@ class Plateau(Callback):
 
     Args:
         patience: Validations without a gain after which training ends; 0 never ends it.
+        scores: Gives the figure that counts, some time after its validation; None where that is
+            a loss.
     """
 
-    def __init__(self, patience: int = 0) -> None:
+    def __init__(self, patience: int = 0, scores: Scores | None = None) -> None:
         self.patience = patience
-        self.name = DEFAULT_SCORE
+        self.name = scores.monitor if scores is not None else DEFAULT_SCORE
+        self._scores = scores
+        if scores is not None:
+            scores.listeners.append(self._add_scored)
         self.best: Validation | None = None
         self.without_gain = 0
         self._is_lower_better = True
-        self._has_ended = False
+        self._ended_after = 0
         self._history: list[Validation] = []
         self._seconds = 0.0
         self._begin: float | None = None
@@ -66,32 +72,30 @@ class Plateau(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self._begin = time.monotonic()
+        if self._scores is not None:  # a checkpoint may have counted another figure
+            self._rename(self._scores.monitor, self._scores.mode != "max")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take a validation's score, and end the training where patience is at its end."""
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
-        keeper = trainer.checkpoint_callback
-        self._rename(
-            getattr(keeper, "monitor", None) or DEFAULT_SCORE,
-            getattr(keeper, "mode", "min") != "max",
-        )
-        score = float(trainer.callback_metrics.get(self.name, math.nan))
-        update = count_updates(trainer)
-        # What training began with is in no checkpoint of its own, so it cannot be the best.
-        if math.isnan(score) or update == 0:
-            return
-        self.add(Validation(trainer.current_epoch, update, self.trained_seconds, score))
-        if 0 < self.patience <= self.without_gain:
-            trainer.should_stop = self._has_ended = True
+        if self._scores is None:
+            self._add_loss(trainer)
+        is_through = 0 < self.patience <= self.without_gain
+        if self._scores is not None:
+            # Only the first process hears of scores.
+            is_through = trainer.strategy.broadcast(is_through)
+        if is_through:
+            trainer.should_stop = True
+            self._ended_after = self.without_gain
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say so where it was patience that ended the training."""
-        if self._has_ended and trainer.is_global_zero:
+        if self._ended_after and trainer.is_global_zero:
             _LOGGER.info(
                 "Training ends: no gain in %s for %d validations (--patience).",
                 self.name,
-                self.without_gain,
+                self._ended_after,
             )
 
     def state_dict(self) -> dict[str, Any]:
@@ -198,6 +202,24 @@ class Plateau(Callback):
 
     def _gain(self, old: float, new: float) -> float:
         return old - new if self._is_lower_better else new - old
+
+    def _add_loss(self, trainer: Trainer) -> None:
+        keeper = trainer.checkpoint_callback
+        self._rename(
+            getattr(keeper, "monitor", None) or DEFAULT_SCORE,
+            getattr(keeper, "mode", "min") != "max",
+        )
+        score = float(trainer.callback_metrics.get(self.name, math.nan))
+        update = count_updates(trainer)
+        # What training began with is in no checkpoint of its own, so it cannot be the best.
+        if not math.isnan(score) and update:
+            self.add(Validation(trainer.current_epoch, update, self.trained_seconds, score))
+
+    def _add_scored(self, trainer: Trainer, scored: Scored) -> None:
+        score = scored.figures.get(self.name)
+        job = scored.job
+        if score is not None and job.update:
+            self.add(Validation(job.epoch, job.update, self.trained_seconds, score))
 
     def _rename(self, name: str, is_lower_better: bool) -> None:
         """Take the figure that checkpoints are kept by now; another one's past says nothing."""

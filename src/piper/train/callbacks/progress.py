@@ -18,7 +18,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from piper.train.callbacks.axis import count_updates
 from piper.train.callbacks.judge import Judge
 from piper.train.callbacks.plateau import Plateau
+from piper.train.callbacks.scores import Scored, Scores
 from piper.train.callbacks.waiting import DataWait
+from piper.train.evaluate.results import SCORES
 
 TERMINAL_SECONDS = 1.0
 LINE_SECONDS = 15.0
@@ -33,12 +35,18 @@ class Progress(Callback):
         plateau: Knows the best validation so far and what to expect.
         judge: Knows how the fixed sentences sound.
         wait: Knows the share of time that is spent waiting for data.
+        scores: Tells what judges say of a validation, later than it.
     """
 
-    def __init__(self, plateau: Plateau, judge: Judge, wait: DataWait) -> None:
+    def __init__(
+        self, plateau: Plateau, judge: Judge, wait: DataWait, scores: Scores | None = None
+    ) -> None:
         self._plateau = plateau
         self._judge = judge
         self._wait = wait
+        self._has_scores = scores is not None
+        if scores is not None:
+            scores.listeners.append(self._say_scores)
         self._is_terminal = sys.stderr.isatty()
         self._begin = 0.0
         self._begin_batches = 0
@@ -78,9 +86,8 @@ class Progress(Callback):
         heard = describe_figures(self._judge.figures, self._judge.recordings_quality)
         where = [f"epoch {trainer.current_epoch}", f"step {count_updates(trainer)}"]
         self._say(" · ".join([*where, *shown, *heard]))
-        standing = self._plateau.describe()
-        if standing is not None:
-            self._say(standing)
+        if not self._has_scores:
+            self._say_standing()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the last line standing."""
@@ -110,6 +117,19 @@ class Progress(Callback):
             parts.append(f"{timedelta(seconds=round(left))} left")
         parts += [text for text in (self._wait.describe(), self._plateau.describe_best()) if text]
         return " · ".join(parts)
+
+    def _say_scores(self, trainer: Trainer, scored: Scored) -> None:
+        """Write what judges said of an earlier step on a line of its own."""
+        shown = describe_scores(scored.figures, scored.recordings)
+        if shown:
+            where = [f"epoch {scored.job.epoch}", f"step {scored.job.update}"]
+            self._say(" · ".join([*where, *shown]))
+            self._say_standing()
+
+    def _say_standing(self) -> None:
+        standing = self._plateau.describe()
+        if standing is not None:
+            self._say(standing)
 
     def _change(self, text: str) -> None:
         """Write a line that the next one takes the place of, where that can be."""
@@ -146,6 +166,19 @@ def describe_figures(figures: Mapping[str, float], recordings: float | None) -> 
     parts = [text.format(figures[name]) for name, text in texts.items() if name in figures]
     if "val_quality" in figures and recordings is not None:
         parts[-1] += f" (recordings {recordings:.2f})"
+    return parts
+
+
+def describe_scores(figures: Mapping[str, float], recordings: Mapping[str, float]) -> list[str]:
+    """Say the scores of judges in a few words each, and what recordings get beside them."""
+    parts = []
+    for name, value in figures.items():
+        score = SCORES.get(name.removeprefix("val_"))
+        digits = score.digits if score is not None else 2
+        part = f"{name.removeprefix('val_')} {value:.{digits}f}"
+        if name in recordings:
+            part += f" (recordings {recordings[name]:.{digits}f})"
+        parts.append(part)
     return parts
 
 

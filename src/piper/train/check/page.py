@@ -1,8 +1,4 @@
-"""The report as files: a page that opens without a network, and JSON. Knows no rules of its own.
-
-The page asks browsers to load nothing from elsewhere and to run no scripts
-(Content-Security-Policy), so that no text of a dataset can do what escaping has overlooked.
-"""
+"""The report as files: a page that opens without a network, and JSON. Knows no rules of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +8,6 @@ from pathlib import Path
 
 from piper.atomic import replace_on_success
 from piper.train.check.distributions import Distribution, find_distributions
-from piper.train.check.excerpts import Excerpt, Media, collect_media, drop_audio
 from piper.train.check.findings import Severity, Verdict
 from piper.train.check.outcome import (
     BrokenRule,
@@ -25,23 +20,16 @@ from piper.train.check.outcome import (
     find_training_command,
     index_entries,
 )
-from piper.train.check.page_drawings import draw_histogram, format_number
-from piper.train.check.page_parts import draw_html_table, draw_table, escape, fold
 from piper.train.check.page_recordings import RecordingFigures
 from piper.train.check.page_rules import collect_excerpts, draw_rule, find_anchor
-from piper.train.check.page_style import STYLE
 from piper.train.check.report import CheckReport
+from piper.train.pages.document import PAGE_BYTES, PLAYER_BYTES, draw_document
+from piper.train.pages.drawings import draw_histogram, format_number
+from piper.train.pages.excerpts import Excerpt, Media, collect_media, drop_audio
+from piper.train.pages.parts import draw_html_table, draw_table, escape, fold
 
-PAGE_BYTES = 8_000_000
-"""What a page may take: a mail's attachment, and a phone opens it."""
-PLAYER_BYTES = 400
-"""What a player takes beside its audio, a long name of a recording included."""
 LONG_TABLE_ROWS = 20
 """A table above this is folded."""
-_POLICY = (
-    "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; "
-    "base-uri 'none'; form-action 'none'"
-)
 _VERDICT_CLASSES = {
     Verdict.NOT_READY: Severity.ERROR.value,
     Verdict.WARNINGS: Severity.WARNING.value,
@@ -85,22 +73,15 @@ def write_report_json(report: CheckReport, path: Path) -> None:
 
 
 def _draw_page(report: CheckReport, media: dict[Excerpt, Media]) -> bytes:
-    title = escape(f"Dataset check: {report.folder.name}")
     broken = find_broken_rules(report)
     parts = [
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        f"<h1>{title}</h1>\n",
         _draw_verdict(report),
         _draw_broken(broken),
         _draw_facts(report),
         _draw_distributions(report),
         _draw_details(report, broken, media),
-        "</main>\n</body>\n</html>\n",
     ]
-    return "".join(parts).encode("utf-8")
+    return draw_document(f"Dataset check: {report.folder.name}", "".join(parts))
 
 
 def _draw_verdict(report: CheckReport) -> str:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from piper.train.check.entries import AudioMeasures
-from piper.train.check.excerpts import Excerpt, Media, find_media_type
-from piper.train.check.page_drawings import (
-    WAVE_HEIGHT,
-    WAVE_WIDTH,
-    draw_strip,
-    draw_wave,
-    format_number,
+from piper.train.pages.drawings import draw_wave
+from piper.train.pages.excerpts import Excerpt, Media
+from piper.train.pages.parts import escape
+from piper.train.pages.players import (
+    draw_picture,
+    draw_player,
+    draw_spectrogram,
+    draw_times,
+    find_share,
 )
-from piper.train.check.page_parts import escape
-
-TIME_MARKS = 4
-"""Pieces of the time below a recording: five numbers fit beside each other on a phone."""
 
 
 @dataclass
@@ -58,16 +55,15 @@ class RecordingFigures:
             self._places[excerpt] = (f"recording-{len(self._places) + 1}", section)
         identifier = self._places[excerpt][0]
         marked = f"; marked: {_name_seconds(*span)}" if span else ""
-        share = _find_share(span, excerpt) if span else None
+        share = find_share(span, excerpt) if span else None
         outline = _cut_outline(measures, excerpt)
         wave = draw_wave(outline, share, f"Waveform of {name}{marked}")
-        pitch = f"{format_number(media.top_hertz / 1000)} kHz"
-        picture = _draw_picture(media, identifier) if first is None else _refer(identifier)
-        strip = draw_strip(picture, share, f"Spectrogram of {name}, 0 to {pitch}{marked}")
+        picture = draw_picture(media, identifier) if first is None else _refer(identifier)
+        shares = [share] if share else []
         return (
             f"<figure>\n{wave}\n"
-            f'<div class="spectrogram">{strip}<span class="pitch">{pitch}</span></div>\n'
-            f"{_draw_times(excerpt)}{self._draw_audio(media, identifier, name, first)}"
+            f"{draw_spectrogram(media, picture, shares, name, marked)}"
+            f"{draw_times(excerpt)}{self._draw_audio(media, identifier, name, first)}"
             f"<figcaption>{_describe(excerpt, measures)}{marked}</figcaption>\n</figure>\n"
         )
 
@@ -82,35 +78,11 @@ class RecordingFigures:
                 f'<p><a href="#{identifier}-audio">Listen to it above</a>, '
                 f"at “{escape(first[1])}”.</p>\n"
             )
-        address = _address(find_media_type(media.audio), media.audio)
-        # No preload: a browser would decode all of a page's recordings at once.
-        return (
-            f'<audio id="{identifier}-audio" controls preload="none" '
-            f'aria-label="{escape(name)}" src="{address}"></audio>\n'
-        )
-
-
-def _draw_picture(media: Media, identifier: str) -> str:
-    return (
-        f'<image id="{identifier}" width="{WAVE_WIDTH}" height="{WAVE_HEIGHT}" '
-        f'preserveAspectRatio="none" href="{_address("image/png", media.picture)}"/>'
-    )
+        return draw_player(media.audio, name, f"{identifier}-audio")
 
 
 def _refer(identifier: str) -> str:
     return f'<use href="#{identifier}"/>'
-
-
-def _address(media_type: str, data: bytes) -> str:
-    return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
-
-
-def _draw_times(excerpt: Excerpt) -> str:
-    marks = [
-        excerpt.start_seconds + excerpt.seconds * i / TIME_MARKS for i in range(TIME_MARKS + 1)
-    ]
-    texts = "".join(f"<span>{mark:.1f} s</span>" for mark in marks)
-    return f'<div class="times" aria-hidden="true">{texts}</div>\n'
 
 
 def _describe(excerpt: Excerpt, measures: AudioMeasures) -> str:
@@ -123,11 +95,6 @@ def _describe(excerpt: Excerpt, measures: AudioMeasures) -> str:
 
 def _name_seconds(start: float, end: float) -> str:
     return f"{start:.2f} to {end:.2f} s"
-
-
-def _find_share(span: tuple[float, float], excerpt: Excerpt) -> tuple[float, float]:
-    start, end = ((seconds - excerpt.start_seconds) / excerpt.seconds for seconds in span)
-    return start, end
 
 
 def _cut_outline(measures: AudioMeasures, excerpt: Excerpt) -> tuple[float, ...]:

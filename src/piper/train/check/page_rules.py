@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from piper.train.check.entries import Entry
-from piper.train.check.excerpts import Excerpt, find_excerpt
 from piper.train.check.findings import Finding
 from piper.train.check.outcome import BrokenRule, count_things, describe_share
-from piper.train.check.page_parts import draw_table, escape, fold
 from piper.train.check.page_recordings import RecordingFigures
 from piper.train.check.report import CheckReport
+from piper.train.pages.excerpts import Excerpt, find_excerpt
+from piper.train.pages.parts import draw_table, escape, fold
 
 WORST_SHOWN = 5
 OTHERS_LISTED = 200

@@ -36,6 +36,7 @@ class ListeningExample:
         audio: (S,) float32, the recording as it is trained on.
         spectrogram: (F, T) float32, linear magnitudes.
         speaker_id: None where there is one speaker.
+        name: Of the recording's file, without its ending.
     """
 
     text: str
@@ -43,6 +44,7 @@ class ListeningExample:
     audio: Tensor
     spectrogram: Tensor
     speaker_id: int | None
+    name: str = ""
 
 
 class VitsDataModule(LightningDataModule):
@@ -235,7 +237,12 @@ class VitsDataModule(LightningDataModule):
             speaker_id = item.speaker_id if has_speakers else None
             examples.append(
                 ListeningExample(
-                    utterance.row.text, item.ids, item.audio, item.spectrogram, speaker_id
+                    utterance.row.text,
+                    item.ids,
+                    item.audio,
+                    item.spectrogram,
+                    speaker_id,
+                    utterance.row.audio_path.stem,
                 )
             )
         return examples

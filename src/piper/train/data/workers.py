@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import multiprocessing.connection
-import os
-import signal
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
-from piper.processes import available_cores, interrupts_blocked
+from piper.processes import available_cores, end_with_parent, interrupts_blocked
 from piper.progress import ProgressLine
 
 _LOGGER = logging.getLogger(__name__)
@@ -96,13 +92,4 @@ _functions: list[Callable[[Any], Any]] = []
 
 def _start_worker(function: Callable[[Any], Any]) -> None:
     _functions.append(function)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    # A worker holds both ends of its queue, so it would wait for ever after its parent's SIGKILL.
-    multiprocessing.connection.wait([sentinel])
-    os._exit(1)
+    end_with_parent()

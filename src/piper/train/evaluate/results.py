@@ -56,6 +56,7 @@ _ALL = (
     Score("similarity", "speaker similarity", "", Group.LIKENESS, False, 3),
     Score("mel_cepstral_distance", "mel-cepstral distance", "dB", Group.LIKENESS, True),
     Score("pitch_error", "pitch error", "semitones", Group.LIKENESS, True),
+    Score("pitch_contour_error", "pitch contour error", "semitones", Group.LIKENESS, True),
     Score("voicing_error", "voicing error", "", Group.LIKENESS, True, 3),
     Score("duration_error", "phoneme duration error", "ms", Group.LIKENESS, True, 1),
     Score("pause_error", "pause error", "ms", Group.LIKENESS, True, 0),
@@ -125,6 +126,8 @@ class SpokenSentence:
         troubles: What is wrong with it.
         heard: Phonemes that the recogniser heard, empty without one.
         recognised: Words that a speech recogniser heard, empty without one.
+        wanted: Phonemes of the text, as the recogniser writes them.
+        sizes: What error rates are weighted by: `phonemes`, `words`, `letters` of the text.
     """
 
     sentence: Sentence
@@ -134,6 +137,8 @@ class SpokenSentence:
     troubles: tuple[Trouble, ...] = ()
     heard: str = ""
     recognised: str = ""
+    wanted: str = ""
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -181,7 +186,7 @@ class Comparison:
         second: Label.
         score: Name.
         difference: Mean of second minus first.
-        low: Lower end of its 95 % interval.
+        low: Lower end of its 95 % interval; None where there are too few sentences for one.
         high: Upper end.
         better: Label of the better one; None where the interval holds zero.
         count: Sentences that both have.
@@ -191,8 +196,8 @@ class Comparison:
     second: str
     score: str
     difference: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     better: str | None
     count: int
 
@@ -256,6 +261,7 @@ def _system_to_dict(system: System) -> dict[str, Any]:
                 "seconds": round(spoken.seconds, 4),
                 "values": dict(spoken.values),
                 "troubles": [vars(trouble) for trouble in spoken.troubles],
+                "wanted": spoken.wanted,
                 "heard": spoken.heard,
                 "recognised": spoken.recognised,
             }

@@ -15,7 +15,6 @@ from piper.errors import DatasetError, PiperError
 from piper.text.frontend import create_frontend
 from piper.train.check.aligning import ALIGNER_NAME, load_once, measure_fits
 from piper.train.check.entries import AudioMeasures, Entry, FitMeasures
-from piper.train.check.excerpts import Excerpt, decode_excerpt
 from piper.train.check.measuring import find_trained_text
 from piper.train.check.recordings import measure_decoded
 from piper.train.check.report import CheckReport
@@ -24,6 +23,7 @@ from piper.train.check.run import create_voice
 from piper.train.data.audio import DecodedAudio, FloatArray
 from piper.train.data.settings import DataSettings
 from piper.train.data.workers import run_jobs
+from piper.train.pages.excerpts import Excerpt, decode_excerpt
 
 if TYPE_CHECKING:
     from piper.train.excerpts.phrases import Phrase

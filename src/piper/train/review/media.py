@@ -16,7 +16,7 @@ import numpy as np
 from piper.atomic import remove_folder
 from piper.audio.encode import write_wav
 from piper.errors import DatasetError
-from piper.train.check.excerpts import Excerpt, decode_excerpt, levels_to_png, samples_to_levels
+from piper.train.pages.excerpts import Excerpt, decode_excerpt, levels_to_png, samples_to_levels
 from piper.train.review.clips import Clip
 
 PICTURE_COLUMNS = 1000

@@ -21,10 +21,10 @@ from piper.train.check.copying import (
     write_cut,
     write_lines,
 )
-from piper.train.check.excerpts import Excerpt, decode_excerpt
 from piper.train.check.mending import list_dropped_lines
 from piper.train.check.outcome import count_things
 from piper.train.data.workers import run_jobs
+from piper.train.pages.excerpts import Excerpt, decode_excerpt
 from piper.train.review.clips import Clip
 from piper.train.review.gathering import Gathered, is_doubted
 from piper.train.review.session import Outcome, Review, State

@@ -185,7 +185,11 @@ def score_piece(piece: Piece, alignment: Alignment) -> Piece:
     first, last = (round(s / FRAME_SECONDS) for s in (piece.start_seconds, piece.end_seconds))
     part = slice(first, last)
     own = Alignment(
-        alignment.units[part], alignment.groups[part], alignment.scores[part], alignment.num_groups
+        alignment.units[part],
+        alignment.groups[part],
+        alignment.scores[part],
+        alignment.num_groups,
+        alignment.states[part],
     )
     return replace(piece, score=round(own.score, 3))
 

@@ -1,4 +1,4 @@
-"""How the report's page looks: light, dark, on a phone, on paper. Table of text."""
+"""How a page looks: light, dark, on a phone, on paper. Table of text."""
 
 STYLE = """
 :root {
@@ -63,6 +63,8 @@ figcaption { color: var(--faint); font-size: .9rem; }
 .histogram text { font: 10px system-ui, sans-serif; fill: var(--faint); }
 .histogram .bar { fill: var(--bar); }
 .histogram .line { stroke: var(--line); fill: none; }
+.histogram .dot { fill: var(--bar); fill-opacity: .3; }
+.histogram .middle { stroke: var(--ink); stroke-width: 2; fill: none; }
 .histogram .limit { stroke: var(--span); stroke-width: 1.5; stroke-dasharray: 4 3; fill: none; }
 summary { cursor: pointer; color: var(--link); padding: .2rem 0; }
 article {

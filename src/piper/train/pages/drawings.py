@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from piper.train.check.page_parts import escape
+from piper.train.pages.parts import escape
 
 MARKS = 6
 """Numbers below an axis, at most one more; it begins and ends at one of them."""
@@ -18,9 +19,30 @@ NARROWEST = 0.05
 WIDTH, HEIGHT = 360, 170
 LEFT, RIGHT, TOP, BOTTOM = 36, 18, 16, 34
 """Margins: numbers at the left, thresholds above, numbers and the unit below."""
+ROW_HEIGHT = 34
+"""Of dots: their name above them."""
 WAVE_WIDTH, WAVE_HEIGHT = 1000, 100
 WAVE_POINTS = 250
 """A point for three pixels of a desktop's page, 2 kB of SVG."""
+
+
+@dataclass(frozen=True)
+class DotRow:
+    """Values of one thing among those that are compared.
+
+    Attributes:
+        name: Of it.
+        values: One a dot, all finite.
+        middle: A line across them.
+        low: Where a bar around the middle begins; None for no bar.
+        high: Where it ends.
+    """
+
+    name: str
+    values: Sequence[float]
+    middle: float
+    low: float | None = None
+    high: float | None = None
 
 
 def draw_histogram(
@@ -50,13 +72,49 @@ def draw_histogram(
                 f'<rect class="bar" x="{x:.1f}" y="{y:.1f}" width="{max(1, right - x - 1):.1f}" '
                 f'height="{_y(0, top) - y:.1f}"><title>{escape(about)}</title></rect>'
             )
-    parts += _draw_values(low, high, step, min(values) < low, max(values) > high)
+    is_below, is_above = min(values) < low, max(values) > high
+    parts += _draw_values(low, high, step, is_below, is_above, HEIGHT - BOTTOM)
     for name, limit in limits.items():
         if low <= limit <= high:
             parts.append(_draw_limit(name, limit, _x(limit, low, high)))
     parts.append(_draw_text(f"{unit}", (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4))
     return (
         f'<svg class="histogram" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{escape(label)}">{"".join(parts)}</svg>'
+    )
+
+
+def draw_dots(rows: Sequence[DotRow], unit: str, label: str) -> str:
+    """Return values as dots, a row for each thing that is compared, over one axis.
+
+    Values far off stand at the axis' ends, as in a histogram.
+
+    Args:
+        rows: From top to bottom, each with a value at least.
+        unit: Written below the axis.
+        label: For those who do not see it.
+    """
+    values = [value for row in rows for value in row.values]
+    middles = [row.middle for row in rows]
+    low, high, step = _find_range(values, middles)
+    height = TOP + ROW_HEIGHT * len(rows) + BOTTOM
+    base = height - BOTTOM
+    parts = [f'<path class="line" d="M{LEFT} {base}H{WIDTH - RIGHT}"/>']
+    for number, row in enumerate(rows):
+        y = TOP + ROW_HEIGHT * number
+        parts.append(_draw_text(row.name, LEFT, y + 2, "start"))
+        for index, value in enumerate(row.values):
+            x = _x(min(max(value, low), high), low, high)
+            # Equal values lie a little apart, so that many look like many.
+            parts.append(
+                f'<circle class="dot" cx="{x:.1f}" cy="{y + 12 + 2 * (index % 4)}" r="3"/>'
+            )
+        parts.append(_draw_middle(row, y, low, high))
+    is_below, is_above = min(values) < low, max(values) > high
+    parts += _draw_values(low, high, step, is_below, is_above, base)
+    parts.append(_draw_text(unit, (LEFT + WIDTH - RIGHT) / 2, height - 4))
+    return (
+        f'<svg class="histogram" viewBox="0 0 {WIDTH} {height}" role="img" '
         f'aria-label="{escape(label)}">{"".join(parts)}</svg>'
     )
 
@@ -76,14 +134,15 @@ def draw_wave(outline: Sequence[float], span: tuple[float, float] | None, label:
     points = [f"{x} {middle - y:.0f}" for x, y in zip(steps, heights, strict=True)]
     points += [f"{x} {middle + y:.0f}" for x, y in zip(steps[::-1], heights[::-1], strict=True)]
     path = f'<path class="wave" d="M{"L".join(points)}Z"/>' if points else ""
-    return draw_strip(path, span, label)
+    return draw_strip(path, [span] if span else [], label)
 
 
-def draw_strip(content: str, span: tuple[float, float] | None, label: str) -> str:
+def draw_strip(content: str, spans: Sequence[tuple[float, float]], label: str) -> str:
     """Return a strip along the time of a recording, with what is marked drawn over it."""
+    drawn = "".join(map(_draw_span, spans))
     return (
         f'<svg class="strip" viewBox="0 0 {WAVE_WIDTH} {WAVE_HEIGHT}" preserveAspectRatio="none" '
-        f'role="img" aria-label="{escape(label)}">{content}{_draw_span(span)}</svg>'
+        f'role="img" aria-label="{escape(label)}">{content}{drawn}</svg>'
     )
 
 
@@ -96,9 +155,7 @@ def format_number(value: float) -> str:
     return "0" if text == "-0" else text
 
 
-def _draw_span(span: tuple[float, float] | None) -> str:
-    if span is None:
-        return ""
+def _draw_span(span: tuple[float, float]) -> str:
     start, end = (WAVE_WIDTH * min(1.0, max(0.0, share)) for share in span)
     # A click of a millisecond is to be seen too.
     width = max(4.0, end - start)
@@ -155,17 +212,30 @@ def _draw_heights(counts: Sequence[int], top: int) -> list[str]:
     return parts
 
 
-def _draw_values(low: float, high: float, step: float, is_below: bool, is_above: bool) -> list[str]:
+def _draw_values(
+    low: float, high: float, step: float, is_below: bool, is_above: bool, base: float
+) -> list[str]:
     first, last = round(low / step), round(high / step)
-    y = HEIGHT - BOTTOM + 14
+    digits = max(0, math.ceil(-math.log10(step)))
+    y = base + 14
     parts = []
     for number in range(first, last + 1):
-        text = format_number(number * step)
+        text = format_number(number * step) if step >= 0.01 else f"{number * step:.{digits}f}"
         # The bars at the ends also hold what lies beyond them.
         text = f"≤ {text}" if is_below and number == first else text
         text = f"≥ {text}" if is_above and number == last else text
         parts.append(_draw_text(text, _x(number * step, low, high), y))
     return parts
+
+
+def _draw_middle(row: DotRow, y: float, low: float, high: float) -> str:
+    bar = ""
+    if row.low is not None and row.high is not None:
+        start, end = (_x(min(max(edge, low), high), low, high) for edge in (row.low, row.high))
+        width = max(1, end - start)
+        bar = f'<rect class="bar" x="{start:.1f}" y="{y + 13}" width="{width:.1f}" height="4"/>'
+    x = _x(row.middle, low, high)
+    return f'{bar}<path class="middle" d="M{x:.1f} {y + 8}V{y + 22}"/>'
 
 
 def _draw_limit(name: str, limit: float, x: float) -> str:

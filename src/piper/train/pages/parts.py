@@ -42,10 +42,15 @@ def draw_html_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[st
         for row in rows
     ]
     body = "".join(f"<tr>{line}</tr>\n" for line in lines)
+    return frame_table(title, f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n")
+
+
+def frame_table(title: str, content: str) -> str:
+    """Return a table of rows that are HTML already, in a frame that scrolls; the title is plain."""
     # A keyboard scrolls only what can have the focus.
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(title)}">\n'
-        f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n</div>\n"
+        f"<table>\n{content}</table>\n</div>\n"
     )
 
 

@@ -1,0 +1,261 @@
+"""The model card of a voice, MODEL_CARD.md: data, training, figures, limits. Measures nothing.
+
+It has the form of Hugging Face's model cards. What is not known is left out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from piper.atomic import replace_on_success
+from piper.train.evaluate.markdown import draw_code, draw_facts, draw_table, escape
+from piper.train.evaluate.meanings import explain_score, name_score
+from piper.train.evaluate.page_scores import NOTHING, format_value
+from piper.train.evaluate.results import Evaluation, Figure, Kind, Score, System
+
+TAGS = ("piper", "text-to-speech", "tts", "vits", "onnx")
+_LICENSE = re.compile(
+    r"cc0-1\.0|cc-by(-nc)?(-sa|-nd)?-4\.0|cc-by(-nc)?(-sa)?-3\.0|apache-2\.0|mit|"
+    r"bsd-[23]-clause|(l|a)?gpl-3\.0|gpl-2\.0|mpl-2\.0|odbl|pddl|unlicense|unknown"
+)
+"""Those that a card names by themselves; any other one is `other` with a name."""
+_IDENTIFIER = re.compile(r"[\w.-]+(/[\w.-]+)?")
+"""A dataset's name that a card may list."""
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What an evaluation does not know of a voice; empty or None is not known.
+
+    Attributes:
+        name: Of the voice.
+        language: ISO 639, such as `ru`.
+        license: Of the voice: an identifier such as `cc-by-4.0`, or its name.
+        license_link: Where the licence can be read.
+        speaker: Who speaks: a name, or what is known.
+        dataset: Name of the recordings.
+        dataset_address: Where they come from.
+        dataset_license: Their licence.
+        utterances: How many were trained on.
+        hours: Of recordings that were trained on.
+        held_out: Sentences that neither training nor its choice of a checkpoint saw, and that
+            were evaluated.
+        quality: Name of the preset.
+        sample_rate: Hertz.
+        started_from: The voice or checkpoint that training started from.
+        updates: Of the weights.
+        training_seconds: How long training took.
+        device: What it ran on.
+        date: When it ended.
+        versions: Of what it was made with, by name.
+        seed: Of the training.
+        command: That trains it.
+        voice_file: Its ONNX; None takes the evaluated file where it is one.
+        limits: What it cannot do, a sentence each.
+    """
+
+    name: str
+    language: str = ""
+    license: str = ""
+    license_link: str = ""
+    speaker: str = ""
+    dataset: str = ""
+    dataset_address: str = ""
+    dataset_license: str = ""
+    utterances: int | None = None
+    hours: float | None = None
+    held_out: int | None = None
+    quality: str = ""
+    sample_rate: int | None = None
+    started_from: str = ""
+    updates: int | None = None
+    training_seconds: float | None = None
+    device: str = ""
+    date: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    seed: int | None = None
+    command: str = ""
+    voice_file: str | None = None
+    limits: Sequence[str] = ()
+
+
+def write_model_card(evaluation: Evaluation, system: System, about: CardFacts, path: Path) -> None:
+    """Write a voice's MODEL_CARD.md.
+
+    Args:
+        evaluation: Where its figures come from.
+        system: The voice, one of the evaluation's.
+        about: What else is known of it.
+        path: The file.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    sections = [
+        _draw_front_matter(about),
+        f"# {escape(about.name)}\n\n{_describe_voice(about)}\n",
+        _draw_section("Speaking", _draw_speaking(system, about)),
+        _draw_section("Data", _draw_data(about)),
+        _draw_section("Training", _draw_training(about)),
+        _draw_section("Figures", _draw_figures(evaluation, system, about)),
+        _draw_section("Limits", _draw_limits(evaluation, system, about)),
+    ]
+    with replace_on_success(path) as temporary:
+        text = "\n".join(section for section in sections if section)
+        temporary.write_bytes(text.encode("utf-8", "replace"))
+
+
+def _draw_front_matter(about: CardFacts) -> str:
+    import yaml
+
+    named: dict[str, object] = {}
+    if about.language:
+        named["language"] = [about.language]
+    if about.license:
+        identifier = about.license.lower().replace(" ", "-")
+        named["license"] = identifier if _LICENSE.fullmatch(identifier) else "other"
+        if named["license"] == "other":
+            named["license_name"] = identifier
+            named |= {"license_link": about.license_link} if about.license_link else {}
+    named |= {"library_name": "piper", "pipeline_tag": "text-to-speech", "tags": list(TAGS)}
+    if _IDENTIFIER.fullmatch(about.dataset):
+        named["datasets"] = [about.dataset]
+    shown = yaml.safe_dump(named, allow_unicode=True, sort_keys=False)
+    return f"---\n{shown}---\n"
+
+
+def _describe_voice(about: CardFacts) -> str:
+    rate = f"{about.sample_rate:,} Hz" if about.sample_rate else ""
+    kind = ", ".join(part for part in (about.language, about.quality, rate) if part)
+    return (
+        "A voice that speaks text: a VITS network as ONNX, for Piper"
+        f"{f' ({escape(kind)})' if kind else ''}. It needs no GPU and no network."
+    )
+
+
+def _draw_section(title: str, content: str) -> str:
+    return f"## {title}\n\n{content}" if content else ""
+
+
+def _draw_speaking(system: System, about: CardFacts) -> str:
+    file = about.voice_file
+    if file is None and system.source is not None and system.source.suffix == ".onnx":
+        file = system.source.name
+    sentences = [one for one in system.spoken if one.sentence.kind is Kind.SENTENCE]
+    if file is None or not sentences:
+        return ""
+    text = " ".join(sentences[0].sentence.text.split())
+    command = shlex.join(["python", "-m", "piper", "-m", file, "-f", "speech.wav", "--", text])
+    program = (
+        "import wave\n\nfrom piper import PiperVoice\n\n"
+        f"voice = PiperVoice.load({_quote(file)})\n"
+        'with wave.open("speech.wav", "wb") as file:\n'
+        f"    voice.synthesize_wav({_quote(text)}, file)"
+    )
+    return (
+        f"{escape(file)}.json lies beside the voice.\n\n"
+        f"{draw_code(command, 'bash')}\n{draw_code(program, 'python')}"
+    )
+
+
+def _quote(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _draw_data(about: CardFacts) -> str:
+    return draw_facts(
+        {
+            "Recordings": about.dataset,
+            "Source": about.dataset_address,
+            "Licence of the recordings": about.dataset_license,
+            "Licence of the voice": about.license,
+            "Speaker": about.speaker,
+            "Utterances": _count(about.utterances),
+            "Hours": f"{about.hours:.2f}" if about.hours is not None else "",
+            "Held out": f"{about.held_out:,} sentences" if about.held_out is not None else "",
+        }
+    )
+
+
+def _draw_training(about: CardFacts) -> str:
+    facts = draw_facts(
+        {
+            "Started from": about.started_from,
+            "Updates": _count(about.updates),
+            "Time": _describe_seconds(about.training_seconds),
+            "Device": about.device,
+            "Date": about.date,
+            "Versions": ", ".join(f"{name} {version}" for name, version in about.versions.items()),
+            "Seed": "" if about.seed is None else str(about.seed),
+        }
+    )
+    command = draw_code(about.command, "bash") if about.command else ""
+    return f"{facts}\n{command}" if facts and command else facts or command
+
+
+def _count(number: int | None) -> str:
+    return "" if number is None else f"{number:,}"
+
+
+def _describe_seconds(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    minutes = seconds / 60
+    return f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+
+
+def _draw_figures(evaluation: Evaluation, system: System, about: CardFacts) -> str:
+    scores = [score for score in evaluation.scores if score.name in system.figures]
+    if not scores:
+        return ""
+    recordings = evaluation.recordings
+    rows = []
+    for score in scores:
+        row = [name_score(score), _describe_figure(score, system.figures[score.name])]
+        if recordings is not None:
+            row.append(_describe_figure(score, recordings.figures.get(score.name)))
+        rows.append(row)
+    heads = ["score", "this voice", *(["recordings"] if recordings is not None else [])]
+    count = sum(one.sentence.kind is Kind.SENTENCE for one in system.spoken)
+    unseen = " that training has not seen" if about.held_out == count else ""
+    meanings = draw_facts({name_score(score): explain_score(score) for score in scores})
+    facts = draw_facts(evaluation.facts)
+    done = f"\nHow it was done:\n\n{facts}" if facts else ""
+    return (
+        f"Of {count:,} sentences{unseen}. In brackets: the 95 % interval.\n\n"
+        f"{draw_table(heads, rows)}\nWhat the figures mean:\n\n{meanings}{done}"
+    )
+
+
+def _describe_figure(score: Score, figure: Figure | None) -> str:
+    if figure is None:
+        return NOTHING
+    value = format_value(score, figure.value)
+    if figure.low is None or figure.high is None:
+        return value
+    return f"{value} ({format_value(score, figure.low)} to {format_value(score, figure.high)})"
+
+
+def _draw_limits(evaluation: Evaluation, system: System, about: CardFacts) -> str:
+    limits = list(about.limits)
+    if system.figures:
+        limits.append(
+            "The figures are those of programs, on sentences of one set: other texts may come out "
+            "better or worse, and people may hear it otherwise."
+        )
+    for kind, name in ((Kind.WORD, "words"), (Kind.LETTER, "letters")):
+        alone = [one for one in system.spoken if one.sentence.kind is kind]
+        if alone:
+            broken = sum(bool(one.troubles) for one in alone)
+            limits.append(f"Spoken alone, {broken:,} of {len(alone):,} {name} had a trouble.")
+    limits += [f"Not measured: {sentence}" for sentence in evaluation.missing]
+    return _draw_list(limits)
+
+
+def _draw_list(sentences: Iterable[str]) -> str:
+    return "".join(f"- {escape(sentence)}\n" for sentence in sentences)

@@ -1,0 +1,296 @@
+"""`python -m piper.train evaluate`: flags, output, exit code; no work here."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from piper.errors import ConfigError
+from piper.train.command import run_command
+
+NOT_REACHED = 2
+
+
+class _AddSource(argparse.Action):
+    """Keeps systems in the order of the command line, whatever kind they are."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        kind = (option_string or "").lstrip("-")
+        namespace.sources = [*namespace.sources, (kind, values)]
+
+
+def create_parser() -> argparse.ArgumentParser:
+    """Return the flags of the evaluation."""
+    parser = argparse.ArgumentParser(
+        prog="python -m piper.train evaluate",
+        description="Say how good voices are: speak held-out sentences, score and compare them.",
+        # An abbreviated --model would not say which kind of system it names.
+        allow_abbrev=False,
+    )
+    _add_systems(parser)
+    _add_sentences(parser)
+    _add_judges(parser)
+    add = parser.add_argument
+    add(
+        "--output-dir",
+        type=Path,
+        default=Path("evaluation"),
+        metavar="DIR",
+        help="where report.html, report.json, MODEL_CARD.md and speech go; default: %(default)s",
+    )
+    add(
+        "--require",
+        metavar="LIMITS",
+        help="what every system has to reach, such as 'distillmos>=3.6,per<=0.12'; else the exit "
+        f"code is {NOT_REACHED}",
+    )
+    add(
+        "--card-facts",
+        type=Path,
+        metavar="FILE",
+        help="JSON with what the model card is to say beside: licence, speaker, training",
+    )
+    add("--seed", type=int, default=20210611, help="of the voices' noise; default: %(default)s")
+    return parser
+
+
+def _add_systems(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("what is evaluated; the others are compared with the first")
+    parser.set_defaults(sources=[])
+    for name, what in (
+        ("model", "a voice"),
+        ("checkpoint", "a checkpoint, which is exported first"),
+        ("speech", "a folder of speech that lies there, a file for each sentence"),
+    ):
+        add.add_argument(
+            f"--{name}",
+            action=_AddSource,
+            dest="sources",
+            metavar="[LABEL=]DIR" if name == "speech" else "[LABEL=]FILE",
+            help=f"{what}; may be given several times",
+        )
+
+
+def _add_sentences(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("what is spoken").add_argument
+    add("--dataset", type=Path, metavar="DIR", help="sentences with their recordings")
+    add("--texts", type=Path, metavar="FILE", help="sentences without recordings, one a line")
+    add(
+        "--held-out",
+        default="split",
+        metavar="WHICH",
+        help="lines of the dataset: split (those that training holds out), all, or a file of "
+        "recordings' names; default: %(default)s",
+    )
+    add("--sentences", type=int, default=30, metavar="N", help="at most; default: %(default)s")
+    add(
+        "--words",
+        type=int,
+        default=10,
+        metavar="N",
+        help="single words to say beside, and the letters; 0: none; default: %(default)s",
+    )
+    add(
+        "--espeak-voice",
+        "--data.espeak_voice",
+        metavar="VOICE",
+        help="espeak-ng's voice, such as ru; default: what config.json says",
+    )
+    add(
+        "--num-speakers",
+        "--model.num_speakers",
+        type=int,
+        metavar="N",
+        help="default: what config.json says",
+    )
+    add(
+        "--validation-split",
+        "--data.validation_split",
+        type=float,
+        default=0.1,
+        metavar="SHARE",
+        help="that training holds out; default: %(default)s",
+    )
+    add(
+        "--split-seed",
+        "--data.seed",
+        type=int,
+        default=1234,
+        metavar="N",
+        help="of what it holds out; default: %(default)s",
+    )
+
+
+def _add_judges(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("who hears").add_argument
+    add(
+        "--scores",
+        metavar="NAMES",
+        help="scores or groups of them (quality, intelligibility, likeness, trouble, cost), joined "
+        "by commas; default: all",
+    )
+    add(
+        "--quality-predictor",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another predictor of opinion: the name of an entry point, or MODULE:FUNCTION",
+    )
+    add(
+        "--fit-recogniser",
+        type=Path,
+        metavar="DIR",
+        help="train the recogniser of phonemes on a dataset's recordings that are not held out",
+    )
+    add(
+        "--phoneme-recogniser",
+        type=Path,
+        metavar="FILE",
+        help="where that is kept; default: phoneme_recogniser.pt in the dataset's .cache",
+    )
+    add(
+        "--recogniser",
+        metavar="NAME:MODEL",
+        help="a speech recogniser for words: faster-whisper:MODEL, gigaam:MODEL or MODULE:FUNCTION",
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Evaluate; return the exit code."""
+    arguments = create_parser().parse_args(argv)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("piper.train").setLevel(logging.INFO)
+    stopped = "Stopped; what was spoken and measured is kept, and the same command goes on."
+    return run_command(lambda: _run(arguments), stopped)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from piper.train.evaluate.requirements import parse_requirements
+
+    _check(arguments)
+    requirements = []
+    if arguments.require is not None:
+        requirements = parse_requirements(arguments.require, arguments.quality_predictor)
+    recogniser = _find_recogniser(arguments)
+    if not arguments.sources:
+        return 0
+    evaluation = _evaluate(arguments, recogniser)
+    failures = [
+        failure
+        for system in evaluation.systems
+        for requirement in requirements
+        if (failure := requirement.check(system)) is not None
+    ]
+    for failure in failures:
+        print(f"not reached: {failure}", file=sys.stderr)
+    return NOT_REACHED if failures else 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if not arguments.sources and arguments.fit_recogniser is None:
+        raise ConfigError(
+            "Nothing to evaluate: pass --model VOICE.onnx, --checkpoint FILE or --speech DIR."
+        )
+    if arguments.sources and (arguments.dataset is None) == (arguments.texts is None):
+        raise ConfigError(
+            "Pass either --dataset DIR, with held-out sentences and their recordings, or --texts "
+            "FILE, with a sentence in each line."
+        )
+    if arguments.sentences < 1 or arguments.words < 0:
+        raise ConfigError("--sentences is a number from 1, --words one from 0.")
+    if arguments.require and not arguments.sources:
+        raise ConfigError("--require needs a --model, --checkpoint or --speech to judge.")
+
+
+def _find_recogniser(arguments: argparse.Namespace) -> Path | None:
+    """Return the file of the recogniser of phonemes, fitted first where that is asked for."""
+    from piper.train.evaluate.phonemes import RECOGNISER_NAME, fit_for_dataset
+
+    if arguments.fit_recogniser is not None:
+        settings = _find_settings(arguments, arguments.fit_recogniser)
+        path: Path = arguments.phoneme_recogniser or settings.cache_dir / RECOGNISER_NAME
+        fitted = fit_for_dataset(settings, arguments.held_out, path)
+        floor = fitted.floor
+        own = f"; its own error is {floor.rate:.3f} on recordings held out" if floor else ""
+        print(f"phoneme recogniser: {path}{own}")
+        return path
+    if arguments.phoneme_recogniser is not None:
+        return Path(arguments.phoneme_recogniser)
+    if arguments.dataset is None:
+        return None
+    kept = _find_settings(arguments, arguments.dataset).cache_dir / RECOGNISER_NAME
+    return kept if kept.is_file() else None
+
+
+def _find_settings(arguments: argparse.Namespace, folder: Path) -> Any:
+    from piper.train.data.settings import resolve_settings
+
+    settings = resolve_settings(
+        dataset_dir=folder,
+        espeak_voice=arguments.espeak_voice,
+        num_speakers=arguments.num_speakers,
+        validation_split=arguments.validation_split,
+        seed=arguments.split_seed,
+    )
+    if settings.address is not None:
+        raise ConfigError(
+            f"{settings.address} cannot be evaluated where it lies; copy it to a folder first."
+        )
+    return settings
+
+
+def _evaluate(arguments: argparse.Namespace, recogniser: Path | None) -> Any:
+    from piper.train.evaluate.card_facts import load_card_facts
+    from piper.train.evaluate.judging import JudgeRequest, parse_scores
+    from piper.train.evaluate.output import write_evaluation
+    from piper.train.evaluate.run import Request, evaluate
+    from piper.train.evaluate.systems import SourceKind, parse_sources
+    from piper.train.evaluate.terminal import evaluation_to_text
+
+    told = load_card_facts(arguments.card_facts) if arguments.card_facts is not None else {}
+    settings = None
+    if arguments.dataset is not None:
+        settings = _find_settings(arguments, arguments.dataset)
+    judging = JudgeRequest(
+        parse_scores(arguments.scores, arguments.quality_predictor),
+        tuple(arguments.quality_predictor),
+        recogniser,
+        arguments.recogniser,
+        settings.espeak_voice if settings else arguments.espeak_voice or "",
+    )
+    sources = parse_sources([(SourceKind(_name(kind)), path) for kind, path in arguments.sources])
+    evaluation = evaluate(
+        Request(
+            sources,
+            arguments.output_dir,
+            judging,
+            settings,
+            arguments.texts,
+            arguments.held_out,
+            arguments.sentences,
+            arguments.words,
+            arguments.seed,
+        )
+    )
+    print(evaluation_to_text(evaluation))
+    for path in write_evaluation(evaluation, sources, told, arguments.output_dir):
+        print(f"{path.name}: {path}")
+    return evaluation
+
+
+def _name(kind: str) -> str:
+    return {"model": "voice"}.get(kind, kind)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

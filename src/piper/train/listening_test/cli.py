@@ -1,0 +1,81 @@
+"""`python -m piper.train listening-test`: flags, output, exit code; no work here."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from piper.train.command import run_command
+
+
+def create_parser() -> argparse.ArgumentParser:
+    """Return the flags of the listening test."""
+    parser = argparse.ArgumentParser(
+        prog="python -m piper.train listening-test",
+        description="Let people compare voices blindly: write a page from an evaluation's report, "
+        "or say what the listeners of its results preferred.",
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--report", type=Path, metavar="JSON", help="report.json of an evaluation")
+    what.add_argument(
+        "--results", type=Path, metavar="CSV", nargs="+", help="results that listeners downloaded"
+    )
+    add = parser.add_argument
+    add(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("listen.html"),
+        metavar="HTML",
+        help="the page (default: %(default)s)",
+    )
+    add(
+        "--systems",
+        metavar="LABELS",
+        help="what to compare, joined by commas, as the report has them; default: its voices, and "
+        "a voice that is alone with the recordings",
+    )
+    add("--most", type=_parse_count, metavar="N", help="at most N pairs; default: all")
+    add("--seed", type=int, default=1234, help="of order and sides (default: %(default)s)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write a listening test, or summarise its results; return the exit code."""
+    arguments = create_parser().parse_args(argv)
+    return run_command(lambda: _run(arguments), "Stopped; nothing was written.")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.results:
+        from piper.train.listening_test.preferences import summarise_listening_test, summary_to_text
+
+        print(summary_to_text(summarise_listening_test(arguments.results)))
+        return 0
+    from piper.train.listening_test.making import make_listening_test
+    from piper.train.listening_test.spoken_report import read_spoken_sentences
+
+    labels = arguments.systems.split(",") if arguments.systems else None
+    spoken = read_spoken_sentences(arguments.report, labels)
+    count = make_listening_test(
+        spoken.audio,
+        arguments.output,
+        texts=spoken.texts,
+        names=spoken.names,
+        seed=arguments.seed,
+        most=arguments.most,
+    )
+    print(f"{arguments.output}: {count} pairs of {', '.join(spoken.audio)}")
+    return 0
+
+
+def _parse_count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number from 1 on')
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,295 @@
+"""A recogniser is made of recordings and their texts. Judges nothing.
+
+First an aligner learns where the texts' units lie. Then the recogniser's network learns the unit of
+each frame and, more and more, the sequence of units, wherever they lie (connectionist temporal
+classification, Graves et al. 2006), on recordings that sound another way each time. From sequences
+alone it hears nothing for long: 93 % of the units were missing after 120 batches of synthetic
+speech, with frames first 12 %.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import ctc_loss, nll_loss
+from torch.nn.utils.rnn import pad_sequence
+
+from piper.atomic import replace_on_success
+from piper.errors import DatasetError
+from piper.progress import ProgressLine
+from piper.train.aligner.aligner import Aligner
+from piper.train.aligner.features import MEL_CHANNELS, load_samples
+from piper.train.aligner.fitting import Lesson, fit_aligner
+from piper.train.aligner.network import AcousticNetwork
+from piper.train.phoneme_recogniser.augmentation import vary
+from piper.train.phoneme_recogniser.decoding import count_followers
+from piper.train.phoneme_recogniser.errors import (
+    PhonemeErrors,
+    add_phoneme_errors,
+    find_phoneme_errors,
+)
+from piper.train.phoneme_recogniser.labels import LabelledRecording, label_recordings
+from piper.train.phoneme_recogniser.network import RecogniserNetwork
+from piper.train.phoneme_recogniser.recogniser import PhonemeRecogniser
+
+_LOGGER = logging.getLogger(__name__)
+CHANNELS = 160
+PASSES = 16
+LEAST_BATCHES = 300
+BATCH_FRAMES = 1500
+"""Half a minute of speech: many small updates teach more in the same time than few large ones."""
+ALIGNER_UNITS = 25_000
+"""Of the texts that the aligner learns on: half an hour of speech."""
+LEARNING_RATE = 2e-3
+WARM_UP_SHARE = 0.1
+WEIGHT_DECAY = 0.02
+LARGEST_GRADIENT = 2.0
+LEAST_FRAME_SHARE = 0.2
+"""Of the loss of single frames beside that of the sequence, nearly from the middle on; at first it
+is 1."""
+SEED = 1234
+
+
+def fit_recogniser(
+    lessons: Sequence[Lesson], held_out: Sequence[Lesson], state_path: Path | None = None
+) -> PhonemeRecogniser:
+    """Fit a recogniser; how long it will take is said first.
+
+    Args:
+        lessons: Recordings and texts to learn on; those that cannot be used are left out.
+        held_out: Others, by which its own errors are counted; those among the lessons are taken
+            out of the lessons.
+        state_path: Gets the state after each pass: stopped, it goes on there. Its caller removes
+            it when the recogniser is saved. None keeps none.
+
+    Raises:
+        DatasetError: No lesson can be used.
+    """
+    kept_out = {lesson.key for lesson in held_out} | {lesson.path for lesson in held_out}
+    own = [one for one in lessons if one.key not in kept_out and one.path not in kept_out]
+    keys = sorted(lesson.key for lesson in own)
+    state = None if state_path is None else _load_state(state_path, keys)
+    aligner = _find_aligner(own, state, state_path)
+    recordings = label_recordings(own, aligner)
+    if not recordings:
+        raise DatasetError("There is no recording with a text that a recogniser could learn from.")
+    fitting = _Fitting(aligner, recordings, keys)
+    if state is not None:
+        fitting.restore(state)
+    # Whoever calls may have turned gradients off.
+    with torch.enable_grad():
+        _run_passes(fitting, state_path)
+    used = [recording.lesson for recording in recordings] + choose_for_aligner(own)
+    return _finish(fitting, used, held_out)
+
+
+def _find_aligner(
+    lessons: Sequence[Lesson], state: dict[str, Any] | None, state_path: Path | None
+) -> Aligner:
+    """Return the state's aligner, or one that is fitted now on some of the lessons."""
+    if state is not None:
+        network = AcousticNetwork(MEL_CHANNELS, len(state["inventory"]))
+        network.load_state_dict(state["aligner"])
+        return Aligner(state["inventory"], network, state["log_prior"])
+    aligner_state = None
+    if state_path is not None:
+        aligner_state = state_path.with_name(f"{state_path.name}.aligner")
+    return fit_aligner(choose_for_aligner(lessons), aligner_state)
+
+
+def choose_for_aligner(lessons: Sequence[Lesson]) -> list[Lesson]:
+    """Return half an hour of lessons, by key, and each other one that has a unit of its own."""
+    chosen: list[Lesson] = []
+    known: set[str] = set()
+    count = 0
+    for lesson in sorted(lessons, key=lambda lesson: lesson.key):
+        units = [unit for group in lesson.groups for unit in group]
+        if count < ALIGNER_UNITS or not known.issuperset(units):
+            chosen.append(lesson)
+            known.update(units)
+            count += len(units)
+    return chosen
+
+
+def _load_state(path: Path, keys: Sequence[str]) -> dict[str, Any] | None:
+    """Return what a fitting on the same recordings left when it was stopped."""
+    if not path.is_file():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return state if state["keys"] == list(keys) else None
+    except Exception:  # what torch raises for a damaged file has no common class
+        _LOGGER.warning("%s cannot be used; the recogniser is made anew.", os.fspath(path))
+        return None
+
+
+def _run_passes(fitting: _Fitting, state_path: Path | None) -> None:
+    fitting.announce()
+    if state_path is not None and fitting.passes_done == 0:
+        fitting.keep(state_path)
+        state_path.with_name(f"{state_path.name}.aligner").unlink(missing_ok=True)
+    done = fitting.passes_done * fitting.batches_a_pass
+    progress = ProgressLine("Learning to hear phonemes", fitting.total, "batches", start=done)
+    for _ in range(fitting.passes_done, fitting.passes):
+        for done in fitting.run_pass():
+            progress.show(done)
+        if state_path is not None:
+            fitting.keep(state_path)
+    progress.finish(fitting.total)
+
+
+class _Fitting:
+    """A network on its way, and what its next pass needs."""
+
+    def __init__(
+        self, aligner: Aligner, recordings: Sequence[LabelledRecording], keys: Sequence[str]
+    ) -> None:
+        self.aligner = aligner
+        self.recordings = recordings
+        self.keys = list(keys)
+        torch.manual_seed(SEED)
+        self.network = RecogniserNetwork(MEL_CHANNELS, len(aligner.inventory), CHANNELS)
+        self.passes_done = 0
+        self.batches_a_pass = len(self._create_batches(0))
+        self.passes = max(PASSES, -(-LEAST_BATCHES // self.batches_a_pass))
+        self.total = self.passes * self.batches_a_pass
+        self._optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY
+        )
+
+    def announce(self) -> None:
+        """Say how long it will take, by a batch that is thrown away."""
+        batches = self._create_batches(0)
+        batch = max(batches, key=_count_frames)
+        seconds = 0.0
+        for _ in range(2):  # the first time libraries are still being set up
+            started = time.monotonic()
+            self._find_loss(batch, 0.5).backward()
+            seconds = time.monotonic() - started
+        self.network.zero_grad()
+        share = sum(map(_count_frames, batches)) / _count_frames(batch)
+        minutes = sum(recording.frames for recording in self.recordings) / 50 / 60
+        _LOGGER.info(
+            "A recogniser learns on %d recordings (%.0f minutes): about %.1f minutes.",
+            len(self.recordings),
+            minutes,
+            seconds * share * (self.passes - self.passes_done) / 60,
+        )
+
+    def run_pass(self) -> Iterator[int]:
+        """Go through the recordings once; give the number of batches done after each."""
+        torch.manual_seed(SEED + self.passes_done)  # of a fitting that goes on, too
+        done = self.passes_done * self.batches_a_pass
+        self.network.train()
+        for batch in self._create_batches(self.passes_done):
+            for group in self._optimizer.param_groups:
+                group["lr"] = _find_rate(done / self.total)
+            self._optimizer.zero_grad()
+            self._find_loss(batch, done / self.total).backward()
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
+            self._optimizer.step()
+            done += 1
+            yield done
+        self.passes_done += 1
+
+    def _find_loss(self, batch: Sequence[LabelledRecording], done: float) -> Tensor:
+        """Return the loss of a batch when a share of all batches is done."""
+        varied = [vary(recording.mels, recording.labels) for recording in batch]
+        lengths = torch.tensor([len(labels) for _, labels in varied])
+        features = pad_sequence([features for features, _ in varied], batch_first=True)
+        labels = pad_sequence([labels for _, labels in varied], batch_first=True, padding_value=-1)
+        heard = self.network(features)
+        counts = torch.tensor([len(recording.units) for recording in batch])
+        units = torch.cat([recording.units for recording in batch])
+        of_sequence = ctc_loss(
+            heard.transpose(0, 1), units, lengths, counts, reduction="sum", zero_infinity=True
+        ) / int(counts.sum())
+        of_frames = nll_loss(heard.flatten(0, 1), labels.flatten(), ignore_index=-1)
+        share = max(LEAST_FRAME_SHARE, 1 - 2 * done)
+        return (1 - share) * of_sequence + share * of_frames
+
+    def _create_batches(self, number: int) -> list[list[LabelledRecording]]:
+        """Return a pass's batches: of about equal lengths, in an order of the pass's own."""
+        chance = np.random.default_rng([SEED, number])
+        lengths = np.asarray([recording.frames for recording in self.recordings])
+        order = np.argsort(lengths + chance.uniform(0, 0.15 * lengths.mean(), len(lengths)))
+        size = max(1, round(BATCH_FRAMES / lengths.mean()))
+        batches = [
+            [self.recordings[index] for index in order[start : start + size]]
+            for start in range(0, len(order), size)
+        ]
+        return [batches[index] for index in chance.permutation(len(batches))]
+
+    def keep(self, path: Path) -> None:
+        """Write the state to a file, whole or not at all."""
+        state = {
+            "keys": self.keys,
+            "inventory": self.aligner.inventory,
+            "aligner": self.aligner.network.state_dict(),
+            "log_prior": self.aligner.log_prior,
+            "passes_done": self.passes_done,
+            "network": self.network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+        }
+        with replace_on_success(path) as temporary:
+            torch.save(state, temporary)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where a fitting on the same recordings was stopped."""
+        self.network.load_state_dict(state["network"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.passes_done = state["passes_done"]
+
+
+def _finish(
+    fitting: _Fitting, used: Sequence[Lesson], held_out: Sequence[Lesson]
+) -> PhonemeRecogniser:
+    """Return the recogniser, with its own errors on recordings that it did not learn on."""
+    aligner, recordings = fitting.aligner, fitting.recordings
+    texts = [recording.units.tolist() for recording in recordings]
+    learnt = frozenset(name for lesson in used for name in (lesson.key, lesson.path.stem))
+    minutes = sum(recording.frames for recording in recordings) / 50 / 60
+    recogniser = PhonemeRecogniser(
+        aligner.inventory,
+        fitting.network,
+        aligner,
+        count_followers(texts, len(aligner.inventory)),
+        learnt=learnt,
+        details={"recordings": str(len(recordings)), "minutes": f"{minutes:.1f}"},
+    )
+    recogniser.floor = find_floor(recogniser, held_out)
+    return recogniser
+
+
+def find_floor(recogniser: PhonemeRecogniser, lessons: Sequence[Lesson]) -> PhonemeErrors | None:
+    """Return the errors on recordings; None where none can be read."""
+    found = []
+    for lesson in lessons:
+        try:
+            samples = load_samples(lesson.path)
+        except DatasetError:
+            continue
+        reference = [unit for group in lesson.groups for unit in group]
+        found.append(find_phoneme_errors(reference, recogniser.decode(recogniser.hear(samples))))
+    return add_phoneme_errors(found) if found else None
+
+
+def _count_frames(batch: Sequence[LabelledRecording]) -> int:
+    return len(batch) * max(recording.frames for recording in batch)
+
+
+def _find_rate(share: float) -> float:
+    """Return the learning rate at a share of all batches: up quickly, down as a cosine."""
+    if share < WARM_UP_SHARE:
+        return LEARNING_RATE * (0.05 + 0.95 * share / WARM_UP_SHARE)
+    rest = (share - WARM_UP_SHARE) / (1 - WARM_UP_SHARE)
+    return LEARNING_RATE * (0.005 + 0.995 * (1 + math.cos(math.pi * rest)) / 2)

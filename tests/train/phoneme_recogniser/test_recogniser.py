@@ -1,0 +1,136 @@
+"""A recogniser learns on real synthetic speech: it hears what it never heard before."""
+
+from __future__ import annotations
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lessons import read_rows, text_to_groups
+from make_test_dataset import record, synthesize_speech
+
+from piper.errors import DatasetError
+from piper.train.aligner.features import SAMPLE_RATE, load_samples
+from piper.train.aligner.fitting import Lesson
+from piper.train.data.audio import FloatArray
+from piper.train.phoneme_recogniser import recogniser as module
+from piper.train.phoneme_recogniser.errors import find_phoneme_errors
+from piper.train.phoneme_recogniser.recogniser import PhonemeRecogniser, load_phoneme_recogniser
+
+
+def list_units(lesson: Lesson) -> list[str]:
+    return [unit for group in lesson.groups for unit in group]
+
+
+def test_its_own_errors_are_counted_on_what_it_did_not_learn(
+    recogniser: PhonemeRecogniser, lessons: list[Lesson], held_out: list[Lesson]
+) -> None:
+    assert recogniser.floor is not None
+    assert recogniser.floor.count == sum(len(list_units(lesson)) for lesson in held_out)
+    assert recogniser.floor.rate < 0.5
+    for lesson in lessons:
+        is_learnt = lesson not in held_out
+        assert (lesson.path.stem in recogniser.learnt) == is_learnt
+        assert (lesson.key in recogniser.learnt) == is_learnt
+
+
+def test_swapped_texts_raise_the_error(
+    recogniser: PhonemeRecogniser, held_out: list[Lesson]
+) -> None:
+    heard = [recogniser.recognise(load_samples(lesson.path)).units for lesson in held_out]
+    for place, lesson in enumerate(held_out):
+        own = find_phoneme_errors(list_units(lesson), heard[place]).rate
+        other = find_phoneme_errors(list_units(lesson), heard[place - 1]).rate
+        assert own < 0.6
+        assert other > 0.7
+        assert other > own + 0.25
+
+
+def test_another_voice_is_heard_worse(
+    recogniser: PhonemeRecogniser, spoken_dataset: Path, lessons: list[Lesson]
+) -> None:
+    """A whispering child's throat: what a voice that is not that of the recordings is judged by."""
+    some = lessons[3:9]
+    texts = dict(read_rows(spoken_dataset))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
+        job = executor.submit(
+            synthesize_speech, [texts[one.path] for one in some], ["ru+f4"] * 6, [160] * 6
+        )
+        spoken, rate = job.result()
+    own = others = 0.0
+    for lesson, samples in zip(some, spoken, strict=True):
+        units = list_units(lesson)
+        other = record(samples, rate, SAMPLE_RATE, seed=1)
+        own += find_phoneme_errors(
+            units, recogniser.recognise(load_samples(lesson.path)).units
+        ).rate
+        others += find_phoneme_errors(units, recogniser.recognise(other).units).rate
+    assert others > own + 6 * 0.1
+
+
+def test_units_lie_one_after_another_where_it_is_loud(
+    recogniser: PhonemeRecogniser, held_out: list[Lesson]
+) -> None:
+    samples = load_samples(held_out[0].path)
+    heard = recogniser.recognise(samples)
+    assert len(heard.units) == len(heard.starts_seconds) == len(heard.ends_seconds) > 5
+    edges = [
+        edge for span in zip(heard.starts_seconds, heard.ends_seconds, strict=True) for edge in span
+    ]
+    assert edges == sorted(edges)
+    # make_test_dataset.py leaves 0.4 s of silence before the speech, and 0.6 s after it.
+    assert heard.starts_seconds[0] == pytest.approx(0.4, abs=0.15)
+    assert heard.ends_seconds[-1] == pytest.approx(len(samples) / SAMPLE_RATE - 0.6, abs=0.3)
+
+
+@pytest.mark.parametrize("count", [0, 1, 319, 320, 16000])
+def test_silence_has_no_phonemes(recogniser: PhonemeRecogniser, count: int) -> None:
+    heard = recogniser.recognise(np.zeros(count, dtype=np.float32))
+    assert heard.units == heard.starts_seconds == heard.ends_seconds == ()
+
+
+def test_long_speech_is_heard_as_its_parts_are(
+    recogniser: PhonemeRecogniser, held_out: list[Lesson], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = np.concatenate([load_samples(lesson.path) for lesson in held_out[:4]])
+    whole = recogniser.recognise(samples).units
+    monkeypatch.setattr(module, "STRETCH_SECONDS", 3.0)
+    parts = recogniser.recognise(samples).units
+    assert find_phoneme_errors(whole, parts).rate < 0.1
+
+
+def test_a_saved_recogniser_is_the_same_and_a_damaged_one_is_named(
+    recogniser: PhonemeRecogniser, held_out: list[Lesson], tmp_path: Path
+) -> None:
+    path = tmp_path / "recogniser.pt"
+    recogniser.save(path)
+    copy = load_phoneme_recogniser(path)
+    samples = load_samples(held_out[0].path)
+    assert_same(copy.hear(samples), recogniser.hear(samples))
+    assert copy.recognise(samples) == recogniser.recognise(samples)
+    assert (copy.floor, copy.learnt, copy.details) == (
+        recogniser.floor,
+        recogniser.learnt,
+        recogniser.details,
+    )
+    data = path.read_bytes()
+    (tmp_path / "cut.pt").write_bytes(data[: len(data) // 2])
+    with pytest.raises(DatasetError, match=r"cut\.pt is no phoneme recogniser"):
+        load_phoneme_recogniser(tmp_path / "cut.pt")
+    copy.aligner.save(tmp_path / "aligner.pt")
+    with pytest.raises(DatasetError, match=r"aligner\.pt is no phoneme recogniser"):
+        load_phoneme_recogniser(tmp_path / "aligner.pt")
+    with pytest.raises(DatasetError, match=r"gone\.pt does not exist"):
+        load_phoneme_recogniser(tmp_path / "gone.pt")
+
+
+def assert_same(left: FloatArray, right: FloatArray) -> None:
+    np.testing.assert_array_equal(left, right)
+
+
+def test_it_knows_the_units_of_texts(recogniser: PhonemeRecogniser) -> None:
+    units = {unit for group in text_to_groups("Дети бежали к реке.") for unit in group}
+    assert units <= set(recogniser.inventory)
+    assert recogniser.inventory == recogniser.aligner.inventory
