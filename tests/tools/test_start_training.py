@@ -254,6 +254,7 @@ def find_checkpoints(folder: Path) -> list[Path]:
     return list((folder / "out" / "lightning_logs").glob("version_*/checkpoints/last.ckpt"))
 
 
+@pytest.mark.long
 def test_a_training_saves_and_ends_on_ctrl_c_and_goes_on(dataset: Path, tmp_path: Path) -> None:
     process = launch(dataset, tmp_path, "--max-epochs", "1000")
     log = tmp_path / "out" / "training.log"

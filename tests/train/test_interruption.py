@@ -93,6 +93,7 @@ def test_a_signal_during_the_first_validation_ends_cleanly(dataset: Path, tmp_pa
 OTHER_NAMES = ("ddp", "ddp_find_unused_parameters_true")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "strategy", ["auto", *(pytest.param(name, marks=pytest.mark.long) for name in OTHER_NAMES)]
 )

@@ -95,6 +95,7 @@ def losses_of(path: Path) -> torch.Tensor:
 
 
 @pytest.mark.long
+@pytest.mark.long
 def test_two_nodes_train_as_one_with_the_doubled_batch(
     datasets: list[Path], tmp_path: Path
 ) -> None:

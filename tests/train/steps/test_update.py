@@ -131,6 +131,7 @@ def _broadcast_in_one_of_two(rank: int, store: str, results: str) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.long
 def test_all_processes_start_from_the_weights_of_the_first(tmp_path: Path) -> None:
     results = str(tmp_path / "weights")
     multiprocessing.spawn(_broadcast_in_one_of_two, (str(tmp_path / "store"), results), nprocs=2)
