@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -191,7 +192,7 @@ def test_the_commands_of_a_card_speak(
     card = write_card(odd, replace(FULL, voice_file=str(tiny_voice)), tmp_path)
     command, program = re.findall(r"```(?:bash|python)\n(.*?)\n```", card, re.S)[:2]
     assert command.startswith("python -m piper ")
-    command = command.replace("python", sys.executable, 1)
+    command = command.replace("python", shlex.quote(sys.executable), 1)
     subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True)
     first = (tmp_path / "speech.wav").stat().st_size
     (tmp_path / "speech.wav").unlink()

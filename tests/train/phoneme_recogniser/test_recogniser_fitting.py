@@ -104,7 +104,7 @@ def test_recordings_that_cannot_be_used_are_left_out(lessons: list[Lesson], tmp_
         fitting.fit_recogniser([broken], [])
 
 
-def test_the_aligner_learns_on_half_an_hour_and_on_every_unit(
+def test_the_aligner_learns_on_some_recordings_and_on_every_unit(
     spoken_dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lessons = create_lessons(spoken_dataset)
