@@ -26,6 +26,7 @@ from piper.train.aligner.features import (
     FRAME_SECONDS,
     MEL_CHANNELS,
     SAMPLE_RATE,
+    cut_stretches,
     extract_features,
 )
 from piper.train.aligner.network import AcousticNetwork
@@ -200,15 +201,9 @@ class Aligner:
         Args:
             samples: (S,) at `features.SAMPLE_RATE`.
         """
-        stretch, margin = (round(s * SAMPLE_RATE) for s in (STRETCH_SECONDS, MARGIN_SECONDS))
-        hop = round(FRAME_SECONDS * SAMPLE_RATE)
         rows, loud = [], []
         self.network.eval()
-        for start in range(0, max(1, len(samples)), stretch):
-            begin = max(0, start - margin)
-            part = samples[begin : start + stretch + margin]
-            frames = -(-len(samples[start : start + stretch]) // hop) or 1
-            first = (start - begin) // hop
+        for part, first, frames in cut_stretches(samples, STRETCH_SECONDS, MARGIN_SECONDS):
             with torch.inference_mode():
                 heard = self.network(extract_features(part).unsqueeze(0))[0]
             rows.append(heard[first : first + frames].numpy())

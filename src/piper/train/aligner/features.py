@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -40,6 +41,27 @@ def resample(samples: FloatArray, sample_rate: int) -> FloatArray:
         return samples
     resampled: FloatArray = soxr.resample(samples, sample_rate, SAMPLE_RATE, quality="MQ")
     return resampled
+
+
+def cut_stretches(
+    samples: FloatArray, stretch_seconds: float, margin_seconds: float
+) -> Iterator[tuple[FloatArray, int, int]]:
+    """Cut samples into stretches that are heard one by one, each with a margin on both sides.
+
+    Args:
+        samples: (S,) at `SAMPLE_RATE`.
+        stretch_seconds: Length of a stretch.
+        margin_seconds: What is heard before and after it, and left out of the result.
+
+    Yields:
+        A stretch with its margins, the first of its frames that counts, and how many do.
+    """
+    stretch, margin = (round(s * SAMPLE_RATE) for s in (stretch_seconds, margin_seconds))
+    hop = round(FRAME_SECONDS * SAMPLE_RATE)
+    for start in range(0, max(1, len(samples)), stretch):
+        begin = max(0, start - margin)
+        frames = -(-len(samples[start : start + stretch]) // hop) or 1
+        yield samples[begin : start + stretch + margin], (start - begin) // hop, frames
 
 
 def extract_features(samples: FloatArray) -> Tensor:

@@ -13,7 +13,6 @@ import hashlib
 import logging
 import math
 import os
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from piper.train.aligner.aligner import LOUD_IS_SPEECH, Aligner, find_loud
 from piper.train.aligner.features import MEL_CHANNELS, extract_features, load_samples
 from piper.train.aligner.network import AcousticNetwork
 from piper.train.aligner.occupancy import find_occupancies
+from piper.train.aligner.schedule import find_rate, measure_seconds, plan_batches
 from piper.train.aligner.topology import Topology, create_topology
 from piper.train.aligner.units import Groups, create_inventory
 
@@ -45,6 +45,7 @@ nothing was learnt, after 60 right texts stood out."""
 BATCH_SIZE = 16
 LEARNING_RATE = 3e-3
 WARM_UP_SHARE = 0.15
+LAST_SHARE = 0.01
 WEIGHT_DECAY = 0.01
 LARGEST_GRADIENT = 5.0
 PRIOR_COUNT = 10.0
@@ -162,11 +163,7 @@ class _Fitting:
         """Say how long it will take, by a batch of middling length that is thrown away."""
         batches = sorted(self._create_batches(0), key=_count_padded)
         batch = batches[len(batches) // 2]
-        seconds = 0.0
-        for _ in range(2):  # the first time libraries are still being set up
-            started = time.monotonic()
-            self._find_loss(batch, 0.0)[0].backward()
-            seconds = time.monotonic() - started
+        seconds = measure_seconds(lambda: self._find_loss(batch, 0.0)[0].backward())
         self.network.zero_grad()
         share = sum(map(_count_padded, batches)) / _count_padded(batch)
         minutes = seconds * share * (self.passes - self.passes_done) / 60
@@ -192,7 +189,7 @@ class _Fitting:
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
             for group in self._optimizer.param_groups:
-                group["lr"] = _find_rate(done / self.total)
+                group["lr"] = find_rate(done / self.total, LEARNING_RATE, WARM_UP_SHARE, LAST_SHARE)
             self._optimizer.step()
             done += 1
             yield done
@@ -214,14 +211,9 @@ class _Fitting:
 
     def _create_batches(self, number: int) -> list[list[_Item]]:
         """Return a pass's batches: of about equal lengths, in an order of the pass's own."""
-        chance = np.random.default_rng([SEED, number])
-        lengths = np.asarray([item.frames for item in self._items])
-        order = np.argsort(lengths + chance.uniform(0, 0.15 * lengths.mean(), len(lengths)))
-        batches = [
-            [self._items[index] for index in order[start : start + BATCH_SIZE]]
-            for start in range(0, len(order), BATCH_SIZE)
-        ]
-        return [batches[index] for index in chance.permutation(len(batches))]
+        frames = [item.frames for item in self._items]
+        plan = plan_batches(frames, BATCH_SIZE, np.random.default_rng([SEED, number]))
+        return [[self._items[index] for index in batch] for batch in plan]
 
     def keep(self, path: Path) -> None:
         """Write the state to a file, whole or not at all."""
@@ -252,11 +244,3 @@ class _Fitting:
 
 def _count_padded(batch: Sequence[_Item]) -> int:
     return len(batch) * max(item.frames for item in batch)
-
-
-def _find_rate(share: float) -> float:
-    """Return the learning rate at a share of all batches: up quickly, down as a cosine."""
-    if share < WARM_UP_SHARE:
-        return LEARNING_RATE * (0.05 + 0.95 * share / WARM_UP_SHARE)
-    rest = (share - WARM_UP_SHARE) / (1 - WARM_UP_SHARE)
-    return LEARNING_RATE * (0.01 + 0.99 * (1 + math.cos(math.pi * rest)) / 2)

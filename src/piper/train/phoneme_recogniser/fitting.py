@@ -10,9 +10,7 @@ speech, with frames first 12 %.
 from __future__ import annotations
 
 import logging
-import math
 import os
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ from piper.train.aligner.aligner import Aligner
 from piper.train.aligner.features import MEL_CHANNELS, load_samples
 from piper.train.aligner.fitting import Lesson, fit_aligner
 from piper.train.aligner.network import AcousticNetwork
+from piper.train.aligner.schedule import find_rate, measure_seconds, plan_batches
 from piper.train.phoneme_recogniser.augmentation import vary
 from piper.train.phoneme_recogniser.decoding import count_followers
 from piper.train.phoneme_recogniser.errors import (
@@ -51,6 +50,7 @@ ALIGNER_UNITS = 25_000
 """Of the texts that the aligner learns on: 48 minutes of festvox-ru."""
 LEARNING_RATE = 2e-3
 WARM_UP_SHARE = 0.1
+LAST_SHARE = 0.005
 WEIGHT_DECAY = 0.02
 LARGEST_GRADIENT = 2.0
 LEAST_FRAME_SHARE = 0.2
@@ -170,11 +170,7 @@ class _Fitting:
         """Say how long it will take, by a batch that is thrown away."""
         batches = self._create_batches(0)
         batch = max(batches, key=_count_frames)
-        seconds = 0.0
-        for _ in range(2):  # the first time libraries are still being set up
-            started = time.monotonic()
-            self._find_loss(batch, 0.5).backward()
-            seconds = time.monotonic() - started
+        seconds = measure_seconds(lambda: self._find_loss(batch, 0.5).backward())
         self.network.zero_grad()
         share = sum(map(_count_frames, batches)) / _count_frames(batch)
         minutes = sum(recording.frames for recording in self.recordings) / 50 / 60
@@ -192,7 +188,7 @@ class _Fitting:
         self.network.train()
         for batch in self._create_batches(self.passes_done):
             for group in self._optimizer.param_groups:
-                group["lr"] = _find_rate(done / self.total)
+                group["lr"] = find_rate(done / self.total, LEARNING_RATE, WARM_UP_SHARE, LAST_SHARE)
             self._optimizer.zero_grad()
             self._find_loss(batch, done / self.total).backward()
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
@@ -219,15 +215,10 @@ class _Fitting:
 
     def _create_batches(self, number: int) -> list[list[LabelledRecording]]:
         """Return a pass's batches: of about equal lengths, in an order of the pass's own."""
-        chance = np.random.default_rng([SEED, number])
-        lengths = np.asarray([recording.frames for recording in self.recordings])
-        order = np.argsort(lengths + chance.uniform(0, 0.15 * lengths.mean(), len(lengths)))
-        size = max(1, round(BATCH_FRAMES / lengths.mean()))
-        batches = [
-            [self.recordings[index] for index in order[start : start + size]]
-            for start in range(0, len(order), size)
-        ]
-        return [batches[index] for index in chance.permutation(len(batches))]
+        frames = [recording.frames for recording in self.recordings]
+        size = max(1, round(BATCH_FRAMES / float(np.mean(frames))))
+        plan = plan_batches(frames, size, np.random.default_rng([SEED, number]))
+        return [[self.recordings[index] for index in batch] for batch in plan]
 
     def keep(self, path: Path) -> None:
         """Write the state to a file, whole or not at all."""
@@ -285,11 +276,3 @@ def find_floor(recogniser: PhonemeRecogniser, lessons: Sequence[Lesson]) -> Phon
 
 def _count_frames(batch: Sequence[LabelledRecording]) -> int:
     return len(batch) * max(recording.frames for recording in batch)
-
-
-def _find_rate(share: float) -> float:
-    """Return the learning rate at a share of all batches: up quickly, down as a cosine."""
-    if share < WARM_UP_SHARE:
-        return LEARNING_RATE * (0.05 + 0.95 * share / WARM_UP_SHARE)
-    rest = (share - WARM_UP_SHARE) / (1 - WARM_UP_SHARE)
-    return LEARNING_RATE * (0.005 + 0.995 * (1 + math.cos(math.pi * rest)) / 2)

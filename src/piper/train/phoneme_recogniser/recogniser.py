@@ -18,9 +18,9 @@ from piper.atomic import replace_on_success
 from piper.errors import DatasetError
 from piper.train.aligner.aligner import Aligner
 from piper.train.aligner.features import (
-    FRAME_SECONDS,
     MEL_CHANNELS,
     SAMPLE_RATE,
+    cut_stretches,
     extract_features,
 )
 from piper.train.aligner.network import AcousticNetwork
@@ -94,15 +94,9 @@ class PhonemeRecogniser:
         Args:
             samples: (S,) at `SAMPLE_RATE` of the aligner's features.
         """
-        stretch, margin = (round(s * SAMPLE_RATE) for s in (STRETCH_SECONDS, MARGIN_SECONDS))
-        hop = round(FRAME_SECONDS * SAMPLE_RATE)
         rows = []
         self.network.eval()
-        for start in range(0, max(1, len(samples)), stretch):
-            begin = max(0, start - margin)
-            part = samples[begin : start + stretch + margin]
-            frames = -(-len(samples[start : start + stretch]) // hop) or 1
-            first = (start - begin) // hop
+        for part, first, frames in cut_stretches(samples, STRETCH_SECONDS, MARGIN_SECONDS):
             with torch.inference_mode():
                 heard = self.network(extract_features(part).unsqueeze(0))[0].numpy()
             # It learnt on speech alone: in digital silence it would hear a vowel.
