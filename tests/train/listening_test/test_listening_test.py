@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 from made_evaluations import EVIL, make_evaluation
+from scipy import stats
 
 from piper.errors import DatasetError, EvaluationError
 from piper.train.data.loudness import measure_loudness
@@ -196,7 +197,6 @@ def test_preferences_have_intervals_and_a_verdict_where_chance_is_small(tmp_path
 
 
 def test_intervals_and_chances_are_those_of_the_books() -> None:
-    stats = pytest.importorskip("scipy.stats")
     for count, total in ((0, 5), (3, 10), (12, 13), (50, 100), (77, 120)):
         exact = stats.binomtest(count, total)
         assert find_chance(count, total) == pytest.approx(exact.pvalue)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from piper.train.check.outcome import (
 from piper.train.check.page_recordings import RecordingFigures
 from piper.train.check.page_rules import collect_excerpts, draw_rule, find_anchor
 from piper.train.check.report import CheckReport
-from piper.train.pages.document import PAGE_BYTES, PLAYER_BYTES, draw_document
+from piper.train.pages.document import PAGE_BYTES, PLAYER_BYTES, draw_document, write_json
 from piper.train.pages.drawings import draw_histogram, format_number
 from piper.train.pages.excerpts import Excerpt, Media, collect_media, drop_audio
 from piper.train.pages.parts import draw_html_table, draw_table, escape, fold
@@ -66,10 +65,7 @@ def write_report_json(report: CheckReport, path: Path) -> None:
     Raises:
         OSError: The file cannot be written.
     """
-    text = json.dumps(report.to_dict(), ensure_ascii=False, indent=1)
-    with replace_on_success(path) as temporary:
-        # A name on the disk that is no UTF-8 holds lone surrogates: `\\udcff`, as JSON escapes it.
-        temporary.write_bytes(f"{text}\n".encode("utf-8", "backslashreplace"))
+    write_json(report.to_dict(), path)
 
 
 def _draw_page(report: CheckReport, media: dict[Excerpt, Media]) -> bytes:

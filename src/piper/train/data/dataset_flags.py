@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,7 @@ def add_dataset_flags(parser: argparse.ArgumentParser) -> None:
     """Add the dataset's folder and what config.json may leave open."""
     add = parser.add_argument
     add("dataset", type=Path, metavar="DIR", help="folder with metadata.csv and wavs/, or s3://…")
-    add(
-        "--espeak-voice",
-        "--data.espeak_voice",
-        metavar="VOICE",
-        help="espeak-ng's voice, such as ru; default: what config.json says",
-    )
+    add_espeak_voice_flag(add)
     add(
         "--sample-rate",
         "--model.sample_rate",
@@ -26,19 +22,34 @@ def add_dataset_flags(parser: argparse.ArgumentParser) -> None:
         metavar="HERTZ",
         help="default: what config.json says",
     )
-    add(
-        "--num-speakers",
-        "--model.num_speakers",
-        type=int,
-        metavar="N",
-        help="default: what config.json says",
-    )
+    add_num_speakers_flag(add)
     add(
         "--cache-dir",
         "--data.cache_dir",
         type=Path,
         metavar="DIR",
         help="default: .cache in the dataset's folder; of a dataset at s3://…, in this one",
+    )
+
+
+def add_espeak_voice_flag(add: Callable[..., Any]) -> None:
+    """Add espeak-ng's voice, by a parser's or a group's `add_argument`."""
+    add(
+        "--espeak-voice",
+        "--data.espeak_voice",
+        metavar="VOICE",
+        help="espeak-ng's voice, such as ru; default: what config.json says",
+    )
+
+
+def add_num_speakers_flag(add: Callable[..., Any]) -> None:
+    """Add the number of speakers, likewise."""
+    add(
+        "--num-speakers",
+        "--model.num_speakers",
+        type=int,
+        metavar="N",
+        help="default: what config.json says",
     )
 
 

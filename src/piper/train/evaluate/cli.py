@@ -11,6 +11,7 @@ from typing import Any
 
 from piper.errors import ConfigError
 from piper.train.command import run_command
+from piper.train.data.dataset_flags import add_espeak_voice_flag, add_num_speakers_flag
 
 NOT_REACHED = 2
 
@@ -100,19 +101,8 @@ def _add_sentences(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="single words to say beside, and the letters; 0: none; default: %(default)s",
     )
-    add(
-        "--espeak-voice",
-        "--data.espeak_voice",
-        metavar="VOICE",
-        help="espeak-ng's voice, such as ru; default: what config.json says",
-    )
-    add(
-        "--num-speakers",
-        "--model.num_speakers",
-        type=int,
-        metavar="N",
-        help="default: what config.json says",
-    )
+    add_espeak_voice_flag(add)
+    add_num_speakers_flag(add)
     add(
         "--validation-split",
         "--data.validation_split",

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from piper.atomic import replace_on_success
 from piper.train.evaluate.card import write_model_card
 from piper.train.evaluate.card_facts import find_card_facts
 from piper.train.evaluate.page import write_report_page
 from piper.train.evaluate.results import Evaluation
 from piper.train.evaluate.systems import Source, SourceKind
+from piper.train.pages.document import write_json
 
 
 def write_evaluation(
@@ -47,6 +46,4 @@ def write_report_json(evaluation: Evaluation, path: Path) -> None:
     Raises:
         OSError: The file cannot be written.
     """
-    text = json.dumps(evaluation.to_dict(), ensure_ascii=False, indent=1)
-    with replace_on_success(path) as temporary:
-        temporary.write_bytes(f"{text}\n".encode("utf-8", "backslashreplace"))
+    write_json(evaluation.to_dict(), path)

@@ -18,6 +18,7 @@ from piper.errors import PiperError
 from piper.progress import ProgressLine
 from piper.text.frontend import Frontend, create_frontend
 from piper.train.check.kept import keep_result, load_results
+from piper.train.check.measuring import create_key
 from piper.train.data.dataset_config import create_voice_config
 from piper.train.data.settings import DataSettings
 from piper.train.evaluate.comparing import compare_systems, create_system, find_scores
@@ -253,7 +254,7 @@ def _measure_all(
     progress = ProgressLine(f"Measuring ({label})", len(utterances), "sentences")
     measured = []
     for done, utterance in enumerate(utterances, 1):
-        key = f"{state.key}|{is_recording}|{_describe_file(utterance.speech.path)}"
+        key = f"{state.key}|{is_recording}|{create_key(utterance.speech.path)}"
         key += f"|{utterance.sentence.name}|{utterance.sentence.text}"
         if key not in kept:
             recorded = None if is_recording else state.recorded.get(utterance.sentence.name)
@@ -296,15 +297,10 @@ def _find_key(state: _State) -> str:
         "phonemes": find_digest(judges.phonemes) if judges.phonemes is not None else "",
         "words": state.request.judging.words or "",
         "wanted": sorted(judges.wanted) if judges.wanted is not None else None,
-        "recordings": sorted(_describe_file(one.speech.path) for one in state.recorded.values()),
+        "recordings": sorted(create_key(one.speech.path) for one in state.recorded.values()),
     }
     text = json.dumps(parts, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def _describe_file(path: Path) -> str:
-    stat = path.stat()
-    return f"{path.absolute()}|{stat.st_size}|{stat.st_mtime_ns}"
 
 
 def _digest_file(path: Path) -> str:

@@ -82,16 +82,9 @@ def load_names(path: Path) -> list[str]:
     Raises:
         ConfigError: It cannot be read, or names none.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigError(
-            f"--held-out: {path} cannot be read ({reason}); give split, all, or a file with a "
-            "recording's name in each line."
-        ) from None
-    names = [line.strip() for line in text.splitlines()]
-    found = list(dict.fromkeys(name for name in names if name and not name.startswith("#")))
+    wish = "give split, all, or a file with a recording's name in each line"
+    names = _read_lines(path, "--held-out", wish)
+    found = list(dict.fromkeys(name for name in names if not name.startswith("#")))
     if not found:
         raise ConfigError(f"--held-out: {path} names no recording.")
     return found
@@ -111,18 +104,21 @@ def load_texts(path: Path, most: int) -> list[Sentence]:
     Raises:
         ConfigError: It cannot be read, or has no line.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigError(
-            f"--texts: {path} cannot be read ({reason}); give a UTF-8 file with a sentence in "
-            "each line."
-        ) from None
-    texts = [line.strip() for line in lines if line.strip()][:most]
+    wish = "give a UTF-8 file with a sentence in each line"
+    texts = _read_lines(path, "--texts", wish)[:most]
     if not texts:
         raise ConfigError(f"--texts: {path} is empty; write a sentence in each line.")
     return [Sentence(f"sentence_{place:04d}", text) for place, text in enumerate(texts, 1)]
+
+
+def _read_lines(path: Path, flag: str, wish: str) -> list[str]:
+    """Return the lines of a file that hold something."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(f"{flag}: {path} cannot be read ({reason}); {wish}.") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def find_singles(sentences: Sequence[Sentence], num_words: int) -> list[Sentence]:

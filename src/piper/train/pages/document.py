@@ -1,4 +1,4 @@
-"""A whole page around its content: one file that loads nothing from elsewhere. Knows no report.
+"""A report as files: a page around its content, and JSON. Knows no report.
 
 The page asks browsers to load nothing from elsewhere and to run no scripts
 (Content-Security-Policy), so that no text of a dataset can do what escaping has overlooked.
@@ -6,6 +6,12 @@ The page asks browsers to load nothing from elsewhere and to run no scripts
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from piper.atomic import replace_on_success
 from piper.train.pages.parts import escape
 from piper.train.pages.style import STYLE
 
@@ -17,6 +23,18 @@ _POLICY = (
     "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; "
     "base-uri 'none'; form-action 'none'"
 )
+
+
+def write_json(data: Mapping[str, Any], path: Path) -> None:
+    """Write a report's data, UTF-8, whole or not at all.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    text = json.dumps(data, ensure_ascii=False, indent=1)
+    with replace_on_success(path) as temporary:
+        # A name on the disk that is no UTF-8 holds lone surrogates: `\\udcff`, as JSON escapes it.
+        temporary.write_bytes(f"{text}\n".encode("utf-8", "backslashreplace"))
 
 
 def draw_document(title: str, content: str, style: str = "") -> bytes:
