@@ -21,15 +21,11 @@ from piper.errors import PiperError
 from piper.train import cli
 from piper.train.checkpoints.checkpoint import load_checkpoint
 from piper.train.export import export_voice
+from trainings import SMALL
 
 pytestmark = pytest.mark.long
 
-SMALL = (
-    *("--model.quality=tiny", "--model.hidden_channels=16", "--model.inter_channels=16"),
-    *("--model.filter_channels=16", "--model.n_layers=1", "--model.discriminator_channels=16"),
-    *("--model.upsample_initial_channel=32", "--data.num_workers=0", "--data.num_test_examples=0"),
-    *("--trainer.accelerator=cpu", "--validation_quality=off", "--data.batch_size=4"),
-)
+FLAGS = (*SMALL, "--validation_quality=off", "--data.batch_size=4")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +38,7 @@ def packed(speech_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     flags += [f"--trainer.default_root_dir={folder / 'run'}", "--trainer.max_steps=1"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["piper.train"])
-        assert cli.main(["fit", *SMALL, *flags]) == 0
+        assert cli.main(["fit", *FLAGS, *flags]) == 0
     return folder
 
 
@@ -109,7 +105,7 @@ def test_training_starts_from_carried_weights(
     flags += [f"--trainer.default_root_dir={tmp_path}", "--trainer.max_steps=1"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["piper.train"])
-        assert cli.main(["fit", *SMALL, *flags, f"--model.warmstart={start}"]) == 0
+        assert cli.main(["fit", *FLAGS, *flags, f"--model.warmstart={start}"]) == 0
     assert f"Started from {start}" in caplog.text
     assert "text encoder            20      0" in caplog.text
 

@@ -19,20 +19,19 @@ from timed_training import Clock, TimedTraining
 
 from piper.errors import PiperError
 from piper.train.checkpoints.checkpoint import load_checkpoint
+from trainings import SMALL, wait_until
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "voices" / "timed_training.py"
-SMALL = (
-    *("--model.quality=tiny", "--model.hidden_channels=16", "--model.inter_channels=16"),
-    *("--model.filter_channels=16", "--model.n_layers=1", "--model.discriminator_channels=16"),
-    *("--model.upsample_initial_channel=32", "--data.num_workers=0", "--data.num_test_examples=0"),
-    *("--trainer.accelerator=cpu", "--validation_quality=off", "--data.batch_size=2"),
-    *("--trainer.limit_val_batches=0", "--keep_best=0"),
+FLAGS = (
+    *SMALL,
+    *("--validation_quality=off", "--data.batch_size=2", "--keep_best=0"),
+    "--trainer.limit_val_batches=0",
 )
 
 
 @pytest.mark.long
 def test_pieces_follow_each_other(speech_dataset: Path, tmp_path: Path) -> None:
-    flags = [*SMALL, f"--data.dataset_dir={speech_dataset}", f"--data.cache_dir={tmp_path / 'c'}"]
+    flags = [*FLAGS, f"--data.dataset_dir={speech_dataset}", f"--data.cache_dir={tmp_path / 'c'}"]
     steps, seconds = [], []
     for until in (15.0, 30.0, 30.0):
         training = TimedTraining(tmp_path / "run", flags, Clock(is_processor=False))
@@ -48,7 +47,7 @@ def test_pieces_follow_each_other(speech_dataset: Path, tmp_path: Path) -> None:
 @pytest.mark.long
 def test_a_killed_tool_takes_its_training_with_it(speech_dataset: Path, tmp_path: Path) -> None:
     """Else the next run's training and the old one would write one folder."""
-    flags = [*SMALL, f"--data.dataset_dir={speech_dataset}", f"--data.cache_dir={tmp_path / 'c'}"]
+    flags = [*FLAGS, f"--data.dataset_dir={speech_dataset}", f"--data.cache_dir={tmp_path / 'c'}"]
     code = (
         f"import sys; sys.path.insert(0, {str(TOOL.parent)!r})\n"
         "from pathlib import Path; from timed_training import Clock, TimedTraining\n"
@@ -63,13 +62,6 @@ def test_a_killed_tool_takes_its_training_with_it(speech_dataset: Path, tmp_path
     process.wait()
     wait_until(lambda: not any(Path(f"/proc/{child}/exe").exists() for child in children))
     assert list((tmp_path / "run").glob("lightning_logs/*/checkpoints/last.ckpt"))
-
-
-def wait_until(is_true, seconds: float = 120) -> None:  # type: ignore[no-untyped-def]
-    end = time.monotonic() + seconds
-    while not is_true():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def test_a_training_that_fails_is_one_sentence(tmp_path: Path) -> None:

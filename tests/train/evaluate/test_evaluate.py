@@ -7,8 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import pytest
 import soundfile
 
 from piper.train.evaluate.cli import NOT_REACHED, main
+from trainings import fit_command, last_checkpoint, wait_until
 
 SCORES = "--scores=quality,trouble"
 SOURCE = '''
@@ -123,8 +122,6 @@ def test_a_worse_voice_is_found_in_pairs(
 def test_a_checkpoint_is_exported_and_a_gate_sets_the_exit_code(
     dataset: Path, tmp_path: Path, predictors: str, capsys: Any
 ) -> None:
-    from trainings import fit_command, last_checkpoint
-
     flags = ("--trainer.max_steps=1", "--validation_quality=off")
     subprocess.run(fit_command(dataset, tmp_path, *flags), check=True, capture_output=True)
     common = ["--checkpoint", f"new={last_checkpoint(tmp_path)}", "--dataset", dataset]
@@ -194,13 +191,6 @@ def test_a_killed_evaluation_goes_on(
     assert main(arguments) == 0
     assert kept.read_bytes() == before
     assert len(find_system(load_report(tmp_path / "out"), tiny_voice.stem)["sentences"]) == 16
-
-
-def wait_until(is_true: Callable[[], bool], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not is_true():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 SMALL = (
@@ -20,6 +21,14 @@ def fit_command(dataset: Path, root: Path, *flags: str) -> list[str]:
     arguments = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={root}"]
     small = (*SMALL, "--data.batch_size=2")
     return [sys.executable, "-m", "piper.train", "fit", *small, *arguments, *flags]
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 120) -> None:
+    """Wait until something is so, whatever process makes it."""
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 120) -> None:
