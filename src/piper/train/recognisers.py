@@ -131,3 +131,10 @@ def find_character_error(reference: Sequence[str], recognised: Sequence[str]) ->
 
     wanted = "".join(reference)
     return Levenshtein.distance(wanted, "".join(recognised)) / max(1, len(wanted))
+
+
+def find_word_error(reference: Sequence[str], recognised: Sequence[str]) -> float:
+    """Return the word error rate of recognised words: edits by the reference's words."""
+    from rapidfuzz.distance import Levenshtein
+
+    return Levenshtein.distance(reference, recognised) / max(1, len(reference))

@@ -19,11 +19,17 @@ from piper.train.evaluate.likeness import compare_timing, measure_likeness, meas
 from piper.train.evaluate.results import Kind, Sentence, SpokenSentence, Trouble
 from piper.train.evaluate.signal import find_silent_speech, measure_signal
 from piper.train.evaluate.speaking import Speech
+from piper.train.evaluate.word_troubles import find_word_troubles, has_times
 from piper.train.judges.opinion import QualityPredictor
 from piper.train.judges.speaker import SpeakerEncoder, measure_similarity
 from piper.train.phoneme_recogniser.errors import find_phoneme_errors
 from piper.train.phoneme_recogniser.words import SpokenWords, find_spoken_words
-from piper.train.recognisers import Recogniser, find_character_error, normalise_words
+from piper.train.recognisers import (
+    Recogniser,
+    find_character_error,
+    find_word_error,
+    normalise_words,
+)
 
 if TYPE_CHECKING:
     from piper.train.phoneme_recogniser.recogniser import PhonemeRecogniser
@@ -31,8 +37,6 @@ if TYPE_CHECKING:
 Embedding = FloatArray
 LEVEL = "level_db"
 """Of speech; asked for by the spread."""
-MOST_SKIPPED = 0.25
-"""Of the words; recordings have 0.02 of theirs that the recogniser misses."""
 _SPECTRAL = ("mel_cepstral_distance", "pitch_error", "pitch_contour_error", "voicing_error")
 _WORDS = ("skipped_words", "repeated_words", "lost_ends", "silent_speech", "speaking_rate")
 
@@ -207,42 +211,15 @@ def _measure_words(utterance: Utterance, found: _Found) -> None:
         found.recognised = text
         wanted, heard_words = normalise_words(utterance.sentence.text), normalise_words(text)
         found.sizes["words"], found.sizes["letters"] = len(wanted), sum(map(len, wanted))
-        found.values["wer"] = _find_word_error(wanted, heard_words)
+        found.values["wer"] = find_word_error(wanted, heard_words)
         found.values["cer"] = find_character_error(wanted, heard_words)
-
-
-def _find_word_error(wanted: Sequence[str], heard: Sequence[str]) -> float:
-    from rapidfuzz.distance import Levenshtein
-
-    return Levenshtein.distance(wanted, heard) / max(1, len(wanted))
 
 
 def _measure_troubles_of_words(utterance: Utterance, found: _Found) -> None:
     words = utterance.spoken_words
     if words is None:
         return
-    seconds = utterance.speech.seconds
-    for number in words.skipped:
-        start, end = _find_gap(words, number, seconds)
-        name = "".join(utterance.groups[number])
-        found.troubles.append(Trouble("skipped_words", f"[{name}] was not said", start, end))
-    for repetition in words.repeated:
-        name = " ".join(
-            "".join(utterance.groups[number])
-            for number in range(repetition.first, repetition.last + 1)
-        )
-        found.troubles.append(
-            Trouble(
-                "repeated_words",
-                f"[{name}] was said twice",
-                repetition.start_seconds,
-                repetition.end_seconds,
-            )
-        )
-    if not words.has_first:
-        found.troubles.append(Trouble("lost_ends", "the first phoneme is missing", 0.0, 0.0))
-    if not words.has_last:
-        found.troubles.append(Trouble("lost_ends", "the last phoneme is missing", seconds, seconds))
+    found.troubles += find_word_troubles(words, utterance.groups, utterance.speech.seconds)
     found.values["skipped_words"] = float(len(words.skipped))
     found.values["repeated_words"] = float(len(words.repeated))
     found.values["lost_ends"] = float((not words.has_first) + (not words.has_last))
@@ -252,27 +229,9 @@ def _measure_troubles_of_words(utterance: Utterance, found: _Found) -> None:
     for start, end in silences:
         found.troubles.append(Trouble("silent_speech", "silence inside a word", start, end))
     found.values["silent_speech"] = sum(end - start for start, end in silences)
-    rate = measure_speaking_rate(words.units) if _has_times(utterance) else None
+    rate = measure_speaking_rate(words.units) if has_times(words) else None
     if rate is not None:
         found.values["speaking_rate"] = rate
-
-
-def _has_times(utterance: Utterance) -> bool:
-    """Tell whether enough was said for times to mean something.
-
-    Where most words are missing, the few others are laid over the sounds of all.
-    """
-    words = utterance.spoken_words
-    if words is None or not words.units:
-        return False
-    return len(words.skipped) <= MOST_SKIPPED * len(utterance.groups)
-
-
-def _find_gap(words: SpokenWords, number: int, seconds: float) -> tuple[float, float]:
-    """Return where a word that was not said should be: between those around it."""
-    before = [span.end_seconds for span in words.groups[:number] if span is not None]
-    after = [span.start_seconds for span in words.groups[number + 1 :] if span is not None]
-    return (before[-1] if before else 0.0, after[0] if after else seconds)
 
 
 def _measure_signal(utterance: Utterance, found: _Found) -> None:
@@ -304,7 +263,7 @@ def _measure_likeness(utterance: Utterance, recorded: Utterance, found: _Found) 
     ours, theirs = utterance.spoken_words, recorded.spoken_words
     if ours is None or theirs is None:
         return
-    if _has_times(utterance) and _has_times(recorded):
+    if has_times(ours) and has_times(theirs):
         timing = compare_timing(ours.units, theirs.units)
         if timing.duration_error_ms is not None:
             found.values["duration_error"] = timing.duration_error_ms

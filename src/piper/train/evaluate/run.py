@@ -6,10 +6,9 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from piper.train.data.settings import DataSettings
 from piper.train.evaluate.comparing import compare_systems, create_system, find_scores
 from piper.train.evaluate.cost import measure_cost
 from piper.train.evaluate.judging import JudgeRequest, load_judges
+from piper.train.evaluate.kept_measures import dict_to_spoken, spoken_to_dict
 from piper.train.evaluate.kept_opinions import KeptOpinions
 from piper.train.evaluate.measuring import (
     Embedding,
@@ -40,7 +40,6 @@ from piper.train.evaluate.results import (
     Sentence,
     SpokenSentence,
     System,
-    Trouble,
 )
 from piper.train.evaluate.sentences import (
     find_singles,
@@ -260,32 +259,12 @@ def _measure_all(
             recorded = None if is_recording else state.recorded.get(utterance.sentence.name)
             reference = None if is_recording else state.reference
             result = measure_utterance(utterance, recorded, reference)
-            kept[key] = _spoken_to_dict(result)
+            kept[key] = spoken_to_dict(result)
             keep_result(path, key, kept[key])
-        measured.append(_dict_to_spoken(kept[key], utterance))
+        measured.append(dict_to_spoken(kept[key], utterance.sentence, utterance.speech))
         progress.show(done)
     progress.finish(len(utterances))
     return measured
-
-
-def _spoken_to_dict(spoken: SpokenSentence) -> dict[str, Any]:
-    return {
-        "values": dict(spoken.values),
-        "troubles": [asdict(trouble) for trouble in spoken.troubles],
-        "heard": spoken.heard,
-        "recognised": spoken.recognised,
-        "wanted": spoken.wanted,
-        "sizes": dict(spoken.sizes),
-    }
-
-
-def _dict_to_spoken(value: Mapping[str, Any], utterance: Utterance) -> SpokenSentence:
-    return SpokenSentence(
-        sentence=utterance.sentence,
-        audio=utterance.speech.path,
-        seconds=utterance.speech.seconds,
-        **{**value, "troubles": tuple(Trouble(**trouble) for trouble in value["troubles"])},
-    )
 
 
 def _find_key(state: _State) -> str:
