@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch.multiprocessing as multiprocessing
-from trainings import fit_command, last_checkpoint, wait_for
 
 from piper.train.checkpoints.checkpoint import load_checkpoint
 from piper.train.parallel.distributed import sum_gradients
 from piper.voice import PiperVoice
+from trainings import fit_command, last_checkpoint, wait_for
 
 
 def test_killed_then_resumed_then_exported_then_spoken(dataset: Path, tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from torch import Tensor
-from trainings import SMALL
 
 from piper.train import cli
 from piper.train.checkpoints.checkpoint import load_checkpoint
+from trainings import SMALL
 
 FLAGS = (
     *SMALL,

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from trainings import SMALL
 
 from piper.train import cli
 from piper.train.checkpoints.checkpoint import load_checkpoint
+from trainings import SMALL
 
 
 def train(dataset: Path, root: Path, *flags: str) -> int:

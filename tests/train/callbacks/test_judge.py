@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from trainings import SMALL
 
 from piper.train import cli
 from piper.train.callbacks.judge import FIGURES, Judge
+from trainings import SMALL
 
 FLAGS = (*SMALL, "--data.batch_size=5", "--data.num_test_examples=1")
 TWO = "--data.num_test_examples=2"

@@ -13,11 +13,11 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
-from trainings import fit_command, last_checkpoint, wait_for
 
 from piper.train import cli, storage
 from piper.train.checkpoints.checkpoint import load_checkpoint
 from piper.train.event_log import EventFile
+from trainings import fit_command, last_checkpoint, wait_for
 
 SMALL_BYTES = 2_000_000
 """A slim checkpoint of the small network takes 1.0 MB, a full one 3.1."""

@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-from trainings import fit_command
 
 from piper.train.checkpoints.checkpoint import load_checkpoint
 from piper.train.checkpoints.last import check_whole, find_checkpoint_folders, find_last_checkpoint
 from piper.train.storage import list_folder
+from trainings import fit_command
 
 KILLS = 20
 SEED = 20210611

@@ -12,7 +12,6 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toy_training import Toy, train_toy
-from trainings import fit_command
 
 from piper.errors import CheckpointError, ConfigError, describe_os_error
 from piper.train import storage
@@ -21,6 +20,7 @@ from piper.train.callbacks.keep_best import KeepBest
 from piper.train.callbacks.keep_history import MAX_KEPT
 from piper.train.checkpoints.checkpoint import load_checkpoint
 from piper.train.checkpoints.last import find_last_checkpoint
+from trainings import fit_command
 
 
 @pytest.fixture(params=["s3", "memory"])

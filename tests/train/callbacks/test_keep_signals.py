@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from trainings import fit_command, last_checkpoint, wait_for
 
 from piper.train.checkpoints.checkpoint import load_checkpoint
+from trainings import fit_command, last_checkpoint, wait_for
 
 Process = subprocess.Popen[str]
 

@@ -10,7 +10,6 @@ import pytest
 import soundfile
 from lessons import create_lessons, read_rows, text_to_groups
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from trainings import SMALL
 
 from piper.train import cli
 from piper.train.aligner.aligner import load_aligner
@@ -19,6 +18,7 @@ from piper.train.callbacks.panel import FloatArray, Panel, PanelSettings, Refere
 from piper.train.callbacks.score_flags import WantedScores
 from piper.train.callbacks.scores import Scores
 from piper.train.phoneme_recogniser import fitting
+from trainings import SMALL
 
 NAMES = ("per", "distillmos", "similarity")
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from trainings import SMALL, fit_command, last_checkpoint
 
 from piper.train import cli
 from piper.train.callbacks import scores as scores_module
@@ -22,6 +21,7 @@ from piper.train.callbacks.panel import PanelSettings, Reference
 from piper.train.callbacks.scorer import Scorer
 from piper.train.callbacks.scores import Scores
 from piper.train.checkpoints.checkpoint import load_checkpoint
+from trainings import SMALL, fit_command, last_checkpoint
 
 FLAGS = (*SMALL, "--data.batch_size=5", "--data.num_test_examples=1", "--keep_best=2")
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trainings import SMALL
 
 from piper.train import cli, export_onnx
 from piper.train.allowance import FRESH, WARM, Allowance
 from piper.train.callbacks import budget
 from piper.train.callbacks.ending import export_command
 from piper.train.checkpoints.checkpoint import load_checkpoint
+from trainings import SMALL
 
 FLAGS = (*SMALL, "--data.batch_size=5", "--validation_quality=off")
 ONE = "--data.num_test_examples=1"

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from trainings import SMALL
 
 from piper.train import cli
 from piper.train.callbacks import progress
 from piper.train.callbacks.waiting import DataWait, _Mark
 from piper.train.data.dataset import UtteranceDataset
+from trainings import SMALL
 
 FLAGS = (*SMALL, "--data.batch_size=2", "--trainer.limit_val_batches=0", "--validation_quality=off")
 

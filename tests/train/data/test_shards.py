@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 from prepared import flip_byte
-from trainings import SMALL as SMALL_NETWORK
 
 from piper.errors import ConfigError, DatasetError, PiperError
 from piper.train import cli, storage
@@ -20,6 +19,7 @@ from piper.train.data.module import VitsDataModule
 from piper.train.data.prepare import prepare_dataset
 from piper.train.data.settings import resolve_settings
 from piper.train.data.sharding import PACKING_NAME, write_shards
+from trainings import SMALL as SMALL_NETWORK
 
 SHARD_BYTES = 500_000
 """A shard of the test's utterances: five of them."""

@@ -17,10 +17,10 @@ from pathlib import Path
 import node_training
 import pytest
 import torch
-from trainings import SMALL, last_checkpoint, wait_for
 
 from piper.train.checkpoints.checkpoint import load_checkpoint
 from piper.train.parallel.ranks import describe_lost_process
+from trainings import SMALL, last_checkpoint, wait_for
 
 SCRIPT = str(Path(__file__).with_name("node_training.py"))
 Processes = list["subprocess.Popen[str]"]

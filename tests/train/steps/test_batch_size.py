@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Trainer
-from trainings import fit_command
 
 from piper.errors import ConfigError
 from piper.train.callbacks.batches import Batches, StepTrial, heaviest_batches
@@ -33,6 +32,7 @@ from piper.train.steps.batch_size import (
     find_largest,
     resident_bytes,
 )
+from trainings import fit_command
 
 MIB = 1024**2
 

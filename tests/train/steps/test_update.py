@@ -15,11 +15,11 @@ import pytest
 import torch
 import torch.multiprocessing as multiprocessing
 from lightning.pytorch import LightningModule
-from trainings import SMALL
 
 from piper.errors import ExportError
 from piper.train import cli, export
 from piper.train.parallel.distributed import GanDDPStrategy
+from trainings import SMALL
 
 FLAGS = (*SMALL, "--data.batch_size=5", "--model.p_dropout=0.0")
 

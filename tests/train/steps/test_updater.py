@@ -9,7 +9,6 @@ import pytest
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
-from trainings import SMALL
 
 from piper.errors import TrainingError
 from piper.train import cli
@@ -19,6 +18,7 @@ from piper.train.steps.optimizers import OptimizerSettings, create_optimizer
 from piper.train.steps.precision import GanMixedPrecision, create_precision
 from piper.train.steps.seeds import seed_update
 from piper.train.steps.update import MOST_SKIPPED_IN_A_ROW, Updater, UpdateSettings
+from trainings import SMALL
 
 FLAGS = (*SMALL, "--data.batch_size=5")
 NAMES = ("discriminator", "generator")
