@@ -38,9 +38,12 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        return version("piper-workshop")
+        try:
+            return version("piper-workshop")
+        except PackageNotFoundError:  # run from its source, on a machine that installs nothing
+            return "0+source"
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -87,6 +87,7 @@ def resolve_network(config: Any) -> None:
     else:
         quality = quality or DEFAULT_QUALITY
         network = create_network_config(quality, **given)
+        _check_hold(config.model)
     _warn_about_quality(settings, quality, network)
     config.model.quality = quality
     config.data.quality = quality
@@ -148,6 +149,19 @@ def _leave_out_warm_start(config: Any) -> None:
         if config.model.get(key):
             _LOGGER.info("--model.%s is left out: training goes on from the checkpoint.", key)
             config.model[key] = None
+
+
+def _check_hold(model: Any) -> None:
+    """Refuse to hold a decoder that has learnt nothing.
+
+    Raises:
+        ConfigError: No flag says what it starts from.
+    """
+    if model.hold_decoder and not (model.warmstart or model.vocoder_warmstart):
+        raise ConfigError(
+            f"--model.hold_decoder={model.hold_decoder} is for a decoder that speaks already: give "
+            "the voice to start from with --model.warmstart, or leave it out."
+        )
 
 
 def _network_of_checkpoint(path: str, quality: str | None, given: dict[str, Any]) -> NetworkConfig:

@@ -23,6 +23,7 @@ from piper.train.steps import losses
 from piper.train.steps.averages import WeightAverages
 from piper.train.steps.compilation import compile_generator, is_wanted
 from piper.train.steps.gan import GanStep, Totals
+from piper.train.steps.holding import Hold
 from piper.train.steps.micro_batches import MicroBatches
 from piper.train.steps.optimizers import OptimizerSettings, create_optimizer
 from piper.train.steps.seeds import seed_update
@@ -78,6 +79,8 @@ class VitsModel(LightningModule):
         lr_decay: Factor on the generator's learning rate after each epoch.
         lr_decay_d: Factor on the discriminators' learning rate after each epoch.
         warmup_updates: Updates in which both learning rates grow from 0.
+        hold_decoder: Updates in which the decoder stays as a warm start brought it, while the
+            encoder of recordings, which a voice has not, learns to be spoken by it.
         ema_decay: Share of the weights' moving average that stays at each update; the average is
             what is validated and exported. 0 takes the weights themselves.
         c_mel: Weight of the mel loss.
@@ -136,6 +139,7 @@ class VitsModel(LightningModule):
         lr_decay: float = 0.999875,
         lr_decay_d: float = 0.9999,
         warmup_updates: int = 0,
+        hold_decoder: int = 0,
         ema_decay: float = 0.999,
         c_mel: float = 45.0,
         c_kl: float = 1.0,
@@ -172,6 +176,7 @@ class VitsModel(LightningModule):
         self.gan = GanStep(self.model_g, judges, self.network_config, weights)
         self.micro_batches = MicroBatches(self.gan, self.model_g, *judges)
         self.updater = Updater(UpdateSettings(warmup_updates=warmup_updates))
+        self.hold = Hold(self.model_g.dec, "decoder", hold_decoder)
         self.accumulate_grad_batches = 1
         """Parts of a batch, which makes one update; `--trainer.accumulate_grad_batches` sets it."""
         self.averages: WeightAverages | None = None
@@ -246,6 +251,7 @@ class VitsModel(LightningModule):
         counts = torch.stack([own.utterances, own.frames, own.phonemes])
         totals = Totals(*sum_over_processes(counts).unbind())
         update = self.trainer.global_step // len(optimizers)
+        self.hold.apply(update)
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         scale = None if scaler is None else scaler.scale(torch.ones((), device=self.device))
         named = self.micro_batches.backward(

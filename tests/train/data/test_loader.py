@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from test_data_module import Recorder, make_trainer
 
 from piper.train.callbacks.batches import Batches
+from piper.train.data.batches import UtteranceItem
+from piper.train.data.dataset import UtteranceDataset
 from piper.train.data.loader import ResumableLoader
 from piper.train.data.module import VitsDataModule
+from trainings import wait_until
 
 
 def make_module(dataset: Path, batch_size: int = 4) -> VitsDataModule:
@@ -94,3 +98,24 @@ def test_other_ranks_with_the_same_batches(dataset: Path, caplog: pytest.LogCapt
     # Checkpoints of before knew neither.
     loader.load_state_dict({"epoch": 6, "given": 2})
     assert (loader.epoch, loader.given) == (6, 2)
+
+
+def test_the_next_epoch_is_loaded_ahead(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU waited for the first batch of an epoch as long as it worked on all ten of them."""
+    loaded = multiprocessing.Value("i", 0)
+    load = UtteranceDataset.__getitem__
+
+    def count(self: UtteranceDataset, index: int) -> UtteranceItem:
+        with loaded.get_lock():
+            loaded.value += 1
+        return load(self, index)
+
+    monkeypatch.setattr(UtteranceDataset, "__getitem__", count)
+    module = VitsDataModule(dataset_dir=str(dataset), batch_size=4, num_workers=1)
+    module.prepare_data()
+    loader, plain = module.train_dataloader(), make_module(dataset).train_dataloader()
+    epochs = [[batch.names for batch in loader]]
+    utterances = len({name for names in epochs[0] for name in names})
+    wait_until(lambda: loaded.value > utterances)
+    epochs.append([batch.names for batch in loader])
+    assert epochs == [[batch.names for batch in plain] for _ in range(2)]

@@ -19,7 +19,7 @@ import pytest
 import soundfile
 from prepared import flip_byte, load, stamps
 
-from piper.config import load_voice_config
+from piper.config import Phonemizer, load_voice_config
 from piper.errors import ConfigError, DatasetError, PhonemizeError
 from piper.text.frontend import create_frontend
 from piper.train.data.metadata import load_metadata
@@ -280,6 +280,23 @@ def test_phoneme_ids_dataset(dataset: Path) -> None:
     assert cached.ids.tolist() == [1, 0, 14, 0, 2]
     path.write_text("utterance001|Привет.|1 0 999 0 2\n", encoding="utf-8")
     assert "line 1: the phoneme id 999" in prepare_error(settings)
+
+
+def test_ids_that_were_made_elsewhere_need_no_espeak(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rented machine without espeak-ng could not train on them; and who made them stays true."""
+    prepared = prepare_dataset(resolve_settings(dataset_dir=dataset))
+    config = json.loads((dataset / "config.json").read_text(encoding="utf-8"))
+    config["phonemizer"] = {"name": "espeak-ng", "version": "1.0"}
+    (dataset / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    name = prepared.utterances[0].row.audio_path.stem
+    (dataset / "metadata.csv").write_text(f"{name}|Привет.|1 0 14 0 2\n", encoding="utf-8")
+    monkeypatch.setenv("PIPER_ESPEAK_LIBRARY", str(dataset / "nothing.so"))
+    settings = resolve_settings(dataset_dir=dataset, dataset_type="phoneme_ids")
+    prepared = prepare_dataset(settings)
+    assert load(prepared.utterances[0]).ids.tolist() == [1, 0, 14, 0, 2]
+    assert prepared.voice.phonemizer == Phonemizer("espeak-ng", "1.0")
 
 
 def test_speakers(two_speaker_dataset: Path, copy_dataset: CopyDataset) -> None:

@@ -163,3 +163,17 @@ def test_an_interrupted_epoch_goes_on() -> None:
 def test_no_utterances() -> None:
     with pytest.raises(ValueError, match="no utterances"):
         make([], 4)
+
+
+def test_a_loader_s_iteration_goes_on_with_the_next_epoch() -> None:
+    """Processes that load ahead would wait at each epoch's end, which a GPU reaches in a second."""
+    lengths = list(range(100, 140))
+    sampler = LengthBatchSampler(lengths, BatchBounds(utterances=4), seed=3, goes_on=True)
+    epochs = []
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        epochs.append(list(sampler))  # whoever only looks at an epoch gets that one
+    sampler.set_epoch(0)
+    sampler.skip(6)
+    whole = [batch for epoch in epochs for batch in epoch]
+    assert list(itertools.islice(sampler, 20)) == whole[6:26]

@@ -105,7 +105,6 @@ def test_a_config_of_an_earlier_training_goes_on_working(
 
 
 @pytest.mark.long
-@pytest.mark.long
 def test_judges_of_spectrograms_are_trained_and_can_be_left_out(
     source: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

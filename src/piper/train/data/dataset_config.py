@@ -15,7 +15,7 @@ from piper.errors import ConfigError, DatasetError
 from piper.text.frontend import create_frontend
 from piper.text.ids import BOS, EOS, PAD
 from piper.text.options import VOICE_KEY
-from piper.train.data.metadata import Row
+from piper.train.data.metadata import PHONEME_IDS, Row
 from piper.train.data.remote_dataset import store_config
 from piper.train.data.settings import DataSettings
 
@@ -47,17 +47,28 @@ def create_voice_config(settings: DataSettings, rows: Sequence[Row]) -> VoiceCon
         language={"code": settings.espeak_voice},
         extra={"dataset": settings.voice_name, VOICE_KEY: settings.text_options.to_dict()},
     )
-    frontend = create_frontend(voice)
-    made = replace(
-        voice, phonemizer=Phonemizer(frontend.phonemizer.name, frontend.phonemizer.version)
-    )
     path = settings.config_path
     existing = load_json_object(path) if path.is_file() else {}
+    made = replace(voice, phonemizer=_find_phonemizer(settings, existing, voice))
     completed = _complete(existing, made)
     if settings.quality:
         # What is trained, also where a flag says otherwise than the file.
         completed["audio"] = {**completed["audio"], "quality": settings.quality}
     return VoiceConfig.from_dict(completed, str(path))
+
+
+def _find_phonemizer(
+    settings: DataSettings, existing: Mapping[str, Any], voice: VoiceConfig
+) -> Phonemizer:
+    """Return what makes the phonemes, or made them.
+
+    Ids that were made beforehand are as true where there is no espeak-ng, or another one.
+    """
+    made = existing.get("phonemizer")
+    if settings.dataset_type == PHONEME_IDS and isinstance(made, Mapping):
+        return Phonemizer(str(made.get("name", "")), str(made.get("version", "")))
+    frontend = create_frontend(voice)
+    return Phonemizer(frontend.phonemizer.name, frontend.phonemizer.version)
 
 
 def complete_dataset_config(settings: DataSettings, voice: VoiceConfig) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from torch import cuda
@@ -25,9 +26,14 @@ class ResumableLoader(DataLoader[Any]):
     Lightning stores `state_dict` in checkpoints and gives it back before the first batch. The
     order of an epoch follows from its number alone, so number and count are all there is to keep;
     the number of batches and ranks is kept to see whether they are the same when it goes on.
+
+    Where its sampler goes on after an epoch, so do the processes that load ahead: a GPU takes the
+    nine batches of an hour and a half in a second, and would wait for the first of them as long.
     """
 
     batch_sampler: LengthBatchSampler
+    _stream: Iterator[Batch] | None = None
+    _stream_place = (0, 0)
     _epoch = 0
     _given = 0
     _is_restored = False
@@ -57,10 +63,19 @@ class ResumableLoader(DataLoader[Any]):
         if self.batch_sampler.epoch > self._epoch:
             self._epoch, self._given = self.batch_sampler.epoch, 0
         self.batch_sampler.set_epoch(self._epoch)
-        self.batch_sampler.skip(self._given)
-        for batch in super().__iter__():
+        for batch in islice(self._continue_stream(), len(self) - self._given):
             self._given += 1
+            is_over = self._given == len(self)
+            self._stream_place = (self._epoch + 1, 0) if is_over else (self._epoch, self._given)
             yield batch
+
+    def _continue_stream(self) -> Iterator[Batch]:
+        """Return what gives the batches from the present place on."""
+        place = (self._epoch, self._given)
+        if self._stream is None or not self.batch_sampler.goes_on or self._stream_place != place:
+            self.batch_sampler.skip(self._given)
+            self._stream, self._stream_place = super().__iter__(), place
+        return self._stream
 
     def state_dict(self) -> dict[str, int]:
         """Return the epoch's number, how many of its batches were given, and how many it has."""

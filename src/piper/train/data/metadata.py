@@ -14,7 +14,8 @@ from pathlib import Path
 from piper.errors import DatasetError
 from piper.train.data.remote_dataset import RemoteRecordings
 
-DATASET_TYPES = ("text", "phoneme_ids")
+PHONEME_IDS = "phoneme_ids"
+DATASET_TYPES = ("text", PHONEME_IDS)
 NAMED_AT_MOST = 5
 """How many missing files or speakers an error names before it says how many more there are."""
 
@@ -188,7 +189,7 @@ def _parse_row(
     dataset_type: str,
 ) -> Row:
     where = f"{csv_path} line {number}:"
-    ids = _parse_ids(where, columns[-1]) if dataset_type == "phoneme_ids" else None
+    ids = _parse_ids(where, columns[-1]) if dataset_type == PHONEME_IDS else None
     speaker = columns[1] if num_speakers > 1 else None
     text = columns[2 if num_speakers > 1 else 1]
     if speaker == "":

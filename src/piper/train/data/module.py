@@ -305,6 +305,7 @@ class VitsDataModule(LightningDataModule):
             seed=self.settings.seed,
             rank=self._rank,
             shuffle=shuffle,
+            goes_on=shuffle,
         )
 
     @property

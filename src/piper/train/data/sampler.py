@@ -106,6 +106,8 @@ class LengthBatchSampler(Sampler[list[int]]):
         seed: Of the order.
         rank: This process.
         shuffle: Without, the same batches from long to short, for validation.
+        goes_on: Whether a loader's iteration goes on with the next epoch, without end, so that
+            processes that load ahead need not wait where an epoch ends.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class LengthBatchSampler(Sampler[list[int]]):
         seed: int = 0,
         rank: int = 0,
         shuffle: bool = True,
+        goes_on: bool = False,
     ) -> None:
         if len(lengths) == 0:
             raise ValueError("There are no utterances to make batches of.")
@@ -127,7 +130,9 @@ class LengthBatchSampler(Sampler[list[int]]):
         self._seed = seed
         self.rank = rank
         self._shuffle = shuffle
+        self.goes_on = goes_on
         self._skipped = 0
+        self._has_end = True
 
     @property
     def sampler(self) -> LengthBatchSampler:
@@ -139,22 +144,28 @@ class LengthBatchSampler(Sampler[list[int]]):
         self.epoch = epoch
 
     def skip(self, count: int) -> None:
-        """Leave out the first `count` batches of the next iteration, once: it was interrupted.
+        """Begin the next iteration, a loader's, after `count` batches: it was interrupted.
 
-        The length stays that of the whole epoch, which is how Lightning counts.
+        It goes on with the epochs after this one, where the sampler does. The length stays that of
+        the whole epoch, which is how Lightning counts.
         """
-        self._skipped = count
+        self._skipped, self._has_end = count, not self.goes_on
 
     def __len__(self) -> int:
         return sum(band.batches for band in self._bands)
 
     def __iter__(self) -> Iterator[list[int]]:
-        batches = [self._share(batch) for batch in self._create_batches()]
-        skipped, self._skipped = self._skipped, 0
-        yield from batches[skipped:]
+        epoch, skipped, has_end = self.epoch, self._skipped, self._has_end
+        self._skipped, self._has_end = 0, True
+        while True:
+            batches = [self._share(batch) for batch in self._create_batches(epoch)]
+            yield from batches[skipped:]
+            if has_end:
+                return
+            epoch, skipped = epoch + 1, 0
 
-    def _create_batches(self) -> list[IntArray]:
-        generator = np.random.default_rng([self._seed, self.epoch])
+    def _create_batches(self, epoch: int) -> list[IntArray]:
+        generator = np.random.default_rng([self._seed, epoch])
         batches: list[IntArray] = []
         for band in self._bands:
             indices = self._by_length[band.start : band.end]
@@ -164,7 +175,7 @@ class LengthBatchSampler(Sampler[list[int]]):
         if not self._shuffle:
             return batches
         order = [int(index) for index in generator.permutation(len(batches))]
-        if self.epoch == 0:
+        if epoch == 0:
             longest = max(order, key=lambda index: self._lengths[batches[index]].max())
             order.remove(longest)
             order.insert(0, longest)

@@ -68,7 +68,8 @@ class Updater:
         """
         figures: dict[str, Tensor] = {}
         for name, optimizer in zip(names, optimizers, strict=True):
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            every = [p for group in optimizer.param_groups for p in group["params"]]
+            parameters = [p for p in every if p.requires_grad]
             sum_gradients(parameters)
             if scaler is not None:
                 scaler.unscale_(optimizer.optimizer)

@@ -1,0 +1,48 @@
+"""A part of the network that stays as it is while others catch up. Knows neither losses nor files.
+
+A voice brings a decoder that speaks, but neither the encoder of recordings nor discriminators.
+Until those have learnt something, their gradients are of no use to it, and cost it its clearness
+within a hundred updates; held, it shows the new encoder which latents it can speak.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from torch import nn
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Hold:
+    """Keeps a part's weights for the first updates of a training.
+
+    Gradients go through it to what came before, and none are computed of its weights.
+
+    Args:
+        part: What is held.
+        name: Of it, for the log.
+        updates: How many updates it is held for; 0 for none.
+    """
+
+    def __init__(self, part: nn.Module, name: str, updates: int) -> None:
+        self.part = part
+        self.name = name
+        self.updates = updates
+        self._learns = True
+
+    def apply(self, update: int) -> None:
+        """Let the part learn in this update, or not.
+
+        Args:
+            update: How many updates were done before.
+        """
+        learns = update >= self.updates
+        if learns == self._learns:
+            return
+        self._learns = learns
+        for parameter in self.part.parameters():
+            parameter.requires_grad_(learns)
+            parameter.grad = None
+        done = "learns from now on" if learns else f"is held until update {self.updates}"
+        _LOGGER.info("The %s %s.", self.name, done)
