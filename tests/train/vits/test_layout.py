@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from piper.train.vits.layout import (
     channels_last,
     convolve,
+    convolve_groups,
     convolve_rows,
     convolve_transposed,
     mix_channels,
@@ -51,6 +52,28 @@ def test_convolve_is_torchs(
     assert_same(result, wanted, (x, weight, bias))
     if is_channels_last:
         assert result.stride(1) == 1
+
+
+@pytest.mark.parametrize("is_channels_last", [True, False])
+@pytest.mark.parametrize(("size", "stride", "length"), [(41, 4, 100), (41, 4, 83), (4, 3, 31)])
+def test_groups_are_convolved_as_torch_does(
+    is_channels_last: bool, size: int, stride: int, length: int
+) -> None:
+    x, weight, bias = draw(2, 8, length), draw(24, 2, size), draw(24)
+    settings = {"stride": stride, "padding": size // 2, "groups": 4}
+    result = convolve_groups(channels_last(x) if is_channels_last else x, weight, bias, **settings)
+    assert_same(result, F.conv1d(x, weight, bias, **settings), (x, weight, bias))
+    assert result.stride(1) == 1
+
+
+def test_groups_stay_in_half_precision() -> None:
+    x, weight, bias = (tensor.float() for tensor in (draw(2, 8, 100), draw(24, 2, 41), draw(24)))
+    settings = {"stride": 4, "padding": 20, "groups": 4}
+    with torch.autocast("cpu", torch.bfloat16):
+        result = convolve_groups(x.bfloat16(), weight, bias, **settings)
+    assert result.dtype == torch.bfloat16
+    wanted = F.conv1d(x, weight, bias, **settings)
+    assert (result - wanted).norm() < 0.01 * wanted.norm()
 
 
 def test_transposed_and_pointwise_convolutions_are_torchs() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -135,7 +136,12 @@ def collect_features(x: Tensor, convolutions: Iterable[nn.Module], last: nn.Modu
     """Return what each layer makes of a judge's view of audio, and last the scores (B, N)."""
     features = []
     for convolution in convolutions:
-        x = F.leaky_relu(convolution(x), LEAK, inplace=True)
+        x = convolution(x)
+        if x.is_cuda and x.dim() == 4:
+            # As cuDNN's kernels want it; else each would copy what it reads and what it writes.
+            x = x.contiguous(memory_format=torch.channels_last)
+        # In place a view would be copied on the way back.
+        x = F.leaky_relu(x, LEAK, inplace=not x._is_view())
         features.append(x)
     features.append(last(x).flatten(1))
     return features

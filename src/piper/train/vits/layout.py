@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from piper.train.vits import winograd
 
 WIDE_DILATION = 9  # with rows narrower than that, the dilated kernel is as fast or faster
+HALVES = (torch.bfloat16, torch.float16)
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -38,6 +39,8 @@ def convolve(
     is_plain = stride == dilation == groups == 1 and padding == weight.shape[2] // 2
     if is_plain and winograd.is_faster(x, weight):
         return winograd.convolve_rows(x.mT, weight, bias).mT
+    if 1 < groups < x.shape[1] and dilation == 1 and x.is_cuda and x.dtype in HALVES:
+        return convolve_groups(x, weight, bias, stride=stride, padding=padding, groups=groups)
     is_wide = dilation >= WIDE_DILATION or (dilation > 1 and groups > 1)
     # The compiler does not get through the folding of a length that varies (torch 2.13).
     is_plain_cpu = x.device.type == "cpu" and not torch.compiler.is_compiling()
@@ -53,6 +56,30 @@ def convolve(
         groups=groups,
     )
     return y.squeeze(2)
+
+
+def convolve_groups(
+    x: Tensor, weight: Tensor, bias: Tensor | None, *, stride: int, padding: int, groups: int
+) -> Tensor:
+    """Convolve groups of channels in one batched matrix product, a matrix for each group.
+
+    In half precision cuDNN takes one group after the other, forward and back. On an H200 the 340
+    groups of one judge's four layers were most of the 17,000 kernels of an update.
+
+    Returns:
+        (B, C', T'), channels last.
+    """
+    count, size = len(x), weight.shape[2]
+    odd = size % 2  # tensor cores want rows in eights, and groups have four channels
+    windows = F.pad(x, (padding, padding + odd)).unfold(2, size + odd, stride)
+    columns = windows.unflatten(1, (groups, -1)).permute(1, 0, 3, 2, 4).flatten(3).flatten(1, 2)
+    kernels = F.pad(weight, (0, odd)).unflatten(0, (groups, -1)).flatten(2).mT
+    if bias is None:
+        y = torch.bmm(columns, kernels)
+    else:
+        y = torch.baddbmm(bias.unflatten(0, (groups, 1, -1)), columns, kernels)
+    # (G, B, T', C' / G), and the groups beside each other again
+    return y.unflatten(1, (count, -1)).permute(1, 2, 0, 3).flatten(2).mT
 
 
 def _convolve_folded(
