@@ -223,6 +223,9 @@ def check_command(words: list[str]) -> None:
         for name in variables:
             assert name in WRAPPERS or f"${{{name}:-" in script, f"{arguments[0]} reads no {name}"
         accept(parse_launcher, arguments[1:])
+    elif program == "sh" and arguments[0].endswith("packed/train.sh"):
+        # Written by the tool, and hands its flags on to it.
+        check_tool("tools/voices/train_festvox_ru.py", arguments[1:])
     elif program == "make":
         check_make(arguments)
     elif program == "pip":

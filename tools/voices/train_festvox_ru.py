@@ -6,8 +6,8 @@ starts from a published English voice and trains for the given minutes in pieces
 the held-out sentences are spoken, for the curves; all scores are taken on the CPU afterwards.
 
 On a machine that is rented for minutes and has no network: `--stages data,pack` here, carry
-WORK/packed there, `--packed --stages train` there, bring WORK/RUN/parts and WORK/RUN/curve back,
-`--stages evaluate` here.
+WORK/packed there, `sh packed/train.sh` there, which sets up and trains, bring WORK/RUN/parts and
+WORK/RUN/curve back, `--stages evaluate` here.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ def create_parser() -> argparse.ArgumentParser:
     )
     add("--batch-size", type=int, help="default: 64 on a GPU, 8 without one")
     add("--packed", action="store_true", help="train on what the stage pack made")
+    add("--target-python", help="version of Python there, such as 3.12; default: this one's")
     add("flags", nargs="*", help="after --: more flags of the trainer")
     return parser
 
@@ -114,6 +115,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _pack(arguments: argparse.Namespace) -> None:
     # Here and below, because torch is slow to load for `--help`.
     from carrying import pack_dataset, pack_start
+    from offline_setup import write_setup
 
     folder: Path = arguments.work_dir
     packed = folder / PACKED
@@ -121,6 +123,7 @@ def _pack(arguments: argparse.Namespace) -> None:
     start = _find_start(arguments)
     if start is not None:
         size += pack_start(Path(start), packed / START_NAME)
+    size += write_setup(packed, arguments.target_python)
     print(f"   {size / 1e6:.0f} MB in {packed}", flush=True)
 
 

@@ -54,7 +54,7 @@ def find_changed(one: dict[str, Any], other: dict[str, Any]) -> set[str]:
 def test_a_held_decoder_is_held_on_when_training_goes_on_and_learns_later(
     dataset: Path, tmp_path: Path
 ) -> None:
-    """Judged by discriminators that knew nothing, a voice lost its clearness in ten minutes."""
+    """What discriminators that know nothing yet say is of no use to a decoder that speaks."""
     train(dataset, tmp_path / "source", 1)
     source = f"--model.warmstart={last_checkpoint(tmp_path / 'source')}"
     flags = (source, "--model.hold_decoder=2", "--ckpt_path=last", "--model.ema_decay=0")

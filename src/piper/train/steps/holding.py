@@ -1,8 +1,8 @@
 """A part of the network that stays as it is while others catch up. Knows neither losses nor files.
 
 A voice brings a decoder that speaks, but neither the encoder of recordings nor discriminators.
-Until those have learnt something, their gradients are of no use to it, and cost it its clearness
-within a hundred updates; held, it shows the new encoder which latents it can speak.
+Until those have learnt something, their gradients are of no use to it; held, it shows the new
+encoder which latents it can speak.
 """
 
 from __future__ import annotations
