@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 import soundfile
 
 from piper.config import SynthesisConfig
+from piper.voice import batch_ray
 from piper.voice.batch import speak_lines
 from piper.voice.batch_line import LineSettings
 from piper.voice.voice import PiperVoice
@@ -66,6 +68,35 @@ def test_forty_lines_though_a_machine_is_lost(
     done = run_command(tiny_voice, tmp_path, head.address)
     assert (done.returncode, "Spoke 1 line; " in done.stderr) == (0, True)
     check_files(tiny_voice, out)
+
+
+def test_a_line_that_ends_its_process_fails_alone(
+    cluster: tuple[Any, list[Any]],
+    tiny_voice: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was tried again for ever."""
+    head, _ = cluster
+
+    # Inside a function, so that it travels to the workers as it is.
+    def speak(task: Any, *others: Any) -> Any:
+        from piper.voice.batch_ray import _speak_line
+
+        if "line 2," in task.text:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return _speak_line(task, *others)
+
+    monkeypatch.setattr(batch_ray, "_speak_line", speak)
+    report = speak_lines(
+        LINES[:4],
+        tiny_voice,
+        tmp_path / "out",
+        ray_address=head.address,
+        settings=AS_THE_COMMAND,
+        progress_stream=io.StringIO(),
+    )
+    assert (report.spoken, list(report.failures)) == (3, [3])
 
 
 def check_files(voice_path: Path, out: Path) -> None:

@@ -17,6 +17,10 @@ LINES_A_CORE = 2
 """Lines handed out at once: one that is spoken, and one that waits so that no core does."""
 
 
+MOST_RETRIES = 4
+"""Of a line whose process came to no end; one that ends five is to blame, not the machines."""
+
+
 class RayWorkers:
     """The cores of a Ray cluster, each of which speaks a line at a time.
 
@@ -60,7 +64,7 @@ class RayWorkers:
         """
         ray = self._ray
         # A machine may be lost at any time, and that says nothing about the line.
-        speak = ray.remote(num_cpus=1, max_retries=-1)(_speak_line)
+        speak = ray.remote(num_cpus=1, max_retries=MOST_RETRIES)(_speak_line)
         waiting = deque(tasks)
         running: dict[Any, LineTask] = {}
         while waiting or running:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from make_test_dataset import make_test_dataset
 from prepared import load, stamps
 
 from piper.errors import DatasetError
-from piper.train.data import prepare_cli
+from piper.train.data import prepare_cli, prepare_ray
 from piper.train.data.prepare import prepare_dataset
 from piper.train.data.settings import DataSettings, resolve_settings
 
@@ -69,6 +70,33 @@ def test_the_same_as_here_though_a_machine_is_lost(
     for one, two in zip(there.utterances, here.utterances, strict=True):
         assert load(one).ids.tolist() == load(two).ids.tolist()
         np.testing.assert_array_equal(load(one).samples, load(two).samples)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_recording_that_ends_its_process_is_named(
+    speech_dataset: Path,
+    copy_dataset: CopyDataset,
+    cluster: tuple[Any, list[Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was tried again for ever, and its neighbours with it."""
+    head, _ = cluster
+    dataset = copy_dataset(speech_dataset)
+
+    # Inside a function, so that it travels to the workers as it is.
+    def make(sent: Any, settings: DataSettings, voice: Any) -> Any:
+        from piper.train.data.prepare_ray import _make_utterances
+
+        if any(job.row.audio_path.name == "utterance003.wav" for job, _ in sent):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return _make_utterances(sent, settings, voice)
+
+    monkeypatch.setattr(prepare_ray, "_make_utterances", make)
+    settings = resolve_settings(dataset_dir=dataset)
+    with pytest.raises(DatasetError, match=r"utterance003\.wav ended 5 processes that read it"):
+        prepare_dataset(settings, ray_address=head.address)
+    assert len(stamps(settings.cache_dir)) == 15
 
 
 @pytest.mark.long

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +21,9 @@ JOBS_A_TASK = 8
 TASKS_A_CORE = 2
 """Tasks handed out at once: one that runs, and one that waits so that no core does. So what is
 under way is bounded, 6 MB of recordings a core, whatever the dataset's size."""
+MOST_LOSSES = 5
+"""Tasks with a recording that came to no end before it is given up. Machines are lost, too, and
+that says nothing of it; but five of them one after the other, with the same one, hardly are."""
 
 
 def run_on_cluster(
@@ -33,7 +36,8 @@ def run_on_cluster(
     """Prepare utterances on a cluster, store them here, and return their entries in order.
 
     The machines need this package, but no common disk: a recording travels with its task, unless it
-    lies in a storage, which they read themselves. What a lost machine had is done on another one.
+    lies in a storage, which they read themselves. What a lost machine had is done on another one,
+    each recording in a task of its own, so that one that ends its process is known.
 
     Args:
         jobs: What to prepare.
@@ -59,36 +63,46 @@ def run_on_cluster(
 def _run(
     ray: Any, jobs: Sequence[PrepareJob], cache: UtteranceCache, *shared: Any
 ) -> list[PackEntry | str]:
-    # A machine may be lost at any time, and that says nothing about the recordings.
-    make = ray.remote(num_cpus=1, max_retries=-1)(_make_utterances)
+    # Tried again here and not by Ray, which would start a deadly recording for ever.
+    make = ray.remote(num_cpus=1, max_retries=0)(_make_utterances)
     progress = ProgressLine("Preparing", len(jobs), "recordings")
-    waiting = deque(range(0, len(jobs), JOBS_A_TASK))
-    running: dict[Any, int] = {}
+    numbers = range(len(jobs))
+    waiting = deque(numbers[at : at + JOBS_A_TASK] for at in range(0, len(jobs), JOBS_A_TASK))
+    running: dict[Any, range] = {}
+    losses: Counter[int] = Counter()
     results: dict[int, PackEntry | str] = {}
     while waiting or running:
         cores = max(1, int(ray.cluster_resources().get("CPU", 0)))
         while waiting and len(running) < cores * TASKS_A_CORE:
-            start = waiting.popleft()
-            sent = [(job, _read(job)) for job in jobs[start : start + JOBS_A_TASK]]
-            running[make.remote(sent, *shared)] = start
+            task = waiting.popleft()
+            sent = [(jobs[number], _read(jobs[number])) for number in task]
+            running[make.remote(sent, *shared)] = task
         [ready], _ = ray.wait(list(running), num_returns=1)
-        start = running.pop(ready)
-        for number, made in enumerate(_take(ray, ready, jobs, start), start):
-            is_error = isinstance(made, str)
-            results[number] = made if is_error else cache.store_encoded(jobs[number].key, *made)
+        task = running.pop(ready)
+        try:
+            made = ray.get(ready)
+        except ray.exceptions.RayError as error:
+            losses.update(task)
+            again = [number for number in task if losses[number] < MOST_LOSSES]
+            waiting.extendleft(range(number, number + 1) for number in reversed(again))
+            lost = set(task).difference(again)
+            results |= {number: _describe_loss(jobs[number], error) for number in lost}
+        else:
+            for number, one in zip(task, made, strict=True):
+                is_error = isinstance(one, str)
+                results[number] = one if is_error else cache.store_encoded(jobs[number].key, *one)
         progress.show(len(results))
     progress.finish(len(results))
-    return [results[number] for number in range(len(jobs))]
+    return [results[number] for number in numbers]
 
 
-def _take(ray: Any, ready: Any, jobs: Sequence[PrepareJob], start: int) -> list[Any]:
-    """Return what a task has made, or why it has not."""
-    try:
-        return list(ray.get(ready))
-    except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()
-        said = f"Ray: {reason[-1] if reason else 'no answer'}"
-        return [f"line {job.row.line}: {said}" for job in jobs[start : start + JOBS_A_TASK]]
+def _describe_loss(job: PrepareJob, error: Exception) -> str:
+    """Say that a recording has no entry, because no process came to its end."""
+    reason = str(error).strip().splitlines()
+    return (
+        f"line {job.row.line}: {job.row.audio_path.name} ended {MOST_LOSSES} processes that read "
+        f"it; mend or remove it (Ray: {reason[-1] if reason else 'no answer'})"
+    )
 
 
 def _read(job: PrepareJob) -> bytes | str | None:
