@@ -22,6 +22,7 @@ from piper.train.data.prepare import load_prepared_dataset, prepare_dataset
 from piper.train.data.remote_dataset import RemoteRecordings, store_config
 from piper.train.data.settings import resolve_settings
 from piper.train.excerpts import cli as excerpts_cli
+from piper.train.review import cli as review_cli
 
 
 @pytest.fixture
@@ -133,6 +134,8 @@ def test_mistakes_name_the_address(
         resolve_settings(dataset_dir=address, audio_dir=dataset)
     assert check_cli.main([address, "--quick"]) == 1
     assert "cannot be checked where it lies" in capsys.readouterr().err
+    assert review_cli.main([address]) == 1
+    assert "cannot be reviewed where it lies" in capsys.readouterr().err
     assert excerpts_cli.main([address, "--list"]) == 1
     assert "copy it to a folder first" in capsys.readouterr().err
 
