@@ -37,11 +37,12 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
+def context(browser: Browser, request: pytest.FixtureRequest) -> Iterator[BrowserContext]:
     """A browser; at the end nothing may have gone wrong in it, or been asked of a network."""
     mistakes: list[str] = []
     asked: list[str] = []
-    context = browser.new_context(viewport={"width": 390, "height": 844})
+    locale = getattr(request, "param", "en-US")
+    context = browser.new_context(viewport={"width": 390, "height": 844}, locale=locale)
     context.set_default_timeout(15_000)
     context.on("request", lambda request: asked.append(request.url))
     context.on("weberror", lambda error: mistakes.append(str(error.error)))
@@ -211,3 +212,31 @@ def test_buttons_work_by_hand_and_leave_the_keys(context: BrowserContext, path: 
     expect_pair(page, 1)
     page.keyboard.press("ArrowRight")
     expect_pair(page, 2)
+
+
+@pytest.mark.parametrize("context", ["ru-RU"], indirect=True)
+def test_a_russian_browser_is_spoken_to_in_russian(context: BrowserContext, path: Path) -> None:
+    """Listeners of a Russian voice need not know English; the result is the same."""
+    page = open_page(context, path)
+    assert page.title() == page.locator("h1").inner_text() == "Что звучит лучше?"
+    shown = [page.locator("body").inner_text()]
+    assert "Это займёт около минуты; можно прерваться" in shown[0]
+    begin(page, "Лена К.")
+    expect(page.locator("#place")).to_have_text("Пара 1 из 4")
+    expect_heard(page)
+    shown.append(page.locator("body").inner_text().replace(TEXTS[0], ""))
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#said")).to_have_text("Это первая пара.")
+    for number in range(COUNT):
+        expect(page.locator("#place")).to_have_text(f"Пара {number + 1} из 4")
+        expect_heard(page)
+        page.keyboard.press("1")
+    expect(page.locator("#end-title")).to_have_text("Спасибо!")
+    expect(page.locator("#count")).to_have_text("отвечено: 4 из 4")
+    shown.append(page.locator("body").inner_text())
+    words = {word for text in shown for word in re.findall("[A-Za-z]+", text)}
+    assert words == {"A", "B"}  # on a phone no keys are named
+    assert [row["choice"] for row in download(page)] == ["left"] * COUNT
+    assert page.evaluate("[1, 2, 5, 11, 21].map(describeMinutes).join()") == (
+        "около минуты,около 2 минут,около 5 минут,около 11 минут,около 21 минуты"
+    )
