@@ -21,6 +21,7 @@ from piper.train.data.dataset_config import create_voice_config
 from piper.train.data.metadata import load_metadata
 from piper.train.data.settings import resolve_settings
 from piper.train.data.utterance import find_ids
+from piper.train.data.workers import run_jobs
 from piper.train.warm_start.source import load_source
 from piper.voice.graph_folding import is_spoken_with
 
@@ -41,13 +42,12 @@ def pack_dataset(source: Path, target: Path) -> int:
     )
     voice = create_voice_config(settings, rows)
     (target / "wavs").mkdir(parents=True, exist_ok=True)
-    lines, size = [], 0
-    for row in rows:
-        path = target / "wavs" / f"{row.audio_path.stem}.opus"
-        if not path.is_file():
-            recording = decode(row.audio_path)
-            write_opus(path, recording.mix(), recording.sample_rate)
-        size += path.stat().st_size
+    paths = [target / "wavs" / f"{row.audio_path.stem}.opus" for row in rows]
+    pairs = [(row.audio_path, path) for row, path in zip(rows, paths, strict=True)]
+    missing = [pair for pair in pairs if not pair[1].is_file()]
+    run_jobs(_encode, missing, "Packing", "recordings")
+    lines = []
+    for row, path in zip(rows, paths, strict=True):
         ids, _ = find_ids(row, voice)
         lines.append(f"{path.name}|{row.text}|{' '.join(map(str, ids))}\n")
     with replace_on_success(target / "metadata.csv") as temporary:
@@ -55,7 +55,13 @@ def pack_dataset(source: Path, target: Path) -> int:
     config = json.dumps(voice.to_dict(), ensure_ascii=False, indent=2)
     with replace_on_success(target / "config.json") as temporary:
         temporary.write_text(config + "\n", encoding="utf-8")
-    return size
+    return sum(path.stat().st_size for path in paths)
+
+
+def _encode(pair: tuple[Path, Path]) -> None:
+    source, target = pair
+    recording = decode(source)
+    write_opus(target, recording.mix(), recording.sample_rate)
 
 
 def pack_start(voice: Path, target: Path) -> int:

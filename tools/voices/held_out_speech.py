@@ -12,6 +12,7 @@ import torch
 from speech_files import write_flac, write_opus
 
 from piper.audio.chunk import scale_audio
+from piper.progress import ProgressLine
 from piper.train.checkpoints.checkpoint import load_checkpoint, network_config_from_checkpoint
 from piper.train.data.dataset_config import create_voice_config
 from piper.train.data.metadata import load_metadata
@@ -50,7 +51,8 @@ def speak_checkpoint(
     network = load_network(checkpoint, config).to(device)
     folder.mkdir(parents=True, exist_ok=True)
     most_frames = int(MAX_SECONDS * config.sample_rate / config.hop_length)
-    for row in rows:
+    progress = ProgressLine("Speaking", len(rows), "sentences")
+    for number, row in enumerate(rows, start=1):
         ids, _ = find_ids(row, voice)
         generator = torch.Generator(device).manual_seed(SEED)
         with torch.inference_mode():
@@ -67,3 +69,5 @@ def speak_checkpoint(
             write_opus(stem.with_suffix(".opus"), samples, config.sample_rate)
         else:
             write_flac(stem.with_suffix(".flac"), samples, config.sample_rate)
+        progress.show(number)
+    progress.finish(len(rows))
