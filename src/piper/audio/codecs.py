@@ -6,7 +6,7 @@ import io
 from typing import Any, BinaryIO
 
 from piper.audio.chunk import SAMPLE_CHANNELS, Int16Array
-from piper.audio.encode import Encoder
+from piper.audio.encoder import Encoder
 from piper.audio.formats import INSTALL_CODECS, OutputFormat
 from piper.errors import PiperError
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import wave
-from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from piper.atomic import Completed, temporary_path
 from piper.audio.chunk import SAMPLE_CHANNELS, SAMPLE_WIDTH_BYTES, Int16Array, float_to_int16
+from piper.audio.encoder import Encoder
 from piper.audio.formats import OutputFormat
 from piper.errors import PiperError
 
@@ -52,17 +52,6 @@ def create_wav_header(num_samples: int, sample_rate: int) -> bytes:
     wav_file.setnframes(num_samples)
     wav_file.writeframesraw(b"")
     return buffer.getvalue()
-
-
-class Encoder(ABC):
-    """Writes 16-bit samples to a stream, piece by piece; `close` completes what was written."""
-
-    @abstractmethod
-    def write(self, samples: Int16Array) -> None:
-        """Append (S,) samples."""
-
-    def close(self) -> None:  # noqa: B027 - raw samples have nothing to complete
-        """Complete header and last block; the stream stays open."""
 
 
 class RawEncoder(Encoder):
