@@ -1,6 +1,6 @@
 """Trains for a given time in pieces, each from the last one's checkpoint, and speaks after each.
 
-A machine that is lent for minutes can be taken away between two pieces, and a busy one is fair to
+A machine that is rented for minutes can be taken away between two pieces, and a busy one is fair to
 no clock on the wall: time is that of the training's process, or of its processor. Knows the
 trainer's flags, but neither data nor scores.
 """
