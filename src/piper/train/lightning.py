@@ -251,7 +251,9 @@ class VitsModel(LightningModule):
         counts = torch.stack([own.utterances, own.frames, own.phonemes])
         totals = Totals(*sum_over_processes(counts).unbind())
         update = self.trainer.global_step // len(optimizers)
-        self.hold.apply(update)
+        change = self.hold.apply(update)
+        if change and self.trainer.is_global_zero:
+            _LOGGER.info("%s", change)
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         scale = None if scaler is None else scaler.scale(torch.ones((), device=self.device))
         named = self.micro_batches.backward(

@@ -22,8 +22,10 @@ FLAGS = (*SMALL, "--data.batch_size=5", "--validation_quality=off")
 def test_gradients_go_through_what_is_held() -> None:
     before, held = nn.Linear(3, 3), nn.Linear(3, 1)
     hold = Hold(held, "decoder", 2)
-    for update, learns in ((0, False), (1, False), (2, True), (3, True), (1, False)):
-        hold.apply(update)
+    held_on, learns_now = "The decoder is held until update 2.", "The decoder learns from now on."
+    changes = {0: held_on, 2: learns_now}
+    for update, learns in ((0, False), (1, False), (2, True), (3, True)):
+        assert hold.apply(update) == changes.get(update)
         held(before(torch.ones(2, 3))).sum().backward()
         assert (held.weight.grad is not None) == learns
         assert before.weight.grad is not None and before.weight.grad.abs().sum() > 0

@@ -7,11 +7,7 @@ encoder which latents it can speak.
 
 from __future__ import annotations
 
-import logging
-
 from torch import nn
-
-_LOGGER = logging.getLogger(__name__)
 
 
 class Hold:
@@ -21,7 +17,7 @@ class Hold:
 
     Args:
         part: What is held.
-        name: Of it, for the log.
+        name: Of it, for what is said.
         updates: How many updates it is held for; 0 for none.
     """
 
@@ -31,18 +27,18 @@ class Hold:
         self.updates = updates
         self._learns = True
 
-    def apply(self, update: int) -> None:
-        """Let the part learn in this update, or not.
+    def apply(self, update: int) -> str | None:
+        """Let the part learn in this update, or not; return a sentence where that changes.
 
         Args:
             update: How many updates were done before.
         """
         learns = update >= self.updates
         if learns == self._learns:
-            return
+            return None
         self._learns = learns
         for parameter in self.part.parameters():
             parameter.requires_grad_(learns)
             parameter.grad = None
         done = "learns from now on" if learns else f"is held until update {self.updates}"
-        _LOGGER.info("The %s %s.", self.name, done)
+        return f"The {self.name} {done}."
