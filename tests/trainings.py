@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 SMALL = (
     *("--model.quality=tiny", "--model.hidden_channels=16", "--model.inter_channels=16"),
     *("--model.filter_channels=16", "--model.n_layers=1", "--model.discriminator_channels=16"),
@@ -21,6 +23,15 @@ def fit_command(dataset: Path, root: Path, *flags: str) -> list[str]:
     arguments = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={root}"]
     small = (*SMALL, "--data.batch_size=2")
     return [sys.executable, "-m", "piper.train", "fit", *small, *arguments, *flags]
+
+
+def add_module(folder: Path, name: str, code: str, patch: pytest.MonkeyPatch) -> Path:
+    """Write a module that trainings of a test can import by its name; return its folder."""
+    folder.mkdir()
+    (folder / f"{name}.py").write_text(code, encoding="utf-8")
+    patch.syspath_prepend(str(folder))
+    patch.delitem(sys.modules, name, raising=False)
+    return folder
 
 
 def wait_until(is_so: Callable[[], bool], seconds: float = 120) -> None:

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from piper.train import cli
 from piper.train.callbacks.judge import FIGURES, Judge
-from trainings import SMALL
+from trainings import SMALL, add_module
 
 FLAGS = (*SMALL, "--data.batch_size=5", "--data.num_test_examples=1")
 TWO = "--data.num_test_examples=2"
@@ -33,11 +33,7 @@ def broken(audio, rate):
 
 @pytest.fixture
 def predictors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    folder = tmp_path / "predictors"
-    folder.mkdir()
-    (folder / "loudness.py").write_text(PREDICTOR, encoding="utf-8")
-    monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.delitem(sys.modules, "loudness", raising=False)
+    add_module(tmp_path / "predictors", "loudness", PREDICTOR, monkeypatch)
     return "loudness"
 
 

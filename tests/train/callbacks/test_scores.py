@@ -21,7 +21,7 @@ from piper.train.callbacks.panel import PanelSettings, Reference
 from piper.train.callbacks.scorer import Scorer
 from piper.train.callbacks.scores import Scores
 from piper.train.checkpoints.checkpoint import load_checkpoint
-from trainings import SMALL, fit_command, last_checkpoint
+from trainings import SMALL, add_module, fit_command, last_checkpoint
 
 FLAGS = (*SMALL, "--data.batch_size=5", "--data.num_test_examples=1", "--keep_best=2")
 
@@ -61,13 +61,8 @@ def broken(audio, rate):
 @pytest.fixture
 def predictors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a module of predictors, which processes of the tests can import as well."""
-    folder = tmp_path / "predictors"
-    folder.mkdir()
-    (folder / "opinions.py").write_text(PREDICTORS, encoding="utf-8")
-    monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setenv("DEATHS", str(tmp_path / "deaths"))
-    monkeypatch.delitem(sys.modules, "opinions", raising=False)
-    return folder
+    return add_module(tmp_path / "predictors", "opinions", PREDICTORS, monkeypatch)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from piper.train import cli, storage
 from piper.train.callbacks import scores as scores_module
 from piper.train.callbacks.scores import Scores
-from trainings import SMALL, fit_command
+from trainings import SMALL, add_module, fit_command
 
 pytestmark = pytest.mark.long
 
@@ -31,11 +31,7 @@ FLAGS = ("--model.scores=judging:falling", "--data.num_test_examples=1", "--keep
 
 @pytest.fixture
 def predictors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "predictors"
-    folder.mkdir()
-    (folder / "judging.py").write_text(PREDICTOR, encoding="utf-8")
-    monkeypatch.syspath_prepend(str(folder))
-    return folder
+    return add_module(tmp_path / "predictors", "judging", PREDICTOR, monkeypatch)
 
 
 def find_scored(folder: str) -> tuple[set[str], list[float]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from piper.errors import ConfigError
 from piper.processes import calm_threads
 from piper.train.command import run_command
-from piper.train.data.dataset_flags import add_dataset_flags, find_settings
+from piper.train.data.dataset_flags import add_dataset_flags, find_settings, refuse_storage
 
 NOT_READY = 2
 
@@ -79,10 +79,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
     calm_threads()
     settings = find_settings(arguments)
-    if settings.address is not None:
-        raise ConfigError(
-            f"{settings.address} cannot be checked where it lies; copy it to a folder first."
-        )
+    refuse_storage(settings, "checked")
     if arguments.stress and settings.espeak_voice != "ru":
         raise ConfigError("--stress compares Russian stresses; leave it out for other languages.")
     checked = check_dataset(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from piper.errors import ConfigError
 from piper.train.data.settings import DataSettings, resolve_settings
 
 
@@ -72,3 +73,19 @@ def find_settings(arguments: argparse.Namespace, **others: Any) -> DataSettings:
         cache_dir=arguments.cache_dir,
         **others,
     )
+
+
+def refuse_storage(settings: DataSettings, done: str) -> None:
+    """Refuse a dataset in a storage to a command that reads recordings on this disk.
+
+    Args:
+        settings: Of the dataset.
+        done: What the command would have done with it, such as `checked`.
+
+    Raises:
+        ConfigError: It lies in a storage.
+    """
+    if settings.address is not None:
+        raise ConfigError(
+            f"{settings.address} cannot be {done} where it lies; copy it to a folder first."
+        )

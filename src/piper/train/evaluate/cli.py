@@ -11,7 +11,11 @@ from typing import Any
 
 from piper.errors import ConfigError
 from piper.train.command import run_command
-from piper.train.data.dataset_flags import add_espeak_voice_flag, add_num_speakers_flag
+from piper.train.data.dataset_flags import (
+    add_espeak_voice_flag,
+    add_num_speakers_flag,
+    refuse_storage,
+)
 
 NOT_REACHED = 2
 
@@ -232,10 +236,7 @@ def _find_settings(arguments: argparse.Namespace, folder: Path) -> Any:
         validation_split=arguments.validation_split,
         seed=arguments.split_seed,
     )
-    if settings.address is not None:
-        raise ConfigError(
-            f"{settings.address} cannot be evaluated where it lies; copy it to a folder first."
-        )
+    refuse_storage(settings, "evaluated")
     return settings
 
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from piper.errors import ConfigError, PiperError
+from piper.errors import PiperError
 from piper.train.command import run_command
-from piper.train.data.dataset_flags import add_dataset_flags, find_settings
+from piper.train.data.dataset_flags import add_dataset_flags, find_settings, refuse_storage
 
 if TYPE_CHECKING:
     from piper.train.data.settings import DataSettings
@@ -74,10 +74,7 @@ def _review(arguments: argparse.Namespace) -> int:
     from piper.train.review.session import Review
 
     settings = find_settings(arguments)
-    if settings.address is not None:
-        raise ConfigError(
-            f"{settings.address} cannot be reviewed where it lies; copy it to a folder first."
-        )
+    refuse_storage(settings, "reviewed")
     gathered = gather_clips(settings)
     path = settings.csv_path.parent / JOURNAL_NAME
     if arguments.fix is not None:
