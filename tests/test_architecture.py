@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "piper"
-SHARED = {"errors.py", "atomic.py"}
+SHARED = {"errors.py", "atomic.py", "json_reader.py"}
 """Rooms that every other one may use; the table leaves them out."""
 
 
@@ -68,3 +68,13 @@ def test_the_rooms_and_what_they_use_are_those_of_the_imports(drawn: dict[str, l
     assert {room: sorted(used) for room, used in rooms.items()} == {
         room: sorted(used) for room, used in drawn.items()
     }
+
+
+def test_json_of_others_comes_in_one_way() -> None:
+    # json.loads ends in a RecursionError where brackets lie deep, and in a bare ValueError where a
+    # number is long; the reader bounds both, and the size of a file.
+    pattern = re.compile(r"\bjson\.loads?\(")
+    own = {PACKAGE / "json_reader.py", PACKAGE / "train/evaluate/cost.py"}
+    """cost.py's stands in the program that it starts, and reads what it wrote itself."""
+    found = {path for path in PACKAGE.rglob("*.py") if pattern.search(path.read_text("utf-8"))}
+    assert found == own

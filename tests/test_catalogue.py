@@ -127,8 +127,8 @@ def test_an_address_of_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("<html>", "is not JSON"),
-        ("[]", "is not a catalogue of voices"),
+        ("<html>", "is not valid JSON"),
+        ("[]", "an object is wanted"),
         ('{"a": 1}', "the entry of 'a' lacks the name, size and MD5"),
         ('{"a": {"files": {"a.onnx": {"size_bytes": 1, "md5_digest": ""}}}}', "the entry of 'a'"),
     ],

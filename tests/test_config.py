@@ -135,6 +135,9 @@ def test_a_file_is_read_with_or_without_a_byte_order_mark(tmp_path: Path) -> Non
         (b"", "not valid JSON"),
         (b"\xff\xfe\x00", "not UTF-8 text"),
         (b"[1, 2]", "holds a JSON list, but an object is wanted"),
+        (b'{"a":' * 900 + b"1" + b"}" * 900, "is nested deeper than 100 levels"),
+        (b"[" * 100_000, "is nested deeper than 100 levels"),
+        (b'{"a": [-%s]}' % (b"1" * 5000), "holds a number of 5,000 digits"),
     ],
 )
 def test_a_file_that_is_no_json_object(tmp_path: Path, content: bytes, message: str) -> None:

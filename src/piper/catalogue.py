@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import urllib.parse
 from collections.abc import Collection, Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from piper.errors import PiperError, VoiceNotFoundError
+from piper.json_reader import parse_json_object
 from piper.voices import CONFIG_SUFFIX, MODEL_SUFFIX
 from piper.web import Retries, read_url
 
@@ -85,13 +85,7 @@ def fetch_catalogue(url: str = CATALOGUE_URL) -> dict[str, Any]:
         PiperError: It cannot be fetched, or is not a JSON object.
     """
     raw = read_url(url, Retries(_WAITS_SECONDS))
-    try:
-        data = json.loads(raw)
-    except ValueError:
-        raise PiperError(f"{url} is not JSON; check the catalogue's address.") from None
-    if not isinstance(data, dict):
-        raise PiperError(f"{url} is not a catalogue of voices; check the address.")
-    return data
+    return parse_json_object(raw, url)
 
 
 def parse_catalogue(data: Mapping[str, Any], url: str) -> dict[str, CatalogueVoice]:

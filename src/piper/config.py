@@ -6,7 +6,6 @@ these files; missing or wrong ones raise `ConfigError` naming file, key and what
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from piper.errors import ConfigError
+from piper.json_reader import load_json_object
 
 DEFAULT_HOP_LENGTH = 256
 DEFAULT_NOISE_SCALE = 0.667
@@ -171,29 +171,6 @@ class SynthesisConfig:
     clause_silence_seconds: float = 0.0
     ellipsis_silence_seconds: float | None = None
     whole_ends: bool | None = None
-
-
-def load_json_object(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds an object.
-
-    Raises:
-        ConfigError: The file is missing, is not UTF-8 JSON, or holds something else.
-    """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist; check the path.") from None
-    except IsADirectoryError:
-        raise ConfigError(f"{path} is a folder, but a JSON file is wanted here.") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path} is not UTF-8 text; is it really a JSON file?") from None
-    except json.JSONDecodeError as error:
-        raise ConfigError(
-            f"{path} is not valid JSON (line {error.lineno}: {error.msg}); mend or replace it."
-        ) from None
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path} holds a JSON {type(data).__name__}, but an object is wanted.")
-    return data
 
 
 def load_voice_config(path: Path | str) -> VoiceConfig:

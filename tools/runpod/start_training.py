@@ -37,8 +37,8 @@ from machine import (  # noqa: E402
 )
 from relay import Relay, Tee  # noqa: E402
 
-from piper.config import load_json_object  # noqa: E402
 from piper.errors import CheckpointError, DatasetError, PiperError  # noqa: E402
+from piper.json_reader import load_json_object  # noqa: E402
 from piper.train.presets import (  # noqa: E402
     DEFAULT_QUALITY,
     create_network_config,

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from piper.config import load_json_object
 from piper.errors import ConfigError, PiperError, VoiceNotFoundError, describe_os_error
+from piper.json_reader import load_json_object
 from piper.voices import MODEL_SUFFIX, VoiceFiles, list_voices
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from piper.config import load_json_object
 from piper.errors import CheckpointError, ConfigError
+from piper.json_reader import load_json_object
 from piper.train.checkpoints.checkpoint import (
     difference_table,
     find_differences,

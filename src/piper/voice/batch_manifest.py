@@ -16,6 +16,7 @@ from typing import Any
 
 from piper.atomic import replace_on_success
 from piper.errors import PiperError
+from piper.json_reader import parse_json
 
 MANIFEST_NAME = "manifest.jsonl"
 
@@ -137,7 +138,7 @@ class Manifest:
         entries: dict[str, Entry] = {}
         for line in content.splitlines():
             try:
-                record = json.loads(line.decode("utf-8", "surrogatepass"))
+                record = parse_json(line.decode("utf-8", "surrogatepass"), MANIFEST_NAME)
                 name = record.pop("name")
                 entries[name] = Entry(**record)
             except (ValueError, TypeError, KeyError, AttributeError):

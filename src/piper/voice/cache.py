@@ -20,7 +20,8 @@ from typing import Literal
 
 from piper.atomic import hold_lock, remove_folder
 from piper.errors import VoiceNotFoundError
-from piper.voice.clean_graph import read_clean_graph, read_json, write_clean_graph, write_json
+from piper.json_reader import load_kept_object
+from piper.voice.clean_graph import read_clean_graph, write_clean_graph, write_json
 from piper.voice.machine import describe_machine
 from piper.voice.runtime import BrokenModelError
 from piper.voice.stream import PartFiles, PartsSession
@@ -123,7 +124,7 @@ def _find_content(model_path: Path, cache_dir: Path) -> str:
     identity = _Identity.of(model_path)
     # Two paths of one number take turns in the index, no more.
     index_path = cache_dir / _INDEX / f"{zlib.crc32(identity.path.encode()):08x}.json"
-    known = read_json(index_path)
+    known = load_kept_object(index_path)
     if known.get("identity") == vars(identity) and isinstance(known.get("content"), str):
         content = known["content"]
     else:
@@ -157,7 +158,7 @@ def _make_entry(
     from importlib.util import find_spec
 
     refusal_path = entry.with_name(f"refused-{entry.name}.json")
-    refusal = read_json(refusal_path).get("refusal")
+    refusal = load_kept_object(refusal_path).get("refusal")
     if refusal is not None:
         return f"{refusal} (noted in {refusal_path})"
     if find_spec("onnx") is None:

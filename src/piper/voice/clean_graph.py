@@ -14,6 +14,7 @@ import numpy as np
 
 from piper.atomic import replace_on_success
 from piper.errors import PiperError
+from piper.json_reader import load_kept_object
 from piper.voice.runtime import BrokenModelError, create_session
 from piper.voice.session import SpeechSettings, VoiceSession
 from piper.voice.stream import PartFiles, PartsSession
@@ -36,7 +37,7 @@ def read_clean_graph(folder: Path) -> PartFiles | None:
     Raises:
         OSError: The folder cannot be read.
     """
-    data = read_json(folder / _DESCRIPTION)
+    data = load_kept_object(folder / _DESCRIPTION)
     try:
         sizes = {name: (folder / name).stat().st_size for name in data["sizes"]}
         if sizes != data["sizes"]:
@@ -165,15 +166,6 @@ def compare_with_original(
         if not difference <= MAX_DIFFERENCE:
             return f"its samples differ by {difference:.2g}"
     return "its durations differ" if others > 1 else None
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return a JSON object; an empty one where there is none or it is broken."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:

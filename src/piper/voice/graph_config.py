@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 
 from piper.errors import ExportError
+from piper.json_reader import parse_json
 
 DEFAULT_SAMPLE_RATE = 22050
 _DEFAULT_DILATIONS = {"1": ((1, 3, 5),), "2": ((1, 2), (2, 6), (3, 12))}
@@ -138,7 +139,7 @@ class GraphConfig:
         Raises:
             ValueError: The text is something else.
         """
-        data = json.loads(text)
+        data = parse_json(text, "the graph configuration")
         if not isinstance(data, dict) or set(data) != {field.name for field in fields(cls)}:
             raise ValueError(f"not a graph configuration: {text[:60]!r}")
         data = {name: _to_tuples(value) for name, value in data.items()}

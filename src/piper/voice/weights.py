@@ -9,7 +9,6 @@ says which layer it is.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from piper.errors import CheckpointError, PiperError, VoiceNotFoundError
+from piper.json_reader import load_kept_object
 from piper.voice.graph import METADATA_KEY
 from piper.voice.graph_config import DEFAULT_SAMPLE_RATE, GraphConfig, count
 from piper.voice.graph_folding import unfold_weights
@@ -121,9 +121,8 @@ def _find_sample_rate(path: Path, metadata: dict[str, str]) -> int:
     if metadata.get("sample_rate", "").isdecimal():
         return int(metadata["sample_rate"])
     try:
-        data = json.loads(Path(f"{path}.json").read_text(encoding="utf-8-sig"))
-        return int(data["audio"]["sample_rate"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return int(load_kept_object(Path(f"{path}.json"))["audio"]["sample_rate"])
+    except (ValueError, KeyError, TypeError, OverflowError):
         return DEFAULT_SAMPLE_RATE
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from wyoming.event import Event
 
 from piper.errors import PiperError
+from piper.json_reader import parse_json
 
 MAX_PAYLOAD_BYTES = 1 << 20
 """Of one event, and thrown away: speaking needs none. A satellite sends 2 kB of a microphone."""
@@ -72,11 +73,10 @@ async def _read_rest(start: bytes, reader: asyncio.StreamReader, max_bytes: int)
 
 def _parse_object(text: bytes) -> dict[str, Any]:
     try:
-        # As text: bytes might be taken for UTF-16.
-        found = json.loads(text.decode("utf-8"))
+        found = parse_json(text, "an event")
         # Half a surrogate pair can be written in JSON, but neither spoken nor sent back.
         json.dumps(found, ensure_ascii=False).encode("utf-8")
-    except (ValueError, RecursionError):
+    except ValueError:
         raise FrameError("An event is no valid JSON in UTF-8; mend it.") from None
     if not isinstance(found, dict):
         raise FrameError("An event is no JSON object; make it one.")

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from piper.json_reader import parse_json
+
 Result = TypeVar("Result")
 
 
@@ -36,7 +38,7 @@ def load_results(path: Path, parse: Callable[[Any], Result]) -> dict[str, Result
     results: dict[str, Result] = {}
     for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
-            key, value = json.loads(line)
+            key, value = parse_json(line, str(path))
             results[key] = parse(value)
         except (ValueError, TypeError, KeyError):
             continue  # cut off by a kill

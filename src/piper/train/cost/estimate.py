@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from piper.atomic import replace_on_success
+from piper.json_reader import load_kept_object, parse_json_object
 from piper.train.cost.request import CostRequest, MeasuredStep, Measurement
 from piper.train.data.resources import available_cores, available_memory_bytes
 
@@ -73,7 +74,7 @@ def measure_cost(request: CostRequest, cache_dir: Path, *, is_busy: bool) -> Cos
     except metadata.PackageNotFoundError:
         return "not measured: PyTorch is not installed (extra train)."
     path = cache_dir / KEPT_NAME
-    kept = _load_kept(path)
+    kept = load_kept_object(path)
     measurement = _parse(kept.get(key))
     if measurement is None:
         quality = request.quality.replace("_", "-")
@@ -175,7 +176,7 @@ def _parse_lines(printed: str) -> list[dict[str, Any]]:
     lines = []
     for line in printed.splitlines():
         try:
-            lines.append(json.loads(line))
+            lines.append(parse_json_object(line, "a measured step"))
         except ValueError:
             break  # cut off by the kill
     return lines
@@ -195,11 +196,3 @@ def _create_key(request: CostRequest, is_busy: bool) -> str:
     machine = [platform.node(), platform.machine(), available_cores(), is_busy]
     settings = [os.environ.get(name) for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")]
     return json.dumps([*machine, *settings, metadata.version("torch"), request.to_json()])
-
-
-def _load_kept(path: Path) -> dict[str, Any]:
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return kept if isinstance(kept, dict) else {}

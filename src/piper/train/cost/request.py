@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+from piper.json_reader import parse_json_object
+
 
 @dataclass(frozen=True)
 class CostRequest:
@@ -37,7 +39,7 @@ class CostRequest:
     @classmethod
     def from_json(cls, text: str) -> CostRequest:
         """Read what `to_json` wrote."""
-        return cls(**json.loads(text))
+        return cls(**parse_json_object(text, "a request"))
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from piper.atomic import replace_on_success
-from piper.config import Phonemizer, VoiceConfig, load_json_object
+from piper.config import Phonemizer, VoiceConfig
 from piper.errors import ConfigError, DatasetError
+from piper.json_reader import load_json_object
 from piper.text.frontend import create_frontend
 from piper.text.ids import BOS, EOS, PAD
 from piper.text.options import VOICE_KEY

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from piper.atomic import replace_on_success
+from piper.json_reader import parse_json
 
 MAX_PACK_BYTES = 256_000_000
 """Then the next pack begins: 1.6 hours at 22,050 Hz. Twenty of them hold a hundred-hour voice at
@@ -183,8 +184,13 @@ def read_index(pack: Path) -> Iterator[tuple[str, PackEntry]]:
             checksum, _, content = line.rstrip(b"\n").partition(b" ")
             if checksum != b"%08x" % zlib.crc32(content):
                 continue
-            key, offset, num_bytes, digest, stamp, description = json.loads(content)
-            if offset + num_bytes <= size:
+            try:
+                key, *where, description = parse_json(content, str(pack))
+                offset, num_bytes, digest, stamp = where
+                is_whole = 0 <= offset <= offset + num_bytes <= size
+            except (ValueError, TypeError):
+                continue
+            if is_whole:
                 yield key, PackEntry(pack, offset, num_bytes, digest, stamp, description)
 
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from piper.atomic import replace_on_success
-from piper.errors import DatasetError
+from piper.errors import ConfigError, DatasetError
+from piper.json_reader import load_json_object
 from piper.train import storage
 
 _LOGGER = logging.getLogger(__name__)
@@ -89,8 +90,8 @@ def list_recordings(address: str, folder: Path) -> RemoteRecordings:
 
 def load_recordings(address: str, folder: Path) -> RemoteRecordings:
     """Return what `list_recordings` kept, or ask where nothing was kept."""
-    with suppress(OSError, ValueError):
-        versions = json.loads((folder / LIST_NAME).read_text(encoding="utf-8"))
+    with suppress(ConfigError):
+        versions = load_json_object(folder / LIST_NAME)
         return RemoteRecordings(address, versions)
     return list_recordings(address, folder)
 

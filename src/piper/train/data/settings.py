@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from piper.config import PhonemeType, load_json_object
+from piper.config import PhonemeType
 from piper.errors import ConfigError
+from piper.json_reader import load_json_object
 from piper.text.ids import DEFAULT_PHONEME_ID_MAP
 from piper.text.options import Stress, TextOptions
 from piper.text.pinyin_symbols import PINYIN_PHONEME_ID_MAP

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from piper.atomic import hold_lock, remove_folder
-from piper.config import VoiceConfig, load_json_object
+from piper.config import VoiceConfig
 from piper.errors import ConfigError, DatasetError
+from piper.json_reader import load_json_object, parse_json
 from piper.progress import ProgressLine
 from piper.train import storage
 from piper.train.data.cache import PreparedUtterance
@@ -186,7 +187,7 @@ def _is_altered(file: ShardFile, address: str) -> bool:
 
 
 def _parse_line(line: str, packs: Sequence[Path]) -> PreparedUtterance:
-    values: list[Any] = json.loads(line)
+    values: list[Any] = parse_json(line, "a line of a shard's list")
     number, name, text, speaker, ids, speaker_id, key = values[:7]
     shard, offset, num_bytes, digest, description = values[7:]
     row = Row(number, Path(name), text, speaker, ids)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from piper.atomic import hold_lock
-from piper.config import load_json_object
 from piper.errors import ConfigError, DatasetError
+from piper.json_reader import load_json_object
 from piper.train import storage
 from piper.train.data.workers import run_jobs
 

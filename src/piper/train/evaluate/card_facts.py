@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from piper.config import load_json_object
 from piper.errors import ConfigError
+from piper.json_reader import load_json_object
 from piper.train.checkpoints.checkpoint import load_checkpoint
 from piper.train.evaluate.card import CardFacts
 from piper.train.evaluate.results import Evaluation, System

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from piper.errors import PiperError
+from piper.json_reader import parse_json_object
 from piper.train.evaluate.results import Figure
 
 ROUNDS = 3
@@ -83,5 +84,4 @@ def _run(model_path: Path, texts: Sequence[str], rounds: int) -> dict[str, Any]:
     if process.returncode != 0:
         said = (process.stderr.strip().splitlines() or ["no word"])[-1]
         raise PiperError(f"{model_path} cannot be measured: {said}")
-    result: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
-    return result
+    return parse_json_object(process.stdout.splitlines()[-1], "the measurement")

@@ -14,6 +14,7 @@ from piper.atomic import replace_on_success
 from piper.audio.chunk import FloatArray, float_to_int16
 from piper.config import SynthesisConfig
 from piper.errors import ConfigError, PiperError
+from piper.json_reader import load_kept_object
 from piper.progress import ProgressLine
 from piper.train.data.audio import decode
 from piper.train.evaluate.results import Sentence
@@ -78,8 +79,8 @@ class VoiceSpeaker:
         path, notes = self._paths(sentence)
         if not (path.is_file() and notes.is_file()):
             return None
-        known = json.loads(notes.read_text(encoding="utf-8"))
-        if known["text"] != sentence.text or known["speaker"] != sentence.speaker:
+        known = load_kept_object(notes)
+        if known.get("text") != sentence.text or known.get("speaker") != sentence.speaker:
             return None
         samples, rate = soundfile.read(path, dtype="float32")
         return Speech(path, samples, rate, tuple(known["joints_seconds"]))

@@ -11,6 +11,7 @@ from typing import Any
 
 from piper.atomic import hold_lock, replace_on_success
 from piper.errors import DatasetError
+from piper.json_reader import load_kept_object
 from piper.train.data.trained_rates import find_trained_rate
 from piper.train.data.workers import run_jobs
 from piper.train.formats.journal import Identity, Journal
@@ -193,11 +194,7 @@ def _create_config(
     num_speakers: int,
 ) -> dict[str, Any]:
     """Return config.json: what the folder's or the source's has, brought up to date."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        config = None
-    config = dict(config if isinstance(config, dict) else source_config)
+    config = load_kept_object(folder / "config.json") or dict(source_config)
     most = min(rate for rate, count in rates.items() if count == max(rates.values()))
     rate = options.sample_rate or find_trained_rate(most)
     audio = config.get("audio")

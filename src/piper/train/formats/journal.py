@@ -11,6 +11,7 @@ from typing import Any
 
 from piper.atomic import replace_on_success
 from piper.errors import DatasetError
+from piper.json_reader import load_kept_object
 
 REPORT_NAME = "import.json"
 WORK_NAME = ".import"
@@ -89,7 +90,7 @@ class Journal:
         Args:
             wanted: By name: path, size, time of change and so on of the source.
         """
-        old = _load_object(self._plan_path)
+        old = load_kept_object(self._plan_path)
         for name, stamp in wanted.items():
             if name in old and old[name] != list(stamp):
                 # Before the new plan is written: what is there must never belong to another one.
@@ -113,20 +114,12 @@ class Journal:
         self._write(self.report_path, {**report, **facts})
 
     def _load_report(self) -> dict[str, Any]:
-        return _load_object(self.report_path)
+        return load_kept_object(self.report_path)
 
     def _write(self, path: Path, data: Mapping[str, Any]) -> None:
         with replace_on_success(path) as temporary:
             text = json.dumps(data, ensure_ascii=False, indent=1)
             temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
-
-
-def _load_object(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
 
 
 def _find_sha256(data: bytes) -> str:

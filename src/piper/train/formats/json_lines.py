@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from piper.errors import DatasetError
+from piper.errors import ConfigError, DatasetError
+from piper.json_reader import parse_json_object
 from piper.train.formats.columns import AUDIO, SPEAKER, TEXT, check_columns, find_columns
 from piper.train.formats.source import (
     Format,
@@ -81,10 +81,9 @@ def _create_row(data: dict[str, Any], keys: dict[str, str], folders: Sequence[Pa
 
 def _parse(line: str) -> dict[str, Any] | None:
     try:
-        data = json.loads(line)
-    except (ValueError, RecursionError):
+        return parse_json_object(line, "a line")
+    except ConfigError:
         return None
-    return data if isinstance(data, dict) else None
 
 
 def _is_this(source: Path) -> bool:

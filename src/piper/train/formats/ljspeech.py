@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from piper.errors import DatasetError
+from piper.json_reader import load_kept_object
 from piper.train.formats.source import (
     Format,
     LeftOut,
@@ -63,11 +63,8 @@ def _is_structure(source: Path, rows: list[list[str]]) -> bool:
 
 
 def _load_config(root: Path) -> dict[str, Any]:
-    try:
-        data = json.loads((root / "config.json").read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError):
-        return {}
-    is_voice = isinstance(data, dict) and bool(data.keys() & {"audio", "espeak", "phoneme_type"})
+    data = load_kept_object(root / "config.json")
+    is_voice = bool(data.keys() & {"audio", "espeak", "phoneme_type"})
     return data if is_voice else {}
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from piper.errors import EvaluationError
+from piper.json_reader import load_json_object
 from piper.train.evaluate.results import Kind
 
 
@@ -35,11 +35,11 @@ def read_spoken_sentences(path: Path, labels: Sequence[str] | None) -> SpokenSen
         labels: Of the systems; None takes all voices, and of one voice the recordings too.
 
     Raises:
+        ConfigError: It is no JSON, or cannot be read.
         EvaluationError: It is no report, or has no such system.
-        OSError: It cannot be read.
     """
     try:
-        report = json.loads(path.read_bytes())
+        report = load_json_object(path)
         systems = {system["label"]: system for system in report["systems"]}
         chosen = labels or _choose_labels(systems)
         unknown = [label for label in chosen if label not in systems]
@@ -48,7 +48,7 @@ def read_spoken_sentences(path: Path, labels: Sequence[str] | None) -> SpokenSen
                 f"{path} has no system {unknown[0]}; there are {', '.join(systems)}."
             )
         return _collect(path.parent, {label: systems[label] for label in chosen})
-    except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError):
+    except (KeyError, TypeError, AttributeError):
         raise EvaluationError(
             f"{path} is no report of an evaluation; give the report.json that it wrote."
         ) from None

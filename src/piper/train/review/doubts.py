@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from piper.config import load_json_object
 from piper.errors import DatasetError
+from piper.json_reader import load_json_object
 from piper.train.check.entries import Entry
 from piper.train.review.clips import Doubt
 

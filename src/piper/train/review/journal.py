@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from piper.errors import DatasetError, describe_os_error
+from piper.json_reader import parse_json_object
 from piper.train.review.decisions import Decision
 
 JOURNAL_NAME = "review.jsonl"
@@ -124,7 +125,7 @@ class Journal:
         self._has_cut_line = bool(data) and not data.endswith(b"\n")
         for line in data.split(b"\n"):
             try:
-                entry = json.loads(line)
+                entry = parse_json_object(line, str(self.path))
                 if entry["do"] in (_DECIDE, _AMEND):
                     Decision.from_dict(entry)
             except (ValueError, KeyError, TypeError):

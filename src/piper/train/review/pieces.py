@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from piper.config import load_json_object
 from piper.errors import DatasetError
+from piper.json_reader import load_json_object
 
 SPLIT_NAME = "split.json"
 

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from piper.config import load_json_object
 from piper.errors import CheckpointError, ConfigError
+from piper.json_reader import load_json_object
 from piper.train.checkpoints.checkpoint import (
     AVERAGES_KEY,
     VOICE_CONFIG_KEY,
