@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+from piper.errors import PiperError
 from piper.option_values import add_option
 from piper.server_options import (
     add_limit_options,
@@ -53,7 +55,6 @@ def _add_access_options(parser: argparse.ArgumentParser) -> None:
         parser,
         "--api-key",
         type=_parse_api_key,
-        default=os.environ.get(API_KEY_VARIABLE) or None,
         metavar="KEY",
         help="what clients must send as Authorization: Bearer KEY; as an argument, other users of "
         f"this machine can read it (default: what the environment's {API_KEY_VARIABLE} says)",
@@ -68,12 +69,41 @@ def _add_access_options(parser: argparse.ArgumentParser) -> None:
         help="web pages of this origin, such as https://example.org, may use the server; "
         "repeatable, * allows all",
     )
+    add_option(
+        parser,
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="requests may be addressed to this name, such as speech.example.org behind a proxy, "
+        "or *.example.org; repeatable; numbers, localhost and, where --host lets other machines "
+        "in, private names may be anyway, and with a key all are",
+    )
 
 
 def _parse_api_key(text: str) -> str:
     if not (text.isascii() and text.isprintable() and text == text.strip() and text):
         raise argparse.ArgumentTypeError("a key must be ASCII letters, digits and signs")
     return text
+
+
+def find_api_key(args: argparse.Namespace) -> str | None:
+    """Return the key that the options or the environment say.
+
+    Raises:
+        PiperError: The environment's is none.
+    """
+    text = os.environ.get(API_KEY_VARIABLE)
+    if args.api_key is not None or text is None:
+        key: str | None = args.api_key
+        return key
+    try:
+        return _parse_api_key(text)
+    except argparse.ArgumentTypeError as error:
+        reason = str(error) if text else "it is empty, and the server would be open to everybody"
+        raise PiperError(
+            f"The environment's {API_KEY_VARIABLE} cannot be used: {reason}; correct or unset it."
+        ) from None
 
 
 def _parse_origin(text: str) -> str:
@@ -110,7 +140,13 @@ def _serve(args: argparse.Namespace) -> None:
 
     settings = replace(
         create_settings(args),
-        access=Access(api_key=args.api_key, allowed_origins=tuple(args.allow_origin)),
+        access=Access(
+            api_key=find_api_key(args),
+            allowed_origins=tuple(args.allow_origin),
+            listens_on=args.host,
+            # By its own name, too, other machines know this one.
+            allowed_hosts=(*args.allow_host, socket.gethostname()),
+        ),
     )
     app = create_app(create_store(args, settings, listed_by="/voices"), settings)
     # What is wrong with the voice or the speaker shows now, not at the first request.

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect as websocket
 
-from piper.http_server import create_parser
+from piper.errors import PiperError
+from piper.http_server import API_KEY_VARIABLE, create_parser, find_api_key, main
+from piper.server.access import ApiKey, is_own_name
 from piper.server.settings import Access, ServerSettings
 
 KEY = "correct-horse"
@@ -136,18 +142,92 @@ def test_all_origins(start_server: Start) -> None:
 
 
 def test_the_key_of_the_command(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    monkeypatch.delenv("PIPER_API_KEY", raising=False)
-    assert create_parser().parse_args(["-m", "voice"]).api_key is None
-    monkeypatch.setenv("PIPER_API_KEY", "from-the-environment")
-    assert create_parser().parse_args(["-m", "voice"]).api_key == "from-the-environment"
-    assert create_parser().parse_args(["-m", "voice", "--api-key", "x"]).api_key == "x"
-    # An empty variable, as compose files make it, is no key.
-    monkeypatch.setenv("PIPER_API_KEY", "")
-    assert create_parser().parse_args(["-m", "voice"]).api_key is None
+    def find(*options: str) -> str | None:
+        return find_api_key(create_parser().parse_args(["-m", "voice", *options]))
+
+    monkeypatch.delenv(API_KEY_VARIABLE, raising=False)
+    assert find() is None
+    monkeypatch.setenv(API_KEY_VARIABLE, "from-the-environment")
+    assert find() == "from-the-environment"
+    assert find("--api-key", "x") == "x"
     for key in ("", " x", "ключ", "a\nb"):
         with pytest.raises(SystemExit):
             create_parser().parse_args(["-m", "voice", "--api-key", key])
     assert "a key must be" in capsys.readouterr().err
+    with pytest.raises(PiperError, match="The API key is empty"):
+        ApiKey("")
+
+
+@pytest.mark.parametrize("key", ["", " ", "ключ"])
+def test_a_key_that_is_none_starts_no_open_server(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any, voices_folder: Path, key: str
+) -> None:
+    # A file of secrets that was not filled in left the server open, without a word.
+    monkeypatch.setenv(API_KEY_VARIABLE, key)
+    assert main(["-m", str(voices_folder / "tiny.onnx"), "--port", "0"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: The environment's {API_KEY_VARIABLE} cannot be used: ")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("listens_on", "own", "foreign"),
+    [
+        (
+            "127.0.0.1",
+            "127.0.0.1 127.0.0.1:5000 localhost LOCALHOST:80 localhost. [::1] [::1]:5000 "
+            "192.168.1.20:5000 speech.example.org:443 a.example.net",
+            "evil.example evil.example:5000 127.0.0.1.evil.example evil nas.local "
+            "localhost.evil.example 0x7f000001 example.net [::1].evil.example [evil] "
+            "xspeech.example.org",
+        ),
+        # Where other machines are let in, names that no stranger can have will do.
+        ("0.0.0.0", "localhost nas nas.local:5000 host.docker.internal piper:5000", "evil.example"),
+        ("::", "nas [fe80::1]:5000", "evil.example evil.local.example"),
+        ("nas.example", "nas.example:5000 nas", "evil.example"),
+    ],
+)
+def test_which_names_are_ours(listens_on: str, own: str, foreign: str) -> None:
+    allowed = ("speech.example.org", "*.example.net")
+    for host in own.split():
+        assert is_own_name(host, listens_on, allowed), host
+    for host in foreign.split():
+        assert not is_own_name(host, listens_on, allowed), host
+    assert is_own_name("evil.example", listens_on, ["*"])
+
+
+def test_a_name_that_leads_here_by_rebinding_is_refused(
+    server: Any, start_server: Start, locked_server: Any
+) -> None:
+    # To the browser a page of http://evil.example:5000 and this server are then one origin.
+    port = server.port
+    for method, path, body in (
+        ("GET", "/voices", None),
+        ("GET", "/", None),
+        ("POST", "/v1/audio/speech", '{"input": "Hello."}'),
+    ):
+        headers = {"Host": f"evil.example:{port}", "Origin": f"http://evil.example:{port}"}
+        status, _, answer = ask(server, method, path, body, **headers)
+        said = json.loads(answer)
+        sentence = said["error"]["message"] if path.startswith("/v1") else said["detail"]
+        assert (status, "--allow-host" in sentence) == (403, True)
+        assert "'evil.example" in sentence
+        own = {"Host": f"localhost:{port}", "Origin": f"http://localhost:{port}"}
+        assert ask(server, method, path, body, **own)[0] == 200
+    with (
+        pytest.raises(InvalidStatus, match="403"),
+        websocket(
+            f"ws://evil.example:{port}/live", sock=socket.create_connection(("127.0.0.1", port))
+        ),
+    ):
+        pass
+    # Behind a proxy that has a name: with that name, with a key, or for all.
+    named = start_server(ServerSettings(access=Access(allowed_hosts=("speech.example.org",))))
+    assert ask(named, "GET", "/voices", Host="speech.example.org")[0] == 200
+    assert ask(named, "GET", "/voices", Host="evil.example")[0] == 403
+    bearer = f"Bearer {KEY}"
+    for headers, status in (({"Authorization": bearer}, 200), ({}, 401)):
+        assert ask(locked_server, "GET", "/voices", Host="a.example", **headers)[0] == status
 
 
 def test_origins_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:

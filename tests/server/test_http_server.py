@@ -52,7 +52,9 @@ def test_ctrl_c_while_it_speaks(tiny_voice: Path) -> None:
         port = int(url.rpartition(":")[2])
         client = socket.create_connection(("127.0.0.1", port))
         body = json.dumps({"text": "Hello there again. " * 150}).encode()
-        head = f"POST /synthesize HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = (
+            f"POST /synthesize HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
         client.sendall(head.encode() + body)
         assert client.recv(15) == b"HTTP/1.1 200 OK"
         process.send_signal(signal.SIGINT)

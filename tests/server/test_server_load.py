@@ -28,7 +28,7 @@ def begin_long_request(server: Any) -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     body = json.dumps({"text": LONG_TEXT, "length_scale": 3}).encode()
-    head = f"POST /synthesize HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST /synthesize HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
     connection.sendall(head.encode() + body)
     return connection
 
@@ -102,7 +102,9 @@ def test_clients_that_break_off_leave_nothing_behind(server: Any) -> None:
     for _ in range(10):
         begin_long_request(server).close()
         half = socket.create_connection(("127.0.0.1", server.port))
-        half.sendall(b"POST /synthesize HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
+        half.sendall(
+            b"POST /synthesize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
+        )
         half.close()
         nonsense = socket.create_connection(("127.0.0.1", server.port))
         nonsense.sendall(b"\x16\x03\x01 nonsense\r\n\r\n")

@@ -20,7 +20,7 @@ from piper.server.sockets import allow_files
 MAX_SECONDS = 20
 LONG = SpeechLimits(max_idle_seconds=0.4, max_audio_seconds=3600)
 HANDSHAKE = (
-    b"GET /live HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"GET /live HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + base64.b64encode(bytes(16)) + b"\r\n\r\n"
 )
 
@@ -48,7 +48,7 @@ def ask(server: Any, text: str, **more: Any) -> socket.socket:
     """Ask for speech, and read nothing of it."""
     connection = connect(server)
     body = json.dumps({"text": text, **more}).encode()
-    head = f"POST /synthesize HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST /synthesize HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
     connection.sendall(head.encode() + body)
     return connection
 
@@ -88,7 +88,9 @@ def test_bytes_one_at_a_time_do_not_lengthen_it(start_server: Start) -> None:
 def test_a_body_one_byte_at_a_time_is_408(start_server: Start) -> None:
     server = start_server(ServerSettings(limits=SpeechLimits(max_body_seconds=0.5)))
     with connect(server) as connection:
-        connection.sendall(b"POST /synthesize HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\n")
+        connection.sendall(
+            b"POST /synthesize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\n"
+        )
         for _ in range(20):
             connection.sendall(b"{")
             time.sleep(0.05)

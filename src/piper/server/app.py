@@ -88,12 +88,7 @@ def _add_middleware(app: FastAPI, settings: ServerSettings, metrics: Metrics, ke
     app.add_middleware(
         BodyLimit, max_bytes=limits.max_body_bytes, max_seconds=limits.max_body_seconds
     )
-    app.add_middleware(
-        AccessGuard,
-        key=key,
-        allowed_origins=access.allowed_origins,
-        describe=_describe,
-    )
+    app.add_middleware(AccessGuard, access=access, key=key, describe=_describe)
     if access.allowed_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -85,10 +85,14 @@ class Access:
     Attributes:
         api_key: What clients must say; None lets everybody in.
         allowed_origins: Origins (`https://example.org`) whose pages may use it, too; `*` means all.
+        listens_on: Address or name that the server listens on; requests may name it.
+        allowed_hosts: Further names that requests may be addressed to, where there is no key.
     """
 
     api_key: str | None = None
     allowed_origins: tuple[str, ...] = ()
+    listens_on: str = "127.0.0.1"
+    allowed_hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

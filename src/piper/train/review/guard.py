@@ -2,19 +2,19 @@
 
 Any page that is open in the same browser can send requests to 127.0.0.1, and by DNS rebinding
 even read the answers under its own name. So an address holds a random token, a request must name
-this machine (a number, `localhost`, or what `--host` says), and one that comes from a page must
-come from ours.
+this machine, and one that comes from a page must come from ours.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
 from http import HTTPStatus
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from piper.server.access import is_own_name
 
 TOKEN_BYTES = 16
 """128 bits are not guessed."""
@@ -65,7 +65,7 @@ class Guard:
 
     def _find_refusal(self, path: str, headers: Headers) -> str:
         host = headers.get("host", "")
-        if not self._is_here(host):
+        if not is_own_name(host, self._host):
             return f"{host or 'No name'} is no name of this review; open the address it printed."
         origin = headers.get("origin")
         if origin is not None and origin != f"http://{host}":
@@ -74,13 +74,3 @@ class Guard:
         if not secrets.compare_digest(given.encode(), self._token.encode()):
             return "The address lacks the token; open the one that the command printed."
         return ""
-
-    def _is_here(self, host: str) -> bool:
-        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-        name = name.strip("[]").lower()
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return name in ("localhost", self._host.lower())
-        # Rebinding needs a name; a number leads to the machine that has it.
-        return True
