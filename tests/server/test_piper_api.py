@@ -8,12 +8,14 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import wave
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from piper import PiperVoice, SynthesisConfig
@@ -217,6 +219,62 @@ def test_a_broken_voice_is_not_the_client_s_mistake(
     assert answer.status == 500
     assert answer.sentence == "The voice broken cannot be loaded; the server's log says why."
     assert list(json.loads(server.get("/voices").body)) == ["broken", "tiny"]
+    assert server.synthesize(text="Hello.").status == 200
+
+
+@pytest.mark.parametrize(
+    ("operator", "constant"),
+    [
+        ("Neg", None),
+        ("Mul", np.float32(1e30)),
+        ("Mul", np.float32(np.nan)),
+        ("Sub", np.float32(3)),
+        ("Add", np.float32(1)),
+    ],
+)
+def test_no_more_is_sent_than_was_declared_whatever_durations_a_graph_gives(
+    start_server: Callable[..., Any],
+    tmp_path: Path,
+    voices_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    operator: str,
+    constant: np.float32 | None,
+) -> None:
+    monkeypatch.setenv("PIPER_CACHE_DIR", "off")  # so that its own graph speaks
+    model = onnx.load(voices_folder / "tiny.onnx")
+    inputs = ["durations"]
+    if constant is not None:
+        inputs.append("constant")
+        model.graph.initializer.append(onnx.numpy_helper.from_array(constant, "constant"))
+    model.graph.node.append(onnx.helper.make_node(operator, inputs, ["wrong"]))
+    model.graph.output[1].name = "wrong"
+    onnx.save(model, tmp_path / "wrong.onnx")
+    shutil.copy(voices_folder / "tiny.onnx.json", tmp_path / "wrong.onnx.json")
+    server = start_server(folder=tmp_path)
+    wanted = speak(voices_folder / "tiny.onnx", "Hello there. And you?")
+    answer = server.synthesize(text="Hello there. And you?", voice="wrong", **NO_NOISE)
+    assert answer.headers["Content-Length"] == str(len(answer.body))
+    assert answer.body == wanted
+    body = {"input": "Hello there. And you?", "voice": "wrong", "response_format": "wav"}
+    answer = server.ask("POST", "/v1/audio/speech", json.dumps(body))
+    with wave.open(io.BytesIO(answer.body)) as wav:
+        assert wav.getnframes() == (len(answer.body) - 44) // 2
+
+
+def test_a_voice_whose_weights_are_damaged_is_one_sentence(
+    start_server: Callable[..., Any], tmp_path: Path, voices_folder: Path
+) -> None:
+    model = onnx.load(voices_folder / "tiny.onnx")
+    for tensor in model.graph.initializer:
+        if tensor.name.startswith("dp."):
+            values = np.full_like(onnx.numpy_helper.to_array(tensor), np.nan)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    onnx.save(model, tmp_path / "damaged.onnx")
+    shutil.copy(voices_folder / "tiny.onnx.json", tmp_path / "damaged.onnx.json")
+    server = start_server(folder=tmp_path)
+    answer = server.synthesize(text="Hello.", voice="damaged")
+    assert answer.status == 500
+    assert "export" in answer.sentence
     assert server.synthesize(text="Hello.").status == 200
 
 

@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 from piper.errors import PiperError, VoiceNotFoundError
 from piper.server.queue import QueueFullError
+from piper.voice.runtime import BrokenModelError
 
 
 class RequestError(PiperError):
@@ -37,4 +38,6 @@ def to_request_error(error: PiperError) -> RequestError:
         return RequestError(str(error), status, error.retry_after_seconds)
     if isinstance(error, VoiceNotFoundError):
         return RequestError(str(error), HTTPStatus.NOT_FOUND)
+    if isinstance(error, BrokenModelError):
+        return RequestError(str(error), HTTPStatus.INTERNAL_SERVER_ERROR)
     return RequestError(str(error))

@@ -61,9 +61,9 @@ class Speaking:
         """
         self._check(sentences)
         spoken = self._plan(sentences)
-        total = sum(count for _, count in spoken)
+        total = sum(sentence.num_samples for sentence in spoken)
         while spoken:
-            audio = self._collect(spoken.popleft()[0])
+            audio = self._collect(spoken.popleft())
             samples = float_to_int16(scale_audio(audio, normalize=True, volume=self._config.volume))
             for start in range(0, len(samples), _MAX_PIECE_SAMPLES):
                 piece = samples[start : start + _MAX_PIECE_SAMPLES]
@@ -82,9 +82,7 @@ class Speaking:
         )
         if sum(len(paced.sentence.ids) for paced in sentences) <= _MAX_PLANNED_IDS:
             spoken = list(spoken)
-            counts = [sound.id_samples for _, sound in spoken]
-            if all(count is not None for count in counts):
-                total = int(sum(count.sum() for count in counts if count is not None))
+            total = sum(sound.num_samples for _, sound in spoken)
         for sentence, sound in spoken:
             times: SentenceTimes | None = SentenceTimes(sentence.text)
             for audio in sound.audio:
@@ -127,17 +125,17 @@ class Speaking:
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             )
 
-    def _plan(self, sentences: Sequence[PacedSentence]) -> deque[tuple[SpokenSentence, int]]:
-        """Return the sentences, whose sound is not yet made, and the samples of each.
+    def _plan(self, sentences: Sequence[PacedSentence]) -> deque[SpokenSentence]:
+        """Return the sentences, whose sound is not yet made.
 
         Durations are a tenth of the work. With them an answer's length stands in its header, and
         the first sentence is on its way before the second one is spoken.
         """
-        planned: deque[tuple[SpokenSentence, int]] = deque()
+        planned: deque[SpokenSentence] = deque()
         for _, spoken in self._narrator.speak(sentences, self._config, is_streamed=False):
             self._job.check()
-            planned.append(_measure(spoken))
-            self._count(planned[-1][1])
+            planned.append(spoken)
+            self._count(spoken.num_samples)
         return planned
 
     def _count(self, num_samples: int) -> None:
@@ -158,12 +156,3 @@ class Speaking:
                 yield piece
 
         return np.concatenate(list(pieces()))
-
-
-def _measure(spoken: SpokenSentence) -> tuple[SpokenSentence, int]:
-    """Return a sentence and its samples."""
-    if spoken.id_samples is not None:
-        return spoken, int(spoken.id_samples.sum())
-    # A voice whose own graph speaks, and which does not say durations, has the sound ready.
-    audio = np.concatenate(list(spoken.audio))
-    return SpokenSentence(iter([audio]), None), len(audio)

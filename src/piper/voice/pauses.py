@@ -68,7 +68,8 @@ class Pauses:
         places = Counter({0: before, sys.maxsize: after})
         id_samples = spoken.id_samples
         if id_samples is None:
-            return SpokenSentence(_insert_silence(spoken.audio, places), None)
+            total = spoken.num_samples + places.total()
+            return SpokenSentence(_insert_silence(spoken.audio, places), None, total)
         ends = np.cumsum(id_samples)
         longer = id_samples.copy()
         longer[0] += before
@@ -76,7 +77,8 @@ class Pauses:
         for index, samples in self._find_inside(paced.sentence).items():
             longer[index] += samples
             places[int(ends[index])] += samples
-        return SpokenSentence(_insert_silence(spoken.audio, places), longer)
+        total = spoken.num_samples + places.total()
+        return SpokenSentence(_insert_silence(spoken.audio, places), longer, total)
 
     def _find_inside(self, sentence: Sentence) -> dict[int, int]:
         """Return the index of the last id before each pause, and the pause's samples."""

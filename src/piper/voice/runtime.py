@@ -24,7 +24,7 @@ _seed_lock = threading.Lock()
 
 
 class BrokenModelError(PiperError):
-    """A file that ONNX Runtime cannot load."""
+    """A network that ONNX Runtime cannot load or compute."""
 
 
 def create_session(
@@ -82,6 +82,24 @@ def create_session(
         )
     _logger.debug("Loaded %s on %s", path, session.get_providers()[0])
     return session
+
+
+def run_graph(
+    session: onnxruntime.InferenceSession, outputs: list[str], feeds: dict[str, Any]
+) -> list[Any]:
+    """Return outputs of a graph.
+
+    Raises:
+        BrokenModelError: It cannot compute them, such as with ids that its tables lack.
+    """
+    try:
+        return list(session.run(outputs, feeds))
+    except Exception as error:  # onnxruntime's errors have no public base class
+        reason = " ".join(str(error).split())
+        raise BrokenModelError(
+            f"The voice's network cannot speak this ({reason:.200}); its ONNX file or its JSON is "
+            "damaged, or they do not belong together: download or export them again."
+        ) from None
 
 
 @cache

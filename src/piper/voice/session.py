@@ -14,10 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from piper.errors import PiperError
-from piper.voice.runtime import create_session
+from piper.voice.runtime import create_session, run_graph
 
 _REQUIRED_INPUTS = ("input", "input_lengths", "scales")
 _SPEAKER_INPUT = "sid"
+MAX_FRAMES = 2**17
+"""25 minutes of sound at 22,050 Hz, in one sentence. More comes of a wrong scale, and would take
+all memory there is."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class NetworkOutput:
 
     Attributes:
         audio: (S,) float32, as loud as the network makes it.
-        durations_frames: (P,) int64, frames of each id, where the voice has that output.
+        durations_frames: (P,) int64, frames of each id, where the voice has that output and it is
+            numbers of frames.
     """
 
     audio: npt.NDArray[np.float32]
@@ -56,11 +60,13 @@ class SpokenSentence:
 
     Attributes:
         audio: Pieces (S,) float32, as loud as the network makes them; computed when asked for.
-        id_samples: (P,) int64, samples of each id, where the network says them.
+        id_samples: (P,) int64, samples of each id, where the network says them and they make sense.
+        num_samples: Of all pieces together.
     """
 
     audio: Iterator[npt.NDArray[np.float32]]
     id_samples: npt.NDArray[np.int64] | None
+    num_samples: int
 
 
 class Network(Protocol):
@@ -160,13 +166,10 @@ class VoiceSession:
         }
         if self.has_speakers:
             feeds[_SPEAKER_INPUT] = np.asarray([speaker_id], dtype=np.int64)
-        outputs = self._session.run(self._output_names, feeds)
+        outputs = run_graph(self._session, self._output_names, feeds)
         # (1, 1, 1, S) in Piper's voices, (1, 1, S) in some others.
         audio = np.asarray(outputs[0], dtype=np.float32).reshape(-1)
-        durations = None
-        if self.has_durations:
-            durations = np.rint(outputs[1]).astype(np.int64).reshape(-1)
-        return NetworkOutput(audio, durations)
+        return NetworkOutput(audio, _read_durations(outputs[1]) if self.has_durations else None)
 
     def speak(
         self,
@@ -194,13 +197,27 @@ class VoiceSession:
             noise_w_scale=settings.noise_w_scale,
             speaker_id=next(iter(settings.speakers), 0),
         )
-        return SpokenSentence(iter([output.audio]), _id_samples(output, len(ids)))
+        num_samples = len(output.audio)
+        return SpokenSentence(iter([output.audio]), _id_samples(output, len(ids)), num_samples)
+
+
+def _read_durations(output: npt.NDArray[Any]) -> npt.NDArray[np.int64] | None:
+    """Return a second output as frames; None where it is none: whatever others put there."""
+    try:
+        durations = np.rint(np.asarray(output, dtype=np.float64)).reshape(-1)
+    except (TypeError, ValueError):
+        return None
+    # Written so that a NaN makes no sense, either.
+    is_sensible = bool(np.all((durations >= 0) & (durations <= MAX_FRAMES)))
+    return durations.astype(np.int64) if is_sensible else None
 
 
 def _id_samples(output: NetworkOutput, size: int) -> npt.NDArray[np.int64] | None:
+    """Return the samples of each id; None where they do not add up to the sound."""
     durations = output.durations_frames
     if durations is None or len(durations) != size:
         return None
     # Without any frame the network still makes one.
     frames = max(1, int(durations.sum()))
-    return durations * (len(output.audio) // frames)
+    hop, rest = divmod(len(output.audio), frames)
+    return durations * hop if hop and not rest else None

@@ -29,14 +29,11 @@ from piper.audio.chunk import (
 from piper.errors import PiperError
 from piper.processes import available_cores
 from piper.voice.latents import Latents, draw_noise
-from piper.voice.runtime import create_session
-from piper.voice.session import SpeechSettings, SpokenSentence
+from piper.voice.runtime import BrokenModelError, create_session, run_graph
+from piper.voice.session import MAX_FRAMES, SpeechSettings, SpokenSentence
 from piper.voice.windows import DecoderWindow, Window, WindowPlan, plan_windows
 from piper.voice.workers import Job, Workers
 
-LONGEST_FRAMES = 2**17
-"""25 minutes of sound at 22,050 Hz, in one sentence. More comes of a wrong scale, and would take
-all memory there is."""
 MOST_WORKERS = 4
 """Each window at work takes about 30 MB."""
 
@@ -155,7 +152,8 @@ class PartsSession:
             is_shared: Others speak at the same time: larger windows, whose contexts are less work.
 
         Raises:
-            PiperError: It would be longer than `LONGEST_FRAMES`.
+            PiperError: It would be longer than `MAX_FRAMES`.
+            BrokenModelError: The network cannot speak it.
         """
         speaker = self._mix_speakers(settings.speakers)
         durations, statistics = self._encode(ids, settings, speaker, random)
@@ -168,7 +166,8 @@ class PartsSession:
             is_shared=is_shared,
         )
         pieces = self._decode_windows(latents, plan, speaker)
-        return SpokenSentence(pieces, durations * self.files.hop_length)
+        hop = self.files.hop_length
+        return SpokenSentence(pieces, durations * hop, latents.size * hop)
 
     def _mix_speakers(self, shares: Mapping[int, float]) -> FloatArray | None:
         """Return (G,), the speakers' embeddings by their shares."""
@@ -190,10 +189,15 @@ class PartsSession:
             feeds["rhythm_noise"] = draw_noise((1, 2, len(ids)), settings.noise_w_scale, random)
         if speaker is not None:
             feeds["speaker"] = speaker.reshape(1, -1, 1)
-        frames, statistics = self._text.run(["frames", "statistics"], feeds)
+        frames, statistics = run_graph(self._text, ["frames", "statistics"], feeds)
         durations = np.ceil(frames[0, 0] * np.float32(settings.length_scale))
-        # Written so that a NaN is too much.
-        if not durations.sum() <= LONGEST_FRAMES:
+        # Written so that a NaN makes no sense, either.
+        if not durations.min(initial=0) >= 0:
+            raise BrokenModelError(
+                "The voice's network gives durations that are no numbers of frames, so its weights "
+                "are damaged; download or export the voice again."
+            )
+        if not durations.sum() <= MAX_FRAMES:
             raise PiperError(
                 f"A sentence would take {durations.sum():.3g} frames of sound; "
                 "lower the length scale and the noise w scale, or make the sentence shorter."
@@ -239,7 +243,7 @@ class PartsSession:
         feeds = {"z_p": latents.window(left, right)}
         if speaker is not None:
             feeds["speaker"] = speaker.reshape(1, -1, 1, 1)
-        [z] = self._flow.run(["z"], feeds)
+        [z] = run_graph(self._flow, ["z"], feeds)
         return np.asarray(z, np.float32)[..., start - left : end - left]
 
     def _decode(
@@ -256,7 +260,14 @@ class PartsSession:
         feeds = {"z": parts[0] if len(parts) == 1 else np.concatenate(parts, axis=3)}
         if speaker is not None:
             feeds["speaker"] = speaker.reshape(1, -1, 1, 1)
-        [output] = self._decoder.run(["output"], feeds)
+        [output] = run_graph(self._decoder, ["output"], feeds)
         hop = self.files.hop_length
         inner = slice((window.start - window.left) * hop, (window.end - window.left) * hop)
-        return np.asarray(output, np.float32).reshape(-1)[inner]
+        samples = np.asarray(output, np.float32).reshape(-1)[inner]
+        # How long the sound is has been said to others already.
+        if len(samples) != (window.end - window.start) * hop:
+            raise BrokenModelError(
+                "The voice's network gives less sound than its durations say; remove "
+                f"{self.files.decoder.parent}, which is made anew at the next start."
+            )
+        return samples
