@@ -197,7 +197,7 @@ def test_a_full_queue_only_makes_wait(start_server: Start) -> None:
 
 def test_a_text_may_last_longer_than_one_answer(start_server: Start) -> None:
     # A language model writes faster than is spoken: all of this waits when the first sound is made.
-    limits = SpeechLimits(max_sentence_ids=200, max_audio_seconds=10)
+    limits = SpeechLimits(max_group_ids=200, max_audio_seconds=10)
     server = start_server(ServerSettings(limits=limits))
     with open_client(server) as client:
         client.say(f"{FIRST} " * 30)

@@ -54,6 +54,18 @@ def test_requests_at_once_are_answered_like_single_ones(server: Any) -> None:
     server.wait_until_idle()
 
 
+def test_a_text_without_stops_is_spoken(server: Any) -> None:
+    # It was refused, and with it the whole text around it.
+    items = "\n".join(f"- {number} of the apples that we like" for number in ("one", "two") * 60)
+    for text in ("Hello " * 800, f"Buy these. {items}"):
+        for path in ("/synthesize", "/v1/audio/speech"):
+            assert (
+                len(server.ask("POST", path, json.dumps({"text": text, "input": text})).body)
+                > 100_000
+            )
+    server.wait_until_idle()
+
+
 def test_beyond_the_bound_it_is_503_until_a_client_goes(start_server: Start) -> None:
     limits = SpeechLimits(at_once=1, max_waiting=1, max_audio_seconds=3600)
     server = start_server(ServerSettings(limits=limits))
@@ -72,7 +84,7 @@ def test_beyond_the_bound_it_is_503_until_a_client_goes(start_server: Start) -> 
 
 
 def test_a_client_that_goes_away_stops_its_work(start_server: Start) -> None:
-    limits = SpeechLimits(at_once=1, max_waiting=1, max_sentence_ids=10**6, max_audio_seconds=1e6)
+    limits = SpeechLimits(at_once=1, max_waiting=1, max_audio_seconds=1e6)
     server = start_server(ServerSettings(limits=limits))
     server.synthesize(text="Hello.")
     start = time.monotonic()

@@ -178,3 +178,53 @@ def test_frontends_of_two_languages_in_two_threads() -> None:
     for thread in threads:
         thread.join()
     assert together == alone
+
+
+CLAUSES = "When the sun had set, the man went down to the river where the old boat lay, " * 8
+ITEMS = "".join(f"\n- {size} red apples of the kind we like" for size in ("many", "few") * 18)
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        (CLAUSES, r"(set|lay),$"),
+        (f"We need:{ITEMS}", r"(need:|like)$"),
+        ("word " * 300, r"^word.*word$"),
+        (f"A word of {'a' * 1500} letters.", ""),
+        ("Ich will nach Hause gehen und " * 20, r"\w$"),
+    ],
+)
+def test_long_sentences_are_cut_where_a_reader_would_breathe(text: str, end: str) -> None:
+    # The text encoder takes memory by the square of the ids: 7,500 characters took all there was.
+    frontend = create_espeak()
+    [whole] = frontend.text_to_sentences(text)
+    parts = frontend.text_to_sentences(text, 400)
+    assert [part.goes_on for part in parts] == [True] * (len(parts) - 1) + [False]
+    for part in parts:
+        assert 100 < len(part.ids) <= 400
+        # The pause at the joint is the one that the voice makes of a mark.
+        assert part.phonemes[-2:] in ([",", " "], [":", " "]) or not part.goes_on
+        assert re.search(end, part.text, re.DOTALL) or not part.goes_on
+    # Nothing is lost, and nothing is said twice.
+    assert re.sub(r"\s", "", "".join(part.text for part in parts)) == re.sub(r"\s", "", text)
+    letters = [[p for p in s.phonemes if p not in " ,"] for s in (whole, *parts)]
+    assert letters[0] == [phoneme for part in letters[1:] for phoneme in part]
+    words = [word.text for part in parts for word in part.words]
+    assert words == [word.text for word in whole.words] or "aaa" in text
+
+
+@pytest.mark.parametrize(
+    "text", ["我去商店" * 300, "[[" + "a" * 3000 + "]]", "https://a.example/" + "ab/" * 900]
+)
+def test_a_text_without_any_place_to_breathe_is_cut_too(text: str) -> None:
+    voices = [create_espeak(), Frontend(PhonemeType.TEXT, "", {c: [0] for c in f"^$_{text}"})]
+    for frontend in voices:
+        parts = frontend.text_to_sentences(text, 400)
+        assert len(parts) > 2
+        assert max(len(part.ids) for part in parts) <= 400
+
+
+def test_ordinary_sentences_stay_as_they_are() -> None:
+    frontend = create_espeak()
+    text = "Hello there, world. It was late; he went home."
+    assert frontend.text_to_sentences(text, 400) == frontend.text_to_sentences(text)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -112,6 +115,67 @@ def test_a_text_by_letters_has_the_sentences_of_the_whole(voice: PiperVoice, tex
     expected = [sentence.phonemes for sentence in voice.frontend.text_to_sentences(text)]
     found = [sentence.phonemes for sentence in collect_sentences(voice.frontend, iter(text))]
     assert found == expected
+
+
+ENDLESS = "and then the boat went down the river to the sea " * 60
+
+
+def test_a_text_without_stops_is_spoken_while_it_comes(voice: PiperVoice) -> None:
+    read: list[int] = []
+
+    def write() -> Iterator[str]:
+        for place, word in enumerate(ENDLESS.split()):
+            read.append(place)
+            yield f"{word} "
+
+    sentences = collect_sentences(voice.frontend, write())
+    first = next(sentences)
+    assert first.goes_on
+    assert len(read) < 150
+    texts = [first.text, *(sentence.text for sentence in sentences)]
+    assert " ".join(texts) == ENDLESS.strip()
+
+
+def test_parts_of_a_long_sentence_have_no_silence_of_sentences(voice: PiperVoice) -> None:
+    text = f"{ENDLESS[:2000].strip()}. Yes."
+    fast = replace(SEEDED, length_scale=0.5)
+    plain = list(voice.synthesize(text, fast))
+    assert len(plain) > 5
+    config = replace(fast, sentence_silence_seconds=0.5, clause_silence_seconds=0.1)
+    paused = list(voice.synthesize(text, config))
+    lengths = [len(chunk.audio_float_array) for chunk in plain]
+    silences = [0] + [1600] * (len(plain) - 2) + [8000]
+    assert [len(chunk.audio_float_array) for chunk in paused] == list(
+        map(sum, zip(lengths, silences, strict=True))
+    )
+
+
+def measure_memory(voice: Path, text: str) -> int:
+    """Return the highest resident memory of the command, in kilobytes."""
+    code = (
+        "import sys; from pathlib import Path; from piper.cli import main; main(sys.argv[1:]);"
+        "print(Path('/proc/self/status').read_text(), file=sys.stderr)"
+    )
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "-m",
+        str(voice),
+        "--output-raw",
+        "--length-scale",
+        "0.3",
+    ]
+    child = subprocess.run(command, input=text.encode(), capture_output=True, check=True)
+    assert child.stdout
+    [kilobytes] = re.findall(r"VmHWM:\s+(\d+) kB", child.stderr.decode())
+    return int(kilobytes)
+
+
+def test_a_text_without_stops_takes_no_more_memory_than_a_sentence(tiny_voice: Path) -> None:
+    sentence = ENDLESS[:220]
+    ordinary = measure_memory(tiny_voice, sentence)
+    assert measure_memory(tiny_voice, ENDLESS * 2) < 1.3 * ordinary
 
 
 def test_a_seed_repeats_each_call_and_sentences_differ(voice: PiperVoice) -> None:

@@ -94,14 +94,14 @@ class LiveSpeech:
         """Take the next part of the text, cut anywhere.
 
         Raises:
-            RequestError: More of it is unspoken than is allowed, or in one sentence.
+            RequestError: The part is too long, or more of the text is unspoken than is allowed.
         """
         limits = self._service.limits
         rest = len(self._incoming.rest) + len(text)
         if rest > limits.max_text_characters:
             raise RequestError(
-                f"A sentence of more than {limits.max_text_characters} characters cannot be "
-                "spoken; divide it with full stops.",
+                f"More than {limits.max_text_characters} characters cannot be spoken at once; "
+                "send the text in smaller parts.",
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             )
         unspoken = sum(len(item.text) for item in self._waiting if isinstance(item, Sentence))
@@ -171,7 +171,7 @@ class LiveSpeech:
         """Speak the next sentences that wait, up to a mark."""
         turn = self._turn
         sentences = self._take_group()
-        self._has_spoken = True
+        self._has_spoken = not sentences[-1].sentence.goes_on
         try:
             job = self._job = await _wait_for_place(
                 lambda: self._service.submit_sentences(
@@ -192,11 +192,10 @@ class LiveSpeech:
     def _take_group(self) -> list[PacedSentence]:
         """Return the sentences of the next job.
 
-        They have no more phoneme ids than one sentence may have: 52 s of speech, and ten times
-        slower still less than one answer may last. The text as a whole may last for hours.
+        They have bounded phoneme ids; the text as a whole may last for hours.
         """
         group: list[PacedSentence] = []
-        ids_left = self._service.limits.max_sentence_ids
+        ids_left = self._service.limits.max_group_ids
         while self._waiting and isinstance(sentence := self._waiting[0], Sentence):
             ids_left -= len(sentence.ids)
             if group and ids_left < 0:

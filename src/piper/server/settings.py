@@ -39,8 +39,8 @@ class SpeechLimits:
         at_once: Requests that are spoken at the same time.
         max_waiting: Accepted requests beyond those; more are answered with 503.
         max_text_characters: Of one request.
-        max_sentence_ids: Phoneme ids of one sentence. The text encoder's memory grows with their
-            square: 2,000 (52 s of speech) take about 150 MB, 6,000 would take 2 GB.
+        max_group_ids: Phoneme ids of the sentences that are spoken together of a text that comes
+            in parts: 52 s of speech, and ten times slower still less than one answer may last.
         max_audio_seconds: Length of an answer.
         max_unspoken_characters: Of a text that comes in parts and is not spoken yet.
         max_body_bytes: Of one request's body: the longest text, with each character escaped.
@@ -55,7 +55,7 @@ class SpeechLimits:
     at_once: int = field(default_factory=available_cores)
     max_waiting: int = 64
     max_text_characters: int = 5000
-    max_sentence_ids: int = 2000
+    max_group_ids: int = 2000
     max_audio_seconds: float = 600.0
     max_unspoken_characters: int = 50_000
     max_body_bytes: int = 1 << 16

@@ -116,14 +116,6 @@ class Speaking:
     def _check(self, sentences: Sequence[PacedSentence]) -> None:
         if not sentences:
             raise RequestError("There is nothing to speak in the text; give one with words.")
-        longest = max(len(paced.sentence.ids) for paced in sentences)
-        most = self._limits.max_sentence_ids
-        if longest > most:
-            raise RequestError(
-                f"A sentence of the text has {longest} phoneme ids, but at most {most} can be "
-                "spoken in one; divide it with full stops.",
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            )
 
     def _plan(self, sentences: Sequence[PacedSentence]) -> deque[SpokenSentence]:
         """Return the sentences, whose sound is not yet made.

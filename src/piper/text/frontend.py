@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from functools import cached_property
+from itertools import accumulate, pairwise
 
 from piper.config import PhonemeType, Phonemizer, VoiceConfig
 from piper.text import ids as phoneme_ids
@@ -33,6 +36,7 @@ class Sentence:
         clause_breaks: Indices of the last phoneme of each clause but the sentence's last one:
             after `, ; :` (the space after the mark) and `…` (the letter before it).
         ellipses: Those of them where `…` or `...` stands.
+        goes_on: Whether it is a part of a sentence that was too long, and not the last one.
     """
 
     phonemes: list[str]
@@ -41,12 +45,29 @@ class Sentence:
     ends_paragraph: bool = False
     clause_breaks: list[int] = field(default_factory=list)
     ellipses: list[int] = field(default_factory=list)
+    goes_on: bool = False
     find_words: Callable[[], list[Word]] = field(default=list, repr=False, compare=False)
 
     @cached_property
     def words(self) -> list[Word]:
         """The words with their phonemes, in order; found when first asked for (milliseconds)."""
         return self.find_words()
+
+
+# BOS, EOS, a pad, and the comma of a part that ends without a mark.
+_FRAME_IDS = 8
+_SILENT = " ,;:"
+# Clauses of a sentence that is too long are cut at their words where they are longer than this
+# share of a part.
+_SHORT_CLAUSES = 8
+
+
+class _CutPlace(IntEnum):
+    """Where a sentence may be cut; the lower, the better."""
+
+    MARK = 0
+    LINE = 1
+    SPACE = 2
 
 
 class Frontend:
@@ -131,13 +152,25 @@ class Frontend:
             phonemes, self._phoneme_id_map, self.missing, self._text_phonemizer.padded
         )
 
-    def text_to_sentences(self, text: str) -> list[Sentence]:
-        """Return the sentences of a text."""
+    def text_to_sentences(self, text: str, max_ids: int | None = None) -> list[Sentence]:
+        """Return the sentences of a text.
+
+        Args:
+            text: The text.
+            max_ids: Longer sentences are cut: where a clause or a line ends, else at a space, else
+                anywhere. None leaves them whole.
+        """
         prepared = self._preparer.prepare(text)
-        return [
-            self._create_sentence(text, prepared.rewritten, clauses)
-            for clauses in self._split_sentences(prepared)
-        ]
+        sentences: list[Sentence] = []
+        for clauses in self._split_sentences(prepared):
+            parts = [clauses]
+            if max_ids is not None and self._count_ids(clauses) > max_ids:
+                parts = self._cut_sentence(clauses, max_ids)
+            sentences += [
+                self._create_sentence(text, prepared.rewritten, part, goes_on=part is not parts[-1])
+                for part in parts
+            ]
+        return sentences
 
     def _split_sentences(self, prepared: PreparedText) -> list[list[SpokenClause]]:
         """Return the clauses of the sentences that say something."""
@@ -161,7 +194,12 @@ class Frontend:
         return [new for old in symbols for new in self._phoneme_map.get(old, [old])]
 
     def _create_sentence(
-        self, text: str, rewritten: RewrittenText, clauses: list[SpokenClause]
+        self,
+        text: str,
+        rewritten: RewrittenText,
+        clauses: list[SpokenClause],
+        *,
+        goes_on: bool,
     ) -> Sentence:
         phonemes: list[str] = []
         breaks: list[int] = []
@@ -183,8 +221,121 @@ class Frontend:
             ends_paragraph=any(clause.ends_paragraph for clause in clauses),
             clause_breaks=breaks,
             ellipses=ellipses,
+            goes_on=goes_on,
             find_words=lambda: self._find_words(text, rewritten, clauses, start),
         )
+
+    def _count_ids(self, clauses: Iterable[SpokenClause]) -> int:
+        """Return how many ids the phonemes have, with a pad each."""
+        id_map = self._phoneme_id_map
+        return sum(
+            len(id_map.get(phoneme, ())) + 1
+            for clause in clauses
+            for phoneme in self._map_phonemes(clause)
+        )
+
+    def _cut_sentence(
+        self, clauses: Sequence[SpokenClause], max_ids: int
+    ) -> list[list[SpokenClause]]:
+        """Return the clauses of the parts of a sentence, none of which has more ids.
+
+        A part that ends where no mark is gets a comma, so that the voice makes a pause of it.
+        """
+        max_ids = max(1, max_ids - _FRAME_IDS)
+        pieces: list[SpokenClause] = []
+        places: list[_CutPlace] = []
+        for clause in clauses:
+            for piece, place in self._cut_clause(clause, max_ids):
+                pieces.append(piece)
+                places.append(place)
+        ends = list(accumulate(self._count_ids([piece]) for piece in pieces))
+        parts: list[list[SpokenClause]] = []
+        start = 0
+        while start < len(pieces):
+            end = _find_cut(places, ends, start, max_ids)
+            part = pieces[start:end]
+            part[0] = replace(part[0], phonemes=part[0].phonemes.lstrip(" "))
+            if end < len(pieces) and not part[-1].ending and "," in self._phoneme_id_map:
+                part[-1] = replace(part[-1], ending=", ")
+            if join_phonemes(part).strip(_SILENT):
+                parts.append(part)
+            elif parts:
+                _append_silent(parts[-1], part)
+            start = end
+        return parts or [list(clauses)]
+
+    def _cut_clause(
+        self, clause: SpokenClause, max_ids: int
+    ) -> Iterator[tuple[SpokenClause, _CutPlace]]:
+        """Yield the clause, or where it is long its words, with what kind of place follows each."""
+        end_place = _CutPlace.MARK if clause.is_break else _CutPlace.SPACE
+        source = clause.source
+        ids = self._count_ids([clause])
+        if ids <= max_ids // _SHORT_CLAUSES and "\n" not in source.strip():
+            yield clause, _CutPlace.LINE if _ends_line(source) else end_place
+            return
+        symbols = self._text_phonemizer.split_phonemes(clause.phonemes)
+        borders = self._find_borders(clause, symbols)
+        for (place, first), (end, last) in pairwise(borders):
+            is_last = end == len(source)
+            word = replace(
+                clause,
+                source=source[place:end],
+                start=clause.start + place,
+                phonemes="".join(symbols[first:last]),
+                ending=clause.ending if is_last else "",
+                is_break=clause.is_break and is_last,
+                is_ellipsis=clause.is_ellipsis and is_last,
+                ends_paragraph=clause.ends_paragraph and is_last,
+                said={
+                    (start - place, stop - place): said
+                    for (start, stop), said in clause.said.items()
+                    if place <= start < end
+                },
+            )
+            after = end_place if is_last else _CutPlace.SPACE
+            if _ends_line(word.source):
+                after = _CutPlace.LINE
+            for part in self._cut_word(word, max_ids):
+                yield part, after
+
+    def _find_borders(self, clause: SpokenClause, symbols: Sequence[str]) -> list[tuple[int, int]]:
+        """Return where words begin, in the clause's source and in its phonemes, and the end."""
+        words = [] if clause.is_raw else self._share_clause(clause, symbols)
+        # Where words are spoken as one (`of the`), their border among the phonemes is a guess.
+        has_spaces = " " in symbols
+        borders: list[tuple[int, int]] = []
+        for (_, end, _, last), (start, *_) in pairwise(words):
+            if not has_spaces or symbols[last : last + 1] == [" "]:
+                line_end = clause.source.rfind("\n", end, start)  # a list's dash goes with its item
+                borders.append((line_end + 1 if line_end >= 0 else start, last))
+        return [(0, 0), *borders, (len(clause.source), len(symbols))]
+
+    def _cut_word(self, word: SpokenClause, max_ids: int) -> Iterator[SpokenClause]:
+        """Yield a word, in parts where it is longer than a sentence may be."""
+        ids = self._count_ids([word])
+        if ids <= max_ids:
+            yield word
+            return
+        symbols = self._text_phonemizer.split_phonemes(word.phonemes)
+        count = min(len(symbols), 2 * -(-ids // max_ids))
+        for number in range(count):
+            is_last = number == count - 1
+            places, phonemes = (
+                slice(len(whole) * number // count, len(whole) * (number + 1) // count)
+                for whole in (word.source, symbols)
+            )
+            yield replace(
+                word,
+                source=word.source[places],
+                start=word.start + places.start,
+                phonemes="".join(symbols[phonemes]),
+                ending=word.ending if is_last else "",
+                is_break=word.is_break and is_last,
+                is_ellipsis=word.is_ellipsis and is_last,
+                ends_paragraph=word.ends_paragraph and is_last,
+                said={},
+            )
 
     def _find_words(
         self, text: str, rewritten: RewrittenText, clauses: Sequence[SpokenClause], start: int
@@ -256,6 +407,40 @@ def create_frontend(
 def sentences_to_ids(sentences: Iterable[Sentence]) -> list[int]:
     """Return the ids of a training row: the complete ids of its sentences, one after the other."""
     return [phoneme_id for sentence in sentences for phoneme_id in sentence.ids]
+
+
+def _ends_line(source: str) -> bool:
+    return "\n" in source[len(source.rstrip()) :]
+
+
+def _find_cut(places: Sequence[_CutPlace], ends: Sequence[int], start: int, max_ids: int) -> int:
+    """Return where the next part of a sentence ends.
+
+    The parts become about equally long, so that no single word is left for the last one.
+
+    Args:
+        places: What each piece is followed by.
+        ends: Ids up to the end of each piece, from the beginning of the sentence.
+        start: The first piece of the part.
+        max_ids: Of a part.
+    """
+    before = ends[start - 1] if start else 0
+    left = ends[-1] - before
+    if left <= max_ids:
+        return len(ends)
+    wanted = left / -(-left // max_ids)
+    end = bisect_right(ends, before + max_ids)
+    for kind in _CutPlace:
+        # Better a space than a part of a second.
+        least = 0.0 if kind == _CutPlace.SPACE else wanted / 3
+        fitting = [
+            (abs(ends[index] - before - wanted), index + 1)
+            for index in range(start, end)
+            if places[index] == kind and ends[index] - before >= least
+        ]
+        if fitting:
+            return min(fitting)[1]
+    return start + 1
 
 
 def _join_words(text: str, start: int, left: Word, right: Word) -> Word:

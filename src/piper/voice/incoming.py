@@ -21,6 +21,13 @@ _SURE_END = re.compile(r"""[!?。！？।؟]["'”»)\]]*\s+$|\n\s*\n$|[。！�
 may stand in the middle of a sentence."""
 
 
+MAX_SPOKEN_IDS = 400
+"""Longer sentences are spoken in parts, each of some 11 seconds: the memory that the text encoder
+takes grows with the square of the ids."""
+_MAX_WAITING_CHARACTERS = 600
+"""So much of a text that comes in parts is more than one part of a sentence."""
+
+
 @dataclass(frozen=True)
 class PacedSentence:
     """A sentence with what the piece that it stands in says of its pace.
@@ -40,6 +47,11 @@ class PacedSentence:
     silence_after_seconds: float = 0.0
 
 
+def split_text(frontend: Frontend, text: str) -> list[Sentence]:
+    """Return the sentences of a text as they are spoken: long ones in parts."""
+    return frontend.text_to_sentences(text, MAX_SPOKEN_IDS)
+
+
 def pace_sentences(
     frontend: Frontend, text: str | Iterable[str | Piece]
 ) -> Iterable[PacedSentence]:
@@ -54,7 +66,7 @@ def pace_sentences(
         PiperError: A piece's rate or silence makes no sense.
     """
     if isinstance(text, str):
-        return [PacedSentence(sentence) for sentence in frontend.text_to_sentences(text)]
+        return [PacedSentence(sentence) for sentence in split_text(frontend, text)]
     return _pace_parts(frontend, text)
 
 
@@ -72,7 +84,7 @@ def _pace_pieces(frontend: Frontend, pieces: Iterable[Piece]) -> Iterator[PacedS
     silence = 0.0
     for piece in pieces:
         _check_piece(piece)
-        sentences = frontend.text_to_sentences(piece.text) if piece.text else []
+        sentences = split_text(frontend, piece.text) if piece.text else []
         for number, sentence in enumerate(sentences, start=1):
             after = piece.silence_seconds if number == len(sentences) else 0.0
             yield PacedSentence(sentence, piece.rate, begins_paragraph, silence, after)
@@ -116,9 +128,10 @@ class IncomingText:
     def add(self, part: str) -> list[Sentence]:
         """Take the next part, cut anywhere; return the sentences that it completes."""
         text = self.rest = self.rest + part
-        if not _END.search(text, max(0, len(text) - len(part) - 2)):
+        is_long = len(text) > _MAX_WAITING_CHARACTERS
+        if not (is_long or _END.search(text, max(0, len(text) - len(part) - 2))):
             return []
-        sentences = self._frontend.text_to_sentences(text)
+        sentences = split_text(self._frontend, text)
         if _SURE_END.search(text):
             self.rest = ""
             return sentences
@@ -129,6 +142,6 @@ class IncomingText:
 
     def finish(self) -> list[Sentence]:
         """Return the sentences of the rest, and be ready for another text."""
-        sentences = self._frontend.text_to_sentences(self.rest)
+        sentences = split_text(self._frontend, self.rest)
         self.rest = ""
         return sentences

@@ -61,8 +61,12 @@ class Pauses:
         before = round(paced.silence_before_seconds * self._sample_rate)
         after = round(paced.silence_after_seconds * self._sample_rate)
         if self._previous is not None:
-            ends_paragraph = self._previous.ends_paragraph or paced.begins_paragraph
-            before += self._paragraph if ends_paragraph else self._sentence
+            if self._previous.goes_on:
+                before += self._clause
+            elif self._previous.ends_paragraph or paced.begins_paragraph:
+                before += self._paragraph
+            else:
+                before += self._sentence
         self._previous = paced.sentence
         # How long the sound is shows only at its end.
         places = Counter({0: before, sys.maxsize: after})
