@@ -20,6 +20,7 @@ import pytest
 
 from piper import PiperVoice, SynthesisConfig
 from piper.audio.encode import samples_to_wav
+from piper.server.wyoming.info import create_info
 
 NO_NOISE = {"noise_scale": 0, "noise_w_scale": 0}
 
@@ -212,14 +213,72 @@ def test_a_broken_voice_is_not_the_client_s_mistake(
     (tmp_path / "broken.onnx").write_bytes(b"no network")
     config = (voices_folder / "tiny.onnx.json").read_text()
     (tmp_path / "broken.onnx.json").write_text(config)
-    (tmp_path / "mute.onnx").write_bytes(b"")
-    (tmp_path / "mute.onnx.json").write_text("{")
     server = start_server(folder=tmp_path)
     answer = server.synthesize(text="Hello.", voice="broken")
     assert answer.status == 500
     assert answer.sentence == "The voice broken cannot be loaded; the server's log says why."
-    assert list(json.loads(server.get("/voices").body)) == ["broken", "tiny"]
     assert server.synthesize(text="Hello.").status == 200
+
+
+def test_a_bad_voice_in_the_folder_is_left_out_with_one_line(
+    start_server: Callable[..., Any],
+    tmp_path: Path,
+    voices_folder: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # Each of these once made all lists of voices fail, or was offered and could not speak.
+    model = (voices_folder / "tiny.onnx").read_bytes()
+    good = json.loads((voices_folder / "tiny.onnx.json").read_text())
+    configs = {
+        "cut": "{",
+        "deep": "[" * 100_000,
+        "digits": json.dumps(good | {"x": 0}).replace('"x": 0', f'"x": {"9" * 5000}'),
+        "nan": json.dumps(good | {"x": float("nan")}),
+        "surrogate": json.dumps(good | {"x": "\ud800"}),
+        "list": "[]",
+        "binary": "\x00\xff",
+        "speakers": json.dumps(good | {"num_speakers": "ten"}),
+        "kind": json.dumps(good | {"phoneme_type": "runes"}),
+        "language": json.dumps(good | {"espeak": {"voice": "xx-nowhere"}}),
+        "name\udcff": json.dumps(good),
+    }
+    for name, text in configs.items():
+        (tmp_path / f"{name}.onnx").write_bytes(model)
+        (tmp_path / f"{name}.onnx.json").write_text(text, encoding="utf-8")
+    models = {"empty": b"", "page": b"<!DOCTYPE html>\n", "truncated": model[:-1]}
+    for name, data in models.items():
+        (tmp_path / f"{name}.onnx").write_bytes(data)
+        (tmp_path / f"{name}.onnx.json").write_text(json.dumps(good))
+    (tmp_path / "other.onnx").write_bytes(model)
+    (tmp_path / "other.onnx.json").write_text(json.dumps(good | {"unknown": ["key", None]}))
+    server = start_server(folder=tmp_path)
+    for _ in range(2):
+        assert list(json.loads(server.get("/voices").body)) == ["other", "tiny"]
+        listed = json.loads(server.get("/v1/audio/voices").body)["voices"]
+        assert [voice["id"] for voice in listed] == ["other", "tiny"]
+        models_ = json.loads(server.get("/v1/models").body)["data"]
+        assert [model_["id"] for model_ in models_] == ["other", "tiny", "tts-1"]
+        info = create_info(server.app.state.service.voices, is_streaming=True)
+        json.dumps(info.event().to_dict(), ensure_ascii=False).encode()
+        assert [voice.name for voice in info.tts[0].voices] == ["tiny", "other"]
+    lines = [text for text in caplog.text.splitlines() if "is not listed" in text]
+    assert len(lines) == len(configs) + len(models)
+
+
+def test_a_voice_that_could_not_be_loaded_is_listed_no_more(
+    start_server: Callable[..., Any], tmp_path: Path, voices_folder: Path
+) -> None:
+    other = onnx.load(voices_folder / "tiny.onnx")
+    other.graph.input[0].name = "samples"
+    other.graph.node[0].op_type = "Unknown"
+    onnx.save(other, tmp_path / "other.onnx")
+    shutil.copy(voices_folder / "tiny.onnx.json", tmp_path / "other.onnx.json")
+    server = start_server(folder=tmp_path)
+    assert server.synthesize(text="Hello.", voice="other").status == 500
+    assert list(json.loads(server.get("/voices").body)) == ["tiny"]
+    shutil.copy(voices_folder / "tiny.onnx", tmp_path / "other.onnx")
+    assert list(json.loads(server.get("/voices").body)) == ["other", "tiny"]
+    assert server.synthesize(text="Hello.", voice="other").status == 200
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def store(tiny_voice: Path, tmp_path: Path) -> VoiceStore:
         "many": {"num_speakers": 10, "speaker_id_map": {}, "language": {"code": "nl_BE"}},
         "broken": {"num_speakers": "ten"},
     }.items():
-        (tmp_path / f"{name}.onnx").write_bytes(b"")
+        shutil.copy(tiny_voice, tmp_path / f"{name}.onnx")
         path = tmp_path / f"{name}.onnx.json"
         path.write_text(json.dumps(data | changes), encoding="utf-8")
     return VoiceStore(find_voice(tmp_path / "m.onnx"), data_dirs=[tmp_path])
@@ -57,7 +58,7 @@ def test_voices_that_can_be_read_are_listed(
     assert [voice.name for voice in program.voices] == ["m", "a", "many"]
     assert program.voices[0].attribution.name == "mine"
     assert [speaker.name for speaker in program.voices[2].speakers or ()] == list("0123456789")
-    assert "broken is not listed" in caplog.text
+    assert "'broken' is not listed" in caplog.text
 
 
 @pytest.mark.parametrize(

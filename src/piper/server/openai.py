@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field
 
 from piper.audio.formats import OutputFormat
 from piper.audio.streaming import StreamEncoder
-from piper.config import load_voice_config
+from piper.config import VoiceConfig, load_voice_config
 from piper.errors import VoiceNotFoundError
 from piper.server.bodies import Name
 from piper.server.errors import RequestError
@@ -218,7 +218,7 @@ def find_voice_and_speaker(body: SpeechBody, voices: VoiceStore) -> tuple[str | 
     Raises:
         VoiceNotFoundError: There is neither such a voice nor such a speaker.
     """
-    names = voices.list()
+    names = voices.find_all()
     wanted = body.voice_name
     name, _, speaker = wanted.partition(":")
     if name in names:
@@ -240,7 +240,7 @@ def _has_speaker(voices: VoiceStore, name: str) -> bool:
 
 def _add_lists(router: APIRouter, voices: VoiceStore) -> None:
     def list_all() -> dict[str, Model]:
-        models = {name: _to_model(name, files.model) for name, files in voices.list().items()}
+        models = {name: _to_model(name, voice.files.model) for name, voice in voices.list().items()}
         return models | {_ANY_MODEL: _to_model(_ANY_MODEL, voices.default.model)}
 
     @router.get("/models")
@@ -262,16 +262,16 @@ def _add_lists(router: APIRouter, voices: VoiceStore) -> None:
     @router.get("/audio/voices")
     async def list_voices() -> VoiceList:
         """The voices, with their speakers; `voice` may be NAME or NAME:SPEAKER."""
-        described = await asyncio.to_thread(voices.describe)
+        listed = await asyncio.to_thread(voices.list)
         return VoiceList(
             voices=[
                 ListedVoice(
                     id=name,
                     name=name,
-                    language=_find_language(voice),
-                    speakers=list(voice.get("speaker_id_map") or {}),
+                    language=_find_language(voice.config),
+                    speakers=list(voice.config.speaker_id_map),
                 )
-                for name, voice in described.items()
+                for name, voice in listed.items()
             ]
         )
 
@@ -284,10 +284,7 @@ def _to_model(name: str, path: Path) -> Model:
     return Model(id=name, created=created)
 
 
-def _find_language(voice: dict[str, Any]) -> str:
+def _find_language(config: VoiceConfig) -> str:
     """Return the language that a voice's JSON states, or else the one of its phonemes."""
-    for section, key in (("language", "code"), ("espeak", "voice")):
-        found = voice.get(section)
-        if isinstance(found, dict) and isinstance(found.get(key), str):
-            return str(found[key])
-    return ""
+    code = config.language.get("code")
+    return code if isinstance(code, str) else config.espeak_voice

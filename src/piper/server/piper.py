@@ -160,7 +160,8 @@ def _add_voices(router: APIRouter, service: SpeechService, downloader: Downloade
     @router.get("/voices")
     async def list_voices() -> dict[str, dict[str, Any]]:
         """The voices that are here: a name to the voice's JSON."""
-        return await asyncio.to_thread(voices.describe)
+        listed = await asyncio.to_thread(voices.list)
+        return {name: voice.data for name, voice in listed.items()}
 
     @router.get("/all-voices", responses={503: {"model": Mistake}})
     async def list_published() -> dict[str, Any]:
@@ -172,7 +173,7 @@ def _add_voices(router: APIRouter, service: SpeechService, downloader: Downloade
         """Download a published voice; the answer is its name."""
 
         def fetch() -> str:
-            if not body.force_redownload and body.voice in voices.list():
+            if not body.force_redownload and body.voice in voices.find_all():
                 return body.voice
             return downloader.download(body.voice, is_forced=body.force_redownload)
 

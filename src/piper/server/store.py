@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from piper.errors import ConfigError, PiperError, VoiceNotFoundError, describe_os_error
+from piper.config import VoiceConfig
+from piper.errors import PiperError, VoiceNotFoundError, describe_os_error
 from piper.json_reader import load_json_object
+from piper.text.frontend import create_frontend
 from piper.voices import MODEL_SUFFIX, VoiceFiles, list_voices
 
 if TYPE_CHECKING:
@@ -18,8 +23,24 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
+_Stamp = tuple[int, ...]
 _MAX_ECHO = 60
 """Characters of a client's own words that an answer repeats."""
+
+
+@dataclass(frozen=True)
+class ListedVoice:
+    """A voice that clients are told of.
+
+    Attributes:
+        files: Its files.
+        config: What its JSON says.
+        data: The JSON as it is.
+    """
+
+    files: VoiceFiles
+    config: VoiceConfig
+    data: dict[str, Any]
 
 
 class VoiceStore:
@@ -56,21 +77,41 @@ class VoiceStore:
         self._listed_by = listed_by
         self._lock = threading.Lock()
         self._slots: OrderedDict[VoiceFiles, _Slot] = OrderedDict()
+        self._listed: dict[VoiceFiles, tuple[_Stamp, ListedVoice | None]] = {}
 
-    def list(self) -> dict[str, VoiceFiles]:
-        """Return all voices by name, in order."""
+    def find_all(self) -> dict[str, VoiceFiles]:
+        """Return the files of all voices by name, in order, whatever is in them."""
         voices = list_voices(self._data_dirs) | {self.default_name: self.default}
         return dict(sorted(voices.items()))
 
-    def describe(self) -> dict[str, dict[str, Any]]:
-        """Return the JSON of all voices by name; a file that cannot be read is left out."""
-        described = {}
-        for name, files in self.list().items():
-            try:
-                described[name] = load_json_object(files.config)
-            except (ConfigError, OSError) as error:
-                _logger.warning("%s is not listed: %s", name, error)
-        return described
+    def list(self) -> dict[str, ListedVoice]:
+        """Return the voices that can be loaded, by name, in order.
+
+        That is seen by their files, which takes a moment; none is loaded for it. What is wrong with
+        one that is left out stands in the log, once.
+        """
+        listed = {}
+        for name, files in self.find_all().items():
+            if (voice := self._look_at(name, files)) is not None:
+                listed[name] = voice
+        return listed
+
+    def _look_at(self, name: str, files: VoiceFiles) -> ListedVoice | None:
+        try:
+            stamp = _find_stamp(files)
+        except OSError:  # deleted since the folder was read
+            return None
+        seen = self._listed.get(files)
+        if seen is not None and seen[0] == stamp:
+            return seen[1]
+        voice = None
+        try:
+            voice = _check_voice(name, files)
+        except Exception as error:  # whatever others wrote, the other voices are to be listed
+            reason = describe_os_error(error) if isinstance(error, OSError) else str(error)
+            _logger.warning("%r is not listed: %s", name, reason or type(error).__name__)
+        self._listed[files] = stamp, voice
+        return voice
 
     def find(self, name: str | None) -> VoiceFiles:
         """Return the files of a voice.
@@ -84,7 +125,7 @@ class VoiceStore:
         name = (name or self.default_name).removesuffix(MODEL_SUFFIX)
         if name == self.default_name:
             return self.default
-        files = self.list().get(name)
+        files = self.find_all().get(name)
         if files is None:
             raise VoiceNotFoundError(
                 f"There is no voice {name[:_MAX_ECHO]!r} here; "
@@ -106,9 +147,15 @@ class VoiceStore:
         # Others may load other voices meanwhile; who wants this one waits for the first to ask.
         with slot.lock:
             try:
-                return slot.load(files, self._use_cuda, self._threads)
+                voice = slot.load(files, self._use_cuda, self._threads)
             except OSError as error:
                 raise PiperError(describe_os_error(error)) from None
+            except PiperError:
+                self._listed[files] = slot.stamp, None
+                raise
+            if self._listed.get(files) == (slot.stamp, None):
+                del self._listed[files]  # there was too little memory for it, or the like
+            return voice
 
 
 class _Slot:
@@ -116,19 +163,81 @@ class _Slot:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
+        self.stamp: _Stamp = ()
         self._voice: PiperVoice | None = None
-        self._stamp: tuple[int, ...] = ()
 
     def load(self, files: VoiceFiles, use_cuda: bool, threads: int | None) -> PiperVoice:
         from piper.voice.voice import PiperVoice
 
         # A voice may be downloaded anew while the server runs.
-        statuses = [path.stat() for path in (files.model, files.config)]
-        stamp = tuple(n for status in statuses for n in (status.st_mtime_ns, status.st_size))
-        if self._voice is None or stamp != self._stamp:
-            self._voice = None
+        stamp = _find_stamp(files)
+        if self._voice is None or stamp != self.stamp:
+            self._voice, self.stamp = None, stamp
             self._voice = PiperVoice.load(
                 files.model, files.config, use_cuda=use_cuda, threads=threads
             )
-            self._stamp = stamp
         return self._voice
+
+
+def _find_stamp(files: VoiceFiles) -> _Stamp:
+    """Return what changes with the files."""
+    statuses = [path.stat() for path in (files.model, files.config)]
+    return tuple(number for status in statuses for number in (status.st_mtime_ns, status.st_size))
+
+
+def _check_voice(name: str, files: VoiceFiles) -> ListedVoice:
+    """Return a voice that looks as if it can be loaded.
+
+    Raises:
+        PiperError: It cannot, or cannot be told of.
+        ValueError: Its name or its JSON is nothing that an answer may hold.
+    """
+    name.encode()  # what is no UTF-8 in a file's name is a lone surrogate here
+    data = load_json_object(files.config)
+    json.dumps(data, allow_nan=False, ensure_ascii=False).encode()
+    config = VoiceConfig.from_dict(data, str(files.config))
+    create_frontend(config)
+    with files.model.open("rb") as file:
+        if not _is_whole_onnx(file):
+            raise PiperError(f"{files.model} is no whole ONNX file; download or export it again.")
+    return ListedVoice(files, config, data)
+
+
+_MAX_FIELDS = 1000
+_GRAPH_FIELD = 7
+"""Of ONNX's `ModelProto`: https://onnx.ai/onnx/api/classes.html#modelproto"""
+
+
+def _is_whole_onnx(file: BinaryIO) -> bool:
+    """Return whether a file is a protobuf message with a graph; of what is in it nothing is read.
+
+    Its fields tell their lengths, so a file that was cut off shows by the last one.
+    Source: https://protobuf.dev/programming-guides/encoding/
+    """
+
+    def read_number() -> int:
+        number = 0
+        for shift in range(0, 70, 7):
+            byte = file.read(1)
+            if not byte:
+                return -1
+            number |= (byte[0] & 0x7F) << shift
+            if byte[0] < 0x80:
+                return number
+        return -1
+
+    size = os.fstat(file.fileno()).st_size
+    has_graph = False
+    for _ in range(_MAX_FIELDS):
+        if file.tell() >= size:
+            break
+        field, kind = divmod(read_number(), 8)
+        length = {0: 0, 1: 8, 5: 4}.get(kind)
+        if kind in (0, 2):
+            number = read_number()
+            length = number if kind == 2 else min(number, 0)
+        if field < 1 or length is None or length < 0:
+            return False
+        has_graph = has_graph or field == _GRAPH_FIELD
+        file.seek(min(length, size), os.SEEK_CUR)
+    return has_graph and file.tell() == size

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import logging
-
 from wyoming.info import Attribution, Info, TtsProgram, TtsVoice, TtsVoiceSpeaker
 
 from piper import __version__
-from piper.config import VoiceConfig, load_voice_config
-from piper.errors import PiperError, VoiceNotFoundError
+from piper.config import VoiceConfig
+from piper.errors import VoiceNotFoundError
 from piper.server.store import VoiceStore
-
-_logger = logging.getLogger(__name__)
 
 _PIPER = Attribution(name="Piper", url="https://github.com/rhasspy/piper")
 """Whose voices these are, or whose kind."""
 _MAX_ECHO = 60
+_MAX_SPEAKERS = 10_000
+"""The JSON alone says how many there are; published voices have up to 904."""
 
 
 def create_info(voices: VoiceStore, *, is_streaming: bool) -> Info:
-    """Return the answer to `describe`: every voice on disk, the default one first; blocking.
+    """Return the answer to `describe`: every voice that can be loaded, the default one first.
+
+    It is blocking.
 
     Args:
         voices: The voices.
@@ -76,20 +76,16 @@ def find_language(config: VoiceConfig) -> str:
 
 
 def _load_configs(voices: VoiceStore) -> dict[str, VoiceConfig]:
-    """Return all voices whose JSON can be read, the default one first."""
-    configs = {}
-    for name, files in ({voices.default_name: voices.default} | voices.list()).items():
-        try:
-            configs[name] = load_voice_config(files.config)
-        except (PiperError, OSError) as error:
-            _logger.warning("%s is not listed: %s", name, error)
-    return configs
+    """Return the voices that can be loaded, the default one first."""
+    listed = {name: voice.config for name, voice in voices.list().items()}
+    first = {name: listed[name] for name in [voices.default_name] if name in listed}
+    return first | listed
 
 
 def _describe(name: str, config: VoiceConfig) -> TtsVoice:
     speakers = None
     if config.num_speakers > 1:
-        numbers = [str(number) for number in range(config.num_speakers)]
+        numbers = [str(number) for number in range(min(config.num_speakers, _MAX_SPEAKERS))]
         names = list(config.speaker_id_map) or numbers
         speakers = [TtsVoiceSpeaker(name=speaker) for speaker in names]
     dataset = config.extra.get("dataset")
