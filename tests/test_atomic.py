@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from piper.atomic import hold_lock, replace_on_success, temporary_path
+from piper.atomic import (
+    hold_lock,
+    is_plain_name,
+    refuse_overwriting,
+    replace_on_success,
+    temporary_path,
+)
+from piper.errors import PiperError
 
 
 def test_the_file_appears_at_the_end(tmp_path: Path) -> None:
@@ -36,6 +48,140 @@ def test_a_long_name_leaves_room_for_the_temporary_one(tmp_path: Path) -> None:
     with replace_on_success(path) as temporary:
         temporary.write_text("whole")
     assert path.exists()
+
+
+def test_two_long_names_with_one_beginning_are_two_files(tmp_path: Path) -> None:
+    first, second = tmp_path / f"{'a' * 60}.wav", tmp_path / f"{'a' * 60}.srt"
+    with replace_on_success(first) as one, replace_on_success(second) as other:
+        one.write_text("speech")
+        other.write_text("subtitles")
+    assert (first.read_text(), second.read_text()) == ("speech", "subtitles")
+
+
+def test_what_a_link_leads_to_is_replaced_and_keeps_its_rights(tmp_path: Path) -> None:
+    target, link, dangling = tmp_path / "there/a", tmp_path / "link", tmp_path / "dangling"
+    target.parent.mkdir()
+    target.write_text("old")
+    target.chmod(0o640)
+    link.symlink_to("there/a")
+    dangling.symlink_to(tmp_path / "new/b")
+    for path in (link, dangling):
+        with replace_on_success(path) as temporary:
+            temporary.write_text("new")
+    assert link.is_symlink() and dangling.is_symlink()
+    assert (target.read_text(), (tmp_path / "new/b").read_text()) == ("new", "new")
+    assert target.stat().st_mode & 0o777 == 0o640
+
+
+def test_pipes_devices_and_descriptors_are_written_to_and_stay(tmp_path: Path) -> None:
+    # Programs name /dev/stdout, /dev/null and >(a command) as their output; renamed over, the
+    # device was gone for the whole machine and the reader waited for ever.
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    (tmp_path / "link").symlink_to(fifo)
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(fifo.read_bytes()))
+    reader.start()
+    content = os.urandom(300_000)  # more than a pipe holds
+    with replace_on_success(tmp_path / "link") as temporary:
+        temporary.write_bytes(content)
+    reader.join()
+    assert read == [content] and fifo.is_fifo()
+
+    master, slave = pty.openpty()
+    with replace_on_success(os.ttyname(slave)) as temporary:
+        temporary.write_bytes(b"device")
+    assert os.read(master, 100) == b"device" and os.isatty(slave)
+
+    log = tmp_path / "log"
+    with log.open("ab") as file:
+        file.write(b"before ")
+        file.flush()
+        with replace_on_success(f"/dev/fd/{file.fileno()}") as temporary:
+            temporary.write_bytes(b"in between ")
+        file.write(b"after")
+    assert log.read_bytes() == b"before in between after"
+    for descriptor in (master, slave):
+        os.close(descriptor)
+
+
+def test_after_an_error_a_pipe_gets_its_end_and_nothing_else(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(fifo.read_bytes()))
+    reader.start()
+    with pytest.raises(KeyboardInterrupt), replace_on_success(fifo) as temporary:
+        temporary.write_bytes(b"half")
+        raise KeyboardInterrupt
+    reader.join()
+    assert read == [b""] and fifo.is_fifo()
+
+
+def test_what_a_killed_process_left_goes_with_the_next_start(tmp_path: Path) -> None:
+    script = (
+        "import sys, time\nfrom piper.atomic import replace_on_success\n"
+        "with replace_on_success(sys.argv[1]) as path:\n"
+        "    path.write_text('half')\n    print(path.name, flush=True)\n    time.sleep(600)\n"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, tmp_path / "a.wav"], stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    killed, alive = (process.stdout.readline().strip() for process in processes)  # type: ignore[union-attr]
+    try:
+        processes[0].send_signal(signal.SIGKILL)
+        processes[0].wait()
+        assert {path.name for path in tmp_path.iterdir()} == {killed, alive}
+        with replace_on_success(tmp_path / "b.wav") as temporary:
+            temporary.write_text("whole")
+        assert {path.name for path in tmp_path.iterdir()} == {"b.wav", alive}
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def test_an_output_that_is_an_input_is_refused_by_whatever_name(tmp_path: Path) -> None:
+    voice, text = tmp_path / "v.onnx", tmp_path / "a.txt"
+    voice.write_text("")
+    text.write_text("")
+    (tmp_path / "link").symlink_to(voice)
+    (tmp_path / "hard").hardlink_to(voice)
+    inputs = {"--model": voice, "--input-file": text, "--lexicon": None}
+    for name in ("v.onnx", "link", "hard", "../" + tmp_path.name + "/v.onnx"):
+        with pytest.raises(PiperError, match=r"read by this run \(--model\).*other --output-file"):
+            refuse_overwriting({"--output-file": tmp_path / name}, inputs)
+    with pytest.raises(PiperError, match=r"written by this run already \(-f\); .* --subtitles"):
+        refuse_overwriting({"-f": tmp_path / "x", "--subtitles": f"{tmp_path}/./x"}, inputs)
+    # A terminal or /dev/null may well be both.
+    refuse_overwriting({"-f": "/dev/null", "--subtitles": None}, {"-i": "/dev/null", **inputs})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "/a",
+        "a/b",
+        "../a",
+        "a\\b",
+        "C:a",
+        "C:\\a",
+        "a\0",
+        "a\nb",
+        "\u202egpj",
+        None,
+        1,
+    ],
+)
+def test_a_name_from_a_file_is_no_path(name: object) -> None:
+    assert not is_plain_name(name)
+    assert is_plain_name("ru_RU-ирина-medium.onnx")
 
 
 def test_a_lock_that_is_removed_at_the_end_lets_in_one_at_a_time(tmp_path: Path) -> None:

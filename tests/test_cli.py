@@ -422,16 +422,48 @@ def test_the_choices_are_those_of_what_they_choose() -> None:
     assert tuple(subtitles._WRITERS) == option_values.SUBTITLE_ENDINGS
 
 
+def test_a_device_or_a_pipe_as_output_is_written_to(tiny_voice: Path, tmp_path: Path) -> None:
+    said = ["-m", str(tiny_voice), *NO_NOISE, "--seed", "1"]
+    wav = run_piper(*said, "-f", "-", "--", "Hello.").stdout
+    assert len(read_wav(wav)[1])
+    assert run_piper(*said, "-f", "/dev/stdout", "--", "Hello.").stdout == wav
+    os.mkfifo("fifo")
+    with subprocess.Popen(["/bin/cat", "fifo"], stdout=subprocess.PIPE) as reader:
+        assert run_piper(*said, "-f", "fifo", "--", "Hello.").returncode == 0
+        assert reader.communicate()[0] == wav
+    with subprocess.Popen(["/bin/cat", "fifo"], stdout=subprocess.PIPE) as reader:
+        raw = run_piper(*said, "-f", "fifo", "--output-format", "raw", "--", "Hello.")
+        assert (raw.returncode, reader.communicate()[0]) == (0, wav[44:])
+    # A player or converter that bash puts in the place of a file.
+    command = " ".join([f"'{sys.executable}' -m piper", *said, "-f >(/bin/cat >out) -- Hello."])
+    assert subprocess.run(["/bin/bash", "-c", command], timeout=60, check=False).returncode == 0
+    end = time.monotonic() + 60
+    while Path("out").stat().st_size < len(wav):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert Path("out").read_bytes() == wav
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fifo", "out"]
+
+
 def test_nothing_that_is_read_is_overwritten(
     tiny_voice: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for suffix in ("", ".json"):
         shutil.copy(f"{tiny_voice}{suffix}", tmp_path / f"voice.onnx{suffix}")
     (tmp_path / "text.txt").write_text("Hello.\n")
-    for name in ("voice.onnx", "voice.onnx.json", "text.txt"):
+    (tmp_path / "words.tsv").write_text("hello\tgood day\n")
+    arguments = ["-m", str(tmp_path / "voice.onnx"), "-i", str(tmp_path / "text.txt")]
+    arguments += ["--lexicon", str(tmp_path / "words.tsv")]
+    for name, option in (
+        ("voice.onnx", "--output-file"),
+        ("voice.onnx.json", "--output-file"),
+        ("text.txt", "--output-file"),
+        ("words.tsv", "--output-file"),
+        ("voice.onnx.json", "--subtitles"),
+    ):
         before = (tmp_path / name).read_bytes()
-        output = str(tmp_path / name)
-        arguments = ["-m", str(tmp_path / "voice.onnx"), "-i", str(tmp_path / "text.txt")]
-        assert main([*arguments, "-f", output]) == 1
-        assert "would be overwritten; give another --output-file" in capsys.readouterr().err
+        assert main([*arguments, "-f", "a.wav", option, str(tmp_path / name)]) == 1
+        assert f"would be overwritten; give another {option}" in capsys.readouterr().err
         assert (tmp_path / name).read_bytes() == before
+    assert main([*arguments, "-f", "a.json", "--subtitles", "a.json"]) == 1
+    assert "a.json is written by this run already" in capsys.readouterr().err

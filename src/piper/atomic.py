@@ -5,40 +5,45 @@ Does not know what is in them.
 
 from __future__ import annotations
 
+import errno
+import itertools
 import os
-import threading
+import re
+import stat
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from piper.errors import PiperError
+
+_DESCRIPTOR = re.compile(r"/(?:dev|proc/(self|\d+))/fd/(\d+)")
+_MAX_LINKS = 40
+_TEMPORARY = re.compile(r"\..+\.\d+\.\d+\.part")
+_numbers = itertools.count(1)
+_cleaned: set[Path] = set()
+"""Folders that this process has looked into for what killed processes left."""
+
 
 def temporary_path(path: Path) -> Path:
-    """Return a hidden name beside `path` that no other process or thread uses."""
+    """Return a hidden name beside `path` that no other one gets, here or in another process."""
     # Long names (an utterance's text) must stay below the usual limit of 255 bytes.
-    return path.with_name(f".{path.name[:40]}.{os.getpid()}.{threading.get_ident()}.part")
+    return path.with_name(f".{path.name[:40]}.{os.getpid()}.{next(_numbers)}.part")
 
 
-@contextmanager
-def replace_on_success(path: Path | str) -> Iterator[Path]:
-    """Give a temporary path to write to; rename it to `path` if the block ends without an error.
+def is_plain_name(name: object) -> bool:
+    """Return whether this is the name of a file in a folder, on any system, and no way elsewhere.
 
-    The folder is made where it is missing. The temporary file lies in the same folder, because a
-    rename across file systems is a copy, and is removed when the block raises.
-
-    Raises:
-        OSError: The folder cannot be made, or the file cannot be written.
+    What a file or a server calls its files is to pass this before it becomes a path.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_path(path)
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    return (
+        isinstance(name, str)
+        and name not in ("", ".", "..")
+        and name.isprintable()
+        and not set(name) & set("/\\:")
+    )
 
 
 class Completed(ABC):
@@ -65,6 +70,204 @@ class Completed(ABC):
             self.close()
         else:
             self.abort()
+
+
+class OutputFile(Completed):
+    """A file that gets its name when it is whole, whatever has that name now.
+
+    A regular file is replaced, of a link the file that it leads to; the new one has the old one's
+    rights. Devices, pipes and `/dev/fd/N` are opened at once, and what was written is copied into
+    them at the end.
+
+    Args:
+        path: Where; its folder is made where it is missing.
+
+    Attributes:
+        temporary: What to write to.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = Path(path)
+        self._lock: int | None = None
+        self._straight = open_straight(self._path)
+        if self._straight is None:
+            self._path = Path(os.path.realpath(self._path))
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(self._path.parent)
+            self.temporary = temporary_path(self._path)
+            try:
+                self._lock = _hold(self.temporary)
+                return
+            except PermissionError:
+                # A file may be writable in a folder that is not.
+                if not self._path.exists():
+                    raise
+                self._straight = self._path.open("r+b", buffering=0)
+        import tempfile
+
+        number, name = tempfile.mkstemp(prefix="piper-", suffix=".part")
+        os.close(number)
+        self.temporary = Path(name)
+
+    def close(self) -> None:
+        """Give the file its name."""
+        try:
+            if self._straight is not None:
+                _copy_into(self.temporary, self._straight)
+                return
+            with suppress(OSError, AttributeError):  # AttributeError: Windows has no owners
+                old = self._path.stat()
+                self.temporary.chmod(stat.S_IMODE(old.st_mode))
+                os.chown(self.temporary, old.st_uid, old.st_gid)
+            try:
+                self.temporary.replace(self._path)
+            except OSError as error:
+                # A file that a container was given by itself is a mount, which no rename replaces.
+                if error.errno != errno.EBUSY:
+                    raise
+                self._straight = self._path.open("r+b", buffering=0)
+                _copy_into(self.temporary, self._straight)
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Remove what was written."""
+        if self._straight is not None:
+            with suppress(OSError):
+                self._straight.close()
+        self.temporary.unlink(missing_ok=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+@contextmanager
+def replace_on_success(path: Path | str) -> Iterator[Path]:
+    """Give a temporary path to write to; it becomes `path` if the block ends without an error.
+
+    See `OutputFile`. The temporary file lies in the same folder, because a rename across file
+    systems is a copy, and is removed when the block raises.
+
+    Raises:
+        OSError: The folder cannot be made, or the file cannot be written.
+    """
+    with OutputFile(path) as output:
+        yield output.temporary
+
+
+def find_descriptor(path: Path | str) -> int | None:
+    """Return which open file of this process a path means: 1 for `/dev/stdout`."""
+    name = os.fspath(path)
+    for _ in range(_MAX_LINKS):
+        found = _DESCRIPTOR.fullmatch(os.path.abspath(name))  # noqa: PTH100 - follows no links
+        if found and found[1] in (None, "self", str(os.getpid())):
+            return int(found[2])
+        try:
+            name = os.path.join(os.path.dirname(name), os.readlink(name))  # noqa: PTH115, PTH118, PTH120
+        except OSError:
+            return None
+    return None
+
+
+def open_straight(path: Path) -> BinaryIO | None:
+    """Open what is to be written to and not replaced; None for regular files and new ones."""
+    number = find_descriptor(path)
+    if number is not None:
+        # Not opened anew: that would begin at the file's start, and a socket has no such way.
+        return os.fdopen(os.dup(number), "wb", buffering=0)
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    return None if stat.S_ISREG(mode) else path.open("wb", buffering=0)
+
+
+def _copy_into(path: Path, stream: BinaryIO) -> None:
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            view = memoryview(block)
+            while view:  # a pipe takes a part at a time
+                view = view[stream.write(view) :]
+    if stream.readable():  # a regular file, which may have been longer
+        stream.truncate()
+
+
+def refuse_overwriting(
+    outputs: Mapping[str, Path | str | None], inputs: Mapping[str, Path | str | None]
+) -> None:
+    """Refuse a file that is read and written, and one that is written twice, by whatever names.
+
+    Args:
+        outputs: Files that a command writes, by the option that names them; None: not given.
+        inputs: Files that it reads, likewise.
+
+    Raises:
+        PiperError: There is such a file.
+    """
+    known = {
+        _identify(path): f"read by this run ({name}) and would be overwritten"
+        for name, path in inputs.items()
+        if path is not None
+    }
+    for name, path in outputs.items():
+        if path is None or (identity := _identify(path)) is None:
+            continue
+        if identity in known:
+            raise PiperError(f"{path} is {known[identity]}; give another {name}.")
+        known[identity] = f"written by this run already ({name})"
+
+
+def _identify(path: Path | str) -> tuple[int, int] | str | None:
+    """Return what tells a regular file from others; None for a device or a pipe."""
+    real = os.path.realpath(path)  # as it is written to, through folders that are not there
+    for name in (path, real):
+        with suppress(OSError):
+            status = Path(name).stat()
+            return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+    return real
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files that killed processes left in a folder; looks once a process.
+
+    Where there are no locks, as on Windows, they stay.
+    """
+    if folder in _cleaned:
+        return
+    _cleaned.add(folder)
+    with suppress(OSError):
+        for path in folder.glob(".*.part"):
+            if _TEMPORARY.fullmatch(path.name) and (lock := _hold(path, is_new=False)) is not None:
+                path.unlink(missing_ok=True)
+                os.close(lock)
+
+
+def _hold(path: Path, *, is_new: bool = True) -> int | None:
+    """Open a temporary file and hold it: it is known by that whether its process lives."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, which renames no file that is open
+        return None
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW | (os.O_CREAT if is_new else 0), 0o666)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if is_new else fcntl.LOCK_NB))
+            # One that looks for leftovers may have come between.
+            if os.path.samestat(path.lstat(), os.fstat(lock)):
+                return lock
+        except FileNotFoundError:
+            pass
+        except OSError:  # held by another, or the disk has no locks
+            if is_new:
+                return lock
+        os.close(lock)
+        if not is_new:
+            return None
 
 
 def remove_folder(path: Path) -> None:

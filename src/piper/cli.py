@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from piper.atomic import refuse_overwriting
 from piper.config import SynthesisConfig, VoiceConfig
 from piper.errors import PiperError
 from piper.installation import warn_about_rival
@@ -107,16 +108,22 @@ def _speak(args: argparse.Namespace) -> None:
 
 
 def _check_output(args: argparse.Namespace, files: VoiceFiles) -> None:
-    """Refuse to write over what is read: the voice, or the text."""
-    if args.output_file in (None, "-"):
-        return
-    output = Path(args.output_file).resolve()
-    for path in (files.model, files.config, *map(Path, args.input_file)):
-        if path.resolve() == output:
-            raise PiperError(
-                f"{args.output_file} is read by this run and would be overwritten; "
-                "give another --output-file."
-            )
+    """Refuse to write over what is read: the voice, the text or the lexicon."""
+    outputs = {"--output-file": args.output_file, "--subtitles": args.subtitles}
+    if args.output_file == "-":
+        outputs["--output-file"] = "/dev/stdout"
+    if is_batch(args):
+        from piper.voice.batch_manifest import MANIFEST_NAME
+
+        outputs["--output-dir"] = args.output_dir / MANIFEST_NAME
+    inputs = {
+        "standard input": None if args.text or args.input_file else "/dev/stdin",
+        "--model": files.model,
+        "--config": files.config,
+        "--lexicon": args.lexicon,
+        **{f"--input-file {path}": path for path in args.input_file},
+    }
+    refuse_overwriting(outputs, inputs)
 
 
 def _speak_in_order(args: argparse.Namespace, files: VoiceFiles) -> None:

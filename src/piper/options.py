@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from piper.atomic import find_descriptor
 from piper.option_values import (
     add_option,
     parse_jobs,
@@ -53,6 +54,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = create_parser()
     args = parser.parse_intermixed_args(argv[:cut])
     args.text += argv[cut + 1 :]
+    if args.output_file is not None and find_descriptor(args.output_file) == 1:
+        args.output_file = "-"
     if args.output_raw and args.output_file == "-":
         args.output_file = None  # both mean standard output; "raw" says more
     mistake = _find_mistake(args)

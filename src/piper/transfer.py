@@ -14,11 +14,13 @@ import http.client
 import logging
 import os
 import re
+import shutil
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from piper.atomic import replace_on_success
 from piper.catalogue import CatalogueFile
 from piper.errors import PiperError
 from piper.progress import ProgressLine
@@ -98,7 +100,8 @@ class Part:
         """Give the whole part its name, on the disk too before anything else happens."""
         with self._path.open("rb+") as stream:
             os.fsync(stream.fileno())
-        self._path.replace(path)
+        with replace_on_success(path) as temporary:
+            shutil.move(self._path, temporary)
         self.remove()
 
     def remove(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -76,16 +77,18 @@ def test_after_an_error_nothing_is_left(tmp_path: Path, output_format: OutputFor
 def test_a_full_disk_is_one_sentence(
     tmp_path: Path, output_format: OutputFormat, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    # A link where the temporary file will be: what is written goes to a device that is full.
-    writer = AudioWriter(tmp_path / "a", 8000, output_format)
-    writer.abort()
-    writer._temporary.symlink_to("/dev/full")
     noise = np.random.default_rng(0).integers(-9000, 9000, 80000).astype(np.int16)
-    with (
-        pytest.raises(PiperError, match=r"a cannot be written \(.+\); choose another place"),
-        AudioWriter(tmp_path / "a", 8000, output_format) as writer,
-    ):
-        writer.write(noise)
+    # As a full disk: Python has SIGXFSZ ignored, so a write beyond the limit is an error.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with (
+            pytest.raises(PiperError, match=r"a cannot be written \(.+\); choose another place"),
+            AudioWriter(tmp_path / "a", 8000, output_format) as writer,
+        ):
+            writer.write(noise)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(tmp_path.iterdir()) == []
     assert capfd.readouterr().err == ""
 

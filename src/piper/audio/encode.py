@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from piper.atomic import Completed, temporary_path
+from piper.atomic import Completed, OutputFile
 from piper.audio.chunk import SAMPLE_CHANNELS, SAMPLE_WIDTH_BYTES, Int16Array, float_to_int16
 from piper.audio.encoder import Encoder
 from piper.audio.formats import OutputFormat
@@ -185,13 +185,14 @@ class AudioWriter(Completed):
         self.path = Path(path)
         self.sample_rate = sample_rate
         self.num_samples = 0
-        if self.path.is_dir():
-            raise PiperError(f"{self.path} is a folder; give a file's name such as output.wav.")
-        self._temporary = temporary_path(self.path)
         self._encoder: Encoder | None = None
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._stream = self._temporary.open("wb")
+            self._output = OutputFile(self.path)
+            self._stream = self._output.temporary.open("wb")
+        except IsADirectoryError:
+            raise PiperError(
+                f"{self.path} is a folder; give a file's name such as output.wav."
+            ) from None
         except OSError as error:
             raise self._cannot_write(error) from None
         try:
@@ -216,7 +217,10 @@ class AudioWriter(Completed):
         try:
             self._encoder.close()
             self._stream.close()
-            self._temporary.replace(self.path)
+            self._output.close()
+        except BrokenPipeError:
+            self.abort()
+            raise  # the reader has had enough, which is no mistake
         except OSError as error:
             self.abort()
             raise self._cannot_write(error) from None
@@ -229,7 +233,7 @@ class AudioWriter(Completed):
                 self._encoder.close()
         with suppress(OSError):
             self._stream.close()
-        self._temporary.unlink(missing_ok=True)
+        self._output.abort()
 
     def _cannot_write(self, error: OSError) -> PiperError:
         reason = error.strerror or str(error)

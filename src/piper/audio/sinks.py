@@ -8,7 +8,7 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import BinaryIO
 
-from piper.atomic import Completed
+from piper.atomic import Completed, open_straight
 from piper.audio.chunk import Int16Array, float_to_int16
 from piper.audio.encode import AudioWriter, create_encoder, pcm_to_wav, samples_to_pcm
 from piper.audio.formats import OutputFormat, find_format, find_rate
@@ -108,14 +108,29 @@ class FolderSink(Sink):
 
 
 class RawSink(Sink):
-    """16-bit samples without a header, written as soon as they are there."""
+    """16-bit samples without a header, written as soon as they are there.
 
-    def __init__(self, stream: BinaryIO) -> None:
+    Args:
+        stream: Where to.
+        path: Of a device or pipe that the stream was opened for; None is standard output.
+    """
+
+    def __init__(self, stream: BinaryIO, path: str | None = None) -> None:
         self._stream = stream
+        self._path = path
 
     def write(self, samples: Int16Array) -> None:
         """Write and flush, so that a player at the other end starts at once."""
-        _write_stream(self._stream, samples_to_pcm(samples))
+        _write_stream(self._stream, samples_to_pcm(samples), self._path)
+
+    def close(self) -> None:
+        """Let the reader of a pipe see the end."""
+        if self._path is not None:
+            self._stream.close()
+
+    def abort(self) -> None:
+        """Likewise."""
+        self.close()
 
 
 class StreamSink(Sink):
@@ -237,6 +252,8 @@ def create_sink(
         sink = FolderSink(output_dir, rate, naming, output_format)
     elif output_file == "-":
         sink = StreamSink(stdout, rate, output_format)
+    elif output_file is not None and (stream := _open_raw(output_file, output_format)):
+        sink = RawSink(stream, output_file)
     elif output_file is not None:
         sink = FileSink(Path(output_file), rate, output_format)
     elif has_player():
@@ -246,16 +263,28 @@ def create_sink(
     return sink if resampler is None else ResamplingSink(sink, resampler)
 
 
-def _write_stream(stream: BinaryIO, data: bytes) -> None:
+def _open_raw(path: str, output_format: OutputFormat) -> BinaryIO | None:
+    """Open a device or a pipe for samples as they come; None where samples wait for the end."""
+    if output_format is not OutputFormat.RAW:
+        return None
     try:
-        stream.write(data)
+        return open_straight(Path(path))
+    except OSError:
+        return None  # said as for any file
+
+
+def _write_stream(stream: BinaryIO, data: bytes, path: str | None = None) -> None:
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[stream.write(view) :]
         stream.flush()
     except BrokenPipeError:
         raise  # the reader has had enough, which is no mistake
     except OSError as error:
         reason = error.strerror or str(error)
         raise PiperError(
-            f"Standard output cannot be written ({reason}); write to another place."
+            f"{path or 'Standard output'} cannot be written ({reason}); write to another place."
         ) from None
 
 

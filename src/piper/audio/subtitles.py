@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from piper.atomic import Completed, temporary_path
+from piper.atomic import Completed, OutputFile
 from piper.audio.chunk import WordTiming
 from piper.audio.cues import Cue, TextClock, split_cues
 from piper.errors import PiperError
@@ -58,12 +58,13 @@ class SubtitleWriter(Completed):
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        if self.path.is_dir():
-            raise PiperError(f"{self.path} is a folder; give a file's name such as speech.srt.")
-        self._temporary = temporary_path(self.path)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._temporary.open("w", encoding="utf-8", newline="\n")
+            self._output = OutputFile(self.path)
+            self._file = self._output.temporary.open("w", encoding="utf-8", newline="\n")
+        except IsADirectoryError:
+            raise PiperError(
+                f"{self.path} is a folder; give a file's name such as speech.srt."
+            ) from None
         except OSError as error:
             raise self._cannot_write(error) from None
         self._count = 0
@@ -77,7 +78,10 @@ class SubtitleWriter(Completed):
         self._write(self._end())
         try:
             self._file.close()
-            self._temporary.replace(self.path)
+            self._output.close()
+        except BrokenPipeError:
+            self.abort()
+            raise  # the reader has had enough, which is no mistake
         except OSError as error:
             self.abort()
             raise self._cannot_write(error) from None
@@ -86,7 +90,7 @@ class SubtitleWriter(Completed):
         """Remove what was written."""
         with suppress(OSError):
             self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        self._output.abort()
 
     @abstractmethod
     def _format(self, sentence: TimedSentence) -> str:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from piper.atomic import replace_on_success
+from piper.atomic import refuse_overwriting, replace_on_success
 from piper.config import VoiceConfig, load_voice_config
 from piper.errors import ExportError
 from piper.text.frontend import create_frontend
@@ -86,6 +86,11 @@ def export_voice(
         ExportError: Voice and network differ; nothing is then left behind.
     """
     checkpoint_path, output_path = plain_address(checkpoint_path), Path(output_path)
+    config_out = output_path.with_name(output_path.name + ".json")
+    refuse_overwriting(
+        {"--output-file": output_path, "--output-file (its JSON)": config_out},
+        {"--checkpoint": checkpoint_path, "--config": config_path},
+    )
     checkpoint = load_checkpoint(checkpoint_path)
     config = _find_voice_config(checkpoint, checkpoint_path, config_path)
     network_config = network_config_from_checkpoint(checkpoint)
@@ -93,7 +98,6 @@ def export_voice(
     network = load_network(checkpoint, network_config, use_averages=use_averages)
     model = _build_model(network, network_config, config, output_path.stem)
 
-    config_out = output_path.with_name(output_path.name + ".json")
     tokens_out = _tokens_path(output_path, tokens_text(config))
     with replace_on_success(output_path) as temporary:
         temporary.write_bytes(model.SerializeToString())

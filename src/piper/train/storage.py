@@ -15,7 +15,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from piper.atomic import replace_on_success
+from piper.atomic import is_plain_name, replace_on_success
 from piper.errors import ConfigError
 from piper.train import remote_storage
 from piper.train.remote_storage import StoredFile
@@ -66,7 +66,10 @@ def write_file(address: Path | str, write: Callable[[BinaryIO], Any]) -> None:
         write(buffer)
         remote_storage.write_object(address, buffer.getvalue())
         return
-    with replace_on_success(address) as temporary, temporary.open("wb") as file:
+    target = Path(address)
+    if target.is_symlink() and is_plain_name(str(target.readlink())):
+        target.unlink()  # `last.ckpt -> epoch=9.ckpt` is a second name for what is to stay
+    with replace_on_success(target) as temporary, temporary.open("wb") as file:
         recorder = _Recorder(file)
         try:
             write(cast(BinaryIO, recorder))
@@ -77,7 +80,7 @@ def write_file(address: Path | str, write: Callable[[BinaryIO], Any]) -> None:
             raise recorder.error from None
         file.flush()
         os.fsync(file.fileno())
-    _sync_folder(Path(address).parent)
+    _sync_folder(target.parent)
 
 
 def copy_file(source: Path | str, target: Path | str) -> None:

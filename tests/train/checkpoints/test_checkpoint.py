@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from piper.errors import CheckpointError
+from piper.errors import CheckpointError, PiperError
 from piper.train.checkpoints import checkpoint as checkpoints
 from piper.train.checkpoints.lightning_io import SafeCheckpointIO
 from piper.train.lightning import VitsModel
@@ -199,6 +199,26 @@ def test_judges_of_spectrograms_cost_a_voice_nothing(tmp_path: Path) -> None:
         torch.save({**data, "voice_config": voice.to_dict()}, path)
         sizes.append(export_voice(path, tmp_path / "voice.onnx").model_path.stat().st_size)
     assert sizes[0] == sizes[1]
+    # The days of training that a slip of the keyboard once cost.
+    before = path.read_bytes()
+    for output in (path, tmp_path / "false.ckpt" / ".." / "True.ckpt"):
+        with pytest.raises(PiperError, match=r"True.ckpt is read by this run \(--checkpoint\)"):
+            export_voice(path, output)
+    assert path.read_bytes() == before
+    config = tmp_path / "voice.onnx.json"
+    with pytest.raises(PiperError, match=r"voice.onnx.json is read by this run \(--config\)"):
+        export_voice(path, tmp_path / "voice.onnx", config)
+
+
+def test_a_link_among_checkpoints_is_a_name_and_one_elsewhere_a_place(tmp_path: Path) -> None:
+    (tmp_path / "epoch=9.ckpt").write_bytes(b"kept")
+    (tmp_path / "last.ckpt").symlink_to("epoch=9.ckpt")
+    (tmp_path / "best.ckpt").symlink_to(tmp_path / "disk" / "best.ckpt")
+    for name in ("last.ckpt", "best.ckpt"):
+        SafeCheckpointIO().save_checkpoint({"state_dict": {}}, tmp_path / name)
+    assert (tmp_path / "epoch=9.ckpt").read_bytes() == b"kept"
+    assert not (tmp_path / "last.ckpt").is_symlink() and (tmp_path / "best.ckpt").is_symlink()
+    assert (tmp_path / "disk" / "best.ckpt").stat().st_size > 100
 
 
 def test_optimizer_states_follow_the_names_not_the_order(model: VitsModel) -> None:

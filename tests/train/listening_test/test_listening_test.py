@@ -240,6 +240,10 @@ def test_the_command_reads_a_report_and_results(
     result = run("--report", str(report), "-o", str(page), "--systems", "recordings,anna,boris")
     # Four sentences with three pairs of systems; words and letters are left out.
     assert result == f"{page}: 12 pairs of recordings, anna, boris\n"
+    before = report.read_bytes()
+    assert run_verb(["listening-test", "--report", str(report), "-o", str(report)]) == 1
+    assert "report.json is read by this run (--report)" in capsys.readouterr().err
+    assert report.read_bytes() == before
     csv_path = write_result(
         tmp_path / "r.csv", [["t", "l", 1, "s", "anna", "boris", "left", 1, ""]]
     )

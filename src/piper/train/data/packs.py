@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from piper.atomic import replace_on_success
+from piper.atomic import temporary_path
 from piper.json_reader import parse_json
 
 MAX_PACK_BYTES = 256_000_000
@@ -124,9 +124,11 @@ class PackWriter:
                 if path.stat().st_size < self._max_bytes and (file := claim_pack(path)):
                     return path, file
         path = self._folder / PACK_GLOB.replace("*", uuid.uuid4().hex[:12])
-        with replace_on_success(path) as temporary:  # others see it when it is held already
-            temporary.touch()
-            return path, claim_pack(temporary) or temporary.open("r+b", buffering=0)
+        temporary = temporary_path(path)
+        temporary.touch()
+        file = claim_pack(temporary) or temporary.open("r+b", buffering=0)
+        temporary.replace(path)  # others see it when it is held already
+        return path, file
 
 
 def claim_pack(path: Path) -> BinaryIO | None:

@@ -7,8 +7,9 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from piper.atomic import refuse_overwriting
 from piper.errors import ConfigError
 from piper.train.command import run_command
 from piper.train.data.dataset_flags import (
@@ -16,6 +17,9 @@ from piper.train.data.dataset_flags import (
     add_num_speakers_flag,
     refuse_storage,
 )
+
+if TYPE_CHECKING:
+    from piper.train.evaluate.systems import Source
 
 NOT_REACHED = 2
 
@@ -260,6 +264,7 @@ def _evaluate(arguments: argparse.Namespace, recogniser: Path | None) -> Any:
         settings.espeak_voice if settings else arguments.espeak_voice or "",
     )
     sources = parse_sources([(SourceKind(_name(kind)), path) for kind, path in arguments.sources])
+    _refuse_overwriting(arguments, sources)
     evaluation = evaluate(
         Request(
             sources,
@@ -277,6 +282,22 @@ def _evaluate(arguments: argparse.Namespace, recogniser: Path | None) -> Any:
     for path in write_evaluation(evaluation, sources, told, arguments.output_dir):
         print(f"{path.name}: {path}")
     return evaluation
+
+
+def _refuse_overwriting(arguments: argparse.Namespace, sources: Sequence[Source]) -> None:
+    from piper.train.evaluate.systems import SourceKind
+
+    names = ["report.json", "report.html", "MODEL_CARD.md"]
+    names += [f"voices/{one.label}.onnx" for one in sources if one.kind is SourceKind.CHECKPOINT]
+    refuse_overwriting(
+        {f"--output-dir ({name})": arguments.output_dir / name for name in names},
+        {
+            "--texts": arguments.texts,
+            "--card-facts": arguments.card_facts,
+            "--held-out": arguments.held_out,
+            **{one.label: one.path for one in sources},
+        },
+    )
 
 
 def _name(kind: str) -> str:

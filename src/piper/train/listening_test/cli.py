@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from piper.atomic import refuse_overwriting
 from piper.train.command import run_command
 
 
@@ -59,6 +60,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
     labels = arguments.systems.split(",") if arguments.systems else None
     spoken = read_spoken_sentences(arguments.report, labels)
+    files = [file for audio in spoken.audio.values() for file in audio]
+    inputs = {"--report": arguments.report, **{file.name: file for file in files}}
+    refuse_overwriting({"--output": arguments.output}, inputs)
     count = make_listening_test(
         spoken.audio,
         arguments.output,
