@@ -40,7 +40,7 @@ def test_a_good_file_has_no_findings(folder: Path) -> None:
     structure = read(folder)
     assert structure.findings == []
     assert [(entry.name, entry.text) for entry in structure.entries] == GOOD
-    assert structure.num_columns == 2
+    assert str(structure.layout) == "file|text"
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from piper.config import VoiceConfig
+from piper.config import PhonemeType, VoiceConfig
 from piper.text.ids import DEFAULT_PHONEME_ID_MAP
 from piper.train.check.entries import Entry, TextMeasures
 from piper.train.check.findings import Finding
 from piper.train.check.measuring import TextMeasurer
-from piper.train.check.rules_text import find_in_texts, find_script
+from piper.train.check.rules_text import find_in_texts, find_usual_script
 
 GOOD = [
     "Она вышла на улицу, и дождь кончился.",
@@ -32,7 +32,9 @@ def create_voice(**changes: object) -> VoiceConfig:
     return VoiceConfig(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def check(*texts: str, writes_numbers: bool = False, **changes: object) -> list[Finding]:
+def check(
+    *texts: str, writes_numbers: bool = False, has_spelling: bool = True, **changes: object
+) -> list[Finding]:
     entries = [
         Entry(line, f"{line}.wav", Path(f"{line}.wav"), None, text)
         for line, text in enumerate(texts, 1)
@@ -46,6 +48,7 @@ def check(*texts: str, writes_numbers: bool = False, **changes: object) -> list[
         language="ru",
         writes_numbers=writes_numbers,
         has_stress_marks=True,
+        has_spelling=has_spelling,
     )
 
 
@@ -96,7 +99,53 @@ def test_a_text_far_longer_than_the_others_is_named() -> None:
 
 
 def test_the_alphabet_is_that_of_most_letters() -> None:
-    assert find_script(GOOD) == "CYRILLIC"
-    assert find_script(["Hello there", "Привет"]) == "LATIN"
-    assert find_script(["これはカタカナ"]) == "CJK"
-    assert find_script(["12 !"]) == ""
+    assert find_usual_script(GOOD) == "Cyrl"
+    assert find_usual_script(["Hello there", "Привет"]) == "Latn"
+    assert find_usual_script(["これはカタカナ"]) == "Hani"
+    assert find_usual_script(["12 !"]) == ""
+
+
+UKRAINIAN = ["М\u02bcята пахне, і п\u02bbять днів минуло.", "Сім\u02bcя жила в об\u02bcїзді."]
+JAPANESE = ["スーパーへ行く人々、ラーメン。", "ﾗｰﾒﾝを食べる。Ｔシャツを着る。"]
+
+
+@pytest.mark.parametrize(("language", "texts"), [("uk", UKRAINIAN), ("haw", ["Hawaiʻi ʻoe nani."])])
+def test_marks_that_several_scripts_share_are_of_none(language: str, texts: list[str]) -> None:
+    """U+02BC, U+02BB and U+30FC once made two alphabets of one word."""
+    assert check(*texts, espeak_voice=language) == []
+
+
+def test_japanese_writes_in_several_scripts_at_once() -> None:
+    found = {f.rule.name for f in check(*JAPANESE, phoneme_type=PhonemeType.JAPANESE)}
+    assert found <= {"missing-phonemes"}
+
+
+def test_phonemes_as_texts_are_of_no_alphabet() -> None:
+    texts = ["ðə θɪŋk βeta χaʊs", "əʊ ðɛn λ"]
+    assert {"mixed-scripts"} <= {f.rule.name for f in check(*texts, espeak_voice="en-us")}
+    assert check(*texts, espeak_voice="en-us", has_spelling=False) == []
+
+
+@pytest.mark.parametrize(
+    ("voice", "text", "letters"),
+    [
+        ("ja", "東京へ行く。", "東京行"),
+        ("ru", "Это слово 漢字.", "漢字"),
+        ("en-us", "She said 漢字 and カナ twice.", "漢字カナ"),
+        ("ko", "대한민국 漢字", "漢字"),
+        ("vi", "Anh nói «Жук».", "Жук"),
+        ("de", "Das ist ein жук.", "жук"),
+        ("cmn", "我们读汉字。", ""),
+        ("ko", "대한민국 만세", ""),
+        ("uk", "П\u02bcять їжаків", ""),
+        ("en-us", "Naïve café, α and жук", ""),
+    ],
+)
+def test_letters_that_espeak_names_are_an_error(voice: str, text: str, letters: str) -> None:
+    """“Chinese letter, Chinese letter” was trained without a word."""
+    [measured] = [TextMeasurer(create_voice(espeak_voice=voice))(text)]
+    assert measured is not None
+    assert measured.named == letters
+    found = [f for f in check(text, espeak_voice=voice) if f.rule.name == "named-letters"]
+    assert len(found) == bool(letters)
+    assert all(f.line == 1 and letters in f.message for f in found)

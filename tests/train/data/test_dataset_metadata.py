@@ -117,8 +117,68 @@ def test_empty_csv(write_csv: WriteDataset) -> None:
 
 def test_three_columns_without_several_speakers(write_csv: WriteDataset) -> None:
     message = load_error(write_csv("a|anna|One.\nb|boris|Two.\nc|anna|Three.\n"))
-    assert message.startswith("CSV line 1: 3 columns, but file|text is wanted")
+    assert message.startswith("CSV: 3 columns, but file|text is wanted")
     assert "--model.num_speakers=2" in message
+
+
+RAW = ["Printed in 1455.", "Mr. Smith is here.", "Yes.", "He has two dogs."]
+SAID = ["Printed in fourteen fifty-five.", "Mister Smith is here.", "Yes.", "He has two dogs."]
+MANY = [f"{name}{number}" for number in range(3) for name in "abcd"]
+
+
+@pytest.fixture
+def write_rows(write_csv: WriteDataset, tmp_path: Path) -> Callable[..., Path]:
+    """A CSV of columns, each repeated over twelve recordings."""
+    for name in MANY:
+        (tmp_path / f"{name}.wav").write_bytes(b"x")
+
+    def write(*columns: list[str]) -> Path:
+        rows = zip(MANY, *(column * (12 // len(column)) for column in columns), strict=True)
+        return write_csv("".join("|".join(row) + "\n" for row in rows))
+
+    return write
+
+
+def test_ljspeech_s_columns_are_no_speakers(write_rows: Callable[..., Path]) -> None:
+    """The second column was called the speaker: ten speakers named by sentences were trained."""
+    path = write_rows(RAW, SAID)
+    rows = load_metadata(path, path.parent)
+    assert [row.text for row in rows[:4]] == SAID
+    assert {row.speaker for row in rows} == {None}
+    message = load_error(path, num_speakers=12)
+    assert "the columns look like file|text|normalised text, and name no speakers" in message
+    assert "leave out --model.num_speakers=12" in message
+
+
+@pytest.mark.parametrize(
+    "number", [lambda text: str(len(text)), lambda text: f"{len(text) / 9:.1f}"]
+)
+def test_a_length_beside_the_text_is_no_text(
+    write_rows: Callable[..., Path], number: Callable[[str], str]
+) -> None:
+    """Mimic Recording Studio's third column."""
+    path = write_rows(RAW, [number(text) for text in RAW])
+    assert [row.text for row in load_metadata(path, path.parent)[:4]] == RAW
+
+
+def test_speakers_after_the_text(write_rows: Callable[..., Path]) -> None:
+    path = write_rows(RAW, ["anna", "boris"])
+    assert "look like file|text|speaker, so pass --model.num_speakers=2" in load_error(path)
+    rows = load_metadata(path, path.parent, num_speakers=2)
+    assert (rows[0].speaker, rows[0].text) == ("anna", RAW[0])
+
+
+def test_ids_without_their_flag(write_rows: Callable[..., Path]) -> None:
+    assert "pass --data.dataset_type=phoneme_ids" in load_error(write_rows(RAW, ["1 0 14 0 2"]))
+
+
+@pytest.mark.parametrize("num_speakers", [1, 12])
+def test_columns_that_tell_nothing_are_refused(
+    write_rows: Callable[..., Path], num_speakers: int
+) -> None:
+    path = write_rows([f"take{number}" for number in range(12)], SAID)
+    message = load_error(path, num_speakers=num_speakers)
+    assert "the second has 12 different values in 12 lines, such as 'take0', so it is no" in message
 
 
 def test_too_many_columns(write_csv: WriteDataset) -> None:

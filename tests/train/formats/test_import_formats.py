@@ -39,6 +39,52 @@ def test_ljspeech(tmp_path: Path, write_audio: Write, import_source) -> None:
     assert original.texts[0] == "В 5 часов."
 
 
+def test_a_bar_within_a_text_loses_nothing(
+    tmp_path: Path, write_audio: Write, import_source
+) -> None:
+    source = tmp_path / "LJSpeech"
+    rows = {
+        "1": "Он сказал да.|Он сказал да.",
+        "2": "Ночь и день | был дождь.",  # its normalised text is missing
+        "3": "Раз | два в 5 часов.|Раз | два в пять часов.",
+        "4": "Было поздно.|Было поздно.",
+        "5": "Только один текст.",
+    }
+    for number in rows:
+        write_audio(source / f"wavs/{number}.wav", int(number))
+    write_lines(source / "metadata.csv", *(f"{name}|{text}" for name, text in rows.items()))
+    imported = import_source(source)
+    assert imported.report.format_name == "ljspeech"
+    assert imported.texts == [
+        "Он сказал да.",
+        "Ночь и день был дождь.",
+        "Раз два в пять часов.",
+        "Было поздно.",
+        "Только один текст.",
+    ]
+    assert imported.speakers == [None] * 5
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "anna-metadata.txt"])
+def test_mimic_recording_studio(
+    tmp_path: Path, write_audio: Write, import_source, name: str
+) -> None:
+    """The length in its third column was taken for the text: `u01.wav|50`."""
+    source = tmp_path / "mimic"
+    texts = ["Дождь кончился к вечеру.", "Он сказал: да | нет.", "Поздно.", "Она вышла.", "Пойдём."]
+    for number in range(5):
+        write_audio(source / f"u0{number}.wav", number)
+    lines = [f"u0{n}.wav|{text}|{len(text)}" for n, text in enumerate(texts)]
+    write_lines(source / name, *lines)
+    # What an earlier training left behind says nothing of the columns.
+    config = {"audio": {"sample_rate": 22050}, "num_speakers": 5, "espeak": {"voice": "ru"}}
+    write_lines(source / "config.json", json.dumps(config))
+    imported = import_source(source)
+    assert imported.texts == [text.replace(" |", "") for text in texts]
+    assert imported.speakers == [None] * 5
+    assert "num_speakers" not in imported.config
+
+
 def test_pairs_and_a_folder_a_speaker(tmp_path: Path, write_audio: Write, import_source) -> None:
     source = tmp_path / "pairs"
     for speaker, ending in (("anna", "flac"), ("boris", "wav")):

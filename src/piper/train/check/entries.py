@@ -19,7 +19,6 @@ class Entry:
         audio_path: Where it lies; None where it was not found.
         speaker: Its name where the set has several, else None.
         text: As it is in the file.
-        columns: All of the line's columns.
     """
 
     line: int
@@ -27,7 +26,6 @@ class Entry:
     audio_path: Path | None
     speaker: str | None
     text: str
-    columns: tuple[str, ...] = ()
 
     @property
     def spoken(self) -> tuple[str | None, str]:
@@ -94,12 +92,14 @@ class TextMeasures:
         missing: Phonemes that the id map lacks, once for each time they occur.
         words: As the text has them, without signs.
         num_ids: Phoneme ids that training would see.
+        named: Letters that espeak-ng names instead of reading.
     """
 
     phonemes: tuple[str, ...]
     missing: tuple[str, ...]
     words: tuple[str, ...]
     num_ids: int
+    named: str = ""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
 from piper.train.check.kept import keep_result, load_results
 from piper.train.check.recordings import measure_recording
 from piper.train.data.metadata import remove_stress_marks
+from piper.train.data.scripts import find_named_letters
 from piper.train.data.settings import DataSettings
 from piper.train.data.workers import run_jobs
 
@@ -66,6 +67,7 @@ class TextMeasurer:
             tuple(phoneme for phoneme in phonemes if phoneme not in known),
             tuple(text[start:end] for start, end in find_words(text)),
             num_ids,
+            find_named_letters(text, frontend),
         )
 
 

@@ -28,7 +28,8 @@ from piper.train.check.copying import (
 from piper.train.check.entries import AudioMeasures, Entry
 from piper.train.check.findings import Finding, Severity
 from piper.train.check.report import CheckReport
-from piper.train.check.rules_text import find_script, find_scripts
+from piper.train.check.rules_text import find_scripts, find_usual_script
+from piper.train.data import scripts
 from piper.train.data.audio import FloatArray, TrimSettings, decode, trim_silence
 from piper.train.data.workers import run_jobs
 
@@ -82,7 +83,7 @@ def _plan_copy(
         by_line[finding.line].append(finding)
     changes, lines, jobs = list_dropped_lines(report.entries, report.findings), [], []
     planner = _AudioPlanner(report, wavs)
-    script = find_script(entry.text for entry in report.entries)
+    script = find_usual_script(entry.text for entry in report.entries)
     for entry in report.entries:
         findings = {finding.rule.name: finding for finding in by_line[entry.line]}
         text, mended = mend_text(entry.text, script, findings.keys() & TEXT_RULES)
@@ -157,8 +158,8 @@ def mend_text(text: str, script: str, rules: set[str]) -> tuple[str, list[tuple[
 
 def _mend_letters(text: str, script: str) -> str:
     table = {
-        "CYRILLIC": str.maketrans(LATIN, CYRILLIC),
-        "LATIN": str.maketrans(CYRILLIC, LATIN),
+        scripts.CYRILLIC: str.maketrans(LATIN, CYRILLIC),
+        scripts.LATIN: str.maketrans(CYRILLIC, LATIN),
     }.get(script, {})
     return re.sub(
         r"\w+",
@@ -175,7 +176,7 @@ def _clean(character: str) -> str:
 
 
 def _is_mixed(word: str) -> bool:
-    return {"LATIN", "CYRILLIC"} <= find_scripts(word)
+    return {scripts.LATIN, scripts.CYRILLIC} <= find_scripts(word)
 
 
 def _has_mixed_word(text: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +11,7 @@ from statistics import median
 
 from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
 from piper.train.check.findings import Finding, Group, Severity, create_rule
+from piper.train.data.layout import SPEAKERS_SHARE, are_speakers
 
 FEW_HOURS = 0.2
 """Twelve minutes: with less even a voice that starts from another one lacks many sounds."""
@@ -18,8 +19,6 @@ FEWEST_RECORDINGS = 20
 RARE_TIMES = 5
 SPEAKER_HOURS = 0.1
 BALANCE_TIMES = 5.0
-SPEAKERS_SHARE = 0.5
-"""Of the lines: so many different names in a column are no speakers."""
 
 
 _rule = partial(create_rule, Group.SET)
@@ -29,7 +28,7 @@ NO_SPEAKERS = _rule(
     "no-speakers",
     Severity.ERROR,
     "The second of three columns is no speaker",
-    f"more different values than {SPEAKERS_SHARE:.0%} of the lines",
+    f"more different values than {SPEAKERS_SHARE:.0%} of the lines, or values that read like text",
     "With one speaker the columns are file|text; `python -m piper.train import` makes them.",
 )
 FEW_RECORDINGS = _rule(
@@ -97,11 +96,6 @@ def find_in_set(
             message = f"{phoneme!r} {times}, in {_find_example(phoneme, entries, texts)!r:.60}"
             findings.append(Finding(RARE_PHONEMES, message, score=-count))
     return findings
-
-
-def are_speakers(names: Collection[str | None], num_lines: int) -> bool:
-    """Return whether the different values of a column can be speakers."""
-    return len(names) <= max(2, SPEAKERS_SHARE * num_lines)
 
 
 def _check_speakers(hours: Mapping[str | None, float]) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
 from piper.train.check.findings import Finding, Group, Severity, create_rule
 from piper.train.check.measuring import find_trained_text
-from piper.train.check.rules_set import are_speakers
+from piper.train.data.layout import are_speakers
 from piper.train.data.settings import DataSettings
 from piper.train.data.split import count_held_out, rank_recordings
 

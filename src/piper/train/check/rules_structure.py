@@ -12,6 +12,7 @@ from pathlib import Path, PureWindowsPath
 from piper.errors import DatasetError
 from piper.train.check.entries import Entry
 from piper.train.check.findings import Finding, Group, Severity, create_rule
+from piper.train.data.layout import FILE, SPEAKER, TEXT, Layout, create_layout, find_layout
 from piper.train.data.metadata import OTHER_DELIMITERS, find_audio
 
 AUDIO_SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".g722"))
@@ -128,19 +129,20 @@ class Structure:
     Attributes:
         entries: Lines that have a name and a text column.
         findings: What is wrong.
-        num_columns: Of most lines.
+        layout: What the columns of most lines hold; where their values do not tell, what is
+            documented.
     """
 
     entries: list[Entry]
     findings: list[Finding]
-    num_columns: int
+    layout: Layout
 
 
 def read_structure(csv_path: Path, audio_dir: Path) -> Structure:
     """Read metadata.csv as far as it can be read.
 
     Args:
-        csv_path: Lines `file|text` or `file|speaker|text`: three columns make it several speakers.
+        csv_path: Lines `file|text`, `file|speaker|text`, or another layout of `data.layout`.
         audio_dir: Folder of the recordings; names are looked for here, then beside the CSV.
 
     Raises:
@@ -155,8 +157,10 @@ def read_structure(csv_path: Path, audio_dir: Path) -> Structure:
     # Lines with another delimiter are no dataset of one column.
     num_columns = max((count for count in counts if count > 1), key=counts.__getitem__, default=2)
     entries = []
-    for number, line in lines:
-        columns = tuple(column.strip() for column in line.split("|"))
+    rows = [(n, line, tuple(map(str.strip, line.split("|")))) for n, line in lines]
+    usual = [row for *_, row in rows if len(row) == num_columns]
+    layout = (find_layout(usual) if num_columns > 2 else None) or _guess_layout(num_columns)
+    for number, line, columns in rows:
         if number == lines[0][0] and _is_header(line, folders):
             findings.append(Finding(HEADER, f"the line is {line!r:.60}", number))
         elif len(columns) == 1:
@@ -165,12 +169,12 @@ def read_structure(csv_path: Path, audio_dir: Path) -> Structure:
             message = f"{len(columns)} columns, most lines have {num_columns}"
             findings.append(Finding(COLUMNS, message, number, columns[0]))
         else:
-            entries.append(_create_entry(number, columns, folders))
+            entries.append(_create_entry(number, columns, layout, folders))
     for entry in entries:
         findings += _check_entry(entry, folders)
     findings += _find_duplicates(entries)
     findings += _find_unreferenced(entries, audio_dir)
-    return Structure(entries, findings, num_columns)
+    return Structure(entries, findings, layout)
 
 
 def _read_text(csv_path: Path) -> tuple[str, list[Finding]]:
@@ -202,14 +206,25 @@ def _describe_delimiter(line: str) -> str:
     return f"it seems to use {seen}" if seen else f"the line is {line!r:.60}"
 
 
-def _create_entry(number: int, columns: tuple[str, ...], folders: Sequence[Path]) -> Entry:
+def _guess_layout(num_columns: int) -> Layout:
+    """Return the documented layout; of more columns than it has the last is the text."""
+    if num_columns == 2:
+        return create_layout(1, has_ids=False)
+    return Layout((FILE, SPEAKER, *("?" * (num_columns - 3)), TEXT))
+
+
+def _create_entry(
+    number: int, columns: tuple[str, ...], layout: Layout, folders: Sequence[Path]
+) -> Entry:
     name = columns[0]
-    speaker = columns[1] if len(columns) > 2 else None
+    place = layout.find(SPEAKER)
+    speaker = None if place is None else columns[place]
+    text = columns[layout.text] or columns[layout.names.index(TEXT)]
     path = find_audio(name, folders)
     if path is None and _is_of_windows(name):
         # Training would refuse the name; all else is looked at as if it were right.
         path = find_audio(PureWindowsPath(name).name, folders)
-    return Entry(number, name, path, speaker, columns[-1], columns)
+    return Entry(number, name, path, speaker, text)
 
 
 def _is_of_windows(name: str) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import groupby
 from statistics import median
 
 from piper.errors import PhonemizeError
@@ -14,6 +15,12 @@ from piper.text.numerals import find_writer
 from piper.text.words import find_words
 from piper.train.check.entries import Entry, TextMeasures
 from piper.train.check.findings import Finding, Group, Rule, Severity, create_rule
+from piper.train.data.scripts import (
+    EAST_ASIAN,
+    describe_named_letters,
+    describe_script,
+    find_script,
+)
 
 LONG_TIMES = 4.0
 LONG_CHARACTERS = 250
@@ -61,6 +68,14 @@ MIXED_SCRIPTS = _rule(
     "such as a Latin c in a Cyrillic word",
     "Type the word anew: such a letter is read as its name.",
 )
+NAMED_LETTERS = _rule(
+    "named-letters",
+    Severity.ERROR,
+    "Letters that espeak-ng names instead of reading",
+    "a script that the voice does not read: 漢 is said as “Chinese letter”",
+    "Take --data.phoneme_type=japanese or pinyin, or the espeak voice of the text's language; or "
+    "write the word as it is said.",
+)
 FOREIGN_WORDS = _rule(
     "foreign-words",
     Severity.WARNING,
@@ -90,8 +105,8 @@ LONG_TEXT = _rule(
     "Cut recording and text, or leave it out with --data.max_seconds.",
 )
 RULES = (
-    *(EMPTY_TEXT, NO_PHONEMES, NUMBERS, SHORT_FORMS, MIXED_SCRIPTS, FOREIGN_WORDS),
-    *(ODD_CHARACTERS, MISSING_PHONEMES, LONG_TEXT),
+    *(EMPTY_TEXT, NO_PHONEMES, NUMBERS, SHORT_FORMS, MIXED_SCRIPTS, NAMED_LETTERS),
+    *(FOREIGN_WORDS, ODD_CHARACTERS, MISSING_PHONEMES, LONG_TEXT),
 )
 
 
@@ -102,6 +117,7 @@ def find_in_texts(
     language: str,
     writes_numbers: bool,
     has_stress_marks: bool,
+    has_spelling: bool = True,
 ) -> list[Finding]:
     """Return what is wrong with the texts.
 
@@ -111,8 +127,10 @@ def find_in_texts(
         language: espeak-ng's voice, such as `ru`.
         writes_numbers: Whether training writes numbers and abbreviations out.
         has_stress_marks: Whether a `+` before a vowel means stress.
+        has_spelling: Whether texts are written in a language's letters; where they are phonemes
+            themselves (`phoneme_type=text`), or ids were made elsewhere, alphabets say nothing.
     """
-    script = find_script(entry.text for entry in entries)
+    script = find_usual_script(entry.text for entry in entries)
     findings: list[Finding] = []
     for entry in entries:
         if not entry.text:
@@ -122,7 +140,11 @@ def find_in_texts(
         if measured is None or not measured.num_ids:
             message = f"the text is {entry.text!r:.60}"
             findings.append(Finding(NO_PHONEMES, message, entry.line, entry.name))
-        found = [*_check_letters(entry.text, script), *_check_signs(entry.text, has_stress_marks)]
+        if measured is not None and measured.named:
+            message = describe_named_letters(measured.named, language)
+            findings.append(Finding(NAMED_LETTERS, message, entry.line, entry.name))
+        found = list(_check_signs(entry.text, has_stress_marks)) if has_spelling else []
+        found += _check_letters(entry.text, script) if has_spelling else ()
         if not writes_numbers:
             found += _check_written(entry.text, language)
         findings += [Finding(rule, text, entry.line, entry.name) for rule, text in found]
@@ -131,36 +153,27 @@ def find_in_texts(
     return findings
 
 
-def find_script(texts: Iterator[str] | Sequence[str]) -> str:
-    """Return the alphabet of most letters, as Unicode calls it: `CYRILLIC`; empty for none."""
+def find_usual_script(texts: Iterable[str]) -> str:
+    """Return the script of most letters, as `find_script` has it; empty for none."""
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(filter(None, map(_script_of, text)))
+        counts.update(filter(None, map(find_script, text)))
     return counts.most_common(1)[0][0] if counts else ""
 
 
 def find_scripts(word: str) -> set[str]:
-    """Return the alphabets of a word's letters, as Unicode calls them."""
-    return set(filter(None, map(_script_of, word)))
-
-
-def _script_of(character: str) -> str:
-    if not character.isalpha():
-        return ""
-    name = unicodedata.name(character, "").split()
-    # Japanese writes in three at once.
-    return "CJK" if name and name[0] in ("HIRAGANA", "KATAKANA") else name[0] if name else ""
+    """Return the scripts of a word's letters."""
+    return set(filter(None, map(find_script, word)))
 
 
 def _check_letters(text: str, script: str) -> Iterator[tuple[Rule, str]]:
     mixed, foreign = [], []
     for start, end in find_words(text):
-        # A hyphen joins words: `web-сайт` is of two alphabets, and no typing error.
-        for word in re.split(r"[-‑–—/]", text[start:end]):
+        for word, is_joined in _split_word(text[start:end]):
             scripts = find_scripts(word)
             if len(scripts) > 1:
                 mixed.append(f"{word} ({_name_strangers(word)})")
-            elif scripts and scripts != {script}:
+            elif scripts and scripts != {script} and not (is_joined and script == EAST_ASIAN):
                 foreign.append(word)
     if mixed:
         yield MIXED_SCRIPTS, f"in {', '.join(mixed[:NAMED_AT_MOST])}"
@@ -168,12 +181,26 @@ def _check_letters(text: str, script: str) -> Iterator[tuple[Rule, str]]:
         yield FOREIGN_WORDS, f"{', '.join(foreign[:NAMED_AT_MOST])}"
 
 
+def _split_word(word: str) -> Iterator[tuple[str, bool]]:
+    """Return the parts of a word that are of one alphabet each, unless it was mistyped.
+
+    A hyphen joins words: `web-сайт` is of two alphabets, and no typing error. In East Asian texts
+    no space stands between `T` and `シャツ`: such parts are joined.
+    """
+    for part in re.split(r"[-‑–—/]", word):
+        groups = [
+            "".join(signs)
+            for _, signs in groupby(part, lambda sign: find_script(sign) == EAST_ASIAN)
+        ]
+        yield from ((group, len(groups) > 1) for group in groups)
+
+
 def _name_strangers(word: str) -> str:
     """Name the letters of the alphabet that fewer of a word's letters have."""
-    scripts = Counter(filter(None, map(_script_of, word)))
+    scripts = Counter(filter(None, map(find_script, word)))
     rare = min(scripts, key=scripts.__getitem__)
-    letters = "".join(dict.fromkeys(c for c in word if _script_of(c) == rare))
-    return f"{rare.capitalize()} {letters}"
+    letters = "".join(dict.fromkeys(c for c in word if find_script(c) == rare))
+    return f"{describe_script(rare)} {letters}"
 
 
 def _check_signs(text: str, has_stress_marks: bool) -> Iterator[tuple[Rule, str]]:

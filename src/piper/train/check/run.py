@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from piper.config import VoiceConfig
+from piper.config import PhonemeType, VoiceConfig
 from piper.errors import ConfigError
 from piper.train.check import (
     rules_audio,
@@ -27,7 +27,8 @@ from piper.train.check.recognising import recognise_recordings
 from piper.train.check.report import CheckReport
 from piper.train.check.training import describe_training
 from piper.train.data.dataset_config import create_voice_config
-from piper.train.data.metadata import Row
+from piper.train.data.layout import IDS, create_layout
+from piper.train.data.metadata import PHONEME_IDS, Row
 from piper.train.data.settings import DataSettings
 from piper.train.recognisers import load_recogniser
 
@@ -37,6 +38,10 @@ RULES = (
     *(*rules_set.RULES, *rules_split.RULES, *rules_stress.RULES),
 )
 """All that a check looks for."""
+DOCUMENTED = [
+    create_layout(count, has_ids=has_ids) for count in (1, 2) for has_ids in (False, True)
+]
+"""Columns that need no word."""
 
 
 def check_dataset(
@@ -66,6 +71,8 @@ def check_dataset(
     structure = rules_structure.read_structure(settings.csv_path, settings.audio_dir)
     entries = structure.entries
     settings = count_speakers(settings, entries)
+    if structure.layout.find(IDS) is not None:
+        settings = replace(settings, dataset_type=PHONEME_IDS)
     voice = create_voice(settings, entries)
     paths = list(dict.fromkeys(e.audio_path for e in entries if e.audio_path is not None))
     measured = measure_audio(paths, settings.cache_dir, num_processes)
@@ -78,6 +85,8 @@ def check_dataset(
         *(rules_stress.find_stresses(entries) if has_stress else ()),
     ]
     report = _create_report(settings, entries, audio, texts, findings, is_quick=is_quick)
+    if structure.layout not in DOCUMENTED:
+        report = _add(report, [], "columns", str(structure.layout))
     if not is_quick:
         report = _add_fits(report, settings, num_processes)
     if hear is not None and recogniser is not None:
@@ -116,6 +125,8 @@ def ask_rules(
             language=settings.espeak_voice,
             writes_numbers=bool(settings.text_options.write_numbers),
             has_stress_marks=settings.has_stress_marks,
+            has_spelling=settings.dataset_type != PHONEME_IDS
+            and settings.phoneme_type is not PhonemeType.TEXT,
         ),
         *rules_match.find_in_matches(
             entries, audio, texts, frame_seconds=settings.hop_length / settings.sample_rate

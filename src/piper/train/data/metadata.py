@@ -6,16 +6,33 @@ quotes belong to the text, and an unbalanced one swallows nothing.
 
 from __future__ import annotations
 
+import logging
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from piper.errors import DatasetError
+from piper.train.data.layout import (
+    FILE,
+    IDS,
+    NORMALISED,
+    SPEAKER,
+    TEXT,
+    Layout,
+    are_speakers,
+    create_layout,
+    find_layout,
+)
 from piper.train.data.remote_dataset import RemoteRecordings
+
+_LOGGER = logging.getLogger(__name__)
 
 PHONEME_IDS = "phoneme_ids"
 DATASET_TYPES = ("text", PHONEME_IDS)
+LINES_TO_TELL = 10
+"""From so many on, a column of which nearly all values differ is no speaker's, whatever a flag."""
 NAMED_AT_MOST = 5
 """How many missing files or speakers an error names before it says how many more there are."""
 
@@ -61,6 +78,8 @@ def load_metadata(
     Args:
         csv_path: Lines `file|text`; with several speakers `file|speaker|text`; with
             `dataset_type="phoneme_ids"` one more column at the end, ids separated by spaces.
+            Columns of others that their values tell (LJSpeech's `id|text|normalised text`, a
+            length or the speaker after the text) are read, and said.
         audio_dir: Folder of the recordings; names are looked for here, then beside the CSV. The
             ending `.wav` may be left out of a name.
         num_speakers: The speaker column counts only where this is above 1.
@@ -78,7 +97,7 @@ def load_metadata(
     lines = _read_lines(csv_path)
     if not lines:
         raise DatasetError(f"{csv_path} is empty; write one line `file.wav|Text.` a recording.")
-    _check_columns(csv_path, lines, num_speakers, dataset_type)
+    layout = _choose_layout(csv_path, lines, num_speakers, dataset_type)
     folders = (audio_dir, csv_path.parent)
     rows, missing = [], []
     for number, line in lines:
@@ -90,7 +109,7 @@ def load_metadata(
         if audio_path is None:
             missing.append((number, columns[0]))
             continue
-        row = _parse_row(csv_path, number, columns, audio_path, num_speakers, dataset_type)
+        row = _parse_row(csv_path, number, columns, audio_path, layout)
         text = row.text if has_stress_marks else remove_stress_marks(row.text)
         rows.append(replace(row, text=text, version=version))
     where = recordings.address if recordings is not None else str(audio_dir)
@@ -131,39 +150,91 @@ def _read_lines(csv_path: Path) -> list[tuple[int, str]]:
     return [(number, line) for number, line in numbered if line.strip()]
 
 
-def _check_columns(
+def _choose_layout(
     csv_path: Path, lines: Sequence[tuple[int, str]], num_speakers: int, dataset_type: str
+) -> Layout:
+    """Return what the columns hold: what the flags say, unless the values say otherwise."""
+    wanted = create_layout(num_speakers, has_ids=dataset_type == PHONEME_IDS)
+    counts = Counter(line.count("|") + 1 for _, line in lines)
+    count = counts.most_common(1)[0][0]
+    layout = wanted
+    if count > len(create_layout(1, has_ids=False).names) and dataset_type == "text":
+        rows = [line.split("|") for _, line in lines if line.count("|") + 1 == count]
+        found = find_layout(rows)
+        if found is None:
+            _refuse_no_speakers(csv_path, rows, num_speakers)
+        elif found != wanted:
+            layout = _check_found(csv_path, found, rows, num_speakers)
+    _check_columns(csv_path, lines, layout, num_speakers, dataset_type)
+    return layout
+
+
+def _refuse_no_speakers(csv_path: Path, rows: Sequence[Sequence[str]], num_speakers: int) -> None:
+    """Refuse a second column that cannot be the speaker, if there are enough lines to tell."""
+    speakers = {row[1].strip() for row in rows}
+    if num_speakers > 1 and (len(rows) < LINES_TO_TELL or are_speakers(speakers, len(rows))):
+        return
+    example = f"{rows[0][1].strip()!r:.40}"
+    raise DatasetError(
+        f"{csv_path} has {len(rows[0])} columns, and what they hold is not clear: the second has "
+        f"{len(speakers)} different values in {len(rows)} lines, such as {example}, so it is no "
+        "speaker; write file|text, or file|speaker|text with --model.num_speakers=N."
+    )
+
+
+def _check_found(
+    csv_path: Path, found: Layout, rows: Sequence[Sequence[str]], num_speakers: int
+) -> Layout:
+    """Return a layout that was found where it can be trained on as the flags are.
+
+    Raises:
+        DatasetError: It takes another flag; the text says which.
+    """
+    if (place := found.find(IDS)) is not None:
+        raise DatasetError(
+            f"{csv_path}: the columns look like {found} (the last is {rows[0][place].strip()!r:.40}"
+            "); pass --data.dataset_type=phoneme_ids."
+        )
+    if (place := found.find(SPEAKER)) is not None:
+        count = len({row[place].strip() for row in rows})
+        if count == 1 and num_speakers <= 1:
+            raise DatasetError(
+                f"{csv_path}: {len(found.names)} columns, but {FILE}|{TEXT} is wanted; the columns "
+                f"look like {found}, so remove that of the speaker, since all rows name the same "
+                "one (several would need --model.num_speakers=N)."
+            )
+        if num_speakers <= 1:
+            raise DatasetError(
+                f"{csv_path}: {len(found.names)} columns, but {FILE}|{TEXT} is wanted; the columns "
+                f"look like {found}, so pass --model.num_speakers={count}."
+            )
+    elif num_speakers > 1:
+        raise DatasetError(
+            f"{csv_path}: the columns look like {found}, and name no speakers; leave out "
+            f"--model.num_speakers={num_speakers} (and num_speakers in config.json)."
+        )
+    _LOGGER.info("%s is read as %s; %s is what is said.", csv_path, found, found.names[found.text])
+    return found
+
+
+def _check_columns(
+    csv_path: Path,
+    lines: Sequence[tuple[int, str]],
+    layout: Layout,
+    num_speakers: int,
+    dataset_type: str,
 ) -> None:
-    names = ["file", "speaker", "text", "phoneme ids"]
-    if num_speakers <= 1:
-        names.remove("speaker")
-    if dataset_type == "text":
-        names.remove("phoneme ids")
-    layout = "|".join(names)
     for number, line in lines:
         count = line.count("|") + 1
-        if count == len(names):
+        if count == len(layout.names):
             continue
         where = f"{csv_path} line {number}:"
         if count == 1:
             seen = next((name for sign, name in OTHER_DELIMITERS.items() if sign in line), None)
             hint = f" (it seems to use {seen})" if seen else ""
             raise DatasetError(f"{where} no '|' found{hint}; separate the columns as {layout}.")
-        if count == len(names) + 1 and num_speakers <= 1 and dataset_type == "text":
-            speakers = len({other.split("|")[1].strip() for _, other in lines if "|" in other})
-            if speakers == 1:
-                raise DatasetError(
-                    f"{where} {count} columns, but {layout} is wanted; if the second column is "
-                    "the speaker, remove it, since all rows name the same one (several would need "
-                    "--model.num_speakers=N)."
-                )
-            raise DatasetError(
-                f"{where} {count} columns, but {layout} is wanted; if the second column "
-                f"({speakers} different values) is the speaker, pass "
-                f"--model.num_speakers={speakers}, otherwise remove a column."
-            )
         raise DatasetError(
-            f"{where} {count} columns, but {len(names)} are wanted ({layout}, "
+            f"{where} {count} columns, but {len(layout.names)} are wanted ({layout}, "
             f"--model.num_speakers={num_speakers}, --data.dataset_type={dataset_type}); "
             "a text must not hold '|'."
         )
@@ -181,17 +252,13 @@ def find_audio(name: str, folders: Sequence[Path]) -> Path | None:
 
 
 def _parse_row(
-    csv_path: Path,
-    number: int,
-    columns: Sequence[str],
-    audio_path: Path,
-    num_speakers: int,
-    dataset_type: str,
+    csv_path: Path, number: int, columns: Sequence[str], audio_path: Path, layout: Layout
 ) -> Row:
     where = f"{csv_path} line {number}:"
-    ids = _parse_ids(where, columns[-1]) if dataset_type == PHONEME_IDS else None
-    speaker = columns[1] if num_speakers > 1 else None
-    text = columns[2 if num_speakers > 1 else 1]
+    places = {name: place for place, name in enumerate(layout.names)}
+    ids = _parse_ids(where, columns[places[IDS]]) if IDS in places else None
+    speaker = columns[places[SPEAKER]] if SPEAKER in places else None
+    text = (columns[places[NORMALISED]] if NORMALISED in places else "") or columns[places[TEXT]]
     if speaker == "":
         raise DatasetError(f"{where} the speaker is empty; name one, or remove the line.")
     if not text and ids is None:

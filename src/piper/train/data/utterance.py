@@ -13,6 +13,7 @@ from piper.train.data.audio import load_recording
 from piper.train.data.cache import CachedUtterance
 from piper.train.data.loudness import normalise_loudness
 from piper.train.data.metadata import Row
+from piper.train.data.scripts import describe_named_letters, find_named_letters
 from piper.train.data.settings import DataSettings
 
 
@@ -53,7 +54,8 @@ def find_ids(row: Row, voice: VoiceConfig) -> tuple[list[int], str]:
     """Return a row's ids, and the phonemes that the id map lacks.
 
     Raises:
-        DatasetError: Its text gives no phonemes, or its ids are beyond the network's symbols.
+        DatasetError: Its text gives no phonemes or names of letters instead, or its ids are beyond
+            the network's symbols.
         PhonemizeError: Its text cannot be phonemised.
     """
     if row.ids is not None:
@@ -64,6 +66,8 @@ def find_ids(row: Row, voice: VoiceConfig) -> tuple[list[int], str]:
             )
         return row.ids, ""
     frontend = create_frontend(voice)
+    if named := find_named_letters(row.text, frontend):
+        raise DatasetError(f"{describe_named_letters(named, voice.espeak_voice)}.")
     ids: list[int] = []
     missing: list[str] = []
     for phonemes in frontend.text_to_phonemes(row.text):

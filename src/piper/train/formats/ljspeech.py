@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from piper.errors import DatasetError
 from piper.json_reader import load_kept_object
+from piper.train.data.layout import LJSPEECH as LJSPEECH_LAYOUT
+from piper.train.data.layout import SPEAKER, TEXT, Layout, find_layout, split_row
 from piper.train.formats.source import (
     Format,
     LeftOut,
@@ -19,47 +22,49 @@ from piper.train.formats.source import (
 )
 
 CSV_NAME = "metadata.csv"
-_ROWS_A_SPEAKER = 2
-"""A second column whose values come so often on average holds speakers, not texts."""
-
-
-def _is_ljspeech(source: Path) -> bool:
-    rows = _find_rows(source)
-    return bool(rows) and _count_columns(rows) == 3 and not _is_structure(source, rows)
-
-
-def _is_piper(source: Path) -> bool:
-    rows = _find_rows(source)
-    return bool(rows) and _is_structure(source, rows)
-
-
-def _find_rows(source: Path) -> list[list[str]]:
-    """Return the columns of the CSV, nothing where it is no such file."""
-    path = source / CSV_NAME if source.is_dir() else source
-    if not path.is_file() or path.suffix.lower() not in (".csv", ".txt"):
-        return []
-    try:
-        rows = [line.split("|") for _, line in read_lines(path)]
-    except DatasetError:
-        return []
-    # A header would make it a CSV: there is no recording of that name.
-    is_found = rows and len(rows[0]) > 1 and rows[0][0].strip().lower() not in _HEADERS
-    return rows if is_found and _count_columns(rows) in (2, 3) else []
-
-
 _HEADERS = ("audio", "file", "path", "filename", "file_name", "audio_path", "wav", "id", "text")
 
 
-def _count_columns(rows: list[list[str]]) -> int:
-    counts = [len(row) for row in rows]
-    return max(set(counts), key=counts.count)
+def find_list(source: Path) -> Path | None:
+    """Return the list of the recordings: metadata.csv, else a lone file named `*metadata.txt`."""
+    if source.is_file():
+        return source if source.suffix.lower() in (".csv", ".txt") else None
+    if (source / CSV_NAME).is_file() or not source.is_dir():
+        return source / CSV_NAME
+    # Mimic Recording Studio calls it after the speaker: anna-metadata.txt.
+    found = [path for path in source.glob("*.txt") if path.stem.lower().endswith("metadata")]
+    return found[0] if len(found) == 1 else source / CSV_NAME
 
 
-def _is_structure(source: Path, rows: list[list[str]]) -> bool:
-    root = source if source.is_dir() else source.parent
-    if _count_columns(rows) == 2 or _load_config(root):
-        return True
-    return len({row[1] for row in rows if len(row) > 1}) * _ROWS_A_SPEAKER <= len(rows)
+def _is_ljspeech(source: Path) -> bool:
+    return _find_layout(source) == LJSPEECH_LAYOUT
+
+
+def _is_piper(source: Path) -> bool:
+    return _find_layout(source) not in (LJSPEECH_LAYOUT, None)
+
+
+def _find_layout(source: Path) -> Layout | None:
+    """Return what the columns of a source's list hold; None where it is no such file."""
+    path = find_list(source)
+    if path is None or not path.is_file():
+        return None
+    try:
+        rows = [line.split("|") for _, line in read_lines(path)]
+    except DatasetError:
+        return None
+    # A header would make it a CSV: there is no recording of that name.
+    if not rows or rows[0][0].strip().lower() in _HEADERS:
+        return None
+    return _guess_layout(rows)
+
+
+def _guess_layout(rows: list[list[str]]) -> Layout | None:
+    counts = Counter(len(row) for row in rows if len(row) > 1)
+    if not counts:
+        return None
+    [(usual, _)] = counts.most_common(1)
+    return find_layout([row for row in rows if len(row) == usual])
 
 
 def _load_config(root: Path) -> dict[str, Any]:
@@ -70,54 +75,66 @@ def _load_config(root: Path) -> dict[str, Any]:
 
 def _load_ljspeech(source: Path, options: ReadOptions) -> Source:
     """Read `id|text|normalised text`; the third column counts unless the original is asked for."""
+    return _load(source, options, LJSPEECH_LAYOUT)
+
+
+def _load_piper(source: Path, options: ReadOptions) -> Source:
+    """Read `file|text`, `file|speaker|text` or what else the values tell.
+
+    Raises:
+        DatasetError: They do not tell.
+    """
+    path = find_list(source)
+    rows = [line.split("|") for _, line in read_lines(path)] if path is not None else []
+    layout = _guess_layout(rows)
+    if layout is None:
+        raise DatasetError(
+            f"What the columns of {path} hold is not clear; write file|text or file|speaker|text, "
+            "or pass --format ljspeech for id|text|normalised text."
+        )
+    return _load(source, options, layout)
+
+
+def _load(source: Path, options: ReadOptions, layout: Layout) -> Source:
     rows: list[SourceRow] = []
     left_out: list[LeftOut] = []
     path, folders = _find_files(source, options)
     for number, line in read_lines(path):
-        columns = [column.strip() for column in line.split("|")]
-        if len(columns) not in (2, 3):
-            left_out.append(_refuse_line(path, number, len(columns), "2 or 3"))
+        values = split_row(line.split("|"), layout)
+        if values is None:
+            left_out.append(_refuse_line(path, number, line.count("|") + 1, layout))
             continue
-        text = columns[1] if options.use_original_text else columns[-1] or columns[1]
-        rows.append(_create_row(columns[0], text, None, folders))
-    return Source(rows, left_out)
-
-
-def _load_piper(source: Path, options: ReadOptions) -> Source:
-    """Read `file|text` or `file|speaker|text`, as most of the lines have it."""
-    rows: list[SourceRow] = []
-    left_out: list[LeftOut] = []
-    path, folders = _find_files(source, options)
-    lines = [(number, line.split("|")) for number, line in read_lines(path)]
-    wanted = _count_columns([columns for _, columns in lines]) if lines else 2
-    for number, columns in lines:
-        if len(columns) != wanted or wanted not in (2, 3):
-            left_out.append(_refuse_line(path, number, len(columns), str(min(max(wanted, 2), 3))))
-            continue
-        speaker = columns[1].strip() if wanted == 3 else None
-        rows.append(_create_row(columns[0].strip(), columns[-1].strip(), speaker, folders))
+        rows.append(_create_row(values, layout, folders, options))
     config = _load_config(path.parent)
     espeak = config.get("espeak")
     voice = espeak.get("voice") if isinstance(espeak, dict) else None
-    return Source(rows, left_out, voice if isinstance(voice, str) else None, config)
+    return Source(rows, left_out, voice if isinstance(voice, str) else None, config, str(layout))
 
 
 def _find_files(source: Path, options: ReadOptions) -> tuple[Path, list[Path]]:
-    path = source / CSV_NAME if source.is_dir() else source
+    path = find_list(source) or source
     root = path.parent
     folders = [folder for folder in (root / "wavs", root / "wav") if folder.is_dir()]
     return path, options.find_folders(*folders, root)
 
 
-def _refuse_line(path: Path, number: int, count: int, wanted: str) -> LeftOut:
-    return LeftOut(
-        f"{path.name} line {number}", "wrong number of columns", f"{count} instead of {wanted}"
+def _refuse_line(path: Path, number: int, count: int, layout: Layout) -> LeftOut:
+    where = f"{path.name} line {number}"
+    return LeftOut(where, "wrong number of columns", f"{count} instead of {len(layout.names)}")
+
+
+def _create_row(
+    values: list[str], layout: Layout, folders: list[Path], options: ReadOptions
+) -> SourceRow:
+    original = values[layout.names.index(TEXT)]
+    text = original if options.use_original_text else values[layout.text] or original
+    speaker = layout.find(SPEAKER)
+    return SourceRow(
+        find_recording(values[0], folders),
+        text,
+        None if speaker is None else values[speaker],
+        find_stem(values[0]),
     )
-
-
-def _create_row(name: str, text: str, speaker: str | None, folders: list[Path]) -> SourceRow:
-    audio_path = find_recording(name, folders)
-    return SourceRow(audio_path, text, speaker, find_stem(name))
 
 
 LJSPEECH = Format(

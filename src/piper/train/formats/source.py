@@ -59,12 +59,14 @@ class Source:
         left_out: Lines that are no rows.
         language: The espeak voice, where the source tells it.
         config: What the source's own config.json holds.
+        columns: What was read as what, as the user is told: `file|speaker|text`.
     """
 
     rows: Sequence[SourceRow]
     left_out: Sequence[LeftOut] = ()
     language: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
+    columns: str = ""
 
 
 @dataclass(frozen=True)
