@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from piper.catalogue import CATALOGUE_URL, find_catalogue_voice, load_catalogue
 from piper.download import download_voice
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
 _BODY_BYTES = 4096
 _CHARACTER_BYTES = 12
 """JSON may write a character as two escapes of six bytes."""
+_MAX_LINE = 500
+_MAX_TRACEBACK = 20_000
+_MAX_ALIKE = 20
+_FLOOD_SECONDS = 10.0
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
 
@@ -204,9 +210,64 @@ def needs_extra(extra: str) -> Iterator[None]:
         ) from None
 
 
+class _BoundedFormatter(logging.Formatter):
+    """Writes a line for a message, of bounded length, with what a terminal would obey as escapes.
+
+    Clients' own words get into the log by many ways, and not all of them are ours.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Return the line."""
+        text = super().formatMessage(record)
+        if len(text) > _MAX_LINE:
+            text = f"{text[:_MAX_LINE]} … ({len(text)} characters)"
+        return _escape(text)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """Return a traceback; its end, where it is long."""
+        lines = super().formatException(ei)[-_MAX_TRACEBACK:].splitlines()
+        return "\n".join(map(_escape, lines))
+
+
+def _escape(text: str) -> str:
+    return "".join(
+        character if character.isprintable() else ascii(character)[1:-1] for character in text
+    )
+
+
+class _Flood(logging.Filter):
+    """Lets so many lines of one kind through in a while: no client can fill the disk with them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._start = float("-inf")
+        self._counts: Counter[str] = Counter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a line is written; the last one says that more are not."""
+        now = time.monotonic()
+        if now - self._start > _FLOOD_SECONDS:
+            self._start = now
+            self._counts.clear()
+        kind = str(record.msg)[:_MAX_LINE]
+        self._counts[kind] += 1
+        count = self._counts[kind]
+        if count == _MAX_ALIKE:
+            record.msg = f"{record.msg} (Further lines like this are left out for a while.)"
+        return count <= _MAX_ALIKE
+
+
+def _start_log(is_debug: bool) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_BoundedFormatter())
+    if not is_debug:
+        handler.addFilter(_Flood())
+    logging.basicConfig(level=logging.DEBUG if is_debug else logging.INFO, handlers=[handler])
+
+
 def run_command(args: argparse.Namespace, serve: Callable[[argparse.Namespace], None]) -> int:
     """Run a server until it is told to end; return the command's exit code."""
-    logging.basicConfig(level=logging.DEBUG if args.debug else logging.INFO, format="%(message)s")
+    _start_log(args.debug)
     warn_about_rival()
     try:
         serve(args)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -45,6 +46,30 @@ def test_it_speaks_until_ctrl_c(tiny_voice: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=20)
         assert (process.returncode, errors) == (130, "")
+
+
+def test_what_a_client_says_fills_no_log_and_moves_no_cursor(
+    tiny_voice: Path, tmp_path: Path
+) -> None:
+    # Each stress that could not be moved once wrote the whole word: 2.7 MB for a text of 7.5 KB.
+    config = Path(f"{tiny_voice}.json").read_text().replace('"en-us"', '"ru"')
+    (tmp_path / "ru.onnx.json").write_text(config)
+    shutil.copy(tiny_voice, tmp_path / "ru.onnx")
+    texts = (
+        "бр+ъ+и" * 90,
+        "бр+ъ+и. " * 60,
+        "[[" + "".join(map(chr, range(0x4E00, 0x4EA0))) + "]]",
+        "[[" + "".join(map(chr, (*range(1, 10), 27, *range(0x80, 0xA0), 0x202E, 0x2028))) + "]]",
+    )
+    with run_server("-m", str(tmp_path / "ru.onnx"), "--length-scale", "0.1") as (process, url):
+        for text in texts:
+            assert post(f"{url}/synthesize", text=text)[:4] == b"RIFF"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert "The stress of" in errors
+    assert "(Further lines like this are left out for a while.)" in errors
+    assert len(errors) < 10_000
+    assert all(line.isprintable() for line in errors.splitlines())
 
 
 def test_ctrl_c_while_it_speaks(tiny_voice: Path) -> None:

@@ -26,6 +26,8 @@ DEFAULT_PHONEME_ID_MAP: dict[str, list[int]] = {
 }
 """Phoneme to ids of new voices (166 entries)."""
 
+_MAX_MISSING = 1000
+"""More are no mistake of a voice's map; a server's texts could have a million."""
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -43,8 +45,8 @@ def phonemes_to_ids(
     Args:
         phonemes: As the map has them, mostly single code points. Those that it lacks are dropped.
         id_map: Phoneme to its ids.
-        missing: Counts the dropped phonemes; each is warned about when it is first counted. None
-            warns about each once in this call.
+        missing: Counts the dropped phonemes, a thousand different ones; each is warned about when
+            it is first counted. None warns about each once in this call.
         padded: The phonemes that PAD follows, where it does not follow all and BOS.
 
     Raises:
@@ -77,6 +79,8 @@ def _find_ids(id_map: Mapping[str, Sequence[int]], symbol: str) -> Sequence[int]
 
 def _count_missing(phoneme: str, missing: Counter[str]) -> None:
     if phoneme not in missing:
+        if len(missing) >= _MAX_MISSING:
+            return
         names = " ".join(f"U+{ord(character):04X}" for character in phoneme)
         _LOGGER.warning(
             "The phoneme %r (%s) has no id in this voice's phoneme_id_map and is dropped.",

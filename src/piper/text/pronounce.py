@@ -65,12 +65,13 @@ def _stress_word(word: str, start: int, phonemes: str, stressed: list[int]) -> s
             before = sum(letter.lower() in VOWELS for letter in word[: place - start])
             moved = move_stress(word, phonemes, before)
             if moved is None:
+                # Once for a word, and short: whose text this is may be a stranger.
                 _LOGGER.warning(
-                    'The stress of "%s" cannot be moved: its letters and phonemes (%s) do not '
+                    "The stress of %.60r cannot be moved: its letters and phonemes (%.60s) do not "
                     "pair; write it as [[phonemes]].",
                     word,
                     phonemes,
                 )
-            else:
-                phonemes = moved
+                break
+            phonemes = moved
     return phonemes
