@@ -146,6 +146,79 @@ def test_resuming_goes_on_where_it_was(trained: tuple[Path, Path], tmp_path: Pat
     assert last["global_step"] == 30
 
 
+def test_flags_of_a_resumed_training_hold_and_are_kept(
+    trained: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They stood in config.yaml, while the optimizers went on with the checkpoint's."""
+    dataset, root = trained
+    saved = checkpoint_folder(root) / "last.ckpt"
+    changes = ("--model.learning_rate=1e-5", "--model.lr_decay=0.5", "--model.c_mel=30")
+    changes += ("--model.ema_decay=0.9", "--trainer.gradient_clip_val=7")
+    flags = ("--data.batch_size=5", "--trainer.max_epochs=5", f"--ckpt_path={saved}")
+    assert train(dataset, tmp_path, *flags, *changes) == 0
+    rates = sorted({e.value for e in scalars(tmp_path, "learning_rate_generator")}, reverse=True)
+    assert rates == pytest.approx([1e-5, 5e-6], rel=1e-6)
+    said = [line for line in caplog.text.splitlines() if "from here on" in line]
+    assert len(said) == 5
+    assert (
+        "--model.learning_rate is 1e-05 from here on; the checkpoint was trained with 0.0002, "
+        "0.0001999 by now." in caplog.text
+    )
+    assert "--trainer.gradient_clip_val is 7 from here on" in caplog.text
+
+    # Without the flags, and with one of them again, it goes on as it was.
+    caplog.clear()
+    last = checkpoint_folder(tmp_path) / "last.ckpt"
+    flags = ("--data.batch_size=5", "--trainer.max_epochs=6", f"--ckpt_path={last}")
+    assert train(dataset, tmp_path / "again", *flags, "--model.learning_rate=1e-5") == 0
+    rates = [e.value for e in scalars(tmp_path / "again", "learning_rate_generator")]
+    assert rates == pytest.approx([2.5e-6] * len(rates), rel=1e-6)
+    assert "from here on" not in caplog.text
+    assert "--model.learning_rate=1e-05 goes on at 2.5e-06" in caplog.text
+    kept = load_checkpoint(checkpoint_folder(tmp_path / "again") / "last.ckpt")
+    assert kept["hyper_parameters"]["c_mel"] == 30
+    assert kept["averages"]["decay"] == 0.9
+    assert kept["training_settings"]["gradient_clip_val"] == 7
+
+
+def test_what_belongs_to_the_beginning_is_refused_later(
+    trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset, root = trained
+    saved = checkpoint_folder(root) / "last.ckpt"
+    assert train(dataset, tmp_path, "--model.warmup_updates=4", f"--ckpt_path={saved}") == 1
+    message = "--model.warmup_updates=4 is for the first 4 updates, and the checkpoint has made 9"
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["carried", "beside"])
+def test_another_phoneme_map_of_the_same_size_is_no_resuming(
+    place: str,
+    trained: tuple[Path, Path],
+    copy_dataset: Callable[[Path], Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each symbol would have spoken with another one's row, without a word."""
+    source, root = trained
+    dataset = copy_dataset(source)
+    saved = tmp_path / "last.ckpt"
+    checkpoint = load_checkpoint(checkpoint_folder(root) / "last.ckpt")
+    if place == "beside":  # as a trainer leaves it that writes no JSON into its checkpoints
+        config = json.dumps(checkpoint.pop("voice_config"))
+        (tmp_path / "config.json").write_text(config, encoding="utf-8")
+    torch.save(checkpoint, saved)
+    path = dataset / "config.json"
+    data = json.loads(path.read_text(encoding="utf-8"))
+    ids = data["phoneme_id_map"]
+    ids["a"], ids["o"] = ids["o"], ids["a"]
+    path.write_text(json.dumps(data), encoding="utf-8")
+    assert train(dataset, tmp_path / "new", f"--ckpt_path={saved}", "--data.batch_size=5") == 1
+    printed = capsys.readouterr().err
+    assert "was trained with another phoneme map: " in printed
+    assert "(2 of " in printed and "--model.warmstart" in printed
+
+
 def test_last_goes_on_from_the_newest_and_begins_where_there_is_none(
     trained: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -6,6 +6,7 @@ Knows the parsed command line as a namespace; builds neither networks nor loader
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,16 +14,20 @@ import torch
 from piper.errors import CheckpointError, ConfigError
 from piper.json_reader import load_json_object
 from piper.train.checkpoints.checkpoint import (
+    LATER_KEYS,
     difference_table,
     find_differences,
+    find_present_rates,
     load_checkpoint,
     network_config_from_checkpoint,
+    read_training_settings,
 )
 from piper.train.data.settings import DataSettings, resolve_settings
 from piper.train.presets import (
     DEFAULT_QUALITY,
     NETWORK_KEYS,
     PRESET_SAMPLE_RATES,
+    TRAINING_DEFAULTS,
     create_network_config,
     find_quality,
     parse_quality,
@@ -80,14 +85,19 @@ def resolve_network(config: Any) -> None:
     for key in ("sample_rate", "num_speakers", "num_symbols"):
         given[key] = getattr(settings, key)
     quality = parse_quality(settings.quality) if settings.quality else None
+    saved: dict[str, Any] = {}
     if config.get("ckpt_path"):
-        network = _network_of_checkpoint(config.ckpt_path, quality, given)
+        checkpoint = load_checkpoint(config.ckpt_path)
+        network = _network_of_checkpoint(checkpoint, config.ckpt_path, quality, given)
         quality = quality or find_quality(network)
+        saved = read_training_settings(checkpoint)
         _leave_out_warm_start(config)
+        _tell_decayed_rates(config.model, saved, find_present_rates(checkpoint))
     else:
         quality = quality or DEFAULT_QUALITY
         network = create_network_config(quality, **given)
         _check_hold(config.model)
+    _fill_settings(config, saved)
     _warn_about_quality(settings, quality, network)
     config.model.quality = quality
     config.data.quality = quality
@@ -95,6 +105,28 @@ def resolve_network(config: Any) -> None:
         config.model[key] = getattr(network, key)
         if key in data:
             config.data[key] = getattr(network, key)
+
+
+def _fill_settings(config: Any, saved: Mapping[str, Any]) -> None:
+    """Let the checkpoint, or else the defaults, say how to train where no flag does."""
+    for key, default in TRAINING_DEFAULTS.items():
+        if config.model.get(key) is None:
+            config.model[key] = saved.get(key, default)
+    for key in ("gradient_clip_val", "gradient_clip_algorithm"):
+        if config.trainer.get(key) is None:
+            config.trainer[key] = saved.get(key)
+
+
+def _tell_decayed_rates(model: Any, saved: Mapping[str, Any], present: Mapping[str, float]) -> None:
+    """Say that a rate which was given again does not begin again."""
+    for key, rate in present.items():
+        if model.get(key) is not None and model[key] == saved.get(key) != rate:
+            _LOGGER.info(
+                "--model.%s=%g goes on at %.4g, where its decay has brought it.",
+                key,
+                model[key],
+                rate,
+            )
 
 
 def _resolve_settings(data: dict[str, Any]) -> DataSettings:
@@ -164,18 +196,21 @@ def _check_hold(model: Any) -> None:
         )
 
 
-def _network_of_checkpoint(path: str, quality: str | None, given: dict[str, Any]) -> NetworkConfig:
+def _network_of_checkpoint(
+    checkpoint: Mapping[str, Any], path: str, quality: str | None, given: dict[str, Any]
+) -> NetworkConfig:
     """Return the network of a checkpoint to resume, where nothing that was given contradicts it.
 
     Raises:
         CheckpointError: It was trained with another network than the one asked for.
     """
-    saved = network_config_from_checkpoint(load_checkpoint(path))
+    saved = network_config_from_checkpoint(checkpoint)
     values = {key: getattr(saved, key) for key in NETWORK_KEYS}
     if quality is None:
         asked = create_network_config(None, **{**values, **given})
     else:
-        asked = create_network_config(quality, **given)
+        later = {key: values[key] for key in LATER_KEYS}
+        asked = create_network_config(quality, **{**later, **given})
     differences = find_differences(saved, asked)
     if differences:
         raise CheckpointError(

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, Literal, cast
 
 import torch
@@ -18,7 +19,13 @@ from torch.optim import Optimizer
 from piper.train.checkpoints import checkpoint as checkpoints
 from piper.train.data.batches import Batch
 from piper.train.parallel.distributed import sum_over_processes
-from piper.train.presets import NETWORK_KEYS, create_network_config, saved_hyper_parameters
+from piper.train.presets import (
+    NETWORK_KEYS,
+    TRAINING_DEFAULTS,
+    TRAINING_KEYS,
+    create_network_config,
+    saved_hyper_parameters,
+)
 from piper.train.steps import losses
 from piper.train.steps.averages import WeightAverages
 from piper.train.steps.compilation import compile_generator, is_wanted
@@ -31,6 +38,7 @@ from piper.train.steps.update import Updater, UpdateSettings
 from piper.train.vits.discriminators import Discriminator
 from piper.train.vits.multi_resolution import MultiResolutionDiscriminator
 from piper.train.vits.synthesizer import Synthesizer
+from piper.train.warm_start.source import compare_voices
 from piper.train.warm_start.start import read_warm_starts
 
 _LOGGER = logging.getLogger(__name__)
@@ -41,7 +49,9 @@ VALIDATION_SEED = 20210611
 class VitsModel(LightningModule):
     """A VITS voice in training: generator `model_g`, discriminators `model_d`.
 
-    Hyper-parameters of the network that are not given follow from the quality.
+    Hyper-parameters of the network that are not given follow from the quality. How it is trained
+    (learning_rate to use_mrd) has the defaults of `presets.TRAINING_DEFAULTS`; the command line
+    takes what is not given from the checkpoint that it resumes.
 
     Args:
         quality: x-low, low, medium (where none is given), high, or tiny for a CPU.
@@ -131,19 +141,19 @@ class VitsModel(LightningModule):
         use_sdp: bool | None = None,
         segment_size: int | None = None,
         discriminator_channels: int | None = None,
-        learning_rate: float = 2e-4,
-        learning_rate_d: float = 1e-4,
-        betas: tuple[float, float] = (0.8, 0.99),
-        betas_d: tuple[float, float] = (0.5, 0.9),
-        eps: float = 1e-9,
-        lr_decay: float = 0.999875,
-        lr_decay_d: float = 0.9999,
-        warmup_updates: int = 0,
-        hold_decoder: int = 0,
-        ema_decay: float = 0.999,
-        c_mel: float = 45.0,
-        c_kl: float = 1.0,
-        use_mrd: bool = False,
+        learning_rate: float | None = None,
+        learning_rate_d: float | None = None,
+        betas: tuple[float, float] | None = None,
+        betas_d: tuple[float, float] | None = None,
+        eps: float | None = None,
+        lr_decay: float | None = None,
+        lr_decay_d: float | None = None,
+        warmup_updates: int | None = None,
+        hold_decoder: int | None = None,
+        ema_decay: float | None = None,
+        c_mel: float | None = None,
+        c_kl: float | None = None,
+        use_mrd: bool | None = None,
         warmstart: str | None = None,
         vocoder_warmstart: str | None = None,
         warmstart_speaker: str | None = None,
@@ -156,37 +166,51 @@ class VitsModel(LightningModule):
         self.automatic_optimization = False
         network = {key: given[key] for key in NETWORK_KEYS}
         self.network_config = create_network_config(quality, **network)
+        self._training = {
+            key: default if given[key] is None else given[key]
+            for key, default in TRAINING_DEFAULTS.items()
+        }
+        training = SimpleNamespace(**self._training)
         self.generator_settings = OptimizerSettings(
-            learning_rate, (betas[0], betas[1]), eps, lr_decay
+            training.learning_rate, tuple(training.betas), training.eps, training.lr_decay
         )
         self.discriminator_settings = OptimizerSettings(
-            learning_rate_d, (betas_d[0], betas_d[1]), eps, lr_decay_d
+            training.learning_rate_d, tuple(training.betas_d), training.eps, training.lr_decay_d
         )
-        self.save_hyperparameters(saved_hyper_parameters(self.network_config, given))
+        self.save_hyperparameters(saved_hyper_parameters(self.network_config, self._training))
 
         self.model_g = Synthesizer(self.network_config)
         self.model_d = Discriminator(self.network_config.discriminator_channels)
         self.model_mrd: MultiResolutionDiscriminator | None = None
-        if use_mrd:
+        if training.use_mrd:
             self.model_mrd = MultiResolutionDiscriminator.for_network(self.network_config)
         judges = [*self.model_d.discriminators]
         if self.model_mrd is not None:
             judges += self.model_mrd.discriminators
-        weights = {**losses.USUAL_WEIGHTS, "mel": c_mel, "kl": c_kl}
+        weights = {**losses.USUAL_WEIGHTS, "mel": training.c_mel, "kl": training.c_kl}
         self.gan = GanStep(self.model_g, judges, self.network_config, weights)
         self.micro_batches = MicroBatches(self.gan, self.model_g, *judges)
-        self.updater = Updater(UpdateSettings(warmup_updates=warmup_updates))
-        self.hold = Hold(self.model_g.dec, "decoder", hold_decoder)
+        self.updater = Updater(UpdateSettings(warmup_updates=training.warmup_updates))
+        self.hold = Hold(self.model_g.dec, "decoder", training.hold_decoder)
         self.accumulate_grad_batches = 1
         """Parts of a batch, which makes one update; `--trainer.accumulate_grad_batches` sets it."""
         self.averages: WeightAverages | None = None
         self._compile_choice = compile
-        self._ema_decay = ema_decay
         self._loaded_averages: dict[str, Any] | None = None
         # What seed_everything has set; each update begins with numbers that follow from it.
         self._seed = torch.initial_seed()
         self._validated_step = 0
         self._warm_starts = read_warm_starts(warmstart, vocoder_warmstart, warmstart_speaker)
+
+    @property
+    def training_settings(self) -> dict[str, Any]:
+        """How it is trained, beside the network: by the names of the flags."""
+        clip = self.updater.settings
+        return {
+            **self._training,
+            "gradient_clip_val": clip.clip_value or 0,
+            "gradient_clip_algorithm": clip.clip_algorithm,
+        }
 
     def setup(self, stage: str) -> None:
         """Start from other weights, now that the dataset's symbols and speakers are known."""
@@ -237,7 +261,8 @@ class VitsModel(LightningModule):
         self._begin_averages()
 
     def _begin_averages(self) -> None:
-        self.averages = WeightAverages(self.model_g, self._ema_decay) if self._ema_decay else None
+        decay = self._training["ema_decay"]
+        self.averages = WeightAverages(self.model_g, decay) if decay else None
         if self.averages is not None and self._loaded_averages is not None:
             self.averages.load_state_dict(self._loaded_averages)
         self._loaded_averages = None
@@ -357,11 +382,22 @@ class VitsModel(LightningModule):
         """Let the checkpoint carry the averages, and the voice's JSON that export needs."""
         if self.averages is not None:
             checkpoint[checkpoints.AVERAGES_KEY] = self.averages.state_dict()
+        checkpoint[checkpoints.SETTINGS_KEY] = {
+            key: value for key, value in self.training_settings.items() if key not in TRAINING_KEYS
+        }
         data = getattr(self.trainer, "datamodule", None)
         if data is not None:
             checkpoint[checkpoints.VOICE_CONFIG_KEY] = data.voice_config().to_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make a checkpoint of any age fit this network, or say why it does not."""
-        checkpoints.adapt_checkpoint(checkpoint, self)
+        trainer = self._trainer
+        data = getattr(trainer, "datamodule", None)
+        changes = []
+        if trainer is not None and data is not None:
+            changes = compare_voices(checkpoint, trainer.ckpt_path, data.voice_config())
+        changes += checkpoints.adapt_checkpoint(checkpoint, self)
+        if trainer is not None and trainer.state.fn == "fit" and trainer.is_global_zero:
+            for change in changes:
+                _LOGGER.info("%s", change)
         self._loaded_averages = checkpoint.get(checkpoints.AVERAGES_KEY)

@@ -59,6 +59,23 @@ TRAINING_KEYS = (
 )
 """Hyper-parameters of a checkpoint beside the network's."""
 
+TRAINING_DEFAULTS: dict[str, Any] = {
+    "learning_rate": 2e-4,
+    "learning_rate_d": 1e-4,
+    "betas": (0.8, 0.99),
+    "betas_d": (0.5, 0.9),
+    "eps": 1e-9,
+    "lr_decay": 0.999875,
+    "lr_decay_d": 0.9999,
+    "c_mel": 45.0,
+    "c_kl": 1.0,
+    "warmup_updates": 0,
+    "hold_decoder": 0,
+    "ema_decay": 0.999,
+    "use_mrd": False,
+}
+"""How a voice is trained where neither a flag nor a checkpoint to resume says otherwise."""
+
 
 def parse_quality(name: str) -> str:
     """Return a quality's name as a voice's JSON writes it: `x-low` is `x_low` there.

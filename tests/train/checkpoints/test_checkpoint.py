@@ -240,6 +240,44 @@ def test_optimizer_states_follow_the_names_not_the_order(model: VitsModel) -> No
     assert all(float(moved[i]["exp_avg"].flatten()[0]) == i for i in range(count))
 
 
+def test_optimizers_and_schedules_do_what_the_model_says(model: VitsModel) -> None:
+    data = make_checkpoint(model)
+    for state, schedule in zip(data["optimizer_states"], data["lr_schedulers"], strict=True):
+        state["param_groups"][0]["lr"] = 1e-5
+        schedule["_last_lr"] = [1e-5]
+    other = VitsModel(**SMALL, learning_rate_d=3e-4, lr_decay_d=0.5, betas=(0.7, 0.9), eps=1e-8)
+    changes = checkpoints.adapt_checkpoint(data, other)
+    assert len(changes) == 4
+    optimizers, schedules = other.configure_optimizers()
+    for optimizer, state in zip(optimizers, data["optimizer_states"], strict=True):
+        optimizer.load_state_dict(state)
+    for schedule, state in zip(schedules, data["lr_schedulers"], strict=True):
+        schedule.load_state_dict(state)
+    groups = [optimizer.param_groups[0] for optimizer in optimizers]
+    # A rate that nobody changed stays where its decay has brought it.
+    assert [group["lr"] for group in groups] == [1e-5, 3e-4]
+    assert [group["betas"] for group in groups] == [(0.7, 0.9), (0.5, 0.9)]
+    assert [group["eps"] for group in groups] == [1e-8, 1e-8]
+    for schedule in schedules:
+        schedule.step()
+    assert [group["lr"] for group in groups] == pytest.approx([1e-5 * 0.999875, 1.5e-4])
+
+
+@pytest.mark.parametrize("speakers", [{"anna": 1, "boris": 0}, {"anna": 0, "vera": 1}])
+def test_other_speakers_of_the_same_number_are_no_resuming(speakers: dict[str, int]) -> None:
+    from piper.config import VoiceConfig
+    from piper.train.warm_start.source import compare_voices
+
+    voice = VoiceConfig(256, 2, 22050, "ru", {"a": [14]}, speaker_id_map=speakers)
+    carried = {"phoneme_id_map": {"a": [14]}, "speaker_id_map": {"anna": 0, "boris": 1}}
+    with pytest.raises(CheckpointError, match="was trained with other speakers: "):
+        compare_voices({"voice_config": carried}, "last.ckpt", voice)
+    voice.speaker_id_map = {"anna": 0, "boris": 1}
+    voice.phoneme_id_map = {"a": [14], "ö": [200]}
+    sentences = compare_voices({"voice_config": carried}, "last.ckpt", voice)
+    assert sentences == ["New in the phoneme map, so without any training: ö."]
+
+
 def test_another_quality_is_a_short_table(model: VitsModel) -> None:
     data = make_checkpoint(model)
     other = VitsModel(**{**SMALL, "hidden_channels": 32, "inter_channels": 32})

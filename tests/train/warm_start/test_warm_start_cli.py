@@ -122,7 +122,11 @@ def test_judges_of_spectrograms_are_trained_and_can_be_left_out(
     for name in names:
         assert not torch.equal(again["state_dict"][name], first["state_dict"][name]), name
 
-    without = train(dataset, tmp_path / "c", "--model.quality=tiny", "--data.batch_size=2", *more)
+    more += ("--model.quality=tiny", "--data.batch_size=2")
+    kept = train(dataset, tmp_path / "c", *more)
+    assert set(kept["state_dict"]) == set(first["state_dict"])
+
+    without = train(dataset, tmp_path / "d", *more, "--model.use_mrd=false")
     assert not any(name.startswith("model_mrd.") for name in without["state_dict"])
     assert "--model.use_mrd=true would go on with model_mrd." in caplog.text
 

@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from piper.errors import CheckpointError
+from piper.errors import CheckpointError, ConfigError
 from piper.train import storage
-from piper.train.presets import NETWORK_KEYS, create_network_config
+from piper.train.presets import NETWORK_KEYS, TRAINING_KEYS, create_network_config
 from piper.train.vits.config import NetworkConfig
 
 _LOGGER = logging.getLogger(__name__)
@@ -32,6 +32,13 @@ VOICE_CONFIG_KEY = "voice_config"
 
 AVERAGES_KEY = "averages"
 """Where a checkpoint of ours carries the moving averages of the generator's weights."""
+
+
+SETTINGS_KEY = "training_settings"
+"""Where a checkpoint of ours carries what Piper's hyper-parameters have no names for."""
+
+LATER_KEYS = frozenset({"p_dropout", "segment_size", "mel_fmin", "mel_fmax"})
+"""Hyper-parameters of the network that no weight depends on: a resumed training may change them."""
 
 
 class Inert:
@@ -134,11 +141,10 @@ def _as_tuple(value: Any) -> Any:
 
 def find_differences(old: NetworkConfig, new: NetworkConfig) -> list[tuple[str, Any, Any]]:
     """Return name, old and new value of the hyper-parameters that differ in the network."""
-    ignored = {"p_dropout", "segment_size", "mel_fmin", "mel_fmax"}
     return [
         (item.name, getattr(old, item.name), getattr(new, item.name))
         for item in fields(NetworkConfig)
-        if item.name not in ignored and getattr(old, item.name) != getattr(new, item.name)
+        if item.name not in LATER_KEYS and getattr(old, item.name) != getattr(new, item.name)
     ]
 
 
@@ -203,6 +209,9 @@ class _Trainable(Protocol):
 
     network_config: NetworkConfig
 
+    @property
+    def training_settings(self) -> dict[str, Any]: ...
+
     def state_dict(self) -> dict[str, Tensor]: ...
 
     def named_parameters(self) -> Any: ...
@@ -210,16 +219,73 @@ class _Trainable(Protocol):
     def configure_optimizers(self) -> tuple[list[Any], list[Any]]: ...
 
 
-def adapt_checkpoint(checkpoint: dict[str, Any], model: _Trainable) -> None:
+def read_training_settings(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a checkpoint was trained, by the names of the flags, as far as it says so.
+
+    What its optimizers and schedules do counts for more than its hyper-parameters, which may say
+    what was asked for in vain.
+    """
+    hyper_parameters = checkpoint["hyper_parameters"]
+    found = {key: hyper_parameters.get(key) for key in TRAINING_KEYS}
+    found |= checkpoint.get(SETTINGS_KEY) or {}
+    found["use_mrd"] = any(name.startswith("model_mrd.") for name in checkpoint["state_dict"])
+    if averages := checkpoint.get(AVERAGES_KEY):
+        found["ema_decay"] = averages.get("decay")
+    for index, ending in enumerate(("", "_d")):
+        group, schedule = _group_and_schedule(checkpoint, index)
+        rate = _first(schedule.get("base_lrs")) or group.get("initial_lr")
+        doing = {f"learning_rate{ending}": rate or group.get("lr")}
+        doing |= {f"lr_decay{ending}": schedule.get("gamma"), f"betas{ending}": group.get("betas")}
+        if not ending:
+            doing["eps"] = group.get("eps")
+        found |= {key: value for key, value in doing.items() if value is not None}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def find_present_rates(checkpoint: Mapping[str, Any]) -> dict[str, float]:
+    """Return the learning rates that a checkpoint's training had come to, by the flags' names."""
+    rates = {}
+    for index, ending in enumerate(("", "_d")):
+        group, schedule = _group_and_schedule(checkpoint, index)
+        rate = group.get("lr") or _first(schedule.get("_last_lr"))
+        if rate is not None:
+            rates[f"learning_rate{ending}"] = rate
+    return rates
+
+
+def _first(values: Any) -> Any:
+    return values[0] if values else None
+
+
+def _group_and_schedule(
+    checkpoint: Mapping[str, Any], index: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return an optimizer's settings and its schedule's state; empty where there are none."""
+    states = checkpoint.get("optimizer_states") or []
+    schedules = checkpoint.get("lr_schedulers") or []
+    group = states[index]["param_groups"][0] if index < len(states) else {}
+    return group, schedules[index] if index < len(schedules) else {}
+
+
+def adapt_checkpoint(checkpoint: dict[str, Any], model: _Trainable) -> list[str]:
     """Change a loaded checkpoint so that Lightning can resume a network of ours from it.
+
+    How the model is trained is the model's to say: the checkpoint's optimizers and schedules are
+    changed to it.
 
     Args:
         checkpoint: As `load_checkpoint` gives it; changed in place.
         model: The module that will be resumed.
 
+    Returns:
+        A sentence for each setting that is another one from here on.
+
     Raises:
         CheckpointError: The checkpoint is of another quality; the text is a short table.
+        ConfigError: A setting of the model cannot hold from here on.
     """
+    saved, present = read_training_settings(checkpoint), find_present_rates(checkpoint)
+    network = network_config_from_checkpoint(checkpoint)
     own = model.state_dict()
     weights = checkpoint["state_dict"]
     fitted, report = fit_weights(weights, own)
@@ -244,6 +310,69 @@ def adapt_checkpoint(checkpoint: dict[str, Any], model: _Trainable) -> None:
         schedule.state_dict() for schedule in schedules[len(saved_schedules) :]
     ]
     checkpoint["state_dict"] = fitted
+    now = model.training_settings
+    _obey(checkpoint, saved, now)
+    _check_begun(saved, now, int(checkpoint.get("global_step") or 0) // len(optimizers))
+    for key in LATER_KEYS:
+        saved[key], now[key] = getattr(network, key), getattr(model.network_config, key)
+    return [
+        _describe_change(key, saved[key], value, present.get(key))
+        for key, value in now.items()
+        if key in saved and not _is_same_setting(saved[key], value)
+    ]
+
+
+def _obey(checkpoint: Mapping[str, Any], saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Let optimizers and schedules do what the settings say.
+
+    A learning rate that is the same as before goes on where its decay has brought it.
+    """
+    for index, ending in enumerate(("", "_d")):
+        group, schedule = _group_and_schedule(checkpoint, index)
+        group |= {"betas": tuple(now[f"betas{ending}"]), "eps": now["eps"]}
+        schedule["gamma"] = now[f"lr_decay{ending}"]
+        rate = now[f"learning_rate{ending}"]
+        if not _is_same_setting(saved.get(f"learning_rate{ending}"), rate):
+            group |= {"lr": rate, "initial_lr": rate}
+            schedule |= {"base_lrs": [rate], "_last_lr": [rate]}
+
+
+def _check_begun(saved: Mapping[str, Any], now: Mapping[str, Any], updates: int) -> None:
+    """Refuse what belongs to the beginning of a training that has gone further.
+
+    Raises:
+        ConfigError: What to leave out.
+    """
+    for key in ("warmup_updates", "hold_decoder"):
+        is_other = key in saved and saved[key] != now[key]
+        if is_other and 0 < now[key] <= updates:
+            raise ConfigError(
+                f"--model.{key}={now[key]} is for the first {now[key]:,} updates, and the "
+                f"checkpoint has made {updates:,}: leave it out, or begin a new training from its "
+                "weights with --model.warmstart."
+            )
+
+
+def _is_same_setting(one: Any, other: Any) -> bool:
+    """Return whether two values of a flag mean the same; lists and tuples do, and 45 and 45.0."""
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return list(one) == list(other)
+    return bool((one or None) == (other or None))
+
+
+def _describe_change(key: str, saved: Any, now: Any, present: float | None) -> str:
+    group = "trainer" if key.startswith("gradient_clip") else "model"
+    decayed = f", {present:.4g} by now" if present is not None and present != saved else ""
+    return (
+        f"--{group}.{key} is {_show_setting(now)} from here on; the checkpoint was trained with "
+        f"{_show_setting(saved)}{decayed}."
+    )
+
+
+def _show_setting(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_show_setting, value))}]"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def raise_other_network(

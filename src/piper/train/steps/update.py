@@ -26,7 +26,7 @@ class UpdateSettings:
     """How gradients become an update.
 
     Attributes:
-        clip_value: Largest norm (or value) of a network's gradients; None for any.
+        clip_value: Largest norm (or value) of a network's gradients; None or 0 for any.
         clip_algorithm: `norm` or `value`.
         warmup_updates: Updates in which the learning rates grow from 0 to their full size.
     """
@@ -97,18 +97,18 @@ class Updater:
         if in_a_row >= MOST_SKIPPED_IN_A_ROW:
             raise TrainingError(
                 f"The last {in_a_row} updates were skipped, because losses or gradients were not "
-                "finite: go on from an earlier checkpoint with a lower --model.learning_rate and "
-                "--model.learning_rate_d, with --trainer.gradient_clip_val=100, or with "
-                "--trainer.precision=32."
+                "finite: go on from an earlier checkpoint (--ckpt_path=FILE) with a lower "
+                "--model.learning_rate and --model.learning_rate_d, which hold from there on, with "
+                "--trainer.gradient_clip_val=100, or with --trainer.precision=32."
             )
 
     def _clip(self, parameters: Sequence[nn.Parameter]) -> Tensor:
         """Clip gradients; return their norm from before."""
         norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
         clip = self.settings.clip_value
-        if clip is not None and self.settings.clip_algorithm == "value":
+        if clip and self.settings.clip_algorithm == "value":
             clip_grad_value_(parameters, clip)
-        elif clip is not None:
+        elif clip:
             clip_grads_with_norm_(parameters, clip, norm)
         return norm
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from piper.config import VoiceConfig
 from piper.errors import CheckpointError, ConfigError
 from piper.json_reader import load_json_object
 from piper.train.checkpoints.checkpoint import (
@@ -99,6 +100,80 @@ def name_some(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
 
 
+def show_symbol(symbol: str) -> str:
+    """Return a symbol so that it can be read: combining marks and spaces by their code point."""
+    is_plain = symbol.isalnum() or (symbol.isascii() and symbol.strip() != "")
+    return symbol if is_plain else "U+" + f"{ord(symbol[0]):04X}" if symbol else "''"
+
+
+def find_voice_json(checkpoint: Mapping[str, Any], path: Path | str) -> Mapping[str, Any]:
+    """Return the voice's JSON that a checkpoint carries, or that lies where it was trained.
+
+    Args:
+        checkpoint: What was read.
+        path: Its file. Without a JSON anywhere the result is empty.
+    """
+    return checkpoint.get(VOICE_CONFIG_KEY) or _find_json(_places_of_json(Path(path)))
+
+
+def compare_voices(
+    checkpoint: Mapping[str, Any], path: Path | str | None, voice: VoiceConfig
+) -> list[str]:
+    """Compare the symbols and speakers of a checkpoint to resume with those of the dataset.
+
+    Rows of both tables mean what they meant when they were trained, whatever the maps say now.
+
+    Args:
+        checkpoint: What was read.
+        path: Its file.
+        voice: Of the dataset.
+
+    Returns:
+        Sentences on what is new.
+
+    Raises:
+        CheckpointError: A row would belong to another symbol or speaker.
+    """
+    said = find_voice_json(checkpoint, path or "")
+    theirs, ours = _symbol_rows(said), voice.phoneme_id_map
+    advice = "or begin a new training from its weights with --model.warmstart, which goes by"
+    if moved := _find_moved(theirs, ours):
+        first = moved[0]
+        was = f"row {theirs[first][:1]}" if first in theirs else "another symbol's row"
+        raise CheckpointError(
+            f"{path} was trained with another phoneme map: {show_symbol(first)} is {was} there and "
+            f"{ours[first][:1]} here ({len(moved)} of {len(ours)} symbols differ). Train with its "
+            f"map (--data.phonemes_path), {advice} symbol."
+        )
+    their_rows = {name: [row] for name, row in _speaker_rows(said).items()}
+    our_rows = {name: [row] for name, row in voice.speaker_id_map.items()}
+    if moved := _find_moved(their_rows, our_rows):
+        raise CheckpointError(
+            f"{path} was trained with other speakers: {moved[0]} would speak as another one "
+            f"({len(moved)} of {len(our_rows)} speakers differ). Number them as there "
+            f"(speaker_id_map in config.json), {advice} name."
+        )
+    sentences = []
+    for known, names, what in (
+        (theirs, [show_symbol(symbol) for symbol in ours if symbol not in theirs], "phoneme map"),
+        (their_rows, [name for name in our_rows if name not in their_rows], "speakers"),
+    ):
+        if known and names:
+            sentences.append(f"New in the {what}, so without any training: {name_some(names)}.")
+    return sentences
+
+
+def _find_moved(theirs: Mapping[str, list[int]], ours: Mapping[str, list[int]]) -> list[str]:
+    """Return the names that have another row now, or one that was another name's."""
+    kept = {row for name, rows in theirs.items() if ours.get(name) == rows for row in rows}
+    taken = {row for rows in theirs.values() for row in rows} - kept
+    return [
+        name
+        for name, rows in ours.items()
+        if (theirs[name] != rows if name in theirs else taken.intersection(rows))
+    ]
+
+
 def _load_voice(path: str) -> WarmSource:
     from piper.voice.weights import load_voice_weights
 
@@ -126,7 +201,7 @@ def _load_checkpoint(path: str) -> WarmSource:
     if averages:
         weights |= {f"model_g.{name}": value for name, value in averages.items()}
         kind += ", its averaged weights"
-    said = checkpoint.get(VOICE_CONFIG_KEY) or _find_json(_places_of_json(Path(path)))
+    said = find_voice_json(checkpoint, path)
     return _create_source(path, weights, kind, rate, said)
 
 
@@ -162,13 +237,29 @@ def _create_source(
     sample_rate: int | None,
     said: Mapping[str, Any],
 ) -> WarmSource:
-    phonemes, speakers = _part(said, "phoneme_id_map"), _part(said, "speaker_id_map")
-    lists = {name: ids for name, ids in phonemes.items() if isinstance(ids, list)}
     return WarmSource(
         path=path,
         weights=weights,
         description=kind,
         sample_rate=sample_rate,
-        phoneme_ids={n: ids for n, ids in lists.items() if all(type(i) is int for i in ids)},
-        speaker_ids={name: row for name, row in speakers.items() if type(row) is int},
+        phoneme_ids=_symbol_rows(said),
+        speaker_ids=_speaker_rows(said),
     )
+
+
+def _symbol_rows(said: Mapping[str, Any]) -> dict[str, list[int]]:
+    """Return each symbol's rows, as far as a JSON can be understood."""
+    rows = {
+        name: [ids] if type(ids) is int else ids
+        for name, ids in _part(said, "phoneme_id_map").items()
+    }
+    return {
+        name: ids
+        for name, ids in rows.items()
+        if isinstance(ids, list) and all(type(i) is int for i in ids)
+    }
+
+
+def _speaker_rows(said: Mapping[str, Any]) -> dict[str, int]:
+    speakers = _part(said, "speaker_id_map")
+    return {name: row for name, row in speakers.items() if type(row) is int}

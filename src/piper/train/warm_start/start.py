@@ -17,7 +17,7 @@ from piper.errors import CheckpointError
 from piper.train.checkpoints.checkpoint import NETWORK_PREFIXES
 from piper.train.vits.config import NetworkConfig
 from piper.train.warm_start.report import AT_ZERO, MISSING, OTHER_SHAPE, TAKEN, WarmReport
-from piper.train.warm_start.source import WarmSource, load_source, name_some
+from piper.train.warm_start.source import WarmSource, load_source, name_some, show_symbol
 from piper.train.warm_start.speakers import (
     TABLE,
     find_conditioned_layers,
@@ -222,7 +222,7 @@ class _Transfer:
             for i, j in usable:
                 rows[i] = table[j]
             if not usable:
-                fresh.append(_show(symbol))
+                fresh.append(show_symbol(symbol))
         if len(fresh) == len(ours):
             self.outcomes[EMBEDDING] = "of other symbols in the file"
         named = f", {len(fresh)} fresh: {name_some(fresh)}" if fresh else ""
@@ -268,9 +268,3 @@ def _notes(source: WarmSource, outcomes: Mapping[str, str], module: nn.Module) -
 
 def _width(table: Tensor | None) -> int:
     return table.shape[1] if table is not None else 0
-
-
-def _show(symbol: str) -> str:
-    """Return a symbol so that it can be read: combining marks and spaces by their code point."""
-    is_plain = symbol.isalnum() or (symbol.isascii() and symbol.strip() != "")
-    return symbol if is_plain else "U+" + f"{ord(symbol[0]):04X}" if symbol else "''"
