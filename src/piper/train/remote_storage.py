@@ -70,15 +70,27 @@ def upload_object(address: str, path: Path) -> None:
     _put(address, lambda filesystem, target: filesystem.put_file(str(path), target))
 
 
-def fetch_object(address: str, path: Path) -> None:
+def fetch_object(address: str, path: Path, max_bytes: int) -> None:
     """Copy an object to a local path.
 
+    Args:
+        address: Of the object.
+        path: Where to.
+        max_bytes: With more of them it is given up: a web server may send without an end.
+
     Raises:
-        OSError: It is missing or cannot be read.
+        OSError: It is missing, cannot be read, or is larger.
     """
+    from fsspec.callbacks import Callback
+
+    class Bound(Callback):
+        def call(self, hook_name: str | None = None, **_: Any) -> None:
+            if self.value > max_bytes:
+                raise OSError(errno.EFBIG, f"more than {max_bytes:,} bytes came", address)
+
     filesystem, remote_path = find_filesystem(address)
     with _as_os_errors(address):
-        filesystem.get_file(remote_path, str(path))
+        filesystem.get_file(remote_path, str(path), callback=Bound())
 
 
 def read_object(address: str) -> bytes:

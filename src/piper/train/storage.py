@@ -20,6 +20,8 @@ from piper.errors import ConfigError
 from piper.train import remote_storage
 from piper.train.remote_storage import StoredFile
 
+MAX_FETCHED_BYTES = 64 * 1024**3
+"""Of a file in a storage, beyond any checkpoint or recording."""
 _LOCAL_PREFIXES = ("file://", "local://")
 _FOLDED = re.compile(r"([a-z][a-z0-9]+):/(?=[^/])")
 
@@ -83,10 +85,17 @@ def write_file(address: Path | str, write: Callable[[BinaryIO], Any]) -> None:
     _sync_folder(target.parent)
 
 
-def copy_file(source: Path | str, target: Path | str) -> None:
+def copy_file(
+    source: Path | str, target: Path | str, *, max_bytes: int = MAX_FETCHED_BYTES
+) -> None:
     """Copy a file between here and a storage, or here, without holding it in memory.
 
     An end at any moment leaves the old or the new file whole.
+
+    Args:
+        source: What to copy.
+        target: Where to.
+        max_bytes: A source in a storage that has more is refused.
 
     Raises:
         OSError: One cannot be read or the other not be written.
@@ -99,7 +108,7 @@ def copy_file(source: Path | str, target: Path | str) -> None:
         return
     with replace_on_success(target) as temporary:
         if is_remote(source):
-            remote_storage.fetch_object(source, temporary)
+            remote_storage.fetch_object(source, temporary, max_bytes)
         else:
             shutil.copyfile(source, temporary)
 
@@ -127,7 +136,7 @@ def local_file(address: Path | str) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="piper-") as folder:
         copy = Path(folder) / address.rpartition("/")[2]
-        remote_storage.fetch_object(address, copy)
+        remote_storage.fetch_object(address, copy, MAX_FETCHED_BYTES)
         yield copy
 
 

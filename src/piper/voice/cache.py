@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import zlib
 from contextlib import suppress
@@ -125,9 +126,9 @@ def _find_content(model_path: Path, cache_dir: Path) -> str:
     # Two paths of one number take turns in the index, no more.
     index_path = cache_dir / _INDEX / f"{zlib.crc32(identity.path.encode()):08x}.json"
     known = load_kept_object(index_path)
-    if known.get("identity") == vars(identity) and isinstance(known.get("content"), str):
-        content = known["content"]
-    else:
+    content = str(known.get("content"))
+    # It becomes a folder's name.
+    if known.get("identity") != vars(identity) or not re.fullmatch("[0-9a-f]{64}", content):
         # It takes a while to load, and is needed only here.
         import hashlib
 

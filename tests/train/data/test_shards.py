@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from prepared import flip_byte
 
 from piper.errors import ConfigError, DatasetError, PiperError
@@ -19,6 +23,7 @@ from piper.train.data.module import VitsDataModule
 from piper.train.data.prepare import prepare_dataset
 from piper.train.data.settings import resolve_settings
 from piper.train.data.sharding import PACKING_NAME, write_shards
+from piper.train.data.shards import PACK, ROWS, ShardFile, fetch_file
 from trainings import SMALL as SMALL_NETWORK
 
 SHARD_BYTES = 500_000
@@ -49,8 +54,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def pack(dataset: Path, address: str, **flags: object) -> list[str]:
-    settings = resolve_settings(dataset_dir=dataset, **flags)
-    header = write_shards(prepare_dataset(settings), settings, address, SHARD_BYTES)
+    resolved = resolve_settings(dataset_dir=dataset, **flags)
+    header = write_shards(prepare_dataset(resolved), resolved, address, SHARD_BYTES)
     return [shard.name for shard in header.shards]
 
 
@@ -164,8 +169,7 @@ def test_a_damaged_shard_of_a_folder_is_named(dataset: Path, tmp_path: Path) -> 
 
 
 def test_a_damaged_cache_is_not_packed(dataset: Path, tmp_path: Path) -> None:
-    settings = resolve_settings(dataset_dir=dataset)
-    flip_byte(prepare_dataset(settings).utterances[2].entry)
+    flip_byte(prepare_dataset(resolve_settings(dataset_dir=dataset)).utterances[2].entry)
     arguments = [str(dataset), "--shards", str(tmp_path / "shards")]
     assert prepare_cli.main(arguments) == 1
     assert not (tmp_path / "shards/dataset.json").exists()
@@ -206,6 +210,95 @@ def test_what_is_no_dataset_is_one_sentence(tmp_path: Path, content: str | None)
     with pytest.raises(PiperError, match=r"dataset\.json") as caught:
         VitsDataModule(shards=str(tmp_path))
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["../../evil", "{}/evil", "evil"])
+def test_a_name_from_elsewhere_is_no_path(
+    dataset: Path, remote: str, elsewhere: Path, tmp_path: Path, name: str
+) -> None:
+    """A shard with such a name was written there, over whatever there was, before its digest was
+    looked at: shards of others could replace any file."""
+    [shard, *_] = pack(dataset, remote)
+    header_address = storage.join_address(remote, "dataset.json")
+    header = json.loads(storage.read_file(header_address))
+    header["shards"][0]["name"] = name.format(tmp_path)
+    content = storage.read_file(storage.join_address(remote, shard))
+    evil = name.format(tmp_path)
+    if evil.startswith("/"):
+        Path(evil).write_bytes(b"the user's")
+    storage.write_file(storage.join_address(remote, evil), lambda file: file.write(content))
+    storage.write_file(header_address, lambda file: file.write(json.dumps(header).encode()))
+    with pytest.raises(DatasetError, match=r"dataset\.json .*'.*' should be utterances-1-"):
+        list(epoch(shards=remote))
+    for path in tmp_path.rglob("evil"):
+        assert path.read_bytes() == b"the user's"
+
+
+def test_a_file_that_does_not_end_is_given_up(elsewhere: Path) -> None:
+    """A web server may send for ever: no more is taken than dataset.json says."""
+    import fsspec
+
+    file = ShardFile.create(PACK, 1000, "0" * 64)
+    fsspec.filesystem("memory").pipe_file(f"/endless/{file.name}", bytes(50_000_000))
+    with pytest.raises(OSError, match="more than 1,000 bytes came"):
+        fetch_file(file, "memory://endless", elsewhere)
+    assert list(elsewhere.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def packed(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards in a folder; a test that changes them puts them back."""
+    folder = tmp_path_factory.mktemp("packed")
+    pack(dataset, str(folder))
+    return folder
+
+
+def _mutate(data: Any, draw: st.DrawFn) -> Any:
+    """Put something else in one place of a JSON value."""
+    if isinstance(data, dict | list) and data and draw(st.integers(0, 5)):
+        key = draw(st.sampled_from(sorted(data) if isinstance(data, dict) else range(len(data))))
+        if not draw(st.integers(0, 9)):
+            del data[key]
+        else:
+            data[key] = _mutate(data[key], draw)
+        return data
+    odd = [None, True, -1, 2**63, 1e308, "", "../x", "/x", [], {}, [[]], "a" * 64, float("nan")]
+    return draw(st.sampled_from(odd))
+
+
+@given(st.data())
+@settings(
+    max_examples=40,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize=True,
+)
+def test_what_others_wrote_is_trained_on_or_refused(packed: Path, data: st.DataObject) -> None:
+    """Whatever stands in dataset.json and in the list: batches, or one sentence."""
+    header = json.loads((packed / "dataset.json").read_text())
+    rows = packed / header["rows"]["name"]
+    files = {path: path.read_bytes() for path in (packed / "dataset.json", rows)}
+    draw = data.draw
+    if draw(st.booleans()):
+        header = _mutate(header, draw)
+    else:
+        lines = rows.read_text().splitlines()
+        lines[1] = json.dumps(_mutate(json.loads(lines[1]), draw))
+        content = "\n".join(lines).encode()
+        listed = ShardFile.create(ROWS, len(content), hashlib.sha256(content).hexdigest())
+        header["rows"] = vars(listed)
+        rows = packed / listed.name
+        files[rows] = b""
+        rows.write_bytes(content)
+    (packed / "dataset.json").write_text(json.dumps(header))
+    try:
+        list(epoch(shards=str(packed)))
+    except PiperError as error:
+        assert len(str(error).splitlines()) == 1
+    finally:
+        for path, content in files.items():
+            path.write_bytes(content) if content else path.unlink()
 
 
 def test_the_commands(

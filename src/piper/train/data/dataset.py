@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import Dataset
 
 from piper.config import VoiceConfig
+from piper.errors import DatasetError
 from piper.train.data.batches import UtteranceItem
 from piper.train.data.cache import CachedUtterance, PreparedUtterance, UtteranceCache
 from piper.train.data.open_ends import OpenEnded, remove_final_stop
@@ -54,6 +55,11 @@ class UtteranceDataset(Dataset[UtteranceItem]):
             settings.win_length,
         )[0, :, :frames]
         ids = torch.from_numpy(cached.ids)
+        if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < self._voice.num_symbols:
+            raise DatasetError(
+                f"{utterance.row.audio_path.name} was prepared with phoneme ids that the voice has "
+                f"not ({self._voice.num_symbols} are its symbols); prepare the dataset again."
+            )
         if isinstance(utterance, OpenEnded):
             ids = torch.tensor(remove_final_stop(ids.tolist(), self._voice))
         return UtteranceItem(
@@ -77,7 +83,12 @@ class UtteranceDataset(Dataset[UtteranceItem]):
             return self._cache.load(key, self._entries[index])
         except EntryDamagedError as error:
             self._mend(index, error)
-        return self._cache.load(key, self._entries[index])
+        try:
+            return self._cache.load(key, self._entries[index])
+        except EntryDamagedError as error:
+            raise DatasetError(
+                f"An utterance is damaged wherever it comes from ({error}); prepare it again."
+            ) from None
 
     def _mend(self, index: int, error: EntryDamagedError) -> None:
         settings, utterance = self._settings, self._utterances[index]

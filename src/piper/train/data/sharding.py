@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -22,21 +21,18 @@ from piper.train.data.prepare import PreparedDataset
 from piper.train.data.settings import DataSettings
 from piper.train.data.shards import (
     HEADER_NAME,
+    MADE_WITH,
+    PACK,
+    ROWS,
+    VOICE,
     ShardFile,
     ShardHeader,
+    check_digest,
     digest_file,
     fetch_shards,
     load_header,
 )
 
-MADE_WITH = (
-    "trim_silence",
-    "keep_seconds_before_silence",
-    "keep_seconds_after_silence",
-    "loudness",
-    "dataset_type",
-)
-"""Flags that shards settle; all else that matters stands in the voice's JSON."""
 PACKING_NAME = ".packing"
 """In the cache: where a shard is made. Hidden, since it is emptied, and others may have folders
 there."""
@@ -90,15 +86,19 @@ def load_sharded_dataset(settings: DataSettings) -> PreparedDataset:
     fetch_shards(settings.shards, folder)
     header = load_header(folder)
     packs = [folder / shard.name for shard in header.shards]
+    voice = VoiceConfig.from_dict(load_json_object(settings.config_path), str(settings.config_path))
     try:
+        check_digest(header.voice, folder)
+        check_digest(header.rows, folder)
         lines = (folder / header.rows.name).read_text(encoding="ascii").splitlines()
-        utterances = [_parse_line(line, packs) for line in lines]
+        utterances = [_parse_line(line, packs, voice.num_speakers) for line in lines]
     except (OSError, ValueError, TypeError, IndexError) as error:
+        if isinstance(error, DatasetError):
+            raise
         raise DatasetError(
             f"{folder / header.rows.name} cannot be read ({error}); remove it to have it brought "
             "anew, or write the shards again with `prepare --shards`."
         ) from None
-    voice = VoiceConfig.from_dict(load_json_object(settings.config_path), str(settings.config_path))
     if settings.quality:
         voice = replace(voice, quality=settings.quality)
     return PreparedDataset(utterances, voice)
@@ -118,12 +118,12 @@ def _write(
     shards: list[ShardFile] = []
     for group in _share(prepared.utterances, max_shard_bytes):
         lines += _write_pack(path, group, len(shards))
-        shards.append(_store(path, "utterances-1-", ".pack", address, there))
+        shards.append(_store(path, PACK, address, there))
         progress.show(len(lines))
     path.write_text("".join(lines), encoding="ascii")
-    rows = _store(path, "rows-", ".jsonl", address, there)
+    rows = _store(path, ROWS, address, there)
     path.write_text(json.dumps(prepared.voice.to_dict(), indent=2), encoding="utf-8")
-    voice = _store(path, "config-", ".json", address, there)
+    voice = _store(path, VOICE, address, there)
     made_with = {name: getattr(settings, name) for name in MADE_WITH}
     header = ShardHeader(voice, rows, shards, made_with)
     content = header.to_json().encode()
@@ -170,11 +170,9 @@ def _write_pack(path: Path, utterances: Sequence[PreparedUtterance], number: int
     return lines
 
 
-def _store(path: Path, prefix: str, suffix: str, address: str, there: dict[str, int]) -> ShardFile:
+def _store(path: Path, kind: tuple[str, str], address: str, there: dict[str, int]) -> ShardFile:
     """Copy a file to the shards under a name that its digest gives it."""
-    with path.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    file = ShardFile(f"{prefix}{digest[:16]}{suffix}", path.stat().st_size, digest)
+    file = ShardFile.create(kind, path.stat().st_size, digest_file(path))
     if there.get(file.name) != file.num_bytes or _is_altered(file, address):
         storage.copy_file(path, storage.join_address(address, file.name))
     return file
@@ -186,10 +184,27 @@ def _is_altered(file: ShardFile, address: str) -> bool:
     return is_here and digest_file(Path(address, file.name)) != file.sha256
 
 
-def _parse_line(line: str, packs: Sequence[Path]) -> PreparedUtterance:
+def _parse_line(line: str, packs: Sequence[Path], num_speakers: int) -> PreparedUtterance:
+    """Return the utterance of a line.
+
+    Raises:
+        ValueError, TypeError, IndexError: It is none.
+    """
     values: list[Any] = parse_json(line, "a line of a shard's list")
-    number, name, text, speaker, ids, speaker_id, key = values[:7]
-    shard, offset, num_bytes, digest, description = values[7:]
+    number, name, text, speaker, ids, speaker_id, key, *where = values
+    shard, offset, num_bytes, digest, description = where
+    *counts, missing = description
+    num_ids, num_samples, _ = counts
+    numbers = [number, speaker_id, shard, offset, num_bytes, *counts, *(ids or [])]
+    strings = [name, text, speaker or "", key, digest, missing]
+    if not (
+        all(type(one) is int and one >= 0 for one in numbers)
+        and all(isinstance(one, str) for one in strings)
+        and Path(name).name == name
+        and speaker_id < max(1, num_speakers)
+        and num_bytes == 4 * num_ids + 2 * num_samples
+    ):
+        raise ValueError(f"a line is {line!r:.80}")
     row = Row(number, Path(name), text, speaker, ids)
     entry = PackEntry(packs[shard], offset, num_bytes, digest, 0, description)
     return PreparedUtterance(row, speaker_id, key, entry)

@@ -9,20 +9,35 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
-from piper.atomic import hold_lock
-from piper.errors import ConfigError, DatasetError
+from piper.atomic import hold_lock, remove_leftovers
+from piper.errors import ConfigError, DatasetError, PiperError
 from piper.json_reader import load_json_object
 from piper.train import storage
 from piper.train.data.workers import run_jobs
 
 FORMAT_VERSION = 1
 HEADER_NAME = "dataset.json"
+MAX_HEADER_BYTES = 16 * 1024**2
+"""A shard takes 200 bytes there."""
+VOICE, ROWS, PACK = ("config-", ".json"), ("rows-", ".jsonl"), ("utterances-1-", ".pack")
+"""Beginnings and ends of names; the digest stands between."""
 LOCK_NAME = "shards.lock"
+MADE_WITH: dict[str, type | UnionType] = {
+    "trim_silence": bool,
+    "keep_seconds_before_silence": int | float,
+    "keep_seconds_after_silence": int | float,
+    "loudness": int | float | None,
+    "dataset_type": str,
+}
+"""Flags that shards settle, and what they may be; all else that matters stands in the voice's
+JSON."""
 MAX_FETCHED_AT_ONCE = 4
 
 
@@ -39,6 +54,27 @@ class ShardFile:
     name: str
     num_bytes: int
     sha256: str
+
+    @classmethod
+    def create(cls, kind: tuple[str, str], num_bytes: int, sha256: str) -> ShardFile:
+        """Return the file whose name its digest gives."""
+        return cls(f"{kind[0]}{sha256[:16]}{kind[1]}", num_bytes, sha256)
+
+    @classmethod
+    def parse(cls, data: Any, kind: tuple[str, str]) -> ShardFile:
+        """Return what dataset.json says of a file.
+
+        Raises:
+            KeyError, TypeError, ValueError: It has no size and digest, or its name is not the one
+                that the digest gives: a name that somebody chose may lead anywhere.
+        """
+        num_bytes, sha256 = data["num_bytes"], data["sha256"]
+        if type(num_bytes) is not int or not re.fullmatch("[0-9a-f]{64}", sha256):
+            raise ValueError("a size in bytes and a SHA-256 are wanted of each file")
+        file = cls.create(kind, num_bytes, sha256)
+        if data["name"] != file.name:
+            raise ValueError(f"{data['name']!r:.80} should be {file.name}")
+        return file
 
 
 @dataclass(frozen=True)
@@ -77,16 +113,25 @@ def load_header(folder: Path) -> ShardHeader:
                 "shards again with `prepare --shards` of this version."
             )
         return ShardHeader(
-            ShardFile(**data["voice"]),
-            ShardFile(**data["rows"]),
-            [ShardFile(**shard) for shard in data["shards"]],
-            dict(data["settings"]),
+            ShardFile.parse(data["voice"], VOICE),
+            ShardFile.parse(data["rows"], ROWS),
+            [ShardFile.parse(shard, PACK) for shard in data["shards"]],
+            {name: _check_setting(name, value) for name, value in data["settings"].items()},
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, PiperError):
+            raise
         raise DatasetError(
             f"{folder / HEADER_NAME} lacks something or holds it in another form ({error}); "
             "write the shards again with `prepare --shards`."
         ) from None
+
+
+def _check_setting(name: str, value: Any) -> Any:
+    """Return the value of a flag; a name that is none of these might be that of a path."""
+    if not isinstance(value, MADE_WITH[name]):
+        raise TypeError(f"{name} is {value!r:.80}")
+    return value
 
 
 def open_shards(address: str, cache_dir: Path) -> Path:
@@ -105,7 +150,11 @@ def open_shards(address: str, cache_dir: Path) -> Path:
         return Path(address)
     folder = cache_dir / f"shards-{hashlib.sha256(address.encode()).hexdigest()[:16]}"
     try:
-        storage.copy_file(storage.join_address(address, HEADER_NAME), folder / HEADER_NAME)
+        storage.copy_file(
+            storage.join_address(address, HEADER_NAME),
+            folder / HEADER_NAME,
+            max_bytes=MAX_HEADER_BYTES,
+        )
         fetch_file(load_header(folder).voice, address, folder)
     except FileNotFoundError:
         raise _no_shards(address) from None
@@ -133,8 +182,7 @@ def fetch_shards(address: str, folder: Path) -> None:
             )
         return
     with hold_lock(folder / LOCK_NAME):
-        for part in folder.glob(".utterances-*.part"):  # what a kill left of a shard
-            part.unlink(missing_ok=True)
+        remove_leftovers(folder)
         missing = [file for file in files if not is_here(file, folder)]
         if not missing:
             return
@@ -180,11 +228,12 @@ def fetch_file(file: ShardFile, address: str, folder: Path, *, is_anew: bool = F
         return
     part = folder / f"{file.name}.fetched"
     try:
-        storage.copy_file(storage.join_address(address, file.name), part)
+        there = storage.join_address(address, file.name)
+        storage.copy_file(there, part, max_bytes=file.num_bytes)
         if digest_file(part) != file.sha256:
             raise DatasetError(
-                f"{storage.join_address(address, file.name)} is damaged: its digest is not the one "
-                f"in {HEADER_NAME}; remove it there, and write it again with `prepare --shards`."
+                f"{there} is damaged: its digest is not the one in {HEADER_NAME}; remove it there, "
+                "and write it again with `prepare --shards`."
             )
         part.replace(folder / file.name)
     finally:
@@ -216,6 +265,20 @@ def replace_shard(address: str, path: Path, reason: str) -> None:
                 fetch_file(file, address, path.parent, is_anew=True)
             except OSError as error:
                 raise _unreadable(address, error) from None
+
+
+def check_digest(file: ShardFile, folder: Path) -> None:
+    """Make sure that a small file is what dataset.json says; entries have digests of their own.
+
+    Raises:
+        DatasetError: It is not.
+        OSError: It cannot be read.
+    """
+    if digest_file(folder / file.name) != file.sha256:
+        raise DatasetError(
+            f"{folder / file.name} is damaged: its digest is not the one in {HEADER_NAME}; remove "
+            "it to have it brought anew, or write the shards again with `prepare --shards`."
+        )
 
 
 def is_here(file: ShardFile, folder: Path) -> bool:
