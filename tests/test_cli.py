@@ -394,7 +394,7 @@ def test_jobs_write_numbered_files_and_go_on(
         (["-j", "1", "-d", "a", "--output-dir-naming", "text"], "names lines by number"),
         (["-j", "1", "-d", "a", "--cuda"], "--cuda goes without it"),
         (["--output-format", "flac"], "--output-format says how a file is written"),
-        (["--output-format", "aac", "-d", "a"], "invalid choice: 'aac'"),
+        (["--output-format", "wma", "-d", "a"], "invalid choice: 'wma'"),
         (["--sample-rate", "8"], "8 is not a whole number from 4000 to 192000"),
         (["--subtitles", "a.txt"], "a.txt does not end in .srt, .vtt, .json"),
         (["--subtitles", "a.srt", "-d", "a"], "--subtitles times one file"),

@@ -21,7 +21,7 @@ from piper.option_values import (
 # The values of `OutputNaming`, `OutputFormat`, `MARKUP_KINDS` and others, which are not imported
 # for --help's sake.
 NAMINGS = ("timestamp", "text", "number")
-FORMATS = ("wav", "raw", "flac", "opus", "mp3")
+FORMATS = ("wav", "raw", "flac", "opus", "mp3", "aac")
 STRESSES = ("marks", "silero", "off")
 INPUT_FORMATS = ("plain", "markdown", "ssml")
 LOUDNESSES = ("sentence", "utterance", "off")
@@ -186,7 +186,7 @@ def _add_text_and_output_options(parser: argparse.ArgumentParser) -> None:
         "--output-file",
         metavar="FILE",
         help="one file for everything, of the kind that its ending says (.wav, .flac, .opus, .mp3, "
-        ".raw); - is standard output",
+        ".aac, .raw); - is standard output",
     )
     text = "folder for one file per line or document"
     add_option(parser, "-d", "--output-dir", type=Path, metavar="DIR", help=text)
@@ -213,7 +213,7 @@ def _add_file_options(parser: argparse.ArgumentParser) -> None:
         "--output-format",
         choices=FORMATS,
         help="kind of the files (default: by the ending of --output-file, else wav); flac, opus "
-        "and mp3 need the extra `codecs`",
+        "and mp3 need the extra `codecs`, aac the extra `aac`",
     )
     add_option(
         parser,

@@ -65,6 +65,15 @@ def add_voice_options(parser: argparse.ArgumentParser, *, has_aliases: bool = Fa
     )
     add_option(
         parser,
+        "--fallback-voice",
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="speaks where a request names a voice that is not here, which is an error otherwise; "
+        "without a name it is the default voice",
+    )
+    add_option(
+        parser,
         "--download-dir",
         type=Path,
         metavar="DIR",
@@ -170,12 +179,17 @@ def create_store(
 
     folders = [*(args.data_dir or [Path()]), settings.downloads.folder]
     default = _find_published(args.model, folders, settings.downloads) if can_download else None
+    default = default or find_voice(args.model, data_dirs=args.data_dir)
+    fallback = default if args.fallback_voice == "" else None
+    if args.fallback_voice:
+        fallback = find_voice(args.fallback_voice, data_dirs=folders)
     return VoiceStore(
-        default or find_voice(args.model, data_dirs=args.data_dir),
+        default,
         data_dirs=folders,
         use_cuda=args.cuda,
         threads=args.threads,
         listed_by=listed_by,
+        fallback=fallback,
     )
 
 

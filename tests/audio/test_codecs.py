@@ -17,6 +17,7 @@ from piper.audio.formats import OutputFormat, find_format, find_rate
 from piper.errors import PiperError
 
 CODECS = [OutputFormat.FLAC, OutputFormat.OPUS, OutputFormat.MP3]
+ALL = [*CODECS, OutputFormat.AAC]
 
 
 def create_tone(seconds: float, sample_rate: int) -> np.ndarray:
@@ -53,7 +54,7 @@ def test_raw_is_the_samples_and_nothing_else(tmp_path: Path) -> None:
     assert (tmp_path / "a.raw").read_bytes() == b"\x01\x00\xfe\xff"
 
 
-@pytest.mark.parametrize("output_format", CODECS)
+@pytest.mark.parametrize("output_format", ALL)
 def test_it_is_written_as_it_comes(tmp_path: Path, output_format: OutputFormat) -> None:
     noise = np.random.default_rng(0).integers(-9000, 9000, 24000).astype(np.int16)
     with AudioWriter(tmp_path / "a", 24000, output_format) as writer:
@@ -65,7 +66,7 @@ def test_it_is_written_as_it_comes(tmp_path: Path, output_format: OutputFormat) 
     assert sizes[-1] > sizes[5] > sizes[0]
 
 
-@pytest.mark.parametrize("output_format", CODECS)
+@pytest.mark.parametrize("output_format", ALL)
 def test_after_an_error_nothing_is_left(tmp_path: Path, output_format: OutputFormat) -> None:
     with pytest.raises(KeyboardInterrupt), AudioWriter(tmp_path / "a", 8000, output_format) as file:
         file.write(create_tone(0.1, 8000))
@@ -73,7 +74,7 @@ def test_after_an_error_nothing_is_left(tmp_path: Path, output_format: OutputFor
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("output_format", CODECS)
+@pytest.mark.parametrize("output_format", ALL)
 def test_a_full_disk_is_one_sentence(
     tmp_path: Path, output_format: OutputFormat, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,6 +102,7 @@ def test_a_full_disk_is_one_sentence(
         ("b/a.b.opus", "opus"),
         ("a.ogg", "opus"),
         ("a.mp3", "mp3"),
+        ("a.aac", "aac"),
         ("a.pcm", "raw"),
         ("a", "wav"),
         ("mp3", "wav"),
@@ -116,6 +118,7 @@ def test_a_rate_that_the_format_lacks_becomes_the_next_higher() -> None:
     ]
     assert find_rate(OutputFormat.MP3, 22050) == 22050
     assert find_rate(OutputFormat.MP3, 22000) == 22050
+    assert find_rate(OutputFormat.AAC, 22050) == 22050
     assert find_rate(OutputFormat.WAV, 12345) == find_rate(OutputFormat.FLAC, 12345) == 12345
 
 
@@ -123,6 +126,7 @@ def test_a_rate_that_the_format_lacks_becomes_the_next_higher() -> None:
     ("library", "call"),
     [
         ("soundfile", "encode_samples(np.zeros(9), 8000, OutputFormat.MP3)"),
+        ("av", "encode_samples(np.zeros(9), 8000, OutputFormat.AAC)"),
         ("soxr", "resample(np.zeros(9), 16000, 8000)"),
     ],
 )
@@ -142,5 +146,5 @@ except PiperError as error:
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert f"the library {library}, which is not installed" in done.stdout
-    assert "pip install 'piper-workshop[codecs]'" in done.stdout
+    assert f"pip install 'piper-workshop[{'aac' if library == 'av' else 'codecs'}]'" in done.stdout
     assert (done.stderr, done.stdout.count("\n")) == ("", 1)

@@ -24,7 +24,7 @@ from piper.server.run import create_config
 from piper.server.settings import ServerSettings
 from piper.server.sockets import bind_socket
 from piper.server.store import VoiceStore
-from piper.voices import find_voice
+from piper.voices import VoiceFiles, find_voice
 
 PUBLISHED = "en_US-new-low"
 """The voice of the catalogue."""
@@ -114,8 +114,10 @@ def start_server(voices_folder: Path) -> Iterator[Start]:
         folder: Path = voices_folder,
         *,
         has_websocket: bool = True,
+        fallback: VoiceFiles | None = None,
     ) -> RunningServer:
-        store = VoiceStore(find_voice(voices_folder / "tiny.onnx"), data_dirs=[folder])
+        default = find_voice(voices_folder / "tiny.onnx")
+        store = VoiceStore(default, data_dirs=[folder], fallback=fallback)
         app = create_app(store, settings)
         listener = bind_socket("127.0.0.1", 0)
         config = create_config(app)

@@ -1,4 +1,4 @@
-"""FLAC, Ogg Opus and MP3 through libsndfile. Knows no files, and no voices."""
+"""FLAC, Ogg Opus and MP3 through libsndfile, AAC through FFmpeg. Knows no files, and no voices."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 from piper.audio.chunk import SAMPLE_CHANNELS, Int16Array
 from piper.audio.encoder import Encoder
-from piper.audio.formats import INSTALL_CODECS, OutputFormat
+from piper.audio.formats import INSTALL_AAC, INSTALL_CODECS, OutputFormat
 from piper.errors import PiperError
 
 # libsndfile's names: (file, coding).
@@ -21,6 +21,9 @@ _CODINGS = {
 _BLOCK_SAMPLES = 65536
 
 
+# As MP3 has of a voice at 22,050 Hz.
+_AAC_BITS_A_SECOND = 64_000
+
 # LAME at a constant rate, 64 kbit/s at 22,050 Hz. With a variable one players guess the length of
 # a stream by its first frame, and stop there: libsndfile's own reader after one second of five.
 _STREAMED = {OutputFormat.MP3: {"compression_level": 0.6, "bitrate_mode": "CONSTANT"}}
@@ -32,14 +35,16 @@ def create_codec_encoder(
     """Return the encoder of a format that needs a library.
 
     Args:
-        output_format: One of FLAC, Opus and MP3.
+        output_format: One of FLAC, Opus, MP3 and AAC.
         stream: Where to write; it must be able to seek.
         sample_rate: Hertz, one that the format holds.
         is_streamed: What was written has been read before the end; nothing is mended in it.
 
     Raises:
-        PiperError: soundfile is missing, or its libsndfile lacks the format.
+        PiperError: soundfile or av is missing, or libsndfile lacks the format.
     """
+    if output_format is OutputFormat.AAC:
+        return _AacEncoder(stream, sample_rate)
     soundfile = _load_soundfile(output_format)
     file_kind, coding = _CODINGS[output_format]
     if coding not in soundfile.available_subtypes(file_kind):
@@ -74,6 +79,42 @@ class _CodecEncoder(Encoder):
     def close(self) -> None:
         if not self._sound_file.closed:
             self._sound_file.close()
+            self._guard.check()
+
+
+class _AacEncoder(Encoder):
+    """AAC in ADTS frames, each with a header of its own: a stream that needs no end."""
+
+    def __init__(self, stream: BinaryIO, sample_rate: int) -> None:
+        try:
+            import av
+        except ImportError:
+            raise PiperError(
+                f"Writing aac needs the library av, which is not installed: {INSTALL_AAC}, or "
+                "write WAV."
+            ) from None
+        self._create_frame = av.AudioFrame.from_ndarray
+        self._sample_rate = sample_rate
+        self._is_open = True
+        self._guard = _Guard(stream)
+        self._container = av.open(self._guard, "w", format="adts")
+        self._track = self._container.add_stream("aac", rate=sample_rate)
+        self._track.layout = "mono"
+        self._track.bit_rate = _AAC_BITS_A_SECOND
+
+    def write(self, samples: Int16Array) -> None:
+        for start in range(0, len(samples), _BLOCK_SAMPLES):
+            block = samples[start : start + _BLOCK_SAMPLES].reshape(1, -1)
+            frame = self._create_frame(block, format="s16", layout="mono")
+            frame.sample_rate = self._sample_rate
+            self._container.mux(self._track.encode(frame))
+            self._guard.check()
+
+    def close(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._container.mux(self._track.encode(None))
+            self._container.close()
             self._guard.check()
 
 

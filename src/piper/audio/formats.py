@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 INSTALL_CODECS = "pip install 'piper-workshop[codecs]'"
+INSTALL_AAC = "pip install 'piper-workshop[aac]'"
 
 
 class OutputFormat(StrEnum):
@@ -16,6 +17,7 @@ class OutputFormat(StrEnum):
     FLAC = "flac"
     OPUS = "opus"
     MP3 = "mp3"
+    AAC = "aac"
 
 
 _ENDINGS = {
@@ -26,12 +28,18 @@ _ENDINGS = {
     ".opus": OutputFormat.OPUS,
     ".ogg": OutputFormat.OPUS,
     ".mp3": OutputFormat.MP3,
+    ".aac": OutputFormat.AAC,
 }
 
-# RFC 6716, section 2; ISO/IEC 11172-3, 13818-3 and the usual extension of layer III below 16 kHz.
+# RFC 6716, section 2; ISO/IEC 11172-3, 13818-3 and the usual extension of layer III below 16 kHz;
+# ISO/IEC 14496-3, table 1.18.
 _RATES = {
     OutputFormat.OPUS: (8000, 12000, 16000, 24000, 48000),
     OutputFormat.MP3: (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
+    OutputFormat.AAC: (
+        *(8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
+        *(64000, 88200, 96000),
+    ),
 }
 
 

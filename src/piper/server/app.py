@@ -19,7 +19,7 @@ from piper.server import openai
 from piper.server.access import AccessGuard, ApiKey
 from piper.server.connections import OpenLimit
 from piper.server.downloads import Downloader
-from piper.server.http import BodyLimit, Mistake, add_error_handlers, describe_mistake
+from piper.server.http import BodyLimit, HeadAsGet, Mistake, add_error_handlers, describe_mistake
 from piper.server.metrics import CONTENT_TYPE, Metrics
 from piper.server.piper import create_piper_router
 from piper.server.settings import ServerSettings
@@ -85,6 +85,7 @@ def create_app(voices: VoiceStore, settings: ServerSettings | None = None) -> Fa
 def _add_middleware(app: FastAPI, settings: ServerSettings, metrics: Metrics, key: ApiKey) -> None:
     """Put the guards before the endpoints; what is added last is asked first."""
     limits, access = settings.limits, settings.access
+    app.add_middleware(HeadAsGet)
     app.add_middleware(
         BodyLimit, max_bytes=limits.max_body_bytes, max_seconds=limits.max_body_seconds
     )
@@ -109,7 +110,6 @@ def _describe(path: str, status: int, sentence: str) -> dict[str, Any]:
 def _create_state_router(service: SpeechService, metrics: Metrics) -> APIRouter:
     router = APIRouter()
 
-    @router.head("/health", include_in_schema=False)
     @router.get("/health")
     async def health() -> Health:
         """Whether the server answers, and how much it has to do."""

@@ -28,6 +28,7 @@ _logger = logging.getLogger(__name__)
 
 Model = TypeVar("Model", bound=BaseModel)
 
+_IS_HEAD = "piper.is_head"
 _CLIENT_GONE = 499
 """nginx's code for a client that did not wait; it is never read."""
 _SENTENCES = {
@@ -89,6 +90,31 @@ class BodyLimit:
             return message
 
         await self._app(scope, receive_some, send)
+
+
+class HeadAsGet:
+    """Lets HEAD be answered as GET is; uvicorn sends no body. Media players ask so first.
+
+    Args:
+        app: What answers GET.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the application answer a request."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        # A copy, as uvicorn goes by the method in its own.
+        asked = {**scope, "method": "GET", _IS_HEAD: True}
+
+        async def send_head(message: Message) -> None:
+            scope["route"] = asked.get("route")  # what counts answers is asked after us
+            await send(message)
+
+        await self._app(asked, receive, send_head)
 
 
 def describe_mistake(path: str, status: int, sentence: str) -> dict[str, Any]:
@@ -196,6 +222,12 @@ async def closed_with_client(request: Request, job: Job[Any]) -> AsyncIterator[N
             await watcher
 
 
+async def _nothing() -> AsyncIterator[bytes]:
+    """Yield no bytes: what is not asked for is not to be spoken."""
+    for nothing in tuple[bytes, ...]():
+        yield nothing
+
+
 class JobResponse(StreamingResponse):
     """Sends a job's pieces as they come; closes the job when it ends, whatever the reason.
 
@@ -227,6 +259,8 @@ class JobResponse(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer."""
+        if _IS_HEAD in scope:
+            self.body_iterator = _nothing()
         try:
             await super().__call__(scope, receive, send)
         except* JobClosedError:  # alone or in a group, as the version of Starlette has it

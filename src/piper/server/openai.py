@@ -22,7 +22,7 @@ from piper.audio.formats import OutputFormat
 from piper.audio.streaming import StreamEncoder
 from piper.config import VoiceConfig, load_voice_config
 from piper.errors import VoiceNotFoundError
-from piper.server.bodies import Name
+from piper.server.bodies import Body, Name
 from piper.server.errors import RequestError
 from piper.server.http import JobResponse, closed_with_client
 from piper.server.request import SpeechPiece, SpeechRequest
@@ -53,26 +53,27 @@ class _Format:
 _FORMATS = {
     "mp3": _Format(OutputFormat.MP3, "audio/mpeg"),
     "opus": _Format(OutputFormat.OPUS, "audio/ogg"),
+    "aac": _Format(OutputFormat.AAC, "audio/aac"),
     "flac": _Format(OutputFormat.FLAC, "audio/flac"),
     "wav": _Format(OutputFormat.WAV, "audio/wav"),
     "pcm": _Format(OutputFormat.RAW, "audio/pcm", _PCM_RATE),
 }
 
 
-class VoiceId(BaseModel):
+class VoiceId(Body):
     """A voice, as some clients name it."""
 
     id: Name
 
 
-class SpeechBody(BaseModel):
+class SpeechBody(Body):
     """What `/v1/audio/speech` takes; other keys, `instructions` among them, are let pass."""
 
     input: str
     voice: Name | VoiceId | None = None
     model: Name | None = None
     speed: Annotated[float, Field(ge=0.25, le=4.0, allow_inf_nan=False)] = 1.0
-    response_format: Literal["mp3", "opus", "flac", "wav", "pcm"] = "mp3"
+    response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
     stream_format: Literal["audio", "sse"] = "audio"
 
     @property
@@ -227,6 +228,8 @@ def find_voice_and_speaker(body: SpeechBody, voices: VoiceStore) -> tuple[str | 
     if wanted in _STOCK_VOICES or not wanted:
         return model, None
     if model is None and not _has_speaker(voices, wanted):
+        if voices.fallback is not None:
+            return wanted, None
         raise VoiceNotFoundError(
             f"There is no voice {wanted[:60]!r} here; {PREFIX}/audio/voices lists those that there "
             "are."

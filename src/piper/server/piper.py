@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from piper.audio.encode import create_wav_header, samples_to_pcm
 from piper.config import load_voice_config
-from piper.server.bodies import Length, Name, Noise
+from piper.server.bodies import Body, Length, Name, Noise
 from piper.server.downloads import Downloader
 from piper.server.errors import RequestError
 from piper.server.http import JobResponse, Mistake, closed_with_client, parse_json
@@ -40,7 +40,7 @@ _NAME: dict[int | str, dict[str, Any]] = {
 }
 
 
-class SynthesizeBody(BaseModel):
+class SynthesizeBody(Body):
     """What `/synthesize` takes; other keys are let pass, as clients send them."""
 
     text: str
@@ -63,7 +63,7 @@ class SynthesizeBody(BaseModel):
         )
 
 
-class DownloadBody(BaseModel):
+class DownloadBody(Body):
     """What `/download` takes."""
 
     voice: Name
@@ -128,16 +128,12 @@ def _add_speech(router: APIRouter, service: SpeechService) -> None:
         """The same for clients of older servers: the body is the text, or JSON."""
         return await answer(request, _parse_body(request, await request.body()))
 
-    @router.api_route(
-        "/",
-        methods=["GET", "HEAD"],
-        response_class=HTMLResponse,
-        responses=_WAV | _MISTAKES,
-        include_in_schema=False,
+    @router.get(
+        "/", response_class=HTMLResponse, responses=_WAV | _MISTAKES, include_in_schema=False
     )
     async def page(request: Request) -> Response:
         """A page to try the voices; with `?text=…` a WAV file, as older servers answer."""
-        if request.method == "GET" and "text" in request.query_params:
+        if "text" in request.query_params:
             return await answer(request, _parse_query(request))
         shown = create_page(service.defaults, service.limits)
         return HTMLResponse(shown.html, headers=shown.headers)
@@ -221,6 +217,8 @@ def _parse_body(request: Request, body: bytes) -> SynthesizeBody:
 
 def _parse_query(request: Request) -> SynthesizeBody:
     try:
-        return SynthesizeBody.model_validate(dict(request.query_params))
+        # A form in a page sends what is not filled in, too.
+        given = {key: value for key, value in request.query_params.items() if value}
+        return SynthesizeBody.model_validate({"text": "", **given})
     except ValidationError as error:
         raise RequestValidationError(error.errors()) from None

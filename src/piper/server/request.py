@@ -5,12 +5,15 @@ Shapes: S samples.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from piper.audio.chunk import Int16Array, PhonemeAlignment, WordTiming
 from piper.config import SynthesisConfig, VoiceConfig
 from piper.server.settings import SpeechDefaults
 from piper.voice.speakers import find_speaker, parse_speaker_mix
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def create_config(
     def choose(value: float | None, default: float | None) -> float | None:
         return default if value is None else value
 
-    speaker = request.speaker
+    speaker = _ignore_speaker(request.speaker, config)
     if speaker is None and is_default:
         speaker = defaults.speaker
     mix = None
@@ -117,3 +120,16 @@ def create_config(
         sentence_silence_seconds=defaults.sentence_silence_seconds,
         volume=defaults.volume,
     )
+
+
+def _ignore_speaker(speaker: int | str | None, config: VoiceConfig) -> int | str | None:
+    """Return the speaker; None where it means nothing: no name, or a number where there is one.
+
+    Clients that speak by several voices send the number of a speaker with each of them.
+    """
+    is_number = isinstance(speaker, int) or (speaker is not None and speaker.isdecimal())
+    if speaker == "" or (is_number and config.num_speakers <= 1):
+        if speaker not in ("", "0", 0):
+            _logger.info("The speaker %r is ignored: the voice has one.", speaker)
+        return None
+    return speaker

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Protocol
 
@@ -140,6 +141,9 @@ class SpeechService:
             PiperError: It has no such speaker.
         """
         is_default = files == self.voices.default
+        if files == self.voices.fallback and not self.voices.is_name_of(files, request.voice):
+            # The speaker is one of the voice that is not there.
+            request = replace(request, speaker=None)
         return create_config(request, self.defaults, voice.config, is_default=is_default)
 
     def _submit(

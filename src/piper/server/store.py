@@ -56,6 +56,7 @@ class VoiceStore:
         threads: Threads of one sentence's network; None takes a core each.
         max_loaded: Voices that are kept in memory; the one that was not used for longest goes.
         listed_by: What tells a client which voices there are; an error names it.
+        fallback: The voice that speaks where one is named that is not there; None is an error.
     """
 
     def __init__(
@@ -67,8 +68,10 @@ class VoiceStore:
         threads: int | None = None,
         max_loaded: int = 4,
         listed_by: str = "/voices",
+        fallback: VoiceFiles | None = None,
     ) -> None:
         self.default = default
+        self.fallback = fallback
         self.default_name = default.model.name.removesuffix(MODEL_SUFFIX)
         self._data_dirs = list(data_dirs)
         self._use_cuda = use_cuda
@@ -120,18 +123,26 @@ class VoiceStore:
             name: None or an empty one means the default voice.
 
         Raises:
-            VoiceNotFoundError: There is none of this name.
+            VoiceNotFoundError: There is none of this name, and no other one for that.
         """
-        name = (name or self.default_name).removesuffix(MODEL_SUFFIX)
-        if name == self.default_name:
+        if self.is_name_of(self.default, name):
             return self.default
+        name = str(name).removesuffix(MODEL_SUFFIX)
         files = self.find_all().get(name)
+        if files is None and self.fallback is not None:
+            _logger.info("There is no voice %r; %s speaks.", name, self.fallback.model.stem)
+            return self.fallback
         if files is None:
             raise VoiceNotFoundError(
                 f"There is no voice {name[:_MAX_ECHO]!r} here; "
                 f"{self._listed_by} lists those that there are."
             )
         return files
+
+    def is_name_of(self, files: VoiceFiles, name: str | None) -> bool:
+        """Return whether a client that names a voice so means this one."""
+        wanted = (name or self.default_name).removesuffix(MODEL_SUFFIX)
+        return wanted == files.model.name.removesuffix(MODEL_SUFFIX)
 
     def load(self, files: VoiceFiles) -> PiperVoice:
         """Return a voice, ready to speak; load it where it is not, or its files have changed.

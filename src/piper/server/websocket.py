@@ -14,14 +14,14 @@ from itertools import accumulate
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from piper.audio.chunk import SAMPLE_CHANNELS, PhonemeAlignment, WordTiming
 from piper.audio.encode import samples_to_pcm
 from piper.errors import PiperError
 from piper.server.access import ApiKey
-from piper.server.bodies import Length, Name, Noise
+from piper.server.bodies import Body, Length, Name, Noise
 from piper.server.errors import RequestError, to_request_error
 from piper.server.http import describe_invalid
 from piper.server.live import LiveSpeech, Mark
@@ -38,7 +38,7 @@ _START_SECONDS = 20.0
 """So long a client may take to say how it wants to be spoken to."""
 
 
-class _Start(BaseModel):
+class _Start(Body):
     type: Literal["start"]
     voice: Name | None = None
     speaker: int | Name | None = None
@@ -59,12 +59,12 @@ class _Start(BaseModel):
         )
 
 
-class _Text(BaseModel):
+class _Text(Body):
     type: Literal["text"]
     text: str
 
 
-class _Order(BaseModel):
+class _Order(Body):
     type: Literal["flush", "cancel", "end"]
 
 

@@ -58,6 +58,8 @@ def find_voice_of(voices: VoiceStore, language: str) -> str:
         # One who asks for Austrian German is better served with German than with nothing.
         if its_language.partition("_")[0] == wanted.partition("_")[0]:
             return name
+    if voices.fallback is not None:
+        return voices.fallback.model.stem
     raise VoiceNotFoundError(
         f"There is no voice for the language {language[:_MAX_ECHO]!r} here; "
         "describe lists those that there are."
