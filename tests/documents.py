@@ -221,7 +221,7 @@ def check_command(words: list[str]) -> None:
     elif program == "bash":
         script = (ROOT / arguments[0]).read_text(encoding="utf-8")
         for name in variables:
-            assert name in WRAPPERS or f"${{{name}:-" in script, f"{arguments[0]} reads no {name}"
+            assert name in WRAPPERS or f" {name}\n" in script, f"{arguments[0]} reads no {name}"
         accept(parse_launcher, arguments[1:])
     elif program == "sh" and arguments[0].endswith("packed/train.sh"):
         # Written by the tool, and hands its flags on to it.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import sys
 import time
@@ -21,8 +22,10 @@ sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tools" / "runpod")]
 from relay import Relay, Tee, stop_signals  # noqa: E402
 
 from demo_report import measure_constant_answer, measure_wav, read_validations  # noqa: E402
+from piper.train.resuming import COMMAND_VARIABLE, quote_command  # noqa: E402
 
 SENTENCE = "Привет, это тест."
+HELLO = "Доброе утро!"
 VOICE_NAME = "ru_RU-demo-tiny"
 
 
@@ -132,7 +135,7 @@ class Demo:
         checkpoint = self.last_checkpoint()
         if checkpoint is not None:
             command.append(f"--ckpt_path={checkpoint}")
-        self.must_run(command)
+        self.must_run(command, {COMMAND_VARIABLE: "\n".join(demo_command())})
 
     def export(self) -> None:
         """Write the voice; the export compares it with the network."""
@@ -176,18 +179,22 @@ class Demo:
         times = ", ".join(f"{name} {value:.0f} s" for name, value in self.state["seconds"].items())
         print(f"{'time':<16}{times}")
         print("\nTry next:")
-        print(f"  {python} -m piper -m {_shown(self.voice)} -f hello.wav -- 'Доброе утро!'")
-        print(f"  {python} -m tensorboard.main --logdir={_shown(self.folder)}/lightning_logs")
-        print(f"  {python} -m piper.train fit --data.dataset_dir=DIR    (your own recordings)")
-        print(f"To start the demo over: rm -r {_shown(self.folder)}", flush=True)
+        for words in (
+            (*(python, "-m", "piper", "-m", _shown(self.voice)), "-f", "hello.wav", "--", HELLO),
+            (python, "-m", "tensorboard.main", f"--logdir={_shown(self.folder)}/lightning_logs"),
+            (python, "-m", "piper.train", "fit", "--data.dataset_dir=DIR"),
+        ):
+            print(f"  {quote_command(words)}")
+        over = quote_command(["rm", "-r", _shown(self.folder)])
+        print(f"(DIR: a folder of your own recordings.) To start the demo over: {over}", flush=True)
 
-    def must_run(self, arguments: list[Any]) -> None:
+    def must_run(self, arguments: list[Any], environment: dict[str, str] | None = None) -> None:
         """Run Python with arguments, and stop the demo where it fails."""
-        code = run_tool(arguments, self.log_path)
+        code = run_tool(arguments, self.log_path, environment)
         if code != 0:
             raise DemoError(
-                f"The step above ended with code {code}; its last lines say why. "
-                "Run `make demo` again to go on from there."
+                f"The step above ended with code {code}; its last lines say why. Go on with:\n"
+                f"  {quote_command(demo_command())}"
             )
 
     def _save_state(self) -> None:
@@ -213,7 +220,20 @@ def _set_quality(config_path: Path) -> None:
     temporary.replace(config_path)
 
 
-def run_tool(arguments: list[Any], log_path: Path) -> int:
+def demo_command() -> list[str]:
+    """Return the command that this demo was started with; it goes on with it, too."""
+    if "MAKELEVEL" not in os.environ:
+        return list(sys.orig_argv)
+    # Variables of make's command line stand in MAKEFLAGS, after its options.
+    variables = shlex.split(os.environ.get("MAKEFLAGS", "").partition("-- ")[2])
+    words = [word for word in variables if not word.startswith("DEMO_ARGS=")]
+    flags = shlex.join(sys.argv[1:])
+    return ["make", "demo", *words, *([f"DEMO_ARGS={flags}"] if flags else [])]
+
+
+def run_tool(
+    arguments: list[Any], log_path: Path, environment: dict[str, str] | None = None
+) -> int:
     """Run Python with arguments; a signal is passed on to it, and it is waited for.
 
     Returns:
@@ -223,11 +243,11 @@ def run_tool(arguments: list[Any], log_path: Path) -> int:
         KeyboardInterrupt: A signal ended it, after it had saved what it has.
     """
     command = [sys.executable, *(str(argument) for argument in arguments)]
-    shown = shlex.join([_shown(Path(command[0])), *command[1:]])
+    shown = quote_command([_shown(Path(command[0])), *command[1:]])
     tee = Tee(log_path)
     try:
         tee.say(f"   $ {shown}")
-        code = Relay(tee).run(command)
+        code = Relay(tee).run(command, environment)
     finally:
         tee.close()
     if code in {128 + number for number in stop_signals()}:
@@ -253,7 +273,8 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped; run `make demo` again to go on from here.", file=sys.stderr)
+        command = quote_command(demo_command())
+        print(f"\nStopped; go on from here with:\n  {command}", file=sys.stderr)
         return 130
     return 0
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools" / "runpod"))
 
@@ -130,8 +131,62 @@ def test_a_dataset_s_own_quality_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_s_network_is_not_overruled() -> None:
-    plan = create_plan("--num-gpus", "0", "--checkpoint", "last.ckpt", machine=LARGE)
-    assert "model.quality" not in flags_of(plan)
+    arguments = ["--num-gpus", "0", "--checkpoint", "last.ckpt", "--dataset", "recordings"]
+    assert "model.quality" not in flags_of(create_plan(*arguments, machine=LARGE))
+
+
+@pytest.fixture
+def quick_start_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the quick start's run, in the working folder, without a config.yaml."""
+    monkeypatch.chdir(tmp_path)
+    run = Path("lightning_logs/version_3")
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "checkpoints" / QUICK_START_CHECKPOINT).touch()
+    return run
+
+
+QUICK_START_CHECKPOINT = "epoch=749-step=355500-val_loss=27.5963.ckpt"
+
+
+def test_the_quick_start_s_resume_command_goes_on_with_the_run_s_dataset(
+    quick_start_run: Path, tmp_path: Path
+) -> None:
+    """As it is written there, without --dataset; a user's voice was trained on the test speech."""
+    (tmp_path / "recordings").mkdir()
+    config = {"data": {"dataset_dir": "recordings"}, "model": {"quality": "medium"}}
+    (quick_start_run / "config.yaml").write_text(yaml.safe_dump(config))
+    checkpoint = str(quick_start_run / "checkpoints" / QUICK_START_CHECKPOINT)
+    arguments = ["--checkpoint", checkpoint, "--batch-size", "80", "--num-gpus", "2"]
+    plan = create_plan(*arguments, machine=TWO_GPUS)
+    assert (plan.dataset, plan.test_sample_rate) == (Path("recordings"), None)
+    flags = flags_of(plan)
+    assert flags["ckpt_path"] == checkpoint
+    assert "data.dataset_dir" not in flags, "the trainer takes it, and all that belongs to it"
+    # The launcher's own test dataset is made again where it is gone.
+    made = tmp_path / "datasets" / "test_ru_x_low"
+    config = {"data": {"dataset_dir": str(made)}, "model": {"quality": "x_low"}}
+    (quick_start_run / "config.yaml").write_text(yaml.safe_dump(config))
+    plan = create_plan(*arguments, machine=TWO_GPUS)
+    assert (plan.dataset, plan.test_sample_rate) == (made, 16000)
+
+
+def test_a_checkpoint_that_names_no_dataset_is_refused_with_the_flag(
+    quick_start_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = quick_start_run / "checkpoints" / QUICK_START_CHECKPOINT
+    assert start_training.main(["--checkpoint", str(checkpoint), "--num-gpus", "0"]) == 1
+    said = capsys.readouterr().err
+    assert said.endswith("name them with --data.dataset_dir (--dataset of the launcher).\n")
+    # With the flag of the trainer's own the command goes on.
+    arguments = ["--checkpoint", str(checkpoint), "--", "--data.csv_path=rows.csv"]
+    assert create_plan(*arguments, machine=TWO_GPUS).command[-1] == "--data.csv_path=rows.csv"
+
+
+def test_last_begins_anew_on_the_test_dataset_where_nothing_was_trained(tmp_path: Path) -> None:
+    arguments = ["--checkpoint", "last", "--output-dir", str(tmp_path), "--num-gpus", "0"]
+    plan = create_plan(*arguments, machine=LARGE)
+    assert plan.dataset == tmp_path / "datasets" / "test_ru_tiny"
+    assert flags_of(plan)["model.quality"] == "tiny"
 
 
 def test_flags_after_two_dashes_are_the_trainer_s_and_win() -> None:
@@ -146,6 +201,8 @@ def test_addresses_of_a_cloud_are_left_to_the_trainer(
     """pathlib would fold the two slashes of s3://bucket into one."""
     monkeypatch.chdir(tmp_path)
     arguments = ["--output-dir", "s3://bucket/out", "--checkpoint", "s3://bucket/out/last.ckpt"]
+    arguments += ["--dataset", "recordings"]
+    (tmp_path / "recordings").mkdir()
     start_training.check_paths(parse_arguments(arguments))
     flags = flags_of(create_plan(*arguments, machine=TWO_GPUS))
     assert flags["trainer.default_root_dir"] == "s3://bucket/out"
@@ -244,10 +301,14 @@ def test_the_shell_script_maps_the_environment(tmp_path: Path) -> None:
 
 
 def launch(dataset: Path, folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    command = [*launch_command(dataset), *arguments]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def launch_command(dataset: Path) -> list[str]:
     command = [sys.executable, str(ROOT / "tools" / "runpod" / "start_training.py")]
     command += ["--dataset", str(dataset), "--output-dir", "out", "--quality", "tiny"]
-    command += ["--batch-size", "4", "--num-gpus", "0", "--num-workers", "0", *arguments]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return [*command, "--batch-size", "4", "--num-gpus", "0", "--num-workers", "0"]
 
 
 def find_checkpoints(folder: Path) -> list[Path]:
@@ -256,8 +317,9 @@ def find_checkpoints(folder: Path) -> list[Path]:
 
 @pytest.mark.long
 def test_a_training_saves_and_ends_on_ctrl_c_and_goes_on(dataset: Path, tmp_path: Path) -> None:
-    process = launch(dataset, tmp_path, "--max-epochs", "1000")
-    log = tmp_path / "out" / "training.log"
+    first = ("--max-epochs", "1000", "--log-file", "out/the log")
+    process = launch(dataset, tmp_path, *first)
+    log = tmp_path / "out" / "the log"
     end = time.monotonic() + 100
     while not (log.exists() and "epoch 0 · batch" in log.read_text()):
         assert process.poll() is None, log.read_text()
@@ -266,15 +328,21 @@ def test_a_training_saves_and_ends_on_ctrl_c_and_goes_on(dataset: Path, tmp_path
     process.send_signal(signal.SIGINT)
     output = process.communicate(timeout=60)[0].decode()
     assert process.returncode == 130, output
-    [checkpoint] = find_checkpoints(tmp_path)
+    [checkpoint] = [path.relative_to(tmp_path) for path in find_checkpoints(tmp_path)]
     assert output == log.read_text()
     assert "$ " in output
-    assert "SIGINT: stopped and saved" in output
     assert "Traceback" not in output
 
-    epochs = read_epoch(checkpoint) + 1
-    process = launch(
-        dataset, tmp_path, "--checkpoint", str(checkpoint), "--max-epochs", str(epochs)
+    # The last word is the command that goes on, in the launcher's own words.
+    said = output.partition("SIGINT: stopped and saved; go on with:\n")[2]
+    [line] = [line for line in said.splitlines() if line.startswith("  ")][:1]
+    assert shlex.split(line) == [*launch_command(dataset), *first, f"--checkpoint={checkpoint}"]
+    epochs = read_epoch(tmp_path / checkpoint) + 1
+    process = subprocess.Popen(
+        ["bash", "-c", f"{line} --max-epochs {epochs}"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     output = process.communicate(timeout=100)[0].decode()
     assert process.returncode == 0, output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +18,11 @@ from piper.train.checkpoints.checkpoint import load_checkpoint
 from piper.train.parallel.distributed import sum_gradients
 from piper.voice import PiperVoice
 from trainings import fit_command, last_checkpoint, wait_for
+
+
+def config_of(root: Path, version: int) -> str:
+    path = root / f"lightning_logs/version_{version}/config.yaml"
+    return path.read_text(encoding="utf-8")
 
 
 def test_killed_then_resumed_then_exported_then_spoken(dataset: Path, tmp_path: Path) -> None:
@@ -35,10 +41,12 @@ def test_killed_then_resumed_then_exported_then_spoken(dataset: Path, tmp_path: 
 
     epochs = before["epoch"] + 2
     flags = (f"--trainer.max_epochs={epochs}", f"--ckpt_path={last_checkpoint(tmp_path)}")
-    resumed = subprocess.run(
-        fit_command(dataset, tmp_path, *flags), capture_output=True, text=True, check=False
-    )
+    command = fit_command(dataset, tmp_path, *flags)
+    command.remove(f"--data.dataset_dir={dataset}")  # the run's own config.yaml names it
+    resumed = subprocess.run(command, capture_output=True, text=True, check=False)
     assert resumed.returncode == 0, resumed.stderr
+    assert f"version_0/config.yaml: {dataset}\n" in resumed.stderr
+    assert f"dataset_dir: {dataset}\n" in config_of(tmp_path, 1), "the next run names it, too"
     after = load_checkpoint(last_checkpoint(tmp_path, 1))
     assert after["global_step"] == epochs * 7 * 2
 
@@ -63,17 +71,20 @@ def test_killed_then_resumed_then_exported_then_spoken(dataset: Path, tmp_path: 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_saves_and_ends(number: signal.Signals, dataset: Path, tmp_path: Path) -> None:
-    command = fit_command(dataset, tmp_path, "--trainer.max_epochs=500")
+    root = tmp_path / "it's here"
+    command = fit_command(dataset, root, "--trainer.max_epochs=500")
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        wait_for(last_checkpoint(tmp_path), process)
+        wait_for(last_checkpoint(root), process)
         process.send_signal(number)
         _, said = process.communicate(timeout=120)
     assert process.returncode == 128 + number, said
     assert "Traceback" not in said
-    assert f"go on with --ckpt_path={last_checkpoint(tmp_path)}" in said
-    assert load_checkpoint(last_checkpoint(tmp_path))["global_step"] > 0
+    # The whole command, quoted: what a shell takes from the screen is what was typed.
+    words = shlex.split(said.partition("stopped and saved; go on with:\n")[2].splitlines()[0])
+    assert words == [*command, f"--ckpt_path={last_checkpoint(root)}"]
+    assert load_checkpoint(last_checkpoint(root))["global_step"] > 0
 
 
 def test_a_signal_during_the_first_validation_ends_cleanly(dataset: Path, tmp_path: Path) -> None:

@@ -13,13 +13,14 @@ LOG_NAME = "training.log"
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the flags; what follows `--` becomes `trainer_flags`."""
+    """Parse the flags; what follows `--` becomes `trainer_flags`; `words` are all of them."""
     own, rest = list(argv), []
     if "--" in own:
         position = own.index("--")
         own, rest = own[:position], own[position + 1 :]
     args = create_parser().parse_args(own)
     args.trainer_flags = rest
+    args.words = list(argv)
     return args
 
 
@@ -35,7 +36,8 @@ def create_parser() -> argparse.ArgumentParser:
         "--dataset",
         type=Path,
         metavar="DIR",
-        help="folder with metadata.csv and wavs/; without it a small test dataset is made",
+        help="folder with metadata.csv and wavs/; without it that of the run of --checkpoint, "
+        "else a small test dataset is made",
     )
     add(
         "--output-dir",

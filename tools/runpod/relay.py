@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -84,8 +84,12 @@ class Relay:
         self._pending: list[int] = []
         self._passed_on: set[int] = set()
 
-    def run(self, command: Sequence[str]) -> int:
+    def run(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
         """Run the command to its end.
+
+        Args:
+            command: Program and arguments.
+            environment: Variables that it gets beside this process's own.
 
         Returns:
             Its exit code; 128 + N where signal N killed it, as shells have it.
@@ -99,7 +103,7 @@ class Relay:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
                 start_new_session=True,
             )
             self._process = process

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import shlex
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -44,6 +44,16 @@ from piper.train.presets import (  # noqa: E402
     create_network_config,
     parse_quality,
 )
+from piper.train.resuming import (  # noqa: E402
+    CHECKPOINT,
+    COMMAND_VARIABLE,
+    DATASET_FLAGS,
+    FLAGS,
+    LAST,
+    Run,
+    find_run,
+    quote_command,
+)
 from piper.train.storage import is_remote, plain_address  # noqa: E402
 
 TEST_DATASETS = ROOT / "datasets"
@@ -61,12 +71,14 @@ class Plan:
         test_sample_rate: Hertz of the launcher's own test dataset, to be made where it is
             missing; None for a dataset of the user's.
         lines: What differs from what was asked for, a sentence each.
+        resume_words: The command that goes on, as `resuming.COMMAND_VARIABLE` has it.
     """
 
     command: list[str]
     dataset: Path
     test_sample_rate: int | None
     lines: list[str]
+    resume_words: list[str]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.dry_run:
             for line in plan.lines:
                 print(line, file=sys.stderr)
-            print(shlex.join(plan.command))
+            print(quote_command(plan.command))
             return 0
         return run_plan(plan, args.log_file or find_log_folder(args.output_dir) / LOG_NAME)
     except PiperError as error:
@@ -113,8 +125,9 @@ def run_plan(plan: Plan, log_path: Path) -> int:
         if plan.test_sample_rate and not (plan.dataset / "metadata.csv").is_file():
             tee.say(f"No --dataset was given: making a test dataset in {plan.dataset}")
             make_dataset(plan.dataset, plan.test_sample_rate)
-        tee.say(f"$ {shlex.join(plan.command)}")
-        return Relay(tee).run(plan.command)
+        tee.say(f"$ {quote_command(plan.command)}")
+        words = os.environ.get(COMMAND_VARIABLE) or "\n".join(plan.resume_words)
+        return Relay(tee).run(plan.command, {COMMAND_VARIABLE: words})
     finally:
         tee.close()
 
@@ -171,26 +184,64 @@ def create_plan(args: argparse.Namespace, machine: Machine) -> Plan:
     devices, line = plan_devices(args.num_gpus, machine)
     lines = [line] if line else []
     is_cpu = devices.accelerator == "cpu"
-    quality, line = choose_quality(args, is_cpu)
+    run = find_run_of(args)
+    # `last` begins a training where there is none yet.
+    is_resumed = run is not None or (args.checkpoint is not None and args.dataset is not None)
+    quality, line = choose_quality(args, is_cpu, is_resumed)
     lines += [line] if line else []
     rate, dataset = None, args.dataset
-    if dataset is None:
-        if args.checkpoint is not None:
-            lines.append(
-                "--checkpoint without --dataset goes on with the test dataset's synthetic speech; "
-                "name your own recordings with --dataset."
-            )
+    if run is not None:
+        dataset = Path(run.dataset)
+        if dataset.parent == TEST_DATASETS:
+            rate = find_sample_rate(run.quality or DEFAULT_QUALITY)
+    elif dataset is None:
         trained = quality or (CPU_QUALITY if is_cpu else DEFAULT_QUALITY)
         rate, dataset = find_sample_rate(trained), find_test_dataset(trained)
     batch = BatchPlan(args.batch_size, args.accumulate_grad_batches)
     if is_cpu:
-        trained = quality or find_quality(dataset) or DEFAULT_QUALITY
+        trained = quality or (run and run.quality) or find_quality(dataset) or DEFAULT_QUALITY
         batch, line = plan_batch(batch, trained, machine.memory_bytes)
         lines += [line] if line else []
-    return Plan(create_command(args, dataset, devices, batch, quality), dataset, rate, lines)
+    # The trainer takes more than a folder from the run: what it held out, how it was cut.
+    named = None if run is not None else dataset
+    command = create_command(args, named, devices, batch, quality)
+    return Plan(command, dataset, rate, lines, find_resume_words(args))
 
 
-def choose_quality(args: argparse.Namespace, is_cpu: bool) -> tuple[str | None, str | None]:
+def find_run_of(args: argparse.Namespace) -> Run | None:
+    """Return the run that the checkpoint belongs to, where no dataset was named.
+
+    Raises:
+        PiperError: Nothing says what it was trained on.
+    """
+    if args.dataset is not None or args.checkpoint is None or names_dataset(args.trainer_flags):
+        return None
+    checkpoint: str | None = args.checkpoint
+    if checkpoint == LAST:
+        # Brings torch, which nothing else here needs.
+        from piper.train.checkpoints.last import find_last_checkpoint
+
+        checkpoint = find_last_checkpoint(args.output_dir)
+    return None if checkpoint is None else find_run(checkpoint, made=TEST_DATASETS)
+
+
+def names_dataset(trainer_flags: Sequence[str]) -> bool:
+    """Return whether a flag after `--` names the dataset."""
+    names = tuple(f"--data.{name}" for name in DATASET_FLAGS)
+    return any(flag.partition("=")[0] in names for flag in trainer_flags)
+
+
+def find_resume_words(args: argparse.Namespace) -> list[str]:
+    """Return the launcher's own command, with a place for the checkpoint."""
+    own = sys.orig_argv[: len(sys.orig_argv) - len(args.words)] + args.words
+    rest = [*args.trainer_flags, FLAGS]
+    cut = own.index("--") if "--" in own else len(own)
+    return [*own[:cut], f"--checkpoint={CHECKPOINT}", "--", *rest]
+
+
+def choose_quality(
+    args: argparse.Namespace, is_cpu: bool, is_resumed: bool
+) -> tuple[str | None, str | None]:
     """Choose `--model.quality`; None leaves it to config.json or the checkpoint. Also give a line.
 
     Raises:
@@ -199,7 +250,7 @@ def choose_quality(args: argparse.Namespace, is_cpu: bool) -> tuple[str | None, 
     if args.quality is not None:
         parse_quality(args.quality)
         return args.quality, None
-    if not is_cpu or args.checkpoint is not None:
+    if not is_cpu or is_resumed:
         return None, None
     if args.dataset is None:
         return CPU_QUALITY, (
@@ -245,7 +296,7 @@ def find_log_folder(output_dir: str | None) -> Path:
 
 def create_command(
     args: argparse.Namespace,
-    dataset: Path,
+    dataset: Path | None,
     devices: Devices,
     batch: BatchPlan,
     quality: str | None,

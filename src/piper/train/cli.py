@@ -38,6 +38,7 @@ from piper.train.checkpoints.lightning_io import SafeCheckpointIO
 from piper.train.data.module import VitsDataModule
 from piper.train.event_log import EventLog
 from piper.train.flags import (
+    adopt_dataset,
     check_devices,
     count_devices,
     resolve_network,
@@ -46,6 +47,7 @@ from piper.train.judges.opinion import AUTO, OFF, find_quality_predictor
 from piper.train.lightning import VitsModel
 from piper.train.parallel.distributed import create_strategy
 from piper.train.parallel.ranks import describe_lost_process, find_cluster
+from piper.train.resuming import LAST, remember_command, resume_command
 from piper.train.steps.precision import create_precision
 from piper.train.storage import check_writable, plain_address
 from piper.train.verbs import describe_verbs
@@ -150,6 +152,8 @@ class TrainCLI(LightningCLI):
         if config.get("ckpt_path") == "last":
             config.ckpt_path = find_last_checkpoint(config.trainer.default_root_dir)
             self._version = version_of_checkpoint(config.ckpt_path)
+        if config.get("ckpt_path"):
+            adopt_dataset(config)
         resolve_network(config)
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
@@ -230,6 +234,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
         PiperError: A mistake that the user can mend.
         TrainingStopped: A signal ended the training, after it had saved.
     """
+    remember_command(arguments)
     TrainCLI(
         VitsModel,
         VitsDataModule,
@@ -267,7 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lost = describe_lost_process(error)
         if lost is None:
             raise
-        print(f"error: {lost}", file=sys.stderr)
+        print(f"error: {lost} Go on with:\n  {resume_command(LAST)}", file=sys.stderr)
         return 1
     except TrainingStopped as stop:
         if os.environ.get("LOCAL_RANK", "0") == "0":

@@ -32,6 +32,7 @@ from piper.train.presets import (
     find_quality,
     parse_quality,
 )
+from piper.train.resuming import DATASET_FLAGS, find_run
 from piper.train.vits.config import NetworkConfig
 
 _LOGGER = logging.getLogger(__name__)
@@ -71,6 +72,21 @@ def check_devices(trainer: Any) -> None:
             f"--trainer.devices={trainer.devices}, but PyTorch sees {available} GPU here: "
             f"use --trainer.devices={available}."
         )
+
+
+def adopt_dataset(config: Any) -> None:
+    """Go on with the dataset of the run that a checkpoint belongs to, where no flag names one.
+
+    Raises:
+        ConfigError: The run's config.yaml cannot be read.
+        DatasetError: There is none, or its dataset is gone.
+    """
+    if any(config.data.get(key) for key in DATASET_FLAGS):
+        return
+    run = find_run(config.ckpt_path)
+    for key, value in run.data.items():
+        config.data[key] = value
+    _LOGGER.info("Going on with the dataset of %s: %s", run.address, run.dataset)
 
 
 def resolve_network(config: Any) -> None:

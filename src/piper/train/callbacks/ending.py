@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
-import shlex
 import shutil
-import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
 
 from piper.train.callbacks.keep import KeepLast
+from piper.train.resuming import quote_command
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -72,11 +69,6 @@ def export_command(checkpoint: str, voice_name: str) -> str:
             *("--checkpoint", checkpoint, "--output-file", f"{voice_name}.onnx"),
         ]
     )
-
-
-def quote_command(arguments: Sequence[str]) -> str:
-    """Return a command line as a person types it."""
-    return subprocess.list2cmdline(arguments) if os.name == "nt" else shlex.join(arguments)
 
 
 def _is_time_up(trainer: Trainer) -> bool:

@@ -27,6 +27,7 @@ from piper.train.callbacks.stopping import (
 )
 from piper.train.checkpoints.last import LAST_NAME, remove_stale_parts
 from piper.train.parallel.distributed import SharedFlag
+from piper.train.resuming import resume_command
 from piper.train.storage import join_address
 
 DEFAULT_SAVE_MINUTES = 10.0
@@ -182,7 +183,8 @@ class KeepLast(Checkpoint):
         return CheckpointError(
             f"{event}, but {self._address} could not be written "
             f"({self._saver.reason or 'by the first process'}): {instead}; make room there, or "
-            "name another --trainer.default_root_dir, and go on with --ckpt_path."
+            "name another --trainer.default_root_dir, and go on with:\n  "
+            + resume_command(self.last_complete)
         )
 
     def _save(self, trainer: Trainer, *, is_end: bool = False) -> bool:
@@ -224,12 +226,11 @@ class KeepLast(Checkpoint):
             return
         why = "ended at once" if insists else f"what ran took longer than {self.stop_seconds:g} s"
         where = (
-            f"go on from the last complete checkpoint with --ckpt_path={self.last_complete} "
-            "(--checkpoint of the launcher)"
+            "go on from the last complete checkpoint with:\n  " + resume_command(self.last_complete)
             if self.last_complete
-            else "nothing had been saved yet"
+            else "nothing had been saved yet."
         )
-        _say(f"{name}: {why}; {where}.")
+        _say(f"{name}: {why}; {where}")
         _flush_loggers(self._trainer)
         for process in self._children():
             process.kill()

@@ -17,13 +17,15 @@ from contextlib import AbstractContextManager
 from types import FrameType
 from typing import Any
 
+from piper.train.resuming import resume_command
+
 _LOGGER = logging.getLogger(__name__)
 
 DEFAULT_STOP_SECONDS = 8.0
 
 
 class TrainingStopped(BaseException):
-    """Training was told to stop by a signal, and has saved its state; its text says where.
+    """Training was told to stop by a signal, and has saved its state; its text says how to go on.
 
     Attributes:
         signal_number: The signal that stopped it.
@@ -33,8 +35,7 @@ class TrainingStopped(BaseException):
     def __init__(self, signal_number: int, checkpoint: str | None) -> None:
         name = signal.Signals(signal_number).name
         super().__init__(
-            f"{name}: stopped and saved; go on with --ckpt_path={checkpoint} "
-            "(--checkpoint of the launcher)"
+            f"{name}: stopped and saved; go on with:\n  {resume_command(checkpoint)}"
             if checkpoint
             else f"{name}: stopped before the first step, so there was nothing to save."
         )

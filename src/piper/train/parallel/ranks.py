@@ -64,8 +64,7 @@ def describe_lost_process(error: BaseException) -> str | None:
     here = "this one" if rank is None else f"this one (rank {rank})"
     return (
         f"Another process of this training has ended, or does not answer, so {here} ends too; "
-        "what went wrong stands in the other's output. Go on with --ckpt_path=last "
-        f"({reason:.160})."
+        f"what went wrong stands in the other's output ({reason:.160})."
     )
 
 
