@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", hub.moved_to)
             self.end_headers()
+            return
+        if path.startswith("/endless/"):
+            self.send_response(200)
+            self.end_headers()
+            with suppress(OSError):  # until the client hangs up
+                while True:
+                    self.wfile.write(bytes(1 << 16))
             return
         file = hub.root / path.removeprefix("/main/").removeprefix("/moved/")
         if not file.is_file():

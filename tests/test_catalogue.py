@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from piper.catalogue import find_catalogue_voice, load_catalogue
+from piper.catalogue import find_catalogue_voice, load_catalogue, parse_catalogue
 from piper.download_voices import main
 from piper.errors import PiperError, VoiceNotFoundError
 from publishing import CONFIG, NAME, ONNX, Hub
@@ -148,19 +152,54 @@ def test_sizes_and_digests_that_are_none(hub: Hub, facts: dict[str, object]) -> 
         load_catalogue(hub.url)
 
 
-def test_a_name_with_folders_stays_in_the_folder(hub: Hub) -> None:
+@pytest.mark.parametrize("name", ["../../x", "/x", "\x1b[2J", ""])
+def test_a_voice_s_name_that_is_no_name(hub: Hub, name: str) -> None:
     data = json.loads((hub.root / "voices.json").read_text(encoding="utf-8"))
-    (hub.root / "voices.json").write_text(json.dumps({"../../x": data[NAME]}))
-    voice = load_catalogue(hub.url)["../../x"]
-    assert [file.name for file in voice.files] == [f"{NAME}.onnx", f"{NAME}.onnx.json"]
+    (hub.root / "voices.json").write_text(json.dumps({name: data[NAME]}))
+    with pytest.raises(PiperError, match="lacks the name, size and MD5"):
+        load_catalogue(hub.url)
 
 
-@pytest.mark.parametrize("name", ["..\\..\\a", "C:a", "a\0", "a\n"])
-def test_a_file_name_that_leads_elsewhere(hub: Hub, name: str) -> None:
-    # A backslash parts folders on Windows.
+def test_a_catalogue_without_an_end_is_given_up(hub: Hub) -> None:
+    """A server that never stops sending filled the memory."""
+    with pytest.raises(PiperError, match=r"does not end \(16,\d{3},\d{3} bytes came\)"):
+        load_catalogue(hub.url.replace("/main/", "/endless/"))
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None, database=None, derandomize=True)
+def test_whatever_a_catalogue_holds_is_voices_or_a_sentence(data: st.DataObject) -> None:
+    odd = st.sampled_from([None, True, -1, 1e400, [], {}, "", "a", ["a"], "//b/c.onnx", "../.."])
+    facts = {"size_bytes": 1, "md5_digest": "0" * 32}
+    files = {f"a/{NAME}.onnx{end}": dict(facts) for end in ("", ".json")}
+    entry = {"files": files, "language": {"code": "ru_RU"}, "aliases": [], "num_speakers": 1}
+    place: Any = {NAME: entry}
+    while isinstance(place, dict) and place:
+        key = data.draw(st.sampled_from(sorted(place)))
+        if not isinstance(place[key], dict) or data.draw(st.booleans()):
+            place[key] = data.draw(odd)
+            break
+        place = place[key]
+    with suppress(PiperError):
+        [voice] = parse_catalogue({NAME: entry}, "http://a/b/voices.json").values()
+        assert all(file.url.startswith("http://a/b/") for file in voice.files)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "name"),
+    [
+        ("", "..\\..\\a"),  # a backslash parts folders on Windows
+        ("", "C:a"),
+        ("", "a\0"),
+        ("", "a\n"),
+        ("//evil.example/", NAME),  # another server
+        ("../", NAME),
+    ],
+)
+def test_a_file_name_that_leads_elsewhere(hub: Hub, prefix: str, name: str) -> None:
     data = json.loads((hub.root / "voices.json").read_text(encoding="utf-8"))
     data[NAME]["files"] = {
-        path.replace(NAME, name): facts for path, facts in data[NAME]["files"].items()
+        prefix + path.replace(NAME, name): facts for path, facts in data[NAME]["files"].items()
     }
     (hub.root / "voices.json").write_text(json.dumps(data))
     with pytest.raises(PiperError, match="lacks the name, size and MD5"):

@@ -197,6 +197,28 @@ def _copy_into(path: Path, stream: BinaryIO) -> None:
         stream.truncate()
 
 
+def digest_file(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    import hashlib  # takes a moment to load
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_own_file(path: Path, folder: Path, sha256: object) -> bool:
+    """Return whether a file that a list names may be read for whoever gave the list.
+
+    Args:
+        path: The file.
+        folder: Of the list: what lies in it came with it.
+        sha256: What the list says of a file elsewhere. It is right where the list was made on
+            this machine; who would have a stranger's file read does not know it.
+    """
+    if not path.is_file():
+        return False
+    return path.resolve().is_relative_to(folder.resolve()) or digest_file(path) == sha256
+
+
 def refuse_overwriting(
     outputs: Mapping[str, Path | str | None], inputs: Mapping[str, Path | str | None]
 ) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from piper.atomic import is_plain_name
 from piper.errors import PiperError, VoiceNotFoundError
 from piper.json_reader import parse_json_object
 from piper.voices import CONFIG_SUFFIX, MODEL_SUFFIX
@@ -19,6 +20,8 @@ CATALOGUE_URL = "https://huggingface.co/rhasspy/piper-voices/resolve/main/voices
 
 _WAITS_SECONDS = (1.0, 2.0)
 """A server's client waits for the list; a few hundred kilobytes come soon or not at all."""
+_MAX_BYTES = 16 * 1024**2
+"""Thirty times Piper's."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def fetch_catalogue(url: str = CATALOGUE_URL) -> dict[str, Any]:
     Raises:
         PiperError: It cannot be fetched, or is not a JSON object.
     """
-    raw = read_url(url, Retries(_WAITS_SECONDS))
+    raw = read_url(url, Retries(_WAITS_SECONDS), _MAX_BYTES)
     return parse_json_object(raw, url)
 
 
@@ -169,11 +172,13 @@ def _fold(text: str) -> str:
 
 def _parse_voice(name: str, entry: Any, url: str) -> CatalogueVoice:
     try:
+        if not is_plain_name(name):
+            raise ValueError
         files = _parse_files(entry["files"], url)
         facts = entry.get("language") or {}
         # A short entry's are taken from the voice's name.
-        code = str(facts.get("code") or name.partition("-")[0])
-        english = str(facts.get("name_english") or "")
+        code = _shown(facts.get("code") or name.partition("-")[0])
+        english = _shown(facts.get("name_english") or "")
         names = [
             code,
             code.partition("_")[0],
@@ -187,15 +192,20 @@ def _parse_voice(name: str, entry: Any, url: str) -> CatalogueVoice:
             files=(files[MODEL_SUFFIX], files[MODEL_SUFFIX + CONFIG_SUFFIX]),
             language=code,
             language_title=f"{english} ({code})" if english else code,
-            language_names=tuple(str(other) for other in names if other),
-            quality=str(entry.get("quality") or name.rpartition("-")[2]),
+            language_names=tuple(_shown(other) for other in names if other),
+            quality=_shown(entry.get("quality") or name.rpartition("-")[2]),
             num_speakers=int(entry.get("num_speakers") or 0),
         )
-    except (KeyError, TypeError, AttributeError, ValueError):
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError):
         raise PiperError(
-            f"{url}: the entry of {name!r} lacks the name, size and MD5 of an ONNX file and its "
-            "JSON; is this a catalogue of Piper voices?"
+            f"{url}: the entry of {name!r:.80} lacks the name, size and MD5 of an ONNX file and "
+            "its JSON; is this a catalogue of Piper voices?"
         ) from None
+
+
+def _shown(value: Any) -> str:
+    """Return a value as it may be shown on a terminal, which takes some characters as commands."""
+    return "".join(sign for sign in str(value) if sign.isprintable())
 
 
 def _parse_files(entries: Mapping[str, Any], url: str) -> dict[str, CatalogueFile]:
@@ -207,8 +217,9 @@ def _parse_files(entries: Mapping[str, Any], url: str) -> dict[str, CatalogueFil
                 size_bytes, md5 = int(facts["size_bytes"]), str(facts["md5_digest"]).lower()
                 if size_bytes < 1 or not re.fullmatch("[0-9a-f]{32}", md5):
                     raise ValueError
-                # On Windows these lead out of the folder.
-                if not file_name.isprintable() or "\\" in file_name or ":" in file_name:
+                # The file is to lie beside the catalogue, and in the user's folder here.
+                is_beside = not path.startswith("/") and ".." not in PurePosixPath(path).parts
+                if not (is_beside and is_plain_name(file_name)):
                     raise ValueError
                 files[suffix] = CatalogueFile(
                     url=urllib.parse.urljoin(url, urllib.parse.quote(path)),

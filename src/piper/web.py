@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import logging
 import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -19,6 +20,8 @@ TIMEOUT_SECONDS = 30
 WAITS_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """Between attempts in which nothing came: a minute in all, as a router takes to start anew."""
 
+_MAX_SECONDS = 300
+"""Of what is read into memory, however slowly it drips."""
 _BLOCK_BYTES = 1 << 18
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 """Answers that say: not now."""
@@ -156,16 +159,25 @@ def read_blocks(response: http.client.HTTPResponse, url: str) -> Iterator[bytes]
         raise _cannot_fetch(url, EOFError(f"{response.length} bytes of it did not come"))
 
 
-def read_url(url: str, retries: Retries) -> bytes:
+def read_url(url: str, retries: Retries, max_bytes: int) -> bytes:
     """Return all that lies at an address.
 
     Raises:
-        PiperError: It is not an address of the web, or does not give it.
+        PiperError: It is not an address of the web, or does not give it, or gives more than that,
+            or takes longer than five minutes.
     """
     while True:
+        end = time.monotonic() + _MAX_SECONDS
         try:
             with open_url(url) as response:
-                return b"".join(read_blocks(response, url))
+                content = bytearray()
+                for block in read_blocks(response, url):
+                    content += block
+                    if len(content) > max_bytes or time.monotonic() > end:
+                        raise PiperError(
+                            f"{url} does not end ({len(content):,} bytes came); check the address."
+                        )
+                return bytes(content)
         except WebError as error:
             retries.wait(error)
 

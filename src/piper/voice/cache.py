@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from piper.atomic import hold_lock, remove_folder
+from piper.atomic import digest_file, hold_lock, remove_folder
 from piper.errors import VoiceNotFoundError
 from piper.json_reader import load_kept_object
 from piper.voice.clean_graph import read_clean_graph, write_clean_graph, write_json
@@ -129,11 +129,7 @@ def _find_content(model_path: Path, cache_dir: Path) -> str:
     content = str(known.get("content"))
     # It becomes a folder's name.
     if known.get("identity") != vars(identity) or not re.fullmatch("[0-9a-f]{64}", content):
-        # It takes a while to load, and is needed only here.
-        import hashlib
-
-        with model_path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
+        content = digest_file(model_path)
         # A cache that others have filled may be only readable.
         with suppress(OSError):
             write_json(index_path, {"identity": vars(identity), "content": content})

@@ -244,6 +244,14 @@ def test_the_command_reads_a_report_and_results(
     assert run_verb(["listening-test", "--report", str(report), "-o", str(report)]) == 1
     assert "report.json is read by this run (--report)" in capsys.readouterr().err
     assert report.read_bytes() == before
+    # The page is given away: it carries no recording of this machine that a report merely names.
+    said = json.loads(before)
+    said["systems"][1]["sentences"][0]["audio"] = str(speech_dataset / "wavs" / "utterance009.wav")
+    report.write_text(json.dumps(said), encoding="utf-8")
+    page.unlink()
+    assert run_verb(["listening-test", "--report", str(report), "-o", str(page)]) == 1
+    assert "utterance009.wav lies outside of" in capsys.readouterr().err
+    assert not page.exists()
     csv_path = write_result(
         tmp_path / "r.csv", [["t", "l", 1, "s", "anna", "boris", "left", 1, ""]]
     )

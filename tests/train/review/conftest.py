@@ -12,6 +12,7 @@ import pytest
 import soundfile
 from reviews import LEAD_SECONDS, RATE, RunningReview, make_noise, serve
 
+from piper.atomic import digest_file
 from piper.train.check import cli as check_cli
 
 
@@ -58,7 +59,8 @@ def cut(speech_dataset: Path, tmp_path: Path) -> Path:
             soundfile.write(folder / "wavs" / f"long-000{number}.wav", samples, RATE, "PCM_16")
             lines.append(f"long-000{number}.wav|anna|{text}\n")
     soundfile.write(tmp_path / "long.flac", np.concatenate(parts), RATE, "PCM_16")
-    split = {"source": str(tmp_path / "long.flac"), "pieces": pieces}
+    long = tmp_path / "long.flac"
+    split = {"source": str(long), "sha256": digest_file(long), "pieces": pieces}
     (folder / "split.json").write_text(json.dumps(split), encoding="utf-8")
     shutil.copy(folder / "wavs" / "long-0001.wav", folder / "wavs" / "other.wav")
     lines.append("other.wav|boris|Совсем другое предложение.\n")

@@ -126,6 +126,19 @@ def test_without_its_long_recording_a_piece_is_an_ordinary_one(cut: Path, tmp_pa
     assert "is not there any more" in table.find("long-0003").obstacle
 
 
+def test_a_split_of_strangers_shows_no_recording_from_elsewhere(cut: Path) -> None:
+    """A dataset's split.json once named any recording of the disk to be shown and cut into it."""
+    path = cut / "split.json"
+    split = json.loads(path.read_text())
+    for sha256 in (None, "0" * 64, 1):
+        path.write_text(json.dumps({**split, "sha256": sha256}))
+        clip = open_table(cut).find("long-0003")
+        assert clip.path is None and "is not the recording that was split" in clip.obstacle
+    Path(split["source"]).rename(cut / "long.flac")
+    path.write_text(json.dumps({**split, "source": "long.flac", "sha256": None}))
+    assert open_table(cut).find("long-0003").path == cut / "long.flac"
+
+
 def test_the_copy_is_whole_or_not_there(
     doubted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

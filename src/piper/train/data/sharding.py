@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from piper.atomic import hold_lock, remove_folder
+from piper.atomic import digest_file, hold_lock, remove_folder
 from piper.config import VoiceConfig
 from piper.errors import ConfigError, DatasetError
 from piper.json_reader import load_json_object, parse_json
@@ -28,7 +28,6 @@ from piper.train.data.shards import (
     ShardFile,
     ShardHeader,
     check_digest,
-    digest_file,
     fetch_shards,
     load_header,
 )

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
-from piper.atomic import hold_lock, remove_leftovers
+from piper.atomic import digest_file, hold_lock, remove_leftovers
 from piper.errors import ConfigError, DatasetError, PiperError
 from piper.json_reader import load_json_object
 from piper.train import storage
@@ -287,12 +287,6 @@ def is_here(file: ShardFile, folder: Path) -> bool:
         return (folder / file.name).stat().st_size == file.num_bytes
     except OSError:
         return False
-
-
-def digest_file(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def agree_settings(header: ShardHeader, given: Mapping[str, Any], defaults: Any) -> dict[str, Any]:

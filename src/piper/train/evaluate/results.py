@@ -8,6 +8,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from piper.atomic import digest_file
+
 
 class Group(Enum):
     """What a score is about; the order is that of tables."""
@@ -258,6 +260,7 @@ def _system_to_dict(system: System) -> dict[str, Any]:
                 "kind": spoken.sentence.kind.value,
                 "speaker": spoken.sentence.speaker,
                 "audio": str(spoken.audio),
+                "sha256": digest_file(spoken.audio),
                 "seconds": round(spoken.seconds, 4),
                 "values": dict(spoken.values),
                 "troubles": [vars(trouble) for trouble in spoken.troubles],

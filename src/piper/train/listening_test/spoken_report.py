@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from piper.atomic import is_own_file
 from piper.errors import EvaluationError
 from piper.json_reader import load_json_object
 from piper.train.evaluate.results import Kind
@@ -72,13 +73,28 @@ def _collect(folder: Path, systems: dict[str, dict[str, Any]]) -> SpokenSentence
         names,
         [first[name]["text"] for name in names],
         {
-            label: [_find_file(folder, some[name]["audio"]) for name in names]
+            label: [_find_file(folder, some[name]) for name in names]
             for label, some in spoken.items()
         },
     )
 
 
-def _find_file(folder: Path, name: str) -> Path:
-    path = Path(name)
+def _find_file(folder: Path, spoken: dict[str, Any]) -> Path:
+    """Return where a sentence's sound lies.
+
+    Raises:
+        EvaluationError: It is a file of this machine that the report's writer may never have heard:
+            the page, which is given away, would carry it.
+    """
+    path = Path(spoken["audio"])
     # `folder / path` is `path` where that is absolute.
-    return path if path.is_file() else folder / path
+    places = [place for place in (path, folder / path) if place.is_file()]
+    for place in places:
+        if is_own_file(place, folder, spoken.get("sha256")):
+            return place
+    if places:
+        raise EvaluationError(
+            f"{places[0]} lies outside of {folder} and is not what was evaluated, as its digest "
+            "would show; evaluate again."
+        )
+    return folder / path

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import soundfile
 
+from piper.atomic import is_own_file
 from piper.errors import ConfigError, DatasetError
 from piper.train.check.entries import Entry
 from piper.train.check.findings import Finding
@@ -57,7 +58,9 @@ def gather_clips(settings: DataSettings) -> Gathered:
     pieces = load_pieces(folder / SPLIT_NAME)
     by_name = {piece.name: piece for piece in pieces}
     # One source for all of them; an MP3's length takes a pass over the file.
-    source_seconds = _measure(pieces[0].source)[0] if pieces else 0.0
+    source_seconds = 0.0
+    if pieces and is_own_file(pieces[0].source, folder, pieces[0].sha256):
+        source_seconds, _ = _measure(pieces[0].source)
     folders = (settings.audio_dir, folder)
     counts: Counter[str] = Counter()
     clips = []
@@ -172,7 +175,10 @@ def _move_to_source(clip: Clip, piece: Piece, source_seconds: float) -> Clip:
 def _place(clip: Clip, piece: Piece, source_seconds: float) -> Clip:
     end = min(piece.end_seconds, source_seconds)
     if end <= piece.start_seconds:
-        obstacle = f"{piece.source} is not there any more, or is too short; split it again."
+        obstacle = (
+            f"{piece.source} is not there any more, or is not the recording that was split; split "
+            "it again, or put it beside split.json and name it there."
+        )
         return replace(clip, obstacle=obstacle)
     return replace(
         clip,

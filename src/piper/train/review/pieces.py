@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from piper.atomic import is_plain_name
 from piper.errors import DatasetError
 from piper.json_reader import load_json_object
 
@@ -20,6 +21,7 @@ class Piece:
     Attributes:
         name: Of its recording, without `.wav`.
         source: The long recording.
+        sha256: Its digest, as the split wrote it; empty where it did not.
         start_seconds, end_seconds: Where it lies in that.
         text: What is said.
         doubt: Why it is in no line of the CSV, a sentence; None where it is in one.
@@ -27,6 +29,7 @@ class Piece:
 
     name: str
     source: Path
+    sha256: str
     start_seconds: float
     end_seconds: float
     text: str
@@ -45,7 +48,8 @@ def load_pieces(path: Path) -> list[Piece]:
     try:
         # A relative source is meant beside the file.
         source = path.parent / str(data["source"])
-        pieces = [_create_piece(source, piece) for piece in data["pieces"]]
+        sha256 = str(data.get("sha256") or "")
+        pieces = [_create_piece(source, sha256, piece) for piece in data["pieces"]]
     except (KeyError, TypeError, ValueError) as error:
         raise DatasetError(
             f"{path} is no list of pieces ({type(error).__name__}: {error}); make it anew by the "
@@ -55,11 +59,12 @@ def load_pieces(path: Path) -> list[Piece]:
     return pieces
 
 
-def _create_piece(source: Path, data: dict[str, Any]) -> Piece:
+def _create_piece(source: Path, sha256: str, data: dict[str, Any]) -> Piece:
     doubt = data.get("doubt")
     return Piece(
         str(data["name"]),
         source,
+        sha256,
         float(data["start"]),
         float(data["end"]),
         str(data["text"]),
@@ -71,7 +76,7 @@ def _check(path: Path, pieces: Sequence[Piece]) -> None:
     seen: set[str] = set()
     for piece in pieces:
         # Its name becomes that of a file.
-        if not piece.name or Path(piece.name).name != piece.name or piece.name in seen:
+        if not is_plain_name(piece.name) or piece.name in seen:
             raise DatasetError(
                 f"{path} names a piece {piece.name!r:.60}; a name of its own without '/' is wanted."
             )

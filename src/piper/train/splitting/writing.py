@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from piper.atomic import digest_file
 from piper.audio.encode import write_wav
 from piper.progress import ProgressLine
 from piper.train.data.trained_rates import find_trained_rate
@@ -86,6 +87,7 @@ def _read(file: soundfile.SoundFile, piece: Piece) -> np.ndarray:
 def _describe(recording: LongRecording, pieces: Sequence[NamedPiece]) -> dict[str, object]:
     return {
         "source": str(recording.path.absolute()),
+        "sha256": digest_file(recording.path),
         "pieces": [
             {
                 "name": named.name,
