@@ -221,7 +221,7 @@ def _create_config(args: argparse.Namespace, config: VoiceConfig) -> SynthesisCo
 
 
 def _create_text_options(args: argparse.Namespace) -> TextOptions | None:
-    if args.lexicon is None and args.write_numbers is None and args.stress is None:
+    if {args.lexicon, args.write_numbers, args.stress, args.abbreviations} == {None}:
         return None
     from piper.text.lexicon import load_lexicon
     from piper.text.options import TextOptions
@@ -230,6 +230,7 @@ def _create_text_options(args: argparse.Namespace) -> TextOptions | None:
         lexicon=None if args.lexicon is None else load_lexicon(args.lexicon),
         write_numbers=args.write_numbers,
         stress=args.stress,
+        abbreviations=args.abbreviations,
     )
 
 

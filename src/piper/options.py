@@ -302,3 +302,10 @@ def _add_pronunciation_options(parser: argparse.ArgumentParser) -> None:
         help="write out Russian and English numbers, dates, money and abbreviations (extra "
         "`numbers`; default: as the voice was trained)",
     )
+    add_option(
+        parser,
+        "--abbreviations",
+        action=argparse.BooleanOptionalAction,
+        help="make no sentence end of titles and short forms, as in Dr. Smith (default: as the "
+        "voice was trained, else yes; with --no-abbreviations the phonemes are those of Piper)",
+    )

@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 
 from piper.text.espeak import Espeak
-from piper.text.sentence import Clause, find_terminator, join_clauses
+from piper.text.sentence import (
+    Clause,
+    find_terminator,
+    group_clauses,
+    join_abbreviations,
+    join_clauses,
+    join_phonemes,
+)
 
 
 def to_sentences(text: str, voice: str = "en-us") -> list[str]:
@@ -80,3 +87,40 @@ def test_a_script_without_capitals_ends_sentences_too() -> None:
 
 def test_armenian_marks_inside_words_end_nothing() -> None:
     assert find_terminator(Clause("ինչ՞ ", "է", "intʃ")).ends_sentence is False
+
+
+def split_sentences(voice: str, text: str) -> list[str]:
+    sentences = join_abbreviations(group_clauses(Espeak().translate(voice, text)), voice)
+    return ["".join(clause.source for clause in sentence).strip() for sentence in sentences]
+
+
+@pytest.mark.parametrize(
+    ("voice", "text"),
+    [
+        ("en-us", "Dr. Smith met Mr. Jones.|It was late."),
+        ("en-us", "In St. Petersburg.|On Main St.|He went to St. Louis."),
+        ("en-us", "No. 5 is alive.|He said no.|5 men came.|See fig. 3 on p. 5.|We left on Jan. 5."),
+        ("en-us", "J. R. R. Tolkien and J.K. Rowling.|George W. Bush, by A. Nobody."),
+        ("en-us", "Plan B.|Then we ate vitamin C.|Nobody got an A.|In the U.S.|It was I.|He left."),
+        ("en-us", "He met Dr.\nSmith.|He was a Dr.\n\n|Smith"),
+        (
+            "en-us",
+            "Coffee, etc.|Acme Inc.|We left at 5 a.m.|Then it rained, e.g. London vs. Paris.",
+        ),
+        ("ru", "В 2024 г.|Иван жил в г. Москва на ул. Ленина, стр. 5."),
+        ("ru", "А. С. Пушкин и Л.Н. Толстой.|Витамин С.|Рим до н. э.|Проф. Иванов."),
+        ("ru", "И т. д.|Потом ещё 5 р.|Иван, см. Рим."),
+        ("de", "Dr. Müller und Hr. Schmidt, z. B. Anna.|Prof. Dr. Meier wohnt in St. Gallen."),
+        ("fr", "M. Dupont et Mme. Durand.|Non."),
+        ("es", "El Sr. García y D. Juan.|Sí."),
+    ],
+)
+def test_titles_and_short_forms_end_no_sentence(voice: str, text: str) -> None:
+    expected = [part.strip() for part in text.split("|")]
+    assert split_sentences(voice, text.replace("|", " ")) == expected
+
+
+def test_a_title_is_said_as_before_but_without_its_stop() -> None:
+    # Half a second of silence stood between title and name.
+    [sentence] = join_abbreviations(group_clauses(Espeak().translate("en-us", "Dr. Smith.")), "en")
+    assert join_phonemes(sentence) == "dˈɑːktɚ smˈɪθ."

@@ -176,10 +176,11 @@ def test_options_come_from_the_call_then_the_voice() -> None:
         phoneme_id_map=DEFAULT_PHONEME_ID_MAP,
         extra={"text_options": {"write_numbers": True, "stress": "off"}},
     )
-    assert create_frontend(config).options == TextOptions(None, True, "off")
-    asked = TextOptions(write_numbers=False, stress="marks")
+    assert create_frontend(config).options == TextOptions(None, True, "off", False)
+    asked = TextOptions(write_numbers=False, stress="marks", abbreviations=True)
     assert create_frontend(config, asked).options == asked
-    assert TextOptions().fill(None).to_dict() == {"write_numbers": False, "stress": "marks"}
+    defaults = {"write_numbers": False, "stress": "marks", "abbreviations": True}
+    assert TextOptions().fill(None).to_dict() == defaults
     config.extra["text_options"] = {"write_numbers": "yes"}
     with pytest.raises(ConfigError, match='"text_options" holds'):
         create_frontend(config)

@@ -20,7 +20,7 @@ from piper.text.phonemizers import create_phonemizer
 from piper.text.prepare import PreparedText, TextPreparer
 from piper.text.pronounce import pronounce
 from piper.text.rewrite import RewrittenText
-from piper.text.sentence import SpokenClause, join_phonemes
+from piper.text.sentence import SpokenClause, join_abbreviations, join_phonemes
 from piper.text.words import Word, share_phonemes
 
 
@@ -176,7 +176,10 @@ class Frontend:
         """Return the clauses of the sentences that say something."""
         phonemizer = self._text_phonemizer
         sentences: list[list[SpokenClause]] = []
-        for clauses in phonemizer.split_clauses(prepared.rewritten.text):
+        parted = phonemizer.split_clauses(prepared.rewritten.text)
+        if self.options.abbreviations:
+            parted = join_abbreviations(parted, self._language)
+        for clauses in parted:
             sentence = [pronounce(clause, prepared, phonemizer) for clause in clauses]
             if join_phonemes(sentence).strip():
                 sentences.append(sentence)

@@ -33,6 +33,10 @@ class TextOptions:
         stress: For Russian `marks` (`+` before or U+0301 after the vowel is honoured), `silero`
             (silero-stress marks the other words too, and writes `ё`), or `off` (texts go to
             espeak-ng as they are); None does as the voice's training did, else `marks`.
+        abbreviations: Whether a sentence goes on after a title or short form before a capital
+            letter, as in `Dr. Smith`, where espeak-ng and Piper end it. None does as the voice's
+            training did, where its JSON has `text_options`, else yes. With False the phonemes are
+            those of Piper.
 
     Raises:
         ConfigError: The stress is none of these.
@@ -41,6 +45,7 @@ class TextOptions:
     lexicon: Lexicon | None = None
     write_numbers: bool | None = None
     stress: Stress | str | None = None
+    abbreviations: bool | None = None
 
     def __post_init__(self) -> None:
         if self.stress is not None and self.stress not in list(Stress):
@@ -58,19 +63,24 @@ class TextOptions:
         Raises:
             ConfigError: The voice's options are of the wrong kind.
         """
-        given = {} if voice_options is None else voice_options
-        if not isinstance(given, Mapping) or not isinstance(
-            given.get("write_numbers", False), bool
+        given = {"abbreviations": True} if voice_options is None else voice_options
+        flags = ("write_numbers", "abbreviations")
+        if not isinstance(given, Mapping) or not all(
+            isinstance(given.get(flag, False), bool) for flag in flags
         ):
             raise ConfigError(
                 f'{source or "The voice"}: "{VOICE_KEY}" holds {given!r:.60}, but an object with '
-                '"write_numbers" (true or false) and "stress" is wanted.'
+                '"write_numbers" and "abbreviations" (true or false) and "stress" is wanted.'
             )
         numbers = self.write_numbers
         return TextOptions(
             self.lexicon,
             bool(given.get("write_numbers", False)) if numbers is None else numbers,
-            self.stress or given.get("stress") or Stress.MARKS,
+            self.stress or str(given.get("stress") or Stress.MARKS),
+            # Voices that were trained here before there was such a key were trained without.
+            bool(given.get("abbreviations", False))
+            if self.abbreviations is None
+            else self.abbreviations,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -79,4 +89,9 @@ class TextOptions:
         A lexicon is a file beside the voice and not told here.
         """
         filled = self.fill(None)
-        return {"write_numbers": filled.write_numbers, "stress": str(filled.stress)}
+        return {
+            "write_numbers": filled.write_numbers,
+            "stress": str(filled.stress),
+            # What is not there is not done, so that an older dataset keeps its prepared recordings.
+            **({"abbreviations": True} if filled.abbreviations else {}),
+        }

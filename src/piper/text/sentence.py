@@ -8,8 +8,9 @@ never cut them, so a rule that is wrong somewhere costs a mark and not the text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 ELLIPSIS = "…"
 
@@ -70,6 +71,55 @@ _PARAGRAPH_SEPARATOR = "\u2029"
 # espeak-ng cuts a clause where its buffer of 800 bytes is nearly full; no shorter one was cut.
 _MIN_CUT_BYTES = 600
 _BRACKETS = frozenset("()[]{}<>\"'`«»《》")
+
+# Words whose dot ends no sentence before a capital letter: titles, and short forms that something
+# always follows. In the order of `name`, and after `|` those before a number only. What may well
+# end a sentence is not among them: etc., Inc., Jr., a.m.
+_ABBREVIATIONS = {
+    "en": "Mr Mrs Ms Mx Dr Prof Gen Capt Lt Col Maj Cmdr Adm Sgt Cpl Pvt Rev Hon Pres Gov Sen Rep "
+    "Supt Messrs Mme Mlle St Mt Ft vs cf viz e.g i.e"
+    "|No Nos fig figs vol vols ch eq sec Art p pp approx ca Jan Feb Mar Apr Jun Jul Aug Sep Sept "
+    "Oct Nov Dec",
+    "ru": "г ул им проф доц акад канд инж ген полк св пл просп пр пер пос р оз гр тов о д с ст "
+    "англ лат нем фр греч напр см ср т.е т.к т.н"
+    "|стр рис табл гл т п пп ч кв корп тел прим",
+    "uk": "м вул ім проф доц акад св пл просп бул пров див напр т.зв|стор рис табл гл кв буд",
+    "de": "Dr Prof Hr Hrn Fr Frl St Dipl Ing Mag Hl z.B d.h u.a o.ä bzw vgl evtl inkl ggf"
+    "|Nr Abb Tab Kap Abs Art S Bd ca",
+    "fr": "M MM Mme Mmes Mlle Mlles Mgr Dr Pr Me St Ste cf|art chap fig p pp vol env",
+    "es": "Sr Sra Srta Sres Sras Dr Dra D Dña Prof Lic Ing Gral Sto Sta Fr Mons p.ej cf"
+    "|núm pág págs art cap fig vol",
+    "it": "Sig Sigg Dott Dr Prof Ing Avv Arch Geom Rag On Mons S cfr|art cap fig pag pagg vol",
+    "pt": "Sr Sra Srta Srs Dr Dra Prof Profa Eng D Sto Sta p.ex cf|art cap fig pág págs vol núm",
+    "nl": "Dhr Mevr Mw Mej Dr Drs Prof Ir Ing Mr St bijv d.w.z|nr blz art fig",
+    "pl": "prof dr hab mgr inż ul al św ks o gen płk kpt np tzn tj|nr str rys tab rozdz art s",
+}
+# What stands before the same letters where they mean something else: `2024 г.`, `и т. д.`
+_OTHERWISE = {
+    "en": {"p": r"\d ", "No": r"[?!] "},
+    "ru": {"г": r"\d ?", "р": r"\d ?", "д": r"\bт\. ?", "пр": r"\bи ", "с": r"\d ?", "т": r"\d ?"},
+    "uk": {"м": r"\d ?"},
+    "it": {"S": r"\w ?"},
+    "pl": {"o": r"\w ?", "s": r"\d ?"},
+}
+# Before these a short form of one or two letters ends its sentence: `Main St. He`, `Plan B. Then`.
+_STARTERS = (
+    " he she it they we you the a an this that these those there then but and so when if what in "
+    "on at my his her their our он она они оно мы вы ты это этот эта потом затем но а и в на тогда "
+    "там тут здесь когда если как что "
+)
+_INITIAL = re.compile(
+    r"(?<![\w.])(?P<more>(?:[^\W\d_]\. ?)*)(?P<last>[^\W\d_])\.$"  # `J. R. R.`, `А.С.`
+)
+# Before a letter that is no name: `Plan B. Then`.
+_NAMED_BY_LETTERS = re.compile(
+    r"\b(?:plan|vitamin|class|type|group|grade|section|part|appendix|option|figure|table|point|step|"
+    r"team|gate|room|line|exhibit|hepatitis|план|витамин|класс|группа|пункт|часть|буква) $",
+    re.IGNORECASE,
+)
+_NO_INITIALS = frozenset(["U.S", "U.K", "U.N", "U.S.A", "E.U", "D.C", "L.A", "N.Y", "P.S", "A.D"])
+_NO_INITIALS |= frozenset(["B.C", "P.M", "A.M", "Н.Э", "Т.Д", "Т.П"])
+_NAME_FOLLOWS = re.compile(r"(?:^|[^\w\s]|\b(?:by|of|and|with|to|from|for|и|с|у|к|от|для)) ?$")
 
 
 @dataclass(frozen=True)
@@ -193,6 +243,66 @@ def group_clauses(clauses: Iterable[Clause], start: int = 0) -> list[list[Spoken
             sentences.append(sentence)
             sentence = []
     return [*sentences, sentence] if join_phonemes(sentence) else sentences
+
+
+def is_abbreviation(before: str, following: str, language: str) -> bool:
+    """Tell whether a dot belongs to a word that goes on: `Dr. Smith`, `ул. Ленина`, `J. R. Smith`.
+
+    Args:
+        before: The text up to the dot, and the dot.
+        following: What comes after it; of it the first letter or digit is read.
+        language: The espeak-ng voice, such as `en-us`.
+    """
+    first = re.search(r"\w+", following[:20])
+    if not before.endswith(".") or first is None or following.count("\n", 0, first.start()) > 1:
+        return False
+    language = language.partition("-")[0]
+    before = before[-60:]
+    if re.search(r"(?<!\w)\w{1,2}\.$", before) and f" {first[0].lower()} " in _STARTERS:
+        return False
+    names, _, numbered = _ABBREVIATIONS.get(language, "").partition("|")
+    word = re.search(r"(?<!\w)(?:\w\. ?)*\w+(?=\.$)", before)
+    if word and (names or numbered):
+        short = word[0].replace(" ", "")
+        known = names.split() + (numbered.split() if first[0][0].isdigit() else [])
+        otherwise = _OTHERWISE.get(language, {}).get(short)
+        if short[1:] and short not in known:
+            short = short[0].lower() + short[1:]
+        if short in known or any(name.startswith(f"{short}.{first[0]}") for name in known):
+            return not (otherwise and re.search(f"{otherwise}$", before[: word.start()]))
+    return first[0][0].isupper() and bool(names) and _is_initial(before)
+
+
+def _is_initial(before: str) -> bool:
+    match = _INITIAL.search(before)
+    if match is None or match[0][:-1].replace(" ", "").upper() in _NO_INITIALS:
+        return False
+    if not match["last"].isupper() or (match["last"] == "I" and not match["more"]):
+        return False
+    preceding = before[: match.start()]
+    if _NAMED_BY_LETTERS.search(preceding):
+        return False
+    is_after_name = re.search(r"\b[^\W\d_][\w’'-]+ $", preceding)
+    return bool(match["more"] or _NAME_FOLLOWS.search(preceding)) or bool(
+        is_after_name and is_after_name[0][0].isupper()
+    )
+
+
+def join_abbreviations(
+    sentences: Sequence[list[SpokenClause]], language: str
+) -> list[list[SpokenClause]]:
+    """Join the sentences that only the dot of an abbreviation has parted."""
+    joined: list[list[SpokenClause]] = []
+    for sentence in sentences:
+        last = joined[-1][-1] if joined else None
+        if last is not None and last.ending == "." and sentence:
+            before = "".join(clause.source for clause in joined[-1][-4:]).rstrip(_SPACES)
+            if is_abbreviation(before, sentence[0].source, language):
+                joined[-1][-1] = replace(last, ending=" ")
+                joined[-1] += sentence
+                continue
+        joined.append(list(sentence))
+    return joined
 
 
 def join_phonemes(clauses: Iterable[SpokenClause]) -> str:

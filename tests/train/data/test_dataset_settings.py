@@ -171,12 +171,16 @@ def test_text_takes_its_symbols_from_the_texts(folder: Path) -> None:
 
 def test_text_options_by_flag_and_by_file(folder: Path) -> None:
     options = resolve_settings(dataset_dir=folder).text_options
-    assert options.to_dict() == {"write_numbers": False, "stress": "marks"}
+    defaults = {"write_numbers": False, "stress": "marks"}
+    assert options.to_dict() == {**defaults, "abbreviations": True}
     options = resolve_settings(dataset_dir=folder, write_numbers=True, stress="off").text_options
-    assert options.to_dict() == {"write_numbers": True, "stress": "off"}
+    assert options.to_dict() == {"write_numbers": True, "stress": "off", "abbreviations": True}
     config = {"espeak": {"voice": "ru"}, "text_options": {"write_numbers": True}}
     write_config(folder, config)
     assert resolve_settings(dataset_dir=folder).text_options.write_numbers
+    # A dataset that was trained on before there was such a choice stays as it was.
+    assert not resolve_settings(dataset_dir=folder).text_options.abbreviations
+    assert resolve_settings(dataset_dir=folder, abbreviations=True).text_options.abbreviations
     error = resolve_error(dataset_dir=folder, write_numbers=False)
     assert 'says "text_options.write_numbers": True, but --data.write_numbers is False' in error
     assert "choose one of" in resolve_error(dataset_dir=folder, stress="loud")

@@ -87,6 +87,8 @@ class VitsDataModule(LightningDataModule):
             texts (extra numbers). Default: what config.json says, else no.
         stress: marks (in Russian texts `+` before the vowel), silero (extra ru) or off. Default:
             what config.json says, else marks.
+        abbreviations: Let sentences go on after titles and short forms, as in `Dr. Smith`.
+            Default: what config.json says, else yes; no where it was trained on without saying.
         num_symbols: Rows of the phoneme embedding. Default: what config.json says, else 256.
         num_speakers: Follows from the model's.
         sample_rate: Follows from the model's.
@@ -128,6 +130,7 @@ class VitsDataModule(LightningDataModule):
         phonemes_path: str | None = None,
         write_numbers: bool | None = None,
         stress: str | None = None,
+        abbreviations: bool | None = None,
         num_symbols: int | None = None,
         num_speakers: int | None = None,
         sample_rate: int | None = None,
@@ -164,6 +167,7 @@ class VitsDataModule(LightningDataModule):
             phonemes_path=phonemes_path,
             write_numbers=write_numbers,
             stress=stress,
+            abbreviations=abbreviations,
             num_symbols=num_symbols,
             num_speakers=num_speakers,
             sample_rate=sample_rate,

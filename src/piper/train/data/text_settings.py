@@ -13,25 +13,23 @@ DEFAULT_TEXT_OPTIONS = TextOptions().fill(None)
 """Numbers are left as they are, stress signs are honoured."""
 
 
-def resolve_text_options(
-    config: Mapping[str, Any], path: Path, write_numbers: bool | None, stress: str | None
-) -> TextOptions:
+def resolve_text_options(config: Mapping[str, Any], path: Path, flags: TextOptions) -> TextOptions:
     """Put flags and the config's `text_options` together, with nothing left open.
 
     Args:
         config: What config.json holds.
         path: That file, for errors.
-        write_numbers: The flag; None means that it was not given.
-        stress: Likewise.
+        flags: The flags; None means that one was not given.
 
     Raises:
         ConfigError: Flag and file disagree, or a value is of no known kind.
     """
-    options = TextOptions(write_numbers=write_numbers, stress=stress).fill(
-        config.get(VOICE_KEY), str(path)
-    )
-    found = config.get(VOICE_KEY) or {}
-    for name, given in (("write_numbers", write_numbers), ("stress", stress)):
+    # A config.json with an id map is one that a training has completed, here or elsewhere.
+    found = config.get(VOICE_KEY, {} if "phoneme_id_map" in config else None)
+    options = flags.fill(found, str(path))
+    found = found or {}
+    for name in ("write_numbers", "stress", "abbreviations"):
+        given = getattr(flags, name)
         if given is not None and found.get(name) is not None and found[name] != given:
             raise ConfigError(
                 f'{path} says "{VOICE_KEY}.{name}": {found[name]!r}, but --data.{name} is '
