@@ -17,6 +17,23 @@ def describe_os_error(error: OSError) -> str:
     return f"{where} ({reason}); check the path, its rights and the room on the disk."
 
 
+def describe_missing_package(error: ModuleNotFoundError, extra: str) -> str:
+    """Say in a sentence which extra of this distribution brings a package that is not there.
+
+    Args:
+        error: Of an import.
+        extra: What the command that imports needs.
+
+    Raises:
+        ModuleNotFoundError: The missing module is this distribution's own, a fault of it.
+    """
+    if (error.name or "").partition(".")[0] == "piper":
+        raise error
+    # Lightning raises it without a name, and with a sentence.
+    what = f"the Python package {error.name!r}" if error.name else f"a package ({error})"
+    return f"This needs {what}; install it with: pip install 'piper-workshop[{extra}]'"
+
+
 class ConfigError(PiperError):
     """A voice's or dataset's JSON that cannot be used."""
 

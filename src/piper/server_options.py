@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from piper.catalogue import CATALOGUE_URL, find_catalogue_voice, load_catalogue
 from piper.download import download_voice
-from piper.errors import PiperError
+from piper.errors import PiperError, describe_missing_package
 from piper.installation import warn_about_rival
 from piper.option_values import (
     add_option,
@@ -218,10 +218,7 @@ def needs_extra(extra: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise PiperError(
-            f"The server needs the Python package {error.name!r}; "
-            f"install it with: pip install 'piper-workshop[{extra}]'"
-        ) from None
+        raise PiperError(describe_missing_package(error, extra)) from None
 
 
 class _BoundedFormatter(logging.Formatter):

@@ -2,19 +2,29 @@
 
 import sys
 
+from piper.errors import describe_missing_package
+from piper.train.command import EXTRA, FAILED, INTERRUPTED
 from piper.train.verbs import run_verb
 
-INTERRUPTED = 130
 
-if __name__ == "__main__":
-    code = run_verb(sys.argv[1:])
-    if code is not None:
-        sys.exit(code)
-    # Here and not above: processes that prepare recordings import this module too, and torch
-    # would cost each of them seconds.
+def run() -> int:
+    """Run a verb or the trainer; return the exit code."""
     try:
+        code = run_verb(sys.argv[1:])
+        if code is not None:
+            return code
+        # Here and not above: processes that prepare recordings import this module too, and torch
+        # would cost each of them seconds.
         from piper.train.cli import main
+
+        return main()
+    except ModuleNotFoundError as error:
+        print(f"error: {describe_missing_package(error, EXTRA)}", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         print("Stopped before training began; nothing was lost.", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    sys.exit(main())
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from piper.errors import PiperError, describe_os_error
+from piper.errors import PiperError, describe_missing_package, describe_os_error
 
+EXTRA = "train"
+"""Brings what these commands import; what one of them needs beside, it names itself."""
 FAILED = 1
 INTERRUPTED = 130  # 128 + SIGINT
 
@@ -22,6 +24,9 @@ def run_command(work: Callable[[], int], if_stopped: str) -> int:
         return work()
     except PiperError as error:
         print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    except ModuleNotFoundError as error:
+        print(f"error: {describe_missing_package(error, EXTRA)}", file=sys.stderr)
         return FAILED
     except BrokenPipeError:
         # Who read the output has gone: `… | head`. Nothing is written to it any more.

@@ -15,11 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from piper.errors import ConfigError, DatasetError
 from piper.train import storage
-from piper.train.aliases import translate_config
 from piper.train.storage import is_remote, join_address
 
 COMMAND_VARIABLE = "PIPER_RESUME_COMMAND"
@@ -163,6 +160,11 @@ def find_run(checkpoint: str, made: Path | None = None) -> Run:
 
 
 def _read_run(address: str, made: Path | None) -> Run:
+    # Here: the launcher says in a sentence what is not installed.
+    import yaml
+
+    from piper.train.aliases import translate_config
+
     try:
         content = yaml.safe_load(storage.read_file(address))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:

@@ -144,6 +144,6 @@ def test_the_servers_extra_is_named_where_it_is_missing(
     monkeypatch.delitem(sys.modules, "piper.server.run", raising=False)
     assert cli.main([str(doubted), "--no-browser"]) == 1
     assert capsys.readouterr().err == (
-        "error: The review needs the Python package 'uvicorn'; "
+        "error: This needs the Python package 'uvicorn'; "
         "install it with: pip install 'piper-workshop[http]'\n"
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from piper.errors import PiperError
+from piper.errors import PiperError, describe_missing_package
 from piper.train.command import run_command
 from piper.train.data.dataset_flags import add_dataset_flags, find_settings, refuse_storage
 
@@ -132,10 +132,7 @@ def _open_page(
         from piper.train.review.media import create_media_folder, find_media_folder
         from piper.train.review.run import serve_page
     except ModuleNotFoundError as error:
-        raise PiperError(
-            f"The review needs the Python package {error.name!r}; "
-            "install it with: pip install 'piper-workshop[http]'"
-        ) from None
+        raise PiperError(describe_missing_package(error, "http")) from None
     from piper.train.review.desk import create_desk
 
     media_folder = find_media_folder(settings.cache_dir, settings.csv_path.parent)
