@@ -48,7 +48,7 @@ def test_russian_dates_and_times(text: str, words: str) -> None:
         ("с XVIII по XX век", "с восемнадцатого по двадцатый век"),
         ("в XX столетии", "в двадцатом столетии"),
         ("ХХ век", "двадцатый век"),  # Cyrillic letters
-        ("IIX век, Пётр I, глава IV", "IIX век, Пётр I, глава IV"),
+        ("IIX век, Пётр I, глава IV", "IIX век, Пётр первый, глава четвёртая"),
     ],
 )
 def test_russian_centuries(text: str, words: str) -> None:

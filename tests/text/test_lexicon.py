@@ -10,6 +10,7 @@ from piper.text.frontend import Frontend
 from piper.text.ids import DEFAULT_PHONEME_ID_MAP
 from piper.text.lexicon import Lexicon, load_lexicon
 from piper.text.options import TextOptions
+from piper.text.prepare import TextPreparer
 
 
 def create_frontend(tmp_path: Path, content: str, voice: str = "en-us") -> Frontend:
@@ -83,3 +84,18 @@ def test_missing_and_other_encodings(tmp_path: Path) -> None:
     with pytest.raises(LexiconError, match=r"cp1251 line 2: the text is not UTF-8"):
         load_lexicon(tmp_path / "cp1251")
     assert Lexicon().find_texts("a") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("It ran. NASA came. nasa", "It ran. The space agency came. the space agency"),
+        ("Apples, etc. He left.", "Apples, et cetera. He left."),
+        ("Apples, etc. and pears, etc.", "Apples, et cetera and pears, et cetera."),
+        ("Mr Smith saw Mr. Jones. Mr", "mister Smith saw mister Jones. Mister"),
+    ],
+)
+def test_words_keep_the_sentences(text: str, words: str) -> None:
+    lexicon = Lexicon({"etc.": "et cetera", "mr": "mister", "nasa": "the space agency"})
+    options = TextOptions(lexicon, write_numbers=False, stress="off")
+    assert TextPreparer("en-us", options).prepare(text).rewritten.text == words

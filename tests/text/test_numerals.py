@@ -10,6 +10,7 @@ from piper.text.frontend import Frontend
 from piper.text.ids import DEFAULT_PHONEME_ID_MAP
 from piper.text.numerals import find_writer
 from piper.text.options import TextOptions
+from piper.text.prepare import TextPreparer
 from piper.text.rewrite import RewrittenText
 
 
@@ -34,6 +35,7 @@ def write_out(language: str, text: str) -> str:
         ("3 года, 5 лет", "три года, пять лет"),
         ("1 200 руб. за штуку", "одна тысяча двести рублей за штуку"),
         ("до 1\u00a0200 руб. в час", "до одной тысячи двухсот рублей в час"),
+        ("5 руб. 50 коп. Да", "пять рублей пятьдесят копеек. Да"),
         ("21 руб., 2 руб. Да.", "двадцать один рубль, два рубля. Да."),
         (
             "5 млн руб., $5, 3 тыс. человек",
@@ -75,7 +77,7 @@ def test_russian(text: str, words: str) -> None:
         ("in 2024, since 1905", "in twenty twenty-four, since nineteen oh-five"),
         ("1,200 people in the 1990s", "one thousand two hundred people in the nineteen nineties"),
         ("3.14, 21st, -5", "three point one four, twenty-first, minus five"),
-        ("3:30 pm, 9:00, 10:05", "three thirty P M, nine o'clock, ten oh five"),
+        ("3:30 pm, 9:00, 10:05", "three thirty PM, nine o'clock, ten oh five"),
         ("May 5, 2024", "May fifth, twenty twenty-four"),
         (
             "5 kg, 1 km, 60 mph, 25%",
@@ -132,3 +134,58 @@ def test_without_the_libraries_it_is_one_sentence() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.startswith("Writing out numbers needs the library pymorphy3; install the")
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "words"),
+    [
+        # After a dot espeak-ng takes a small letter for the sentence's going on.
+        ("en-us", "It was cold. 3 men came.", "It was cold. Three men came."),
+        ("en-us", "“It was cold.” 3 men came.", "“It was cold.” Three men came."),
+        ("en-us", "It was $5. 10 men came to Acme Inc. 3 left.", None),
+        ("en-us", "In 1999 it fell. 2000 came. 5th Avenue.", None),
+        ("en-us", "See fig. 3 on p. 5.", "See fig. three on p. five."),
+        ("en-us", "At 9:15 a.m. Then we left.", "At nine fifteen AM. Then we left."),
+        ("en-us", "At 9:15 a.m. we left.", "At nine fifteen AM we left."),
+        ("en-us", "3:00 AM or 10:30 P.M.", "three AM or ten thirty PM."),
+        ("en-us", "–5 °C. −3.5%. -1.2 degrees", None),
+        ("en-us", "from 9 a.m.–5 p.m.", "from nine a.m.–five p.m."),
+        ("ru", "Было холодно. 3 человека пришли.", "Было холодно. Три человека пришли."),
+        ("ru", "5 кг. 3 человека. 2024 г. 10 дней.", None),
+        ("ru", "И т. д. 3 человека", "И так далее. Три человека"),
+        ("ru", "-1.2 градуса", "минус одна целая две десятых градуса"),
+        ("ru", "–5 °C", "минус пять градусов Цельсия"),
+    ],
+)
+def test_what_is_written_out_keeps_the_sentences(
+    language: str, text: str, words: str | None
+) -> None:
+    prepared = TextPreparer(language, TextOptions(write_numbers=True, stress="marks")).prepare(text)
+    if words is not None:
+        assert prepared.rewritten.text == words
+    counts = []
+    for is_written in (False, True):
+        options = TextOptions(write_numbers=is_written)
+        frontend = Frontend(PhonemeType.ESPEAK, language, DEFAULT_PHONEME_ID_MAP, options=options)
+        counts.append(len(frontend.text_to_phonemes(text)))
+    assert counts[0] == counts[1]
+    for sign in "–−-":
+        assert f"{sign}5" not in prepared.rewritten.text
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "words"),
+    [
+        ("en", "World War II, World War I was", "World War two, World War one was"),
+        ("en", "Henry VIII, John Paul II.", "Henry the Eighth, John Paul the Second."),
+        ("en", "Chapter IV, Rocky II, Type V", "Chapter four, Rocky two, Type five"),
+        ("en", "the part I like, Size XL, The IV drip", "the part I like, Size XL, The IV drip"),
+        ("en", "Henry I was told, vitamin C", "Henry I was told, vitamin C"),
+        ("ru", "Петра I, при Екатерине II", "Петра первого, при Екатерине второй"),
+        ("ru", "в главе IV, том III", "в главе четвёртой, том третий"),
+        ("ru", "II мировая война", "вторая мировая война"),
+        ("ru", "витамин С, Он V, она X", "витамин С, Он V, она X"),
+    ],
+)
+def test_roman_numbers_after_names(language: str, text: str, words: str) -> None:
+    assert write_out(language, text) == words

@@ -5,6 +5,7 @@ Cases have num2words' letters: n, g, d, a, i, p (nominative to prepositional).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -134,6 +135,17 @@ def find_noun_form(words: str) -> list[tuple[str, bool, str]]:
             if form not in forms:
                 forms.append(form)
     return forms
+
+
+def find_numbered_form(noun: str, genders: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return case and gender of a first name, or of one of some nouns, that a number follows."""
+    for parse in _load_morphology().parse(noun):
+        case = _CASES_OF_TAGS.get(str(parse.tag.case))
+        is_name = noun[0].isupper() and "Name" in parse.tag
+        gender = genders.get(parse.normal_form) or _GENDERS.get(str(parse.tag.gender), "m")
+        if case and parse.tag.number == "sing" and (is_name or parse.normal_form in genders):
+            return case, gender
+    return None
 
 
 def _agree_adjective(adjective: str, number: int, case: str) -> str:

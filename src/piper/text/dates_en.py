@@ -6,7 +6,7 @@ import re
 
 from piper.text.calendar_dates import ISO_DATE, SLASH_DATE, parse_date
 from piper.text.cardinals_en import write_cardinal, write_ordinal, write_year
-from piper.text.numerals import Rule, create_rule
+from piper.text.numerals import Rule, create_rule, keep_dot
 from piper.text.roman import ROMAN, parse_roman
 
 _MONTHS = [
@@ -59,8 +59,13 @@ def _write_figures(match: re.Match[str]) -> str | None:
 
 
 def _write_time(match: re.Match[str]) -> str | None:
-    words = _write_clock(match["hours"], match["minutes"], match["half"])
-    if words and match["from"]:
+    half = match["half"]
+    words = _write_clock(match["hours"], match["minutes"], half)
+    if words is None:
+        return None
+    if half and half.endswith("."):
+        words += keep_dot(match)
+    if match["from"]:
         first = _write_clock(*match["from"].split(":"))
         return f"{first} to {words}" if first else None
     return words
@@ -69,7 +74,7 @@ def _write_time(match: re.Match[str]) -> str | None:
 def _write_clock(hours: str, minutes: str, half: str | None = None) -> str | None:
     if int(hours) > 24 or int(minutes) > 59:
         return None
-    end = f" {half[0].upper()} M" if half else ""
+    end = f" {half[0].upper()}M" if half else ""
     words = write_cardinal(int(hours))
     if int(minutes) == 0:
         return words + (end or " o'clock")
@@ -109,7 +114,7 @@ RULES: list[Rule] = [
     ),
     create_rule(
         r"(?<![\w:.,])(?:(?P<from>\d{1,2}:\d{2}) ?[–-] ?)?(?P<hours>\d{1,2}):(?P<minutes>\d{2})"
-        r"(?: ?(?P<half>[ap]m|[AP]M|[ap]\.m\.))?(?![\w:]|\.\d)",
+        r"(?: ?(?P<half>[ap]\.? ?m\.|[AP]\.? ?M\.|[ap]m|[AP]M))?(?![\w:]|\.\d)",
         _write_time,
     ),
     create_rule(

@@ -57,6 +57,12 @@ def keep(match: re.Match[str]) -> str:
     return str(match[0])
 
 
+def keep_dot(match: re.Match[str]) -> str:
+    """Return the dot of a short form where it ends the sentence too."""
+    rest = match.string[match.end() :].lstrip(' \u00a0”"»)')
+    return "." if not rest or rest[0].isupper() or rest[0].isdigit() or rest[0] == "\n" else ""
+
+
 def apply_rules(text: str, rules: Sequence[Rule]) -> list[Edit]:
     """Return the edits of all rules; where two match, the earlier rule counts."""
     edits: list[Edit] = []

@@ -13,13 +13,13 @@ from piper.text.cardinals_en import write_cardinal, write_ordinal
 from piper.text.numerals import Rule, create_rule, keep, parse_number
 
 _WHOLE = r"\d{1,3}(?:,\d{3})+(?!\d)|\d{1,15}"
-_SIGN = r"(?:(?P<minus>(?<![\w\d])[−-])|(?P<plus>(?<![\w\d])\+))?"
-_START = r"(?<![\w.,/:])(?<!\d-)"
+_SIGN = r"(?:(?P<minus>(?<![\w.])[−–-])|(?P<plus>(?<![\w\d])\+))?"
+_START = r"(?<![\w.,/:])(?<!\d[-–])"
 _END = r"(?![\w]|[.,:/]\d)"
-_NUMBER = rf"(?P<minus>(?<![\w\d])[−-])?{_START}(?P<whole>{_WHOLE})(?:\.(?P<places>\d+))?"
+_NUMBER = rf"(?P<minus>(?<![\w.])[−–-])?{_START}(?P<whole>{_WHOLE})(?:\.(?P<places>\d+))?"
 _FROM = r"(?:(?P<from>\d{1,4}) ?[–-] ?)?"
 _MONEY = (
-    rf"(?P<minus>(?<![\w\d])[−-](?=[$£€]\d))?(?P<sign>[$£€])(?P<below>[−-])?{_FROM}"
+    rf"(?P<minus>(?<![\w.])[−–-](?=[$£€]\d))?(?P<sign>[$£€])(?P<below>[−–-])?{_FROM}"
     rf"(?P<whole>{_WHOLE})(?:\.(?P<places>\d+))?"
 )
 _MEASURED = rf"{_SIGN}{_START}{_FROM}(?P<whole>{_WHOLE})(?:\.(?P<places>\d+))?"

@@ -2,7 +2,7 @@
 
 Left to espeak-ng is what can be read in more than one way: `12/05/2024`, `12.05`, `12.05.24`, a
 lone `1/2`, scores (`3:2`), versions and addresses (`1.2.3`), `1.200` (thousand or decimal), Roman
-numbers other than centuries, and foreign telephone numbers.
+numbers that stand alone, and foreign telephone numbers.
 """
 
 from __future__ import annotations
@@ -112,6 +112,14 @@ def _write_counted(match: re.Match[str]) -> str | None:
     return f"{kept}{'минус ' if match['minus'] else ''}{words}"
 
 
+def _write_dotted(match: re.Match[str]) -> str:
+    """Write `-1.2`, which is no date and no time."""
+    governor, kept = split_governor(match)
+    case = cases.find_governed_case(governor) or "n"
+    words = cases.write_decimal(match["whole"], match["places"], "n" if case == "a" else case)
+    return f"{kept}минус {words}"
+
+
 def _is_code(digits: str) -> bool:
     return len(digits) > 12 or (len(digits) > 1 and digits.startswith("0"))
 
@@ -131,6 +139,7 @@ RULES: list[Rule] = [
         _write_suffixed,
     ),
     *units_ru.RULES,
+    create_rule(rf"{BEFORE}[−–-](?P<whole>\d{{1,9}})\.(?P<places>\d{{1,3}}){END}", _write_dotted),
     *short_forms_ru.RULES,
     create_rule(
         rf"{BEFORE}{RANGE}{NUMBER}{END}(?={SPACE}+(?P<noun>{NOUN}))?(?!-\w)", _write_counted

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 
+from piper.text import numerals
+
 SPACE = r"[ \u00a0\u202f]"
 BEFORE = rf"(?<![\w.,/:+\-])(?:(?P<governor>[а-яёА-ЯЁ]+){SPACE}+)?(?<![\d\w])"
 """The word before a number, which may ask for a case."""
 
 WHOLE = rf"\d{{1,3}}(?:{SPACE}\d{{3}})+(?!\d)|\d{{1,15}}"
-NUMBER = rf"(?P<minus>[−-](?=\d))?(?P<whole>{WHOLE})(?:,(?P<places>\d+))?"
+NUMBER = rf"(?P<minus>[−–-](?=\d))?(?P<whole>{WHOLE})(?:,(?P<places>\d+))?"
 RANGE = rf"(?:(?P<from>\d{{1,4}}){SPACE}?[–—-]{SPACE}?)?"
 NOUN = rf"[а-яё]{{2,}}(?:{SPACE}+[а-яё]{{2,}})?"
 END = r"(?![\w]|[.,:/]\d)"
+_SMALLER_UNIT = re.compile(r"[ \u00a0\u202f]*\d+[ \u00a0\u202f]*(?:коп|мин|сек|см|мм|м|кг|г)\b")
 
 
 def split_governor(match: re.Match[str]) -> tuple[str, str]:
@@ -23,6 +26,7 @@ def split_governor(match: re.Match[str]) -> tuple[str, str]:
 
 
 def keep_dot(match: re.Match[str]) -> str:
-    """Return the dot of a short form where it ends the sentence too."""
-    rest = match.string[match.end() :].lstrip(' \u00a0»")')
-    return "." if not rest or rest[0].isupper() or rest[0] == "\n" else ""
+    """Return the dot of a short form where it ends the sentence too: not in `5 руб. 50 коп.`"""
+    if _SMALLER_UNIT.match(match.string, match.end()):
+        return ""
+    return numerals.keep_dot(match)

@@ -6,14 +6,20 @@ Words of the lexicon first, then numbers and short forms, then stress or vowel s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 from piper.text import stress
 from piper.text.markup import split_raw_phonemes
 from piper.text.numerals import find_writer
 from piper.text.options import Stress, TextOptions
 from piper.text.rewrite import Edit, RewrittenText
+from piper.text.sentence import is_abbreviation
+
+_AFTER_END = re.compile(r"[.!?…][\"'”»)\]]*\s+[\"'“„«(\[]*$")
+_ENDS = frozenset(".!?…")
+_MARKS = _ENDS | frozenset(",;:")
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,7 @@ class TextPreparer:
     """
 
     def __init__(self, language: str, options: TextOptions) -> None:
+        self._language = language
         self._lexicon = options.lexicon
         self._write_numbers = find_writer(language) if options.write_numbers else None
         self._stress = options.stress if language == "ru" else Stress.OFF
@@ -62,9 +69,12 @@ class TextPreparer:
         """
         rewritten = RewrittenText(text)
         if self._lexicon:
-            rewritten = _rewrite(rewritten, self._lexicon.find_texts)
+            edits = _find_edits(rewritten.text, self._lexicon.find_texts)
+            edits = [_keep_stop(rewritten.text, edit, self._language) for edit in edits]
+            rewritten = rewritten.replace(_keep_case(rewritten.text, edits, self._language))
         if self._write_numbers:
-            rewritten = _rewrite(rewritten, self._write_numbers)
+            edits = _find_edits(rewritten.text, self._write_numbers)
+            rewritten = rewritten.replace(_keep_case(rewritten.text, edits, self._language))
         if self._add_vowels:
             rewritten = _rewrite(rewritten, self._add_vowels)
         if self._stress == Stress.SILERO:
@@ -84,6 +94,40 @@ def _find_edits(text: str, find: Callable[[str], Iterable[Edit]]) -> Iterable[Ed
         if not part.is_phonemes:
             for edit in find(part.content):
                 yield Edit(part.start + edit.start, part.start + edit.end, edit.text)
+
+
+def _keep_case(text: str, edits: Iterable[Edit], language: str) -> Iterator[Edit]:
+    """Yield the edits; what begins a sentence, and what does not, shows it as before.
+
+    After a dot espeak-ng takes a small letter for the sentence's going on, and nothing else.
+    """
+    previous: Edit | None = None
+    for edit in edits:
+        end = _AFTER_END.search(text, max(0, edit.start - 100), edit.start)
+        before, rest = text[: edit.start].rstrip(), text[edit.start :]
+        is_end = bool(end) and not is_abbreviation(before, rest, language)
+        if previous is not None and previous.end == len(before):
+            is_end = previous.text[-1:] in _ENDS  # its dot may be gone
+        if edit.text and is_end:
+            is_small = text[edit.start].islower()
+            first = edit.text[0].lower() if is_small else edit.text[0].upper()
+            edit = replace(edit, text=first + edit.text[1:])
+        previous = edit
+        yield edit
+
+
+def _keep_stop(text: str, edit: Edit, language: str) -> Edit:
+    """Return the edit of a short form that ends a sentence where the text ends one with it."""
+    end, rest = edit.end, text[edit.end :]
+    if rest.startswith(".") and is_abbreviation(text[: end + 1], rest[1:], language):
+        return replace(edit, end=end + 1)  # the dot of `Dr` in `Dr. Smith`
+    if text[end - 1] != "." or edit.text[-1:] in _MARKS:
+        return edit
+    following = re.match(r"[^\w\n]*(.?)", rest, re.DOTALL)
+    is_end = following is not None and not following[1].islower()
+    if is_end and not is_abbreviation(text[:end], rest, language):
+        return replace(edit, text=f"{edit.text}.")
+    return edit
 
 
 def _rewrite(rewritten: RewrittenText, find: Callable[[str], Iterable[Edit]]) -> RewrittenText:

@@ -6,7 +6,8 @@ import re
 
 from piper.text import cases_ru as cases
 from piper.text.numerals import Rule, create_rule, keep
-from piper.text.patterns_ru import BEFORE, SPACE, keep_dot, split_governor
+from piper.text.patterns_ru import BEFORE, NOUN, SPACE, keep_dot, split_governor
+from piper.text.roman import parse_roman
 
 _PLACES = {"г": "город", "ул": "улица", "пл": "площадь", "просп": "проспект", "пер": "переулок"}
 _PLACES |= {"р": "река", "оз": "озеро", "пос": "посёлок", "обл": "область"}
@@ -58,6 +59,36 @@ def _write_phrase(words: str, match: re.Match[str]) -> str:
 _TITLES = ("профессор", "академик", "имени", "например", "то есть", "так как")
 
 
+# What a Roman number stands after; rulers and popes beside them.
+_NUMBERED_NOUNS = {
+    **dict.fromkeys(["глава", "часть", "книга", "сцена", "песнь", "категория", "группа"], "f"),
+    **dict.fromkeys(["степень", "статья", "таблица", "серия", "фаза", "стадия"], "f"),
+    **dict.fromkeys(["том", "раздел", "акт", "этап", "тур", "квартал", "класс", "тип"], "m"),
+    **dict.fromkeys(["уровень", "параграф", "рисунок", "сезон", "курс"], "m"),
+    **dict.fromkeys(["действие", "тысячелетие", "поколение"], "n"),
+}
+
+
+def _write_roman_after(match: re.Match[str]) -> str | None:
+    """Write `Пётр I`, `в главе IV`."""
+    noun, number = match["noun"], parse_roman(match["roman"])
+    form = cases.find_numbered_form(noun, _NUMBERED_NOUNS)
+    if number is None or form is None:
+        return None
+    return f"{noun} {cases.write_ordinal(number, *form)}"
+
+
+def _write_roman_before(match: re.Match[str]) -> str | None:
+    """Write `II мировая война`, `на XX съезде`."""
+    number, forms = parse_roman(match["roman"]), cases.find_noun_form(match["noun"])
+    if number is None or not forms:
+        return None
+    governed = cases.find_governed_case(match["governor"] or "")
+    case, is_plural, gender = next((form for form in forms if form[0] == governed), forms[0])
+    kept = match[0][: match.start("roman") - match.start()]
+    return kept + cases.write_ordinal(number, case, gender, is_plural=is_plural)
+
+
 def _write_telephone(match: re.Match[str]) -> str:
     groups = re.findall(r"\d+", match[0])
     return ", ".join(
@@ -69,7 +100,9 @@ def _write_telephone(match: re.Match[str]) -> str:
 
 
 def _create_numbered(short: str, noun: str) -> Rule:
-    return create_rule(rf"(?<!\w){re.escape(short)}\.?{SPACE}*(?=\d)", lambda _: f"{noun} ")
+    return create_rule(
+        rf"(?<!\w)(?<!т\.)(?<!т\. ){re.escape(short)}\.?{SPACE}*(?=\d)", lambda _: f"{noun} "
+    )
 
 
 def _create_phrase(short: str, words: str) -> Rule:
@@ -89,6 +122,14 @@ TELEPHONES: list[Rule] = [
 """Russian telephone numbers, group by group; others stay. They come before all other numbers."""
 
 RULES: list[Rule] = [
+    create_rule(
+        rf"(?<!\w)(?P<noun>[А-ЯЁа-яё]{{3,}}){SPACE}(?P<roman>[IVX]+)(?![\w-])", _write_roman_after
+    ),
+    create_rule(
+        rf"(?<![\w-])(?:(?P<governor>[а-яё]+){SPACE})?(?P<roman>[IVX]{{2,}})"
+        rf"(?={SPACE}(?P<noun>{NOUN}))",
+        _write_roman_before,
+    ),
     create_rule(rf"№№{SPACE}*(?=\d)", lambda _: "номера "),
     *(_create_numbered(short, noun) for short, noun in _NUMBERED.items()),
     create_rule(rf"{BEFORE}(?P<short>{'|'.join(_PLACES)})\.(?={SPACE}*[А-ЯЁ][а-яё])", _write_place),

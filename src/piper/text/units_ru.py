@@ -59,7 +59,7 @@ _TAILS |= {"°F": ("°", " Фаренгейта")}
 UNIT = "|".join(re.escape(unit) for unit in sorted([*_UNITS, *_TAILS], key=len, reverse=True))
 # With a dot in the number these could be a time, a date or a page.
 _UNITS_WITHOUT_DOTS = frozenset(["ч", "мин", "сек", "г", "м", "т", "р", "стр", "чел", "экз", "шт"])
-_SIGN = r"(?:(?P<plus>\+)(?=\d)|(?P<minus>[−-])(?=\d))?"
+_SIGN = r"(?:(?P<plus>\+)(?=\d)|(?P<minus>[−–-])(?=\d))?"
 _NUMBER = rf"{_SIGN}(?P<whole>{WHOLE})(?:,(?P<places>\d+)|\.(?P<dotted>\d{{1,2}}))?"
 _RANGE = rf"(?:(?P<from>\d{{1,4}})(?:,(?P<from_places>\d+))?{SPACE}?[–—-]{SPACE}?)?"
 _SCALE = rf"(?P<scale>{'|'.join(_SCALES)})(?!\w)\.?"
@@ -79,7 +79,7 @@ def _write_measure(match: re.Match[str]) -> str | None:
     noun, tail = find_unit(unit) if unit else ("", "")
     scale = _SCALES.get(groups.get("scale") or "", "")
     places = match["places"] or groups.get("dotted")
-    if groups.get("dotted") and unit in _UNITS_WITHOUT_DOTS:
+    if groups.get("dotted") and unit in _UNITS_WITHOUT_DOTS and not match["minus"]:
         return None
     case = _find_case(governor, unit)
     if places:
