@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from piper.config import (
-    PhonemeType,
-    Phonemizer,
-    VoiceConfig,
-    load_json_object,
-    load_voice_config,
-)
+from piper.config import PhonemeType, Phonemizer, VoiceConfig, load_voice_config
 from piper.errors import ConfigError
+from piper.json_reader import load_json_object
 
 # What a reader may rely on, and nothing else.
 SMALLEST: dict[str, Any] = {
@@ -80,7 +76,7 @@ def test_extra_keys_are_tolerated_and_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["num_symbols", "num_speakers", "audio.sample_rate", "espeak.voice", "phoneme_id_map"]
+    "key", ["num_speakers", "audio.sample_rate", "espeak.voice", "phoneme_id_map"]
 )
 @pytest.mark.parametrize("value", [KeyError, None])
 def test_a_missing_key_is_named_with_its_file(key: str, value: Any) -> None:
@@ -96,14 +92,20 @@ def test_a_single_id_is_as_good_as_a_list() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "wanted"),
     [
-        ("num_symbols", "256", "a whole number"),
-        ("num_symbols", True, "a whole number"),
+        ("num_speakers", True, "a whole number"),
         ("num_speakers", 1.5, "a whole number"),
+        ("num_speakers", 10**9, "a number from -100,000 to 100,000"),
         ("audio.sample_rate", [22050], "a whole number"),
+        ("audio.sample_rate", 0, "a number from 1 to 1,000,000"),
+        ("audio.sample_rate", -22050, "a number from 1 to 1,000,000"),
+        ("audio.sample_rate", 2**31, "a number from 1 to 1,000,000"),
+        ("audio.sample_rate", float("nan"), "a whole number"),
         ("espeak.voice", 7, "a string"),
         ("inference.noise_w", "much", "a number"),
+        ("inference.noise_scale", float("inf"), "a number"),
+        ("inference.length_scale", 0, "a number from 0.01 to 100.0"),
         ("phoneme_id_map", [1, 2], "an object"),
-        ("speaker_id_map", ["anna"], "an object"),
+        ("phoneme_type", ["espeak"], "a string"),
     ],
 )
 def test_a_wrong_type_is_named_with_its_file_and_key(key: str, value: Any, wanted: str) -> None:
@@ -111,9 +113,89 @@ def test_a_wrong_type_is_named_with_its_file_and_key(key: str, value: Any, wante
         VoiceConfig.from_dict(change(key, value), "my.json")
 
 
-def test_a_wrong_id_is_named_with_its_symbol() -> None:
-    with pytest.raises(ConfigError, match=r"my\.json: .* \['x'\] for 'a'"):
-        VoiceConfig.from_dict(change("phoneme_id_map", {"a": ["x"]}), "my.json")
+@pytest.mark.parametrize("ids", [["x"], [-1], [True], [1.5], [2**31], {"1": 1}, "x"])
+def test_a_wrong_id_is_named_with_its_symbol(ids: Any) -> None:
+    message = rf"my\.json: .* {re.escape(repr(ids))} for 'a'"
+    with pytest.raises(ConfigError, match=message):
+        VoiceConfig.from_dict(change("phoneme_id_map", {"a": ids}), "my.json")
+
+
+def test_a_map_does_not_let_a_text_grow_without_bound() -> None:
+    with pytest.raises(ConfigError, match=r"gives 1,000 ids for 'a', but 16 are the most"):
+        VoiceConfig.from_dict(change("phoneme_id_map", {"a": [1] * 1000}), "my.json")
+    with pytest.raises(ConfigError, match=r"puts 1,000 characters in place of 'a', but 16 are"):
+        VoiceConfig.from_dict(change("phoneme_map", {"a": ["b" * 10] * 100}), "my.json")
+
+
+# What trainers and editors of Piper's voices wrote over the years.
+@pytest.mark.parametrize(
+    ("key", "written", "name", "read"),
+    [
+        ("phoneme_type", "PhonemeType.ESPEAK", "phoneme_type", PhonemeType.ESPEAK),
+        ("phoneme_type", "PhonemeType.TEXT", "phoneme_type", PhonemeType.TEXT),
+        ("phoneme_type", "ESPEAK", "phoneme_type", PhonemeType.ESPEAK),
+        ("phoneme_type", "", "phoneme_type", PhonemeType.ESPEAK),
+        ("phoneme_type", None, "phoneme_type", PhonemeType.ESPEAK),
+        ("language", "en", "language", {"code": "en"}),
+        ("language", "", "language", {}),
+        ("audio.sample_rate", 22050.0, "sample_rate", 22050),
+        ("audio.sample_rate", "22050", "sample_rate", 22050),
+        ("num_symbols", "256", "num_symbols", 256),
+        ("num_symbols", 256.0, "num_symbols", 256),
+        ("num_symbols", KeyError, "num_symbols", 5),
+        ("num_symbols", None, "num_symbols", 5),
+        ("num_symbols", 2, "num_symbols", 5),
+        ("num_speakers", 0, "num_speakers", 1),
+        ("num_speakers", "1", "num_speakers", 1),
+        ("inference.noise_scale", "0.667", "noise_scale", 0.667),
+        ("inference", None, "noise_scale", 0.667),
+        ("speaker_id_map", {"a": "0", "b": 0.0}, "speaker_id_map", {"a": 0, "b": 0}),
+        ("phoneme_map", {"a": "b"}, "phoneme_map", {"a": ["b"]}),
+        (
+            "phoneme_id_map",
+            {"a": "4", "b": ["4"], "c": None},
+            "phoneme_id_map",
+            {"a": [4], "b": [4]},
+        ),
+        ("default_speaker_id", "0", "default_speaker_id", 0),
+    ],
+)
+def test_variants_that_exist_are_read(
+    key: str, written: Any, name: str, read: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = VoiceConfig.from_dict(change(key, written))
+    assert getattr(config, name) == read
+    assert type(getattr(config, name)) is type(read)
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("key", "written", "name", "read"),
+    [
+        ("language", ["en"], "language", {}),
+        ("hop_length", 0, "hop_length", 256),
+        ("hop_length", "many", "hop_length", 256),
+        ("piper_version", 1.0, "piper_version", ""),
+        ("speaker_id_map", ["anna"], "speaker_id_map", {}),
+        ("speaker_id_map", {"anna": None}, "speaker_id_map", {}),
+        ("default_speaker_id", 5, "default_speaker_id", 0),
+        ("phoneme_map", {"a": [1], "b": ["c"]}, "phoneme_map", {"b": ["c"]}),
+        ("phonemizer", "espeak-ng", "phonemizer", None),
+    ],
+)
+def test_what_the_existing_client_does_not_read_is_passed_over_with_a_line(
+    key: str, written: Any, name: str, read: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        assert getattr(VoiceConfig.from_dict(change(key, written), "my.json"), name) == read
+    [line] = [line for line in caplog.messages if key in line]
+    assert line.startswith("my.json: the key ")
+    assert line.endswith("is passed over.")
+
+
+def test_a_voice_without_espeak_needs_none_in_its_json() -> None:
+    data = {**change("espeak", KeyError), "phoneme_type": "text"}
+    assert VoiceConfig.from_dict(data).espeak_voice == ""
 
 
 def test_an_unknown_phoneme_type_lists_the_known_ones() -> None:

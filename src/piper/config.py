@@ -6,14 +6,19 @@ these files; missing or wrong ones raise `ConfigError` naming file, key and what
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from piper.errors import ConfigError
 from piper.json_reader import load_json_object
+
+_logger = logging.getLogger(__name__)
 
 DEFAULT_HOP_LENGTH = 256
 DEFAULT_NOISE_SCALE = 0.667
@@ -63,6 +68,7 @@ class VoiceConfig:
         phonemizer: What made the training phonemes, if the file says so.
         piper_version: As the file says; kept for writing.
         extra: All other keys of the file, kept for writing.
+        source: What to call the file in errors; not written.
     """
 
     num_symbols: int
@@ -83,6 +89,7 @@ class VoiceConfig:
     phonemizer: Phonemizer | None = None
     piper_version: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
+    source: str = field(default="", repr=False, compare=False)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], source: str = "voice config") -> VoiceConfig:
@@ -184,70 +191,180 @@ def load_voice_config(path: Path | str) -> VoiceConfig:
 
 
 class _Reader:
-    """Typed access to nested JSON, with errors that name file and key."""
+    """Typed access to nested JSON, with errors that name file and key.
+
+    Other programs write these files: a number may be a float or stand in quotation marks.
+    """
 
     def __init__(self, data: Mapping[str, Any], source: str) -> None:
         self.data = data
         self.source = source
 
-    def find(self, dotted: str, kind: type, default: Any) -> Any:
-        """Return the value at a dotted key, or the default where it is absent or null."""
+    def find(
+        self,
+        dotted: str,
+        kind: type,
+        default: Any,
+        bounds: tuple[float, float] | None = None,
+    ) -> Any:
+        """Return the value at a dotted key, or the default where it is absent or null.
+
+        Raises:
+            ConfigError: It is of another kind, or a number outside the bounds, which are included.
+        """
         value: Any = self.data
         for part in dotted.split("."):
             if not isinstance(value, Mapping) or value.get(part) is None:
                 return default
             value = value[part]
-        return self._checked(value, dotted, kind)
+        found: Any = _to_number(value, kind) if kind in (int, float) else value
+        is_wrong = not isinstance(found, kind)
+        if is_wrong:
+            raise self.mistake(dotted, value, _WANTED[kind])
+        if bounds is not None and not bounds[0] <= found <= bounds[1]:
+            raise self.mistake(dotted, value, f"a number from {bounds[0]:,} to {bounds[1]:,}")
+        return found
 
-    def require(self, dotted: str, kind: type) -> Any:
+    def require(self, dotted: str, kind: type, bounds: tuple[float, float] | None = None) -> Any:
         """Return the value at a dotted key, or raise."""
-        value = self.find(dotted, kind, None)
+        value = self.find(dotted, kind, None, bounds)
         if value is None:
             raise ConfigError(
                 f'{self.source}: the key "{dotted}" is missing; is this the JSON of a Piper voice?'
             )
         return value
 
-    def _checked(self, value: Any, dotted: str, kind: type) -> Any:
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            wanted = {dict: "an object", str: "a string", int: "a whole number", float: "a number"}
-            raise ConfigError(
-                f'{self.source}: the key "{dotted}" holds {value!r:.60}, '
-                f"but {wanted.get(kind, kind.__name__)} is wanted."
-            )
-        return value
+    def find_or_pass(
+        self,
+        dotted: str,
+        kind: type,
+        default: Any,
+        bounds: tuple[float, float] | None = None,
+    ) -> Any:
+        """Return the value at a key that speaking can do without; a wrong one is passed over.
+
+        The existing client reads few keys, and programs wrote all sorts of things into the others.
+        """
+        try:
+            return self.find(dotted, kind, default, bounds)
+        except ConfigError as error:
+            _warn_once(f"{error} It is passed over.")
+            return default
+
+    def mistake(self, key: str, value: Any, wanted: str) -> ConfigError:
+        """Return an error about the value of a key."""
+        return ConfigError(
+            f'{self.source}: the key "{key}" holds {value!r:.60}, but {wanted} is wanted.'
+        )
+
+
+_WANTED = {dict: "an object", str: "a string", int: "a whole number", float: "a number"}
+_SAMPLE_RATES = (1, 1_000_000)
+"""Hertz; those of voices are from 8,000 to 48,000."""
+_SPEAKERS = (1, 100_000)
+_HOP_LENGTHS = (1, 65_536)
+_NOISES = (0.0, 100.0)
+_LENGTHS = (0.01, 100.0)
+_MAX_IDS = 2**31 - 1
+_MAX_EXPANSION = 16
+"""Ids of a phoneme, and phonemes in place of one; voices have 1. It bounds what a text grows to."""
+
+
+@lru_cache(maxsize=256)
+def _warn_once(sentence: str) -> None:
+    _logger.warning("%s", sentence)
+
+
+def _to_number(value: Any, kind: type) -> Any:
+    """Return a number as an int or float, or what was given where it is none of that kind."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    if kind is float:
+        return float(value)
+    return int(value) if value == int(value) else None
 
 
 def _parse_phoneme_id_map(reader: _Reader) -> dict[str, list[int]]:
     raw = reader.require("phoneme_id_map", dict)
     result: dict[str, list[int]] = {}
     for symbol, ids in raw.items():
-        # Some other trainers write a single number instead of a list.
-        id_list = [ids] if isinstance(ids, int) else ids
-        if not isinstance(id_list, list) or not all(isinstance(i, int) for i in id_list):
+        # Some trainers write a single number instead of a list, or null for no id.
+        given = ids if isinstance(ids, list) else [] if ids is None else [ids]
+        found = [_to_number(one, int) for one in given]
+        if any(one is None or not 0 <= one < _MAX_IDS for one in found):
             raise ConfigError(
-                f'{reader.source}: "phoneme_id_map" gives {ids!r:.60} for {symbol!r}, '
-                "but a list of whole numbers is wanted."
+                f'{reader.source}: "phoneme_id_map" gives {ids!r:.60} for {symbol!r:.20}, '
+                "but a list of whole numbers, 0 or more, is wanted."
             )
-        result[symbol] = id_list
+        if len(found) > _MAX_EXPANSION:
+            raise ConfigError(
+                f'{reader.source}: "phoneme_id_map" gives {len(found):,} ids for {symbol!r:.20}, '
+                f"but {_MAX_EXPANSION} are the most; mend or replace the file."
+            )
+        if given or ids == []:
+            result[symbol] = found
+    return result
+
+
+def _parse_phoneme_map(reader: _Reader) -> dict[str, list[str]]:
+    result: dict[str, list[str]] = {}
+    for phoneme, others in reader.find_or_pass("phoneme_map", dict, {}).items():
+        given = [others] if isinstance(others, str) else others
+        if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+            error = reader.mistake(f"phoneme_map.{phoneme:.20}", others, "a list of phonemes")
+            _warn_once(f"{error} It is passed over.")
+        elif (size := sum(map(len, given))) > _MAX_EXPANSION:
+            raise ConfigError(
+                f'{reader.source}: "phoneme_map" puts {size:,} characters in place of '
+                f"{phoneme!r:.20}, but {_MAX_EXPANSION} are the most; mend or replace the file."
+            )
+        else:
+            result[phoneme] = given
+    return result
+
+
+def _parse_speaker_id_map(reader: _Reader) -> dict[str, int]:
+    result: dict[str, int] = {}
+    for name, value in reader.find_or_pass("speaker_id_map", dict, {}).items():
+        number = _to_number(value, int)
+        if number is None or not 0 <= number < _SPEAKERS[1]:
+            error = reader.mistake(f"speaker_id_map.{name:.40}", value, "a speaker's number")
+            _warn_once(f"{error} It is passed over.")
+        else:
+            result[name] = number
     return result
 
 
 def _parse_phoneme_type(reader: _Reader) -> PhonemeType:
-    name = reader.find("phoneme_type", str, PhonemeType.ESPEAK.value)
+    written = reader.find("phoneme_type", str, "")
+    # A trainer of 2023 wrote its enumeration's name: PhonemeType.ESPEAK.
+    name = written.rpartition(".")[2].strip().lower() or PhonemeType.ESPEAK.value
     try:
         return PhonemeType(name)
     except ValueError:
         known = ", ".join(member.value for member in PhonemeType)
         raise ConfigError(
-            f'{reader.source}: "phoneme_type" is {name!r}, but only {known} are known.'
+            f'{reader.source}: "phoneme_type" is {written!r:.60}, but only {known} are known.'
         ) from None
 
 
+def _parse_language(reader: _Reader) -> dict[str, Any]:
+    code = reader.data.get("language")
+    if isinstance(code, str):
+        return {"code": code} if code else {}
+    found: dict[str, Any] = reader.find_or_pass("language", dict, {})
+    return found
+
+
 def _parse_phonemizer(reader: _Reader) -> Phonemizer | None:
-    raw = reader.find("phonemizer", dict, None)
+    raw = reader.find_or_pass("phonemizer", dict, None)
     if raw is None:
         return None
     return Phonemizer(str(raw.get("name", "")), str(raw.get("version", "")))
@@ -263,25 +380,35 @@ _KNOWN_KEYS = frozenset(
 
 
 def _parse_voice_config(reader: _Reader) -> VoiceConfig:
+    phoneme_type = _parse_phoneme_type(reader)
+    phoneme_id_map = _parse_phoneme_id_map(reader)
+    highest = max((one for ids in phoneme_id_map.values() for one in ids), default=0)
+    num_speakers = max(1, reader.require("num_speakers", int, (-_SPEAKERS[1], _SPEAKERS[1])))
+    if phoneme_type is PhonemeType.ESPEAK:
+        espeak_voice = reader.require("espeak.voice", str)
+    else:
+        espeak_voice = reader.find_or_pass("espeak.voice", str, "")
     return VoiceConfig(
-        num_symbols=reader.require("num_symbols", int),
-        num_speakers=reader.require("num_speakers", int),
-        sample_rate=reader.require("audio.sample_rate", int),
-        espeak_voice=reader.require("espeak.voice", str),
-        phoneme_id_map=_parse_phoneme_id_map(reader),
-        phoneme_type=_parse_phoneme_type(reader),
-        speaker_id_map=reader.find("speaker_id_map", dict, {}),
-        noise_scale=reader.find("inference.noise_scale", float, DEFAULT_NOISE_SCALE),
-        length_scale=reader.find("inference.length_scale", float, DEFAULT_LENGTH_SCALE),
-        noise_w_scale=reader.find("inference.noise_w", float, DEFAULT_NOISE_W_SCALE),
-        hop_length=reader.find("hop_length", int, DEFAULT_HOP_LENGTH),
-        quality=reader.find("audio.quality", str, ""),
-        language=reader.find("language", dict, {}),
-        default_speaker_id=reader.find("default_speaker_id", int, 0),
-        phoneme_map=reader.find("phoneme_map", dict, {}),
+        # The existing client does not read it, so a wrong one goes unnoticed.
+        num_symbols=max(highest + 1, reader.find_or_pass("num_symbols", int, 0, (0, _MAX_IDS))),
+        num_speakers=num_speakers,
+        sample_rate=reader.require("audio.sample_rate", int, _SAMPLE_RATES),
+        espeak_voice=espeak_voice,
+        phoneme_id_map=phoneme_id_map,
+        phoneme_type=phoneme_type,
+        speaker_id_map=_parse_speaker_id_map(reader),
+        noise_scale=reader.find("inference.noise_scale", float, DEFAULT_NOISE_SCALE, _NOISES),
+        length_scale=reader.find("inference.length_scale", float, DEFAULT_LENGTH_SCALE, _LENGTHS),
+        noise_w_scale=reader.find("inference.noise_w", float, DEFAULT_NOISE_W_SCALE, _NOISES),
+        hop_length=reader.find_or_pass("hop_length", int, DEFAULT_HOP_LENGTH, _HOP_LENGTHS),
+        quality=reader.find_or_pass("audio.quality", str, ""),
+        language=_parse_language(reader),
+        default_speaker_id=reader.find_or_pass("default_speaker_id", int, 0, (0, num_speakers - 1)),
+        phoneme_map=_parse_phoneme_map(reader),
         phonemizer=_parse_phonemizer(reader),
-        piper_version=reader.find("piper_version", str, ""),
+        piper_version=reader.find_or_pass("piper_version", str, ""),
         extra={key: value for key, value in reader.data.items() if key not in _KNOWN_KEYS},
+        source=reader.source,
     )
 
 

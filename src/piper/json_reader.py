@@ -66,8 +66,20 @@ def load_json_object(path: Path) -> dict[str, Any]:
     """Read a JSON file that holds an object.
 
     Raises:
-        ConfigError: The file is missing, cannot be read, or holds something else.
+        ConfigError: The file is missing, cannot be read, or holds something else; or a string in it
+            has half a character, which can be neither shown nor sent on.
     """
+    data = _load_object(path)
+    try:
+        json.dumps(data, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"{path} has half a character (\\ud800 to \\udfff) in a string; mend or replace it."
+        ) from None
+    return data
+
+
+def _load_object(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
@@ -91,7 +103,7 @@ def load_kept_object(path: Path) -> dict[str, Any]:
         The object, whose values the caller still has to check.
     """
     try:
-        return load_json_object(path)
+        return _load_object(path)
     except ConfigError:
         return {}
 

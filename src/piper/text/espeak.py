@@ -129,7 +129,7 @@ class Espeak:
         encoded = voice.replace("\0", " ").encode("utf-8", errors="replace")
         if state.library.espeak_SetVoiceByName(encoded) != _OK:
             raise PhonemizeError(
-                f'espeak-ng {_find_version(state.library)} has no voice "{voice}"; '
+                f'espeak-ng {_find_version(state.library)} has no voice "{voice:.60}"; '
                 'name one of its languages, such as "en-us", "ru" or "es-419".'
             )
         state.voice = voice

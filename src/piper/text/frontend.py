@@ -400,10 +400,10 @@ def create_frontend(
     return Frontend(
         config.phoneme_type,
         config.espeak_voice,
-        config.phoneme_id_map,
+        config.phoneme_id_map or phoneme_ids.DEFAULT_PHONEME_ID_MAP,
         config.phoneme_map,
         espeak=espeak,
-        options=(options or TextOptions()).fill(config.extra.get(VOICE_KEY)),
+        options=(options or TextOptions()).fill(config.extra.get(VOICE_KEY), config.source),
     )
 
 

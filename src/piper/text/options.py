@@ -65,12 +65,15 @@ class TextOptions:
         """
         given = {"abbreviations": True} if voice_options is None else voice_options
         flags = ("write_numbers", "abbreviations")
-        if not isinstance(given, Mapping) or not all(
-            isinstance(given.get(flag, False), bool) for flag in flags
+        if (
+            not isinstance(given, Mapping)
+            or not all(isinstance(given.get(flag, False), bool) for flag in flags)
+            or given.get("stress") not in (None, *Stress)
         ):
             raise ConfigError(
                 f'{source or "The voice"}: "{VOICE_KEY}" holds {given!r:.60}, but an object with '
-                '"write_numbers" and "abbreviations" (true or false) and "stress" is wanted.'
+                '"write_numbers" and "abbreviations" (true or false) and "stress" '
+                f"({', '.join(Stress)}) is wanted."
             )
         numbers = self.write_numbers
         return TextOptions(

@@ -85,6 +85,10 @@ def write_clean_graph(model_path: Path, folder: Path, *, is_optimized: bool) -> 
         raise
     except PiperError as error:
         return str(error)
+    except MemoryError:
+        raise
+    except Exception as error:  # weights of others can be wrong in any way; their own graph speaks
+        return f"it could not be made of the voice's weights ({error})"
     if parts.speakers is not None:
         np.save(folder / "speakers.npy", parts.speakers)
     symbols = len(weights["enc_p.emb.weight"])

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from piper.errors import ExportError
 from piper.json_reader import parse_json
 
 DEFAULT_SAMPLE_RATE = 22050
+_MAX_COUNT = 1_000_000
+"""Of anything in a network's shape; it bounds what a damaged file can ask for."""
 _DEFAULT_DILATIONS = {"1": ((1, 3, 5),), "2": ((1, 2), (2, 6), (3, 12))}
 
 
@@ -142,8 +145,9 @@ class GraphConfig:
         data = parse_json(text, "the graph configuration")
         if not isinstance(data, dict) or set(data) != {field.name for field in fields(cls)}:
             raise ValueError(f"not a graph configuration: {text[:60]!r}")
-        data = {name: _to_tuples(value) for name, value in data.items()}
-        return cls(**data)
+        if not _is_configuration(data):
+            raise ValueError(f"a graph configuration with a wrong value: {text[:200]!r}")
+        return cls(**{name: _to_tuples(value) for name, value in data.items()})
 
 
 def count(weights: Mapping[str, np.ndarray], prefix: str) -> int:
@@ -153,7 +157,29 @@ def count(weights: Mapping[str, np.ndarray], prefix: str) -> int:
     return max(numbers, default=-1) + 1
 
 
-def _to_tuples(value: object) -> object:
+def _is_configuration(data: Mapping[str, Any]) -> bool:
+    counts = [data[name] for name in ("n_heads", "window", "sample_rate", "num_speakers")]
+    lists = [data[f"resblock_{name}_sizes"] for name in ("dilation", "kernel")]
+    lists += [data[f"upsample_{name}"] for name in ("rates", "kernel_sizes")]
+    if not all(isinstance(one, list) for one in lists):
+        return False
+    dilations, *others = lists
+    return (
+        data["resblock"] in ("1", "2")
+        and isinstance(data["use_sdp"], bool)
+        and all(map(_is_count, counts))
+        and all(
+            isinstance(one, list) and one and all(map(_is_count, one))
+            for one in (*dilations, *others)
+        )
+    )
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 < value <= _MAX_COUNT
+
+
+def _to_tuples(value: Any) -> Any:
     return tuple(_to_tuples(item) for item in value) if isinstance(value, list) else value
 
 

@@ -69,7 +69,10 @@ def create_session(
         if seed is not None:
             onnxruntime.set_seed(seed)
         try:
-            session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+            # Its own second try prints to standard output, where speech may go.
+            session = onnxruntime.InferenceSession(
+                str(path), options, providers=providers, enable_fallback=0
+            )
         except Exception as error:  # onnxruntime's errors have no public base class
             raise _cannot_load(path, error) from None
         finally:
@@ -131,8 +134,9 @@ def _create_options(
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    # Warnings about the exporter's leftovers are of no use to the one who speaks.
-    options.log_severity_level = 3
+    # Warnings about the exporter's leftovers are of no use to the one who speaks; what goes wrong
+    # is raised, too, and said once.
+    options.log_severity_level = 4
     # It plans memory for each length of input anew, and keeps all plans: 60 MB for no gain in time.
     options.enable_mem_pattern = False
     if threads is not None:

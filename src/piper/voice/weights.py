@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from piper.errors import CheckpointError, PiperError, VoiceNotFoundError
+from piper.errors import CheckpointError, VoiceNotFoundError
 from piper.json_reader import load_kept_object
 from piper.voice.graph import METADATA_KEY
 from piper.voice.graph_config import DEFAULT_SAMPLE_RATE, GraphConfig, count
@@ -67,7 +67,9 @@ def load_voice_weights(path: Path | str) -> tuple[dict[str, np.ndarray], GraphCo
             resblock_dilation_sizes=reader.resblock_dilations(weights),
         )
         config.check(weights)
-    except (PiperError, ValueError, KeyError, IndexError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a graph of others can be wrong in any way
         raise CheckpointError(
             f"{path} is ONNX, but no weights of a Piper voice could be found in it "
             f"({_first_sentence(error)}); give a voice's .onnx."
@@ -95,6 +97,13 @@ def read_model(path: Path) -> onnx.ModelProto:
     except DecodeError:
         # Also what protobuf says where memory does not suffice.
         model = onnx.ModelProto()
+    except MemoryError:
+        raise
+    except Exception as error:  # weights in another file: elsewhere, gone, cut off, linked
+        raise UnreadableModelError(
+            f"{path} cannot be read ({_first_sentence(error)}); give a voice's .onnx with its "
+            "weights in it, or with their file beside it."
+        ) from None
     # Many files happen to parse as a protocol buffer, but then there is no graph in them.
     if not model.graph.node:
         raise UnreadableModelError(f"{path} is not an ONNX model; give a voice's .onnx.")
@@ -108,7 +117,9 @@ def _own_weights(model: onnx.ModelProto, text: str) -> tuple[dict[str, np.ndarra
         for tensor, array in _initializers(model.graph)
         if _PARAMETER.fullmatch(tensor.name.partition(":")[0])
     }
-    return unfold_weights(arrays, config), config
+    weights = unfold_weights(arrays, config)
+    config.check(weights)
+    return weights, config
 
 
 def _initializers(graph: onnx.GraphProto) -> Iterable[tuple[onnx.TensorProto, np.ndarray]]:
@@ -127,7 +138,7 @@ def _find_sample_rate(path: Path, metadata: dict[str, str]) -> int:
 
 
 def _first_sentence(error: Exception) -> str:
-    return re.split(r"[;?.](?:\s|$)", str(error), maxsplit=1)[0]
+    return re.split(r"[;?.](?:\s|$)", str(error), maxsplit=1)[0][:300]
 
 
 class _GraphReader:
