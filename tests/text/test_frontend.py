@@ -229,3 +229,27 @@ def test_ordinary_sentences_stay_as_they_are() -> None:
     frontend = create_espeak()
     text = "Hello there, world. It was late; he went home."
     assert frontend.text_to_sentences(text, 400) == frontend.text_to_sentences(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "phonemes"),
+    [
+        ("I ❤️ you", ["aɪ ɹˈɛd hˈɑːɹt juː"]),
+        ("ok 👍🏽now", ["ˌoʊkˈeɪ θˈʌmz ˌʌp nˈaʊ"]),
+        ("ok (👍🏽). Bye", ["ˌoʊkˈeɪ θˈʌmz ˈʌp.", "bˈaɪ"]),
+        ("Thanks!👍 Bye", ["θˈæŋks!", "θˈʌmz ˌʌp bˈaɪ"]),
+        ("😀😀", ["ɡɹˈɪnɪŋ fˈeɪs ɡɹˈɪnɪŋ fˈeɪs"]),
+        ("a 🏳️‍🌈 b", ["ɐ ɹˈeɪnboʊ flˈæɡ bˈiː"]),
+        ("a 🤷🏿‍♀️ b", ["ɐ wˈʊmən ʃɹˈʌɡɪŋ bˈiː"]),
+        ("1️⃣ 🇩🇪🇫🇷", ["wˈʌn dʒˈɜːməni fɹˈæns"]),
+        ("tea ☕️ time, wow❗️ Yes", ["tˈiː hˈɑːt bˈɛvɚɹɪdʒ tˈaɪm, wˈaʊ!", "jˈɛs"]),
+        ("won\u2060derful", ["wˈʌndɚfəl"]),
+    ],
+)
+def test_emoji_have_their_whole_names(text: str, phonemes: list[str]) -> None:
+    # espeak-ng said "I red you": how an emoji looks hid the rest of its name, and words after it.
+    frontend = create_espeak()
+    assert to_strings(frontend, text) == phonemes
+    assert " ".join(sentence.text for sentence in frontend.text_to_sentences(text)) == text.replace(
+        "!👍", "! 👍"
+    )

@@ -19,7 +19,20 @@ from piper.text.sentence import is_abbreviation
 
 _AFTER_END = re.compile(r"[.!?…][\"'”»)\]]*\s+[\"'“„«(\[]*$")
 _ENDS = frozenset(".!?…")
+_CLOSING = ".,;:!?… \t\n\r"
 _MARKS = _ENDS | frozenset(",;:")
+
+_EMOJI = (
+    r"[\u2190-\u21ff\u231a-\u23ff\u25a0-\u2752\u2756\u2758-\u2761\u2764-\u27bf\u2934\u2935"
+    r"\u2b05-\u2b55\U0001f004\U0001f0cf\U0001f170-\U0001f1e5\U0001f200-\U0001f3fa"
+    r"\U0001f400-\U0001faff]"
+)
+# How an emoji looks: variation selectors, skin tones, a key's frame. Signs that join words unseen.
+_LOOKS = r"[\ufe00-\ufe0f\u20e3\U000e0100-\U000e01ef\U0001f3fb-\U0001f3ff]"
+_UNSEEN = re.compile(rf"{_LOOKS}|[\u2060\ufeff]")
+_EMOJI_SEQUENCE = re.compile(
+    rf"[\U0001f1e6-\U0001f1ff]{{2}}|{_EMOJI}{_LOOKS}*(?:\u200d{_EMOJI}{_LOOKS}*)*[\U000e0020-\U000e007f]*"
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +85,9 @@ class TextPreparer:
             edits = _find_edits(rewritten.text, self._lexicon.find_texts)
             edits = [_keep_stop(rewritten.text, edit, self._language) for edit in edits]
             rewritten = rewritten.replace(_keep_case(rewritten.text, edits, self._language))
+        if self._language and not rewritten.text.isascii():
+            rewritten = _rewrite(rewritten, _find_emoji)
+            rewritten = _rewrite(rewritten, _find_unseen)
         if self._write_numbers:
             edits = _find_edits(rewritten.text, self._write_numbers)
             rewritten = rewritten.replace(_keep_case(rewritten.text, edits, self._language))
@@ -94,6 +110,25 @@ def _find_edits(text: str, find: Callable[[str], Iterable[Edit]]) -> Iterable[Ed
         if not part.is_phonemes:
             for edit in find(part.content):
                 yield Edit(part.start + edit.start, part.start + edit.end, edit.text)
+
+
+def _find_emoji(text: str) -> Iterator[Edit]:
+    """Yield the edits that part emoji from what stands beside them.
+
+    espeak-ng says the name of an emoji, but only its first word where no space follows.
+    """
+    for match in _EMOJI_SEQUENCE.finditer(text):
+        start, end = match.span()
+        if start and not text[start - 1].isspace():
+            yield Edit(start, start, " ")
+        if text[end : end + 1].strip(_CLOSING) and not _EMOJI_SEQUENCE.match(text, end):
+            yield Edit(end, end, " ")
+
+
+def _find_unseen(text: str) -> Iterator[Edit]:
+    """Yield the edits that take out how emoji look, which hides the rest of their names."""
+    for match in _UNSEEN.finditer(text):
+        yield Edit(match.start(), match.end(), "")
 
 
 def _keep_case(text: str, edits: Iterable[Edit], language: str) -> Iterator[Edit]:
