@@ -22,6 +22,7 @@ from prepared import flip_byte, load, stamps
 from piper.config import Phonemizer, load_voice_config
 from piper.errors import ConfigError, DatasetError, PhonemizeError
 from piper.text.frontend import create_frontend
+from piper.train.check.run import check_dataset
 from piper.train.data.metadata import load_metadata
 from piper.train.data.packs import read_index
 from piper.train.data.prepare import PreparedDataset, load_prepared_dataset, prepare_dataset
@@ -181,12 +182,42 @@ def test_bad_recordings_are_collected(dataset: Path, settings: DataSettings) -> 
     assert "line 6: the text '…' gives no phonemes" in message
 
 
-def test_one_bad_recording_is_one_sentence(dataset: Path, settings: DataSettings) -> None:
+def test_one_bad_recording_is_left_out(
+    dataset: Path, settings: DataSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One file of thousands once ended the work of hours."""
     path = dataset / "wavs/utterance002.wav"
     path.write_bytes(b"")
-    assert prepare_error(settings) == (
-        f"CSV line 2: {path} is empty (0 bytes); replace the recording."
-    )
+    with caplog.at_level(logging.WARNING):
+        prepared = prepare_dataset(settings)
+    assert caplog.messages == [
+        f"{settings.csv_path}: of 16 lines 1 cannot be used and is left out: line 2: {path} "
+        "is empty (0 bytes); replace the recording."
+    ]
+    assert [u.row.line for u in prepared.utterances] == [1, *range(3, 17)]
+    assert load_prepared_dataset(settings) == prepared
+
+
+@pytest.mark.parametrize("ending", [".wav", ".flac"])
+def test_ten_hours_in_two_megabytes_are_one_line(
+    dataset: Path, settings: DataSettings, caplog: pytest.LogCaptureFixture, ending: str
+) -> None:
+    """Decoded, it would take six gigabytes; the check says so of that line, too."""
+    path = dataset / f"wavs/utterance002{ending}"
+    with soundfile.SoundFile(dataset / "long", "w", 8000, 1, "PCM_16", format="FLAC") as file:
+        for _ in range(60):
+            file.write(np.zeros(60 * 8000, dtype=np.int16))
+    (dataset / "wavs/utterance002.wav").unlink()
+    (dataset / "long").rename(path)
+    replace_line(dataset, 2, f"{path.name}|Раз.")
+    with caplog.at_level(logging.WARNING):
+        assert len(prepare_dataset(settings).utterances) == 15
+    said = f"line 2: {path} has 1.0 hours, and an utterance at most 10 minutes; cut it into"
+    assert said in caplog.text
+    report = check_dataset(settings, is_quick=True)
+    [finding] = [f for f in report.findings if f.rule.name == "unreadable"]
+    assert finding.line == 2
+    assert "has 1.0 hours" in finding.message
 
 
 def test_text_longer_than_its_recording(dataset: Path, settings: DataSettings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -79,6 +80,7 @@ def test_a_recording_that_ends_its_process_is_named(
     copy_dataset: CopyDataset,
     cluster: tuple[Any, list[Any]],
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It was tried again for ever, and its neighbours with it."""
     head, _ = cluster
@@ -94,8 +96,9 @@ def test_a_recording_that_ends_its_process_is_named(
 
     monkeypatch.setattr(prepare_ray, "_make_utterances", make)
     settings = resolve_settings(dataset_dir=dataset)
-    with pytest.raises(DatasetError, match=r"utterance003\.wav ended 5 processes that read it"):
-        prepare_dataset(settings, ray_address=head.address)
+    with caplog.at_level(logging.WARNING):
+        assert len(prepare_dataset(settings, ray_address=head.address).utterances) == 15
+    assert "utterance003.wav ended 5 processes that read it" in caplog.text
     assert len(stamps(settings.cache_dir)) == 15
 
 

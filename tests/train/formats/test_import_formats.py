@@ -85,6 +85,29 @@ def test_mimic_recording_studio(
     assert "num_speakers" not in imported.config
 
 
+@pytest.mark.parametrize(
+    ("encoding", "said"),
+    [("cp1251", "Windows-1251"), ("utf-16", "UTF-16"), ("cp1252", "Windows-1252")],
+)
+def test_other_encodings_are_read_with_a_note(
+    tmp_path: Path,
+    write_audio: Write,
+    import_source,
+    caplog: pytest.LogCaptureFixture,
+    encoding: str,
+    said: str,
+) -> None:
+    source = tmp_path / f"of {encoding}"
+    texts = ["Déjà vu à Nîmes.", "Un été."] if encoding == "cp1252" else ["Он ушёл.", "Ночь."]
+    for number, _ in enumerate(texts):
+        write_audio(source / f"{number}.wav", number)
+    lines = "\r".join(f"{number}|{text}" for number, text in enumerate(texts))
+    (source / "metadata.csv").write_bytes(lines.encode(encoding))
+    assert import_source(source).texts == texts
+    [message] = caplog.messages
+    assert message.endswith(f"metadata.csv is not UTF-8; it is read as {said}.")
+
+
 def test_pairs_and_a_folder_a_speaker(tmp_path: Path, write_audio: Write, import_source) -> None:
     source = tmp_path / "pairs"
     for speaker, ending in (("anna", "flac"), ("boris", "wav")):

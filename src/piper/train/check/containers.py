@@ -18,6 +18,8 @@ SPARE_BYTES = 64
 """Some writers count the 44 bytes of the header as data; that is 1.4 ms at 16 kHz."""
 MP3_SPARE_SAMPLES = 3 * 1152
 """Decoders differ about the first and the last frame."""
+MOST_CHUNKS = 10_000
+"""Of a damaged file that would be looked through by empty chunks of 8 bytes."""
 OGG_TAIL_BYTES = 65536 + 512
 """More than the largest page, so that the last one begins in it."""
 
@@ -47,12 +49,15 @@ def has_all_data(path: Path, decoded: DecodedAudio) -> bool:
 def _has_all_of_chunk(file: BinaryIO, file_size: int, wanted: bytes, order: str) -> bool:
     position = 12
     wide_size = None
-    while position + 8 <= file_size:
+    for _ in range(MOST_CHUNKS):
         file.seek(position)
-        name, size = struct.unpack(f"{order}4sI", file.read(8))
+        head = file.read(8)
+        if len(head) < 8:
+            break
+        name, size = struct.unpack(f"{order}4sI", head)
         position += 8
         if name == b"ds64":  # RF64 and BW64: sizes of 64 bits
-            wide_size = struct.unpack("<8xQ", file.read(16))[0]
+            wide_size = int.from_bytes(file.read(16)[8:], "little")
         if name == wanted:
             size = wide_size if wide_size and size == 0xFFFFFFFF else size
             is_stream = size >= STREAM_BYTES and wide_size is None

@@ -12,7 +12,17 @@ from pathlib import Path, PureWindowsPath
 from piper.errors import DatasetError
 from piper.train.check.entries import Entry
 from piper.train.check.findings import Finding, Group, Severity, create_rule
-from piper.train.data.layout import FILE, SPEAKER, TEXT, Layout, create_layout, find_layout
+from piper.train.data.layout import (
+    FILE,
+    SPEAKER,
+    TEXT,
+    UTF_8,
+    Layout,
+    create_layout,
+    decode_text,
+    find_bad_line,
+    find_layout,
+)
 from piper.train.data.metadata import OTHER_DELIMITERS, find_audio
 
 AUDIO_SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".g722"))
@@ -185,14 +195,11 @@ def _read_text(csv_path: Path) -> tuple[str, list[Finding]]:
     findings = []
     if data.startswith(b"\xef\xbb\xbf"):
         findings.append(Finding(BYTE_ORDER_MARK, "before the first name", 1))
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        guess = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "cp1251"
-        text = data.decode(guess, "replace")
-        findings.append(Finding(ENCODING, f"read as {guess} here: {text[:40]!r}", line))
-    return text.replace("\r\n", "\n"), findings
+    text, encoding = decode_text(data)
+    if encoding != UTF_8:
+        line = find_bad_line(data)
+        findings.append(Finding(ENCODING, f"read as {encoding} here: {text[:40]!r}", line))
+    return text, findings
 
 
 def _is_header(line: str, folders: Sequence[Path]) -> bool:

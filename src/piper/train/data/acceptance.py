@@ -12,22 +12,43 @@ from piper.train.data.settings import DataSettings
 
 _LOGGER = logging.getLogger(__name__)
 NAMED_AT_MOST = 5
+LEFT_OUT_SHARE = 0.1
+"""Of the lines. Where more cannot be used, something is wrong with the set, not with a file."""
 
 
-def refuse_errors(settings: DataSettings, errors: Sequence[str], num_rows: int) -> None:
+def may_be_left_out(count: int, num_rows: int) -> bool:
+    """Return whether so many lines that cannot be used are few enough to train without them."""
+    return count <= LEFT_OUT_SHARE * num_rows
+
+
+def leave_out_errors(settings: DataSettings, errors: Sequence[str], num_rows: int) -> None:
     """Name the first few lines that cannot be used, of so many that the CSV has.
 
+    One bad file among thousands does not end the work of hours: it is left out with a warning.
+
     Raises:
-        DatasetError: There are such lines.
+        DatasetError: There are too many of them for that.
     """
+    if not errors:
+        return
+    more = f" … and {len(errors) - NAMED_AT_MOST} more." if len(errors) > NAMED_AT_MOST else ""
+    named = f"{' '.join(errors[:NAMED_AT_MOST])}{more}"
+    if may_be_left_out(len(errors), num_rows):
+        _LOGGER.warning(
+            "%s: of %d lines %d cannot be used and %s left out: %s",
+            settings.csv_path,
+            num_rows,
+            len(errors),
+            "is" if len(errors) == 1 else "are",
+            named,
+        )
+        return
     if len(errors) == 1:
         raise DatasetError(f"{settings.csv_path} {errors[0]}")
-    if errors:
-        more = f" … and {len(errors) - NAMED_AT_MOST} more." if len(errors) > NAMED_AT_MOST else ""
-        raise DatasetError(
-            f"{settings.csv_path}: {len(errors)} of {num_rows} lines cannot be used; mend or "
-            f"remove them: {' '.join(errors[:NAMED_AT_MOST])}{more}"
-        )
+    raise DatasetError(
+        f"{settings.csv_path}: {len(errors)} of {num_rows} lines cannot be used; mend or "
+        f"remove them: {named}"
+    )
 
 
 def refuse_short(settings: DataSettings, utterances: Sequence[PreparedUtterance]) -> None:

@@ -26,6 +26,7 @@ import soxr
 
 from piper.errors import DatasetError
 from piper.train import storage
+from piper.train.data.sound_files import read_samples
 
 FloatArray = npt.NDArray[np.float32]
 LevelArray = npt.NDArray[np.float64]
@@ -38,6 +39,8 @@ SILENCE_DB = -60.0
 FLOOR_PERCENTILE = 5
 ABOVE_FLOOR_DB = 8.0
 BELOW_LOUD_DB = (35.0, 20.0)
+MOST_PEAK = 100.0
+"""Of float files: those of whole numbers, to 32,768, and damaged ones are far above."""
 
 
 @dataclass(frozen=True)
@@ -158,14 +161,14 @@ def find_speech_threshold(levels: LevelArray) -> float:
 
 
 def decode(path: Path, content: bytes | None = None) -> DecodedAudio:
-    """Decode a file, or a recording in a storage, which is read into memory.
+    """Decode an utterance's file, or a recording in a storage, which is read into memory.
 
     Args:
         path: Where it lies.
         content: Its bytes, where they were read already.
 
     Raises:
-        DatasetError: It is corrupt, empty, or holds NaN.
+        DatasetError: It is corrupt, empty, far too long or loud, or holds NaN.
     """
     name = storage.plain_address(path)
     try:
@@ -173,7 +176,10 @@ def decode(path: Path, content: bytes | None = None) -> DecodedAudio:
             content = storage.read_file(path)
         with soundfile.SoundFile(path if content is None else BytesIO(content)) as file:
             promised = file.frames
-            samples = file.read(dtype="float32", always_2d=True)
+            try:
+                samples = read_samples(file, "float32")
+            except DatasetError as error:
+                raise DatasetError(f"{name} {error}.") from None
             source_rate, subtype = int(file.samplerate), str(file.subtype)
     except (soundfile.SoundFileError, OSError, RuntimeError) as error:
         if content == b"" or (path.is_file() and path.stat().st_size == 0):
@@ -186,6 +192,11 @@ def decode(path: Path, content: bytes | None = None) -> DecodedAudio:
         raise DatasetError(f"{name} is empty (no samples); replace the recording.")
     if not np.isfinite(samples).all():
         raise DatasetError(f"{name} holds samples that are no numbers (NaN); replace it.")
+    if (peak := float(np.abs(samples).max())) > MOST_PEAK:
+        raise DatasetError(
+            f"{name} holds samples of up to {peak:.3g}, where full scale is 1; make it quieter, or "
+            "replace it."
+        )
     return DecodedAudio(samples, source_rate, subtype, promised)
 
 

@@ -1,7 +1,11 @@
-"""What the columns of a file separated by `|` hold, told by their values. Reads no files."""
+"""What the columns of a file separated by `|` hold, told by their values; and its encoding.
+
+Reads no files.
+"""
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -27,11 +31,18 @@ LIKE = 0.5
 "in 1455" and "in fourteen fifty-five" 0.6, two sentences 0.3."""
 VERSIONS_SHARE = 0.6
 """Of the lines whose third column is the second one in other words."""
-ROWS_LOOKED_AT = 400
+ROWS_LOOKED_AT = 200
+CHARACTERS_LOOKED_AT = 120
+"""Of a text: comparing takes the square of it."""
+MOST_BARS = 8
+"""Within the texts of a line: more are looked at no further."""
 LENGTHS_AGREE = 0.8
 """Correlation from which on a number beside a text is its length."""
 LENGTHS_LEAST = 4
 """Different numbers from which on a correlation says something."""
+UTF_8 = "UTF-8"
+_HIGH = re.compile(rb"[\x80-\xff]")
+_HIGH_RUN = re.compile(rb"[\x80-\xff]{2,}")
 _NUMBER = re.compile(r"\d+([.,]\d+)?( ?s)?")
 _IDS = re.compile(r"\d+( \d+)+")
 _ENDS = tuple('.!?…。！？।؟"»”')
@@ -61,6 +72,37 @@ class Layout:
 
 
 LJSPEECH = Layout((FILE, TEXT, NORMALISED))
+
+
+def decode_text(data: bytes) -> tuple[str, str]:
+    """Return a text file's content with `\\n` at the ends of lines, and its encoding.
+
+    What is not UTF-8 is guessed to be UTF-16, Windows-1251 where letters beyond ASCII follow each
+    other, or Windows-1252 where they stand alone; what cannot be decoded becomes U+FFFD.
+    """
+    encoding = UTF_8
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "UTF-16"
+    else:
+        try:
+            data.decode("utf-8")
+        except UnicodeDecodeError:
+            high = len(_HIGH.findall(data))
+            runs = sum(len(run) for run in _HIGH_RUN.findall(data))
+            encoding = "Windows-1251" if 2 * runs >= high else "Windows-1252"
+    text = data.decode("utf-8-sig" if encoding == UTF_8 else encoding, "replace")
+    # A lone carriage return is a line end of old spreadsheets; not splitlines(), which would also
+    # cut a text at U+2028 or U+0085.
+    return text.replace("\r\n", "\n").replace("\r", "\n"), encoding
+
+
+def find_bad_line(data: bytes) -> int:
+    """Return the first line that is not UTF-8, counted from 1."""
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return data.count(b"\n", 0, error.start) + 1
+    return 1
 
 
 def create_layout(num_speakers: int, *, has_ids: bool) -> Layout:
@@ -148,7 +190,7 @@ def split_row(columns: Sequence[str], layout: Layout) -> list[str] | None:
 
 def _split_versions(values: list[str]) -> list[str] | None:
     """Return file, text and normalised text; of the latter two one may be all there is."""
-    if len(values) < 2:
+    if not 2 <= len(values) <= MOST_BARS:
         return None
     name, *texts = values
     if len(texts) == 1:
@@ -189,7 +231,12 @@ def _are_versions(columns: Sequence[Sequence[str]], first: int, second: int) -> 
 
 
 def _measure_likeness(one: str, other: str) -> float:
-    return SequenceMatcher(None, one.lower(), other.lower(), autojunk=False).ratio()
+    """Return how much the beginnings of two texts are alike, from 0 to 1."""
+    if one == other:
+        return 1.0
+    first, second = (text[:CHARACTERS_LOOKED_AT].lower() for text in (one, other))
+    matcher = SequenceMatcher(None, first, second, autojunk=False)
+    return matcher.ratio() if matcher.quick_ratio() >= LIKE else 0.0
 
 
 def _find_length(columns: Sequence[Sequence[str]], places: Sequence[int]) -> int | None:

@@ -20,9 +20,12 @@ from piper.train.data.layout import (
     NORMALISED,
     SPEAKER,
     TEXT,
+    UTF_8,
     Layout,
     are_speakers,
     create_layout,
+    decode_text,
+    find_bad_line,
     find_layout,
 )
 from piper.train.data.remote_dataset import RemoteRecordings
@@ -39,6 +42,7 @@ NAMED_AT_MOST = 5
 # festvox-ru writes `вол+ос`: the mark stands before the stressed vowel. A sum is left alone: `2+2`,
 # `x+а`, `C++а`. Vowels are those of Russian, Ukrainian and Belarusian.
 _STRESS_MARK = re.compile(r"(?<![0-9A-Za-z+])\+(?=[аеёиоуыэюяіїєАЕЁИОУЫЭЮЯІЇЄ])")
+_ID = re.compile(r"[0-9]{1,9}")
 OTHER_DELIMITERS = {"\t": "a tab", ";": "';'", ",": "','"}
 """What other programs separate columns by, and how a sentence says it."""
 
@@ -137,16 +141,14 @@ def _read_lines(csv_path: Path) -> list[tuple[int, str]]:
         ) from None
     except OSError as error:
         raise DatasetError(f"{csv_path} cannot be read ({error.strerror}).") from None
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+    text, encoding = decode_text(data)
+    if encoding != UTF_8:
+        line = find_bad_line(data)
         raise DatasetError(
-            f"{csv_path} line {line}: the text is not UTF-8; save the file as UTF-8 "
-            "(Excel and Windows often write Windows-1251 or UTF-16)."
-        ) from None
-    # Not splitlines(), which would also cut a text at U+2028 or U+0085.
-    numbered = enumerate(text.replace("\r\n", "\n").split("\n"), start=1)
+            f"{csv_path} line {line}: the text is not UTF-8, it seems to be {encoding}; save the "
+            "file as UTF-8, or let `python -m piper.train import` read it."
+        )
+    numbered = enumerate(text.split("\n"), start=1)
     return [(number, line) for number, line in numbered if line.strip()]
 
 
@@ -240,13 +242,20 @@ def _check_columns(
         )
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have: too long, or with a zero byte
+        return False
+
+
 def find_audio(name: str, folders: Sequence[Path]) -> Path | None:
     """Return the recording of a name, with or without `.wav`, in the first folder that has it."""
     if not name:
         return None
     for folder in folders:
         for candidate in (folder / name, folder / f"{name}.wav"):
-            if candidate.is_file():
+            if _is_file(candidate):
                 return candidate
     return None
 
@@ -268,7 +277,7 @@ def _parse_row(
 
 def _parse_ids(where: str, column: str) -> list[int]:
     words = column.split()
-    if not words or not all(word.isascii() and word.isdigit() for word in words):
+    if not words or not all(_ID.fullmatch(word) for word in words):
         raise DatasetError(
             f"{where} the last column is {column!r:.60}, but phoneme ids are wanted: "
             "whole numbers separated by spaces."

@@ -12,7 +12,12 @@ from dataclasses import dataclass
 from piper.atomic import hold_lock
 from piper.config import VoiceConfig
 from piper.errors import PiperError
-from piper.train.data.acceptance import refuse_errors, refuse_short, warn_of_losses
+from piper.train.data.acceptance import (
+    leave_out_errors,
+    may_be_left_out,
+    refuse_short,
+    warn_of_losses,
+)
 from piper.train.data.cache import (
     PreparedUtterance,
     UtteranceCache,
@@ -37,7 +42,7 @@ class PreparedDataset:
     """A dataset that is ready for training.
 
     Attributes:
-        utterances: In the order of the CSV; one for each of its lines.
+        utterances: In the order of the CSV; one for each of its lines that can be used.
         voice: What export writes beside the ONNX.
     """
 
@@ -67,7 +72,8 @@ def prepare_dataset(
         ray_address: The Ray cluster whose cores do it; None means those of this machine.
 
     Raises:
-        DatasetError: Recordings or texts cannot be used; the first few are named with their lines.
+        DatasetError: More than a few recordings or texts cannot be used; the first of them are
+            named with their lines. A few are left out with a warning.
         ConfigError: config.json holds something wrong.
         PhonemizeError: The espeak voice is unknown.
         PiperError: The cluster does not answer, or a library is not installed.
@@ -103,7 +109,8 @@ def load_prepared_dataset(settings: DataSettings) -> PreparedDataset:
     voice = create_voice_config(settings, rows)
     jobs = _create_jobs(settings, voice, rows)
     entries = UtteranceCache(settings.cache_dir).find({job.key for job in jobs})
-    if any(job.key not in entries for job in jobs):
+    # The first process of the machine has prepared it: what is not there was left out.
+    if not may_be_left_out(sum(job.key not in entries for job in jobs), len(jobs)):
         return prepare_dataset(settings, rows)
     return PreparedDataset(_join(jobs, entries), voice)
 
@@ -147,7 +154,11 @@ def _create_jobs(
 
 
 def _join(jobs: Sequence[PrepareJob], entries: Mapping[str, PackEntry]) -> list[PreparedUtterance]:
-    return [PreparedUtterance(job.row, job.speaker_id, job.key, entries[job.key]) for job in jobs]
+    return [
+        PreparedUtterance(job.row, job.speaker_id, job.key, entries[job.key])
+        for job in jobs
+        if job.key in entries
+    ]
 
 
 @dataclass(frozen=True)
@@ -208,7 +219,7 @@ def _complete(
         missing = [job for job in jobs if job.key not in entries]
         results = make(missing)
         cache.close()
-    refuse_errors(settings, [result for result in results if isinstance(result, str)], len(jobs))
+    leave_out_errors(settings, [result for result in results if isinstance(result, str)], len(jobs))
     for job, result in zip(missing, results, strict=True):
         if isinstance(result, PackEntry):
             entries[job.key] = result

@@ -46,7 +46,10 @@ def _find_header(line: str, given: Mapping[str, str]) -> tuple[str, dict[str, st
     """Return the delimiter that makes the most of a header, and the columns found with it."""
     best: tuple[str, dict[str, str]] = (DELIMITERS[0], {})
     for delimiter in DELIMITERS:
-        names = next(csv.reader([line], delimiter=delimiter), [])
+        try:
+            names = next(csv.reader([line], delimiter=delimiter), [])
+        except csv.Error:  # a carriage return within the line
+            continue
         found = find_columns(names, given)
         if {AUDIO, TEXT} <= found.keys() and len(found) > len(best[1]):
             best = (delimiter, found)

@@ -15,10 +15,20 @@ import numpy.typing as npt
 from piper.atomic import replace_on_success
 from piper.audio.encode import write_wav
 from piper.errors import DatasetError, PiperError
+from piper.train.data.sound_files import (
+    CUT_IT,
+    MOST_SECONDS,
+    RATES,
+    check_header,
+    read_samples,
+    refuse_length,
+)
 from piper.train.formats.tables import open_table
 
 FULL_SCALE = 32768
 MIN_SAMPLE_RATE = 8000
+MOST_BYTES = 10**9
+"""Of a compressed recording, which is read into memory: ten minutes have a tenth of it."""
 INSTALL = 'pip install "piper-workshop[formats]"'
 UNDECODABLE = "undecodable"
 # FFmpeg's names. None is guessed from what is in a file: some containers name other files or
@@ -127,6 +137,8 @@ def _find_plain_wav(path: Path) -> Written | None:
     is_plain = (info.format, info.subtype, info.channels) == ("WAV", "PCM_16", 1)
     if not is_plain or info.frames == 0 or info.samplerate < MIN_SAMPLE_RATE:
         return None
+    if info.samplerate > RATES[1] or info.frames > MOST_SECONDS * info.samplerate:
+        return None
     return Written(info.samplerate, info.frames / info.samplerate)
 
 
@@ -165,7 +177,7 @@ def _decode_with_soundfile(file: BinaryIO) -> tuple[Samples, int]:
     try:
         with soundfile.SoundFile(file) as sound:
             is_exact = sound.subtype == "PCM_16" and sound.channels == 1
-            samples = sound.read(dtype="int16" if is_exact else "float32", always_2d=True)
+            samples = read_samples(sound, "int16" if is_exact else "float32")
             sample_rate = int(sound.samplerate)
     except (soundfile.SoundFileError, OSError, RuntimeError) as error:
         reason = str(error).rsplit(": ", maxsplit=1)[-1].rstrip(".")
@@ -177,11 +189,21 @@ def _decode_with_av(file: BinaryIO, format_name: str) -> tuple[Samples, int]:
     import av
 
     try:
-        with av.open(_Content(file.read()), format=format_name) as container:
+        content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise DatasetError(f"has more than {MOST_BYTES / 1e9:.0f} GB; {CUT_IT}")
+        with av.open(_Content(content), format=format_name) as container:
             if not container.streams.audio:
                 raise DatasetError("no audio in it")
-            pieces = [frame.to_ndarray() for frame in _decode_frames(container)]
-            sample_rate = int(container.streams.audio[0].codec_context.sample_rate)
+            stream = container.streams.audio[0].codec_context
+            sample_rate = int(stream.sample_rate)
+            check_header(sample_rate, stream.channels)
+            pieces, count = [], 0
+            for frame in _decode_frames(container):
+                pieces.append(frame.to_ndarray())
+                count += pieces[-1].shape[1]
+                if count > MOST_SECONDS * sample_rate:
+                    refuse_length(count / sample_rate)
     except (av.FFmpegError, OSError, ValueError) as error:
         if isinstance(error, DatasetError):
             raise

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from piper.errors import DatasetError
+from piper.train.data.layout import UTF_8, decode_text
+
+_LOGGER = logging.getLogger(__name__)
 
 AUDIO_SUFFIXES = (
     *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".g722", ".aif", ".aiff", ".au", ".caf"),
@@ -152,22 +157,25 @@ def find_recordings(folder: Path) -> list[Path]:
 
 
 def read_text(path: Path) -> str:
-    """Return a text file without its byte-order mark.
+    r"""Return a text file without its byte-order mark, `\n` at the ends of lines.
+
+    What is not UTF-8 is guessed, and said once a folder.
 
     Raises:
-        DatasetError: It cannot be read, or is not UTF-8.
+        DatasetError: It cannot be read.
     """
     try:
-        data = path.read_bytes()
+        text, encoding = decode_text(path.read_bytes())
     except OSError as error:
         raise DatasetError(f"{path} cannot be read ({error.strerror}).") from None
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DatasetError(
-            f"{path} line {line}: the text is not UTF-8; save the file as UTF-8."
-        ) from None
+    if encoding != UTF_8:
+        _say_encoding(path.parent, path.name, encoding)
+    return text
+
+
+@lru_cache(maxsize=64)
+def _say_encoding(folder: Path, name: str, encoding: str) -> None:
+    _LOGGER.warning("%s is not UTF-8; it is read as %s.", folder / name, encoding)
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
@@ -177,7 +185,7 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
         DatasetError: It cannot be read, or is not UTF-8.
     """
     # Not splitlines(), which would also cut a text at U+2028 or U+0085.
-    numbered = enumerate(read_text(path).replace("\r\n", "\n").split("\n"), start=1)
+    numbered = enumerate(read_text(path).split("\n"), start=1)
     return [(number, line) for number, line in numbered if line.strip()]
 
 
@@ -185,6 +193,8 @@ def read_first_line(path: Path) -> str:
     """Return the first line of a text file; empty where it cannot be read."""
     try:
         with path.open("rb") as file:
-            return file.readline(1 << 16).decode("utf-8-sig").strip("\r\n")
-    except (OSError, UnicodeDecodeError):
+            head = file.read(1 << 16)
+    except OSError:
         return ""
+    # Cut within a character, the rest of it must not make another encoding likely.
+    return decode_text(head[: head.find(b"\n") + 1] or head)[0].split("\n", maxsplit=1)[0]

@@ -19,6 +19,9 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from piper.errors import DatasetError
+from piper.train.data.sound_files import MOST_SECONDS, check_header
+
 FloatArray = npt.NDArray[np.float32]
 
 MAX_SECONDS = 30.0
@@ -111,10 +114,11 @@ def decode_excerpt(excerpt: Excerpt) -> tuple[FloatArray, int] | None:
     try:
         with soundfile.SoundFile(excerpt.path) as file:
             rate = int(file.samplerate)
+            check_header(rate, file.channels)
             file.seek(min(file.frames, round(excerpt.start_seconds * rate)))
-            count = round(excerpt.seconds * rate)
+            count = round(min(MOST_SECONDS, excerpt.seconds) * rate)
             samples = file.read(count, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError, RuntimeError):
+    except (soundfile.SoundFileError, OSError, RuntimeError, DatasetError):
         return None
     if len(samples) == 0:
         return None

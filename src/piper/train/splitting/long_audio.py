@@ -12,6 +12,7 @@ import soxr
 from piper.errors import DatasetError
 from piper.train.aligner.features import FRAME_SECONDS, SAMPLE_RATE
 from piper.train.data.audio import FloatArray, measure_levels, smooth_levels
+from piper.train.data.sound_files import check_header
 
 BLOCK_SECONDS = 60.0
 LEAST_PAUSE_SECONDS = 0.15
@@ -54,6 +55,7 @@ def load_long_recording(path: Path) -> LongRecording:
     try:
         with soundfile.SoundFile(path) as file:
             rate, frames = int(file.samplerate), 0
+            check_header(rate, file.channels)
             resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
             size = round(BLOCK_SECONDS * rate)
             while len(block := file.read(size, dtype="float32", always_2d=True)):
@@ -61,6 +63,8 @@ def load_long_recording(path: Path) -> LongRecording:
                 mixed = np.nan_to_num(block.mean(axis=1, dtype=np.float32))
                 blocks.append(resampler.resample_chunk(mixed, last=False))
             blocks.append(resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True))
+    except DatasetError as error:
+        raise DatasetError(f"{path} {error}.") from None
     except (soundfile.SoundFileError, OSError, RuntimeError) as error:
         if not path.is_file():
             raise DatasetError(f"{path} does not exist; name a recording.") from None
