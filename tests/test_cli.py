@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -139,18 +140,106 @@ def test_standard_output_raw_and_wav(tiny_voice: Path) -> None:
     assert np.array_equal(read_wav(wav.stdout)[1], expected)
 
 
-def test_without_an_output_option_and_player_it_is_output_wav(tiny_voice: Path) -> None:
-    assert main(["-m", str(tiny_voice), "Hello."]) == 0
-    assert len(read_wav("output.wav")[1]) > 0
-
-
-def test_without_an_output_option_it_plays(tiny_voice: Path, tmp_path: Path) -> None:
-    player = tmp_path / "ffplay"
-    player.write_text(f'#!/bin/sh\n/bin/cat > "{tmp_path}/played.wav"\n')
-    player.chmod(0o755)
-    assert main(["-m", str(tiny_voice), *NO_NOISE, "Hello."]) == 0
-    assert np.array_equal(read_wav("played.wav")[1], synthesize(tiny_voice, "Hello.")[0])
+def test_without_an_output_option_a_pipe_or_a_file_gets_a_wav(tiny_voice: Path) -> None:
+    """`… > test.wav` gave nothing, said nothing and ended with 0: the speech was elsewhere."""
+    [expected] = synthesize(tiny_voice, "Hello.")
+    command = [sys.executable, "-m", "piper", "-m", str(tiny_voice), *NO_NOISE, "Hello."]
+    with Path("test.wav").open("wb") as file:
+        done = subprocess.run(command, stdout=file, stderr=subprocess.PIPE, timeout=60, check=True)
+    assert b"Writing WAV to standard output" in done.stderr
+    assert np.array_equal(read_wav("test.wav")[1], expected)
     assert not Path("output.wav").exists()
+
+
+def test_without_an_output_option_a_terminal_gets_output_wav_or_a_player(
+    tiny_voice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [expected] = synthesize(tiny_voice, "Hello.")
+    master, slave = pty.openpty()
+    with os.fdopen(slave, "w") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        command = ["-m", str(tiny_voice), *NO_NOISE, "Hello."]
+        assert main(command) == 0
+        assert np.array_equal(read_wav("output.wav")[1], expected)
+        Path("output.wav").unlink()
+        player = tmp_path / "ffplay"
+        player.write_text(f'#!/bin/sh\n/bin/cat > "{tmp_path}/played.wav"\n')
+        player.chmod(0o755)
+        assert main(command) == 0
+        assert np.array_equal(read_wav("played.wav")[1], expected)
+        assert not Path("output.wav").exists()
+    os.close(master)
+
+
+def test_closed_standard_streams_are_a_sentence_and_no_file_gets_their_number(
+    tiny_voice: Path, tmp_path: Path
+) -> None:
+    def run(arguments: str) -> tuple[int, str]:
+        command = f"'{sys.executable}' -m piper -m '{tiny_voice}' {' '.join(NO_NOISE)} {arguments}"
+        done = subprocess.run(
+            ["/bin/bash", "-c", command], capture_output=True, text=True, timeout=60, check=False
+        )
+        return done.returncode, done.stderr
+
+    [expected] = synthesize(tiny_voice, "Hello.")
+    # What libraries say on standard error would land in the first file that is opened.
+    assert run("-f a.wav --debug -- Hello. <&- >&- 2>&-")[0] == 0
+    assert np.array_equal(read_wav("a.wav")[1], expected)
+    code, said = run("-f - -- Hello. >&-")
+    assert code == 1
+    assert said.startswith("error: Standard output cannot be written (Bad file descriptor)")
+    code, said = run("-f b.wav <&-")
+    assert (code, said.count("\n")) == (1, 1)
+    assert said.startswith("error: Standard input cannot be read (Bad file descriptor)")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_of_a_verb_leaves_nothing_half_written(number: signal.Signals) -> None:
+    script = (
+        "import sys, time\nfrom piper.atomic import replace_on_success\n"
+        "from piper.train.command import run_command\n"
+        "def work():\n    with replace_on_success('a'):\n"
+        "        print('ready', flush=True)\n        time.sleep(60)\n"
+        "sys.exit(run_command(work, 'Stopped.'))\n"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(number)
+        assert process.communicate(timeout=60)[1] == b"Stopped.\n"
+    assert process.returncode == 128 + number
+    assert list(Path().iterdir()) == []
+
+
+def test_nothing_is_sent_or_kept_of_what_is_spoken(tiny_voice: Path, tmp_path: Path) -> None:
+    """ONNX Runtime keeps a device's number and events in the cache, and asks for a host of its
+    maker by a thread of its own, unless it is told not to before it is imported."""
+    script = (
+        "import os, sys\nimport piper\n"
+        "voice = piper.PiperVoice.load(sys.argv[1], threads=1)\n"
+        "assert list(voice.synthesize('Hello.'))\n"
+        "import threading\n"
+        "print(len(os.listdir('/proc/self/task')) - threading.active_count())\n"
+        "print([os.readlink(f'/proc/self/fd/{fd}') for fd in range(3, 40)"
+        " if os.path.exists(f'/proc/self/fd/{fd}')])\n"
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    hidden = ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    environment = {key: value for key, value in os.environ.items() if key not in hidden}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tiny_voice)],
+        env={**environment, "HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    threads, files = done.stdout.splitlines()
+    assert (threads, list(home.iterdir())) == ("0", [])
+    assert "socket:" not in files and "onnxruntime.db" not in files
 
 
 def test_volume_scales_and_normalization(tiny_voice: Path) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# ONNX Runtime else keeps a device's number and a queue of events in the user's cache, and looks for
+# a host to send them to. It reads this once, when it is imported; nothing of ours comes before.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from piper.audio.chunk import AudioChunk, PhonemeAlignment

@@ -6,13 +6,12 @@ import argparse
 import logging
 import os
 import signal
+import stat
 import sys
-import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from piper.atomic import refuse_overwriting
@@ -20,6 +19,7 @@ from piper.config import SynthesisConfig, VoiceConfig
 from piper.errors import PiperError
 from piper.installation import warn_about_rival
 from piper.options import is_batch, parse_arguments
+from piper.processes import open_standard_streams, stops_as_interrupt
 
 if TYPE_CHECKING:
     from piper.audio.sinks import Sink
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 NOTHING_TO_SPEAK = (
     "There was nothing to speak: give a text after --, with --input-file, or on standard input."
 )
+
+_logger = logging.getLogger(__name__)
 
 EXIT_ERROR = 1
 EXIT_SIGNAL = 128
@@ -43,10 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: The arguments after the program's name; None means those of the process.
     """
+    open_standard_streams()
     args = parse_arguments(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.DEBUG if args.debug else logging.INFO, format="%(message)s")
     warn_about_rival()
-    with _sigterm_as_interrupt() as received:
+    with stops_as_interrupt() as received:
         try:
             _speak(args)
         except PiperError as error:
@@ -64,24 +67,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[list[signal.Signals]]:
-    """Let SIGTERM end the program as Ctrl+C does; yield a list that says whether it came."""
-    received: list[signal.Signals] = []
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        received.append(signal.Signals(number))
-        raise KeyboardInterrupt
-
-    is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield received  # a program that calls this one has its own ways
-        return
-    signal.signal(signal.SIGTERM, interrupt)
+def _is_sent_on(args: argparse.Namespace) -> bool:
+    """Return whether standard output, a pipe or a file, is where speech goes without an option."""
+    if args.output_file is not None or args.output_dir is not None or args.output_raw:
+        return False
     try:
-        yield received
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        mode = os.fstat(sys.stdout.fileno()).st_mode
+    except (OSError, ValueError):  # a program has put something else in its place
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
 
 
 def _describe_stop(number: signal.Signals, stop: KeyboardInterrupt) -> str:
@@ -100,6 +94,9 @@ def _speak(args: argparse.Namespace) -> None:
     from piper.voices import find_voice
 
     files = find_voice(args.model, data_dirs=args.data_dir, config_path=args.config)
+    if _is_sent_on(args):
+        args.output_file = "-"
+        _logger.info("Writing WAV to standard output; --output-file names a file.")
     _check_output(args, files)
     if is_batch(args):
         _speak_batch(args, files)
@@ -293,7 +290,13 @@ def read_inputs(args: argparse.Namespace) -> Iterator[Utterance]:
     if args.text:
         yield parse_text(" ".join(args.text), kinds[0])
     elif not args.input_file:
-        yield from read_utterances(sys.stdin.buffer, kinds[0])
+        try:
+            yield from read_utterances(sys.stdin.buffer, kinds[0])
+        except OSError as error:
+            raise PiperError(
+                f"Standard input cannot be read ({error.strerror}); give a text after --, or with "
+                "--input-file."
+            ) from None
     for number, (path, kind) in enumerate(zip(args.input_file, kinds, strict=False)):
         try:
             stream = Path(path).open("rb")  # noqa: SIM115 - only opening may fail like this

@@ -20,6 +20,7 @@ from piper.download import check_room, download_voice
 from piper.errors import PiperError
 from piper.installed import inspect_voices
 from piper.option_values import add_option
+from piper.processes import open_standard_streams
 from piper.transfer import Manner, describe_size
 
 _logger = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ def create_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
+    open_standard_streams()
     parser = create_parser()
     args = parser.parse_args(argv)
     if (args.voice or args.installed) and (args.language or args.quality or args.long):

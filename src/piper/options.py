@@ -34,7 +34,8 @@ def create_parser() -> argparse.ArgumentParser:
         description="Speak text with a Piper voice: each line of standard input or of the input "
         "files, whole documents with markup, or the text on the command line.",
         epilog="Without an output option the speech is played through ffplay where that is "
-        "installed, and written to output.wav where it is not.",
+        "installed, and written to output.wav where it is not; where standard output is a pipe or "
+        "a file, it is WAV there.",
     )
     parser.add_argument("text", nargs="*", help="text to speak; write it after -- to be safe")
     _add_voice_options(parser)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from piper.errors import PiperError
+from piper.processes import open_standard_streams
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
@@ -35,6 +36,7 @@ def create_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
+    open_standard_streams()
     args = create_parser().parse_args(argv)
     try:
         # ONNX and ONNX Runtime take a moment to load; --help need not wait for them.

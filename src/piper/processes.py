@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -41,6 +43,53 @@ def calm_threads() -> None:
     """
     if is_machine_busy():
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def open_standard_streams() -> None:
+    """Open standard streams that were closed (`>&-`), so that no file of ours gets their number.
+
+    What libraries write to standard error would else land in the speech. Reading and writing them
+    fails as it did, but for standard error, which is dropped.
+    """
+    for number, mode in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, mode)  # the lowest number that is free
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+
+
+@contextmanager
+def stops_as_interrupt() -> Iterator[list[signal.Signals]]:
+    """Let SIGTERM, and SIGHUP of a terminal that closes, end the program as Ctrl+C does.
+
+    Yields:
+        A list that says which of them came.
+    """
+    received: list[signal.Signals] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        received.append(signal.Signals(number))
+        raise KeyboardInterrupt
+
+    handled = []
+    if threading.current_thread() is threading.main_thread():
+        names = ("SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+        found = [getattr(signal, name) for name in names if hasattr(signal, name)]
+        # A program that calls this one, and nohup, have ways of their own.
+        handled = [number for number in found if signal.getsignal(number) == signal.SIG_DFL]
+    for number in handled:
+        signal.signal(number, interrupt)
+    try:
+        yield received
+    finally:
+        for number in handled:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager

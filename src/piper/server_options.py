@@ -22,6 +22,7 @@ from piper.option_values import (
     parse_not_negative,
 )
 from piper.options import add_hardware_options, add_scale_options, add_volume_option
+from piper.processes import open_standard_streams
 from piper.server.settings import Downloads, ServerSettings, SpeechDefaults, SpeechLimits
 from piper.transfer import Manner
 from piper.voices import VoiceFiles, find_voice, list_voices
@@ -278,6 +279,7 @@ def _start_log(is_debug: bool) -> None:
 
 def run_command(args: argparse.Namespace, serve: Callable[[argparse.Namespace], None]) -> int:
     """Run a server until it is told to end; return the command's exit code."""
+    open_standard_streams()
     _start_log(args.debug)
     warn_about_rival()
     try:

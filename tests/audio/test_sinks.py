@@ -120,6 +120,18 @@ def test_a_player_that_fails_is_reported(tmp_path: Path, monkeypatch: pytest.Mon
         sink.end()
 
 
+def test_a_player_that_fails_without_saying_so_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is no sound card, ffplay complains, ends at once, and with exit code 0."""
+    write_player(tmp_path / "bin", "cat > /dev/null; echo audio open failed >&2", monkeypatch)
+    sink = create_sink(8000, io.BytesIO())
+    sink.begin("text")
+    sink.write(np.zeros(8000 * 600, dtype=np.int16))
+    with pytest.raises(PiperError, match=r"could not play the speech \(audio open failed\)"):
+        sink.end()
+
+
 def test_without_a_player_it_is_output_wav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import time
+import wave
+
 from piper.errors import PiperError
 
 PLAYER = "ffplay"
@@ -24,13 +28,21 @@ def play_wav(wav: bytes) -> None:
 
     # A WAV instead of raw samples: ffplay's option for the channels changed its name.
     command = [PLAYER, "-loglevel", "error", "-nodisp", "-autoexit", "-i", "-"]
+    start = time.monotonic()
     done = subprocess.run(
         command, input=wav, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
     )
-    if done.returncode != 0:
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
+    lines = done.stderr.decode(errors="replace").strip().splitlines()
+    # Without a sound card it complains, plays nothing, and ends at once with exit code 0.
+    is_early = time.monotonic() - start < 0.9 * _find_seconds(wav)
+    if done.returncode != 0 or (lines and is_early):
         reason = lines[-1] if lines else f"exit code {done.returncode}"
         raise PiperError(
             f"{PLAYER} could not play the speech ({reason}); "
             "write it to a file with --output-file instead."
         )
+
+
+def _find_seconds(wav: bytes) -> float:
+    with wave.open(io.BytesIO(wav)) as file:
+        return file.getnframes() / file.getframerate()

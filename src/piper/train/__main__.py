@@ -3,12 +3,14 @@
 import sys
 
 from piper.errors import describe_missing_package
+from piper.processes import open_standard_streams
 from piper.train.command import EXTRA, FAILED, INTERRUPTED
 from piper.train.verbs import run_verb
 
 
 def run() -> int:
     """Run a verb or the trainer; return the exit code."""
+    open_standard_streams()
     try:
         code = run_verb(sys.argv[1:])
         if code is not None:

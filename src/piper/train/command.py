@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from piper.errors import PiperError, describe_missing_package, describe_os_error
+from piper.processes import open_standard_streams, stops_as_interrupt
 
 EXTRA = "train"
 """Brings what these commands import; what one of them needs beside, it names itself."""
@@ -18,8 +19,14 @@ def run_command(work: Callable[[], int], if_stopped: str) -> int:
 
     Args:
         work: Does it, and returns its exit code.
-        if_stopped: What to say after Ctrl+C: what was kept, and how to go on.
+        if_stopped: What to say after Ctrl+C, SIGTERM or SIGHUP: what was kept, and how to go on.
     """
+    open_standard_streams()
+    with stops_as_interrupt() as received:
+        return _run(work, if_stopped, received)
+
+
+def _run(work: Callable[[], int], if_stopped: str, received: Sequence[int]) -> int:
     try:
         return work()
     except PiperError as error:
@@ -37,4 +44,4 @@ def run_command(work: Callable[[], int], if_stopped: str) -> int:
         return FAILED
     except KeyboardInterrupt:
         print(if_stopped, file=sys.stderr)
-        return INTERRUPTED
+        return 128 + received[0] if received else INTERRUPTED

@@ -74,7 +74,10 @@ def find_cache_dir(cache_dir: CacheDir = None) -> Path | None:
 def _user_cache_dir() -> Path:
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # nobody's process, as in some containers
+        return Path(os.devnull)  # where nothing can be kept
 
 
 def load_parts(
