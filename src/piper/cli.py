@@ -218,17 +218,9 @@ def _create_config(args: argparse.Namespace, config: VoiceConfig) -> SynthesisCo
 
 
 def _create_text_options(args: argparse.Namespace) -> TextOptions | None:
-    if {args.lexicon, args.write_numbers, args.stress, args.abbreviations} == {None}:
-        return None
-    from piper.text.lexicon import load_lexicon
-    from piper.text.options import TextOptions
+    from piper.text.options import load_text_options
 
-    return TextOptions(
-        lexicon=None if args.lexicon is None else load_lexicon(args.lexicon),
-        write_numbers=args.write_numbers,
-        stress=args.stress,
-        abbreviations=args.abbreviations,
-    )
+    return load_text_options(args.lexicon, args.write_numbers, args.stress, args.abbreviations)
 
 
 def _create_sink(args: argparse.Namespace, sample_rate: int) -> Sink:

@@ -42,7 +42,7 @@ def create_parser() -> argparse.ArgumentParser:
     _add_text_and_output_options(parser)
     _add_file_options(parser)
     _add_speech_options(parser)
-    _add_pronunciation_options(parser)
+    add_pronunciation_options(parser)
     parser.add_argument("--debug", action="store_true", help="say more on standard error")
     return parser
 
@@ -251,17 +251,7 @@ def _add_speech_options(parser: argparse.ArgumentParser) -> None:
         "-s", "--speaker", help="number or name of the speaker, or a mixture like 3:0.7,5:0.3"
     )
     add_scale_options(parser)
-    for name, text in (
-        ("--sentence-silence", "silence between the sentences of a line (default: 0)"),
-        (
-            "--paragraph-silence",
-            "silence between paragraphs: of a document, and where a blank line stands between "
-            "lines that are spoken to one output (default: that of sentences; of lines 0)",
-        ),
-        ("--clause-silence", "silence added after , ; : (default: 0)"),
-        ("--ellipsis-silence", "silence added after … (default: that of clauses)"),
-    ):
-        add_option(parser, name, type=parse_not_negative, metavar="SECONDS", help=text)
+    add_silence_options(parser)
     add_volume_option(parser)
     parser.add_argument(
         "--normalize",
@@ -283,7 +273,23 @@ def _add_speech_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_pronunciation_options(parser: argparse.ArgumentParser) -> None:
+def add_silence_options(parser: argparse.ArgumentParser) -> None:
+    """Add pauses; servers have these, too."""
+    for name, text in (
+        ("--sentence-silence", "silence between the sentences of a text (default: 0)"),
+        (
+            "--paragraph-silence",
+            "silence between paragraphs: of a document, and where a blank line stands between "
+            "lines that are spoken to one output (default: that of sentences; of lines 0)",
+        ),
+        ("--clause-silence", "silence added after , ; : (default: 0)"),
+        ("--ellipsis-silence", "silence added after … (default: that of clauses)"),
+    ):
+        add_option(parser, name, type=parse_not_negative, metavar="SECONDS", help=text)
+
+
+def add_pronunciation_options(parser: argparse.ArgumentParser) -> None:
+    """Add how texts are prepared; servers have these, too."""
     parser.add_argument(
         "--lexicon",
         type=Path,

@@ -19,11 +19,18 @@ from piper.installation import warn_about_rival
 from piper.option_values import (
     add_option,
     parse_count,
-    parse_not_negative,
 )
-from piper.options import add_hardware_options, add_scale_options, add_volume_option
+from piper.options import (
+    INPUT_FORMATS,
+    add_hardware_options,
+    add_pronunciation_options,
+    add_scale_options,
+    add_silence_options,
+    add_volume_option,
+)
 from piper.processes import open_standard_streams
-from piper.server.settings import Downloads, ServerSettings, SpeechDefaults, SpeechLimits
+from piper.server.settings import Downloads, ServerSettings, Silences, SpeechDefaults, SpeechLimits
+from piper.text.options import load_text_options
 from piper.transfer import Manner
 from piper.voices import VoiceFiles, find_voice, list_voices
 
@@ -98,15 +105,17 @@ def add_speech_options(parser: argparse.ArgumentParser) -> None:
         help="number or name of the default voice's speaker, or a mixture like 3:0.7,5:0.3",
     )
     add_scale_options(parser)
+    add_silence_options(parser)
+    add_volume_option(parser)
     add_option(
         parser,
-        "--sentence-silence",
-        type=parse_not_negative,
-        default=0.0,
-        metavar="SECONDS",
-        help="silence between sentences (default: %(default)s)",
+        "--input-format",
+        choices=("text", *INPUT_FORMATS),
+        default="plain",
+        help="what texts are: plain, also called text; markdown (extra `markdown`), as chat "
+        "programs send it; or ssml (default: %(default)s)",
     )
-    add_volume_option(parser)
+    add_pronunciation_options(parser)
 
 
 def add_limit_options(parser: argparse.ArgumentParser) -> None:
@@ -141,7 +150,13 @@ def create_settings(args: argparse.Namespace) -> ServerSettings:
             length_scale=args.length_scale,
             noise_scale=args.noise_scale,
             noise_w_scale=args.noise_w_scale,
-            sentence_silence_seconds=args.sentence_silence,
+            silences=Silences(
+                args.sentence_silence,
+                args.paragraph_silence,
+                args.clause_silence,
+                args.ellipsis_silence,
+            ),
+            input_format=args.input_format,
             volume=args.volume,
         ),
         limits=SpeechLimits(
@@ -189,6 +204,9 @@ def create_store(
         data_dirs=folders,
         use_cuda=args.cuda,
         threads=args.threads,
+        text_options=load_text_options(
+            args.lexicon, args.write_numbers, args.stress, args.abbreviations
+        ),
         listed_by=listed_by,
         fallback=fallback,
     )

@@ -115,9 +115,11 @@ def start_server(voices_folder: Path) -> Iterator[Start]:
         *,
         has_websocket: bool = True,
         fallback: VoiceFiles | None = None,
+        store: VoiceStore | None = None,
     ) -> RunningServer:
-        default = find_voice(voices_folder / "tiny.onnx")
-        store = VoiceStore(default, data_dirs=[folder], fallback=fallback)
+        if store is None:
+            default = find_voice(voices_folder / "tiny.onnx")
+            store = VoiceStore(default, data_dirs=[folder], fallback=fallback)
         app = create_app(store, settings)
         listener = bind_socket("127.0.0.1", 0)
         config = create_config(app)

@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from piper import PiperVoice, SynthesisConfig
-from piper.server.settings import Access, ServerSettings, SpeechDefaults, SpeechLimits
+from piper.server.settings import Access, ServerSettings, Silences, SpeechDefaults, SpeechLimits
 
 START = {"type": "start", "noise_scale": 0, "noise_w_scale": 0}
 FIRST, SECOND = "Hello there, how are you today?", "I am very well."
@@ -127,7 +127,7 @@ def test_sound_comes_while_the_text_is_still_written(server: Any) -> None:
 
 
 def test_pauses_between_sentences_that_come_apart(start_server: Start, voices_folder: Path) -> None:
-    server = start_server(ServerSettings(defaults=SpeechDefaults(sentence_silence_seconds=0.5)))
+    server = start_server(ServerSettings(defaults=SpeechDefaults(silences=Silences(0.5))))
     with open_client(server) as client:
         for text in (FIRST, SECOND):
             client.say(text)
@@ -137,6 +137,32 @@ def test_pauses_between_sentences_that_come_apart(start_server: Start, voices_fo
         seconds = client.receive("end")["seconds"]
     chunks = speak(voices_folder / "tiny.onnx", FIRST, SECOND)
     assert seconds == pytest.approx(0.5 + sum(chunk.duration_seconds for chunk in chunks))
+
+
+def test_markdown_is_spoken_as_it_comes(server: Any) -> None:
+    with open_client(server, {**START, "input_format": "markdown", "lexicon": {"you": "thou"}}) as (
+        client
+    ):
+        client.say("Sure, I can do that. Thi")
+        client.receive("sentence")  # a line without markup does not wait for its end
+        client.say("s is **import", "ant**.\n\n* one\n* two `x`\n\n```\ncode()\n\n")
+        client.say("```\n\n# And <b>you", "</b>?")
+        client.send(type="end")
+        client.receive("end")
+    sentences = ["Sure, I can do that.", "This is important.", "one", "two x", "And you?"]
+    assert client.sentences == sentences
+
+
+def test_ssml_is_spoken_when_it_is_whole(server: Any) -> None:
+    with open_client(server, {**START, "input_format": "ssml"}) as client:
+        client.say("<speak><p>One.", "</p><break time='1s'/><p>Two.</p></speak>")
+        client.send(type="flush")
+        client.receive("flushed")
+        assert client.sentences == ["One.", "Two."]
+        client.say("<speak>")
+        client.send(type="end")
+        assert client.receive_close() == 1008
+    assert "not well-formed" in client.events[-1]["detail"]
 
 
 def test_voice_speaker_and_speed(server: Any, voices_folder: Path) -> None:

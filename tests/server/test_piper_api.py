@@ -20,7 +20,10 @@ import pytest
 
 from piper import PiperVoice, SynthesisConfig
 from piper.audio.encode import samples_to_wav
+from piper.http_server import create_parser
+from piper.server.settings import ServerSettings, SpeechLimits
 from piper.server.wyoming.info import create_info, find_voice_of
+from piper.server_options import create_settings, create_store
 from piper.voices import find_voice
 
 NO_NOISE = {"noise_scale": 0, "noise_w_scale": 0}
@@ -130,6 +133,84 @@ def test_another_voice_speaks_for_one_that_is_not_there(
     body = json.dumps({"input": "Hello.", "voice": "nobody", "response_format": "wav"})
     assert server.ask("POST", "/v1/audio/speech", body).status == 200
     assert find_voice_of(server.app.state.service.voices, "xx") == "speakers"
+
+
+@pytest.mark.parametrize(
+    ("request_", "read"),
+    [
+        ({"text": "**Hello** there.", "input_format": "markdown"}, "Hello there."),
+        ({"text": "Hello <sub alias='there'>x</sub>.", "input_format": "ssml"}, "Hello there."),
+        ({"text": "Hello there.", "input_format": "text"}, "Hello there."),
+        ({"text": "Hello there.", "input_format": None}, "Hello there."),
+        ({"text": "I have 2.", "write_numbers": True}, "I have two."),
+        ({"text": "Hello SQL.", "lexicon": {"sql": "sequel"}}, "Hello sequel."),
+        ({"text": "Hello SQL.", "lexicon": {"SQL": "[[sˈiːkwəl]]"}}, "Hello sequel."),
+        ({"text": "Hello.", "stress": "off", "write_numbers": False}, "Hello."),
+    ],
+)
+def test_how_a_text_is_read(
+    server: Any, voices_folder: Path, request_: dict[str, Any], read: str
+) -> None:
+    assert server.synthesize(**request_, **NO_NOISE).body == speak(
+        voices_folder / "tiny.onnx", read
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"input_format": "rtf"}, '"input_format" cannot be used'),
+        ({"input_format": "ssml", "text": "<p>a"}, "The SSML is not well-formed XML"),
+        ({"input_format": "ssml", "text": "<p>" * 300 + "a" + "</p>" * 300}, "more than 100 deep"),
+        ({"stress": "silero"}, "start the server with --stress silero"),
+        ({"lexicon": {"a": ""}}, "the replacement is empty"),
+        ({"lexicon": {"a\tb": "c"}}, '"lexicon": 3 columns'),
+        ({"ellipsis_silence": 61}, '"ellipsis_silence" cannot be used'),
+        ({"sentence_silence": -1}, '"sentence_silence" cannot be used'),
+    ],
+)
+def test_a_mistake_in_how_a_text_is_read(server: Any, changes: dict[str, Any], part: str) -> None:
+    answer = server.synthesize(**{"text": "Hello.", **changes})
+    assert (answer.status, part in answer.sentence) == (422, True), answer.sentence
+
+
+def test_what_the_command_says_of_texts_counts_where_a_request_says_nothing(
+    start_server: Callable[..., Any], voices_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "words.txt").write_text("SQL\tsequel\nGIF\tjiff\n")
+    model = str(voices_folder / "tiny.onnx")
+    options = ["--write-numbers", "--lexicon", str(tmp_path / "words.txt"), "--noise-scale", "0"]
+    options += ["--noise-w-scale", "0", "--input-format", "markdown", "--ellipsis-silence", "0.5"]
+    args = create_parser().parse_args(["-m", model, *options])
+    settings = create_settings(args)
+    server = start_server(settings, store=create_store(args, settings, listed_by="/voices"))
+    server.app.state.service.prepare()
+    wanted = speak(voices_folder / "tiny.onnx", "Two sequel jiff.")
+    assert server.synthesize(text="*2* SQL GIF.").body == wanted
+    more = {"text": "*2* SQL GIF.", "lexicon": {"gif": "giff"}}
+    assert server.synthesize(**more).body == speak(voices_folder / "tiny.onnx", "Two sequel giff.")
+    plain = {"text": "2 SQL GIF.", "input_format": "plain", "write_numbers": False}
+    wanted = speak(voices_folder / "tiny.onnx", "2 sequel jiff.")
+    assert server.synthesize(**plain).body == wanted
+    long = len(server.synthesize(text="Well … yes.").body)
+    short = len(server.synthesize(text="Well … yes.", ellipsis_silence=0.25).body)
+    assert long - short == 0.25 * 16000 * 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ("hello there and you " * 100)[:2000],
+        "My list:\n" + "\n".join(f"- number {n} of the things I want" for n in range(36)),
+    ],
+)
+def test_a_text_without_a_stop_is_spoken(start_server: Callable[..., Any], text: str) -> None:
+    # Both were refused for a sentence of more than 2,000 phoneme ids, without any sound.
+    server = start_server(ServerSettings(limits=SpeechLimits(max_audio_seconds=3000)))
+    answer = server.synthesize(text=text, length_scale=0.1)
+    assert (answer.status, len(answer.body) > 100_000) == (200, True)
+    body = json.dumps({"input": text, "response_format": "pcm", "speed": 4})
+    assert len(server.ask("POST", "/v1/audio/speech", body).body) > 100_000
 
 
 def test_json_whatever_its_content_type(server: Any, voices_folder: Path) -> None:

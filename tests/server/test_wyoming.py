@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +20,14 @@ from wyoming.tts import (
     SynthesizeStop,
     SynthesizeVoice,
 )
-from wyoming_clients import collect_samples, list_kinds, read, read_until, run_wyoming
+from wyoming_clients import (
+    NO_NOISE,
+    collect_samples,
+    list_kinds,
+    read,
+    read_until,
+    run_wyoming,
+)
 
 from piper import PiperVoice, SynthesisConfig
 from piper.server.settings import SpeechDefaults, SpeechLimits, WyomingSettings
@@ -197,7 +206,8 @@ def test_without_streaming_the_whole_text_is_spoken(voices_folder: Path) -> None
         ({"text": "Hello.", "voice": {"name": ["tiny"]}}, "bad-request", '"name" of the voice'),
         ({"text": "Hello.", "voice": {"name": "x" * 300}}, "bad-request", "200 characters"),
         ({"text": "Hello.", "voice": "tiny"}, "bad-request", "no JSON object"),
-        ({"text": "<speak>Hi</speak>", "text_format": "ssml"}, "bad-request", "plain text"),
+        ({"text": "<speak>Hi", "text_format": "ssml"}, "bad-request", "not well-formed"),
+        ({"text": "Hi", "text_format": "html"}, "bad-request", '"text_format" must be one of'),
         ({"text": " "}, "bad-request", "nothing to speak"),
         ({"text": 3}, "bad-request", 'no "text"'),
         ({}, "bad-request", 'no "text"'),
@@ -227,6 +237,26 @@ def test_a_mistake_is_told_and_the_connection_goes_on(
             assert list_kinds(events) == ["audio-start", "audio-chunk", "audio-stop"]
 
     asyncio.run(check())
+
+
+def test_markdown_of_a_language_model_is_read_and_not_spelt(voices_folder: Path) -> None:
+    parts = ("Hello ", "**there", "**. And", " you?\n\n", "* Yes", ".")
+
+    async def speak(input_format: str, *said: str) -> Any:
+        defaults = replace(NO_NOISE, input_format=input_format)
+        async with (
+            run_wyoming(voices_folder, defaults=defaults) as running,
+            running.connect() as client,
+        ):
+            await client.write_event(Event("synthesize-start", {}))
+            for part in said:
+                await client.write_event(Event("synthesize-chunk", {"text": part}))
+            await client.write_event(Event("synthesize-stop", {}))
+            return collect_samples(await read_until(client, "synthesize-stopped"))
+
+    found = asyncio.run(speak("markdown", *parts))
+    wanted = asyncio.run(speak("plain", "Hello there. And you? Yes."))
+    np.testing.assert_array_equal(found, wanted)
 
 
 def test_a_mistake_in_a_stream_ends_it(voices_folder: Path) -> None:

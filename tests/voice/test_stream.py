@@ -16,7 +16,8 @@ import pytest
 
 from piper import PiperVoice, SynthesisConfig
 from piper.errors import PiperError
-from piper.voice.incoming import collect_sentences
+from piper.text.markup import parse_markup
+from piper.voice.incoming import IncomingDocument, collect_sentences, pace_sentences
 from piper.voice.speakers import parse_speaker_mix
 
 LONG = "One, two, three; four: five and six were walking along the river when it began to rain."
@@ -115,6 +116,51 @@ def test_a_text_by_letters_has_the_sentences_of_the_whole(voice: PiperVoice, tex
     expected = [sentence.phonemes for sentence in voice.frontend.text_to_sentences(text)]
     found = [sentence.phonemes for sentence in collect_sentences(voice.frontend, iter(text))]
     assert found == expected
+
+
+MARKDOWN = """Sure! Here is a list. I like it, it is 5. 6 is more:
+
+- **bold** item one
+- item `two`
+
+```python
+print("no")
+
+x = 1
+```
+
+The end. It is *over*. Good bye!
+Yes.
+
+# Head
+Last line
+goes on. 5. April was cold."""
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_markdown_by_parts_has_the_sentences_of_the_whole(voice: PiperVoice, size: int) -> None:
+    incoming = IncomingDocument(voice.frontend, "markdown")
+    parts = [MARKDOWN[at : at + size] for at in range(0, len(MARKDOWN), size)]
+    found = [paced for part in parts for paced in incoming.add(part)]
+    assert len(found) >= 9
+    found += incoming.finish()
+    expected = list(pace_sentences(voice.frontend, parse_markup(MARKDOWN, "markdown")))
+    assert [paced.sentence.phonemes for paced in found] == [
+        paced.sentence.phonemes for paced in expected
+    ]
+    begins = [paced.sentence.text for paced in found if paced.begins_paragraph]
+    assert begins == ["bold item one", "The end.", "Head", "Last line goes on."]
+
+
+def test_a_long_block_of_code_is_neither_kept_nor_read(voice: PiperVoice) -> None:
+    incoming = IncomingDocument(voice.frontend, "markdown")
+    found = incoming.add("Look:\n\n```\n")
+    for _ in range(500):
+        found += incoming.add("a = 1  # a line of code\n\n")
+        assert len(incoming.rest) < 2100
+    found += incoming.add("```\n\nDone.")
+    found += incoming.finish()
+    assert [paced.sentence.text for paced in found] == ["Look:", "Done."]
 
 
 ENDLESS = "and then the boat went down the river to the sea " * 60

@@ -11,10 +11,15 @@ from http import HTTPStatus
 
 from piper.server.errors import RequestError
 from piper.server.queue import Job, JobClosedError, Patience, QueueFullError
-from piper.server.request import SpeechPiece, SpeechRequest
+from piper.server.request import (
+    SpeechPiece,
+    SpeechRequest,
+    create_request_frontend,
+    find_input_format,
+)
 from piper.server.speech import SpeechService
 from piper.text.frontend import Sentence
-from piper.voice.incoming import IncomingText, PacedSentence
+from piper.voice.incoming import IncomingDocument, PacedSentence
 from piper.voice.voice import PiperVoice
 from piper.voices import VoiceFiles
 
@@ -54,11 +59,16 @@ class LiveSpeech:
         self._service = service
         self._request = request
         self._files = files
-        self._incoming = IncomingText(voice.frontend)
-        self._waiting: deque[Sentence | Mark] = deque()
+        self._incoming = IncomingDocument(
+            create_request_frontend(request, voice.frontend),
+            find_input_format(request, service.defaults),
+        )
+        self._silences = request.reading.silences.fill(service.defaults.silences)
+        self._waiting: deque[PacedSentence | Mark] = deque()
         self._changed = asyncio.Event()
         self._has_ended = False
-        self._has_spoken = False
+        self._previous: Sentence | None = None
+        """The last one that was spoken, whole; None where no pause is to follow."""
         self._job: Job[SpeechPiece] | None = None
         self._patience = Patience(service.limits.max_idle_seconds)
         self._turn = 0
@@ -104,7 +114,9 @@ class LiveSpeech:
                 "send the text in smaller parts.",
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             )
-        unspoken = sum(len(item.text) for item in self._waiting if isinstance(item, Sentence))
+        unspoken = sum(
+            len(item.sentence.text) for item in self._waiting if isinstance(item, PacedSentence)
+        )
         if unspoken + rest > limits.max_unspoken_characters:
             raise RequestError(
                 f"More than {limits.max_unspoken_characters} characters are not spoken yet; "
@@ -138,9 +150,9 @@ class LiveSpeech:
 
     def _forget(self) -> None:
         self._turn += 1
-        self._incoming.rest = ""
+        self._incoming.forget()
         self._waiting.clear()
-        self._has_spoken = False
+        self._previous = None
         if self._job is not None:
             self._job.close()
 
@@ -163,7 +175,7 @@ class LiveSpeech:
                 async for piece in self._speak_next():
                     yield piece
 
-    def _put(self, items: list[Sentence] | list[Mark]) -> None:
+    def _put(self, items: list[PacedSentence] | list[Mark]) -> None:
         self._waiting.extend(items)
         self._changed.set()
 
@@ -171,7 +183,8 @@ class LiveSpeech:
         """Speak the next sentences that wait, up to a mark."""
         turn = self._turn
         sentences = self._take_group()
-        self._has_spoken = not sentences[-1].sentence.goes_on
+        last = sentences[-1].sentence
+        self._previous = None if last.goes_on else last
         try:
             job = self._job = await _wait_for_place(
                 lambda: self._service.submit_sentences(
@@ -196,16 +209,24 @@ class LiveSpeech:
         """
         group: list[PacedSentence] = []
         ids_left = self._service.limits.max_group_ids
-        while self._waiting and isinstance(sentence := self._waiting[0], Sentence):
-            ids_left -= len(sentence.ids)
+        while self._waiting and isinstance(paced := self._waiting[0], PacedSentence):
+            ids_left -= len(paced.sentence.ids)
             if group and ids_left < 0:
                 break
             # Between sentences of one job there are pauses anyway.
-            is_after_job = self._has_spoken and not group
-            silence = self._service.defaults.sentence_silence_seconds if is_after_job else 0.0
-            group.append(PacedSentence(sentence, silence_before_seconds=silence))
+            silence = paced.silence_before_seconds + (0.0 if group else self._find_pause(paced))
+            group.append(replace(paced, silence_before_seconds=silence))
             self._waiting.popleft()
         return group
+
+    def _find_pause(self, paced: PacedSentence) -> float:
+        """Return the seconds between the last job's last sentence and the next one."""
+        if self._previous is None:
+            return 0.0
+        silences = self._silences
+        is_paragraph = self._previous.ends_paragraph or paced.begins_paragraph
+        pause = silences.paragraph if is_paragraph else None
+        return (silences.sentence if pause is None else pause) or 0.0
 
 
 async def _wait_for_place(

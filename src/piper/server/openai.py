@@ -22,7 +22,7 @@ from piper.audio.formats import OutputFormat
 from piper.audio.streaming import StreamEncoder
 from piper.config import VoiceConfig, load_voice_config
 from piper.errors import VoiceNotFoundError
-from piper.server.bodies import Body, Name
+from piper.server.bodies import Body, Name, ReadingBody
 from piper.server.errors import RequestError
 from piper.server.http import JobResponse, closed_with_client
 from piper.server.request import SpeechPiece, SpeechRequest
@@ -66,7 +66,7 @@ class VoiceId(Body):
     id: Name
 
 
-class SpeechBody(Body):
+class SpeechBody(ReadingBody):
     """What `/v1/audio/speech` takes; other keys, `instructions` among them, are let pass."""
 
     input: str
@@ -164,7 +164,12 @@ def _add_speech(router: APIRouter, service: SpeechService) -> None:
         voice, speaker = await asyncio.to_thread(find_voice_and_speaker, body, service.voices)
         job = await service.submit(
             SpeechRequest(
-                body.input, voice=voice, speaker=speaker, speed=body.speed, is_streamed=True
+                body.input,
+                voice=voice,
+                speaker=speaker,
+                speed=body.speed,
+                is_streamed=True,
+                reading=body.to_reading(),
             )
         )
         async with closed_with_client(request, job):

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from piper.audio.encode import create_wav_header, samples_to_pcm
 from piper.config import load_voice_config
-from piper.server.bodies import Body, Length, Name, Noise
+from piper.server.bodies import Body, Length, Name, Noise, ReadingBody
 from piper.server.downloads import Downloader
 from piper.server.errors import RequestError
 from piper.server.http import JobResponse, Mistake, closed_with_client, parse_json
@@ -40,7 +40,7 @@ _NAME: dict[int | str, dict[str, Any]] = {
 }
 
 
-class SynthesizeBody(Body):
+class SynthesizeBody(ReadingBody):
     """What `/synthesize` takes; other keys are let pass, as clients send them."""
 
     text: str
@@ -60,6 +60,7 @@ class SynthesizeBody(Body):
             length_scale=self.length_scale,
             noise_scale=self.noise_scale,
             noise_w_scale=self.noise_w_scale,
+            reading=self.to_reading(),
         )
 
 

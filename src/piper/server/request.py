@@ -6,14 +6,32 @@ Shapes: S samples.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from piper.audio.chunk import Int16Array, PhonemeAlignment, WordTiming
 from piper.config import SynthesisConfig, VoiceConfig
-from piper.server.settings import SpeechDefaults
+from piper.server.errors import RequestError
+from piper.server.settings import Silences, SpeechDefaults
+from piper.text.frontend import Frontend
+from piper.text.options import Stress, TextOptions
 from piper.voice.speakers import find_speaker, parse_speaker_mix
 
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a text is read; what it leaves open, the server's options and the voice say.
+
+    Attributes:
+        input_format: `markdown`, `ssml`, or `plain`, which is also called `text`.
+        options: How texts are prepared; its lexicon adds to the server's.
+        silences: Pauses.
+    """
+
+    input_format: str | None = None
+    options: TextOptions = field(default_factory=TextOptions)
+    silences: Silences = field(default_factory=Silences)
 
 
 @dataclass(frozen=True)
@@ -31,6 +49,7 @@ class SpeechRequest:
         is_streamed: Give the sound while a sentence is in the making, as loud as the voice makes
             it; otherwise each sentence has full range, and the answer's length is known first.
         has_times: Say when phonemes and words are spoken; of a streamed answer only.
+        reading: How the text is read.
     """
 
     text: str
@@ -42,6 +61,7 @@ class SpeechRequest:
     speed: float = 1.0
     is_streamed: bool = False
     has_times: bool = False
+    reading: Reading = field(default_factory=Reading)
 
 
 @dataclass(frozen=True)
@@ -111,15 +131,47 @@ def create_config(
         length_scale = (config.length_scale if length_scale is None else length_scale) / (
             request.speed
         )
+    silences = request.reading.silences.fill(defaults.silences)
     return SynthesisConfig(
         speaker_id=None if mix else find_speaker(config, speaker),
         speaker_mix=mix,
         length_scale=length_scale,
         noise_scale=choose(request.noise_scale, defaults.noise_scale),
         noise_w_scale=choose(request.noise_w_scale, defaults.noise_w_scale),
-        sentence_silence_seconds=defaults.sentence_silence_seconds,
         volume=defaults.volume,
+        sentence_silence_seconds=silences.sentence or 0.0,
+        paragraph_silence_seconds=silences.paragraph,
+        clause_silence_seconds=silences.clause or 0.0,
+        ellipsis_silence_seconds=silences.ellipsis,
     )
+
+
+def find_input_format(request: SpeechRequest, defaults: SpeechDefaults) -> str:
+    """Return the kind of markup that a request's text has, one of `MARKUP_KINDS`."""
+    kind = request.reading.input_format or defaults.input_format
+    return "plain" if kind == "text" else kind
+
+
+def create_request_frontend(request: SpeechRequest, frontend: Frontend) -> Frontend:
+    """Return what reads a request's text.
+
+    Args:
+        request: What the client says.
+        frontend: The voice's, with what the server was told.
+
+    Raises:
+        RequestError: It wants what only the server's own options may bring into memory.
+    """
+    options = request.reading.options
+    if options == TextOptions():
+        return frontend
+    if options.stress == Stress.SILERO and frontend.options.stress != Stress.SILERO:
+        raise RequestError(
+            "silero-stress is not loaded for a request; start the server with --stress silero."
+        )
+    if options.lexicon is not None and frontend.options.lexicon is not None:
+        options = replace(options, lexicon=frontend.options.lexicon.extend(options.lexicon))
+    return frontend.with_options(options)
 
 
 def _ignore_speaker(speaker: int | str | None, config: VoiceConfig) -> int | str | None:

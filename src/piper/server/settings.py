@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from piper.catalogue import CATALOGUE_URL
 from piper.processes import available_cores
+
+
+@dataclass(frozen=True)
+class Silences:
+    """Silence in seconds, as `SynthesisConfig` has it; None is not said.
+
+    Attributes:
+        sentence: Between sentences.
+        paragraph: Between paragraphs; else that of sentences.
+        clause: Added after `, ; :`.
+        ellipsis: Added after `…`; else that of clauses.
+    """
+
+    sentence: float | None = None
+    paragraph: float | None = None
+    clause: float | None = None
+    ellipsis: float | None = None
+
+    def fill(self, others: Silences) -> Silences:
+        """Return these, with those that are not said taken from others."""
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        return replace(others, **given)
 
 
 @dataclass(frozen=True)
@@ -19,7 +41,8 @@ class SpeechDefaults:
         length_scale: Factor on durations.
         noise_scale: Deviation of the prior's noise.
         noise_w_scale: Deviation of the duration predictor's noise.
-        sentence_silence_seconds: Silence between sentences.
+        silences: Pauses.
+        input_format: What texts are: `plain`, `markdown` or `ssml`.
         volume: Factor on the samples; what becomes too loud is clipped.
     """
 
@@ -27,7 +50,8 @@ class SpeechDefaults:
     length_scale: float | None = None
     noise_scale: float | None = None
     noise_w_scale: float | None = None
-    sentence_silence_seconds: float = 0.0
+    silences: Silences = Silences()
+    input_format: str = "plain"
     volume: float = 1.0
 
 

@@ -17,10 +17,17 @@ from piper.config import SynthesisConfig
 from piper.errors import PiperError
 from piper.server.errors import RequestError
 from piper.server.queue import Job, JobQueue, Patience
-from piper.server.request import SpeechPiece, SpeechRequest, create_config
+from piper.server.request import (
+    SpeechPiece,
+    SpeechRequest,
+    create_config,
+    create_request_frontend,
+    find_input_format,
+)
 from piper.server.settings import SpeechDefaults, SpeechLimits
 from piper.server.speaking import Speaking
 from piper.server.store import VoiceStore
+from piper.text.documents import parse_text
 from piper.voice.incoming import PacedSentence, pace_sentences
 from piper.voice.voice import PiperVoice
 from piper.voices import VoiceFiles
@@ -71,7 +78,11 @@ class SpeechService:
             PiperError: The voice cannot be loaded, or has no such speaker.
         """
         files = self.voices.default
-        self.create_config(SpeechRequest(""), files, self.voices.load(files))
+        voice = self.voices.load(files)
+        self.create_config(SpeechRequest(""), files, voice)
+        # A library that an option needs is missed now, too.
+        parse_text("1", self.defaults.input_format)
+        voice.frontend.text_to_sentences("1")
 
     async def submit(self, request: SpeechRequest) -> Job[SpeechPiece]:
         """Accept a request; close the job in any case.
@@ -83,9 +94,13 @@ class SpeechService:
         """
         self._check_text(request.text)
         files = await self.find(request.voice)
-        return self._submit(
-            request, files, lambda voice: list(pace_sentences(voice.frontend, request.text))
-        )
+        kind = find_input_format(request, self.defaults)
+
+        def find_sentences(voice: PiperVoice) -> Sequence[PacedSentence]:
+            frontend = create_request_frontend(request, voice.frontend)
+            return list(pace_sentences(frontend, parse_text(request.text, kind).text))
+
+        return self._submit(request, files, find_sentences)
 
     def submit_sentences(
         self,

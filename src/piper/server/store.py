@@ -16,6 +16,7 @@ from piper.config import VoiceConfig
 from piper.errors import PiperError, VoiceNotFoundError, describe_os_error
 from piper.json_reader import load_json_object
 from piper.text.frontend import create_frontend
+from piper.text.options import TextOptions
 from piper.voices import MODEL_SUFFIX, VoiceFiles, list_voices
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class VoiceStore:
         use_cuda: Run on an NVIDIA GPU.
         threads: Threads of one sentence's network; None takes a core each.
         max_loaded: Voices that are kept in memory; the one that was not used for longest goes.
+        text_options: How texts are prepared; None takes the voices' own.
         listed_by: What tells a client which voices there are; an error names it.
         fallback: The voice that speaks where one is named that is not there; None is an error.
     """
@@ -67,6 +69,7 @@ class VoiceStore:
         use_cuda: bool = False,
         threads: int | None = None,
         max_loaded: int = 4,
+        text_options: TextOptions | None = None,
         listed_by: str = "/voices",
         fallback: VoiceFiles | None = None,
     ) -> None:
@@ -77,6 +80,7 @@ class VoiceStore:
         self._use_cuda = use_cuda
         self._threads = threads
         self._max_loaded = max(1, max_loaded)
+        self._text_options = text_options
         self._listed_by = listed_by
         self._lock = threading.Lock()
         self._slots: OrderedDict[VoiceFiles, _Slot] = OrderedDict()
@@ -158,7 +162,7 @@ class VoiceStore:
         # Others may load other voices meanwhile; who wants this one waits for the first to ask.
         with slot.lock:
             try:
-                voice = slot.load(files, self._use_cuda, self._threads)
+                voice = slot.load(files, self._use_cuda, self._threads, self._text_options)
             except OSError as error:
                 raise PiperError(describe_os_error(error)) from None
             except PiperError:
@@ -177,7 +181,13 @@ class _Slot:
         self.stamp: _Stamp = ()
         self._voice: PiperVoice | None = None
 
-    def load(self, files: VoiceFiles, use_cuda: bool, threads: int | None) -> PiperVoice:
+    def load(
+        self,
+        files: VoiceFiles,
+        use_cuda: bool,
+        threads: int | None,
+        text_options: TextOptions | None,
+    ) -> PiperVoice:
         from piper.voice.voice import PiperVoice
 
         # A voice may be downloaded anew while the server runs.
@@ -185,7 +195,11 @@ class _Slot:
         if self._voice is None or stamp != self.stamp:
             self._voice, self.stamp = None, stamp
             self._voice = PiperVoice.load(
-                files.model, files.config, use_cuda=use_cuda, threads=threads
+                files.model,
+                files.config,
+                use_cuda=use_cuda,
+                threads=threads,
+                text_options=text_options,
             )
         return self._voice
 

@@ -21,7 +21,7 @@ from piper.audio.chunk import SAMPLE_CHANNELS, PhonemeAlignment, WordTiming
 from piper.audio.encode import samples_to_pcm
 from piper.errors import PiperError
 from piper.server.access import ApiKey
-from piper.server.bodies import Body, Length, Name, Noise
+from piper.server.bodies import Body, Length, Name, Noise, ReadingBody
 from piper.server.errors import RequestError, to_request_error
 from piper.server.http import describe_invalid
 from piper.server.live import LiveSpeech, Mark
@@ -38,7 +38,7 @@ _START_SECONDS = 20.0
 """So long a client may take to say how it wants to be spoken to."""
 
 
-class _Start(Body):
+class _Start(ReadingBody):
     type: Literal["start"]
     voice: Name | None = None
     speaker: int | Name | None = None
@@ -56,6 +56,7 @@ class _Start(Body):
             noise_scale=self.noise_scale,
             noise_w_scale=self.noise_w_scale,
             has_times=True,
+            reading=self.to_reading(),
         )
 
 

@@ -31,6 +31,15 @@ class Lexicon:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_pattern", _compile([*self.texts, *self.phonemes]))
 
+    def extend(self, other: Lexicon | None) -> Lexicon:
+        """Return one with the words of another, too, which count before those of this one."""
+        if other is None:
+            return self
+        new = {*other.texts, *other.phonemes}
+        texts = {word: text for word, text in self.texts.items() if word not in new}
+        phonemes = {word: said for word, said in self.phonemes.items() if word not in new}
+        return Lexicon({**texts, **other.texts}, {**phonemes, **other.phonemes})
+
     def find_texts(self, text: str) -> list[Edit]:
         """Return the edits that put other text in place of words."""
         return self._find(text, self.texts)
@@ -60,8 +69,7 @@ def load_lexicon(path: Path | str) -> Lexicon:
             line.
     """
     path = Path(path)
-    texts: dict[str, str] = {}
-    phonemes: dict[str, str] = {}
+    entries: dict[str, str] = {}
     first_lines: dict[str, int] = {}
     for number, line in enumerate(_read_text(path).split("\n"), start=1):
         if not line.strip() or line.startswith("#"):
@@ -74,11 +82,31 @@ def load_lexicon(path: Path | str) -> Lexicon:
                 f'{where} "{word}" is already in line {first_lines[key]}; remove one of the two.'
             )
         first_lines[key] = number
-        match = _PHONEMES.fullmatch(replacement)
-        if match:
-            phonemes[key] = match[1].strip()
-        else:
-            texts[key] = replacement
+        entries[key] = replacement
+    return _create_lexicon(entries)
+
+
+def parse_lexicon(entries: Mapping[str, str], where: str) -> Lexicon:
+    """Return a lexicon of words and what stands in a file's second column.
+
+    Args:
+        entries: The words; of two that differ in capitals alone the last one counts.
+        where: What to call them in errors.
+
+    Raises:
+        LexiconError: An entry is wrong.
+    """
+    lines = [_parse_line(where, f"{word}\t{text}") for word, text in entries.items()]
+    return _create_lexicon({_to_key(word): text for word, text in lines})
+
+
+def _create_lexicon(entries: Mapping[str, str]) -> Lexicon:
+    phonemes = {
+        word: match[1].strip()
+        for word, text in entries.items()
+        if (match := _PHONEMES.fullmatch(text))
+    }
+    texts = {word: text for word, text in entries.items() if word not in phonemes}
     return Lexicon(texts, phonemes)
 
 

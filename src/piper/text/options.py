@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from piper.errors import ConfigError
-from piper.text.lexicon import Lexicon
+from piper.text.lexicon import Lexicon, load_lexicon
 
 VOICE_KEY = "text_options"
 """The extra key of a voice's JSON that says how its training texts were prepared."""
@@ -98,3 +99,26 @@ class TextOptions:
             # What is not there is not done, so that an older dataset keeps its prepared recordings.
             **({"abbreviations": True} if filled.abbreviations else {}),
         }
+
+
+def load_text_options(
+    lexicon: Path | None,
+    write_numbers: bool | None,
+    stress: str | None,
+    abbreviations: bool | None,
+) -> TextOptions | None:
+    """Return what a command's options say; None where they say nothing.
+
+    Args:
+        lexicon: A file.
+        write_numbers: As in `TextOptions`, like those that follow.
+        stress: One of `Stress`.
+        abbreviations: Whether sentences go on after short forms.
+
+    Raises:
+        LexiconError: The lexicon cannot be read.
+    """
+    if {lexicon, write_numbers, stress, abbreviations} == {None}:
+        return None
+    words = None if lexicon is None else load_lexicon(lexicon)
+    return TextOptions(words, write_numbers, stress, abbreviations)

@@ -22,6 +22,8 @@ _STRENGTHS = {"none": 0.0, "x-weak": 0.1, "weak": 0.25, "medium": 0.5, "strong":
 _STRENGTHS |= {"x-strong": 1.0}
 _TIME = re.compile(r"\+?(\d+(?:\.\d+)?|\.\d+)(ms|s)")
 _MAX_BREAK_SECONDS = 60.0
+_MAX_DEPTH = 100
+_MAX_NAMED = 10
 _MARK = re.compile(r"[.,!?:;]+")
 
 
@@ -50,7 +52,7 @@ def parse_ssml(text: str) -> list[Piece]:
     if reader.unknown:
         _LOGGER.warning(
             "This SSML is not known and has no effect: %s; known are the tags %s.",
-            ", ".join(sorted(reader.unknown)),
+            ", ".join(name[:60] for name in sorted(reader.unknown)[:_MAX_NAMED]),
             ", ".join(_KNOWN),
         )
     return reader.pieces
@@ -63,6 +65,7 @@ class _Reader:
         self.pieces: list[Piece] = []
         self.unknown: set[str] = set()
         self._text = ""
+        self._depth = 0
 
     def read(self, element: ElementTree.Element, rate: float) -> None:
         """Read an element and what it holds."""
@@ -100,10 +103,16 @@ class _Reader:
             self.pieces[-1] = replace(self.pieces[-1], ends_paragraph=True)
 
     def _read_inside(self, element: ElementTree.Element, rate: float) -> None:
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise MarkupError(
+                f"The SSML has tags in tags, more than {_MAX_DEPTH} deep; make it simpler."
+            )
         self._text += element.text or ""
         for child in element:
             self.read(child, rate)
             self._text += child.tail or ""
+        self._depth -= 1
 
     def _add_silence(self, seconds: float, rate: float) -> None:
         self.end_piece(rate)

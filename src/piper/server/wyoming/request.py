@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from piper.server.errors import RequestError
-from piper.server.request import SpeechRequest
+from piper.server.request import Reading, SpeechRequest
 from piper.server.store import VoiceStore
 from piper.server.wyoming.info import find_voice_of
+from piper.text.markup import MARKUP_KINDS
 
 _MAX_NAME_CHARACTERS = 200
 
@@ -25,8 +26,11 @@ async def create_request(data: Mapping[str, Any], voices: VoiceStore) -> SpeechR
         RequestError: It is not such an event, or wants what there is not.
         VoiceNotFoundError: There is no voice of the language.
     """
-    if data.get("text_format") not in (None, "text"):
-        raise RequestError("Only plain text is spoken here; send it without a text_format.")
+    input_format = data.get("text_format")
+    if input_format is not None and input_format not in ("text", *MARKUP_KINDS):
+        raise RequestError(
+            f'"text_format" must be one of text, {", ".join(MARKUP_KINDS)}; correct it.'
+        )
     text = read_text(data)
     voice = data.get("voice") or {}
     if not isinstance(voice, dict):
@@ -35,7 +39,8 @@ async def create_request(data: Mapping[str, Any], voices: VoiceStore) -> SpeechR
     if name is None and language is not None:
         name = await asyncio.to_thread(find_voice_of, voices, language)
     speaker = _read_name(voice, "speaker")
-    return SpeechRequest(text, voice=name, speaker=speaker, is_streamed=True)
+    reading = Reading(input_format)
+    return SpeechRequest(text, voice=name, speaker=speaker, is_streamed=True, reading=reading)
 
 
 def read_text(data: Mapping[str, Any]) -> str:
