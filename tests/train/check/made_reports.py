@@ -52,7 +52,7 @@ def read_dataset(folder: Path) -> list[Entry]:
     lines = (folder / "metadata.csv").read_text(encoding="utf-8").splitlines()
     rows = [line.split("|") for line in lines]
     return [
-        Entry(number, name, folder / "wavs" / name, None, text, (name, text))
+        Entry(number, name, folder / "wavs" / name, None, text)
         for number, (name, text) in enumerate(rows, start=1)
     ]
 

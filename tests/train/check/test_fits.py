@@ -16,7 +16,9 @@ from piper.train.check.findings import Finding, Severity
 from piper.train.check.report import CheckReport
 from piper.train.check.rules_fit import find_in_fits
 from piper.train.check.run import check_dataset
+from piper.train.check.terminal import report_to_text
 from piper.train.data.settings import resolve_settings
+from piper.train.review.gathering import gather_clips
 from piper.train.verbs import run_verb
 
 SWAPPED = (23, 34)
@@ -111,11 +113,34 @@ def test_rules_by_scores(
         assert "the text of line 12 fits here" in found[0].message
 
 
-def test_quick_leaves_it_out(spoken_copy: Path) -> None:
+def test_quick_leaves_it_out_and_says_so(spoken_copy: Path) -> None:
+    (spoken_copy / ".cache" / aligning.ALIGNER_NAME).unlink()
     change_lines(spoken_copy, swap_texts)
     report = check(spoken_copy, is_quick=True)
     assert find_fits(report) == []
     assert "texts and recordings" not in report.facts["The set"]
+    said = "whether 42 of 42 texts are what is said (--quick)"
+    assert report.not_looked_at == (said,)
+    assert f"Not looked at: {said}." in " ".join(report_to_text(report).split())
+
+
+def test_quick_keeps_what_a_full_check_has_found(
+    spoken_copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It once threw the aligner's errors away, and said "ready"; the review lost them with it."""
+    change_lines(spoken_copy, swap_texts)
+    assert [finding.line for finding in find_fits(check(spoken_copy))] == list(SWAPPED)
+    # One of the two is mended, and so is not known any more; an untouched line stays as it was.
+    change_lines(spoken_copy, lambda lines: lines.__setitem__(33, lines[33] + " Да."))
+    capsys.readouterr()
+    report = check(spoken_copy, is_quick=True)
+    assert "Aligning" not in capsys.readouterr().err
+    assert [finding.line for finding in find_fits(report)] == [SWAPPED[0]]
+    assert report.not_looked_at == ("whether 1 of 42 texts are what is said (--quick)",)
+    run_verb(["check", str(spoken_copy), "--quick"])
+    settings = resolve_settings(dataset_dir=spoken_copy)
+    doubts = {clip.line: clip.doubts for clip in gather_clips(settings).clips}
+    assert "other-text" in [doubt.rule for doubt in doubts[SWAPPED[0]]]
 
 
 def test_a_second_check_learns_and_aligns_nothing_again(
@@ -224,6 +249,9 @@ def test_a_recogniser_hears_swapped_texts(
     report = check_dataset(settings, is_quick=True, recogniser=f"{recogniser}:recognise")
     found = [finding for finding in report.findings if finding.rule.name == "heard-other"]
     assert [finding.line for finding in found] == lines
+    # What it heard counts in later checks, too, until the recordings change.
+    later = check_dataset(settings, is_quick=True)
+    assert [f for f in later.findings if f.rule.name == "heard-other"] == found
     texts = {line: read_rows(spoken_copy)[line - 1][1] for line in lines}
     assert texts[lines[1]].upper()[:20] in found[0].message
     assert "heard-other" in capsys.readouterr().out

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 ALIGNER_NAME = "aligner.pt"
 FITS_NAME = "fits-1.jsonl"
 """In the cache; the number is raised when the measures change."""
+MEDIANS = "medians"
+"""Their key among the fits."""
 LEAST_MINUTES = 2.0
 """Of speech: with less an aligner learns the recordings by heart, wrong texts included."""
 SPEAKER_MINUTES = 30.0
@@ -53,6 +55,7 @@ def measure_fits(
     *,
     doubtful_lines: Collection[int] = (),
     num_processes: int | None = None,
+    is_kept_only: bool = False,
 ) -> FitMeasures | None:
     """Return how well texts fit; None where that is too little speech to learn from.
 
@@ -63,23 +66,32 @@ def measure_fits(
         cache_dir: Where aligner and results are kept.
         doubtful_lines: The aligner does not learn on them.
         num_processes: None takes one a core for more than a few recordings.
+        is_kept_only: Whether nothing is learnt or aligned: of unchanged lines there is what an
+            earlier check has found, and of the others nothing.
     """
+    if is_kept_only and not (cache_dir / ALIGNER_NAME).is_file():
+        return None
     lessons = _create_lessons(entries, audio, texts)
     usable = {line: lesson for line, lesson in lessons.items() if line not in doubtful_lines}
-    aligner = _find_aligner(cache_dir / ALIGNER_NAME, usable, entries, audio)
+    aligner = _find_aligner(
+        cache_dir / ALIGNER_NAME, usable, entries, audio, is_kept_only=is_kept_only
+    )
     if aligner is None:
         return None
-    fitter = _Fitter(cache_dir, aligner, num_processes)
+    fitter = _Fitter(cache_dir, aligner, num_processes, is_kept_only=is_kept_only)
     fits = fitter.measure({(line, line): lesson for line, lesson in lessons.items()})
     own = {line: fit for (line, _), fit in fits.items()}
-    others = _pair_with_others(lessons, audio)
-    wrong = [fit.score for fit in fitter.measure(others).values()]
-    if not own or not wrong:
+    scores = fitter.load_medians() if is_kept_only else None
+    if scores is None:
+        wrong = [fit.score for fit in fitter.measure(_pair_with_others(lessons, audio)).values()]
+        if not own or not wrong:
+            return None
+        scores = (median(fit.score for fit in own.values()), median(wrong))
+        fitter.keep_medians(*scores)
+    usual, other = scores
+    if usual - other < LEAST_DISTANCE:
         return None
-    usual = median(fit.score for fit in own.values())
-    if usual - median(wrong) < LEAST_DISTANCE:
-        return None
-    measures = FitMeasures(own, usual, median(wrong), {})
+    measures = FitMeasures(own, usual, other, {})
     strays = [line for line, fit in own.items() if measures.find_share(fit.score) < LEAST_SHARE]
     measures.likely_lines.update(_find_owners(measures, lessons, fitter, strays))
     return measures
@@ -108,8 +120,10 @@ def _find_aligner(
     lessons: Mapping[int, Lesson],
     entries: Sequence[Entry],
     audio: Mapping[Path, AudioMeasures],
+    *,
+    is_kept_only: bool,
 ) -> Aligner | None:
-    """Return the cache's aligner where it still serves, else one that is fitted now."""
+    """Return the cache's aligner where it still serves, else one that is fitted now, if it may."""
     from piper.train.aligner.aligner import load_aligner
     from piper.train.aligner.fitting import fit_aligner
 
@@ -121,7 +135,7 @@ def _find_aligner(
                 return aligner
         except DatasetError:
             pass  # of an earlier version, or damaged
-    chosen = choose_lessons(lessons, entries, audio)
+    chosen = [] if is_kept_only else choose_lessons(lessons, entries, audio)
     if sum(audio[lesson.path].seconds for lesson in chosen) < 60 * LEAST_MINUTES:
         return None
     state_path = path.with_name(f"{path.name}.part")
@@ -149,20 +163,36 @@ def choose_lessons(
 
 
 class _Fitter:
-    """Lays texts over recordings on all cores; keeps each result."""
+    """Lays texts over recordings on all cores, unless only what is kept counts; keeps each result.
 
-    def __init__(self, cache_dir: Path, aligner: Aligner, num_processes: int | None) -> None:
+    Beside them it keeps the medians of right and of wrong texts: what a score is to be measured by.
+    """
+
+    def __init__(
+        self, cache_dir: Path, aligner: Aligner, num_processes: int | None, *, is_kept_only: bool
+    ) -> None:
         self._kept_path = cache_dir / FITS_NAME
         self._aligner_path = cache_dir / ALIGNER_NAME
         learnt = "".join(sorted(aligner.learnt)) + "".join(aligner.inventory)
         self._digest = hashlib.blake2b(learnt.encode(), digest_size=8).hexdigest()
         self._num_processes = num_processes
+        self._is_kept_only = is_kept_only
+
+    def keep_medians(self, usual: float, other: float) -> None:
+        """Keep the medians of the texts' own scores and of those of other recordings."""
+        keep_result(self._kept_path, f"{self._digest}|{MEDIANS}", [usual, other])
+
+    def load_medians(self) -> tuple[float, float] | None:
+        """Return the medians that an earlier check has kept."""
+        kept = load_results(self._kept_path, lambda value: (float(value[0]), float(value[1])))
+        return kept.get(f"{self._digest}|{MEDIANS}")
 
     def measure(self, lessons: Mapping[tuple[int, int], Lesson]) -> dict[tuple[int, int], TextFit]:
         """Return the fits of lessons; those that cannot be aligned are not among them."""
         kept = load_results(self._kept_path, lambda value: value and TextFit(*value))
         keys = {place: f"{self._digest}|{lesson.key}" for place, lesson in lessons.items()}
         missing = [place for place, key in keys.items() if key not in kept]
+        missing = [] if self._is_kept_only else missing
         function = _FitMeasurer(self._aligner_path, self._kept_path, self._digest)
         jobs = [lessons[place] for place in missing]
         results = run_jobs(function, jobs, "Aligning", "texts", self._num_processes) if jobs else []

@@ -84,6 +84,11 @@ def describe_next_step(report: CheckReport) -> str:
     return "Nothing stands in the way of training:"
 
 
+def describe_not_looked_at(report: CheckReport) -> str:
+    """Return what the verdict says nothing of; empty where everything was looked at."""
+    return f"Not looked at: {'; '.join(report.not_looked_at)}." if report.not_looked_at else ""
+
+
 def find_training_command(report: CheckReport) -> str | None:
     """Return the command that trains, for a shell; None where the set is not ready."""
     if report.verdict is Verdict.NOT_READY:

@@ -13,6 +13,7 @@ from piper.train.check.outcome import (
     count_things,
     describe_counts,
     describe_next_step,
+    describe_not_looked_at,
     describe_set,
     describe_share,
     find_broken_rules,
@@ -87,6 +88,7 @@ def _draw_verdict(report: CheckReport) -> str:
         f'<div class="verdict {_VERDICT_CLASSES[report.verdict]}">\n'
         f"<p><strong>{report.verdict.value.capitalize()}</strong></p>\n"
         f"<p>{escape(describe_next_step(report))}</p>\n{shown}"
+        f"<p>{escape(describe_not_looked_at(report))}</p>\n"
         f'<p class="faint">{escape(describe_set(report))}; {escape(describe_counts(report))}. '
         f"<code>{escape(str(report.folder))}</code></p>\n</div>\n"
     )

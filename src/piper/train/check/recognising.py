@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +14,23 @@ from piper.train.recognisers import Recogniser
 
 RECOGNISED_NAME = "recognised-1.jsonl"
 """In the cache; the number is raised when what is kept changes."""
+
+
+def load_heard(
+    entries: Sequence[Entry], audio: Mapping[Path, AudioMeasures], cache_dir: Path
+) -> tuple[str, dict[int, str]]:
+    """Return what an earlier check's recogniser heard of the recordings, and the recogniser's name.
+
+    Of several the one that heard most of them; the name is empty where there is none.
+    """
+    paths = {e.line: e.audio_path for e in entries if e.audio_path in audio and e.audio_path}
+    lines = {create_key(path): line for line, path in paths.items()}
+    heard: dict[str, dict[int, str]] = defaultdict(dict)
+    for key, text in load_results(cache_dir / RECOGNISED_NAME, str).items():
+        name, _, recording = key.partition("|")
+        if recording in lines:
+            heard[name][lines[recording]] = text
+    return max(heard.items(), key=lambda item: len(item[1]), default=("", {}))
 
 
 def recognise_recordings(

@@ -26,6 +26,7 @@ class CheckReport:
             they are shown in.
         tables: Tables of the set: a title, the heads of the columns, the rows.
         held_out: Names of the recordings that training would validate on.
+        not_looked_at: What the verdict says nothing of, and why, phrases.
     """
 
     folder: Path
@@ -36,6 +37,7 @@ class CheckReport:
     facts: dict[str, dict[str, str]] = field(default_factory=dict)
     tables: list[tuple[str, list[str], list[list[str]]]] = field(default_factory=list)
     held_out: list[str] = field(default_factory=list)
+    not_looked_at: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -55,6 +57,7 @@ class CheckReport:
             "dataset": str(self.folder),
             "verdict": self.verdict.value,
             "recordings": len(self.entries),
+            "not_looked_at": list(self.not_looked_at),
             "counts": {severity.value: counts[severity] for severity in Severity},
             "facts": self.facts,
             "held_out": self.held_out,

@@ -23,7 +23,8 @@ from piper.train.check.aligning import measure_fits
 from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
 from piper.train.check.findings import Finding
 from piper.train.check.measuring import measure_audio, measure_texts
-from piper.train.check.recognising import recognise_recordings
+from piper.train.check.outcome import count_things
+from piper.train.check.recognising import load_heard, recognise_recordings
 from piper.train.check.report import CheckReport
 from piper.train.check.training import describe_training
 from piper.train.data.dataset_config import create_voice_config
@@ -59,7 +60,7 @@ def check_dataset(
         num_processes: None takes one a core for more than a few recordings.
         has_stress: Whether Russian stresses are compared with those of silero-stress.
         is_quick: Whether what takes long is left out: the aligner, and measuring what training
-            takes.
+            takes. What an earlier check has measured of unchanged lines counts all the same.
         recogniser: A speech recogniser that hears every recording (`recognisers.SPECIFICATIONS`).
 
     Raises:
@@ -87,13 +88,24 @@ def check_dataset(
     report = _create_report(settings, entries, audio, texts, findings, is_quick=is_quick)
     if structure.layout not in DOCUMENTED:
         report = _add(report, [], "columns", str(structure.layout))
-    if not is_quick:
-        report = _add_fits(report, settings, num_processes)
+    report = _add_fits(report, settings, num_processes, is_quick=is_quick)
     if hear is not None and recogniser is not None:
         heard = recognise_recordings(entries, audio, settings.cache_dir, hear, recogniser)
-        fact = rules_recognised.describe_heard(entries, heard)
-        report = _add(report, rules_recognised.find_in_heard(entries, heard), "recognised", fact)
-    return report
+    else:
+        recogniser, heard = load_heard(entries, audio, settings.cache_dir)
+    return _add_heard(report, recogniser, heard) if recogniser else report
+
+
+def _add_heard(report: CheckReport, recogniser: str, heard: Mapping[int, str]) -> CheckReport:
+    """Return the report with what a recogniser heard, now or in an earlier check."""
+    findings = rules_recognised.find_in_heard(report.entries, heard)
+    fact = rules_recognised.describe_heard(report.entries, heard)
+    report = _add(report, findings, "recognised", f"{fact} ({recogniser})")
+    missing = sum(e.audio_path in report.audio and e.line not in heard for e in report.entries)
+    if not missing:
+        return report
+    what = f"what {recogniser} hears in {count_things(missing, 'recording')} (--recogniser)"
+    return replace(report, not_looked_at=(*report.not_looked_at, what))
 
 
 def _add(report: CheckReport, findings: list[Finding], name: str, fact: str) -> CheckReport:
@@ -136,9 +148,9 @@ def ask_rules(
 
 
 def _add_fits(
-    report: CheckReport, settings: DataSettings, num_processes: int | None
+    report: CheckReport, settings: DataSettings, num_processes: int | None, *, is_quick: bool
 ) -> CheckReport:
-    """Return the report with what an aligner says of the texts."""
+    """Return the report with what an aligner says of the texts, or said in an earlier check."""
     fits = measure_fits(
         report.entries,
         report.audio,
@@ -146,9 +158,18 @@ def _add_fits(
         settings.cache_dir,
         doubtful_lines=report.lines_with_errors,
         num_processes=num_processes,
+        is_kept_only=is_quick,
     )
     findings = rules_fit.find_in_fits(report.entries, fits)
-    return _add(report, findings, "texts and recordings", rules_fit.describe_fits(fits))
+    if fits is not None or not is_quick:
+        report = _add(report, findings, "texts and recordings", rules_fit.describe_fits(fits))
+    known = fits.fits if fits is not None else {}
+    missing = sum(e.audio_path in report.audio and e.line not in known for e in report.entries)
+    if not missing or (fits is not None and not is_quick):
+        return report  # what cannot be aligned was looked at
+    why = "--quick" if is_quick else "too little speech for an aligner"
+    what = f"whether {missing} of {count_things(len(report.entries), 'text')} are what is said"
+    return replace(report, not_looked_at=(*report.not_looked_at, f"{what} ({why})"))
 
 
 def count_speakers(settings: DataSettings, entries: Sequence[Entry]) -> DataSettings:

@@ -10,6 +10,7 @@ from piper.train.check.outcome import (
     BrokenRule,
     describe_counts,
     describe_next_step,
+    describe_not_looked_at,
     describe_set,
     describe_share,
     find_broken_rules,
@@ -117,9 +118,10 @@ def _describe_example(finding: Finding) -> str:
 def _draw_verdict(report: CheckReport, columns: int, has_colours: bool) -> list[str]:
     verdict = _cut(f"Verdict: {report.verdict.value} ({describe_counts(report)})", columns)
     lines = [_colour(verdict, report.verdict) if has_colours else verdict]
-    # An option is not broken at its hyphens: it is to be copied.
-    sentence = textwrap.wrap(describe_next_step(report), columns, break_on_hyphens=False)
-    lines += [_cut(line, columns) for line in sentence]
+    for sentence in (describe_not_looked_at(report), describe_next_step(report)):
+        # An option is not broken at its hyphens: it is to be copied.
+        wrapped = textwrap.wrap(sentence, columns, break_on_hyphens=False)
+        lines += [_cut(line, columns) for line in wrapped]
     command = find_training_command(report)
     if command is not None:
         lines.append(GAP + _clean(command))
