@@ -194,6 +194,36 @@ def test_closed_standard_streams_are_a_sentence_and_no_file_gets_their_number(
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
 
 
+def test_a_folder_that_is_gone_and_names_that_are_too_long_are_a_sentence(
+    tiny_voice: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from piper.http_server import main as serve
+    from piper.train.command import run_command
+
+    long = "a" * 300
+    said = ["-m", str(tiny_voice), "-f", "a.wav"]
+    commands = [
+        lambda: main(["-m", long, "-f", "a.wav", "Hello."]),
+        lambda: main([*said, "-c", long, "Hello."]),
+        lambda: main([*said, "-i", long]),
+        lambda: main(["-m", str(tiny_voice), "-f", long, "Hello."]),
+        lambda: serve(["-m", long]),
+    ]
+    for command in commands:
+        assert command() == 1
+        errors = capfd.readouterr().err
+        assert errors.startswith("error: aaa") and "File name too long" in errors
+        assert errors.count("\n") == 1
+    (tmp_path / "gone").mkdir()
+    os.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main([*said, "Hello."]) == 1
+    assert run_command(lambda: 0, "") == 1
+    error = "error: The current folder is gone; change to one that is there.\n"
+    assert capfd.readouterr().err == 2 * error
+    assert main(["-m", str(tiny_voice), "-f", str(tmp_path / "a.wav"), "Hello."]) == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_stop_of_a_verb_leaves_nothing_half_written(number: signal.Signals) -> None:
     script = (

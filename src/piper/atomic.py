@@ -162,7 +162,7 @@ def find_descriptor(path: Path | str) -> int | None:
     """Return which open file of this process a path means: 1 for `/dev/stdout`."""
     name = os.fspath(path)
     for _ in range(_MAX_LINKS):
-        found = _DESCRIPTOR.fullmatch(os.path.abspath(name))  # noqa: PTH100 - follows no links
+        found = _DESCRIPTOR.fullmatch(os.path.normpath(name))
         if found and found[1] in (None, "self", str(os.getpid())):
             return int(found[2])
         try:

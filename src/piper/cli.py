@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from piper.atomic import refuse_overwriting
 from piper.config import SynthesisConfig, VoiceConfig
-from piper.errors import PiperError
+from piper.errors import PiperError, describe_os_error
 from piper.installation import warn_about_rival
 from piper.options import is_batch, parse_arguments
 from piper.processes import open_standard_streams, stops_as_interrupt
@@ -64,6 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             # The interpreter flushes standard output once more when it ends; let it do so in vain.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return EXIT_BROKEN_PIPE
+        except OSError as error:  # a name that is too long, a folder that is gone
+            print(f"error: {describe_os_error(error)}", file=sys.stderr)
+            return EXIT_ERROR
     return 0
 
 

@@ -17,7 +17,7 @@ from piper.catalogue import (
     select_voices,
 )
 from piper.download import check_room, download_voice
-from piper.errors import PiperError
+from piper.errors import PiperError, describe_os_error
 from piper.installed import inspect_voices
 from piper.option_values import add_option
 from piper.processes import open_standard_streams
@@ -106,6 +106,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read the list has enough of it; flushing at the end would fail once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_NO_READER
+    except OSError as error:
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
+        return EXIT_ERROR
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -12,6 +12,8 @@ class PiperError(ValueError):
 def describe_os_error(error: OSError) -> str:
     """Say in a sentence which file the system refused, and why."""
     name = error.filename2 or error.filename
+    if not name and isinstance(error, FileNotFoundError):  # of `os.getcwd`
+        return "The current folder is gone; change to one that is there."
     where = f"{name} cannot be read or written" if name else "A file cannot be read or written"
     reason = error.strerror or type(error).__name__
     return f"{where} ({reason}); check the path, its rights and the room on the disk."

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from piper.errors import PiperError
+from piper.errors import PiperError, describe_os_error
 from piper.processes import open_standard_streams
 
 EXIT_ERROR = 1
@@ -48,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{args.model} has its durations as second output already; nothing was written.")
     except PiperError as error:
         print(f"error: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except OSError as error:
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

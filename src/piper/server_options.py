@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from piper.catalogue import CATALOGUE_URL, find_catalogue_voice, load_catalogue
 from piper.download import download_voice
-from piper.errors import PiperError, describe_missing_package
+from piper.errors import PiperError, describe_missing_package, describe_os_error
 from piper.installation import warn_about_rival
 from piper.option_values import (
     add_option,
@@ -304,6 +304,9 @@ def run_command(args: argparse.Namespace, serve: Callable[[argparse.Namespace], 
         serve(args)
     except PiperError as error:
         print(f"error: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except OSError as error:
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from piper.errors import PiperError, describe_missing_package, describe_os_error
 from piper.processes import open_standard_streams, stops_as_interrupt
@@ -28,6 +29,7 @@ def run_command(work: Callable[[], int], if_stopped: str) -> int:
 
 def _run(work: Callable[[], int], if_stopped: str, received: Sequence[int]) -> int:
     try:
+        Path.cwd()  # torch ends the process where the folder is gone
         return work()
     except PiperError as error:
         print(f"error: {error}", file=sys.stderr)
