@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 TORCH_INDEX ?=
 
-.PHONY: demo install judges check format test test-long bench bench-train clean
+.PHONY: demo install judges check format messages test test-long bench bench-train clean
 
 demo: install
 	$(BIN)/python tools/demo.py $(DEMO_ARGS)
@@ -26,6 +26,9 @@ check: install
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+messages: install
+	$(BIN)/python tools/update_messages.py
 
 format: install
 	$(BIN)/ruff check --fix .

@@ -18,6 +18,7 @@ from piper.atomic import refuse_overwriting
 from piper.config import SynthesisConfig, VoiceConfig
 from piper.errors import PiperError, describe_os_error
 from piper.installation import warn_about_rival
+from piper.messages import configure_logging, print_error, take_language, translate
 from piper.options import is_batch, parse_arguments
 from piper.processes import open_standard_streams, stops_as_interrupt
 
@@ -46,26 +47,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after the program's name; None means those of the process.
     """
     open_standard_streams()
-    args = parse_arguments(sys.argv[1:] if argv is None else argv)
-    logging.basicConfig(level=logging.DEBUG if args.debug else logging.INFO, format="%(message)s")
+    args = parse_arguments(take_language(sys.argv[1:] if argv is None else argv))
+    configure_logging(logging.DEBUG if args.debug else logging.INFO)
     warn_about_rival()
     with stops_as_interrupt() as received:
         try:
             _speak(args)
         except PiperError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print_error(error)
             return EXIT_ERROR
         except KeyboardInterrupt as stop:
             number = received[0] if received else signal.SIGINT
             if is_batch(args):
-                print(_describe_stop(number, stop), file=sys.stderr)
+                print(translate(_describe_stop(number, stop)), file=sys.stderr)
             return EXIT_SIGNAL + number
         except BrokenPipeError:
             # The interpreter flushes standard output once more when it ends; let it do so in vain.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return EXIT_BROKEN_PIPE
         except OSError as error:  # a name that is too long, a folder that is gone
-            print(f"error: {describe_os_error(error)}", file=sys.stderr)
+            print_error(describe_os_error(error))
             return EXIT_ERROR
     return 0
 

@@ -19,6 +19,7 @@ from piper.catalogue import (
 from piper.download import check_room, download_voice
 from piper.errors import PiperError, describe_os_error
 from piper.installed import inspect_voices
+from piper.messages import configure_logging, print_error
 from piper.option_values import add_option
 from piper.processes import open_standard_streams
 from piper.transfer import Manner, describe_size
@@ -94,11 +95,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--language, --quality and --long are for the list of published voices")
     if args.installed and args.force_redownload:
         parser.error("--installed downloads nothing; leave --force-redownload out")
-    logging.basicConfig(level=logging.DEBUG if args.debug else logging.INFO, format="%(message)s")
+    configure_logging(logging.DEBUG if args.debug else logging.INFO)
     try:
         return _run(args)
     except PiperError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return EXIT_ERROR
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -107,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_NO_READER
     except OSError as error:
-        print(f"error: {describe_os_error(error)}", file=sys.stderr)
+        print_error(describe_os_error(error))
         return EXIT_ERROR
 
 

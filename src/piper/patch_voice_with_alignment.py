@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from piper.errors import PiperError, describe_os_error
+from piper.messages import print_error
 from piper.processes import open_standard_streams
 
 EXIT_ERROR = 1
@@ -47,10 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             print(f"{args.model} has its durations as second output already; nothing was written.")
     except PiperError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return EXIT_ERROR
     except OSError as error:
-        print(f"error: {describe_os_error(error)}", file=sys.stderr)
+        print_error(describe_os_error(error))
         return EXIT_ERROR
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

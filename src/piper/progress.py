@@ -6,6 +6,8 @@ import sys
 import time
 from typing import TextIO
 
+from piper.messages import translate
+
 TERMINAL_INTERVAL_SECONDS = 0.2
 FILE_INTERVAL_SECONDS = 5.0
 
@@ -83,6 +85,7 @@ class ProgressLine:
         return (done - self._done_before) / max(seconds, 1e-3)
 
     def _write(self, text: str, *, is_last: bool) -> None:
+        text = translate(text)
         if self.is_terminal:
             end = "\n" if is_last else ""
             self._stream.write("\r" + text.ljust(self._width) + end)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from piper.catalogue import CATALOGUE_URL, find_catalogue_voice, load_catalogue
 from piper.download import download_voice
 from piper.errors import PiperError, describe_missing_package, describe_os_error
 from piper.installation import warn_about_rival
+from piper.messages import print_error
 from piper.option_values import (
     add_option,
     parse_count,
@@ -303,10 +303,10 @@ def run_command(args: argparse.Namespace, serve: Callable[[argparse.Namespace], 
     try:
         serve(args)
     except PiperError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return EXIT_ERROR
     except OSError as error:
-        print(f"error: {describe_os_error(error)}", file=sys.stderr)
+        print_error(describe_os_error(error))
         return EXIT_ERROR
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

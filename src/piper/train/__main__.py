@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from piper.errors import describe_missing_package, describe_os_error
+from piper.messages import print_error, take_language, translate
 from piper.processes import open_standard_streams
 from piper.train.command import EXTRA, FAILED, INTERRUPTED
 from piper.train.verbs import run_verb
@@ -15,22 +16,23 @@ def run() -> int:
     try:
         Path.cwd()  # torch ends the process where the folder is gone
     except OSError as error:
-        print(f"error: {describe_os_error(error)}", file=sys.stderr)
+        print_error(describe_os_error(error))
         return FAILED
     try:
-        code = run_verb(sys.argv[1:])
+        arguments = take_language(sys.argv[1:])
+        code = run_verb(arguments)
         if code is not None:
             return code
         # Here and not above: processes that prepare recordings import this module too, and torch
         # would cost each of them seconds.
         from piper.train.cli import main
 
-        return main()
+        return main(arguments)
     except ModuleNotFoundError as error:
-        print(f"error: {describe_missing_package(error, EXTRA)}", file=sys.stderr)
+        print_error(describe_missing_package(error, EXTRA))
         return FAILED
     except KeyboardInterrupt:
-        print("Stopped before training began; nothing was lost.", file=sys.stderr)
+        print(translate("Stopped before training began; nothing was lost."), file=sys.stderr)
         return INTERRUPTED
 
 

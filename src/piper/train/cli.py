@@ -18,6 +18,7 @@ from jsonargparse.typing import NonNegativeFloat, NonNegativeInt
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from piper.errors import PiperError, describe_os_error
+from piper.messages import configure_logging, print_error, translate
 from piper.train.aliases import translate_arguments
 from piper.train.callbacks.batches import Batches
 from piper.train.callbacks.budget import Budget, has_limit, is_warm_start
@@ -263,20 +264,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         run(arguments)
     except PiperError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return 1
     except OSError as error:
-        print(f"error: {describe_os_error(error)}", file=sys.stderr)
+        print_error(describe_os_error(error))
         return 1
     except RuntimeError as error:
         lost = describe_lost_process(error)
         if lost is None:
             raise
-        print(f"error: {lost} Go on with:\n  {resume_command(LAST)}", file=sys.stderr)
+        print_error(f"{lost} Go on with:\n  {resume_command(LAST)}")
         return 1
     except TrainingStopped as stop:
         if os.environ.get("LOCAL_RANK", "0") == "0":
-            print(stop, file=sys.stderr)
+            print(translate(str(stop)), file=sys.stderr)
         return 128 + stop.signal_number
     except KeyboardInterrupt:
         return _say_stopped_early()
@@ -289,13 +290,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say_stopped_early() -> int:
-    print("Stopped before training began; nothing was lost.", file=sys.stderr)
+    print(translate("Stopped before training began; nothing was lost."), file=sys.stderr)
     return 128 + signal.SIGINT
 
 
 def _quieten() -> None:
     """Leave out what Lightning prints beside the progress, and its advice that misleads here."""
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    configure_logging()
     logging.getLogger("piper").setLevel(logging.INFO)
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)

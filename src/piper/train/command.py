@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from piper.errors import PiperError, describe_missing_package, describe_os_error
+from piper.messages import print_error, translate
 from piper.processes import open_standard_streams, stops_as_interrupt
 
 EXTRA = "train"
@@ -32,18 +33,18 @@ def _run(work: Callable[[], int], if_stopped: str, received: Sequence[int]) -> i
         Path.cwd()  # torch ends the process where the folder is gone
         return work()
     except PiperError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return FAILED
     except ModuleNotFoundError as error:
-        print(f"error: {describe_missing_package(error, EXTRA)}", file=sys.stderr)
+        print_error(describe_missing_package(error, EXTRA))
         return FAILED
     except BrokenPipeError:
         # Who read the output has gone: `… | head`. Nothing is written to it any more.
         sys.stdout = None
         return FAILED
     except OSError as error:
-        print(f"error: {describe_os_error(error)}", file=sys.stderr)
+        print_error(describe_os_error(error))
         return FAILED
     except KeyboardInterrupt:
-        print(if_stopped, file=sys.stderr)
+        print(translate(if_stopped), file=sys.stderr)
         return 128 + received[0] if received else INTERRUPTED

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from piper.errors import ConfigError
+from piper.messages import configure_logging, translate
 from piper.processes import calm_threads
 from piper.train.command import run_command
 from piper.train.data.dataset_flags import add_dataset_flags, find_settings, refuse_storage
@@ -65,7 +66,7 @@ def create_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Check a dataset; return the exit code."""
     arguments = create_parser().parse_args(argv)
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    configure_logging()
     logging.getLogger("piper.train.aligner").setLevel(logging.INFO)
     stopped = "Stopped; what was measured is kept, and the same command goes on."
     return run_command(lambda: _check(arguments), stopped)
@@ -94,7 +95,7 @@ def _check(arguments: argparse.Namespace) -> int:
     write_report_json(report, folder / "report.json")
     write_report_page(report, folder / "report.html")
     print(report_to_text(report, _count_columns(), has_colours=sys.stdout.isatty()))
-    print(f"report: {folder / 'report.html'}")
+    print(f"{translate('report:')} {folder / 'report.html'}")
     if arguments.fix is not None:
         from piper.train.check.copying import LEFT_OUT
         from piper.train.check.mending import mend_dataset
@@ -102,8 +103,10 @@ def _check(arguments: argparse.Namespace) -> int:
         changes = mend_dataset(report, settings.config_path, arguments.fix)
         left_out = len({change.line for change in changes if change.what == LEFT_OUT})
         print(
-            f"mended: {arguments.fix} ({len(changes)} changes, {left_out} lines left out: "
-            "changes.json lists them)"
+            translate(
+                f"mended: {arguments.fix} ({len(changes)} changes, {left_out} lines left out: "
+                "changes.json lists them)"
+            )
         )
     is_refused = arguments.strict and report.verdict is Verdict.NOT_READY
     return NOT_READY if is_refused else 0

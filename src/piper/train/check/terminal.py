@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 import unicodedata
 
+from piper.messages import translate
 from piper.train.check.findings import Finding, Severity, Verdict
 from piper.train.check.outcome import (
     BrokenRule,
@@ -46,7 +47,7 @@ def report_to_text(report: CheckReport, columns: int = 80, *, has_colours: bool 
         has_colours: Whether severities and the verdict are coloured.
     """
     columns = max(20, columns)
-    lines = [_cut(f"{describe_set(report)} in {report.folder}", columns)]
+    lines = [_cut(f"{translate(describe_set(report))} {translate('in')} {report.folder}", columns)]
     for title, facts in report.facts.items():
         lines += _describe_facts(title, facts, columns)
     broken = find_broken_rules(report)
@@ -57,7 +58,8 @@ def report_to_text(report: CheckReport, columns: int = 80, *, has_colours: bool 
 
 
 def _describe_facts(title: str, facts: dict[str, str], columns: int) -> list[str]:
-    text = _clean(f"{title}: " + "; ".join(f"{name} {value}" for name, value in facts.items()))
+    told = (f"{translate(name)} {translate(value)}" for name, value in facts.items())
+    text = _clean(f"{translate(title)}: " + "; ".join(told))
     lines = textwrap.wrap(text, columns, subsequent_indent=GAP)
     if len(lines) > FACT_LINES:
         rest = " ".join(line.strip() for line in lines[FACT_LINES - 1 :])
@@ -66,21 +68,22 @@ def _describe_facts(title: str, facts: dict[str, str], columns: int) -> list[str
 
 
 def _draw_table(broken: list[BrokenRule], columns: int, has_colours: bool) -> list[str]:
-    severities = [item.rule.severity.value for item in broken]
+    severities = [translate(item.rule.severity.value) for item in broken]
+    heads = [translate(head) for head in ("severity", "rule", "count", "share")]
     counts = [f"{len(item.findings):,}" for item in broken]
     shares = [describe_share(item.share) for item in broken]
     widths = [
-        _widest("severity", severities),
-        _widest("rule", [item.rule.name for item in broken]),
-        _widest("count", counts),
-        _widest("share", shares),
+        _widest(heads[0], severities),
+        _widest(heads[1], [item.rule.name for item in broken]),
+        _widest(heads[2], counts),
+        _widest(heads[3], shares),
     ]
     others = widths[0] + widths[2] + widths[3] + 3 * len(GAP)
     widths[1] = max(4, min(widths[1], columns - others))
     room = columns - sum(widths) - 4 * len(GAP)
     is_wide = room >= MIN_EXAMPLE_COLUMNS
-    head = _draw_row(["severity", "rule", "count", "share"], widths)
-    lines = [_cut(head + GAP + "example" if is_wide else head, columns)]
+    head = _draw_row(heads, widths)
+    lines = [_cut(head + GAP + translate("example") if is_wide else head, columns)]
     for item, severity, count, share in zip(broken, severities, counts, shares, strict=True):
         row = _cut(_draw_row([severity, item.rule.name, count, share], widths), columns)
         example = _describe_example(item.findings[0])
@@ -111,16 +114,21 @@ def _draw_row(cells: list[str], widths: list[int]) -> str:
 
 
 def _describe_example(finding: Finding) -> str:
-    place = f"line {finding.line}" if finding.line is not None else finding.name
-    return f"{place}: {finding.message}" if place else finding.message
+    place = finding.name if finding.line is None else f"{translate('line')} {finding.line}"
+    message = translate(finding.message)
+    return f"{place}: {message}" if place else message
 
 
 def _draw_verdict(report: CheckReport, columns: int, has_colours: bool) -> list[str]:
-    verdict = _cut(f"Verdict: {report.verdict.value} ({describe_counts(report)})", columns)
+    verdict = _cut(
+        f"{translate('Verdict:')} {translate(report.verdict.value)} "
+        f"({translate(describe_counts(report))})",
+        columns,
+    )
     lines = [_colour(verdict, report.verdict) if has_colours else verdict]
     for sentence in (describe_not_looked_at(report), describe_next_step(report)):
         # An option is not broken at its hyphens: it is to be copied.
-        wrapped = textwrap.wrap(sentence, columns, break_on_hyphens=False)
+        wrapped = textwrap.wrap(translate(sentence), columns, break_on_hyphens=False)
         lines += [_cut(line, columns) for line in wrapped]
     command = find_training_command(report)
     if command is not None:

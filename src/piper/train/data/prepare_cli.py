@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from piper.messages import configure_logging
 from piper.train.command import run_command
 from piper.train.data.dataset_flags import add_dataset_flags, find_settings
 
@@ -53,7 +54,7 @@ def create_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Prepare a dataset; return the exit code."""
     arguments = create_parser().parse_args(argv)
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    configure_logging()
     logging.getLogger("piper").setLevel(logging.INFO)
     stopped = "Stopped; what was prepared is kept, and the same command goes on."
     return run_command(lambda: _prepare(arguments), stopped)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from piper.atomic import refuse_overwriting
 from piper.errors import ConfigError
+from piper.messages import configure_logging
 from piper.train.command import run_command
 from piper.train.data.dataset_flags import (
     add_espeak_voice_flag,
@@ -166,7 +167,7 @@ def _add_judges(parser: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate; return the exit code."""
     arguments = create_parser().parse_args(argv)
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    configure_logging()
     logging.getLogger("piper.train").setLevel(logging.INFO)
     stopped = "Stopped; what was spoken and measured is kept, and the same command goes on."
     return run_command(lambda: _run(arguments), stopped)

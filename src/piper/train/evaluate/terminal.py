@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
+from piper.messages import translate
 from piper.train.evaluate.results import Comparison, Evaluation, Figure, Group, Score, System
 
 GAP = "  "
@@ -20,16 +21,16 @@ def evaluation_to_text(evaluation: Evaluation, columns: int = 100) -> str:
     systems = list(evaluation.systems)
     if evaluation.recordings is not None:
         systems.insert(0, evaluation.recordings)
-    rows = [["", *(system.label for system in systems)]]
+    rows = [["", *(translate(system.label) for system in systems)]]
     for group in Group:
         scores = [score for score in evaluation.scores if score.group is group]
         if scores:
-            rows.append([group.value])
+            rows.append([translate(group.value)])
             rows += [_describe_score(score, systems) for score in scores]
     lines = _draw_table(rows)
     lines += _describe_comparisons(evaluation)
     for sentence in evaluation.missing:
-        lines += ["", *textwrap.wrap(sentence, columns)]
+        lines += ["", *textwrap.wrap(translate(sentence), columns)]
     return "\n".join(lines)
 
 
@@ -50,7 +51,7 @@ def name_score(score: Score) -> str:
 
 def _describe_score(score: Score, systems: Sequence[System]) -> list[str]:
     cells = [format_figure(system.figures.get(score.name), score) for system in systems]
-    return [f"{GAP}{name_score(score)}", *cells]
+    return [f"{GAP}{translate(name_score(score))}", *cells]
 
 
 def _draw_table(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -67,10 +68,10 @@ def _describe_comparisons(evaluation: Evaluation) -> list[str]:
     for label in dict.fromkeys(comparison.second for comparison in evaluation.comparisons):
         some = [one for one in evaluation.comparisons if one.second == label]
         first = some[0].first
-        lines += ["", f"{label} beside {first}, {some[0].count} sentences in pairs:"]
+        lines += ["", translate(f"{label} beside {first}, {some[0].count} sentences in pairs:")]
         scores = {score.name: score for score in evaluation.scores}
         found = [_describe_comparison(one, scores[one.score]) for one in some if one.better]
-        lines += found or [f"{GAP}no difference that could not be chance"]
+        lines += found or [GAP + translate("no difference that could not be chance")]
     return lines
 
 
@@ -78,6 +79,6 @@ def _describe_comparison(comparison: Comparison, score: Score) -> str:
     difference = Figure(comparison.difference, comparison.low, comparison.high, comparison.count)
     sign = "+" if comparison.difference > 0 else ""
     return (
-        f"{GAP}{name_score(score)}: {sign}{format_figure(difference, score)}, "
-        f"{comparison.better} is better"
+        f"{GAP}{translate(name_score(score))}: {sign}{format_figure(difference, score)}, "
+        + translate(f"{comparison.better} is better")
     )

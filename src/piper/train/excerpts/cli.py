@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from piper.errors import ConfigError, DatasetError
+from piper.messages import configure_logging
 from piper.processes import calm_threads
 from piper.train.command import run_command
 from piper.train.data.dataset_flags import add_dataset_flags, find_settings
@@ -65,7 +66,7 @@ def create_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Cut excerpts; return the exit code."""
     arguments = create_parser().parse_args(argv)
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    configure_logging()
     logging.getLogger("piper.train.aligner").setLevel(logging.INFO)
     stopped = "Stopped; what was learnt is kept, and the same command goes on."
     return run_command(lambda: _cut(arguments), stopped)

@@ -1,17 +1,21 @@
-"""A report as files: a page around its content, and JSON. Knows no report.
+"""A report as files: a page around its content, and JSON.
 
 The page asks browsers to load nothing from elsewhere and to run no scripts
 (Content-Security-Policy), so that no text of a dataset can do what escaping has overlooked.
+It is in all languages at once; two buttons choose, and at first it is the maker's.
 """
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from piper.atomic import replace_on_success
+from piper.messages import ENGLISH, find_language, translate
 from piper.train.pages.parts import escape
 from piper.train.pages.style import STYLE
 
@@ -37,19 +41,58 @@ def write_json(data: Mapping[str, Any], path: Path) -> None:
         temporary.write_bytes(f"{text}\n".encode("utf-8", "backslashreplace"))
 
 
+_NAMES = {"en": "English", "ru": "Русский"}
+_TEXTS = re.compile(
+    # What is data, a command or a drawing is in no language of ours.
+    r"<(style|pre|code|svg|q|title)\b.*?</\1>"
+    r"|(?<=>)(?P<text>[^<>]+)(?=<)"
+    r'|(?<= aria-label=")(?P<label>[^"]+)(?=")',
+    re.DOTALL,
+)
+_LANGUAGE_STYLE = """
+.languages { text-align: right; margin: 0; max-width: none; }
+.in[lang=ru], :root:has(#in-ru:checked) .in[lang=en] { display: none; }
+:root:has(#in-ru:checked) .in[lang=ru] { display: inline; }
+@media print { .languages { display: none; } }
+"""
+
+
 def draw_document(title: str, content: str, style: str = "") -> bytes:
     """Return a page, UTF-8.
 
     Args:
         title: A plain text, the page's heading too.
-        content: HTML that follows the heading.
+        content: HTML that follows the heading; texts of others stand in `<q>` or `<code>`.
         style: CSS beside what all pages have.
     """
-    name = escape(title)
+    own = find_language()
+    switch = "".join(
+        f'<label><input type="radio" name="in" id="in-{language}"'
+        f"{' checked' if language == own else ''}> <code>{name}</code></label> "
+        for language, name in _NAMES.items()
+    )
+    body = _TEXTS.sub(_in_all_languages, f"<h1>{escape(title)}</h1>\n{content}")
     return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<!DOCTYPE html>\n<html lang="{own}">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{name}</title>\n<style>{STYLE}{style}</style>\n</head>\n<body>\n<main>\n"
-        f"<h1>{name}</h1>\n{content}</main>\n</body>\n</html>\n"
+        f"<title>{escape(translate(title))}</title>\n"
+        f"<style>{STYLE}{_LANGUAGE_STYLE}{style}</style>\n</head>\n<body>\n<main>\n"
+        f'<p class="languages">{switch}</p>\n{body}</main>\n</body>\n</html>\n'
     ).encode()
+
+
+def _in_all_languages(found: re.Match[str]) -> str:
+    label, text = found["label"], found["text"]
+    if label is not None:
+        return escape(translate(html.unescape(label)))
+    if text is None or not text.strip():
+        return found[0]
+    plain = html.unescape(text)
+    forms = {language: translate(plain, language) for language in _NAMES}
+    if len(set(forms.values())) == 1:
+        return text
+    return "".join(
+        f'<span class="in" lang="{language}">{text if language == ENGLISH else escape(form)}</span>'
+        for language, form in forms.items()
+    )

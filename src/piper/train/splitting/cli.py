@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from piper.errors import DatasetError
+from piper.messages import configure_logging
 from piper.processes import calm_threads
 from piper.train.command import run_command
 
@@ -63,7 +64,7 @@ def create_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Split a recording; return the exit code."""
     arguments = create_parser().parse_args(argv)
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    configure_logging()
     logging.getLogger("piper").setLevel(logging.INFO)
     stopped = "Stopped; what was learnt is kept, and the same command goes on."
     return run_command(lambda: _split(arguments), stopped)

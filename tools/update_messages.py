@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""Brings the catalogues of messages up to what stands in the code: `make messages`.
+
+New messages come in without a translation, which a person then writes; those that are gone go.
+Messages are what errors say that a user can mend, what is logged, rules and findings of a check,
+and the texts of the modules that draw pages and lines of a terminal.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import polib
+
+from piper import errors
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "piper"
+CATALOGUES = PACKAGE / "locale"
+MIN_LETTERS = 8
+"""Of fixed words: with fewer, anything would look like the message."""
+SHOWN = (
+    "train/check/",
+    "train/evaluate/",
+    "train/pages/",
+    "progress.py",
+    "train/callbacks/progress.py",
+)
+"""Modules whose texts are shown as they are; of other modules only what is raised or logged."""
+_TAG = re.compile(r"<[^<>]*>|\n")
+_IS_TEXT = re.compile(r"(?=.*[a-z]{3})[^<>=_/\\#@\[\]]+", re.DOTALL)
+_USER_ERRORS = {name for name, kind in vars(errors).items() if isinstance(kind, type)}
+_LOG_METHODS = {"info", "warning", "error", "exception", "critical"}
+_PRINTF = re.compile(r"%[-+# 0]*\d*(?:\.\d+)?[sdrfgeix]")
+
+
+def find_messages() -> dict[str, set[str]]:
+    """Return the messages in the code, each with the files that have it."""
+    found: dict[str, set[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = path.relative_to(PACKAGE).as_posix()
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        messages = [*_messages_of(tree)]
+        if name.startswith(SHOWN):
+            messages += _texts_of(tree)
+        for message in messages:
+            if "{0}" not in message or _count_letters(message) >= MIN_LETTERS:
+                found.setdefault(message, set()).add(f"src/piper/{name}")
+    return found
+
+
+def _count_letters(message: str) -> int:
+    return len(re.sub(r"\{\d+\}|[\W\d_]", "", message))
+
+
+def _texts_of(tree: ast.AST) -> Iterator[str]:
+    """Yield the texts of a module that shows them: of its HTML what stands between tags."""
+    hidden = {id(part) for node in ast.walk(tree) for part in _hidden_parts(node)}
+    for node in ast.walk(tree):
+        if id(node) in hidden or not isinstance(node, ast.Constant | ast.JoinedStr):
+            continue
+        template = _template(node, is_log=False) or ""
+        for text in _TAG.split(template):
+            if "{:" in text:  # of `str.format`
+                continue
+            if _IS_TEXT.fullmatch(text.strip()) and (" " in text.strip() or text[:1].isupper()):
+                yield _number(text.strip())
+
+
+def _hidden_parts(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the strings in a node that nobody is shown: docstrings, names, parts of others."""
+    if isinstance(node, ast.JoinedStr | ast.Subscript | ast.Compare | ast.keyword):
+        yield from ast.iter_child_nodes(node) if not isinstance(node, ast.keyword) else ()
+    if isinstance(node, ast.Expr):
+        yield node.value
+
+
+def _messages_of(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or not node.args:
+            continue
+        name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+        owner = getattr(getattr(node.func, "value", None), "id", "")
+        if name in _USER_ERRORS:
+            template = _template(node.args[0], is_log=False)
+        elif name in _LOG_METHODS and owner.lower() in ("_logger", "logger"):
+            template = _template(node.args[0], is_log=True)
+        elif name in ("translate", "print_error"):
+            template = _template(node.args[0], is_log=False)
+        else:
+            continue
+        if template is not None:
+            yield _number(template).strip()
+
+
+def _template(node: ast.AST, *, is_log: bool) -> str | None:
+    """Return a message with NUL for each value; None where it stands elsewhere."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        text = node.value
+        return _PRINTF.sub("\0", text).replace("%%", "%") if is_log else text
+    if isinstance(node, ast.JoinedStr):
+        parts = (v.value if isinstance(v, ast.Constant) else "\0" for v in node.values)
+        return "".join(map(str, parts))
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        sides = (_template(side, is_log=is_log) or "\0" for side in (node.left, node.right))
+        return "".join(sides)
+    return None
+
+
+def _number(template: str) -> str:
+    first, *others = template.split("\0")
+    return first + "".join(f"{{{number}}}{text}" for number, text in enumerate(others))
+
+
+def update(path: Path) -> tuple[int, int]:
+    """Update a catalogue; return how many messages came and went."""
+    catalogue = polib.pofile(str(path))
+    messages = find_messages()
+    gone = [e for e in catalogue if e.msgid not in messages and "displayed" not in e.flags]
+    for entry in gone:
+        catalogue.remove(entry)
+    known = {entry.msgid for entry in catalogue}
+    new = [message for message in messages if message not in known]
+    for message in new:
+        catalogue.append(polib.POEntry(msgid=message, msgstr=""))
+    for entry in catalogue:
+        entry.occurrences = [(file, "") for file in sorted(messages.get(entry.msgid, ()))]
+    catalogue.sort(key=lambda entry: (entry.occurrences[:1], entry.msgid))
+    catalogue.save(str(path))
+    return len(new), len(gone)
+
+
+def main() -> None:
+    """Update all catalogues."""
+    for path in sorted(CATALOGUES.glob("*/piper.po")):
+        new, gone = update(path)
+        print(f"{path.relative_to(ROOT)}: {new} new messages, {gone} gone")
+
+
+if __name__ == "__main__":
+    main()
