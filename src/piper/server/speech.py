@@ -82,7 +82,7 @@ class SpeechService:
         self.create_config(SpeechRequest(""), files, voice)
         # A library that an option needs is missed now, too.
         parse_text("1", self.defaults.input_format)
-        voice.frontend.text_to_sentences("1")
+        voice.frontend.text_to_phonemes("1")
 
     async def submit(self, request: SpeechRequest) -> Job[SpeechPiece]:
         """Accept a request; close the job in any case.
