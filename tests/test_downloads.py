@@ -16,6 +16,9 @@ from typing import Any
 
 import pytest
 
+from piper import download_voices
+from piper.download import ensure_voice_exists, get_voices
+from piper.download import find_voice as find_former_voice
 from piper.download_voices import main
 from piper.errors import PiperError
 from piper.transfer import Manner, describe_size
@@ -47,6 +50,60 @@ def test_a_voice_arrives_with_its_json(hub: Hub, target: Path, option: str, name
     assert main([name, option, str(target), "--catalogue-url", hub.url]) == 0
     assert read_all(target) == WHOLE
     assert find_voice(NAME, data_dirs=[target])
+
+
+def test_programs_download_by_the_existing_module_s_functions(
+    hub: Hub,
+    target: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(download_voices, "VOICES_JSON", hub.url)
+    download_voices.list_voices()
+    assert NAME in capsys.readouterr().out.splitlines()
+    download_voices.download_voice(NAME, target)
+    assert read_all(target) == WHOLE
+    hub.requests.clear()
+    download_voices.download_voice(NAME, str(target))
+    assert not hub.paths, "what is there needs no network"
+    download_voices.download_voice(NAME, target, force_redownload=True)
+    assert len(hub.paths) == 3
+    with pytest.raises(PiperError, match="has no voice 'nobody'"):
+        download_voices.download_voice("nobody", target)
+
+
+def test_addresses_and_names_of_published_voices_have_their_parts() -> None:
+    match = download_voices.VOICE_PATTERN.match("en_US-lessac-medium")
+    assert match is not None
+    parts = match.groupdict()
+    assert parts == {
+        "lang_family": "en",
+        "lang_region": "US",
+        "voice_name": "lessac",
+        "voice_quality": "medium",
+    }
+    address = download_voices.URL_FORMAT.format(lang_code="en_US", extension=".onnx", **parts)
+    assert address.partition("?")[0].endswith(
+        "/main/en/en_US/lessac/medium/en_US-lessac-medium.onnx"
+    )
+    assert address.startswith(download_voices.VOICES_JSON.removesuffix("voices.json"))
+
+
+def test_calls_of_piper_1_2_download_with_a_warning(
+    hub: Hub, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("piper.download.CATALOGUE_URL", hub.url)
+    with pytest.warns(DeprecationWarning, match="fetch_catalogue"):
+        voices = get_voices(target, update_voices=True)
+    with pytest.warns(DeprecationWarning, match="download_voices"):
+        ensure_voice_exists(NAME, [target], target, voices)
+    with pytest.warns(DeprecationWarning, match=r"voices\.find_voice"):
+        model, config = find_former_voice(NAME, [target])
+    assert (model.parent, config.name) == (target, f"{model.name}.json")
+    hub.requests.clear()
+    with pytest.warns(DeprecationWarning):
+        ensure_voice_exists(NAME, [target], target, voices)
+    assert not hub.paths
 
 
 def test_what_is_there_is_not_fetched_again_unless_forced(hub: Hub, target: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,14 +25,47 @@ NAMES = {
         "SynthesisConfig",
         "VoiceConfig",
     ],
-    "piper.voice": ["AudioChunk", "PhonemeAlignment", "PiperVoice", "SynthesisConfig"],
+    "piper.voice": [
+        *("AudioChunk", "PhonemeAlignment", "PiperVoice", "SynthesisConfig", "PiperConfig"),
+        *("PhonemeType", "BOS", "EOS", "PAD", "EspeakPhonemizer", "phonemes_to_ids"),
+    ],
     "piper.config": ["PhonemeType", "PiperConfig", "SynthesisConfig"],
     "piper.const": ["BOS", "EOS", "PAD"],
-    "piper.phoneme_ids": ["DEFAULT_PHONEME_ID_MAP", "phonemes_to_ids"],
-    "piper.phonemize_espeak": ["EspeakPhonemizer"],
-    "piper.download_voices": ["main"],
+    "piper.phoneme_ids": ["BOS", "DEFAULT_PHONEME_ID_MAP", "EOS", "PAD", "phonemes_to_ids"],
+    "piper.phonemize_espeak": ["ESPEAK_DATA_DIR", "EspeakPhonemizer"],
+    "piper.download_voices": [
+        *("main", "download_voice", "list_voices"),
+        *("VOICES_JSON", "URL_FORMAT", "VOICE_PATTERN"),
+    ],
+    "piper.download": ["VoiceNotFoundError", "ensure_voice_exists", "find_voice", "get_voices"],
     "piper.http_server": ["main"],
-    "piper.patch_voice_with_alignment": ["main"],
+    "piper.patch_voice_with_alignment": ["add_alignment_output", "main"],
+}
+
+# The arguments that programs give by their place, as the existing client has them.
+PLACES = {
+    "piper.PiperVoice": ["session", "config", "espeak_data_dir", "download_dir"],
+    "piper.PiperVoice.load": [
+        *("model_path", "config_path", "use_cuda", "espeak_data_dir", "download_dir"),
+        "include_alignments",
+    ],
+    "piper.PiperVoice.synthesize": ["self", "text", "syn_config", "include_alignments"],
+    "piper.PiperVoice.synthesize_wav": [
+        *("self", "text", "wav_file", "syn_config", "set_wav_format", "include_alignments")
+    ],
+    "piper.PiperVoice.phoneme_ids_to_audio": [
+        *("self", "phoneme_ids", "syn_config", "include_alignments")
+    ],
+    "piper.SynthesisConfig": [
+        *("speaker_id", "length_scale", "noise_scale", "noise_w_scale"),
+        *("normalize_audio", "volume"),
+    ],
+    "piper.phoneme_ids.phonemes_to_ids": ["phonemes", "id_map"],
+    "piper.phonemize_espeak.EspeakPhonemizer": ["espeak_data_dir"],
+    "piper.phonemize_espeak.EspeakPhonemizer.phonemize": ["self", "voice", "text"],
+    "piper.download_voices.download_voice": ["voice", "download_dir", "force_redownload"],
+    "piper.download_voices.list_voices": [],
+    "piper.patch_voice_with_alignment.add_alignment_output": ["model", "tensor_name"],
 }
 
 
@@ -47,6 +82,15 @@ def find_modules_after(program: str, *arguments: str) -> set[str]:
 )
 def test_a_name_that_others_import(module: str, name: str) -> None:
     assert getattr(importlib.import_module(module), name) is not None
+
+
+@pytest.mark.parametrize("dotted", PLACES)
+def test_arguments_stand_where_others_give_them(dotted: str) -> None:
+    found = pkgutil.resolve_name(dotted)
+    places = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = inspect.signature(found).parameters.values()
+    names = [parameter.name for parameter in parameters if parameter.kind is places]
+    assert names[: len(PLACES[dotted])] == PLACES[dotted]
 
 
 def test_the_names_are_listed() -> None:

@@ -8,14 +8,34 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+from piper import voices
 from piper.atomic import hold_lock
-from piper.catalogue import CatalogueFile, CatalogueVoice
-from piper.errors import PiperError
+from piper.catalogue import (
+    CATALOGUE_URL,
+    CatalogueFile,
+    CatalogueVoice,
+    fetch_catalogue,
+    find_catalogue_voice,
+    parse_catalogue,
+)
+from piper.errors import PiperError, VoiceNotFoundError
 from piper.transfer import Manner, Part, describe_size, find_md5
+
+__all__ = [
+    "VoiceNotFoundError",
+    "check_room",
+    "download_voice",
+    "ensure_voice_exists",
+    "find_voice",
+    "get_voices",
+    "is_published",
+]
 
 _logger = logging.getLogger(__name__)
 
@@ -65,6 +85,49 @@ def download_voice(
         else:
             _find_missing(voice, folder, warns=True)
     return [folder / file.name for file in voice.files]
+
+
+def get_voices(download_dir: Path | str, update_voices: bool = False) -> dict[str, Any]:
+    """Return the catalogue, as Piper 1.2 did; `piper.download_voices` is the way of today.
+
+    Raises:
+        PiperError: It cannot be fetched.
+    """
+    _warn_about_call("get_voices", "piper.catalogue.fetch_catalogue()")
+    return fetch_catalogue(CATALOGUE_URL)
+
+
+def ensure_voice_exists(
+    name: str,
+    data_dirs: Iterable[Path | str],
+    download_dir: Path | str,
+    voices_info: Mapping[str, Any],
+) -> None:
+    """Download a voice that is in none of the folders, as Piper 1.2 did.
+
+    Raises:
+        PiperError: There is no such voice, or it cannot be fetched or written.
+    """
+    _warn_about_call("ensure_voice_exists", "piper.download_voices.download_voice()")
+    if name not in voices.list_voices(list(data_dirs)):
+        catalogue = parse_catalogue(voices_info, CATALOGUE_URL)
+        download_voice(find_catalogue_voice(catalogue, name), download_dir)
+
+
+def find_voice(name: str, data_dirs: Iterable[Path | str]) -> tuple[Path, Path]:
+    """Return a voice's ONNX and JSON, as Piper 1.2 did.
+
+    Raises:
+        VoiceNotFoundError: It is in none of the folders.
+    """
+    _warn_about_call("find_voice", "piper.voices.find_voice()")
+    files = voices.find_voice(name, data_dirs=list(data_dirs))
+    return files.model, files.config
+
+
+def _warn_about_call(name: str, new: str) -> None:
+    sentence = f"piper.download.{name} is Piper 1.2's; call {new} in its place."
+    warnings.warn(sentence, DeprecationWarning, stacklevel=3)
 
 
 def check_room(voices: Iterable[CatalogueVoice], folder: Path, *, is_forced: bool = False) -> None:

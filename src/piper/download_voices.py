@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from piper import download
 from piper.catalogue import (
     CATALOGUE_URL,
     CatalogueVoice,
@@ -16,19 +18,59 @@ from piper.catalogue import (
     load_catalogue,
     select_voices,
 )
-from piper.download import check_room, download_voice
 from piper.errors import PiperError, describe_os_error
 from piper.installed import inspect_voices
 from piper.messages import configure_logging, print_error
 from piper.option_values import add_option
 from piper.processes import open_standard_streams
 from piper.transfer import Manner, describe_size
+from piper.voices import CONFIG_SUFFIX, MODEL_SUFFIX
 
 _logger = logging.getLogger(__name__)
+
+# Names that other programs import from here.
+VOICES_JSON = CATALOGUE_URL
+URL_FORMAT = (
+    CATALOGUE_URL.rpartition("/")[0]
+    + "/{lang_family}/{lang_code}/{voice_name}/{voice_quality}"
+    + "/{lang_code}-{voice_name}-{voice_quality}{extension}?download=true"
+)
+"""Address of a published voice's file, `.onnx` or `.onnx.json`."""
+VOICE_PATTERN = re.compile(
+    r"^(?P<lang_family>[^-]+)_(?P<lang_region>[^-]+)-(?P<voice_name>[^-]+)-(?P<voice_quality>.+)$"
+)
+"""A published voice's name, such as `en_US-lessac-medium`."""
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
 EXIT_NO_READER = 141  # 128 + SIGPIPE
+
+
+def list_voices() -> None:
+    """Print the names of all published voices.
+
+    Raises:
+        PiperError: The catalogue cannot be fetched.
+    """
+    print("\n".join(load_catalogue(VOICES_JSON)), flush=True)
+
+
+def download_voice(voice: str, download_dir: Path | str, force_redownload: bool = False) -> None:
+    """Download a published voice, whole or not at all; what is there is not fetched again.
+
+    Args:
+        voice: Its name, such as `en_US-lessac-medium`, or an alias.
+        download_dir: Where to; it is made where it is missing.
+        force_redownload: Download what is there, too.
+
+    Raises:
+        PiperError: There is no such voice, or it cannot be fetched or written.
+    """
+    model = Path(download_dir, f"{voice}{MODEL_SUFFIX}")
+    if model.is_file() and Path(f"{model}{CONFIG_SUFFIX}").is_file() and not force_redownload:
+        return  # without a look at the catalogue, so that it works without a network
+    found = find_catalogue_voice(load_catalogue(VOICES_JSON), voice)
+    download.download_voice(found, download_dir, is_forced=force_redownload)
 
 
 def create_parser() -> argparse.ArgumentParser:
@@ -123,10 +165,10 @@ def _run(args: argparse.Namespace) -> int:
         lines = _describe(selected) if args.long else [voice.name for voice in selected]
         print("\n".join(lines), flush=True)
         return 0
-    check_room(voices, args.download_dir, is_forced=args.force_redownload)
+    download.check_room(voices, args.download_dir, is_forced=args.force_redownload)
     try:
         for voice in voices:
-            download_voice(
+            download.download_voice(
                 voice,
                 args.download_dir,
                 is_forced=args.force_redownload,

@@ -126,9 +126,23 @@ def _add_voice_options(parser: argparse.ArgumentParser) -> None:
     add_hardware_options(parser)
 
 
-def add_hardware_options(parser: argparse.ArgumentParser, *cuda_aliases: str) -> None:
+def add_hardware_options(parser: argparse.ArgumentParser) -> None:
     """Add what the network runs on; servers have these, too."""
-    parser.add_argument("--cuda", *cuda_aliases, action="store_true", help="run on an NVIDIA GPU")
+    add_option(
+        parser,
+        "--cuda",
+        "--use-cuda",
+        action="store_true",
+        help="run on an NVIDIA GPU; where none can be started, the CPU speaks after a warning",
+    )
+    add_option(
+        parser,
+        "--strict-cuda",
+        dest="cuda",
+        action="store_const",
+        const="strict",
+        help="run on an NVIDIA GPU and on nothing else",
+    )
     parser.add_argument(
         "--threads",
         type=parse_threads,

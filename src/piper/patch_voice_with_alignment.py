@@ -6,13 +6,33 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from piper.errors import PiperError, describe_os_error
 from piper.messages import print_error
 from piper.processes import open_standard_streams
 
+if TYPE_CHECKING:
+    import onnx
+
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
+
+
+def add_alignment_output(model: onnx.ModelProto, tensor_name: str | None = None) -> str:
+    """Declare the durations as the second output of a model, in place; return their name.
+
+    Args:
+        model: A voice's graph, as `onnx.load` gives it.
+        tensor_name: The value that holds the durations; None finds the graph's single `Ceil`.
+
+    Raises:
+        ExportError: There is no such value, or another second output.
+    """
+    from piper.voice.alignment_output import add_alignment_output
+
+    add_alignment_output(model, "The model", tensor_name)
+    return str(model.graph.output[1].name)
 
 
 def create_parser() -> argparse.ArgumentParser:

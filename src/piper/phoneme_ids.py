@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from piper.text import ids
-from piper.text.ids import DEFAULT_PHONEME_ID_MAP
+from piper.text.ids import BOS, DEFAULT_PHONEME_ID_MAP, EOS, PAD
 
-__all__ = ["DEFAULT_PHONEME_ID_MAP", "phonemes_to_ids"]
+__all__ = ["BOS", "DEFAULT_PHONEME_ID_MAP", "EOS", "PAD", "phonemes_to_ids"]
 
 
 def phonemes_to_ids(

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import unicodedata
 from pathlib import Path
+from typing import Any
 
-from piper.text.espeak import Espeak
+from piper.text.espeak import Espeak, find_espeak_data
 from piper.text.sentence import join_clauses
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ESPEAK_DATA_DIR":  # looked for when asked for
+        return find_espeak_data()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class EspeakPhonemizer:

@@ -53,7 +53,7 @@ def add_voice_options(parser: argparse.ArgumentParser, *, has_aliases: bool = Fa
 
     Args:
         parser: The command's.
-        has_aliases: Take `--voice` and `--use-cuda`, too, as commands of others call them.
+        has_aliases: Take `--voice`, too, as commands of others call it.
     """
     parser.add_argument(
         "-m",
@@ -94,7 +94,7 @@ def add_voice_options(parser: argparse.ArgumentParser, *, has_aliases: bool = Fa
         metavar="URL",
         help="address of the published voices' list (default: %(default)s)",
     )
-    add_hardware_options(parser, *(["--use-cuda"] if has_aliases else []))
+    add_hardware_options(parser)
 
 
 def add_speech_options(parser: argparse.ArgumentParser) -> None:

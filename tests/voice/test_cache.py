@@ -35,7 +35,7 @@ def entries(cache: Path) -> list[Path]:
 
 def speak(voice: Path, cache: Path | bool) -> tuple[type, np.ndarray]:
     loaded = PiperVoice.load(voice, cache_dir=cache or False)  # type: ignore[arg-type]
-    return type(loaded.session), loaded.phoneme_ids_to_audio(IDS, QUIET)
+    return type(loaded.network), loaded.phoneme_ids_to_audio(IDS, QUIET)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_the_second_start_takes_nothing_apart(own_voice: Path, tmp_path: Path) -
     code = (
         "import sys; from piper import PiperVoice\n"
         "voice = PiperVoice.load(sys.argv[1], cache_dir=sys.argv[2])\n"
-        "assert type(voice.session).__name__ == 'PartsSession'\n"
+        "assert type(voice.network).__name__ == 'PartsSession'\n"
         "print([m for m in ('onnx', 'torch', 'piper.voice.weights') if m in sys.modules])"
     )
     command = [sys.executable, "-c", code, str(own_voice), str(tmp_path / "cache")]
@@ -188,7 +188,7 @@ def test_a_graph_that_differs_is_not_used(own_voice: Path, tmp_path: Path) -> No
 def test_the_comparison_says_what_differs(
     tiny_voice: Path, tiny_voice_multi_speaker: Path, tmp_path: Path
 ) -> None:
-    parts = PiperVoice.load(tiny_voice, cache_dir=tmp_path).session
+    parts = PiperVoice.load(tiny_voice, cache_dir=tmp_path).network
     assert isinstance(parts, PartsSession)
     assert compare_with_original(parts, VoiceSession(tiny_voice), 256, 1) is None
     other = VoiceSession(tiny_voice_multi_speaker)
@@ -224,7 +224,7 @@ def test_processes_that_start_at_once_make_it_once(own_voice: Path, tmp_path: Pa
         "import logging, sys; logging.basicConfig(level=logging.DEBUG)\n"
         "from piper import PiperVoice\n"
         "voice = PiperVoice.load(sys.argv[1], cache_dir=sys.argv[2])\n"
-        "print(type(voice.session).__name__)"
+        "print(type(voice.network).__name__)"
     )
     command = [sys.executable, "-c", code, str(own_voice), str(cache)]
     started = [

@@ -8,16 +8,18 @@ import logging
 import shutil
 import wave
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from piper import AudioChunk, PiperVoice, SynthesisConfig
+from piper import AudioChunk, PiperVoice, SynthesisConfig, VoiceConfig
 from piper.errors import ConfigError, PhonemizeError, PiperError, VoiceNotFoundError
 from piper.text.lexicon import Lexicon
 from piper.text.options import TextOptions
+from piper.voice import runtime
 
 QUIET = SynthesisConfig(noise_scale=0.0, noise_w_scale=0.0)
 TEXT = "Hello there, friend. This is a test!"
@@ -339,19 +341,81 @@ def test_an_onnx_of_something_else(own_voice: Path) -> None:
         PiperVoice.load(own_voice)
 
 
-def test_cuda_that_is_not_there_is_one_sentence(tiny_voice: Path) -> None:
+def test_cuda_that_is_not_there_is_said_once_and_the_cpu_speaks(
+    tiny_voice: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    runtime._warn_about_cuda.cache_clear()
+    for cache_dir in (None, False):
+        voice = PiperVoice.load(tiny_voice, use_cuda=True, cache_dir=cache_dir)
+        assert list(voice.synthesize("Hi."))
+    if has_gpu := "CUDAExecutionProvider" in voice.session.get_providers():
+        assert not caplog.messages
+    else:
+        [line] = [line for line in caplog.messages if "CUDA" in line]
+        assert line.startswith("CUDA was asked for, but ")
+    try:
+        voice = PiperVoice.load(tiny_voice, use_cuda="strict")
+    except PiperError as error:
+        assert not has_gpu
+        assert str(error).startswith("CUDA was asked for (--strict-cuda), but ")
+    else:
+        assert has_gpu
+
+
+def test_a_session_of_onnx_runtime_makes_a_voice(tiny_voice: Path) -> None:
     import onnxruntime
 
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        # The provider is in the package, but a machine without a GPU cannot start it; with one
-        # it just speaks.
-        try:
-            assert list(PiperVoice.load(tiny_voice, use_cuda=True).synthesize("Hi."))
-        except PiperError as error:
-            assert "could not start it" in str(error)
-        return
-    with pytest.raises(PiperError, match=r"CUDA was asked for .* install onnxruntime-gpu"):
-        PiperVoice.load(tiny_voice, use_cuda=True)
+    session = onnxruntime.InferenceSession(str(tiny_voice), providers=["CPUExecutionProvider"])
+    config = VoiceConfig.from_dict(json.loads(Path(f"{tiny_voice}.json").read_text("utf-8")))
+    voice = PiperVoice(session=session, config=config, download_dir=Path("voices"))
+    assert voice.session is session
+    assert voice.download_dir == Path("voices")
+    assert (voice.espeak_data_dir / "phontab").is_file()
+    [chunk] = voice.synthesize("Hi.", QUIET)
+    assert chunk.audio_float_array.any()
+    other = onnxruntime.InferenceSession(str(tiny_voice), providers=["CPUExecutionProvider"])
+    assert PiperVoice(other, config).phoneme_ids_to_audio([1, 0, 5, 0, 2], QUIET).any()
+
+
+def test_programs_run_a_voice_s_own_graph_beside_it(tiny_voice: Path) -> None:
+    voice = PiperVoice.load(tiny_voice, download_dir="elsewhere")
+    ids = voice.phonemes_to_ids(voice.phonemize("Hi.")[0])
+    feeds = {
+        "input": np.array([ids], np.int64),
+        "input_lengths": np.array([len(ids)], np.int64),
+        "scales": np.array([0.0, 1.0, 0.0], np.float32),
+    }
+    assert [item.name for item in voice.session.get_inputs()] == list(feeds)
+    assert voice.session.get_outputs()[0].name == "output"
+    assert voice.session.get_providers() == ["CPUExecutionProvider"]
+    assert voice.session.get_modelmeta().custom_metadata_map
+    audio = voice.session.run(None, feeds)[0].reshape(-1)
+    assert np.abs(audio - voice.phoneme_ids_to_audio(ids, QUIET)).max() < 1e-4
+
+
+def test_calls_of_piper_1_2_are_understood_with_a_warning(voice: PiperVoice) -> None:
+    quiet = {"noise_scale": 0.0, "noise_w": 0.0}
+    config = replace(QUIET, length_scale=1.5, sentence_silence_seconds=0.2)
+    expected = b"".join(chunk.audio_int16_bytes for chunk in voice.synthesize(TEXT, config))
+    for keyword in (False, True):
+        buffer = io.BytesIO()
+        with wave.open(buffer, "wb") as file, pytest.warns(DeprecationWarning, match="_wav"):
+            given = (TEXT,) if keyword else (TEXT, file)
+            named = {"wav_file": file} if keyword else {}
+            voice.synthesize(*given, **named, length_scale=1.5, sentence_silence=0.2, **quiet)
+        buffer.seek(0)
+        with wave.open(buffer) as file:
+            assert file.readframes(file.getnframes()) == expected
+    with pytest.warns(DeprecationWarning, match="synthesize"):
+        raw = voice.synthesize_stream_raw(TEXT, length_scale=1.5, sentence_silence=0.2, **quiet)
+    assert b"".join(raw) == expected
+    with pytest.warns(DeprecationWarning, match="SynthesisConfig"):
+        chunks = list(voice.synthesize(TEXT, length_scale=1.5, sentence_silence=0.2, **quiet))
+    assert b"".join(chunk.audio_int16_bytes for chunk in chunks) == expected
+    with pytest.warns(DeprecationWarning, match="phoneme_ids_to_audio"):
+        assert voice.synthesize_ids_to_raw(chunks[0].phoneme_ids, length_scale=1.5, **quiet)
+    with pytest.raises(TypeError, match="There is no argument speed; say how to speak"):
+        voice.synthesize(TEXT, speed=2)
 
 
 def test_logging_is_left_to_the_program(voice: PiperVoice) -> None:

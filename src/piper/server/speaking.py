@@ -50,7 +50,7 @@ class Speaking:
         self._limits = limits
         self._job = job
         self._rate = voice.config.sample_rate
-        self._narrator = Narrator(voice.session, voice.config, is_shared=True)
+        self._narrator = Narrator(voice.network, voice.config, is_shared=True)
         self._samples_left = round(limits.max_audio_seconds * self._rate)
 
     def speak(self, sentences: Sequence[PacedSentence]) -> Iterator[SpeechPiece]:

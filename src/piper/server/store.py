@@ -20,6 +20,7 @@ from piper.text.options import TextOptions
 from piper.voices import MODEL_SUFFIX, VoiceFiles, list_voices
 
 if TYPE_CHECKING:
+    from piper.voice.runtime import Cuda
     from piper.voice.voice import PiperVoice
 
 _logger = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class VoiceStore:
         default: VoiceFiles,
         *,
         data_dirs: Sequence[Path | str] = (),
-        use_cuda: bool = False,
+        use_cuda: Cuda = False,
         threads: int | None = None,
         max_loaded: int = 4,
         text_options: TextOptions | None = None,
@@ -184,7 +185,7 @@ class _Slot:
     def load(
         self,
         files: VoiceFiles,
-        use_cuda: bool,
+        use_cuda: Cuda,
         threads: int | None,
         text_options: TextOptions | None,
     ) -> PiperVoice:

@@ -135,6 +135,16 @@ class Espeak:
         state.voice = voice
 
 
+def find_espeak_data() -> Path:
+    """Return espeak-ng's data folder: of the environment, else the one that came with the package.
+
+    Raises:
+        PhonemizeError: There is none.
+    """
+    data = os.environ.get(DATA_VARIABLE) or _bundled_path("get_data_path", DATA_VARIABLE)
+    return Path(_find_data(data))
+
+
 def _bundled_path(function: str, variable: str) -> str:
     try:
         import espeakng_loader

@@ -7,25 +7,39 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from piper.audio.chunk import AudioChunk, PhonemeAlignment
     from piper.config import PhonemeType, PiperConfig, SynthesisConfig
+    from piper.phoneme_ids import phonemes_to_ids
+    from piper.phonemize_espeak import EspeakPhonemizer
+    from piper.text.ids import BOS, EOS, PAD
     from piper.voice.voice import PiperVoice
 
 # Looked up when asked for, so that `piper.voice.graph` can be had without ONNX Runtime.
 _MODULES = {
+    "BOS": "piper.text.ids",
+    "EOS": "piper.text.ids",
+    "ESPEAK_DATA_DIR": "piper.phonemize_espeak",
     "AudioChunk": "piper.audio.chunk",
+    "EspeakPhonemizer": "piper.phonemize_espeak",
+    "PAD": "piper.text.ids",
     "PhonemeAlignment": "piper.audio.chunk",
     "PhonemeType": "piper.config",
     "PiperConfig": "piper.config",
     "PiperVoice": "piper.voice.voice",
     "SynthesisConfig": "piper.config",
+    "phonemes_to_ids": "piper.phoneme_ids",
 }
 
 __all__ = [
+    "BOS",
+    "EOS",
+    "PAD",
     "AudioChunk",
+    "EspeakPhonemizer",
     "PhonemeAlignment",
     "PhonemeType",
     "PiperConfig",
     "PiperVoice",
     "SynthesisConfig",
+    "phonemes_to_ids",
 ]
 
 

@@ -24,7 +24,7 @@ from piper.errors import VoiceNotFoundError
 from piper.json_reader import load_kept_object
 from piper.voice.clean_graph import read_clean_graph, write_clean_graph, write_json
 from piper.voice.machine import describe_machine
-from piper.voice.runtime import BrokenModelError
+from piper.voice.runtime import BrokenModelError, Cuda
 from piper.voice.stream import PartFiles, PartsSession
 
 _logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def load_parts(
     model_path: Path,
     cache_dir: Path,
     *,
-    use_cuda: bool = False,
+    use_cuda: Cuda = False,
     threads: int | None = None,
 ) -> PartsSession | None:
     """Load the clean graph of a voice; make it first where there is none.
@@ -92,14 +92,14 @@ def load_parts(
     Args:
         model_path: The voice's ONNX.
         cache_dir: The cache folder; made where it is missing.
-        use_cuda: Run on an NVIDIA GPU.
+        use_cuda: Run on an NVIDIA GPU, as for `create_session`.
         threads: Threads of one run; None leaves it to ONNX Runtime.
 
     Returns:
         None where the voice's own graph must serve, after a line in the log that says why.
 
     Raises:
-        PiperError: CUDA was asked for and is not there, or the voice itself cannot be loaded.
+        PiperError: CUDA was asked for strictly and is not there, or the voice cannot be loaded.
     """
     try:
         machine = PLAIN if use_cuda else describe_machine()

@@ -12,6 +12,7 @@ from piper.text.frontend import Frontend
 from piper.text.lexicon import load_lexicon
 from piper.text.options import TextOptions
 from piper.voice.cache import load_parts
+from piper.voice.runtime import Cuda, find_cuda
 from piper.voice.session import Network, VoiceSession
 
 _logger = logging.getLogger(__name__)
@@ -30,13 +31,14 @@ def add_own_lexicon(options: TextOptions, model: Path) -> TextOptions:
 
 
 def load_network(
-    path: Path, cache: Path | None, *, use_cuda: bool, threads: int | None, seed: int | None
+    path: Path, cache: Path | None, *, use_cuda: Cuda, threads: int | None, seed: int | None
 ) -> Network:
     """Load the clean graph of a voice, or else its own.
 
     Raises:
-        PiperError: The file is no voice, or CUDA is not there.
+        PiperError: The file is no voice, or CUDA is wanted strictly and not there.
     """
+    use_cuda = find_cuda(use_cuda)
     if cache is not None:
         parts = load_parts(path, cache, use_cuda=use_cuda, threads=threads)
         if parts is not None:

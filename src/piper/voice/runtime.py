@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from piper.errors import PiperError, VoiceNotFoundError
 
@@ -23,6 +24,10 @@ _CPU_PROVIDER = "CPUExecutionProvider"
 _seed_lock = threading.Lock()
 
 
+Cuda = bool | Literal["strict"]
+"""Whether to run on an NVIDIA GPU: if there is one, or on nothing else."""
+
+
 class BrokenModelError(PiperError):
     """A network that ONNX Runtime cannot load or compute."""
 
@@ -30,7 +35,7 @@ class BrokenModelError(PiperError):
 def create_session(
     path: Path,
     *,
-    use_cuda: bool = False,
+    use_cuda: Cuda = False,
     threads: int | None = None,
     seed: int | None = None,
     is_optimized: bool = False,
@@ -40,7 +45,8 @@ def create_session(
 
     Args:
         path: The file.
-        use_cuda: Run on an NVIDIA GPU.
+        use_cuda: Run on an NVIDIA GPU; where none can be started on the CPU, after a warning,
+            except for `strict`.
         threads: Threads of one run; None leaves it to ONNX Runtime.
         seed: For the graph's own random nodes.
         is_optimized: The file was written as an `optimized_path` on such a machine.
@@ -50,17 +56,27 @@ def create_session(
     Raises:
         VoiceNotFoundError: There is no such file.
         BrokenModelError: It cannot be loaded.
-        PiperError: CUDA was asked for and is not there.
+        PiperError: CUDA was asked for with `strict` and is not there.
     """
     # Heavy, and not needed before a voice is loaded.
     import onnxruntime
 
     if not path.is_file():
         raise VoiceNotFoundError(f"{path} does not exist; check the path of the voice.")
+    use_cuda = find_cuda(use_cuda)
     options = _create_options(threads, is_optimized, optimized_path)
     if not use_cuda and _share_arena():
         options.add_session_config_entry("session.use_env_allocators", "1")
-    providers = _choose_providers(use_cuda)
+    cpu: list[Any] = [_CPU_PROVIDER]
+    # Each sentence has another length, and an exhaustive search starts anew for each length.
+    cuda = [(_CUDA_PROVIDER, {"cudnn_conv_algo_search": "HEURISTIC"}), *cpu]
+
+    def load(providers: list[Any]) -> onnxruntime.InferenceSession:
+        # Its own second try prints to standard output, where speech may go.
+        return onnxruntime.InferenceSession(
+            str(path), options, providers=providers, enable_fallback=0
+        )
+
     with _seed_lock:
         # A random node without a seed of its own takes the process's seed plus its number in the
         # graph when the session is made, and goes on from there at each run. A later call of
@@ -69,20 +85,14 @@ def create_session(
         if seed is not None:
             onnxruntime.set_seed(seed)
         try:
-            # Its own second try prints to standard output, where speech may go.
-            session = onnxruntime.InferenceSession(
-                str(path), options, providers=providers, enable_fallback=0
-            )
+            session = _load_with_cuda(load, cuda, cpu, use_cuda) if use_cuda else load(cpu)
+        except PiperError:
+            raise
         except Exception as error:  # onnxruntime's errors have no public base class
             raise _cannot_load(path, error) from None
         finally:
             if seed is not None:
                 onnxruntime.set_seed(secrets.randbits(62))
-    if use_cuda and _CUDA_PROVIDER not in session.get_providers():
-        raise PiperError(
-            "CUDA was asked for (--cuda), but ONNX Runtime could not start it; "
-            "check driver, CUDA and cuDNN libraries, or speak without it."
-        )
     _logger.debug("Loaded %s on %s", path, session.get_providers()[0])
     return session
 
@@ -159,19 +169,53 @@ def _create_options(
     return options
 
 
-def _choose_providers(use_cuda: bool) -> list[Any]:
+def find_cuda(wanted: Cuda) -> Cuda:
+    """Return what is wanted where the installed ONNX Runtime knows CUDA, else False.
+
+    Raises:
+        PiperError: It does not, and nothing else will do.
+    """
     import onnxruntime
 
-    if not use_cuda:
-        return [_CPU_PROVIDER]
     available = onnxruntime.get_available_providers()
-    if _CUDA_PROVIDER not in available:
-        raise PiperError(
-            "CUDA was asked for (--cuda), but the installed onnxruntime has only "
-            f"{', '.join(available)}; install onnxruntime-gpu in its place, or speak without it."
-        )
-    # Each sentence has another length, and an exhaustive search starts anew for each length.
-    return [(_CUDA_PROVIDER, {"cudnn_conv_algo_search": "HEURISTIC"}), _CPU_PROVIDER]
+    if not wanted or _CUDA_PROVIDER in available:
+        return wanted
+    names = ", ".join(name.removesuffix("ExecutionProvider") for name in available)
+    _do_without_cuda(
+        wanted, f"the installed onnxruntime has only {names}: install onnxruntime-gpu in its place"
+    )
+    return False
+
+
+def _load_with_cuda(
+    load: Callable[[list[Any]], onnxruntime.InferenceSession],
+    cuda: list[Any],
+    cpu: list[Any],
+    wanted: Cuda,
+) -> onnxruntime.InferenceSession:
+    """Load a graph on the GPU, or on the CPU where ONNX Runtime cannot start the GPU."""
+    try:
+        session = load(cuda)
+    except Exception:  # onnxruntime's errors have no public base class
+        session = load(cpu)
+    if _CUDA_PROVIDER not in session.get_providers():
+        reason = "ONNX Runtime could not start it: check driver, CUDA and cuDNN libraries"
+        _do_without_cuda(wanted, reason)
+    return session
+
+
+def _do_without_cuda(wanted: Cuda, reason: str) -> None:
+    if wanted == "strict":
+        raise PiperError(f"CUDA was asked for (--strict-cuda), but {reason}, or speak without it.")
+    _warn_about_cuda(reason)
+
+
+@cache
+def _warn_about_cuda(reason: str) -> None:
+    """Warn once: each voice has several graphs, and servers load many voices."""
+    _logger.warning(
+        "CUDA was asked for, but %s. The CPU speaks; --strict-cuda makes this an error.", reason
+    )
 
 
 def _cannot_load(path: Path, error: Exception) -> BrokenModelError:

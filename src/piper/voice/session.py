@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from piper.errors import PiperError
-from piper.voice.runtime import create_session, run_graph
+from piper.voice.runtime import Cuda, create_session, run_graph
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 _REQUIRED_INPUTS = ("input", "input_lengths", "scales")
 _SPEAKER_INPUT = "sid"
@@ -104,15 +107,16 @@ class VoiceSession:
     """A voice's own graph, loaded: it speaks whole sentences with noise of its own.
 
     Args:
-        model_path: The ONNX file.
-        use_cuda: Run on an NVIDIA GPU.
+        model: The ONNX file, or a session that somebody else made of it; the other arguments are
+            for the file only.
+        use_cuda: Run on an NVIDIA GPU, as for `create_session`.
         threads: Threads of one run; None leaves it to ONNX Runtime, which takes a core each.
         seed: Makes speech repeatable: sessions with one seed that are given the same sentences in
             the same order give the same samples. None: other noise each time.
 
     Raises:
         VoiceNotFoundError: There is no such file.
-        PiperError: It is no voice's network, or CUDA was asked for and is not there.
+        PiperError: It is no voice's network, or CUDA was asked for strictly and is not there.
     """
 
     can_mix_speakers = False
@@ -121,15 +125,19 @@ class VoiceSession:
 
     def __init__(
         self,
-        model_path: Path | str,
+        model: Path | str | onnxruntime.InferenceSession,
         *,
-        use_cuda: bool = False,
+        use_cuda: Cuda = False,
         threads: int | None = None,
         seed: int | None = None,
     ) -> None:
-        self.path = Path(model_path)
-        self._session = create_session(self.path, use_cuda=use_cuda, threads=threads, seed=seed)
-        input_names = {item.name for item in self._session.get_inputs()}
+        if isinstance(model, Path | str):
+            self.path = Path(model)
+            model = create_session(self.path, use_cuda=use_cuda, threads=threads, seed=seed)
+        else:
+            self.path = Path("the given session")
+        self.session = model
+        input_names = {item.name for item in self.session.get_inputs()}
         missing = [name for name in _REQUIRED_INPUTS if name not in input_names]
         if missing:
             raise PiperError(
@@ -138,7 +146,7 @@ class VoiceSession:
             )
         self.has_speakers = _SPEAKER_INPUT in input_names
         # Clients of such voices find the durations as the second output, whatever its name.
-        self._output_names = [item.name for item in self._session.get_outputs()][:2]
+        self._output_names = [item.name for item in self.session.get_outputs()][:2]
         self.has_durations = len(self._output_names) > 1
 
     def run(
@@ -166,7 +174,7 @@ class VoiceSession:
         }
         if self.has_speakers:
             feeds[_SPEAKER_INPUT] = np.asarray([speaker_id], dtype=np.int64)
-        outputs = run_graph(self._session, self._output_names, feeds)
+        outputs = run_graph(self.session, self._output_names, feeds)
         # (1, 1, 1, S) in Piper's voices, (1, 1, S) in some others.
         audio = np.asarray(outputs[0], dtype=np.float32).reshape(-1)
         return NetworkOutput(audio, _read_durations(outputs[1]) if self.has_durations else None)

@@ -29,7 +29,7 @@ from piper.audio.chunk import (
 from piper.errors import PiperError
 from piper.processes import available_cores
 from piper.voice.latents import Latents, draw_noise
-from piper.voice.runtime import BrokenModelError, create_session, run_graph
+from piper.voice.runtime import BrokenModelError, Cuda, create_session, run_graph
 from piper.voice.session import MAX_FRAMES, SpeechSettings, SpokenSentence
 from piper.voice.windows import DecoderWindow, Window, WindowPlan, plan_windows
 from piper.voice.workers import Job, Workers
@@ -102,11 +102,11 @@ class PartsSession:
 
     Args:
         files: What to load.
-        use_cuda: Run on an NVIDIA GPU.
+        use_cuda: Run on an NVIDIA GPU, as for `create_session`.
         threads: Threads that speak one sentence; None takes a core each.
 
     Raises:
-        PiperError: A file is missing or broken, or CUDA was asked for and is not there.
+        PiperError: A file is missing or broken, or CUDA was asked for strictly and is not there.
     """
 
     has_durations = True
@@ -114,7 +114,7 @@ class PartsSession:
     can_seed = True
 
     def __init__(
-        self, files: PartFiles, *, use_cuda: bool = False, threads: int | None = None
+        self, files: PartFiles, *, use_cuda: Cuda = False, threads: int | None = None
     ) -> None:
         self.files = files
         threads = threads or available_cores()

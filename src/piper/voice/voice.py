@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import warnings
 import wave
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +18,12 @@ from piper.audio.chunk import (
     AudioChunk,
     FloatArray,
     PhonemeAlignment,
+    float_to_int16,
+    scale_audio,
 )
 from piper.config import SynthesisConfig, VoiceConfig, load_voice_config
-from piper.text.espeak import Espeak
+from piper.errors import PiperError
+from piper.text.espeak import Espeak, find_espeak_data
 from piper.text.frontend import Frontend, Sentence, create_frontend
 from piper.text.options import TextOptions
 from piper.text.piece import Piece
@@ -26,10 +31,14 @@ from piper.voice.cache import CacheDir, find_cache_dir
 from piper.voice.incoming import PacedSentence, pace_sentences
 from piper.voice.loading import add_own_lexicon, check_speakers, load_network, warn_about_phonemizer
 from piper.voice.narrator import Narrator
-from piper.voice.session import Network
+from piper.voice.runtime import Cuda, create_session
+from piper.voice.session import Network, VoiceSession
 from piper.voice.settings import resolve_loudness
 from piper.voice.stream import StreamChunk
 from piper.voices import find_voice
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 _logger = logging.getLogger(__name__)
 
@@ -38,34 +47,68 @@ class PiperVoice:
     """A voice that is ready to speak; `PiperVoice.load()` makes one.
 
     Args:
-        session: The network.
+        session: The network, or a session that ONNX Runtime made of a voice's ONNX.
         config: What the voice's JSON says.
+        espeak_data_dir: Another data folder for espeak-ng than the one that came with it.
+        download_dir: Kept for programs that read it back; nothing is downloaded into it.
         frontend: Text to ids; made from the config where none is given.
         seed: Makes speech repeatable, where the network takes its noise from here.
+
+    Attributes:
+        network: What speaks.
     """
 
     def __init__(
         self,
-        session: Network,
+        session: Network | onnxruntime.InferenceSession,
         config: VoiceConfig,
-        frontend: Frontend | None = None,
+        espeak_data_dir: Path | str | None = None,
+        download_dir: Path | str | None = None,
         *,
+        frontend: Frontend | None = None,
         seed: int | None = None,
     ) -> None:
-        self.session = session
+        self.network: Network = session if hasattr(session, "speak") else VoiceSession(session)
         self.config = config
-        self.frontend = frontend if frontend is not None else create_frontend(config)
-        self._narrator = Narrator(session, config, seed)
+        self._espeak_data_dir = espeak_data_dir
+        self.download_dir = Path(download_dir or ".")
+        if frontend is None:
+            espeak = None if espeak_data_dir is None else Espeak(data_dir=espeak_data_dir)
+            frontend = create_frontend(config, espeak=espeak)
+        self.frontend = frontend
+        self._narrator = Narrator(self.network, config, seed)
+        self._load_session: Callable[[], onnxruntime.InferenceSession] | None = None
+
+    @property
+    def espeak_data_dir(self) -> Path:
+        """espeak-ng's data folder."""
+        return Path(self._espeak_data_dir or find_espeak_data())
+
+    @cached_property
+    def session(self) -> onnxruntime.InferenceSession:
+        """The voice's own graph in ONNX Runtime, for programs that run it by themselves.
+
+        Speaking may do without it (`piper.voice.cache`), so it is loaded when first asked for.
+
+        Raises:
+            PiperError: The voice was not made of a file, or that cannot be loaded any more.
+        """
+        if isinstance(self.network, VoiceSession):
+            return self.network.session
+        if self._load_session is None:
+            raise PiperError("This voice has no graph of its own; make it by PiperVoice.load().")
+        return self._load_session()
 
     @classmethod
     def load(
         cls,
         model_path: Path | str,
         config_path: Path | str | None = None,
-        use_cuda: bool = False,
+        use_cuda: Cuda = False,
         espeak_data_dir: Path | str | None = None,
-        *,
+        download_dir: Path | str | None = None,
         include_alignments: bool = False,
+        *,
         seed: int | None = None,
         threads: int | None = None,
         cache_dir: CacheDir = None,
@@ -79,8 +122,10 @@ class PiperVoice:
         Args:
             model_path: The ONNX file.
             config_path: Its JSON; None means the file beside it, `<model>.json`.
-            use_cuda: Run on an NVIDIA GPU.
+            use_cuda: Run on an NVIDIA GPU; where none can be started, the CPU speaks after a
+                warning. `strict` makes that an error.
             espeak_data_dir: Another data folder for espeak-ng than the one that came with it.
+            download_dir: Kept for programs that read it back; nothing is downloaded into it.
             include_alignments: Warn here where the voice cannot give durations.
             seed: Makes speech repeatable: the same sentences in the same order give the same
                 samples on the same machine.
@@ -95,7 +140,7 @@ class PiperVoice:
             VoiceNotFoundError: The ONNX file or its JSON is not there.
             ConfigError: The JSON cannot be used.
             PhonemizeError: The voice wants a phonemizer that is not there.
-            PiperError: The file is no voice, or CUDA is not there.
+            PiperError: The file is no voice, or CUDA is wanted strictly and not there.
         """
         files = find_voice(model_path, config_path=config_path)
         config = load_voice_config(files.config)
@@ -117,7 +162,11 @@ class PiperVoice:
                 "them.",
                 files.model,
             )
-        return cls(session, config, frontend, seed=seed)
+        voice = cls(session, config, espeak_data_dir, download_dir, frontend=frontend, seed=seed)
+        voice._load_session = partial(
+            create_session, files.model, use_cuda=use_cuda, threads=threads, seed=seed
+        )
+        return voice
 
     def _find_frontend(self, text_options: TextOptions | None) -> Frontend:
         return self.frontend if text_options is None else self.frontend.with_options(text_options)
@@ -133,10 +182,11 @@ class PiperVoice:
     def synthesize(
         self,
         text: str | Iterable[Piece],
-        syn_config: SynthesisConfig | None = None,
+        syn_config: SynthesisConfig | wave.Wave_write | None = None,
         include_alignments: bool = False,
         *,
         text_options: TextOptions | None = None,
+        **former: Any,
     ) -> Iterator[AudioChunk]:
         """Speak a text, one chunk a sentence; nothing for a text without words.
 
@@ -146,10 +196,23 @@ class PiperVoice:
             syn_config: How to speak; None takes the voice's defaults.
             include_alignments: Also say how long each phoneme lasts and when each word is spoken.
             text_options: How this text is prepared; what they leave open, the voice's say.
+            former: What Piper 1.2 took in place of `syn_config`, which may be its `wav_file`:
+                `speaker_id`, `length_scale`, `noise_scale`, `noise_w`, `sentence_silence`. It is
+                understood with a DeprecationWarning.
 
         Raises:
             PiperError: The voice has no such speaker, or a value makes no sense.
         """
+        wav_file = former.pop("wav_file", None)
+        if syn_config is not None and not isinstance(syn_config, SynthesisConfig):
+            wav_file, syn_config = syn_config, None
+        if wav_file is not None:
+            _warn_about_call("synthesize(text, wav_file)", "synthesize_wav(text, wav_file)")
+            self.synthesize_wav(text, wav_file, _to_config(former), text_options=text_options)
+            return iter(())
+        if former:
+            _warn_about_call("synthesize(text, …)", "synthesize(text, SynthesisConfig(…))")
+            syn_config = _to_config(former)
         sentences = pace_sentences(self._find_frontend(text_options), text)
         syn_config = syn_config or SynthesisConfig()
         loudness = resolve_loudness(syn_config, is_streamed=False)
@@ -183,6 +246,26 @@ class PiperVoice:
         syn_config = syn_config or SynthesisConfig()
         loudness = resolve_loudness(syn_config, is_streamed=True)
         return self._narrator.stream(sentences, syn_config, loudness, include_alignments)
+
+    def synthesize_stream_raw(self, text: str, **former: Any) -> Iterator[bytes]:
+        """Give the 16-bit samples of each sentence, as Piper 1.2 did; `synthesize` is of today.
+
+        Raises:
+            PiperError: As `synthesize`.
+        """
+        _warn_about_call("synthesize_stream_raw(text)", "synthesize(text)")
+        chunks = self.synthesize(text, _to_config(former))
+        return (chunk.audio_int16_bytes for chunk in chunks)
+
+    def synthesize_ids_to_raw(self, phoneme_ids: Sequence[int], **former: Any) -> bytes:
+        """Return the 16-bit samples of one sentence's ids, as Piper 1.2 did.
+
+        Raises:
+            PiperError: As `synthesize`.
+        """
+        _warn_about_call("synthesize_ids_to_raw(ids)", "phoneme_ids_to_audio(ids)")
+        audio = self.phoneme_ids_to_audio(phoneme_ids, _to_config(former))
+        return float_to_int16(scale_audio(audio, normalize=True, volume=1.0)).tobytes()
 
     def synthesize_wav(
         self,
@@ -276,3 +359,31 @@ class PiperVoice:
         [(_, spoken)] = self._narrator.speak([sentence], syn_config, is_streamed=False)
         audio = np.concatenate(list(spoken.audio))
         return (audio, spoken.id_samples) if include_alignments else audio
+
+
+_FORMER_NAMES = {
+    "speaker_id": "speaker_id",
+    "length_scale": "length_scale",
+    "noise_scale": "noise_scale",
+    "noise_w": "noise_w_scale",
+    "sentence_silence": "sentence_silence_seconds",
+}
+"""What Piper 1.2 called the fields of today's `SynthesisConfig`."""
+
+
+def _to_config(former: Mapping[str, Any]) -> SynthesisConfig:
+    """Return the arguments of Piper 1.2 as today's.
+
+    Raises:
+        TypeError: It had no such argument either.
+    """
+    if unknown := former.keys() - _FORMER_NAMES.keys():
+        names = ", ".join(sorted(unknown))
+        raise TypeError(f"There is no argument {names}; say how to speak by a SynthesisConfig.")
+    given = {_FORMER_NAMES[name]: value for name, value in former.items() if value is not None}
+    return SynthesisConfig(**given)
+
+
+def _warn_about_call(old: str, new: str) -> None:
+    sentence = f"PiperVoice.{old} is Piper 1.2's; call {new} in its place."
+    warnings.warn(sentence, DeprecationWarning, stacklevel=3)

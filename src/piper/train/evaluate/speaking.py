@@ -92,7 +92,7 @@ class VoiceSpeaker:
         # The seed here, too: a sentence's noise then depends on none that came before.
         config = SynthesisConfig(
             speaker_id=_find_speaker(voice, sentence.speaker),
-            seed=self._seed if voice.session.can_seed else None,
+            seed=self._seed if voice.network.can_seed else None,
         )
         rate = voice.config.sample_rate
         parts = [chunk.audio_float_array for chunk in voice.synthesize(sentence.text, config)]
