@@ -219,6 +219,33 @@ def test_another_phoneme_map_of_the_same_size_is_no_resuming(
     assert "(2 of " in printed and "--model.warmstart" in printed
 
 
+@pytest.mark.long
+def test_whatever_lies_in_lightning_s_parts_is_a_sentence_or_a_training(
+    trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Loops, callbacks and versions of a checkpoint are Lightning's to read: its tracebacks are not
+    the user's."""
+    dataset, root = trained
+    path = tmp_path / "odd.ckpt"
+    odd: list[dict[str, Any]] = [
+        {"pytorch-lightning_version": 7},
+        {"loops": {"fit_loop": []}},
+        {"loops": {"fit_loop": {"state_dict": {}, "epoch_loop.state_dict": "x"}}},
+        {"callbacks": [1]},
+        {"callbacks": {"Budget": {"begin": "x", "is_warm": []}}},
+        {"VitsDataModule": {"batch_size": -3}, "loops": None},
+        {"global_step": "many"},
+    ]
+    for change in odd:
+        whole = load_checkpoint(checkpoint_folder(root) / "last.ckpt")
+        torch.save({**whole, **change}, path)
+        flags = ("--data.batch_size=5", "--trainer.max_epochs=4", f"--ckpt_path={path}")
+        code = train(dataset, tmp_path, *flags)
+        printed = capsys.readouterr().err
+        assert "Traceback" not in printed
+        assert code == 0 or f"error: {path} cannot be gone on from: " in printed, change
+
+
 def test_last_goes_on_from_the_newest_and_begins_where_there_is_none(
     trained: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

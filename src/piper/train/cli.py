@@ -17,7 +17,7 @@ from typing import Any
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from piper.errors import PiperError, describe_os_error
+from piper.errors import CheckpointError, PiperError, describe_os_error
 from piper.messages import configure_logging, print_error, translate
 from piper.train.aliases import translate_arguments
 from piper.train.callbacks.batches import Batches
@@ -34,7 +34,12 @@ from piper.train.callbacks.progress import Progress
 from piper.train.callbacks.scores import create_scores
 from piper.train.callbacks.stopping import DEFAULT_STOP_SECONDS, TrainingStopped
 from piper.train.callbacks.waiting import DataWait
-from piper.train.checkpoints.last import LOG_FOLDER, find_last_checkpoint, version_of_checkpoint
+from piper.train.checkpoints.last import (
+    LOG_FOLDER,
+    find_checkpoint,
+    find_last_checkpoint,
+    version_of_checkpoint,
+)
 from piper.train.checkpoints.lightning_io import SafeCheckpointIO
 from piper.train.data.module import VitsDataModule
 from piper.train.event_log import EventLog
@@ -73,6 +78,9 @@ DATA_FROM_MODEL: dict[str, Any] = {
     "segment_size": NetworkConfig.segment_size,
 }
 """Arguments of the data module that follow the model's flags, and what they are without one."""
+
+_ODD_STATE = (AttributeError, IndexError, KeyError, TypeError, ValueError, ZeroDivisionError)
+"""How Lightning and callbacks answer to a checkpoint of odd structure, before a first update."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -153,6 +161,8 @@ class TrainCLI(LightningCLI):
         if config.get("ckpt_path") == "last":
             config.ckpt_path = find_last_checkpoint(config.trainer.default_root_dir)
             self._version = version_of_checkpoint(config.ckpt_path)
+        elif config.get("ckpt_path"):
+            config.ckpt_path = find_checkpoint(config.ckpt_path)
         if config.get("ckpt_path"):
             adopt_dataset(config)
         resolve_network(config)
@@ -212,6 +222,19 @@ class TrainCLI(LightningCLI):
         settings = self.model.updater.settings
         settings.clip_value = trainer.gradient_clip_val
         settings.clip_algorithm = trainer.gradient_clip_algorithm or "norm"
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        path = self.config[subcommand].get("ckpt_path")
+        try:
+            super()._run_subcommand(subcommand)
+        except _ODD_STATE as error:
+            if not path or self.model.updater.has_updated or isinstance(error, OSError):
+                raise
+            raise CheckpointError(
+                f"{path} cannot be gone on from: what its training kept beside the weights is not "
+                f"as this version writes it ({type(error).__name__}: {error!s:.120}). Begin a new "
+                f"training from its weights with --model.warmstart={path}."
+            ) from error
 
     def after_fit(self) -> None:
         """Say so where a resumed training had nothing left to do."""

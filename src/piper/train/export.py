@@ -28,7 +28,7 @@ from piper.train.checkpoints.checkpoint import (
     load_checkpoint,
     network_config_from_checkpoint,
 )
-from piper.train.storage import plain_address
+from piper.train.checkpoints.last import find_checkpoint
 from piper.train.vits.config import NetworkConfig
 from piper.train.vits.synthesizer import Synthesizer
 from piper.voice.graph import build_graph
@@ -75,7 +75,8 @@ def export_voice(
     """Write a checkpoint as a voice.
 
     Args:
-        checkpoint_path: Checkpoint of this or an older trainer, here or at s3://… and the like.
+        checkpoint_path: Checkpoint of this or an older trainer, here or at s3://… and the like; of
+            a run's folder the newest.
         output_path: The ONNX file to write; `<output>.json` and `tokens.txt` go beside it.
         config_path: The voice's JSON, for checkpoints that do not carry it.
         use_averages: Take the moving averages of the weights, where the checkpoint has them.
@@ -85,7 +86,7 @@ def export_voice(
         ConfigError: The JSON is missing or broken.
         ExportError: Voice and network differ; nothing is then left behind.
     """
-    checkpoint_path, output_path = plain_address(checkpoint_path), Path(output_path)
+    checkpoint_path, output_path = find_checkpoint(checkpoint_path), Path(output_path)
     config_out = output_path.with_name(output_path.name + ".json")
     refuse_overwriting(
         {"--output-file": output_path, "--output-file (its JSON)": config_out},
@@ -93,7 +94,7 @@ def export_voice(
     )
     checkpoint = load_checkpoint(checkpoint_path)
     config = _find_voice_config(checkpoint, checkpoint_path, config_path)
-    network_config = network_config_from_checkpoint(checkpoint)
+    network_config = network_config_from_checkpoint(checkpoint, checkpoint_path)
     _check_config(config, network_config, checkpoint_path)
     network = load_network(checkpoint, network_config, use_averages=use_averages)
     model = _build_model(network, network_config, config, output_path.stem)

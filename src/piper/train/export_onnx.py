@@ -19,7 +19,8 @@ def create_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--checkpoint",
         required=True,
-        help="checkpoint (.ckpt) to read, a path or s3://… and the like",
+        help="checkpoint (.ckpt) to read, a path or s3://… and the like; of a run's folder the "
+        "newest; last: the newest below the working folder",
     )
     parser.add_argument(
         "--output-file", "--output_file", required=True, type=Path, help="voice (.onnx) to write"

@@ -18,7 +18,7 @@ from piper.train.checkpoints.checkpoint import (
     difference_table,
     find_differences,
     find_present_rates,
-    load_checkpoint,
+    load_checkpoint_to_resume,
     network_config_from_checkpoint,
     read_training_settings,
 )
@@ -103,7 +103,7 @@ def resolve_network(config: Any) -> None:
     quality = parse_quality(settings.quality) if settings.quality else None
     saved: dict[str, Any] = {}
     if config.get("ckpt_path"):
-        checkpoint = load_checkpoint(config.ckpt_path)
+        checkpoint = load_checkpoint_to_resume(config.ckpt_path)
         network = _network_of_checkpoint(checkpoint, config.ckpt_path, quality, given)
         quality = quality or find_quality(network)
         saved = read_training_settings(checkpoint)
@@ -220,7 +220,7 @@ def _network_of_checkpoint(
     Raises:
         CheckpointError: It was trained with another network than the one asked for.
     """
-    saved = network_config_from_checkpoint(checkpoint)
+    saved = network_config_from_checkpoint(checkpoint, path)
     values = {key: getattr(saved, key) for key in NETWORK_KEYS}
     if quality is None:
         asked = create_network_config(None, **{**values, **given})

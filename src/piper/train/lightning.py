@@ -393,10 +393,10 @@ class VitsModel(LightningModule):
         """Make a checkpoint of any age fit this network, or say why it does not."""
         trainer = self._trainer
         data = getattr(trainer, "datamodule", None)
-        changes = []
-        if trainer is not None and data is not None:
-            changes = compare_voices(checkpoint, trainer.ckpt_path, data.voice_config())
-        changes += checkpoints.adapt_checkpoint(checkpoint, self)
+        path, changes = getattr(trainer, "ckpt_path", None), []
+        if data is not None:
+            changes = compare_voices(checkpoint, path, data.voice_config())
+        changes += checkpoints.adapt_checkpoint(checkpoint, self, path)
         if trainer is not None and trainer.state.fn == "fit" and trainer.is_global_zero:
             for change in changes:
                 _LOGGER.info("%s", change)

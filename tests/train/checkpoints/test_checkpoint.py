@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import pickle
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from piper.errors import CheckpointError, PiperError
 from piper.train.checkpoints import checkpoint as checkpoints
 from piper.train.checkpoints.lightning_io import SafeCheckpointIO
+from piper.train.export import load_network
 from piper.train.lightning import VitsModel
+from piper.train.steps.averages import WeightAverages
+from piper.train.warm_start.start import warm_start
 
 SMALL: dict[str, Any] = {"quality": "tiny", "discriminator_channels": 16, "n_layers": 1}
+NARROW: dict[str, Any] = {**SMALL, "hidden_channels": 4, "inter_channels": 4, "num_symbols": 20}
+NARROW |= {"filter_channels": 4, "upsample_initial_channel": 8, "discriminator_channels": 4}
 
 
 def make_checkpoint(model: VitsModel) -> dict[str, Any]:
@@ -276,6 +285,102 @@ def test_other_speakers_of_the_same_number_are_no_resuming(speakers: dict[str, i
     voice.phoneme_id_map = {"a": [14], "ö": [200]}
     sentences = compare_voices({"voice_config": carried}, "last.ckpt", voice)
     assert sentences == ["New in the phoneme map, so without any training: ö."]
+
+
+@pytest.fixture(scope="module")
+def whole(model: VitsModel) -> dict[str, Any]:
+    """What a training of one small layer each would have saved, Lightning's own parts included."""
+    data = make_checkpoint(VitsModel(**NARROW))
+    progress = {"ready": 3, "started": 3, "processed": 3, "completed": 3}
+    loop = {"state_dict": {}, "epoch_progress": {"total": progress, "current": progress}}
+    weights = {k.removeprefix("model_g."): v for k, v in data["state_dict"].items() if "_g" in k}
+    return data | {
+        "loops": {"fit_loop": loop},
+        "averages": {"decay": 0.999, "updates": 3, "weights": weights},
+        "training_settings": {"warmup_updates": 0, "gradient_clip_val": 0},
+        "voice_config": {"phoneme_id_map": {"a": [14]}, "speaker_id_map": {}},
+    }
+
+
+ODD = [None, True, -1, 0, 2**70, 1e400, float("nan"), "x", "", [], {}, [[[]]], {"x": {1: 2}}, b"y"]
+ODD += [torch.ones(2, 3), torch.ones(1).expand(2**20, 2**20), torch.ones(2, dtype=torch.complex64)]
+
+
+def find_places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    items = value.items() if isinstance(value, dict) else ()
+    items = enumerate(value) if isinstance(value, list) else items
+    for key, item in items:
+        yield (*place, key)
+        yield from find_places(item, (*place, key))
+
+
+def replaced(value: Any, place: tuple[Any, ...], new: Any) -> Any:
+    """Return a copy with something else at one place; the copy shares all other parts."""
+    if not place:
+        return new
+    copy = value.copy()
+    copy[place[0]] = replaced(value[place[0]], place[1:], new)
+    return copy
+
+
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(choice=st.data())
+def test_whatever_lies_in_a_checkpoint_the_answer_is_a_sentence_or_a_training(
+    whole: dict[str, Any], tmp_path_factory: pytest.TempPathFactory, choice: st.DataObject
+) -> None:
+    try_odd_checkpoint(whole, tmp_path_factory.getbasetemp(), choice)
+
+
+@pytest.mark.long
+@settings(max_examples=300, deadline=None)
+@given(choice=st.data())
+def test_whatever_lies_in_many_checkpoints(
+    whole: dict[str, Any], tmp_path_factory: pytest.TempPathFactory, choice: st.DataObject
+) -> None:
+    try_odd_checkpoint(whole, tmp_path_factory.getbasetemp(), choice)
+
+
+def try_odd_checkpoint(whole: dict[str, Any], folder: Path, choice: st.DataObject) -> None:
+    """Resume from, start from or load a file with one to three things that do not belong."""
+    path, changed = folder / "odd.ckpt", whole
+    for _ in range(choice.draw(st.integers(1, 3))):
+        # First a part, then a depth, so that thousands of weights do not hide the rest.
+        part = choice.draw(st.sampled_from(sorted(changed)))
+        places = [place for place in find_places(changed) if place[0] == part]
+        depth = choice.draw(st.integers(1, max(map(len, places))))
+        place = choice.draw(st.sampled_from([p for p in places if len(p) == depth]))
+        changed = replaced(changed, place, choice.draw(st.sampled_from(ODD)))
+    torch.save(changed, path)
+    with contextlib.suppress(PiperError):
+        choice.draw(st.sampled_from((resume, start_from, load_to_export)))(path)
+
+
+def resume(path: Path) -> None:
+    data = checkpoints.load_checkpoint_to_resume(path)
+    checkpoints.network_config_from_checkpoint(data, path)
+    model = VitsModel(**NARROW)
+    checkpoints.adapt_checkpoint(data, model, path)
+    model.load_state_dict(data["state_dict"])
+    optimizers, schedules = model.configure_optimizers()
+    for optimizer, state in zip(optimizers, data["optimizer_states"], strict=True):
+        optimizer.load_state_dict(state)
+    for schedule, state in zip(schedules, data["lr_schedulers"], strict=True):
+        schedule.load_state_dict(state)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    for step in (*optimizers, *schedules):
+        step.step()
+    if averages := data.get("averages"):
+        WeightAverages(model.model_g, 0.9).load_state_dict(averages)
+
+
+def start_from(path: Path) -> None:
+    warm_start(VitsModel(**NARROW), path)
+
+
+def load_to_export(path: Path) -> None:
+    data = checkpoints.load_checkpoint(path)
+    load_network(data, checkpoints.network_config_from_checkpoint(data, path))
 
 
 def test_another_quality_is_a_short_table(model: VitsModel) -> None:

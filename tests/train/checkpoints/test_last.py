@@ -9,7 +9,12 @@ import pytest
 import torch
 
 from piper.errors import CheckpointError
-from piper.train.checkpoints.last import FULL_IS_BETTER_SECONDS, check_whole, find_last_checkpoint
+from piper.train.checkpoints.checkpoint import load_checkpoint
+from piper.train.checkpoints.last import (
+    FULL_IS_BETTER_SECONDS,
+    find_checkpoint,
+    find_last_checkpoint,
+)
 
 BEST = "epoch=3-step=84-val_loss=12.3456.ckpt"
 
@@ -74,7 +79,7 @@ def test_a_damaged_file_is_named_and_passed_over(
         broken.write_bytes(content[kind])
         set_age(broken, 10)
     assert find_last_checkpoint(str(tmp_path)) == str(older)
-    lines = [r.message for r in caplog.records if "passed over" in r.message]
+    lines = [r.message for r in caplog.records if "Passed over" in r.message]
     assert len(lines) == 1
     assert str(broken) in lines[0]
 
@@ -82,7 +87,7 @@ def test_a_damaged_file_is_named_and_passed_over(
 def test_only_damaged_ones_are_no_reason_to_begin_anew(tmp_path: Path) -> None:
     """Beginning anew would bury what a person may still save by hand."""
     damage(write(tmp_path, 0, "last.ckpt", 10))
-    with pytest.raises(CheckpointError, match="none of the 1 checkpoints"):
+    with pytest.raises(CheckpointError, match="None of the 1 checkpoints"):
         find_last_checkpoint(str(tmp_path))
 
 
@@ -96,8 +101,28 @@ def test_none_means_a_new_training(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
 def test_what_torch_load_takes_is_looked_at_closely(tmp_path: Path) -> None:
     path = write(tmp_path, 0, "last.ckpt", 0)
-    check_whole(path)
+    load_checkpoint(path)
     damage(path)
     torch.load(path, weights_only=True)  # as if nothing were wrong
     with pytest.raises(CheckpointError, match="checksum"):
-        check_whole(path)
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("folder", ["", "lightning_logs", "lightning_logs/version_3"])
+def test_a_run_s_folder_means_its_newest_checkpoint(folder: str, tmp_path: Path) -> None:
+    write(tmp_path, 2, "last.ckpt", 90)
+    newest = write(tmp_path, 3, "last.ckpt", 10)
+    for place in (tmp_path / folder, newest.parent, newest):
+        assert find_checkpoint(place) == str(newest)
+
+
+def test_last_means_the_newest_below_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest = write(tmp_path, 3, "last.ckpt", 10)
+    monkeypatch.chdir(tmp_path)
+    assert Path(find_checkpoint("last")).absolute() == newest
+    monkeypatch.chdir(newest.parents[1])
+    newest.unlink()
+    with pytest.raises(CheckpointError, match="There is no checkpoint in"):
+        find_checkpoint("last")

@@ -1,13 +1,15 @@
 """Checkpoints and voices of any age as weights, with a report of what fitted.
 
 Nothing that a file pickles is executed: only plain data, tensors and `pathlib` paths come out;
-any other class becomes an inert stand-in, which is then left out.
+any other class becomes an inert stand-in, which is then left out. What a file holds is checked
+here, so that all else may rely on it: checksums, weights that are tensors, numbers that make sense.
 """
 
 from __future__ import annotations
 
 import logging
-import pickle
+import math
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -22,6 +24,12 @@ from piper.train.presets import NETWORK_KEYS, TRAINING_KEYS, create_network_conf
 from piper.train.vits.config import NetworkConfig
 
 _LOGGER = logging.getLogger(__name__)
+
+_LIMITS = {"sample_rate": 2**20, "segment_size": 2**22, "filter_length": 2**14}
+_LIMITS |= {"hop_length": 2**14, "win_length": 2**14}
+_OTHER_LIMIT = 4096
+"""Largest whole numbers that a checkpoint's hyper-parameters may say, far beyond any voice: a
+network of what a damaged or hostile file says must not take all memory."""
 
 NETWORK_PREFIXES = ("model_g.", "model_d.", "model_mrd.")
 OPTIMIZER_PREFIXES = (("model_g.",), ("model_d.", "model_mrd."))
@@ -89,6 +97,7 @@ def load_checkpoint(path: Path | str, map_location: Any = "cpu") -> dict[str, An
 
     Raises:
         CheckpointError: The file is missing, damaged, or not a checkpoint.
+        OSError: A storage cannot be asked.
     """
     if not storage.is_file(path := storage.plain_address(path)):
         raise CheckpointError(
@@ -96,43 +105,265 @@ def load_checkpoint(path: Path | str, map_location: Any = "cpu") -> dict[str, An
             '`find lightning_logs -name "*.ckpt"` lists those there are.'
         )
     with storage.local_file(path) as file:
+        if broken := _find_broken_part(file):
+            raise CheckpointError(f"{path} is damaged ({broken}); {_TAKE_ANOTHER}.")
         try:
             names = torch.serialization.get_unsafe_globals_in_checkpoint(str(file))
             with torch.serialization.safe_globals(_allowed_globals(names)):
                 data = torch.load(file, map_location=map_location, weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        except Exception as error:  # whatever a file can make an unpickler do
             reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
             raise CheckpointError(
-                f"{path} is damaged or not a checkpoint ({reason}); take another one, "
-                "such as last.ckpt beside it."
+                f"{path} is damaged or not a checkpoint ({reason}); {_TAKE_ANOTHER}."
             ) from None
-    if not isinstance(data, dict) or "state_dict" not in data:
+    if not isinstance(data, dict) or not isinstance(data.get("state_dict"), dict):
         raise CheckpointError(f"{path} holds no state_dict, so it is not a checkpoint of a voice.")
-    hyper_parameters = data.get("hyper_parameters")
-    data["hyper_parameters"] = _without_inert(dict(hyper_parameters or {}))
+    return _check_content(data, path)
+
+
+def load_checkpoint_to_resume(path: Path | str, map_location: Any = "cpu") -> dict[str, Any]:
+    """Read a checkpoint whose training is to go on; as `load_checkpoint`, and the rest is checked.
+
+    Optimizers and schedules that are not as torch writes them are left out, with a warning.
+
+    Raises:
+        CheckpointError: As there, or the training's place in its epochs makes no sense.
+    """
+    data = load_checkpoint(path, map_location)
+    for key, is_sound in (
+        ("optimizer_states", _is_optimizer_state),
+        ("lr_schedulers", _is_schedule_state),
+    ):
+        states = data.get(key)
+        if not isinstance(states, list) or not all(map(is_sound, states)):
+            if states is not None:
+                _LOGGER.warning("%s: its %s make no sense, so they start anew.", path, key)
+            data[key] = []
+    wrong = next((key for key in ("epoch", "global_step") if not _is_count(data.get(key, 0))), None)
+    if wrong := wrong or _find_wrong_progress(data.get("loops"), "loops"):
+        raise CheckpointError(
+            f"{path} cannot be gone on from: its {wrong} is no count. Take another one, or begin a "
+            f"new training from its weights with --model.warmstart={path}."
+        )
     return data
 
 
-def network_config_from_checkpoint(checkpoint: Mapping[str, Any]) -> NetworkConfig:
+_TAKE_ANOTHER = "take another one, such as last.ckpt beside it"
+
+
+def _find_broken_part(path: Path) -> str | None:
+    """Compare all checksums: torch.load looks at none of them, nor at what it does not read."""
+    try:
+        # No archive: a file of torch before 1.6, or none at all; reading it will tell.
+        if not zipfile.is_zipfile(path):
+            return None
+        with zipfile.ZipFile(path) as archive:
+            # torch can be told to write none.
+            has_sums = any(entry.CRC for entry in archive.infolist())
+            name = archive.testzip() if has_sums else None
+    except Exception as error:  # zlib's, zipfile's, struct's: whatever a file can make them raise
+        return str(error) or type(error).__name__
+    return f"the checksum of {name} differs" if name else None
+
+
+def _check_content(data: dict[str, Any], path: str) -> dict[str, Any]:
+    """Return a checkpoint whose weights, hyper-parameters and own keys are what they should be.
+
+    Raises:
+        CheckpointError: One is not, and a voice cannot do without it.
+    """
+    weights = {name: value for name, value in data["state_dict"].items() if isinstance(name, str)}
+    for name, value in weights.items():
+        if name.startswith(NETWORK_PREFIXES) and not _is_plain_tensor(value):
+            raise CheckpointError(
+                f"{path}: its state_dict[{name!r:.80}] is not a plain tensor of numbers; "
+                f"{_TAKE_ANOTHER}."
+            )
+    data["state_dict"] = {n: value for n, value in weights.items() if _is_plain_tensor(value)}
+    given = data.get("hyper_parameters")
+    try:
+        hyper_parameters = _without_inert(dict(given)) if isinstance(given, dict) else {}
+    except RecursionError:
+        raise CheckpointError(f"{path}: its hyper_parameters are nested too deep.") from None
+    for key in NETWORK_KEYS & set(hyper_parameters):
+        if not _is_hyper_parameter(key, hyper_parameters[key]):
+            raise CheckpointError(
+                f"{path}: its hyper_parameters say {key} = {_show_briefly(hyper_parameters[key])}, "
+                f"which no network has; {_TAKE_ANOTHER}."
+            )
+    data["hyper_parameters"] = {
+        key: value
+        for key, value in hyper_parameters.items()
+        if key not in TRAINING_KEYS or _is_setting(key, value)
+    }
+    settings = data.get(SETTINGS_KEY)
+    if settings is not None:
+        pairs = settings.items() if isinstance(settings, dict) else ()
+        data[SETTINGS_KEY] = {key: value for key, value in pairs if _is_setting(key, value)}
+    for key, is_sound in ((AVERAGES_KEY, _is_averages), (VOICE_CONFIG_KEY, _is_dict)):
+        if data.get(key) is not None and not is_sound(data[key]):
+            _LOGGER.warning("%s: its %s make no sense, so they are left out.", path, key)
+            del data[key]
+    return data
+
+
+def _is_plain_tensor(value: Any) -> bool:
+    """Return whether something is numbers in memory: no view that is larger than what it holds."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized:
+        return False
+    if value.device.type == "meta" or value.is_complex():
+        return False
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
+
+
+def _is_number(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 <= value < 2**53 and math.isfinite(value)
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_share, value))
+
+
+def _is_share(value: Any) -> bool:
+    return _is_number(value) and value < 1
+
+
+def _is_setting(key: Any, value: Any) -> bool:
+    """Return whether a setting of the training can be meant; None says that it is not known."""
+    if not isinstance(key, str) or value is None:
+        return False
+    if key == "gradient_clip_algorithm":
+        return value in ("norm", "value")
+    if key == "use_mrd":
+        return isinstance(value, bool)
+    if key in ("warmup_updates", "hold_decoder"):
+        return _is_count(value)
+    if key.startswith("betas"):
+        return _is_pair(value)
+    return _is_share(value) if key == "ema_decay" else _is_number(value)
+
+
+def _is_hyper_parameter(key: str, value: Any) -> bool:
+    """Return whether a hyper-parameter of the network has the kind and size of one."""
+    if value is None:
+        return True
+    usual = getattr(NetworkConfig, key)
+    if key == "resblock":
+        return str(value) in ("1", "2")
+    if isinstance(usual, tuple):
+        return _is_short_list(value, depth=1 + isinstance(usual[0], tuple))
+    if isinstance(usual, int) and not isinstance(usual, bool):
+        return _is_count(value) and value <= _LIMITS.get(key, _OTHER_LIMIT)
+    return isinstance(value, bool) if isinstance(usual, bool) else _is_number(value)
+
+
+def _is_short_list(value: Any, depth: int) -> bool:
+    if depth == 0:
+        return _is_count(value) and value <= 256
+    is_short = isinstance(value, list | tuple) and len(value) <= 16
+    return is_short and all(_is_short_list(item, depth - 1) for item in value)
+
+
+def _is_averages(value: Any) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("weights"), dict):
+        return False
+    weights = value["weights"]
+    has_names = all(isinstance(name, str) for name in weights)
+    return (
+        has_names
+        and all(map(_is_plain_tensor, weights.values()))
+        and _is_count(value.get("updates"))
+        and _is_share(value.get("decay", 0.0))
+    )
+
+
+def _is_optimizer_state(value: Any) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("state"), dict):
+        return False
+    groups = value.get("param_groups")
+    if not isinstance(groups, list) or not groups or not isinstance(groups[0], dict):
+        return False
+    numbers = (groups[0].get(key, 0.0) for key in ("lr", "initial_lr", "eps", "weight_decay"))
+    return all(map(_is_number, numbers)) and _is_pair(groups[0].get("betas", (0.0, 0.0)))
+
+
+def _is_schedule_state(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    lists = [value.get(key, []) for key in ("base_lrs", "_last_lr")]
+    return (
+        all(isinstance(rates, list) and all(map(_is_number, rates)) for rates in lists)
+        and _is_number(value.get("gamma", 1.0))
+        and all(_is_count(value.get(key, 0)) for key in ("last_epoch", "_step_count"))
+    )
+
+
+def _find_wrong_progress(value: Any, place: str) -> str | None:
+    """Return where the progress of Lightning's loops is no count; None where all are."""
+    if not isinstance(value, dict):
+        return None
+    counts = ("ready", "started", "processed", "completed", "_batches_that_stepped")
+    for key, item in value.items():
+        where = f"{place}.{key!s:.40}"
+        if key in counts and not _is_count(item):
+            return where
+        if where.count(".") > 20:
+            return where
+        if wrong := _find_wrong_progress(item, where):
+            return wrong
+    return None
+
+
+def _show_briefly(value: Any) -> str:
+    return f"{value!r:.60}" if isinstance(value, int | float | str) else f"a {type(value).__name__}"
+
+
+def network_config_from_checkpoint(
+    checkpoint: Mapping[str, Any], path: Path | str = "The checkpoint"
+) -> NetworkConfig:
     """Return the network's hyper-parameters that a checkpoint was trained with.
 
-    Unknown keys of other trainers are left out; the counts of symbols and speakers are taken
-    from the weights themselves, which cannot be wrong about them.
+    Unknown keys of other trainers are left out; counts and widths are taken from the weights
+    themselves, which cannot be wrong about them.
 
     Raises:
         ConfigError: The hyper-parameters do not fit each other.
     """
     saved = checkpoint.get("hyper_parameters") or {}
     values = {key: _as_tuple(value) for key, value in saved.items() if key in NETWORK_KEYS}
-    weights = checkpoint["state_dict"]
-    if "model_g.enc_p.emb.weight" in weights:
-        values["num_symbols"] = weights["model_g.enc_p.emb.weight"].shape[0]
-    speakers = weights.get("model_g.emb_g.weight")
-    if speakers is not None:
-        values["num_speakers"], values["gin_channels"] = speakers.shape
-    if "resblock" in values:
+    values |= _read_sizes(checkpoint["state_dict"])
+    if values.get("resblock") is not None:
         values["resblock"] = str(values["resblock"])
-    return create_network_config(None, **values)
+    try:
+        return create_network_config(None, **values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: its hyper_parameters fit no network: {error}") from None
+
+
+def _read_sizes(weights: Mapping[str, Tensor]) -> dict[str, int]:
+    """Return the hyper-parameters that the weights' shapes show."""
+    found: dict[str, int] = {}
+    for name, dimensions, keys in (
+        ("enc_p.emb.weight", 2, ("num_symbols", "hidden_channels")),
+        ("emb_g.weight", 2, ("num_speakers", "gin_channels")),
+        ("enc_p.encoder.ffn_layers.0.conv_1.weight", 3, ("filter_channels", "", "kernel_size")),
+        ("dec.conv_pre.weight", 3, ("upsample_initial_channel", "inter_channels", "")),
+    ):
+        shape = weights[f"model_g.{name}"].shape if f"model_g.{name}" in weights else ()
+        if len(shape) == dimensions:
+            found |= {key: size for key, size in zip(keys, shape, strict=True) if key}
+    prefix = "model_g.enc_p.encoder.attn_layers."
+    layers = {n.removeprefix(prefix).split(".")[0] for n in weights if n.startswith(prefix)}
+    return found | ({"n_layers": len(layers)} if layers else {})
 
 
 def _as_tuple(value: Any) -> Any:
@@ -267,15 +498,18 @@ def _group_and_schedule(
     return group, schedules[index] if index < len(schedules) else {}
 
 
-def adapt_checkpoint(checkpoint: dict[str, Any], model: _Trainable) -> list[str]:
+def adapt_checkpoint(
+    checkpoint: dict[str, Any], model: _Trainable, path: Path | str | None = None
+) -> list[str]:
     """Change a loaded checkpoint so that Lightning can resume a network of ours from it.
 
     How the model is trained is the model's to say: the checkpoint's optimizers and schedules are
     changed to it.
 
     Args:
-        checkpoint: As `load_checkpoint` gives it; changed in place.
+        checkpoint: As `load_checkpoint_to_resume` gives it; changed in place.
         model: The module that will be resumed.
+        path: The checkpoint's file, where it is known.
 
     Returns:
         A sentence for each setting that is another one from here on.
@@ -298,17 +532,22 @@ def adapt_checkpoint(checkpoint: dict[str, Any], model: _Trainable) -> list[str]
     optimizers, schedules = model.configure_optimizers()
     fresh = [optimizer.state_dict() for optimizer in optimizers]
     if not checkpoint.get("optimizer_states"):
-        _LOGGER.warning("Checkpoint: it holds no optimizer states, so they start anew.")
+        last = storage.plain_address(path).rpartition("/")[0] + "/last.ckpt" if path else ""
+        fuller = f" {last} holds them." if last and storage.is_file(last) else ""
+        _LOGGER.warning("Checkpoint: it holds no optimizer states, so they start anew.%s", fuller)
     checkpoint["optimizer_states"] = _remap_optimizer_states(
         checkpoint.get("optimizer_states") or [], fresh, list(weights), model
     )
-    saved_schedules = checkpoint.get("lr_schedulers") or []
+    states = [schedule.state_dict() for schedule in schedules]
+    # Only what a schedule has: it takes all that it is given for attributes of its own.
+    saved_schedules = [
+        {key: saved.get(key) or value for key, value in state.items()}
+        for saved, state in zip(checkpoint.get("lr_schedulers") or [], states, strict=False)
+    ]
     for state, schedule in zip(checkpoint["optimizer_states"], saved_schedules, strict=False):
         if not state["state"] and schedule.get("_last_lr"):  # slim: the rate goes on all the same
             state["param_groups"][0]["lr"] = schedule["_last_lr"][0]
-    checkpoint["lr_schedulers"] = saved_schedules + [
-        schedule.state_dict() for schedule in schedules[len(saved_schedules) :]
-    ]
+    checkpoint["lr_schedulers"] = saved_schedules + states[len(saved_schedules) :]
     checkpoint["state_dict"] = fitted
     now = model.training_settings
     _obey(checkpoint, saved, now)
@@ -408,7 +647,8 @@ def _remap_optimizer_states(
     An optimizer stores them by position. The file's positions follow the order of its
     state_dict, which another trainer may have built in another order than ours.
     """
-    own_names = [name for name, _ in model.named_parameters()]
+    parameters = dict(model.named_parameters())
+    own_names = list(parameters)
     remapped = []
     for index, prefixes in enumerate(OPTIMIZER_PREFIXES):
         own = [n for prefix in prefixes for n in own_names if n.startswith(prefix)]
@@ -421,8 +661,25 @@ def _remap_optimizer_states(
             if position in state["state"]
         }
         # How the step is computed is ours to say, whatever the file's trainer did.
-        kernel = {key: fresh[index]["param_groups"][0][key] for key in ("fused", "foreach")}
-        group = {**state["param_groups"][0], **kernel, "params": list(range(len(own)))}
-        moved = {i: by_name[name] for i, name in enumerate(own) if name in by_name}
+        saved_group = state["param_groups"][0]
+        kept = ("lr", "initial_lr", "betas", "eps", "weight_decay")
+        group = {**fresh[index]["param_groups"][0], "params": list(range(len(own)))}
+        group |= {key: saved_group[key] for key in kept if key in saved_group}
+        moved = {
+            i: by_name[name]
+            for i, name in enumerate(own)
+            if name in by_name and _fits_parameter(by_name[name], parameters[name])
+        }
         remapped.append({"state": moved, "param_groups": [group]})
     return remapped
+
+
+def _fits_parameter(state: Any, parameter: Tensor) -> bool:
+    """Return whether something is AdamW's state of a parameter."""
+    if not isinstance(state, dict):
+        return False
+    step = state.get("step")
+    if not _is_count(step) and not (_is_plain_tensor(step) and torch.as_tensor(step).numel() == 1):
+        return False
+    means: list[Any] = [state.get(key) for key in ("exp_avg", "exp_avg_sq")]
+    return all(_is_plain_tensor(mean) and mean.shape == parameter.shape for mean in means)

@@ -8,14 +8,13 @@ from __future__ import annotations
 import logging
 import re
 import time
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from piper.errors import CheckpointError
 from piper.train import storage
 from piper.train.checkpoints.checkpoint import load_checkpoint
-from piper.train.storage import StoredFile, join_address
+from piper.train.storage import StoredFile, join_address, plain_address
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -57,27 +56,60 @@ def find_last_checkpoint(root: str | None) -> str | None:
     Raises:
         OSError: The storage cannot be asked.
     """
+    root = root or "."
+    found = _find_newest(root)
+    if found is None:
+        _LOGGER.warning("--ckpt_path=last: there is no checkpoint yet, so training begins anew.")
+    else:
+        _LOGGER.info("--ckpt_path=last: going on from %s", found)
+    return found
+
+
+def _find_newest(root: str) -> str | None:
+    """Return the newest whole checkpoint in a folder of a training, a run or checkpoints."""
     found = [
         _Found(join_address(folder, file.name), file.modified, file.name == LAST_NAME)
-        for folder in find_checkpoint_folders(root or ".")
+        for folder in (*find_checkpoint_folders(root), root)
         for file in storage.list_folder(folder)
         if file.name.endswith(".ckpt") and not file.is_folder and not file.name.startswith(".")
     ]
     for candidate in sorted(found, key=lambda item: item.rank, reverse=True):
         try:
-            check_whole(candidate.address)
+            load_checkpoint(candidate.address)
         except CheckpointError as error:
-            _LOGGER.warning("--ckpt_path=last: passed over: %s", error)
+            _LOGGER.warning("Passed over: %s", error)
             continue
-        _LOGGER.info("--ckpt_path=last: going on from %s", candidate.address)
         return candidate.address
     if found:
         raise CheckpointError(
-            f"--ckpt_path=last: none of the {len(found)} checkpoints under {root or '.'} is whole; "
-            "name another one, or leave --ckpt_path out to begin anew."
+            f"None of the {len(found)} checkpoints under {root} is whole; name another one, or "
+            "begin anew without."
         )
-    _LOGGER.warning("--ckpt_path=last: there is no checkpoint yet, so training begins anew.")
     return None
+
+
+def find_checkpoint(address: Path | str) -> str:
+    """Return the checkpoint that a flag means: a file, or the newest whole one of a run's folder.
+
+    Args:
+        address: A file; the folder of a training, of one of its runs, or of checkpoints; or `last`,
+            which is the newest below the working folder.
+
+    Raises:
+        CheckpointError: The folder has none, or none that is whole.
+        OSError: The storage cannot be asked.
+    """
+    address = storage.plain_address(address)
+    is_last = address == "last" and not Path(address).exists()
+    if not is_last and (storage.is_file(address) or not storage.list_folder(address)):
+        return address  # who reads it says where it is not there
+    folder = "." if is_last else address
+    if (found := _find_newest(folder)) is None:
+        raise CheckpointError(
+            f"There is no checkpoint in {folder} and its lightning_logs; name a .ckpt file."
+        )
+    _LOGGER.info("The newest checkpoint of %s is %s", folder, found)
+    return found
 
 
 def version_of_checkpoint(address: str | None) -> int | None:
@@ -88,40 +120,13 @@ def version_of_checkpoint(address: str | None) -> int | None:
 
 def find_checkpoint_folders(root: Path | str) -> list[str]:
     """Return the folders that trainings under a root keep their checkpoints in."""
-    logs = join_address(root, LOG_FOLDER)
     versions = [
         join_address(logs, entry.name, CHECKPOINT_FOLDER)
+        for logs in (join_address(root, LOG_FOLDER), plain_address(root))
         for entry in storage.list_folder(logs)
         if entry.is_folder and _VERSION.fullmatch(entry.name)
     ]
     return [*versions, join_address(root, CHECKPOINT_FOLDER)]
-
-
-def check_whole(address: Path | str) -> None:
-    """Read a checkpoint to its end.
-
-    torch.load looks neither at the checksums of what it reads, nor at what it does not read.
-
-    Raises:
-        CheckpointError: It is damaged, or no checkpoint.
-    """
-    with storage.local_file(address) as file:
-        # No archive: a file of torch before 1.6, or none at all; reading it will tell.
-        if zipfile.is_zipfile(file) and (broken := _find_broken_part(file)):
-            raise CheckpointError(f"{address} is damaged ({broken}).")
-        try:
-            load_checkpoint(file)
-        except CheckpointError as error:
-            raise CheckpointError(str(error).replace(str(file), str(address))) from None
-
-
-def _find_broken_part(path: Path) -> str | None:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            name = archive.testzip()
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-        return str(error) or type(error).__name__
-    return f"the checksum of {name} differs" if name else None
 
 
 def remove_stale_parts(root: Path | str, process: int) -> None:

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from piper.train import storage
-from piper.train.checkpoints.checkpoint import load_checkpoint
+from piper.train.checkpoints.checkpoint import load_checkpoint_to_resume
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
@@ -28,7 +28,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
         self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None
     ) -> dict[str, Any]:
         """Read a checkpoint of any age; `weights_only` is always meant."""
-        return load_checkpoint(path, map_location or "cpu")
+        return load_checkpoint_to_resume(path, map_location or "cpu")
 
     def remove_checkpoint(self, path: Any) -> None:
         """Remove a checkpoint, where it is there."""

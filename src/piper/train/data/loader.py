@@ -92,6 +92,9 @@ class ResumableLoader(DataLoader[Any]):
         Where an epoch has another number of batches now (other ranks, batch size or dataset), it
         goes on after the same share of it.
         """
+        if not _is_place(state):
+            _LOGGER.warning("The checkpoint does not say where its epoch was: it begins anew.")
+            return
         self._epoch, self._given = state["epoch"], state["given"]
         batches, ranks = state.get("batches", len(self)), state.get("ranks")
         if self._given >= batches:
@@ -114,6 +117,13 @@ class ResumableLoader(DataLoader[Any]):
             if is_other
             else " with the same utterances",
         )
+
+
+def _is_place(state: Any) -> bool:
+    if not isinstance(state, dict):
+        return False
+    numbers = [state.get("epoch"), state.get("given"), state.get("batches", 1)]
+    return all(type(n) is int and 0 <= n < 2**31 for n in numbers) and numbers[2] > 0
 
 
 def create_collate(settings: DataSettings) -> Callable[[Sequence[UtteranceItem]], Batch]:

@@ -270,7 +270,8 @@ class VitsDataModule(LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the batch size that was found when this training began."""
         if self.settings.batch_size == AUTO_BATCH_SIZE:
-            self.found_batch_size = state_dict.get("batch_size")
+            found = state_dict.get("batch_size")
+            self.found_batch_size = found if type(found) is int and found > 0 else None
 
     def train_dataloader(self) -> ResumableLoader:
         """Return the batches of this process, shuffled anew each epoch."""

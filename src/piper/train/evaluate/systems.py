@@ -10,6 +10,7 @@ from pathlib import Path
 
 from piper.config import load_voice_config
 from piper.errors import ConfigError, PiperError
+from piper.train.checkpoints.last import find_checkpoint
 from piper.voices import find_voice
 
 RECORDINGS_LABEL = "recordings"
@@ -52,6 +53,8 @@ def parse_sources(given: Sequence[tuple[SourceKind, str]]) -> list[Source]:
         # A path may hold the sign, too: `epoch=3-val_loss=20.ckpt`.
         has_label = bool(separator) and not Path(text).exists() and bool(_is_label(label))
         path = Path(rest if has_label else text)
+        if kind is SourceKind.CHECKPOINT:
+            path = Path(find_checkpoint(path))
         _check_there(kind, path)
         taken = {source.label for source in sources} | {RECORDINGS_LABEL}
         if has_label and label in taken:
@@ -81,7 +84,7 @@ def _check_there(kind: SourceKind, path: Path) -> None:
     if kind is SourceKind.VOICE:
         find_voice(path)  # names what is missing, and where voices are had
     elif kind is SourceKind.CHECKPOINT and not path.is_file():
-        raise PiperError(f"--checkpoint: {path} does not exist; name a .ckpt file.")
+        raise PiperError(f"--checkpoint: {path} does not exist; name a .ckpt file or a folder.")
     elif kind is SourceKind.SPEECH and not path.is_dir():
         raise PiperError(f"--speech: {path} is no folder; name one with a file for each sentence.")
 

@@ -48,6 +48,11 @@ class Updater:
         self._skipped: Tensor | None = None
         self._skipped_in_a_row: Tensor | None = None
 
+    @property
+    def has_updated(self) -> bool:
+        """Whether an update was made or skipped."""
+        return self._skipped is not None
+
     def apply(
         self,
         optimizers: Sequence[LightningOptimizer],

@@ -23,6 +23,7 @@ from piper.train.checkpoints.checkpoint import (
     load_checkpoint,
     network_config_from_checkpoint,
 )
+from piper.train.checkpoints.last import find_checkpoint
 from piper.train.presets import find_quality
 
 _LOGGER = logging.getLogger(__name__)
@@ -85,13 +86,13 @@ def load_source(path: str) -> WarmSource:
     they are what it is heard by.
 
     Args:
-        path: A `.ckpt` of this or another trainer, or a voice's `.onnx`. Symbols and speakers are
-            known from the checkpoint itself or from the JSON beside the file.
+        path: A `.ckpt` of this or another trainer, the folder of a run, or a voice's `.onnx`.
+            Symbols and speakers are known from the checkpoint itself or the JSON beside the file.
 
     Raises:
         PiperError: The file cannot be read.
     """
-    return _load_voice(path) if path.endswith(".onnx") else _load_checkpoint(path)
+    return _load_voice(path) if path.endswith(".onnx") else _load_checkpoint(find_checkpoint(path))
 
 
 def name_some(names: Sequence[str]) -> str:
