@@ -108,6 +108,10 @@ def test_a_manifest_that_was_cut_short_loses_no_more_than_its_last_line(
     assert speak(LINES[:2], tiny_voice, tmp_path, jobs=1).spoken == 1
     assert speak(LINES[:2], tiny_voice, tmp_path, jobs=1).spoken == 0
     assert read_names(tmp_path) == ["000001.wav", "000002.wav"]
+    # A file elsewhere, as a manifest of somebody else may name it, is not the line's.
+    (tmp_path / "000001.wav").rename(tmp_path.parent / "elsewhere.wav")
+    manifest.write_text(manifest.read_text().replace("000001.wav", "../elsewhere.wav"))
+    assert speak(LINES[:2], tiny_voice, tmp_path, jobs=1).spoken == 1
 
 
 def test_a_line_without_words_has_no_file_and_is_done(tiny_voice: Path, tmp_path: Path) -> None:

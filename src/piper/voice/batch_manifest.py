@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-from piper.atomic import replace_on_success
+from piper.atomic import is_plain_name, replace_on_success
 from piper.errors import PiperError
 from piper.json_reader import parse_json
 
@@ -82,6 +82,8 @@ class Manifest:
             return False
         if not entry.file:
             return True
+        if not is_plain_name(entry.file):  # nothing that this program wrote
+            return False
         try:
             return (self.folder / entry.file).stat().st_size == entry.bytes
         except OSError:

@@ -24,6 +24,8 @@ CSV_NAME = "metadata.csv"
 CONFIG_NAME = "config.json"
 LIST_NAME = "recordings.json"
 AUDIO_FOLDER = "wavs"
+MAX_TEXT_BYTES = 1024**3
+"""Of metadata.csv or config.json: ten million lines."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ def open_dataset(address: str, cache_dir: Path) -> Path:
     folder = cache_dir / f"dataset-{hashlib.sha256(address.encode()).hexdigest()[:16]}"
     for name in (CSV_NAME, CONFIG_NAME):
         try:
-            storage.copy_file(storage.join_address(address, name), folder / name)
+            there = storage.join_address(address, name)
+            storage.copy_file(there, folder / name, max_bytes=MAX_TEXT_BYTES)
         except FileNotFoundError:
             if name == CSV_NAME:
                 raise DatasetError(
