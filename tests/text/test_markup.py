@@ -40,6 +40,35 @@ def test_markdown() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        # Programs that chat write Markdown with HTML inside, and what they write was read aloud.
+        ("A ~~gone~~ **b** and `c`", ["A gone b and c|"]),
+        ("It is **bold and *not closed", ["It is bold and not closed|"]),
+        ("2 * 3 = 6, 5*3", ["2 * 3 = 6, 5*3|"]),
+        ("    An indented paragraph.", ["An indented paragraph.|"]),
+        ("Text\n\n\tindented\n\nmore", ["Text|", "indented|", "more|"]),
+        ("One<br>two<br/>three  \nfour", ["One", "two", "three", "four|"]),
+        (
+            "<p>One <b>big</b></p><p>two &amp; **three**</p>four",
+            ["One big|", "two & three|", "four|"],
+        ),
+        ("<ul><li>one</li><li>two</li></ul>", ["one", "two|"]),
+        ("<div>\ntext\n- a\n- b\n</div>", ["text|", "a", "b|"]),
+        ("<table><tr><td>a</td><td>b</td></tr><tr><td>c</td></tr></table>", ["a, b", "c|"]),
+        ("- [ ] to do\n- [x] done", ["to do", "done|"]),
+        ("A note[^1].\n\n[^1]: Here.", ["A note.|", "Here.|"]),
+        ("<script>alert(1)</script>Hi <style>x</style>you<!-- no -->", ["Hi you|"]),
+        ("I <3 you & a < b", ["I <3 you & a < b|"]),
+        ("```\ncode\n```", []),
+    ],
+)
+def test_markdown_of_chat_programs(text: str, lines: list[str]) -> None:
+    pieces = parse_markup(text, "markdown")
+    assert [piece.text + "|" * piece.ends_paragraph for piece in pieces] == lines
+
+
+@pytest.mark.parametrize(
     ("text", "pieces"),
     [
         ("Hi &amp; you", [Piece("Hi & you")]),

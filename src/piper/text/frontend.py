@@ -164,7 +164,7 @@ class Frontend:
         sentences: list[Sentence] = []
         for clauses in self._split_sentences(prepared):
             parts = [clauses]
-            if max_ids is not None and self._count_ids(clauses) > max_ids:
+            if max_ids is not None and self._count_ids(clauses) > max_ids - _FRAME_IDS:
                 parts = self._cut_sentence(clauses, max_ids)
             sentences += [
                 self._create_sentence(text, prepared.rewritten, part, goes_on=part is not parts[-1])

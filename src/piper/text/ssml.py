@@ -23,7 +23,10 @@ _STRENGTHS |= {"x-strong": 1.0}
 _TIME = re.compile(r"\+?(\d+(?:\.\d+)?|\.\d+)(ms|s)")
 _MAX_BREAK_SECONDS = 60.0
 _MAX_DEPTH = 100
+_MIN_RATE, _MAX_RATE = 0.1, 10.0
 _MAX_NAMED = 10
+"""Unknown tags and attributes that a warning names; each with so many characters at most:"""
+_MAX_NAME = 40
 _MARK = re.compile(r"[.,!?:;]+")
 
 
@@ -32,8 +35,9 @@ def parse_ssml(text: str) -> list[Piece]:
 
     Raises:
         MarkupError: The text is no well-formed XML, declares a document type, or an attribute has a
-            wrong value.
+            wrong value, or elements are nested too deeply.
     """
+    text = text.removeprefix("\ufeff")
     # Entities of a document type can make a small text expand without end.
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise MarkupError("The SSML declares a document type (<!DOCTYPE …>); remove it.")
@@ -46,13 +50,15 @@ def parse_ssml(text: str) -> list[Piece]:
             f"The SSML is not well-formed XML (line {line}: {error}); mend it there, and write "
             "& as &amp; and < as &lt;."
         ) from None
+    except (ValueError, LookupError, RecursionError) as error:  # half a character, an odd encoding
+        raise MarkupError(f"The SSML cannot be read ({error!s:.200}); write it anew.") from None
     reader = _Reader()
     reader.read(root, 1.0)
     reader.end_piece(1.0)
     if reader.unknown:
         _LOGGER.warning(
             "This SSML is not known and has no effect: %s; known are the tags %s.",
-            ", ".join(name[:60] for name in sorted(reader.unknown)[:_MAX_NAMED]),
+            _list_names(reader.unknown),
             ", ".join(_KNOWN),
         )
     return reader.pieces
@@ -90,7 +96,7 @@ class _Reader:
             self.end_piece(rate, ends_paragraph=name == "p")
         else:
             if name not in _KNOWN:
-                self.unknown.add(f"tag <{name}>")
+                self.unknown.add(f"tag <{name:.{_MAX_NAME}}>")
             self._read_inside(element, rate)
 
     def end_piece(self, rate: float, *, ends_paragraph: bool = False) -> None:
@@ -135,7 +141,9 @@ class _Reader:
     def _is_ipa(self, element: ElementTree.Element) -> bool:
         alphabet = element.get("alphabet", "ipa")
         if alphabet != "ipa" or not element.get("ph"):
-            self.unknown.add(f'tag <phoneme> with the alphabet "{alphabet}" or without ph')
+            self.unknown.add(
+                f'tag <phoneme> with the alphabet "{alphabet:.{_MAX_NAME}}" or without ph'
+            )
             return False
         return True
 
@@ -147,14 +155,20 @@ class _Reader:
         elif kind in ("characters", "spell-out", "verbatim"):
             self._text += ", ".join(characters)
         else:
-            self.unknown.add(f'value interpret-as="{kind}" of <say-as>')
+            self.unknown.add(f'value interpret-as="{kind:.{_MAX_NAME}}" of <say-as>')
             return False
         return True
 
     def _note_attributes(self, element: ElementTree.Element) -> None:
         self.unknown.update(
-            f'attribute "{name}" of <prosody>' for name in set(element.keys()) - {"rate"}
+            f'attribute "{name:.{_MAX_NAME}}" of <prosody>'
+            for name in set(element.keys()) - {"rate"}
         )
+
+
+def _list_names(names: set[str]) -> str:
+    first = sorted(names)[:_MAX_NAMED]
+    return ", ".join(first) + (f" and {len(names) - _MAX_NAMED} more" * (len(names) > _MAX_NAMED))
 
 
 def _join_text(element: ElementTree.Element) -> str:
@@ -167,15 +181,15 @@ def _parse_break(element: ElementTree.Element) -> float:
         strength = element.get("strength", "medium")
         if strength not in _STRENGTHS:
             raise MarkupError(
-                f'<break strength="{strength}">: choose one of {", ".join(_STRENGTHS)}, '
-                "or write a time."
+                f'<break strength="{strength:.{_MAX_NAME}}">: choose one of '
+                f"{', '.join(_STRENGTHS)}, or write a time."
             )
         return _STRENGTHS[strength]
     match = _TIME.fullmatch(time.strip())
     seconds = float(match[1]) / (1000 if match[2] == "ms" else 1) if match else -1.0
     if not 0 <= seconds <= _MAX_BREAK_SECONDS:
         raise MarkupError(
-            f'<break time="{time}">: write a time such as 500ms or 1.5s, '
+            f'<break time="{time:.{_MAX_NAME}}">: write a time such as 500ms or 1.5s, '
             f"at most {_MAX_BREAK_SECONDS:g}s."
         )
     return seconds
@@ -193,9 +207,9 @@ def _parse_rate(element: ElementTree.Element, outer: float) -> float:
     if match:
         number = float(match[2]) / (100 if match[3] else 1)
         factor = {"": number, "+": 1 + number, "-": 1 - number}[match[1]]
-    if not 0.1 <= factor <= 10:
+    if not _MIN_RATE <= factor <= _MAX_RATE:
         raise MarkupError(
-            f'<prosody rate="{text}">: write a rate such as slow, 80%, +20% or 1.2, '
+            f'<prosody rate="{text:.{_MAX_NAME}}">: write a rate such as slow, 80%, +20% or 1.2, '
             "from 10% to 1000%."
         )
-    return outer * factor
+    return min(max(outer * factor, _MIN_RATE), _MAX_RATE)
