@@ -47,15 +47,13 @@ class Recorder(LightningModule):
 
 
 def make_trainer(folder: Path, **options: object) -> Trainer:
+    quiet = ("enable_checkpointing", "enable_progress_bar", "enable_model_summary")
     return Trainer(
         default_root_dir=folder,
         accelerator="cpu",
         logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         use_distributed_sampler=False,
-        **options,
+        **{**dict.fromkeys(quiet, False), **options},
     )
 
 

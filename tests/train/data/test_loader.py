@@ -1,19 +1,33 @@
-"""An epoch goes on where a checkpoint stopped it, with the same or with other batches."""
+"""An epoch goes on where a checkpoint stopped it, with the same or with other batches.
+
+Also where the processes that load them are killed, hang or have no memory to share.
+"""
 
 from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
+import resource
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lightning.pytorch import Callback, LightningModule, Trainer
 from test_data_module import Recorder, make_trainer
 
+from piper.errors import DatasetError
 from piper.train.callbacks.batches import Batches
+from piper.train.callbacks.keep import KeepLast
+from piper.train.callbacks.stopping import TrainingStopped
+from piper.train.data import loader as loaders
 from piper.train.data.batches import UtteranceItem
 from piper.train.data.dataset import UtteranceDataset
-from piper.train.data.loader import ResumableLoader
+from piper.train.data.loader import BatchDataset, ResumableLoader
 from piper.train.data.module import VitsDataModule
 from trainings import wait_until
 
@@ -119,3 +133,122 @@ def test_the_next_epoch_is_loaded_ahead(dataset: Path, monkeypatch: pytest.Monke
     wait_until(lambda: loaded.value > utterances)
     epochs.append([batch.names for batch in loader])
     assert epochs == [[batch.names for batch in plain] for _ in range(2)]
+
+
+def fail_in_workers(
+    monkeypatch: pytest.MonkeyPatch, fail: Callable[[], object], first: int, last: int = 10**9
+) -> None:
+    """Let something happen to a process that loads, before some of the batches of all of them."""
+    parent, batches = os.getpid(), multiprocessing.Value("i", 0)
+    load = BatchDataset.__getitems__
+
+    def load_or_fail(self: BatchDataset, indices: Sequence[int]) -> Any:
+        if os.getpid() != parent:
+            with batches.get_lock():
+                batches.value += 1
+                number = batches.value
+            if first <= number <= last:
+                fail()
+        return load(self, indices)
+
+    monkeypatch.setattr(BatchDataset, "__getitems__", load_or_fail)
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stop() -> None:
+    time.sleep(0.3)  # its thread sends the batch before
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def leave_no_shared_memory() -> None:
+    """Let the system refuse what torch asks for, as it does where /dev/shm is full."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+
+@pytest.mark.parametrize(
+    ("fail", "last", "said", "remaining"),
+    [
+        (
+            kill,
+            6,
+            "killed (SIGKILL), as the system does where memory is short: started again",
+            None,
+        ),
+        (kill, 99, "from here on the training process loads the data itself", 0),
+        (stop, 6, "do not work (no batch came for 2 s): started again", None),
+        (leave_no_shared_memory, 99, "memory that processes share is too small (/dev/shm", 0),
+    ],
+)
+def test_what_happens_to_processes_that_load_costs_no_batch(
+    fail: Callable[[], object],
+    last: int,
+    said: str,
+    remaining: int | None,
+    dataset: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A killed one ended the training unsaved, one without memory let it wait for ever."""
+    plain = make_module(dataset).train_dataloader()
+    expected = [[batch.names for batch in plain] for _ in range(2)]
+    monkeypatch.setattr(loaders, "MAX_LOOKS", 10 if fail is stop else 300)
+    monkeypatch.setattr(loaders, "LOOK_SECONDS", 0.2)
+    fail_in_workers(monkeypatch, fail, 6, last)
+    module = VitsDataModule(dataset_dir=str(dataset), batch_size=4, num_workers=1)
+    module.prepare_data()
+    loader = module.train_dataloader()
+    caplog.clear()
+    assert [[batch.names for batch in loader] for _ in range(2)] == expected
+    assert said in caplog.text
+    assert remaining in (None, loader.num_workers)
+    module.teardown()
+    assert loader._processes == ()
+
+
+def test_an_error_of_the_data_is_told_as_it_is(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch makes a traceback of what comes from another process, and puts it into the message."""
+
+    def load(self: UtteranceDataset, index: int) -> UtteranceItem:
+        raise DatasetError("u01.wav is gone.")
+
+    monkeypatch.setattr(UtteranceDataset, "__getitem__", load)
+    module = VitsDataModule(dataset_dir=str(dataset), batch_size=4, num_workers=1)
+    module.prepare_data()
+    with pytest.raises(DatasetError, match=r"^u01.wav is gone.$"):
+        next(iter(module.train_dataloader()))
+    module.teardown()
+
+
+@pytest.mark.parametrize("batches", [6, 4])
+def test_a_signal_ends_a_training_that_waits_for_data(
+    batches: int, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stood still until it was killed; it saves, and goes on with the batch it waited for."""
+    expected, _ = train(dataset, tmp_path, 3)
+    monkeypatch.setattr(loaders, "LOOK_SECONDS", 0.2)
+    with monkeypatch.context() as patch:
+        fail_in_workers(patch, stop, batches + 1)
+        module = VitsDataModule(dataset_dir=str(dataset), batch_size=4, num_workers=1)
+        module.prepare_data()
+        recorder, keeper = Recorder(), KeepLast()
+        options = {"enable_checkpointing": True, "limit_val_batches": 0}
+        trainer = make_trainer(tmp_path, max_epochs=3, callbacks=[Batches(), keeper], **options)
+
+        def end() -> None:
+            wait_until(lambda: sum(map(len, recorder.epochs.values())) == batches)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        threading.Thread(target=end).start()
+        with pytest.raises(TrainingStopped) as stopped:
+            trainer.fit(recorder, module)
+    assert stopped.value.checkpoint is not None
+    Path(stopped.value.checkpoint).rename(tmp_path / "at.ckpt")
+    heard = [batches for _, batches in sorted(recorder.epochs.items())]
+    rest, _ = train(dataset, tmp_path, 3, resumes=1)
+    joined = [batch for epoch in [*heard, *rest] for batch in epoch]
+    assert joined == [batch for epoch in expected for batch in epoch]

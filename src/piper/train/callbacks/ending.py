@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Timer
 
 from piper.train.callbacks.keep import KeepLast
+from piper.train.callbacks.stopping import is_time_up
 from piper.train.resuming import quote_command
 
 _LOGGER = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class Ending(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say it after the last checkpoint was written."""
-        if trainer.is_global_zero and _is_time_up(trainer):
+        if trainer.is_global_zero and is_time_up(trainer):
             _LOGGER.info("The time of --trainer.max_time is up.")
         self._say(trainer)
 
@@ -69,12 +69,6 @@ def export_command(checkpoint: str, voice_name: str) -> str:
             *("--checkpoint", checkpoint, "--output-file", f"{voice_name}.onnx"),
         ]
     )
-
-
-def _is_time_up(trainer: Trainer) -> bool:
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    left = [one.time_remaining() for one in callbacks if isinstance(one, Timer)]
-    return any(seconds is not None and seconds <= 0 for seconds in left)
 
 
 def _voice_name(trainer: Trainer) -> str:

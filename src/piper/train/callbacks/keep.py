@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -24,6 +25,7 @@ from piper.train.callbacks.stopping import (
     StopSignals,
     TrainingStopped,
     is_parent_process,
+    is_time_up,
 )
 from piper.train.checkpoints.last import LAST_NAME, remove_stale_parts
 from piper.train.parallel.distributed import SharedFlag
@@ -35,6 +37,9 @@ CHILD_SECONDS = 5.0
 """How much longer processes wait that another one of their machine started: it ends them, and
 where they ended first, Lightning would kill it before it has said where the checkpoint is."""
 FLUSH_SECONDS = 2.0
+UNSAVED_SECONDS = 120.0
+"""How long a step is waited for after a signal where no checkpoint is there yet: to the first one
+are ten minutes at most, and whoever waits for the end of a training that hangs has a limit, too."""
 
 _SAVE, _KEEP, _STOP = 1000, 2000, 3000
 """What one number tells all processes: save, keep for good as well, stop for signal N - 3000."""
@@ -73,6 +78,7 @@ class KeepLast(Checkpoint):
         self._saver: Saver | None = None
         self._signals: StopSignals | None = None
         self._trainer: Trainer | None = None
+        self._unsaved_until: float | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Settle the folder, and clear it of what killed trainings left half-written."""
@@ -95,6 +101,10 @@ class KeepLast(Checkpoint):
         wait = self.stop_seconds + (CHILD_SECONDS if self.stop_seconds and not is_parent else 0.0)
         self._signals = StopSignals(wait, self._give_up, self._pass_on, WRITING, is_parent)
         self._signals.install()
+        data: Any = getattr(trainer, "datamodule", None)
+        if hasattr(data, "on_wait") and trainer.world_size == 1:
+            # Of several processes the others would be in their step, and wait for this one.
+            data.on_wait = partial(self._look_while_waiting, trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the signals back."""
@@ -103,7 +113,14 @@ class KeepLast(Checkpoint):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Give the signals back."""
+        """Give the signals back; save where it was the data that failed, between two steps."""
+        is_between = getattr(trainer.train_dataloader, "has_failed", False)
+        if is_between and trainer.world_size == 1 and trainer.global_step:
+            with contextlib.suppress(Exception):  # the other error is the one to tell
+                if self._save(trainer, is_end=True):
+                    _say(
+                        f"Saved before the end; go on with:\n  {resume_command(self.last_complete)}"
+                    )
         self._restore_signals()
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
@@ -164,6 +181,16 @@ class KeepLast(Checkpoint):
     def _address(self) -> str:
         return join_address(self._folder, LAST_NAME)
 
+    def _look_while_waiting(self, trainer: Trainer) -> bool:
+        """Stop a training that stands still for want of data; return whether its epoch is over."""
+        assert self._signals is not None
+        if self._signals.received:
+            self._save_and_stop(trainer, self._signals.received)
+        if trainer.training and is_time_up(trainer):
+            trainer.should_stop = True
+            return True
+        return False
+
     def _save_and_stop(self, trainer: Trainer, number: int) -> None:
         assert self._signals is not None
         with WRITING:
@@ -221,8 +248,7 @@ class KeepLast(Checkpoint):
         """End the process in the middle of what it does, where there is something to go on from."""
         assert self._trainer is not None
         name = signal.Signals(number).name
-        if self.last_complete is None and not insists:
-            _say(f"{name}: there is no checkpoint yet, so the running step is waited for.")
+        if not insists and self._waits_for_first_save(name):
             return
         why = "ended at once" if insists else f"what ran took longer than {self.stop_seconds:g} s"
         where = (
@@ -239,6 +265,18 @@ class KeepLast(Checkpoint):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(128 + number)
+
+    def _waits_for_first_save(self, name: str) -> bool:
+        assert self._trainer is not None
+        if self.last_complete is not None or not self._trainer.global_step:
+            return False
+        if self._unsaved_until is None:
+            self._unsaved_until = time.monotonic() + UNSAVED_SECONDS
+            _say(
+                f"{name}: there is no checkpoint yet, so the running step is waited for, "
+                f"{UNSAVED_SECONDS:.0f} s at most."
+            )
+        return time.monotonic() < self._unsaved_until
 
 
 def _say(text: str) -> None:

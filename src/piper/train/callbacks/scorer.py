@@ -10,14 +10,13 @@ import logging
 import multiprocessing
 import os
 import queue
-import signal
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from piper.processes import available_cores, end_with_parent, interrupts_blocked
+from piper.processes import available_cores, describe_end, end_with_parent, interrupts_blocked
 from piper.train.callbacks.panel import FloatArray, Opinion, Panel, PanelSettings, Reference
 
 _LOGGER = logging.getLogger(__name__)
@@ -138,7 +137,7 @@ class Scorer:
                 self._connection = None
             self._process.join()
             self._lives -= 1
-            end = _describe_end(self._process.exitcode)
+            end = describe_end(self._process.exitcode)
         if self.is_over:
             _LOGGER.warning(
                 "The process that scores speech has ended again (%s): training goes on without "
@@ -168,12 +167,3 @@ def serve_scores(
             connection.send(Verdict(panel.hear(spoken), recorded))
         except (EOFError, OSError):
             return
-
-
-def _describe_end(code: int | None) -> str:
-    if code is None or code >= 0:
-        return f"exit code {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"

@@ -17,6 +17,9 @@ from contextlib import AbstractContextManager
 from types import FrameType
 from typing import Any
 
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Timer
+
 from piper.train.resuming import resume_command
 
 _LOGGER = logging.getLogger(__name__)
@@ -53,7 +56,8 @@ class StopSignals:
     Args:
         stop_seconds: How long after a signal what runs may go on; 0 means for ever.
         give_up: Called by the thread with the signal's number, and whether a second Ctrl+C
-            insists, when the time is up. It ends the process, or returns to go on waiting.
+            insists, when the time is up. It ends the process, or returns to go on waiting, and
+            is asked again.
         pass_on: Called with the signal's number when it arrives.
         busy: A lock that is held while something is done that must not be cut off.
         heeds_second: Whether a second Ctrl+C ends at once. Not in processes that another one
@@ -118,8 +122,8 @@ class StopSignals:
             while True:
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
                 if not select.select([reader], [], [], left)[0]:
-                    deadline = None
                     self._end(insists=False)
+                    deadline = time.monotonic() + max(1.0, self._stop_seconds)
                     continue
                 data = reader.recv(64)
                 if not data:
@@ -162,3 +166,10 @@ def _stop_signals() -> list[int]:
 def is_parent_process() -> bool:
     """Return whether this process is the one of its machine that speaks to the user."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def is_time_up(trainer: Trainer) -> bool:
+    """Return whether the time of `--trainer.max_time` has passed."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    left = [one.time_remaining() for one in callbacks if isinstance(one, Timer)]
+    return any(seconds is not None and seconds <= 0 for seconds in left)

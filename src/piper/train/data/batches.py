@@ -71,6 +71,10 @@ class Batch:
         """Return the batch in memory that a GPU can copy from while the CPU goes on."""
         return self._map(lambda tensor: tensor.pin_memory())
 
+    def share_memory(self) -> Batch:
+        """Return the batch in memory that other processes can read."""
+        return self._map(lambda tensor: tensor.share_memory_())
+
     def chunk(self, count: int) -> list[Batch]:
         """Split into at most `count` parts of nearly equal size, each cut to its own longest."""
         return [self._take(start, end) for start, end in part_bounds(len(self), count)]

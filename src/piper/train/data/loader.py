@@ -1,16 +1,28 @@
-"""A loader that an interrupted epoch goes on in. Knows nothing of how an epoch is ordered."""
+"""A loader that an interrupted epoch goes on in, and that outlives the processes that load for it.
+
+Knows nothing of how an epoch is ordered.
+"""
 
 from __future__ import annotations
 
 import logging
+import shutil
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice
-from typing import Any
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar, cast
 
 from torch import cuda
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from piper.errors import PiperError
+from piper.processes import describe_end
 from piper.train.data.batches import Batch, UtteranceItem, collate
 from piper.train.data.dataset import UtteranceDataset
 from piper.train.data.sampler import LengthBatchSampler
@@ -18,6 +30,70 @@ from piper.train.data.settings import DataSettings
 from piper.train.data.worker_signals import outlast_signals
 
 _LOGGER = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+MAX_LOOKS = 120
+"""Seconds without a batch after which the processes that load count as hanging. A batch takes
+them a second; where a disk or a machine is that slow, starting them again costs little."""
+RECOVERED_BATCHES = 100
+"""A process that is lost again after fewer batches was not lost by chance."""
+KILLED_SECONDS = 5.0
+_SHARED_MEMORY = "/dev/shm"
+_Found = TypeVar("_Found")
+
+
+class _WaitEndedError(Exception):
+    """Training ends; no batch is wanted any more."""
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """What a process could not load: sent as it is, since torch would make a traceback of it.
+
+    Attributes:
+        error: Of the dataset; of the memory that processes share where `is_sharing`.
+    """
+
+    error: Exception
+    is_sharing: bool = False
+
+
+class BatchDataset(Dataset[UtteranceItem]):
+    """Utterances by number, and whole batches of them for the loader.
+
+    Args:
+        utterances: One by one.
+        collate: Makes a batch of them.
+    """
+
+    def __init__(
+        self,
+        utterances: UtteranceDataset,
+        collate: Callable[[Sequence[UtteranceItem]], Batch],
+    ) -> None:
+        self._utterances = utterances
+        self._collate = collate
+
+    def __len__(self) -> int:
+        return len(self._utterances)
+
+    def __getitem__(self, index: int) -> UtteranceItem:
+        return self._utterances[index]
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch | _Failure:
+        """Return a batch; in a process that loads, in memory that it shares with the parent."""
+        try:
+            batch = self._collate([self._utterances[index] for index in indices])
+        except (PiperError, OSError) as error:
+            return _Failure(error)
+        if get_worker_info() is None:
+            return batch
+        try:
+            # Here, and not where torch's queue would do it in a thread: a batch that does not fit
+            # there is dropped, and the parent waits for it for ever.
+            return batch.share_memory()
+        except (RuntimeError, OSError) as error:
+            return _Failure(error, is_sharing=True)
 
 
 class ResumableLoader(DataLoader[Any]):
@@ -29,11 +105,23 @@ class ResumableLoader(DataLoader[Any]):
 
     Where its sampler goes on after an epoch, so do the processes that load ahead: a GPU takes the
     nine batches of an hour and a half in a second, and would wait for the first of them as long.
+
+    Those processes may be killed, hang, or find no memory to share. They are then started again,
+    and where that is no help batches are loaded in this process: training goes on, with the same
+    batches.
     """
 
     batch_sampler: LengthBatchSampler
+    on_wait: Callable[[], bool] = staticmethod(lambda: False)
+    """Called each second that a batch is waited for; whether to wait no longer, but to end."""
+    siblings: Sequence[ResumableLoader] = ()
+    """All loaders of the training; what memory is short for one, is short for the others."""
+    has_failed = False
+    """Whether the next batch could not be loaded, and an error says why."""
     _stream: Iterator[Batch] | None = None
     _stream_place = (0, 0)
+    _processes: tuple[BaseProcess, ...] = ()
+    _good_batches = RECOVERED_BATCHES
     _epoch = 0
     _given = 0
     _is_restored = False
@@ -63,19 +151,140 @@ class ResumableLoader(DataLoader[Any]):
         if self.batch_sampler.epoch > self._epoch:
             self._epoch, self._given = self.batch_sampler.epoch, 0
         self.batch_sampler.set_epoch(self._epoch)
-        for batch in islice(self._continue_stream(), len(self) - self._given):
+        while self._given < len(self):
+            try:
+                batch = self._load_next()
+            except _WaitEndedError:
+                return
+            except Exception:
+                self.has_failed = True
+                raise
             self._given += 1
             is_over = self._given == len(self)
             self._stream_place = (self._epoch + 1, 0) if is_over else (self._epoch, self._given)
+            if is_over and not self.batch_sampler.goes_on:
+                self._stream = None
             yield batch
 
     def _continue_stream(self) -> Iterator[Batch]:
         """Return what gives the batches from the present place on."""
         place = (self._epoch, self._given)
-        if self._stream is None or not self.batch_sampler.goes_on or self._stream_place != place:
+        if self._stream is None or self._stream_place != place:
             self.batch_sampler.skip(self._given)
-            self._stream, self._stream_place = super().__iter__(), place
+            self._stream, self._stream_place = self._begin_stream(), place
         return self._stream
+
+    def _begin_stream(self) -> Iterator[Batch]:
+        if not self.num_workers:
+            return super().__iter__()
+        if self._processes:  # they are told that a new pass begins, and have to answer
+            return self._wait_for(super().__iter__)
+        # torch would raise what happens to them wherever this process is: in the middle of a step,
+        # or while it writes a checkpoint.
+        on_child = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
+        try:
+            stream: Any = super().__iter__()
+            self._processes = tuple(stream._workers)
+            return cast(Iterator[Batch], stream)
+        finally:
+            if on_child is not None and threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGCHLD, on_child)
+
+    def _load_next(self) -> Batch:
+        while True:
+            is_sharing = False
+            try:
+                stream = self._continue_stream()
+                take = partial(next, stream)
+                loaded = self._wait_for(take) if self.num_workers else take()
+            except (RuntimeError, OSError, EOFError) as error:
+                if not self.num_workers:
+                    raise
+                reason = str(error) or type(error).__name__
+            else:
+                if not isinstance(loaded, _Failure):
+                    self._good_batches += 1
+                    return loaded
+                if not loaded.is_sharing:
+                    raise loaded.error
+                is_sharing, reason = True, str(loaded.error)
+            self._recover(reason, is_sharing=is_sharing)
+
+    def _wait_for(self, work: Callable[[], _Found]) -> _Found:
+        """Return what `work` returns, or raise what it raises.
+
+        A thread does the work: none of the ways by which processes send batches has an end of its
+        waiting under all circumstances.
+
+        Raises:
+            OSError: It took too long, or a process that loads has ended.
+        """
+        answers: SimpleQueue[tuple[_Found | None, BaseException | None]] = SimpleQueue()
+
+        def answer() -> None:
+            try:
+                answers.put((work(), None))
+            except BaseException as error:
+                answers.put((None, error))
+
+        threading.Thread(target=answer, name="piper-loader", daemon=True).start()
+        # Not by the clock: who suspends a training stops this process, too.
+        for _ in range(MAX_LOOKS):
+            with suppress(Empty):
+                found, error = answers.get(timeout=LOOK_SECONDS)
+                if error is not None:
+                    raise error
+                return cast(_Found, found)
+            if any(process.exitcode for process in self._processes):
+                raise ChildProcessError("one of them has ended")
+            if self.on_wait():
+                for loader in (self, *self.siblings):  # those may hang, too
+                    loader.end_processes()
+                raise _WaitEndedError
+        raise TimeoutError(f"no batch came for {MAX_LOOKS * LOOK_SECONDS:.0f} s")
+
+    def _recover(self, reason: str, *, is_sharing: bool) -> None:
+        """Start the processes again, or do their work here, and say why."""
+        # A connection breaks a moment before the end of its process shows.
+        connection.wait([process.sentinel for process in self._processes], LOOK_SECONDS)
+        ends = {process.exitcode for process in self._processes} - {None, 0}
+        is_sharing = is_sharing or -getattr(signal, "SIGBUS", 0) in ends - {0}
+        if is_sharing:
+            cause = f"The memory that processes share is too small{_describe_shared_memory()}"
+        elif ends:
+            names = ", ".join(sorted(describe_end(end) for end in ends))
+            cause = f"A process that loads data was killed ({names})"
+            if -getattr(signal, "SIGKILL", 0) in ends:
+                cause += ", as the system does where memory is short"
+        else:
+            cause = f"The processes that load data do not work ({reason.splitlines()[0]})"
+        self.end_processes()
+        if is_sharing or self._good_batches < RECOVERED_BATCHES:
+            for loader in (self, *self.siblings) if is_sharing else (self,):
+                loader.num_workers = 0
+            _LOGGER.warning(
+                "%s: from here on the training process loads the data itself, which is slower. "
+                "%s; --data.num_workers=0 begins so.",
+                cause,
+                "Containers get more with --shm-size=1g (docker run)"
+                if is_sharing
+                else "Another time take fewer such processes with --data.num_workers",
+            )
+        else:
+            _LOGGER.warning("%s: started again, nothing is lost.", cause)
+        self._good_batches = 0
+
+    def end_processes(self) -> None:
+        """End the processes that load at once; the next batch starts others."""
+        for process in self._processes:
+            process.kill()  # SIGTERM would wait for one that is stopped
+        for process in self._processes:
+            process.join(KILLED_SECONDS)
+        stream: Any = self._iterator
+        self._processes, self._stream, self._iterator = (), None, None
+        if hasattr(stream, "__del__"):
+            # What a killed process held, such as a lock, may let this wait for ever.
+            threading.Thread(target=stream.__del__, daemon=True).start()
 
     def state_dict(self) -> dict[str, int]:
         """Return the epoch's number, how many of its batches were given, and how many it has."""
@@ -141,15 +350,28 @@ def create_loader(
     sampler: LengthBatchSampler,
     settings: DataSettings,
     num_workers: int,
+    on_wait: Callable[[], bool],
 ) -> ResumableLoader:
     """Return the loader of a dataset's batches, with so many processes that fill them."""
     options: dict[str, Any] = {"persistent_workers": True} if num_workers else {}
-    return ResumableLoader(
-        dataset,
+    loader = ResumableLoader(
+        BatchDataset(dataset, create_collate(settings)),
         batch_sampler=sampler,
-        collate_fn=create_collate(settings),
+        collate_fn=_keep,
         num_workers=num_workers,
         pin_memory=cuda.is_available(),
         worker_init_fn=outlast_signals,
         **options,
     )
+    loader.on_wait = on_wait
+    return loader
+
+
+def _keep(batch: Any) -> Any:
+    return batch
+
+
+def _describe_shared_memory() -> str:
+    with suppress(OSError):
+        return f" ({_SHARED_MEMORY} has {shutil.disk_usage(_SHARED_MEMORY).total / 1e6:,.1f} MB)"
+    return ""

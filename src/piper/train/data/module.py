@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -182,6 +182,9 @@ class VitsDataModule(LightningDataModule):
         self._voice: VoiceConfig | None = None
         self.found_batch_size: int | None = None
         """What batch_size=auto came to; a checkpoint keeps it for the runs that resume."""
+        self._loaders: list[ResumableLoader] = []
+        self.on_wait: Callable[[], bool] = lambda: False
+        """Called each second that a batch is waited for; whether to end instead."""
         self.accumulate_grad_batches = 1
         """Micro-batches of `batch_size` utterances in one batch, which makes one update."""
 
@@ -288,6 +291,15 @@ class VitsDataModule(LightningDataModule):
         utterances = self.split.validation
         return self._loader(utterances, self._sampler(utterances, 1, shuffle=False))
 
+    def teardown(self, stage: str | None = None) -> None:
+        """End the processes that load, those that hang as well."""
+        while self._loaders:
+            self._loaders.pop().end_processes()
+
+    def on_exception(self, exception: BaseException) -> None:
+        """End them at once where something went wrong, too."""
+        self.teardown()
+
     def load_batch(self, indices: Sequence[int]) -> Batch:
         """Return a batch of these training utterances, by their numbers in `split.training`."""
         dataset = self._dataset(self.split.training)
@@ -323,4 +335,8 @@ class VitsDataModule(LightningDataModule):
         workers = self.settings.num_workers
         if workers is None:
             workers = default_num_workers(self.trainer.num_devices if self.trainer else 1)
-        return create_loader(self._dataset(utterances), sampler, self.settings, workers)
+        dataset = self._dataset(utterances)
+        loader = create_loader(dataset, sampler, self.settings, workers, lambda: self.on_wait())
+        self._loaders.append(loader)
+        loader.siblings = self._loaders
+        return loader
