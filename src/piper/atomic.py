@@ -292,6 +292,16 @@ def _hold(path: Path, *, is_new: bool = True) -> int | None:
             return None
 
 
+def sync_file(path: Path) -> None:
+    """Let a file, or the names in a folder, outlive a power failure, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def remove_folder(path: Path) -> None:
     """Remove a folder and what is in it, as far as that can be done."""
     import shutil

@@ -16,8 +16,9 @@ import onnxruntime
 import pytest
 
 from piper.config import SynthesisConfig
-from piper.errors import ConfigError
-from piper.voice import machine
+from piper.errors import ConfigError, PiperError
+from piper.voice import cache as cache_module
+from piper.voice import clean_graph, machine
 from piper.voice.cache import CACHE_VARIABLE, FORMAT, find_cache_dir
 from piper.voice.clean_graph import compare_with_original, read_clean_graph, write_clean_graph
 from piper.voice.machine import describe_machine
@@ -134,6 +135,48 @@ def test_a_broken_entry_is_made_again(own_voice: Path, tmp_path: Path, damage: s
     kind, again = speak(own_voice, cache)
     assert kind is PartsSession
     assert np.array_equal(again, first)
+
+
+@pytest.mark.parametrize("file", ["decoder.bin", "voice.json", "text.onnx"])
+@pytest.mark.parametrize("how", ["written", "by the disk"])
+def test_flipped_bytes_are_found_before_they_are_heard(
+    own_voice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, how: str
+) -> None:
+    """They were noise at full scale, at each start, for a file of the right size was believed."""
+    cache = tmp_path / "cache"
+    first = speak(own_voice, cache)[1]
+    [entry] = entries(cache)
+    content = bytearray((entry / file).read_bytes())
+    if file == "voice.json":
+        content = bytearray(content.replace(b'"hop_length": 256', b'"hop_length": 128'))
+    else:
+        content[len(content) // 2] ^= 0x40
+    if how == "written" or file == "voice.json":
+        (entry / file).write_bytes(content)
+    else:  # as if nobody had written: found with the check of all that is due once a day
+        monkeypatch.setattr(clean_graph, "_find_state", lambda path: [path.stat().st_size, 0, 0])
+        clean_graph.read_clean_graph(entry)
+        (entry / file).write_bytes(content)
+        assert clean_graph.read_clean_graph(entry) is not None
+        monkeypatch.setattr(clean_graph, "_CHECK_SECONDS", 0.0)
+    kind, again = speak(own_voice, cache)
+    assert kind is PartsSession
+    assert np.array_equal(again, first)
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), RuntimeError("x"), PiperError("x")])
+def test_whatever_goes_wrong_with_the_other_graph_the_voice_speaks(
+    own_voice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise error
+
+    for place in ((clean_graph, "compare_with_original"), (cache_module, "PartsSession")):
+        with monkeypatch.context() as patch:
+            patch.setattr(*place, fail)
+            kind, audio = speak(own_voice, tmp_path / place[1])
+        assert kind is VoiceSession
+        assert len(audio)
 
 
 def test_a_folder_that_cannot_be_used_leaves_the_original(

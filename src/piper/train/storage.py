@@ -10,12 +10,12 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from piper.atomic import is_plain_name, replace_on_success
+from piper.atomic import is_plain_name, replace_on_success, sync_file
 from piper.errors import ConfigError
 from piper.train import remote_storage
 from piper.train.remote_storage import StoredFile
@@ -82,7 +82,7 @@ def write_file(address: Path | str, write: Callable[[BinaryIO], Any]) -> None:
             raise recorder.error from None
         file.flush()
         os.fsync(file.fileno())
-    _sync_folder(target.parent)
+    sync_file(target.parent)
 
 
 def copy_file(
@@ -250,13 +250,3 @@ def _describe(path: Path) -> StoredFile | None:
         return None
     is_folder = path.is_dir()
     return StoredFile(path.name, found.st_mtime, 0 if is_folder else found.st_size, is_folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Let a rename outlive a power failure; where a system cannot, the file itself is safe."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from piper.atomic import digest_file, hold_lock, remove_folder
+from piper.atomic import digest_file, hold_lock, remove_folder, sync_file
 from piper.errors import VoiceNotFoundError
 from piper.json_reader import load_kept_object
 from piper.voice.clean_graph import read_clean_graph, write_clean_graph, write_json
@@ -32,7 +32,7 @@ _logger = logging.getLogger(__name__)
 CACHE_VARIABLE = "PIPER_CACHE_DIR"
 """Environment variable: the cache folder, or `off`."""
 OFF = "off"
-FORMAT = 2
+FORMAT = 3
 """To be raised whenever something else is built from the same weights."""
 PLAIN = "plain"
 """In place of the machine where ONNX Runtime is to optimise the graph at each start: on a GPU."""
@@ -98,8 +98,6 @@ def load_parts(
     Returns:
         None where the voice's own graph must serve, after a line in the log that says why.
 
-    Raises:
-        PiperError: CUDA was asked for strictly and is not there, or the voice cannot be loaded.
     """
     try:
         machine = PLAIN if use_cuda else describe_machine()
@@ -107,7 +105,7 @@ def load_parts(
         for is_last in (False, True):
             if (files := read_clean_graph(entry)) is not None:
                 # Another process may be mending the entry at this moment.
-                with suppress(BrokenModelError, VoiceNotFoundError):
+                with suppress(BrokenModelError, VoiceNotFoundError, ValueError):
                     return PartsSession(files, use_cuda=use_cuda, threads=threads)
             if is_last:
                 reason: str | None = "its clean graph cannot be loaded"
@@ -119,6 +117,8 @@ def load_parts(
         reason = f"the cache {cache_dir} cannot be used: {error.strerror or error}"
     except (BrokenModelError, MemoryError) as error:
         reason = f"its clean graph cannot be made now: {error or 'too little memory'}"
+    except Exception as error:  # whatever it is: what the voice itself cannot do, it will say
+        reason = f"its clean graph cannot be made now: {type(error).__name__}: {error}"
     _logger.info("%s speaks by its own graph, without its clean one (%s).", model_path, reason)
     return None
 
@@ -178,6 +178,7 @@ def _make_entry(
             if reason is None:
                 remove_folder(entry)
                 temporary.replace(entry)
+                sync_file(entry.parent)
             else:
                 write_json(refusal_path, {"refusal": reason})
         finally:

@@ -7,12 +7,17 @@ where that is wanted, the speakers' embeddings, and a description.
 from __future__ import annotations
 
 import json
+import logging
+import time
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from piper.atomic import replace_on_success
+from piper.atomic import replace_on_success, sync_file
 from piper.errors import PiperError
 from piper.json_reader import load_kept_object
 from piper.voice.runtime import BrokenModelError, create_session
@@ -22,6 +27,8 @@ from piper.voice.stream import PartFiles, PartsSession
 if TYPE_CHECKING:
     import onnx
 
+_logger = logging.getLogger(__name__)
+
 MAX_DIFFERENCE = 1e-4
 """Largest difference of a sample from the original's, of a full scale of 1."""
 
@@ -29,18 +36,24 @@ _CHECK_LENGTHS = (9, 33, 65)
 """Phonemes of the sentences that are compared."""
 _PARTS = ("text", "flow", "decoder")
 _DESCRIPTION = "voice.json"
+_CHECKED = "checked.json"
+_CHECK_SECONDS = 24 * 3600.0
+"""How long files that nobody has written to are believed to be whole."""
 
 
 def read_clean_graph(folder: Path) -> PartFiles | None:
     """Return the files in a folder; None where they are not there or not whole.
+
+    All of them are read and compared with their checksums where a file was written to since that
+    was last done, and once a day, for a disk can fail without anybody writing.
 
     Raises:
         OSError: The folder cannot be read.
     """
     data = load_kept_object(folder / _DESCRIPTION)
     try:
-        sizes = {name: (folder / name).stat().st_size for name in data["sizes"]}
-        if sizes != data["sizes"]:
+        sizes = data["sizes"]
+        if data.pop("sum") != _sum_description(data) or not _are_whole(folder, sizes):
             return None
         return PartFiles(
             text=folder / "text.onnx",
@@ -52,8 +65,51 @@ def read_clean_graph(folder: Path) -> PartFiles | None:
             hop_length=int(data["hop_length"]),
             is_optimized=data["is_optimized"] is True,
         )
-    except (KeyError, TypeError, ValueError, FileNotFoundError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return None
+
+
+def _are_whole(folder: Path, sizes: Mapping[str, Sequence[int]]) -> bool:
+    """Compare files with their sizes and checksums, as `_describe_files` gives them."""
+    states = {name: _find_state(folder / name) for name in sizes}
+    if any(states[name][0] != size for name, (size, _) in sizes.items()):
+        return False
+    checked, now = load_kept_object(folder / _CHECKED), time.time()
+    when = checked.get("time")
+    is_recent = isinstance(when, float) and now - _CHECK_SECONDS < when <= now
+    if is_recent and checked.get("states") == states:
+        return True
+    if {name: list(pair) for name, pair in sizes.items()} != _describe_files(folder, sizes):
+        _logger.warning("%s is damaged: it is made anew.", folder)
+        return False
+    # A cache that others have filled may be only readable.
+    with suppress(OSError):
+        write_json(folder / _CHECKED, {"time": now, "states": states})
+    return True
+
+
+def _find_state(path: Path) -> list[int]:
+    """Return what changes where somebody writes to a file."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def _describe_files(folder: Path, names: Iterable[str]) -> dict[str, list[int]]:
+    """Return size and checksum of files."""
+    found = {}
+    for name in names:
+        size = total = 0
+        with (folder / name).open("rb") as file:
+            while block := file.read(1 << 20):
+                size, total = size + len(block), zlib.crc32(block, total)
+        found[name] = [size, total]
+    return found
+
+
+def _sum_description(data: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(data, sort_keys=True).encode())
 
 
 def write_clean_graph(model_path: Path, folder: Path, *, is_optimized: bool) -> str | None:
@@ -93,18 +149,24 @@ def write_clean_graph(model_path: Path, folder: Path, *, is_optimized: bool) -> 
         np.save(folder / "speakers.npy", parts.speakers)
     symbols = len(weights["enc_p.emb.weight"])
     description = {
-        "sizes": {path.name: path.stat().st_size for path in folder.iterdir()},
+        "sizes": _describe_files(folder, sorted(path.name for path in folder.iterdir())),
         "flow_reach": parts.flow_reach,
         "decoder_reach": parts.decoder_reach,
         "hop_length": config.hop_length,
         "is_optimized": is_optimized,
     }
-    write_json(folder / _DESCRIPTION, description)
+    write_json(folder / _DESCRIPTION, {**description, "sum": _sum_description(description)})
+    for path in folder.iterdir():
+        sync_file(path)
     del weights, parts
     files = read_clean_graph(folder)
     if files is None:
         return "it could not be written"
-    return compare_with_original(PartsSession(files), original, symbols, config.num_speakers)
+    session = PartsSession(files)
+    try:
+        return compare_with_original(session, original, symbols, config.num_speakers)
+    except PiperError as error:
+        return f"it cannot be compared with the voice's own ({error})"
 
 
 def _write_part(model: onnx.ModelProto, path: Path, *, is_optimized: bool) -> None:
