@@ -15,6 +15,7 @@ import pytest
 from piper.atomic import (
     hold_lock,
     is_plain_name,
+    place_folder,
     refuse_overwriting,
     replace_on_success,
     temporary_path,
@@ -71,6 +72,16 @@ def test_what_a_link_leads_to_is_replaced_and_keeps_its_rights(tmp_path: Path) -
     assert link.is_symlink() and dangling.is_symlink()
     assert (target.read_text(), (tmp_path / "new/b").read_text()) == ("new", "new")
     assert target.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_folder_takes_the_place_of_an_empty_one_that_a_link_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "out").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("disk/out")
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part" / "a.wav").write_text("whole")
+    place_folder(tmp_path / "part", tmp_path / "link")
+    assert (tmp_path / "disk" / "out" / "a.wav").read_text() == "whole"
+    assert (tmp_path / "link").is_symlink() and not (tmp_path / "part").exists()
 
 
 def test_pipes_devices_and_descriptors_are_written_to_and_stay(tmp_path: Path) -> None:

@@ -309,6 +309,31 @@ def remove_folder(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
+def place_folder(part: Path, folder: Path) -> None:
+    """Give a folder that is whole its name, which may be that of an empty folder or a link to one.
+
+    Raises:
+        OSError: It cannot be moved.
+    """
+    real = Path(os.path.realpath(folder))
+    try:
+        if real.is_dir():
+            real.rmdir()
+        part.rename(real)
+    except OSError as error:
+        # An empty disk of a container's is no folder to be replaced, but one to be filled.
+        if error.errno not in (errno.EBUSY, errno.EXDEV):
+            raise
+        real.mkdir(exist_ok=True)
+        if any(real.iterdir()):
+            raise
+        import shutil
+
+        for path in sorted(part.iterdir()):
+            shutil.move(path, real / path.name)
+        part.rmdir()
+
+
 @contextmanager
 def hold_lock(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
     """Let one process at a time into the block; who waits, waits for as long as it takes.

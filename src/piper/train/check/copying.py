@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from piper.atomic import remove_folder
+from piper.atomic import place_folder, remove_folder
 from piper.audio.encode import write_wav
 from piper.errors import DatasetError
 from piper.train.data.audio import FloatArray
@@ -96,9 +96,7 @@ def create_copy(folder: Path) -> Iterator[Path]:
     (part / "wavs").mkdir(parents=True)
     try:
         yield part
-        if folder.is_dir():
-            folder.rmdir()
-        part.rename(folder)
+        place_folder(part, folder)
     finally:
         remove_folder(part)
 

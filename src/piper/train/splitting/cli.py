@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from piper.atomic import place_folder
 from piper.errors import DatasetError
 from piper.messages import configure_logging
 from piper.processes import calm_threads
@@ -87,9 +88,7 @@ def _split(arguments: argparse.Namespace) -> int:
     shutil.rmtree(part / "wavs", ignore_errors=True)
     named = name_pieces(recording, pieces)
     write_pieces(part, recording, named, arguments.language, arguments.sample_rate)
-    if folder.is_dir():
-        folder.rmdir()
-    part.rename(folder)
+    place_folder(part, folder)
     kept = [piece for piece in pieces if piece.doubt is None]
     minutes = sum(piece.seconds for piece in kept) / 60
     print(
