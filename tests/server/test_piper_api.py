@@ -21,7 +21,6 @@ import pytest
 from piper import PiperVoice, SynthesisConfig
 from piper.audio.encode import samples_to_wav
 from piper.http_server import create_parser
-from piper.server.settings import ServerSettings, SpeechLimits
 from piper.server.wyoming.info import create_info, find_voice_of
 from piper.server_options import create_settings, create_store
 from piper.voices import find_voice
@@ -195,22 +194,6 @@ def test_what_the_command_says_of_texts_counts_where_a_request_says_nothing(
     long = len(server.synthesize(text="Well … yes.").body)
     short = len(server.synthesize(text="Well … yes.", ellipsis_silence=0.25).body)
     assert long - short == 0.25 * 16000 * 2
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        ("hello there and you " * 100)[:2000],
-        "My list:\n" + "\n".join(f"- number {n} of the things I want" for n in range(36)),
-    ],
-)
-def test_a_text_without_a_stop_is_spoken(start_server: Callable[..., Any], text: str) -> None:
-    # Both were refused for a sentence of more than 2,000 phoneme ids, without any sound.
-    server = start_server(ServerSettings(limits=SpeechLimits(max_audio_seconds=3000)))
-    answer = server.synthesize(text=text, length_scale=0.1)
-    assert (answer.status, len(answer.body) > 100_000) == (200, True)
-    body = json.dumps({"input": text, "response_format": "pcm", "speed": 4})
-    assert len(server.ask("POST", "/v1/audio/speech", body).body) > 100_000
 
 
 def test_json_whatever_its_content_type(server: Any, voices_folder: Path) -> None:
