@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pty
 import shutil
@@ -16,9 +17,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import piper
 from piper import PiperVoice, SynthesisConfig
-from piper.cli import main
+from piper.cli import _find_voice, main
+from piper.errors import VoiceNotFoundError
 from piper.options import parse_arguments
+from piper.text.espeak import find_espeak_data
+from publishing import NAME, Hub
 
 NO_NOISE = ["--noise-scale", "0", "--noise-w-scale", "0"]
 
@@ -380,7 +385,10 @@ def test_nothing_to_speak_is_said_and_leaves_no_file(
         ([], "the following arguments are required: -m/--model"),
         (["-m", "m", "--nonsense"], "unrecognized arguments: --nonsense"),
         (["-m", "m", "-f", "a", "-d", "b"], "--output-file and --output-dir exclude each other"),
-        (["-m", "m", "--output-raw", "-f", "a"], "--output-file and --output-raw exclude"),
+        (["-m", "m", "--phoneme_silence", "a", "1"], "silence is added after , ; : . ? ! … only"),
+        (["-m", "m", "--phoneme_silence", ",", "x"], "--phoneme-silence , x: give seconds"),
+        (["-m", "m", "--json-input", "--jobs", "2", "-d", "a"], "goes without --jobs or --ray"),
+        (["-m", "m", "--json-input", "Hi."], "leave the text on the command line out"),
         (["-m", "m", "-i", "a", "text"], "the text on the command line and --input-file"),
         (["-m", "m", "--length-scale", "0"], "0 is not a number above 0"),
         (["-m", "m", "--volume", "-1"], "-1 is not a number of 0 or more"),
@@ -406,6 +414,101 @@ def test_a_wrong_command_line_ends_with_2(
 def test_raw_and_a_dash_both_mean_standard_output() -> None:
     args = parse_arguments(["-m", "m", "--output-raw", "-f", "-"])
     assert (args.output_raw, args.output_file) == (True, None)
+
+
+def test_lines_of_json_say_who_speaks_and_where_to(
+    tiny_voice_multi_speaker: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = [
+        {"text": "One.", "speaker": "boris", "output_file": "one.wav"},
+        {"text": "One.", "speaker_id": 1, "output_file": "two.wav"},
+        {"text": "One."},
+        {"text": "One.", "speaker_id": 2},
+    ]
+    give_input(monkeypatch, "\n\n".join(map(json.dumps, lines)))
+    model = str(tiny_voice_multi_speaker)
+    scales = ["--noise_scale", "0", "--noise_w", "0", "-s", "vera"]
+    assert main(["-m", model, "--json-input", "-f", "rest.wav", *scales]) == 0
+    assert capsys.readouterr().out == "one.wav\ntwo.wav\n"
+    by_boris, by_vera = (
+        np.concatenate(synthesize(tiny_voice_multi_speaker, "One.", speaker_id=number))
+        for number in (1, 2)
+    )
+    for name in ("one.wav", "two.wav"):
+        assert np.array_equal(read_wav(name)[1], by_boris)
+    assert np.array_equal(read_wav("rest.wav")[1], np.concatenate([by_vera, by_vera]))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("Hello.", r"standard input, line 2 is not valid JSON"),
+        ("[" * 5000, "standard input, line 2 is nested deeper than 100 levels"),
+        ('{"text": 5}', 'standard input, line 2: "text" holds 5, but a text is wanted'),
+        ('{"text": "a", "output_file": []}', '"output_file" holds []'),
+        ('{"text": "a", "speaker": "zoe"}', "There is no speaker zoe"),
+        ('{"text": "a", "output_file": "MODEL"}', "is read by this run (--model)"),
+    ],
+)
+def test_a_wrong_line_of_json_is_named(
+    tiny_voice: Path,
+    line: str,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = line.replace("MODEL", str(tiny_voice))
+    give_input(monkeypatch, f'{{"text": "One.", "output_file": "one.wav"}}\n{line}\n')
+    assert main(["-m", str(tiny_voice), "--json-input"]) == 1
+    said = capsys.readouterr()
+    assert said.out == "one.wav\n"
+    assert message in said.err
+    assert read_wav("one.wav")[1].size
+
+
+def test_flags_of_the_c_plus_plus_program_and_of_1_2(
+    tiny_voice: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    former = ["--output_file", "a.wav", "--length_scale", "1.5", "--noise_w", "0", "--seed", "1"]
+    data = str(find_espeak_data())
+    ignored = ["--update-voices", "--tashkeel_model", "none.ort", "--espeak_data", data, "-q"]
+    silences = ["--phoneme_silence", ",", "0.5", "--phoneme_silence", ".", "0.25"]
+    model = ["-m", str(tiny_voice)]
+    assert main([*model, *former, *ignored, *silences, "--use-cuda", "One, two. Three."]) == 0
+    said = capfd.readouterr()
+    assert "Wrote" not in said.err
+    today = ["-f", "b.wav", "--length-scale", "1.5", "--noise-w-scale", "0", "--seed", "1"]
+    silences = ["--clause-silence", "0.5", "--sentence-silence", "0.25"]
+    assert main([*model, *today, *silences, "One, two. Three."]) == 0
+    assert Path("a.wav").read_bytes() == Path("b.wav").read_bytes()
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code in (0, None)
+    assert capfd.readouterr().out.strip() == piper.__version__
+
+
+def test_raw_samples_go_to_standard_output_whatever_else_is_named(tiny_voice: Path) -> None:
+    # As in the existing client, which programs rely on.
+    options = ["-m", str(tiny_voice), "--output_raw", "--seed", "1", "Hello."]
+    alone = run_piper(*options)
+    beside = run_piper(*options, "-f", "a.wav")
+    assert alone.stdout
+    assert beside.stdout == alone.stdout
+    assert b"so --output-file is left out" in beside.stderr
+    assert not Path("a.wav").exists()
+
+
+def test_a_voice_that_is_not_there_is_downloaded_where_that_is_asked_for(
+    hub: Hub, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("piper.download_voices.VOICES_JSON", hub.url)
+    files = _find_voice(parse_arguments(["-m", NAME, "--download-dir", str(target)]))
+    assert files.model == target / f"{NAME}.onnx"
+    assert files.model.is_file()
+    with pytest.raises(VoiceNotFoundError):
+        _find_voice(parse_arguments(["-m", NAME]))
 
 
 def test_an_interrupt_ends_quietly_with_130(tiny_voice: Path) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from piper.atomic import refuse_overwriting
 from piper.config import SynthesisConfig, VoiceConfig
-from piper.errors import PiperError, describe_os_error
+from piper.errors import PiperError, VoiceNotFoundError, describe_os_error
 from piper.installation import warn_about_rival
 from piper.messages import configure_logging, print_error, take_language, translate
 from piper.options import is_batch, parse_arguments
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from piper.audio.sinks import Sink
     from piper.text.documents import Utterance
     from piper.text.options import TextOptions
+    from piper.voice.voice import PiperVoice
     from piper.voices import VoiceFiles
 
 NOTHING_TO_SPEAK = (
@@ -48,8 +49,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     open_standard_streams()
     args = parse_arguments(take_language(sys.argv[1:] if argv is None else argv))
-    configure_logging(logging.DEBUG if args.debug else logging.INFO)
+    quiet = logging.ERROR if args.quiet else logging.INFO
+    configure_logging(logging.DEBUG if args.debug else quiet)
     warn_about_rival()
+    if args.left_out:
+        _logger.warning(
+            "--output-raw writes to standard output, so %s is left out; --output-format raw writes "
+            "samples to a file.",
+            args.left_out,
+        )
     with stops_as_interrupt() as received:
         try:
             _speak(args)
@@ -95,10 +103,14 @@ def _describe_stop(number: signal.Signals, stop: KeyboardInterrupt) -> str:
 
 
 def _speak(args: argparse.Namespace) -> None:
-    from piper.voices import find_voice
+    if args.espeak_data is not None:
+        from piper.text.espeak import DATA_VARIABLE
 
-    files = find_voice(args.model, data_dirs=args.data_dir, config_path=args.config)
-    if _is_sent_on(args):
+        os.environ[DATA_VARIABLE] = str(args.espeak_data)  # the processes of --jobs read it, too
+    files = _find_voice(args)
+    if args.input_format == "json":
+        pass  # each line says where its speech goes
+    elif _is_sent_on(args):
         args.output_file = "-"
         _logger.info("Writing WAV to standard output; --output-file names a file.")
     _check_output(args, files)
@@ -106,6 +118,21 @@ def _speak(args: argparse.Namespace) -> None:
         _speak_batch(args, files)
     else:
         _speak_in_order(args, files)
+
+
+def _find_voice(args: argparse.Namespace) -> VoiceFiles:
+    from piper.voices import find_voice
+
+    folders = [*args.data_dir, *([args.download_dir] if args.download_dir else [])]
+    try:
+        return find_voice(args.model, data_dirs=folders, config_path=args.config)
+    except VoiceNotFoundError:
+        if args.download_dir is None or Path(args.model).name != args.model:
+            raise
+    from piper.download_voices import download_voice
+
+    download_voice(args.model, args.download_dir)
+    return find_voice(args.model, data_dirs=[args.download_dir], config_path=args.config)
 
 
 def _check_output(args: argparse.Namespace, files: VoiceFiles) -> None:
@@ -141,6 +168,10 @@ def _speak_in_order(args: argparse.Namespace, files: VoiceFiles) -> None:
         text_options=_create_text_options(args),
     )
     with ExitStack() as stack:
+        if args.input_format == "json":
+            if not _speak_json(args, files, voice, stack):
+                raise PiperError(NOTHING_TO_SPEAK)
+            return
         sink = stack.enter_context(_create_sink(args, voice.config.sample_rate))
         subtitles = progress = None
         if args.subtitles is not None:
@@ -167,6 +198,32 @@ def _speak_in_order(args: argparse.Namespace, files: VoiceFiles) -> None:
         )
         if not seconds:
             raise PiperError(NOTHING_TO_SPEAK)
+
+
+def _speak_json(
+    args: argparse.Namespace, files: VoiceFiles, voice: PiperVoice, stack: ExitStack
+) -> float:
+    """Speak each line by its own speaker to its own file, or where the options say."""
+    from piper.voice.sequence import speak_sequence
+
+    shared: Sink | None = None
+    seconds = 0.0
+    for utterance in read_inputs(args):
+        own = argparse.Namespace(**vars(args))
+        own.speaker = args.speaker if utterance.speaker is None else utterance.speaker
+        config = _create_config(own, voice.config)
+        if utterance.output_file is None:
+            if shared is None:
+                shared = stack.enter_context(_create_sink(args, voice.config.sample_rate))
+            seconds += speak_sequence(voice, [utterance], config, shared, is_streamed=args.stream)
+            continue
+        own.output_file, own.output_dir, own.output_raw = utterance.output_file, None, False
+        _check_output(own, files)
+        with _create_sink(own, voice.config.sample_rate) as sink:
+            seconds += speak_sequence(voice, [utterance], config, sink)
+        # The C++ program's sign that the file can be fetched.
+        print(utterance.output_file, flush=True)
+    return seconds
 
 
 def _speak_batch(args: argparse.Namespace, files: VoiceFiles) -> None:
@@ -234,7 +291,7 @@ def _create_sink(args: argparse.Namespace, sample_rate: int) -> Sink:
 
     naming = args.output_dir_naming
     if naming is None:
-        are_lines = "plain" in _find_kinds(args)
+        are_lines = not {"plain", "json"}.isdisjoint(_find_kinds(args))
         naming = OutputNaming.TIMESTAMP if are_lines else OutputNaming.TEXT
     return create_sink(
         sample_rate,
@@ -260,7 +317,11 @@ def _has_progress(args: argparse.Namespace) -> bool:
 
     Files in a folder are named as they come, and a player is heard, which is progress enough.
     """
-    if not args.input_file or not all(Path(path).is_file() for path in args.input_file):
+    if (
+        args.quiet
+        or not args.input_file
+        or not all(Path(path).is_file() for path in args.input_file)
+    ):
         return False
     return args.output_raw or _writes_one_file(args)
 

@@ -10,7 +10,7 @@ from typing import Any
 SUBTITLE_ENDINGS = (".srt", ".vtt", ".json")
 
 
-def add_option(parser: argparse.ArgumentParser, *names: str, **settings: Any) -> None:
+def add_option(parser: argparse._ActionsContainer, *names: str, **settings: Any) -> None:
     """Add an option that may also be spelt with underscores."""
     others = [f"--{name[2:].replace('-', '_')}" for name in names if name.startswith("--")]
     parser.add_argument(*dict.fromkeys([*names, *others]), **settings)

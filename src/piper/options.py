@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +25,12 @@ NAMINGS = ("timestamp", "text", "number")
 FORMATS = ("wav", "raw", "flac", "opus", "mp3", "aac")
 STRESSES = ("marks", "silero", "off")
 INPUT_FORMATS = ("plain", "markdown", "ssml")
+# Where the C++ program's --phoneme_silence stood, and which silence that is here.
+PHONEME_SILENCES = {
+    **dict.fromkeys(",;:", "clause_silence"),
+    **dict.fromkeys(".?!", "sentence_silence"),
+    "…": "ellipsis_silence",
+}
 LOUDNESSES = ("sentence", "utterance", "off")
 
 
@@ -44,7 +51,62 @@ def create_parser() -> argparse.ArgumentParser:
     _add_speech_options(parser)
     add_pronunciation_options(parser)
     parser.add_argument("--debug", action="store_true", help="say more on standard error")
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="say nothing but errors on standard error"
+    )
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and end")
+    _add_former_options(parser)
     return parser
+
+
+class _ShowVersion(argparse.Action):
+    """Looks the version up when it is asked for, which takes a moment."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(sys.modules["piper"].__version__)
+        parser.exit()
+
+
+def _add_former_options(parser: argparse.ArgumentParser) -> None:
+    """Add what Piper's C++ program and Piper 1.2 had, and what is called otherwise here."""
+    group = parser.add_argument_group("as Piper's C++ program and Piper 1.2 have them")
+    add_option(
+        group,
+        "--json-input",
+        dest="input_format",
+        action="store_const",
+        const="json",
+        help="the same as --input-format json",
+    )
+    add_option(
+        group,
+        "--espeak-data",
+        type=Path,
+        metavar="DIR",
+        help="espeak-ng's data folder (default: PIPER_ESPEAK_DATA, else what came with it)",
+    )
+    add_option(
+        group,
+        "--phoneme-silence",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("MARK", "SECONDS"),
+        help="silence after a mark: the same as --clause-silence for , ; : and so on; repeatable",
+    )
+    add_option(
+        group,
+        "--download-dir",
+        type=Path,
+        metavar="DIR",
+        help="download a published voice of --model's name to here where there is none",
+    )
+    for name, what in (
+        ("--update-voices", "not needed: the list of published voices is always a fresh one"),
+        ("--tashkeel-model", "not needed: the extra `ar` brings Arabic vowel signs"),
+    ):
+        takes = {"metavar": "FILE"} if name == "--tashkeel-model" else {"action": "store_true"}
+        add_option(group, name, help=what, **takes)
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -57,13 +119,19 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     args.text += argv[cut + 1 :]
     if args.output_file is not None and find_descriptor(args.output_file) == 1:
         args.output_file = "-"
-    if args.output_raw and args.output_file == "-":
-        args.output_file = None  # both mean standard output; "raw" says more
+    # Raw samples go to standard output whatever else is named, as in the existing client.
+    args.left_out = ""
+    if args.output_raw:
+        if args.output_file not in (None, "-") or args.output_dir is not None:
+            args.left_out = "--output-dir" if args.output_file is None else "--output-file"
+        args.output_file = args.output_dir = None
     mistake = _find_mistake(args)
     if mistake is not None:
         parser.error(mistake)
     if args.no_normalize:
         args.normalize = "off"
+    for mark, seconds in args.phoneme_silence:
+        setattr(args, PHONEME_SILENCES[mark], float(seconds))
     return args
 
 
@@ -80,6 +148,20 @@ def _find_mistake(args: argparse.Namespace) -> str | None:
         "--output-raw": args.output_raw,
     }
     chosen = [name for name, is_chosen in outputs.items() if is_chosen]
+    for mark, seconds in args.phoneme_silence:
+        if mark not in PHONEME_SILENCES:
+            marks = " ".join(PHONEME_SILENCES)
+            return f"--phoneme-silence {mark}: silence is added after {marks} only"
+        try:
+            parse_not_negative(seconds)
+        except (ValueError, argparse.ArgumentTypeError):
+            return f"--phoneme-silence {mark} {seconds}: give seconds, 0 or more"
+    if args.input_format == "json":
+        if args.text:
+            return "--input-format json reads lines of JSON; leave the text on the command line out"
+        if is_batch(args) or args.subtitles is not None:
+            name = "--subtitles" if args.subtitles is not None else "--jobs or --ray"
+            return f"--input-format json names a file per line; it goes without {name}"
     if len(chosen) > 1:
         return f"{' and '.join(chosen)} exclude each other; choose one"
     if args.text and args.input_file:
@@ -191,9 +273,11 @@ def _add_text_and_output_options(parser: argparse.ArgumentParser) -> None:
     add_option(
         parser,
         "--input-format",
-        choices=INPUT_FORMATS,
+        choices=(*INPUT_FORMATS, "json"),
         help="plain: each line is an utterance; markdown (extra `markdown`) and ssml: each file "
-        "is one (default: by the ending of --input-file: .md, .markdown, .ssml, .xml; else plain)",
+        "is one; json: each line is an object with `text`, and where wanted `speaker` (name or "
+        "number) and `output_file` (default: by the ending of --input-file: .md, .markdown, .ssml, "
+        ".xml; else plain)",
     )
     add_option(
         parser,

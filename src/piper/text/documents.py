@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from piper.errors import MarkupError, PiperError
+from piper.json_reader import parse_json_object
 from piper.text.markup import parse_markup
 from piper.text.piece import Piece
 
 PLAIN = "plain"
+JSON = "json"
+"""Lines of JSON, each of which says what is spoken, by whom and to where."""
 _KINDS_BY_ENDING = {
     ".md": "markdown",
     ".markdown": "markdown",
@@ -27,11 +30,15 @@ class Utterance:
         name: What a file of it may be called: a line's own text, or a document's name.
         text: A line, or the pieces of a document.
         begins_paragraph: Whether a blank line or another file stands before it.
+        speaker: Who speaks it, by name or number, where a line of JSON says so.
+        output_file: Where it goes, likewise.
     """
 
     name: str
     text: str | tuple[Piece, ...]
     begins_paragraph: bool = False
+    speaker: str | None = None
+    output_file: str | None = None
 
     @property
     def is_document(self) -> bool:
@@ -71,7 +78,7 @@ def read_utterances(lines: Iterable[bytes], kind: str, source: str = "") -> Iter
 
     Args:
         lines: The file; lines are read when they are asked for.
-        kind: One of `piper.text.markup.MARKUP_KINDS`.
+        kind: One of `piper.text.markup.MARKUP_KINDS`, or `JSON`.
         source: Its path; empty for standard input.
 
     Raises:
@@ -80,6 +87,9 @@ def read_utterances(lines: Iterable[bytes], kind: str, source: str = "") -> Iter
     where = source or "standard input"
     if kind == PLAIN:
         yield from _read_lines(lines, where)
+        return
+    if kind == JSON:
+        yield from _read_json_lines(lines, where)
         return
     text = "".join(_decode_lines(lines, where))
     try:
@@ -95,6 +105,29 @@ def _read_lines(lines: Iterable[bytes], where: str) -> Iterator[Utterance]:
         if text:
             yield Utterance(text, text, begins_paragraph)
         begins_paragraph = not text
+
+
+def _read_json_lines(lines: Iterable[bytes], where: str) -> Iterator[Utterance]:
+    for number, line in enumerate(_decode_lines(lines, where), start=1):
+        if not line.strip():
+            continue
+        place = f"{where}, line {number}"
+        data = parse_json_object(line, place)
+        speaker = data.get("speaker_id") if data.get("speaker") is None else data["speaker"]
+        values = {"text": data.get("text"), "output_file": data.get("output_file")}
+        if speaker is not None:
+            values["speaker"] = str(speaker) if isinstance(speaker, int) else speaker
+        for key, value in values.items():
+            if not isinstance(value, str) and (key != "output_file" or value is not None):
+                raise PiperError(
+                    f'{place}: "{key}" holds {value!r:.60}, but a text is wanted there, as in '
+                    '{"text": "Hello.", "speaker": "anna", "output_file": "hello.wav"}.'
+                )
+        text = str(values["text"]).strip()
+        if text:
+            yield Utterance(
+                text, text, speaker=values.get("speaker"), output_file=values["output_file"]
+            )
 
 
 def _decode_lines(lines: Iterable[bytes], where: str) -> Iterator[str]:
