@@ -55,6 +55,7 @@ def test_everything_is_read_and_written_back() -> None:
         "inference": {"noise_scale": 0.5, "length_scale": 2, "noise_w": 0.25},
         "phoneme_type": "text",
         "phoneme_map": {"a": ["b"]},
+        "vowel_clusters": ["aɪ"],
         "num_speakers": 2,
         "speaker_id_map": {"anna": 0, "boris": 1},
         "hop_length": 128,
@@ -67,6 +68,23 @@ def test_everything_is_read_and_written_back() -> None:
     assert config.phonemizer == Phonemizer("espeak-ng", "1.52.0")
     assert config.to_dict() == data
     assert VoiceConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_keys_that_change_phonemes_and_are_not_known_are_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    data = change("espeak.pitch", 3) | {"grapheme_cleaner": "x", "dataset": "joe"}
+    for _ in range(2):
+        VoiceConfig.from_dict(data, "odd.json")
+        assert (
+            VoiceConfig.from_dict({**SMALLEST, "vowel_clusters": 5}, "o.json").vowel_clusters == []
+        )
+    assert [record.getMessage() for record in caplog.records] == [
+        "odd.json: these keys may change how texts are spoken, are not known here, and have no "
+        "effect: espeak.pitch, grapheme_cleaner.",
+        'o.json: the key "vowel_clusters" holds 5, but a list of phonemes is wanted. It is passed '
+        "over.",
+    ]
 
 
 def test_extra_keys_are_tolerated_and_kept() -> None:

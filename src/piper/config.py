@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -65,6 +66,7 @@ class VoiceConfig:
         language: The file's `language` object, as it is.
         default_speaker_id: Speaker where none is asked for.
         phoneme_map: Phoneme to the phonemes that replace it.
+        vowel_clusters: Phonemes of several code points, such as `aɪ`, which have ids of their own.
         phonemizer: What made the training phonemes, if the file says so.
         piper_version: As the file says; kept for writing.
         extra: All other keys of the file, kept for writing.
@@ -86,6 +88,7 @@ class VoiceConfig:
     language: dict[str, Any] = field(default_factory=dict)
     default_speaker_id: int = 0
     phoneme_map: dict[str, list[str]] = field(default_factory=dict)
+    vowel_clusters: list[str] = field(default_factory=list)
     phonemizer: Phonemizer | None = None
     piper_version: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
@@ -124,6 +127,8 @@ class VoiceConfig:
             "hop_length": self.hop_length,
             "piper_version": self.piper_version,
         }
+        if self.vowel_clusters:
+            data["vowel_clusters"] = self.vowel_clusters
         if self.default_speaker_id:
             data["default_speaker_id"] = self.default_speaker_id
         if self.phonemizer is not None:
@@ -363,6 +368,28 @@ def _parse_language(reader: _Reader) -> dict[str, Any]:
     return found
 
 
+def _parse_vowel_clusters(reader: _Reader) -> list[str]:
+    found = reader.data.get("vowel_clusters") or []
+    clusters = list(found) if isinstance(found, list | dict) else None
+    if clusters is None or not all(isinstance(cluster, str) for cluster in clusters):
+        error = reader.mistake("vowel_clusters", found, "a list of phonemes")
+        _warn_once(f"{error} It is passed over.")
+        return []
+    return clusters
+
+
+def _warn_about_unknown(reader: _Reader) -> None:
+    """Say which keys look as if they change phonemes, and are not known here."""
+    espeak = reader.find_or_pass("espeak", dict, {})
+    keys = [f"espeak.{key}" for key in espeak if key != "voice"]
+    keys += [key for key in reader.data if key not in _KNOWN_KEYS and _TEXT_KEY.search(key)]
+    if keys:
+        _warn_once(
+            f"{reader.source}: these keys may change how texts are spoken, are not known here, and "
+            f"have no effect: {', '.join(f'{key:.40}' for key in keys[:10])}."
+        )
+
+
 def _parse_phonemizer(reader: _Reader) -> Phonemizer | None:
     raw = reader.find_or_pass("phonemizer", dict, None)
     if raw is None:
@@ -374,12 +401,19 @@ _KNOWN_KEYS = frozenset(
     {
         *("audio", "espeak", "language", "inference", "phoneme_type", "phoneme_map"),
         *("phoneme_id_map", "num_symbols", "num_speakers", "speaker_id_map", "hop_length"),
-        *("piper_version", "default_speaker_id", "phonemizer"),
+        *("piper_version", "default_speaker_id", "phonemizer", "vowel_clusters"),
     }
 )
 
 
+_TEXT_KEY = re.compile(
+    r"phonem|grapheme|g2p|token|symbol|cluster|espeak|tashkeel|diacriti|normali|clean|stress|tone",
+    re.IGNORECASE,
+)
+
+
 def _parse_voice_config(reader: _Reader) -> VoiceConfig:
+    _warn_about_unknown(reader)
     phoneme_type = _parse_phoneme_type(reader)
     phoneme_id_map = _parse_phoneme_id_map(reader)
     highest = max((one for ids in phoneme_id_map.values() for one in ids), default=0)
@@ -405,6 +439,7 @@ def _parse_voice_config(reader: _Reader) -> VoiceConfig:
         language=_parse_language(reader),
         default_speaker_id=reader.find_or_pass("default_speaker_id", int, 0, (0, num_speakers - 1)),
         phoneme_map=_parse_phoneme_map(reader),
+        vowel_clusters=_parse_vowel_clusters(reader),
         phonemizer=_parse_phonemizer(reader),
         piper_version=reader.find_or_pass("piper_version", str, ""),
         extra={key: value for key, value in reader.data.items() if key not in _KNOWN_KEYS},

@@ -253,3 +253,25 @@ def test_emoji_have_their_whole_names(text: str, phonemes: list[str]) -> None:
     assert " ".join(sentence.text for sentence in frontend.text_to_sentences(text)) == text.replace(
         "!👍", "! 👍"
     )
+
+
+@pytest.mark.parametrize(
+    ("clusters", "text", "phonemes"),
+    [
+        # As Piper's client 1.8.0 gives them.
+        (["aɪ", "aɪɚ"], "I like fire.", "aɪ| |l|ˈ|aɪ|k| |f|ˈ|aɪɚ|."),
+        (["aɪ", "ɪɚ"], "fire.", "f|ˈ|aɪ|ɚ|."),
+        (["k f"], "like fire.", "l|ˈ|a|ɪ|k f|ˈ|a|ɪ|ɚ|."),
+        (["aɪ"], "[[ aɪ x ]] hi", "a|ɪ| |x| |h|ˈ|aɪ"),
+        (["a", ""], "hi", "h|ˈ|a|ɪ"),
+    ],
+)
+def test_vowel_clusters_are_phonemes_of_their_own(
+    clusters: list[str], text: str, phonemes: str
+) -> None:
+    id_map = {**DEFAULT_PHONEME_ID_MAP, "aɪ": [200], "aɪɚ": [201]}
+    config = VoiceConfig(256, 1, 22050, "en-us", id_map, vowel_clusters=clusters)
+    [sentence] = create_frontend(config).text_to_sentences(text)
+    assert sentence.phonemes == phonemes.split("|")
+    assert sentence.ids.count(200) == phonemes.split("|").count("aɪ")
+    assert all(word.first_phoneme < word.last_phoneme for word in sentence.words)

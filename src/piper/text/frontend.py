@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from bisect import bisect_right
 from collections import Counter
@@ -29,7 +30,8 @@ class Sentence:
     """One sentence of a text.
 
     Attributes:
-        phonemes: P phonemes, single code points (NFD); Chinese ones are parts of a syllable.
+        phonemes: P phonemes, single code points (NFD) or the voice's vowel clusters; Chinese ones
+            are parts of a syllable.
         ids: Their ids, from BOS to EOS.
         text: The characters of the text that it was made of, without the spaces around them.
         ends_paragraph: Whether a blank line follows.
@@ -78,6 +80,7 @@ class Frontend:
         espeak_voice: Voice (language) for espeak-ng; other types do not read it.
         phoneme_id_map: Phoneme to its ids.
         phoneme_map: Phoneme to the phonemes that replace it.
+        vowel_clusters: Phonemes of several code points; the longest that fits counts.
         espeak: The espeak-ng to use; None takes the one that `Espeak()` finds.
         options: How texts are prepared before they become phonemes.
 
@@ -98,6 +101,7 @@ class Frontend:
         phoneme_id_map: Mapping[str, Sequence[int]],
         phoneme_map: Mapping[str, Sequence[str]] | None = None,
         *,
+        vowel_clusters: Iterable[str] = (),
         espeak: Espeak | None = None,
         options: TextOptions | None = None,
     ) -> None:
@@ -111,6 +115,7 @@ class Frontend:
             )
             for phoneme, others in (phoneme_map or {}).items()
         }
+        self._clusters = _compile_clusters(vowel_clusters)
         self.missing: Counter[str] = Counter()
 
     def _set_options(self, options: TextOptions) -> None:
@@ -188,10 +193,12 @@ class Frontend:
         return sentences
 
     def _map_phonemes(self, clause: SpokenClause) -> list[str]:
-        return self._map_string(clause.phonemes + clause.ending)
+        return self._map_string(clause.phonemes + clause.ending, is_raw=clause.is_raw)
 
-    def _map_string(self, phonemes: str) -> list[str]:
+    def _map_string(self, phonemes: str, *, is_raw: bool = False) -> list[str]:
         symbols = self._text_phonemizer.split_phonemes(phonemes)
+        if self._clusters and not is_raw:  # raw phonemes are taken as they are
+            symbols = self._clusters.findall("".join(symbols))
         if not self._phoneme_map:
             return symbols
         return [new for old in symbols for new in self._phoneme_map.get(old, [old])]
@@ -402,9 +409,18 @@ def create_frontend(
         config.espeak_voice,
         config.phoneme_id_map or phoneme_ids.DEFAULT_PHONEME_ID_MAP,
         config.phoneme_map,
+        vowel_clusters=config.vowel_clusters,
         espeak=espeak,
         options=(options or TextOptions()).fill(config.extra.get(VOICE_KEY), config.source),
     )
+
+
+def _compile_clusters(clusters: Iterable[str]) -> re.Pattern[str] | None:
+    """Return what cuts phonemes into clusters and single code points."""
+    normal = {unicodedata.normalize("NFD", cluster) for cluster in clusters}
+    longest_first = sorted((one for one in normal if len(one) > 1), key=len, reverse=True)
+    choices = [*map(re.escape, longest_first), "."]
+    return re.compile("|".join(choices), re.DOTALL) if longest_first else None
 
 
 def sentences_to_ids(sentences: Iterable[Sentence]) -> list[int]:

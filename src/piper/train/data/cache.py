@@ -175,6 +175,7 @@ def create_cache_context(settings: DataSettings, voice: VoiceConfig) -> str:
             voice.phoneme_map,
             voice.extra.get(VOICE_KEY),
             asdict(voice.phonemizer) if voice.phonemizer else None,
+            *([voice.vowel_clusters] if voice.vowel_clusters else []),
             *([] if settings.loudness is None else [settings.loudness]),
         ]
     )
