@@ -15,7 +15,7 @@ from piper.catalogue import CATALOGUE_URL, find_catalogue_voice, load_catalogue
 from piper.download import download_voice
 from piper.errors import PiperError, describe_missing_package, describe_os_error
 from piper.installation import warn_about_rival
-from piper.messages import print_error
+from piper.messages import print_error, translate
 from piper.option_values import (
     add_option,
     parse_count,
@@ -250,8 +250,8 @@ class _BoundedFormatter(logging.Formatter):
         """Return the line."""
         text = super().formatMessage(record)
         if len(text) > _MAX_LINE:
-            text = f"{text[:_MAX_LINE]} … ({len(text)} characters)"
-        return _escape(text)
+            return _escape(f"{text[:_MAX_LINE]} … ({len(text)} characters)")
+        return _escape(translate(text))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
         """Return a traceback; its end, where it is long."""
