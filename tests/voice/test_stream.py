@@ -196,6 +196,16 @@ def test_parts_of_a_long_sentence_have_no_silence_of_sentences(voice: PiperVoice
     )
 
 
+def test_ids_of_a_long_sentence_are_spoken_in_parts(voice: PiperVoice) -> None:
+    [sentence] = voice.frontend.text_to_sentences(ENDLESS[:1400])
+    assert len(sentence.ids) > 2000
+    config = replace(SEEDED, length_scale=0.5)
+    audio, samples = voice.phoneme_ids_to_audio(sentence.ids, config, include_alignments=True)
+    assert samples is not None
+    assert len(samples) == len(sentence.ids)
+    assert samples.sum() == len(audio)
+
+
 def measure_memory(voice: Path, text: str) -> int:
     """Return the highest resident memory of the command, in kilobytes."""
     code = (

@@ -25,10 +25,11 @@ from piper.config import SynthesisConfig, VoiceConfig, load_voice_config
 from piper.errors import PiperError
 from piper.text.espeak import Espeak, find_espeak_data
 from piper.text.frontend import Frontend, Sentence, create_frontend
+from piper.text.ids import BOS, EOS, PAD
 from piper.text.options import TextOptions
 from piper.text.piece import Piece
 from piper.voice.cache import CacheDir, find_cache_dir
-from piper.voice.incoming import PacedSentence, pace_sentences
+from piper.voice.incoming import MAX_SPOKEN_IDS, PacedSentence, pace_sentences
 from piper.voice.loading import add_own_lexicon, check_speakers, load_network, warn_about_phonemizer
 from piper.voice.narrator import Narrator
 from piper.voice.runtime import Cuda, create_session
@@ -342,6 +343,8 @@ class PiperVoice:
     ) -> FloatArray | tuple[FloatArray, npt.NDArray[np.int64] | None]:
         """Speak the ids of one sentence, neither scaled nor clipped.
 
+        More than 50 seconds of them are spoken in parts, cut at spaces, lest they take all memory.
+
         Args:
             phoneme_ids: (P,) BOS … EOS.
             syn_config: Its speaker and scales are read; loudness is `synthesize`'s business.
@@ -354,11 +357,47 @@ class PiperVoice:
         Raises:
             PiperError: As `synthesize`.
         """
-        sentence = PacedSentence(Sentence([], list(phoneme_ids)))
-        syn_config = syn_config or SynthesisConfig()
-        [(_, spoken)] = self._narrator.speak([sentence], syn_config, is_streamed=False)
-        audio = np.concatenate(list(spoken.audio))
-        return (audio, spoken.id_samples) if include_alignments else audio
+        parts = _cut_ids(list(phoneme_ids), self.config.phoneme_id_map)
+        sentences = [PacedSentence(Sentence([], [*head, *ids, *tail])) for head, ids, tail in parts]
+        audio: list[FloatArray] = []
+        samples: list[npt.NDArray[np.int64]] = []
+        spoken_parts = self._narrator.speak(
+            sentences, syn_config or SynthesisConfig(), is_streamed=False
+        )
+        for (head, ids, _), (_, spoken) in zip(parts, spoken_parts, strict=True):
+            audio += spoken.audio
+            if spoken.id_samples is not None:
+                # What was put around a part counts as its first and its last id.
+                inner = spoken.id_samples[len(head) : len(head) + len(ids)].copy()
+                inner[0] += spoken.id_samples[: len(head)].sum()
+                inner[-1] += spoken.id_samples[len(head) + len(ids) :].sum()
+                samples.append(inner)
+        whole = np.concatenate(audio)
+        if not include_alignments:
+            return whole
+        return whole, np.concatenate(samples) if len(samples) == len(parts) else None
+
+
+_MAX_WHOLE_IDS = 2000
+"""About 50 seconds; the text encoder takes 150 MB for them, and 600 MB for twice as many."""
+
+
+def _cut_ids(
+    ids: list[int], id_map: Mapping[str, Sequence[int]]
+) -> list[tuple[list[int], list[int], list[int]]]:
+    """Return the parts of a long sentence's ids, each with what begins and ends it."""
+    bos, pad, eos, space = (list(id_map.get(symbol, ())) for symbol in (BOS, PAD, EOS, " "))
+    parts: list[tuple[list[int], list[int], list[int]]] = []
+    start = 0
+    while len(ids) > _MAX_WHOLE_IDS and len(ids) - start > MAX_SPOKEN_IDS:
+        most = min(MAX_SPOKEN_IDS, len(ids) - start - 1)
+        spaces = [
+            place for place in range(start + 1, start + most) if ids[place : place + 1] == space
+        ]
+        end = min(spaces[-1] + 1 + len(pad), start + most) if spaces else start + most
+        parts.append(([*bos, *pad] if start else [], ids[start:end], eos))
+        start = end
+    return [*parts, ([*bos, *pad] if start else [], ids[start:], [])]
 
 
 _FORMER_NAMES = {
