@@ -112,16 +112,18 @@ def commands(tiny_voice: Path, tmp_path_factory: pytest.TempPathFactory) -> list
         "review": [dataset, "--no-browser"],
         "excerpts": [dataset, out],
         "phonemes": [dataset],
-        "evaluate": [voice, f"--dataset={dataset}", f"--output-dir={out}"],
+        "evaluate": [f"--model={voice}", f"--dataset={dataset}", f"--output-dir={out}"],
         "prepare": [dataset],
         "listening-test": ["--report", dataset, "-o", f"{out}.html"],
     }
     assert set(arguments) == set(VERBS)
     train = [["piper.train", verb, *rest] for verb, rest in arguments.items()]
+    quick = [f"--data.dataset_dir={dataset}", "--data.num_workers=0", "--model.quality=tiny"]
+    quick += ["--trainer.accelerator=cpu", "--trainer.fast_dev_run=true"]
     speak = ["piper", "-m", voice, "-f", f"{out}.wav"]
     return [
         *train,
-        *(["piper.train", verb, f"--data.dataset_dir={dataset}"] for verb in ("fit", "validate")),
+        *(["piper.train", verb, *quick] for verb in ("fit", "validate")),
         ["piper.train", "--help"],
         ["piper.train", "fit", "--help"],
         ["piper.train.export_onnx", f"--checkpoint={folder / 'a.wav'}", f"--output-file={out}"],
@@ -204,6 +206,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_one_extra_alone(
     extra: str, wheel: Path, commands: list[list[str]], tmp_path: Path

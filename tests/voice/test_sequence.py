@@ -52,7 +52,7 @@ def test_on_a_terminal_it_says_how_far_it_is(
 ) -> None:
     monkeypatch.setattr(sequence, "QUIET_SECONDS", 0.0)
     said = run(voice, utterances, Terminal())
-    assert re.match(rf"\rSpeaking: 1/3 {unit} \(33 %\), [\d.]+ a second, 0:00 left", said)
+    assert re.match(rf"\rSpeaking: 0:00 left · 1/3 {unit} \(33 %\) · [\d.]+ a second", said)
     assert re.search(rf"\rSpeaking: 3 {unit} in \d+\.\d s \([\d.]+ a second\) *\n$", said)
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+from piper.progress import count_things
 from piper.train.data.resources import available_cores, available_memory_bytes
 
 GIB = 1024.0**3
@@ -97,23 +98,19 @@ def plan_devices(wanted_gpus: int, machine: Machine) -> tuple[Devices, str | Non
     num_gpus = min(wanted_gpus, machine.num_gpus or 0)
     if num_gpus == 0:
         devices = Devices("cpu", 1, "auto")
-        used = f"the CPU ({_counted(machine.cores, 'core')})"
+        used = f"the CPU ({count_things(machine.cores, 'core')})"
     else:
         # Piper's users know this name; the trainer reduces each network's gradients by itself.
         strategy = "auto" if num_gpus == 1 else "ddp_find_unused_parameters_true"
         devices = Devices("gpu", num_gpus, strategy)
-        used = _counted(num_gpus, "GPU")
+        used = count_things(num_gpus, "GPU")
     if num_gpus == wanted_gpus:
         return devices, None
     seen = "none" if num_gpus == 0 else str(num_gpus)
     return devices, (
-        f"{_counted(wanted_gpus, 'GPU')} asked for, but PyTorch sees {seen} here: "
+        f"{count_things(wanted_gpus, 'GPU')} asked for, but PyTorch sees {seen} here: "
         f"training uses {used}."
     )
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def plan_batch(wanted: BatchPlan, quality: str, memory_bytes: int) -> tuple[BatchPlan, str | None]:

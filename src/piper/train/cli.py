@@ -19,6 +19,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from piper.errors import CheckpointError, PiperError, describe_os_error
 from piper.messages import configure_logging, print_error, translate
+from piper.progress import count_things
 from piper.train.aliases import translate_arguments
 from piper.train.callbacks.batches import Batches
 from piper.train.callbacks.budget import Budget, has_limit, is_warm_start
@@ -96,6 +97,7 @@ class TrainCLI(LightningCLI):
         left_out = {"model", "train_dataloaders", "val_dataloaders", "dataloaders", "datamodule"}
         # Checkpoints are always read weights-only here.
         left_out.add("weights_only")
+        left_out.add("verbose")  # ours is another
         return {"fit": left_out, "validate": left_out}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -138,6 +140,12 @@ class TrainCLI(LightningCLI):
             default="auto",
             help="Score speech at validations: auto (DistillMOS where it is installed), off, or "
             "another predictor as package.module:function.",
+        )
+
+        parser.add_argument(
+            "--verbose",
+            action="store_true",
+            help="Say all figures of a validation, and what they let one expect.",
         )
 
         for name, default in DATA_FROM_MODEL.items():
@@ -203,7 +211,7 @@ class TrainCLI(LightningCLI):
         budget = Budget(
             is_active=not has_limit(options.trainer), is_warm=is_warm_start(options.model)
         )
-        self.progress = Progress(plateau, judge, wait, scores)
+        self.progress = Progress(plateau, judge, wait, scores, is_verbose=options.verbose)
         heard = [judge] if scores is None else [judge, scores]
         ours: list[Any] = [Batches(), budget, *heard, plateau]
         ours += [self.progress, Memory(), Listen(*heard)]
@@ -240,9 +248,9 @@ class TrainCLI(LightningCLI):
         """Say so where a resumed training had nothing left to do."""
         if self.progress.is_idle and self.trainer.is_global_zero:
             _LOGGER.warning(
-                "Nothing to train: the checkpoint has already reached the end, %d epochs; raise "
+                "Nothing to train: the checkpoint has already reached the end, %s; raise "
                 "--trainer.max_epochs (or max_steps, max_time) to go on.",
-                self.trainer.current_epoch,
+                count_things(self.trainer.current_epoch, "epoch"),
             )
 
 

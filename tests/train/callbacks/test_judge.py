@@ -61,7 +61,7 @@ def test_figures_are_logged_beside_the_losses(
 ) -> None:
     monkeypatch.setattr(cli, "Judge", partial(Judge, share=1e9))
     flags = ("--trainer.max_epochs=2", f"--validation_quality={predictors}:level", TWO)
-    assert train(dataset, tmp_path, *flags) == 0
+    assert train(dataset, tmp_path, *flags, "--verbose") == 0
     log = read_log(tmp_path)
     for tag in FIGURES[:-1]:
         assert steps_of(log, tag) == steps_of(log, "val_loss"), tag

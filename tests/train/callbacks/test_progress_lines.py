@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import pty
 import select
@@ -13,14 +14,8 @@ from typing import BinaryIO
 
 import pytest
 
-from piper.train.callbacks.judge import Judge
-from piper.train.callbacks.plateau import Plateau
-from piper.train.callbacks.progress import Progress, describe_figures
-from piper.train.callbacks.waiting import DataWait
-
-
-def create_progress() -> Progress:
-    return Progress(Plateau(), Judge(), DataWait())
+from piper.progress import ChangingLine
+from piper.train.callbacks.progress import describe_figures
 
 
 def expect(screen: BinaryIO, written: bytes) -> None:
@@ -37,21 +32,51 @@ def test_a_terminal_s_line_changes_and_never_wraps(monkeypatch: pytest.MonkeyPat
     fcntl.ioctl(own, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
     with os.fdopen(own, "w") as terminal, os.fdopen(shown, "rb", buffering=0) as screen:
         monkeypatch.setattr(sys, "stderr", terminal)
-        progress = create_progress()
-        progress._change("x" * 60)
+        line = ChangingLine()
+        line.change(["x" * 60])
         expect(screen, b"\r" + b"x" * 39)
-        progress._say("a validation " * 5)
+        line.say("a validation " * 5)
         expect(screen, b"\r" + b"a validation " * 5 + b"\r\n")
-        progress._change("y")
-        progress._change("zz")
-        progress._say("w")
+        line.change(["y"])
+        line.change(["zz"])
+        line.say("w")
         expect(screen, b"\ry" + b"\rzz" + b"\rw \r\n")
+        # What does not fit is left out whole, the first and most important never.
+        line.change(["0:01:02 left", "epoch 3", "x" * 30, "9.1 utterances/s"])
+        expect(screen, "\r0:01:02 left · epoch 3".encode())
+        line.leave()
+        expect(screen, b"\r\n")
+
+
+def test_what_others_write_takes_the_line_s_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warning in the middle of a training stuck to the end of the progress."""
+    shown, own = pty.openpty()
+    with os.fdopen(own, "w") as terminal, os.fdopen(shown, "rb", buffering=0) as screen:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        handler = logging.StreamHandler(terminal)
+        logger = logging.getLogger("piper.test_progress_lines")
+        logger.addHandler(handler)
+        try:
+            line = ChangingLine()
+            line.change(["0:12 left"])
+            logger.warning("a warning")
+            expect(screen, b"\r0:12 left\r         \ra warning\r\n")
+            line.change(["0:11 left"])
+            print("an error", file=sys.stderr)
+            expect(screen, b"\r0:11 left\r         \ran error\r\n")
+            line.leave()
+            logger.warning("the end")
+            expect(screen, b"the end\r\n")
+        finally:
+            logger.removeHandler(handler)
+        assert sys.stderr is terminal
+        assert handler.stream is terminal
 
 
 def test_a_file_gets_whole_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = create_progress()
-    progress._change("x" * 200)
-    progress._say("y")
+    line = ChangingLine()
+    line.change(["x" * 200])
+    line.say("y")
     assert capsys.readouterr().err == "x" * 200 + "\ny\n"
 
 

@@ -130,7 +130,7 @@ def test_figures_stand_where_their_weights_do_and_the_first_chooses_the_best(
     assert caplog.text.count("no val_broken: its judge failed (no such luck)") == 1
     said = capsys.readouterr().err
     assert re.search(r"step 3 · falling 7\.00 \(recordings 9\.00\) · level 1\.\d\d \(rec", said)
-    assert "best val_falling 7.0000 at step 3" in said
+    assert " · best 7.0000 at step 3, " in said
 
 
 @pytest.mark.usefixtures("predictors")

@@ -142,7 +142,7 @@ def test_a_touched_recording_is_the_only_one_made_anew(
     os.utime(dataset / "wavs/utterance007.wav")
     capsys.readouterr()
     prepare_dataset(settings)
-    assert "Preparing: 1 recordings in" in capsys.readouterr().err
+    assert "Preparing: 1 recording in" in capsys.readouterr().err
     assert len(stamps(settings.cache_dir).items() - before.items()) == 1
 
 
@@ -414,7 +414,7 @@ def test_two_runs_at_once_share_the_work(dataset: Path, program: Path) -> None:
     runs = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = "".join(run.communicate(timeout=60)[1] for run in runs)
     assert [run.returncode for run in runs] == [0, 0]
-    made = [int(count) for count in re.findall(r"Preparing: (\d+) recordings in", said)]
+    made = [int(count) for count in re.findall(r"Preparing: (\d+) recordings? in", said)]
     assert sum(made) == 16, said
     entries = [entry for path in (dataset / ".cache").glob("*.pack") for entry in read_index(path)]
     assert len(entries) == 16

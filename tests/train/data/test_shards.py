@@ -307,7 +307,7 @@ def test_the_commands(
     """What `prepare` packs, `fit` trains on, without a recording on this machine."""
     address = f"{bucket}/voices/anna"
     assert prepare_cli.main([str(dataset), "--shards", address]) == 0
-    assert f"1 shards, 2 MB at {address}; train with --data.shards={address}" in (
+    assert f"1 shard, 2 MB at {address}; train with --data.shards={address}" in (
         capsys.readouterr().out
     )
     flags = [

@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from piper.progress import count_things
 from piper.train.allowance import FRESH, WARM
 from piper.train.callbacks.axis import count_updates
 
@@ -43,10 +44,10 @@ class Budget(Callback):
         trainer.fit_loop.epoch_loop.max_steps = 2 * (self._begin + updates)
         if trainer.is_global_zero:
             _LOGGER.info(
-                "Training ends at step %s, after %s epochs, the default %s; another end: "
+                "Training ends at step %s, after %s, the default %s; another end: "
                 "--trainer.max_epochs, max_steps or max_time, or --patience.",
                 f"{self._begin + updates:,}",
-                f"{-(-updates // batches):,}",
+                count_things(-(-updates // batches), "epoch"),
                 "for fine-tuning" if self._is_warm else "from scratch",
             )
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from piper.progress import count_things
 from piper.train.callbacks.axis import count_updates
 from piper.train.callbacks.scores import Scored, Scores
 
@@ -93,9 +94,9 @@ class Plateau(Callback):
         """Say so where it was patience that ended the training."""
         if self._ended_after and trainer.is_global_zero:
             _LOGGER.info(
-                "Training ends: no gain in %s for %d validations (--patience).",
+                "Training ends: no gain in %s for %s (--patience).",
                 self.name,
-                self._ended_after,
+                count_things(self._ended_after, "validation"),
             )
 
     def state_dict(self) -> dict[str, Any]:
@@ -144,14 +145,24 @@ class Plateau(Callback):
             parts = [f"best {self.name} so far, {better}"]
         else:
             ago = _shown_minutes(self.trained_seconds - self.best.seconds)
-            count = f"{self.without_gain}" + (f" of {self.patience}" if self.patience else "")
-            noun = "validation" if count == "1" else "validations"
+            count = count_things(self.without_gain, "validation")
+            if self.patience:
+                count = f"{self.without_gain} of {count_things(self.patience, 'validation')}"
             parts = [
                 f"best {self.name} {self.best.score:.4f} at step {self.best.update:,} "
-                f"(epoch {self.best.epoch}, {ago} ago); no gain for {count} {noun}"
+                f"(epoch {self.best.epoch}, {ago} ago); no gain for {count}"
             ]
         expected = self.expect()
         return "; ".join([*parts, expected] if expected else parts)
+
+    def describe_shortly(self) -> str | None:
+        """Say in a few words how it stands; the best, where the newest is none."""
+        if self.best is None or len(self._history) < 2:
+            return None
+        if self.without_gain == 0:
+            return "best so far"
+        patience = f", {self.without_gain} of {self.patience}" if self.patience else ""
+        return f"best {self.best.score:.4f} at step {self.best.update:,}{patience}"
 
     def describe_best(self) -> str | None:
         """Say the best so far and when that was in a few words."""

@@ -5,16 +5,14 @@ Knows what the other callbacks have to say, not how they come to it.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from piper.progress import ChangingLine
 from piper.train.callbacks.axis import count_updates
 from piper.train.callbacks.judge import Judge
 from piper.train.callbacks.plateau import Plateau
@@ -24,6 +22,7 @@ from piper.train.evaluate.results import SCORES
 
 TERMINAL_SECONDS = 1.0
 LINE_SECONDS = 15.0
+LOSSES = ("val_loss", "val_mel", "val_kl", "val_duration")
 
 
 class Progress(Callback):
@@ -36,10 +35,17 @@ class Progress(Callback):
         judge: Knows how the fixed sentences sound.
         wait: Knows the share of time that is spent waiting for data.
         scores: Tells what judges say of a validation, later than it.
+        is_verbose: Say all that a validation measured, and what the scores so far let one expect.
     """
 
     def __init__(
-        self, plateau: Plateau, judge: Judge, wait: DataWait, scores: Scores | None = None
+        self,
+        plateau: Plateau,
+        judge: Judge,
+        wait: DataWait,
+        scores: Scores | None = None,
+        *,
+        is_verbose: bool = False,
     ) -> None:
         self._plateau = plateau
         self._judge = judge
@@ -47,12 +53,12 @@ class Progress(Callback):
         self._has_scores = scores is not None
         if scores is not None:
             scores.listeners.append(self._say_scores)
-        self._is_terminal = sys.stderr.isatty()
+        self._is_verbose = is_verbose
+        self._shown = ChangingLine()
         self._begin = 0.0
         self._begin_batches = 0
         self._utterances = 0
         self._last_line = 0.0
-        self._width = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start counting."""
@@ -67,11 +73,12 @@ class Progress(Callback):
         # What the other processes have is as large, by a few.
         self._utterances += len(batch) * trainer.world_size
         now = time.monotonic()
-        if now - self._last_line < (TERMINAL_SECONDS if self._is_terminal else LINE_SECONDS):
+        seconds = TERMINAL_SECONDS if self._shown.is_terminal else LINE_SECONDS
+        if now - self._last_line < seconds:
             return
         self._last_line = now
         if trainer.is_global_zero:
-            self._change(self._line(trainer, now))
+            self._shown.change(self._line(trainer, now))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write a validation's result on a line of its own."""
@@ -80,78 +87,64 @@ class Progress(Callback):
             return
         shown = [
             f"{name} {float(trainer.callback_metrics[name]):.4f}"
-            for name in ("val_loss", "val_mel", "val_kl", "val_duration")
+            for name in (LOSSES if self._is_verbose else LOSSES[:1])
             if name in trainer.callback_metrics
         ]
-        heard = describe_figures(self._judge.figures, self._judge.recordings_quality)
-        where = [f"epoch {trainer.current_epoch}", f"step {count_updates(trainer)}"]
-        self._say(" · ".join([*where, *shown, *heard]))
-        if not self._has_scores:
-            self._say_standing()
+        figures = dict(self._judge.figures)
+        if not self._is_verbose:
+            figures = {name: value for name, value in figures.items() if name == "val_quality"}
+        shown += describe_figures(figures, self._judge.recordings_quality)
+        self._say(trainer.current_epoch, count_updates(trainer), shown, not self._has_scores)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the last line standing."""
-        if self._width:
-            self._print("\n")
-            self._width = 0
+        self._shown.leave()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Leave the last line standing."""
+        self._shown.leave()
 
     @property
     def is_idle(self) -> bool:
         """Whether no batch was trained on."""
         return self._utterances == 0
 
-    def _line(self, trainer: Trainer, now: float) -> str:
+    def _line(self, trainer: Trainer, now: float) -> list[str]:
+        """Return what there is to say, the most important first."""
         done = _batches_done(trainer) - self._begin_batches
         seconds = max(now - self._begin, 1e-6)
-        parts = [
-            f"epoch {trainer.current_epoch}",
-            f"batch {trainer.fit_loop.epoch_loop.batch_progress.current.ready}"
+        left = _seconds_left(trainer, done, seconds)
+        parts = [] if left is None else [f"{timedelta(seconds=round(left))} left"]
+        parts += [
+            f"epoch {trainer.current_epoch} · batch "
+            f"{trainer.fit_loop.epoch_loop.batch_progress.current.ready}"
             f"/{trainer.num_training_batches}",
             f"{self._utterances / seconds:.1f} utterances/s",
         ]
         for name in ("train_mel", "train_loss"):
             if name in trainer.callback_metrics:
                 parts.append(f"{name} {float(trainer.callback_metrics[name]):.3f}")
-        left = _seconds_left(trainer, done, seconds)
-        if left is not None:
-            parts.append(f"{timedelta(seconds=round(left))} left")
         parts += [text for text in (self._wait.describe(), self._plateau.describe_best()) if text]
-        return " · ".join(parts)
+        return parts
 
     def _say_scores(self, trainer: Trainer, scored: Scored) -> None:
         """Write what judges said of an earlier step on a line of its own."""
         shown = describe_scores(scored.figures, scored.recordings)
         if shown:
-            where = [f"epoch {scored.job.epoch}", f"step {scored.job.update}"]
-            self._say(" · ".join([*where, *shown]))
-            self._say_standing()
+            self._say(scored.job.epoch, scored.job.update, shown, has_standing=True)
 
-    def _say_standing(self) -> None:
+    def _say(self, epoch: int, update: int, figures: Sequence[str], has_standing: bool) -> None:
+        """Write what a validation found on a line of its own, and in it how it stands."""
+        parts = [f"epoch {epoch}", f"step {update:,}", *figures]
+        standing = self._plateau.describe_shortly()
+        if has_standing and standing and not self._is_verbose:
+            parts.append(standing)
+        self._shown.say(" · ".join(parts))
         standing = self._plateau.describe()
-        if standing is not None:
-            self._say(standing)
-
-    def _change(self, text: str) -> None:
-        """Write a line that the next one takes the place of, where that can be."""
-        if not self._is_terminal:
-            self._say(text)
-            return
-        # A line that the terminal wraps could not be written over.
-        text = text[: _count_columns() - 1]
-        self._print("\r" + text.ljust(self._width))
-        self._width = len(text)
-
-    def _say(self, text: str) -> None:
-        """Write a line that stays."""
-        begin = "\r" if self._width else ""
-        self._print(begin + text.ljust(self._width) + "\n")
-        self._width = 0
-
-    def _print(self, text: str) -> None:
-        # A terminal or a pipe that has gone is no reason to lose a training.
-        with contextlib.suppress(OSError):
-            sys.stderr.write(text)
-            sys.stderr.flush()
+        if has_standing and standing and self._is_verbose:
+            self._shown.say(standing)
 
 
 def describe_figures(figures: Mapping[str, float], recordings: float | None) -> list[str]:
@@ -180,15 +173,6 @@ def describe_scores(figures: Mapping[str, float], recordings: Mapping[str, float
             part += f" (recordings {recordings[name]:.{digits}f})"
         parts.append(part)
     return parts
-
-
-def _count_columns() -> int:
-    """Return the width of the terminal that standard error is."""
-    with contextlib.suppress(OSError, ValueError):
-        columns = os.get_terminal_size(sys.stderr.fileno()).columns
-        if columns > 0:
-            return columns
-    return 80
 
 
 def _batches_done(trainer: Trainer) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from piper.errors import ConfigError
 from piper.messages import configure_logging, translate
 from piper.processes import calm_threads
+from piper.progress import count_things
 from piper.train.command import run_command
 from piper.train.data.dataset_flags import add_dataset_flags, find_settings, refuse_storage
 
@@ -104,8 +105,8 @@ def _check(arguments: argparse.Namespace) -> int:
         left_out = len({change.line for change in changes if change.what == LEFT_OUT})
         print(
             translate(
-                f"mended: {arguments.fix} ({len(changes)} changes, {left_out} lines left out: "
-                "changes.json lists them)"
+                f"mended: {arguments.fix} ({count_things(len(changes), 'change')}, "
+                f"{count_things(left_out, 'line')} left out: changes.json lists them)"
             )
         )
     is_refused = arguments.strict and report.verdict is Verdict.NOT_READY

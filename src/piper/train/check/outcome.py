@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
+from piper.progress import count_things
 from piper.train.check.entries import Entry
 from piper.train.check.findings import Finding, Rule, Severity, Verdict, group_by_rule
 from piper.train.check.report import CheckReport
@@ -51,11 +52,6 @@ def describe_counts(report: CheckReport) -> str:
     severities = [finding.rule.severity for finding in report.findings]
     counts = [(severities.count(severity), severity.value) for severity in Severity]
     return ", ".join(count_things(n, name) for n, name in counts if n) or "nothing found"
-
-
-def count_things(count: int, name: str) -> str:
-    """Return "1 error", "2 errors", "1,000 errors"."""
-    return f"{count:,} {name}{'' if count == 1 else 's'}"
 
 
 def describe_set(report: CheckReport) -> str:

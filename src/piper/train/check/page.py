@@ -6,11 +6,11 @@ import statistics
 from pathlib import Path
 
 from piper.atomic import replace_on_success
+from piper.progress import count_things
 from piper.train.check.distributions import Distribution, find_distributions
 from piper.train.check.findings import Severity, Verdict
 from piper.train.check.outcome import (
     BrokenRule,
-    count_things,
     describe_counts,
     describe_next_step,
     describe_not_looked_at,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from piper.progress import count_things
 from piper.train.check.entries import Entry
 from piper.train.check.findings import Finding
-from piper.train.check.outcome import BrokenRule, count_things, describe_share
+from piper.train.check.outcome import BrokenRule, describe_share
 from piper.train.check.page_recordings import RecordingFigures
 from piper.train.check.report import CheckReport
 from piper.train.pages.excerpts import Excerpt, find_excerpt

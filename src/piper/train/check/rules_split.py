@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from piper.progress import count_things
 from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
 from piper.train.check.findings import Finding, Group, Severity, create_rule
 from piper.train.check.measuring import find_trained_text
@@ -95,7 +96,7 @@ def _check_speakers(training: Sequence[Entry], held_out: Sequence[Entry]) -> Ite
         yield Finding(UNTRAINED_SPEAKER, speaker)
     for speaker in sorted(str(speaker) for speaker in trained - validated):
         count = sum(str(entry.speaker) == speaker for entry in training)
-        recordings = "1 recording" if count == 1 else f"{count} recordings"
+        recordings = count_things(count, "recording")
         yield Finding(UNVALIDATED_SPEAKER, f"{speaker}: {recordings}", score=count)
 
 
@@ -120,7 +121,7 @@ def describe_split(
         return {"held out": "none: val_loss will be that of recordings which are trained on"}
     paths = [entry.audio_path for entry in held_out if entry.audio_path is not None]
     seconds = sum(audio[path].seconds for path in paths)
-    count = "1 recording" if len(held_out) == 1 else f"{len(held_out)} recordings"
+    count = count_things(len(held_out), "recording")
     facts = {"held out": f"{count}, {seconds / 60:.1f} minutes (--data.validation_split)"}
     if num_examples:
         names = ", ".join(entry.name for entry in held_out[: min(num_examples, NAMED_AT_MOST)])

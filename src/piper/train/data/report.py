@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from piper.progress import count_things
 from piper.train.data.batches import part_bounds
 from piper.train.data.cache import PreparedUtterance
 from piper.train.data.sampler import LengthBatchSampler
@@ -51,11 +52,11 @@ def log_training_set(lengths: Sequence[int], sampler: LengthBatchSampler, hours:
     accumulated = f" in {bounds.accumulate} parts" if bounds.accumulate > 1 else ""
     shared = f" on each of {bounds.world_size} processes" if bounds.world_size > 1 else ""
     _LOGGER.info(
-        "Training on %d utterances (%.2f hours) in %d batches an epoch%s%s; padding is %.0f %% of "
+        "Training on %s (%.2f hours) in %s an epoch%s%s; padding is %.0f %% of "
         "the frames (%.0f %% in random batches).",
-        len(lengths),
+        count_things(len(lengths), "utterance"),
         hours,
-        len(sampler),
+        count_things(len(sampler), "batch"),
         shared,
         accumulated,
         100 * padding_share(lengths, parts),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from piper.errors import DatasetError
+from piper.progress import count_things
 from piper.train.data.cache import PreparedUtterance
 from piper.train.data.settings import DataSettings
 
@@ -74,9 +75,9 @@ def split_dataset(
     count = count_held_out(len(utterances), validation_split)
     if count == 0:
         _LOGGER.warning(
-            "Nothing is held out for validation (%d utterances, --data.validation_split=%g): "
+            "Nothing is held out for validation (%s, --data.validation_split=%g): "
             "val_loss is that of recordings which are trained on.",
-            len(utterances),
+            count_things(len(utterances), "utterance"),
             validation_split,
         )
         examples = ranked[: max(1, num_examples)]

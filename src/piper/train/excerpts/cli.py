@@ -109,7 +109,7 @@ def _refuse_mistakes(arguments: argparse.Namespace, address: str | None) -> None
 def _choose(
     arguments: argparse.Namespace, report: CheckReport, settings: DataSettings
 ) -> list[Candidate]:
-    from piper.train.check.outcome import count_things
+    from piper.progress import count_things
     from piper.train.excerpts.choosing import choose_excerpts
     from piper.train.excerpts.finding import find_candidates
 
@@ -137,7 +137,7 @@ def _print_list(chosen: Sequence[Candidate]) -> None:
 
 
 def _describe(chosen: Sequence[Candidate], folder: Path | None) -> str:
-    from piper.train.check.outcome import count_things
+    from piper.progress import count_things
     from piper.train.excerpts.writing import EXCERPTS_NAME
 
     minutes = sum(one.measures.seconds for one in chosen) / 60

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from piper.errors import DatasetError
+from piper.progress import count_things
 from piper.train.command import run_command
 from piper.train.data.trained_rates import TRAINED_RATES
 from piper.train.formats.columns import parse_columns
@@ -108,8 +109,8 @@ def _create_options(arguments: argparse.Namespace) -> ImportOptions:
 def _describe_report(report: ImportReport) -> str:
     rates = ", ".join(f"{count} at {rate} Hz" for rate, count in sorted(report.rates.items()))
     lines = [
-        f"{_count(report.num_recordings, 'recording')} ({report.seconds / 60:.1f} min, "
-        f"{_count(report.num_speakers, 'speaker')}; {rates}) of {report.format_name} are in "
+        f"{count_things(report.num_recordings, 'recording')} ({report.seconds / 60:.1f} min, "
+        f"{count_things(report.num_speakers, 'speaker')}; {rates}) of {report.format_name} are in "
         f"{report.folder}; the voice will have {report.sample_rate} Hz.",
     ]
     if report.left_out:
@@ -120,10 +121,6 @@ def _describe_report(report: ImportReport) -> str:
     if report.changes:
         lines.append(f"{report.changes} changed; see {report.folder / 'import.json'}.")
     return "\n".join(lines)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 if __name__ == "__main__":

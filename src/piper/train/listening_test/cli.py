@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from piper.atomic import refuse_overwriting
+from piper.progress import count_things
 from piper.train.command import run_command
 
 
@@ -71,7 +72,7 @@ def _run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         most=arguments.most,
     )
-    print(f"{arguments.output}: {count} pairs of {', '.join(spoken.audio)}")
+    print(f"{arguments.output}: {count_things(count, 'pair')} of {', '.join(spoken.audio)}")
     return 0
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from piper.errors import EvaluationError
+from piper.progress import count_things
 
 COLUMNS = ("test", "listener", "pair", "sentence", "left", "right", "choice")
 """What a result must have; the page writes `seconds` and `comment` beside."""
@@ -144,7 +145,8 @@ def find_chance(count: int, total: int) -> float:
 def summary_to_text(summary: ListeningSummary) -> str:
     """Return a table for a terminal."""
     lines = [
-        f"{_count(summary.num_choices, 'answer')} of {_count(summary.num_listeners, 'listener')}; "
+        f"{count_things(summary.num_choices, 'answer')} of "
+        f"{count_things(summary.num_listeners, 'listener')}; "
         f"A was chosen in {_percent(summary.left_share)} of those that chose."
     ]
     for one in summary.preferences:
@@ -198,7 +200,3 @@ def _read_choices(path: Path) -> list[Choice]:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %" if math.isfinite(share) else "–"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"

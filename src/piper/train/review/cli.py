@@ -109,7 +109,7 @@ def _write_copy(settings: DataSettings, gathered: Gathered, review: Review, fold
 
 
 def _describe(clips: Sequence[Clip], review: Review) -> str:
-    from piper.train.check.outcome import count_things
+    from piper.progress import count_things
     from piper.train.review.session import State
 
     outcomes = [review.find_outcome(clip) for clip in clips]

@@ -12,6 +12,7 @@ import soundfile
 import soxr
 
 from piper.errors import DatasetError
+from piper.progress import count_things
 from piper.train.check.copying import (
     LEFT_OUT,
     Change,
@@ -22,7 +23,6 @@ from piper.train.check.copying import (
     write_lines,
 )
 from piper.train.check.mending import list_dropped_lines
-from piper.train.check.outcome import count_things
 from piper.train.data.workers import run_jobs
 from piper.train.pages.excerpts import Excerpt, decode_excerpt
 from piper.train.review.clips import Clip

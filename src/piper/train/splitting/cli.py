@@ -14,6 +14,7 @@ from piper.atomic import place_folder
 from piper.errors import DatasetError
 from piper.messages import configure_logging
 from piper.processes import calm_threads
+from piper.progress import count_things
 from piper.train.command import run_command
 
 if TYPE_CHECKING:
@@ -92,8 +93,9 @@ def _split(arguments: argparse.Namespace) -> int:
     kept = [piece for piece in pieces if piece.doubt is None]
     minutes = sum(piece.seconds for piece in kept) / 60
     print(
-        f"{len(kept)} utterances ({minutes:.1f} of {recording.seconds / 60:.1f} minutes) are in "
-        f"{folder}; {len(pieces) - len(kept)} doubtful ones are listed in {folder / SPLIT_NAME}."
+        f"{count_things(len(kept), 'utterance')} ({minutes:.1f} of {recording.seconds / 60:.1f} "
+        f"minutes) in {folder}; listed in {folder / SPLIT_NAME}: "
+        f"{count_things(len(pieces) - len(kept), 'doubtful piece')}."
     )
     return 0
 
