@@ -291,7 +291,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 at the end of training, 1 for an error, 128 + N after signal N.
     """
-    _quieten()
+    _quieten("--debug" in (sys.argv[1:] if arguments is None else arguments))
     try:
         run(arguments)
     except PiperError as error:
@@ -325,10 +325,10 @@ def _say_stopped_early() -> int:
     return 128 + signal.SIGINT
 
 
-def _quieten() -> None:
+def _quieten(is_debugged: bool) -> None:
     """Leave out what Lightning prints beside the progress, and its advice that misleads here."""
     configure_logging()
-    logging.getLogger("piper").setLevel(logging.INFO)
+    logging.getLogger("piper").setLevel(logging.DEBUG if is_debugged else logging.INFO)
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
