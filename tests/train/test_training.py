@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import re
 import sys
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from piper.train import cli
 from piper.train.checkpoints.checkpoint import load_checkpoint
+from piper.train.checkpoints.last import LOG_FOLDER, hold_run
+from piper.train.event_log import EventLog
 from trainings import SMALL
 
 
@@ -402,3 +405,42 @@ def test_clips_shorter_than_a_segment_and_tiny_datasets_train(
     flags = ("--model.segment_size=8192", "--data.trim_silence=false", "--trainer.max_epochs=2")
     assert train(dataset, tmp_path, "--data.batch_size=16", *flags) == 0
     assert load_checkpoint(checkpoint_folder(tmp_path) / "last.ckpt")["global_step"] == 4
+
+
+def hold_until(folder: Path, is_held: Any, may_end: Any) -> None:
+    held = hold_run(folder)
+    is_held.set()
+    may_end.wait(60)
+    assert held is not None
+
+
+def test_a_folder_that_another_training_writes_to_is_left_to_it(
+    trained: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two resumes of one folder wrote their checkpoints over each other."""
+    dataset, root = trained
+    folder = root / "lightning_logs/version_0"
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("[!.]*.*")}
+    context = multiprocessing.get_context("fork")
+    events = context.Event(), context.Event()
+    other = context.Process(target=hold_until, args=(folder, *events))
+    other.start()
+    assert events[0].wait(60)
+    capsys.readouterr()
+    assert train(dataset, root, "--ckpt_path=last", "--trainer.max_epochs=4") == 1
+    said = capsys.readouterr().err
+    assert f"Another training (process {other.pid} on " in said
+    assert f"writes into {folder}" in said
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("[!.]*.*")} == before
+    # Also where it was killed it holds nothing.
+    other.kill()
+    other.join()
+    held = hold_run(folder)
+    assert held is not None
+    held.close()
+
+
+def test_trainings_that_begin_at_once_take_folders_of_their_own(tmp_path: Path) -> None:
+    """All of them found version_0 free, until the first one wrote to it."""
+    logs = [EventLog(tmp_path, LOG_FOLDER) for _ in range(3)]
+    assert [log.version for log in logs] == [0, 1, 2]

@@ -12,10 +12,11 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from piper.errors import CheckpointError, PiperError, describe_os_error
 from piper.messages import configure_logging, print_error, translate
@@ -36,9 +37,11 @@ from piper.train.callbacks.scores import create_scores
 from piper.train.callbacks.stopping import DEFAULT_STOP_SECONDS, TrainingStopped
 from piper.train.callbacks.waiting import DataWait
 from piper.train.checkpoints.last import (
+    CHECKPOINT_FOLDER,
     LOG_FOLDER,
     find_checkpoint,
     find_last_checkpoint,
+    hold_run,
     version_of_checkpoint,
 )
 from piper.train.checkpoints.lightning_io import SafeCheckpointIO
@@ -56,7 +59,7 @@ from piper.train.parallel.distributed import create_strategy
 from piper.train.parallel.ranks import describe_lost_process, find_cluster
 from piper.train.resuming import LAST, remember_command, resume_command
 from piper.train.steps.precision import create_precision
-from piper.train.storage import check_writable, plain_address
+from piper.train.storage import check_writable, join_address, plain_address
 from piper.train.verbs import describe_verbs
 from piper.train.vits.config import NetworkConfig
 
@@ -90,6 +93,8 @@ class TrainCLI(LightningCLI):
     """LightningCLI for voices."""
 
     _version: int | None = None
+    _held: BinaryIO | None = None
+    """Open as long as no other training may write where this one does."""
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -188,12 +193,14 @@ class TrainCLI(LightningCLI):
         # Lightning refuses these under manual optimization; the module takes them instead.
         kwargs["accumulate_grad_batches"] = 1
         kwargs["gradient_clip_val"] = kwargs["gradient_clip_algorithm"] = None
+        root, log = trainer.default_root_dir or Path.cwd(), None
         if trainer.logger in (None, True):
-            root = trainer.default_root_dir or Path.cwd()
             # `last` goes on in the same folder: each restart of a machine would fill another one.
-            kwargs["logger"] = EventLog(
-                root, LOG_FOLDER, version=self._version, default_hp_metric=False
-            )
+            log = EventLog(root, LOG_FOLDER, version=self._version, default_hp_metric=False)
+            kwargs["logger"] = log
+        if self.subcommand == "fit" and keeps_checkpoints(trainer):
+            folder = log.log_dir if log else join_address(root, CHECKPOINT_FOLDER)
+            self._held = rank_zero_only(hold_run)(folder)
         if not has_limit(trainer):
             kwargs["max_epochs"] = -1  # `Budget` sets the end instead
         if trainer.max_steps > 0:

@@ -43,6 +43,11 @@ class EventLog(TensorBoardLogger):
 
     _has_saved = False
 
+    def _get_next_version(self) -> int:
+        number: int = super()._get_next_version()
+        claimed: int | None = rank_zero_only(_claim_version)(self.root_dir, number)
+        return number if claimed is None else claimed
+
     @property
     @rank_zero_experiment
     def experiment(self) -> SummaryWriter:
@@ -67,6 +72,18 @@ class EventLog(TensorBoardLogger):
                 storage.write_file(address, lambda file: file.write(content))
             except OSError as error:
                 _LOGGER.warning("%s could not be written (%s).", path.name, error.strerror or error)
+
+
+def _claim_version(root: str, number: int) -> int:
+    """Make a version's folder: of two trainings that begin at once both find the same one free."""
+    while not storage.is_remote(root):
+        try:
+            (Path(root) / f"version_{number}").mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            break
+    return number
 
 
 class _Writer(SummaryWriter):

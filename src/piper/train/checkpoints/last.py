@@ -6,12 +6,15 @@ Knows names and places of checkpoints, but not what is trained.
 from __future__ import annotations
 
 import logging
+import os
 import re
+import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from piper.errors import CheckpointError
+from piper.errors import CheckpointError, TrainingError
 from piper.train import storage
 from piper.train.checkpoints.checkpoint import load_checkpoint
 from piper.train.storage import StoredFile, join_address, plain_address
@@ -21,6 +24,7 @@ _LOGGER = logging.getLogger(__name__)
 LAST_NAME = "last.ckpt"
 LOG_FOLDER = "lightning_logs"
 CHECKPOINT_FOLDER = "checkpoints"
+LOCK_NAME = ".lock"
 
 FULL_IS_BETTER_SECONDS = 1800.0
 """A last.ckpt that is older by so much is still preferred: the other files lack the optimizers'
@@ -116,6 +120,44 @@ def version_of_checkpoint(address: str | None) -> int | None:
     """Return the number of the log folder that a checkpoint lies in; None where there is none."""
     found = re.search(rf"{LOG_FOLDER}/version_(\d+)/{CHECKPOINT_FOLDER}/[^/]+$", address or "")
     return int(found[1]) if found else None
+
+
+def hold_run(folder: Path | str) -> BinaryIO | None:
+    """Keep other trainings out of a run's folder until the file is closed or this process ends.
+
+    None where there are no locks: in a cloud's storage, on Windows, on some network disks.
+
+    Raises:
+        TrainingError: Another training writes there.
+        OSError: The folder cannot be written.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    if storage.is_remote(folder):
+        return None
+    path = Path(folder) / LOCK_NAME
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+b", buffering=0)
+    try:
+        # Not flock: processes that load data would hold that on after this one was killed.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        file.seek(0)
+        holder = file.read(200).decode("utf-8", "replace").strip()
+        file.close()
+        raise TrainingError(
+            f"Another training ({holder or 'a process that is not known'}) writes into {folder}: "
+            "let it go on alone or end it first, or give this one another "
+            "--trainer.default_root_dir."
+        ) from None
+    except OSError:
+        file.close()
+        return None
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    return file
 
 
 def find_checkpoint_folders(root: Path | str) -> list[str]:
