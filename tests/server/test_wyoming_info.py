@@ -20,10 +20,12 @@ from piper.voices import find_voice
     ("language", "espeak_voice", "expected"),
     [
         ({"code": "de_AT"}, "de", "de_AT"),
-        ({"code": ""}, "ru", "ru"),
+        ({"code": ""}, "ru", "ru_RU"),
+        ({"code": "en-us"}, "en-us", "en_US"),
+        ({"code": "PT-br"}, "pt-br", "pt_BR"),
         ({"code": 3}, "en-us", "en_US"),
         ({}, "en-gb-scotland", "en_GB"),
-        ({}, "es-419", "es"),
+        ({}, "es-419", "es_MX"),
         ({}, "fr-fr", "fr_FR"),
     ],
 )

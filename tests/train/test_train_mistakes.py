@@ -211,19 +211,3 @@ def test_export_of_a_missing_checkpoint(tmp_path: Path, capsys: pytest.CaptureFi
     ]
     assert export_main(arguments) == 1
     assert "a.ckpt does not exist" in capsys.readouterr().err
-
-
-def test_export_without_json_says_what_to_name(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-
-    torch.save({"state_dict": {"model_g.x": torch.zeros(1)}}, tmp_path / "a.ckpt")
-    arguments = [
-        "--checkpoint",
-        str(tmp_path / "a.ckpt"),
-        "--output-file",
-        str(tmp_path / "a.onnx"),
-    ]
-    assert export_main(arguments) == 1
-    assert "--config" in capsys.readouterr().err
-    assert not (tmp_path / "a.onnx").exists()

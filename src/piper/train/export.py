@@ -7,8 +7,8 @@ between network and voice; what was built is then run against the network it cam
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from piper.atomic import refuse_overwriting, replace_on_success
+from piper.atomic import refuse_overwriting, replace_on_success, sync_file
 from piper.config import VoiceConfig, load_voice_config
-from piper.errors import ExportError
+from piper.errors import ConfigError, ExportError
+from piper.languages import describe_language
 from piper.text.frontend import create_frontend
+from piper.text.ids import DEFAULT_PHONEME_ID_MAP
 from piper.train.checkpoints.checkpoint import (
     AVERAGES_KEY,
     VOICE_CONFIG_KEY,
@@ -29,8 +31,10 @@ from piper.train.checkpoints.checkpoint import (
     network_config_from_checkpoint,
 )
 from piper.train.checkpoints.last import find_checkpoint
+from piper.train.presets import find_quality
 from piper.train.vits.config import NetworkConfig
 from piper.train.vits.synthesizer import Synthesizer
+from piper.train.warm_start.source import find_json_places
 from piper.voice.graph import build_graph
 from piper.voice.graph_config import GraphConfig
 from piper.voice.graph_folding import is_spoken_with
@@ -40,10 +44,11 @@ from piper.voice.session import VoiceSession
 MAX_DIFFERENCE = 1e-3
 """Largest difference between a sample of the network and one of the voice, without noise."""
 
-_TEST_SENTENCES = {
-    "ru": ("Привет, это тест.", "Сегодня хорошая погода.", "Как вас зовут?"),
-    "": ("Hello, this is a test.", "1, 2, 3.", "Good morning!"),
-}
+MIN_PEAK = 1e-6
+"""Sound that is softer, or deviates less, is none: 120 dB below full scale."""
+
+MAX_SATURATED = 0.25
+"""Share of samples at full scale: speech has none, a damaged network little else."""
 
 
 @dataclass(frozen=True)
@@ -52,17 +57,19 @@ class ExportReport:
 
     Attributes:
         model_path: The ONNX file.
-        config_path: Its JSON.
-        tokens_path: Symbols and ids for sherpa-onnx.
+        config_path: Its JSON; None where the checkpoint's is not to be found.
+        tokens_path: Symbols and ids for sherpa-onnx; None likewise.
         difference: Largest difference of a sample between network and voice.
         seconds: Length of the audio that they were compared on.
+        source: Where the JSON was found, if neither the checkpoint nor the caller gave it.
     """
 
     model_path: Path
-    config_path: Path
-    tokens_path: Path
+    config_path: Path | None
+    tokens_path: Path | None
     difference: float
     seconds: float
+    source: str = ""
 
 
 def export_voice(
@@ -71,86 +78,176 @@ def export_voice(
     config_path: Path | str | None = None,
     *,
     use_averages: bool = True,
+    espeak_voice: str | None = None,
 ) -> ExportReport:
     """Write a checkpoint as a voice.
 
     Args:
         checkpoint_path: Checkpoint of this or an older trainer, here or at s3://… and the like; of
             a run's folder the newest.
-        output_path: The ONNX file to write; `<output>.json` and `tokens.txt` go beside it.
-        config_path: The voice's JSON, for checkpoints that do not carry it.
+        output_path: The ONNX file to write; `<output>.json` and `tokens.txt` go beside it, where
+            the voice's JSON is known.
+        config_path: The voice's JSON, for checkpoints that do not carry it. Without one it is
+            looked for beside the checkpoint, above it, and where the checkpoint says that its
+            dataset was.
         use_averages: Take the moving averages of the weights, where the checkpoint has them.
+        espeak_voice: espeak-ng's voice that it was trained with, for a checkpoint without a JSON
+            that was trained on Piper's own phonemes.
 
     Raises:
         CheckpointError: The checkpoint cannot be read or is no voice's.
-        ConfigError: The JSON is missing or broken.
-        ExportError: Voice and network differ; nothing is then left behind.
+        ConfigError: The JSON is broken.
+        ExportError: Voice and network differ, or give no sound; nothing is then left behind.
+        PiperError: A file that is written is one that is read.
     """
     checkpoint_path, output_path = find_checkpoint(checkpoint_path), Path(output_path)
     config_out = output_path.with_name(output_path.name + ".json")
     refuse_overwriting(
-        {"--output-file": output_path, "--output-file (its JSON)": config_out},
+        {"--output-file": output_path, "JSON": config_out},
         {"--checkpoint": checkpoint_path, "--config": config_path},
     )
     checkpoint = load_checkpoint(checkpoint_path)
-    config = _find_voice_config(checkpoint, checkpoint_path, config_path)
     network_config = network_config_from_checkpoint(checkpoint, checkpoint_path)
-    _check_config(config, network_config, checkpoint_path)
-    network = load_network(checkpoint, network_config, use_averages=use_averages)
-    model = _build_model(network, network_config, config, output_path.stem)
+    knows_rate = "sample_rate" in checkpoint["hyper_parameters"]
+    config, source = _find_voice_config(
+        checkpoint, checkpoint_path, config_path, espeak_voice, network_config, knows_rate
+    )
+    if config is not None and not knows_rate:
+        network_config = replace(network_config, sample_rate=config.sample_rate)
+    network = load_network(checkpoint, network_config, checkpoint_path, use_averages=use_averages)
+    model = _build_model(network, network_config)
+    if config is not None:
+        add_sherpa_metadata(model, config, output_path.stem)
 
-    tokens_out = _tokens_path(output_path, tokens_text(config))
+    tokens_out = None
     with replace_on_success(output_path) as temporary:
         temporary.write_bytes(model.SerializeToString())
-        difference, seconds = compare_with_network(VoiceSession(temporary), network, config)
-        if not difference <= MAX_DIFFERENCE:
-            raise ExportError(
-                f"Voice and network differ by {difference:.2g} in a sample (at most "
-                f"{MAX_DIFFERENCE:g} is allowed), so {output_path} was not written; please "
-                "report it with the checkpoint."
-            )
+        difference, seconds = _test_voice(temporary, network, config, checkpoint_path, output_path)
+        sync_file(temporary)
         # The JSON first: a voice without one cannot speak, a JSON alone harms nobody.
-        _write_text(config_out, json.dumps(config.to_dict(), ensure_ascii=False, indent=2) + "\n")
-        _write_text(tokens_out, tokens_text(config))
-    return ExportReport(output_path, config_out, tokens_out, difference, seconds)
+        if config is not None:
+            tokens_out = _tokens_path(output_path, tokens_text(config))
+            text = json.dumps(config.to_dict(), ensure_ascii=False, indent=2)
+            _write_text(config_out, text + "\n")
+            _write_text(tokens_out, tokens_text(config))
+    written = config_out if config is not None else None
+    return ExportReport(output_path, written, tokens_out, difference, seconds, source)
 
 
 def _find_voice_config(
-    checkpoint: Mapping[str, Any], checkpoint_path: str, config_path: Path | str | None
-) -> VoiceConfig:
+    checkpoint: Mapping[str, Any],
+    checkpoint_path: str,
+    config_path: Path | str | None,
+    espeak_voice: str | None,
+    network: NetworkConfig,
+    knows_rate: bool,
+) -> tuple[VoiceConfig | None, str]:
+    """Return the voice's JSON, and where it was found if nobody gave it."""
+    carried, config = checkpoint.get(VOICE_CONFIG_KEY), None
     if config_path is not None:
-        return load_voice_config(config_path)
-    carried = checkpoint.get(VOICE_CONFIG_KEY)
-    if carried is not None:
-        return VoiceConfig.from_dict(carried, f"{checkpoint_path} ({VOICE_CONFIG_KEY})")
-    raise ExportError(
-        f"{checkpoint_path} was written by another trainer and does not carry the voice's JSON: "
-        "name the config.json that it was trained with as --config."
-    )
+        config = load_voice_config(config_path)
+    elif carried is not None:
+        config = VoiceConfig.from_dict(carried, f"{checkpoint_path} ({VOICE_CONFIG_KEY})")
+    if config is not None:
+        if difference := _find_difference(config, network, knows_rate):
+            name, said, real = difference
+            raise ExportError(
+                f"The voice's JSON says {name} {said}, but {checkpoint_path} was trained with "
+                f"{real}; give the JSON that belongs to it as --config."
+            )
+        return (replace(config, espeak_voice=espeak_voice) if espeak_voice else config), ""
+    if espeak_voice:
+        speakers = range(network.num_speakers) if network.num_speakers > 1 else ()
+        config = VoiceConfig(
+            num_symbols=network.num_symbols,
+            num_speakers=network.num_speakers,
+            sample_rate=network.sample_rate,
+            espeak_voice=espeak_voice,
+            phoneme_id_map=DEFAULT_PHONEME_ID_MAP,
+            speaker_id_map={str(number): number for number in speakers},
+            hop_length=network.hop_length,
+            quality=find_quality(network) or "",
+            language=describe_language(espeak_voice),
+        )
+        create_frontend(config)  # an unknown voice is told here
+        return config, ""
+    for place in find_json_places(checkpoint, checkpoint_path):
+        try:
+            config = load_voice_config(place)
+        except ConfigError:
+            continue
+        if _find_difference(config, network, knows_rate) is None:
+            return config, str(place)
+    return None, ""
 
 
-def _check_config(config: VoiceConfig, network: NetworkConfig, path: str) -> None:
-    pairs = (
+def _find_difference(
+    config: VoiceConfig, network: NetworkConfig, knows_rate: bool
+) -> tuple[str, int, int] | None:
+    """Return name, what a voice's JSON says, and what the network is, where they differ."""
+    pairs = [
         ("num_symbols", config.num_symbols, network.num_symbols),
         ("num_speakers", config.num_speakers, network.num_speakers),
-        ("sample_rate", config.sample_rate, network.sample_rate),
-    )
-    for name, said, real in pairs:
-        if said != real:
-            raise ExportError(
-                f"The voice's JSON says {name} {said}, but {path} was trained with {real}; "
-                "give the JSON that belongs to it as --config."
-            )
+    ]
+    if knows_rate:
+        pairs.append(("sample_rate", config.sample_rate, network.sample_rate))
+    return next((pair for pair in pairs if pair[1] != pair[2]), None)
+
+
+def _test_voice(
+    model_path: Path,
+    network: Synthesizer,
+    config: VoiceConfig | None,
+    checkpoint_path: str,
+    output_path: Path,
+) -> tuple[float, float]:
+    """Speak by the voice and by the network it came from; return difference and seconds.
+
+    Raises:
+        ExportError: They differ, or what they give is no sound.
+    """
+    map_ids = [i for ids in config.phoneme_id_map.values() for i in ids] if config else []
+    audio, difference = compare_with_network(VoiceSession(model_path), network, map_ids)
+    if problem := _find_no_sound(audio):
+        raise ExportError(
+            f"The voice of {checkpoint_path} gives {problem}, so {output_path} was not written: "
+            "its weights are damaged, or its training went wrong; export another checkpoint."
+        )
+    if not difference <= MAX_DIFFERENCE:
+        raise ExportError(
+            f"Voice and network differ by {difference:.2g} in a sample (at most "
+            f"{MAX_DIFFERENCE:g} is allowed), so {output_path} was not written; please "
+            "report it with the checkpoint."
+        )
+    return difference, len(audio) / network.config.sample_rate
+
+
+def _find_no_sound(audio: npt.NDArray[np.float32]) -> str | None:
+    """Return what a voice gives in place of sound; None where it gives sound."""
+    if not np.isfinite(audio).all():
+        return "samples that are not finite"
+    if np.abs(audio).max(initial=0.0) < MIN_PEAK:
+        return "silence"
+    if float(audio.std()) < MIN_PEAK:
+        return "a constant"
+    if float((np.abs(audio) > 0.99).mean()) > MAX_SATURATED:
+        return "samples at full scale throughout"
+    return None
 
 
 def load_network(
-    checkpoint: Mapping[str, Any], config: NetworkConfig, *, use_averages: bool = True
+    checkpoint: Mapping[str, Any],
+    config: NetworkConfig,
+    path: str = "The checkpoint",
+    *,
+    use_averages: bool = True,
 ) -> Synthesizer:
     """Return a checkpoint's network, ready to speak.
 
     Args:
         checkpoint: What was read; it may lack weights that serve training alone.
         config: Its network.
+        path: Its file, for the error.
         use_averages: Take the moving averages of the weights, where it has them.
 
     Raises:
@@ -166,74 +263,68 @@ def load_network(
         weights |= (checkpoint.get(AVERAGES_KEY) or {}).get("weights", {})
     fitted, report = fit_weights(weights, network.state_dict())
     if any(map(is_spoken_with, report.missing)) or report.other_shape:
-        raise ExportError(f"The checkpoint is no voice that can be exported: {report}")
+        raise ExportError(f"{path} is no voice that can be exported: {report}")
     network.load_state_dict(fitted)
     return network.eval()
 
 
-def _build_model(
-    network: Synthesizer, network_config: NetworkConfig, config: VoiceConfig, name: str
-) -> Any:
+def _build_model(network: Synthesizer, network_config: NetworkConfig) -> Any:
     weights = {key: value.numpy() for key, value in network.state_dict().items()}
     graph_config = GraphConfig.from_weights(
         weights,
         sample_rate=network_config.sample_rate,
         upsample_rates=network_config.upsample_rates,
-        resblock_dilation_sizes=_dilations_a_block(network_config),
+        resblock_dilation_sizes=network_config.resblock_dilation_sizes,
     )
-    model = build_graph(weights, graph_config)
-    add_sherpa_metadata(model, config, name)
-    return model
-
-
-def _dilations_a_block(config: NetworkConfig) -> Sequence[Sequence[int]]:
-    return config.resblock_dilation_sizes
+    return build_graph(weights, graph_config)
 
 
 def compare_with_network(
-    session: VoiceSession, network: Synthesizer, config: VoiceConfig
-) -> tuple[float, float]:
+    session: VoiceSession, network: Synthesizer, map_ids: Sequence[int]
+) -> tuple[npt.NDArray[np.float32], float]:
     """Speak a sentence without noise by both.
 
     A duration whose value lies within rounding of a whole number may go either way; such a
     sentence says nothing about the graph, so the next one is tried.
 
+    Args:
+        session: The voice.
+        network: What it was made of.
+        map_ids: Ids that the voice knows; none: all that the network has rows for.
+
     Returns:
-        The largest difference of a sample, infinite where the lengths differ in every sentence,
-        and the seconds of audio compared.
+        What the voice spoke, (S,) float32, and the largest difference of a sample, infinite where
+        the lengths differ in every sentence.
     """
-    best = float("inf")
-    seconds = 0.0
-    for ids in _test_ids(config):
-        real, durations = _speak_network(network, ids)
+    audio = np.zeros(0, np.float32)
+    sentences = _test_ids(map_ids, network.config.num_symbols)
+    # An untrained network gives each id exactly one frame: of 1.1 none is within rounding.
+    for ids, scale in zip(sentences, (1.1, 1.0, 1.2), strict=True):
+        real, durations = _speak_network(network, ids, scale)
         output = session.run(
-            ids, noise_scale=0.0, length_scale=1.0, noise_w_scale=0.0, speaker_id=0
+            ids, noise_scale=0.0, length_scale=scale, noise_w_scale=0.0, speaker_id=0
         )
-        if output.durations_frames is not None and not np.array_equal(
-            output.durations_frames, durations
-        ):
-            continue
-        if len(real) != len(output.audio):
-            continue
-        best = float(np.abs(real - output.audio).max(initial=0.0))
-        seconds = len(real) / config.sample_rate
-        break
-    return best, seconds
+        audio = output.audio
+        frames = output.durations_frames
+        if len(real) == len(audio) and (frames is None or np.array_equal(frames, durations)):
+            return audio, float(np.abs(real - audio).max(initial=0.0))
+    return audio, float("inf")
 
 
-def _test_ids(config: VoiceConfig) -> list[list[int]]:
-    language = config.espeak_voice.split("-")[0]
-    texts = _TEST_SENTENCES.get(language, _TEST_SENTENCES[""])
-    frontend = create_frontend(config)
-    sentences = [frontend.text_to_sentences(text)[0].ids for text in texts]
-    known = [ids for ids in config.phoneme_id_map.values() if ids]
-    # A voice of plain characters may know none of these letters; its own symbols always serve.
-    sentences.append([i for ids in known[:40] for i in ids])
-    return [ids for ids in sentences if len(ids) > 3]
+def _test_ids(map_ids: Sequence[int], num_symbols: int) -> Iterator[list[int]]:
+    """Give sentences of ids that mean something: of the map, with pauses as all voices have them.
+
+    No text is needed for that, whose letters a map may lack.
+    """
+    known = sorted({i for i in map_ids if 0 < i < num_symbols}) or list(range(1, num_symbols))
+    random = np.random.default_rng(0)
+    for length in (40, 30, 20):
+        chosen = random.choice(known, length).tolist()
+        yield [value for i in chosen for value in (i, 0)]
 
 
 def _speak_network(
-    network: Synthesizer, ids: Sequence[int]
+    network: Synthesizer, ids: Sequence[int], length_scale: float
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     id_tensor = torch.tensor([list(ids)], dtype=torch.long)
     lengths = torch.tensor([id_tensor.shape[1]], dtype=torch.long)
@@ -241,7 +332,7 @@ def _speak_network(
     if network.config.num_speakers > 1:
         speaker = torch.zeros(1, dtype=torch.long)
     result = network.infer(
-        id_tensor, lengths, speaker, noise_scale=0.0, length_scale=1.0, noise_w_scale=0.0
+        id_tensor, lengths, speaker, noise_scale=0.0, length_scale=length_scale, noise_w_scale=0.0
     )
     durations = result.durations.reshape(-1).round().long().numpy()
     return result.audio.reshape(-1).numpy(), durations

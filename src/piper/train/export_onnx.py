@@ -29,6 +29,12 @@ def create_parser() -> argparse.ArgumentParser:
         "--config", type=Path, help="the voice's JSON, for checkpoints that do not carry it"
     )
     parser.add_argument(
+        "--espeak-voice",
+        "--espeak_voice",
+        help="espeak-ng's voice that it was trained with, such as ru; with Piper's own phonemes it "
+        "makes the JSON of a checkpoint that carries none",
+    )
+    parser.add_argument(
         "--trained-weights",
         "--trained_weights",
         action="store_true",
@@ -52,11 +58,20 @@ def _export(arguments: argparse.Namespace) -> int:
         arguments.output_file,
         arguments.config,
         use_averages=not arguments.trained_weights,
+        espeak_voice=arguments.espeak_voice,
     )
     size = report.model_path.stat().st_size / 1e6
     print(f"voice:   {report.model_path} ({size:.1f} MB)")
-    print(f"config:  {report.config_path}")
-    print(f"tokens:  {report.tokens_path}")
+    if report.config_path is None:
+        print(
+            f"config:  none is known, and programs that speak want one, {report.model_path}.json: "
+            "export again with --config and the config.json that the voice was trained with, or "
+            "with --espeak-voice and its language where its phonemes are Piper's own"
+        )
+    else:
+        found = f" (as {report.source} has it)" if report.source else ""
+        print(f"config:  {report.config_path}{found}")
+        print(f"tokens:  {report.tokens_path}")
     print(
         f"check:   network and voice differ by at most {report.difference:.1e} in a sample, "
         f"over {report.seconds:.1f} s of speech without noise"

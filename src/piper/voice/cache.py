@@ -167,6 +167,8 @@ def _make_entry(
     with hold_lock(entry.with_name(f".{entry.name}.lock")):
         if broken is None and read_clean_graph(entry) is not None:
             return None  # another process was quicker
+        if entry.exists():
+            _logger.warning("%s is damaged: it is made anew.", entry)
         temporary = entry.with_name(f".{entry.name}.part")
         remove_folder(temporary)  # of a process that was killed
         temporary.mkdir(parents=True)

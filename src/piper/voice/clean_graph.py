@@ -7,7 +7,6 @@ where that is wanted, the speakers' embeddings, and a description.
 from __future__ import annotations
 
 import json
-import logging
 import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,8 +25,6 @@ from piper.voice.stream import PartFiles, PartsSession
 
 if TYPE_CHECKING:
     import onnx
-
-_logger = logging.getLogger(__name__)
 
 MAX_DIFFERENCE = 1e-4
 """Largest difference of a sample from the original's, of a full scale of 1."""
@@ -82,7 +79,6 @@ def _are_whole(folder: Path, sizes: Mapping[str, Sequence[int]]) -> bool:
     if is_recent and checked.get("states") == states:
         return True
     if {name: list(pair) for name, pair in sizes.items()} != _describe_files(folder, sizes):
-        _logger.warning("%s is damaged: it is made anew.", folder)
         return False
     # A cache that others have filled may be only readable.
     with suppress(OSError):

@@ -199,11 +199,11 @@ def test_the_export_command_at_the_end_works(
     assert what == f"The best checkpoint (val_loss {best[0]:.4f})"
     assert command[1:3] == ["-m", "piper.train.export_onnx"]
     assert command[3:] == [
-        *("--checkpoint", best[1], "--output-file", "my voice's recordings.onnx"),
+        *("--checkpoint", best[1], "--output-file", "ru_RU-my voice's recordings-tiny.onnx"),
     ]
     monkeypatch.chdir(tmp_path)
     assert export_onnx.main(command[3:]) == 0
-    assert (tmp_path / "my voice's recordings.onnx").is_file()
+    assert (tmp_path / "ru_RU-my voice's recordings-tiny.onnx").is_file()
 
 
 def test_a_signal_ends_with_the_export_command(

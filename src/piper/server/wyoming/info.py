@@ -7,6 +7,7 @@ from wyoming.info import Attribution, Info, TtsProgram, TtsVoice, TtsVoiceSpeake
 from piper import __version__
 from piper.config import VoiceConfig
 from piper.errors import VoiceNotFoundError
+from piper.languages import describe_language, normalise_code
 from piper.server.store import VoiceStore
 
 _PIPER = Attribution(name="Piper", url="https://github.com/rhasspy/piper")
@@ -47,10 +48,8 @@ def find_voice_of(voices: VoiceStore, language: str) -> str:
     Raises:
         VoiceNotFoundError: There is none.
     """
-    wanted = language.lower().replace("-", "_")
-    languages = {
-        name: find_language(config).lower() for name, config in _load_configs(voices).items()
-    }
+    wanted = normalise_code(language)
+    languages = {name: find_language(config) for name, config in _load_configs(voices).items()}
     for name, its_language in languages.items():
         if its_language == wanted:
             return name
@@ -69,12 +68,9 @@ def find_voice_of(voices: VoiceStore, language: str) -> str:
 def find_language(config: VoiceConfig) -> str:
     """Return the language of a voice as `ru_RU`; of espeak-ng's voice where the JSON has none."""
     code = config.language.get("code")
-    if isinstance(code, str) and code:
-        return code
-    language, _, country = config.espeak_voice.partition("-")
-    # espeak-ng's voices have more than countries in their names: es-419, en-gb-scotland.
-    country = country.partition("-")[0]
-    return f"{language}_{country.upper()}" if len(country) == 2 else language
+    if isinstance(code, str) and code and code != config.espeak_voice:
+        return normalise_code(code)
+    return describe_language(config.espeak_voice)["code"]
 
 
 def _load_configs(voices: VoiceStore) -> dict[str, VoiceConfig]:

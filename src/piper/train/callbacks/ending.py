@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from piper.languages import describe_language
 from piper.train.callbacks.keep import KeepLast
 from piper.train.callbacks.stopping import is_time_up
 from piper.train.resuming import quote_command
@@ -72,6 +74,10 @@ def export_command(checkpoint: str, voice_name: str) -> str:
 
 
 def _voice_name(trainer: Trainer) -> str:
+    """Return the name of a voice as published ones are called: `en_US-joe-medium`."""
     settings = getattr(getattr(trainer, "datamodule", None), "settings", None)
     name = str(getattr(settings, "voice_name", "") or "voice")
+    if settings is not None and not re.match("[a-z]{2,3}_[A-Z]{2}-", name):
+        code = describe_language(settings.espeak_voice)["code"]
+        name = "-".join(part for part in (code, name, settings.quality) if part)
     return name.replace("/", "_").replace("\\", "_")

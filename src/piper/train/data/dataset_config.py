@@ -13,6 +13,7 @@ from piper.atomic import replace_on_success
 from piper.config import Phonemizer, VoiceConfig
 from piper.errors import ConfigError, DatasetError
 from piper.json_reader import load_json_object
+from piper.languages import describe_language
 from piper.text.frontend import create_frontend
 from piper.text.ids import BOS, EOS, PAD
 from piper.text.options import VOICE_KEY
@@ -22,7 +23,7 @@ from piper.train.data.settings import DataSettings
 
 _LOGGER = logging.getLogger(__name__)
 # Objects whose missing keys are filled in; a map of ids is taken as a whole.
-_MERGED_KEYS = frozenset(("audio", "espeak", "language", "inference"))
+_MERGED_KEYS = frozenset(("audio", "espeak", "inference"))
 
 
 def create_voice_config(settings: DataSettings, rows: Sequence[Row]) -> VoiceConfig:
@@ -45,7 +46,7 @@ def create_voice_config(settings: DataSettings, rows: Sequence[Row]) -> VoiceCon
         speaker_id_map=_assign_speaker_ids(settings, rows),
         hop_length=settings.hop_length,
         quality=settings.quality,
-        language={"code": settings.espeak_voice},
+        language=describe_language(settings.espeak_voice),
         extra={"dataset": settings.voice_name, VOICE_KEY: settings.text_options.to_dict()},
     )
     path = settings.config_path
@@ -95,6 +96,10 @@ def _complete(existing: Mapping[str, Any], voice: VoiceConfig) -> dict[str, Any]
     # These two follow from the texts and the program at hand; an old value would be untrue.
     result["phonemizer"] = defaults["phonemizer"]
     result["speaker_id_map"] = defaults["speaker_id_map"]
+    # Earlier versions took espeak-ng's name for the code, by which no program finds a voice.
+    said = result["language"]
+    if isinstance(said, Mapping) and said.get("code") == voice.espeak_voice:
+        result["language"] = {**said, **defaults["language"]}
     return result
 
 

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from piper.config import VoiceConfig
-from piper.errors import CheckpointError, ConfigError
+from piper.errors import CheckpointError, ConfigError, PiperError
 from piper.json_reader import load_json_object
 from piper.train.checkpoints.checkpoint import (
     AVERAGES_KEY,
@@ -25,6 +26,7 @@ from piper.train.checkpoints.checkpoint import (
 )
 from piper.train.checkpoints.last import find_checkpoint
 from piper.train.presets import find_quality
+from piper.train.resuming import find_run
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -215,10 +217,39 @@ def _places_of_json(path: Path) -> list[Path]:
     return places
 
 
+def find_json_places(checkpoint: Mapping[str, Any], path: Path | str) -> list[Path]:
+    """Return where the JSON of a checkpoint that carries none may be, the likeliest first.
+
+    Beside the checkpoint and in the folders above it, where the checkpoint says that its dataset
+    was, and where the config.yaml of its run says so. They may be another voice's.
+    """
+    file = Path(path)
+    places = [*_places_of_json(file), *(f / "config.json" for f in file.absolute().parents[1:5])]
+    said: list[Any] = [checkpoint.get("hyper_parameters")]
+    said.append(checkpoint.get("datamodule_hyper_parameters"))
+    with suppress(PiperError, OSError, ImportError):
+        said.append(find_run(str(path)).data)
+    for part in said:
+        for key, value in part.items() if isinstance(part, Mapping) else ():
+            if str(key).endswith(("path", "dir", "dataset", "csv", "config")):
+                values = value if isinstance(value, list | tuple) else [value]
+                for name in (Path(v) for v in values if isinstance(v, str | PurePath) and str(v)):
+                    own = [name] if name.suffix == ".json" else [name / "config.json"]
+                    places += [*own, name.with_name("config.json")] if name.name else own
+    return list(dict.fromkeys(place for place in places if _is_file(place)))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no system has
+        return False
+
+
 def _find_json(places: Sequence[Path]) -> Mapping[str, Any]:
     """Read the first voice's JSON there is; without one symbols are taken by their position."""
     for place in places:
-        if place.is_file():
+        if _is_file(place):
             try:
                 return load_json_object(place)
             except ConfigError as error:
