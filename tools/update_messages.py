@@ -22,19 +22,22 @@ PACKAGE = ROOT / "src" / "piper"
 CATALOGUES = PACKAGE / "locale"
 MIN_LETTERS = 8
 """Of fixed words: with fewer, anything would look like the message."""
-SHOWN = (
-    "train/check/",
-    "train/evaluate/",
-    "train/pages/",
-    "progress.py",
-    "train/callbacks/progress.py",
+SHOWN = ("train/check/", "train/evaluate/", "train/pages/")
+"""Modules whose texts are all shown; of other modules a text has several words."""
+_NOT_SHOWN = re.compile(
+    r"server/|(\w+/)*(card|\w*style|\w*options|verbs|audio_info|aliases|parser)\.py"
+    r"|text/(\w+_en|sentence|pinyin_symbols)\.py|train/vits/\w+\.py"
 )
-"""Modules whose texts are shown as they are; of other modules only what is raised or logged."""
+"""Modules whose texts are help, CSS, words, or for programs; what they raise is shown."""
+_NO_TEXTS = re.compile(r"_?(\w*STYLE|POLICY|PROCESS|PALETTE|\w*SIGNS|TELLING|TEST_SENTENCES)")
+"""Constants that hold CSS, rules for browsers, programs, colours, and what is looked for."""
+_HELP = {"help", "metavar", "prog", "description", "dest"}
 _TAG = re.compile(r"<[^<>]*>|\n")
+_LINE_END = re.compile("\n")
 _IS_TEXT = re.compile(r"(?=.*[a-z]{3})[^<>=_/\\#@\[\]]+", re.DOTALL)
 _USER_ERRORS = {name for name, kind in vars(errors).items() if isinstance(kind, type)}
 _LOG_METHODS = {"info", "warning", "error", "exception", "critical"}
-_PRINTF = re.compile(r"%[-+# 0]*\d*(?:\.\d+)?[sdrfgeix]")
+_PRINTF = re.compile(r"%(%)|%[-+# 0]*\d*(?:\.\d+)?[sdrfgeix]")
 
 
 def find_messages() -> dict[str, set[str]]:
@@ -43,9 +46,12 @@ def find_messages() -> dict[str, set[str]]:
     for path in sorted(PACKAGE.rglob("*.py")):
         name = path.relative_to(PACKAGE).as_posix()
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        messages = [*_messages_of(tree)]
-        if name.startswith(SHOWN):
-            messages += _texts_of(tree)
+        # What servers log and answer is for programs, and English.
+        messages = [*_messages_of(tree, _LOG_METHODS if not name.startswith("server/") else set())]
+        if not _NOT_SHOWN.match(name):
+            is_page = name.startswith(SHOWN)
+            texts = _texts_of(tree, is_page=is_page)
+            messages += [text for text in texts if is_page or _is_said(text)]
         for message in messages:
             if "{0}" not in message or _count_letters(message) >= MIN_LETTERS:
                 found.setdefault(message, set()).add(f"src/piper/{name}")
@@ -56,29 +62,41 @@ def _count_letters(message: str) -> int:
     return len(re.sub(r"\{\d+\}|[\W\d_]", "", message))
 
 
-def _texts_of(tree: ast.AST) -> Iterator[str]:
-    """Yield the texts of a module that shows them: of its HTML what stands between tags."""
+def _texts_of(tree: ast.AST, *, is_page: bool) -> Iterator[str]:
+    """Yield the texts of a module: its lines, and of its HTML what stands between tags."""
     hidden = {id(part) for node in ast.walk(tree) for part in _hidden_parts(node)}
     for node in ast.walk(tree):
         if id(node) in hidden or not isinstance(node, ast.Constant | ast.JoinedStr):
             continue
         template = _template(node, is_log=False) or ""
-        for text in _TAG.split(template):
-            if "{:" in text:  # of `str.format`
+        for text in (_TAG if is_page else _LINE_END).split(template):
+            if "{:" in text or "%s" in text:  # a template for other values
                 continue
             if _IS_TEXT.fullmatch(text.strip()) and (" " in text.strip() or text[:1].isupper()):
                 yield _number(text.strip())
 
 
+def _is_said(text: str) -> bool:
+    return (
+        " " in text and "%" not in text and text[0] != "." and _count_letters(text) >= MIN_LETTERS
+    )
+
+
 def _hidden_parts(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the strings in a node that nobody is shown: docstrings, names, parts of others."""
-    if isinstance(node, ast.JoinedStr | ast.Subscript | ast.Compare | ast.keyword):
-        yield from ast.iter_child_nodes(node) if not isinstance(node, ast.keyword) else ()
+    """Yield the strings in a node that nobody is shown: docstrings, help, parts of others."""
+    if isinstance(node, ast.JoinedStr | ast.Subscript | ast.Compare):
+        yield from ast.iter_child_nodes(node)
     if isinstance(node, ast.Expr):
         yield node.value
+    if isinstance(node, ast.keyword) and node.arg in _HELP:
+        yield from ast.walk(node.value)
+    if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "add_argument_group":
+        yield from node.args
+    if isinstance(node, ast.Assign) and _NO_TEXTS.fullmatch(getattr(node.targets[0], "id", "")):
+        yield from ast.walk(node.value)
 
 
-def _messages_of(tree: ast.AST) -> Iterator[str]:
+def _messages_of(tree: ast.AST, log_methods: set[str]) -> Iterator[str]:
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or not node.args:
             continue
@@ -86,10 +104,13 @@ def _messages_of(tree: ast.AST) -> Iterator[str]:
         owner = getattr(getattr(node.func, "value", None), "id", "")
         if name in _USER_ERRORS:
             template = _template(node.args[0], is_log=False)
-        elif name in _LOG_METHODS and owner.lower() in ("_logger", "logger"):
+        elif name in log_methods and owner.lower() in ("_logger", "logger"):
             template = _template(node.args[0], is_log=True)
-        elif name in ("translate", "print_error"):
+        elif name in ("translate", "print_error", "ProgressLine"):
             template = _template(node.args[0], is_log=False)
+            if name == "ProgressLine":
+                units = (_template(unit, is_log=False) for unit in node.args[2:3])
+                yield from (_number(unit) for unit in units if unit)
         else:
             continue
         if template is not None:
@@ -100,7 +121,7 @@ def _template(node: ast.AST, *, is_log: bool) -> str | None:
     """Return a message with NUL for each value; None where it stands elsewhere."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         text = node.value
-        return _PRINTF.sub("\0", text).replace("%%", "%") if is_log else text
+        return _PRINTF.sub(lambda found: found[1] or "\0", text) if is_log else text
     if isinstance(node, ast.JoinedStr):
         parts = (v.value if isinstance(v, ast.Constant) else "\0" for v in node.values)
         return "".join(map(str, parts))

@@ -56,7 +56,7 @@ class BatchReport:
         if self.spoken:
             parts.append(
                 f"{self.audio_seconds:.1f} s of speech in {self.wall_seconds:.1f} s "
-                f"({self.spoken / seconds:.1f} {self.unit}s a second, "
+                f"({self.spoken / seconds:.1f} {name_units(self.unit, 2)} a second, "
                 f"{self.audio_seconds / seconds:.1f} times as fast as it sounds)"
             )
         if self.skipped:
