@@ -1,4 +1,4 @@
-"""How much of what is planted the dataset check finds: 40 defects of 20 kinds among 300 recordings.
+"""How much of what is planted the dataset check finds: 46 defects of 26 kinds among 300 recordings.
 
 Copies recordings of a real dataset, spoils some of them, checks, and prints a table of the kinds,
 then JSON; besides, how many of the untouched recordings are called wrong.
@@ -7,6 +7,7 @@ then JSON; besides, how many of the untouched recordings are called wrong.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import random
 import shutil
@@ -46,6 +47,21 @@ class Planted:
     lines: list[tuple[str, int, frozenset[str]]] = field(default_factory=list)
 
 
+def clip(samples: Samples, drive_db: float) -> Samples:
+    """Return a recording driven so far over full scale, and cut there."""
+    return np.clip(samples * (10 ** (drive_db / 20) / np.abs(samples).max()), -1.0, 1.0)
+
+
+def encode(samples: Samples, rate: int, kind: str, subtype: str) -> Samples:
+    """Return a recording as it comes out of a lossy codec: no two of its tops are equal."""
+    coded = 48000 if subtype == "OPUS" else rate
+    content = io.BytesIO()
+    soundfile.write(content, soxr.resample(samples, rate, coded), coded, subtype, format=kind)
+    content.seek(0)
+    decoded, _ = soundfile.read(content)
+    return np.asarray(soxr.resample(decoded, coded, rate))[: len(samples)]
+
+
 def spoil_audio(kind: str, samples: Samples, rate: int, chance: np.random.Generator) -> Samples:
     """Return a recording with one thing wrong."""
     quiet = 0.0003 * chance.standard_normal(2 * rate)
@@ -53,6 +69,15 @@ def spoil_audio(kind: str, samples: Samples, rate: int, chance: np.random.Genera
     changes: dict[str, Callable[[], Samples]] = {
         "silence": lambda: 0.0001 * chance.standard_normal(len(samples)),
         "clipping": lambda: np.clip(samples * (4.0 / np.abs(samples).max()), -1.0, 1.0),
+        # The gains are those of programs that bring recordings to one loudness.
+        "clipped-mp3": lambda: 0.75 * encode(clip(samples, 8), rate, "MP3", "MPEG_LAYER_III"),
+        "clipped-opus": lambda: 0.3 * encode(0.9 * clip(samples, 8), rate, "OGG", "OPUS"),
+        "clipped-resampled": lambda: (
+            0.7
+            * soxr.resample(soxr.resample(clip(samples, 6), rate, 44100), 44100, rate)[
+                : len(samples)
+            ]
+        ),
         "quiet": lambda: samples * 0.01,
         "dc-offset": lambda: 0.5 * samples + 0.1,
         "noise": lambda: samples + 0.05 * chance.standard_normal(len(samples)),
@@ -70,6 +95,9 @@ def spoil_audio(kind: str, samples: Samples, rate: int, chance: np.random.Genera
 AUDIO_KINDS = {
     "silence": {"silence", "no-speech"},
     "clipping": {"clipping", "heavy-clipping"},
+    "clipped-mp3": {"clipping", "heavy-clipping"},
+    "clipped-opus": {"clipping", "heavy-clipping"},
+    "clipped-resampled": {"clipping", "heavy-clipping"},
     "quiet": {"quiet", "silence", "loudness-spread"},
     "dc-offset": {"dc-offset"},
     "noise": {"noise"},

@@ -73,6 +73,8 @@ def measure_recording(path: Path) -> AudioMeasures:
         digest=path.name,
         peak=float(np.abs(samples).max()),
         clipped_share=0.0,
+        crowding=1.0,
+        crowded_level=0.0,
         dc_offset=float(samples.mean()),
         loud_db=level + 8,
         floor_db=-70.0 + len(path.name) % 5,

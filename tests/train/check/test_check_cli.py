@@ -69,7 +69,7 @@ def test_a_second_check_measures_only_what_has_changed(
     data = changed.read_bytes()
     changed.unlink()
     changed.write_bytes(data[: len(data) // 2])
-    with (checked / ".cache" / "check-1.jsonl").open("a") as file:
+    with (checked / ".cache" / "check-2.jsonl").open("a") as file:
         file.write('["cut off by a kill", {"sec')
     assert cli.main([str(checked), "--quick"]) == 0
     captured = capsys.readouterr()
@@ -97,7 +97,7 @@ def test_ctrl_c_keeps_what_was_measured(checked: Path) -> None:
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
-        kept, end = checked / ".cache" / "check-1.jsonl", time.monotonic() + 60
+        kept, end = checked / ".cache" / "check-2.jsonl", time.monotonic() + 60
         while not kept.exists() or kept.stat().st_size < 100_000:
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < end

@@ -15,6 +15,7 @@ import soxr
 from piper.errors import DatasetError
 from piper.train.check.entries import AudioMeasures
 from piper.train.check.recordings import measure_recording
+from piper.train.check.rules_recording import CROWDING
 
 RATE = 22050
 
@@ -66,6 +67,31 @@ def test_one_number_says_whether_two_files_hold_the_same(
     assert measure(tmp_path, np.stack([speech, speech], axis=1)).digest == digest
     assert measure(tmp_path, speech, RATE * 2).digest != digest
     assert measure(tmp_path, speech[:-1]).digest != digest
+
+
+ENCODERS = [("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS"), ("FLAC", "PCM_16")]
+
+
+@pytest.mark.parametrize(("kind", "subtype"), ENCODERS)
+@pytest.mark.parametrize("gain", [0.75, 0.2])
+def test_tops_that_an_encoder_rounded_are_found(
+    tmp_path: Path, speech: np.ndarray, kind: str, subtype: str, gain: float
+) -> None:
+    """No two samples are equal any more, so runs of equal ones find nothing."""
+
+    def encode(samples: np.ndarray) -> np.ndarray:
+        soundfile.write(tmp_path / "coded", samples, RATE, subtype, format=kind)
+        decoded, _ = soundfile.read(tmp_path / "coded")
+        return soxr.resample(soxr.resample(decoded, RATE, 16000), 16000, RATE)
+
+    voice = np.tile(speech, 1 + int(5 * RATE / len(speech)))
+    voice = voice / np.abs(voice).max()
+    spoilt = measure(tmp_path, gain * encode(np.clip(2.5 * voice, -0.95, 0.95)))
+    assert spoilt.clipped_share < 1e-3
+    assert spoilt.crowding > CROWDING
+    assert spoilt.crowded_level == pytest.approx(0.9 * gain, rel=0.2)
+    whole = measure(tmp_path, gain * encode(0.9 * voice))
+    assert whole.crowding < 1.05
 
 
 def test_flat_tops_are_counted(tmp_path: Path, speech: np.ndarray) -> None:

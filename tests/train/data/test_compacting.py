@@ -28,7 +28,7 @@ def test_only_what_is_used_stays(dataset: Path, capsys: pytest.CaptureFixture[st
         (dataset / "config.json").unlink(missing_ok=True)
         other = resolve_settings(dataset_dir=dataset, espeak_voice="ru", sample_rate=sample_rate)
         prepared = prepare_dataset(other)
-    for name in (f"{'ab' * 16}.npz", f"manifest-{'01' * 16}.json", "mine.npz", "check-1.jsonl"):
+    for name in (f"{'ab' * 16}.npz", f"manifest-{'01' * 16}.json", "mine.npz", "check-2.jsonl"):
         (cache / name).write_bytes(b"x" * 2_000_000)
     assert len(load_entries(cache)) == 48
     arguments = [str(dataset), "--espeak-voice=ru", "--sample-rate=22050"]
@@ -40,7 +40,7 @@ def test_only_what_is_used_stays(dataset: Path, capsys: pytest.CaptureFixture[st
     use = measure_use(cache, {u.key for u in prepared.utterances})
     assert use.used_bytes <= use.all_bytes < use.used_bytes + 8 * 16
     names = {path.name for path in cache.iterdir() if not path.name.startswith("utterances-")}
-    assert names == {"mine.npz", "check-1.jsonl", "prepare.lock"}
+    assert names == {"mine.npz", "check-2.jsonl", "prepare.lock"}
     for utterance in prepare_dataset(other).utterances:
         assert len(load(utterance).samples) == utterance.num_samples
     assert capsys.readouterr().err == ""

@@ -47,6 +47,9 @@ class AudioMeasures:
         peak: Largest absolute sample, 1 is full scale.
         clipped_share: Share of the samples in runs of at least three at full scale, or at the
             recording's own peak where it was turned down after clipping.
+        crowding: How many times more samples there are at a loud level than at any quieter one, 1
+            where they grow ever fewer: above that, tops were cut before an encoder rounded them.
+        crowded_level: That level, 1 is full scale.
         dc_offset: Mean of the samples.
         loud_db: Level of the loudest 50 ms.
         floor_db: The noise between words: 5th percentile of the levels.
@@ -69,6 +72,8 @@ class AudioMeasures:
     digest: str
     peak: float
     clipped_share: float
+    crowding: float
+    crowded_level: float
     dc_offset: float
     loud_db: float
     floor_db: float

@@ -23,7 +23,7 @@ from piper.train.data.scripts import find_named_letters
 from piper.train.data.settings import DataSettings
 from piper.train.data.workers import run_jobs
 
-MEASURES_NAME = "check-1.jsonl"
+MEASURES_NAME = "check-2.jsonl"
 """In the cache; the number is raised when measures change."""
 
 
@@ -67,7 +67,7 @@ class TextMeasurer:
             tuple(phoneme for phoneme in phonemes if phoneme not in known),
             tuple(text[start:end] for start, end in find_words(text)),
             num_ids,
-            find_named_letters(text, frontend),
+            find_named_letters(text, self.voice),
         )
 
 

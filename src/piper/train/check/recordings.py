@@ -36,6 +36,14 @@ recordings (festvox-ru and telephone prompts) not one sample is in a run so near
 LEAST_PEAK = 0.05
 """In quieter recordings one step of 16 bits is wider than what `OWN_SCALE` leaves."""
 CLIPPED_RUN = 3
+LEVELS = 30
+"""Steps of level that samples are counted in, up to a fifth above all but the loudest of them."""
+LOUDEST_PART = 1000
+LEAST_SHARE = 0.002
+"""Of the samples, in a step of level that counts: rarer ones rise by chance."""
+CROWDING_SECONDS = 2.0
+"""Of 2,114 stretches of half a second of real speech 5 % crowd by chance at more than 1.15, of 544
+of two seconds none."""
 OUTLINE_PIECES = 300
 OUTLINE_DIGITS = 3
 
@@ -69,6 +77,7 @@ def measure_decoded(decoded: DecodedAudio, *, is_whole: bool = True) -> AudioMea
     start, end = int(active[0]) * hop, min(len(samples), (int(active[-1]) + 2) * hop)
     silence, silence_start = _find_inner_silence(active, hop)
     offset = float(samples.mean(dtype=np.float64))
+    crowding, crowded_level = _find_crowding(samples - offset, rate)
     return AudioMeasures(
         seconds=len(samples) / rate,
         sample_rate=rate,
@@ -78,6 +87,8 @@ def measure_decoded(decoded: DecodedAudio, *, is_whole: bool = True) -> AudioMea
         digest=_digest(samples, rate),
         peak=float(np.abs(decoded.samples).max()),
         clipped_share=_find_clipped_share(decoded),
+        crowding=crowding,
+        crowded_level=crowded_level,
         dc_offset=offset,
         loud_db=float(smooth.max()),
         floor_db=float(np.percentile(smooth, FLOOR_PERCENTILE)),
@@ -128,6 +139,28 @@ def _find_clipped_share(decoded: DecodedAudio) -> float:
     for offset in range(CLIPPED_RUN):
         in_run[offset : offset + len(runs)] |= runs
     return float(in_run.mean())
+
+
+def _find_crowding(samples: FloatArray, sample_rate: int) -> tuple[float, float]:
+    """Return how many times more samples there are at a loud level than at a quieter one; and it.
+
+    Of speech there are ever fewer samples the louder they are. Where tops were cut they crowd at
+    one level, and still do after an encoder, a resampler or a gain, which leave no two equal.
+    """
+    sizes = np.abs(samples)
+    if len(sizes) < CROWDING_SECONDS * sample_rate:
+        return 1.0, 0.0
+    place = len(sizes) - 1 - len(sizes) // LOUDEST_PART
+    loud = float(np.partition(sizes, place)[place])
+    if loud < LEAST_PEAK / 2:
+        return 1.0, 0.0
+    width = 1.2 * loud / LEVELS
+    counts = np.bincount(np.minimum(sizes / width, LEVELS).astype(np.intp), minlength=LEVELS + 1)
+    smooth = np.convolve(counts[:LEVELS], (0.25, 0.5, 0.25), mode="valid")
+    rises = smooth / np.maximum(np.minimum.accumulate(smooth), 1.0)
+    rises[smooth < LEAST_SHARE * len(sizes)] = 1.0
+    highest = int(rises.argmax())
+    return float(rises[highest]), (highest + 1.5) * width
 
 
 def _measure_level(samples: FloatArray) -> float:

@@ -23,6 +23,9 @@ HEAVILY_CLIPPED_SHARE = 0.03
 """Speech driven 5 dB over full scale has 6 %, 3 dB 1.4 %."""
 CLIPPED_SHARE = 0.0001
 """Some four flat tops in 10 s at 16 kHz; in real recordings there are none."""
+CROWDING, HEAVY_CROWDING = 1.2, 2.0
+"""Of 620 real recordings, as they are and after MP3, AAC and Opus, none is above 1.0. Driven 3 dB
+over full scale and encoded, 1.1 to 2.0; 5 dB 1.4 to 3.3; 12 dB 2.1 to 9."""
 UPSAMPLED_SHARE = 0.8
 """Converters leave 0.86 of half a rate and more, real recordings of 16 kHz 0.875; 16 kHz made
 22,050 Hz leaves 0.67, 8 kHz made 16 kHz 0.48."""
@@ -86,14 +89,16 @@ HEAVY_CLIPPING = create_audio_rule(
     "heavy-clipping",
     Severity.ERROR,
     "Clipped nearly everywhere",
-    f"more than {HEAVILY_CLIPPED_SHARE:.0%} of the samples in flat tops",
+    f"more than {HEAVILY_CLIPPED_SHARE:.0%} of the samples in flat tops, or {HEAVY_CROWDING:g} "
+    "times more at a loud level than at a quieter one",
     "Record it again at a lower level; a voice learns the distortion.",
 )
 CLIPPING = create_audio_rule(
     "clipping",
     Severity.WARNING,
     "Clipped",
-    f"more than {CLIPPED_SHARE:.2%} of the samples in flat tops",
+    f"more than {CLIPPED_SHARE:.2%} of the samples in flat tops, or {CROWDING:g} times more at a "
+    "loud level than at a quieter one, as after an encoder",
     "Record it again at a lower level, or leave it out if it sounds distorted.",
 )
 NOT_MONO = create_audio_rule(
@@ -233,6 +238,13 @@ def _check_signal(measures: AudioMeasures) -> Iterator[Defect]:
         rule = HEAVY_CLIPPING if clipped > HEAVILY_CLIPPED_SHARE else CLIPPING
         message = f"{clipped:.2%} of the samples, at {measures.peak:.2f} of full scale"
         yield Defect(rule, message, clipped)
+    elif measures.crowding > CROWDING:
+        rule = HEAVY_CLIPPING if measures.crowding > HEAVY_CROWDING else CLIPPING
+        message = (
+            f"{measures.crowding:.1f} times more samples at {measures.crowded_level:.2f} of full "
+            "scale than at a quieter level: clipped before it was encoded"
+        )
+        yield Defect(rule, message, CLIPPED_SHARE * measures.crowding)
     if abs(measures.dc_offset) > DC_OFFSET:
         message = f"{measures.dc_offset:+.3f} of full scale"
         yield Defect(DC, message, abs(measures.dc_offset))

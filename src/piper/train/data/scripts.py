@@ -12,7 +12,8 @@ from itertools import takewhile
 
 from fontTools import unicodedata as properties
 
-from piper.text.frontend import Frontend
+from piper.config import PhonemeType, VoiceConfig
+from piper.text.espeak import Espeak
 
 EAST_ASIAN = "Hani"
 """Stands for Han, kana, hangul and bopomofo: Japanese and Korean write in several at once."""
@@ -45,12 +46,16 @@ def describe_script(script: str) -> str:
     return "East Asian" if script == EAST_ASIAN else properties.script_name(script)
 
 
-def find_named_letters(text: str, frontend: Frontend) -> str:
-    """Return the letters of a text that espeak-ng names instead of reading, each once."""
-    if text.isascii() or frontend.phonemizer.name != "espeak-ng":
+def find_named_letters(text: str, voice: VoiceConfig) -> str:
+    """Return the letters of a text that espeak-ng names instead of reading, each once.
+
+    Raises:
+        PhonemizeError: It lacks the voice.
+    """
+    if text.isascii() or voice.phoneme_type is not PhonemeType.ESPEAK:
         return ""
     letters = dict.fromkeys(text)
-    return "".join(letter for letter in letters if _is_named(letter, frontend))
+    return "".join(letter for letter in letters if _is_named(letter, voice.espeak_voice))
 
 
 def describe_named_letters(letters: str, espeak_voice: str) -> str:
@@ -72,19 +77,19 @@ def describe_named_letters(letters: str, espeak_voice: str) -> str:
 
 
 @lru_cache(maxsize=1 << 16)
-def _is_named(letter: str, frontend: Frontend) -> bool:
+def _is_named(letter: str, espeak_voice: str) -> bool:
     is_wide = unicodedata.decomposition(letter).startswith("<wide>")
     if find_script(letter) in ("", LATIN) and not is_wide:
         return False
-    pairs = zip(*(_say(unknown, frontend) for unknown in UNKNOWN_LETTERS), strict=False)
+    pairs = zip(*(_say(unknown, espeak_voice) for unknown in UNKNOWN_LETTERS), strict=False)
     word = "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-    if len(word) >= LETTER_LEAST and _say(letter, frontend).startswith(word):
+    if len(word) >= LETTER_LEAST and _say(letter, espeak_voice).startswith(word):
         return True
     others = _find_neighbours(letter)
     if len(others) < 2:
         return False
     # Within a word: alone, also a letter that is read has a name.
-    spoken = _say(letter + others, frontend)
+    spoken = _say(letter + others, espeak_voice)
     return spoken.count(spoken[:NAME_LEAST]) >= 3 and len(spoken) >= 3 * NAME_LEAST
 
 
@@ -99,7 +104,7 @@ def _find_neighbours(letter: str) -> str:
     return "".join(found[1:3])
 
 
-def _say(text: str, frontend: Frontend) -> str:
+def _say(text: str, espeak_voice: str) -> str:
     """Return phonemes without stress and spaces."""
-    sentences = frontend.text_to_phonemes(text)
-    return "".join(sound for one in sentences for sound in one if sound not in "ˈˌ ")
+    clauses = Espeak().translate(espeak_voice, text)
+    return "".join(sound for one in clauses for sound in one.phonemes if sound not in "ˈˌ ")

@@ -66,7 +66,7 @@ def find_ids(row: Row, voice: VoiceConfig) -> tuple[list[int], str]:
             )
         return row.ids, ""
     frontend = create_frontend(voice)
-    if named := find_named_letters(row.text, frontend):
+    if named := find_named_letters(row.text, voice):
         raise DatasetError(f"{describe_named_letters(named, voice.espeak_voice)}.")
     ids: list[int] = []
     missing: list[str] = []
