@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 TORCH_INDEX ?=
 
-.PHONY: demo install judges check format messages test test-long bench bench-train clean
+.PHONY: demo install shim judges check format messages test test-long bench bench-train clean
 
 demo: install
 	$(BIN)/python tools/demo.py $(DEMO_ARGS)
@@ -19,6 +19,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[train,evaluate,codecs,ru,numbers,zh,ja,ar,markdown,http,wyoming,dev]'
 	$(BIN)/python -m compileall -q src/piper
 	touch $@
+
+# A wheel of the name piper-tts that holds no code, for programs that ask pip for it.
+shim:
+	$(PYTHON) -m pip wheel -q --disable-pip-version-check --no-deps -w dist ./tools/shim
+	rm -rf tools/shim/build tools/shim/*.egg-info
 
 check: install
 	# Without its cache: which imports are of the house is remembered per file, and wrongly once a

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pytest
 from piper.installation import describe_rival
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "piper"
+SHIM = PACKAGE.parents[1] / "tools" / "shim"
 # What the other distribution's own files do, as far as it matters here.
 RIVAL_FILES = {
     "piper/__init__.py": "from .voice import PiperVoice\n",
@@ -86,6 +89,31 @@ def test_theirs_was_installed_last(environment: Path, wheel: Path) -> None:
         assert done.returncode != 0
         last = done.stderr.splitlines()[-1]
         assert last.startswith("ImportError: piper-tts 9.9 and piper-workshop are both installed")
+
+
+def test_the_name_without_code_stands_beside_ours(environment: Path, tmp_path: Path) -> None:
+    # Programs that ask pip for piper-tts are satisfied by it, extras and all.
+    source = shutil.copytree(SHIM, tmp_path / "shim")
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "-q")
+    build = (*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(source))
+    subprocess.run(build, check=True)
+    [wheel] = tmp_path.glob("*.whl")
+    assert wheel.name == "piper_tts-1.8.0+workshop-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        assert all(name.startswith("piper_tts-1.8.0+workshop.dist-") for name in archive.namelist())
+        [metadata] = [name for name in archive.namelist() if name.endswith("/METADATA")]
+        said = archive.read(metadata).decode()
+    assert "Requires-Dist: piper-workshop\n" in said
+    extras = tomllib.loads((SHIM.parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
+    wanted = re.findall(r"Requires-Dist: piper-workshop\[(\w+)\]", said)
+    assert wanted
+    assert set(wanted) <= set(extras["optional-dependencies"])
+    install_ours(environment)
+    install_rival(environment, wheel)
+    done = run(environment, "-m", "piper", "-m", "nobody", "text")
+    assert done.stderr.startswith("error: There is no nobody.onnx")
+    code = "from importlib.metadata import version; print(version('piper-tts'))"
+    assert run(environment, "-c", code).stdout == "1.8.0+workshop\n"
 
 
 def test_ours_alone_says_nothing(environment: Path) -> None:

@@ -32,7 +32,8 @@ def describe_rival(packages_folder: str | None = None) -> str | None:
     except OSError:
         return None
     for name in names:
-        if name.startswith(_RIVAL_PREFIX) and name.endswith(_RECORD_SUFFIX):
+        is_named_so = name.startswith(_RIVAL_PREFIX) and name.endswith(_RECORD_SUFFIX)
+        if is_named_so and _owns_files(os.path.join(folder, name, "RECORD")):  # noqa: PTH118
             version = name.removeprefix(_RIVAL_PREFIX).removesuffix(_RECORD_SUFFIX)
             return (
                 f"{RIVAL_NAME} {version} and {OWN_NAME} are both installed in {folder}, and each "
@@ -40,6 +41,18 @@ def describe_rival(packages_folder: str | None = None) -> str | None:
                 f"{OWN_NAME}`, then install {OWN_NAME} again."
             )
     return None
+
+
+def _owns_files(record: str) -> bool:
+    """Return whether a list of installed files names some of this package's folder.
+
+    Of `make shim` there is a distribution of the other's name without code, which may stay.
+    """
+    try:
+        with open(record, "rb") as file:  # noqa: PTH123
+            return any(line.startswith(b"piper/") for line in file)
+    except OSError:
+        return True  # installed by something that keeps no list
 
 
 def warn_about_rival() -> None:
