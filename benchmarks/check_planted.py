@@ -200,7 +200,7 @@ def plant_in_files(
     names[twice] = names[original]
     note("duplicate-name", max(twice, original), {"duplicate-name"})
     names[windows] = f"C:\\voice\\{names[windows]}"
-    note("windows-path", windows, {"windows-path"})
+    note("windows-path", windows, {"other-name"})
     shutil.copy(folder / "wavs" / names[original], folder / "wavs" / names[same])
     note("same-audio", same, {"same-audio", "same-audio-other-text"})
 

@@ -73,7 +73,7 @@ def test_the_copy_is_ready_and_every_change_is_listed(
         (8, "quotes"),
         (9, "control-characters"),
         (10, "empty-text"),
-        (11, "windows-path"),
+        (11, "other-name"),
         (17, "missing-file"),
         (18, "delimiter"),
     }

@@ -9,6 +9,7 @@ import pytest
 
 from piper.errors import DatasetError
 from piper.train.data.metadata import load_metadata, remove_stress_marks
+from piper.train.data.settings import resolve_settings
 
 WriteDataset = Callable[[str | bytes], Path]
 
@@ -71,6 +72,48 @@ def load_error_with_dir(path: Path, audio_dir: Path) -> str:
     with pytest.raises(DatasetError) as caught:
         load_metadata(path, audio_dir)
     return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "A.WAV",
+        "a.flac",
+        r"wavs\a.wav",
+        r"C:\voice\A.wav",
+        "/home/anna/voice/a.wav",
+        "../gone/a",
+        '"a.wav"',
+    ],
+)
+def test_names_of_another_machine(write_csv: WriteDataset, name: str) -> None:
+    path = write_csv(f"{name}|Text.\n")
+    assert load_metadata(path, path.parent)[0].audio_path == path.parent / "a.wav"
+
+
+def test_a_name_that_may_mean_several_recordings_is_missing(
+    write_csv: WriteDataset, tmp_path: Path
+) -> None:
+    for folder in ("anna", "boris"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "u1.wav").write_bytes(b"x")
+    path = write_csv("d:/boris/U1.wav|Text.\n")
+    assert load_metadata(path, path.parent)[0].audio_path == tmp_path / "boris/u1.wav"
+    assert "1 of 1 recordings are not in" in load_error(write_csv("U1.wav|Text.\n"))
+
+
+@pytest.mark.parametrize("folder", ["wavs", "Wavs", "wav", "WAV", "audio"])
+def test_the_folder_of_the_recordings_is_found(write_csv: WriteDataset, folder: str) -> None:
+    path = write_csv("a.wav|Text.\n")
+    (path.parent / folder).mkdir()
+    (path.parent / "other").mkdir()
+    settings = resolve_settings(dataset_dir=path.parent, espeak_voice="ru")
+    assert settings.audio_dir == path.parent / folder
+
+
+def test_quotes_of_a_spreadsheet_are_no_part_of_texts(write_csv: WriteDataset) -> None:
+    path = write_csv('"a.wav"|"Hello, ""old"" man."\n"b.wav"|"Well."\n')
+    assert [row.text for row in load_metadata(path, path.parent)] == ['Hello, "old" man.', "Well."]
 
 
 def test_speaker_column(write_csv: WriteDataset) -> None:

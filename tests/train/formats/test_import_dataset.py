@@ -177,7 +177,7 @@ def test_no_recording_outside_the_source_is_touched(
         write_rows(source, {"audio_path": "good", "text": "Да."}, *rows), tmp_path / "d"
     )
     assert imported.names == ["good.wav"]
-    outside_names = ["../x", "/etc/passwd", "a/../../x", "..\\x", "link", str(outside)]
+    outside_names = ["../x", "/etc/passwd", "a/../../x", "link", str(outside)]
     assert imported.reasons.count("recording outside the source") == len(outside_names)
     assert imported.reasons.count("missing recording") == len(names) - len(outside_names)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "source", "x.wav"]
@@ -341,13 +341,12 @@ def test_mistakes_end_with_one_sentence(
     )
 
 
-def test_unreadable_config_error_is_in_a_sentence(tmp_path: Path, write_audio: Write) -> None:
+def test_a_list_of_another_encoding_is_read(
+    tmp_path: Path, write_audio: Write, import_source
+) -> None:
     source = list_clips(tmp_path / "source", write_audio, 1)
     (source / "rows.jsonl").write_bytes('{"audio_path": "0", "text": "Привет"}'.encode("cp1251"))
-    with pytest.raises(DatasetError, match="looks like none of the formats"):
-        from piper.train.formats.registry import find_format
-
-        find_format(source)
+    assert import_source(source).texts == ["Привет"]
 
 
 def test_libraries_that_are_not_installed(

@@ -94,8 +94,8 @@ def _plan_copy(
         if reason:
             changes.append(Change(entry.line, entry.name, reason, LEFT_OUT))
             continue
-        if "windows-path" in findings:
-            mended.append(("windows-path", "the recording was found by its name alone"))
+        if "other-name" in findings:
+            mended.append(("other-name", "the recording was found by another spelling"))
         changes += [Change(entry.line, entry.name, rule, what) for rule, what in mended]
         job, name = planner.plan(entry, frozenset(findings) & AUDIO_RULES)
         jobs.append(job)
@@ -124,7 +124,7 @@ def _find_reason(findings: Mapping[str, Finding], text: str) -> str:
     """Return the rule for which a line is left out; empty where it stays."""
     for name, finding in findings.items():
         is_mended = name == "mixed-scripts" and not _has_mixed_word(text)
-        is_mended = is_mended or name in ("encoding", "windows-path")
+        is_mended = is_mended or name == "encoding"
         if name in LEFT_OUT_RULES or (finding.rule.severity is Severity.ERROR and not is_mended):
             return name
     return ""

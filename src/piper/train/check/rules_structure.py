@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 from piper.errors import DatasetError
 from piper.train.check.entries import Entry
@@ -18,14 +18,16 @@ from piper.train.data.layout import (
     TEXT,
     UTF_8,
     Layout,
+    are_quoted,
     create_layout,
     decode_text,
     find_bad_line,
     find_layout,
+    remove_quotes,
 )
 from piper.train.data.metadata import OTHER_DELIMITERS, find_audio
+from piper.train.data.names import find_named, walk_recordings
 
-AUDIO_SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".g722"))
 HEADER_WORDS = frozenset(
     ("file", "filename", "file_name", "audio", "audio_file", "audio_path", "path", "wav", "id")
 )
@@ -77,12 +79,12 @@ EMPTY_NAME = _rule(
     "an empty first column",
     "Name the recording, or remove the line.",
 )
-WINDOWS_PATH = _rule(
-    "windows-path",
-    Severity.ERROR,
-    "A path of Windows",
-    "a backslash or a drive letter in the name",
-    "Write names as they lie in wavs/, with '/' between folders.",
+OTHER_NAME = _rule(
+    "other-name",
+    Severity.NOTE,
+    "A recording that is found by another spelling of its name",
+    "other capitals, another ending, a folder or a path of Windows that is not here",
+    "Training finds it, too; a copy by --fix has names as they are on this disk.",
 )
 MISSING_FILE = _rule(
     "missing-file",
@@ -127,7 +129,7 @@ CONTROL_CHARACTERS = _rule(
     "Remove them.",
 )
 RULES = (
-    *(ENCODING, BYTE_ORDER_MARK, HEADER, DELIMITER, COLUMNS, EMPTY_NAME, WINDOWS_PATH),
+    *(ENCODING, BYTE_ORDER_MARK, HEADER, DELIMITER, COLUMNS, EMPTY_NAME, OTHER_NAME),
     *(MISSING_FILE, UNREFERENCED_FILE, DUPLICATE_NAME, DUPLICATE_TEXT, QUOTES, CONTROL_CHARACTERS),
 )
 
@@ -167,7 +169,8 @@ def read_structure(csv_path: Path, audio_dir: Path) -> Structure:
     # Lines with another delimiter are no dataset of one column.
     num_columns = max((count for count in counts if count > 1), key=counts.__getitem__, default=2)
     entries = []
-    rows = [(n, line, tuple(map(str.strip, line.split("|")))) for n, line in lines]
+    clean = remove_quotes if are_quoted([line.split("|") for _, line in lines]) else str.strip
+    rows = [(n, line, tuple(map(clean, line.split("|")))) for n, line in lines]
     usual = [row for *_, row in rows if len(row) == num_columns]
     layout = (find_layout(usual) if num_columns > 2 else None) or _guess_layout(num_columns)
     for number, line, columns in rows:
@@ -228,25 +231,18 @@ def _create_entry(
     speaker = None if place is None else columns[place]
     text = columns[layout.text] or columns[layout.names.index(TEXT)]
     path = find_audio(name, folders)
-    if path is None and _is_of_windows(name):
-        # Training would refuse the name; all else is looked at as if it were right.
-        path = find_audio(PureWindowsPath(name).name, folders)
     return Entry(number, name, path, speaker, text)
-
-
-def _is_of_windows(name: str) -> bool:
-    return "\\" in name or bool(PureWindowsPath(name).drive)
 
 
 def _check_entry(entry: Entry, folders: Sequence[Path]) -> Iterator[Finding]:
     if not entry.name:
         yield Finding(EMPTY_NAME, f"the text is {entry.text!r:.60}", entry.line)
-    elif _is_of_windows(entry.name) and find_audio(entry.name, folders) is None:
-        where = "is there" if entry.audio_path else "is not there either"
-        message = f"{entry.name:.60}: {PureWindowsPath(entry.name).name} {where}"
-        yield Finding(WINDOWS_PATH, message, entry.line, entry.name)
     elif entry.audio_path is None:
-        yield _describe_missing(entry, folders)
+        message = f"{entry.name:.60} is not in {folders[0].name}/"
+        yield Finding(MISSING_FILE, message, entry.line, entry.name)
+    elif find_named(entry.name, folders) is None:
+        message = f"{entry.name:.60}: {entry.audio_path.name} is there"
+        yield Finding(OTHER_NAME, message, entry.line, entry.name)
     text = entry.text
     if len(text) > 1 and ((text[0] == text[-1] == '"') or '""' in text):
         yield Finding(QUOTES, f"the text is {text!r:.60}", entry.line, entry.name)
@@ -256,17 +252,6 @@ def _check_entry(entry: Entry, folders: Sequence[Path]) -> Iterator[Finding]:
     if odd:
         named = ", ".join(f"U+{ord(character):04X}" for character in odd)
         yield Finding(CONTROL_CHARACTERS, f"{named} in {text!r:.60}", entry.line, entry.name)
-
-
-def _describe_missing(entry: Entry, folders: Sequence[Path]) -> Finding:
-    for folder in folders:
-        if folder.is_dir():
-            wanted = {entry.name.lower(), f"{entry.name}.wav".lower()}
-            for path in folder.iterdir():
-                if path.name.lower() in wanted:
-                    message = f"{path.name} is there, written otherwise"
-                    return Finding(MISSING_FILE, message, entry.line, entry.name)
-    return Finding(MISSING_FILE, f"not in {folders[0].name}/", entry.line, entry.name)
 
 
 def _find_duplicates(entries: Sequence[Entry]) -> Iterator[Finding]:
@@ -290,9 +275,8 @@ def _find_duplicates(entries: Sequence[Entry]) -> Iterator[Finding]:
 def _find_unreferenced(entries: Sequence[Entry], audio_dir: Path) -> Iterator[Finding]:
     named = {entry.audio_path for entry in entries}
     folders: dict[Path, list[Path]] = defaultdict(list)
-    for path in sorted(audio_dir.rglob("*")):
-        is_hidden = any(part.startswith(".") for part in path.relative_to(audio_dir).parts)
-        if path.suffix.lower() in AUDIO_SUFFIXES and path not in named and not is_hidden:
+    for path in walk_recordings(audio_dir):
+        if path not in named:
             folders[path.parent].append(path)
     for paths in folders.values():
         for path in paths:

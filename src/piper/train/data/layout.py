@@ -44,6 +44,7 @@ UTF_8 = "UTF-8"
 _HIGH = re.compile(rb"[\x80-\xff]")
 _HIGH_RUN = re.compile(rb"[\x80-\xff]{2,}")
 _NUMBER = re.compile(r"\d+([.,]\d+)?( ?s)?")
+_QUOTED = re.compile(r'"(?:[^"]|"")*"', re.DOTALL)
 _IDS = re.compile(r"\d+( \d+)+")
 _ENDS = tuple('.!?…。！？।؟"»”')
 
@@ -148,6 +149,18 @@ def find_layout(rows: Sequence[Sequence[str]]) -> Layout | None:
     if needs_text and len(rest) == 1:
         found[rest.pop()] = TEXT
     return None if rest else Layout(tuple(found[place] for place in range(len(columns))))
+
+
+def are_quoted(rows: Sequence[Sequence[str]]) -> bool:
+    """Return whether a spreadsheet has put texts into quotes: nearly all of them."""
+    texts = [row[-1].strip() for row in rows if len(row) > 1]
+    return len(texts) > 1 and _are_mostly(texts, _QUOTED)
+
+
+def remove_quotes(value: str) -> str:
+    """Return a value without the quotes around it; those inside are no longer doubled."""
+    value = value.strip()
+    return value[1:-1].replace('""', '"').strip() if _QUOTED.fullmatch(value) else value
 
 
 def are_speakers(names: Collection[str | None], num_lines: int) -> bool:

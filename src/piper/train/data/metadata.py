@@ -22,12 +22,15 @@ from piper.train.data.layout import (
     TEXT,
     UTF_8,
     Layout,
+    are_quoted,
     are_speakers,
     create_layout,
     decode_text,
     find_bad_line,
     find_layout,
+    remove_quotes,
 )
+from piper.train.data.names import find_named, find_similar
 from piper.train.data.remote_dataset import RemoteRecordings
 
 _LOGGER = logging.getLogger(__name__)
@@ -85,7 +88,8 @@ def load_metadata(
             Columns of others that their values tell (LJSpeech's `id|text|normalised text`, a
             length or the speaker after the text) are read, and said.
         audio_dir: Folder of the recordings; names are looked for here, then beside the CSV. The
-            ending `.wav` may be left out of a name.
+            ending `.wav` may be left out of a name; capitals, backslashes and folders of another
+            machine do not matter where one recording only can be meant.
         num_speakers: The speaker column counts only where this is above 1.
         dataset_type: `text` or `phoneme_ids`.
         has_stress_marks: Whether each `+` before a vowel stays in the texts.
@@ -101,6 +105,9 @@ def load_metadata(
     lines = _read_lines(csv_path)
     if not lines:
         raise DatasetError(f"{csv_path} is empty; write one line `file.wav|Text.` a recording.")
+    if are_quoted([line.split("|") for _, line in lines]):
+        unquoted = [(n, [remove_quotes(one) for one in line.split("|")]) for n, line in lines]
+        lines = [(number, "|".join(columns)) for number, columns in unquoted]
     layout = _choose_layout(csv_path, lines, num_speakers, dataset_type)
     folders = (audio_dir, csv_path.parent)
     rows, missing = [], []
@@ -242,22 +249,9 @@ def _check_columns(
         )
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that no file can have: too long, or with a zero byte
-        return False
-
-
 def find_audio(name: str, folders: Sequence[Path]) -> Path | None:
-    """Return the recording of a name, with or without `.wav`, in the first folder that has it."""
-    if not name:
-        return None
-    for folder in folders:
-        for candidate in (folder / name, folder / f"{name}.wav"):
-            if _is_file(candidate):
-                return candidate
-    return None
+    """Return the recording of a name, with or without `.wav`, or of one that is spelt otherwise."""
+    return find_named(name, folders) or find_similar(name, folders)
 
 
 def _parse_row(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from piper.errors import ConfigError, DatasetError
+from piper.train.data.names import find_audio_folder
 from piper.train.data.remote_dataset import AUDIO_FOLDER, CONFIG_NAME, CSV_NAME, open_dataset
 from piper.train.data.shards import HEADER_NAME, load_header, open_shards
 
@@ -34,8 +35,8 @@ def resolve_paths(
         )
     # An explicit CSV elsewhere brings its own folder of recordings, as the existing trainer does.
     audio = Path(csv_path).parent if csv_path is not None else folder
-    if dataset_dir is not None and (folder / "wavs").is_dir():
-        audio = folder / "wavs"
+    if dataset_dir is not None:
+        audio = find_audio_folder(folder) or audio
     if audio_dir is not None:
         audio = Path(audio_dir)
     if not audio.is_dir():

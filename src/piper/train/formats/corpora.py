@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from piper.errors import DatasetError
+from piper.train.data.names import walk_recordings
 from piper.train.formats.source import (
     Format,
     LeftOut,
@@ -14,7 +15,6 @@ from piper.train.formats.source import (
     Source,
     SourceRow,
     find_recording,
-    find_recordings,
     read_lines,
     read_text,
 )
@@ -45,7 +45,7 @@ def _load_vctk(source: Path, options: ReadOptions) -> Source:
     rows: list[SourceRow] = []
     left_out: list[LeftOut] = []
     seen: set[tuple[str, str]] = set()
-    for path in find_recordings(folders[0]):
+    for path in walk_recordings(folders[0]):
         speaker, stem = path.parent.name, _MICROPHONE.sub("", path.stem)
         if (speaker, stem) in seen:
             continue

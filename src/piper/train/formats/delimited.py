@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from piper.errors import DatasetError
+from piper.train.data.names import find_stem
 from piper.train.formats.columns import AUDIO, SPEAKER, TEXT, check_columns, find_columns
 from piper.train.formats.source import (
     Format,
@@ -15,16 +16,15 @@ from piper.train.formats.source import (
     ReadOptions,
     Source,
     SourceRow,
+    find_folders,
     find_recording,
     find_root,
-    find_stem,
     read_first_line,
     read_text,
 )
 
 DELIMITERS = (",", ";", "\t", "|")
 SUFFIXES = (".csv", ".tsv", ".psv", ".txt")
-AUDIO_FOLDERS = ("clips", "wavs", "wav", "audio")
 MAX_FIELD_CHARACTERS = 1 << 20
 MIN_SPEAKER_CHARACTERS = 8
 VALIDATED_NAME = "validated.tsv"
@@ -126,8 +126,7 @@ def _load_csv(source: Path, options: ReadOptions) -> Source:
         # For its sentence about the column that is missing.
         return load_tables(candidates[:1], [find_root(source)], options)
     root = find_root(source)
-    inner = [root / name for name in AUDIO_FOLDERS if (root / name).is_dir()]
-    return load_tables(paths, options.find_folders(root, *inner), options)
+    return load_tables(paths, find_folders(root, options), options)
 
 
 def _is_common_voice(source: Path) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from piper.errors import DatasetError
+from piper.train.data.names import find_stem
 from piper.train.formats.columns import AUDIO, SPEAKER, TEXT, check_columns, find_columns
 from piper.train.formats.delimited import load_tables
 from piper.train.formats.json_lines import load_line_files
@@ -18,7 +19,6 @@ from piper.train.formats.source import (
     SourceRow,
     find_recording,
     find_root,
-    find_stem,
     read_first_line,
 )
 from piper.train.formats.tables import ARROW, PARQUET, open_table

@@ -8,6 +8,7 @@ from typing import Any
 
 from piper.errors import ConfigError, DatasetError
 from piper.json_reader import parse_json_object
+from piper.train.data.names import find_stem
 from piper.train.formats.columns import AUDIO, SPEAKER, TEXT, check_columns, find_columns
 from piper.train.formats.source import (
     Format,
@@ -15,15 +16,14 @@ from piper.train.formats.source import (
     ReadOptions,
     Source,
     SourceRow,
+    find_folders,
     find_recording,
     find_root,
-    find_stem,
     read_first_line,
     read_lines,
 )
 
 SUFFIXES = (".jsonl", ".ndjson", ".json")
-AUDIO_FOLDERS = ("wavs", "wav", "audio", "clips")
 
 
 def find_line_files(source: Path, given: Mapping[str, str]) -> list[Path]:
@@ -97,8 +97,7 @@ def _load(source: Path, options: ReadOptions) -> Source:
         paths = [source] if source.is_file() else sorted(source.glob("*.jsonl"))[:1]
         if not paths:
             raise DatasetError(f"{source} has no .jsonl file.")
-    inner = [root / name for name in AUDIO_FOLDERS if (root / name).is_dir()]
-    return load_line_files(paths, options.find_folders(root, *inner), options)
+    return load_line_files(paths, find_folders(root, options), options)
 
 
 JSONL = Format(

@@ -9,15 +9,24 @@ from typing import Any
 from piper.errors import DatasetError
 from piper.json_reader import load_kept_object
 from piper.train.data.layout import LJSPEECH as LJSPEECH_LAYOUT
-from piper.train.data.layout import SPEAKER, TEXT, Layout, find_layout, split_row
+from piper.train.data.layout import (
+    SPEAKER,
+    TEXT,
+    Layout,
+    are_quoted,
+    find_layout,
+    remove_quotes,
+    split_row,
+)
+from piper.train.data.names import find_stem
 from piper.train.formats.source import (
     Format,
     LeftOut,
     ReadOptions,
     Source,
     SourceRow,
+    find_folders,
     find_recording,
-    find_stem,
     read_lines,
 )
 
@@ -50,13 +59,20 @@ def _find_layout(source: Path) -> Layout | None:
     if path is None or not path.is_file():
         return None
     try:
-        rows = [line.split("|") for _, line in read_lines(path)]
+        rows = [row for _, row in _read_rows(path)]
     except DatasetError:
         return None
     # A header would make it a CSV: there is no recording of that name.
     if not rows or rows[0][0].strip().lower() in _HEADERS:
         return None
     return _guess_layout(rows)
+
+
+def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
+    rows = [(number, line.split("|")) for number, line in read_lines(path)]
+    if are_quoted([row for _, row in rows]):
+        return [(number, [remove_quotes(value) for value in row]) for number, row in rows]
+    return rows
 
 
 def _guess_layout(rows: list[list[str]]) -> Layout | None:
@@ -85,7 +101,7 @@ def _load_piper(source: Path, options: ReadOptions) -> Source:
         DatasetError: They do not tell.
     """
     path = find_list(source)
-    rows = [line.split("|") for _, line in read_lines(path)] if path is not None else []
+    rows = [row for _, row in _read_rows(path)] if path is not None else []
     layout = _guess_layout(rows)
     if layout is None:
         raise DatasetError(
@@ -99,10 +115,10 @@ def _load(source: Path, options: ReadOptions, layout: Layout) -> Source:
     rows: list[SourceRow] = []
     left_out: list[LeftOut] = []
     path, folders = _find_files(source, options)
-    for number, line in read_lines(path):
-        values = split_row(line.split("|"), layout)
+    for number, columns in _read_rows(path):
+        values = split_row(columns, layout)
         if values is None:
-            left_out.append(_refuse_line(path, number, line.count("|") + 1, layout))
+            left_out.append(_refuse_line(path, number, len(columns), layout))
             continue
         rows.append(_create_row(values, layout, folders, options))
     config = _load_config(path.parent)
@@ -114,8 +130,7 @@ def _load(source: Path, options: ReadOptions, layout: Layout) -> Source:
 def _find_files(source: Path, options: ReadOptions) -> tuple[Path, list[Path]]:
     path = find_list(source) or source
     root = path.parent
-    folders = [folder for folder in (root / "wavs", root / "wav") if folder.is_dir()]
-    return path, options.find_folders(*folders, root)
+    return path, find_folders(root, options)
 
 
 def _refuse_line(path: Path, number: int, count: int, layout: Layout) -> LeftOut:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from piper.train.data.names import walk_recordings
 from piper.train.formats.source import (
-    AUDIO_SUFFIXES,
     Format,
     LeftOut,
     ReadOptions,
     Source,
     SourceRow,
-    find_recordings,
     read_text,
 )
 
@@ -23,16 +22,9 @@ ORIGINAL_SUFFIX = ".original.txt"
 
 
 def _is_this(source: Path) -> bool:
-    return source.is_dir() and any(_find_beside(path, TEXT_SUFFIXES) for path in _walk(source))
-
-
-def _walk(folder: Path) -> Iterable[Path]:
-    """Return recordings one by one, so that the first with a text ends the search."""
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if Path(name).suffix.lower() in AUDIO_SUFFIXES:
-                yield Path(parent, name)
+    return source.is_dir() and any(
+        _find_beside(path, TEXT_SUFFIXES) for path in walk_recordings(source)
+    )
 
 
 def _find_beside(path: Path, suffixes: Sequence[str]) -> Path | None:
@@ -56,7 +48,7 @@ def _load(source: Path, options: ReadOptions) -> Source:
     """
     suffixes = (ORIGINAL_SUFFIX, *TEXT_SUFFIXES) if options.use_original_text else TEXT_SUFFIXES
     root = options.audio_dir or source
-    recordings = find_recordings(root)
+    recordings = list(walk_recordings(root))
     rows: list[SourceRow] = []
     left_out: list[LeftOut] = []
     common = Path(os.path.commonpath([path.parent for path in recordings])) if recordings else root

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from piper.train.data.names import is_file
 from piper.train.formats.mending import UniqueNames, is_mended, mend_name, mend_text
-from piper.train.formats.source import LeftOut, Source, SourceRow, is_file
+from piper.train.formats.source import LeftOut, Source, SourceRow
 
 EMPTY_TEXT = "empty text"
 MISSING_AUDIO = "missing recording"

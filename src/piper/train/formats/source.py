@@ -11,14 +11,9 @@ from typing import Any
 
 from piper.errors import DatasetError
 from piper.train.data.layout import UTF_8, decode_text
+from piper.train.data.names import AUDIO_SUFFIXES, find_audio_folder, find_named, find_similar
 
 _LOGGER = logging.getLogger(__name__)
-
-AUDIO_SUFFIXES = (
-    *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".g722", ".aif", ".aiff", ".au", ".caf"),
-    *(".m4a", ".mp4", ".aac", ".webm", ".mka", ".wma"),
-)
-"""Endings of recordings, in the order in which they are looked for where a name has none."""
 
 
 @dataclass(frozen=True)
@@ -120,40 +115,15 @@ def find_root(source: Path) -> Path:
 
 
 def find_recording(name: str, folders: Sequence[Path]) -> Path:
-    """Return the recording of a name, its ending given or not, or where it was looked for first."""
-    names = [name, name.replace("\\", "/")] if "\\" in name else [name]
-    for folder in folders:
-        for one in names if name.strip() else ():
-            path = folder / one
-            for candidate in (path, *(Path(f"{path}{suffix}") for suffix in AUDIO_SUFFIXES)):
-                if is_file(candidate):
-                    return candidate
-    return folders[0] / name
+    """Return the recording that a list's name means, or where it was looked for first."""
+    found = find_named(name, folders, AUDIO_SUFFIXES) or find_similar(name, folders)
+    return found or folders[0] / name
 
 
-def find_stem(name: str) -> str:
-    """Return a recording's name without folders, and without its ending where it has one."""
-    base = name.replace("\\", "/").rsplit("/", maxsplit=1)[-1]
-    ending = Path(base).suffix
-    return base[: -len(ending)] if ending.lower() in AUDIO_SUFFIXES else base
-
-
-def is_file(path: Path) -> bool:
-    """Return whether a path is a file; names that no file can have are none."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # too long, or with a zero byte
-        return False
-
-
-def find_recordings(folder: Path) -> list[Path]:
-    """Return all recordings below a folder, sorted; hidden files and folders are left out."""
-    found = []
-    for path in folder.rglob("*"):
-        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in AUDIO_SUFFIXES and not is_hidden and path.is_file():
-            found.append(path)
-    return sorted(found)
+def find_folders(root: Path, options: ReadOptions) -> list[Path]:
+    """Return where the recordings of a list in a folder are looked for, in order."""
+    inner = find_audio_folder(root)
+    return options.find_folders(*([inner] if inner else []), root)
 
 
 def read_text(path: Path) -> str:
