@@ -16,6 +16,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from piper.errors import ConfigError
 from piper.train.checkpoints import checkpoint as checkpoints
 from piper.train.data.batches import Batch
 from piper.train.parallel.distributed import sum_over_processes
@@ -38,7 +39,7 @@ from piper.train.steps.update import Updater, UpdateSettings
 from piper.train.vits.discriminators import Discriminator
 from piper.train.vits.multi_resolution import MultiResolutionDiscriminator
 from piper.train.vits.synthesizer import Synthesizer
-from piper.train.warm_start.source import compare_voices
+from piper.train.warm_start.source import compare_voices, name_some, speakers_of
 from piper.train.warm_start.start import read_warm_starts
 
 _LOGGER = logging.getLogger(__name__)
@@ -96,6 +97,8 @@ class VitsModel(LightningModule):
         c_mel: Weight of the mel loss.
         c_kl: Weight of the divergence between posterior and prior.
         use_mrd: Let discriminators of spectrograms in three resolutions judge as well.
+        new_speakers_only: Train nothing of the voice but the speakers of the dataset: all others
+            stay as they are, to the bit.
         warmstart: Checkpoint or voice (.onnx) whose weights to start from, where they fit.
         vocoder_warmstart: The same for the decoder and the discriminators alone.
         warmstart_speaker: Of a source with several: whom a single-speaker voice, and speakers
@@ -154,6 +157,7 @@ class VitsModel(LightningModule):
         c_mel: float | None = None,
         c_kl: float | None = None,
         use_mrd: bool | None = None,
+        new_speakers_only: bool | None = None,
         warmstart: str | None = None,
         vocoder_warmstart: str | None = None,
         warmstart_speaker: str | None = None,
@@ -192,6 +196,9 @@ class VitsModel(LightningModule):
         self.micro_batches = MicroBatches(self.gan, self.model_g, *judges)
         self.updater = Updater(UpdateSettings(warmup_updates=training.warmup_updates))
         self.hold = Hold(self.model_g.dec, "decoder", training.hold_decoder)
+        self._kept_speakers: tuple[list[int], Tensor] | None = None
+        if training.new_speakers_only:
+            self._freeze_voice()
         self.accumulate_grad_batches = 1
         """Parts of a batch, which makes one update; `--trainer.accumulate_grad_batches` sets it."""
         self.averages: WeightAverages | None = None
@@ -216,9 +223,56 @@ class VitsModel(LightningModule):
         """Start from other weights, now that the dataset's symbols and speakers are known."""
         data = getattr(self._trainer, "datamodule", None)
         while self._warm_starts:
-            report = self._warm_starts.pop(0).apply(self, data.voice_config() if data else None)
+            start = self._warm_starts.pop(0)
+            if data is not None and start.takes_speakers:
+                silent = data.adopt_speakers(start.source.speaker_ids, keeps_rows=False)
+                self._warn_about_silent(silent)
+            report = start.apply(self, data.voice_config() if data else None)
             if self._trainer is None or self._trainer.is_global_zero:
                 _LOGGER.info("%s", report)
+
+    def _warn_about_silent(self, speakers: list[str]) -> None:
+        if not speakers or self._training["new_speakers_only"] or not self._is_first_process():
+            return
+        _LOGGER.warning(
+            "The dataset has no recordings of %d speakers of the voice (%s), who lose their voices "
+            "while the others are trained. To keep them, add some of their recordings, or speech "
+            "of theirs that the old voice speaks, or train nothing but the new speakers: "
+            "--model.new_speakers_only=true.",
+            len(speakers),
+            name_some(speakers),
+        )
+
+    def _is_first_process(self) -> bool:
+        return self._trainer is None or self._trainer.is_global_zero
+
+    def _freeze_voice(self) -> None:
+        """Let no weight of the generator learn but the speaker table's.
+
+        Raises:
+            ConfigError: There is one speaker.
+        """
+        if (table := self.model_g.emb_g) is None:
+            raise ConfigError(
+                "--model.new_speakers_only is for voices of several speakers: leave it out, or "
+                "give --model.num_speakers."
+            )
+        for parameter in self.model_g.parameters():
+            parameter.requires_grad_(False)
+        table.weight.requires_grad_(True)
+
+    def _keep_speakers(self) -> None:
+        """Give the speakers that are not trained their rows back: AdamW lets all rows decay."""
+        if not self._training["new_speakers_only"] or self.model_g.emb_g is None:
+            return
+        table = self.model_g.emb_g.weight.data
+        if self._kept_speakers is None:
+            data = getattr(self.trainer, "datamodule", None)
+            trained = data.trained_speakers() if data is not None else set()
+            rows = [row for row in range(len(table)) if row not in trained]
+            self._kept_speakers = rows, table[rows].clone()
+        rows, kept = self._kept_speakers
+        table[rows] = kept
 
     # -- optimizers
 
@@ -259,6 +313,7 @@ class VitsModel(LightningModule):
     def on_fit_start(self) -> None:
         """Begin the averages, with the weights or with what a checkpoint says."""
         self._begin_averages()
+        self._keep_speakers()
 
     def _begin_averages(self) -> None:
         decay = self._training["ema_decay"]
@@ -291,6 +346,7 @@ class VitsModel(LightningModule):
         # The discriminators first, as callbacks that look at gradients have always seen them.
         names = ("generator", "discriminator")
         figures = self.updater.apply(optimizers[::-1], names[::-1], update, scaler)
+        self._keep_speakers()
         if self.averages is not None:
             self.averages.update()
         self._log_training(named, figures, len(batch))
@@ -396,6 +452,8 @@ class VitsModel(LightningModule):
         path, changes = getattr(trainer, "ckpt_path", None), []
         if data is not None:
             changes = compare_voices(checkpoint, path, data.voice_config())
+            if carried := speakers_of(checkpoint):
+                data.adopt_speakers(carried, keeps_rows=True)
         changes += checkpoints.adapt_checkpoint(checkpoint, self, path)
         if trainer is not None and trainer.state.fn == "fit" and trainer.is_global_zero:
             for change in changes:

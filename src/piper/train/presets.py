@@ -73,6 +73,7 @@ TRAINING_DEFAULTS: dict[str, Any] = {
     "hold_decoder": 0,
     "ema_decay": 0.999,
     "use_mrd": False,
+    "new_speakers_only": False,
 }
 """How a voice is trained where neither a flag nor a checkpoint to resume says otherwise."""
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from piper.errors import CheckpointError, PiperError
@@ -302,6 +302,7 @@ def whole(model: VitsModel) -> dict[str, Any]:
     }
 
 
+SLOW = (HealthCheck.too_slow,)  # other programs may use the machine
 ODD = [None, True, -1, 0, 2**70, 1e400, float("nan"), "x", "", [], {}, [[[]]], {"x": {1: 2}}, b"y"]
 ODD += [torch.ones(2, 3), torch.ones(1).expand(2**20, 2**20), torch.ones(2, dtype=torch.complex64)]
 
@@ -323,7 +324,7 @@ def replaced(value: Any, place: tuple[Any, ...], new: Any) -> Any:
     return copy
 
 
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=SLOW)
 @given(choice=st.data())
 def test_whatever_lies_in_a_checkpoint_the_answer_is_a_sentence_or_a_training(
     whole: dict[str, Any], tmp_path_factory: pytest.TempPathFactory, choice: st.DataObject
@@ -332,7 +333,7 @@ def test_whatever_lies_in_a_checkpoint_the_answer_is_a_sentence_or_a_training(
 
 
 @pytest.mark.long
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=SLOW)
 @given(choice=st.data())
 def test_whatever_lies_in_many_checkpoints(
     whole: dict[str, Any], tmp_path_factory: pytest.TempPathFactory, choice: st.DataObject
@@ -381,6 +382,28 @@ def start_from(path: Path) -> None:
 def load_to_export(path: Path) -> None:
     data = checkpoints.load_checkpoint(path)
     load_network(data, checkpoints.network_config_from_checkpoint(data, path))
+
+
+def test_a_slim_checkpoint_names_the_one_with_the_optimizers(
+    model: VitsModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    slim = make_checkpoint(model)
+    del slim["optimizer_states"]
+    path = tmp_path / "epoch=1-step=2.ckpt"
+    torch.save(slim, path)
+    checkpoints.adapt_checkpoint(checkpoints.load_checkpoint_to_resume(path), model, path)
+    assert "no optimizer states, so they start anew." in caplog.text
+    assert "last.ckpt" not in caplog.text
+    (tmp_path / "last.ckpt").touch()
+    checkpoints.adapt_checkpoint(checkpoints.load_checkpoint_to_resume(path), model, path)
+    assert f"{tmp_path / 'last.ckpt'} holds them." in caplog.text
+
+
+def test_several_speakers_are_no_other_network(model: VitsModel) -> None:
+    """The width of their table stands in the weights, and as 0 in the flags: it was refused."""
+    voice = VitsModel(**NARROW, num_speakers=2)
+    saved = checkpoints.network_config_from_checkpoint(make_checkpoint(voice))
+    assert checkpoints.find_differences(saved, voice.network_config) == []
 
 
 def test_another_quality_is_a_short_table(model: VitsModel) -> None:

@@ -104,6 +104,49 @@ def test_a_config_of_an_earlier_training_goes_on_working(
     assert saved["hyper_parameters"]["hidden_channels"] == 16
 
 
+def test_a_speaker_is_added_and_the_others_keep_their_names_and_voices(
+    two_speaker_dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A dataset of the new speaker alone: the others were nameless, and faded."""
+    old, new = (Path(shutil.copytree(two_speaker_dataset, tmp_path / n)) for n in ("old", "new"))
+    first = train(old, tmp_path / "a", "--model.quality=tiny", "--model.num_speakers=2")
+    names = first["voice_config"]["speaker_id_map"]
+    rows = [row.split("|") for row in (new / "metadata.csv").read_text("utf-8").splitlines()]
+    text = "".join(f"{name}|clara|{said}\n" for name, _, said in rows)
+    (new / "metadata.csv").write_text(text, encoding="utf-8")
+    config = json.loads((new / "config.json").read_text(encoding="utf-8"))
+    for key in ("speaker_id_map", "num_speakers"):
+        config.pop(key, None)
+    (new / "config.json").write_text(json.dumps(config), encoding="utf-8")
+
+    saved = tmp_path / "a/lightning_logs/version_0/checkpoints/last.ckpt"
+    flags = ("--model.quality=tiny", "--model.num_speakers=3", "--model.learning_rate=1e-2")
+    added = train(new, tmp_path / "b", *flags, f"--model.warmstart={saved}")
+    ids = added["voice_config"]["speaker_id_map"]
+    assert set(ids) == {*names, "clara"}
+    assert "The dataset has no recordings of 2 speakers of the voice" in caplog.text
+
+    caplog.clear()
+    only = ("--model.new_speakers_only=true", "--model.ema_decay=0")
+    kept = train(new, tmp_path / "c", *flags, *only, f"--model.warmstart={saved}")
+    assert "no recordings" not in caplog.text
+    table = kept["state_dict"]["model_g.emb_g.weight"]
+    taken = first["averages"]["weights"]
+    for name, row in names.items():
+        assert torch.equal(table[ids[name]], taken["emb_g.weight"][row])
+    assert not torch.equal(table[ids["clara"]], taken["emb_g.weight"].mean(0))
+    voice = [name for name in taken if name != "emb_g.weight"]
+    assert all(torch.equal(kept["state_dict"][f"model_g.{n}"], taken[n]) for n in voice)
+
+    # And where it goes on, also on a machine whose config.json knows nothing of the others.
+    config |= {"speaker_id_map": {"clara": ids["clara"]}, "num_speakers": 3}
+    (new / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    more = (f"--ckpt_path={tmp_path}/c/lightning_logs/version_0", "--trainer.max_steps=2")
+    again = train(new, tmp_path / "d", "--model.quality=tiny", "--model.num_speakers=3", *more)
+    assert again["voice_config"]["speaker_id_map"] == ids
+    assert not torch.equal(again["state_dict"]["model_g.emb_g.weight"], table)
+
+
 @pytest.mark.long
 def test_judges_of_spectrograms_are_trained_and_can_be_left_out(
     source: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture

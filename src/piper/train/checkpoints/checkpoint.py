@@ -11,7 +11,7 @@ import logging
 import math
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Protocol
 
@@ -243,7 +243,7 @@ def _is_setting(key: Any, value: Any) -> bool:
         return False
     if key == "gradient_clip_algorithm":
         return value in ("norm", "value")
-    if key == "use_mrd":
+    if key in ("use_mrd", "new_speakers_only"):
         return isinstance(value, bool)
     if key in ("warmup_updates", "hold_decoder"):
         return _is_count(value)
@@ -372,6 +372,8 @@ def _as_tuple(value: Any) -> Any:
 
 def find_differences(old: NetworkConfig, new: NetworkConfig) -> list[tuple[str, Any, Any]]:
     """Return name, old and new value of the hyper-parameters that differ in the network."""
+    # A 0 means the usual width of the speaker table, which a checkpoint says in full.
+    old, new = (replace(config, gin_channels=config.speaker_channels) for config in (old, new))
     return [
         (item.name, getattr(old, item.name), getattr(new, item.name))
         for item in fields(NetworkConfig)

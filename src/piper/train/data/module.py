@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from piper.config import VoiceConfig
 from piper.train.data.batches import Batch
 from piper.train.data.cache import PreparedUtterance
 from piper.train.data.dataset import UtteranceDataset
+from piper.train.data.dataset_config import complete_dataset_config
 from piper.train.data.loader import ResumableLoader, create_collate, create_loader
 from piper.train.data.open_ends import create_open_ends
 from piper.train.data.prepare import load_prepared_dataset, prepare_dataset
@@ -232,6 +234,35 @@ class VitsDataModule(LightningDataModule):
         self.setup()
         assert self._voice is not None
         return self._voice
+
+    def adopt_speakers(self, speakers: Mapping[str, int], *, keeps_rows: bool) -> list[str]:
+        """Give the voice a file's speakers of whom the dataset has nothing, where ids are free.
+
+        They are written into config.json as well, so that all later runs know them.
+
+        Args:
+            speakers: The file's: name to id.
+            keeps_rows: Their ids are to be the file's, as where its training goes on.
+
+        Returns:
+            The speakers of the voice without any recording, however they came to it.
+        """
+        voice = self.voice_config()
+        own, before = voice.speaker_id_map, len(voice.speaker_id_map)
+        if voice.num_speakers > 1:
+            for name, number in speakers.items():
+                free = set(range(voice.num_speakers)) - set(own.values())
+                if name not in own and free and (number in free or not keeps_rows):
+                    own[name] = number if number in free else min(free)
+        if len(own) > before and self._rank == 0 and self.settings.shards is None:
+            with suppress(OSError):
+                complete_dataset_config(self.settings, voice)
+        spoken = self.trained_speakers()
+        return [name for name, number in own.items() if number not in spoken]
+
+    def trained_speakers(self) -> set[int]:
+        """Ids of the speakers that there are recordings of."""
+        return {utterance.speaker_id for utterance in self.split.training}
 
     def listening_examples(self) -> list[ListeningExample]:
         """Return the held-out utterances that are spoken at every validation."""

@@ -169,7 +169,8 @@ class GanStep:
             duration = (part.id_lengths.sum() / totals.phonemes) * losses.duration_loss(
                 per_utterance, part.id_lengths
             )
-            self._scaled(self.total({"duration": duration}), scale).backward()
+            if duration.requires_grad:  # nothing of the durations is trained with the table alone
+                self._scaled(self.total({"duration": duration}), scale).backward()
             sums["kl"].append(kl.detach())
             sums["duration"].append(duration.detach())
         return {name: torch.stack(values).sum() for name, values in sums.items()}

@@ -119,6 +119,11 @@ def find_voice_json(checkpoint: Mapping[str, Any], path: Path | str) -> Mapping[
     return checkpoint.get(VOICE_CONFIG_KEY) or _find_json(_places_of_json(Path(path)))
 
 
+def speakers_of(checkpoint: Mapping[str, Any]) -> dict[str, int]:
+    """Return the speakers that a checkpoint carries: name to row; nothing where it names none."""
+    return _speaker_rows(checkpoint.get(VOICE_CONFIG_KEY) or {})
+
+
 def compare_voices(
     checkpoint: Mapping[str, Any], path: Path | str | None, voice: VoiceConfig
 ) -> list[str]:

@@ -96,6 +96,11 @@ class WarmStart:
         source = load_source(str(path))
         return cls(source, tuple(prefixes), source.find_speaker(speaker))
 
+    @property
+    def takes_speakers(self) -> bool:
+        """Whether the file's speakers are taken over, beside its sounds."""
+        return TABLE.startswith(self.prefixes) and self.source.speaker_table is not None
+
     def apply(self, module: nn.Module, voice: VoiceConfig | None = None) -> WarmReport:
         """Take over what fits.
 
