@@ -689,3 +689,24 @@ def test_nothing_that_is_read_is_overwritten(
         assert (tmp_path / name).read_bytes() == before
     assert main([*arguments, "-f", "a.json", "--subtitles", "a.json"]) == 1
     assert "a.json is written by this run already" in capsys.readouterr().err
+
+
+def test_help_shows_each_option_once_and_in_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    said = capsys.readouterr().out
+    assert said.startswith("usage: piper [options] -m MODEL [text ...]\n")
+    shown = [name for line in said.splitlines() if line[:3] == "  -" for name in line.split(", ")]
+    assert not [name for name in shown if "_" in name.split()[0]]
+    for title in ("voice:", "text and output:", "files:", "speech:", "pronunciation:"):
+        assert f"\n{title}\n" in said
+
+
+def test_a_wrong_option_is_guessed(capsys: pytest.CaptureFixture[str]) -> None:
+    for wrong, right in (("--lenght_scale=2", "--length-scale"), ("--normalise", "--normalize")):
+        with pytest.raises(SystemExit):
+            main(["-m", "voice", wrong])
+        assert capsys.readouterr().err.splitlines()[1].endswith(f"; did you mean {right}?")
+    with pytest.raises(SystemExit):
+        main(["-m", "voice", "--normalize=sentense"])
+    assert capsys.readouterr().err.endswith("; did you mean sentence?\n")

@@ -21,7 +21,7 @@ from piper.catalogue import (
 from piper.errors import PiperError, describe_os_error
 from piper.installed import inspect_voices
 from piper.messages import configure_logging, print_error
-from piper.option_values import add_option
+from piper.option_values import CommandParser, add_option
 from piper.processes import open_standard_streams
 from piper.transfer import Manner, describe_size
 from piper.voices import CONFIG_SUFFIX, MODEL_SUFFIX
@@ -75,7 +75,7 @@ def download_voice(voice: str, download_dir: Path | str, force_redownload: bool 
 
 def create_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m piper.download_voices",
         description="Download published voices; without a name, list them.",
     )

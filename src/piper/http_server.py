@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from piper.errors import PiperError
-from piper.option_values import add_option
+from piper.option_values import CommandParser, add_option
 from piper.server_options import (
     add_limit_options,
     add_speech_options,
@@ -27,7 +27,7 @@ API_KEY_VARIABLE = "PIPER_API_KEY"
 
 def create_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m piper.http_server",
         description="Speak for programs over HTTP: GET / is a page to try it.",
     )
@@ -42,15 +42,15 @@ def create_parser() -> argparse.ArgumentParser:
         default=5000,
         help="port to listen on; 0 takes a free one (default: %(default)s)",
     )
-    add_voice_options(parser)
-    add_speech_options(parser)
-    add_limit_options(parser)
-    _add_access_options(parser)
+    add_voice_options(parser.add_argument_group("voices"))
+    add_speech_options(parser.add_argument_group("speech, where a request does not say"))
+    add_limit_options(parser.add_argument_group("limits"))
+    _add_access_options(parser.add_argument_group("access"))
     parser.add_argument("--debug", action="store_true", help="say more on standard error")
     return parser
 
 
-def _add_access_options(parser: argparse.ArgumentParser) -> None:
+def _add_access_options(parser: argparse._ActionsContainer) -> None:
     add_option(
         parser,
         "--api-key",

@@ -3,11 +3,78 @@
 from __future__ import annotations
 
 import argparse
+import copy
+import difflib
 import math
+import re
+import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 SUBTITLE_ENDINGS = (".srt", ".vtt", ".json")
+_UNKNOWN = re.compile(r"unrecognized arguments: .*?(?<!\S)(-[^\s=]+)")
+_CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Argparse's, with each option once in its help, a short usage, and a guess at what is meant.
+
+    `--output_file` is understood as `--output-file` is, and only the latter is shown.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        settings.setdefault("formatter_class", _HelpFormatter)
+        super().__init__(**settings)
+
+    def error(self, message: str) -> NoReturn:
+        """End with code 2, what is wrong, and what may have been meant."""
+        self.print_usage(sys.stderr)
+        self.exit(2, f"{self.prog}: error: {message}{self._guess(message)}\n")
+
+    def _guess(self, message: str) -> str:
+        unknown = _UNKNOWN.search(message)
+        if unknown:
+            names = [name for action in self._actions for name in shown_names(action)]
+            return guess(unknown[1].replace("_", "-"), names)
+        choice = _CHOICE.search(message)
+        return guess(choice[1], re.findall(r"[^\s,']+", choice[2])) if choice else ""
+
+
+class _HelpFormatter(argparse.HelpFormatter):
+    """Shows an option's names once, and of a usage only what has to be given."""
+
+    def add_usage(
+        self,
+        usage: str | None,
+        actions: Iterable[argparse.Action],
+        groups: Iterable[Any],
+        prefix: str | None = None,
+    ) -> None:
+        """Add the usage."""
+        groups = [group for group in groups if group.required]
+        chosen = [action for group in groups for action in group._group_actions]
+        if usage is None:
+            self._prog += " [options]"
+            actions = [a for a in actions if a.required or not a.option_strings or a in chosen]
+        super().add_usage(usage, actions, groups, prefix)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        shown = copy.copy(action)
+        shown.option_strings = shown_names(action)
+        return super()._format_action_invocation(shown)
+
+
+def shown_names(action: argparse.Action) -> list[str]:
+    """Return the names of an option without those that only have other lines between the words."""
+    names = list(action.option_strings)
+    return [name for name in names if "_" not in name or name.replace("_", "-") not in names]
+
+
+def guess(word: str, names: Iterable[str]) -> str:
+    """Return a question for the end of a message: which of the names may have been meant."""
+    found = difflib.get_close_matches(word, list(names), n=1)
+    return f"; did you mean {found[0]}?" if found else ""
 
 
 def add_option(parser: argparse._ActionsContainer, *names: str, **settings: Any) -> None:

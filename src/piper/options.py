@@ -9,6 +9,7 @@ from pathlib import Path
 
 from piper.atomic import find_descriptor
 from piper.option_values import (
+    CommandParser,
     add_option,
     parse_jobs,
     parse_not_negative,
@@ -36,7 +37,7 @@ LOUDNESSES = ("sentence", "utterance", "off")
 
 def create_parser() -> argparse.ArgumentParser:
     """Return the parser of all options; the texts after `--` are not its business."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="piper",
         description="Speak text with a Piper voice: each line of standard input or of the input "
         "files, whole documents with markup, or the text on the command line.",
@@ -45,11 +46,11 @@ def create_parser() -> argparse.ArgumentParser:
         "a file, it is WAV there.",
     )
     parser.add_argument("text", nargs="*", help="text to speak; write it after -- to be safe")
-    _add_voice_options(parser)
-    _add_text_and_output_options(parser)
-    _add_file_options(parser)
-    _add_speech_options(parser)
-    add_pronunciation_options(parser)
+    _add_voice_options(parser.add_argument_group("voice"))
+    _add_text_and_output_options(parser.add_argument_group("text and output"))
+    _add_file_options(parser.add_argument_group("files"))
+    _add_speech_options(parser.add_argument_group("speech"))
+    add_pronunciation_options(parser.add_argument_group("pronunciation"))
     parser.add_argument("--debug", action="store_true", help="say more on standard error")
     parser.add_argument(
         "-q", "--quiet", action="store_true", help="say nothing but errors on standard error"
@@ -67,7 +68,7 @@ class _ShowVersion(argparse.Action):
         parser.exit()
 
 
-def _add_former_options(parser: argparse.ArgumentParser) -> None:
+def _add_former_options(parser: argparse._ActionsContainer) -> None:
     """Add what Piper's C++ program and Piper 1.2 had, and what is called otherwise here."""
     group = parser.add_argument_group("as Piper's C++ program and Piper 1.2 have them")
     add_option(
@@ -187,7 +188,7 @@ def _find_mistake(args: argparse.Namespace) -> str | None:
     return None
 
 
-def _add_voice_options(parser: argparse.ArgumentParser) -> None:
+def _add_voice_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "-m",
         "--model",
@@ -208,7 +209,7 @@ def _add_voice_options(parser: argparse.ArgumentParser) -> None:
     add_hardware_options(parser)
 
 
-def add_hardware_options(parser: argparse.ArgumentParser) -> None:
+def add_hardware_options(parser: argparse._ActionsContainer) -> None:
     """Add what the network runs on; servers have these, too."""
     add_option(
         parser,
@@ -233,7 +234,7 @@ def add_hardware_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_scale_options(parser: argparse.ArgumentParser) -> None:
+def add_scale_options(parser: argparse._ActionsContainer) -> None:
     """Add speed and liveliness; servers have these, too."""
     for names, parse, text in (
         (["--length-scale"], parse_positive, "factor on durations; above 1 is slower"),
@@ -248,7 +249,7 @@ def add_scale_options(parser: argparse.ArgumentParser) -> None:
         add_option(parser, *names, type=parse, metavar="X", help=text)
 
 
-def add_volume_option(parser: argparse.ArgumentParser) -> None:
+def add_volume_option(parser: argparse._ActionsContainer) -> None:
     """Add the loudness; servers have it, too."""
     parser.add_argument(
         "--volume",
@@ -259,7 +260,7 @@ def add_volume_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_text_and_output_options(parser: argparse.ArgumentParser) -> None:
+def _add_text_and_output_options(parser: argparse._ActionsContainer) -> None:
     add_option(
         parser,
         "-i",
@@ -306,7 +307,7 @@ def _add_text_and_output_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_file_options(parser: argparse.ArgumentParser) -> None:
+def _add_file_options(parser: argparse._ActionsContainer) -> None:
     add_option(
         parser,
         "--output-format",
@@ -344,7 +345,7 @@ def _add_file_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_speech_options(parser: argparse.ArgumentParser) -> None:
+def _add_speech_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "-s", "--speaker", help="number or name of the speaker, or a mixture like 3:0.7,5:0.3"
     )
@@ -371,7 +372,7 @@ def _add_speech_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_silence_options(parser: argparse.ArgumentParser) -> None:
+def add_silence_options(parser: argparse._ActionsContainer) -> None:
     """Add pauses; servers have these, too."""
     for name, text in (
         ("--sentence-silence", "silence between the sentences of a text (default: 0)"),
@@ -386,7 +387,7 @@ def add_silence_options(parser: argparse.ArgumentParser) -> None:
         add_option(parser, name, type=parse_not_negative, metavar="SECONDS", help=text)
 
 
-def add_pronunciation_options(parser: argparse.ArgumentParser) -> None:
+def add_pronunciation_options(parser: argparse._ActionsContainer) -> None:
     """Add how texts are prepared; servers have these, too."""
     parser.add_argument(
         "--lexicon",

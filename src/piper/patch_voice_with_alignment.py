@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from piper.errors import PiperError, describe_os_error
 from piper.messages import print_error
+from piper.option_values import CommandParser
 from piper.processes import open_standard_streams
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def add_alignment_output(model: onnx.ModelProto, tensor_name: str | None = None)
 
 def create_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m piper.patch_voice_with_alignment",
         description="Give a voice an output of durations, which other clients need for timing. "
         "This package needs no such output: it times any voice as it is.",

@@ -48,7 +48,7 @@ EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
 
 
-def add_voice_options(parser: argparse.ArgumentParser, *, has_aliases: bool = False) -> None:
+def add_voice_options(parser: argparse._ActionsContainer, *, has_aliases: bool = False) -> None:
     """Add which voices speak, where they are, and on what.
 
     Args:
@@ -97,7 +97,7 @@ def add_voice_options(parser: argparse.ArgumentParser, *, has_aliases: bool = Fa
     add_hardware_options(parser)
 
 
-def add_speech_options(parser: argparse.ArgumentParser) -> None:
+def add_speech_options(parser: argparse._ActionsContainer) -> None:
     """Add how voices speak where a request does not say."""
     parser.add_argument(
         "-s",
@@ -118,7 +118,7 @@ def add_speech_options(parser: argparse.ArgumentParser) -> None:
     add_pronunciation_options(parser)
 
 
-def add_limit_options(parser: argparse.ArgumentParser) -> None:
+def add_limit_options(parser: argparse._ActionsContainer) -> None:
     """Add how much may be asked for."""
     add_option(
         parser,

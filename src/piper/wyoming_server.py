@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from piper.option_values import add_option, parse_samples
+from piper.option_values import CommandParser, add_option, parse_samples
 from piper.server_options import (
     add_limit_options,
     add_speech_options,
@@ -20,7 +20,7 @@ from piper.server_options import (
 
 def create_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m piper.wyoming_server",
         description="Speak for Home Assistant, and whoever else knows the Wyoming protocol.",
     )
@@ -30,17 +30,19 @@ def create_parser() -> argparse.ArgumentParser:
         help="where to listen: tcp://HOST:PORT, where 0.0.0.0 lets other machines in and the port "
         "0 takes a free one; unix://PATH; or stdio:// (default: %(default)s)",
     )
-    add_voice_options(parser, has_aliases=True)
+    voices = parser.add_argument_group("voices")
+    add_voice_options(voices, has_aliases=True)
     add_option(
-        parser,
+        voices,
         "--local-files-only",
         action="store_true",
         help="do not download the default voice where it is not there",
     )
-    add_speech_options(parser)
-    add_limit_options(parser)
+    add_speech_options(parser.add_argument_group("speech, where a request does not say"))
+    limits = parser.add_argument_group("limits")
+    add_limit_options(limits)
     add_option(
-        parser,
+        limits,
         "--samples-per-chunk",
         type=parse_samples,
         default=1024,

@@ -75,12 +75,6 @@ def test_what_only_the_existing_trainer_can_is_answered_in_a_line(
     assert "\n" not in said
 
 
-@pytest.mark.parametrize("verb", ["test", "predict"])
-def test_verbs_of_lightning_that_are_not_here_are_answered(verb: str) -> None:
-    with pytest.raises(ConfigError, match=f"There is no `{verb}` here: .*`"):
-        translate_arguments([verb, "--config=a.yaml"])
-
-
 # As `inspect.signature` shows the arguments of piper-tts 1.8.0's VitsModel and VitsDataModule.
 THEIR_MODEL = """batch_size sample_rate num_symbols num_speakers resblock resblock_kernel_sizes
 resblock_dilation_sizes upsample_rates upsample_initial_channel upsample_kernel_sizes filter_length

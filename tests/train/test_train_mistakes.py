@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -199,7 +200,27 @@ def test_an_unknown_flag_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(["fit", "--data.bach_size=3"])
     assert caught.value.code == 2
-    assert "bach_size" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "--data.bach_size=3; did you mean --data.batch_size?" in said
+    assert said.count("\n") == 2, "no usage of a hundred lines"
+
+
+def test_help_begins_with_what_a_voice_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    """Lightning's four hundred lines come with --help=all."""
+    texts = []
+    for flag in ("--help", "--help=all"):
+        with pytest.raises(SystemExit):
+            cli.main(["fit", flag])
+        texts.append(capsys.readouterr().out)
+    short, full = texts
+    flags = re.findall(r"^ +(--[\w.]+)", short, re.M)
+    assert flags[0] == "--data.dataset_dir"
+    assert len(flags) == len(set(flags))
+    assert flags.index("--trainer.max_epochs") < flags.index("--model.quality")
+    assert "--trainer.plugins" not in short
+    assert len(short.splitlines()) < 220
+    assert "--trainer.plugins" in full
+    assert set(flags) <= set(re.findall(r"--[\w.]+", full))
 
 
 def test_export_of_a_missing_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

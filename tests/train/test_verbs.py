@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from piper.train.verbs import VERBS, run_verb
+import pytest
+
+from piper.train.verbs import TRAINER_VERBS, VERBS, run_verb
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -29,8 +31,8 @@ def test_every_verb_has_help_without_torch() -> None:
 
 
 def test_other_words_are_left_to_the_trainer() -> None:
-    assert run_verb([]) is None
     assert run_verb(["fit", "check"]) is None
+    assert run_verb(["--config=run.yaml", "fit"]) is None
     before = {"import", "check", "review", "split", "excerpts", "phonemes", "prepare"}
     assert set(VERBS) == before | {"evaluate", "listening-test"}
 
@@ -58,3 +60,29 @@ def test_a_mistake_is_one_sentence(tmp_path: Path) -> None:
         assert result.returncode == 1
         assert result.stderr.startswith("error: The dataset's folder")
         assert result.stderr.count("\n") == 1
+
+
+def test_the_overview_lists_each_verb_and_a_wrong_one_is_guessed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_verb(["--help"]) == 0
+    lines = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line[:2] == "  "]
+    assert sorted(lines) == sorted([*VERBS, *TRAINER_VERBS])
+    assert lines.index("fit") < lines.index("evaluate")
+    assert run_verb(["chekc", "recordings"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: python -m piper.train has no verb chekc; did you mean check? (")
+    assert run_verb([]) == 2
+    capsys.readouterr()
+    for verb in ("test", "predict"):  # of Lightning
+        assert run_verb([verb, "--config=a.yaml"]) == 2
+        assert capsys.readouterr().err.startswith(f"error: There is no `{verb}` here: ")
+
+
+def test_a_wrong_flag_is_guessed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run_verb(["check", "recordings", "--outptu-dir=x"])
+    assert stop.value.code == 2
+    usage, error = capsys.readouterr().err.splitlines()
+    assert usage == "usage: python -m piper.train check [options] DIR"
+    assert error.endswith("unrecognized arguments: --outptu-dir=x; did you mean --output-dir?")

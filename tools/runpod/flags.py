@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from piper.option_values import CommandParser
+
 DEFAULT_BATCH_SIZE = 32
 DEFAULT_NUM_GPUS = 2
 DEFAULT_MAX_EPOCHS = 1000
@@ -26,7 +28,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 def create_parser() -> argparse.ArgumentParser:
     """Return the parser of all flags."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description="Train a voice on what this machine has: GPUs, or the CPU.",
         epilog="Flags of `python -m piper.train fit` can follow after --, for example "
         "-- --trainer.check_val_every_n_epoch=5",

@@ -66,12 +66,6 @@ ABSENT: dict[tuple[str, str], tuple[object, str]] = {
 """Flags of Piper's trainer, by part and name, that are not here: the value that asks for what is
 done anyway, and what to do instead of any other."""
 
-ABSENT_VERBS = {
-    "test": "`validate` measures the losses, and `evaluate` says how good a voice is",
-    "predict": "export a voice (`python -m piper.train.export_onnx`) and speak with it "
-    "(`python -m piper`)",
-}
-
 
 def translate_arguments(arguments: Sequence[str]) -> list[str]:
     """Return a command line of the trainer with the names of today.
@@ -82,9 +76,6 @@ def translate_arguments(arguments: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: It asks for what Piper's trainer can and this one cannot; it says what to do.
     """
-    if arguments and arguments[0] in ABSENT_VERBS:
-        verb = arguments[0]
-        raise ConfigError(f"There is no `{verb}` here: {ABSENT_VERBS[verb]}.")
     result: list[str] = []
     pending = iter(arguments)
     for argument in pending:

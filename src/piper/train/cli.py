@@ -5,21 +5,26 @@ Knows flags and how they depend on each other; all work is done elsewhere.
 
 from __future__ import annotations
 
+import argparse
+import copy
 import logging
 import os
+import re
 import signal
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
+from jsonargparse import ActionConfigFile
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from piper.errors import CheckpointError, PiperError, describe_os_error
 from piper.messages import configure_logging, print_error, translate
+from piper.option_values import guess
 from piper.progress import count_things
 from piper.train.aliases import translate_arguments
 from piper.train.callbacks.batches import Batches
@@ -57,10 +62,11 @@ from piper.train.judges.opinion import AUTO, OFF, find_quality_predictor
 from piper.train.lightning import VitsModel
 from piper.train.parallel.distributed import create_strategy
 from piper.train.parallel.ranks import describe_lost_process, find_cluster
+from piper.train.presets import NETWORK_KEYS
 from piper.train.resuming import LAST, remember_command, resume_command
 from piper.train.steps.precision import create_precision
 from piper.train.storage import check_writable, join_address, plain_address
-from piper.train.verbs import describe_verbs
+from piper.train.verbs import PROGRAM, TRAINER_VERBS
 from piper.train.vits.config import NetworkConfig
 
 TRAINER_DEFAULTS: dict[str, Any] = {
@@ -89,12 +95,119 @@ _ODD_STATE = (AttributeError, IndexError, KeyError, TypeError, ValueError, ZeroD
 _LOGGER = logging.getLogger(__name__)
 
 
+SHOWN_FLAGS = {
+    "ckpt_path": "Checkpoint to go on from; last: the newest of --trainer.default_root_dir.",
+    "trainer.default_root_dir": "Where lightning_logs/ goes, also s3://…; without it here.",
+    "trainer.max_epochs": "Passes over the dataset; where no limit is given, the data decide.",
+    "trainer.max_steps": "Updates; -1: no limit.",
+    "trainer.max_time": "DD:HH:MM:SS, over all runs of a training together.",
+    "patience": "",
+    "trainer.accelerator": "gpu, cpu, or auto.",
+    "trainer.devices": "How many on each machine, or which, such as 0,1.",
+    "trainer.num_nodes": "Machines.",
+    "trainer.precision": "32, bf16-mixed or 16-mixed.",
+    "trainer.accumulate_grad_batches": "Batches of an update.",
+    "trainer.gradient_clip_val": "Largest norm of the gradients.",
+    "trainer.check_val_every_n_epoch": "Epochs between two validations.",
+    "validation_quality": "",
+    "verbose": "",
+    "save_minutes": "",
+    "keep_best": "",
+    "keep_every_hours": "",
+    "stop_seconds": "",
+}
+"""Those of neither data nor voice that the help has; what they mean, where Lightning's is long."""
+
+_SHAPES = NETWORK_KEYS - {"sample_rate", "num_speakers"}
+FULL_HELP = "--help=all"
+
+
+class TrainParser(LightningArgumentParser):
+    """Lightning's parser, whose help begins with what this project adds."""
+
+    is_help_full = False
+
+    def format_usage(self) -> str:
+        """Return a line; there are more flags than anybody reads in it."""
+        return f"usage: {self._program()} --data.dataset_dir=DIR [flags]\n"
+
+    def format_help(self, formatter: argparse.HelpFormatter | None = None) -> str:
+        """Return the help: what is trained on, how, and what; all else by a flag."""
+        data = self._find("data.")
+        if self.is_help_full or not data:
+            return super().format_help(formatter)
+        groups = {
+            "recordings": [flag for flag in data if not str(flag.help).startswith("Follows")],
+            "training": [
+                flag
+                for name, text in SHOWN_FLAGS.items()
+                for flag in self._find(name.rpartition(".")[0], name, text)
+            ],
+            "voice": [
+                flag for flag in self._find("model.") if flag.dest.rpartition(".")[2] not in _SHAPES
+            ],
+        }
+        formatter = argparse.HelpFormatter(self._program(), max_help_position=30)
+        for title, actions in groups.items():
+            formatter.start_section(title)
+            formatter.add_arguments(map(_shown, actions))
+            formatter.end_section()
+        about = TRAINER_VERBS.get(self._program().rpartition(" ")[2], "")
+        return (
+            f"{self.format_usage()}\n{about[:1].upper()}{about[1:]}. Flags may also stand in a "
+            f"YAML file (--config=FILE).\n\n{formatter.format_help()}\n"
+            f"All flags, of the network and of Lightning, too: {self._program()} {FULL_HELP}\n"
+        )
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """End with what is wrong, and which flag may have been meant."""
+        parser = getattr(ex, "subcommand_parser", None) or self
+        unknown = re.match(r"unrecognized arguments: (-[^\s=]+)", message, re.IGNORECASE)
+        if unknown:
+            names = [name for action in parser._actions for name in action.option_strings]
+            message += guess(unknown[1], names)
+        print(f"error: {message}\nAll flags: {parser._program()} --help", file=sys.stderr)
+        self.exit(2)
+
+    def _program(self) -> str:
+        return self.prog.replace(" [options]", "")
+
+    def _find(self, prefix: str, name: str = "", text: str = "") -> list[argparse.Action]:
+        """Return the flags of a group, or the one of a name, with another help."""
+        found = []
+        for action in self._actions:
+            is_flag = action.default is not argparse.SUPPRESS and action.option_strings
+            group = action.dest.rpartition(".")[0]
+            if is_flag and group == prefix.rstrip(".") and action.dest == (name or action.dest):
+                found.append(copy.copy(action))
+                found[-1].help = text or action.help
+        return found
+
+
+def _shown(action: argparse.Action) -> argparse.Action:
+    """Return a flag as the help shows it: its name alone, and a default where it has one."""
+    shown = copy.copy(action)
+    shown.option_strings = action.option_strings[:1]
+    if not isinstance(action, argparse._StoreTrueAction):
+        shown.nargs, shown.metavar = None, action.dest.rpartition(".")[2].upper()
+    has_default = action.default is not None and "efault" not in (action.help or "")
+    text = f" (default: {action.default})" if has_default and shown.nargs is None else ""
+    shown.help = f"{action.help}{text}".replace("%", "%%")
+    return shown
+
+
 class TrainCLI(LightningCLI):
     """LightningCLI for voices."""
 
     _version: int | None = None
     _held: BinaryIO | None = None
     """Open as long as no other training may write where this one does."""
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """Make a parser whose help is ours."""
+        parser = TrainParser(**kwargs)
+        parser.add_argument("-c", "--config", action=ActionConfigFile, help="YAML with flags.")
+        return parser
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -274,10 +387,12 @@ def run(arguments: Sequence[str] | None = None) -> None:
         TrainingStopped: A signal ended the training, after it had saved.
     """
     remember_command(arguments)
+    typed = translate_arguments(sys.argv[1:] if arguments is None else arguments)
+    TrainParser.is_help_full = FULL_HELP in typed
     TrainCLI(
         VitsModel,
         VitsDataModule,
-        args=translate_arguments(sys.argv[1:] if arguments is None else arguments),
+        args=["--help" if word == FULL_HELP else word for word in typed],
         seed_everything_default=1234,
         trainer_defaults=TRAINER_DEFAULTS,
         save_config_kwargs={"overwrite": True},
@@ -285,8 +400,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
         load_from_checkpoint_support=False,
         # An abbreviated flag would change its meaning when a longer one is added.
         parser_kwargs={
-            "prog": "python -m piper.train",
-            "description": f"Train a voice. Other verbs, each with --help: {describe_verbs()}.",
+            "prog": PROGRAM,
             "allow_abbrev": False,
         },
     )

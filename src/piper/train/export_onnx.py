@@ -7,12 +7,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from piper.option_values import CommandParser
 from piper.train.command import run_command
 
 
 def create_parser() -> argparse.ArgumentParser:
     """Return the flags of the export."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m piper.train.export_onnx",
         description="Write a checkpoint as a voice: ONNX, JSON and tokens.txt, checked.",
     )

@@ -85,7 +85,8 @@ def adopt_dataset(config: Any) -> None:
         return
     run = find_run(config.ckpt_path)
     for key, value in run.data.items():
-        config.data[key] = value
+        if key in config.data:  # another trainer has others
+            config.data[key] = value
     _LOGGER.info("Going on with the dataset of %s: %s", run.address, run.dataset)
 
 

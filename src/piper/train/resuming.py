@@ -36,13 +36,12 @@ DATASET_FLAGS = ("dataset_dir", "shards", "csv_path")
 """The `--data.*` flags of which one names a dataset."""
 
 _PLACES = (*DATASET_FLAGS, "audio_dir", "cache_dir", "config_path", "phonemes_path")
-_KEYS = (
-    *_PLACES,
-    *("voice_name", "espeak_voice", "phoneme_type", "dataset_type", "write_numbers", "stress"),
-    *("validation_split", "seed", "max_seconds", "open_ends", "loudness"),
-    *("trim_silence", "keep_seconds_before_silence", "keep_seconds_after_silence"),
-)
-"""The `--data.*` flags that say what is trained on, and what is held out."""
+_NOT_OF_DATASETS = {
+    *("batch_size", "max_batch_frames", "num_workers", "num_test_examples"),
+    *("num_symbols", "num_speakers", "sample_rate", "quality"),
+    *("filter_length", "hop_length", "win_length", "segment_size"),
+}
+"""The `--data.*` flags that say neither what is trained on nor what is held out."""
 
 _typed: list[str] = ["python", "-m", "piper.train", "fit"]
 
@@ -176,7 +175,11 @@ def _read_run(address: str, made: Path | None) -> Run:
     config = translate_config(content) if isinstance(content, dict) else {}
     data, model = config.get("data"), config.get("model")
     data = data if isinstance(data, dict) else {}
-    found = {key: data[key] for key in _KEYS if data.get(key) is not None}
+    found = {
+        key: value
+        for key, value in data.items()
+        if value is not None and key not in _NOT_OF_DATASETS
+    }
     if not any(isinstance(found.get(key), str) for key in DATASET_FLAGS):
         raise DatasetError(
             f"{address} names no dataset (data.dataset_dir); name one with --data.dataset_dir "

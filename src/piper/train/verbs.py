@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 
+from piper.messages import print_error
+from piper.option_values import guess
+
 VERBS = {
     "import": ("piper.train.formats.cli", "make a dataset from recordings and texts in any layout"),
     "split": ("piper.train.splitting.cli", "cut a long recording with its text into utterances"),
@@ -15,14 +18,26 @@ VERBS = {
         "add words and short phrases as utterances",
     ),
     "phonemes": ("piper.train.data.phonemes_cli", "show what a voice will hear of the texts"),
-    "evaluate": ("piper.train.evaluate.cli", "say how good voices are"),
     "prepare": ("piper.train.data.prepare_cli", "fill the cache that training reads"),
+    "evaluate": ("piper.train.evaluate.cli", "say how good voices are"),
     "listening-test": (
         "piper.train.listening_test.cli",
         "let people compare voices blindly, on a page",
     ),
 }
 """Each verb's module, which has `main(argv)`, and what it does."""
+
+TRAINER_VERBS = {
+    "fit": "train a voice, or go on with it",
+    "validate": "measure a checkpoint on the held-out recordings",
+}
+ABSENT_VERBS = {
+    "test": "`validate` measures the losses, and `evaluate` says how good a voice is",
+    "predict": "export a voice (`python -m piper.train.export_onnx`) and speak with it "
+    "(`python -m piper`)",
+}
+PROGRAM = "python -m piper.train"
+WRONG_USAGE = 2
 
 
 def run_verb(arguments: Sequence[str]) -> int | None:
@@ -32,14 +47,40 @@ def run_verb(arguments: Sequence[str]) -> int | None:
         arguments: Without the program's name.
 
     Returns:
-        Its exit code; None where it is none of these verbs.
+        Its exit code; None where it is for the trainer.
     """
-    if not arguments or arguments[0] not in VERBS:
+    first = arguments[0] if arguments else "--help"
+    if first in VERBS:
+        module, _ = VERBS[first]
+        return int(import_module(module).main(arguments[1:]))
+    if first in ("-h", "--help"):
+        print(describe_verbs())
+        return 0 if arguments else WRONG_USAGE
+    if first.startswith("-") or first in TRAINER_VERBS:
         return None
-    module, _ = VERBS[arguments[0]]
-    return int(import_module(module).main(arguments[1:]))
+    if first in ABSENT_VERBS:
+        print_error(f"There is no `{first}` here: {ABSENT_VERBS[first]}.")
+        return WRONG_USAGE
+    meant = guess(first, [*VERBS, *TRAINER_VERBS])
+    print_error(f"{PROGRAM} has no verb {first}{meant} ({PROGRAM} --help lists them)")
+    return WRONG_USAGE
 
 
 def describe_verbs() -> str:
-    """Return what the verbs do, in a line for `--help`."""
-    return "; ".join(f"{name}: {purpose}" for name, (_, purpose) in VERBS.items())
+    """Return the verbs with what they do, in the order in which a voice comes to be."""
+    lines = {name: purpose for name, (_, purpose) in VERBS.items()}
+    # What trains comes after what prepares, and before what judges.
+    ordered = dict.fromkeys(name for name in lines if name not in ("evaluate", "listening-test"))
+    ordered |= dict.fromkeys([*TRAINER_VERBS, *lines])
+    lines |= TRAINER_VERBS
+    return "\n".join(
+        [
+            f"usage: {PROGRAM} VERB [options]",
+            "",
+            "From recordings to a voice; each verb has --help.",
+            "",
+            *(f"  {name:<16}{lines[name]}" for name in ordered),
+            "",
+            f"{PROGRAM}.export_onnx makes a checkpoint a voice, python -m piper speaks with it.",
+        ]
+    )

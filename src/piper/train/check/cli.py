@@ -10,6 +10,7 @@ from pathlib import Path
 
 from piper.errors import ConfigError
 from piper.messages import configure_logging, translate
+from piper.option_values import CommandParser
 from piper.processes import calm_threads
 from piper.progress import count_things
 from piper.train.command import run_command
@@ -20,7 +21,7 @@ NOT_READY = 2
 
 def create_parser() -> argparse.ArgumentParser:
     """Return the flags of the check."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m piper.train check",
         description="Say what is wrong with a dataset before anything is trained on it.",
     )

@@ -6,13 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from piper.option_values import CommandParser
 from piper.train.command import run_command
 from piper.train.data.dataset_flags import add_dataset_flags, find_settings
 
 
 def create_parser() -> argparse.ArgumentParser:
     """Return the command's flags."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m piper.train phonemes",
         description="Write a line for each utterance: its recording, its text, and the phonemes "
         "that training makes of it, separated by tabs; those that the id map lacks stand in <>.",

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from piper.messages import configure_logging
+from piper.option_values import CommandParser
 from piper.progress import count_things
 from piper.train.command import run_command
 from piper.train.data.dataset_flags import add_dataset_flags, find_settings
@@ -15,7 +16,7 @@ from piper.train.data.dataset_flags import add_dataset_flags, find_settings
 
 def create_parser() -> argparse.ArgumentParser:
     """Return the flags of the preparation."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m piper.train prepare",
         description="Decode, resample, trim and phonemise a dataset into the cache that training "
         "reads. Only what has changed is prepared again.",

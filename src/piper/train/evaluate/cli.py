@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from piper.atomic import refuse_overwriting
 from piper.errors import ConfigError
 from piper.messages import configure_logging
+from piper.option_values import CommandParser
 from piper.train.command import run_command
 from piper.train.data.dataset_flags import (
     add_espeak_voice_flag,
@@ -41,7 +42,7 @@ class _AddSource(argparse.Action):
 
 def create_parser() -> argparse.ArgumentParser:
     """Return the flags of the evaluation."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m piper.train evaluate",
         description="Say how good voices are: speak held-out sentences, score and compare them.",
         # An abbreviated --model would not say which kind of system it names.

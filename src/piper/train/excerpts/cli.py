@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from piper.errors import ConfigError, DatasetError
 from piper.messages import configure_logging
+from piper.option_values import CommandParser
 from piper.processes import calm_threads
 from piper.train.command import run_command
 from piper.train.data.dataset_flags import add_dataset_flags, find_settings
@@ -25,7 +26,7 @@ MOST_WORDS = 3
 
 def create_parser() -> argparse.ArgumentParser:
     """Return the flags of the excerpts."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m piper.train excerpts",
         description="Write a copy of a dataset with single words and short phrases, cut out of its "
         "recordings between two pauses, as further utterances; excerpts.json lists them.",

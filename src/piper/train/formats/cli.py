@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from piper.errors import DatasetError
+from piper.option_values import CommandParser
 from piper.progress import count_things
 from piper.train.command import run_command
 from piper.train.data.trained_rates import TRAINED_RATES
@@ -25,7 +26,7 @@ from piper.train.formats.source import ReadOptions
 def create_parser() -> argparse.ArgumentParser:
     """Return the flags of the import."""
     formats = "\n".join(f"  {one.name:<14} {one.summary}" for one in FORMATS)
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m piper.train import",
         description="Make a dataset (metadata.csv, wavs/, config.json) of recordings and texts "
         "in another layout. The source stays as it is; run again, it goes on.",

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from piper.atomic import refuse_overwriting
+from piper.option_values import CommandParser
 from piper.progress import count_things
 from piper.train.command import run_command
 
 
 def create_parser() -> argparse.ArgumentParser:
     """Return the flags of the listening test."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m piper.train listening-test",
         description="Let people compare voices blindly: write a page from an evaluation's report, "
         "or say what the listeners of its results preferred.",

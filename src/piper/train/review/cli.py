@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from piper.errors import PiperError, describe_missing_package
+from piper.option_values import CommandParser
 from piper.train.command import run_command
 from piper.train.data.dataset_flags import add_dataset_flags, find_settings, refuse_storage
 
@@ -23,7 +24,7 @@ MAX_PORT = 65535
 
 def create_parser() -> argparse.ArgumentParser:
     """Return the flags of the review."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m piper.train review",
         description="Open a page to listen to what the check or the split doubts, to correct texts "
         "and borders, and to drop what is no good. The dataset stays as it is.",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from piper.atomic import place_folder
 from piper.errors import DatasetError
 from piper.messages import configure_logging
+from piper.option_values import CommandParser
 from piper.processes import calm_threads
 from piper.progress import count_things
 from piper.train.command import run_command
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 def create_parser() -> argparse.ArgumentParser:
     """Return the flags of the splitting."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m piper.train split",
         description="Cut a long recording with its text into utterances of 2 to 12 seconds, each "
         "with its words; doubtful ones are left out and listed in split.json.",
