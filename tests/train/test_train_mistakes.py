@@ -213,7 +213,7 @@ def test_help_begins_with_what_a_voice_needs(capsys: pytest.CaptureFixture[str])
             cli.main(["fit", flag])
         texts.append(capsys.readouterr().out)
     short, full = texts
-    flags = re.findall(r"^ +(--[\w.]+)", short, re.M)
+    flags = re.findall(r"^  (--[\w.]+)", short, re.M)
     assert flags[0] == "--data.dataset_dir"
     assert len(flags) == len(set(flags))
     assert flags.index("--trainer.max_epochs") < flags.index("--model.quality")

@@ -7,7 +7,7 @@ from piper.errors import describe_missing_package, describe_os_error
 from piper.messages import print_error, take_language, translate
 from piper.processes import open_standard_streams
 from piper.train.command import EXTRA, FAILED, INTERRUPTED
-from piper.train.verbs import run_verb
+from piper.train.verbs import WITH_LANGUAGE, run_verb
 
 
 def run() -> int:
@@ -19,7 +19,10 @@ def run() -> int:
         print_error(describe_os_error(error))
         return FAILED
     try:
-        arguments = take_language(sys.argv[1:])
+        arguments = sys.argv[1:]
+        # Elsewhere the flag is that of the texts' language.
+        if not arguments or arguments[0] not in WITH_LANGUAGE:
+            arguments = take_language(arguments)
         code = run_verb(arguments)
         if code is not None:
             return code

@@ -27,6 +27,9 @@ VERBS = {
 }
 """Each verb's module, which has `main(argv)`, and what it does."""
 
+WITH_LANGUAGE = ("import", "split")
+"""The verbs whose --language is that of the texts; the environment says that of the messages."""
+
 TRAINER_VERBS = {
     "fit": "train a voice, or go on with it",
     "validate": "measure a checkpoint on the held-out recordings",
