@@ -356,7 +356,8 @@ class TrainCLI(LightningCLI):
         try:
             super()._run_subcommand(subcommand)
         except _ODD_STATE as error:
-            if not path or self.model.updater.has_updated or isinstance(error, OSError):
+            is_said = isinstance(error, PiperError | OSError)
+            if is_said or not path or self.model.updater.has_updated:
                 raise
             raise CheckpointError(
                 f"{path} cannot be gone on from: what its training kept beside the weights is not "
