@@ -73,7 +73,7 @@ def test_a_second_check_measures_only_what_has_changed(
         file.write('["cut off by a kill", {"sec')
     assert cli.main([str(checked), "--quick"]) == 0
     captured = capsys.readouterr()
-    assert "Measuring: 1 recordings" in captured.err
+    assert "Measuring: 1 recording " in captured.err
     assert "truncated" in captured.out
 
 

@@ -154,7 +154,7 @@ def test_a_second_check_learns_and_aligns_nothing_again(
     change_lines(spoken_copy, lambda lines: lines.__setitem__(5, lines[5].replace("дождь", "снег")))
     change_lines(spoken_copy, lambda lines: lines.__setitem__(6, lines[6] + " Да."))
     check(spoken_copy)
-    assert "Aligning: 1 texts" in capsys.readouterr().err
+    assert "Aligning: 1 text " in capsys.readouterr().err
 
 
 def test_a_set_that_changed_much_gets_a_new_aligner(

@@ -18,7 +18,7 @@ from piper.train.check import cli as check_cli
 
 @pytest.fixture(scope="session")
 def checked_dataset(speech_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Line 1: silence before the speech; 2: letters of two alphabets; 3: no recording; checked."""
+    """Line 1: silence before the speech; 1, 2: two alphabets in a word; 3: no recording; checked."""
     folder = Path(shutil.copytree(speech_dataset, tmp_path_factory.mktemp("doubted") / "dataset"))
     wavs = sorted((folder / "wavs").iterdir())
     samples, _ = soundfile.read(wavs[0])
@@ -26,7 +26,7 @@ def checked_dataset(speech_dataset: Path, tmp_path_factory: pytest.TempPathFacto
     wavs[2].unlink()
     csv = folder / "metadata.csv"
     lines = csv.read_text(encoding="utf-8").splitlines()
-    lines[1] = lines[1].replace("о", "o", 1)
+    lines[:2] = (line.replace("о", "o", 1) for line in lines[:2])
     csv.write_text("\n".join(lines) + "\n", encoding="utf-8")
     assert check_cli.main([str(folder), "--quick", "--ignore=few-recordings,little-speech"]) == 0
     return folder

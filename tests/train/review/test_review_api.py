@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from reviews import RunningReview, list_digests
+from reviews import RunningReview, list_digests, open_table
 
+from piper.train.review.gathering import select_clips
 from piper.train.review.media import create_media_folder, find_media_folder
 
 
@@ -21,8 +23,9 @@ def test_the_doubted_lines_are_shown_with_all_their_findings(running: RunningRev
         (3, "utterance003.wav"),
     ]
     first, second, third = review["clips"]
-    assert [doubt["rule"] for doubt in first["doubts"]] == ["start-silence"]
-    start, end = first["doubts"][0]["span"]
+    doubts = {doubt["rule"]: doubt for doubt in first["doubts"]}
+    assert doubts.keys() == {"mixed-scripts", "start-silence"}
+    start, end = doubts["start-silence"]["span"]
     assert start == 0.0
     assert 1.9 < end < 2.5
     assert first["limits"] == [0.0, first["original"]["end"]]
@@ -32,6 +35,21 @@ def test_the_doubted_lines_are_shown_with_all_their_findings(running: RunningRev
     assert not review["can_undo"]
     assert not review["can_redo"]
     assert review["language"] == "ru"
+
+
+def test_errors_come_first_with_the_text_that_fits(doubted: Path) -> None:
+    path = doubted / "check/report.json"
+    report = json.loads(path.read_text(encoding="utf-8"))
+    for line, severity in ((5, "warning"), (7, "error")):
+        finding = {"line": line, "name": "", "message": "", "span": None, "likely_line": line + 1}
+        rule = {"rule": "other-text", "severity": severity, "advice": "", "findings": [finding]}
+        report["rules"].append(rule)
+    path.write_text(json.dumps(report), encoding="utf-8")
+    table = open_table(doubted)
+    clips = select_clips(table.gathered, doubted, is_all=False, rules="")
+    assert [clip.line for clip in clips] == [1, 2, 3, 7, 5]
+    texts = {clip.line: clip.text for clip in table.gathered.clips}
+    assert [clip.doubts[-1].fitting_text for clip in clips[3:]] == [texts[8], texts[6]]
 
 
 def test_a_clip_is_heard_and_seen(running: RunningReview) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -245,6 +246,23 @@ def test_keys_count_by_their_place_in_another_alphabet(
         page.keyboard.press("Escape")
         expect(page.locator("#keys")).to_be_hidden()
         expect_clip(page, FIRST, "undecided")
+
+
+def test_the_text_that_fits_is_taken_by_a_button(doubted: Path, browser: Browser) -> None:
+    path = doubted / "check/report.json"
+    report = json.loads(path.read_text(encoding="utf-8"))
+    finding = {"line": 4, "name": "", "message": "fits by 0 %", "span": None, "likely_line": 5}
+    rule = {"rule": "other-text", "severity": "error", "advice": "Listen.", "findings": [finding]}
+    path.write_text(json.dumps({**report, "rules": [rule]}), encoding="utf-8")
+    fitting = open_table(doubted).find("utterance005.wav").text
+    with run_review(doubted) as (address, _), open_page(browser, address) as page:
+        expect_clip(page, "utterance004.wav", "undecided")
+        expect(page.locator("#doubts")).to_contain_text(fitting)
+        page.get_by_role("button", name="Take this text").click()
+        expect(page.locator("#text")).to_have_value(fitting)
+        expect_saved(page, "utterance004.wav", "changed")
+        options = page.locator("#filter option").all_text_contents()
+        assert options[-2:] == ["with errors (1)", "other-text (1)"]
 
 
 def test_borders_follow_the_pointer_and_the_page_fits_a_phone(

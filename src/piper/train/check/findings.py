@@ -67,6 +67,7 @@ class Finding:
         name: The recording's name as the CSV has it; empty where it is about none.
         score: How bad, to show the worst first; comparable within a rule only.
         span: Seconds of the recording that it is about.
+        likely_line: The line whose text fits instead, where that was found.
     """
 
     rule: Rule
@@ -75,6 +76,7 @@ class Finding:
     name: str = ""
     score: float = 0.0
     span: tuple[float, float] | None = None
+    likely_line: int | None = None
 
 
 class Verdict(StrEnum):

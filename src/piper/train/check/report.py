@@ -79,6 +79,7 @@ class CheckReport:
                             "name": finding.name,
                             "message": finding.message,
                             "span": finding.span,
+                            "likely_line": finding.likely_line,
                         }
                         for finding in found
                     ],

@@ -59,10 +59,11 @@ def _find(entries: Sequence[Entry], measures: FitMeasures) -> Iterator[Finding]:
         if share < POOR_SHARE:
             is_other = share < OTHER_SHARE and fit.num_units >= LEAST_UNITS
             message = f"fits by {max(0.0, share):.0%}"
-            if entry.line in measures.likely_lines:
-                message += f"; the text of line {measures.likely_lines[entry.line]} fits here"
+            likely = measures.likely_lines.get(entry.line)
+            if likely is not None:
+                message += f"; the text of line {likely} fits here"
             rule = OTHER_TEXT if is_other else POOR_FIT
-            yield Finding(rule, message, entry.line, entry.name, 1 - share, None)
+            yield Finding(rule, message, entry.line, entry.name, 1 - share, None, likely)
         elif fit.worst_score < WORDS_TIMES * measures.wrong_score:
             message = f"around {span[0]:.1f} to {span[1]:.1f} s"
             yield Finding(WORDS_OFF, message, entry.line, entry.name, -fit.worst_score, span)

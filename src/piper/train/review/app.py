@@ -195,6 +195,7 @@ def _clip_to_dict(desk: Desk, index: int) -> dict[str, Any]:
                 "message": doubt.message,
                 "advice": doubt.advice,
                 "span": doubt.span,
+                "text": doubt.fitting_text,
             }
             for doubt in clip.doubts
         ],

@@ -19,6 +19,7 @@ class Doubt:
         message: What was found, with figures.
         advice: What to do, a sentence; may be empty.
         span: Seconds of the file that is shown (`Clip.path`); None where it is about all of it.
+        fitting_text: The text of another line that fits here; empty where none was found.
     """
 
     rule: str
@@ -26,6 +27,7 @@ class Doubt:
     message: str
     advice: str = ""
     span: tuple[float, float] | None = None
+    fitting_text: str = ""
 
 
 @dataclass(frozen=True)

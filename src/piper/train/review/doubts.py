@@ -27,6 +27,7 @@ def load_doubts(path: Path, entries: Sequence[Entry]) -> dict[int, list[Doubt]]:
         DatasetError: It is no such file, or it is of another metadata.csv.
     """
     names = {entry.line: entry.name for entry in entries}
+    texts = {entry.line: entry.text for entry in entries}
     again = f"python -m piper.train check {path.parents[1]}"
     doubts: dict[int, list[Doubt]] = defaultdict(list)
     try:
@@ -40,8 +41,11 @@ def load_doubts(path: Path, entries: Sequence[Entry]) -> dict[int, list[Doubt]]:
                         f"{path} is of another metadata.csv (line {line} was {name}, and is "
                         f"{names[line]}); check again: {again}"
                     )
-                doubts[line].append(_create_doubt(rule, finding))
-    except (KeyError, TypeError, IndexError) as error:
+                fitting_text = texts.get(finding.get("likely_line"), "")
+                doubts[line].append(_create_doubt(rule, finding, fitting_text))
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
+        if isinstance(error, DatasetError):
+            raise
         raise DatasetError(
             f"{path} is no report of a check ({type(error).__name__}: {error}); make it anew: "
             f"{again}"
@@ -49,7 +53,7 @@ def load_doubts(path: Path, entries: Sequence[Entry]) -> dict[int, list[Doubt]]:
     return doubts
 
 
-def _create_doubt(rule: dict[str, Any], finding: dict[str, Any]) -> Doubt:
+def _create_doubt(rule: dict[str, Any], finding: dict[str, Any], fitting_text: str) -> Doubt:
     span = finding["span"]
     return Doubt(
         str(rule["rule"]),
@@ -57,4 +61,5 @@ def _create_doubt(rule: dict[str, Any], finding: dict[str, Any]) -> Doubt:
         str(finding["message"]),
         str(rule["advice"]),
         (float(span[0]), float(span[1])) if span else None,
+        fitting_text,
     )

@@ -78,7 +78,7 @@ def gather_clips(settings: DataSettings) -> Gathered:
 
 
 def select_clips(gathered: Gathered, folder: Path, *, is_all: bool, rules: str) -> list[Clip]:
-    """Return the clips to review.
+    """Return the clips to review, those with errors first.
 
     Args:
         gathered: Of the dataset.
@@ -103,8 +103,15 @@ def select_clips(gathered: Gathered, folder: Path, *, is_all: bool, rules: str) 
             f"python -m piper.train check {folder}, or review every line with --all."
         )
     if wanted:
-        return [c for c in gathered.clips if any(doubt.rule in wanted for doubt in c.doubts)]
-    return [clip for clip in gathered.clips if is_all or is_doubted(clip)]
+        clips = [c for c in gathered.clips if any(doubt.rule in wanted for doubt in c.doubts)]
+    else:
+        clips = [clip for clip in gathered.clips if is_all or is_doubted(clip)]
+    return sorted(clips, key=lambda clip: not has_error(clip))
+
+
+def has_error(clip: Clip) -> bool:
+    """Return whether training would refuse a clip, or learn something wrong from it."""
+    return any(doubt.severity == "error" for doubt in clip.doubts)
 
 
 def is_doubted(clip: Clip) -> bool:
