@@ -44,8 +44,11 @@ def test_facts_rules_and_verdict(report: CheckReport) -> None:
     assert re.fullmatch(r"note +rare-phonemes +1 +ʑ is heard 3 times", lines[8])
     assert lines[10] == "Verdict: not ready (1 error, 9 warnings, 1 note)"
     assert lines[11].startswith("1 rule stands in the way: missing-file; mend what is named there,")
-    assert lines[12] == "OUT, then check again."
-    assert len(lines) == 13
+    assert lines[12:] == [
+        "OUT, then check again.",
+        "Listen, and decide on a page:",
+        "  python -m piper.train review recordings",
+    ]
 
 
 def test_a_narrow_terminal_has_the_example_below(report: CheckReport) -> None:
@@ -62,7 +65,8 @@ def test_no_line_is_wider_than_the_terminal(
     facts = {"A title of a group": {f"fact {index}": "value" * 3 for index in range(20)}}
     wide = replace(report, findings=[*report.findings, long], facts=facts)
     text = report_to_text(wide, columns)
-    lines = text.splitlines()
+    # Commands are there to be copied, and never cut.
+    lines = [line for line in text.splitlines() if not line.startswith("  python -m ")]
     assert max(len(line) for line in lines) <= columns
     assert any(line.endswith("…") for line in lines)
     assert "Verdict: not ready"[: columns - 1] in text
@@ -99,9 +103,10 @@ def test_ready_gives_the_command_that_trains(report: CheckReport, tmp_path: Path
     ready = replace(report, folder=folder, findings=[])
     lines = report_to_text(ready, 80).splitlines()
     # Not cut, whatever it takes, and quoted for a shell: it is to be copied.
-    assert lines[-3:] == [
+    assert lines[-4:] == [
         "Verdict: ready (nothing found)",
         "Nothing stands in the way of training:",
+        "Less than an hour is little: start from another voice, --model.warmstart=FILE.",
         f"  python -m piper.train fit '--data.dataset_dir={folder}'",
     ]
 
@@ -116,5 +121,6 @@ def test_warnings_are_named_before_the_command(report: CheckReport) -> None:
     warnings = [finding for finding in report.findings if finding.rule is not MISSING]
     text = report_to_text(replace(report, findings=warnings), 100)
     assert "\nVerdict: ready with warnings (9 warnings, 1 note)\n" in text
-    assert "\nTraining can start; before it, look at start-silence, loudness:\n" in text
+    said = "\nTraining can start; before it, look at start-silence, loudness:\n"
+    assert f"{said}  python -m piper.train review {report.folder}\n" in text
     assert text.endswith(f"  python -m piper.train fit --data.dataset_dir={report.folder}")

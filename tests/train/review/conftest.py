@@ -18,7 +18,7 @@ from piper.train.check import cli as check_cli
 
 @pytest.fixture(scope="session")
 def checked_dataset(speech_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Line 1: silence before the speech; 1, 2: two alphabets in a word; 3: no recording; checked."""
+    """Line 1: silence before the speech; 1, 2: two alphabets in a word; 3: no recording."""
     folder = Path(shutil.copytree(speech_dataset, tmp_path_factory.mktemp("doubted") / "dataset"))
     wavs = sorted((folder / "wavs").iterdir())
     samples, _ = soundfile.read(wavs[0])

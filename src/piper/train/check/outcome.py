@@ -9,6 +9,7 @@ from piper.progress import count_things
 from piper.train.check.entries import Entry
 from piper.train.check.findings import Finding, Rule, Severity, Verdict, group_by_rule
 from piper.train.check.report import CheckReport
+from piper.train.check.training import FRESH_HOURS
 
 WARNINGS_NAMED = 3
 """Of the rules that only warn; those that stand in the way are all named."""
@@ -61,23 +62,40 @@ def describe_set(report: CheckReport) -> str:
     return f"{text}, {seconds / 3600:.2f} hours" if seconds else text
 
 
-def describe_next_step(report: CheckReport) -> str:
-    """Return the sentence that says what to do after the verdict."""
+def list_next_steps(report: CheckReport) -> list[tuple[str, str]]:
+    """Return what to do after the verdict: sentences, each with a command for a shell or none."""
     rules = [broken.rule for broken in find_broken_rules(report)]
     errors = [rule.name for rule in rules if rule.severity is Severity.ERROR]
     warnings = [rule.name for rule in rules if rule.severity is Severity.WARNING]
+    review = _find_review_command(report)
     if report.verdict is Verdict.NOT_READY:
         subject = "1 rule stands" if len(errors) == 1 else f"{len(errors)} rules stand"
-        return (
+        sentence = (
             f"{subject} in the way: {', '.join(errors)}; mend what is named there, "
             "or have a copy mended by --fix OUT, then check again."
         )
+        return [(sentence, ""), *([("Listen, and decide on a page:", review)] if review else [])]
+    steps = []
     if report.verdict is Verdict.WARNINGS:
         named = ", ".join(warnings[:WARNINGS_NAMED])
         rest = len(warnings) - WARNINGS_NAMED
         more = f" and {rest} more" if rest > 0 else ""
-        return f"Training can start; before it, look at {named}{more}:"
-    return "Nothing stands in the way of training:"
+        steps.append((f"Training can start; before it, look at {named}{more}:", review))
+    else:
+        steps.append(("Nothing stands in the way of training:", ""))
+    if sum(measures.seconds for measures in report.audio.values()) < 3600 * FRESH_HOURS:
+        warm = "Less than an hour is little: start from another voice, --model.warmstart=FILE."
+        steps.append((warm, ""))
+    return [*steps, ("", find_training_command(report) or "")]
+
+
+def _find_review_command(report: CheckReport) -> str:
+    """Return the command that opens what was found in lines; empty where there is no such."""
+    serious = (Severity.ERROR, Severity.WARNING)
+    lines = {entry.line for entry in report.entries}
+    if not any(f.line in lines and f.rule.severity in serious for f in report.findings):
+        return ""
+    return shlex.join(["python", "-m", "piper.train", "review", str(report.folder)])
 
 
 def describe_not_looked_at(report: CheckReport) -> str:

@@ -12,13 +12,12 @@ from piper.train.check.findings import Severity, Verdict
 from piper.train.check.outcome import (
     BrokenRule,
     describe_counts,
-    describe_next_step,
     describe_not_looked_at,
     describe_set,
     describe_share,
     find_broken_rules,
-    find_training_command,
     index_entries,
+    list_next_steps,
 )
 from piper.train.check.page_recordings import RecordingFigures
 from piper.train.check.page_rules import collect_excerpts, draw_rule, find_anchor
@@ -82,12 +81,15 @@ def _draw_page(report: CheckReport, media: dict[Excerpt, Media]) -> bytes:
 
 
 def _draw_verdict(report: CheckReport) -> str:
-    command = find_training_command(report)
-    shown = f"<pre><code>{escape(command)}</code></pre>\n" if command else ""
+    shown = "".join(
+        (f"<p>{escape(sentence)}</p>\n" if sentence else "")
+        + (f"<pre><code>{escape(command)}</code></pre>\n" if command else "")
+        for sentence, command in list_next_steps(report)
+    )
     return (
         f'<div class="verdict {_VERDICT_CLASSES[report.verdict]}">\n'
         f"<p><strong>{report.verdict.value.capitalize()}</strong></p>\n"
-        f"<p>{escape(describe_next_step(report))}</p>\n{shown}"
+        f"{shown}"
         f"<p>{escape(describe_not_looked_at(report))}</p>\n"
         f'<p class="faint">{escape(describe_set(report))}; {escape(describe_counts(report))}. '
         f"<code>{escape(str(report.folder))}</code></p>\n</div>\n"

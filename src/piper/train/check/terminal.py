@@ -10,12 +10,11 @@ from piper.train.check.findings import Finding, Severity, Verdict
 from piper.train.check.outcome import (
     BrokenRule,
     describe_counts,
-    describe_next_step,
     describe_not_looked_at,
     describe_set,
     describe_share,
     find_broken_rules,
-    find_training_command,
+    list_next_steps,
 )
 from piper.train.check.report import CheckReport
 
@@ -38,8 +37,8 @@ _COLOURS = {
 def report_to_text(report: CheckReport, columns: int = 80, *, has_colours: bool = False) -> str:
     """Return what the check prints: facts, the broken rules, the verdict and what to do next.
 
-    No line is wider than `columns` (letters of East Asia count two); only the command that trains
-    is never cut, since it is there to be copied. Signs that cannot be printed are shown as `�`.
+    No line is wider than `columns` (letters of East Asia count two); only the commands
+    are never cut, since they are there to be copied. Signs that cannot be printed are shown as `�`.
 
     Args:
         report: What was found.
@@ -126,13 +125,11 @@ def _draw_verdict(report: CheckReport, columns: int, has_colours: bool) -> list[
         columns,
     )
     lines = [_colour(verdict, report.verdict) if has_colours else verdict]
-    for sentence in (describe_not_looked_at(report), describe_next_step(report)):
+    for sentence, command in ((describe_not_looked_at(report), ""), *list_next_steps(report)):
         # An option is not broken at its hyphens: it is to be copied.
         wrapped = textwrap.wrap(translate(sentence), columns, break_on_hyphens=False)
         lines += [_cut(line, columns) for line in wrapped]
-    command = find_training_command(report)
-    if command is not None:
-        lines.append(GAP + _clean(command))
+        lines += [GAP + _clean(command)] if command else []
     return lines
 
 
