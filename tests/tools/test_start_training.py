@@ -95,8 +95,21 @@ def test_without_a_dataset_a_cpu_trains_the_small_quality(tmp_path: Path) -> Non
     assert flags_of(plan)["model.quality"] == "tiny"
     assert plan.dataset == tmp_path / "datasets" / "test_ru_tiny"
     assert plan.test_sample_rate == 22050
-    [line] = plan.lines
-    assert line.endswith("--quality medium overrides it.")
+    first, last = plan.lines
+    assert first.endswith("--quality medium overrides it.")
+    assert last == "The test training ends after 10 minutes; --max-epochs sets another end."
+    # It went on for 40,000 epochs of one batch, more than five hours.
+    assert flags_of(plan)["data.batch_size"] == "8"
+    assert flags_of(plan)["trainer.max_time"] == "00:00:10:00"
+    for end in (("--max-epochs", "5"), ("--", "--trainer.max_steps=5")):
+        assert "trainer.max_time" not in flags_of(create_plan(*end, machine=LARGE))
+
+
+def test_the_trainer_s_own_end_is_left_to_it() -> None:
+    """The launcher ended each training after 1,000 epochs, and some before they went on."""
+    flags = flags_of(create_plan("--dataset", "recordings", machine=TWO_GPUS))
+    assert flags["data.batch_size"] == "32"
+    assert not [name for name in flags if name.startswith("trainer.max_")]
 
 
 def test_another_quality_gets_a_test_dataset_of_its_own(tmp_path: Path) -> None:
@@ -105,7 +118,7 @@ def test_another_quality_gets_a_test_dataset_of_its_own(tmp_path: Path) -> None:
     assert flags_of(plan)["model.quality"] == "x-low"
     assert plan.dataset == tmp_path / "datasets" / "test_ru_x_low"
     assert plan.test_sample_rate == 16000
-    assert plan.lines == []
+    assert len(plan.lines) == 1
 
 
 def test_the_earlier_name_of_the_quality_goes_on_working() -> None:

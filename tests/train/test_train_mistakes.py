@@ -168,6 +168,25 @@ def test_a_gpu_that_is_not_there(
     assert "--trainer.accelerator=auto" in said
 
 
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("accelerator=mps", "The --trainer.* flags cannot be used like this: `MPSAccelerator` can"),
+        ("devices=0", "cannot be used like this: `Trainer(devices='0')` value is not a valid"),
+        ("max_steps=-3", "cannot be used like this: `max_steps` must be a non-negative integer"),
+        ("val_check_interval=100", "cannot be used like this: `val_check_interval` (100) must be"),
+        ("log_every_n_steps=0", "--trainer.log_every_n_steps=0: a whole number from 1 on."),
+        ("precision=16-true", "voices train in 32, 16-mixed or bf16-mixed."),
+        ("gradient_clip_algorithm=sum", "is neither norm nor value."),
+    ],
+)
+def test_flags_that_lightning_refuses_or_stumbles_over(
+    flag: str, said: str, speech_dataset: Path, fail: Callable[..., str]
+) -> None:
+    """Each ended in forty lines of traceback."""
+    assert said in fail(speech_dataset, f"--trainer.{flag}")
+
+
 def test_a_missing_checkpoint(speech_dataset: Path, fail: Callable[..., str]) -> None:
     said = fail(speech_dataset, "--ckpt_path=gone.ckpt")
     assert "gone.ckpt does not exist" in said

@@ -407,6 +407,25 @@ def test_clips_shorter_than_a_segment_and_tiny_datasets_train(
     assert load_checkpoint(checkpoint_folder(tmp_path) / "last.ckpt")["global_step"] == 4
 
 
+@pytest.mark.parametrize(("limit", "reached"), [("max_epochs=2", "3"), ("max_steps=8", "9")])
+def test_an_end_that_has_passed_is_one_sentence(
+    limit: str,
+    reached: str,
+    trained: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A published checkpoint of epoch 2,164 and a limit of 1,000 ended in Lightning's traceback."""
+    dataset, root = trained
+    saved = checkpoint_folder(root) / "last.ckpt"
+    assert train(dataset, tmp_path, f"--ckpt_path={saved}", f"--trainer.{limit}") == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == (
+        f"error: --trainer.{limit} is over: {saved} has {reached} of them behind it. Give more "
+        "than that, or leave the flag out, and training ends by itself."
+    )
+
+
 def hold_until(folder: Path, is_held: Any, may_end: Any) -> None:
     held = hold_run(folder)
     is_held.set()

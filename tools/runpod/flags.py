@@ -10,7 +10,9 @@ from piper.option_values import CommandParser
 
 DEFAULT_BATCH_SIZE = 32
 DEFAULT_NUM_GPUS = 2
-DEFAULT_MAX_EPOCHS = 1000
+TEST_BATCH_SIZE = 8
+TEST_MINUTES = 10
+"""Of the small test dataset: batches enough for an epoch to have several, and a few minutes."""
 LOG_NAME = "training.log"
 
 
@@ -50,9 +52,9 @@ def create_parser() -> argparse.ArgumentParser:
     add(
         "--batch-size",
         type=_parse_positive,
-        default=DEFAULT_BATCH_SIZE,
         metavar="N",
-        help="utterances of a batch on each device (default: %(default)s)",
+        help=f"utterances of a batch on each device (default: {DEFAULT_BATCH_SIZE}, of the test "
+        f"dataset {TEST_BATCH_SIZE})",
     )
     add(
         "--num-gpus",
@@ -64,9 +66,9 @@ def create_parser() -> argparse.ArgumentParser:
     add(
         "--max-epochs",
         type=_parse_positive,
-        default=DEFAULT_MAX_EPOCHS,
         metavar="N",
-        help="passes over the dataset (default: %(default)s)",
+        help="passes over the dataset (default: the trainer ends by itself, with the test dataset "
+        f"after {TEST_MINUTES} minutes)",
     )
     add(
         "--checkpoint",

@@ -25,7 +25,13 @@ if importlib.util.find_spec("piper") is None:
         "and then `source .venv/bin/activate`."
     )
 
-from flags import LOG_NAME, parse_arguments  # noqa: E402
+from flags import (  # noqa: E402
+    DEFAULT_BATCH_SIZE,
+    LOG_NAME,
+    TEST_BATCH_SIZE,
+    TEST_MINUTES,
+    parse_arguments,
+)
 from machine import (  # noqa: E402
     CPU_QUALITY,
     BatchPlan,
@@ -197,15 +203,28 @@ def create_plan(args: argparse.Namespace, machine: Machine) -> Plan:
     elif dataset is None:
         trained = quality or (CPU_QUALITY if is_cpu else DEFAULT_QUALITY)
         rate, dataset = find_sample_rate(trained), find_test_dataset(trained)
-    batch = BatchPlan(args.batch_size, args.accumulate_grad_batches)
+    is_test = rate is not None
+    size = args.batch_size or (TEST_BATCH_SIZE if is_test else DEFAULT_BATCH_SIZE)
+    batch = BatchPlan(size, args.accumulate_grad_batches)
     if is_cpu:
         trained = quality or (run and run.quality) or find_quality(dataset) or DEFAULT_QUALITY
         batch, line = plan_batch(batch, trained, machine.memory_bytes)
         lines += [line] if line else []
     # The trainer takes more than a folder from the run: what it held out, how it was cut.
     named = None if run is not None else dataset
-    command = create_command(args, named, devices, batch, quality)
+    minutes = TEST_MINUTES if is_test and not is_resumed and not has_limit(args) else None
+    if minutes is not None:
+        lines.append(
+            f"The test training ends after {minutes} minutes; --max-epochs sets another end."
+        )
+    command = create_command(args, named, devices, batch, quality, minutes)
     return Plan(command, dataset, rate, lines, find_resume_words(args))
+
+
+def has_limit(args: argparse.Namespace) -> bool:
+    """Return whether a flag says when the training ends."""
+    limits = ("--trainer.max_", "--patience", "--trainer.fast_dev_run")
+    return args.max_epochs is not None or any(f.startswith(limits) for f in args.trainer_flags)
 
 
 def find_run_of(args: argparse.Namespace) -> Run | None:
@@ -300,6 +319,7 @@ def create_command(
     devices: Devices,
     batch: BatchPlan,
     quality: str | None,
+    minutes: int | None = None,
 ) -> list[str]:
     """Return the trainer's command line; a flag after `--` comes last and so wins."""
     flags: dict[str, object] = {
@@ -312,6 +332,7 @@ def create_command(
         "trainer.strategy": devices.strategy,
         "trainer.precision": args.precision,
         "trainer.max_epochs": args.max_epochs,
+        "trainer.max_time": None if minutes is None else f"00:00:{minutes:02}:00",
         "trainer.accumulate_grad_batches": batch.accumulate if batch.accumulate > 1 else None,
         "trainer.default_root_dir": args.output_dir,
         "ckpt_path": args.checkpoint,

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from jsonargparse import ActionConfigFile
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
@@ -28,7 +29,13 @@ from piper.option_values import guess
 from piper.progress import count_things
 from piper.train.aliases import translate_arguments
 from piper.train.callbacks.batches import Batches
-from piper.train.callbacks.budget import Budget, has_limit, is_warm_start
+from piper.train.callbacks.budget import (
+    BY_TIME,
+    Budget,
+    ValidationInterval,
+    has_limit,
+    is_warm_start,
+)
 from piper.train.callbacks.ending import Ending
 from piper.train.callbacks.judge import Judge
 from piper.train.callbacks.keep import DEFAULT_SAVE_MINUTES, KeepLast
@@ -54,8 +61,9 @@ from piper.train.data.module import VitsDataModule
 from piper.train.event_log import EventLog
 from piper.train.flags import (
     adopt_dataset,
-    check_devices,
+    check_trainer,
     count_devices,
+    describe_refusal,
     resolve_network,
 )
 from piper.train.judges.opinion import AUTO, OFF, find_quality_predictor
@@ -72,6 +80,7 @@ from piper.train.vits.config import NetworkConfig
 TRAINER_DEFAULTS: dict[str, Any] = {
     "log_every_n_steps": 10,
     "num_sanity_val_steps": 0,
+    "check_val_every_n_epoch": BY_TIME,
     "enable_progress_bar": False,
     "enable_model_summary": False,
     "use_distributed_sampler": False,
@@ -279,7 +288,7 @@ class TrainCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Settle what flags, dataset and checkpoint say together, before anything is built."""
         config = self.config[self.subcommand]
-        check_devices(config.trainer)
+        check_trainer(config.trainer)
         if config.trainer.default_root_dir:
             config.trainer.default_root_dir = plain_address(config.trainer.default_root_dir)
         if self.subcommand == "fit" and keeps_checkpoints(config.trainer):
@@ -316,6 +325,8 @@ class TrainCLI(LightningCLI):
             self._held = rank_zero_only(hold_run)(folder)
         if not has_limit(trainer):
             kwargs["max_epochs"] = -1  # `Budget` sets the end instead
+        if trainer.check_val_every_n_epoch == BY_TIME:
+            kwargs["check_val_every_n_epoch"] = 1  # `ValidationInterval` leaves some out
         if trainer.max_steps > 0:
             # Both optimizers step once an update, and Lightning counts each of them.
             kwargs["max_steps"] = 2 * trainer.max_steps
@@ -335,6 +346,9 @@ class TrainCLI(LightningCLI):
         heard = [judge] if scores is None else [judge, scores]
         ours: list[Any] = [Batches(), budget, *heard, plateau]
         ours += [self.progress, Memory(), Listen(*heard)]
+        is_by_time = options.trainer.check_val_every_n_epoch == BY_TIME
+        if is_by_time and options.trainer.val_check_interval is None:
+            ours.append(ValidationInterval())
         if keeps_checkpoints(config):
             ours += [
                 KeepBest(options.keep_best, scores),
@@ -427,6 +441,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if lost is None:
             raise
         print_error(f"{lost} Go on with:\n  {resume_command(LAST)}")
+        return 1
+    except (ValueError, TypeError, ImportError, MisconfigurationException) as error:
+        refusal = describe_refusal(error)
+        if refusal is None:
+            raise
+        print_error(refusal)
         return 1
     except TrainingStopped as stop:
         if os.environ.get("LOCAL_RANK", "0") == "0":

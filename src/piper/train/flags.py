@@ -6,10 +6,12 @@ Knows the parsed command line as a namespace; builds neither networks nor loader
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from piper.errors import CheckpointError, ConfigError
 from piper.json_reader import load_json_object
@@ -52,12 +54,67 @@ def count_devices(accelerator: str, devices: Any) -> int:
     return torch.cuda.device_count() if has_gpu else 1
 
 
-def check_devices(trainer: Any) -> None:
-    """Refuse GPUs that are not there.
+PRECISIONS = ("32", "32-true", "16", "16-mixed", "bf16", "bf16-mixed")
+"""Weights stay in float32; Lightning's others would turn lengths and ids into floats, too."""
+
+
+def check_trainer(trainer: Any) -> None:
+    """Refuse what Lightning takes and then stumbles over, and GPUs that are not there.
 
     Raises:
-        ConfigError: Fewer GPUs are visible than the flags ask for.
+        ConfigError: Says which flag.
     """
+    # 0 epochs between validations means by time.
+    least = {"check_val_every_n_epoch": 0, "log_every_n_steps": 1, "accumulate_grad_batches": 1}
+    for key, number in least.items():
+        if trainer.get(key) is not None and trainer[key] < number:
+            raise ConfigError(f"--trainer.{key}={trainer[key]}: a whole number from {number} on.")
+    if trainer.gradient_clip_algorithm not in (None, "norm", "value"):
+        raise ConfigError(
+            f"--trainer.gradient_clip_algorithm={trainer.gradient_clip_algorithm} is neither norm "
+            "nor value."
+        )
+    if trainer.precision is not None and str(trainer.precision) not in PRECISIONS:
+        raise ConfigError(
+            f"--trainer.precision={trainer.precision}: voices train in 32, 16-mixed or bf16-mixed."
+        )
+    _check_gpus(trainer)
+
+
+def describe_refusal(error: Exception) -> str | None:
+    """Return a sentence where it is Lightning that refuses the flags, else None."""
+    if not isinstance(error, ValueError | TypeError | ImportError | MisconfigurationException):
+        return None
+    innermost = None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        innermost = frame.f_globals.get("__name__", "")
+    if not str(innermost).startswith("lightning."):
+        return None
+    reason = " ".join(str(error).split())
+    return f"The --trainer.* flags cannot be used like this: {reason:.400}"
+
+
+def check_limits(trainer: Any, checkpoint: Mapping[str, Any], path: str) -> None:
+    """Refuse to go on to an end that lies behind the checkpoint.
+
+    Raises:
+        ConfigError: Names the flag, and where the checkpoint stands.
+    """
+    stands = {
+        "max_epochs": checkpoint.get("epoch"),
+        # Both optimizers step once an update.
+        "max_steps": (checkpoint.get("global_step") or 0) // 2,
+    }
+    for key, reached in stands.items():
+        limit = trainer.get(key)
+        if isinstance(reached, int) and limit is not None and 0 <= limit < reached:
+            raise ConfigError(
+                f"--trainer.{key}={limit} is over: {path} has {reached:,} of them behind it. Give "
+                "more than that, or leave the flag out, and training ends by itself."
+            )
+
+
+def _check_gpus(trainer: Any) -> None:
     if trainer.accelerator not in ("gpu", "cuda"):
         return
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -105,6 +162,7 @@ def resolve_network(config: Any) -> None:
     saved: dict[str, Any] = {}
     if config.get("ckpt_path"):
         checkpoint = load_checkpoint_to_resume(config.ckpt_path)
+        check_limits(config.trainer, checkpoint, config.ckpt_path)
         network = _network_of_checkpoint(checkpoint, config.ckpt_path, quality, given)
         quality = quality or find_quality(network)
         saved = read_training_settings(checkpoint)

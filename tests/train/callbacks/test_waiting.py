@@ -19,9 +19,9 @@ from trainings import SMALL
 FLAGS = (*SMALL, "--data.batch_size=2", "--trainer.limit_val_batches=0", "--validation_quality=off")
 
 
-def logged_percents(dataset: Path, root: Path) -> list[float]:
+def logged_percents(dataset: Path, root: Path, *flags: str) -> list[float]:
     arguments = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={root}"]
-    assert cli.main(["fit", *FLAGS, *arguments, "--trainer.max_steps=6"]) == 0
+    assert cli.main(["fit", *FLAGS, *arguments, "--trainer.max_steps=12", *flags]) == 0
     log = EventAccumulator(str(root / "lightning_logs/version_0"), {"scalars": 0})
     log.Reload()
     return [event.value for event in log.Scalars("data_wait_percent")]
@@ -42,24 +42,37 @@ def test_slow_data_are_noticed_and_fast_data_are_not(
     original = UtteranceDataset.__getitem__
 
     def slow(self: UtteranceDataset, index: int) -> Any:
-        time.sleep(0.25)
+        time.sleep(0.1)
         return original(self, index)
 
     monkeypatch.setattr(UtteranceDataset, "__getitem__", slow)
     percents = logged_percents(dataset, tmp_path / "slow")
-    # Half a second for each batch; what a batch itself takes depends on the machine.
+    # A fifth of a second for each batch; what a batch itself takes depends on the machine.
     assert percents[-1] > fast[-1] + 5.0
     assert "% waiting for data (raise --data.num_workers)" in capsys.readouterr().err
 
 
-def test_pauses_count_against_the_time_of_whole_batches() -> None:
-    wait = DataWait()
+def add_batch(wait: DataWait, pause: float, work: float) -> None:
     moments = [_Mark(torch.device("cpu")) for _ in range(3)]
-    for mark, seconds in zip(moments, (0.0, 3.0, 4.0), strict=True):
+    for mark, seconds in zip(moments, (0.0, pause, pause + work), strict=True):
         mark._seconds = seconds
     wait._open.append((moments[0], moments[1], moments[2]))
+
+
+def test_pauses_count_against_the_time_of_whole_batches() -> None:
+    """One batch said "100 %"; so did epochs of one batch each, whose work was left out."""
+    wait = DataWait()
+    for _ in range(9):
+        add_batch(wait, 1.0, 3.0)
+        assert wait.percent() is None
+        assert wait.describe() is None
+    add_batch(wait, 1.0, 3.0)
     assert wait.percent() == pytest.approx(25.0)
     assert wait.describe() == "25 % waiting for data (raise --data.num_workers)"
-    wait._pauses.extend([(0.0, 100.0)])
+    wait._pauses.extend([(0.0, 1000.0)])
     assert wait.describe() is None
-    assert DataWait().percent() is None
+
+
+def test_epochs_of_one_batch(dataset: Path, tmp_path: Path) -> None:
+    flags = ("--data.batch_size=16", "--data.num_test_examples=0", "--trainer.max_steps=12")
+    assert all(percent < 90.0 for percent in logged_percents(dataset, tmp_path, *flags))

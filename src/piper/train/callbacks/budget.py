@@ -1,8 +1,13 @@
-"""Ends a training by itself, where no flag says when; how long that is, `allowance` knows."""
+"""When a training ends and how often it is validated, where no flag says so.
+
+How long it goes on, `allowance` knows.
+"""
 
 from __future__ import annotations
 
 import logging
+import sys
+import time
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -58,6 +63,41 @@ class Budget(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over where the training began."""
         self._begin, self._is_warm = state_dict["begin"], state_dict["is_warm"]
+
+
+FIRST_EPOCHS = 20
+"""Validated each: how it begins is worth seeing, and short trainings are to be seen at all."""
+VALIDATION_SECONDS = 60.0
+BY_TIME = 0
+"""`--trainer.check_val_every_n_epoch` by default."""
+
+
+class ValidationInterval(Callback):
+    """Leaves validations out of later epochs that are over in seconds.
+
+    A minute of recordings is one batch, ten hours on a GPU are ten seconds: a validation with its
+    checkpoints and its sentences after each would take longer than the training.
+    """
+
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count from here."""
+        self._last = time.monotonic()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count from here again."""
+        self._last = time.monotonic()
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        """Decide at an epoch's last batch whether it is validated, the same on all processes."""
+        if not trainer.is_last_batch or trainer.current_epoch < FIRST_EPOCHS:
+            return
+        is_due = time.monotonic() - self._last >= VALIDATION_SECONDS
+        if trainer.world_size > 1:
+            is_due = trainer.strategy.broadcast(is_due)
+        trainer.check_val_every_n_epoch = 1 if is_due else sys.maxsize
 
 
 def has_limit(trainer: Any) -> bool:

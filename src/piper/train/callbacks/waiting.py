@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from piper.train.callbacks.axis import logged_step
 
 WINDOW_BATCHES = 100
+LEAST_BATCHES = 10
 SHOWN_PERCENT = 5.0
 
 
@@ -28,6 +29,7 @@ class DataWait(Callback):
     def __init__(self) -> None:
         self._end: _Mark | None = None
         self._begin: _Mark | None = None
+        self._has_begun = False
         self._open: deque[tuple[_Mark, _Mark, _Mark]] = deque(maxlen=WINDOW_BATCHES)
         self._pauses: deque[tuple[float, float]] = deque(maxlen=WINDOW_BATCHES)
 
@@ -43,23 +45,24 @@ class DataWait(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count from here: what comes next is the epoch's first batch."""
-        # The very first batch of all brings the start of the workers with it.
-        if trainer.global_step:
-            self._begin = self._end = _Mark(pl_module.device)
+        # The very first batch of this process brings the start of the workers with it.
+        if self._has_begun:
+            self._end = _Mark(pl_module.device)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
     ) -> None:
-        """Count the pause before this batch."""
-        now = _Mark(pl_module.device)
-        if self._begin is not None and self._end is not None:
-            self._open.append((self._begin, self._end, now))
-        self._begin = now
+        """The pause before this batch ends."""
+        self._has_begun = True
+        self._begin = _Mark(pl_module.device)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
     ) -> None:
-        """Log the share where it is time to; a pause begins."""
+        """Count batch and pause, log the share where it is time to; another pause begins."""
+        now = _Mark(pl_module.device)
+        if self._begin is not None and self._end is not None:
+            self._open.append((self._end, self._begin, now))
         if (logged_step(trainer) + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             percent = self.percent()
             if percent is not None:
@@ -67,12 +70,17 @@ class DataWait(Callback):
         self._end = _Mark(pl_module.device)
 
     def percent(self) -> float | None:
-        """Return the share of the last hundred batches' time that was waiting, or None yet."""
+        """Return the share of the last hundred batches' time that was waiting.
+
+        None before there are ten of them: one alone says nothing.
+        """
         while self._open and self._open[0][2].is_over:
-            begin, end, following = self._open.popleft()
-            self._pauses.append((following.seconds_since(end), following.seconds_since(begin)))
+            end, begin, following = self._open.popleft()
+            self._pauses.append((begin.seconds_since(end), following.seconds_since(end)))
         total = sum(seconds for _, seconds in self._pauses)
-        return 100.0 * sum(pause for pause, _ in self._pauses) / total if total else None
+        if len(self._pauses) < LEAST_BATCHES or not total:
+            return None
+        return 100.0 * sum(pause for pause, _ in self._pauses) / total
 
     def describe(self) -> str | None:
         """Say it where it matters, and what helps."""
