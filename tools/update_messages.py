@@ -2,6 +2,8 @@
 """Brings the catalogues of messages up to what stands in the code: `make messages`.
 
 New messages come in without a translation, which a person then writes; those that are gone go.
+What the code puts together has an entry with the flag `displayed`, which stays; the flag `numbers`
+says that numbers alone are its values (3 errors), so that its few words are not found in anything.
 Messages are what errors say that a user can mend, what is logged, rules and findings of a check,
 and the texts of the modules that draw pages and lines of a terminal.
 """
@@ -25,7 +27,7 @@ MIN_LETTERS = 8
 SHOWN = ("train/check/", "train/evaluate/", "train/pages/")
 """Modules whose texts are all shown; of other modules a text has several words."""
 _NOT_SHOWN = re.compile(
-    r"server/|(\w+/)*(card|\w*style|\w*options|verbs|audio_info|aliases|parser)\.py"
+    r"server/|languages\.py|(\w+/)*(card|\w*style|\w*options|verbs|audio_info|aliases|parser)\.py"
     r"|text/(\w+_en|sentence|pinyin_symbols)\.py|train/vits/\w+\.py"
 )
 """Modules whose texts are help, CSS, words, or for programs; what they raise is shown."""
@@ -33,8 +35,9 @@ _NO_TEXTS = re.compile(r"_?(\w*STYLE|POLICY|PROCESS|PALETTE|\w*SIGNS|TELLING|TES
 """Constants that hold CSS, rules for browsers, programs, colours, and what is looked for."""
 _HELP = {"help", "metavar", "prog", "description", "dest"}
 _TAG = re.compile(r"<[^<>]*>|\n")
+_COUNTED = re.compile(r"\{0\} [a-z]+")
 _LINE_END = re.compile("\n")
-_IS_TEXT = re.compile(r"(?=.*[a-z]{3})[^<>=_/\\#@\[\]]+", re.DOTALL)
+_IS_TEXT = re.compile(r"(?=.*[a-z]{3})[^<>\\@]+", re.DOTALL)
 _USER_ERRORS = {name for name, kind in vars(errors).items() if isinstance(kind, type)}
 _LOG_METHODS = {"info", "warning", "error", "exception", "critical"}
 _PRINTF = re.compile(r"%(%)|%[-+# 0]*\d*(?:\.\d+)?[sdrfgeix]")
@@ -45,15 +48,16 @@ def find_messages() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         name = path.relative_to(PACKAGE).as_posix()
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
         # What servers log and answer is for programs, and English.
-        messages = [*_messages_of(tree, _LOG_METHODS if not name.startswith("server/") else set())]
+        messages = [*_messages_of(nodes, _LOG_METHODS if not name.startswith("server/") else set())]
         if not _NOT_SHOWN.match(name):
             is_page = name.startswith(SHOWN)
-            texts = _texts_of(tree, is_page=is_page)
+            texts = _texts_of(nodes, is_page=is_page)
             messages += [text for text in texts if is_page or _is_said(text)]
         for message in messages:
-            if "{0}" not in message or _count_letters(message) >= MIN_LETTERS:
+            has_words = _count_letters(message) >= MIN_LETTERS
+            if "{0}" not in message or has_words or _COUNTED.fullmatch(message):
                 found.setdefault(message, set()).add(f"src/piper/{name}")
     return found
 
@@ -62,10 +66,10 @@ def _count_letters(message: str) -> int:
     return len(re.sub(r"\{\d+\}|[\W\d_]", "", message))
 
 
-def _texts_of(tree: ast.AST, *, is_page: bool) -> Iterator[str]:
+def _texts_of(nodes: list[ast.AST], *, is_page: bool) -> Iterator[str]:
     """Yield the texts of a module: its lines, and of its HTML what stands between tags."""
-    hidden = {id(part) for node in ast.walk(tree) for part in _hidden_parts(node)}
-    for node in ast.walk(tree):
+    hidden = {id(part) for node in nodes for part in _hidden_parts(node)}
+    for node in nodes:
         if id(node) in hidden or not isinstance(node, ast.Constant | ast.JoinedStr):
             continue
         template = _template(node, is_log=False) or ""
@@ -77,9 +81,8 @@ def _texts_of(tree: ast.AST, *, is_page: bool) -> Iterator[str]:
 
 
 def _is_said(text: str) -> bool:
-    return (
-        " " in text and "%" not in text and text[0] != "." and _count_letters(text) >= MIN_LETTERS
-    )
+    is_data = "%" in text or text.startswith((".", "_", '{"'))
+    return " " in text and not is_data and _count_letters(text) >= MIN_LETTERS
 
 
 def _hidden_parts(node: ast.AST) -> Iterator[ast.AST]:
@@ -96,8 +99,8 @@ def _hidden_parts(node: ast.AST) -> Iterator[ast.AST]:
         yield from ast.walk(node.value)
 
 
-def _messages_of(tree: ast.AST, log_methods: set[str]) -> Iterator[str]:
-    for node in ast.walk(tree):
+def _messages_of(nodes: list[ast.AST], log_methods: set[str]) -> Iterator[str]:
+    for node in nodes:
         if not isinstance(node, ast.Call) or not node.args:
             continue
         name = getattr(node.func, "id", getattr(node.func, "attr", ""))
@@ -110,7 +113,7 @@ def _messages_of(tree: ast.AST, log_methods: set[str]) -> Iterator[str]:
             template = _template(node.args[0], is_log=False)
             if name == "ProgressLine":
                 units = (_template(unit, is_log=False) for unit in node.args[2:3])
-                yield from (_number(unit) for unit in units if unit)
+                yield from (f"{{0}} {unit}" for unit in units if unit)
         else:
             continue
         if template is not None:
@@ -143,7 +146,7 @@ def update(path: Path) -> tuple[int, int]:
     gone = [e for e in catalogue if e.msgid not in messages and "displayed" not in e.flags]
     for entry in gone:
         catalogue.remove(entry)
-    known = {entry.msgid for entry in catalogue}
+    known = {message for e in catalogue for message in (e.msgid, e.msgid_plural)}
     new = [message for message in messages if message not in known]
     for message in new:
         catalogue.append(polib.POEntry(msgid=message, msgstr=""))

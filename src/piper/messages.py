@@ -24,7 +24,14 @@ LANGUAGES = (ENGLISH, "ru")
 OPTION = "--language"
 _VARIABLES = ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")
 _FOLDER = Path(__file__).with_name("locale")
-_SEPARATORS = ("\n", "; ", ", ")
+_LINES = ("\n", " · ")
+"""Between parts that are nothing to each other."""
+_SEPARATOR = re.compile("[;,] ")
+"""Between the things of a list."""
+_SENTENCE_END = re.compile(r"(?<=[.:]) (?=[A-Z])")
+_NUMBER = r"([-+−]?\d[\d.,:/]*|–)"
+_NAME = re.compile(r"\S*( \(?[-−+]?\d[\d.,]*( %)?\)?)*")
+_LETTERS = re.compile(r"[A-Za-z]")
 _PLACEHOLDER = re.compile(r"\{(\d+)\}")
 _chosen: list[str] = []
 """What `--language` says, for the rest of the process."""
@@ -78,22 +85,16 @@ def translate(message: str, language: str | None = None) -> str:
         language: None means the user's.
     """
     language = language or find_language()
-    if language == ENGLISH:
+    if language == ENGLISH or not _LETTERS.search(message):
         return message
-    found = _find(message, language)
-    if found is not None:
-        return found
-    for separator in _SEPARATORS:
-        parts = message.split(separator)
-        if len(parts) > 1:
-            translated = [_find(part, language) for part in parts]
-            # A list of things is translated thing by thing, but no sentence by halves.
-            if separator == "\n" or all(part is not None for part in translated):
-                return separator.join(
-                    new or translate(old, language) if separator == "\n" else str(new)
-                    for old, new in zip(parts, translated, strict=True)
-                )
-    return message
+    text = message.strip()
+    if text != message:
+        return message.replace(text, translate(text, language), 1)
+    found = _find_sentences(message, language)
+    if found is None and any(separator in message for separator in _LINES):
+        separator = next(separator for separator in _LINES if separator in message)
+        return separator.join(translate(part, language) for part in message.split(separator))
+    return message if found is None else found
 
 
 def print_error(error: object) -> None:
@@ -126,16 +127,17 @@ class _Entry:
     """A message with values, and its translation.
 
     Attributes:
-        pattern: What it looks like with any values.
+        pattern: What it looks like with any values; with numbers, where the flag `numbers` is set,
+            since a few words would be found in anything.
         places: The numbers of the values, in their order in the message.
         fixed: How many characters are no values.
-        translation: With `{0}` … for them.
+        translations: With `{0}` … for them: one, or those for one thing, a few, and many.
     """
 
     pattern: re.Pattern[str]
     places: tuple[int, ...]
     fixed: int
-    translation: str
+    translations: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -144,42 +146,96 @@ class _Catalogue:
     entries: tuple[_Entry, ...]
 
 
+def _find_sentences(message: str, language: str) -> str | None:
+    """Return a text, as a whole or each sentence translated; what is fixed counts before values."""
+    plain = _load_catalogue(language).plain.get(message)
+    if plain is not None:
+        return plain
+    for end in _SENTENCE_END.finditer(message):
+        head = _find_sentences(message[: end.start()], language)
+        tail = _find_sentences(message[end.end() :], language) if head is not None else None
+        if tail is not None:
+            return f"{head} {tail}"
+    found = _find(message, language)
+    if found is None and not any(separator in message for separator in _LINES):
+        dot = message[-1] if message.endswith((".", ":")) else ""
+        listed = _find_list(message.removesuffix(dot), language)
+        return None if listed is None else listed + dot
+    return found
+
+
+def _find_list(message: str, language: str) -> str | None:
+    """Return a list of things, each translated, or None: no sentence is translated by halves.
+
+    What has no translation and is one word, or a word and a figure, is a name.
+    """
+    found = _find(message, language)
+    if found is not None or _NAME.fullmatch(message):
+        return found or message
+    for separator in _SEPARATOR.finditer(message):
+        first, others = message[: separator.start()], message[separator.end() :]
+        head = _find(first, language) or (first if _NAME.fullmatch(first) else None)
+        tail = _find_list(others, language) if head is not None else None
+        if head is not None and tail is not None:
+            return f"{head}{separator[0]}{tail}"
+    return None
+
+
+@lru_cache(maxsize=4096)
 def _find(message: str, language: str) -> str | None:
     catalogue = _load_catalogue(language)
-    text = message.strip()
-    plain = catalogue.plain.get(text)
+    plain = catalogue.plain.get(message)
     if plain is not None:
-        return message.replace(text, plain, 1)
+        return plain
     for entry in catalogue.entries:  # those with the most fixed words first
-        match = entry.pattern.fullmatch(text)
+        match = entry.pattern.fullmatch(message)
         if match is None:
             continue
         values = dict(zip(entry.places, match.groups(), strict=True))
 
         def fill(place: re.Match[str], values: dict[int, str] = values) -> str:
-            value = values[int(place[1])]
-            return translate(value, language)
+            return translate(values[int(place[1])], language)
 
-        return message.replace(text, _PLACEHOLDER.sub(fill, entry.translation), 1)
+        form = _find_form(match[match.lastindex or 0]) if len(entry.translations) > 1 else 0
+        return _PLACEHOLDER.sub(fill, entry.translations[form])
     return None
+
+
+def _find_form(number: str) -> int:
+    """Return which form Russian has for so many things; of `3/21` it is that of 21."""
+    digits = number.rsplit("/", 1)[-1].replace(",", "")
+    if not digits.isdecimal():  # 1.5, too
+        return 1
+    last, teens = int(digits) % 10, int(digits) % 100 // 10
+    if last == 1 and teens != 1:
+        return 0
+    return 1 if 2 <= last <= 4 and teens != 1 else 2
 
 
 @lru_cache(maxsize=4)
 def _load_catalogue(language: str) -> _Catalogue:
     import polib
 
-    plain, entries = {}, []
+    plain: dict[str, str] = {}
+    entries = []
     for item in polib.pofile(str(_FOLDER / language / "piper.po")):
         if not item.translated():
             continue
-        parts = _PLACEHOLDER.split(item.msgid)
-        if len(parts) == 1:
-            plain[item.msgid] = item.msgstr
-            continue
-        words = [re.escape(word) for word in parts[::2]]
-        pattern = re.compile("(.+?)".join(words), re.DOTALL)
-        places = tuple(int(number) for number in parts[1::2])
-        fixed = sum(map(len, parts[::2]))
-        entries.append(_Entry(pattern, places, fixed, item.msgstr))
+        has_numbers = "numbers" in item.flags
+        forms = item.msgstr_plural
+        told = [forms[key] for key in sorted(forms)] if forms else [item.msgstr]
+        for message in filter(None, (item.msgid, item.msgid_plural)):
+            # What a sentence may end with is a thing of its list, too.
+            for start in {0, len(message) - len(message.lstrip(",; "))}:
+                parts = _PLACEHOLDER.split(message[start:])
+                translations = tuple(text[start:] for text in told)
+                if len(parts) == 1:
+                    plain[parts[0]] = translations[0]
+                    continue
+                value = _NUMBER if has_numbers else "([^;,]*?)" if start else "(.*?)"
+                pattern = re.compile(value.join(map(re.escape, parts[::2])), re.DOTALL)
+                places = tuple(int(number) for number in parts[1::2])
+                fixed = sum(map(len, parts[::2]))
+                entries.append(_Entry(pattern, places, fixed, translations))
     entries.sort(key=lambda entry: -entry.fixed)
     return _Catalogue(plain, tuple(entries))

@@ -169,8 +169,9 @@ class ProgressLine:
             self._line.clear()
         else:
             rate = _describe_rate(self._rate(done, seconds) / self._scale)
-            what = f"{self._count(done)} {self._name(done)}"
-            self._line.say(f"{self._label}: {what} in {seconds:.1f} s ({rate})")
+            what = translate(f"{self._count(done)} {self._name(done)}")
+            time_taken = translate(f"in {seconds:.1f} s")
+            self._line.say(f"{translate(self._label)}: {what} {time_taken} ({translate(rate)})")
         self._line.leave()
 
     def leave(self) -> None:
@@ -178,14 +179,16 @@ class ProgressLine:
         self._line.leave()
 
     def _describe(self, done: int, seconds: float) -> list[str]:
-        count = f"{self._count(done)}/{self._count(self._total)} {self._name(self._total)}"
+        label = translate(self._label)
+        done_of_all = f"{self._count(done)}/{self._count(self._total)}"
+        count = translate(f"{done_of_all} {self._name(self._total)}")
         if done == self._done_before:
-            return [f"{self._label}: {count}"]
+            return [f"{label}: {count}"]
         rate = self._rate(done, seconds)
         left = (self._total - done) / rate
         percent = 100 * done // self._total
         return [
-            f"{self._label}: {_clock(left)} left",
+            f"{label}: {translate(f'{_clock(left)} left')}",
             f"{count} ({percent} %)",
             _describe_rate(rate / self._scale),
         ]

@@ -1,10 +1,33 @@
-"""Reads a page: its elements, attributes and text. For tests."""
+"""Reads a page: its elements, attributes and text, in one of its languages. For tests."""
 
 from __future__ import annotations
 
+import html
+import re
 from html.parser import HTMLParser
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
+
+
+def show_in(language: str, source: str) -> str:
+    """Return a page of all languages as one of them shows it."""
+    text = r'<(span|tspan) class="in" lang="{}">([^<]*)</\1>'
+    shown = re.sub(text.format(language), r"\2", source)
+    return re.sub(text.format(r"\w+"), "", shown)
+
+
+def find_english(source: str) -> set[str]:
+    """Return the English words that a page shows in Russian, beside code and quotes.
+
+    Words are of letters only: no file names, options or rules.
+    """
+    shown = show_in("ru", source)
+    assert not re.search(r'class="in" lang="en"', shown)
+    shown = re.sub(r"<(style|pre|code|q|blockquote|del|ins)\b.*?</\1>", "", shown, flags=re.DOTALL)
+    texts = re.findall(r'>([^<>]+)<|(?:aria-label|title)="([^"]+)"', shown)
+    tokens = " ".join(html.unescape(" ".join(text)) for text in texts).split()
+    words = {token.strip("«»().,:;—–") for token in tokens}
+    return {word for word in words if re.fullmatch("[A-Za-z]{2,}", word)}
 
 
 class Page(HTMLParser):
@@ -15,7 +38,7 @@ class Page(HTMLParser):
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.texts: list[str] = []
         self._open: list[str] = []
-        self.feed(text)
+        self.feed(show_in("en", text))
         self.close()
         assert self._open == []
 

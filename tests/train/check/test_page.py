@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 from made_reports import LEVELS, MISSING, SILENCE, find_all, make_report, read_dataset
-from page_reader import Page
+from page_reader import Page, find_english, show_in
 
 from piper.train.check.distributions import find_distributions
 from piper.train.check.entries import Entry
@@ -23,6 +23,7 @@ from piper.train.check.page import write_report_json, write_report_page
 from piper.train.check.report import CheckReport
 from piper.train.check.rules_audio import LONG_SECONDS
 from piper.train.check.rules_recording import LEAST_SECONDS
+from piper.train.check.run import RULES
 from piper.train.pages.excerpts import (
     MAX_SECONDS,
 )
@@ -48,7 +49,7 @@ def source(report: CheckReport, tmp_path_factory: pytest.TempPathFactory) -> str
     path = tmp_path_factory.mktemp("page") / "report.html"
     write_report_page(report, path)
     assert [other.name for other in path.parent.iterdir()] == ["report.html"]
-    return path.read_text(encoding="utf-8")
+    return show_in("en", path.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -240,3 +241,25 @@ def test_characters_are_counted_where_there_are_no_phonemes(report: CheckReport)
     titles = {distribution.title for distribution in with_texts}
     left = {distribution.title for distribution in find_distributions(replace(report, audio=odd))}
     assert titles - left == {"Noise below the speech"}
+
+
+def test_in_russian_no_english_is_left(
+    report: CheckReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LANGUAGE", "ru")
+    findings = [
+        Finding(rule, "nothing was heard", 1 + number % 8, f"utterance{number % 8:03}.wav")
+        for number, rule in enumerate(RULES)
+    ]
+    whole = replace(
+        report,
+        findings=findings,
+        not_looked_at=["texts and recordings"],
+        facts={"The set": {"hours": "0.01", "length": "1.0 to 2.0 s, median 1.5 s"}},
+    )
+    write_report_page(whole, tmp_path / "report.html", budget_bytes=400_000)
+    left = find_english((tmp_path / "report.html").read_text(encoding="utf-8"))
+    names = {word for rule in RULES for word in rule.name.split()}
+    # A path of Windows, the bytes of a mark, what espeak-ng says, a voice's name: no words of ours.
+    others = {"Windows", "BOM", "EF", "BB", "BF", "NaN", "wav", "OUT", "Chinese", "letter"}
+    assert left <= names | others | {"espeak", "pinyin", report.folder.name}

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 from made_evaluations import CLICK, EVIL, make_evaluation
-from page_reader import Page
+from page_reader import Page, find_english, show_in
 from playwright.sync_api import Browser
 
 from piper.train.evaluate.output import write_report_json
@@ -41,7 +41,7 @@ def path(evaluation: Evaluation, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="module")
 def source(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
+    return show_in("en", path.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_the_worst_sentence_comes_first(evaluation: Evaluation, source: str) -> 
         ("anna", "clicks"),
         ("boris", "clicks"),
     }
-    assert "Among the worst by: clicks 1.00 (anna), clicks 1.00 (boris)." in source
+    assert "Among the worst by: clicks 1.00 (anna), clicks 1.00 (boris)." in Page(source).text
 
 
 def test_troubles_are_marked_at_their_times(source: str) -> None:
@@ -167,13 +167,13 @@ def test_the_budget_is_kept_and_what_is_left_out_is_listed(
     full = path.stat().st_size
     small = tmp_path / "report.html"
     write_report_page(evaluation, small, budget_bytes=full * 2 // 3)
-    source = small.read_text(encoding="utf-8")
+    source = show_in("en", small.read_text(encoding="utf-8"))
     assert small.stat().st_size <= full * 2 // 3
     shown = len(re.findall(r"<h3[^>]*>\d\. ", source))
     assert 1 <= shown < 4
     assert f"the page would grow too large: {4 - shown}</summary>" in source
     write_report_page(evaluation, small, budget_bytes=0)
-    source = small.read_text(encoding="utf-8")
+    source = show_in("en", small.read_text(encoding="utf-8"))
     assert "<audio" not in source
     assert "Some have no player" in source
 
@@ -262,3 +262,27 @@ def test_comparisons_of_other_scores_are_left_out(evaluation: Evaluation, tmp_pa
     write_report_page(odd, tmp_path / "report.html", budget_bytes=0)
     text = Page((tmp_path / "report.html").read_text(encoding="utf-8")).text
     assert "boris beside anna: nothing to compare." in text
+
+
+def test_in_russian_no_english_is_left_and_the_switch_shows_it(
+    evaluation: Evaluation, tmp_path: Path, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LANGUAGE", "ru")
+    plain = replace(evaluation, missing=(), facts={"seed": "1234"})
+    write_report_page(plain, tmp_path / "report.html")
+    # The trouble's message is the maker's.
+    data = {"anna", "boris", "DistillMOS", "medium", "seed", *CLICK.message.split()}
+    assert find_english((tmp_path / "report.html").read_text(encoding="utf-8")) <= data
+    page = browser.new_page()
+    page.goto((tmp_path / "report.html").as_uri())
+    for language, there, not_there in (
+        (None, "Метрики", "Scores"),
+        ("English", "Scores", "Метрики"),
+        ("Русский", "Метрики", "Scores"),
+    ):
+        if language:
+            page.get_by_label(language).check()
+        shown = page.inner_text("main")
+        assert there in shown
+        assert not_there not in shown
+    page.close()

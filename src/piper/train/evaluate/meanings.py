@@ -39,6 +39,7 @@ MEANINGS: Mapping[str, str] = {
     "size_megabytes": "The voice's file.",
     "memory_megabytes": "What the process took at most while it spoke.",
 }
+LOWER, HIGHER = "Lower is better.", "Higher is better."
 
 
 def explain_score(score: Score) -> str:
@@ -46,7 +47,7 @@ def explain_score(score: Score) -> str:
     meaning = MEANINGS.get(score.name, "A predictor of your own.")
     if score.is_lower_better is None:
         return meaning
-    return f"{meaning} {'Lower' if score.is_lower_better else 'Higher'} is better."
+    return f"{meaning} {LOWER if score.is_lower_better else HIGHER}"
 
 
 def name_score(score: Score) -> str:

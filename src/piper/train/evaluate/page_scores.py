@@ -185,12 +185,15 @@ def _describe(evaluation: Evaluation, system: System) -> str:
     names = [name for name in HEADLINES if name in scores] or list(scores)[: len(HEADLINES)]
     said = []
     for name in names:
-        text = f"{scores[name].title} {format_value(scores[name], system.figures[name].value)}"
+        value = format_value(scores[name], system.figures[name].value)
+        text = f"<span>{escape(scores[name].title)}</span> {value}"
         recorded = evaluation.recordings and evaluation.recordings.figures.get(name)
         if recorded:
-            text += f" (recordings {format_value(scores[name], recorded.value)})"
+            value = format_value(scores[name], recorded.value)
+            text += f" (<span>recordings</span> {value})"
         said.append(text)
-    return f"<strong>{escape(system.label)}</strong>: {escape(', '.join(said) or 'no figures')}."
+    figures = ", ".join(said) or "<span>no figures</span>"
+    return f"<strong>{escape(system.label)}</strong>: {figures}."
 
 
 def _describe_comparisons(evaluation: Evaluation, system: System) -> str:
@@ -205,10 +208,14 @@ def _describe_comparisons(evaluation: Evaluation, system: System) -> str:
         else:
             is_better = comparison.better == system.label
             lists["better in" if is_better else "worse in"].append(score.title)
-    said = "; ".join(f"{what} {', '.join(titles)}" for what, titles in lists.items() if titles)
+    said = "; ".join(
+        f"<span>{what}</span> {', '.join(f'<span>{escape(title)}</span>' for title in titles)}"
+        for what, titles in lists.items()
+        if titles
+    )
     return (
-        f"<strong>{escape(system.label)}</strong> beside {escape(first)}: "
-        f"{escape(said or 'nothing to compare')}."
+        f"<strong>{escape(system.label)}</strong> <span>beside</span> {escape(first)}: "
+        f"{said or '<span>nothing to compare</span>'}."
     )
 
 

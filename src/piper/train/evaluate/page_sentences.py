@@ -136,11 +136,11 @@ def _draw_system(
 ) -> str:
     name = f"{label}, {spoken.sentence.name}"
     shown = [
-        f"{score.title} {format_value(score, spoken.values[score.name])}"
+        f"<span>{escape(score.title)}</span> {format_value(score, spoken.values[score.name])}"
         for score in evaluation.scores
         if score.group in SHOWN_GROUPS and score.name in spoken.values
     ]
-    values = f'<p class="values">{escape("; ".join(shown))}</p>\n' if shown else ""
+    values = f'<p class="values">{"; ".join(shown)}</p>\n' if shown else ""
     return (
         f"<div>\n<h4>{escape(label)}</h4>\n{_draw_media(spoken, name, identifier, longest)}{values}"
         f"{draw_troubles(spoken)}{draw_heard_phonemes(spoken.wanted, spoken.heard)}"
@@ -161,10 +161,11 @@ def _draw_reasons(ranked: RankedSentence, spoken: Mapping[str, SpokenSentence]) 
     if not ranked.stands_out:
         return ""
     said = ", ".join(
-        f"{score.title} {format_value(score, spoken[label].values[score.name])} ({label})"
+        f"<span>{escape(score.title)}</span> "
+        f"{format_value(score, spoken[label].values[score.name])} ({escape(label)})"
         for label, score in ranked.stands_out
     )
-    return f'<p class="faint">Among the worst by: {escape(said)}.</p>\n'
+    return f'<p class="faint"><span>Among the worst by:</span> {said}.</p>\n'
 
 
 def _draw_values(

@@ -42,12 +42,15 @@ def write_json(data: Mapping[str, Any], path: Path) -> None:
 
 
 _NAMES = {"en": "English", "ru": "Русский"}
+_LABEL = r'(?:(?<= aria-label=")|(?<= title="))(?P<label>[^"]+)(?=")'
 _TEXTS = re.compile(
-    # What is data, a command or a drawing is in no language of ours.
-    r"<(style|pre|code|svg|q|title)\b.*?</\1>"
-    r"|(?<=>)(?P<text>[^<>]+)(?=<)"
-    r'|(?<= aria-label=")(?P<label>[^"]+)(?=")',
+    # What is data or a command is in no language of ours.
+    r"<(style|pre|code|q|blockquote)\b.*?</\1>"
+    rf"|(?P<drawing><svg\b.*?</svg>)|(?<=>)(?P<text>[^<>]+)(?=<)|{_LABEL}",
     re.DOTALL,
+)
+_DRAWN_TEXTS = re.compile(
+    rf"(?<=>)(?P<text>[^<>]+)(?=</text>)|(?<=<title>)(?P<title>[^<>]+)|{_LABEL}", re.DOTALL
 )
 _LANGUAGE_STYLE = """
 .languages { text-align: right; margin: 0; max-width: none; }
@@ -83,16 +86,22 @@ def draw_document(title: str, content: str, style: str = "") -> bytes:
 
 
 def _in_all_languages(found: re.Match[str]) -> str:
-    label, text = found["label"], found["text"]
-    if label is not None:
-        return escape(translate(html.unescape(label)))
+    """Return a text for each language; of a label or a drawing's title there can be one only."""
+    parts = found.groupdict()
+    if parts.get("drawing"):
+        return _DRAWN_TEXTS.sub(_in_all_languages, parts["drawing"])
+    only = parts["label"] or parts.get("title")
+    if only:
+        return escape(translate(html.unescape(only)))
+    text = parts["text"]
     if text is None or not text.strip():
         return found[0]
     plain = html.unescape(text)
     forms = {language: translate(plain, language) for language in _NAMES}
     if len(set(forms.values())) == 1:
         return text
+    tag = "tspan" if found.re is _DRAWN_TEXTS else "span"
+    shown = {language: escape(form) for language, form in forms.items()} | {ENGLISH: text}
     return "".join(
-        f'<span class="in" lang="{language}">{text if language == ENGLISH else escape(form)}</span>'
-        for language, form in forms.items()
+        f'<{tag} class="in" lang="{language}">{form}</{tag}>' for language, form in shown.items()
     )

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from piper.messages import translate
 from piper.train.pages.parts import escape
 
 MARKS = 6
@@ -67,7 +68,8 @@ def draw_histogram(
     for count, start, end in zip(counts.tolist(), edges[:-1], edges[1:], strict=True):
         if count:
             x, right, y = _x(start, low, high), _x(end, low, high), _y(count, top)
-            about = f"{format_number(start)} to {format_number(end)} {unit}: {count}"
+            span = translate(f"{format_number(start)} to {format_number(end)}")
+            about = f"{span} {translate(unit)}: {count}"
             parts.append(
                 f'<rect class="bar" x="{x:.1f}" y="{y:.1f}" width="{max(1, right - x - 1):.1f}" '
                 f'height="{_y(0, top) - y:.1f}"><title>{escape(about)}</title></rect>'

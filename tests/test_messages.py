@@ -1,0 +1,142 @@
+"""Messages in the user's language: the catalogue is whole, and commands speak it."""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import polib
+import pytest
+
+from piper.messages import find_language, take_language, translate
+
+ROOT = Path(__file__).parents[1]
+PLACEHOLDER = re.compile(r"\{(\d+)\}")
+VARIABLES = ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> polib.POFile:
+    return polib.pofile(str(ROOT / "src" / "piper" / "locale" / "ru" / "piper.po"))
+
+
+@pytest.fixture
+def no_language(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment without a language, which a test may set."""
+    for name in VARIABLES:
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr("piper.messages._chosen", [])
+
+
+def messages_of(entry: polib.POEntry) -> list[str]:
+    return [message for message in (entry.msgid, entry.msgid_plural) if message]
+
+
+def translations_of(entry: polib.POEntry) -> list[str]:
+    return list(entry.msgstr_plural.values()) or [entry.msgstr]
+
+
+def test_the_catalogue_is_what_stands_in_the_code(catalogue: polib.POFile) -> None:
+    """Where this fails, a message was changed: run `make messages`, and translate what is new."""
+    in_code = set(runpy.run_path(str(ROOT / "tools" / "update_messages.py"))["find_messages"]())
+    entries = {message for entry in catalogue for message in messages_of(entry)}
+    put_together = {m for e in catalogue if "displayed" in e.flags for m in messages_of(e)}
+    assert in_code - entries == set()
+    assert entries - put_together - in_code == set()
+
+
+def test_each_message_is_translated_with_all_its_values(catalogue: polib.POFile) -> None:
+    wrong = []
+    for entry in catalogue:
+        values = set(PLACEHOLDER.findall(entry.msgid))
+        told = translations_of(entry)
+        is_whole = all(text and set(PLACEHOLDER.findall(text)) == values for text in told)
+        if not is_whole or len(told) not in (1, 3) or "fuzzy" in entry.flags:
+            wrong.append(entry.msgid)
+    assert wrong == []
+
+
+def test_no_message_is_taken_for_another(catalogue: polib.POFile) -> None:
+    taken = {}
+    for entry in catalogue:
+        value = r"5\1" if "numbers" in entry.flags else r"№\1"
+        for message in messages_of(entry):
+            shown, *told = (
+                PLACEHOLDER.sub(value, text) for text in (message, *translations_of(entry))
+            )
+            if (found := translate(shown, "ru")) not in told:
+                taken[shown] = found
+    assert taken == {}
+
+
+@pytest.mark.parametrize(
+    ("english", "russian"),
+    [
+        ("3 errors, 1 warning", "3 ошибки, 1 предупреждение"),
+        (
+            "620 recordings, 1.66 hours; nothing found.",
+            "620 записей, 1.66 часа; ничего не найдено.",
+        ),
+        ("1 finding, 6.2 % of the recordings", "1 находка, 6.2 % записей"),
+        ("11 recordings", "11 записей"),
+        ("1,021 recordings", "1,021 запись"),
+        ("12/590 recordings", "12/590 записей"),
+        ("2:20 left · epoch 3 · batch 7/21", "осталось 2:20 · эпоха 3 · батч 7/21"),
+        # What stands in a message is one, too; a name is none, not in a list either.
+        (
+            "--data.max_seconds must be above 0; it is -1.",
+            "--data.max_seconds должно быть больше 0; сейчас -1.",
+        ),
+        ("about 5.2 of 20.8 GB, fits", "примерно 5.2 из 20.8 ГБ, помещается"),
+        ("low, by smaller batches", "low, на меньших батчах"),
+        ("the first of many errors", "the first of many errors"),
+        ("Words of others, 3 errors", "Words of others, 3 errors"),
+    ],
+)
+def test_what_is_put_together(english: str, russian: str) -> None:
+    assert translate(english, "ru") == russian
+    assert translate(english, "en") == english
+
+
+def test_the_environment_or_the_option_says_the_language(
+    no_language: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert find_language() == "en"
+    monkeypatch.setenv("LANG", "ru_RU.UTF-8")
+    assert find_language() == "ru"
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    assert find_language() == "en"
+    monkeypatch.setenv("LANGUAGE", "be:ru")
+    assert find_language() == "ru"
+    assert take_language(["--language=xx", "-m", "a", "--", "--language", "ru"]) == [
+        *("-m", "a", "--", "--language", "ru")
+    ]
+    assert find_language() == "en"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["piper", "-m", "no.onnx", "Hello."], "В текущей папке нет no.onnx; проверьте путь"),
+        (["piper.train", "check", "no"], "Папки датасета no нет; проверьте путь"),
+    ],
+)
+def test_commands_speak_russian(arguments: list[str], said: str) -> None:
+    def run(language: str, *options: str) -> str:
+        environment = {k: v for k, v in os.environ.items() if k not in VARIABLES}
+        done = subprocess.run(
+            [sys.executable, "-m", *arguments, *options],
+            capture_output=True,
+            env=environment | {"LANG": language, "PYTHONIOENCODING": "utf-8"},
+            timeout=60,
+        )
+        assert done.returncode == 1
+        return done.stderr.decode()
+
+    assert run("ru_RU.UTF-8").startswith(f"ошибка: {said}")
+    assert run("C.UTF-8", "--language", "ru").startswith(f"ошибка: {said}")
+    assert run("ru_RU.UTF-8", "--language=xx").startswith("error: ")
