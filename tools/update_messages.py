@@ -27,15 +27,19 @@ MIN_LETTERS = 8
 SHOWN = ("train/check/", "train/evaluate/", "train/pages/")
 """Modules whose texts are all shown; of other modules a text has several words."""
 _NOT_SHOWN = re.compile(
-    r"server/|languages\.py|(\w+/)*(card|\w*style|\w*options|verbs|audio_info|aliases|parser)\.py"
+    r"server/|server_options\.py|languages\.py|(\w+/)*(card|\w*style|verbs|audio_info|aliases|parser)\.py"
     r"|text/(\w+_en|sentence|pinyin_symbols)\.py|train/vits/\w+\.py"
 )
 """Modules whose texts are help, CSS, words, or for programs; what they raise is shown."""
-_NO_TEXTS = re.compile(r"_?(\w*STYLE|POLICY|PROCESS|PALETTE|\w*SIGNS|TELLING|TEST_SENTENCES)")
+_NO_TEXTS = re.compile(
+    r"_?(\w*STYLE|POLICY|PROCESS|PALETTE|\w*FLAGS|\w*SIGNS|TELLING|TEST_SENTENCES)"
+)
 """Constants that hold CSS, rules for browsers, programs, colours, and what is looked for."""
 _HELP = {"help", "metavar", "prog", "description", "dest"}
 _TAG = re.compile(r"<[^<>]*>|\n")
 _COUNTED = re.compile(r"\{0\} [a-z]+")
+_ADDS_OPTIONS = re.compile("_?add")
+_MAKES_HELP = re.compile("_add_|add_.*options|format_(usage|help)|create_parser|_?create_.*parser")
 _LINE_END = re.compile("\n")
 _IS_TEXT = re.compile(r"(?=.*[a-z]{3})[^<>\\@]+", re.DOTALL)
 _USER_ERRORS = {name for name, kind in vars(errors).items() if isinstance(kind, type)}
@@ -80,6 +84,10 @@ def _texts_of(nodes: list[ast.AST], *, is_page: bool) -> Iterator[str]:
                 yield _number(text.strip())
 
 
+def _name(function: ast.expr) -> str:
+    return getattr(function, "id", getattr(function, "attr", ""))
+
+
 def _is_said(text: str) -> bool:
     is_data = "%" in text or text.startswith((".", "_", '{"'))
     return " " in text and not is_data and _count_letters(text) >= MIN_LETTERS
@@ -93,8 +101,10 @@ def _hidden_parts(node: ast.AST) -> Iterator[ast.AST]:
         yield node.value
     if isinstance(node, ast.keyword) and node.arg in _HELP:
         yield from ast.walk(node.value)
-    if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "add_argument_group":
-        yield from node.args
+    if isinstance(node, ast.Call) and _ADDS_OPTIONS.match(_name(node.func)):
+        yield from (part for argument in node.args for part in ast.walk(argument))
+    if isinstance(node, ast.FunctionDef) and _MAKES_HELP.match(node.name):
+        yield from ast.walk(node)
     if isinstance(node, ast.Assign) and _NO_TEXTS.fullmatch(getattr(node.targets[0], "id", "")):
         yield from ast.walk(node.value)
 
@@ -103,7 +113,7 @@ def _messages_of(nodes: list[ast.AST], log_methods: set[str]) -> Iterator[str]:
     for node in nodes:
         if not isinstance(node, ast.Call) or not node.args:
             continue
-        name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+        name = _name(node.func)
         owner = getattr(getattr(node.func, "value", None), "id", "")
         if name in _USER_ERRORS:
             template = _template(node.args[0], is_log=False)

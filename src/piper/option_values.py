@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from piper.messages import translate
+
 SUBTITLE_ENDINGS = (".srt", ".vtt", ".json")
 _UNKNOWN = re.compile(r"unrecognized arguments: .*?(?<!\S)(-[^\s=]+)")
 _CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
@@ -29,8 +31,9 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with code 2, what is wrong, and what may have been meant."""
+        whole = f"{message}{self._guess(message)}"
         self.print_usage(sys.stderr)
-        self.exit(2, f"{self.prog}: error: {message}{self._guess(message)}\n")
+        self.exit(2, f"{self.prog}: {translate('error:')} {translate(whole)}\n")
 
     def _guess(self, message: str) -> str:
         unknown = _UNKNOWN.search(message)

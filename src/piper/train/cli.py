@@ -175,7 +175,8 @@ class TrainParser(LightningArgumentParser):
         if unknown:
             names = [name for action in parser._actions for name in action.option_strings]
             message += guess(unknown[1], names)
-        print(f"error: {message}\nAll flags: {parser._program()} --help", file=sys.stderr)
+        print_error(message)
+        print(translate(f"All flags: {parser._program()} --help"), file=sys.stderr)
         self.exit(2)
 
     def _program(self) -> str:
