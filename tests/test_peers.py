@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 import wave
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from piper import PiperVoice, SynthesisConfig
 from piper.train.export import export_voice
 
 pytestmark = pytest.mark.long
@@ -27,6 +30,41 @@ assert config.validate()
 audio = sherpa_onnx.OfflineTts(config).generate(text)
 peak = max(abs(sample) for sample in audio.samples)
 print(audio.sample_rate, len(audio.samples), peak)
+"""
+
+SHERPA_2_SCRIPT = """
+import json, sys
+import sherpa_onnx
+
+model, tokens = sys.argv[1:]
+vits = sherpa_onnx.OfflineTtsVitsModelConfig(
+    model=model, tokens=tokens, noise_scale=0.0, noise_scale_w=0.0
+)
+config = sherpa_onnx.OfflineTtsConfig(model=sherpa_onnx.OfflineTtsModelConfig(vits=vits))
+assert config.validate()
+generation = sherpa_onnx.GenerationConfig()
+generation.phoneme_codepoints = json.load(sys.stdin)
+audio = sherpa_onnx.OfflineTts(config).generate("", generation)
+print(audio.sample_rate, len(audio.samples), max(abs(sample) for sample in audio.samples))
+"""
+STREAMING_VITS_SCRIPT = """
+import json, os, sys
+import numpy as np
+
+model, tokens, folder = sys.argv[1:]
+os.environ["PATH"] += os.pathsep + folder  # it looks for the program espeak-ng
+from streaming_vits import StreamingTTS
+
+tts = StreamingTTS(model, tokens, model + ".json", threads=1, use_cached=False, verbose=False)
+ids = np.array([json.load(sys.stdin)], dtype=np.int64)
+tts.phoneme_ids = lambda text: (ids, [])
+assert sum(len(chunk.audio) for chunk in tts.stream("")) > 2000
+z_p, mask, speaker = tts.frontend(ids, 0, np.array([0.667, 1.0, 0.8], np.float32))
+whole = tts.decode_all(z_p, mask, speaker)
+frames = z_p.shape[2]
+starts = range(0, frames, 40)
+pieces = [tts.decode_chunk(z_p, mask, speaker, a, min(a + 40, frames)) for a in starts]
+print(tts.meta.hop, np.abs(whole).max(), np.abs(np.concatenate(pieces) - whole).max())
 """
 
 
@@ -60,7 +98,9 @@ def test_the_existing_client_speaks_with_it(exported: Path, tmp_path: Path) -> N
     python = make_environment(tmp_path / "piper", "piper-tts==1.8.0")
     wav = tmp_path / "out.wav"
     command = [str(python), "-m", "piper", "-m", str(exported), "-f", str(wav)]
-    subprocess.run(command, input=SENTENCE, text=True, check=True, cwd=tmp_path)
+    # Their own modules, where these lie on a path for all programs.
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run(command, input=SENTENCE, text=True, check=True, cwd=tmp_path, env=own)
     with wave.open(str(wav)) as file:
         assert file.getframerate() == 22050
         samples = file.readframes(file.getnframes())
@@ -78,3 +118,43 @@ def test_sherpa_onnx_speaks_with_it(exported: Path, tmp_path: Path) -> None:
     assert int(rate) == 22050
     assert int(count) > 2000
     assert float(peak) > 0.01
+
+
+def test_sherpa_onnx_2_speaks_with_phonemes_that_are_made_here(
+    exported: Path, tmp_path: Path
+) -> None:
+    python = make_environment(tmp_path / "sherpa", "sherpa-onnx==2.0.1", "numpy")
+    script = Path(__file__).parents[1] / "tools" / "inference" / "sherpa_phonemes.py"
+    made = [sys.executable, str(script), str(exported), SENTENCE]
+    phonemes = subprocess.run(made, capture_output=True, text=True, check=True).stdout
+    tokens = exported.with_name("tokens.txt")
+    command = [str(python), "-c", SHERPA_2_SCRIPT, str(exported), str(tokens)]
+    result = subprocess.run(
+        command, input=phonemes, capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    rate, count, peak = result.stdout.split()[-3:]
+    quiet = SynthesisConfig(noise_scale=0.0, noise_w_scale=0.0, whole_ends=False)
+    ours = sum(
+        len(chunk.audio_int16_array)
+        for chunk in PiperVoice.load(exported).synthesize(SENTENCE, quiet)
+    )
+    assert (int(rate), int(count)) == (22050, ours)
+    assert float(peak) > 0.01
+
+
+def test_streaming_vits_streams_it(exported: Path, tmp_path: Path) -> None:
+    python = make_environment(tmp_path / "streaming", "streaming-vits==0.4.2")
+    program = tmp_path / "espeak-ng"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    voice = PiperVoice.load(exported)
+    ids = json.dumps(voice.phonemes_to_ids(voice.phonemize(SENTENCE)[0]))
+    tokens = exported.with_name("tokens.txt")
+    command = [str(python), "-c", STREAMING_VITS_SCRIPT, str(exported), str(tokens), str(tmp_path)]
+    result = subprocess.run(
+        command, input=ids, capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    hop, peak, difference = result.stdout.split()[-3:]
+    assert int(hop) == 256
+    assert float(peak) > 0.01
+    assert float(difference) < 1e-5

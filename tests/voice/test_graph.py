@@ -214,7 +214,8 @@ def test_the_graph_is_clean() -> None:
     model = build_graph(weights, config)
     assert len(model.graph.node) < 1100
     arithmetic = {"Shape", "Range", "Expand", "Unsqueeze", "Squeeze", "Concat"}
-    assert sum(node.op_type in arithmetic for node in model.graph.node) < 30
+    # The mask gets its axis of height at each use, of which ONNX Runtime makes one.
+    assert sum(node.op_type in arithmetic for node in model.graph.node) < 50
     used = {name for node in model.graph.node for name in node.input}
     assert {tensor.name for tensor in model.graph.initializer} <= used
 

@@ -47,7 +47,7 @@ def build_graph(
             installed.
     """
     config.check(weights)
-    constants = fold_weights(weights, config)
+    constants = fold_weights(weights, config, is_plain=True)
     writer = GraphWriter(constants)
     noise, length, rhythm_noise = writer.split("scales", 3, axis=0)
     speaker = flat_speaker = None

@@ -33,12 +33,16 @@ def is_spoken_with(name: str) -> bool:
     return name.startswith(_NEEDED) and not name.startswith(_UNUSED)
 
 
-def fold_weights(weights: Mapping[str, np.ndarray], config: GraphConfig) -> Arrays:
+def fold_weights(
+    weights: Mapping[str, np.ndarray], config: GraphConfig, *, is_plain: bool = False
+) -> Arrays:
     """Turn a checkpoint's weights into the graph's constants.
 
     Args:
         weights: Named as in a checkpoint without `model_g.`; weight norm folded or not.
         config: The network's shape.
+        is_plain: Leave the decoder's upsampling weights as they are, name, axes and all: other
+            programs read there how long a frame is.
 
     Raises:
         ExportError: A weight is missing.
@@ -52,14 +56,14 @@ def fold_weights(weights: Mapping[str, np.ndarray], config: GraphConfig) -> Arra
     for name in _flipped(arrays):
         arrays.replace(name, "flipped", partial(_flip, name=name))
     scale = np.float32(1 / len(config.resblock_kernel_sizes))
-    for name in _scaled(arrays):
+    for name in () if is_plain else _scaled(arrays):
         arrays.replace(name, "scaled", lambda a: a * scale)
     if config.use_sdp:
         arrays.replace("dp.flows.0.logs", "inverse_scale", lambda a: np.exp(-a))
         for i in _spline_flows(arrays):
             for kind in ("weight", "bias"):
                 _fold_spline(arrays, f"dp.flows.{i}.proj.{kind}", i)
-    return {name: _shaped(name, a) for name, a in arrays.items()}
+    return {name: _shaped(name, a, is_plain=is_plain) for name, a in arrays.items()}
 
 
 def unfold_weights(constants: Mapping[str, np.ndarray], config: GraphConfig) -> Arrays:
@@ -91,7 +95,7 @@ def unfold_weights(constants: Mapping[str, np.ndarray], config: GraphConfig) -> 
     return {name: np.ascontiguousarray(a) for name, a in arrays.items()}
 
 
-def _shaped(name: str, array: np.ndarray) -> np.ndarray:
+def _shaped(name: str, array: np.ndarray, *, is_plain: bool) -> np.ndarray:
     """Give an array the axes that the graph wants.
 
     Convolutions over frames get an axis of height 1: for images, and not for sequences, ONNX
@@ -99,6 +103,8 @@ def _shaped(name: str, array: np.ndarray) -> np.ndarray:
     """
     if name.endswith((".gamma", ".beta")):
         array = array[:, np.newaxis]
+    elif is_plain and name.startswith("dec.ups."):
+        pass
     elif name.startswith(("flow.", "dec.")) and array.ndim == 3:
         array = array[:, :, np.newaxis]
     return np.ascontiguousarray(array, dtype=np.float32)

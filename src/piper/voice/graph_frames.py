@@ -29,7 +29,7 @@ def regulate_length(writer: GraphWriter, durations: str, statistics: str) -> tup
         statistics: (B, 2 C, P).
 
     Returns:
-        The repeated statistics (B, 2 C, 1, T) and the frames' mask (B, 1, 1, T).
+        The repeated statistics (B, 2 C, T) and the frames' mask (B, 1, T).
     """
     with writer.scope("regulator"):
         ends = writer.op("CumSum", durations, writer.constant(2))
@@ -39,23 +39,33 @@ def regulate_length(writer: GraphWriter, durations: str, statistics: str) -> tup
         longest = writer.op("ReduceMax", totals, keepdims=0)
         frames = writer.op("Range", writer.number(0.0), longest, writer.number(1.0))
         mask = writer.op("Cast", writer.op("Less", frames, totals), to=1)
-        mask = writer.op("Unsqueeze", mask, writer.constant([2]))
         # A frame belongs to the first phoneme that ends after it; past the end that is number 0.
         column = writer.op("Unsqueeze", frames, writer.constant([1]))
         ended = writer.op("Cast", writer.op("Less", column, ends), to=1)
         index = writer.op("ArgMax", ended, axis=2, keepdims=1)
         rows = writer.op("Transpose", statistics, perm=[0, 2, 1])
         rows = writer.op("GatherND", rows, index, batch_dims=1)
-        rows = writer.op("Unsqueeze", rows, writer.constant([1]))
-        return writer.op("Transpose", rows, perm=[0, 3, 1, 2]), mask
+        return writer.op("Transpose", rows, perm=[0, 2, 1]), mask
 
 
 def sample_prior(writer: GraphWriter, statistics: str, noise_scale: str) -> str:
-    """Draw z_p (B, C, 1, T) from repeated statistics (B, 2 C, 1, T)."""
+    """Draw z_p (B, C, 1, T) from repeated statistics (B, 2 C, T).
+
+    The sum has no axis of height yet: programs that stream a voice cut its graph there, and the
+    mask's too, along the third axis.
+    """
     with writer.scope("prior"):
         m_p, logs_p = writer.op("Split", statistics, outputs=2, axis=1)
         noise = writer.op("Mul", writer.op("RandomNormalLike", m_p), noise_scale)
-        return writer.op("Add", m_p, writer.op("Mul", noise, writer.op("Exp", logs_p)))
+        z_p = writer.op("Add", m_p, writer.op("Mul", noise, writer.op("Exp", logs_p)))
+        return str(writer.op("Unsqueeze", z_p, writer.constant([2])))
+
+
+def _mask_frames(writer: GraphWriter, x: str, mask: str | None) -> str:
+    """Write the product of x (B, C, 1, T) and a mask (B, 1, T); None stands for ones."""
+    if mask is not None:
+        mask = writer.op("Unsqueeze", mask, writer.constant([2]))
+    return writer.mask(x, mask)
 
 
 def reverse_flow(
@@ -63,7 +73,7 @@ def reverse_flow(
 ) -> str:
     """Run the residual coupling layers backwards; (B, C, 1, T) → (B, C, 1, T), masked.
 
-    A mask of None stands for ones: nothing is padded.
+    A mask (B, 1, T) of None stands for ones: nothing is padded.
 
     The channel reversal after each layer is folded into the weights (`graph_folding`), so each
     layer only chooses which half it changes.
@@ -73,13 +83,13 @@ def reverse_flow(
         for i in reversed(range(layers)):
             with writer.scope(f"flows.{2 * i}"):
                 source = high if is_flipped(i, layers) else low
-                h = writer.mask(writer.conv(source, "pre"), mask)
+                h = _mask_frames(writer, writer.conv(source, "pre"), mask)
                 mean = writer.conv(_wavenet(writer, h, mask, g), "post")
                 if is_flipped(i, layers):
                     low = writer.op("Sub", low, mean)
                 else:
                     high = writer.op("Sub", high, mean)
-        return writer.mask(writer.op("Concat", low, high, axis=1), mask)
+        return _mask_frames(writer, writer.op("Concat", low, high, axis=1), mask)
 
 
 def _wavenet(writer: GraphWriter, x: str, mask: str | None, g: str | None) -> str:
@@ -100,7 +110,7 @@ def _wavenet(writer: GraphWriter, x: str, mask: str | None, g: str | None) -> st
             y = writer.conv(y, f"res_skip_layers.{i}")
             if i < layers - 1:
                 residual, y = writer.op("Split", y, outputs=2, axis=1)
-                x = writer.mask(writer.op("Add", x, residual), mask)
+                x = _mask_frames(writer, writer.op("Add", x, residual), mask)
             skips.append(y)
         return writer.op("Sum", *skips)
 
@@ -108,8 +118,9 @@ def _wavenet(writer: GraphWriter, x: str, mask: str | None, g: str | None) -> st
 def decoder(writer: GraphWriter, z: str, g: str | None, config: GraphConfig) -> str:
     """Write the HiFi-GAN generator; z (B, C, 1, T) → `output` (B, 1, 1, S) in [-1, 1].
 
-    The average over parallel blocks is a plain sum here: the next convolution's weights hold the
-    division (`graph_folding`).
+    In the compact graph the average over parallel blocks is a plain sum: the next convolution's
+    weights hold the division (`graph_folding`). The whole graph keeps upsampling as it is in other
+    voices, along one axis and with the weights' own names.
     """
     with writer.scope("dec"):
         x = writer.conv(z, "conv_pre")
@@ -118,8 +129,12 @@ def decoder(writer: GraphWriter, z: str, g: str | None, config: GraphConfig) -> 
         blocks = len(config.resblock_kernel_sizes)
         for i, rate in enumerate(config.upsample_rates):
             x = writer.op("LeakyRelu", x, alpha=LEAKY_SLOPE)
+            if not writer.is_compact:
+                x = writer.op("Squeeze", x, writer.constant([2]))
             x = writer.conv_transpose(x, f"ups.{i}", stride=rate)
-            if writer.is_compact:
+            if not writer.is_compact:
+                x = writer.op("Unsqueeze", x, writer.constant([2]))
+            else:
                 # Changes nothing, but brings x into the blocked layout: `graph_blocked` says why.
                 x = writer.op("MaxPool", x, kernel_shape=[1, 1])
             # All blocks begin with the same leaky ReLU of the same values.
@@ -128,7 +143,7 @@ def decoder(writer: GraphWriter, z: str, g: str | None, config: GraphConfig) -> 
             for j, dilations in enumerate(config.resblock_dilation_sizes):
                 with writer.scope(f"resblocks.{i * blocks + j}"):
                     sums.append(_residual_block(writer, x, active, dilations, config.resblock))
-            x = writer.op("Sum", *sums)
+            x = writer.op("Sum" if writer.is_compact else "Mean", *sums)
         x = writer.op("LeakyRelu", x, alpha=LAST_LEAKY_SLOPE)
         if writer.is_compact and config.hop_length % PHASES == 0:
             return _last_conv_by_phases(writer, x)
