@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import wave
@@ -16,6 +17,7 @@ from piper.train.export import export_voice
 
 pytestmark = pytest.mark.long
 
+ROOT = Path(__file__).resolve().parents[1]
 SENTENCE = "Привет, это тест."
 SHERPA_SCRIPT = """
 import sys
@@ -67,6 +69,67 @@ pieces = [tts.decode_chunk(z_p, mask, speaker, a, min(a + 40, frames)) for a in 
 print(tts.meta.hop, np.abs(whole).max(), np.abs(np.concatenate(pieces) - whole).max())
 """
 
+PIPECAT_SCRIPT = """
+import asyncio, sys
+from pathlib import Path
+from pipecat.services.piper.tts import PiperTTSService
+
+async def main(name, folder):
+    service = PiperTTSService(
+        download_dir=Path(folder), settings=PiperTTSService.Settings(voice=name)
+    )
+    service._sample_rate = 22050  # which its pipeline would say
+    frames = [frame async for frame in service.run_tts("Привет, это тест.", "context")]
+    return sum(len(getattr(frame, "audio", b"")) for frame in frames)
+
+print(asyncio.run(main(*sys.argv[1:])))
+"""
+LOUDNESS_SCRIPT = """
+import sys
+from loudness_tts import TTS
+
+name, folder = sys.argv[1:]
+voice = TTS(f"{folder}/{name}.onnx", offline=True, cache_dir=f"{folder}/cache", language="ru")
+assert sum(1 for _ in voice.stream("Привет, это тест."))
+speech = voice.synthesize("Привет, это тест.")
+assert speech.timings
+print(2 * len(speech.samples))
+"""
+WYOMING_SCRIPT = """
+import asyncio, subprocess, sys, time
+from wyoming.audio import AudioChunk, AudioStop
+from wyoming.client import AsyncClient
+from wyoming.tts import Synthesize
+
+name, folder = sys.argv[1:]
+address = f"unix://{folder}/wyoming.sock"
+command = [sys.executable, "-m", "wyoming_piper", "--voice", name, "--data-dir", folder]
+server = subprocess.Popen([*command, "--uri", address])
+
+async def speak():
+    size = 0
+    async with AsyncClient.from_uri(address) as client:
+        await client.write_event(Synthesize("Привет, это тест.").event())
+        while not AudioStop.is_type((event := await client.read_event()).type):
+            if AudioChunk.is_type(event.type):
+                size += len(AudioChunk.from_event(event).audio)
+    return size
+
+async def main():
+    while True:
+        try:
+            return await speak()
+        except (FileNotFoundError, ConnectionRefusedError):
+            assert server.poll() is None
+            await asyncio.sleep(0.2)
+
+try:
+    print(asyncio.run(asyncio.wait_for(main(), 120)))
+finally:
+    server.terminate()
+    server.wait()
+"""
+
 
 def make_environment(folder: Path, *packages: str) -> Path:
     """Make a virtual environment with packages of the registry; return its Python."""
@@ -74,6 +137,11 @@ def make_environment(folder: Path, *packages: str) -> Path:
     python = folder / "bin" / "python"
     subprocess.run([str(python), "-m", "pip", "install", "-q", *packages], check=True)
     return python
+
+
+def own_environment() -> dict[str, str]:
+    """Return the environment without what would give other programs our modules."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 @pytest.fixture(scope="module")
@@ -94,13 +162,52 @@ def exported(speech_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return export_voice(checkpoint, root / "voice.onnx").model_path
 
 
+@pytest.fixture(scope="module")
+def beside(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment where programs that ask for piper-tts get this package."""
+    folder = tmp_path_factory.mktemp("beside")
+    ignore = shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
+    for name in ("src", "tools/shim"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder / name)
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder / "wheels")]
+    subprocess.run([*build, str(folder), str(folder / "tools" / "shim")], check=True)
+    wheels = map(str, (folder / "wheels").glob("*.whl"))
+    programs = ("pipecat-ai==1.14.0", "loudness-tts==0.1.1", "wyoming-piper==2.5.2")
+    python = make_environment(folder / "environment", *wheels, *programs)
+    subprocess.run([str(python), "-m", "pip", "check"], check=True)
+    return python
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(PIPECAT_SCRIPT, id="pipecat-ai"),
+        pytest.param(LOUDNESS_SCRIPT, id="loudness-tts"),
+        pytest.param(WYOMING_SCRIPT, id="wyoming-piper"),
+    ],
+)
+def test_programs_that_ask_for_piper_tts_speak_by_this_package(
+    beside: Path, exported: Path, tmp_path: Path, script: str
+) -> None:
+    name = "ru_RU-irina-medium"  # one that wyoming-piper knows; nothing is downloaded
+    for suffix in ("", ".json"):
+        shutil.copy(f"{exported}{suffix}", tmp_path / f"{name}.onnx{suffix}")
+    command = [str(beside), "-c", script, name, str(tmp_path)]
+    result = subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=tmp_path, env=own_environment()
+    )
+    assert int(result.stdout.split()[-1]) > 2 * 2000
+
+
 def test_the_existing_client_speaks_with_it(exported: Path, tmp_path: Path) -> None:
     python = make_environment(tmp_path / "piper", "piper-tts==1.8.0")
     wav = tmp_path / "out.wav"
     command = [str(python), "-m", "piper", "-m", str(exported), "-f", str(wav)]
-    # Their own modules, where these lie on a path for all programs.
-    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    subprocess.run(command, input=SENTENCE, text=True, check=True, cwd=tmp_path, env=own)
+    subprocess.run(
+        command, input=SENTENCE, text=True, check=True, cwd=tmp_path, env=own_environment()
+    )
     with wave.open(str(wav)) as file:
         assert file.getframerate() == 22050
         samples = file.readframes(file.getnframes())
@@ -124,7 +231,7 @@ def test_sherpa_onnx_2_speaks_with_phonemes_that_are_made_here(
     exported: Path, tmp_path: Path
 ) -> None:
     python = make_environment(tmp_path / "sherpa", "sherpa-onnx==2.0.1", "numpy")
-    script = Path(__file__).parents[1] / "tools" / "inference" / "sherpa_phonemes.py"
+    script = ROOT / "tools" / "inference" / "sherpa_phonemes.py"
     made = [sys.executable, str(script), str(exported), SENTENCE]
     phonemes = subprocess.run(made, capture_output=True, text=True, check=True).stdout
     tokens = exported.with_name("tokens.txt")
