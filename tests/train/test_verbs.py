@@ -37,6 +37,26 @@ def test_other_words_are_left_to_the_trainer() -> None:
     assert set(VERBS) == before | {"evaluate", "listening-test"}
 
 
+@pytest.mark.parametrize(
+    ("command", "today"),
+    [
+        ("piper_train --dataset-dir d", "python -m piper.train fit"),
+        ("piper_train.preprocess --language en --input-dir d", "python -m piper.train import"),
+        ("piper_train.export_onnx a.ckpt b.onnx", "python -m piper.train.export_onnx"),
+        ("piper.train preprocess --input-dir d", "`import` makes a dataset"),
+        ("piper.train train", "it is called `fit`"),
+    ],
+)
+def test_commands_of_the_earlier_trainer_answer_with_the_new_name(command: str, today: str) -> None:
+    words = [sys.executable, "-m", *command.split()]
+    result = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    [line] = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert today in line
+
+
 def test_prepare_fills_the_cache_and_does_it_once(dataset: Path) -> None:
     first, second = run("prepare", str(dataset)), run("prepare", str(dataset))
     assert first.returncode == second.returncode == 0, first.stderr

@@ -35,6 +35,9 @@ TRAINER_VERBS = {
     "validate": "measure a checkpoint on the held-out recordings",
 }
 ABSENT_VERBS = {
+    "preprocess": "`import` makes a dataset of recordings and texts in any layout, and training "
+    "prepares it by itself (or `prepare`, beforehand)",
+    "train": "it is called `fit`",
     "test": "`validate` measures the losses, and `evaluate` says how good a voice is",
     "predict": "export a voice (`python -m piper.train.export_onnx`) and speak with it "
     "(`python -m piper`)",

@@ -149,6 +149,8 @@ def test_what_cannot_be_imported_is_listed(
     assert main([str(write_rows(source, *rows)), str(folder), "--language", "ru"]) == 0
     said = capsys.readouterr().out
     assert "1 recording (0.0 min, 1 speaker; 1 at 22050 Hz) of jsonl are in" in said
+    assert "Read as: audio=audio_path, text=text.\n" in said
+    assert said.endswith(f"Next: python -m piper.train check {folder}\n")
     assert (
         "10 left out: 7 undecodable, 1 missing recording, 1 recording listed twice, 1 empty text"
     ) in said

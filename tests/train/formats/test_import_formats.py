@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import soundfile
 
 from piper.errors import DatasetError
+from piper.train.data.audio import decode
 from piper.train.formats.columns import parse_columns
 from piper.train.formats.registry import FORMATS, find_format
 from piper.train.formats.source import ReadOptions
@@ -158,12 +160,39 @@ def test_csv_with_a_header(
     assert change["after"] == imported.texts[0]
 
 
+def test_russian_headers_and_subfolders(tmp_path: Path, write_audio: Write, import_source) -> None:
+    source = tmp_path / "студия"
+    for number in (1, 2):
+        write_audio(source / f"записи/день {number}/U0{number}.WAV", number, format="WAV")
+    rows = ["Имя файла;Текст;Диктор", "u01.wav;Раз.;Анна", r"D:\студия\u02.wav;Два.;Борис"]
+    (source / "список.csv").parent.mkdir(exist_ok=True)
+    (source / "список.csv").write_bytes("\r\n".join(rows).encode("cp1251"))
+    imported = import_source(source)
+    assert imported.texts == ["Раз.", "Два."]
+    assert imported.speakers == ["Анна", "Борис"]
+    assert imported.report.columns == "audio=Имя файла, text=Текст, speaker=Диктор"
+
+
+def test_csv_without_a_header(tmp_path: Path, write_audio: Write, import_source) -> None:
+    """As recording studios write it: the text in quotes, for the sake of its commas."""
+    source = tmp_path / "studio"
+    for number in range(3):
+        write_audio(source / f"wav/u0{number}.wav", number)
+    texts = ["Да, он ушёл.", 'Она сказала: ""нет"".', "Ночь, улица, фонарь."]
+    write_lines(source / "list.csv", *(f'"u0{n}.wav","{text}"' for n, text in enumerate(texts)))
+    assert find_format(source).name == "csv"
+    assert import_source(source).texts == [text.replace('""', '"') for text in texts]
+
+
 def test_csv_with_named_columns(tmp_path: Path, write_audio: Write, import_source) -> None:
     source = tmp_path / "csv"
     write_audio(source / "a.wav")
     table = write_lines(source / "x.csv", "звук,слова", "a.wav,Текст.")
-    with pytest.raises(DatasetError, match=r"--columns audio=NAME \(there are: звук, слова\)"):
+    said = r"--columns audio=NAME,text=NAME \(there are: звук, слова\)"
+    with pytest.raises(DatasetError, match=said):
         import_source(source, format_name="csv")
+    with pytest.raises(DatasetError, match=f"{said}; name the language, too: --language"):
+        import_source(source, format_name="csv", language=None)
     read = ReadOptions(columns=parse_columns("audio=звук, text=слова"))
     assert import_source(table, format_name="csv", read=read).texts == ["Текст."]
     read = ReadOptions(columns=parse_columns("audio=звук,text=слова,speaker=кто"))
@@ -188,6 +217,63 @@ def test_json_lines(tmp_path: Path, write_audio: Write, import_source, key: str)
     assert imported.texts == ["Раз.", "Два."]
     assert imported.speakers == ["a", "2"]
     assert imported.reasons == ["no JSON object"]
+
+
+def test_the_older_trainer_s_dataset(tmp_path: Path, write_audio: Write, import_source) -> None:
+    """dataset.jsonl with paths of another machine, and the language in config.json beside it."""
+    source = tmp_path / "training"
+    write_audio(source / "wav/0001.wav")
+    row = {
+        "text": "Раз.",
+        "audio_path": "/home/anna/dataset/wav/0001.wav",
+        "audio_norm_path": "/home/anna/training/cache/22050/ab.pt",
+        "phoneme_ids": [1, 0, 14, 0, 2],
+    }
+    write_lines(source / "dataset.jsonl", json.dumps(row, ensure_ascii=False))
+    write_lines(source / "config.json", json.dumps({"espeak": {"voice": "uk"}}))
+    imported = import_source(source, language=None)
+    assert imported.texts == ["Раз."]
+    assert imported.config["espeak"] == {"voice": "uk"}
+
+
+def test_m4a_called_wav(tmp_path: Path, write_audio: Write, import_source) -> None:
+    import av
+
+    source = tmp_path / "phone"
+    samples, rate = soundfile.read(write_audio(tmp_path / "a.wav"), dtype="float32")
+    source.mkdir()
+    with av.open(str(source / "a.wav"), "w", format="ipod") as container:
+        stream = container.add_stream("aac", rate=rate, layout="mono")
+        frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+        frame.sample_rate = rate
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    write_lines(source / "metadata.csv", "a.wav|Текст.")
+    with pytest.raises(DatasetError, match=r"a\.wav is M4A by its content; .* import` makes WAVs"):
+        decode(source / "a.wav")
+    assert import_source(source).rates == [22050]
+
+
+@pytest.mark.parametrize(
+    ("folders", "are_speakers"),
+    [
+        (("0000000001_0300000050_General", "0000000051_0300000100_Chat"), False),
+        (("part1", "part2"), False),
+        (("часть 1", "часть 2"), False),
+        (("1272", "84"), True),
+        (("p225", "p226"), True),
+        (("anna", "part1"), True),
+    ],
+)
+def test_groups_of_prompts_are_no_speakers(
+    tmp_path: Path, write_audio: Write, import_source, folders: tuple[str, str], are_speakers: bool
+) -> None:
+    source = tmp_path / "studio"
+    for number, folder in enumerate(folders):
+        write_audio(source / folder / f"{number}.flac", number)
+        write_lines(source / folder / f"{number}.txt", "Текст.")
+    imported = import_source(source)
+    assert imported.speakers == (list(folders) if are_speakers else [None, None])
+    assert bool(imported.report.notes) != are_speakers
 
 
 def test_vctk_takes_the_first_microphone(tmp_path: Path, write_audio: Write, import_source) -> None:

@@ -26,7 +26,7 @@ import soxr
 
 from piper.errors import DatasetError
 from piper.train import storage
-from piper.train.data.sound_files import read_samples
+from piper.train.data.sound_files import find_container, read_samples
 
 FloatArray = npt.NDArray[np.float32]
 LevelArray = npt.NDArray[np.float64]
@@ -39,6 +39,7 @@ SILENCE_DB = -60.0
 FLOOR_PERCENTILE = 5
 ABOVE_FLOOR_DB = 8.0
 BELOW_LOUD_DB = (35.0, 20.0)
+HEAD_BYTES = 16
 MOST_PEAK = 100.0
 """Of float files: those of whole numbers, to 32,768, and damaged ones are far above."""
 
@@ -185,6 +186,11 @@ def decode(path: Path, content: bytes | None = None) -> DecodedAudio:
         if content == b"" or (path.is_file() and path.stat().st_size == 0):
             raise DatasetError(f"{name} is empty (0 bytes); replace the recording.") from None
         reason = str(error).rsplit(": ", maxsplit=1)[-1].rstrip(".")
+        if kind := find_container(content[:HEAD_BYTES] if content else _read_head(path))[0]:
+            raise DatasetError(
+                f"{name} is {kind} by its content; `python -m piper.train import` makes WAVs of a "
+                "folder of such recordings."
+            ) from None
         raise DatasetError(
             f"{name} cannot be decoded ({reason}); convert it to a 16-bit WAV or replace it."
         ) from None
@@ -198,6 +204,14 @@ def decode(path: Path, content: bytes | None = None) -> DecodedAudio:
             "replace it."
         )
     return DecodedAudio(samples, source_rate, subtype, promised)
+
+
+def _read_head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(HEAD_BYTES)
+    except OSError:
+        return b""
 
 
 def level_hop(sample_rate: int) -> int:

@@ -24,6 +24,26 @@ BLOCK_FRAMES = 1 << 18
 CUT_IT = "cut it into sentences (`python -m piper.train split` does it by its text)"
 
 
+_CONTAINERS = (
+    (4, b"ftyp", "M4A", "mov"),
+    (0, b"\x1aE\xdf\xa3", "WebM", "matroska"),
+    (0, b"\xff\xf1", "AAC", "aac"),
+    (0, b"\xff\xf9", "AAC", "aac"),
+    (0, b"0&\xb2u\x8ef\xcf\x11", "WMA", "asf"),
+)
+
+
+def find_container(head: bytes) -> tuple[str, str]:
+    """Return what a file is by its first bytes, whatever its ending, and FFmpeg's name for it.
+
+    Both are empty for files that libsndfile reads, and for those that nobody knows.
+    """
+    for place, magic, name, format_name in _CONTAINERS:
+        if head[place : place + len(magic)] == magic:
+            return name, format_name
+    return "", ""
+
+
 def read_samples(file: soundfile.SoundFile, dtype: str) -> Any:
     """Return all samples of an open file, (S, C).
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from piper.errors import DatasetError
+from piper.messages import translate
 from piper.option_values import CommandParser
 from piper.progress import count_things
 from piper.train.command import run_command
@@ -121,7 +123,11 @@ def _describe_report(report: ImportReport) -> str:
         )
     if report.changes:
         lines.append(f"{report.changes} changed; see {report.folder / 'import.json'}.")
-    return "\n".join(lines)
+    if report.columns:
+        lines.append(f"Read as: {report.columns}.")
+    lines += [translate(note) for note in report.notes]
+    command = shlex.join(["python", "-m", "piper.train", "check", str(report.folder)])
+    return "\n".join([*lines, f"Next: {command}"])
 
 
 if __name__ == "__main__":

@@ -13,9 +13,16 @@ USUAL_NAMES: Mapping[str, Sequence[str]] = {
     AUDIO: (
         *("audio_path", "audio_filepath", "audio_file", "file_name", "filename", "filepath"),
         *("file_path", "file", "path", "wav", "wav_path", "wav_filename", "audio"),
+        *("имя_файла", "файл", "путь", "аудио", "запись"),
     ),
-    TEXT: ("text", "sentence", "transcript", "transcription", "raw_text"),
-    SPEAKER: ("speaker", "speaker_id", "speaker_name", "client_id"),
+    TEXT: (
+        *("text", "sentence", "transcript", "transcription", "raw_text", "prompt"),
+        *("текст", "фраза", "предложение", "расшифровка"),
+    ),
+    SPEAKER: (
+        *("speaker", "speaker_id", "speaker_name", "client_id"),
+        *("диктор", "имя_диктора", "голос", "спикер"),
+    ),
 }
 """The more telling name first: of `path` and `audio_path` it is the latter."""
 NORMALISED_NAMES = ("normalized_text", "normalised_text", "text_normalized", "normalized")
@@ -49,17 +56,22 @@ def find_columns(
         given: Names that the user gave; these are taken or nothing.
         use_original_text: Whether a normalised text counts less than the other.
     """
-    by_lower = {name.strip().lower(): name for name in reversed(names)}
+    by_lower = {_normalise(name): name for name in reversed(names)}
     found = {}
     for key, usual in USUAL_NAMES.items():
         wanted: Sequence[str] = [given[key]] if key in given else usual
         if key == TEXT and key not in given:
             normalised = NORMALISED_NAMES
             wanted = (*usual, *normalised) if use_original_text else (*normalised, *usual)
-        match = next((by_lower[name.lower()] for name in wanted if name.lower() in by_lower), None)
+        keys = map(_normalise, wanted)
+        match = next((by_lower[name] for name in keys if name in by_lower), None)
         if match is not None:
             found[key] = match
     return found
+
+
+def _normalise(name: str) -> str:
+    return name.strip().lower().replace(" ", "_")
 
 
 def check_columns(
@@ -68,12 +80,18 @@ def check_columns(
     """Check that recording, text and whatever the user named were found.
 
     Raises:
-        DatasetError: Something is missing; the text lists the columns that are there.
+        DatasetError: Something is missing; the text names all of it, and the columns there are.
     """
-    for key in (AUDIO, TEXT, *given):
-        if key not in found:
-            what = f'column "{given[key]}"' if key in given else f"column for the {key}"
-            named = ", ".join(names) or "none"
-            raise DatasetError(
-                f"{where} has no {what}; name it with --columns {key}=NAME (there are: {named})."
-            )
+    missing = [key for key in (AUDIO, TEXT, *given) if key not in found]
+    if not missing:
+        return
+    missing = list(dict.fromkeys(missing))
+    whats = [
+        f'column "{given[key]}"' if key in given else f"column for the {key}" for key in missing
+    ]
+    flag = ",".join(f"{key}=NAME" for key in missing)
+    named = ", ".join(names) or "none"
+    raise DatasetError(
+        f"{where} has no {' and no '.join(whats)}; name what is missing with --columns {flag} "
+        f"(there are: {named})."
+    )

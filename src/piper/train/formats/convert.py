@@ -67,6 +67,8 @@ class ImportReport:
         rates: How many recordings there are of each rate.
         left_out: What was not imported.
         changes: How many texts and recordings were changed.
+        columns: What was read as what.
+        notes: What else there is to say of how the source was read.
     """
 
     folder: Path
@@ -79,6 +81,8 @@ class ImportReport:
     rates: Mapping[int, int]
     left_out: Sequence[LeftOut]
     changes: int
+    columns: str = ""
+    notes: Sequence[str] = ()
 
 
 def import_dataset(
@@ -101,12 +105,21 @@ def import_dataset(
     identity = Identity(source.resolve(), found_format.name)
     journal = Journal(folder)
     journal.check(identity)
-    found = found_format.load(source, options.read)
+    try:
+        found = found_format.load(source, options.read)
+    except DatasetError as error:
+        if options.language or "--columns" not in str(error):
+            raise
+        raise DatasetError(
+            f"{str(error).rstrip('.')}; name the language, too: --language, an espeak-ng "
+            "voice such as ru."
+        ) from None
     language = options.language or found.language
     if not language and found.config.get("phoneme_type", "espeak") == "espeak":
         raise DatasetError(
-            f"{source} does not tell the language; name it with --language, an espeak-ng voice "
-            "such as ru or en-us."
+            f"{source} was read as {found_format.name} ({found.columns or 'its usual columns'}; "
+            f"{len(found.rows)} rows), and does not tell the language; name it with --language, an "
+            "espeak-ng voice such as ru or en-us."
         )
     roots = [find_root(source)] + ([options.read.audio_dir] if options.read.audio_dir else [])
     plan = plan_rows(found, roots, is_one_speaker=options.is_one_speaker, limit=options.limit)
@@ -160,6 +173,8 @@ def _convert(
         rates=rates,
         left_out=left_out,
         changes=len(changes),
+        columns=found.columns,
+        notes=found.notes,
     )
     with replace_on_success(folder / "config.json") as temporary:
         text = json.dumps(config, ensure_ascii=False, indent=2)

@@ -16,9 +16,11 @@ from piper.train.formats.source import (
     ReadOptions,
     Source,
     SourceRow,
+    describe_columns,
     find_folders,
     find_recording,
     find_root,
+    load_config,
     read_first_line,
     read_lines,
 )
@@ -46,8 +48,9 @@ def load_line_files(paths: Sequence[Path], folders: Sequence[Path], options: Rea
     """
     rows: list[SourceRow] = []
     left_out: list[LeftOut] = []
+    keys: dict[str, str] = {}
     for path in paths:
-        keys: dict[str, str] = {}
+        keys = {}
         for number, line in read_lines(path):
             data = _parse(line)
             where = f"{path.name} line {number}"
@@ -60,7 +63,9 @@ def load_line_files(paths: Sequence[Path], folders: Sequence[Path], options: Rea
                 )
                 check_columns(where, list(data), keys, options.columns)
             rows.append(_create_row(data, keys, folders))
-    return Source(rows, left_out)
+    # The older trainer's dataset.jsonl has a config.json beside it.
+    _, voice = load_config(paths[0].parent) if paths else ({}, None)
+    return Source(rows, left_out, voice, columns=describe_columns(keys))
 
 
 def _create_row(data: dict[str, Any], keys: dict[str, str], folders: Sequence[Path]) -> SourceRow:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from piper.errors import DatasetError
-from piper.json_reader import load_kept_object
 from piper.train.data.layout import LJSPEECH as LJSPEECH_LAYOUT
 from piper.train.data.layout import (
     SPEAKER,
@@ -27,6 +25,7 @@ from piper.train.formats.source import (
     SourceRow,
     find_folders,
     find_recording,
+    load_config,
     read_lines,
 )
 
@@ -83,12 +82,6 @@ def _guess_layout(rows: list[list[str]]) -> Layout | None:
     return find_layout([row for row in rows if len(row) == usual])
 
 
-def _load_config(root: Path) -> dict[str, Any]:
-    data = load_kept_object(root / "config.json")
-    is_voice = bool(data.keys() & {"audio", "espeak", "phoneme_type"})
-    return data if is_voice else {}
-
-
 def _load_ljspeech(source: Path, options: ReadOptions) -> Source:
     """Read `id|text|normalised text`; the third column counts unless the original is asked for."""
     return _load(source, options, LJSPEECH_LAYOUT)
@@ -121,10 +114,8 @@ def _load(source: Path, options: ReadOptions, layout: Layout) -> Source:
             left_out.append(_refuse_line(path, number, len(columns), layout))
             continue
         rows.append(_create_row(values, layout, folders, options))
-    config = _load_config(path.parent)
-    espeak = config.get("espeak")
-    voice = espeak.get("voice") if isinstance(espeak, dict) else None
-    return Source(rows, left_out, voice if isinstance(voice, str) else None, config, str(layout))
+    config, voice = load_config(path.parent)
+    return Source(rows, left_out, voice, config, str(layout))
 
 
 def _find_files(source: Path, options: ReadOptions) -> tuple[Path, list[Path]]:

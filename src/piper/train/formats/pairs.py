@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,10 +14,20 @@ from piper.train.formats.source import (
     ReadOptions,
     Source,
     SourceRow,
+    load_config,
     read_text,
 )
 
 TEXT_SUFFIXES = (".txt", ".lab", ".normalized.txt")
+NAMED_AT_MOST = 4
+_GROUP = re.compile(
+    r"\d+[-_ .].*"  # 0000000001_0300000050_General; a number alone is LibriTTS's speaker
+    r"|(part|session|group|chapter|set|batch|day|take|disc|cd|book|block|lesson|prompts?|chat|general"
+    r"|questions?|numbers|sentences|short|long|dialogue|news|глава|часть|сессия|группа|день|блок"
+    r"|фразы|вопросы|числа)([-_ .]?\w*)",
+    re.IGNORECASE,
+)
+"""Names of folders that a studio puts prompts of one speaker into."""
 ORIGINAL_SUFFIX = ".original.txt"
 """LibriTTS has both beside each other."""
 
@@ -41,7 +52,8 @@ def _find_beside(path: Path, suffixes: Sequence[str]) -> Path | None:
 
 
 def _load(source: Path, options: ReadOptions) -> Source:
-    """Read all pairs; where recordings lie in several folders, those are the speakers.
+    """Read all pairs; where recordings lie in several folders, those are the speakers,
+    unless they are called as groups of prompts are.
 
     Raises:
         DatasetError: A text is not UTF-8.
@@ -49,8 +61,8 @@ def _load(source: Path, options: ReadOptions) -> Source:
     suffixes = (ORIGINAL_SUFFIX, *TEXT_SUFFIXES) if options.use_original_text else TEXT_SUFFIXES
     root = options.audio_dir or source
     recordings = list(walk_recordings(root))
-    rows: list[SourceRow] = []
     left_out: list[LeftOut] = []
+    found: list[tuple[Path, str, str | None]] = []
     common = Path(os.path.commonpath([path.parent for path in recordings])) if recordings else root
     for path in recordings:
         text_path = _find_beside(path, suffixes)
@@ -60,9 +72,22 @@ def _load(source: Path, options: ReadOptions) -> Source:
             left_out.append(LeftOut(str(path.relative_to(root)), "no text file"))
             continue
         folders = path.parent.relative_to(common).parts
-        speaker = folders[0] if folders else None
-        rows.append(SourceRow(path, read_text(text_path).strip(), speaker, path.stem))
-    return Source(rows, left_out)
+        found.append((path, read_text(text_path).strip(), folders[0] if folders else None))
+    groups = {folder for *_, folder in found if folder is not None}
+    are_groups = bool(groups) and all(_GROUP.fullmatch(group) for group in groups)
+    rows = [
+        SourceRow(path, text, None if are_groups else folder, path.stem)
+        for path, text, folder in found
+    ]
+    notes = []
+    if are_groups and len(groups) > 1:
+        some = ", ".join(sorted(groups)[:NAMED_AT_MOST])
+        notes.append(
+            f"The folders ({some}) are groups of prompts, and no speakers, by their names."
+        )
+    _, voice = load_config(source)
+    columns = "recording and text of one name each"
+    return Source(rows, left_out, voice, columns=columns, notes=notes)
 
 
 PAIRS = Format(

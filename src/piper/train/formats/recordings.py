@@ -20,6 +20,7 @@ from piper.train.data.sound_files import (
     MOST_SECONDS,
     RATES,
     check_header,
+    find_container,
     read_samples,
     refuse_length,
 )
@@ -146,8 +147,11 @@ def _decode(job: RecordingJob) -> tuple[Samples, int]:
     """Return (S,) int16 where the file holds such samples of one channel, else float32."""
     data, suffix = _open(job)
     with data as file:
-        if suffix in _AV_FORMATS:
-            samples, sample_rate = _decode_with_av(file, _AV_FORMATS[suffix])
+        # By its content first: a studio's M4A may be called .wav.
+        _, format_name = find_container(file.read(16))
+        file.seek(0)
+        if format_name or suffix in _AV_FORMATS:
+            samples, sample_rate = _decode_with_av(file, format_name or _AV_FORMATS[suffix])
         else:
             samples, sample_rate = _decode_with_soundfile(file)
     if len(samples) == 0:
@@ -186,8 +190,10 @@ def _decode_with_soundfile(file: BinaryIO) -> tuple[Samples, int]:
 
 
 def _decode_with_av(file: BinaryIO, format_name: str) -> tuple[Samples, int]:
-    import av
-
+    try:
+        import av
+    except ImportError:
+        raise DatasetError(f"read by the library av, which is not installed: {INSTALL}") from None
     try:
         content = file.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from piper.errors import DatasetError
+from piper.json_reader import load_kept_object
 from piper.train.data.layout import UTF_8, decode_text
 from piper.train.data.names import AUDIO_SUFFIXES, find_audio_folder, find_named, find_similar
 
@@ -60,6 +61,7 @@ class Source:
         language: The espeak voice, where the source tells it.
         config: What the source's own config.json holds.
         columns: What was read as what, as the user is told: `file|speaker|text`.
+        notes: What else the user is told of how it was read, sentences.
     """
 
     rows: Sequence[SourceRow]
@@ -67,6 +69,7 @@ class Source:
     language: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     columns: str = ""
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,21 @@ def find_recording(name: str, folders: Sequence[Path]) -> Path:
     """Return the recording that a list's name means, or where it was looked for first."""
     found = find_named(name, folders, AUDIO_SUFFIXES) or find_similar(name, folders)
     return found or folders[0] / name
+
+
+def load_config(root: Path) -> tuple[dict[str, Any], str | None]:
+    """Return a source's own config.json, and the espeak voice that it names."""
+    data = load_kept_object(root / "config.json")
+    if not data.keys() & {"audio", "espeak", "phoneme_type"}:
+        return {}, None
+    espeak = data.get("espeak")
+    voice = espeak.get("voice") if isinstance(espeak, dict) else None
+    return data, voice if isinstance(voice, str) else None
+
+
+def describe_columns(found: Mapping[str, str]) -> str:
+    """Return which column was read as what: "audio=file, text=sentence"."""
+    return ", ".join(f"{key}={name}" for key, name in found.items())
 
 
 def find_folders(root: Path, options: ReadOptions) -> list[Path]:
