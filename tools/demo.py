@@ -22,6 +22,7 @@ sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tools" / "runpod")]
 from relay import Relay, Tee, stop_signals  # noqa: E402
 
 from demo_report import measure_constant_answer, measure_wav, read_validations  # noqa: E402
+from piper.messages import print_error, say  # noqa: E402
 from piper.train.resuming import COMMAND_VARIABLE, quote_command  # noqa: E402
 
 SENTENCE = "Привет, это тест."
@@ -61,10 +62,9 @@ class Demo:
     def run(self) -> None:
         """Run all stages that are not done yet, then tell what came of them."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        print(
+        say(
             "This demo trains a tiny voice for a few minutes on a CPU. It shows the way from\n"
             "recordings to speech, not a good voice: that takes hours on a GPU and more data.\n",
-            flush=True,
         )
         self.stage("recordings", self.make_dataset)
         self.stage("training", self.train)
@@ -76,9 +76,9 @@ class Demo:
     def stage(self, name: str, work: Callable[[], None]) -> None:
         """Do a stage once, and remember that it is done and how long it took in all."""
         if name in self.state["done"]:
-            print(f"== {name}: already there", flush=True)
+            say(f"== {name}: already there")
             return
-        print(f"== {name}", flush=True)
+        say(f"== {name}")
         begin = time.monotonic()
         try:
             work()
@@ -87,7 +87,7 @@ class Demo:
             seconds = self.state["seconds"].get(name, 0.0) + time.monotonic() - begin
             self.state["seconds"][name] = seconds
             self._save_state()
-        print(f"   {name} took {seconds:.0f} s", flush=True)
+        say(f"   {name} took {seconds:.0f} s")
 
     def make_dataset(self) -> None:
         """Fetch real Russian speech, or make synthetic speech where that cannot be had."""
@@ -100,9 +100,8 @@ class Demo:
             self.state["dataset"] = "festvox_ru"
             _set_quality(self.folder / "festvox_ru" / "config.json")
             return
-        print(
+        say(
             "   festvox-ru cannot be had here, so synthetic speech by espeak-ng is used instead.",
-            flush=True,
         )
         make = [ROOT / "tools/datasets/make_test_dataset.py", "--output-dir"]
         self.must_run([*make, self.folder / "test_ru"])
@@ -161,32 +160,32 @@ class Demo:
         first, last = self.state["validations"][0], self.state["validations"][-1]
         speech = self.state["speech"]
         python = _shown(Path(sys.executable))
-        print(f"\n{'what was made':<16}{_shown(self.voice)} and .json beside it")
-        print(
+        say(f"\n{'what was made':<16}{_shown(self.voice)} and .json beside it")
+        say(
             f"{'speech':<16}{_shown(self.wav)}: {speech['seconds']:.2f} s of «{SENTENCE}», "
             f"level {speech['level']:.3f}, clipped samples {speech['clipped']}"
         )
-        print(f"{'checkpoint':<16}{_shown(self.last_checkpoint() or self.folder)}")
-        print(
+        say(f"{'checkpoint':<16}{_shown(self.last_checkpoint() or self.folder)}")
+        say(
             f"{'val_loss':<16}{first['val_loss']:.3f} before the first step, "
             f"{last['val_loss']:.3f} at step {last['step']}"
         )
-        print(
+        say(
             f"{'val_mel':<16}{first['val_mel']:.3f} → {last['val_mel']:.3f} "
             f"({last['val_mel'] / first['val_mel']:.2f} times; the training set's mean mel as a "
             f"constant answer: {self.state['constant_mel']:.3f})"
         )
         times = ", ".join(f"{name} {value:.0f} s" for name, value in self.state["seconds"].items())
-        print(f"{'time':<16}{times}")
-        print("\nTry next:")
+        say(f"{'time':<16}{times}")
+        say("\nTry next:")
         for words in (
             (*(python, "-m", "piper", "-m", _shown(self.voice)), "-f", "hello.wav", "--", HELLO),
             (python, "-m", "tensorboard.main", f"--logdir={_shown(self.folder)}/lightning_logs"),
             (python, "-m", "piper.train", "fit", "--data.dataset_dir=DIR"),
         ):
-            print(f"  {quote_command(words)}")
+            say(f"  {quote_command(words)}")
         over = quote_command(["rm", "-r", _shown(self.folder)])
-        print(f"(DIR: a folder of your own recordings.) To start the demo over: {over}", flush=True)
+        say(f"(DIR: a folder of your own recordings.) To start the demo over: {over}")
 
     def must_run(self, arguments: list[Any], environment: dict[str, str] | None = None) -> None:
         """Run Python with arguments, and stop the demo where it fails."""
@@ -270,11 +269,11 @@ def main() -> int:
     try:
         Demo(arguments.folder, arguments.minutes, arguments.utterances).run()
     except DemoError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return 1
     except KeyboardInterrupt:
         command = quote_command(demo_command())
-        print(f"\nStopped; go on from here with:\n  {command}", file=sys.stderr)
+        say(f"\nStopped; go on from here with:\n  {command}", file=sys.stderr)
         return 130
     return 0
 

@@ -22,6 +22,7 @@ from piper import errors
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "piper"
 CATALOGUES = PACKAGE / "locale"
+TOOLS = [ROOT / "tools" / "demo.py", *sorted((ROOT / "tools" / "runpod").glob("*.py"))]
 MIN_LETTERS = 8
 """Of fixed words: with fewer, anything would look like the message."""
 SHOWN = ("train/check/", "train/evaluate/", "train/pages/")
@@ -50,8 +51,8 @@ _PRINTF = re.compile(r"%(%)|%[-+# 0]*\d*(?:\.\d+)?[sdrfgeix]")
 def find_messages() -> dict[str, set[str]]:
     """Return the messages in the code, each with the files that have it."""
     found: dict[str, set[str]] = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
-        name = path.relative_to(PACKAGE).as_posix()
+    for path in [*sorted(PACKAGE.rglob("*.py")), *TOOLS]:
+        name = path.relative_to(PACKAGE if PACKAGE in path.parents else ROOT).as_posix()
         nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
         # What servers log and answer is for programs, and English.
         messages = [*_messages_of(nodes, _LOG_METHODS if not name.startswith("server/") else set())]
@@ -62,7 +63,7 @@ def find_messages() -> dict[str, set[str]]:
         for message in messages:
             has_words = _count_letters(message) >= MIN_LETTERS
             if "{0}" not in message or has_words or _COUNTED.fullmatch(message):
-                found.setdefault(message, set()).add(f"src/piper/{name}")
+                found.setdefault(message, set()).add(path.relative_to(ROOT).as_posix())
     return found
 
 
@@ -89,7 +90,7 @@ def _name(function: ast.expr) -> str:
 
 
 def _is_said(text: str) -> bool:
-    is_data = "%" in text or text.startswith((".", "_", '{"'))
+    is_data = "%" in text or text.startswith((".", "_", '{"', "import ", "except ", "print("))
     return " " in text and not is_data and _count_letters(text) >= MIN_LETTERS
 
 
@@ -119,11 +120,12 @@ def _messages_of(nodes: list[ast.AST], log_methods: set[str]) -> Iterator[str]:
             template = _template(node.args[0], is_log=False)
         elif name in log_methods and owner.lower() in ("_logger", "logger"):
             template = _template(node.args[0], is_log=True)
-        elif name in ("translate", "print_error", "ProgressLine"):
+        elif name in ("translate", "say", "print_error"):
             template = _template(node.args[0], is_log=False)
-            if name == "ProgressLine":
-                units = (_template(unit, is_log=False) for unit in node.args[2:3])
-                yield from (f"{{0}} {unit}" for unit in units if unit)
+        elif name in ("ProgressLine", "run_jobs"):
+            texts = [_template(text, is_log=False) for text in node.args]
+            template = next(filter(None, texts), None)
+            yield from (f"{{0}} {unit}" for unit in texts if unit and unit != template)
         else:
             continue
         if template is not None:

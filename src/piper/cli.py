@@ -18,7 +18,7 @@ from piper.atomic import refuse_overwriting
 from piper.config import SynthesisConfig, VoiceConfig
 from piper.errors import PiperError, VoiceNotFoundError, describe_os_error
 from piper.installation import warn_about_rival
-from piper.messages import configure_logging, print_error, take_language, translate
+from piper.messages import configure_logging, print_error, say, take_language
 from piper.options import is_batch, parse_arguments
 from piper.processes import open_standard_streams, stops_as_interrupt
 
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt as stop:
             number = received[0] if received else signal.SIGINT
             if is_batch(args):
-                print(translate(_describe_stop(number, stop)), file=sys.stderr)
+                say(_describe_stop(number, stop), sys.stderr)
             return EXIT_SIGNAL + number
         except BrokenPipeError:
             # The interpreter flushes standard output once more when it ends; let it do so in vain.
@@ -249,7 +249,7 @@ def _speak_batch(args: argparse.Namespace, files: VoiceFiles) -> None:
     )
     if not (report.spoken or report.skipped or report.failures):
         raise PiperError(NOTHING_TO_SPEAK)
-    print(report.describe(), file=sys.stderr)
+    say(report.describe(), file=sys.stderr)
     if report.failures:
         raise PiperError(report.describe_failures())
 

@@ -97,6 +97,16 @@ def translate(message: str, language: str | None = None) -> str:
     return message if found is None else found
 
 
+def say(text: str, file: TextIO | None = None) -> None:
+    """Print what a command has to say, in the user's language, at once.
+
+    Args:
+        text: As the code has made it.
+        file: Where; None means standard output.
+    """
+    print(translate(text), file=file, flush=True)
+
+
 def print_error(error: object) -> None:
     """Show why a command ends, in the user's language."""
     print(f"{translate('error:')} {translate(str(error))}", file=sys.stderr)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from piper.errors import PiperError, describe_os_error
-from piper.messages import print_error
+from piper.messages import print_error, say
 from piper.option_values import CommandParser
 from piper.processes import open_standard_streams
 
@@ -65,9 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         from piper.voice.alignment_output import patch_voice
 
         if patch_voice(args.model, args.output, tensor_name=args.tensor_name):
-            print(f"Wrote {args.output or args.model}, with durations as its second output.")
+            say(f"Wrote {args.output or args.model}, with durations as its second output.")
         else:
-            print(f"{args.model} has its durations as second output already; nothing was written.")
+            say(f"{args.model} has its durations as second output already; nothing was written.")
     except PiperError as error:
         print_error(error)
         return EXIT_ERROR

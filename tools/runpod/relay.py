@@ -13,6 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from piper.messages import translate
+
 BLOCK_BYTES = 1 << 16
 DRAIN_SECONDS = 10.0
 """How long the output is still read after the command's end, should its own children linger."""
@@ -50,8 +52,8 @@ class Tee:
                 self._targets = [other for other in self._targets if other != target]
 
     def say(self, text: str) -> None:
-        """Write a line of the launcher's own."""
-        self.write(f"{text}\n".encode())
+        """Write a line of the launcher's own, in the user's language."""
+        self.write(f"{translate(text)}\n".encode())
 
     def close(self) -> None:
         """Close the log file."""

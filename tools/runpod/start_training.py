@@ -45,6 +45,7 @@ from relay import Relay, Tee  # noqa: E402
 
 from piper.errors import CheckpointError, DatasetError, PiperError  # noqa: E402
 from piper.json_reader import load_json_object  # noqa: E402
+from piper.messages import print_error, say, translate  # noqa: E402
 from piper.train.presets import (  # noqa: E402
     DEFAULT_QUALITY,
     create_network_config,
@@ -99,15 +100,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         plan = create_plan(args, find_machine())
         if args.dry_run:
             for line in plan.lines:
-                print(line, file=sys.stderr)
+                say(line, file=sys.stderr)
             print(quote_command(plan.command))
             return 0
         return run_plan(plan, args.log_file or find_log_folder(args.output_dir) / LOG_NAME)
     except PiperError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return EXIT_ERROR
     except KeyboardInterrupt:
-        print("Stopped before training began; nothing was lost.", file=sys.stderr)
+        say("Stopped before training began; nothing was lost.", file=sys.stderr)
         return EXIT_INTERRUPTED
 
 
@@ -125,7 +126,8 @@ def run_plan(plan: Plan, log_path: Path) -> int:
             "--log-file."
         ) from None
     try:
-        tee.say(f"{time.strftime('%Y-%m-%d %H:%M:%S')} · log: {log_path}")
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
+        tee.say(f"{now} · {translate('log:')} {log_path}")
         for line in plan.lines:
             tee.say(line)
         if plan.test_sample_rate and not (plan.dataset / "metadata.csv").is_file():

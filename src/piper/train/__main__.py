@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from piper.errors import describe_missing_package, describe_os_error
-from piper.messages import print_error, take_language, translate
+from piper.messages import print_error, say, take_language
 from piper.processes import open_standard_streams
 from piper.train.command import EXTRA, FAILED, INTERRUPTED
 from piper.train.verbs import WITH_LANGUAGE, run_verb
@@ -35,7 +35,7 @@ def run() -> int:
         print_error(describe_missing_package(error, EXTRA))
         return FAILED
     except KeyboardInterrupt:
-        print(translate("Stopped before training began; nothing was lost."), file=sys.stderr)
+        say("Stopped before training began; nothing was lost.", sys.stderr)
         return INTERRUPTED
 
 

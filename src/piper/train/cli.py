@@ -24,7 +24,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from piper.errors import CheckpointError, PiperError, describe_os_error
-from piper.messages import configure_logging, print_error, translate
+from piper.messages import configure_logging, print_error, say
 from piper.option_values import guess
 from piper.progress import count_things
 from piper.train.aliases import translate_arguments
@@ -176,7 +176,7 @@ class TrainParser(LightningArgumentParser):
             names = [name for action in parser._actions for name in action.option_strings]
             message += guess(unknown[1], names)
         print_error(message)
-        print(translate(f"All flags: {parser._program()} --help"), file=sys.stderr)
+        say(f"All flags: {parser._program()} --help", sys.stderr)
         self.exit(2)
 
     def _program(self) -> str:
@@ -451,7 +451,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except TrainingStopped as stop:
         if os.environ.get("LOCAL_RANK", "0") == "0":
-            print(translate(str(stop)), file=sys.stderr)
+            say(str(stop), sys.stderr)
         return 128 + stop.signal_number
     except KeyboardInterrupt:
         return _say_stopped_early()
@@ -464,7 +464,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say_stopped_early() -> int:
-    print(translate("Stopped before training began; nothing was lost."), file=sys.stderr)
+    say("Stopped before training began; nothing was lost.", sys.stderr)
     return 128 + signal.SIGINT
 
 

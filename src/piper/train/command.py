@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from piper.errors import PiperError, describe_missing_package, describe_os_error
-from piper.messages import print_error, translate
+from piper.messages import print_error, say
 from piper.processes import open_standard_streams, stops_as_interrupt
 
 EXTRA = "train"
@@ -46,5 +46,5 @@ def _run(work: Callable[[], int], if_stopped: str, received: Sequence[int]) -> i
         print_error(describe_os_error(error))
         return FAILED
     except KeyboardInterrupt:
-        print(translate(if_stopped), file=sys.stderr)
+        say(if_stopped, sys.stderr)
         return 128 + received[0] if received else INTERRUPTED

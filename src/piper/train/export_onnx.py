@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from piper.messages import say
 from piper.option_values import CommandParser
 from piper.train.command import run_command
 
@@ -62,18 +63,18 @@ def _export(arguments: argparse.Namespace) -> int:
         espeak_voice=arguments.espeak_voice,
     )
     size = report.model_path.stat().st_size / 1e6
-    print(f"voice:   {report.model_path} ({size:.1f} MB)")
+    say(f"voice:   {report.model_path} ({size:.1f} MB)")
     if report.config_path is None:
-        print(
+        say(
             f"config:  none is known, and programs that speak want one, {report.model_path}.json: "
             "export again with --config and the config.json that the voice was trained with, or "
             "with --espeak-voice and its language where its phonemes are Piper's own"
         )
     else:
         found = f" (as {report.source} has it)" if report.source else ""
-        print(f"config:  {report.config_path}{found}")
-        print(f"tokens:  {report.tokens_path}")
-    print(
+        say(f"config:  {report.config_path}{found}")
+        say(f"tokens:  {report.tokens_path}")
+    say(
         f"check:   network and voice differ by at most {report.difference:.1e} in a sample, "
         f"over {report.seconds:.1f} s of speech without noise"
     )

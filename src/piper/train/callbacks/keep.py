@@ -18,6 +18,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from piper.errors import CheckpointError
+from piper.messages import say
 from piper.train.callbacks.keep_history import DEFAULT_KEEP_HOURS, keep_in_history
 from piper.train.callbacks.saving import WRITING, Saver, find_checkpoint_folder
 from piper.train.callbacks.stopping import (
@@ -282,7 +283,7 @@ class KeepLast(Checkpoint):
 def _say(text: str) -> None:
     if is_parent_process():
         with contextlib.suppress(OSError):
-            print(text, file=sys.stderr, flush=True)
+            say(text, file=sys.stderr)
 
 
 def _flush_loggers(trainer: Trainer) -> None:

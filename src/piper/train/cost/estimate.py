@@ -18,6 +18,7 @@ from typing import Any
 
 from piper.atomic import replace_on_success
 from piper.json_reader import load_kept_object, parse_json_object
+from piper.messages import say
 from piper.train.cost.request import CostRequest, MeasuredStep, Measurement
 from piper.train.data.resources import available_cores, available_memory_bytes
 
@@ -79,7 +80,7 @@ def measure_cost(request: CostRequest, cache_dir: Path, *, is_busy: bool) -> Cos
     if measurement is None:
         quality = request.quality.replace("_", "-")
         message = f"Measuring what a training step of {quality} takes here, for 20 s or so"
-        print(f"{message} (--quick leaves it out)", file=sys.stderr, flush=True)
+        say(f"{message} (--quick leaves it out)", file=sys.stderr)
         lines = _run(request, is_busy)
         if isinstance(lines, str):
             return lines

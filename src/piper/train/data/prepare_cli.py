@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from piper.messages import configure_logging
+from piper.messages import configure_logging, say
 from piper.option_values import CommandParser
 from piper.progress import count_things
 from piper.train.command import run_command
@@ -82,13 +82,13 @@ def _prepare(arguments: argparse.Namespace) -> int:
     use = measure_use(settings.cache_dir, keys)
     hours = sum(u.num_samples for u in utterances) / settings.sample_rate / 3600
     size = f"{use.used_bytes / 1e6:.0f} MB in {settings.cache_dir}"
-    print(f"{count_things(len(utterances), 'utterance')}, {hours:.2f} hours, {size}")
+    say(f"{count_things(len(utterances), 'utterance')}, {hours:.2f} hours, {size}")
     if use.all_bytes > 2 * use.used_bytes:
         unused = (use.all_bytes - use.used_bytes) / 1e6
-        print(f"{unused:.0f} MB more are not used here; the flag --compact removes them.")
+        say(f"{unused:.0f} MB more are not used here; the flag --compact removes them.")
     if header is not None:
         num_bytes = sum(shard.num_bytes for shard in header.shards)
-        print(
+        say(
             f"{count_things(len(header.shards), 'shard')}, {num_bytes / 1e6:.0f} MB at "
             f"{arguments.shards}; train with --data.shards={arguments.shards}"
         )

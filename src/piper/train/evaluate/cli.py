@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from piper.atomic import refuse_overwriting
 from piper.errors import ConfigError
-from piper.messages import configure_logging
+from piper.messages import configure_logging, say
 from piper.option_values import CommandParser
 from piper.train.command import run_command
 from piper.train.data.dataset_flags import (
@@ -192,7 +192,7 @@ def _run(arguments: argparse.Namespace) -> int:
         if (failure := requirement.check(system)) is not None
     ]
     for failure in failures:
-        print(f"not reached: {failure}", file=sys.stderr)
+        say(f"not reached: {failure}", file=sys.stderr)
     return NOT_REACHED if failures else 0
 
 
@@ -222,7 +222,7 @@ def _find_recogniser(arguments: argparse.Namespace) -> Path | None:
         fitted = fit_for_dataset(settings, arguments.held_out, path)
         floor = fitted.floor
         own = f"; its own error is {floor.rate:.3f} on recordings held out" if floor else ""
-        print(f"phoneme recogniser: {path}{own}")
+        say(f"phoneme recogniser: {path}{own}")
         return path
     if arguments.phoneme_recogniser is not None:
         return Path(arguments.phoneme_recogniser)

@@ -41,7 +41,8 @@ def format_figure(figure: Figure | None, score: Score) -> str:
     text = f"{figure.value:.{score.digits}f}"
     if figure.low is None or figure.high is None:
         return text
-    return f"{text} ({figure.low:.{score.digits}f} to {figure.high:.{score.digits}f})"
+    interval = f"{figure.low:.{score.digits}f} to {figure.high:.{score.digits}f}"
+    return f"{text} ({translate(interval)})"
 
 
 def name_score(score: Score) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from piper.errors import ConfigError, DatasetError
-from piper.messages import configure_logging
+from piper.messages import configure_logging, say
 from piper.option_values import CommandParser
 from piper.processes import calm_threads
 from piper.train.command import run_command
@@ -91,7 +91,7 @@ def _cut(arguments: argparse.Namespace) -> int:
         from piper.train.excerpts.writing import write_copy
 
         write_copy(report, chosen, settings.config_path, folder)
-    print(_describe(chosen, folder), file=sys.stderr if folder is None else sys.stdout)
+    say(_describe(chosen, folder), file=sys.stderr if folder is None else sys.stdout)
     return 0
 
 

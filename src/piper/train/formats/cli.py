@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from piper.errors import DatasetError
-from piper.messages import translate
+from piper.messages import say, translate
 from piper.option_values import CommandParser
 from piper.progress import count_things
 from piper.train.command import run_command
@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _import(arguments: argparse.Namespace) -> int:
     report = import_dataset(arguments.source, arguments.folder, _create_options(arguments))
-    print(_describe_report(report))
+    say(_describe_report(report))
     return 0
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from piper.atomic import hold_lock, replace_on_success
 from piper.errors import DatasetError
 from piper.json_reader import load_kept_object
+from piper.messages import say
 from piper.progress import count_things
 from piper.train.data.trained_rates import find_trained_rate
 from piper.train.data.workers import run_jobs
@@ -195,7 +196,7 @@ def _write_recordings(
     jobs = [RecordingJob(row.audio_path, row.cell, paths[row.name]) for row in missing]
     if jobs:
         if num_reused:
-            print(f"There already: {count_things(num_reused, 'recording')}.", flush=True)
+            say(f"There already: {count_things(num_reused, 'recording')}.")
         check_libraries(jobs)
         results = run_jobs(write_recording, jobs, "Importing", "recordings")
         written.update(zip((row.name for row in missing), results, strict=True))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from piper.atomic import refuse_overwriting
+from piper.messages import say
 from piper.option_values import CommandParser
 from piper.progress import count_things
 from piper.train.command import run_command
@@ -55,7 +56,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.results:
         from piper.train.listening_test.preferences import summarise_listening_test, summary_to_text
 
-        print(summary_to_text(summarise_listening_test(arguments.results)))
+        say(summary_to_text(summarise_listening_test(arguments.results)))
         return 0
     from piper.train.listening_test.making import make_listening_test
     from piper.train.listening_test.spoken_report import read_spoken_sentences
@@ -73,7 +74,7 @@ def _run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         most=arguments.most,
     )
-    print(f"{arguments.output}: {count_things(count, 'pair')} of {', '.join(spoken.audio)}")
+    say(f"{arguments.output}: {count_things(count, 'pair')} of {', '.join(spoken.audio)}")
     return 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from piper.errors import PiperError, describe_missing_package
+from piper.messages import say
 from piper.option_values import CommandParser
 from piper.train.command import run_command
 from piper.train.data.dataset_flags import add_dataset_flags, find_settings, refuse_storage
@@ -85,13 +86,13 @@ def _review(arguments: argparse.Namespace) -> int:
     )
     if not gathered.has_report and not arguments.all:
         folder = settings.csv_path.parent
-        print(f"Only what the split doubts; more is found by: python -m piper.train check {folder}")
+        say(f"Only what the split doubts; more is found by: python -m piper.train check {folder}")
     if not clips:
-        print("Nothing to review: no line has an error or a warning; --all shows every line.")
+        say("Nothing to review: no line has an error or a warning; --all shows every line.")
         return 0
     with hold_journal(path):
         review = Review(gathered.clips, Journal(path))
-        print(_describe(clips, review))
+        say(_describe(clips, review))
         _open_page(arguments, settings, gathered, clips, review)
     return 0
 
@@ -100,9 +101,9 @@ def _write_copy(settings: DataSettings, gathered: Gathered, review: Review, fold
     from piper.train.review.reviewed_copy import write_reviewed_copy
 
     summary = write_reviewed_copy(gathered, review, settings.config_path, folder)
-    print(f"reviewed: {folder} ({summary.describe()})")
+    say(f"reviewed: {folder} ({summary.describe()})")
     if void := sum(bool(review.find_outcome(clip).note) for clip in gathered.clips):
-        print(
+        say(
             f"{void} decided before and changed since did not count; look at them again: "
             f"python -m piper.train review {settings.csv_path.parent}"
         )

@@ -11,6 +11,7 @@ from contextlib import closing
 import uvicorn
 from fastapi import FastAPI
 
+from piper.messages import say
 from piper.server.run import bind_socket
 
 _GRACE_SECONDS = 3
@@ -39,7 +40,7 @@ def serve_page(app: FastAPI, host: str, port: int, path: str, *, has_browser: bo
         listener.listen()
         address, bound_port = listener.getsockname()[:2]
         url = f"http://{_name_address(address)}:{bound_port}{path}"
-        print(f"Review: {url} (Ctrl+C ends it)", flush=True)
+        say(f"Review: {url} (Ctrl+C ends it)")
         if has_browser and _has_window():
             # A browser that stays in the foreground must not keep the server waiting.
             threading.Thread(target=_open, args=(url,), daemon=True).start()

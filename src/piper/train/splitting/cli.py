@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from piper.atomic import place_folder
 from piper.errors import DatasetError
-from piper.messages import configure_logging
+from piper.messages import configure_logging, say
 from piper.option_values import CommandParser
 from piper.processes import calm_threads
 from piper.progress import count_things
@@ -93,7 +93,7 @@ def _split(arguments: argparse.Namespace) -> int:
     place_folder(part, folder)
     kept = [piece for piece in pieces if piece.doubt is None]
     minutes = sum(piece.seconds for piece in kept) / 60
-    print(
+    say(
         f"{count_things(len(kept), 'utterance')} ({minutes:.1f} of {recording.seconds / 60:.1f} "
         f"minutes) in {folder}; listed in {folder / SPLIT_NAME}: "
         f"{count_things(len(pieces) - len(kept), 'doubtful piece')}."
