@@ -1,22 +1,28 @@
 # Two commands do everything: `make demo` (a voice from recordings) and `make test`.
-# Variables: PYTHON (the interpreter to build .venv with), TORCH_INDEX (an index of CPU builds
-# of torch, where the default registry would bring CUDA), DEMO_ARGS (see tools/demo.py --help).
+# Variables: PYTHON (the interpreter to build .venv with), EXTRAS (what `make install` installs
+# beside speaking, see pyproject.toml), TORCH_INDEX (an index of CPU builds of torch, where the
+# default registry would bring CUDA), DEMO_ARGS (see tools/demo.py --help).
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+EXTRAS ?= train
 TORCH_INDEX ?=
+TESTED := train,evaluate,codecs,ru,numbers,zh,ja,ar,markdown,http,wyoming,dev
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on
 
 .PHONY: demo install shim judges check format messages test test-long bench bench-train clean
 
-demo: install
+demo: $(VENV)/.installed-train
 	$(BIN)/python tools/demo.py $(DEMO_ARGS)
 
-install: $(VENV)/.installed
+install: $(VENV)/.installed-$(EXTRAS)
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+# Training takes 60 packages and 1.4 GB (torch for the CPU is 0.8 of it), the tests 170 and 2.8 GB.
+$(VENV)/.installed-%: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(if $(TORCH_INDEX),$(BIN)/python -m pip install -q --disable-pip-version-check --index-url $(TORCH_INDEX) torch==2.13.0)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[train,evaluate,codecs,ru,numbers,zh,ja,ar,markdown,http,wyoming,dev]'
+	@echo "Installing into $(VENV) what these want: speaking, $*"
+	$(if $(TORCH_INDEX),$(PIP) --index-url $(TORCH_INDEX) torch==2.13.0)
+	$(PIP) -c constraints.txt -e '.[$*]'
 	$(BIN)/python -m compileall -q src/piper
 	touch $@
 
@@ -25,27 +31,27 @@ shim:
 	$(PYTHON) -m pip wheel -q --disable-pip-version-check --no-deps -w dist ./tools/shim
 	rm -rf tools/shim/build tools/shim/*.egg-info
 
-check: install
+check: $(VENV)/.installed-$(TESTED)
 	# Without its cache: which imports are of the house is remembered per file, and wrongly once a
 	# module beside it comes or goes.
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-messages: install
+messages: $(VENV)/.installed-$(TESTED)
 	$(BIN)/python tools/update_messages.py
 
-format: install
+format: $(VENV)/.installed-$(TESTED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 # Files in their order: sorted by their number of tests, as pytest-xdist would have them, those with
 # few long tests come last, and one process waits for the other.
-test: install $(VENV)/.browser
+test: $(VENV)/.installed-$(TESTED) $(VENV)/.browser
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The tests of the review's page want a real browser; Debian's needs no download of Playwright's.
-$(VENV)/.browser: $(VENV)/.installed
+$(VENV)/.browser: $(VENV)/.installed-$(TESTED)
 	command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq \
 	  && apt-get install -y -qq --no-install-recommends chromium; } \
 	  || { echo "The tests want a browser: install chromium, then run make test again." >&2; exit 1; }
@@ -56,12 +62,12 @@ $(VENV)/.browser: $(VENV)/.installed
 JUDGES = "from piper.train.judges.folder import REQUIREMENTS; print(*REQUIREMENTS)"
 judges: $(VENV)/judges/.installed
 
-$(VENV)/judges/.installed: $(VENV)/.installed src/piper/train/judges/folder.py
+$(VENV)/judges/.installed: $(VENV)/.installed-$(TESTED) src/piper/train/judges/folder.py
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --upgrade \
 	  --target $(VENV)/judges $$($(BIN)/python -c $(JUDGES))
 	touch $@
 
-test-long: install judges
+test-long: $(VENV)/.installed-$(TESTED) judges
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[ray,long]'
 	$(BIN)/python -m pytest -m long --timeout 1800
 
@@ -69,13 +75,13 @@ test-long: install judges
 VOICE ?= demo/ru_RU-demo-tiny.onnx
 PEERS ?=
 # Bytecode as after an ordinary installation, lest starts with and without it be compared.
-bench: install
+bench: $(VENV)/.installed-$(TESTED)
 	$(BIN)/python -m compileall -q src/piper
 	$(BIN)/python benchmarks/synthesis.py --model $(VOICE) $(PEERS)
 
 # The figures of training beside piper-tts: DATASET as tools/datasets/fetch_festvox_ru.py makes one.
 DATASET ?= recordings
-bench-train: install
+bench-train: $(VENV)/.installed-$(TESTED)
 	$(BIN)/python benchmarks/train_step.py --dataset $(DATASET) $(PEERS)
 
 clean:

@@ -55,6 +55,7 @@ FOREIGN |= {"nvidia-smi", "rm", "sbatch", "source", "tail", "tensorboard", "tmux
 FOREIGN |= {"curl", "docker", "ffplay", "journalctl", "sudo", "watch", "wc"}
 FOREIGN_FLAGS = {"--help", "--logdir", "--no-deps", "--node-rank", "--shm-size", "--user"}
 FOREIGN_FLAGS |= {"--auto-punctuation", "--backend", "--log-format", "--update-voices"}
+FOREIGN_FLAGS |= {"--break-system-packages", "--system-site-packages"}
 FOREIGN_FLAGS |= {"--add-host", "--bind", "--web-server", "--zeroconf"}
 
 

@@ -217,6 +217,9 @@ def test_one_extra_alone(
     pip = [sys.executable, "-m", "pip", "--python", str(python), "-q", "install"]
     constraints = str(ROOT / "constraints.txt")
     subprocess.run([*pip, "-c", constraints, f"{wheel}[{extra}]"], check=True)
+    if "torch" in shared:  # as docs/GPU.md has it: what is there stays
+        [site] = (tmp_path / "env" / "lib").glob("python*/site-packages")
+        assert (site / "torch").is_symlink()
     errors = find_errors(run_commands(python, commands, tmp_path))
     assert not any(f"[{extra}]" in error for error in errors.values()), errors
     if extra != "train":

@@ -55,24 +55,28 @@ class Progress(Callback):
             scores.listeners.append(self._say_scores)
         self._is_verbose = is_verbose
         self._shown = ChangingLine()
-        self._begin = 0.0
+        self._begin: float | None = None
         self._begin_batches = 0
         self._utterances = 0
         self._last_line = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start counting."""
-        self._begin = time.monotonic()
-        self._begin_batches = _batches_done(trainer)
+        """Start counting anew."""
+        self._begin = None
         self._utterances = 0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count a batch, and say so where it is time."""
-        # What the other processes have is as large, by a few.
-        self._utterances += len(batch) * trainer.world_size
         now = time.monotonic()
+        if self._begin is None:
+            # The first batch brings the start of loaders and kernels with it: an hour of training
+            # had five to go by its time.
+            self._begin, self._begin_batches = now, _batches_done(trainer)
+        else:
+            # What the other processes have is as large, by a few.
+            self._utterances += len(batch) * trainer.world_size
         seconds = TERMINAL_SECONDS if self._shown.is_terminal else LINE_SECONDS
         if now - self._last_line < seconds:
             return
@@ -93,7 +97,8 @@ class Progress(Callback):
         figures = dict(self._judge.figures)
         if not self._is_verbose:
             figures = {name: value for name, value in figures.items() if name == "val_quality"}
-        shown += describe_figures(figures, self._judge.recordings_quality)
+        recordings = self._judge.recordings_quality if self._is_verbose else None
+        shown += describe_figures(figures, recordings)
         self._say(trainer.current_epoch, count_updates(trainer), shown, not self._has_scores)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -109,10 +114,11 @@ class Progress(Callback):
     @property
     def is_idle(self) -> bool:
         """Whether no batch was trained on."""
-        return self._utterances == 0
+        return self._begin is None
 
     def _line(self, trainer: Trainer, now: float) -> list[str]:
         """Return what there is to say, the most important first."""
+        assert self._begin is not None
         done = _batches_done(trainer) - self._begin_batches
         seconds = max(now - self._begin, 1e-6)
         left = _seconds_left(trainer, done, seconds)
@@ -121,8 +127,9 @@ class Progress(Callback):
             f"epoch {trainer.current_epoch} · batch "
             f"{trainer.fit_loop.epoch_loop.batch_progress.current.ready}"
             f"/{trainer.num_training_batches}",
-            f"{self._utterances / seconds:.1f} utterances/s",
         ]
+        if self._utterances:
+            parts.append(f"{self._utterances / seconds:.1f} utterances/s")
         for name in ("train_mel", "train_loss"):
             if name in trainer.callback_metrics:
                 parts.append(f"{name} {float(trainer.callback_metrics[name]):.3f}")
