@@ -85,6 +85,8 @@ def test_no_message_is_taken_for_another(catalogue: polib.POFile) -> None:
         ("11 recordings", "11 записей"),
         ("1,021 recordings", "1,021 запись"),
         ("12/590 recordings", "12/590 записей"),
+        ("31:09:51 left · epoch 3", "осталось 31:09:51 · эпоха 3"),  # no "1 day, 7:09:51"
+        ("best val_loss 31.20 found 20 min ago", "лучшее val_loss 31.20 найдено 20 мин назад"),
         ("2:20 left · epoch 3 · batch 7/21", "осталось 2:20 · эпоха 3 · батч 7/21"),
         # What stands in a message is one, too; a name is none, not in a list either.
         (

@@ -1,5 +1,7 @@
 """The errors that a user can mend. Knows nothing of the rest of the package."""
 
+import errno
+
 
 class PiperError(ValueError):
     """A mistake or a missing thing that the user can mend.
@@ -14,6 +16,11 @@ def describe_os_error(error: OSError) -> str:
     name = error.filename2 or error.filename
     if not name and isinstance(error, FileNotFoundError):  # of `os.getcwd`
         return "The current folder is gone; change to one that is there."
+    if not name and error.errno == errno.EAGAIN:  # of a process or a thread that was to start
+        return (
+            "The system starts no more processes or threads for this user; end others, or raise "
+            "the limit (ulimit -u; of a container --pids-limit)."
+        )
     where = f"{name} cannot be read or written" if name else "A file cannot be read or written"
     reason = error.strerror or type(error).__name__
     return f"{where} ({reason}); check the path, its rights and the room on the disk."

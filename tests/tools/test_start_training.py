@@ -143,6 +143,14 @@ def test_a_dataset_s_own_quality_is_kept(tmp_path: Path) -> None:
     assert "--quality tiny shows the way" in line
 
 
+def test_the_quick_start_speaks_the_user_s_language(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LANGUAGE", "ru")
+    assert start_training.main(["--checkpoint", "no.ckpt"]) == 1
+    assert capsys.readouterr().err.startswith("ошибка: no.ckpt не существует; проверьте")
+
+
 def test_a_checkpoint_s_network_is_not_overruled() -> None:
     arguments = ["--num-gpus", "0", "--checkpoint", "last.ckpt", "--dataset", "recordings"]
     assert "model.quality" not in flags_of(create_plan(*arguments, machine=LARGE))
@@ -181,6 +189,20 @@ def test_the_quick_start_s_resume_command_goes_on_with_the_run_s_dataset(
     (quick_start_run / "config.yaml").write_text(yaml.safe_dump(config))
     plan = create_plan(*arguments, machine=TWO_GPUS)
     assert (plan.dataset, plan.test_sample_rate) == (made, 16000)
+
+
+def test_a_run_s_folder_is_its_newest_checkpoint(quick_start_run: Path) -> None:
+    import torch
+
+    Path("recordings").mkdir()
+    torch.save({"state_dict": {"a": torch.ones(9)}}, quick_start_run / "checkpoints/last.ckpt")
+    config = {"data": {"dataset_dir": "recordings"}, "model": {"quality": "medium"}}
+    (quick_start_run / "config.yaml").write_text(yaml.safe_dump(config))
+    arguments = parse_arguments(["--checkpoint", str(quick_start_run)])
+    start_training.check_paths(arguments)
+    plan = start_training.create_plan(arguments, TWO_GPUS)
+    assert plan.dataset == Path("recordings")
+    assert flags_of(plan)["ckpt_path"] == str(quick_start_run)
 
 
 def test_a_checkpoint_that_names_no_dataset_is_refused_with_the_flag(

@@ -44,6 +44,7 @@ from piper.train.lightning import VitsModel
         (["--data.csv_path=--model.preset=1"], ["--data.csv_path=--model.preset=1"]),
         (["--config", "gone.yaml"], ["--config", "gone.yaml"]),
         (["--config"], ["--config"]),
+        (["fit", "a set", "--a"], ["fit", "--data.dataset_dir=a set", "--a"]),  # as check takes it
     ],
 )
 def test_a_command_line_gets_the_names_of_today(old: list[str], new: list[str]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from piper.errors import describe_os_error
 from piper.train.verbs import TRAINER_VERBS, VERBS, run_verb
 
 
@@ -106,3 +108,8 @@ def test_a_wrong_flag_is_guessed(capsys: pytest.CaptureFixture[str]) -> None:
     usage, error = capsys.readouterr().err.splitlines()
     assert usage == "usage: python -m piper.train check [options] DIR"
     assert error.endswith("unrecognized arguments: --outptu-dir=x; did you mean --output-dir?")
+
+
+def test_no_more_processes_is_no_matter_of_files() -> None:
+    error = BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+    assert "no more processes or threads" in describe_os_error(error)

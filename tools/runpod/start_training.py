@@ -171,7 +171,7 @@ def check_paths(args: argparse.Namespace) -> None:
         )
     # What lies in a cloud's storage the trainer looks for.
     is_path = args.checkpoint not in (None, "last") and not is_remote(args.checkpoint)
-    if is_path and not Path(args.checkpoint).is_file():
+    if is_path and not Path(args.checkpoint).exists():
         raise CheckpointError(
             f"{args.checkpoint} does not exist; check --checkpoint "
             "(`find lightning_logs -name '*.ckpt'` lists what there is)."
@@ -238,7 +238,11 @@ def find_run_of(args: argparse.Namespace) -> Run | None:
     if args.dataset is not None or args.checkpoint is None or names_dataset(args.trainer_flags):
         return None
     checkpoint: str | None = args.checkpoint
-    if checkpoint == LAST:
+    if checkpoint != LAST and not is_remote(checkpoint) and Path(checkpoint).is_dir():
+        from piper.train.checkpoints.last import find_checkpoint
+
+        checkpoint = find_checkpoint(checkpoint)
+    elif checkpoint == LAST:
         # Brings torch, which nothing else here needs.
         from piper.train.checkpoints.last import find_last_checkpoint
 

@@ -77,6 +77,9 @@ def translate_arguments(arguments: Sequence[str]) -> list[str]:
         ConfigError: It asks for what Piper's trainer can and this one cannot; it says what to do.
     """
     result: list[str] = []
+    if len(arguments) > 1 and "-" not in (arguments[0][:1], arguments[1][:1]):
+        # The other verbs take the folder so: `fit DIR`.
+        arguments = [arguments[0], f"--data.dataset_dir={arguments[1]}", *arguments[2:]]
     pending = iter(arguments)
     for argument in pending:
         flag, has_value, value = argument.partition("=")

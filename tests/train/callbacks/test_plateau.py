@@ -29,7 +29,7 @@ def test_best_so_far_and_since_when() -> None:
         "best val_loss so far, 8.8 better than the best before"
     )
     assert plateau_of([40.0]).describe() is None
-    assert plateau.describe_best() == "best val_loss 31.20 20 min ago"
+    assert plateau.describe_best() == "best val_loss 31.20 found 20 min ago"
     assert Plateau().describe_best() is None
     assert "no gain for 1 of 3 validations" in str(plateau_of([2.0, 3.0], patience=3).describe())
 

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import pytest
 
 from piper.progress import ChangingLine
-from piper.train.callbacks.progress import describe_figures
+from piper.train.callbacks.progress import clock, describe_figures
 
 
 def expect(screen: BinaryIO, written: bytes) -> None:
@@ -98,3 +98,8 @@ def test_figures_in_a_few_words() -> None:
     assert describe_figures({}, 4.13) == []
     # What came out as no number is left out.
     assert describe_figures({"val_mel_whole": 1.0}, None) == ["whole sentences: mel 1.000"]
+
+
+def test_days_are_hours() -> None:
+    """A comma would part them from what is left, in other languages too."""
+    assert [clock(seconds) for seconds in (53, 112_191)] == ["0:00:53", "31:09:51"]

@@ -169,7 +169,7 @@ class Plateau(Callback):
         if self.best is None:
             return None
         ago = _shown_minutes(self.trained_seconds - self.best.seconds)
-        return f"best {self.name} {self.best.score:.2f} {ago} ago"
+        return f"best {self.name} {self.best.score:.2f} found {ago} ago"
 
     def expect(self) -> str | None:
         """Say what the scores so far let one expect from going on, or None before they do.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -122,7 +121,7 @@ class Progress(Callback):
         done = _batches_done(trainer) - self._begin_batches
         seconds = max(now - self._begin, 1e-6)
         left = _seconds_left(trainer, done, seconds)
-        parts = [] if left is None else [f"{timedelta(seconds=round(left))} left"]
+        parts = [] if left is None else [f"{clock(left)} left"]
         parts += [
             f"epoch {trainer.current_epoch} · batch "
             f"{trainer.fit_loop.epoch_loop.batch_progress.current.ready}"
@@ -152,6 +151,13 @@ class Progress(Callback):
         standing = self._plateau.describe()
         if has_standing and standing and self._is_verbose:
             self._shown.say(standing)
+
+
+def clock(seconds: float) -> str:
+    """Return hours, minutes and seconds."""
+    # Of days, too, hours: a comma within a number would part what is said.
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
 def describe_figures(figures: Mapping[str, float], recordings: float | None) -> list[str]:
