@@ -87,20 +87,20 @@ def check_dataset(
     ]
     report = _create_report(settings, entries, audio, texts, findings, is_quick=is_quick)
     if structure.layout not in DOCUMENTED:
-        report = _add(report, [], "columns", str(structure.layout))
-    report = _add_fits(report, settings, num_processes, is_quick=is_quick)
+        report = _include(report, [], "columns", str(structure.layout))
+    report = _include_fits(report, settings, num_processes, is_quick=is_quick)
     if hear is not None and recogniser is not None:
         heard = recognise_recordings(entries, audio, settings.cache_dir, hear, recogniser)
     else:
         recogniser, heard = load_heard(entries, audio, settings.cache_dir)
-    return _add_heard(report, recogniser, heard) if recogniser else report
+    return _include_heard(report, recogniser, heard) if recogniser else report
 
 
-def _add_heard(report: CheckReport, recogniser: str, heard: Mapping[int, str]) -> CheckReport:
+def _include_heard(report: CheckReport, recogniser: str, heard: Mapping[int, str]) -> CheckReport:
     """Return the report with what a recogniser heard, now or in an earlier check."""
     findings = rules_recognised.find_in_heard(report.entries, heard)
     fact = rules_recognised.describe_heard(report.entries, heard)
-    report = _add(report, findings, "recognised", f"{fact} ({recogniser})")
+    report = _include(report, findings, "recognised", f"{fact} ({recogniser})")
     missing = sum(e.audio_path in report.audio and e.line not in heard for e in report.entries)
     if not missing:
         return report
@@ -108,7 +108,7 @@ def _add_heard(report: CheckReport, recogniser: str, heard: Mapping[int, str]) -
     return replace(report, not_looked_at=(*report.not_looked_at, what))
 
 
-def _add(report: CheckReport, findings: list[Finding], name: str, fact: str) -> CheckReport:
+def _include(report: CheckReport, findings: list[Finding], name: str, fact: str) -> CheckReport:
     """Return the report with more findings, and a fact of the set."""
     facts = {title: dict(values) for title, values in report.facts.items()}
     facts["The set"][name] = fact
@@ -147,7 +147,7 @@ def ask_rules(
     ]
 
 
-def _add_fits(
+def _include_fits(
     report: CheckReport, settings: DataSettings, num_processes: int | None, *, is_quick: bool
 ) -> CheckReport:
     """Return the report with what an aligner says of the texts, or said in an earlier check."""
@@ -162,14 +162,16 @@ def _add_fits(
     )
     findings = rules_fit.find_in_fits(report.entries, fits)
     if fits is not None or not is_quick:
-        report = _add(report, findings, "texts and recordings", rules_fit.describe_fits(fits))
+        report = _include(report, findings, "texts and recordings", rules_fit.describe_fits(fits))
     known = fits.fits if fits is not None else {}
     missing = sum(e.audio_path in report.audio and e.line not in known for e in report.entries)
     if not missing or (fits is not None and not is_quick):
         return report  # what cannot be aligned was looked at
-    why = "--quick" if is_quick else "too little speech for an aligner"
-    what = f"whether {missing} of {count_things(len(report.entries), 'text')} are what is said"
-    return replace(report, not_looked_at=(*report.not_looked_at, f"{what} ({why})"))
+    texts = count_things(len(report.entries), "text")
+    what = f"whether {missing} of {texts} are what is said (too little speech for an aligner)"
+    if is_quick:
+        what = f"whether {missing} of {texts} are what is said (--quick)"
+    return replace(report, not_looked_at=(*report.not_looked_at, what))
 
 
 def count_speakers(settings: DataSettings, entries: Sequence[Entry]) -> DataSettings:
