@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import piper
-from piper import PiperVoice, SynthesisConfig
+from piper import PiperVoice, SynthesisConfig, json_reader
 from piper.cli import _find_voice, main
 from piper.errors import VoiceNotFoundError
 from piper.options import parse_arguments
@@ -448,6 +448,8 @@ def test_lines_of_json_say_who_speaks_and_where_to(
         ("[" * 5000, "standard input, line 2 is nested deeper than 100 levels"),
         ('{"text": 5}', 'standard input, line 2: "text" holds 5, but a text is wanted'),
         ('{"text": "a", "output_file": []}', '"output_file" holds []'),
+        (r'{"text": "a", "output_file": "a\u0000b"}', "which no file can be called"),
+        (r'{"text": "a", "output_file": "\ud800.wav"}', "which no file can be called"),
         ('{"text": "a", "speaker": "zoe"}', "There is no speaker zoe"),
         ('{"text": "a", "output_file": "MODEL"}', "is read by this run (--model)"),
     ],
@@ -612,7 +614,7 @@ def test_jobs_write_numbered_files_and_go_on(
     [
         (["--jobs", "2"], "--jobs writes a file per line; give --output-dir"),
         (["--ray", "auto"], "--ray writes a file per line; give --output-dir"),
-        (["-j", "-1", "-d", "a"], "-1 is not a whole number of 0 or more"),
+        (["-j", "-1", "-d", "a"], "-1 is not a whole number from 0 to 1024"),
         (["-j", "1", "-d", "a", "--output-dir-naming", "text"], "names lines by number"),
         (["-j", "1", "-d", "a", "--cuda"], "--cuda goes without it"),
         (["--output-format", "flac"], "--output-format says how a file is written"),
@@ -689,6 +691,31 @@ def test_nothing_that_is_read_is_overwritten(
         assert (tmp_path / name).read_bytes() == before
     assert main([*arguments, "-f", "a.json", "--subtitles", "a.json"]) == 1
     assert "a.json is written by this run already" in capsys.readouterr().err
+    # Names that the folder gives are outputs as well.
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "000001.wav").symlink_to(tmp_path / "text.txt")
+    for more in (["--output-dir-naming", "number"], ["--jobs", "1"]):
+        assert main([*arguments, "-d", str(tmp_path / "out"), *more]) == 1
+        assert "would be overwritten; give another --output-dir" in capsys.readouterr().err
+        assert (tmp_path / "text.txt").read_text() == "Hello.\n"
+
+
+def test_too_many_threads_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    # With 100,000 nothing else could be started on the machine.
+    for option in ("--threads", "--jobs"):
+        with pytest.raises(SystemExit):
+            main(["-m", "voice", option, "100000"])
+        assert "to 1024" in capsys.readouterr().err
+
+
+def test_too_little_memory_is_a_sentence(
+    tiny_voice: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(json_reader, "MAX_FILE_BYTES", 2**60)  # a real one, of the interpreter
+    assert main(["-m", str(tiny_voice), "-f", "a.wav", "Hi."]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: There is too little memory; end other programs")
+    assert len(said.splitlines()) == 1
 
 
 def test_help_shows_each_option_once_and_in_groups(capsys: pytest.CaptureFixture[str]) -> None:

@@ -254,6 +254,29 @@ def _identify(path: Path | str) -> tuple[int, int] | str | None:
     return real
 
 
+def remove_link(path: Path) -> None:
+    """Remove a link that lies where a file of ours is to be written.
+
+    In a folder that somebody else made, a link may lead to any file of the user's. Where the user
+    named the file, a link is followed instead.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    if path.is_symlink():
+        path.unlink()
+
+
+def open_to_append(path: Path) -> int:
+    """Open a file to which lines are added, which may be new, and is no link to another one.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+    return os.open(path, flags, 0o666)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove temporary files that killed processes left in a folder; looks once a process.
 

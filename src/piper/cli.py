@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING
 
 from piper.atomic import refuse_overwriting
 from piper.config import SynthesisConfig, VoiceConfig
-from piper.errors import PiperError, VoiceNotFoundError, describe_os_error
+from piper.errors import (
+    TOO_LITTLE_MEMORY,
+    PiperError,
+    VoiceNotFoundError,
+    describe_os_error,
+)
 from piper.installation import warn_about_rival
 from piper.messages import configure_logging, print_error, say, take_language
 from piper.options import is_batch, parse_arguments
@@ -75,6 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return EXIT_BROKEN_PIPE
         except OSError as error:  # a name that is too long, a folder that is gone
             print_error(describe_os_error(error))
+            return EXIT_ERROR
+        except MemoryError:
+            print_error(TOO_LITTLE_MEMORY)
             return EXIT_ERROR
     return 0
 
@@ -144,14 +152,17 @@ def _check_output(args: argparse.Namespace, files: VoiceFiles) -> None:
         from piper.voice.batch_manifest import MANIFEST_NAME
 
         outputs["--output-dir"] = args.output_dir / MANIFEST_NAME
-    inputs = {
+    refuse_overwriting(outputs, _find_inputs(args, files))
+
+
+def _find_inputs(args: argparse.Namespace, files: VoiceFiles) -> dict[str, Path | str | None]:
+    return {
         "standard input": None if args.text or args.input_file else "/dev/stdin",
         "--model": files.model,
         "--config": files.config,
         "--lexicon": args.lexicon,
         **{f"--input-file {path}": path for path in args.input_file},
     }
-    refuse_overwriting(outputs, inputs)
 
 
 def _speak_in_order(args: argparse.Namespace, files: VoiceFiles) -> None:
@@ -172,7 +183,7 @@ def _speak_in_order(args: argparse.Namespace, files: VoiceFiles) -> None:
             if not _speak_json(args, files, voice, stack):
                 raise PiperError(NOTHING_TO_SPEAK)
             return
-        sink = stack.enter_context(_create_sink(args, voice.config.sample_rate))
+        sink = stack.enter_context(_create_sink(args, files, voice.config.sample_rate))
         subtitles = progress = None
         if args.subtitles is not None:
             from piper.audio.subtitles import create_subtitle_writer
@@ -214,12 +225,13 @@ def _speak_json(
         config = _create_config(own, voice.config)
         if utterance.output_file is None:
             if shared is None:
-                shared = stack.enter_context(_create_sink(args, voice.config.sample_rate))
+                sink = _create_sink(args, files, voice.config.sample_rate)
+                shared = stack.enter_context(sink)
             seconds += speak_sequence(voice, [utterance], config, shared, is_streamed=args.stream)
             continue
         own.output_file, own.output_dir, own.output_raw = utterance.output_file, None, False
         _check_output(own, files)
-        with _create_sink(own, voice.config.sample_rate) as sink:
+        with _create_sink(own, files, voice.config.sample_rate) as sink:
             seconds += speak_sequence(voice, [utterance], config, sink)
         # The C++ program's sign that the file can be fetched.
         print(utterance.output_file, flush=True)
@@ -239,6 +251,7 @@ def _speak_batch(args: argparse.Namespace, files: VoiceFiles) -> None:
         config_path=files.config,
         jobs=args.jobs or None,
         ray_address=args.ray,
+        inputs=_find_inputs(args, files),
         settings=LineSettings(
             syn_config=_create_config(args, load_voice_config(files.config)),
             output_format=OutputFormat(args.output_format or OutputFormat.WAV),
@@ -284,7 +297,7 @@ def _create_text_options(args: argparse.Namespace) -> TextOptions | None:
     return load_text_options(args.lexicon, args.write_numbers, args.stress, args.abbreviations)
 
 
-def _create_sink(args: argparse.Namespace, sample_rate: int) -> Sink:
+def _create_sink(args: argparse.Namespace, files: VoiceFiles, sample_rate: int) -> Sink:
     from piper.audio.formats import OutputFormat
     from piper.audio.naming import OutputNaming
     from piper.audio.sinks import create_sink
@@ -302,6 +315,7 @@ def _create_sink(args: argparse.Namespace, sample_rate: int) -> Sink:
         is_raw=args.output_raw,
         output_format=OutputFormat(args.output_format) if args.output_format else None,
         output_rate=args.sample_rate,
+        inputs=_find_inputs(args, files),
     )
 
 

@@ -11,6 +11,11 @@ class PiperError(ValueError):
     """
 
 
+TOO_LITTLE_MEMORY = (
+    "There is too little memory; end other programs, or raise the limit (ulimit -v, a container's)."
+)
+
+
 def describe_os_error(error: OSError) -> str:
     """Say in a sentence which file the system refused, and why."""
     name = error.filename2 or error.filename

@@ -79,20 +79,35 @@ def load_json_object(path: Path) -> dict[str, Any]:
     return data
 
 
+def read_bounded(path: Path, kind: str) -> bytes:
+    """Return the content of a file that somebody else made, if it has an end.
+
+    Args:
+        path: The file.
+        kind: What it is to be, such as `JSON file`.
+
+    Raises:
+        OSError: It cannot be read.
+        ConfigError: It is too large.
+    """
+    with path.open("rb") as file:
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise ConfigError(
+            f"{path} is larger than {MAX_FILE_BYTES // 1024**2} MiB; is it really a {kind}?"
+        )
+    return content
+
+
 def _load_object(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
+        content = read_bounded(path, "JSON file")
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; check the path.") from None
     except IsADirectoryError:
         raise ConfigError(f"{path} is a folder, but a JSON file is wanted here.") from None
     except OSError as error:
         raise ConfigError(describe_os_error(error)) from None
-    if len(content) > MAX_FILE_BYTES:
-        raise ConfigError(
-            f"{path} is larger than {MAX_FILE_BYTES // 1024**2} MiB; is it really a JSON file?"
-        )
     return parse_json_object(content, str(path))
 
 

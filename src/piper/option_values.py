@@ -15,6 +15,8 @@ from typing import Any, NoReturn
 from piper.messages import translate
 
 SUBTITLE_ENDINGS = (".srt", ".vtt", ".json")
+MOST_THREADS = 1024
+"""Or processes; with more than a machine's limit nothing else can be started on it."""
 _UNKNOWN = re.compile(r"unrecognized arguments: .*?(?<!\S)(-[^\s=]+)")
 _CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
 
@@ -113,16 +115,16 @@ def parse_seed(text: str) -> int:
 def parse_jobs(text: str) -> int:
     """Return a number of processes; 0 is one a core."""
     value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 0 or more")
+    if not 0 <= value <= MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to {MOST_THREADS}")
     return value
 
 
 def parse_threads(text: str) -> int:
     """Return a number of threads."""
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 1 or more")
+    if not 1 <= value <= MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 to {MOST_THREADS}")
     return value
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from piper.errors import MarkupError, PiperError
-from piper.text.documents import Utterance, find_kind, parse_text, read_utterances
+from piper.text.documents import MAX_BYTES, Utterance, find_kind, parse_text, read_utterances
 from piper.text.piece import Piece
 
 
@@ -64,6 +66,33 @@ def test_without_a_file_its_first_words_are_its_name() -> None:
     assert utterance.name == "Hello."
     assert parse_text("", "ssml") == Utterance("", ())
     assert parse_text("# a", "plain") == Utterance("# a", "# a")
+
+
+class _Endless(io.RawIOBase):
+    """What a device such as /dev/zero gives, but no more of it than the machine bears."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._left = 8 * MAX_BYTES
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        size = len(buffer) // len(self._content) * len(self._content)
+        buffer[:size] = self._content * (size // len(self._content))
+        self._left -= size
+        assert self._left > 0, "more is read than fits"
+        return size
+
+
+@pytest.mark.parametrize("kind", ["plain", "json", "markdown"])
+@pytest.mark.parametrize("content", [b"\0", b"# a\n"])
+def test_what_has_no_end_is_a_sentence(kind: str, content: bytes) -> None:
+    if kind != "markdown" and content != b"\0":
+        content = b"[1, "  # lines may go on for ever, as those of a program; one line may not
+    with pytest.raises(PiperError, match=r"^standard input(, line 1)? is longer than 16 MiB"):
+        list(read_utterances(io.BufferedReader(_Endless(content)), kind))
 
 
 def test_mistakes_name_the_file() -> None:

@@ -241,6 +241,9 @@ def test_ordinary_sentences_stay_as_they_are() -> None:
         ("😀😀", ["ɡɹˈɪnɪŋ fˈeɪs ɡɹˈɪnɪŋ fˈeɪs"]),
         ("a 🏳️‍🌈 b", ["ɐ ɹˈeɪnboʊ flˈæɡ bˈiː"]),
         ("a 🤷🏿‍♀️ b", ["ɐ wˈʊmən ʃɹˈʌɡɪŋ bˈiː"]),
+        # Joined ones that espeak-ng does not know: it said "red fire".
+        ("I ❤️‍🔥 you", ["aɪ ɹˈɛd hˈɑːɹt fˈaɪɚ juː"]),
+        ("a🐻‍❄️b", ["ɐ bˈɛɹ fˈeɪs snˈoʊfleɪk bˈiː"]),
         ("1️⃣ 🇩🇪🇫🇷", ["wˈʌn dʒˈɜːməni fɹˈæns"]),
         ("tea ☕️ time, wow❗️ Yes", ["tˈiː hˈɑːt bˈɛvɚɹɪdʒ tˈaɪm, wˈaʊ!", "jˈɛs"]),
         ("won\u2060derful", ["wˈʌndɚfəl"]),

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from piper.config import PhonemeType
-from piper.errors import LexiconError
+from piper.errors import LexiconError, PiperError
+from piper.json_reader import MAX_FILE_BYTES
 from piper.text.frontend import Frontend
 from piper.text.ids import DEFAULT_PHONEME_ID_MAP
 from piper.text.lexicon import Lexicon, load_lexicon
@@ -84,6 +85,10 @@ def test_missing_and_other_encodings(tmp_path: Path) -> None:
     with pytest.raises(LexiconError, match=r"cp1251 line 2: the text is not UTF-8"):
         load_lexicon(tmp_path / "cp1251")
     assert Lexicon().find_texts("a") == []
+    with (tmp_path / "endless").open("wb") as file:
+        file.truncate(MAX_FILE_BYTES + 1)
+    with pytest.raises(PiperError, match=r"endless is larger than 256 MiB; is it really a lexicon"):
+        load_lexicon(tmp_path / "endless")
 
 
 @pytest.mark.parametrize(

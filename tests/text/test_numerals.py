@@ -149,6 +149,10 @@ def test_without_the_libraries_it_is_one_sentence() -> None:
         ("en-us", "At 9:15 a.m. we left.", "At nine fifteen AM we left."),
         ("en-us", "3:00 AM or 10:30 P.M.", "three AM or ten thirty PM."),
         ("en-us", "–5 °C. −3.5%. -1.2 degrees", None),
+        # "May third men", and five meters of dollars.
+        ("en-us", "It was May. 3 men came.", "It was May. Three men came."),
+        ("en-us", "$5m. €3.2bn.", "five million dollars. Three point two billion euros."),
+        ("en-us", "US$5. $5kg.", None),
         ("en-us", "from 9 a.m.–5 p.m.", "from nine a.m.–five p.m."),
         ("ru", "Было холодно. 3 человека пришли.", "Было холодно. Три человека пришли."),
         ("ru", "5 кг. 3 человека. 2024 г. 10 дней.", None),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import logging
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from piper.atomic import Completed, open_straight
+from piper.atomic import Completed, open_straight, refuse_overwriting
 from piper.audio.chunk import Int16Array, float_to_int16
 from piper.audio.encode import AudioWriter, create_encoder, pcm_to_wav, samples_to_pcm
 from piper.audio.formats import OutputFormat, find_format, find_rate
@@ -76,8 +77,10 @@ class FolderSink(Sink):
         sample_rate: int,
         naming: OutputNaming,
         output_format: OutputFormat = OutputFormat.WAV,
+        inputs: Mapping[str, Path | str | None] | None = None,
     ) -> None:
         self._folder = folder
+        self._inputs = inputs or {}
         self._sample_rate = sample_rate
         self._names = NameGiver(naming)
         self._format = output_format
@@ -86,6 +89,7 @@ class FolderSink(Sink):
     def begin(self, text: str) -> None:
         """Open the utterance's file."""
         path = self._folder / f"{self._names.give_name(text)}.{self._format}"
+        refuse_overwriting({"--output-dir": path}, self._inputs)
         self._writer = AudioWriter(path, self._sample_rate, self._format)
 
     def write(self, samples: Int16Array) -> None:
@@ -219,6 +223,7 @@ def create_sink(
     is_raw: bool = False,
     output_format: OutputFormat | None = None,
     output_rate: int | None = None,
+    inputs: Mapping[str, Path | str | None] | None = None,
 ) -> Sink:
     """Return the sink that the options ask for.
 
@@ -231,6 +236,7 @@ def create_sink(
         is_raw: Samples without a header to standard output.
         output_format: What to write; None goes by the file's ending, and is WAV without one.
         output_rate: Hertz of what it writes; None is that of the speech.
+        inputs: Files that are read, by their options; none in a folder is replaced.
 
     Without any of these it plays, if ffplay is there; else it writes `output.wav`.
 
@@ -249,7 +255,7 @@ def create_sink(
     if is_raw or (output_file == "-" and output_format is OutputFormat.RAW):
         sink: Sink = RawSink(stdout)
     elif output_dir is not None:
-        sink = FolderSink(output_dir, rate, naming, output_format)
+        sink = FolderSink(output_dir, rate, naming, output_format, inputs)
     elif output_file == "-":
         sink = StreamSink(stdout, rate, output_format)
     elif output_file is not None and (stream := _open_raw(output_file, output_format)):

@@ -23,7 +23,7 @@ _MONTHS = [
     "November",
     "December",
 ]
-_MONTH = "|".join([*_MONTHS, *(rf"{month[:3]}\." for month in _MONTHS)])
+_MONTH = "|".join([*_MONTHS, *(rf"{month[:3]}\." for month in _MONTHS if month != "May")])
 _YEAR_WORDS = "in|since|until|till|by|from|before|after|of|during|year|circa|around"
 _YEAR = r"1[1-9]\d\d|20\d\d"
 _END = r"(?![\w]|[.,:/]\d)"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from io import IOBase
 from pathlib import PurePath
 
 from piper.errors import MarkupError, PiperError
@@ -11,6 +14,9 @@ from piper.json_reader import parse_json_object
 from piper.text.markup import parse_markup
 from piper.text.piece import Piece
 
+MAX_BYTES = 16 * 1024**2
+"""Of a line, and of a document: weeks of speech. More is no text, or has no end."""
+_TOO_LONG = f"is longer than {MAX_BYTES // 1024**2} MiB; is it really a text? Divide it."
 PLAIN = "plain"
 JSON = "json"
 """Lines of JSON, each of which says what is spoken, by whom and to where."""
@@ -91,7 +97,13 @@ def read_utterances(lines: Iterable[bytes], kind: str, source: str = "") -> Iter
     if kind == JSON:
         yield from _read_json_lines(lines, where)
         return
-    text = "".join(_decode_lines(lines, where))
+    parts, size = [], 0
+    for line in _decode_lines(lines, where):
+        size += len(line)
+        if size > MAX_BYTES:
+            raise PiperError(f"{where} {_TOO_LONG}")
+        parts.append(line)
+    text = "".join(parts)
     try:
         yield parse_text(text.replace("\r\n", "\n"), kind, PurePath(source).stem)
     except MarkupError as error:
@@ -123,6 +135,11 @@ def _read_json_lines(lines: Iterable[bytes], where: str) -> Iterator[Utterance]:
                     f'{place}: "{key}" holds {value!r:.60}, but a text is wanted there, as in '
                     '{"text": "Hello.", "speaker": "anna", "output_file": "hello.wav"}.'
                 )
+        if not _is_path(values["output_file"] or ""):
+            raise PiperError(
+                f'{place}: "output_file" holds {values["output_file"]!r:.60}, which no file can '
+                "be called; name another."
+            )
         text = str(values["text"]).strip()
         if text:
             yield Utterance(
@@ -130,8 +147,20 @@ def _read_json_lines(lines: Iterable[bytes], where: str) -> Iterator[Utterance]:
             )
 
 
+def _is_path(name: str) -> bool:
+    """Return whether a file can be called so: without a zero byte, or half a character."""
+    try:
+        return b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+
+
 def _decode_lines(lines: Iterable[bytes], where: str) -> Iterator[str]:
+    if isinstance(lines, IOBase):  # a line of a device may have no end
+        lines = iter(partial(lines.readline, MAX_BYTES + 1), b"")
     for number, line in enumerate(lines, start=1):
+        if len(line) > MAX_BYTES:
+            raise PiperError(f"{where}, line {number} {_TOO_LONG}")
         try:
             # A byte order mark, as some editors write it, would be read aloud.
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from piper.errors import LexiconError
+from piper.json_reader import read_bounded
 from piper.text.rewrite import Edit
 
 _PHONEMES = re.compile(r"\[\[(.*)\]\]")
@@ -112,7 +113,8 @@ def _create_lexicon(entries: Mapping[str, str]) -> Lexicon:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig").replace("\r\n", "\n")
+        text = read_bounded(path, "lexicon").decode("utf-8-sig")
+        return text.replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
         raise LexiconError(f"{path} does not exist; check the path of the lexicon.") from None
     except UnicodeDecodeError as error:

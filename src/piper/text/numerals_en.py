@@ -14,17 +14,18 @@ from piper.text.numerals import Rule, create_rule, keep, parse_number
 
 _WHOLE = r"\d{1,3}(?:,\d{3})+(?!\d)|\d{1,15}"
 _SIGN = r"(?:(?P<minus>(?<![\w.])[−–-])|(?P<plus>(?<![\w\d])\+))?"
-_START = r"(?<![\w.,/:])(?<!\d[-–])"
+_START = r"(?<![\w.,/:$£€])(?<!\d[-–])"
 _END = r"(?![\w]|[.,:/]\d)"
 _NUMBER = rf"(?P<minus>(?<![\w.])[−–-])?{_START}(?P<whole>{_WHOLE})(?:\.(?P<places>\d+))?"
 _FROM = r"(?:(?P<from>\d{1,4}) ?[–-] ?)?"
 _MONEY = (
-    rf"(?P<minus>(?<![\w.])[−–-](?=[$£€]\d))?(?P<sign>[$£€])(?P<below>[−–-])?{_FROM}"
+    rf"(?P<minus>(?<![\w.])[−–-](?=[$£€]\d))?(?P<sign>(?<!\w)[$£€])(?P<below>[−–-])?{_FROM}"
     rf"(?P<whole>{_WHOLE})(?:\.(?P<places>\d+))?"
 )
 _MEASURED = rf"{_SIGN}{_START}{_FROM}(?P<whole>{_WHOLE})(?:\.(?P<places>\d+))?"
 _CURRENCIES = {"$": ("dollar", "cent"), "£": ("pound", "penny"), "€": ("euro", "cent")}
 _SCALES = ("thousand", "million", "billion", "trillion")
+_SHORT_SCALES = {"k": "thousand", "m": "million", "mn": "million", "bn": "billion", "b": "billion"}
 _UNITS = {
     "kg": "kilogram",
     "mg": "milligram",
@@ -90,7 +91,8 @@ def _is_one(match: re.Match[str]) -> bool:
 
 def _write_money(match: re.Match[str]) -> str:
     major, minor = _CURRENCIES[match["sign"]]
-    scale, places = match["scale"], match["places"] or ""
+    scale = match["scale"] or _SHORT_SCALES.get((match["short"] or "").lower())
+    places = match["places"] or ""
     if scale or match["from"] or len(places) not in (0, 2):
         middle = f" {scale}" if scale else ""
         sign = "minus " if match["below"] else ""
@@ -116,7 +118,7 @@ RULES: list[Rule] = [
     *dates_en.RULES,
     *fractions_en.RULES,
     create_rule(
-        rf"{_MONEY}(?: ?(?P<scale>{'|'.join(_SCALES)})\b)?{_END}",
+        rf"{_MONEY}(?: ?(?P<scale>{'|'.join(_SCALES)})\b|(?i:(?P<short>k|mn?|bn?))\b)?{_END}",
         _write_money,
     ),
     create_rule(rf"{_MEASURED} ?%(?!-?\w)", lambda match: f"{_write_number(match)} percent"),

@@ -24,7 +24,7 @@ _MARKS = _ENDS | frozenset(",;:")
 
 _EMOJI = (
     r"[\u2190-\u21ff\u231a-\u23ff\u25a0-\u2752\u2756\u2758-\u2761\u2764-\u27bf\u2934\u2935"
-    r"\u2b05-\u2b55\U0001f004\U0001f0cf\U0001f170-\U0001f1e5\U0001f200-\U0001f3fa"
+    r"\u2b05-\u2b55\u24c2\u3030\u303d\u3297\u3299\U0001f004\U0001f0cf\U0001f170-\U0001f1e5\U0001f200-\U0001f3fa"
     r"\U0001f400-\U0001faff]"
 )
 # How an emoji looks: variation selectors, skin tones, a key's frame. Signs that join words unseen.
@@ -32,6 +32,11 @@ _LOOKS = r"[\ufe00-\ufe0f\u20e3\U000e0100-\U000e01ef\U0001f3fb-\U0001f3ff]"
 _UNSEEN = re.compile(rf"{_LOOKS}|[\u2060\ufeff]")
 _EMOJI_SEQUENCE = re.compile(
     rf"[\U0001f1e6-\U0001f1ff]{{2}}|{_EMOJI}{_LOOKS}*(?:\u200d{_EMOJI}{_LOOKS}*)*[\U000e0020-\U000e007f]*"
+)
+# Joined emoji that espeak-ng has a name for: people, and flags; of others it says two first words.
+_NAMED = re.compile(
+    r"[\U0001f468\U0001f469](?!.*[\U0001f91d\U0001f37c])|[\U0001f3f3\U0001f3f4\U0001f441]"
+    r"|.*[\u2640\u2642]\ufe0f?\Z"
 )
 
 
@@ -115,12 +120,16 @@ def _find_edits(text: str, find: Callable[[str], Iterable[Edit]]) -> Iterable[Ed
 def _find_emoji(text: str) -> Iterator[Edit]:
     """Yield the edits that part emoji from what stands beside them.
 
-    espeak-ng says the name of an emoji, but only its first word where no space follows.
+    espeak-ng says the name of an emoji, but only its first word where no space follows: also of
+    those that are joined to one that it does not know, as a heart and a fire.
     """
     for match in _EMOJI_SEQUENCE.finditer(text):
         start, end = match.span()
         if start and not text[start - 1].isspace():
             yield Edit(start, start, " ")
+        if not _NAMED.match(match[0]):
+            for joiner in re.finditer("\u200d", match[0]):
+                yield Edit(start + joiner.start(), start + joiner.end(), " ")
         if text[end : end + 1].strip(_CLOSING) and not _EMOJI_SEQUENCE.match(text, end):
             yield Edit(end, end, " ")
 

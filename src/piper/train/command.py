@@ -6,7 +6,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from piper.errors import PiperError, describe_missing_package, describe_os_error
+from piper.errors import (
+    TOO_LITTLE_MEMORY,
+    PiperError,
+    describe_missing_package,
+    describe_os_error,
+)
 from piper.messages import print_error, say
 from piper.processes import open_standard_streams, stops_as_interrupt
 
@@ -44,6 +49,9 @@ def _run(work: Callable[[], int], if_stopped: str, received: Sequence[int]) -> i
         return FAILED
     except OSError as error:
         print_error(describe_os_error(error))
+        return FAILED
+    except MemoryError:
+        print_error(TOO_LITTLE_MEMORY)
         return FAILED
     except KeyboardInterrupt:
         say(if_stopped, sys.stderr)

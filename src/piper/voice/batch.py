@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
+from piper.atomic import refuse_overwriting
 from piper.audio.naming import NameGiver, OutputNaming, number_to_file_name
 from piper.audio.sinks import create_sink
 from piper.config import load_voice_config
@@ -117,6 +118,7 @@ def speak_lines(
     config_path: Path | str | None = None,
     jobs: int | None = None,
     ray_address: str | None = None,
+    inputs: Mapping[str, Path | str | None] | None = None,
     settings: LineSettings | None = None,
     progress_stream: TextIO | None = None,
 ) -> BatchReport:
@@ -133,6 +135,7 @@ def speak_lines(
         config_path: The voice's JSON; None means the file beside the ONNX.
         jobs: Lines spoken at once; None means one a core, on a cluster one a core of it.
         ray_address: Speak on the Ray cluster with this address instead of on this machine.
+        inputs: Files that the texts came from, by their options; none is replaced.
         settings: How to speak and write; None takes the defaults.
         progress_stream: Where the progress goes; None means standard error.
 
@@ -146,6 +149,10 @@ def speak_lines(
     _check_settings(files, settings)
     utterances = [Utterance(line, line) if isinstance(line, str) else line for line in lines]
     tasks = _create_tasks(utterances)
+    read = {**(inputs or {}), "--model": files.model, "--config": files.config}
+    for task in tasks:
+        path = Path(output_dir) / f"{task.name}.{settings.output_format}"
+        refuse_overwriting({"--output-dir": path}, read)
     with Manifest(Path(output_dir)) as manifest:
         run = _Run(manifest, settings, _digest_files(files), _find_unit(utterances))
         waiting = [task for task in tasks if not run.is_done(task)]

@@ -86,7 +86,7 @@ def load_parts(
     *,
     use_cuda: Cuda = False,
     threads: int | None = None,
-) -> PartsSession | None:
+) -> PartsSession | str:
     """Load the clean graph of a voice; make it first where there is none.
 
     Args:
@@ -96,8 +96,7 @@ def load_parts(
         threads: Threads of one run; None leaves it to ONNX Runtime.
 
     Returns:
-        None where the voice's own graph must serve, after a line in the log that says why.
-
+        The graph; where the voice's own must serve, why.
     """
     try:
         machine = PLAIN if use_cuda else describe_machine()
@@ -108,19 +107,17 @@ def load_parts(
                 with suppress(BrokenModelError, VoiceNotFoundError, ValueError):
                     return PartsSession(files, use_cuda=use_cuda, threads=threads)
             if is_last:
-                reason: str | None = "its clean graph cannot be loaded"
                 break
             reason = _make_entry(model_path, entry, files, is_optimized=not use_cuda)
             if reason is not None:
-                break
+                return reason
     except OSError as error:
-        reason = f"the cache {cache_dir} cannot be used: {error.strerror or error}"
+        return f"the cache {cache_dir} cannot be used: {error.strerror or error}"
     except (BrokenModelError, MemoryError) as error:
-        reason = f"its clean graph cannot be made now: {error or 'too little memory'}"
+        return f"its clean graph cannot be made now: {error or 'too little memory'}"
     except Exception as error:  # whatever it is: what the voice itself cannot do, it will say
-        reason = f"its clean graph cannot be made now: {type(error).__name__}: {error}"
-    _logger.info("%s speaks by its own graph, without its clean one (%s).", model_path, reason)
-    return None
+        return f"its clean graph cannot be made now: {type(error).__name__}: {error}"
+    return "its clean graph cannot be loaded"
 
 
 def _find_content(model_path: Path, cache_dir: Path) -> str:

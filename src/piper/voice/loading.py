@@ -39,11 +39,16 @@ def load_network(
         PiperError: The file is no voice, or CUDA is wanted strictly and not there.
     """
     use_cuda = find_cuda(use_cuda)
+    reason = ""
     if cache is not None:
-        parts = load_parts(path, cache, use_cuda=use_cuda, threads=threads)
-        if parts is not None:
-            return parts
-    return VoiceSession(path, use_cuda=use_cuda, threads=threads, seed=seed)
+        found = load_parts(path, cache, use_cuda=use_cuda, threads=threads)
+        if not isinstance(found, str):
+            return found
+        reason = found
+    session = VoiceSession(path, use_cuda=use_cuda, threads=threads, seed=seed)
+    if reason:
+        _logger.info("%s speaks by its own graph, without its clean one (%s).", path, reason)
+    return session
 
 
 def warn_about_phonemizer(config: VoiceConfig, frontend: Frontend) -> None:

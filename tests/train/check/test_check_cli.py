@@ -77,6 +77,32 @@ def test_a_second_check_measures_only_what_has_changed(
     assert "truncated" in captured.out
 
 
+def test_links_that_lie_where_it_writes_are_not_written_through(
+    checked: Path, tmp_path: Path
+) -> None:
+    """A dataset of somebody else may bring links to files of the user's."""
+    precious = tmp_path / "precious"
+    precious.write_text("{}")
+    (checked / "check").mkdir()
+    links = [checked / "check" / "report.json", checked / "check" / "report.html"]
+    for link in links:
+        link.symlink_to(precious)
+    assert cli.main([str(checked), "--quick"]) == 0
+    assert precious.read_text() == "{}"
+    assert json.loads(links[0].read_text(encoding="utf-8"))["recordings"]
+    # What the user names is written to, whatever it is.
+    links[0].unlink()
+    links[0].symlink_to(precious)
+    assert cli.main([str(checked), "--quick", "--output-dir", str(checked / "check")]) == 0
+    assert json.loads(precious.read_text(encoding="utf-8"))["recordings"]
+    kept = checked / ".cache" / "check-2.jsonl"
+    kept.unlink()
+    kept.symlink_to(precious)
+    before = precious.read_bytes()
+    assert cli.main([str(checked), "--quick"]) == 1
+    assert precious.read_bytes() == before
+
+
 def test_an_unknown_rule_is_a_sentence(checked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([str(checked), "--quick", "--ignore=loudness"]) == 1
     assert 'error: There is no rule "loudness"; choose from' in capsys.readouterr().err

@@ -101,6 +101,20 @@ def test_recordings_without_a_line_are_named(folder: Path) -> None:
     assert (finding.rule.name, finding.name) == ("unreferenced-file", "more/b.flac")
 
 
+def test_a_recording_outside_the_dataset_is_named(folder: Path, tmp_path: Path) -> None:
+    # Of a stranger's dataset it may be anything of the user's, which the report then plays.
+    inside, outside = folder / "b.wav", tmp_path.parent / f"{tmp_path.name}.wav"
+    (folder / "wavs" / "linked.wav").symlink_to(outside)
+    for path in (inside, outside):
+        path.write_bytes(b"RIFF")
+    lines = [f"../../{outside.name}|Раз два.", f"{outside}|Раз три.", "../b.wav|Раз пять."]
+    findings = read(folder, *lines, f"{inside}|Раз шесть.", "linked.wav|Раз семь.").findings
+    assert found([f for f in findings if f.rule.name == "outside-file"]) == [
+        ("outside-file", 4),
+        ("outside-file", 5),
+    ]
+
+
 def test_nothing_to_read_is_a_sentence(folder: Path) -> None:
     with pytest.raises(DatasetError, match="does not exist"):
         read_structure(folder / "metadata.csv", folder / "wavs")

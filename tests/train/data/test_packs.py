@@ -15,6 +15,7 @@ from prepared import flip_byte
 
 from piper.train.data.cache import CachedUtterance, UtteranceCache
 from piper.train.data.packs import (
+    PACK_GLOB,
     EntryDamagedError,
     PackReader,
     PackWriter,
@@ -111,6 +112,23 @@ def test_many_small_runs_leave_few_files(tmp_path: Path) -> None:
         writer.append(str(number), [], b"x")
         writer.close()
     assert len(packs(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("ending", ["pack", "index"])
+def test_a_link_in_the_cache_is_not_written_through(tmp_path: Path, ending: str) -> None:
+    """In a stranger's dataset it may lead to any file of the user's."""
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    for name in ("pack", "index"):
+        path = (cache / PACK_GLOB.replace("*", "abc")).with_suffix(f".{name}")
+        path.symlink_to(precious) if name == ending else path.touch()
+    writer = PackWriter(cache)
+    writer.append("a", [], b"x")
+    writer.close()
+    assert precious.read_text() == "mine"
+    assert list(load_entries(cache)) == ["a"]
 
 
 def _append(writer: PackWriter, name: str) -> None:

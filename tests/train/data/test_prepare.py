@@ -243,8 +243,12 @@ def test_config_is_completed_not_overwritten(dataset: Path, settings: DataSettin
         "inference": {"noise_scale": 0.3},
         "comment": "mine",
     }
-    path.write_text(json.dumps(mine), encoding="utf-8")
+    elsewhere = dataset.with_name("elsewhere.json")
+    elsewhere.write_text(json.dumps(mine), encoding="utf-8")
+    path.unlink(missing_ok=True)
+    path.symlink_to(elsewhere)
     voice = prepare_dataset(settings).voice
+    assert json.loads(elsewhere.read_text(encoding="utf-8")) == mine  # a link of a stranger's
     written = json.loads(path.read_text(encoding="utf-8"))
     assert written["audio"] == {"sample_rate": 22050, "room": "studio", "quality": ""}
     assert written["language"] == mine["language"]

@@ -228,6 +228,15 @@ def test_two_reviews_of_one_dataset_do_not_mix(tmp_path: Path) -> None:
         assert not Journal(path).can_undo
 
 
+def test_a_link_is_not_written_through(tmp_path: Path) -> None:
+    """A dataset of somebody else may bring one to a file of the user's."""
+    path = tmp_path / "review.jsonl"
+    path.symlink_to(tmp_path / "precious")
+    with pytest.raises(DatasetError, match=r"review\.jsonl cannot be read or written"):
+        hold_journal(path).__enter__()
+    assert not (tmp_path / "precious").exists()
+
+
 def test_foreign_lines_are_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "review.jsonl"
     path.write_text('[1]\n{"do": "dance"}\n{"do": "undo"}\n7\n{"do": "decide", "clip": 3}\n')

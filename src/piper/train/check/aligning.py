@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from piper.atomic import remove_link
 from piper.errors import DatasetError
 from piper.train.check.entries import AudioMeasures, Entry, FitMeasures, TextFit, TextMeasures
 from piper.train.check.kept import keep_result, load_results
@@ -139,6 +140,8 @@ def _find_aligner(
     if sum(audio[lesson.path].seconds for lesson in chosen) < 60 * LEAST_MINUTES:
         return None
     state_path = path.with_name(f"{path.name}.part")
+    remove_link(path)
+    remove_link(state_path)
     aligner = fit_aligner(chosen, state_path)
     aligner.save(path)
     state_path.unlink(missing_ok=True)

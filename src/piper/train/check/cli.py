@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from piper.atomic import remove_link
 from piper.errors import ConfigError
 from piper.messages import configure_logging, translate
 from piper.option_values import CommandParser
@@ -94,6 +95,9 @@ def _check(arguments: argparse.Namespace) -> int:
     report = leave_out_rules(checked, arguments.ignore)
     folder = arguments.output_dir or arguments.dataset / "check"
     folder.mkdir(parents=True, exist_ok=True)
+    if arguments.output_dir is None:
+        for name in ("report.json", "report.html"):
+            remove_link(folder / name)
     write_report_json(report, folder / "report.json")
     write_report_page(report, folder / "report.html")
     print(report_to_text(report, _count_columns(), has_colours=sys.stdout.isatty()))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from piper.atomic import open_to_append
 from piper.json_reader import parse_json
 
 Result = TypeVar("Result")
@@ -20,7 +21,7 @@ def keep_result(path: Path, key: str, value: Any) -> None:
     """Add a result to a file, with JSON's kinds of values; several processes may do so at once."""
     line = json.dumps([key, value], ensure_ascii=False) + "\n"
     # One write to a file that is open for appending: lines of several processes stay whole.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    descriptor = open_to_append(path)
     try:
         os.write(descriptor, line.encode("utf-8", "surrogatepass"))
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from piper.errors import DatasetError
+from piper.json_reader import read_bounded
 from piper.train.check.entries import Entry
 from piper.train.check.findings import Finding, Group, Severity, create_rule
 from piper.train.data.layout import (
@@ -93,6 +95,14 @@ MISSING_FILE = _rule(
     "no file of that name, with or without .wav",
     "Put the recording into wavs/, mend the name, or remove the line.",
 )
+OUTSIDE_FILE = _rule(
+    "outside-file",
+    Severity.WARNING,
+    "A recording outside the dataset",
+    "the name leads out of the dataset's folder and out of that of the recordings",
+    "It is trained on, and this report plays it; of a dataset that somebody else made, make sure "
+    "that it is meant before you give anything of it away.",
+)
 UNREFERENCED_FILE = _rule(
     "unreferenced-file",
     Severity.WARNING,
@@ -130,7 +140,8 @@ CONTROL_CHARACTERS = _rule(
 )
 RULES = (
     *(ENCODING, BYTE_ORDER_MARK, HEADER, DELIMITER, COLUMNS, EMPTY_NAME, OTHER_NAME),
-    *(MISSING_FILE, UNREFERENCED_FILE, DUPLICATE_NAME, DUPLICATE_TEXT, QUOTES, CONTROL_CHARACTERS),
+    *(MISSING_FILE, OUTSIDE_FILE, UNREFERENCED_FILE, DUPLICATE_NAME, DUPLICATE_TEXT, QUOTES),
+    CONTROL_CHARACTERS,
 )
 
 
@@ -192,7 +203,7 @@ def read_structure(csv_path: Path, audio_dir: Path) -> Structure:
 
 def _read_text(csv_path: Path) -> tuple[str, list[Finding]]:
     try:
-        data = csv_path.read_bytes()
+        data = read_bounded(csv_path, "metadata.csv")
     except FileNotFoundError:
         raise DatasetError(f"{csv_path} does not exist; name the dataset's folder.") from None
     findings = []
@@ -243,6 +254,8 @@ def _check_entry(entry: Entry, folders: Sequence[Path]) -> Iterator[Finding]:
     elif find_named(entry.name, folders) is None:
         message = f"{entry.name:.60}: {entry.audio_path.name} is there"
         yield Finding(OTHER_NAME, message, entry.line, entry.name)
+    elif not any(_is_below(entry.audio_path, folder) for folder in folders):
+        yield Finding(OUTSIDE_FILE, f"{entry.audio_path}"[:200], entry.line, entry.name)
     text = entry.text
     if len(text) > 1 and ((text[0] == text[-1] == '"') or '""' in text):
         yield Finding(QUOTES, f"the text is {text!r:.60}", entry.line, entry.name)
@@ -252,6 +265,12 @@ def _check_entry(entry: Entry, folders: Sequence[Path]) -> Iterator[Finding]:
     if odd:
         named = ", ".join(f"U+{ord(character):04X}" for character in odd)
         yield Finding(CONTROL_CHARACTERS, f"{named} in {text!r:.60}", entry.line, entry.name)
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    """Return whether a path leads below a folder by its names, whatever links there are."""
+    whole = Path(os.path.abspath(path))  # noqa: PTH100 - `resolve` would follow links
+    return whole.is_relative_to(os.path.abspath(folder))  # noqa: PTH100
 
 
 def _find_duplicates(entries: Sequence[Entry]) -> Iterator[Finding]:

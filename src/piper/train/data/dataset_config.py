@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from piper.atomic import replace_on_success
+from piper.atomic import remove_link, replace_on_success
 from piper.config import Phonemizer, VoiceConfig
 from piper.errors import ConfigError, DatasetError
 from piper.json_reader import load_json_object
@@ -83,6 +83,7 @@ def complete_dataset_config(settings: DataSettings, voice: VoiceConfig) -> None:
     old = existing.get("phonemizer")
     if old is not None and old != completed["phonemizer"]:
         _LOGGER.warning("%s: phonemes are now made by %s, not %s.", path, voice.phonemizer, old)
+    remove_link(path)
     with replace_on_success(path) as temporary:
         text = json.dumps(completed, ensure_ascii=False, indent=2)
         temporary.write_text(text + "\n", encoding="utf-8")

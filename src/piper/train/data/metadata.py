@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from piper.errors import DatasetError
+from piper.json_reader import read_bounded
 from piper.train.data.layout import (
     FILE,
     IDS,
@@ -140,7 +141,7 @@ def remove_stress_marks(text: str) -> str:
 
 def _read_lines(csv_path: Path) -> list[tuple[int, str]]:
     try:
-        data = csv_path.read_bytes()
+        data = read_bounded(csv_path, "metadata.csv")
     except FileNotFoundError:
         raise DatasetError(
             f"{csv_path} does not exist; pass the dataset's folder with --data.dataset_dir, "

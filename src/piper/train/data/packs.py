@@ -120,6 +120,8 @@ class PackWriter:
 
     def _claim_pack(self) -> tuple[Path, BinaryIO]:
         for path in () if self._is_new else sorted(self._folder.glob(PACK_GLOB)):
+            if path.is_symlink() or index_path(path).is_symlink():
+                continue  # it may lead to any file, if somebody else made the folder
             with suppress(FileNotFoundError):
                 if path.stat().st_size < self._max_bytes and (file := claim_pack(path)):
                     return path, file

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from piper.errors import DatasetError
-from piper.json_reader import load_kept_object
+from piper.json_reader import load_kept_object, read_bounded
 from piper.train.data.layout import UTF_8, decode_text
 from piper.train.data.names import AUDIO_SUFFIXES, find_audio_folder, find_named, find_similar
 
@@ -153,7 +153,7 @@ def read_text(path: Path) -> str:
         DatasetError: It cannot be read.
     """
     try:
-        text, encoding = decode_text(path.read_bytes())
+        text, encoding = decode_text(read_bounded(path, "text file"))
     except OSError as error:
         raise DatasetError(f"{path} cannot be read ({error.strerror}).") from None
     if encoding != UTF_8:

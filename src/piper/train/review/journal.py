@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from piper.atomic import open_to_append
 from piper.errors import DatasetError, describe_os_error
 from piper.json_reader import parse_json_object
 from piper.train.review.decisions import Decision
@@ -148,7 +149,7 @@ class Journal:
 def _append(path: Path, data: bytes) -> None:
     """Add bytes to a file; return when they are on the disk."""
     is_new = not path.exists() or path.stat().st_size == 0
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    descriptor = open_to_append(path)
     try:
         while data:
             data = data[os.write(descriptor, data) :]
@@ -177,7 +178,7 @@ def hold_journal(path: Path) -> Iterator[None]:
         yield
         return
     try:
-        file = path.open("ab")
+        file = os.fdopen(open_to_append(path), "ab")
     except OSError as error:
         raise DatasetError(describe_os_error(error)) from None
     with file:
