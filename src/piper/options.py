@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from piper.atomic import find_descriptor
+from piper.messages import LANGUAGES
 from piper.option_values import (
     CommandParser,
     add_option,
@@ -54,6 +55,10 @@ def create_parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="say more on standard error")
     parser.add_argument(
         "-q", "--quiet", action="store_true", help="say nothing but errors on standard error"
+    )
+    # Obeyed before all else, by `messages.take_language`.
+    parser.add_argument(
+        "--language", choices=LANGUAGES, help="of messages (default: the environment's, as LANG)"
     )
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and end")
     _add_former_options(parser)

@@ -88,5 +88,6 @@ def describe_verbs() -> str:
             *(f"  {name:<16}{lines[name]}" for name in ordered),
             "",
             f"{PROGRAM}.export_onnx makes a checkpoint a voice, python -m piper speaks with it.",
+            "Messages are in the language of LANG, or of --language (en, ru).",
         ]
     )

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -39,15 +40,15 @@ def run_review(folder: Path) -> Iterator[tuple[str, Callable[[], None]]]:
 
 
 @contextmanager
-def open_page(browser: Browser, address: str) -> Iterator[Page]:
+def open_page(browser: Browser, address: str, locale: str = "en-US") -> Iterator[Page]:
     """Open the page; at the end nothing may have gone wrong in it."""
     mistakes: list[str] = []
-    context = browser.new_context(viewport={"width": 1280, "height": 860})
+    context = browser.new_context(viewport={"width": 1280, "height": 860}, locale=locale)
     page = context.new_page()
     page.set_default_timeout(15_000)
     page.on("pageerror", lambda error: mistakes.append(str(error)))
     page.goto(address)
-    expect(page.locator("#count")).to_contain_text("decided")
+    expect(page.locator("#count")).to_contain_text("decided" if locale == "en-US" else "решено")
     yield page
     context.close()
     assert mistakes == []
@@ -282,3 +283,31 @@ def test_borders_follow_the_pointer_and_the_page_fits_a_phone(
         assert read_border(page, "start") < start - 0.2
         page.set_viewport_size({"width": 390, "height": 844})
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_russian_browser_is_spoken_to_in_russian(doubted: Path, browser: Browser) -> None:
+    with run_review(doubted) as (address, _), open_page(browser, address, "ru-RU") as page:
+        expect_clip(page, FIRST, "не решено")
+        expect(page.locator("#doubts")).to_contain_text("с тишины в начале")
+        names = {"Enter", "Alt", "Esc", "Ctrl", "Shift", "changes.json"}
+        shown = page.locator("body").inner_text() + page.locator("#keys").text_content()
+        shown = shown.replace(page.locator("#heard").inner_text(), "")
+        words = {word.strip("().,:;") for word in shown.split()} - names
+        # What is left has hyphens, figures or capitals: rules, files, keys, the dataset's name.
+        assert [word for word in words if re.fullmatch("[A-Za-z]?[a-z]{2,}", word)] == ["dataset"]
+        page.keyboard.press("Enter")
+        expect(page.locator("#saved")).to_have_text(f"Сохранено: {FIRST}, оставлено.")
+        page.locator("#text").fill("|")
+        expect(page.locator("#mistake")).to_contain_text("В тексте не может быть '|'")
+
+
+def test_the_page_has_russian_for_all_that_its_script_says() -> None:
+    page = resources.files("piper.train.review").joinpath("page.html").read_text(encoding="utf-8")
+    dictionary = page.partition("const RUSSIAN = {")[2].partition("};")[0]
+    known = set(re.findall(r'^  "([^"]+)":', dictionary, re.MULTILINE))
+    said = set(re.findall(r'tell\((?:[^"()]*\? )?"([^"]+)"', page))
+    said |= set(re.findall(r'tell\([^"()]*\? "[^"]+" : "([^"]+)"', page))
+    keys = page.partition("const KEYS = [")[2].partition("];")[0]
+    said |= set(re.findall(r'"[^"]+", "([^"]{3,})",', keys))
+    assert len(said) > 40
+    assert said - known == set()

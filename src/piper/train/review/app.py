@@ -12,6 +12,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, FiniteFloat
 
 from piper.errors import DatasetError, PiperError, describe_os_error
+from piper.messages import translate
 from piper.server.http import BodyLimit, add_error_handlers
 from piper.train.review.decisions import Choice
 from piper.train.review.desk import Desk
@@ -58,7 +59,7 @@ def create_app(desk: Desk, token: str, host: str = "127.0.0.1") -> FastAPI:
         host: That the server listens on.
     """
     app = FastAPI(title="Piper review", docs_url=None, redoc_url=None, openapi_url=None)
-    add_error_handlers(app)
+    add_error_handlers(app, lambda _path, _status, sentence: _tell(detail=sentence))
     app.add_exception_handler(OSError, _answer_os_error)
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(Guard, token=token, host=host)
@@ -70,7 +71,13 @@ def create_app(desk: Desk, token: str, host: str = "127.0.0.1") -> FastAPI:
 async def _answer_os_error(_: Request, error: Exception) -> Response:
     """Answer what a full disk or a folder without rights refused, as the command line does."""
     assert isinstance(error, OSError)
-    return JSONResponse({"detail": describe_os_error(error)}, HTTPStatus.INTERNAL_SERVER_ERROR)
+    sentence = describe_os_error(error)
+    return JSONResponse(_tell(detail=str(sentence)), HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def _tell(**texts: str) -> dict[str, Any]:
+    """Return texts by their names, and in `ru` those that the page shows in a Russian browser."""
+    return {**texts, "ru": {name: translate(text, "ru") for name, text in texts.items()}}
 
 
 def _create_page_router(desk: Desk) -> APIRouter:
@@ -113,12 +120,12 @@ def _create_page_router(desk: Desk) -> APIRouter:
         return {"peaks": media.outline, "top_hertz": media.top_hertz}
 
     @router.post("/phonemes")
-    def phonemes(body: TextBody) -> dict[str, str]:
+    def phonemes(body: TextBody) -> dict[str, Any]:
         """Return what the voice will hear of a text."""
         try:
             return {"phonemes": desk.hearing.describe(body.text), "mistake": ""}
         except PiperError as error:
-            return {"phonemes": "", "mistake": str(error)}
+            return {"phonemes": "", **_tell(mistake=str(error))}
 
     return router
 
@@ -146,11 +153,11 @@ def _create_decision_router(desk: Desk) -> APIRouter:
         return _answer(desk, desk.review.redo())
 
     @router.post("/copy")
-    def copy(body: CopyBody) -> dict[str, str]:
+    def copy(body: CopyBody) -> dict[str, Any]:
         """Write the copy; the dataset stays as it is."""
         folder = _find_copy_folder(desk, body.folder.strip())
         summary = write_reviewed_copy(desk.gathered, desk.review, desk.config_path, folder)
-        return {"folder": str(folder), "summary": summary.describe()}
+        return {"folder": str(folder), **_tell(summary=summary.describe())}
 
     return router
 
@@ -187,13 +194,12 @@ def _clip_to_dict(desk: Desk, index: int) -> dict[str, Any]:
         "speaker": clip.speaker,
         "original": {"text": clip.text, "start": clip.start_seconds, "end": clip.end_seconds},
         "limits": clip.limits,
-        "obstacle": clip.obstacle,
+        **_tell(obstacle=clip.obstacle, note=outcome.note),
         "doubts": [
             {
                 "rule": doubt.rule,
                 "severity": doubt.severity,
-                "message": doubt.message,
-                "advice": doubt.advice,
+                **_tell(message=doubt.message, advice=doubt.advice),
                 "span": doubt.span,
                 "text": doubt.fitting_text,
             }
@@ -203,5 +209,4 @@ def _clip_to_dict(desk: Desk, index: int) -> dict[str, Any]:
         "text": outcome.text,
         "start": outcome.start_seconds,
         "end": outcome.end_seconds,
-        "note": outcome.note,
     }
