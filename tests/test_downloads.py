@@ -261,6 +261,8 @@ def test_progress_on_a_terminal(hub: Hub, target: Path) -> None:
     os.close(master)
     assert process.returncode == 0
     total = f"{len(ONNX) / 1e6:.1f}"
-    assert re.search(rf"\r{NAME}\.onnx: \d\.\d/{total} MB \(\d+ %\), \S+ a second, 0:00 left", said)
+    assert re.search(
+        rf"\r{NAME}\.onnx: 0:00 left · \d\.\d/{total} MB \(\d+ %\) · \S+ a second", said
+    )
     assert re.search(rf"\r{NAME}\.onnx: {total} MB in \d\.\d s \(\S+ a second\) *\r\n", said)
     assert ".json:" not in said
