@@ -700,6 +700,17 @@ def test_nothing_that_is_read_is_overwritten(
         assert (tmp_path / "text.txt").read_text() == "Hello.\n"
 
 
+def test_words_of_a_strange_file_do_not_steer_the_terminal(
+    tiny_voice: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = json.loads(Path(f"{tiny_voice}.json").read_text())
+    config["espeak"]["voice"] = "\x1b]0;title\x07\x9b31m\u202e"
+    (tmp_path / "voice.json").write_text(json.dumps(config))
+    arguments = ["-m", str(tiny_voice), "-c", str(tmp_path / "voice.json"), "-f", "a.wav", "Hi."]
+    assert main(arguments) == 1
+    assert r'has no voice "\x1b]0;title\x07\x9b31m\u202e"' in capsys.readouterr().err
+
+
 def test_too_many_threads_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     # With 100,000 nothing else could be started on the machine.
     for option in ("--threads", "--jobs"):

@@ -31,6 +31,7 @@ _SEPARATOR = re.compile("[;,] ")
 _SENTENCE_END = re.compile(r"(?<=[.:]) (?=[A-Z])")
 _NUMBER = r"([-+−]?\d[\d.,:/]*|–)"
 _NAME = re.compile(r"\S*( \(?[-−+]?\d[\d.,]*( %)?\)?)*")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _LETTERS = re.compile(r"[A-Za-z]")
 _PLACEHOLDER = re.compile(r"\{(\d+)\}")
 _chosen: list[str] = []
@@ -109,7 +110,12 @@ def say(text: str, file: TextIO | None = None) -> None:
 
 def print_error(error: object) -> None:
     """Show why a command ends, in the user's language."""
-    print(f"{translate('error:')} {translate(str(error))}", file=sys.stderr)
+    print(f"{translate('error:')} {_escape(translate(str(error)))}", file=sys.stderr)
+
+
+def _escape(text: str) -> str:
+    """Return a message that may hold a stranger's words without what a terminal would obey."""
+    return _CONTROLS.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def configure_logging(level: int = logging.WARNING, stream: TextIO | None = None) -> None:
@@ -129,7 +135,7 @@ class TranslatingFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return a record's line."""
-        return translate(super().format(record))
+        return _escape(translate(super().format(record)))
 
 
 @dataclass(frozen=True)

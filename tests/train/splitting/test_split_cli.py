@@ -14,6 +14,7 @@ import pytest
 import soundfile
 from lessons import read_rows
 
+from piper.json_reader import MAX_FILE_BYTES
 from piper.train.data.audio import find_speech
 from piper.train.data.metadata import load_metadata
 from piper.train.splitting import split as split_module
@@ -205,6 +206,7 @@ def test_it_learns_on_the_recording_itself(
         ("no recording", "does not exist; name a recording"),
         ("no text", "does not exist; name the text with --text"),
         ("encoding", "is not UTF-8"),
+        ("endless", "is larger than 256 MiB; is it really a text file?"),
         ("empty", "holds no words"),
         ("folder", "is there already"),
         ("noise", "cannot be decoded"),
@@ -227,6 +229,9 @@ def test_mistakes_are_sentences(
         text.unlink()
     elif change == "encoding":
         text.write_bytes("Привет".encode("cp1251"))
+    elif change == "endless":
+        with text.open("r+b") as file:
+            file.truncate(MAX_FILE_BYTES + 1)
     elif change == "empty":
         text.write_text("…", encoding="utf-8")
     elif change == "folder":

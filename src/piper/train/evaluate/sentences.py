@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from piper.errors import ConfigError, DatasetError
+from piper.json_reader import read_bounded
 from piper.train.data.metadata import Row, load_metadata
 from piper.train.data.settings import DataSettings
 from piper.train.data.split import count_held_out, rank_recordings
@@ -114,7 +115,7 @@ def load_texts(path: Path, most: int) -> list[Sentence]:
 def _read_lines(path: Path, flag: str, wish: str) -> list[str]:
     """Return the lines of a file that hold something."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_bounded(path, "text file").decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ConfigError(f"{flag}: {path} cannot be read ({reason}); {wish}.") from None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from piper.errors import EvaluationError
+from piper.json_reader import read_bounded
 from piper.progress import count_things
 
 COLUMNS = ("test", "listener", "pair", "sentence", "left", "right", "choice")
@@ -180,8 +182,8 @@ def _find_preference(choices: Sequence[Choice], first: str, second: str) -> Pref
 
 def _read_choices(path: Path) -> list[Choice]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
+        text = read_bounded(path, "CSV file").decode("utf-8-sig")
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
     except (UnicodeDecodeError, csv.Error):
         raise EvaluationError(
             f"{path} is no CSV in UTF-8; give what the page downloaded."

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from piper.atomic import place_folder
 from piper.errors import DatasetError
+from piper.json_reader import read_bounded
 from piper.messages import configure_logging, say
 from piper.option_values import CommandParser
 from piper.processes import calm_threads
@@ -108,13 +109,13 @@ def _read_text(path: Path, language: str) -> LongText:
     from piper.train.splitting.long_text import read_long_text
 
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_bounded(path, "text file").decode("utf-8-sig")
     except FileNotFoundError:
         raise DatasetError(f"{path} does not exist; name the text with --text.") from None
     except UnicodeDecodeError:
         raise DatasetError(f"{path} is not UTF-8; save the text as UTF-8.") from None
     frontend = Frontend(PhonemeType.ESPEAK, language, DEFAULT_PHONEME_ID_MAP)
-    return read_long_text(text, frontend)
+    return read_long_text(text.replace("\r\n", "\n").replace("\r", "\n"), frontend)
 
 
 def _find_pieces(
