@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
@@ -29,7 +30,11 @@ _LINES = ("\n", " · ")
 _SEPARATOR = re.compile("[;,] ")
 """Between the things of a list."""
 _SENTENCE_END = re.compile(r"(?<=[.:]) (?=[A-Z])")
-_NUMBER = r"([-+−]?\d[\d.,:/]*|–)"
+_NUMBER = re.compile(r"[-+−]?\d[\d.,:/]*|–")
+_THING = re.compile("[^;,]*")
+_ANYTHING = re.compile(".*", re.DOTALL)
+MOST_PARTS = 24
+"""Of a message that are looked up one by one; what has more is data."""
 _NAME = re.compile(r"\S*( \(?[-−+]?\d[\d.,]*( %)?\)?)*")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _LETTERS = re.compile(r"[A-Za-z]")
@@ -91,7 +96,10 @@ def translate(message: str, language: str | None = None) -> str:
     text = message.strip()
     if text != message:
         return message.replace(text, translate(text, language), 1)
-    found = _find_sentences(message, language)
+    try:
+        found = _find_sentences(message, language)
+    except RecursionError:  # messages in messages without end are a stranger's text
+        return message
     if found is None and any(separator in message for separator in _LINES):
         separator = next(separator for separator in _LINES if separator in message)
         return separator.join(translate(part, language) for part in message.split(separator))
@@ -143,17 +151,38 @@ class _Entry:
     """A message with values, and its translation.
 
     Attributes:
-        pattern: What it looks like with any values; with numbers, where the flag `numbers` is set,
-            since a few words would be found in anything.
+        words: What stands before, between and behind the values.
+        values: What a value may be: anything; or a number, where the flag `numbers` is set, since
+            a few words would be found in anything.
         places: The numbers of the values, in their order in the message.
         fixed: How many characters are no values.
         translations: With `{0}` … for them: one, or those for one thing, a few, and many.
     """
 
-    pattern: re.Pattern[str]
+    words: tuple[str, ...]
+    values: re.Pattern[str]
     places: tuple[int, ...]
     fixed: int
     translations: tuple[str, ...]
+
+    def match(self, message: str) -> list[str] | None:
+        """Return the values where a message is this one, each as short as can be.
+
+        No regular expression for the whole: with many values it could take minutes.
+        """
+        first, *inner, last = self.words
+        start, end = len(first), len(message) - len(last)
+        if start > end or not message.startswith(first) or not message.endswith(last):
+            return None
+        found = []
+        for word in inner:
+            at = message.find(word, start, end)
+            if at < 0:
+                return None
+            found.append(message[start:at])
+            start = at + len(word)
+        found.append(message[start:end])
+        return found if all(self.values.fullmatch(value) for value in found) else None
 
 
 @dataclass(frozen=True)
@@ -162,16 +191,21 @@ class _Catalogue:
     entries: tuple[_Entry, ...]
 
 
+@lru_cache(maxsize=1024)
 def _find_sentences(message: str, language: str) -> str | None:
     """Return a text, as a whole or each sentence translated; what is fixed counts before values."""
     plain = _load_catalogue(language).plain.get(message)
     if plain is not None:
         return plain
-    for end in _SENTENCE_END.finditer(message):
-        head = _find_sentences(message[: end.start()], language)
+    for end in _find_all(_SENTENCE_END, message):
+        head = _find_sentence(message[: end.start()], language)
         tail = _find_sentences(message[end.end() :], language) if head is not None else None
         if tail is not None:
             return f"{head} {tail}"
+    return _find_sentence(message, language)
+
+
+def _find_sentence(message: str, language: str) -> str | None:
     found = _find(message, language)
     if found is None and not any(separator in message for separator in _LINES):
         dot = message[-1] if message.endswith((".", ":")) else ""
@@ -180,6 +214,7 @@ def _find_sentences(message: str, language: str) -> str | None:
     return found
 
 
+@lru_cache(maxsize=1024)
 def _find_list(message: str, language: str) -> str | None:
     """Return a list of things, each translated, or None: no sentence is translated by halves.
 
@@ -188,13 +223,18 @@ def _find_list(message: str, language: str) -> str | None:
     found = _find(message, language)
     if found is not None or _NAME.fullmatch(message):
         return found or message
-    for separator in _SEPARATOR.finditer(message):
+    for separator in _find_all(_SEPARATOR, message):
         first, others = message[: separator.start()], message[separator.end() :]
         head = _find(first, language) or (first if _NAME.fullmatch(first) else None)
         tail = _find_list(others, language) if head is not None else None
         if head is not None and tail is not None:
             return f"{head}{separator[0]}{tail}"
     return None
+
+
+def _find_all(pattern: re.Pattern[str], message: str) -> list[re.Match[str]]:
+    found = list(islice(pattern.finditer(message), MOST_PARTS + 1))
+    return found if len(found) <= MOST_PARTS else []
 
 
 @lru_cache(maxsize=4096)
@@ -204,15 +244,15 @@ def _find(message: str, language: str) -> str | None:
     if plain is not None:
         return plain
     for entry in catalogue.entries:  # those with the most fixed words first
-        match = entry.pattern.fullmatch(message)
-        if match is None:
+        found = entry.match(message)
+        if found is None:
             continue
-        values = dict(zip(entry.places, match.groups(), strict=True))
+        values = dict(zip(entry.places, found, strict=True))
 
         def fill(place: re.Match[str], values: dict[int, str] = values) -> str:
             return translate(values[int(place[1])], language)
 
-        form = _find_form(match[match.lastindex or 0]) if len(entry.translations) > 1 else 0
+        form = _find_form(found[-1]) if len(entry.translations) > 1 else 0
         return _PLACEHOLDER.sub(fill, entry.translations[form])
     return None
 
@@ -248,10 +288,9 @@ def _load_catalogue(language: str) -> _Catalogue:
                 if len(parts) == 1:
                     plain[parts[0]] = translations[0]
                     continue
-                value = _NUMBER if has_numbers else "([^;,]*?)" if start else "(.*?)"
-                pattern = re.compile(value.join(map(re.escape, parts[::2])), re.DOTALL)
+                value = _NUMBER if has_numbers else _THING if start else _ANYTHING
                 places = tuple(int(number) for number in parts[1::2])
                 fixed = sum(map(len, parts[::2]))
-                entries.append(_Entry(pattern, places, fixed, translations))
+                entries.append(_Entry(tuple(parts[::2]), value, places, fixed, translations))
     entries.sort(key=lambda entry: -entry.fixed)
     return _Catalogue(plain, tuple(entries))
