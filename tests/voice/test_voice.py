@@ -322,10 +322,14 @@ def test_an_onnx_without_json_and_with_a_broken_one(own_voice: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\n"])
-def test_an_onnx_that_is_none(own_voice: Path, content: bytes) -> None:
+def test_an_onnx_that_is_none(
+    own_voice: Path, content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     own_voice.write_bytes(content)
+    caplog.set_level(logging.INFO, "piper")
     with pytest.raises(PiperError, match=r"own\.onnx cannot be loaded .* whole ONNX file"):
-        PiperVoice.load(own_voice)
+        PiperVoice.load(own_voice, cache_dir=tmp_path / "cache")
+    assert not caplog.records  # it was said to speak by its own graph
 
 
 def test_an_onnx_of_something_else(own_voice: Path) -> None:
