@@ -12,8 +12,11 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,8 @@ from train_programs import (
     fit_arguments,
     run_process,
 )
+
+from piper.processes import calm_threads
 
 ROWS = {
     "seconds": ("time per utterance over an epoch", "s", 0.60),
@@ -59,6 +64,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, help="measured in a process; default: 1; cuda: 3")
     parser.add_argument("--rounds", type=int, help="processes of each; default: 2; 0: no speed")
     parser.add_argument("--threads", type=int, default=2, help="default: 2")
+    parser.add_argument(
+        "--busy", type=int, default=0, help="other processes that want a core meanwhile; default: 0"
+    )
     parser.add_argument("--workers", type=int, help="processes that load data; default: 0; cuda: 4")
     parser.add_argument("--warm-up", type=int, help="steps before; default: 1; cuda: an epoch")
     parser.add_argument("--profile-steps", type=int, help="default: 0; cuda: 5")
@@ -112,15 +120,28 @@ def measure_speed(
     found: dict[str, list[dict[str, Any]]] = {program.name: [] for program in programs}
     for seed in range(args.rounds):
         for program in programs:
-            result = run_process(
-                program, "speed", args.threads, speed_spec(args, program, dataset, precision, seed)
-            )
+            spec = speed_spec(args, program, dataset, precision, seed)
+            with busy_processes(args.busy):
+                result = run_process(program, "speed", args.threads, spec)
             if len(result["epochs"]) != args.epochs:
                 raise SystemExit(f"{program.name} trained {len(result['epochs'])} epochs.")
             found[program.name] += [flatten(result, epoch) for epoch in result["epochs"]]
             last = found[program.name][-1]
             print(f"{precision} {program.name}: {last['seconds']:.3f} s an utterance", flush=True)
     return {name: take_medians(rounds) for name, rounds in found.items()}
+
+
+@contextmanager
+def busy_processes(count: int) -> Iterator[None]:
+    """Keep some other processes at work, as on a machine that one shares."""
+    command = [sys.executable, "-c", "while True: pass"]
+    processes = [subprocess.Popen(command) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def speed_spec(
@@ -192,6 +213,7 @@ def main() -> int:
     programs = find_programs(getattr(args, PEER.replace("-", "_")), args.variant)
     report: dict[str, Any] = {"benchmark": "train_step", "network": args.network}
     report |= {"batch_size": args.batch_size, "threads": args.threads, "speed": {}}
+    calm_threads()  # as `python -m piper.train` does, for the peer as well
     load = os.getloadavg()
     with tempfile.TemporaryDirectory() as folder:
         source = args.dataset.resolve()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import signal
@@ -14,6 +15,7 @@ import pytest
 import torch
 import torch.multiprocessing as multiprocessing
 
+from piper.processes import SPINS
 from piper.train.checkpoints.checkpoint import load_checkpoint
 from piper.train.parallel.distributed import sum_gradients
 from piper.voice import PiperVoice
@@ -73,12 +75,17 @@ def test_killed_then_resumed_then_exported_then_spoken(dataset: Path, tmp_path: 
 def test_a_signal_saves_and_ends(number: signal.Signals, dataset: Path, tmp_path: Path) -> None:
     root = tmp_path / "it's here"
     command = fit_command(dataset, root, "--trainer.max_epochs=500")
+    # GNU's OpenMP says what it was told, when torch loads it.
+    environment = {**os.environ, "OMP_DISPLAY_ENV": "VERBOSE"}
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     ) as process:
         wait_for(last_checkpoint(root), process)
         process.send_signal(number)
         _, said = process.communicate(timeout=120)
+    # Waiting threads kept the cores from those that they waited for: beside another program steps
+    # took many times as long.
+    assert f"GOMP_SPINCOUNT = '{SPINS}'" in said
     assert process.returncode == 128 + number, said
     assert "Traceback" not in said
     # The whole command, quoted: what a shell takes from the screen is what was typed.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from piper.errors import describe_missing_package, describe_os_error
 from piper.messages import print_error, say, take_language
-from piper.processes import open_standard_streams
+from piper.processes import calm_threads, open_standard_streams
 from piper.train.command import EXTRA, FAILED, INTERRUPTED
 from piper.train.verbs import WITH_LANGUAGE, run_verb
 
@@ -13,6 +13,7 @@ from piper.train.verbs import WITH_LANGUAGE, run_verb
 def run() -> int:
     """Run a verb or the trainer; return the exit code."""
     open_standard_streams()
+    calm_threads()
     try:
         Path.cwd()  # torch ends the process where the folder is gone
     except OSError as error:

@@ -13,7 +13,7 @@ from piper.errors import (
     describe_os_error,
 )
 from piper.messages import print_error, say
-from piper.processes import open_standard_streams, stops_as_interrupt
+from piper.processes import calm_threads, open_standard_streams, stops_as_interrupt
 
 EXTRA = "train"
 """Brings what these commands import; what one of them needs beside, it names itself."""
@@ -29,6 +29,7 @@ def run_command(work: Callable[[], int], if_stopped: str) -> int:
         if_stopped: What to say after Ctrl+C, SIGTERM or SIGHUP: what was kept, and how to go on.
     """
     open_standard_streams()
+    calm_threads()
     with stops_as_interrupt() as received:
         return _run(work, if_stopped, received)
 

@@ -12,7 +12,6 @@ from piper.atomic import remove_link
 from piper.errors import ConfigError
 from piper.messages import configure_logging, translate
 from piper.option_values import CommandParser
-from piper.processes import calm_threads
 from piper.progress import count_things
 from piper.train.command import run_command
 from piper.train.data.dataset_flags import add_dataset_flags, find_settings, refuse_storage
@@ -81,7 +80,6 @@ def _check(arguments: argparse.Namespace) -> int:
     from piper.train.check.run import check_dataset, leave_out_rules
     from piper.train.check.terminal import report_to_text
 
-    calm_threads()
     settings = find_settings(arguments)
     refuse_storage(settings, "checked")
     if arguments.stress and settings.espeak_voice != "ru":

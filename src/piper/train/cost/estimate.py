@@ -81,7 +81,7 @@ def measure_cost(request: CostRequest, cache_dir: Path, *, is_busy: bool) -> Cos
         quality = request.quality.replace("_", "-")
         message = f"Measuring what a training step of {quality} takes here, for 20 s or so"
         say(f"{message} (--quick leaves it out)", file=sys.stderr)
-        lines = _run(request, is_busy)
+        lines = _run(request)
         if isinstance(lines, str):
             return lines
         measurement = _parse(lines)
@@ -147,15 +147,11 @@ def _extrapolate(few: MeasuredStep, many: MeasuredStep, size: int, name: str) ->
     return more + max(0.0, each) * (size - many.utterances)
 
 
-def _run(request: CostRequest, is_busy: bool) -> list[dict[str, Any]] | str:
+def _run(request: CostRequest) -> list[dict[str, Any]] | str:
     """Return what the measuring process printed, or the sentence that says why it did not."""
     command = [sys.executable, "-m", "piper.train.cost.measure", request.to_json()]
-    # Threads that wait for each other at work measure other programs many times over (23 s a step
-    # instead of 8); where there are none, threads that sleep take up to twice as long.
-    policy = {"OMP_WAIT_POLICY": "PASSIVE"} if is_busy else {}
-    environment = {**policy, **os.environ}
     with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
             printed, said = process.communicate(timeout=MOST_SECONDS)

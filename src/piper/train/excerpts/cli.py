@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from piper.errors import ConfigError, DatasetError
 from piper.messages import configure_logging, say
 from piper.option_values import CommandParser
-from piper.processes import calm_threads
 from piper.train.command import run_command
 from piper.train.data.dataset_flags import add_dataset_flags, find_settings
 
@@ -77,7 +76,6 @@ def _cut(arguments: argparse.Namespace) -> int:
     from piper.train.check.copying import require_new_folder
     from piper.train.check.run import check_dataset
 
-    calm_threads()
     settings = find_settings(arguments)
     _refuse_mistakes(arguments, settings.address)
     folder: Path | None = None if arguments.list else arguments.folder

@@ -15,7 +15,6 @@ from piper.errors import DatasetError
 from piper.json_reader import read_bounded
 from piper.messages import configure_logging, say
 from piper.option_values import CommandParser
-from piper.processes import calm_threads
 from piper.progress import count_things
 from piper.train.command import run_command
 
@@ -78,7 +77,6 @@ def _split(arguments: argparse.Namespace) -> int:
     from piper.train.splitting.long_audio import load_long_recording
     from piper.train.splitting.writing import SPLIT_NAME, name_pieces, write_pieces
 
-    calm_threads()
     folder: Path = arguments.folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DatasetError(f"{folder} is there already; name a new folder.")
