@@ -118,7 +118,7 @@ def test_a_signal_to_all_processes_leaves_the_loaders_their_work(
     assert process.returncode == 128 + number, said
     assert "Traceback" not in said
     assert "stopped and saved" in said
-    assert time.monotonic() - begin < 8
+    assert time.monotonic() - begin < 18  # loaders that waited for their own end took 20
 
 
 @pytest.mark.long

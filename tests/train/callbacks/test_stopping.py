@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from piper.train import cli, export_onnx
 from piper.train.allowance import FRESH, WARM, Allowance
@@ -24,6 +25,7 @@ from trainings import SMALL
 
 FLAGS = (*SMALL, "--data.batch_size=5", "--validation_quality=off")
 ONE = "--data.num_test_examples=1"
+EVERY = "--trainer.check_val_every_n_epoch=1"
 BATCHES = 3
 
 
@@ -277,3 +279,20 @@ def test_two_processes_measure_and_stop_together(dataset: Path, tmp_path: Path) 
     assert result.stderr.count("becomes a voice with") == 1
     assert "whole sentences: mel" in result.stderr
     assert updates_of(tmp_path) == 2 * 2
+
+
+@pytest.mark.parametrize(("flags", "validations"), [((), 4), ((EVERY,), 7)])
+def test_later_epochs_of_seconds_are_validated_by_the_minute(
+    flags: tuple[str, ...],
+    validations: int,
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A minute of recordings is one batch: each had a validation, and two checkpoints."""
+    monkeypatch.setattr(budget, "FIRST_EPOCHS", 2)
+    assert train(dataset, tmp_path, "--trainer.max_epochs=6", *flags) == 0
+    log = EventAccumulator(str(tmp_path / "lightning_logs/version_0"))
+    log.Reload()
+    # Before the first step, after two epochs, and at the end.
+    assert len(log.Scalars("val_loss")) == validations
