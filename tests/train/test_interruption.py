@@ -90,7 +90,8 @@ def test_a_signal_saves_and_ends(number: signal.Signals, dataset: Path, tmp_path
     assert "Traceback" not in said
     # The whole command, quoted: what a shell takes from the screen is what was typed.
     words = shlex.split(said.partition("stopped and saved; go on with:\n")[2].splitlines()[0])
-    assert words == [*command, f"--ckpt_path={last_checkpoint(root)}"]
+    assert words[0] == "python"
+    assert words[1:] == [*command[1:], f"--ckpt_path={last_checkpoint(root)}"]
     assert load_checkpoint(last_checkpoint(root))["global_step"] > 0
 
 
