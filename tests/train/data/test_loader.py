@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -137,9 +137,14 @@ def test_the_next_epoch_is_loaded_ahead(dataset: Path, monkeypatch: pytest.Monke
 
 def fail_in_workers(
     monkeypatch: pytest.MonkeyPatch, fail: Callable[[], object], first: int, last: int = 10**9
-) -> None:
-    """Let something happen to a process that loads, before some of the batches of all of them."""
+) -> Sequence[int]:
+    """Let something happen to a process that loads, before some of the batches of all of them.
+
+    Returns:
+        The processes' ids, and zeros.
+    """
     parent, batches = os.getpid(), multiprocessing.Value("i", 0)
+    processes = multiprocessing.Array("i", 100)
     load = BatchDataset.__getitems__
 
     def load_or_fail(self: BatchDataset, indices: Sequence[int]) -> Any:
@@ -147,11 +152,13 @@ def fail_in_workers(
             with batches.get_lock():
                 batches.value += 1
                 number = batches.value
+            processes[number % 100] = os.getpid()
             if first <= number <= last:
                 fail()
         return load(self, indices)
 
     monkeypatch.setattr(BatchDataset, "__getitems__", load_or_fail)
+    return cast(Sequence[int], processes)
 
 
 def kill() -> None:
@@ -196,7 +203,7 @@ def test_what_happens_to_processes_that_load_costs_no_batch(
     expected = [[batch.names for batch in plain] for _ in range(2)]
     monkeypatch.setattr(loaders, "MAX_LOOKS", 10 if fail is stop else 300)
     monkeypatch.setattr(loaders, "LOOK_SECONDS", 0.2)
-    fail_in_workers(monkeypatch, fail, 6, last)
+    processes = fail_in_workers(monkeypatch, fail, 6, last)
     module = VitsDataModule(dataset_dir=str(dataset), batch_size=4, num_workers=1)
     module.prepare_data()
     loader = module.train_dataloader()
@@ -206,6 +213,8 @@ def test_what_happens_to_processes_that_load_costs_no_batch(
     assert remaining in (None, loader.num_workers)
     module.teardown()
     assert loader._processes == ()
+    left = [path.name.split("_") for path in Path("/dev/shm").glob("torch_*_*")]
+    assert not {int(process) for _, process, *_ in left} & set(processes)
 
 
 def test_an_error_of_the_data_is_told_as_it_is(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, cast
 
@@ -280,6 +281,10 @@ class ResumableLoader(DataLoader[Any]):
             process.kill()  # SIGTERM would wait for one that is stopped
         for process in self._processes:
             process.join(KILLED_SECONDS)
+            # What it was about to share when it was killed, or when there was no room, has a name.
+            for path in Path(_SHARED_MEMORY).glob(f"torch_{process.pid}_*"):
+                with suppress(OSError):
+                    path.unlink()
         stream: Any = self._iterator
         self._processes, self._stream, self._iterator = (), None, None
         if hasattr(stream, "__del__"):
