@@ -123,6 +123,10 @@ class GraphWriter:
             self._initializers[full] = self._numpy_helper.from_array(array, full)
         return full
 
+    def outside(self, name: str) -> np.ndarray:
+        """Return the constant of this full name, whatever the scope."""
+        return self._constants[name]
+
     def constant(self, value: Any, dtype: type = np.int64) -> str:
         """Return the name of a small constant; equal ones are written once."""
         array: np.ndarray = np.asarray(value, dtype=dtype)

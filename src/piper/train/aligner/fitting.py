@@ -13,7 +13,7 @@ import hashlib
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from piper.train.aligner.occupancy import find_occupancies
 from piper.train.aligner.schedule import find_rate, measure_seconds, plan_batches
 from piper.train.aligner.topology import Topology, create_topology
 from piper.train.aligner.units import Groups, create_inventory
+from piper.train.data.audio import FloatArray
 
 _LOGGER = logging.getLogger(__name__)
 MOST_TRUST = 0.5
@@ -61,11 +62,13 @@ class Lesson:
         key: Names it and its text.
         path: The file.
         groups: Of its text.
+        load: Gives its samples (S,) at `features.SAMPLE_RATE`; None decodes the file.
     """
 
     key: str
     path: Path
     groups: Groups
+    load: Callable[[], FloatArray] | None = None
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ def _load_items(lessons: Sequence[Lesson], inventory: Sequence[str]) -> list[_It
     items = []
     for lesson in lessons:
         try:
-            samples = load_samples(lesson.path)
+            samples = lesson.load() if lesson.load else load_samples(lesson.path)
         except DatasetError:
             continue
         features = extract_features(samples)

@@ -26,7 +26,7 @@ def phonemes_to_groups(phonemes: Sequence[str]) -> Groups:
     for phoneme in phonemes:
         if is_unit(phoneme):
             groups[-1].append(phoneme)
-        elif not _is_beside(phoneme) and groups[-1]:
+        elif not is_beside(phoneme) and groups[-1]:
             groups.append([])
     return tuple(tuple(group) for group in groups if group)
 
@@ -37,7 +37,7 @@ def is_unit(phoneme: str) -> bool:
     return category[:1] == "L" and category != "Lm"
 
 
-def _is_beside(phoneme: str) -> bool:
+def is_beside(phoneme: str) -> bool:
     """Tell whether a sign belongs to the letter next to it: stress, length, nasality."""
     return unicodedata.category(phoneme[:1]) in ("Lm", "Sk", "Mn", "Mc", "Nd")
 

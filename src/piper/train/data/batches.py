@@ -22,6 +22,8 @@ class UtteranceItem:
         audio: (S,) float32, S = T * hop length.
         speaker_id: 0 where there is one speaker.
         name: Of the recording's file.
+        durations: (P,) int64, frames of each id, where the network is taught them.
+        f0: (T,) float32 hertz, 0 where there is no voice, likewise.
     """
 
     ids: Tensor
@@ -29,6 +31,8 @@ class UtteranceItem:
     audio: Tensor
     speaker_id: int
     name: str = ""
+    durations: Tensor | None = None
+    f0: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Batch:
         sizes: Phonemes and frames of each utterance once more, as numbers of the host: so a batch
             on a GPU is cut into parts without waiting for it. None: they are read from there.
         names: Of the recordings' files; empty where they are not known.
+        durations: (B, P) int64, frames of each id, where the network is taught them.
+        f0: (B, T) float32 hertz, 0 where there is no voice, likewise.
     """
 
     ids: Tensor
@@ -59,6 +65,8 @@ class Batch:
     segment_frames: int
     sizes: tuple[tuple[int, int], ...] | None = None
     names: tuple[str, ...] = ()
+    durations: Tensor | None = None
+    f0: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -98,6 +106,8 @@ class Batch:
             self.segment_frames,
             sizes[start:end],
             self.names[start:end],
+            None if self.durations is None else self.durations[start:end, :id_count],
+            None if self.f0 is None else self.f0[start:end, :frames],
         )
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
@@ -112,6 +122,8 @@ class Batch:
             self.segment_frames,
             self.sizes,
             self.names,
+            None if self.durations is None else function(self.durations),
+            None if self.f0 is None else function(self.f0),
         )
 
 
@@ -148,4 +160,15 @@ def collate(
         segment_frames=segment_frames,
         sizes=tuple((len(item.ids), item.spectrogram.shape[-1]) for item in items),
         names=tuple(item.name for item in items),
+        durations=_pad([item.durations for item in items], 0),
+        f0=_pad([item.f0 for item in items], frames),
     )
+
+
+def _pad(rows: Sequence[Tensor | None], least: int) -> Tensor | None:
+    """Pad rows (N,) with zeros to the longest, (B, N), or to more; None where there are none."""
+    known = [row for row in rows if row is not None]
+    if len(known) < len(rows):
+        return None
+    padded = pad_sequence(known, batch_first=True)
+    return torch.nn.functional.pad(padded, (0, max(0, least - padded.shape[1])))

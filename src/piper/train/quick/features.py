@@ -1,0 +1,440 @@
+"""What a quick voice is taught beside samples and ids: how long each phoneme lasts, and its pitch.
+
+An aligner fitted on the recordings says where phonemes lie; the pitch is Praat's (Boersma 1993).
+Both are kept in the dataset's cache, an entry an utterance, and made by as many processes as there
+are cores. Shapes: P phonemes (padding symbols included), T frames.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from piper.atomic import hold_lock
+from piper.config import VoiceConfig
+from piper.errors import ConfigError, DatasetError
+from piper.text.ids import BOS, EOS, PAD
+from piper.train.aligner.aligner import Aligner, Alignment, load_aligner
+from piper.train.aligner.features import resample
+from piper.train.aligner.fitting import Lesson, fit_aligner
+from piper.train.aligner.units import is_beside, is_unit, phonemes_to_groups
+from piper.train.data.audio import FloatArray
+from piper.train.data.cache import PreparedUtterance, UtteranceCache
+from piper.train.data.packs import (
+    EntryDamagedError,
+    PackEntry,
+    PackReader,
+    PackWriter,
+    load_entries,
+)
+from piper.train.data.settings import DataSettings
+from piper.train.data.workers import run_jobs
+
+_LOGGER = logging.getLogger(__name__)
+FORMAT_VERSION = 1
+FOLDER = "quick"
+ALIGNER_NAME = "aligner.pt"
+STATE_NAME = "aligner-state.pt"
+LOCK_NAME = "features.lock"
+ALIGNER_HOURS = 1.2
+"""Of recordings that the aligner is fitted on: more takes longer and places phonemes no better."""
+EDGE_FRAMES = 8
+"""Silence that stays at both ends."""
+LOWEST_HERTZ, HIGHEST_HERTZ = 55.0, 600.0
+SPEAKERS_RANGE = (0.6, 2.5)
+"""Of the first and third quartile of a speaker's pitch: where it is looked for (Hirst 2007)."""
+RANGE_UTTERANCES = 12
+VOICING_THRESHOLD = 0.45
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Features:
+    """What is known of an utterance beside its samples and ids.
+
+    Attributes:
+        durations: (P,) int64 frames of each id; 0 for padding, stress and length marks.
+        f0: (T,) float32 hertz, T the sum of the durations; 0 where there is no voice.
+        start_frame: Frames of silence before the first, which are not used.
+    """
+
+    durations: IntArray
+    f0: FloatArray
+    start_frame: int
+
+
+@dataclass(frozen=True)
+class FeatureEntry:
+    """Where an utterance's features lie.
+
+    Attributes:
+        key: Their name in the cache.
+        entry: Their place there.
+    """
+
+    key: str
+    entry: PackEntry
+
+
+@dataclass(frozen=True)
+class _Job:
+    utterance: PreparedUtterance
+    pitch_range: tuple[float, float]
+
+
+class FeatureCache:
+    """The features of a dataset; can be sent to other processes.
+
+    Args:
+        folder: The dataset's cache.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / FOLDER
+        self._reader = PackReader()
+        self._writer = PackWriter(self.folder)
+
+    def find(self) -> dict[str, FeatureEntry]:
+        """Return all entries by key."""
+        return {key: FeatureEntry(key, entry) for key, entry in load_entries(self.folder).items()}
+
+    def load(self, place: FeatureEntry) -> Features:
+        """Read an entry.
+
+        Raises:
+            EntryDamagedError: It is missing, cut off or altered.
+        """
+        ids, frames, start = place.entry.description
+        data = self._reader.read(place.key, place.entry)
+        durations = data[: 2 * ids].view("<u2").astype(np.int64)
+        f0 = data[2 * ids : 2 * (ids + frames)].view("<f2").astype(np.float32)
+        return Features(durations, f0, start)
+
+    def store(self, key: str, features: Features) -> None:
+        """Store an utterance's features under a key."""
+        durations, f0 = features.durations.astype("<u2"), features.f0.astype("<f2")
+        description = [len(durations), len(f0), features.start_frame]
+        self._writer.append(key, description, durations.tobytes() + f0.tobytes())
+
+    def __getstate__(self) -> Path:
+        return self.folder.parent
+
+    def __setstate__(self, folder: Path) -> None:
+        FeatureCache.__init__(self, folder)
+
+
+def prepare_features(
+    settings: DataSettings, voice: VoiceConfig, utterances: Sequence[PreparedUtterance]
+) -> dict[str, FeatureEntry]:
+    """Make what the cache lacks; return the entries by the utterances' keys.
+
+    An utterance whose text cannot be laid over its recording has none; how many is said.
+
+    Raises:
+        DatasetError: No recording can be aligned.
+        ConfigError: praat-parselmouth is not installed.
+    """
+    cache = FeatureCache(settings.cache_dir)
+    cache.folder.mkdir(parents=True, exist_ok=True)
+    with hold_lock(cache.folder / LOCK_NAME):
+        aligner = _find_aligner(settings, voice, utterances)
+        context = _describe_context(settings, cache.folder / ALIGNER_NAME)
+        keys = {utterance.key: _digest(context, utterance.key) for utterance in utterances}
+        entries = cache.find()
+        missing = [u for u in utterances if keys[u.key] not in entries]
+        if missing:
+            ranges = _find_pitch_ranges(settings, utterances)
+            jobs = [_Job(u, ranges[u.speaker_id]) for u in missing]
+            maker = _Maker(settings, voice, aligner, cache, context)
+            failures = [
+                reason for reason in run_jobs(maker, jobs, "Aligning", "recordings") if reason
+            ]
+            for reason in failures[:3]:
+                _LOGGER.warning("%s", reason)
+            if failures:
+                _LOGGER.warning(
+                    "%d of %d recordings cannot be aligned with their texts and are left out; "
+                    "python -m piper.train check says more of them.",
+                    len(failures),
+                    len(utterances),
+                )
+            entries = cache.find()
+    found = {key: entries[digest] for key, digest in keys.items() if digest in entries}
+    if not found:
+        raise DatasetError(
+            "No recording can be aligned with its text; python -m piper.train check says why."
+        )
+    return found
+
+
+def _describe_context(settings: DataSettings, aligner: Path) -> str:
+    digest = hashlib.blake2b(aligner.read_bytes(), digest_size=12).hexdigest()
+    return f"{FORMAT_VERSION}|{digest}|{settings.sample_rate}|{settings.hop_length}"
+
+
+def _digest(context: str, key: str) -> str:
+    return hashlib.blake2b(f"{context}|{key}".encode(), digest_size=12).hexdigest()
+
+
+# -- alignment
+
+
+def ids_to_phonemes(ids: Sequence[int], voice: VoiceConfig) -> list[str]:
+    """Return the phoneme of each id; of an id that no phoneme has, an empty text."""
+    names = {numbers[0]: phoneme for phoneme, numbers in voice.phoneme_id_map.items() if numbers}
+    return [names.get(number, "") for number in ids]
+
+
+def _text_of(utterance: PreparedUtterance, cache: UtteranceCache, voice: VoiceConfig) -> list[str]:
+    ids = cache.load(utterance.key, utterance.entry).ids.tolist()
+    return ids_to_phonemes(ids, voice)
+
+
+def _to_groups(phonemes: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    return phonemes_to_groups([" " if p in (BOS, EOS) else p for p in phonemes if p and p != PAD])
+
+
+def _find_aligner(
+    settings: DataSettings, voice: VoiceConfig, utterances: Sequence[PreparedUtterance]
+) -> Aligner:
+    """Return the cache's aligner where it knows all phonemes of the texts, else fit one."""
+    folder = settings.cache_dir / FOLDER
+    path = folder / ALIGNER_NAME
+    cache = UtteranceCache(settings.cache_dir)
+    groups = {u.key: _to_groups(_text_of(u, cache, voice)) for u in utterances}
+    needed = {unit for text in groups.values() for group in text for unit in group}
+    if path.is_file():
+        try:
+            aligner = load_aligner(path)
+            if needed <= set(aligner.inventory):
+                return aligner
+        except DatasetError as error:
+            _LOGGER.warning("%s", error)
+    limit = ALIGNER_HOURS * 3600 * settings.sample_rate
+    lessons, samples = [], 0
+    # In an order that follows from the recordings alone, and not that of the speakers' lines.
+    for utterance in sorted(utterances, key=lambda u: u.key):
+        load = partial(_load_samples, cache, utterance, settings.sample_rate)
+        lessons.append(Lesson(utterance.key, utterance.row.audio_path, groups[utterance.key], load))
+        samples += utterance.num_samples
+        if samples > limit:
+            break
+    known = {unit for lesson in lessons for group in lesson.groups for unit in group}
+    lessons += [
+        Lesson(
+            u.key,
+            u.row.audio_path,
+            groups[u.key],
+            partial(_load_samples, cache, u, settings.sample_rate),
+        )
+        for u in utterances
+        if any(unit not in known for group in groups[u.key] for unit in group)
+    ]
+    aligner = fit_aligner(lessons, folder / STATE_NAME)
+    aligner.save(path)
+    (folder / STATE_NAME).unlink(missing_ok=True)
+    return aligner
+
+
+def _load_samples(cache: UtteranceCache, utterance: PreparedUtterance, rate: int) -> FloatArray:
+    try:
+        samples = cache.load(utterance.key, utterance.entry).samples
+    except EntryDamagedError as error:
+        raise DatasetError(str(error)) from None
+    return resample(samples, rate)
+
+
+class _Maker:
+    """Makes and stores the features of an utterance; returns why it cannot, or nothing."""
+
+    def __init__(
+        self,
+        settings: DataSettings,
+        voice: VoiceConfig,
+        aligner: Aligner,
+        cache: FeatureCache,
+        context: str,
+    ) -> None:
+        self._settings = settings
+        self._voice = voice
+        self._aligner = aligner
+        self._cache = cache
+        self._context = context
+        self._utterances = UtteranceCache(settings.cache_dir)
+
+    def __call__(self, job: _Job) -> str:
+        import torch
+
+        torch.set_num_threads(1)  # as many processes as cores do this
+        utterance, settings = job.utterance, self._settings
+        name = utterance.row.audio_path.name
+        try:
+            cached = self._utterances.load(utterance.key, utterance.entry)
+        except EntryDamagedError as error:
+            return f"{name}: {error}"
+        phonemes = ids_to_phonemes(cached.ids.tolist(), self._voice)
+        samples = resample(cached.samples, settings.sample_rate)
+        try:
+            alignment = self._aligner.align(self._aligner.hear(samples), _to_groups(phonemes))
+        except DatasetError as error:
+            return f"{name}: {error}"
+        frames = len(cached.samples) // settings.hop_length
+        rate = settings.sample_rate / settings.hop_length
+        durations = alignment_to_durations(
+            alignment, phonemes, set(self._aligner.inventory), frames, rate
+        )
+        if durations is None:
+            return f"{name} is too short for its text."
+        start = max(0, int(durations[0]) - EDGE_FRAMES)
+        durations[0] -= start
+        durations[-1] -= max(0, int(durations[-1]) - EDGE_FRAMES)
+        total = int(durations.sum())
+        piece = cached.samples[start * settings.hop_length : (start + total) * settings.hop_length]
+        f0 = track_pitch(piece, settings.sample_rate, settings.hop_length, job.pitch_range)
+        features = Features(durations, f0, start)
+        self._cache.store(_digest(self._context, utterance.key), features)
+        return ""
+
+
+def alignment_to_durations(
+    alignment: Alignment,
+    phonemes: Sequence[str],
+    units: set[str],
+    frames: int,
+    frame_rate: float,
+) -> IntArray | None:
+    """Return the frames of each id, (P,), their sum being `frames`; None where they are too few.
+
+    A letter has the frames in which the aligner finds it, at least one. A pause belongs to the
+    space or mark between the words, and to BOS and EOS at the ends.
+
+    Args:
+        alignment: Of the recording.
+        phonemes: (P,) of the ids, padding included.
+        units: What the aligner knows.
+        frames: T of the recording.
+        frame_rate: Frames a second.
+    """
+    from piper.train.aligner.features import FRAME_SECONDS
+
+    places = [
+        i for i, p in enumerate(phonemes) if p in units and p not in (BOS, EOS) and is_unit(p)
+    ]
+    edges = [*np.flatnonzero(np.diff(alignment.states, prepend=-1)), len(alignment.states)]
+    spans: list[tuple[int, float]] = []
+    spoken = 0
+    for start, end in pairwise(edges):
+        seconds = float(end) * FRAME_SECONDS
+        if alignment.units[start]:
+            if spoken == len(places):
+                return None
+            spans.append((places[spoken], seconds))
+            spoken += 1
+        else:
+            spans.append((_place_of_pause(phonemes, places, spoken), seconds))
+    if spoken != len(places) or not spans:
+        return None
+    ends = [round(seconds * frame_rate) for _, seconds in spans]
+    ends[-1] = frames
+    for i in range(len(ends)):  # one frame each at least, from the left …
+        ends[i] = max(ends[i], (ends[i - 1] if i else 0) + 1)
+    limit = frames + 1
+    for i in reversed(range(len(ends))):  # … and within the recording, from the right
+        limit = ends[i] = min(ends[i], limit - 1)
+    if ends[0] < 1:
+        return None
+    durations = np.zeros(len(phonemes), dtype=np.int64)
+    for (place, _), (start, end) in zip(spans, pairwise([0, *ends]), strict=True):
+        durations[place] += end - start
+    return durations
+
+
+def _place_of_pause(phonemes: Sequence[str], places: Sequence[int], spoken: int) -> int:
+    """Return the id that a pause belongs to, after so many letters."""
+    if spoken == 0:
+        return 0
+    if spoken == len(places):
+        return len(phonemes) - 1
+    place = places[spoken - 1] + 1
+    while place < places[spoken] and (phonemes[place] == PAD or is_beside(phonemes[place])):
+        place += 1
+    return min(place, places[spoken])
+
+
+# -- pitch
+
+
+def track_pitch(
+    samples: FloatArray, rate: int, hop_length: int, pitch_range: tuple[float, float]
+) -> FloatArray:
+    """Return the pitch of each frame in hertz, (T,); 0 where there is no voice.
+
+    Args:
+        samples: (S,).
+        rate: Hertz.
+        hop_length: Samples per frame; frame t is about its middle.
+        pitch_range: Lowest and highest in hertz.
+
+    Raises:
+        ConfigError: praat-parselmouth is not installed.
+    """
+    try:
+        import parselmouth
+    except ImportError:
+        raise ConfigError(
+            "Quick voices need the pitch of recordings, by praat-parselmouth, which is not "
+            "installed: pip install 'piper-workshop[train]'."
+        ) from None
+    frames = len(samples) // hop_length
+    pitch = np.zeros(frames, dtype=np.float32)
+    lowest, highest = pitch_range
+    if len(samples) <= 3 * rate / lowest:
+        return pitch
+    sound = parselmouth.Sound(np.asarray(samples - samples.mean(), dtype=np.float64), rate)
+    found = sound.to_pitch_ac(
+        time_step=hop_length / rate,
+        pitch_floor=lowest,
+        pitch_ceiling=highest,
+        voicing_threshold=VOICING_THRESHOLD,
+    )
+    values = found.selected_array["frequency"]
+    times = (np.arange(frames) + 0.5) * hop_length / rate
+    nearest = np.rint((times - found.x1) / found.dx).astype(int)
+    is_inside = (nearest >= 0) & (nearest < len(values))
+    pitch[is_inside] = values[nearest[is_inside]]
+    return pitch
+
+
+def _find_pitch_ranges(
+    settings: DataSettings, utterances: Sequence[PreparedUtterance]
+) -> Mapping[int, tuple[float, float]]:
+    """Return where each speaker's pitch lies, by a first look at some utterances."""
+    cache = UtteranceCache(settings.cache_dir)
+    by_speaker: dict[int, list[PreparedUtterance]] = defaultdict(list)
+    for utterance in utterances:
+        by_speaker[utterance.speaker_id].append(utterance)
+    ranges = {}
+    for speaker, own in by_speaker.items():
+        step = max(1, len(own) // RANGE_UTTERANCES)
+        voiced = []
+        for utterance in own[::step]:
+            samples = cache.load(utterance.key, utterance.entry).samples
+            whole = (LOWEST_HERTZ, HIGHEST_HERTZ)
+            pitch = track_pitch(samples, settings.sample_rate, settings.hop_length, whole)
+            voiced.append(pitch[pitch > 0])
+        found = np.concatenate(voiced)
+        low, high = LOWEST_HERTZ, HIGHEST_HERTZ
+        if len(found):
+            low, high = np.percentile(found, (25, 75)) * SPEAKERS_RANGE
+        ranges[speaker] = (max(LOWEST_HERTZ, float(low)), min(HIGHEST_HERTZ, float(high)))
+    return ranges

@@ -1,0 +1,541 @@
+"""The quick voice's network: text to latents, latents to sound.
+
+The latents of a frame are no learned code but its log-mel spectrogram, the logarithm of its
+fundamental frequency (F0) and whether it is voiced. So text side and decoder are two plain
+regressions, which are trained at the same time. The decoder shapes pulses of the given F0 and white
+noise by two filters a frame, as in DDSP (Engel et al. 2020) and the neural source-filter models
+(Wang et al. 2019): phase and periodicity need not be learned. Blocks are those of ConvNeXt (Liu et
+al. 2022) over time.
+
+Shapes: B batch, P phonemes, T frames, S samples, C channels, M mels, F frequency bins, L = M + 2
+latents.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from piper.errors import ConfigError
+from piper.train.vits.mel import mel_filterbank
+from piper.train.vits.precision import full_precision
+
+F0_RANGE_HERTZ = (50.0, 600.0)
+LOG_MAGNITUDE_RANGE = (-14.0, 6.0)
+"""Of the filters: beyond it a gradient step too far would end in infinities."""
+POSITION_FEATURES = 4
+TEXT_KERNEL = 5
+FRAME_KERNEL = 7
+TEXT_EXPANSION = 2
+EXPANSION = 3
+PITCH_SMOOTHING = 9
+"""Frames over which a phoneme's random pitch passes into the next one's."""
+
+
+@dataclass(frozen=True)
+class QuickConfig:
+    """Hyper-parameters of a quick voice.
+
+    Attributes:
+        num_symbols: Rows of the phoneme embedding.
+        num_speakers: Speakers; 1 means no speaker embedding.
+        sample_rate: Hertz.
+        filter_length: Samples of the Fourier transform, of latents and decoder alike.
+        hop_length: Samples per frame.
+        mel_channels: M.
+        mel_fmax: Upper end of the mel filters in hertz.
+        channels: C, of text side and decoder.
+        text_blocks: Blocks over phonemes.
+        frame_blocks: Blocks over frames of the text side.
+        decoder_blocks: Blocks of the decoder.
+
+    Raises:
+        ConfigError: For values that no network can have.
+    """
+
+    num_symbols: int = 256
+    num_speakers: int = 1
+    sample_rate: int = 22050
+    filter_length: int = 1024
+    hop_length: int = 256
+    mel_channels: int = 80
+    mel_fmax: float = 8000.0
+    channels: int = 256
+    text_blocks: int = 4
+    frame_blocks: int = 5
+    decoder_blocks: int = 4
+
+    def __post_init__(self) -> None:
+        for name in self.__dataclass_fields__:
+            if getattr(self, name) < 1:
+                raise ConfigError(f"--model.{name} is {getattr(self, name)}; give 1 or more.")
+        if self.filter_length % 2 or self.filter_length < 2 * self.hop_length:
+            raise ConfigError(
+                f"--model.filter_length={self.filter_length} must be even, and at least twice "
+                f"--model.hop_length={self.hop_length}."
+            )
+        if self.mel_fmax > self.sample_rate / 2:
+            raise ConfigError(
+                f"--model.mel_fmax={self.mel_fmax:g} is above half the sample rate, "
+                f"{self.sample_rate / 2:g} Hz."
+            )
+
+    @property
+    def bins(self) -> int:
+        """Frequency bins F of a spectrum."""
+        return self.filter_length // 2 + 1
+
+    @property
+    def latents(self) -> int:
+        """L: mels, log F0, voicing."""
+        return self.mel_channels + 2
+
+    @property
+    def edge_samples(self) -> int:
+        """Samples at each end of a decoded piece that lack the neighbouring frames' share."""
+        return self.filter_length // 2
+
+    @property
+    def text_receptive_field(self) -> int:
+        """Phonemes to each side that a phoneme's encoding depends on."""
+        return self.text_blocks * (TEXT_KERNEL // 2)
+
+
+class Block(nn.Module):
+    """A ConvNeXt block over time, (B, T, C) to (B, T, C).
+
+    Args:
+        channels: C.
+        expansion: Factor on the channels between the two linear layers.
+        kernel: Of the depthwise convolution.
+    """
+
+    def __init__(self, channels: int, expansion: int, kernel: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv1d(channels, channels, kernel, padding=kernel // 2, groups=channels)
+        self.norm = nn.LayerNorm(channels)
+        self.expand = nn.Linear(channels, expansion * channels)
+        self.reduce = nn.Linear(expansion * channels, channels)
+        self.scale = nn.Parameter(torch.full((channels,), 0.3))
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return x plus what the block adds; frames outside of the mask (B, T, 1) count as 0."""
+        inside = x if mask is None else x * mask
+        mixed = self.mix(inside.transpose(1, 2)).transpose(1, 2)
+        return x + self.scale * self.reduce(F.gelu(self.expand(self.norm(mixed))))
+
+
+@dataclass(frozen=True)
+class FrameIndex:
+    """Which phoneme each frame belongs to, and where in it the frame lies.
+
+    Attributes:
+        phonemes: (B, T) int64.
+        positions: (B, T, 4): place in the phoneme from 0 to 1, log(1 + frames since its start),
+            log(1 + frames to its end), log of its length.
+        mask: (B, T, 1), 1 where the frame belongs to the utterance.
+    """
+
+    phonemes: Tensor
+    positions: Tensor
+    mask: Tensor
+
+    @classmethod
+    def from_durations(cls, durations: Tensor, frames: int) -> FrameIndex:
+        """Lay out phonemes that last so many frames.
+
+        Args:
+            durations: (B, P) int64.
+            frames: T.
+        """
+        ends = durations.cumsum(1)
+        times = torch.arange(frames, device=durations.device).expand(len(durations), -1)
+        phonemes = torch.searchsorted(ends, times.contiguous(), right=True)
+        phonemes = phonemes.clamp(max=durations.shape[1] - 1)
+        lengths = durations.gather(1, phonemes).float().clamp(min=1.0)
+        since = times - (ends - durations).gather(1, phonemes) + 0.5
+        positions = torch.stack(
+            [
+                since / lengths,
+                torch.log1p(since.clamp(min=0.0)),
+                torch.log1p((lengths - since).clamp(min=0.0)),
+                lengths.log(),
+            ],
+            dim=-1,
+        )
+        return cls(phonemes, positions, (times < ends[:, -1:]).unsqueeze(-1).float())
+
+
+@dataclass(frozen=True)
+class DurationEstimate:
+    """Durations as a distribution: log(1 + frames) is normal.
+
+    Attributes:
+        mean: (B, P).
+        log_deviation: (B, P).
+    """
+
+    mean: Tensor
+    log_deviation: Tensor
+
+
+@dataclass(frozen=True)
+class LatentEstimate:
+    """Latents as the text side expects them, standardised.
+
+    Attributes:
+        mean: (B, T, L).
+        pitch_log_deviation: (B, T), of log F0.
+    """
+
+    mean: Tensor
+    pitch_log_deviation: Tensor
+
+
+class TextSide(nn.Module):
+    """Phonemes to durations, and with durations to latents."""
+
+    def __init__(self, config: QuickConfig) -> None:
+        super().__init__()
+        channels = config.channels
+        self.embedding = nn.Embedding(config.num_symbols, channels)
+        nn.init.normal_(self.embedding.weight, std=0.5)
+        self.speakers: nn.Embedding | None = None
+        if config.num_speakers > 1:
+            self.speakers = nn.Embedding(config.num_speakers, channels)
+            nn.init.normal_(self.speakers.weight, std=0.5)
+        self.text_blocks = nn.ModuleList(
+            Block(channels, TEXT_EXPANSION, TEXT_KERNEL) for _ in range(config.text_blocks)
+        )
+        self.text_norm = nn.LayerNorm(channels)
+        self.duration_entry = nn.Linear(channels, channels)
+        self.duration_block = Block(channels, 1, TEXT_KERNEL)
+        self.duration_exit = nn.Linear(channels, 2)
+        self.position = nn.Linear(POSITION_FEATURES, channels)
+        self.frame_blocks = nn.ModuleList(
+            Block(channels, EXPANSION, FRAME_KERNEL) for _ in range(config.frame_blocks)
+        )
+        self.frame_norm = nn.LayerNorm(channels)
+        self.exit = nn.Linear(channels, config.latents + 1)
+
+    def encode(self, ids: Tensor, mask: Tensor, speaker_ids: Tensor | None = None) -> Tensor:
+        """Return the phonemes' encodings, (B, P, C).
+
+        Args:
+            ids: (B, P), padding symbols left out.
+            mask: (B, P, 1), 1 where there is a phoneme.
+            speaker_ids: (B,), with several speakers.
+        """
+        x = self.embedding(ids)
+        if self.speakers is not None and speaker_ids is not None:
+            x = x + self.speakers(speaker_ids).unsqueeze(1)
+        for block in self.text_blocks:
+            x = block(x, mask)
+        encoded: Tensor = self.text_norm(x)
+        return encoded
+
+    def estimate_durations(self, encoded: Tensor, mask: Tensor) -> DurationEstimate:
+        """Return how long phonemes last; gradients do not reach the encodings."""
+        x = F.gelu(self.duration_entry(encoded.detach()))
+        x = self.duration_exit(self.duration_block(x, mask)).float()
+        return DurationEstimate(x[..., 0], x[..., 1].clamp(-5.0, 1.0))
+
+    def estimate_latents(self, encoded: Tensor, index: FrameIndex) -> LatentEstimate:
+        """Return the frames' latents."""
+        rows = index.phonemes.unsqueeze(-1).expand(-1, -1, encoded.shape[-1])
+        x = encoded.gather(1, rows) + self.position(index.positions)
+        for block in self.frame_blocks:
+            x = block(x, index.mask)
+        x = self.exit(self.frame_norm(x)).float()
+        return LatentEstimate(x[..., :-1], x[..., -1].clamp(-5.0, 1.0))
+
+
+class Decoder(nn.Module):
+    """Latents to sound: filters for pulses and for noise, and an inverse Fourier transform."""
+
+    window: Tensor
+
+    def __init__(self, config: QuickConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels = config.channels
+        self.entry = nn.Conv1d(config.latents, channels, 5, padding=2)
+        self.blocks = nn.ModuleList(
+            Block(channels, EXPANSION, FRAME_KERNEL) for _ in range(config.decoder_blocks)
+        )
+        self.norm = nn.LayerNorm(channels)
+        self.exit = nn.Linear(channels, 2 * config.bins)
+        nn.init.normal_(self.exit.weight, std=0.01)
+        nn.init.constant_(self.exit.bias, -4.0)
+        window = torch.hann_window(config.filter_length)
+        self.register_buffer("window", window, persistent=False)
+
+    def forward(self, latents: Tensor, f0: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Return sound, (B, S) with S = T * hop length.
+
+        Args:
+            latents: (B, T, L), standardised.
+            f0: (B, T) hertz, positive in unvoiced frames, too.
+            noise: (B, S) normal; None draws it.
+        """
+        x = self.entry(latents.transpose(1, 2)).transpose(1, 2)
+        for block in self.blocks:
+            x = block(x)
+        filters = self.exit(self.norm(x))
+        with full_precision(latents):
+            filters = filters.float().clamp(*LOG_MAGNITUDE_RANGE).exp().transpose(1, 2)
+            harmonic, aperiodic = filters.chunk(2, dim=1)
+            pulses = create_pulses(f0.float(), self.config)
+            if noise is None:
+                noise = torch.randn_like(pulses)
+            spectrum = self._transform(pulses) * harmonic + self._transform(noise) * aperiodic
+            return self._invert(spectrum)
+
+    def _transform(self, samples: Tensor) -> Tensor:
+        """Return complex spectra (B, F, T) of frames centred at (t + 1/2) hops."""
+        size, hop = self.config.filter_length, self.config.hop_length
+        margin = (size - hop) // 2
+        padded = F.pad(samples, (margin, margin))
+        return torch.stft(padded, size, hop, size, self.window, center=False, return_complex=True)
+
+    def _invert(self, spectrum: Tensor) -> Tensor:
+        """Overlap and add frames, divided by the windows' squares."""
+        size, hop = self.config.filter_length, self.config.hop_length
+        frames = torch.fft.irfft(spectrum.transpose(1, 2), size) * self.window
+        count = frames.shape[1]
+        length = (count - 1) * hop + size
+
+        def add_up(rows: Tensor) -> Tensor:
+            folded = F.fold(rows.transpose(1, 2), (1, length), (1, size), stride=(1, hop))
+            return folded[:, 0, 0]
+
+        squares = add_up(self.window.square().expand(1, count, size)).clamp(min=1e-3)
+        margin = (size - hop) // 2
+        return (add_up(frames) / squares)[:, margin : length - margin]
+
+
+def create_pulses(f0: Tensor, config: QuickConfig) -> Tensor:
+    """Return band-limited pulses of power about 1, (B, S).
+
+    The sum of all harmonics below half the sample rate in closed form (Dirichlet's kernel).
+
+    Args:
+        f0: (B, T) hertz.
+        config: Rate and hop length.
+    """
+    f0 = f0.clamp(*F0_RANGE_HERTZ).unsqueeze(1)
+    hertz = F.interpolate(f0, scale_factor=config.hop_length, mode="linear")[:, 0]
+    # Thousands of turns: in float32 the last ones would be off by a sample.
+    turns = torch.cumsum(hertz.double() / config.sample_rate, dim=1)
+    # Half a turn to each side of a pulse, where the sines are small and so exact.
+    phase = (turns - turns.round()).float() * math.pi
+    # The highest harmonic fades in and out with the pitch, instead of coming and going at once.
+    room = 0.5 * config.sample_rate / hertz - 0.5
+    harmonics = torch.floor(room)
+    count = 2 * harmonics + 1
+    sine = torch.sin(phase)
+    # At the pulse itself both sines are 0, and their quotient is the number of harmonics.
+    is_pulse = sine.abs() < 1e-4
+    kernel = torch.sin(count * phase) / torch.where(is_pulse, torch.ones_like(sine), sine)
+    kernel = torch.where(is_pulse, count, kernel)
+    fading = 2 * (room - harmonics) * torch.cos(2 * (harmonics + 1) * phase)
+    return (kernel - 1 + fading) * torch.sqrt(0.5 / room)
+
+
+class QuickSynthesizer(nn.Module):
+    """The whole voice: what a checkpoint's `model_g` holds.
+
+    Beside the weights it keeps how latents are standardised, and what regression to the mean
+    loses: the spread of latents, and the length of durations (the mean of logarithms is short).
+    """
+
+    latent_mean: Tensor
+    latent_deviation: Tensor
+    predicted_mean: Tensor
+    spread: Tensor
+    duration_scale: Tensor
+
+    def __init__(self, config: QuickConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.text = TextSide(config)
+        self.decoder = Decoder(config)
+        size = config.latents
+        for name, value in (
+            ("latent_mean", torch.zeros(size)),
+            ("latent_deviation", torch.ones(size)),
+            ("predicted_mean", torch.zeros(size)),
+            ("spread", torch.ones(size)),
+            ("duration_scale", torch.ones(())),
+        ):
+            self.register_buffer(name, value)
+
+    def standardise(self, latents: Tensor) -> Tensor:
+        """Return latents (…, L) with mean 0 and deviation 1 over the training set."""
+        return (latents - self.latent_mean) / self.latent_deviation
+
+    def latents_to_f0(self, latents: Tensor) -> Tensor:
+        """Return hertz (B, T) of standardised latents (B, T, L)."""
+        place = self.config.mel_channels
+        log_f0 = latents[..., place] * self.latent_deviation[place] + self.latent_mean[place]
+        return log_f0.exp().clamp(*F0_RANGE_HERTZ)
+
+    def widen(self, estimate: Tensor) -> Tensor:
+        """Bring the spread of estimated latents (B, T, L) towards that of recorded ones."""
+        return self.predicted_mean + (estimate - self.predicted_mean) * self.spread
+
+    @torch.no_grad()
+    def infer(
+        self,
+        ids: Tensor,
+        speaker_ids: Tensor | None = None,
+        *,
+        noise_scale: float = 0.667,
+        length_scale: float = 1.0,
+        noise_w_scale: float = 0.8,
+        pitch_semitones: float = 0.0,
+        generator: torch.Generator | None = None,
+        max_frames: int | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Speak one sentence.
+
+        Args:
+            ids: (1, P), padding symbols left out.
+            speaker_ids: (1,), with several speakers.
+            noise_scale: Factor on the deviation of pitch and on the noise in the sound.
+            length_scale: Factor on durations.
+            noise_w_scale: Factor on the deviation of durations.
+            pitch_semitones: Added to the pitch.
+            generator: Source of all noise; None takes torch's own.
+            max_frames: Frames of the longest sentence; what would follow is left out.
+
+        Returns:
+            Sound (S,) and frames of each phoneme (P,).
+        """
+        device = ids.device
+
+        def draw(*shape: int) -> Tensor:
+            return torch.randn(shape, generator=generator).to(device)
+
+        mask = torch.ones(*ids.shape, 1, device=device)
+        encoded = self.text.encode(ids, mask, speaker_ids)
+        estimate = self.text.estimate_durations(encoded, mask)
+        log_frames = estimate.mean + noise_w_scale * estimate.log_deviation.exp() * draw(*ids.shape)
+        exact = torch.expm1(log_frames) * self.duration_scale * length_scale
+        durations = exact.round().clamp(min=0).long()
+        frames = max(1, int(durations.sum()))
+        if max_frames is not None:
+            frames = min(frames, max_frames)
+        index = FrameIndex.from_durations(durations, frames)
+        latents = self.text.estimate_latents(encoded, index)
+        z = self.widen(latents.mean)
+        place = self.config.mel_channels
+        wander = smooth_pitch_noise(draw(*ids.shape), index.phonemes)
+        z[..., place] += noise_scale * latents.pitch_log_deviation.exp() * wander
+        f0 = self.latents_to_f0(z) * 2.0 ** (pitch_semitones / 12.0)
+        sound = self.decoder(z, f0, draw(1, frames * self.config.hop_length))
+        return sound[0].clamp(-1.0, 1.0), durations[0]
+
+
+def smooth_pitch_noise(noise: Tensor, phonemes: Tensor) -> Tensor:
+    """Spread a random number a phoneme over its frames, with soft passages.
+
+    Args:
+        noise: (B, P) normal.
+        phonemes: (B, T) of each frame.
+
+    Returns:
+        (B, T), of a deviation of about 1.
+    """
+    frames = noise.gather(1, phonemes).unsqueeze(1)
+    half = PITCH_SMOOTHING // 2
+    padded = F.pad(frames, (half, half), mode="replicate")
+    return F.avg_pool1d(padded, PITCH_SMOOTHING, stride=1)[:, 0]
+
+
+class SpectrumDiscriminator(nn.Module):
+    """Tells recordings from what was spoken, by magnitudes to the power 0.3.
+
+    Args:
+        filter_length: Samples of the Fourier transform; the hop is a quarter.
+        channels: Of the first layer; the others have twice as many.
+    """
+
+    window: Tensor
+
+    def __init__(self, filter_length: int, channels: int = 16) -> None:
+        super().__init__()
+        self.filter_length = filter_length
+        wide = 2 * channels
+        plan = (
+            (1, channels, (5, 3), 2),
+            (channels, wide, (5, 3), 2),
+            (wide, wide, (5, 3), 2),
+            (wide, wide, (3, 3), 1),
+        )
+        self.layers = nn.ModuleList(
+            nn.utils.parametrizations.weight_norm(
+                nn.Conv2d(
+                    entry, out, kernel, stride=(step, 1), padding=(kernel[0] // 2, kernel[1] // 2)
+                )
+            )
+            for entry, out, kernel, step in plan
+        )
+        self.exit = nn.utils.parametrizations.weight_norm(nn.Conv2d(wide, 1, 3, padding=1))
+        self.register_buffer("window", torch.hann_window(filter_length), persistent=False)
+
+    def forward(self, audio: Tensor) -> list[Tensor]:
+        """Return the layers' features of audio (B, S), the scores last."""
+        with full_precision(audio):
+            magnitudes = measure_magnitudes(audio.float(), self.window)
+        x = magnitudes.pow(0.3).unsqueeze(1)
+        features = []
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x), 0.1)
+            features.append(x)
+        return [*features, self.exit(x)]
+
+
+def measure_magnitudes(audio: Tensor, window: Tensor) -> Tensor:
+    """Return magnitudes (B, F, T) of audio (B, S), with a hop of a quarter of the window."""
+    size = len(window)
+    bins = torch.stft(audio, size, size // 4, size, window, return_complex=True)
+    return (bins.real.square() + bins.imag.square() + 1e-7).sqrt()
+
+
+class SpectralLoss(nn.Module):
+    """How far two sounds' spectra are apart, in four resolutions (as in Yamamoto et al. 2020).
+
+    The mean over resolutions of: L1 of log magnitudes, half the spectral convergence, L1 of log
+    mels.
+    """
+
+    RESOLUTIONS = ((2048, 160), (1024, 80), (512, 64), (256, 32))
+    """Samples of the Fourier transform, mels."""
+
+    def __init__(self, config: QuickConfig) -> None:
+        super().__init__()
+        for size, mels in self.RESOLUTIONS:
+            self.register_buffer(f"window_{size}", torch.hann_window(size), persistent=False)
+            filters = mel_filterbank(config.sample_rate, size, mels, 0.0, config.sample_rate / 2)
+            self.register_buffer(f"filters_{size}", filters, persistent=False)
+
+    def forward(self, spoken: Tensor, recorded: Tensor) -> Tensor:
+        """Return the loss of sounds (B, S), a scalar."""
+        losses = []
+        with full_precision(spoken):
+            for size, _ in self.RESOLUTIONS:
+                window, filters = getattr(self, f"window_{size}"), getattr(self, f"filters_{size}")
+                own = measure_magnitudes(spoken.float(), window)
+                other = measure_magnitudes(recorded.float(), window)
+                logs = ((own + 1e-3).log() - (other + 1e-3).log()).abs().mean()
+                distance = (own - other).square().sum((1, 2)).sqrt()
+                size_of_other = other.square().sum((1, 2)).sqrt().clamp(min=1e-3)
+                convergence = (distance / size_of_other).mean()
+                mels = ((filters @ own + 1e-4).log() - (filters @ other + 1e-4).log()).abs().mean()
+                losses.append(logs + 0.5 * convergence + mels)
+        return torch.stack(losses).mean()

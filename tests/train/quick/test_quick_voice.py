@@ -1,0 +1,234 @@
+"""A quick voice of toy size: features of real speech, learning, and the graph that speaks it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from piper.config import VoiceConfig
+from piper.text.frontend import create_frontend
+from piper.text.ids import PAD
+from piper.train.data.batches import Batch, UtteranceItem, collate
+from piper.train.data.cache import UtteranceCache
+from piper.train.data.prepare import PreparedDataset, prepare_dataset
+from piper.train.data.settings import DataSettings, resolve_settings
+from piper.train.quick.features import FeatureCache, Features, prepare_features
+from piper.train.quick.network import QuickConfig, QuickSynthesizer, SpectrumDiscriminator
+from piper.train.quick.step import Phase, QuickStep, cut_pieces
+from piper.voice.graph_quick import QuickGraphConfig, build_quick_graph
+
+RATE, HOP = 22050, 256
+APART = Phase(False, 0.0, 0.0, 24)
+TOGETHER = Phase(True, 1.0, 0.7, 24)
+
+
+def toy_config(**changes: int) -> QuickConfig:
+    sizes = {"channels": 32, "text_blocks": 2, "frame_blocks": 2, "decoder_blocks": 2}
+    return QuickConfig(sample_rate=RATE, **(sizes | changes))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory, speech_dataset: Path) -> DataSettings:
+    cache = tmp_path_factory.mktemp("quick")
+    return resolve_settings(dataset_dir=speech_dataset, cache_dir=cache)
+
+
+@pytest.fixture(scope="module")
+def prepared(settings: DataSettings) -> PreparedDataset:
+    return prepare_dataset(settings, num_processes=1)
+
+
+@pytest.fixture(scope="module")
+def features(settings: DataSettings, prepared: PreparedDataset) -> list[Features]:
+    entries = prepare_features(settings, prepared.voice, prepared.utterances)
+    cache = FeatureCache(settings.cache_dir)
+    return [cache.load(entries[u.key]) for u in prepared.utterances if u.key in entries]
+
+
+@pytest.fixture(scope="module")
+def batch(settings: DataSettings, prepared: PreparedDataset, features: Sequence[Features]) -> Batch:
+    cache = UtteranceCache(settings.cache_dir)
+    items = []
+    for utterance, known in zip(prepared.utterances[:8], features, strict=False):
+        cached = cache.load(utterance.key, utterance.entry)
+        frames = int(known.durations.sum())
+        first = known.start_frame * HOP
+        items.append(
+            UtteranceItem(
+                torch.from_numpy(cached.ids),
+                torch.zeros(0, frames),
+                torch.from_numpy(cached.samples[first : first + frames * HOP]),
+                0,
+                durations=torch.from_numpy(known.durations),
+                f0=torch.from_numpy(known.f0),
+            )
+        )
+    return collate(items, segment_frames=1, hop_length=HOP, has_speakers=False)
+
+
+def pad_id(voice: VoiceConfig) -> int:
+    return voice.phoneme_id_map[PAD][0]
+
+
+def test_features_lay_every_phoneme_over_its_recording(
+    settings: DataSettings, prepared: PreparedDataset, features: Sequence[Features]
+) -> None:
+    assert len(features) == len(prepared.utterances)
+    cache = UtteranceCache(settings.cache_dir)
+    for utterance, known in zip(prepared.utterances, features, strict=True):
+        cached = cache.load(utterance.key, utterance.entry)
+        assert len(known.durations) == len(cached.ids)
+        assert known.durations[cached.ids == pad_id(prepared.voice)].sum() == 0
+        assert known.durations.min() >= 0
+        assert int(known.durations.sum()) == len(known.f0)
+        assert (known.start_frame + len(known.f0)) * HOP <= len(cached.samples)
+    # espeak-ng's male voice; half of what it says is voiced.
+    voiced = np.concatenate([known.f0 for known in features])
+    assert 0.3 < np.mean(voiced > 0) < 0.9
+    assert 70 < np.median(voiced[voiced > 0]) < 160
+
+
+def test_features_are_found_again(settings: DataSettings, prepared: PreparedDataset) -> None:
+    first = prepare_features(settings, prepared.voice, prepared.utterances)
+    packs = {path: path.stat().st_mtime_ns for path in (settings.cache_dir / "quick").iterdir()}
+    assert prepare_features(settings, prepared.voice, prepared.utterances) == first
+    assert packs == {p: p.stat().st_mtime_ns for p in (settings.cache_dir / "quick").iterdir()}
+
+
+def test_a_piece_holds_the_frames_that_it_was_cut_from(
+    batch: Batch, prepared: PreparedDataset
+) -> None:
+    config, rng = toy_config(), np.random.default_rng(3)
+    pieces = cut_pieces(
+        batch, config, frames=60, decoded_frames=24, pad_id=pad_id(prepared.voice), rng=rng
+    )
+    margin = (config.filter_length - HOP) // 2
+    assert pieces.audio.shape == (len(batch), 60 * HOP + 2 * margin)
+    assert (pieces.ids != pad_id(prepared.voice)).logical_or(pieces.id_mask[..., 0] == 0).all()
+    for number in range(len(batch)):
+        inner = pieces.audio[number, margin : margin + 60 * HOP]
+        whole = batch.audio[number, 0].unfold(0, 60 * HOP, HOP)
+        found = (whole == inner).all(dim=1).nonzero()
+        assert len(found) == 1
+        start = int(found)
+        f0 = batch.f0[number, start : start + 60]  # type: ignore[index]
+        assert torch.equal(f0 > 0, pieces.voiced[number] > 0)
+        assert torch.allclose(pieces.log_f0[number][f0 > 0].exp(), f0[f0 > 0])
+
+
+@pytest.mark.parametrize("phase", [APART, TOGETHER])
+def test_threads_change_nothing_in_the_gradients(
+    batch: Batch, prepared: PreparedDataset, phase: Phase
+) -> None:
+    config = toy_config()
+    torch.manual_seed(1)
+    network = QuickSynthesizer(config)
+    step = QuickStep(network, [SpectrumDiscriminator(512, 4)], config)
+    pieces = cut_pieces(
+        batch,
+        config,
+        frames=60,
+        decoded_frames=24,
+        pad_id=pad_id(prepared.voice),
+        rng=np.random.default_rng(3),
+    )
+    found = []
+    for threads in (1, 3):
+        torch.manual_seed(2)
+        losses = step.backward(pieces, phase, threads=threads)
+        found.append((losses, [p.grad.clone() for p in step.parameters(phase)]))
+    (alone, gradients), (shared, others) = found
+    assert alone.keys() == shared.keys()
+    for name in set(alone) - {"feature"}:  # relative to the size of a part's features
+        assert torch.allclose(alone[name], shared[name], rtol=1e-4), name
+    if phase is APART:
+        for gradient, other in zip(gradients, others, strict=True):
+            assert torch.allclose(gradient, other, rtol=1e-3, atol=1e-6)
+
+
+def test_it_learns(batch: Batch, prepared: PreparedDataset) -> None:
+    config = toy_config()
+    torch.manual_seed(1)
+    network = QuickSynthesizer(config)
+    step = QuickStep(network, [], config)
+    optimizer = torch.optim.AdamW(step.parameters(APART), lr=4e-3)
+    rng = np.random.default_rng(3)
+    history = []
+    for _ in range(40):
+        pieces = cut_pieces(
+            batch, config, frames=60, decoded_frames=24, pad_id=pad_id(prepared.voice), rng=rng
+        )
+        history.append(step.backward(pieces, APART, threads=1))
+        optimizer.step()
+    for name in ("mel", "duration", "spectrum"):
+        before, after = (
+            np.mean([float(h[name]) for h in part]) for part in (history[:5], history[-5:])
+        )
+        assert after < 0.8 * before, name
+
+
+@pytest.mark.parametrize("speakers", [1, 3])
+def test_the_graph_speaks_as_the_network(
+    tmp_path: Path, prepared: PreparedDataset, speakers: int
+) -> None:
+    config = toy_config(num_speakers=speakers)
+    torch.manual_seed(1)
+    network = QuickSynthesizer(config).eval()
+    place = config.mel_channels
+    with torch.no_grad():
+        for parameter in network.parameters():  # norms and scales, too
+            parameter.add_(0.02 * torch.randn_like(parameter))
+        network.text.duration_exit.bias[0] = 1.6
+        network.latent_mean[place], network.latent_deviation[place] = 4.8, 0.2
+        network.spread.uniform_(1.0, 1.3)
+        network.predicted_mean.normal_()
+        network.duration_scale.fill_(1.1)
+        # Pulses alone: the noise of the two has not the same numbers.
+        network.decoder.exit.weight[config.bins :] = 0.0
+        network.decoder.exit.bias[config.bins :] = -14.0
+    weights = {name: value.numpy() for name, value in network.state_dict().items()}
+    shape = QuickGraphConfig(
+        RATE, config.filter_length, HOP, pad_id(prepared.voice), num_speakers=speakers
+    )
+    path = tmp_path / "quick.onnx"
+    model = build_quick_graph(weights, shape)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    sentence = create_frontend(prepared.voice).text_to_sentences("Привет, это тест.")[0]
+    ids = torch.tensor(sentence.ids)
+    kept = ids[ids != pad_id(prepared.voice)][None]
+    speaker = torch.tensor([speakers - 1])
+    for semitones in (0.0, 3.0):
+        feeds = {
+            "input": ids[None].numpy(),
+            "input_lengths": np.array([len(ids)]),
+            "scales": np.array([0.0, 1.2, 0.0, semitones], np.float32),
+        }
+        if semitones == 0.0:  # as clients that know nothing of pitch
+            feeds["scales"] = feeds["scales"][:3]
+        if speakers > 1:
+            feeds["sid"] = speaker.numpy()
+        audio, durations = session.run(["output", "durations"], feeds)
+        own, frames = network.infer(
+            kept,
+            speaker if speakers > 1 else None,
+            noise_scale=0.0,
+            length_scale=1.2,
+            noise_w_scale=0.0,
+            pitch_semitones=semitones,
+        )
+        assert audio.shape == (1, 1, 1, len(own))
+        assert durations.shape == (1, 1, len(ids))
+        assert np.array_equal(durations[0, 0][ids.numpy() != pad_id(prepared.voice)], frames)
+        assert durations.sum() * HOP == len(own)
+        assert np.abs(own.numpy()).max() > 0.01
+        # A millionth more of pitch is a tenth of a turn more of the highest harmonic after seconds.
+        difference = audio.reshape(-1) - own.numpy()
+        assert np.square(difference).mean() < 1e-4 * np.square(own.numpy()).mean()
