@@ -1,12 +1,17 @@
-"""Builds the inference graph of a quick voice from named weights, without torch.
+"""Builds the inference graph of a quick voice from named weights, and cuts it into parts.
 
-The network is `piper.train.quick.network`: text to latents (log mels, log F0, voicing), latents to
-two filters a frame, which shape pulses of that F0 and white noise. Inputs and outputs are those of
-other Piper voices, for one sentence at a time. A fourth value of `scales` is the pitch: clients
-that do not know it pass three and lose nothing (as an input with a default it would make ONNX
-Runtime print a warning whenever another client loads the voice). Needs the package `onnx` when
-called. Shapes: P phonemes, N of them without padding symbols, T frames, S samples, C channels, L
-latents, F frequency bins.
+Needs no torch. The network is `piper.train.quick.network`: text to latents (log mels, log F0,
+voicing), latents to two filters a frame, which shape pulses of that F0 and white noise. Inputs and
+outputs are those of other Piper voices, for one sentence at a time. A fourth value of `scales` is
+the pitch: clients that do not know it pass three and lose nothing (as an input with a default it
+would make ONNX Runtime print a warning whenever another client loads the voice).
+
+The white noise is a table in the file, so that a scale of 0 gives the same sound each time, as with
+other voices, and a window of frames the same as the whole sentence. Values that stand between the
+parts have names, by which `cut_quick_parts` cuts.
+
+Needs the package `onnx` when called. Shapes: P phonemes, N of them without padding symbols, T
+frames, S samples, C channels, L latents, F frequency bins.
 """
 
 from __future__ import annotations
@@ -19,16 +24,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from piper.voice.graph_writer import GraphWriter, TensorSpec
+from piper.voice.graph_writer import GraphWriter, TensorSpec, import_onnx
 
 if TYPE_CHECKING:
     import onnx
 
 QUICK_METADATA_KEY = "piper_quick"
-"""Where such a graph keeps its `QuickGraphConfig`, as JSON, in the model's metadata."""
+"""Where such a graph keeps its `QuickGraphConfig` and `mean_hertz`, as JSON, in its metadata."""
 F0_RANGE_HERTZ = (50.0, 600.0)
 LOG_MAGNITUDE_RANGE = (-14.0, 6.0)
 PITCH_SMOOTHING = 9
+_FLOAT, _INT64, _DOUBLE = 1, 7, 11
+"""Types, as ONNX numbers them."""
+NOISE_FRAMES = 256
+"""After so many frames, three or four seconds, the noise repeats itself."""
 _LAYER_NORM_EPSILON = 1e-5
 
 
@@ -51,6 +60,36 @@ class QuickGraphConfig:
     num_speakers: int = 1
 
 
+@dataclass(frozen=True)
+class QuickParts:
+    """A quick voice's graph in three parts.
+
+    Attributes:
+        text: `input` int64 (1, P), `input_lengths` int64 (1,), `rhythm_noise` float32 (1, P)
+            (already scaled), `speaker` float32 (1, C) (only with several) → `frames` float32 (N,),
+            durations before length scale and rounding, `places` int64 (N,), the ids that they
+            belong to, and `encoded` float32 (1, N, C).
+        flow: `encoded`, `counts` float32 (N,), whole numbers of frames, `wander` float32 (1, N)
+            (noise, already scaled), `times` float32 (T,), the frames that are wanted, and
+            `semitones` float32 (1,) → `z` float32 (1, L + 1, T), latents above hertz, and
+            `advance` float64 (T,), turns of the pitch's phase.
+        decoder: `z`, `turns` float32 (T, 1), the phase at each frame's start, and `rows` int64
+            (T,), the frames' places in the table of noise → `output` float32 (1, 1, 1, S).
+        speakers: (number of speakers, C) float32; None with one speaker.
+        flow_reach: Frames to each side that a frame of `z` depends on.
+        decoder_reach: Frames to each side that a frame's samples depend on.
+        num_symbols: Ids that the graph knows.
+    """
+
+    text: onnx.ModelProto
+    flow: onnx.ModelProto
+    decoder: onnx.ModelProto
+    speakers: np.ndarray | None
+    flow_reach: int
+    decoder_reach: int
+    num_symbols: int
+
+
 def build_quick_graph(
     weights: Mapping[str, np.ndarray], config: QuickGraphConfig
 ) -> onnx.ModelProto:
@@ -69,19 +108,27 @@ def build_quick_graph(
         ExportError: A weight is missing, or `onnx` is not installed.
     """
     writer = GraphWriter(_fold(weights))
-    noise, length, duration_noise, pitch = _split_scales(writer)
+    noise, length, duration_noise = _split_scales(writer)
     places, ids = _leave_out_padding(writer, config)
+    drawn = [writer.op("RandomNormalLike", "input", dtype=_FLOAT) for _ in range(2)]
+    rhythm_noise = writer.op("Mul", drawn[0], duration_noise, name="rhythm_noise")
+    speaker = None
+    if config.num_speakers > 1:
+        table = writer.weight("text.speakers.weight")
+        speaker = writer.op("Gather", table, "sid", axis=0, name="speaker")
     with writer.scope("text"):
-        encoded = _encode(writer, ids, config)
-        durations = _durations(writer, encoded, length, duration_noise)
-    _durations_of_all_ids(writer, places, durations)
-    phonemes, positions = _lay_out(writer, durations)
+        encoded = _encode(writer, ids, speaker)
+        rhythm_noise = writer.op("Gather", rhythm_noise, places, axis=1)
+        frames = _durations(writer, encoded, rhythm_noise)
+    counts = _count_frames(writer, frames, places, length)
+    wander = writer.op("Mul", writer.op("Gather", drawn[1], places, axis=1), noise, name="wander")
+    phonemes, positions = _lay_out(writer, counts)
     with writer.scope("text"):
-        estimate = _latents(writer, encoded, phonemes, positions)
-    latents, hertz = _vary(writer, estimate, phonemes, encoded, noise, pitch, weights)
+        estimate = _estimate(writer, encoded, phonemes, positions)
+    hertz = _vary(writer, estimate, phonemes, wander)
+    turns = _find_phase(writer, hertz, config)
     with writer.scope("decoder"):
-        filters = _filters(writer, latents)
-        _shape_sound(writer, filters, hertz, config)
+        _decode(writer, len(weights["latent_mean"]), turns, config)
     inputs: list[TensorSpec] = [
         ("input", np.int64, (1, "phonemes")),
         ("input_lengths", np.int64, (1,)),
@@ -93,28 +140,67 @@ def build_quick_graph(
         ("output", np.float32, (1, 1, 1, "samples")),
         ("durations", np.float32, (1, 1, "phonemes")),
     ]
-    return writer.finish(inputs, outputs, {QUICK_METADATA_KEY: json.dumps(asdict(config))})
+    mean_hertz = math.exp(float(writer.array("latent_mean")[-2]))
+    said = {**asdict(config), "mean_hertz": round(mean_hertz, 2)}
+    return writer.finish(inputs, outputs, {QUICK_METADATA_KEY: json.dumps(said)})
+
+
+def cut_quick_parts(model: onnx.ModelProto, config: QuickGraphConfig) -> QuickParts:
+    """Cut a graph that `build_quick_graph` wrote.
+
+    Args:
+        model: The graph.
+        config: What its metadata say.
+
+    Raises:
+        ValueError: It has not the values by which it is to be cut.
+    """
+    onnx = import_onnx()
+    arrays = {
+        tensor.name: onnx.numpy_helper.to_array(tensor)
+        for tensor in model.graph.initializer
+        if tensor.name.endswith(".weight")
+    }
+    entry = arrays["decoder.entry.weight"].shape[-1]
+    reaches = {
+        side: sum(
+            array.shape[-1] // 2
+            for name, array in arrays.items()
+            if name.startswith(side) and name.endswith(".mix.weight")
+        )
+        for side in ("text.frame_blocks.", "decoder.blocks.")
+    }
+    # A frame's sound has a share of all frames whose windows reach into it.
+    overlap = -(-(config.filter_length // 2) // config.hop_length)
+    extractor = onnx.utils.Extractor(onnx.shape_inference.infer_shapes(model))
+    speaker = ["speaker"] if config.num_speakers > 1 else []
+    return QuickParts(
+        text=extractor.extract_model(
+            ["input", "input_lengths", "rhythm_noise", *speaker], ["frames", "places", "encoded"]
+        ),
+        flow=extractor.extract_model(
+            ["encoded", "counts", "wander", "times", "semitones"], ["z", "advance"]
+        ),
+        decoder=extractor.extract_model(["z", "turns", "rows"], ["output"]),
+        speakers=arrays["text.speakers.weight"] if speaker else None,
+        flow_reach=reaches["text.frame_blocks."] + PITCH_SMOOTHING // 2,
+        decoder_reach=reaches["decoder.blocks."] + entry // 2 + 2 * overlap + 1,
+        num_symbols=len(arrays["text.embedding.weight"]),
+    )
 
 
 def _fold(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the weights as the graph wants them.
 
-    A layer norm's factor and shift go into the linear layer after it, a block's scale into the
-    linear layer before it, and linear layers are transposed.
+    A block's scale goes into the linear layer before it, and linear layers are transposed.
     """
     folded = {name: np.asarray(value, np.float32) for name, value in weights.items()}
-    pairs = {"text.frame_norm": "text.exit", "decoder.norm": "decoder.exit"}
     for name in weights:
         if name.endswith(".scale"):
             block = name.removesuffix(".scale")
-            pairs[f"{block}.norm"] = f"{block}.expand"
             scale = folded[name]
             folded[f"{block}.reduce.weight"] = folded[f"{block}.reduce.weight"] * scale[:, None]
             folded[f"{block}.reduce.bias"] = folded[f"{block}.reduce.bias"] * scale
-    for norm, linear in pairs.items():
-        matrix = folded[f"{linear}.weight"]
-        folded[f"{linear}.bias"] = folded[f"{linear}.bias"] + matrix @ folded[f"{norm}.bias"]
-        folded[f"{linear}.weight"] = matrix * folded[f"{norm}.weight"]
     for name, value in folded.items():
         is_table = name.endswith(("embedding.weight", "speakers.weight"))
         if value.ndim == 2 and not is_table:
@@ -122,12 +208,14 @@ def _fold(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return folded
 
 
-def _split_scales(writer: GraphWriter) -> list[str]:
-    """Return noise, length, duration noise and pitch, each (1,)."""
+def _split_scales(writer: GraphWriter) -> tuple[str, str, str]:
+    """Write `semitones`; return noise, length and duration noise, each (1,)."""
     with writer.scope("scales"):
         padded = writer.op("Concat", "scales", writer.constant([0.0], np.float32), axis=0)
-        places = (writer.constant([place]) for place in range(4))
-        return [writer.op("Gather", padded, place, axis=0) for place in places]
+        places = [writer.constant([place]) for place in range(4)]
+        writer.op("Gather", padded, places[3], axis=0, name="semitones")
+        noise, length, rhythm = (writer.op("Gather", padded, one, axis=0) for one in places[:3])
+        return noise, length, rhythm
 
 
 def _leave_out_padding(writer: GraphWriter, config: QuickGraphConfig) -> tuple[str, str]:
@@ -140,64 +228,61 @@ def _leave_out_padding(writer: GraphWriter, config: QuickGraphConfig) -> tuple[s
             row = writer.op("Squeeze", "input", writer.constant([0]))
             is_padding = writer.op("Equal", row, writer.constant(config.pad_id))
             is_kept = writer.op("And", is_kept, writer.op("Not", is_padding))
-        kept = writer.op("Compress", places, is_kept, axis=0)
+        kept = writer.op("Compress", places, is_kept, axis=0, name="places")
         return kept, writer.op("Gather", "input", kept, axis=1)
 
 
-def _encode(writer: GraphWriter, ids: str, config: QuickGraphConfig) -> str:
-    """Write the text encoder; (1, N) → (1, N, C)."""
+def _encode(writer: GraphWriter, ids: str, speaker: str | None) -> str:
+    """Write the text encoder; (1, N) → `encoded` (1, N, C)."""
     x = writer.op("Gather", writer.weight("embedding.weight"), ids, axis=0)
-    if config.num_speakers > 1:
-        speaker = writer.op("Gather", writer.weight("speakers.weight"), "sid", axis=0)
+    if speaker is not None:
         x = writer.op("Add", x, writer.op("Unsqueeze", speaker, writer.constant([1])))
     for i in range(writer.last_numbered("text_blocks") + 1):
         x = _block(writer, x, f"text_blocks.{i}")
-    x = _normalise(writer, x)
-    x = writer.op("Mul", x, writer.weight("text_norm.weight"))
-    return writer.op("Add", x, writer.weight("text_norm.bias"))
+    return writer.op("Identity", _normalise(writer, x, "text_norm"), name="encoded")
 
 
-def _durations(writer: GraphWriter, encoded: str, length: str, noise: str) -> str:
-    """Write the durations, (N,) float32, whole numbers of frames."""
+def _durations(writer: GraphWriter, encoded: str, noise: str) -> str:
+    """Write durations before length scale and rounding, `frames` (N,)."""
     x = _gelu(writer, _linear(writer, encoded, "duration_entry"))
     x = _linear(writer, _block(writer, x, "duration_block"), "duration_exit")
     mean, deviation = writer.op("Split", x, outputs=2, axis=2)
-    deviation = _clip(writer, deviation, -5.0, 1.0)
-    drawn = writer.op("Mul", writer.op("RandomNormalLike", mean), noise)
-    logarithm = writer.op("Add", mean, writer.op("Mul", drawn, writer.op("Exp", deviation)))
+    deviation = writer.op("Exp", _clip(writer, deviation, -5.0, 1.0))
+    noise = writer.op("Unsqueeze", noise, writer.constant([2]))
+    logarithm = writer.op("Add", mean, writer.op("Mul", noise, deviation))
     exact = writer.op("Sub", writer.op("Exp", logarithm), writer.number(1.0))
-    exact = writer.op("Mul", exact, length)
-    scale = writer.number(float(writer.outside("duration_scale")))
-    exact = writer.op("Sub", writer.op("Mul", exact, scale), writer.number(0.5))
-    exact = writer.op("Max", exact, writer.number(0.0))
-    return writer.op("Reshape", writer.op("Ceil", exact), writer.constant([-1]))
+    exact = writer.op("Mul", exact, writer.number(float(writer.outside("duration_scale"))))
+    return str(writer.op("Reshape", exact, writer.constant([-1]), name="frames"))
 
 
-def _durations_of_all_ids(writer: GraphWriter, places: str, durations: str) -> None:
-    """Write the output `durations` (1, 1, P): 0 for padding symbols."""
+def _count_frames(writer: GraphWriter, frames: str, places: str, length: str) -> str:
+    """Return `counts` (N,), whole numbers; write `durations` (1, 1, P), 0 for padding symbols."""
     with writer.scope("durations"):
-        shape = writer.op("Shape", "input", start=1)
-        zeros = writer.op("Expand", writer.number(0.0), shape)
-        spread = writer.op("ScatterElements", zeros, places, durations, axis=0)
+        exact = writer.op("Sub", writer.op("Mul", frames, length), writer.number(0.5))
+        exact = writer.op("Max", exact, writer.number(0.0))
+        counts = str(writer.op("Ceil", exact, name="counts"))
+        zeros = writer.op("Expand", writer.number(0.0), writer.op("Shape", "input", start=1))
+        spread = writer.op("ScatterElements", zeros, places, counts, axis=0)
         writer.op("Unsqueeze", spread, writer.constant([0, 1]), name="durations")
+        return counts
 
 
-def _lay_out(writer: GraphWriter, durations: str) -> tuple[str, str]:
+def _lay_out(writer: GraphWriter, counts: str) -> tuple[str, str]:
     """Return each frame's phoneme (T,) int64, and where in it the frame lies, (1, T, 4)."""
     with writer.scope("frames"):
-        ends = writer.op("CumSum", durations, writer.constant(0))
+        ends = writer.op("CumSum", counts, writer.constant(0))
         total = writer.op("ReduceMax", ends, keepdims=0)
         # At least one frame: the decoder cannot take none.
         total = writer.op("Max", total, writer.number(1.0))
-        times = writer.op("Range", writer.number(0.0), total, writer.number(1.0))
+        times = writer.op("Range", writer.number(0.0), total, writer.number(1.0), name="times")
         column = writer.op("Unsqueeze", times, writer.constant([1]))
-        ended = writer.op("Cast", writer.op("LessOrEqual", ends, column), to=7)
+        ended = writer.op("Cast", writer.op("LessOrEqual", ends, column), to=_INT64)
         phonemes = writer.op("ReduceSum", ended, writer.constant([1]), keepdims=0)
         last = writer.op("Sub", writer.op("Squeeze", writer.op("Shape", ends)), writer.constant(1))
         phonemes = writer.op("Min", phonemes, last)
-        lengths = writer.op("Gather", durations, phonemes, axis=0)
+        lengths = writer.op("Gather", counts, phonemes, axis=0)
         lengths = writer.op("Max", lengths, writer.number(1.0))
-        starts = writer.op("Gather", writer.op("Sub", ends, durations), phonemes, axis=0)
+        starts = writer.op("Gather", writer.op("Sub", ends, counts), phonemes, axis=0)
         since = writer.op("Add", writer.op("Sub", times, starts), writer.number(0.5))
         until = writer.op("Max", writer.op("Sub", lengths, since), writer.number(0.0))
         one = writer.number(1.0)
@@ -211,128 +296,139 @@ def _lay_out(writer: GraphWriter, durations: str) -> tuple[str, str]:
         return phonemes, writer.op("Concat", *rows, axis=2)
 
 
-def _latents(writer: GraphWriter, encoded: str, phonemes: str, positions: str) -> str:
-    """Write the frames' half of the text side, (1, T, L + 1)."""
+def _estimate(writer: GraphWriter, encoded: str, phonemes: str, positions: str) -> str:
+    """Write the frames' half of the text side, (1, L + 1, T)."""
     x = writer.op("Gather", encoded, phonemes, axis=1)
     x = writer.op("Add", x, _linear(writer, positions, "position"))
     for i in range(writer.last_numbered("frame_blocks") + 1):
         x = _block(writer, x, f"frame_blocks.{i}")
-    return _linear(writer, _normalise(writer, x), "exit")
+    x = _linear(writer, _normalise(writer, x, "frame_norm"), "exit")
+    return str(writer.op("Transpose", x, perm=[0, 2, 1]))
 
 
-def _vary(
-    writer: GraphWriter,
-    estimate: str,
-    phonemes: str,
-    encoded: str,
-    noise: str,
-    semitones: str,
-    weights: Mapping[str, np.ndarray],
-) -> tuple[str, str]:
-    """Return latents (1, T, L) and pitch in hertz (1, T, 1), with their random share."""
-    size = len(weights["latent_mean"])
-    place = size - 2
+def _vary(writer: GraphWriter, estimate: str, phonemes: str, wander: str) -> str:
+    """Write `z` (1, L + 1, T), the latents with their random share; return hertz (1, 1, T)."""
+    spread, centre, mean, deviation = (
+        writer.array(name)
+        for name in ("spread", "predicted_mean", "latent_mean", "latent_deviation")
+    )
+    place = len(spread) - 2
     with writer.scope("vary"):
-        mean, deviation = writer.op(
-            "Split", estimate, writer.constant([size, 1]), outputs=2, axis=2
+        x, uncertainty = writer.op(
+            "Split", estimate, writer.constant([place + 2, 1]), outputs=2, axis=1
         )
-        spread, centre = weights["spread"], weights["predicted_mean"]
-        mean = writer.op("Mul", mean, writer.constant(spread, np.float32))
-        mean = writer.op("Add", mean, writer.constant(centre * (1 - spread), np.float32))
+        x = writer.op("Mul", x, writer.constant(spread[:, None], np.float32))
+        x = writer.op("Add", x, writer.constant((centre * (1 - spread))[:, None], np.float32))
         # A random number a phoneme, with soft passages from one to the next.
-        flat = writer.op("ReduceMean", encoded, axes=[2], keepdims=0)
-        drawn = writer.op("Gather", writer.op("RandomNormalLike", flat), phonemes, axis=1)
+        drawn = writer.op("Gather", wander, phonemes, axis=1)
         drawn = writer.op("Unsqueeze", drawn, writer.constant([1]))
         half = PITCH_SMOOTHING // 2
         drawn = writer.op("Pad", drawn, writer.constant([0, 0, half, 0, 0, half]), mode="edge")
         drawn = writer.op("AveragePool", drawn, kernel_shape=[PITCH_SMOOTHING])
-        wander = writer.op("Transpose", drawn, perm=[0, 2, 1])
-        deviation = writer.op("Exp", _clip(writer, deviation, -5.0, 1.0))
-        wander = writer.op("Mul", writer.op("Mul", wander, deviation), noise)
+        drawn = writer.op("Mul", drawn, writer.op("Exp", _clip(writer, uncertainty, -5.0, 1.0)))
         mels, pitch, voicing = writer.op(
-            "Split", mean, writer.constant([place, 1, 1]), outputs=3, axis=2
+            "Split", x, writer.constant([place, 1, 1]), outputs=3, axis=1
         )
-        pitch = writer.op("Add", pitch, wander)
-        latents = writer.op("Concat", mels, pitch, voicing, axis=2)
-        logarithm = writer.op("Mul", pitch, writer.number(weights["latent_deviation"][place]))
-        logarithm = writer.op("Add", logarithm, writer.number(weights["latent_mean"][place]))
-        octave = writer.op("Mul", semitones, writer.number(math.log(2.0) / 12.0))
+        pitch = writer.op("Add", pitch, drawn)
+        logarithm = writer.op("Mul", pitch, writer.number(deviation[place]))
+        logarithm = writer.op("Add", logarithm, writer.number(mean[place]))
+        octave = writer.op("Mul", "semitones", writer.number(math.log(2.0) / 12.0))
         hertz = writer.op("Exp", writer.op("Add", logarithm, octave))
-        return latents, _clip(writer, hertz, *F0_RANGE_HERTZ)
+        hertz = _clip(writer, hertz, *F0_RANGE_HERTZ)
+        writer.op("Concat", mels, pitch, voicing, hertz, axis=1, name="z")
+        return hertz
 
 
-def _filters(writer: GraphWriter, latents: str) -> str:
-    """Write the decoder's body, (1, T, L) → magnitudes (1, 2 F, T), of pulses above noise."""
-    x = writer.op("Transpose", latents, perm=[0, 2, 1])
-    x = writer.op("Transpose", writer.conv(x, "entry"), perm=[0, 2, 1])
+def _find_phase(writer: GraphWriter, hertz: str, config: QuickGraphConfig) -> str:
+    """Write `advance` (T,), the turns of each frame, and return `turns` (T, 1), where it starts.
+
+    In double precision: of thousands of turns the last ones would be off by a sample.
+    """
+    with writer.scope("phase"):
+        three = writer.op("Cast", _neighbours(writer, hertz), to=_DOUBLE)
+        shares = _pitch_shares(config).sum(axis=1, keepdims=True)
+        advance = writer.op("MatMul", three, writer.constant(shares, np.float64))
+        advance = writer.op("Reshape", advance, writer.constant([-1]), name="advance")
+        turns = writer.op("CumSum", advance, writer.constant(0), exclusive=1)
+        part = writer.op("Sub", turns, writer.op("Round", turns))
+        part = writer.op("Cast", part, to=_FLOAT)
+        return str(writer.op("Unsqueeze", part, writer.constant([1]), name="turns"))
+
+
+def _neighbours(writer: GraphWriter, hertz: str) -> str:
+    """Return the pitch of the frame before, the frame, and the one after; (1, 1, T) → (T, 3)."""
+    row = writer.op("Reshape", hertz, writer.constant([-1]))
+    row = writer.op("Pad", row, writer.constant([1, 1]), mode="edge")
+    slices = [_slice(writer, row, i, i - 2 or None, 0) for i in range(3)]
+    columns = [writer.op("Unsqueeze", part, writer.constant([1])) for part in slices]
+    return str(writer.op("Concat", *columns, axis=1))
+
+
+def _pitch_shares(config: QuickGraphConfig) -> np.ndarray:
+    """Return what three frames add to the turns of samples, (3, hop): linear."""
+    offset = (np.arange(config.hop_length) + 0.5) / config.hop_length - 0.5
+    shares = [np.maximum(-offset, 0), 1 - np.abs(offset), np.maximum(offset, 0)]
+    return np.stack(shares) / config.sample_rate
+
+
+def _filters(writer: GraphWriter, latents: str) -> tuple[str, str]:
+    """Write the decoder's body, (1, L, T) → magnitudes (T, F) of pulses, and of noise."""
+    x = writer.op("Transpose", writer.conv(latents, "entry"), perm=[0, 2, 1])
     for i in range(writer.last_numbered("blocks") + 1):
         x = _block(writer, x, f"blocks.{i}")
-    x = _linear(writer, _normalise(writer, x), "exit")
+    x = _linear(writer, _normalise(writer, x, "norm"), "exit")
     x = writer.op("Exp", _clip(writer, x, *LOG_MAGNITUDE_RANGE))
-    return writer.op("Transpose", x, perm=[0, 2, 1])
+    x = writer.op("Squeeze", x, writer.constant([0]))
+    harmonic, aperiodic = writer.op("Split", x, outputs=2, axis=1)
+    return harmonic, aperiodic
 
 
-def _shape_sound(writer: GraphWriter, filters: str, hertz: str, config: QuickGraphConfig) -> None:
-    """Write pulses and noise through their filters to `output` (1, 1, 1, S)."""
-    size, hop = config.filter_length, config.hop_length
-    margin = (size - hop) // 2
-    pulses = _pulses(writer, hertz, config)
-    white = writer.op("RandomNormalLike", pulses)
-    excitations = writer.op("Concat", pulses, white, axis=0)  # (2, 1, S)
-    padded = writer.op("Pad", excitations, writer.constant([0, 0, margin, 0, 0, margin]))
-    forward, inverse, squares = _fourier(size)
-    spectra = writer.op(
-        "Conv", padded, writer.constant(forward, np.float32), kernel_shape=[size], strides=[hop]
-    )
-    harmonic, aperiodic = writer.op("Split", filters, outputs=2, axis=1)
-    tuned, hissing = writer.op("Split", spectra, outputs=2, axis=0)
-    parts = []
-    for spectrum, magnitudes in ((tuned, harmonic), (hissing, aperiodic)):
-        both = writer.op("Concat", magnitudes, magnitudes, axis=1)  # real and imaginary parts
-        parts.append(writer.op("Mul", spectrum, both))
-    spectrum = writer.op("Add", *parts)
+def _decode(writer: GraphWriter, latents: int, turns: str, config: QuickGraphConfig) -> None:
+    """Write the decoder: pulses and noise through filters; `z` → `output` (1, 1, 1, S).
 
-    def add_up(rows: str, kernel: np.ndarray) -> str:
-        taps = writer.constant(kernel, np.float32)
-        return str(writer.op("ConvTranspose", rows, taps, kernel_shape=[size], strides=[hop]))
+    Args:
+        writer: The graph.
+        latents: L.
+        turns: (T, 1), the phase at each frame's start.
+        config: The network's shape.
+    """
+    z, hertz = writer.op("Split", "z", writer.constant([latents, 1]), outputs=2, axis=1)
+    filters = _filters(writer, z)
+    fourier = _Fourier(writer, config)
+    real, imaginary = fourier.transform(_pulses(writer, hertz, turns, config))
+    frames = writer.op("Squeeze", writer.op("Shape", turns, end=1))
+    rows = writer.op("Range", writer.constant(0), frames, writer.constant(1))
+    rows = writer.op("Mod", rows, writer.constant(NOISE_FRAMES), name="rows")
+    noise = [writer.op("Gather", table, rows, axis=0) for table in fourier.noise_spectra()]
 
-    sound = add_up(spectrum, inverse)
-    ones = writer.op("Slice", spectrum, *map(writer.constant, ([0], [1], [1])))
-    ones = writer.op("Add", writer.op("Mul", ones, writer.number(0.0)), writer.number(1.0))
-    weight = writer.op("Max", add_up(ones, squares), writer.number(1e-3))
-    sound = writer.op("Div", sound, weight)
-    sound = writer.op("Slice", sound, *map(writer.constant, ([margin], [-margin], [2])))
-    sound = writer.op("Unsqueeze", sound, writer.constant([1]))
+    def mix(tuned: str, hissing: str, magnitudes: tuple[str, str]) -> str:
+        harmonic, aperiodic = magnitudes
+        return str(
+            writer.op(
+                "Add", writer.op("Mul", tuned, harmonic), writer.op("Mul", hissing, aperiodic)
+            )
+        )
+
+    inner = _slice(writer, filters[0], 1, -1, 1), _slice(writer, filters[1], 1, -1, 1)
+    sound = fourier.invert(mix(real, noise[0], filters), mix(imaginary, noise[1], inner))
+    sound = writer.op("Reshape", sound, writer.constant([1, 1, 1, -1]))
     writer.op("Clip", sound, writer.number(-1.0), writer.number(1.0), name="output")
 
 
-def _pulses(writer: GraphWriter, hertz: str, config: QuickGraphConfig) -> str:
-    """Write band-limited pulses (1, 1, S) of pitches (1, T, 1)."""
-    hop = config.hop_length
+def _pulses(writer: GraphWriter, hertz: str, turns: str, config: QuickGraphConfig) -> str:
+    """Write band-limited pulses (T, hop) of pitches (1, 1, T)."""
     with writer.scope("pulses"):
-        # Linear between the frames' middles, by the frame before, the frame and the one after.
-        column = writer.op("Pad", hertz, writer.constant([0, 1, 0, 0, 1, 0]), mode="edge")
-        ends = ([0, -2], [1, -1], [2, 2**31 - 1])
-        three = [
-            writer.op("Slice", column, *map(writer.constant, ([start], [end], [1])))
-            for start, end in ends
-        ]
-        offset = (np.arange(hop) + 0.5) / hop - 0.5
-        shares = np.stack([np.maximum(-offset, 0), 1 - np.abs(offset), np.maximum(offset, 0)])
-        rows = writer.op(
-            "MatMul", writer.op("Concat", *three, axis=2), writer.constant(shares, np.float32)
-        )
-        pitch = writer.op("Reshape", rows, writer.constant([1, 1, -1]))
-        turns = writer.op(
-            "Div",
-            writer.op("Cast", pitch, to=11),
-            writer.constant(float(config.sample_rate), np.float64),
-        )
-        turns = writer.op("CumSum", turns, writer.constant(2))
-        part = writer.op("Cast", writer.op("Sub", turns, writer.op("Round", turns)), to=1)
-        phase = writer.op("Mul", part, writer.number(math.pi))
+        three = _neighbours(writer, hertz)
+        shares = _pitch_shares(config)
+        rate = config.sample_rate
+        pitch = writer.op("MatMul", three, writer.constant(shares * rate, np.float32))
+        inside = writer.op("MatMul", three, writer.constant(shares.cumsum(axis=1), np.float32))
+        turns = writer.op("Add", inside, turns)
+        # Half a turn to each side of a pulse, where the sines are small and so exact.
+        phase = writer.op("Sub", turns, writer.op("Round", turns))
+        phase = writer.op("Mul", phase, writer.number(math.pi))
         one, two = writer.number(1.0), writer.number(2.0)
-        room = writer.op("Div", writer.number(0.5 * config.sample_rate), pitch)
+        room = writer.op("Div", writer.number(0.5 * rate), pitch)
         room = writer.op("Sub", room, writer.number(0.5))
         harmonics = writer.op("Floor", room)
         twice = writer.op("Mul", harmonics, two)
@@ -351,21 +447,119 @@ def _pulses(writer: GraphWriter, hertz: str, config: QuickGraphConfig) -> str:
         return str(writer.op("Mul", kernel, power))
 
 
-def _fourier(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return Fourier transform and inverse as taps of convolutions, and the window's squares.
+def excitation_noise(config: QuickGraphConfig) -> np.ndarray:
+    """Return the white noise that every sentence is spoken with, over and over: (S,) float32."""
+    noise = np.random.default_rng(0).standard_normal(NOISE_FRAMES * config.hop_length)
+    return (noise / noise.std()).astype(np.float32)
 
-    Returns:
-        Forward (2 F, 1, size) and inverse (2 F, 1, size), both with a Hann window, real parts above
-        imaginary ones; squares (1, 1, size).
+
+class _Fourier:
+    """Writes Fourier transforms of frames centred at (t + 1/2) hops, with a Hann window.
+
+    Cosines see only the even half of a frame, sines only the odd one: half the work, and one
+    matrix serves both directions. Spectra are real parts (T, F) and imaginary parts (T, F - 2),
+    which lack the first and the last frequency, where they are 0.
     """
-    bins = size // 2 + 1
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
-    angle = 2 * np.pi * np.outer(np.arange(bins), np.arange(size)) / size
-    forward = np.concatenate([np.cos(angle), -np.sin(angle)]) * window
-    twice = np.full((bins, 1), 2.0)
-    twice[0] = twice[-1] = 1.0
-    inverse = np.concatenate([np.cos(angle) * twice, -np.sin(angle) * twice]) / size * window
-    return forward[:, None], inverse[:, None], (window**2)[None, None]
+
+    def __init__(self, writer: GraphWriter, config: QuickGraphConfig) -> None:
+        self._writer = writer
+        self._config = config
+        self._size, self._hop = config.filter_length, config.hop_length
+        self._pieces = -(-self._size // self._hop)
+        self._margin = (self._size - self._hop) // 2
+        half = self._size // 2
+        angle = 2 * np.pi / self._size * np.arange(half + 1)
+        window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self._size) / self._size)
+        self._window = window
+        self._half_window = writer.constant(window[: half + 1], np.float32)
+        self._inner_window = writer.constant(window[1:half], np.float32)
+        grid = np.outer(np.arange(half + 1), angle)
+        self._cosines = writer.constant(np.cos(grid), np.float32)
+        self._sines = writer.constant(-np.sin(grid)[1:-1, 1:-1], np.float32)
+
+    def noise_spectra(self) -> tuple[str, str]:
+        """Return the spectra of the white noise, which begins anew where it ends."""
+        noise = excitation_noise(self._config)
+        first = np.arange(NOISE_FRAMES)[:, None] * self._hop - self._margin
+        frames = noise[(first + np.arange(self._size)) % len(noise)]
+        spectra = np.fft.rfft(frames * self._window)
+        table = self._writer.constant
+        return table(spectra.real, np.float32), table(spectra.imag[:, 1:-1], np.float32)
+
+    def transform(self, samples: str) -> tuple[str, str]:
+        """Write the transform of samples (T, hop)."""
+        writer, half = self._writer, self._size // 2
+        after = (self._pieces - 1) * self._hop - self._margin
+        flat = writer.op("Reshape", samples, writer.constant([-1]))
+        flat = writer.op("Pad", flat, writer.constant([self._margin, after]))
+        rows = writer.op("Reshape", flat, writer.constant([-1, self._hop]))
+        steps = range(self._pieces)
+        parts = [_slice(writer, rows, i, i + 1 - self._pieces or None, 0) for i in steps]
+        frames = writer.op("Concat", *parts, axis=1)
+        front = _slice(writer, frames, 1, half, 1)
+        back = _slice(writer, frames, self._size - 1, half, 1, step=-1)
+        ends = _slice(writer, frames, 0, 1, 1), _slice(writer, frames, half, half + 1, 1)
+        even = writer.op("Concat", ends[0], writer.op("Add", front, back), ends[1], axis=1)
+        even = writer.op("Mul", even, self._half_window)
+        odd = writer.op("Mul", writer.op("Sub", front, back), self._inner_window)
+        real = writer.op("MatMul", even, self._cosines)
+        return real, writer.op("MatMul", odd, self._sines)
+
+    def invert(self, real: str, imaginary: str) -> str:
+        """Write the sound (S,) of a spectrum: frames added up, divided by the windows' squares."""
+        writer, half = self._writer, self._size // 2
+        # Each frequency but the first and the last stands for itself and its mirror image.
+        share = np.full(half + 1, 2.0 / self._size)
+        share[[0, -1]] /= 2.0
+        even = writer.op("Mul", real, writer.constant(share, np.float32))
+        even = writer.op("MatMul", even, self._cosines)
+        even = writer.op("Mul", even, self._half_window)
+        odd = writer.op("MatMul", imaginary, self._sines)
+        odd = writer.op(
+            "Mul", odd, self._writer.constant(share[1] * self._window[1:half], np.float32)
+        )
+        inner = _slice(writer, even, 1, -1, 1)
+        back = _slice(writer, writer.op("Sub", inner, odd), -1, -self._size, 1, step=-1)
+        frames = writer.op(
+            "Concat",
+            _slice(writer, even, 0, 1, 1),
+            writer.op("Add", inner, odd),
+            _slice(writer, even, half, half + 1, 1),
+            back,
+            axis=1,
+        )
+        rest = self._pieces * self._hop - self._size
+        if rest:
+            frames = writer.op("Pad", frames, writer.constant([0, 0, 0, rest]))
+        squares = np.zeros(self._pieces * self._hop)
+        squares[: self._size] = self._window**2
+        ones = writer.op("Slice", frames, *map(writer.constant, ([0], [1], [1])))
+        ones = writer.op("Expand", writer.number(1.0), writer.op("Shape", ones))
+        hop = self._hop
+        steps = range(self._pieces)
+        sound = writer.op(
+            "Sum",
+            *(self._delay(_slice(writer, frames, i * hop, (i + 1) * hop, 1), i) for i in steps),
+        )
+        covered = writer.op("Concat", *(self._delay(ones, i) for i in steps), axis=1)
+        squares = writer.constant(squares.reshape(self._pieces, hop), np.float32)
+        weight = writer.op("Max", writer.op("MatMul", covered, squares), writer.number(1e-3))
+        sound = writer.op("Reshape", writer.op("Div", sound, weight), writer.constant([-1]))
+        after = (self._pieces - 1) * hop - self._margin
+        return _slice(writer, sound, self._margin, -after, 0)
+
+    def _delay(self, rows: str, by: int) -> str:
+        """Return rows with so many empty ones before, and others after, up to a whole frame."""
+        pads = self._writer.constant([by, 0, self._pieces - 1 - by, 0])
+        return str(self._writer.op("Pad", rows, pads))
+
+
+def _slice(
+    writer: GraphWriter, x: str, start: int, end: int | None, axis: int, step: int = 1
+) -> str:
+    end = 2**31 - 1 if end is None else end
+    places = ([start], [end], [axis], [step])
+    return str(writer.op("Slice", x, *map(writer.constant, places)))
 
 
 def _block(writer: GraphWriter, x: str, module: str) -> str:
@@ -374,17 +568,18 @@ def _block(writer: GraphWriter, x: str, module: str) -> str:
         channels = len(writer.array("mix.weight"))
         y = writer.op("Transpose", x, perm=[0, 2, 1])
         y = writer.conv(y, "mix", groups=channels)
-        y = _normalise(writer, writer.op("Transpose", y, perm=[0, 2, 1]))
+        y = _normalise(writer, writer.op("Transpose", y, perm=[0, 2, 1]), "norm")
         y = _linear(writer, _gelu(writer, _linear(writer, y, "expand")), "reduce")
         return str(writer.op("Add", x, y))
 
 
-def _normalise(writer: GraphWriter, x: str) -> str:
-    """Write a layer norm over the last axis, whose factor and shift are elsewhere."""
-    x = writer.op("Sub", x, writer.op("ReduceMean", x, axes=[2]))
-    variance = writer.op("ReduceMean", writer.op("Mul", x, x), axes=[2])
+def _normalise(writer: GraphWriter, x: str, module: str) -> str:
+    """Write a layer norm over the last axis, node by node as ONNX Runtime makes one of them."""
+    x = writer.op("Sub", x, writer.op("ReduceMean", x, axes=[-1]))
+    variance = writer.op("ReduceMean", writer.op("Pow", x, writer.number(2.0)), axes=[-1])
     deviation = writer.op("Sqrt", writer.op("Add", variance, writer.number(_LAYER_NORM_EPSILON)))
-    return str(writer.op("Div", x, deviation))
+    x = writer.op("Mul", writer.op("Div", x, deviation), writer.weight(f"{module}.weight"))
+    return str(writer.op("Add", x, writer.weight(f"{module}.bias")))
 
 
 def _linear(writer: GraphWriter, x: str, module: str) -> str:
