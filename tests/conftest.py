@@ -59,14 +59,32 @@ def write_tiny_voice(path: Path, *, num_speakers: int = 1, include_durations: bo
     weights = golden_weights(shapes)
     graph_config = GraphConfig.from_weights(weights, sample_rate=16000)
     onnx.save(build_graph(weights, graph_config, include_durations=include_durations), str(path))
+    return _write_json(path, num_speakers)
+
+
+def write_quick_voice(path: Path, *, num_speakers: int = 1) -> Path:
+    """Write a small quick voice, ONNX and JSON, that hums at 16 kHz; return the ONNX's path."""
+    import onnx
+    from network_shapes import quick_shapes, quick_weights
+
+    from piper.voice.graph_quick import QuickGraphConfig, build_quick_graph
+
+    config = QuickGraphConfig(16000, 1024, 256, num_speakers=num_speakers)
+    weights = quick_weights(quick_shapes(speakers=num_speakers))
+    onnx.save(build_quick_graph(weights, config), str(path))
+    return _write_json(path, num_speakers, quality="quick")
+
+
+def _write_json(path: Path, num_speakers: int, quality: str = "") -> Path:
     config = VoiceConfig(
         num_symbols=256,
         num_speakers=num_speakers,
-        sample_rate=graph_config.sample_rate,
+        sample_rate=16000,
         espeak_voice="en-us",
         phoneme_id_map=DEFAULT_PHONEME_ID_MAP,
-        hop_length=graph_config.hop_length,
+        hop_length=256,
         speaker_id_map=TINY_SPEAKERS if num_speakers > 1 else {},
+        quality=quality,
     )
     path.with_name(f"{path.name}.json").write_text(json.dumps(config.to_dict()), encoding="utf-8")
     return path
@@ -90,6 +108,19 @@ def tiny_voice_multi_speaker(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Path of a small voice's ONNX with the speakers anna, boris and vera."""
     path = tmp_path_factory.mktemp("tiny_speakers") / "speakers.onnx"
     return write_tiny_voice(path, num_speakers=len(TINY_SPEAKERS))
+
+
+@pytest.fixture(scope="session")
+def quick_voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Path of a small quick voice's ONNX; its pitch can be set."""
+    return write_quick_voice(tmp_path_factory.mktemp("quick") / "quick.onnx")
+
+
+@pytest.fixture(scope="session")
+def quick_voice_multi_speaker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Path of a small quick voice's ONNX with the speakers anna, boris and vera."""
+    path = tmp_path_factory.mktemp("quick_speakers") / "speakers.onnx"
+    return write_quick_voice(path, num_speakers=len(TINY_SPEAKERS))
 
 
 @pytest.fixture(scope="module")

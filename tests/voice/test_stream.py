@@ -25,14 +25,25 @@ TEXT = f"Hello there. {LONG} Bye!"
 SEEDED = SynthesisConfig(seed=5, normalize="off", length_scale=6.0)
 
 
-@pytest.fixture(scope="module")
-def voice(tiny_voice: Path) -> PiperVoice:
-    return PiperVoice.load(tiny_voice)
+@pytest.fixture(scope="module", params=["tiny", "quick"])
+def family(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def speakers(tiny_voice_multi_speaker: Path) -> PiperVoice:
-    return PiperVoice.load(tiny_voice_multi_speaker)
+def voice(request: pytest.FixtureRequest, family: str) -> PiperVoice:
+    return PiperVoice.load(request.getfixturevalue(f"{family}_voice"))
+
+
+@pytest.fixture(scope="module")
+def several(request: pytest.FixtureRequest, family: str) -> Path:
+    path: Path = request.getfixturevalue(f"{family}_voice_multi_speaker")
+    return path
+
+
+@pytest.fixture(scope="module")
+def speakers(several: Path) -> PiperVoice:
+    return PiperVoice.load(several)
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +74,10 @@ def test_streamed_equals_unstreamed_with_speakers(speakers: PiperVoice, speaker:
     np.testing.assert_allclose(joined, whole(speakers, TEXT, config), atol=1e-5)
 
 
-def test_it_equals_the_voice_s_own_graph(tiny_voice_multi_speaker: Path) -> None:
+def test_it_equals_the_voice_s_own_graph(several: Path) -> None:
     quiet = replace(SEEDED, noise_scale=0.0, noise_w_scale=0.0, speaker_id=1)
-    own = PiperVoice.load(tiny_voice_multi_speaker, cache_dir=False)
-    clean = PiperVoice.load(tiny_voice_multi_speaker)
+    own = PiperVoice.load(several, cache_dir=False)
+    clean = PiperVoice.load(several)
     assert not own.network.can_seed
     np.testing.assert_allclose(whole(clean, TEXT, quiet), whole(own, TEXT, quiet), atol=1e-4)
 

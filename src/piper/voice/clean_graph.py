@@ -19,12 +19,16 @@ import numpy as np
 from piper.atomic import replace_on_success, sync_file
 from piper.errors import PiperError
 from piper.json_reader import load_kept_object
+from piper.voice.graph_quick import QuickGraphConfig, QuickParts, cut_quick_parts
 from piper.voice.runtime import BrokenModelError, create_session
 from piper.voice.session import SpeechSettings, VoiceSession
 from piper.voice.stream import PartFiles, PartsSession
 
 if TYPE_CHECKING:
     import onnx
+
+    from piper.voice.graph_config import GraphConfig
+    from piper.voice.graph_parts import GraphParts
 
 MAX_DIFFERENCE = 1e-4
 """Largest difference of a sample from the original's, of a full scale of 1."""
@@ -61,6 +65,8 @@ def read_clean_graph(folder: Path) -> PartFiles | None:
             decoder_reach=int(data["decoder_reach"]),
             hop_length=int(data["hop_length"]),
             is_optimized=data["is_optimized"] is True,
+            # Not in descriptions of an earlier time.
+            mean_hertz=float(hertz) if (hertz := data.get("mean_hertz")) else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
@@ -120,14 +126,12 @@ def write_clean_graph(model_path: Path, folder: Path, *, is_optimized: bool) -> 
         BrokenModelError: A graph could not be loaded now; with more memory it may be.
     """
     # Not needed where the cache is already filled.
-    from piper.voice.graph_parts import build_parts
-    from piper.voice.weights import UnreadableModelError, load_voice_weights
+    from piper.voice.weights import UnreadableModelError
 
     # First, as it says whether the file can be read at all; what fails later is the taking apart.
     original = VoiceSession(model_path)
     try:
-        weights, config = load_voice_weights(model_path)
-        parts = build_parts(weights, config)
+        parts, config = _make_parts(original)
         for name in _PARTS:
             _write_part(getattr(parts, name), folder / f"{name}.onnx", is_optimized=is_optimized)
     except UnreadableModelError as error:
@@ -143,18 +147,19 @@ def write_clean_graph(model_path: Path, folder: Path, *, is_optimized: bool) -> 
         return f"it could not be made of the voice's weights ({error})"
     if parts.speakers is not None:
         np.save(folder / "speakers.npy", parts.speakers)
-    symbols = len(weights["enc_p.emb.weight"])
+    symbols = parts.num_symbols
     description = {
         "sizes": _describe_files(folder, sorted(path.name for path in folder.iterdir())),
         "flow_reach": parts.flow_reach,
         "decoder_reach": parts.decoder_reach,
         "hop_length": config.hop_length,
         "is_optimized": is_optimized,
+        "mean_hertz": original.mean_hertz,
     }
     write_json(folder / _DESCRIPTION, {**description, "sum": _sum_description(description)})
     for path in folder.iterdir():
         sync_file(path)
-    del weights, parts
+    del parts
     files = read_clean_graph(folder)
     if files is None:
         return "it could not be written"
@@ -163,6 +168,23 @@ def write_clean_graph(model_path: Path, folder: Path, *, is_optimized: bool) -> 
         return compare_with_original(session, original, symbols, config.num_speakers)
     except PiperError as error:
         return f"it cannot be compared with the voice's own ({error})"
+
+
+def _make_parts(
+    original: VoiceSession,
+) -> tuple[GraphParts, GraphConfig] | tuple[QuickParts, QuickGraphConfig]:
+    """Return the parts of a voice of either family, and its shape.
+
+    Raises:
+        PiperError: It has none.
+    """
+    from piper.voice.graph_parts import build_parts
+    from piper.voice.weights import load_voice_weights, read_model
+
+    if (quick := original.find_quick_config()) is not None:
+        return cut_quick_parts(read_model(original.path), quick), quick
+    weights, config = load_voice_weights(original.path)
+    return build_parts(weights, config), config
 
 
 def _write_part(model: onnx.ModelProto, path: Path, *, is_optimized: bool) -> None:

@@ -167,15 +167,16 @@ def _is_configuration(data: Mapping[str, Any]) -> bool:
     return (
         data["resblock"] in ("1", "2")
         and isinstance(data["use_sdp"], bool)
-        and all(map(_is_count, counts))
+        and all(map(is_count, counts))
         and all(
-            isinstance(one, list) and one and all(map(_is_count, one))
+            isinstance(one, list) and one and all(map(is_count, one))
             for one in (*dilations, *others)
         )
     )
 
 
-def _is_count(value: object) -> bool:
+def is_count(value: object) -> bool:
+    """Say whether a value is a sensible number of something in a network's shape, 1 or more."""
     return type(value) is int and 0 < value <= _MAX_COUNT
 
 

@@ -21,7 +21,7 @@ from piper.voice.graph_config import GraphConfig
 from piper.voice.graph_folding import coupling_layers, fold_weights
 from piper.voice.graph_frames import decoder, reverse_flow
 from piper.voice.graph_text import log_durations, text_encoder
-from piper.voice.graph_writer import GraphWriter, TensorSpec
+from piper.voice.graph_writer import COMPACT_OPSET, GraphWriter, TensorSpec
 
 if TYPE_CHECKING:
     import onnx
@@ -41,6 +41,7 @@ class GraphParts:
         speakers: (number of speakers, G) float32; None with one speaker.
         flow_reach: Frames to each side that a frame of the flow's result depends on.
         decoder_reach: Frames to each side that a frame's samples depend on.
+        num_symbols: Ids that the graph knows.
     """
 
     text: onnx.ModelProto
@@ -49,6 +50,7 @@ class GraphParts:
     speakers: np.ndarray | None
     flow_reach: int
     decoder_reach: int
+    num_symbols: int
 
 
 def build_parts(weights: Mapping[str, np.ndarray], config: GraphConfig) -> GraphParts:
@@ -71,11 +73,12 @@ def build_parts(weights: Mapping[str, np.ndarray], config: GraphConfig) -> Graph
         speakers=constants["emb_g.weight"] if config.num_speakers > 1 else None,
         flow_reach=find_flow_reach(constants),
         decoder_reach=find_decoder_reach(constants, config),
+        num_symbols=len(weights["enc_p.emb.weight"]),
     )
 
 
 def _build_text(constants: Mapping[str, np.ndarray], config: GraphConfig) -> onnx.ModelProto:
-    writer = GraphWriter(constants, is_compact=True)
+    writer = GraphWriter(constants, opset=COMPACT_OPSET)
     inputs: list[TensorSpec] = [("input", np.int64, (1, "phonemes"))]
     noise: list[str] = []
     if config.use_sdp:
@@ -94,7 +97,7 @@ def _build_text(constants: Mapping[str, np.ndarray], config: GraphConfig) -> onn
 
 
 def _build_flow(constants: Mapping[str, np.ndarray], config: GraphConfig) -> onnx.ModelProto:
-    writer = GraphWriter(constants, is_compact=True)
+    writer = GraphWriter(constants, opset=COMPACT_OPSET)
     channels = _latent_channels(constants)
     inputs: list[TensorSpec] = [("z_p", np.float32, (1, channels, 1, "frames"))]
     speaker = _add_speaker(inputs, constants, config, axes=2)
@@ -104,7 +107,7 @@ def _build_flow(constants: Mapping[str, np.ndarray], config: GraphConfig) -> onn
 
 
 def _build_decoder(constants: Mapping[str, np.ndarray], config: GraphConfig) -> onnx.ModelProto:
-    writer = GraphWriter(constants, is_compact=True)
+    writer = GraphWriter(constants, opset=COMPACT_OPSET)
     inputs: list[TensorSpec] = [("z", np.float32, (1, _latent_channels(constants), 1, "frames"))]
     speaker = _add_speaker(inputs, constants, config, axes=2)
     decoder(writer, "z", speaker, config)

@@ -19,18 +19,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from piper.voice.graph_writer import GraphWriter, TensorSpec, import_onnx
+from piper.json_reader import parse_json
+from piper.voice.graph_config import is_count
+from piper.voice.graph_writer import QUICK_OPSET, GraphWriter, TensorSpec, import_onnx
 
 if TYPE_CHECKING:
     import onnx
 
 QUICK_METADATA_KEY = "piper_quick"
-"""Where such a graph keeps its `QuickGraphConfig` and `mean_hertz`, as JSON, in its metadata."""
+"""Where such a graph keeps its `QuickGraphConfig`, as JSON, in its metadata."""
 F0_RANGE_HERTZ = (50.0, 600.0)
 LOG_MAGNITUDE_RANGE = (-14.0, 6.0)
 PITCH_SMOOTHING = 9
@@ -51,6 +53,7 @@ class QuickGraphConfig:
         hop_length: Samples per frame.
         pad_id: The id of the padding symbol; None where there is none.
         num_speakers: 1 means no `sid` input.
+        mean_hertz: Of the voice's pitch; `build_quick_graph` reads it in the weights.
     """
 
     sample_rate: int
@@ -58,6 +61,27 @@ class QuickGraphConfig:
     hop_length: int
     pad_id: int | None = 0
     num_speakers: int = 1
+    mean_hertz: float = 0.0
+
+    @classmethod
+    def from_json(cls, text: str) -> QuickGraphConfig:
+        """Parse what a graph's metadata say.
+
+        Raises:
+            ValueError: They are no such configuration.
+        """
+        data = parse_json(text, "the graph configuration")
+        if not isinstance(data, dict) or set(data) != {field.name for field in fields(cls)}:
+            raise ValueError(f"not a quick voice's configuration: {text[:60]!r}")
+        counts = [data[name] for name in ("sample_rate", "filter_length", "hop_length")]
+        pad_id, hertz = data["pad_id"], data["mean_hertz"]
+        if (
+            not all(map(is_count, (*counts, data["num_speakers"])))
+            or not (pad_id is None or pad_id == 0 or is_count(pad_id))
+            or not (isinstance(hertz, float) and 1.0 <= hertz <= 10_000.0)
+        ):
+            raise ValueError(f"a quick voice's configuration with a wrong value: {text[:200]!r}")
+        return cls(**data)
 
 
 @dataclass(frozen=True)
@@ -70,9 +94,9 @@ class QuickParts:
             durations before length scale and rounding, `places` int64 (N,), the ids that they
             belong to, and `encoded` float32 (1, N, C).
         flow: `encoded`, `counts` float32 (N,), whole numbers of frames, `wander` float32 (1, N)
-            (noise, already scaled), `times` float32 (T,), the frames that are wanted, and
-            `semitones` float32 (1,) → `z` float32 (1, L + 1, T), latents above hertz, and
-            `advance` float64 (T,), turns of the pitch's phase.
+            (noise, already scaled), `semitones` float32 (1, N), added to the pitch, and `times`
+            float32 (T,), the frames that are wanted → `z` float32 (1, L + 1, T), latents above
+            hertz, and `advance` float64 (T,), turns of the pitch's phase.
         decoder: `z`, `turns` float32 (T, 1), the phase at each frame's start, and `rows` int64
             (T,), the frames' places in the table of noise → `output` float32 (1, 1, 1, S).
         speakers: (number of speakers, C) float32; None with one speaker.
@@ -107,8 +131,8 @@ def build_quick_graph(
     Raises:
         ExportError: A weight is missing, or `onnx` is not installed.
     """
-    writer = GraphWriter(_fold(weights))
-    noise, length, duration_noise = _split_scales(writer)
+    writer = GraphWriter(_fold(weights), opset=QUICK_OPSET)
+    noise, length, duration_noise, pitch = _split_scales(writer)
     places, ids = _leave_out_padding(writer, config)
     drawn = [writer.op("RandomNormalLike", "input", dtype=_FLOAT) for _ in range(2)]
     rhythm_noise = writer.op("Mul", drawn[0], duration_noise, name="rhythm_noise")
@@ -122,10 +146,11 @@ def build_quick_graph(
         frames = _durations(writer, encoded, rhythm_noise)
     counts = _count_frames(writer, frames, places, length)
     wander = writer.op("Mul", writer.op("Gather", drawn[1], places, axis=1), noise, name="wander")
+    semitones = writer.op("Expand", pitch, writer.op("Shape", wander), name="semitones")
     phonemes, positions = _lay_out(writer, counts)
     with writer.scope("text"):
         estimate = _estimate(writer, encoded, phonemes, positions)
-    hertz = _vary(writer, estimate, phonemes, wander)
+    hertz = _vary(writer, estimate, phonemes, (wander, semitones))
     turns = _find_phase(writer, hertz, config)
     with writer.scope("decoder"):
         _decode(writer, len(weights["latent_mean"]), turns, config)
@@ -141,8 +166,8 @@ def build_quick_graph(
         ("durations", np.float32, (1, 1, "phonemes")),
     ]
     mean_hertz = math.exp(float(writer.array("latent_mean")[-2]))
-    said = {**asdict(config), "mean_hertz": round(mean_hertz, 2)}
-    return writer.finish(inputs, outputs, {QUICK_METADATA_KEY: json.dumps(said)})
+    config = replace(config, mean_hertz=round(mean_hertz, 2))
+    return writer.finish(inputs, outputs, {QUICK_METADATA_KEY: json.dumps(asdict(config))})
 
 
 def cut_quick_parts(model: onnx.ModelProto, config: QuickGraphConfig) -> QuickParts:
@@ -208,14 +233,12 @@ def _fold(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return folded
 
 
-def _split_scales(writer: GraphWriter) -> tuple[str, str, str]:
-    """Write `semitones`; return noise, length and duration noise, each (1,)."""
+def _split_scales(writer: GraphWriter) -> list[str]:
+    """Return noise, length, duration noise and pitch, each (1,)."""
     with writer.scope("scales"):
         padded = writer.op("Concat", "scales", writer.constant([0.0], np.float32), axis=0)
-        places = [writer.constant([place]) for place in range(4)]
-        writer.op("Gather", padded, places[3], axis=0, name="semitones")
-        noise, length, rhythm = (writer.op("Gather", padded, one, axis=0) for one in places[:3])
-        return noise, length, rhythm
+        places = (writer.constant([place]) for place in range(4))
+        return [writer.op("Gather", padded, place, axis=0) for place in places]
 
 
 def _leave_out_padding(writer: GraphWriter, config: QuickGraphConfig) -> tuple[str, str]:
@@ -260,11 +283,13 @@ def _count_frames(writer: GraphWriter, frames: str, places: str, length: str) ->
     with writer.scope("durations"):
         exact = writer.op("Sub", writer.op("Mul", frames, length), writer.number(0.5))
         exact = writer.op("Max", exact, writer.number(0.0))
-        counts = str(writer.op("Ceil", exact, name="counts"))
         zeros = writer.op("Expand", writer.number(0.0), writer.op("Shape", "input", start=1))
-        spread = writer.op("ScatterElements", zeros, places, counts, axis=0)
-        writer.op("Unsqueeze", spread, writer.constant([0, 1]), name="durations")
-        return counts
+        spread = writer.op("ScatterElements", zeros, places, exact, axis=0)
+        # As in other voices, the graph's single `Ceil` gives the durations of all ids.
+        spread = writer.op("Unsqueeze", spread, writer.constant([0, 1]))
+        spread = writer.op("Ceil", spread, name="durations")
+        spread = writer.op("Reshape", spread, writer.constant([-1]))
+        return str(writer.op("Gather", spread, places, axis=0, name="counts"))
 
 
 def _lay_out(writer: GraphWriter, counts: str) -> tuple[str, str]:
@@ -306,8 +331,15 @@ def _estimate(writer: GraphWriter, encoded: str, phonemes: str, positions: str) 
     return str(writer.op("Transpose", x, perm=[0, 2, 1]))
 
 
-def _vary(writer: GraphWriter, estimate: str, phonemes: str, wander: str) -> str:
-    """Write `z` (1, L + 1, T), the latents with their random share; return hertz (1, 1, T)."""
+def _vary(writer: GraphWriter, estimate: str, phonemes: str, changes: tuple[str, str]) -> str:
+    """Write `z` (1, L + 1, T), the latents with their random share; return hertz (1, 1, T).
+
+    Args:
+        writer: The graph.
+        estimate: (1, L + 1, T).
+        phonemes: (T,), each frame's.
+        changes: Of each phoneme's pitch: noise (1, N), and semitones (1, N).
+    """
     spread, centre, mean, deviation = (
         writer.array(name)
         for name in ("spread", "predicted_mean", "latent_mean", "latent_deviation")
@@ -319,21 +351,23 @@ def _vary(writer: GraphWriter, estimate: str, phonemes: str, wander: str) -> str
         )
         x = writer.op("Mul", x, writer.constant(spread[:, None], np.float32))
         x = writer.op("Add", x, writer.constant((centre * (1 - spread))[:, None], np.float32))
-        # A random number a phoneme, with soft passages from one to the next.
-        drawn = writer.op("Gather", wander, phonemes, axis=1)
-        drawn = writer.op("Unsqueeze", drawn, writer.constant([1]))
+        # A number a phoneme, with soft passages from one to the next.
+        rows = writer.op("Gather", writer.op("Concat", *changes, axis=0), phonemes, axis=1)
+        rows = writer.op("Unsqueeze", rows, writer.constant([0]))
         half = PITCH_SMOOTHING // 2
-        drawn = writer.op("Pad", drawn, writer.constant([0, 0, half, 0, 0, half]), mode="edge")
-        drawn = writer.op("AveragePool", drawn, kernel_shape=[PITCH_SMOOTHING])
+        rows = writer.op("Pad", rows, writer.constant([0, 0, half, 0, 0, half]), mode="edge")
+        rows = writer.op("AveragePool", rows, kernel_shape=[PITCH_SMOOTHING])
+        drawn, semitones = writer.op("Split", rows, outputs=2, axis=1)
         drawn = writer.op("Mul", drawn, writer.op("Exp", _clip(writer, uncertainty, -5.0, 1.0)))
         mels, pitch, voicing = writer.op(
             "Split", x, writer.constant([place, 1, 1]), outputs=3, axis=1
         )
         pitch = writer.op("Add", pitch, drawn)
         logarithm = writer.op("Mul", pitch, writer.number(deviation[place]))
-        logarithm = writer.op("Add", logarithm, writer.number(mean[place]))
-        octave = writer.op("Mul", "semitones", writer.number(math.log(2.0) / 12.0))
+        octave = writer.op("Mul", semitones, writer.number(math.log(2.0) / 12.0))
+        # The mean as a factor: of a sum with it the last digits would be lost.
         hertz = writer.op("Exp", writer.op("Add", logarithm, octave))
+        hertz = writer.op("Mul", hertz, writer.number(math.exp(mean[place])))
         hertz = _clip(writer, hertz, *F0_RANGE_HERTZ)
         writer.op("Concat", mels, pitch, voicing, hertz, axis=1, name="z")
         return hertz
@@ -531,8 +565,8 @@ class _Fourier:
         rest = self._pieces * self._hop - self._size
         if rest:
             frames = writer.op("Pad", frames, writer.constant([0, 0, 0, rest]))
-        squares = np.zeros(self._pieces * self._hop)
-        squares[: self._size] = self._window**2
+        taps = np.zeros(self._pieces * self._hop)
+        taps[: self._size] = self._window**2
         ones = writer.op("Slice", frames, *map(writer.constant, ([0], [1], [1])))
         ones = writer.op("Expand", writer.number(1.0), writer.op("Shape", ones))
         hop = self._hop
@@ -542,7 +576,7 @@ class _Fourier:
             *(self._delay(_slice(writer, frames, i * hop, (i + 1) * hop, 1), i) for i in steps),
         )
         covered = writer.op("Concat", *(self._delay(ones, i) for i in steps), axis=1)
-        squares = writer.constant(squares.reshape(self._pieces, hop), np.float32)
+        squares = writer.constant(taps.reshape(self._pieces, hop), np.float32)
         weight = writer.op("Max", writer.op("MatMul", covered, squares), writer.number(1e-3))
         sound = writer.op("Reshape", writer.op("Div", sound, weight), writer.constant([-1]))
         after = (self._pieces - 1) * hop - self._margin
@@ -574,12 +608,9 @@ def _block(writer: GraphWriter, x: str, module: str) -> str:
 
 
 def _normalise(writer: GraphWriter, x: str, module: str) -> str:
-    """Write a layer norm over the last axis, node by node as ONNX Runtime makes one of them."""
-    x = writer.op("Sub", x, writer.op("ReduceMean", x, axes=[-1]))
-    variance = writer.op("ReduceMean", writer.op("Pow", x, writer.number(2.0)), axes=[-1])
-    deviation = writer.op("Sqrt", writer.op("Add", variance, writer.number(_LAYER_NORM_EPSILON)))
-    x = writer.op("Mul", writer.op("Div", x, deviation), writer.weight(f"{module}.weight"))
-    return str(writer.op("Add", x, writer.weight(f"{module}.bias")))
+    """Write a layer norm over the last axis."""
+    weight, bias = (writer.weight(f"{module}.{name}") for name in ("weight", "bias"))
+    return str(writer.op("LayerNormalization", x, weight, bias, epsilon=_LAYER_NORM_EPSILON))
 
 
 def _linear(writer: GraphWriter, x: str, module: str) -> str:

@@ -19,7 +19,9 @@ OPSET = 15
 """As in published voices, so that every client that speaks those reads ours."""
 COMPACT_OPSET = 20
 """For graphs that only this package runs: it has layer norm and GELU as single nodes."""
-_IR_VERSIONS = {OPSET: 8, COMPACT_OPSET: 9}
+QUICK_OPSET = 17
+"""It has layer norm as a single node; ONNX Runtime reads it since 1.12, of 2022."""
+_IR_VERSIONS = {OPSET: 8, QUICK_OPSET: 8, COMPACT_OPSET: 9}
 
 TensorSpec = tuple[str, type, Sequence[str | int]]
 """Name, dtype and axes of an input or output; an axis is a number, or a name where it varies."""
@@ -46,11 +48,12 @@ class GraphWriter:
 
     Args:
         constants: Name to array: the arrays that nodes may use by these names.
-        is_compact: Write for `COMPACT_OPSET`, with fewer nodes.
+        opset: The set of operators to write for; `COMPACT_OPSET` makes fewer nodes.
     """
 
-    def __init__(self, constants: Mapping[str, np.ndarray], *, is_compact: bool = False) -> None:
-        self.is_compact = is_compact
+    def __init__(self, constants: Mapping[str, np.ndarray], *, opset: int = OPSET) -> None:
+        self.is_compact = opset == COMPACT_OPSET
+        self._opset = opset
         self._helper = import_onnx().helper
         self._numpy_helper = import_onnx().numpy_helper
         self._constants = constants
@@ -209,11 +212,10 @@ class GraphWriter:
             [self._value(*value) for value in outputs],
             list(self._initializers.values()),
         )
-        opset = COMPACT_OPSET if self.is_compact else OPSET
         model = self._helper.make_model(
             graph,
-            opset_imports=[self._helper.make_opsetid("", opset)],
-            ir_version=_IR_VERSIONS[opset],
+            opset_imports=[self._helper.make_opsetid("", self._opset)],
+            ir_version=_IR_VERSIONS[self._opset],
             producer_name="piper",
         )
         set_metadata(model, metadata)

@@ -1,4 +1,4 @@
-"""What a sentence's sound is made of: the prior's sample, frame by frame. Knows no network.
+"""What a sentence's sound is made of, frame by frame, for each family of networks. Runs none.
 
 Shapes: P phonemes, C latent channels, T frames. Source: Kim et al. 2021 (VITS).
 """
@@ -6,15 +6,20 @@ Shapes: P phonemes, C latent channels, T frames. Source: Kim et al. 2021 (VITS).
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from piper.audio.chunk import FloatArray
+from piper.voice.graph_quick import NOISE_FRAMES
+
+Feeds = dict[str, npt.NDArray[Any]]
 
 
 class Latents:
-    """The prior's sample z_p of a sentence, of which windows are asked for.
+    """The prior's sample z_p of a VITS voice's sentence, of which windows are asked for.
 
     Args:
         durations: (P,) frames of each phoneme.
@@ -30,6 +35,7 @@ class Latents:
         noise_scale: float,
         random: np.random.Generator,
     ) -> None:
+        self.durations = durations
         self._phonemes = np.repeat(np.arange(len(durations)), durations)
         if not len(self._phonemes):
             # At least one frame, as in training's code; the decoder cannot take none.
@@ -46,11 +52,15 @@ class Latents:
         """Frames of the sentence."""
         return len(self._phonemes)
 
-    def window(self, start: int, end: int) -> FloatArray:
-        """Return some frames, (1, C, 1, T)."""
+    def flow_feeds(self, start: int, end: int) -> Feeds:
+        """Return what the flow reads for some frames: z_p (1, C, 1, T)."""
         phonemes = self._phonemes[start:end]
         noise = self._find_noise()[:, start:end] * self._deviation[:, phonemes]
-        return (self._mean[:, phonemes] + noise)[np.newaxis, :, np.newaxis]
+        return {"z_p": (self._mean[:, phonemes] + noise)[np.newaxis, :, np.newaxis]}
+
+    def decoder_feeds(self, start: int, end: int, before: Sequence[Any]) -> Feeds:
+        """Return what the decoder reads beside z: nothing."""
+        return {}
 
     def _find_noise(self) -> FloatArray:
         """Return (C, T); drawn when first asked for, by one of several threads.
@@ -62,6 +72,58 @@ class Latents:
                 shape = (len(self._mean), self.size)
                 self._noise = draw_noise(shape, self._noise_scale, self._random)
             return self._noise
+
+
+class QuickLatents:
+    """The frames of a quick voice's sentence, of which windows are asked for.
+
+    Args:
+        counts: (N,) frames of each phoneme that is no padding symbol.
+        places: (N,) of those among all P.
+        size: P.
+        encoded: (1, N, C).
+        semitones: Added to the pitch.
+        noise: (1, N), already scaled.
+    """
+
+    def __init__(
+        self,
+        counts: npt.NDArray[np.int64],
+        places: npt.NDArray[np.int64],
+        size: int,
+        encoded: FloatArray,
+        semitones: float,
+        noise: FloatArray,
+    ) -> None:
+        self.durations = np.zeros(size, dtype=np.int64)
+        self.durations[places] = counts
+        self._feeds: Feeds = {
+            "encoded": encoded,
+            "counts": counts.astype(np.float32),
+            "wander": noise,
+            "semitones": np.full_like(noise, semitones),
+        }
+
+    @property
+    def size(self) -> int:
+        """Frames of the sentence; at least one, as in the voice's own graph."""
+        return max(1, int(self.durations.sum()))
+
+    def flow_feeds(self, start: int, end: int) -> Feeds:
+        """Return what the flow reads for some frames."""
+        return {**self._feeds, "times": np.arange(start, end, dtype=np.float32)}
+
+    def decoder_feeds(self, start: int, end: int, before: Sequence[Any]) -> Feeds:
+        """Return what the decoder reads beside z for some frames.
+
+        Args:
+            start: The first frame.
+            end: Their end.
+            before: Turns of the pitch's phase in each frame, from the sentence's start to `end`.
+        """
+        turns = np.concatenate([[0.0], *before]).cumsum()[start:end, np.newaxis]
+        rows = np.arange(start, end) % NOISE_FRAMES
+        return {"turns": (turns - turns.round()).astype(np.float32), "rows": rows}
 
 
 def draw_noise(shape: tuple[int, ...], scale: float, random: np.random.Generator) -> FloatArray:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from piper.errors import PiperError
+from piper.voice.graph_quick import QUICK_METADATA_KEY, QuickGraphConfig
 from piper.voice.runtime import Cuda, create_session, run_graph
 
 if TYPE_CHECKING:
@@ -49,12 +50,14 @@ class SpeechSettings:
         length_scale: Factor on durations.
         noise_w_scale: Deviation of the duration predictor's noise.
         speakers: Speaker's number to its share; shares add up to 1. Ignored by a voice with one.
+        pitch: Semitones that are added; ignored by a voice whose pitch cannot be set.
     """
 
     noise_scale: float
     length_scale: float
     noise_w_scale: float
     speakers: Mapping[int, float]
+    pitch: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,8 @@ class Network(Protocol):
     """Whether the noise is drawn from the generator that `speak` is given."""
     num_speakers: int | None
     """None where the network does not say."""
+    mean_hertz: float | None
+    """Of the voice's pitch; None where it cannot be set."""
 
     def speak(
         self,
@@ -148,6 +153,16 @@ class VoiceSession:
         # Clients of such voices find the durations as the second output, whatever its name.
         self._output_names = [item.name for item in self.session.get_outputs()][:2]
         self.has_durations = len(self._output_names) > 1
+        quick = self.find_quick_config()
+        self.mean_hertz = None if quick is None else quick.mean_hertz
+
+    def find_quick_config(self) -> QuickGraphConfig | None:
+        """Return what the graph of a quick voice says of itself; None for other voices."""
+        text = self.session.get_modelmeta().custom_metadata_map.get(QUICK_METADATA_KEY)
+        try:
+            return None if text is None else QuickGraphConfig.from_json(text)
+        except ValueError:  # of another program, or of another time
+            return None
 
     def run(
         self,
@@ -157,6 +172,7 @@ class VoiceSession:
         length_scale: float,
         noise_w_scale: float,
         speaker_id: int = 0,
+        pitch: float = 0.0,
     ) -> NetworkOutput:
         """Speak one sentence.
 
@@ -166,11 +182,15 @@ class VoiceSession:
             length_scale: Factor on durations.
             noise_w_scale: Deviation of the duration predictor's noise.
             speaker_id: Ignored by a voice with one speaker.
+            pitch: Semitones that are added; ignored by a voice whose pitch cannot be set.
         """
+        scales = [noise_scale, length_scale, noise_w_scale]
+        if self.mean_hertz is not None:
+            scales.append(pitch)
         feeds: dict[str, npt.NDArray[Any]] = {
             "input": np.asarray([ids], dtype=np.int64),
             "input_lengths": np.asarray([len(ids)], dtype=np.int64),
-            "scales": np.asarray([noise_scale, length_scale, noise_w_scale], dtype=np.float32),
+            "scales": np.asarray(scales, dtype=np.float32),
         }
         if self.has_speakers:
             feeds[_SPEAKER_INPUT] = np.asarray([speaker_id], dtype=np.int64)
@@ -204,6 +224,7 @@ class VoiceSession:
             length_scale=settings.length_scale,
             noise_w_scale=settings.noise_w_scale,
             speaker_id=next(iter(settings.speakers), 0),
+            pitch=settings.pitch,
         )
         num_samples = len(output.audio)
         return SpokenSentence(iter([output.audio]), _id_samples(output, len(ids)), num_samples)

@@ -1,10 +1,11 @@
 """Speaks a sentence by the clean graph's parts, window by window. Knows no text and no files.
 
 Text encoder and durations need the whole sentence, flow and decoder only a window of frames with
-as much context to each side as their convolutions reach. The decoder's windows are smaller than
-the flow's, which needs more context and less memory. Noise is drawn for the whole sentence before
-the first window, so the windows' sizes change nothing in the sound. Shapes: P phonemes, C
-latent channels, G channels of a speaker, T frames, S samples. Source: Kim et al. 2021 (VITS).
+as much context to each side as their convolutions reach. (A quick voice's "flow" is what makes
+latents of encoded phonemes.) The decoder's windows are smaller than the flow's, which needs more
+context and less memory. Noise is drawn for the whole sentence before the first window, so the
+windows' sizes change nothing in the sound. Shapes: P phonemes, C latent channels, G channels of a
+speaker, T frames, S samples. Source: Kim et al. 2021 (VITS).
 """
 
 from __future__ import annotations
@@ -14,10 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from piper.audio.chunk import (
     FloatArray,
@@ -28,11 +28,14 @@ from piper.audio.chunk import (
 )
 from piper.errors import PiperError
 from piper.processes import available_cores
-from piper.voice.latents import Latents, draw_noise
+from piper.voice.latents import Feeds, Latents, QuickLatents, draw_noise
 from piper.voice.runtime import BrokenModelError, Cuda, create_session, run_graph
 from piper.voice.session import MAX_FRAMES, SpeechSettings, SpokenSentence
 from piper.voice.windows import DecoderWindow, Window, WindowPlan, plan_windows
 from piper.voice.workers import Job, Workers
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 MOST_WORKERS = 4
 """Each window at work takes about 30 MB."""
@@ -51,6 +54,7 @@ class PartFiles:
         decoder_reach: Frames of context that the decoder needs to each side.
         hop_length: Samples per frame.
         is_optimized: Whether ONNX Runtime wrote the graphs, optimised for such a machine.
+        mean_hertz: As a network's.
     """
 
     text: Path
@@ -61,6 +65,7 @@ class PartFiles:
     decoder_reach: int
     hop_length: int
     is_optimized: bool
+    mean_hertz: float | None
 
 
 @dataclass(frozen=True)
@@ -126,9 +131,13 @@ class PartsSession:
         self._flow = load(files.flow, threads=share)
         self._decoder = load(files.decoder, threads=share)
         self._text = load(files.text, threads=threads)
-        self._has_rhythm_noise = any(
-            value.name == "rhythm_noise" for value in self._text.get_inputs()
-        )
+        self._shapes = {
+            graph: {value.name: value.shape for value in graph.get_inputs()}
+            for graph in (self._text, self._flow, self._decoder)
+        }
+        self._text_outputs = [value.name for value in self._text.get_outputs()]
+        self._flow_outputs = [value.name for value in self._flow.get_outputs()]
+        self.mean_hertz = files.mean_hertz
         # Some voices have a thousand speakers, and one is needed.
         self._speakers = None if files.speakers is None else np.load(files.speakers, mmap_mode="r")
         self.num_speakers: int | None = 1 if self._speakers is None else len(self._speakers)
@@ -156,8 +165,7 @@ class PartsSession:
             BrokenModelError: The network cannot speak it.
         """
         speaker = self._mix_speakers(settings.speakers)
-        durations, statistics = self._encode(ids, settings, speaker, random)
-        latents = Latents(durations, statistics, settings.noise_scale, random)
+        latents = self._encode(ids, settings, speaker, random)
         plan = plan_windows(
             latents.size,
             reach=self.files.decoder_reach,
@@ -167,7 +175,7 @@ class PartsSession:
         )
         pieces = self._decode_windows(latents, plan, speaker)
         hop = self.files.hop_length
-        return SpokenSentence(pieces, durations * hop, latents.size * hop)
+        return SpokenSentence(pieces, latents.durations * hop, latents.size * hop)
 
     def _mix_speakers(self, shares: Mapping[int, float]) -> FloatArray | None:
         """Return (G,), the speakers' embeddings by their shares."""
@@ -176,21 +184,41 @@ class PartsSession:
         rows = [self._speakers[number] * np.float32(share) for number, share in shares.items()]
         return np.sum(rows, axis=0, dtype=np.float32)
 
+    def _run(
+        self,
+        graph: onnxruntime.InferenceSession,
+        outputs: list[str],
+        feeds: Feeds,
+        speaker: FloatArray | None,
+    ) -> list[Any]:
+        """Run a part with those of the values that it reads."""
+        shapes = self._shapes[graph]
+        if speaker is not None and "speaker" in shapes:
+            # Each part wants the channels on the second axis.
+            feeds = {**feeds, "speaker": speaker.reshape(1, -1, *shapes["speaker"][2:])}
+        return run_graph(graph, outputs, {k: v for k, v in feeds.items() if k in shapes})
+
     def _encode(
         self,
         ids: Sequence[int],
         settings: SpeechSettings,
         speaker: FloatArray | None,
         random: np.random.Generator,
-    ) -> tuple[npt.NDArray[np.int64], FloatArray]:
-        """Return durations in frames (P,) and the prior's statistics (2 C, P)."""
-        feeds: dict[str, npt.NDArray[Any]] = {"input": np.asarray([ids], dtype=np.int64)}
-        if self._has_rhythm_noise:
-            feeds["rhythm_noise"] = draw_noise((1, 2, len(ids)), settings.noise_w_scale, random)
-        if speaker is not None:
-            feeds["speaker"] = speaker.reshape(1, -1, 1)
-        frames, statistics = run_graph(self._text, ["frames", "statistics"], feeds)
-        durations = np.ceil(frames[0, 0] * np.float32(settings.length_scale))
+    ) -> Latents | QuickLatents:
+        """Return how long the phonemes last, and what their sound is made of."""
+        feeds: Feeds = {
+            "input": np.asarray([ids], dtype=np.int64),
+            "input_lengths": np.asarray([len(ids)], dtype=np.int64),
+        }
+        if axes := self._shapes[self._text].get("rhythm_noise"):
+            shape = (*axes[:-1], len(ids))
+            feeds["rhythm_noise"] = draw_noise(shape, settings.noise_w_scale, random)
+        outputs = self._run(self._text, self._text_outputs, feeds, speaker)
+        found = dict(zip(self._text_outputs, outputs, strict=True))
+        durations = found["frames"].reshape(-1) * np.float32(settings.length_scale)
+        is_quick = "encoded" in found
+        # A quick voice rounds, as its training does; VITS was trained to be rounded up.
+        durations = np.ceil(np.maximum(durations - 0.5, 0.0) if is_quick else durations)
         # Written so that a NaN makes no sense, either.
         if not durations.min(initial=0) >= 0:
             raise BrokenModelError(
@@ -202,10 +230,15 @@ class PartsSession:
                 f"A sentence would take {durations.sum():.3g} frames of sound; "
                 "lower the length scale and the noise w scale, or make the sentence shorter."
             )
-        return durations.astype(np.int64), statistics[0]
+        counts = durations.astype(np.int64)
+        if not is_quick:
+            return Latents(counts, found["statistics"][0], settings.noise_scale, random)
+        noise = draw_noise((1, len(counts)), settings.noise_scale, random)
+        places, encoded = found["places"], found["encoded"]
+        return QuickLatents(counts, places, len(ids), encoded, settings.pitch, noise)
 
     def _decode_windows(
-        self, latents: Latents, plan: WindowPlan, speaker: FloatArray | None
+        self, latents: Latents | QuickLatents, plan: WindowPlan, speaker: FloatArray | None
     ) -> Iterator[FloatArray]:
         """Yield the samples of the decoder's windows, working ahead by a window a worker."""
         flows = [
@@ -222,45 +255,50 @@ class PartsSession:
                 ]
                 # Flows come before the windows that wait for them, lest all workers wait; and some
                 # more of them, lest workers have nothing else to do.
-                for _, job in flows[: needed[-1] + self._workers.size]:
-                    job.begin()
-                parts = [flows[number] for number in needed]
-                pending.append(self._workers.defer(partial(self._decode, parts, window, speaker)))
+                for _, flow in flows[: needed[-1] + self._workers.size]:
+                    flow.begin()
+                done = flows[: needed[-1] + 1]
+                work = partial(self._decode, latents, done, window, speaker)
+                pending.append(self._workers.defer(work))
                 pending[-1].begin()
                 if len(pending) == self._workers.size:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
         finally:
-            for job in (*pending, *(job for _, job in flows)):
+            jobs: list[Job[Any]] = [*pending, *(job for _, job in flows)]
+            for job in jobs:
                 job.cancel()
 
-    def _run_flow(self, latents: Latents, window: Window, speaker: FloatArray | None) -> FloatArray:
-        """Return z of some frames, (1, C, 1, T)."""
+    def _run_flow(
+        self, latents: Latents | QuickLatents, window: Window, speaker: FloatArray | None
+    ) -> list[Any]:
+        """Return the flow's values of some frames, T last; the first is z."""
         start, end = window
         left = max(0, start - self.files.flow_reach)
         right = min(latents.size, end + self.files.flow_reach)
-        feeds = {"z_p": latents.window(left, right)}
-        if speaker is not None:
-            feeds["speaker"] = speaker.reshape(1, -1, 1, 1)
-        [z] = run_graph(self._flow, ["z"], feeds)
-        return np.asarray(z, np.float32)[..., start - left : end - left]
+        feeds = latents.flow_feeds(left, right)
+        outputs = self._run(self._flow, self._flow_outputs, feeds, speaker)
+        return [output[..., start - left : end - left] for output in outputs]
 
     def _decode(
         self,
-        flows: list[tuple[Window, Job[FloatArray]]],
+        latents: Latents | QuickLatents,
+        flows: list[tuple[Window, Job[list[Any]]]],
         window: DecoderWindow,
         speaker: FloatArray | None,
     ) -> FloatArray:
-        """Return the samples (S,) of some frames."""
+        """Return the samples (S,) of some frames, given the flow's values up to their end."""
+        left, right = window.left, window.right
         parts = [
-            job.result()[..., max(0, window.left - first) : window.right - first]
-            for (first, _), job in flows
+            job.result()[0][..., max(0, left - first) : right - first]
+            for (first, end), job in flows
+            if end > left
         ]
-        feeds = {"z": parts[0] if len(parts) == 1 else np.concatenate(parts, axis=3)}
-        if speaker is not None:
-            feeds["speaker"] = speaker.reshape(1, -1, 1, 1)
-        [output] = run_graph(self._decoder, ["output"], feeds)
+        z = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+        before = [turns for _, job in flows for turns in job.result()[1:]]
+        feeds = {"z": z, **latents.decoder_feeds(left, right, before)}
+        [output] = self._run(self._decoder, ["output"], feeds, speaker)
         hop = self.files.hop_length
         inner = slice((window.start - window.left) * hop, (window.end - window.left) * hop)
         samples = np.asarray(output, np.float32).reshape(-1)[inner]
