@@ -222,6 +222,7 @@ def _speak_json(
     for utterance in read_inputs(args):
         own = argparse.Namespace(**vars(args))
         own.speaker = args.speaker if utterance.speaker is None else utterance.speaker
+        own.pitch = args.pitch if utterance.pitch is None else utterance.pitch
         config = _create_config(own, voice.config)
         if utterance.output_file is None:
             if shared is None:
@@ -283,6 +284,7 @@ def _create_config(args: argparse.Namespace, config: VoiceConfig) -> SynthesisCo
         length_scale=args.length_scale,
         noise_scale=args.noise_scale,
         noise_w_scale=args.noise_w_scale,
+        pitch=args.pitch,
         # One way to say each thing, so that a run with --jobs finds what is done.
         normalize_audio=args.normalize != "off",
         normalize="utterance" if args.normalize == "utterance" else None,

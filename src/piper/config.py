@@ -163,6 +163,8 @@ class SynthesisConfig:
         clause_silence_seconds: Silence added after `, ; :` inside a sentence.
         ellipsis_silence_seconds: Silence added after `…` inside a sentence; None takes that of
             clauses.
+        pitch: Semitones that are added to the voice's pitch, from -12 to 12; only quick voices can
+            (`audio.quality` of their JSON is `quick`), others say so once and speak as ever.
         whole_ends: Give the network a run-up before the first sound of each sentence, and a full
             stop after one without a mark, so that neither its first nor its last phoneme is cut.
             It changes the ids, and so the samples. None does it for sentences of a single word,
@@ -183,6 +185,7 @@ class SynthesisConfig:
     clause_silence_seconds: float = 0.0
     ellipsis_silence_seconds: float | None = None
     whole_ends: bool | None = None
+    pitch: float = 0.0
 
 
 def load_voice_config(path: Path | str) -> VoiceConfig:

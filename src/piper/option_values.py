@@ -104,6 +104,14 @@ def parse_positive(text: str) -> float:
     return value
 
 
+def parse_pitch(text: str) -> float:
+    """Return semitones up or down."""
+    value = float(text)
+    if not -12 <= value <= 12:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of semitones from -12 to 12")
+    return value
+
+
 def parse_seed(text: str) -> int:
     """Return a seed for random numbers."""
     value = int(text)
@@ -161,6 +169,6 @@ def parse_subtitles(text: str) -> Path:
 
 
 # argparse names these functions in its message about a text that is no number at all.
-parse_not_negative.__name__ = parse_positive.__name__ = "number"
+parse_not_negative.__name__ = parse_positive.__name__ = parse_pitch.__name__ = "number"
 parse_seed.__name__ = parse_jobs.__name__ = parse_rate.__name__ = "whole number"
 parse_threads.__name__ = parse_samples.__name__ = parse_count.__name__ = "whole number"

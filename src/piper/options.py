@@ -14,6 +14,7 @@ from piper.option_values import (
     add_option,
     parse_jobs,
     parse_not_negative,
+    parse_pitch,
     parse_positive,
     parse_rate,
     parse_seed,
@@ -252,6 +253,13 @@ def add_scale_options(parser: argparse._ActionsContainer) -> None:
     ):
         text += " (default: what the voice's JSON says)"
         add_option(parser, *names, type=parse, metavar="X", help=text)
+    parser.add_argument(
+        "--pitch",
+        type=parse_pitch,
+        default=0.0,
+        metavar="SEMITONES",
+        help="higher or lower by so much, from -12 to 12; quick voices only (default: 0)",
+    )
 
 
 def add_volume_option(parser: argparse._ActionsContainer) -> None:

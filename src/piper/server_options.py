@@ -150,6 +150,7 @@ def create_settings(args: argparse.Namespace) -> ServerSettings:
             length_scale=args.length_scale,
             noise_scale=args.noise_scale,
             noise_w_scale=args.noise_w_scale,
+            pitch=args.pitch,
             silences=Silences(
                 args.sentence_silence,
                 args.paragraph_silence,

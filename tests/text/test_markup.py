@@ -8,7 +8,7 @@ import pytest
 
 from piper.errors import MarkupError
 from piper.text.markup import parse_markup
-from piper.text.piece import Piece
+from piper.text.piece import Emphasis, Piece, Pitch
 
 
 def test_plain_text_is_one_piece() -> None:
@@ -101,6 +101,38 @@ def test_markdown_of_chat_programs(text: str, lines: list[str]) -> None:
         ('a <phoneme ph="x" alphabet="ipa">b</phoneme> c', [Piece("a [[x]] c")]),
         ('a <phoneme ph="x">b</phoneme>. C', [Piece("a [[x.]]"), Piece("C")]),
         ('a <phoneme ph="x">b</phoneme>, c', [Piece("a [[x,]] c")]),
+        (
+            'a <prosody pitch="+2st">b<prosody pitch="-1st" rate="2">c</prosody></prosody>'
+            '<prosody pitch="x-low">d <prosody pitch="180Hz">e</prosody></prosody>',
+            [
+                Piece("a"),
+                Piece("b", pitch=Pitch(2.0)),
+                Piece("c", 2.0, pitch=Pitch(1.0)),
+                Piece("d", pitch=Pitch(-4.0)),
+                Piece("e", pitch=Pitch(hertz=180.0, is_absolute=True)),
+            ],
+        ),
+        (
+            '<prosody pitch="+100%">a</prosody><prosody pitch="50%">b</prosody>'
+            '<prosody pitch="-10Hz">c</prosody>',
+            [
+                Piece("a", pitch=Pitch(12.0)),
+                Piece("b", pitch=Pitch(-12.0)),
+                Piece("c", pitch=Pitch(hertz=-10.0)),
+            ],
+        ),
+        (
+            ' Not\n  <emphasis>this\n <emphasis level="strong">one</emphasis></emphasis>, '
+            'but <emphasis level="reduced">a<break time="1s"/>b</emphasis>.',
+            [
+                Piece(
+                    "Not this one, but a",
+                    silence_seconds=1.0,
+                    emphases=(Emphasis(4, 12, 1.0), Emphasis(9, 12, 2.0), Emphasis(18, 19, -1.0)),
+                ),
+                Piece("b.", emphases=(Emphasis(0, 1, -1.0),)),
+            ],
+        ),
         ('<sub alias="World Wide Web">WWW</sub>!', [Piece("World Wide Web!")]),
         ('<say-as interpret-as="digits">42</say-as>', [Piece("4 2")]),
         ('<say-as interpret-as="characters">ABC</say-as>', [Piece("A, B, C")]),
@@ -118,7 +150,7 @@ def test_ssml(text: str, pieces: list[Piece]) -> None:
 
 def test_what_is_not_known_is_spoken_and_named_once(caplog: pytest.LogCaptureFixture) -> None:
     text = (
-        '<voice name="x">a</voice> <voice>b</voice> <prosody pitch="high">c</prosody> '
+        '<voice name="x">a</voice> <voice>b</voice> <prosody volume="loud">c</prosody> '
         '<say-as interpret-as="date">d</say-as> <phoneme alphabet="x-sampa" ph="e">f</phoneme>'
     )
     with caplog.at_level(logging.WARNING):
@@ -126,10 +158,10 @@ def test_what_is_not_known_is_spoken_and_named_once(caplog: pytest.LogCaptureFix
     assert " ".join(piece.text for piece in pieces) == "a b c d f"
     [message] = [record.getMessage() for record in caplog.records]
     assert message == (
-        'This SSML is not known and has no effect: attribute "pitch" of <prosody>, '
+        'This SSML is not known and has no effect: attribute "volume" of <prosody>, '
         'tag <phoneme> with the alphabet "x-sampa" or without ph, tag <voice>, '
         'value interpret-as="date" of <say-as>; known are the tags speak, p, s, break, prosody, '
-        "phoneme, sub, say-as."
+        "emphasis, phoneme, sub, say-as."
     )
 
 

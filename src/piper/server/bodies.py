@@ -14,6 +14,7 @@ from piper.text.options import TextOptions
 # Beyond these the durations get out of hand: with a noise of 5 a word may last for hours.
 Length = Annotated[float, Field(ge=0.1, le=10.0, allow_inf_nan=False)]
 Noise = Annotated[float, Field(ge=0.0, le=2.0, allow_inf_nan=False)]
+Semitones = Annotated[float, Field(ge=-12.0, le=12.0, allow_inf_nan=False)]
 Name = Annotated[str, Field(max_length=200)]
 Silence = Annotated[float, Field(ge=0.0, le=60.0, allow_inf_nan=False)]
 

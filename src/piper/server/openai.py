@@ -22,7 +22,7 @@ from piper.audio.formats import OutputFormat
 from piper.audio.streaming import StreamEncoder
 from piper.config import VoiceConfig, load_voice_config
 from piper.errors import VoiceNotFoundError
-from piper.server.bodies import Body, Name, ReadingBody
+from piper.server.bodies import Body, Name, ReadingBody, Semitones
 from piper.server.errors import RequestError
 from piper.server.http import JobResponse, closed_with_client
 from piper.server.request import SpeechPiece, SpeechRequest
@@ -73,6 +73,7 @@ class SpeechBody(ReadingBody):
     voice: Name | VoiceId | None = None
     model: Name | None = None
     speed: Annotated[float, Field(ge=0.25, le=4.0, allow_inf_nan=False)] = 1.0
+    pitch: Semitones | None = None
     response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
     stream_format: Literal["audio", "sse"] = "audio"
 
@@ -168,6 +169,7 @@ def _add_speech(router: APIRouter, service: SpeechService) -> None:
                 voice=voice,
                 speaker=speaker,
                 speed=body.speed,
+                pitch=body.pitch,
                 is_streamed=True,
                 reading=body.to_reading(),
             )

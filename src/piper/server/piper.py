@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from piper.audio.encode import create_wav_header, samples_to_pcm
 from piper.config import load_voice_config
-from piper.server.bodies import Body, Length, Name, Noise, ReadingBody
+from piper.server.bodies import Body, Length, Name, Noise, ReadingBody, Semitones
 from piper.server.downloads import Downloader
 from piper.server.errors import RequestError
 from piper.server.http import JobResponse, Mistake, closed_with_client, parse_json
@@ -50,6 +50,7 @@ class SynthesizeBody(ReadingBody):
     length_scale: Length | None = None
     noise_scale: Noise | None = None
     noise_w_scale: Noise | None = None
+    pitch: Semitones | None = None
 
     def to_request(self) -> SpeechRequest:
         """Return the request; a number of a speaker counts more than a name, as ever."""
@@ -60,6 +61,7 @@ class SynthesizeBody(ReadingBody):
             length_scale=self.length_scale,
             noise_scale=self.noise_scale,
             noise_w_scale=self.noise_w_scale,
+            pitch=self.pitch,
             reading=self.to_reading(),
         )
 

@@ -45,6 +45,7 @@ class SpeechRequest:
         length_scale: Factor on durations.
         noise_scale: Deviation of the prior's noise.
         noise_w_scale: Deviation of the duration predictor's noise.
+        pitch: Semitones that are added.
         speed: Durations are divided by it, whatever else they are scaled by.
         is_streamed: Give the sound while a sentence is in the making, as loud as the voice makes
             it; otherwise each sentence has full range, and the answer's length is known first.
@@ -58,6 +59,7 @@ class SpeechRequest:
     length_scale: float | None = None
     noise_scale: float | None = None
     noise_w_scale: float | None = None
+    pitch: float | None = None
     speed: float = 1.0
     is_streamed: bool = False
     has_times: bool = False
@@ -138,6 +140,7 @@ def create_config(
         length_scale=length_scale,
         noise_scale=choose(request.noise_scale, defaults.noise_scale),
         noise_w_scale=choose(request.noise_w_scale, defaults.noise_w_scale),
+        pitch=defaults.pitch if request.pitch is None else request.pitch,
         volume=defaults.volume,
         sentence_silence_seconds=silences.sentence or 0.0,
         paragraph_silence_seconds=silences.paragraph,

@@ -41,6 +41,7 @@ class SpeechDefaults:
         length_scale: Factor on durations.
         noise_scale: Deviation of the prior's noise.
         noise_w_scale: Deviation of the duration predictor's noise.
+        pitch: Semitones that are added.
         silences: Pauses.
         input_format: What texts are: `plain`, `markdown` or `ssml`.
         volume: Factor on the samples; what becomes too loud is clipped.
@@ -50,6 +51,7 @@ class SpeechDefaults:
     length_scale: float | None = None
     noise_scale: float | None = None
     noise_w_scale: float | None = None
+    pitch: float = 0.0
     silences: Silences = Silences()
     input_format: str = "plain"
     volume: float = 1.0

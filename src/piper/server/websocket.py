@@ -21,7 +21,7 @@ from piper.audio.chunk import SAMPLE_CHANNELS, PhonemeAlignment, WordTiming
 from piper.audio.encode import samples_to_pcm
 from piper.errors import PiperError
 from piper.server.access import ApiKey
-from piper.server.bodies import Body, Length, Name, Noise, ReadingBody
+from piper.server.bodies import Body, Length, Name, Noise, ReadingBody, Semitones
 from piper.server.errors import RequestError, to_request_error
 from piper.server.http import describe_invalid
 from piper.server.live import LiveSpeech, Mark
@@ -45,6 +45,7 @@ class _Start(ReadingBody):
     length_scale: Length | None = None
     noise_scale: Noise | None = None
     noise_w_scale: Noise | None = None
+    pitch: Semitones | None = None
     api_key: str | None = None
 
     def to_request(self) -> SpeechRequest:
@@ -55,6 +56,7 @@ class _Start(ReadingBody):
             length_scale=self.length_scale,
             noise_scale=self.noise_scale,
             noise_w_scale=self.noise_w_scale,
+            pitch=self.pitch,
             has_times=True,
             reading=self.to_reading(),
         )

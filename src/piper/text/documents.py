@@ -38,6 +38,7 @@ class Utterance:
         begins_paragraph: Whether a blank line or another file stands before it.
         speaker: Who speaks it, by name or number, where a line of JSON says so.
         output_file: Where it goes, likewise.
+        pitch: Semitones that are added, likewise.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Utterance:
     begins_paragraph: bool = False
     speaker: str | None = None
     output_file: str | None = None
+    pitch: float | None = None
 
     @property
     def is_document(self) -> bool:
@@ -140,10 +142,21 @@ def _read_json_lines(lines: Iterable[bytes], where: str) -> Iterator[Utterance]:
                 f'{place}: "output_file" holds {values["output_file"]!r:.60}, which no file can '
                 "be called; name another."
             )
+        pitch = data.get("pitch")
+        is_number = isinstance(pitch, int | float) and not isinstance(pitch, bool)
+        if not (pitch is None or (is_number and -12 <= pitch <= 12)):
+            raise PiperError(
+                f'{place}: "pitch" holds {pitch!r:.60}, but a number of semitones from -12 to 12 '
+                "is wanted there."
+            )
         text = str(values["text"]).strip()
         if text:
             yield Utterance(
-                text, text, speaker=values.get("speaker"), output_file=values["output_file"]
+                text,
+                text,
+                speaker=values.get("speaker"),
+                output_file=values["output_file"],
+                pitch=pitch,
             )
 
 

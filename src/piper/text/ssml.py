@@ -1,21 +1,24 @@
 """A subset of SSML to pieces of text; knows neither phonemizers nor audio.
 
 Elements as in W3C's Speech Synthesis Markup Language 1.1: `speak`, `p`, `s`, `break`, `prosody`
-(rate), `phoneme` (ipa), `sub`, `say-as` (digits, characters). Of all others the text is spoken.
+(rate, pitch), `emphasis`, `phoneme` (ipa), `sub`, `say-as` (digits, characters). Of all others the
+text is spoken.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from xml.etree import ElementTree
 
 from piper.errors import MarkupError
-from piper.text.piece import Piece
+from piper.text.piece import Emphasis, Piece, Pitch
 
 _LOGGER = logging.getLogger(__name__)
-_KNOWN = ("speak", "p", "s", "break", "prosody", "phoneme", "sub", "say-as")
+_KNOWN = ("speak", "p", "s", "break", "prosody", "emphasis", "phoneme", "sub", "say-as")
+_EMPHASES = {"strong": 2.0, "moderate": 1.0, "none": 0.0, "reduced": -1.0}
 _RATES = {"x-slow": 0.5, "slow": 0.75, "medium": 1.0, "fast": 1.25, "x-fast": 1.5, "default": 1.0}
 # The recommendation leaves the lengths open; these are what other engines do.
 _STRENGTHS = {"none": 0.0, "x-weak": 0.1, "weak": 0.25, "medium": 0.5, "strong": 0.75}
@@ -24,6 +27,11 @@ _TIME = re.compile(r"\+?(\d+(?:\.\d+)?|\.\d+)(ms|s)")
 _MAX_BREAK_SECONDS = 60.0
 _MAX_DEPTH = 100
 _MIN_RATE, _MAX_RATE = 0.1, 10.0
+_PITCHES = {"x-low": -4.0, "low": -2.0, "medium": 0.0, "high": 2.0, "x-high": 4.0, "default": 0.0}
+"""Semitones; the recommendation says no more than that they rise."""
+_PITCH = re.compile(r"([+-]?)(\d+(?:\.\d+)?|\.\d+)(%|st|Hz)", re.IGNORECASE)
+_MAX_SEMITONES = 24.0
+_MIN_HERTZ, _MAX_HERTZ = 20.0, 2000.0
 _MAX_NAMED = 10
 """Unknown tags and attributes that a warning names; each with so many characters at most:"""
 _MAX_NAME = 40
@@ -53,8 +61,8 @@ def parse_ssml(text: str) -> list[Piece]:
     except (ValueError, LookupError, RecursionError) as error:  # half a character, an odd encoding
         raise MarkupError(f"The SSML cannot be read ({error!s:.200}); write it anew.") from None
     reader = _Reader()
-    reader.read(root, 1.0)
-    reader.end_piece(1.0)
+    reader.read(root, _Manner())
+    reader.end_piece(_Manner())
     if reader.unknown:
         _LOGGER.warning(
             "This SSML is not known and has no effect: %s; known are the tags %s.",
@@ -62,6 +70,14 @@ def parse_ssml(text: str) -> list[Piece]:
             ", ".join(_KNOWN),
         )
     return reader.pieces
+
+
+@dataclass(frozen=True)
+class _Manner:
+    """How what stands inside an element is spoken."""
+
+    rate: float = 1.0
+    pitch: Pitch | None = None
 
 
 class _Reader:
@@ -72,43 +88,77 @@ class _Reader:
         self.unknown: set[str] = set()
         self._text = ""
         self._depth = 0
+        self._open: list[tuple[int, float]] = []
+        """Emphases that we are inside of: where they began in the text so far, and how strong."""
+        self._closed: list[Emphasis] = []
 
-    def read(self, element: ElementTree.Element, rate: float) -> None:
+    def read(self, element: ElementTree.Element, manner: _Manner) -> None:
         """Read an element and what it holds."""
         name = element.tag.rpartition("}")[2]
         if name == "break":
-            self._add_silence(_parse_break(element), rate)
+            self._add_silence(_parse_break(element), manner)
         elif name == "sub":
             self._text += element.get("alias") or _join_text(element)
         elif name == "phoneme" and self._is_ipa(element):
-            self._add_phonemes(element, rate)
+            self._add_phonemes(element, manner)
         elif name == "say-as" and self._spell(element):
             pass
         elif name == "prosody":
-            self.end_piece(rate)
+            self.end_piece(manner)
             self._note_attributes(element)
-            inner = _parse_rate(element, rate)
+            inner = _Manner(_parse_rate(element, manner.rate), _parse_pitch(element, manner.pitch))
             self._read_inside(element, inner)
             self.end_piece(inner)
+        elif name == "emphasis":
+            self._open.append((len(self._text), _parse_emphasis(element)))
+            self._read_inside(element, manner)
+            self._close_emphasis()
         elif name in ("p", "s"):
-            self.end_piece(rate, ends_paragraph=name == "p")
-            self._read_inside(element, rate)
-            self.end_piece(rate, ends_paragraph=name == "p")
+            self.end_piece(manner, ends_paragraph=name == "p")
+            self._read_inside(element, manner)
+            self.end_piece(manner, ends_paragraph=name == "p")
         else:
             if name not in _KNOWN:
                 self.unknown.add(f"tag <{name:.{_MAX_NAME}}>")
-            self._read_inside(element, rate)
+            self._read_inside(element, manner)
 
-    def end_piece(self, rate: float, *, ends_paragraph: bool = False) -> None:
+    def end_piece(self, manner: _Manner, *, ends_paragraph: bool = False) -> None:
         """Make a piece of the text so far."""
-        text = re.sub(r"[ \t]*\n\s*", " ", self._text).strip()
-        self._text = ""
+        strengths = [strength for _, strength in self._open]
+        while self._open:
+            self._close_emphasis()
+        self._open = [(0, strength) for strength in strengths]
+        text = _join_lines(self._text).strip()
         if text:
-            self.pieces.append(Piece(text, rate, ends_paragraph=ends_paragraph))
+            # The inner one of two is the shorter one, and counts.
+            spans = sorted(self._closed, key=lambda span: span.start - span.end)
+            emphases = tuple(
+                replace(
+                    span,
+                    start=len(_join_lines(self._text[: span.start])),
+                    end=len(_join_lines(self._text[: span.end])),
+                )
+                for span in spans
+            )
+            self.pieces.append(
+                Piece(
+                    text,
+                    manner.rate,
+                    ends_paragraph=ends_paragraph,
+                    pitch=manner.pitch,
+                    emphases=emphases,
+                )
+            )
         elif ends_paragraph and self.pieces:
             self.pieces[-1] = replace(self.pieces[-1], ends_paragraph=True)
+        self._text, self._closed = "", []
 
-    def _read_inside(self, element: ElementTree.Element, rate: float) -> None:
+    def _close_emphasis(self) -> None:
+        start, strength = self._open.pop()
+        if self._text[start:].strip():
+            self._closed.append(Emphasis(start, len(self._text), strength))
+
+    def _read_inside(self, element: ElementTree.Element, manner: _Manner) -> None:
         self._depth += 1
         if self._depth > _MAX_DEPTH:
             raise MarkupError(
@@ -116,18 +166,18 @@ class _Reader:
             )
         self._text += element.text or ""
         for child in element:
-            self.read(child, rate)
+            self.read(child, manner)
             self._text += child.tail or ""
         self._depth -= 1
 
-    def _add_silence(self, seconds: float, rate: float) -> None:
-        self.end_piece(rate)
+    def _add_silence(self, seconds: float, manner: _Manner) -> None:
+        self.end_piece(manner)
         if not self.pieces:
-            self.pieces.append(Piece("", rate))
+            self.pieces.append(Piece("", manner.rate))
         silence = self.pieces[-1].silence_seconds + seconds
         self.pieces[-1] = replace(self.pieces[-1], silence_seconds=silence)
 
-    def _add_phonemes(self, element: ElementTree.Element, rate: float) -> None:
+    def _add_phonemes(self, element: ElementTree.Element, manner: _Manner) -> None:
         # Raw phonemes swallow a mark after them, so it goes inside.
         tail = element.tail or ""
         match = _MARK.match(tail)
@@ -136,7 +186,7 @@ class _Reader:
         if match:
             element.tail = tail[match.end() :]
             if mark in ".!?":
-                self.end_piece(rate)
+                self.end_piece(manner)
 
     def _is_ipa(self, element: ElementTree.Element) -> bool:
         alphabet = element.get("alphabet", "ipa")
@@ -162,7 +212,7 @@ class _Reader:
     def _note_attributes(self, element: ElementTree.Element) -> None:
         self.unknown.update(
             f'attribute "{name:.{_MAX_NAME}}" of <prosody>'
-            for name in set(element.keys()) - {"rate"}
+            for name in set(element.keys()) - {"rate", "pitch"}
         )
 
 
@@ -171,8 +221,21 @@ def _list_names(names: set[str]) -> str:
     return ", ".join(first) + (f" and {len(names) - _MAX_NAMED} more" * (len(names) > _MAX_NAMED))
 
 
+def _join_lines(text: str) -> str:
+    return re.sub(r"[ \t]*\n\s*", " ", text).lstrip()
+
+
 def _join_text(element: ElementTree.Element) -> str:
     return "".join(element.itertext())
+
+
+def _parse_emphasis(element: ElementTree.Element) -> float:
+    level = element.get("level", "moderate")
+    if level not in _EMPHASES:
+        raise MarkupError(
+            f'<emphasis level="{level:.{_MAX_NAME}}">: choose one of {", ".join(_EMPHASES)}.'
+        )
+    return _EMPHASES[level]
 
 
 def _parse_break(element: ElementTree.Element) -> float:
@@ -213,3 +276,45 @@ def _parse_rate(element: ElementTree.Element, outer: float) -> float:
             "from 10% to 1000%."
         )
     return min(max(outer * factor, _MIN_RATE), _MAX_RATE)
+
+
+def _parse_pitch(element: ElementTree.Element, outer: Pitch | None) -> Pitch | None:
+    """Return the pitch of a `prosody` element: a word, 180Hz, or more or less than the outer one.
+
+    Raises:
+        MarkupError: It is written otherwise, or out of bounds.
+    """
+    text = element.get("pitch")
+    if text is None:
+        return outer
+    if text in _PITCHES:
+        return Pitch(_PITCHES[text])
+    match = _PITCH.fullmatch(text.strip())
+    found = None if match is None else _change_pitch(match, outer or Pitch())
+    if (
+        found is None
+        or abs(found.semitones) > _MAX_SEMITONES
+        or not (not found.is_absolute or _MIN_HERTZ <= found.hertz <= _MAX_HERTZ)
+        or abs(found.hertz) > _MAX_HERTZ
+    ):
+        raise MarkupError(
+            f'<prosody pitch="{text:.{_MAX_NAME}}">: write a pitch such as high, +10%, -2st or '
+            f"180Hz, within {_MAX_SEMITONES:g} semitones and from {_MIN_HERTZ:g}Hz to "
+            f"{_MAX_HERTZ:g}Hz."
+        )
+    return found
+
+
+def _change_pitch(match: re.Match[str], outer: Pitch) -> Pitch | None:
+    sign, unit = match[1], match[3].lower()
+    number = float(match[2]) * (-1 if sign == "-" else 1)
+    if unit == "hz":
+        if not sign:
+            return Pitch(hertz=number, is_absolute=True)
+        return replace(outer, hertz=outer.hertz + number)
+    if unit == "%":
+        factor = number / 100 + (1 if sign else 0)
+        if factor <= 0:
+            return None
+        number = 12.0 * math.log2(factor)
+    return replace(outer, semitones=outer.semitones + number)

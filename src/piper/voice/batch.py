@@ -19,6 +19,7 @@ from piper.errors import PiperError
 from piper.processes import available_cores
 from piper.progress import ProgressLine
 from piper.text.documents import Utterance
+from piper.text.piece import Piece
 from piper.voice.batch_line import LineOutcome, LineSettings, LineTask
 from piper.voice.batch_manifest import Entry, Manifest, create_digest, stops_deferred
 from piper.voice.speakers import find_speaker
@@ -223,7 +224,7 @@ class _Run:
 
     def _digest(self, task: LineTask) -> str:
         text = task.text
-        described = text if isinstance(text, str) else [asdict(piece) for piece in text]
+        described = text if isinstance(text, str) else [_describe_piece(piece) for piece in text]
         return create_digest(described, *self._common)
 
 
@@ -271,6 +272,11 @@ def _describe_settings(settings: LineSettings) -> dict[str, Any]:
         for name in [name for name, value in values.items() if value == usual[name]]:
             del values[name]
     return described
+
+
+def _describe_piece(piece: Piece) -> dict[str, Any]:
+    """Return a piece without what it says nothing of, so that no field to come outdates it."""
+    return {name: value for name, value in asdict(piece).items() if value not in (None, ())}
 
 
 def _digest_files(files: VoiceFiles) -> str:

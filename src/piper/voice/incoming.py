@@ -12,7 +12,7 @@ from typing import cast
 from piper.errors import PiperError
 from piper.text.frontend import Frontend, Sentence
 from piper.text.markup import parse_markup
-from piper.text.piece import Piece
+from piper.text.piece import Emphasis, Piece, Pitch
 from piper.voice.settings import check_silence
 
 _END = re.compile(r"""[.!?…。！？।؟]["'”»)\]]*\s|\n|[。！？]""")
@@ -47,6 +47,8 @@ class PacedSentence:
         begins_paragraph: Whether a paragraph ended between it and the sentence before it.
         silence_before_seconds: Of pieces without words before it.
         silence_after_seconds: Of its piece, whose last sentence it is.
+        pitch: How high; None says nothing of it.
+        emphases: Of words in its text; where they overlap, the later one counts.
     """
 
     sentence: Sentence
@@ -54,6 +56,8 @@ class PacedSentence:
     begins_paragraph: bool = False
     silence_before_seconds: float = 0.0
     silence_after_seconds: float = 0.0
+    pitch: Pitch | None = None
+    emphases: tuple[Emphasis, ...] = ()
 
 
 def split_text(frontend: Frontend, text: str) -> list[Sentence]:
@@ -94,9 +98,24 @@ def _pace_pieces(frontend: Frontend, pieces: Iterable[Piece]) -> Iterator[PacedS
     for piece in pieces:
         _check_piece(piece)
         sentences = split_text(frontend, piece.text) if piece.text else []
+        place = 0
         for number, sentence in enumerate(sentences, start=1):
             after = piece.silence_seconds if number == len(sentences) else 0.0
-            yield PacedSentence(sentence, piece.rate, begins_paragraph, silence, after)
+            place = max(place, piece.text.find(sentence.text, place))
+            yield PacedSentence(
+                sentence,
+                piece.rate,
+                begins_paragraph,
+                silence,
+                after,
+                piece.pitch,
+                tuple(
+                    replace(one, start=one.start - place, end=one.end - place)
+                    for one in piece.emphases
+                    if one.start < place + len(sentence.text) and one.end > place
+                ),
+            )
+            place += len(sentence.text)
             begins_paragraph, silence = False, 0.0
         begins_paragraph = begins_paragraph or piece.ends_paragraph
         if not sentences:

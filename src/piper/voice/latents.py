@@ -82,7 +82,7 @@ class QuickLatents:
         places: (N,) of those among all P.
         size: P.
         encoded: (1, N, C).
-        semitones: Added to the pitch.
+        semitones: (1, N), added to the pitch.
         noise: (1, N), already scaled.
     """
 
@@ -92,7 +92,7 @@ class QuickLatents:
         places: npt.NDArray[np.int64],
         size: int,
         encoded: FloatArray,
-        semitones: float,
+        semitones: FloatArray,
         noise: FloatArray,
     ) -> None:
         self.durations = np.zeros(size, dtype=np.int64)
@@ -101,7 +101,7 @@ class QuickLatents:
             "encoded": encoded,
             "counts": counts.astype(np.float32),
             "wander": noise,
-            "semitones": np.full_like(noise, semitones),
+            "semitones": semitones.astype(np.float32),
         }
 
     @property

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ from piper.audio.chunk import (
 )
 from piper.config import SynthesisConfig, VoiceConfig
 from piper.text.frontend import Sentence
+from piper.text.piece import Emphasis, Pitch
 from piper.voice.ends import is_wanted, widen_ends
 from piper.voice.incoming import PacedSentence
 from piper.voice.loudness import level_chunks
@@ -132,12 +134,44 @@ class Narrator:
             check_ids(sentence.ids, self.config)
             spoken = self.session.speak(
                 sentence.ids,
-                replace(settings, length_scale=settings.length_scale / paced.rate),
+                replace(
+                    settings,
+                    length_scale=settings.length_scale / paced.rate,
+                    pitch=self._find_pitch(settings.pitch, paced.pitch),
+                    emphasis=self._weigh(sentence, paced.emphases),
+                ),
                 seeds.create_random(),
                 is_streamed=is_streamed,
                 is_shared=self._is_shared,
             )
             yield sentence, pauses.add(replace(paced, sentence=sentence), spoken)
+
+    def _find_pitch(self, wanted: float, piece: Pitch | None) -> float:
+        """Return the semitones of a sentence; 0 where they cannot be set, which is said once."""
+        if not wanted and piece in (None, Pitch()):
+            return 0.0
+        mean_hertz = self.session.mean_hertz
+        if mean_hertz is None:
+            _warn_about_pitch(self.config.source or "this voice")
+            return 0.0
+        return wanted if piece is None else piece.find_semitones(wanted, mean_hertz)
+
+    def _weigh(
+        self, sentence: Sentence, emphases: Sequence[Emphasis]
+    ) -> npt.NDArray[np.float32] | None:
+        """Return the emphasis of each id, (P,); None without any, or where words are not known."""
+        if not emphases:
+            return None
+        id_map = self.config.phoneme_id_map
+        ends = find_phoneme_ends(sentence.phonemes, sentence.ids, id_map)
+        if ends is None:
+            return None
+        weights = np.zeros(len(sentence.ids), dtype=np.float32)
+        for emphasis in emphases:
+            for word in sentence.words:
+                if word.start < emphasis.end and word.end > emphasis.start:
+                    weights[ends[word.first_phoneme] : ends[word.last_phoneme]] = emphasis.strength
+        return weights
 
     def _whole_sentences(
         self,
@@ -183,6 +217,14 @@ class Narrator:
                 "This voice speaks by its own graph, whose noise takes no seed at each call; "
                 "give the seed to PiperVoice.load()."
             )
+
+
+@lru_cache(maxsize=256)
+def _warn_about_pitch(voice: str) -> None:
+    """Say it once of each voice: servers have many narrators."""
+    _logger.warning(
+        "The pitch of %s cannot be set, and stays as it is; only that of quick voices can.", voice
+    )
 
 
 class SeedSource:

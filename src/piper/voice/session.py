@@ -5,8 +5,10 @@ Shapes: P phonemes, S samples.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,6 +21,8 @@ from piper.voice.runtime import Cuda, create_session, run_graph
 
 if TYPE_CHECKING:
     import onnxruntime
+
+_logger = logging.getLogger(__name__)
 
 _REQUIRED_INPUTS = ("input", "input_lengths", "scales")
 _SPEAKER_INPUT = "sid"
@@ -51,6 +55,7 @@ class SpeechSettings:
         noise_w_scale: Deviation of the duration predictor's noise.
         speakers: Speaker's number to its share; shares add up to 1. Ignored by a voice with one.
         pitch: Semitones that are added; ignored by a voice whose pitch cannot be set.
+        emphasis: (P,), how much weight each id has; 0 is the usual, 1 moderate emphasis.
     """
 
     noise_scale: float
@@ -58,6 +63,7 @@ class SpeechSettings:
     noise_w_scale: float
     speakers: Mapping[int, float]
     pitch: float = 0.0
+    emphasis: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -218,6 +224,8 @@ class VoiceSession:
                 f"The speakers of {self.path} cannot be mixed, because its weights could not be "
                 "taken apart; choose one speaker."
             )
+        if settings.emphasis is not None:
+            _warn_about_emphasis(self.path)
         output = self.run(
             ids,
             noise_scale=settings.noise_scale,
@@ -228,6 +236,15 @@ class VoiceSession:
         )
         num_samples = len(output.audio)
         return SpokenSentence(iter([output.audio]), _id_samples(output, len(ids)), num_samples)
+
+
+@lru_cache(maxsize=256)
+def _warn_about_emphasis(path: Path) -> None:
+    _logger.warning(
+        "%s speaks by its own graph, which gives all words the same weight; emphasis has no effect "
+        "there.",
+        path,
+    )
 
 
 def _read_durations(output: npt.NDArray[Any]) -> npt.NDArray[np.int64] | None:

@@ -13,6 +13,8 @@ from piper.voice.speakers import check_speaker_mix, find_speaker
 
 Loudness = Literal["sentence", "utterance", "off"]
 LONGEST_SILENCE_SECONDS = 600
+LARGEST_PITCH = 12
+"""Semitones up or down: an octave, beyond which no voice is like itself."""
 _LOUDNESS = ("sentence", "utterance", "off")
 
 
@@ -33,6 +35,7 @@ def resolve_settings(syn_config: SynthesisConfig, config: VoiceConfig) -> Speech
         ),
         noise_w_scale=_check_scale("noise_w_scale", syn_config.noise_w_scale, config.noise_w_scale),
         speakers=speakers,
+        pitch=_check_pitch(syn_config.pitch),
     )
 
 
@@ -76,6 +79,16 @@ def check_ids(ids: Sequence[int], config: VoiceConfig) -> None:
             f"{config.num_symbols - 1}, which is what the voice's num_symbols allows, but the "
             f"highest is {highest}; check phoneme_id_map and num_symbols in its JSON."
         )
+
+
+def _check_pitch(semitones: float) -> float:
+    # Written so that a NaN is wrong, too.
+    if not -LARGEST_PITCH <= semitones <= LARGEST_PITCH:
+        raise PiperError(
+            f"pitch is {semitones}, but it must be from -{LARGEST_PITCH} to {LARGEST_PITCH} "
+            "semitones."
+        )
+    return semitones
 
 
 def _check_scale(

@@ -37,6 +37,9 @@ from piper.voice.workers import Job, Workers
 if TYPE_CHECKING:
     import onnxruntime
 
+EMPHASIS_SEMITONES = 1.5
+EMPHASIS_LENGTH = 1.12
+"""Of moderate emphasis; strong emphasis has them twice."""
 MOST_WORKERS = 4
 """Each window at work takes about 30 MB."""
 
@@ -217,6 +220,10 @@ class PartsSession:
         found = dict(zip(self._text_outputs, outputs, strict=True))
         durations = found["frames"].reshape(-1) * np.float32(settings.length_scale)
         is_quick = "encoded" in found
+        emphasis = np.zeros(1, np.float32)
+        if settings.emphasis is not None:
+            emphasis = settings.emphasis[found["places"]] if is_quick else settings.emphasis
+            durations *= np.float32(EMPHASIS_LENGTH) ** emphasis
         # A quick voice rounds, as its training does; VITS was trained to be rounded up.
         durations = np.ceil(np.maximum(durations - 0.5, 0.0) if is_quick else durations)
         # Written so that a NaN makes no sense, either.
@@ -234,8 +241,9 @@ class PartsSession:
         if not is_quick:
             return Latents(counts, found["statistics"][0], settings.noise_scale, random)
         noise = draw_noise((1, len(counts)), settings.noise_scale, random)
+        semitones = np.full_like(noise, settings.pitch) + EMPHASIS_SEMITONES * emphasis
         places, encoded = found["places"], found["encoded"]
-        return QuickLatents(counts, places, len(ids), encoded, settings.pitch, noise)
+        return QuickLatents(counts, places, len(ids), encoded, semitones, noise)
 
     def _decode_windows(
         self, latents: Latents | QuickLatents, plan: WindowPlan, speaker: FloatArray | None

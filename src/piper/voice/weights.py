@@ -21,6 +21,7 @@ from piper.json_reader import load_kept_object
 from piper.voice.graph import METADATA_KEY
 from piper.voice.graph_config import DEFAULT_SAMPLE_RATE, GraphConfig, count
 from piper.voice.graph_folding import unfold_weights
+from piper.voice.graph_quick import QUICK_METADATA_KEY
 from piper.voice.graph_writer import import_onnx
 
 if TYPE_CHECKING:
@@ -49,12 +50,17 @@ def load_voice_weights(path: Path | str) -> tuple[dict[str, np.ndarray], GraphCo
 
     Raises:
         VoiceNotFoundError: There is no such file.
-        CheckpointError: The file is not ONNX, or not a Piper voice.
+        CheckpointError: The file is not ONNX, or no voice of the family VITS.
         ExportError: The package `onnx` is not installed.
     """
     path = Path(path)
     model = read_model(path)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
+    if QUICK_METADATA_KEY in metadata:
+        raise CheckpointError(
+            f"{path} is a quick voice, whose network is of another family than VITS; give the "
+            ".onnx of a VITS voice."
+        )
     try:
         if METADATA_KEY in metadata:
             return _own_weights(model, metadata[METADATA_KEY])
