@@ -64,13 +64,16 @@ from piper.train.flags import (
     check_trainer,
     count_devices,
     describe_refusal,
+    find_family,
     resolve_network,
 )
 from piper.train.judges.opinion import AUTO, OFF, find_quality_predictor
 from piper.train.lightning import VitsModel
 from piper.train.parallel.distributed import create_strategy
 from piper.train.parallel.ranks import describe_lost_process, find_cluster
-from piper.train.presets import NETWORK_KEYS
+from piper.train.presets import NETWORK_KEYS, QUICK_KEYS, network_keys
+from piper.train.quick.data import DEFAULT_BATCH_SIZE, QuickDataModule
+from piper.train.quick_module import QuickModel
 from piper.train.resuming import LAST, remember_command, resume_command
 from piper.train.steps.precision import create_precision
 from piper.train.storage import check_writable, join_address, plain_address
@@ -127,7 +130,7 @@ SHOWN_FLAGS = {
 }
 """Those of neither data nor voice that the help has; what they mean, where Lightning's is long."""
 
-_SHAPES = NETWORK_KEYS - {"sample_rate", "num_speakers"}
+_SHAPES = (NETWORK_KEYS | QUICK_KEYS) - {"sample_rate", "num_speakers"}
 FULL_HELP = "--help=all"
 
 
@@ -207,7 +210,16 @@ def _shown(action: argparse.Action) -> argparse.Action:
 
 
 class TrainCLI(LightningCLI):
-    """LightningCLI for voices."""
+    """LightningCLI for voices.
+
+    Args:
+        family: As `find_family` gives it.
+    """
+
+    def __init__(self, family: str | None, **kwargs: Any) -> None:
+        self.family = family
+        model, data = (QuickModel, QuickDataModule) if family else (VitsModel, VitsDataModule)
+        super().__init__(model, data, **kwargs)
 
     _version: int | None = None
     _held: BinaryIO | None = None
@@ -276,7 +288,12 @@ class TrainCLI(LightningCLI):
             help="Say all figures of a validation, and what they let one expect.",
         )
 
+        if self.family:
+            parser.set_defaults({"data.batch_size": DEFAULT_BATCH_SIZE})
+        keys = network_keys(self.family)
         for name, default in DATA_FROM_MODEL.items():
+            if name not in keys:  # follows from the others
+                continue
             parser.link_arguments(
                 f"model.{name}",
                 f"data.{name}",
@@ -301,7 +318,7 @@ class TrainCLI(LightningCLI):
             config.ckpt_path = find_checkpoint(config.ckpt_path)
         if config.get("ckpt_path"):
             adopt_dataset(config)
-        resolve_network(config)
+        resolve_network(config, self.family)
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Build the Trainer with our strategy, checkpoint files and callbacks."""
@@ -406,8 +423,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
     typed = translate_arguments(sys.argv[1:] if arguments is None else arguments)
     TrainParser.is_help_full = FULL_HELP in typed
     TrainCLI(
-        VitsModel,
-        VitsDataModule,
+        find_family(typed),
         args=["--help" if word == FULL_HELP else word for word in typed],
         seed_everything_default=1234,
         trainer_defaults=TRAINER_DEFAULTS,

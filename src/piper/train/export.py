@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from piper.atomic import refuse_overwriting, replace_on_success, sync_file
 from piper.config import VoiceConfig, load_voice_config
@@ -31,13 +30,9 @@ from piper.train.checkpoints.checkpoint import (
     network_config_from_checkpoint,
 )
 from piper.train.checkpoints.last import find_checkpoint
-from piper.train.presets import find_quality
-from piper.train.vits.config import NetworkConfig
-from piper.train.vits.synthesizer import Synthesizer
+from piper.train.families import build_voice_graph, create_network, is_needed_to_speak, speak
+from piper.train.presets import NetworkShape, find_quality
 from piper.train.warm_start.source import find_json_places
-from piper.voice.graph import build_graph
-from piper.voice.graph_config import GraphConfig
-from piper.voice.graph_folding import is_spoken_with
 from piper.voice.metadata import add_sherpa_metadata, tokens_text
 from piper.voice.session import VoiceSession
 
@@ -115,7 +110,7 @@ def export_voice(
     if config is not None and not knows_rate:
         network_config = replace(network_config, sample_rate=config.sample_rate)
     network = load_network(checkpoint, network_config, checkpoint_path, use_averages=use_averages)
-    model = _build_model(network, network_config)
+    model = build_voice_graph(network)
     if config is not None:
         add_sherpa_metadata(model, config, output_path.stem)
 
@@ -139,7 +134,7 @@ def _find_voice_config(
     checkpoint_path: str,
     config_path: Path | str | None,
     espeak_voice: str | None,
-    network: NetworkConfig,
+    network: NetworkShape,
     knows_rate: bool,
 ) -> tuple[VoiceConfig | None, str]:
     """Return the voice's JSON, and where it was found if nobody gave it."""
@@ -182,7 +177,7 @@ def _find_voice_config(
 
 
 def _find_difference(
-    config: VoiceConfig, network: NetworkConfig, knows_rate: bool
+    config: VoiceConfig, network: NetworkShape, knows_rate: bool
 ) -> tuple[str, int, int] | None:
     """Return name, what a voice's JSON says, and what the network is, where they differ."""
     pairs = [
@@ -196,7 +191,7 @@ def _find_difference(
 
 def _test_voice(
     model_path: Path,
-    network: Synthesizer,
+    network: Any,
     config: VoiceConfig | None,
     checkpoint_path: str,
     output_path: Path,
@@ -237,11 +232,11 @@ def _find_no_sound(audio: npt.NDArray[np.float32]) -> str | None:
 
 def load_network(
     checkpoint: Mapping[str, Any],
-    config: NetworkConfig,
+    config: NetworkShape,
     path: str = "The checkpoint",
     *,
     use_averages: bool = True,
-) -> Synthesizer:
+) -> Any:
     """Return a checkpoint's network, ready to speak.
 
     Args:
@@ -253,7 +248,7 @@ def load_network(
     Raises:
         ExportError: It lacks weights of a voice.
     """
-    network = Synthesizer(config)
+    network = create_network(config)
     weights = {
         name.removeprefix("model_g."): value
         for name, value in checkpoint["state_dict"].items()
@@ -262,25 +257,15 @@ def load_network(
     if use_averages:
         weights |= (checkpoint.get(AVERAGES_KEY) or {}).get("weights", {})
     fitted, report = fit_weights(weights, network.state_dict())
-    if any(map(is_spoken_with, report.missing)) or report.other_shape:
+    missing = [name for name in report.missing if is_needed_to_speak(name, config)]
+    if missing or report.other_shape:
         raise ExportError(f"{path} is no voice that can be exported: {report}")
     network.load_state_dict(fitted)
     return network.eval()
 
 
-def _build_model(network: Synthesizer, network_config: NetworkConfig) -> Any:
-    weights = {key: value.numpy() for key, value in network.state_dict().items()}
-    graph_config = GraphConfig.from_weights(
-        weights,
-        sample_rate=network_config.sample_rate,
-        upsample_rates=network_config.upsample_rates,
-        resblock_dilation_sizes=network_config.resblock_dilation_sizes,
-    )
-    return build_graph(weights, graph_config)
-
-
 def compare_with_network(
-    session: VoiceSession, network: Synthesizer, map_ids: Sequence[int]
+    session: VoiceSession, network: Any, map_ids: Sequence[int]
 ) -> tuple[npt.NDArray[np.float32], float]:
     """Speak a sentence without noise by both.
 
@@ -324,18 +309,17 @@ def _test_ids(map_ids: Sequence[int], num_symbols: int) -> Iterator[list[int]]:
 
 
 def _speak_network(
-    network: Synthesizer, ids: Sequence[int], length_scale: float
+    network: Any, ids: Sequence[int], length_scale: float
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    id_tensor = torch.tensor([list(ids)], dtype=torch.long)
-    lengths = torch.tensor([id_tensor.shape[1]], dtype=torch.long)
-    speaker: Tensor | None = None
-    if network.config.num_speakers > 1:
-        speaker = torch.zeros(1, dtype=torch.long)
-    result = network.infer(
-        id_tensor, lengths, speaker, noise_scale=0.0, length_scale=length_scale, noise_w_scale=0.0
-    )
-    durations = result.durations.reshape(-1).round().long().numpy()
-    return result.audio.reshape(-1).numpy(), durations
+    with torch.no_grad():
+        spoken = speak(
+            network,
+            torch.tensor(list(ids), dtype=torch.long),
+            noise_scale=0.0,
+            length_scale=length_scale,
+            noise_w_scale=0.0,
+        )
+    return spoken.audio.numpy(), spoken.durations.numpy()
 
 
 def _tokens_path(output_path: Path, tokens: str) -> Path:

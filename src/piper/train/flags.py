@@ -5,36 +5,44 @@ Knows the parsed command line as a namespace; builds neither networks nor loader
 
 from __future__ import annotations
 
+import argparse
 import logging
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from piper.errors import CheckpointError, ConfigError
+from piper.errors import CheckpointError, ConfigError, PiperError
 from piper.json_reader import load_json_object
 from piper.train.checkpoints.checkpoint import (
     LATER_KEYS,
     difference_table,
     find_differences,
     find_present_rates,
+    load_checkpoint,
     load_checkpoint_to_resume,
     network_config_from_checkpoint,
     read_training_settings,
 )
+from piper.train.checkpoints.last import find_checkpoint, find_newest
 from piper.train.data.settings import DataSettings, resolve_settings
 from piper.train.presets import (
     DEFAULT_QUALITY,
-    NETWORK_KEYS,
     PRESET_SAMPLE_RATES,
-    TRAINING_DEFAULTS,
+    QUICK,
+    NetworkShape,
     create_network_config,
     find_quality,
+    network_keys,
     parse_quality,
+    training_defaults,
 )
-from piper.train.resuming import DATASET_FLAGS, find_run
+from piper.train.resuming import DATASET_FLAGS, LAST, find_run
 from piper.train.vits.config import NetworkConfig
 
 _LOGGER = logging.getLogger(__name__)
@@ -147,19 +155,84 @@ def adopt_dataset(config: Any) -> None:
     _LOGGER.info("Going on with the dataset of %s: %s", run.address, run.dataset)
 
 
-def resolve_network(config: Any) -> None:
-    """Let dataset and checkpoint say what the flags leave open, and refuse contradictions."""
-    given = {key: config.model[key] for key in NETWORK_KEYS if config.model.get(key) is not None}
+_FAMILY_FLAGS = (
+    *("model.quality", "ckpt_path", "trainer.default_root_dir"),
+    *("data.dataset_dir", "data.csv_path", "data.config_path"),
+)
+
+
+def find_family(arguments: Sequence[str]) -> str | None:
+    """Return the quality that has flags of its own, `quick`, where it is what will be trained.
+
+    The parser's flags depend on it, so it is looked for before anything is parsed: in the flags
+    and YAML files, else in the checkpoint to go on from, else in the dataset's config.json. What
+    cannot be read is left for the parser to say.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for flag in _FAMILY_FLAGS:
+        parser.add_argument(f"--{flag}", dest=flag)
+    parser.add_argument("--config", "-c", action="append", default=[])
+    try:
+        found, _ = parser.parse_known_args(list(arguments))
+    except argparse.ArgumentError:
+        return None
+    given = {flag: value for flag, value in vars(found).items() if value is not None}
+    for path in given.pop("config"):
+        given = {**_read_flags(Path(path)), **given}
+    quality = given.get("model.quality")
+    with suppress(PiperError, OSError):
+        if quality is None and (path := given.get("ckpt_path")):
+            root = given.get("trainer.default_root_dir") or "."
+            path = find_newest(root) if path == LAST else find_checkpoint(path)
+            if path is not None:
+                saved = network_config_from_checkpoint(load_checkpoint(path), path)
+                return QUICK if find_quality(saved) == QUICK else None
+        if quality is None:
+            folder = given.get("data.dataset_dir") or Path(given.get("data.csv_path", "")).parent
+            path = given.get("data.config_path") or Path(folder) / "config.json"
+            audio = load_json_object(Path(path)).get("audio")
+            quality = audio.get("quality") if isinstance(audio, dict) else None
+    return QUICK if quality == QUICK else None
+
+
+def _read_flags(path: Path) -> dict[str, str]:
+    """Return what a YAML file says of the flags that `find_family` reads."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    data = data.get("fit", data) if isinstance(data, dict) else {}
+    found = {}
+    for flag in _FAMILY_FLAGS:
+        group, _, name = flag.rpartition(".")
+        part = data.get(group) if group else data
+        value = part.get(name) if isinstance(part, dict) else None
+        if isinstance(value, str):
+            found[flag] = value
+    return found
+
+
+def resolve_network(config: Any, family: str | None) -> None:
+    """Let dataset and checkpoint say what the flags leave open, and refuse contradictions.
+
+    Args:
+        config: The parsed flags.
+        family: As `find_family` gives it.
+    """
     data = config.data.as_dict()
+    asked_quality = config.model.quality or family or data["quality"]
+    keys = network_keys(family)
+    given = {key: config.model[key] for key in keys if config.model.get(key) is not None}
     for key in ("sample_rate", "num_speakers", "num_symbols", "hop_length"):
         data[key] = given.get(key, data[key])
-    asked_quality = config.model.quality or data["quality"]
     data["quality"] = parse_quality(asked_quality) if asked_quality else None
     settings = _resolve_settings(data)
     for key in ("sample_rate", "num_speakers", "num_symbols"):
         given[key] = getattr(settings, key)
     quality = parse_quality(settings.quality) if settings.quality else None
     saved: dict[str, Any] = {}
+    if family is not None:
+        quality = family
     if config.get("ckpt_path"):
         checkpoint = load_checkpoint_to_resume(config.ckpt_path)
         check_limits(config.trainer, checkpoint, config.ckpt_path)
@@ -172,19 +245,20 @@ def resolve_network(config: Any) -> None:
         quality = quality or DEFAULT_QUALITY
         network = create_network_config(quality, **given)
         _check_hold(config.model)
-    _fill_settings(config, saved)
+    _fill_settings(config, training_defaults(family), saved)
     _warn_about_quality(settings, quality, network)
     config.model.quality = quality
     config.data.quality = quality
-    for key in NETWORK_KEYS:
+    for key in keys:
         config.model[key] = getattr(network, key)
-        if key in data:
+    for key in data:
+        if hasattr(network, key):
             config.data[key] = getattr(network, key)
 
 
-def _fill_settings(config: Any, saved: Mapping[str, Any]) -> None:
+def _fill_settings(config: Any, defaults: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
     """Let the checkpoint, or else the defaults, say how to train where no flag does."""
-    for key, default in TRAINING_DEFAULTS.items():
+    for key, default in defaults.items():
         if config.model.get(key) is None:
             config.model[key] = saved.get(key, default)
     for key in ("gradient_clip_val", "gradient_clip_algorithm"):
@@ -226,9 +300,7 @@ def _audio_of_config(settings: DataSettings) -> dict[str, Any]:
     return audio if isinstance(audio, dict) else {}
 
 
-def _warn_about_quality(
-    settings: DataSettings, quality: str | None, network: NetworkConfig
-) -> None:
+def _warn_about_quality(settings: DataSettings, quality: str | None, network: NetworkShape) -> None:
     """Say where the quality that is trained is not the one that the data speak of."""
     said = str(_audio_of_config(settings).get("quality") or "").replace("-", "_")
     if quality and said and said != quality:
@@ -264,7 +336,7 @@ def _check_hold(model: Any) -> None:
     Raises:
         ConfigError: No flag says what it starts from.
     """
-    if model.hold_decoder and not (model.warmstart or model.vocoder_warmstart):
+    if model.get("hold_decoder") and not (model.warmstart or model.vocoder_warmstart):
         raise ConfigError(
             f"--model.hold_decoder={model.hold_decoder} is for a decoder that speaks already: give "
             "the voice to start from with --model.warmstart, or leave it out."
@@ -273,19 +345,22 @@ def _check_hold(model: Any) -> None:
 
 def _network_of_checkpoint(
     checkpoint: Mapping[str, Any], path: str, quality: str | None, given: dict[str, Any]
-) -> NetworkConfig:
+) -> NetworkShape:
     """Return the network of a checkpoint to resume, where nothing that was given contradicts it.
 
     Raises:
         CheckpointError: It was trained with another network than the one asked for.
     """
     saved = network_config_from_checkpoint(checkpoint, path)
-    values = {key: getattr(saved, key) for key in NETWORK_KEYS}
+    values = {key: getattr(saved, key) for key in network_keys(find_quality(saved))}
+    is_same_family = (quality == QUICK) == (find_quality(saved) == QUICK)
     if quality is None:
-        asked = create_network_config(None, **{**values, **given})
-    else:
-        later = {key: values[key] for key in LATER_KEYS}
+        asked = create_network_config(find_quality(saved), **{**values, **given})
+    elif is_same_family:
+        later = {key: values[key] for key in LATER_KEYS if key in values}
         asked = create_network_config(quality, **{**later, **given})
+    else:
+        asked = create_network_config(quality, **given)
     differences = find_differences(saved, asked)
     if differences:
         raise CheckpointError(

@@ -6,9 +6,14 @@ from dataclasses import asdict, fields, replace
 from typing import Any
 
 from piper.errors import ConfigError
+from piper.train.quick.config import QuickConfig
 from piper.train.vits.config import NetworkConfig
 
+NetworkShape = NetworkConfig | QuickConfig
+"""A network of any family: VITS or quick."""
+
 DEFAULT_QUALITY = "medium"
+QUICK = "quick"
 
 PRESETS: dict[str, dict[str, Any]] = {
     "medium": {},
@@ -38,6 +43,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "segment_size": 4096,
         "discriminator_channels": 64,
     },
+    # The other family.
+    QUICK: {},
 }
 
 PRESET_SAMPLE_RATES: dict[str, int] = {
@@ -58,6 +65,18 @@ TRAINING_KEYS = (
     "c_kl",
 )
 """Hyper-parameters of a checkpoint beside the network's."""
+
+QUICK_KEYS = frozenset(field.name for field in fields(QuickConfig))
+"""Likewise, of a quick voice."""
+
+QUICK_TRAINING_DEFAULTS: dict[str, Any] = {
+    "learning_rate": 2e-3,
+    "learning_rate_d": 1e-3,
+    "betas": (0.9, 0.98),
+    "betas_d": (0.8, 0.98),
+    "eps": 1e-8,
+    "ema_decay": 0.0,
+}
 
 TRAINING_DEFAULTS: dict[str, Any] = {
     "learning_rate": 2e-4,
@@ -94,27 +113,42 @@ def parse_quality(name: str) -> str:
     return quality
 
 
-def create_network_config(quality: str | None = None, **overrides: Any) -> NetworkConfig:
+def network_keys(quality: str | None) -> frozenset[str]:
+    """Return the names of the hyper-parameters of a quality's network."""
+    return QUICK_KEYS if quality == QUICK else NETWORK_KEYS
+
+
+def training_defaults(quality: str | None) -> dict[str, Any]:
+    """Return how voices of a quality are trained where nothing says otherwise."""
+    return QUICK_TRAINING_DEFAULTS if quality == QUICK else TRAINING_DEFAULTS
+
+
+def create_network_config(quality: str | None = None, **overrides: Any) -> NetworkShape:
     """Return a quality's hyper-parameters with some of them replaced.
 
     Args:
         quality: Its name; None means medium.
-        overrides: Hyper-parameters by the names of `NetworkConfig`; None keeps the quality's value.
+        overrides: Hyper-parameters by the names of `NetworkConfig`, or of `QuickConfig` for
+            quick voices; None keeps the quality's value.
 
     Raises:
         ConfigError: The quality is unknown, or the values do not fit each other.
     """
-    preset = PRESETS[parse_quality(quality or DEFAULT_QUALITY)]
+    name = parse_quality(quality or DEFAULT_QUALITY)
     chosen = {key: value for key, value in overrides.items() if value is not None}
-    return replace(NetworkConfig(), **{**preset, **chosen})
+    if name == QUICK:
+        return replace(QuickConfig(), **chosen)
+    return replace(NetworkConfig(), **{**PRESETS[name], **chosen})
 
 
-def find_quality(config: NetworkConfig) -> str | None:
+def find_quality(config: NetworkShape) -> str | None:
     """Return the quality whose network this is, None where it is that of none."""
+    if isinstance(config, QuickConfig):
+        return QUICK
     free = {"num_symbols", "num_speakers", "gin_channels", "p_dropout", "segment_size"}
     free |= {"mel_fmin", "mel_fmax", "discriminator_channels"}
     keys = NETWORK_KEYS - free
-    for quality in PRESETS:
+    for quality in PRESETS.keys() - {QUICK}:
         network = create_network_config(quality)
         if all(getattr(network, key) == getattr(config, key) for key in keys):
             return quality

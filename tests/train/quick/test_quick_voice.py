@@ -18,8 +18,9 @@ from piper.train.data.batches import Batch, UtteranceItem, collate
 from piper.train.data.cache import UtteranceCache
 from piper.train.data.prepare import PreparedDataset, prepare_dataset
 from piper.train.data.settings import DataSettings, resolve_settings
+from piper.train.quick.config import QuickConfig
 from piper.train.quick.features import FeatureCache, Features, prepare_features
-from piper.train.quick.network import QuickConfig, QuickSynthesizer, SpectrumDiscriminator
+from piper.train.quick.network import QuickSynthesizer, SpectrumDiscriminator
 from piper.train.quick.step import Phase, QuickStep, cut_pieces
 from piper.voice.graph_quick import QuickGraphConfig, build_quick_graph
 

@@ -1,6 +1,6 @@
 """Settles the batches of a training: finds their size where that was left open, and keeps count.
 
-Knows the data module and the GAN step, but neither lengths nor losses.
+Knows the data module and the step, but neither lengths nor losses.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class StepTrial:
 
     Args:
         trainer: Whose precision is used.
-        module: The Lightning module with `gan`, the GAN step.
+        module: The Lightning module, a `VoiceModule`.
         data: Where the longest utterances are loaded from.
     """
 
@@ -160,7 +160,7 @@ class StepTrial:
                 plugin.train_step_context(),
                 torch.compiler.set_stance("force_eager"),
             ):
-                self._module.gan.backward(batch.to(self._module.device))
+                self._module.try_update(batch.to(self._module.device))
         finally:
             self._module.zero_grad(set_to_none=True)
             if self._module.device.type == "cuda":

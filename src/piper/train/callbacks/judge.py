@@ -16,14 +16,12 @@ import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from piper.train.callbacks.measures import Measures, measure_example, summarise_measures
-from piper.train.callbacks.speaking import (
-    Spoken,
-    is_stopping,
-    speak_example,
-)
+from piper.train.callbacks.speaking import is_stopping, speak_example
 from piper.train.data.module import ListeningExample
+from piper.train.families import Spoken
 from piper.train.judges.opinion import QualityPredictor
 from piper.train.parallel.distributed import is_distributed
+from piper.train.vits.config import NetworkConfig
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -149,27 +147,32 @@ class Judge(Callback):
         begin: float,
     ) -> dict[str, float]:
         measures: list[Measures] = []
+        # What they compare are VITS's posterior and prior; quick voices log the like as losses.
+        is_vits = isinstance(model.network_config, NetworkConfig)
+        count = 0
         scores: list[float] = []
         for index, example in enumerate(examples[: self._count]):
             if is_stopping(trainer):
                 return {}
-            if self._count is None and measures:
-                mean = (time.monotonic() - begin) / len(measures)
-                if mean * (len(measures) + 1) > self._first_seconds:
+            if self._count is None and count:
+                mean = (time.monotonic() - begin) / count
+                if mean * (count + 1) > self._first_seconds:
                     break
-            measures.append(measure_example(model, example))
+            count += 1
+            if is_vits:
+                measures.append(measure_example(model, example))
             if self._predictor is not None:
                 self.spoken[index] = speak_example(model, example)
-                scores.append(self._score(self.spoken[index][0].numpy(), model))
-        if self._count is None and len(measures) < len(examples):
+                scores.append(self._score(self.spoken[index].audio.numpy(), model))
+        if self._count is None and count < len(examples):
             _LOGGER.info(
                 "Validations measure %d of the %d test sentences, which take %.0f s.",
-                len(measures),
+                count,
                 len(examples),
                 time.monotonic() - begin,
             )
-        self._count = len(measures)
-        figures = summarise_measures(measures, model.network_config)
+        self._count = count
+        figures = summarise_measures(measures, model.network_config) if is_vits else {}
         figures["val_quality"] = sum(scores) / len(scores) if scores else math.nan
         figures["val_quality_recordings"] = self._score_recordings(model, examples[: self._count])
         return figures

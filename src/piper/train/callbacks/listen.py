@@ -17,10 +17,11 @@ from torch import Tensor
 from piper.train.callbacks.axis import logged_step
 from piper.train.callbacks.judge import Judge
 from piper.train.callbacks.scores import Scores
-from piper.train.callbacks.speaking import Spoken, is_stopping, speak_example
+from piper.train.callbacks.speaking import is_stopping, speak_example
 from piper.train.data.module import ListeningExample
-from piper.train.vits.config import NetworkConfig
-from piper.train.vits.mel import audio_to_mel, spectrogram_to_mel
+from piper.train.families import Spoken
+from piper.train.presets import NetworkShape
+from piper.train.vits.mel import audio_to_mel
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class Listen(Callback):
             return
         step = logged_step(trainer)
         model: Any = pl_module
-        config: NetworkConfig = model.network_config
+        config: NetworkShape = model.network_config
         already = {n: one for who in self._speakers for n, one in who.spoken.items()}
         with model.averaged_weights():
             for index, example in enumerate(examples):
@@ -76,9 +77,9 @@ def _write_example(
     step: int,
     example: ListeningExample,
     spoken: Spoken,
-    config: NetworkConfig,
+    config: NetworkShape,
 ) -> None:
-    audio, alignment = spoken
+    audio = spoken.audio
     tag = f"sentence_{index}"
     peak = audio.abs().max().clamp(min=1e-4)
     writer.add_audio(f"{tag}/speech", audio[None] / peak, step, sample_rate=config.sample_rate)
@@ -87,12 +88,12 @@ def _write_example(
         writer.add_audio(
             f"{tag}/recording", example.audio[None], step, sample_rate=config.sample_rate
         )
-    recorded = spectrogram_to_mel(example.spectrogram[None], config)[0]
+    recorded = audio_to_mel(example.audio[None], config)[0]
     if audio.numel() < config.filter_length:
         audio = torch.nn.functional.pad(audio, (0, config.filter_length - audio.numel()))
     mel = audio_to_mel(audio[None], config)[0]
     writer.add_figure(f"{tag}/mel", draw_mels(recorded, mel), step, close=False)
-    writer.add_figure(f"{tag}/alignment", draw_alignment(alignment), step, close=False)
+    writer.add_figure(f"{tag}/alignment", draw_alignment(spoken.durations), step, close=False)
 
 
 def draw_mels(recorded: Tensor, spoken: Tensor) -> Figure:
@@ -108,11 +109,13 @@ def draw_mels(recorded: Tensor, spoken: Tensor) -> Figure:
     return figure
 
 
-def draw_alignment(alignment: Tensor) -> Figure:
-    """Draw which phoneme each frame belongs to, (T, P)."""
+def draw_alignment(durations: Tensor) -> Figure:
+    """Draw which phoneme each frame belongs to, by the frames of each, (P,)."""
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.add_subplot()
-    axes.imshow(alignment.numpy().T, aspect="auto", origin="lower", interpolation="nearest")
+    phonemes = torch.arange(len(durations)).repeat_interleave(durations.clamp(min=0))
+    path = torch.nn.functional.one_hot(phonemes, len(durations))
+    axes.imshow(path.numpy().T, aspect="auto", origin="lower", interpolation="nearest")
     axes.set_xlabel("frame")
     axes.set_ylabel("phoneme")
     return figure

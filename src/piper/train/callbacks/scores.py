@@ -24,8 +24,9 @@ from piper.train.callbacks.judge import is_last_validation
 from piper.train.callbacks.panel import FloatArray, PanelSettings, Reference
 from piper.train.callbacks.score_flags import WantedScores, check_scores
 from piper.train.callbacks.scorer import Scorer, Verdict
-from piper.train.callbacks.speaking import Spoken, is_stopping, speak_example
+from piper.train.callbacks.speaking import is_stopping, speak_example
 from piper.train.data.module import ListeningExample
+from piper.train.families import Spoken
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -215,8 +216,8 @@ class Scores(Callback):
             return False
         epoch, step = trainer.current_epoch, trainer.global_step
         sentences = tuple(
-            (audio.clamp(-1.0, 1.0) * FULL_SCALE).round().to(torch.int16)
-            for audio, _ in self.spoken.values()
+            (spoken.audio.clamp(-1.0, 1.0) * FULL_SCALE).round().to(torch.int16)
+            for spoken in self.spoken.values()
         )
         self._open = Job(epoch, step, count_updates(trainer), logged_step(trainer), sentences)
         self._scored_step = step

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from lightning.pytorch import Trainer
-from torch import Tensor
 
 from piper.train.callbacks.keep import KeepLast
 from piper.train.data.module import ListeningExample
-from piper.train.vits.config import NetworkConfig
-
-Spoken = tuple[Tensor, Tensor]
-"""Audio (S,) and alignment (T, P) of a sentence, both on the CPU."""
+from piper.train.families import Spoken, speak
+from piper.train.presets import NetworkShape
 
 LISTENING_SEED = 20210611
 MAX_SECONDS = 20.0
@@ -39,26 +35,18 @@ def speak_example(model: Any, example: ListeningExample) -> Spoken:
     Raises:
         RuntimeError: The network cannot, because its durations are no numbers or memory is full.
     """
-    device = model.device
-    config: NetworkConfig = model.network_config
-    ids = example.ids[None].to(device)
-    lengths = torch.tensor([ids.shape[1]], dtype=torch.long, device=device)
-    speaker = None
-    if config.num_speakers > 1:
-        speaker = torch.tensor([example.speaker_id or 0], dtype=torch.long, device=device)
-    random = torch.Generator(device=device).manual_seed(LISTENING_SEED)
+    config: NetworkShape = model.network_config
     was_training = model.model_g.training
     model.model_g.eval()
     try:
-        result = model.model_g.infer(
-            ids,
-            lengths,
-            speaker,
-            generator=random,
+        spoken = speak(
+            model.model_g,
+            example.ids.to(model.device),
+            example.speaker_id,
+            seed=LISTENING_SEED,
             max_frames=int(MAX_SECONDS * config.sample_rate / config.hop_length),
         )
     finally:
         model.model_g.train(was_training)
     # A network that has gone astray gives NaN, which neither a player nor a score can take.
-    audio = result.audio[0, 0].float().nan_to_num(0.0).cpu()
-    return audio, result.alignment[0].float().reshape(-1, ids.shape[1]).cpu()
+    return Spoken(spoken.audio.nan_to_num(0.0).cpu(), spoken.durations.cpu())

@@ -20,7 +20,15 @@ from torch import Tensor
 
 from piper.errors import CheckpointError, ConfigError
 from piper.train import storage
-from piper.train.presets import NETWORK_KEYS, TRAINING_KEYS, create_network_config
+from piper.train.presets import (
+    QUICK,
+    TRAINING_KEYS,
+    NetworkShape,
+    create_network_config,
+    find_quality,
+    network_keys,
+)
+from piper.train.quick.config import QuickConfig
 from piper.train.vits.config import NetworkConfig
 
 _LOGGER = logging.getLogger(__name__)
@@ -185,8 +193,10 @@ def _check_content(data: dict[str, Any], path: str) -> dict[str, Any]:
         hyper_parameters = _without_inert(dict(given)) if isinstance(given, dict) else {}
     except RecursionError:
         raise CheckpointError(f"{path}: its hyper_parameters are nested too deep.") from None
-    for key in NETWORK_KEYS & set(hyper_parameters):
-        if not _is_hyper_parameter(key, hyper_parameters[key]):
+    is_quick = hyper_parameters.get("quality") == QUICK
+    usual = QuickConfig if is_quick else NetworkConfig
+    for key in network_keys(QUICK if is_quick else None) & set(hyper_parameters):
+        if not _is_hyper_parameter(key, hyper_parameters[key], getattr(usual, key)):
             raise CheckpointError(
                 f"{path}: its hyper_parameters say {key} = {_show_briefly(hyper_parameters[key])}, "
                 f"which no network has; {_TAKE_ANOTHER}."
@@ -252,11 +262,10 @@ def _is_setting(key: Any, value: Any) -> bool:
     return _is_share(value) if key == "ema_decay" else _is_number(value)
 
 
-def _is_hyper_parameter(key: str, value: Any) -> bool:
-    """Return whether a hyper-parameter of the network has the kind and size of one."""
+def _is_hyper_parameter(key: str, value: Any, usual: Any) -> bool:
+    """Return whether a hyper-parameter of the network has the kind and size of the usual one."""
     if value is None:
         return True
-    usual = getattr(NetworkConfig, key)
     if key == "resblock":
         return str(value) in ("1", "2")
     if isinstance(usual, tuple):
@@ -329,7 +338,7 @@ def _show_briefly(value: Any) -> str:
 
 def network_config_from_checkpoint(
     checkpoint: Mapping[str, Any], path: Path | str = "The checkpoint"
-) -> NetworkConfig:
+) -> NetworkShape:
     """Return the network's hyper-parameters that a checkpoint was trained with.
 
     Unknown keys of other trainers are left out; counts and widths are taken from the weights
@@ -339,12 +348,15 @@ def network_config_from_checkpoint(
         ConfigError: The hyper-parameters do not fit each other.
     """
     saved = checkpoint.get("hyper_parameters") or {}
-    values = {key: _as_tuple(value) for key, value in saved.items() if key in NETWORK_KEYS}
-    values |= _read_sizes(checkpoint["state_dict"])
+    quality = QUICK if saved.get("quality") == QUICK else None
+    keys = network_keys(quality)
+    values = {key: _as_tuple(value) for key, value in saved.items() if key in keys}
+    if quality is None:
+        values |= _read_sizes(checkpoint["state_dict"])
     if values.get("resblock") is not None:
         values["resblock"] = str(values["resblock"])
     try:
-        return create_network_config(None, **values)
+        return create_network_config(quality, **values)
     except ConfigError as error:
         raise ConfigError(f"{path}: its hyper_parameters fit no network: {error}") from None
 
@@ -370,13 +382,16 @@ def _as_tuple(value: Any) -> Any:
     return tuple(_as_tuple(item) for item in value) if isinstance(value, list | tuple) else value
 
 
-def find_differences(old: NetworkConfig, new: NetworkConfig) -> list[tuple[str, Any, Any]]:
+def find_differences(old: NetworkShape, new: NetworkShape) -> list[tuple[str, Any, Any]]:
     """Return name, old and new value of the hyper-parameters that differ in the network."""
-    # A 0 means the usual width of the speaker table, which a checkpoint says in full.
-    old, new = (replace(config, gin_channels=config.speaker_channels) for config in (old, new))
+    if isinstance(old, NetworkConfig) and isinstance(new, NetworkConfig):
+        # A 0 means the usual width of the speaker table, which a checkpoint says in full.
+        old, new = (replace(config, gin_channels=config.speaker_channels) for config in (old, new))
+    elif type(old) is not type(new):
+        return [("quality", find_quality(old) or "another", find_quality(new) or "another")]
     return [
         (item.name, getattr(old, item.name), getattr(new, item.name))
-        for item in fields(NetworkConfig)
+        for item in fields(old)
         if item.name not in LATER_KEYS and getattr(old, item.name) != getattr(new, item.name)
     ]
 
@@ -440,7 +455,8 @@ def fit_weights(
 class _Trainable(Protocol):
     """What a checkpoint is fitted to: a Lightning module with a network's configuration."""
 
-    network_config: NetworkConfig
+    @property
+    def network_config(self) -> NetworkShape: ...
 
     @property
     def training_settings(self) -> dict[str, Any]: ...
@@ -461,6 +477,8 @@ def read_training_settings(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     hyper_parameters = checkpoint["hyper_parameters"]
     found = {key: hyper_parameters.get(key) for key in TRAINING_KEYS}
     found |= checkpoint.get(SETTINGS_KEY) or {}
+    if hyper_parameters.get("quality") == QUICK:  # whose rates are set anew at each update
+        return {key: value for key, value in found.items() if value is not None}
     found["use_mrd"] = any(name.startswith("model_mrd.") for name in checkpoint["state_dict"])
     if averages := checkpoint.get(AVERAGES_KEY):
         found["ema_decay"] = averages.get("decay")
@@ -477,7 +495,9 @@ def read_training_settings(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
 
 def find_present_rates(checkpoint: Mapping[str, Any]) -> dict[str, float]:
     """Return the learning rates that a checkpoint's training had come to, by the flags' names."""
-    rates = {}
+    rates: dict[str, float] = {}
+    if checkpoint["hyper_parameters"].get("quality") == QUICK:
+        return rates
     for index, ending in enumerate(("", "_d")):
         group, schedule = _group_and_schedule(checkpoint, index)
         rate = group.get("lr") or _first(schedule.get("_last_lr"))
@@ -556,6 +576,54 @@ def adapt_checkpoint(
     _check_begun(saved, now, int(checkpoint.get("global_step") or 0) // len(optimizers))
     for key in LATER_KEYS:
         saved[key], now[key] = getattr(network, key), getattr(model.network_config, key)
+    return describe_changes(saved, now, present)
+
+
+def adapt_own_checkpoint(checkpoint: dict[str, Any], model: _Trainable) -> list[str]:
+    """Change a checkpoint of a family that only this project writes, likewise.
+
+    Its optimizers count parameters as ours do, and rates are set anew at each update.
+
+    Raises:
+        CheckpointError: The checkpoint is of another network; the text is a short table.
+    """
+    fitted, report = fit_weights(checkpoint["state_dict"], model.state_dict())
+    if report.other_shape or any(name.startswith("model_g.") for name in report.missing):
+        raise_other_network(checkpoint, model.network_config, report)
+    checkpoint["state_dict"], checkpoint["lr_schedulers"] = fitted, []
+    states = checkpoint.get("optimizer_states") or []
+    optimizers, _ = model.configure_optimizers()
+    if len(states) != len(optimizers) or not all(map(_fits_optimizer, states, optimizers)):
+        _LOGGER.warning("Checkpoint: it holds no optimizer states, so they start anew.")
+        checkpoint["optimizer_states"] = [optimizer.state_dict() for optimizer in optimizers]
+    return describe_changes(read_training_settings(checkpoint), model.training_settings, {})
+
+
+def _fits_optimizer(state: Mapping[str, Any], optimizer: Any) -> bool:
+    """Return whether a state has this optimizer's groups, and their parameters' sizes."""
+    groups = [group["params"] for group in optimizer.param_groups]
+    saved = [group.get("params") for group in state["param_groups"]]
+    if [len(group) for group in groups] != [len(own) if own else 0 for own in saved]:
+        return False
+    parameters = [parameter for group in groups for parameter in group]
+    return all(
+        isinstance(position, int)
+        and 0 <= position < len(parameters)
+        and _fits_parameter(value, parameters[position])
+        for position, value in state["state"].items()
+    )
+
+
+def describe_changes(
+    saved: Mapping[str, Any], now: Mapping[str, Any], present: Mapping[str, float]
+) -> list[str]:
+    """Return a sentence for each setting that is another one from here on.
+
+    Args:
+        saved: What the checkpoint was trained with, by the names of the flags.
+        now: What it is trained with from here on.
+        present: The rates that its training had come to.
+    """
     return [
         _describe_change(key, saved[key], value, present.get(key))
         for key, value in now.items()
@@ -617,7 +685,7 @@ def _show_setting(value: Any) -> str:
 
 
 def raise_other_network(
-    checkpoint: Mapping[str, Any], config: NetworkConfig, report: FitReport
+    checkpoint: Mapping[str, Any], config: NetworkShape, report: FitReport
 ) -> None:
     """Say in a short table how a checkpoint's network differs from the present one.
 

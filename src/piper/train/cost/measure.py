@@ -54,12 +54,14 @@ class CostMeter:
     def __init__(self, request: CostRequest, device: torch.device) -> None:
         self._request = request
         self._device = device
-        self._network: NetworkConfig = create_network_config(
+        network = create_network_config(
             request.quality,
             sample_rate=request.sample_rate,
             num_symbols=request.num_symbols,
             num_speakers=request.num_speakers,
         )
+        assert isinstance(network, NetworkConfig)
+        self._network = network
         generator = Synthesizer(self._network).to(device)
         judge = Discriminator(self._network.discriminator_channels).to(device)
         self._gan = GanStep(generator, [*judge.discriminators], self._network, losses.USUAL_WEIGHTS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from piper.config import VoiceConfig
@@ -48,12 +49,7 @@ class UtteranceDataset(Dataset[UtteranceItem]):
         settings = self._settings
         samples = torch.from_numpy(cached.samples)
         frames = len(samples) // settings.hop_length
-        linear = spectrogram(
-            samples.unsqueeze(0),
-            settings.filter_length,
-            settings.hop_length,
-            settings.win_length,
-        )[0, :, :frames]
+        linear = self._measure_spectrogram(samples)
         ids = torch.from_numpy(cached.ids)
         if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < self._voice.num_symbols:
             raise DatasetError(
@@ -69,6 +65,13 @@ class UtteranceDataset(Dataset[UtteranceItem]):
             utterance.speaker_id,
             utterance.row.audio_path.name,
         )
+
+    def _measure_spectrogram(self, samples: Tensor) -> Tensor:
+        """Return linear magnitudes (F, T) of samples (S,)."""
+        settings = self._settings
+        return spectrogram(
+            samples.unsqueeze(0), settings.filter_length, settings.hop_length, settings.win_length
+        )[0, :, : len(samples) // settings.hop_length]
 
     def _load(self, index: int) -> CachedUtterance:
         key = self._utterances[index].key

@@ -17,7 +17,7 @@ from piper.train.data.dataset import UtteranceDataset
 from piper.train.data.dataset_config import complete_dataset_config
 from piper.train.data.loader import ResumableLoader, create_collate, create_loader
 from piper.train.data.open_ends import create_open_ends
-from piper.train.data.prepare import load_prepared_dataset, prepare_dataset
+from piper.train.data.prepare import PreparedDataset, load_prepared_dataset, prepare_dataset
 from piper.train.data.report import log_training_set, warn_of_long_recordings
 from piper.train.data.resources import default_num_workers
 from piper.train.data.sampler import BatchBounds, LengthBatchSampler
@@ -192,10 +192,11 @@ class VitsDataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Fill the cache and complete config.json; only one process a machine does this."""
-        if self.settings.shards is None:
-            prepare_dataset(self.settings)
-        else:
-            load_sharded_dataset(self.settings)
+        self._prepare()
+
+    def _prepare(self) -> PreparedDataset:
+        prepare = prepare_dataset if self.settings.shards is None else load_sharded_dataset
+        return prepare(self.settings)
 
     def setup(self, stage: str | None = None) -> None:
         """Read rows and indexes; needs nothing that `prepare_data` kept in memory."""
@@ -207,7 +208,7 @@ class VitsDataModule(LightningDataModule):
         self._voice = prepared.voice
         is_told = self._rank == 0
         split = split_dataset(
-            leave_out_long(prepared.utterances, settings, is_told=is_told),
+            self._select(leave_out_long(prepared.utterances, settings, is_told=is_told)),
             settings.validation_split,
             settings.num_test_examples,
             settings.seed,
@@ -216,6 +217,10 @@ class VitsDataModule(LightningDataModule):
             split.training, prepared.voice, settings.open_ends, settings.seed, is_told=is_told
         )
         self._split = Split([*split.training, *variants], split.validation)
+
+    def _select(self, utterances: Sequence[PreparedUtterance]) -> Sequence[PreparedUtterance]:
+        """Return the utterances that the family can be trained on."""
+        return utterances
 
     @property
     def split(self) -> Split:

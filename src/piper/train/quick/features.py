@@ -73,6 +73,10 @@ class Features:
     start_frame: int
 
 
+NO_FEATURES = Features(np.zeros(0, np.int64), np.zeros(0, np.float32), 0)
+"""Of an utterance that cannot be aligned, so that this is not tried again and again."""
+
+
 @dataclass(frozen=True)
 class FeatureEntry:
     """Where an utterance's features lie.
@@ -84,6 +88,11 @@ class FeatureEntry:
 
     key: str
     entry: PackEntry
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the recording could be aligned with its text."""
+        return self.entry.description[0] > 0
 
 
 @dataclass(frozen=True)
@@ -106,7 +115,11 @@ class FeatureCache:
 
     def find(self) -> dict[str, FeatureEntry]:
         """Return all entries by key."""
-        return {key: FeatureEntry(key, entry) for key, entry in load_entries(self.folder).items()}
+        return {
+            key: FeatureEntry(key, entry)
+            for key, entry in load_entries(self.folder).items()
+            if len(entry.description) == 3 and all(type(n) is int for n in entry.description)
+        }
 
     def load(self, place: FeatureEntry) -> Features:
         """Read an entry.
@@ -146,35 +159,47 @@ def prepare_features(
     """
     cache = FeatureCache(settings.cache_dir)
     cache.folder.mkdir(parents=True, exist_ok=True)
+    path = cache.folder / ALIGNER_NAME
     with hold_lock(cache.folder / LOCK_NAME):
-        aligner = _find_aligner(settings, voice, utterances)
-        context = _describe_context(settings, cache.folder / ALIGNER_NAME)
-        keys = {utterance.key: _digest(context, utterance.key) for utterance in utterances}
-        entries = cache.find()
-        missing = [u for u in utterances if keys[u.key] not in entries]
-        if missing:
+        found = _find_features(settings, cache, utterances) if path.is_file() else {}
+        if len(found) < len(utterances):
+            aligner = _find_aligner(settings, voice, utterances)
+            found = _find_features(settings, cache, utterances)
+            missing = [u for u in utterances if u.key not in found]
             ranges = _find_pitch_ranges(settings, utterances)
             jobs = [_Job(u, ranges[u.speaker_id]) for u in missing]
-            maker = _Maker(settings, voice, aligner, cache, context)
-            failures = [
-                reason for reason in run_jobs(maker, jobs, "Aligning", "recordings") if reason
-            ]
-            for reason in failures[:3]:
-                _LOGGER.warning("%s", reason)
-            if failures:
-                _LOGGER.warning(
-                    "%d of %d recordings cannot be aligned with their texts and are left out; "
-                    "python -m piper.train check says more of them.",
-                    len(failures),
-                    len(utterances),
-                )
-            entries = cache.find()
-    found = {key: entries[digest] for key, digest in keys.items() if digest in entries}
-    if not found:
+            maker = _Maker(settings, voice, aligner, cache, _describe_context(settings, path))
+            results = run_jobs(maker, jobs, "Aligning", "recordings")
+            _tell_failures([reason for reason in results if reason], len(utterances))
+            found = _find_features(settings, cache, utterances)
+    usable = {key: place for key, place in found.items() if place.is_usable}
+    if not usable:
         raise DatasetError(
             "No recording can be aligned with its text; python -m piper.train check says why."
         )
-    return found
+    return usable
+
+
+def _find_features(
+    settings: DataSettings, cache: FeatureCache, utterances: Sequence[PreparedUtterance]
+) -> dict[str, FeatureEntry]:
+    """Return what the cache has of these utterances, by their keys."""
+    context = _describe_context(settings, cache.folder / ALIGNER_NAME)
+    entries = cache.find()
+    digests = {utterance.key: _digest(context, utterance.key) for utterance in utterances}
+    return {key: entries[digest] for key, digest in digests.items() if digest in entries}
+
+
+def _tell_failures(reasons: Sequence[str], count: int) -> None:
+    for reason in reasons[:3]:
+        _LOGGER.warning("%s", reason)
+    if reasons:
+        _LOGGER.warning(
+            "%d of %d recordings cannot be aligned with their texts and are left out; "
+            "python -m piper.train check says more of them.",
+            len(reasons),
+            count,
+        )
 
 
 def _describe_context(settings: DataSettings, aligner: Path) -> str:
@@ -276,34 +301,38 @@ class _Maker:
         import torch
 
         torch.set_num_threads(1)  # as many processes as cores do this
+        made = self._make(job)
+        features = made if isinstance(made, Features) else NO_FEATURES
+        self._cache.store(_digest(self._context, job.utterance.key), features)
+        return "" if isinstance(made, Features) else f"{job.utterance.row.audio_path.name}: {made}"
+
+    def _make(self, job: _Job) -> Features | str:
+        """Return an utterance's features, or why it has none."""
         utterance, settings = job.utterance, self._settings
-        name = utterance.row.audio_path.name
         try:
             cached = self._utterances.load(utterance.key, utterance.entry)
         except EntryDamagedError as error:
-            return f"{name}: {error}"
+            return str(error)
         phonemes = ids_to_phonemes(cached.ids.tolist(), self._voice)
         samples = resample(cached.samples, settings.sample_rate)
         try:
             alignment = self._aligner.align(self._aligner.hear(samples), _to_groups(phonemes))
         except DatasetError as error:
-            return f"{name}: {error}"
+            return str(error)
         frames = len(cached.samples) // settings.hop_length
         rate = settings.sample_rate / settings.hop_length
         durations = alignment_to_durations(
             alignment, phonemes, set(self._aligner.inventory), frames, rate
         )
         if durations is None:
-            return f"{name} is too short for its text."
+            return "It is too short for its text."
         start = max(0, int(durations[0]) - EDGE_FRAMES)
         durations[0] -= start
         durations[-1] -= max(0, int(durations[-1]) - EDGE_FRAMES)
         total = int(durations.sum())
         piece = cached.samples[start * settings.hop_length : (start + total) * settings.hop_length]
         f0 = track_pitch(piece, settings.sample_rate, settings.hop_length, job.pitch_range)
-        features = Features(durations, f0, start)
-        self._cache.store(_digest(self._context, utterance.key), features)
-        return ""
+        return Features(durations, f0, start)
 
 
 def alignment_to_durations(

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from piper.errors import ConfigError
+from piper.train.quick.config import TEXT_KERNEL, QuickConfig
 from piper.train.vits.mel import mel_filterbank
 from piper.train.vits.precision import full_precision
 
@@ -28,81 +28,11 @@ F0_RANGE_HERTZ = (50.0, 600.0)
 LOG_MAGNITUDE_RANGE = (-14.0, 6.0)
 """Of the filters: beyond it a gradient step too far would end in infinities."""
 POSITION_FEATURES = 4
-TEXT_KERNEL = 5
 FRAME_KERNEL = 7
 TEXT_EXPANSION = 2
 EXPANSION = 3
 PITCH_SMOOTHING = 9
 """Frames over which a phoneme's random pitch passes into the next one's."""
-
-
-@dataclass(frozen=True)
-class QuickConfig:
-    """Hyper-parameters of a quick voice.
-
-    Attributes:
-        num_symbols: Rows of the phoneme embedding.
-        num_speakers: Speakers; 1 means no speaker embedding.
-        sample_rate: Hertz.
-        filter_length: Samples of the Fourier transform, of latents and decoder alike.
-        hop_length: Samples per frame.
-        mel_channels: M.
-        mel_fmax: Upper end of the mel filters in hertz.
-        channels: C, of text side and decoder.
-        text_blocks: Blocks over phonemes.
-        frame_blocks: Blocks over frames of the text side.
-        decoder_blocks: Blocks of the decoder.
-
-    Raises:
-        ConfigError: For values that no network can have.
-    """
-
-    num_symbols: int = 256
-    num_speakers: int = 1
-    sample_rate: int = 22050
-    filter_length: int = 1024
-    hop_length: int = 256
-    mel_channels: int = 80
-    mel_fmax: float = 8000.0
-    channels: int = 256
-    text_blocks: int = 4
-    frame_blocks: int = 5
-    decoder_blocks: int = 4
-
-    def __post_init__(self) -> None:
-        for name in self.__dataclass_fields__:
-            if getattr(self, name) < 1:
-                raise ConfigError(f"--model.{name} is {getattr(self, name)}; give 1 or more.")
-        if self.filter_length % 2 or self.filter_length < 2 * self.hop_length:
-            raise ConfigError(
-                f"--model.filter_length={self.filter_length} must be even, and at least twice "
-                f"--model.hop_length={self.hop_length}."
-            )
-        if self.mel_fmax > self.sample_rate / 2:
-            raise ConfigError(
-                f"--model.mel_fmax={self.mel_fmax:g} is above half the sample rate, "
-                f"{self.sample_rate / 2:g} Hz."
-            )
-
-    @property
-    def bins(self) -> int:
-        """Frequency bins F of a spectrum."""
-        return self.filter_length // 2 + 1
-
-    @property
-    def latents(self) -> int:
-        """L: mels, log F0, voicing."""
-        return self.mel_channels + 2
-
-    @property
-    def edge_samples(self) -> int:
-        """Samples at each end of a decoded piece that lack the neighbouring frames' share."""
-        return self.filter_length // 2
-
-    @property
-    def text_receptive_field(self) -> int:
-        """Phonemes to each side that a phoneme's encoding depends on."""
-        return self.text_blocks * (TEXT_KERNEL // 2)
 
 
 class Block(nn.Module):
@@ -351,6 +281,7 @@ class QuickSynthesizer(nn.Module):
 
     Beside the weights it keeps how latents are standardised, and what regression to the mean
     loses: the spread of latents, and the length of durations (the mean of logarithms is short).
+    `pad_id` is the symbol between phonemes, which is left out before they are spoken.
     """
 
     latent_mean: Tensor
@@ -358,6 +289,7 @@ class QuickSynthesizer(nn.Module):
     predicted_mean: Tensor
     spread: Tensor
     duration_scale: Tensor
+    pad_id: Tensor
 
     def __init__(self, config: QuickConfig) -> None:
         super().__init__()
@@ -371,6 +303,7 @@ class QuickSynthesizer(nn.Module):
             ("predicted_mean", torch.zeros(size)),
             ("spread", torch.ones(size)),
             ("duration_scale", torch.ones(())),
+            ("pad_id", torch.zeros((), dtype=torch.int64)),
         ):
             self.register_buffer(name, value)
 
@@ -404,7 +337,7 @@ class QuickSynthesizer(nn.Module):
         """Speak one sentence.
 
         Args:
-            ids: (1, P), padding symbols left out.
+            ids: (1, P); padding symbols among them are not spoken.
             speaker_ids: (1,), with several speakers.
             noise_scale: Factor on the deviation of pitch and on the noise in the sound.
             length_scale: Factor on durations.
@@ -417,6 +350,8 @@ class QuickSynthesizer(nn.Module):
             Sound (S,) and frames of each phoneme (P,).
         """
         device = ids.device
+        is_spoken = ids[0] != self.pad_id
+        ids = ids[:, is_spoken]
 
         def draw(*shape: int) -> Tensor:
             return torch.randn(shape, generator=generator).to(device)
@@ -438,7 +373,9 @@ class QuickSynthesizer(nn.Module):
         z[..., place] += noise_scale * latents.pitch_log_deviation.exp() * wander
         f0 = self.latents_to_f0(z) * 2.0 ** (pitch_semitones / 12.0)
         sound = self.decoder(z, f0, draw(1, frames * self.config.hop_length))
-        return sound[0].clamp(-1.0, 1.0), durations[0]
+        every = durations.new_zeros(is_spoken.shape)
+        every[is_spoken] = durations[0]
+        return sound[0].clamp(-1.0, 1.0), every
 
 
 def smooth_pitch_noise(noise: Tensor, phonemes: Tensor) -> Tensor:

@@ -21,9 +21,10 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from piper.train.data.batches import Batch, part_bounds
+from piper.train.parallel.distributed import sum_over_processes
+from piper.train.quick.config import QuickConfig
 from piper.train.quick.network import (
     FrameIndex,
-    QuickConfig,
     QuickSynthesizer,
     SpectralLoss,
     SpectrumDiscriminator,
@@ -201,7 +202,7 @@ class LatentExtractor(nn.Module):
         super().__init__()
         self.config = config
         filters = mel_filterbank(
-            config.sample_rate, config.filter_length, config.mel_channels, 0.0, config.mel_fmax
+            config.sample_rate, config.filter_length, config.mel_channels, 0.0, config.mel_top_hertz
         )
         self.register_buffer("filters", filters, persistent=False)
         window = torch.hann_window(config.filter_length)
@@ -274,36 +275,47 @@ class QuickStep:
         self.spectral_loss.to(device)
 
     def backward(
-        self, pieces: Pieces, phase: Phase, *, threads: int, scale: Tensor | None = None
+        self,
+        pieces: Pieces,
+        phase: Phase,
+        *,
+        parts: int = 1,
+        threads: int = 1,
+        scale: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Add the pieces' gradients to those of all networks; return the losses, detached.
+        """Give all networks the gradients of the pieces; return the losses, detached.
+
+        With several processes, gradients and losses are shares of those of all their pieces: the
+        sums over the processes are the whole.
 
         Args:
             pieces: Of a batch, on the networks' device.
             phase: What is trained.
-            threads: How many work on it; 1 on a GPU.
+            parts: How many the pieces are split into, for memory's sake.
+            threads: How many work on it at once, each on parts of its own; 1 on a GPU.
             scale: Factor on all gradients, as mixed precision wants it.
         """
         count = len(pieces)
-        parts = pieces.chunk(threads)
+        bounds = part_bounds(count, max(parts, threads))
+        split = pieces.chunk(len(bounds))
         predicted = torch.rand(count) < phase.predicted_share
         noise_size = phase.decoded_frames * self.config.hop_length
         noise = torch.randn(count, noise_size).to(pieces.audio.device)
-        frames = pieces.index.mask.sum()
-        phonemes = pieces.id_mask.sum()
-        bounds = part_bounds(count, threads)
+        own = [pieces.index.mask.new_tensor(count), pieces.index.mask.sum(), pieces.id_mask.sum()]
+        total, frames, phonemes = sum_over_processes(torch.stack(own)).unbind()
 
         def work(number: int) -> tuple[dict[str, Tensor], list[Tensor]]:
             start, end = bounds[number]
-            share = _Share(len(parts[number]) / count, frames, phonemes, scale)
+            share = _Share((end - start) / total, frames, phonemes, scale)
             return self._differentiate(
-                parts[number], phase, share, predicted[start:end], noise[start:end]
+                split[number], phase, share, predicted[start:end], noise[start:end]
             )
 
-        if len(parts) == 1:
-            results = [work(0)]
+        numbers = range(len(bounds))
+        if threads > 1:
+            results = list(self._threads(threads).map(work, numbers))
         else:
-            results = list(self._threads(len(parts)).map(work, range(len(parts))))
+            results = [work(number) for number in numbers]
         for parameter, *gradients in zip(
             self.parameters(phase), *(gradients for _, gradients in results), strict=True
         ):
@@ -313,6 +325,24 @@ class QuickStep:
             parameter.grad = total
         names = results[0][0]
         return {name: torch.stack([named[name] for named, _ in results]).sum() for name in names}
+
+    @torch.no_grad()
+    def losses(self, pieces: Pieces, noise: Tensor) -> dict[str, Tensor]:
+        """Return the losses of the text side, and of the decoder with recorded latents.
+
+        Args:
+            pieces: On the networks' device.
+            noise: (B, S) normal, of the frames that the decoder is given.
+        """
+        recorded = self.network.standardise(
+            self.extract(pieces.audio, pieces.log_f0, pieces.voiced)
+        )
+        one = recorded.new_ones(())
+        share = _Share(one, pieces.index.mask.sum(), pieces.id_mask.sum())
+        named, _ = self.text_losses(pieces, recorded, share)
+        frames = noise.shape[1] // self.config.hop_length
+        spoken, real = self._decode(pieces, recorded, frames, noise)
+        return {**named, "spectrum": self.spectral_loss(spoken, real)}
 
     def parameters(self, phase: Phase) -> list[nn.Parameter]:
         """All that a phase trains: text side, decoder, discriminators."""
@@ -377,18 +407,7 @@ class QuickStep:
     def _differentiate_decoder(
         self, pieces: Pieces, latents: Tensor, phase: Phase, share: _Share, noise: Tensor
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
-        size, hop = phase.decoded_frames, self.config.hop_length
-        margin = (self.config.filter_length - hop) // 2
-        frames = pieces.slices[:, None] + torch.arange(size, device=latents.device)
-        samples = (
-            pieces.slices[:, None] * hop + margin + torch.arange(size * hop, device=latents.device)
-        )
-        rows = latents.gather(1, frames.unsqueeze(-1).expand(-1, -1, latents.shape[-1]))
-        f0 = pieces.log_f0.gather(1, frames).exp()
-        spoken = self.network.decoder(rows, f0, noise)
-        edge = self.config.edge_samples
-        spoken = spoken[:, edge:-edge]
-        real = pieces.audio.gather(1, samples)[:, edge:-edge]
+        spoken, real = self._decode(pieces, latents, phase.decoded_frames, noise)
         decoder = list(self.network.decoder.parameters())
         if not phase.has_discriminators:
             loss = share.utterances * self.spectral_loss(spoken, real)
@@ -418,6 +437,24 @@ class QuickStep:
         named["discriminator"] = torch.stack(discriminator).sum()
         return named, ours + theirs
 
+    def _decode(
+        self, pieces: Pieces, latents: Tensor, size: int, noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return what the decoder makes of so many frames of each piece, and the recordings."""
+        hop = self.config.hop_length
+        margin = (self.config.filter_length - hop) // 2
+        frames = pieces.slices[:, None] + torch.arange(size, device=latents.device)
+        samples = (
+            pieces.slices[:, None] * hop + margin + torch.arange(size * hop, device=latents.device)
+        )
+        rows = latents.gather(1, frames.unsqueeze(-1).expand(-1, -1, latents.shape[-1]))
+        f0 = pieces.log_f0.gather(1, frames).exp()
+        spoken = self.network.decoder(rows, f0, noise)
+        edge = self.config.edge_samples
+        spoken = spoken[:, edge:-edge]
+        real = pieces.audio.gather(1, samples)[:, edge:-edge]
+        return spoken, real
+
     def total(self, named: Mapping[str, Tensor]) -> Tensor:
         """Return the weighted sum of the named losses; all of them must have a weight."""
         return torch.stack([self.weights[name] * value for name, value in named.items()]).sum()
@@ -428,13 +465,13 @@ class _Share:
     """What the sums of a part of a batch are divided by.
 
     Attributes:
-        utterances: The part's share of the batch's pieces.
+        utterances: The part's share of all pieces.
         frames: Of the whole batch.
         phonemes: Likewise.
         scale: Factor on gradients, in mixed precision.
     """
 
-    utterances: float
+    utterances: Tensor
     frames: Tensor
     phonemes: Tensor
     scale: Tensor | None = None

@@ -73,14 +73,17 @@ class Updater:
         """
         figures: dict[str, Tensor] = {}
         for name, optimizer in zip(names, optimizers, strict=True):
-            every = [p for group in optimizer.param_groups for p in group["params"]]
-            parameters = [p for p in every if p.requires_grad]
-            sum_gradients(parameters)
+            groups = [
+                [p for p in group["params"] if p.requires_grad] for group in optimizer.param_groups
+            ]
+            sum_gradients([p for group in groups for p in group])
             if scaler is not None:
                 scaler.unscale_(optimizer.optimizer)
-            figures[f"gradient_norm_{name}"] = self._clip(parameters)
-        norms = torch.stack(list(figures.values()))
-        is_bad = (~norms.isfinite().all()).float()
+            usual = [group.get("clip_norm") for group in optimizer.param_groups]
+            norms = [self._clip(*pair) for pair in zip(groups, usual, strict=True)]
+            whole = norms[0] if len(norms) == 1 else torch.stack(norms).norm()
+            figures[f"gradient_norm_{name}"] = whole
+        is_bad = (~torch.stack(list(figures.values())).isfinite().all()).float()
         for optimizer in optimizers:
             # Read by torch's fused AdamW, as a gradient scaler would have set it.
             optimizer.optimizer.found_inf = is_bad  # type: ignore[attr-defined]
@@ -107,10 +110,13 @@ class Updater:
                 "--trainer.gradient_clip_val=100, or with --trainer.precision=32."
             )
 
-    def _clip(self, parameters: Sequence[nn.Parameter]) -> Tensor:
-        """Clip gradients; return their norm from before."""
-        norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
-        clip = self.settings.clip_value
+    def _clip(self, parameters: Sequence[nn.Parameter], usual: float | None) -> Tensor:
+        """Clip gradients to what the settings say, or else the optimizer; return their norm."""
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        if not gradients:  # of a network that is not trained yet
+            return torch.zeros((), device=parameters[0].device)
+        norm = get_total_norm(gradients)
+        clip = usual if self.settings.clip_value is None else self.settings.clip_value
         if clip and self.settings.clip_algorithm == "value":
             clip_grad_value_(parameters, clip)
         elif clip:

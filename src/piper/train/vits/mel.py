@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from piper.train.vits.config import NetworkConfig
 from piper.train.vits.precision import full_precision
 
 POWER_FLOOR = 1e-6  # added before the square root, whose slope at 0 is infinite
@@ -56,6 +56,26 @@ def spectrogram(audio: Tensor, n_fft: int, hop: int, win: int) -> Tensor:
         return (bins.real.square() + bins.imag.square() + POWER_FLOOR).sqrt()
 
 
+class _MelShape(Protocol):
+    """What a mel spectrogram depends on: the hyper-parameters of a network of any family."""
+
+    @property
+    def sample_rate(self) -> int: ...
+    @property
+    def filter_length(self) -> int: ...
+    @property
+    def hop_length(self) -> int: ...
+    @property
+    def win_length(self) -> int: ...
+    @property
+    def mel_channels(self) -> int: ...
+    @property
+    def mel_fmin(self) -> float: ...
+    @property
+    def mel_top_hertz(self) -> float: ...
+    def __hash__(self) -> int: ...
+
+
 def mel_filterbank(
     sample_rate: int, n_fft: int, mel_channels: int, fmin: float, fmax: float
 ) -> Tensor:
@@ -85,14 +105,14 @@ def mel_filterbank(
     return (triangles * (2.0 / (edges[2:] - edges[:-2]))[:, None]).float()
 
 
-def spectrogram_to_mel(spec: Tensor, config: NetworkConfig) -> Tensor:
+def spectrogram_to_mel(spec: Tensor, config: _MelShape) -> Tensor:
     """Linear magnitudes (B, F, T) to natural-log mel magnitudes (B, M, T), float32."""
     with full_precision(spec):
         filters = _filterbank(config, spec.device)
         return torch.matmul(filters, spec.float()).clamp(min=MEL_FLOOR).log()
 
 
-def audio_to_mel(audio: Tensor, config: NetworkConfig) -> Tensor:
+def audio_to_mel(audio: Tensor, config: _MelShape) -> Tensor:
     """Audio (B, S) to natural-log mel magnitudes (B, M, T), float32."""
     spec = spectrogram(audio, config.filter_length, config.hop_length, config.win_length)
     return spectrogram_to_mel(spec, config)
@@ -106,7 +126,7 @@ def _hann_window(size: int, device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=16)
-def _filterbank(config: NetworkConfig, device: torch.device) -> Tensor:
+def _filterbank(config: _MelShape, device: torch.device) -> Tensor:
     with torch.inference_mode(False):
         return mel_filterbank(
             config.sample_rate,

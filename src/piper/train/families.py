@@ -1,0 +1,114 @@
+"""The families of networks, as all who speak with them or write them see them: VITS, quick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from piper.train.presets import NetworkShape
+from piper.train.quick.config import QuickConfig
+from piper.train.quick.network import QuickSynthesizer
+from piper.train.vits.config import NetworkConfig
+from piper.train.vits.synthesizer import Synthesizer
+from piper.voice.graph import build_graph
+from piper.voice.graph_config import GraphConfig
+from piper.voice.graph_folding import is_spoken_with
+from piper.voice.graph_quick import QuickGraphConfig, build_quick_graph
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A sentence as a network spoke it.
+
+    Attributes:
+        audio: (S,) float32.
+        durations: (P,) int64 frames of each id.
+    """
+
+    audio: Tensor
+    durations: Tensor
+
+
+def create_network(config: NetworkShape) -> nn.Module:
+    """Return a network of this shape, with random weights."""
+    return QuickSynthesizer(config) if isinstance(config, QuickConfig) else Synthesizer(config)
+
+
+def is_needed_to_speak(name: str, config: NetworkShape) -> bool:
+    """Return whether a voice has this weight; what serves training alone has none."""
+    return isinstance(config, QuickConfig) or is_spoken_with(name)
+
+
+def build_voice_graph(network: Any) -> Any:
+    """Return a network as the ONNX graph of a voice."""
+    weights = {key: value.cpu().numpy() for key, value in network.state_dict().items()}
+    config = network.config
+    if isinstance(config, QuickConfig):
+        shape = QuickGraphConfig(
+            config.sample_rate,
+            config.filter_length,
+            config.hop_length,
+            int(network.pad_id),
+            num_speakers=config.num_speakers,
+        )
+        return build_quick_graph(weights, shape)
+    return build_graph(
+        weights,
+        GraphConfig.from_weights(
+            weights,
+            sample_rate=config.sample_rate,
+            upsample_rates=config.upsample_rates,
+            resblock_dilation_sizes=config.resblock_dilation_sizes,
+        ),
+    )
+
+
+def speak(
+    network: Any,
+    ids: Tensor,
+    speaker_id: int | None = None,
+    *,
+    noise_scale: float = 0.667,
+    length_scale: float = 1.0,
+    noise_w_scale: float = 0.8,
+    seed: int | None = None,
+    max_frames: int | None = None,
+) -> Spoken:
+    """Speak a sentence by a network in evaluation mode.
+
+    Args:
+        network: Of any family.
+        ids: (P,) int64 on the network's device.
+        speaker_id: None where there is one speaker.
+        noise_scale: Factor on the noise of the sound.
+        length_scale: Factor on durations.
+        noise_w_scale: Factor on the noise of durations.
+        seed: Of all noise; None takes torch's own generator.
+        max_frames: Frames of the longest sentence; what would follow is left out.
+
+    Raises:
+        RuntimeError: The network cannot, because its durations are no numbers or memory is full.
+    """
+    config: NetworkConfig | QuickConfig = network.config
+    speaker = None
+    if config.num_speakers > 1:
+        speaker = torch.tensor([speaker_id or 0], dtype=torch.long, device=ids.device)
+    options: dict[str, Any] = {
+        "noise_scale": noise_scale,
+        "length_scale": length_scale,
+        "noise_w_scale": noise_w_scale,
+        "max_frames": max_frames,
+    }
+    if isinstance(config, QuickConfig):
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        audio, durations = network.infer(ids[None], speaker, generator=generator, **options)
+        return Spoken(audio.float(), durations)
+    generator = None
+    if seed is not None:
+        generator = torch.Generator(device=ids.device).manual_seed(seed)
+    lengths = torch.tensor([len(ids)], dtype=torch.long, device=ids.device)
+    result = network.infer(ids[None], lengths, speaker, generator=generator, **options)
+    return Spoken(result.audio[0, 0].float(), result.durations.reshape(-1).round().long())

@@ -1,0 +1,99 @@
+"""The quick voice's hyper-parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from piper.errors import ConfigError
+
+TEXT_KERNEL = 5
+"""Of the convolutions over phonemes."""
+
+
+@dataclass(frozen=True)
+class QuickConfig:
+    """Hyper-parameters of a quick voice.
+
+    Attributes:
+        num_symbols: Rows of the phoneme embedding.
+        num_speakers: Speakers; 1 means no speaker embedding.
+        sample_rate: Hertz.
+        filter_length: Samples of the Fourier transform, of latents and decoder alike.
+        hop_length: Samples per frame.
+        mel_channels: M.
+        mel_fmax: Upper end of the mel filters in hertz; None: half the sample rate.
+        channels: C, of text side and decoder.
+        text_blocks: Blocks over phonemes.
+        frame_blocks: Blocks over frames of the text side.
+        decoder_blocks: Blocks of the decoder.
+
+    Raises:
+        ConfigError: For values that no network can have.
+    """
+
+    num_symbols: int = 256
+    num_speakers: int = 1
+    sample_rate: int = 22050
+    filter_length: int = 1024
+    hop_length: int = 256
+    mel_channels: int = 80
+    mel_fmax: float | None = None
+    channels: int = 256
+    text_blocks: int = 4
+    frame_blocks: int = 5
+    decoder_blocks: int = 4
+
+    def __post_init__(self) -> None:
+        for name in self.__dataclass_fields__:
+            if name != "mel_fmax" and getattr(self, name) < 1:
+                raise ConfigError(f"--model.{name} is {getattr(self, name)}; give 1 or more.")
+        if self.filter_length % 2 or self.filter_length < 2 * self.hop_length:
+            raise ConfigError(
+                f"--model.filter_length={self.filter_length} must be even, and at least twice "
+                f"--model.hop_length={self.hop_length}."
+            )
+        if self.mel_fmax is not None and not 1000 <= self.mel_fmax <= self.sample_rate / 2:
+            raise ConfigError(
+                f"--model.mel_fmax={self.mel_fmax:g} must be from 1000 to half the sample rate, "
+                f"{self.sample_rate / 2:g} Hz."
+            )
+
+    @property
+    def win_length(self) -> int:
+        """Samples of a window: as many as are transformed."""
+        return self.filter_length
+
+    @property
+    def segment_size(self) -> int:
+        """Samples that the shortest utterance is padded to."""
+        return self.hop_length
+
+    @property
+    def mel_fmin(self) -> float:
+        """Lower end of the mel filters in hertz."""
+        return 0.0
+
+    @property
+    def mel_top_hertz(self) -> float:
+        """Upper end of the mel filters in hertz."""
+        return self.sample_rate / 2 if self.mel_fmax is None else self.mel_fmax
+
+    @property
+    def bins(self) -> int:
+        """Frequency bins F of a spectrum."""
+        return self.filter_length // 2 + 1
+
+    @property
+    def latents(self) -> int:
+        """L: mels, log F0, voicing."""
+        return self.mel_channels + 2
+
+    @property
+    def edge_samples(self) -> int:
+        """Samples at each end of a decoded piece that lack the neighbouring frames' share."""
+        return self.filter_length // 2
+
+    @property
+    def text_receptive_field(self) -> int:
+        """Phonemes to each side that a phoneme's encoding depends on."""
+        return self.text_blocks * (TEXT_KERNEL // 2)

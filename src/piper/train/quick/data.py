@@ -1,0 +1,99 @@
+"""A quick voice's data module: utterances with the frames of their phonemes, and their pitch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from piper.config import VoiceConfig
+from piper.errors import DatasetError
+from piper.train.data.batches import Batch, UtteranceItem
+from piper.train.data.cache import PreparedUtterance
+from piper.train.data.dataset import UtteranceDataset
+from piper.train.data.module import VitsDataModule
+from piper.train.data.packs import EntryDamagedError
+from piper.train.data.settings import DataSettings
+from piper.train.quick.features import FeatureCache, FeatureEntry, prepare_features
+
+DEFAULT_BATCH_SIZE = 8
+
+
+class QuickDataset(UtteranceDataset):
+    """Utterances without the silence at their ends, with durations and pitch.
+
+    Args:
+        utterances: Those that have features.
+        settings: Of the dataset.
+        voice: What its ids were made with.
+        features: Where the features lie, by the utterances' keys.
+    """
+
+    def __init__(
+        self,
+        utterances: Sequence[PreparedUtterance],
+        settings: DataSettings,
+        voice: VoiceConfig,
+        features: Mapping[str, FeatureEntry],
+    ) -> None:
+        super().__init__(utterances, settings, voice)
+        self._features = [features[utterance.key] for utterance in utterances]
+        self._feature_cache = FeatureCache(settings.cache_dir)
+
+    def __getitem__(self, index: int) -> UtteranceItem:
+        item = super().__getitem__(index)
+        try:
+            known = self._feature_cache.load(self._features[index])
+        except EntryDamagedError as error:
+            raise DatasetError(
+                f"What is known of {item.name} is damaged ({error}); prepare the dataset again."
+            ) from None
+        hop = self._settings.hop_length
+        durations = torch.from_numpy(known.durations)
+        if removed := len(durations) - len(item.ids):
+            # A final stop was left out: its frames are those of the end.
+            durations = torch.cat(
+                [durations[: -1 - removed], durations[-1 - removed :].sum()[None]]
+            )
+        frames = len(known.f0)
+        first = known.start_frame * hop
+        return replace(
+            item,
+            spectrogram=torch.zeros(0, frames),
+            audio=item.audio[first : first + frames * hop],
+            durations=durations,
+            f0=torch.from_numpy(known.f0),
+        )
+
+    def _measure_spectrogram(self, samples: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(0, len(samples) // self._settings.hop_length)
+
+
+class QuickDataModule(VitsDataModule):
+    """The `--data.*` flags, for a quick voice."""
+
+    _features: dict[str, FeatureEntry] | None = None
+
+    def prepare_data(self) -> None:
+        """Fill the cache, align the recordings and find their pitch."""
+        prepared = self._prepare()
+        prepare_features(self.settings, prepared.voice, prepared.utterances)
+
+    def _select(self, utterances: Sequence[PreparedUtterance]) -> Sequence[PreparedUtterance]:
+        """Leave out what could not be aligned."""
+        assert self._voice is not None
+        self._features = prepare_features(self.settings, self._voice, utterances)
+        return [utterance for utterance in utterances if utterance.key in self._features]
+
+    def _dataset(self, utterances: Sequence[PreparedUtterance]) -> UtteranceDataset:
+        voice = self.voice_config()  # sets up
+        assert self._features is not None
+        return QuickDataset(utterances, self.settings, voice, self._features)
+
+    def some_training_batches(self, count: int) -> list[Batch]:
+        """Return so many training utterances, spread evenly over the set, a batch each."""
+        total = len(self.split.training)
+        places = np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
+        return [self.load_batch([place]) for place in places]

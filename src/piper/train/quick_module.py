@@ -1,0 +1,339 @@
+"""Lightning's hooks around the quick voice's step: what is trained when, on which pieces."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from piper.processes import available_cores
+from piper.train.checkpoints.checkpoint import adapt_own_checkpoint
+from piper.train.data.batches import Batch
+from piper.train.parallel.distributed import sum_over_processes
+from piper.train.presets import (
+    QUICK,
+    QUICK_KEYS,
+    QUICK_TRAINING_DEFAULTS,
+    TRAINING_KEYS,
+    create_network_config,
+)
+from piper.train.quick.calibration import calibrate, standardise_latents
+from piper.train.quick.config import QuickConfig
+from piper.train.quick.data import QuickDataModule
+from piper.train.quick.network import QuickSynthesizer, SpectrumDiscriminator
+from piper.train.quick.schedule import APART, Plan, plan_update
+from piper.train.quick.step import Pieces, QuickStep, cut_pieces
+from piper.train.steps.seeds import seed_update
+from piper.train.voice_module import VoiceModule
+from piper.train.warm_start.start import read_warm_starts
+
+VALIDATION_SEED = 20210611
+VALIDATION_FRAMES = 200
+DECODED_FRAMES = 48
+MEASURED_UTTERANCES = 160
+"""Training utterances that the latents' mean and deviation are taken from."""
+CALIBRATION_UTTERANCES = 40
+TEXT_CLIP, DECODER_CLIP = 1.0, 5.0
+"""Largest norms of the gradients, where no flag says otherwise."""
+WEIGHT_DECAY = 0.01
+DISCRIMINATOR_SIZES = (1024, 512)
+UPDATES_WITHOUT_END = 3000
+"""What counts as the budget where a training has no end."""
+TOGETHER_KEY = "together_since"
+
+
+class QuickModel(VoiceModule):
+    """A quick voice in training: understood after minutes on a CPU.
+
+    Text side and decoder are trained side by side, then together with discriminators. Learning
+    rates follow the share of the budget that is over (--trainer.max_time, max_steps, max_epochs).
+
+    Args:
+        quality: quick.
+        sample_rate: Hertz of the audio.
+        num_symbols: Rows of the phoneme embedding.
+        num_speakers: Speakers of the dataset.
+        filter_length: Samples of the Fourier transform.
+        hop_length: Samples a frame.
+        mel_channels: Bands of the mel spectrogram that text becomes.
+        mel_fmax: Highest frequency of the bands, hertz; None means half the sample rate.
+        channels: Channels of text side and decoder.
+        text_blocks: Blocks over phonemes.
+        frame_blocks: Blocks over frames of the text side.
+        decoder_blocks: Blocks of the decoder.
+        learning_rate: The largest of text side and decoder.
+        learning_rate_d: The discriminators' largest.
+        betas: AdamW's, for text side and decoder.
+        betas_d: AdamW's, for the discriminators, and for the decoder beside them.
+        eps: AdamW's.
+        ema_decay: Share of the weights' moving average that stays at each update; the average is
+            what is validated and exported. 0 takes the weights themselves.
+        warmstart: Checkpoint or voice (.onnx) of a quick voice whose weights to start from.
+        warmstart_speaker: Of a source with several: whom a single-speaker voice, and speakers
+            that are new, start from; a name or an id.
+        scores: Judges that hear each validation, joined by commas: distillmos, per, similarity,
+            package.module:function. The first chooses the best checkpoints. The command line
+            reads this and the next, no network does.
+        phoneme_recogniser: File of the recogniser that per needs.
+
+    Raises:
+        ConfigError: Hyper-parameters that do not fit each other.
+        CheckpointError: A checkpoint to start from cannot be read.
+    """
+
+    network_config: QuickConfig
+    model_g: QuickSynthesizer
+
+    def __init__(
+        self,
+        quality: str | None = None,
+        sample_rate: int | None = None,
+        num_symbols: int | None = None,
+        num_speakers: int | None = None,
+        filter_length: int | None = None,
+        hop_length: int | None = None,
+        mel_channels: int | None = None,
+        mel_fmax: float | None = None,
+        channels: int | None = None,
+        text_blocks: int | None = None,
+        frame_blocks: int | None = None,
+        decoder_blocks: int | None = None,
+        learning_rate: float | None = None,
+        learning_rate_d: float | None = None,
+        betas: tuple[float, float] | None = None,
+        betas_d: tuple[float, float] | None = None,
+        eps: float | None = None,
+        ema_decay: float | None = None,
+        warmstart: str | None = None,
+        warmstart_speaker: str | None = None,
+        scores: str | None = None,
+        phoneme_recogniser: str | None = None,
+    ) -> None:
+        given = dict(locals())
+        network = create_network_config(QUICK, **{key: given[key] for key in QUICK_KEYS})
+        assert isinstance(network, QuickConfig)
+        settings = {
+            key: default if given[key] is None else given[key]
+            for key, default in QUICK_TRAINING_DEFAULTS.items()
+        }
+        super().__init__(network, settings, read_warm_starts(warmstart, None, warmstart_speaker))
+        training = {key: settings[key] for key in TRAINING_KEYS if key in settings}
+        self.save_hyperparameters({"quality": QUICK, **vars(network), **training})
+        self.model_g = QuickSynthesizer(network)
+        discriminators = [SpectrumDiscriminator(size) for size in DISCRIMINATOR_SIZES]
+        self.model_d = nn.ModuleList(discriminators)
+        self.step = QuickStep(self.model_g, discriminators, network)
+        self._is_standardised = bool(self._warm_starts)
+        self._together_since: int | None = None
+        self._threads = 1
+        self._plan: Plan | None = None
+        self._begin = time.monotonic()
+
+    def total(self, named: Mapping[str, Tensor]) -> Tensor:
+        """Return the weighted sum of the named losses."""
+        return self.step.total(named)
+
+    # -- optimizers
+
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
+        """Return the optimizer of text side and decoder, and that of the discriminators."""
+        training = self._training
+        betas = tuple(training["betas"])
+        groups = [
+            {"params": list(part.parameters()), "clip_norm": clip}
+            for part, clip in (
+                (self.model_g.text, TEXT_CLIP),
+                (self.model_g.decoder, DECODER_CLIP),
+            )
+        ]
+        options: dict[str, Any] = {"weight_decay": WEIGHT_DECAY, "fused": True}
+        options["eps"] = training["eps"]
+        generator = AdamW(groups, lr=training["learning_rate"], betas=betas, **options)
+        discriminator = AdamW(
+            self.model_d.parameters(),
+            lr=training["learning_rate_d"],
+            betas=tuple(training["betas_d"]),
+            **options,
+        )
+        return [generator, discriminator], []
+
+    def _set_rates(self, optimizers: list[LightningOptimizer], plan: Plan) -> None:
+        """Let the optimizers do what the settings and the plan say, whatever a checkpoint held."""
+        training = self._training
+        (text, decoder), (discriminators,) = (one.param_groups for one in optimizers)
+        text["lr"] = training["learning_rate"] * plan.text_rate
+        decoder["lr"] = training["learning_rate"] * plan.decoder_rate
+        discriminators["lr"] = training["learning_rate_d"] * plan.discriminator_rate
+        text["betas"] = tuple(training["betas"])
+        discriminators["betas"] = tuple(training["betas_d"])
+        decoder["betas"] = (
+            discriminators["betas"] if plan.phase.has_discriminators else text["betas"]
+        )
+        for group in (text, decoder, discriminators):
+            group["eps"] = training["eps"]
+
+    # -- training
+
+    def on_fit_start(self) -> None:
+        """Take what the recordings say of latents, and the threads that a CPU has."""
+        super().on_fit_start()
+        self.step.to(self.device)
+        if not self._is_standardised:
+            self._standardise()
+        if self.device.type == "cpu":
+            here = max(1, self.trainer.num_devices)
+            self._threads = max(1, available_cores() // here)
+            # The step's own threads compute, each alone: those of torch would wait for each other.
+            torch.set_num_threads(1)
+
+    def _standardise(self) -> None:
+        network, data = self.model_g, self._data()
+        pad = data.voice_config().phoneme_id_map.get("_", [0])[0]
+        network.pad_id.fill_(pad)
+        whole = (
+            self._cut_whole(batch) for batch in data.some_training_batches(MEASURED_UTTERANCES)
+        )
+        standardise_latents(network, self.step.extract, whole)
+        self._is_standardised = True
+
+    def _data(self) -> QuickDataModule:
+        data: QuickDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        return data
+
+    def on_train_start(self) -> None:
+        """Count the preparation in the time of `--trainer.max_time`: it is the whole run's."""
+        for timer in self._timers():
+            if self.trainer.global_step == 0:
+                timer._offset += int(time.monotonic() - self._begin)
+        super().on_train_start()
+
+    def _timers(self) -> list[Timer]:
+        callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
+        return [one for one in callbacks if isinstance(one, Timer)]
+
+    def progress(self) -> float:
+        """Return the share of the budget that is over, by whichever limit comes first."""
+        trainer, update = self.trainer, self.trainer.global_step // 2
+        shares = [0.0]
+        if trainer.max_steps > 0:
+            shares.append(trainer.global_step / trainer.max_steps)
+        if trainer.max_epochs is not None and trainer.max_epochs > 0:
+            shares.append(update / (trainer.max_epochs * float(trainer.num_training_batches)))
+        timed = 0.0
+        for timer in self._timers():
+            if timer._duration is not None:
+                timed = timer.time_elapsed() / timer._duration
+        if trainer.world_size > 1:  # all processes take the same
+            timed = float(sum_over_processes(torch.tensor(timed, device=self.device)))
+            timed /= trainer.world_size
+        if timed:
+            shares.append(timed)
+        if len(shares) == 1:
+            shares.append(update / UPDATES_WITHOUT_END)
+        return min(1.0, max(shares))
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Cut a piece out of each utterance, before it goes to a GPU."""
+        if not isinstance(batch, Batch):
+            return batch
+        if not self.trainer.training:
+            rng = np.random.default_rng(VALIDATION_SEED)
+            return self._cut(batch, VALIDATION_FRAMES, DECODED_FRAMES, rng)
+        update = self.trainer.global_step // 2
+        progress = self.progress()
+        if self._together_since is None and progress >= APART:
+            self._together_since = update
+        plan = self._plan = plan_update(progress, update, self._together_since)
+        rng = np.random.default_rng([self._seed % 2**32, self.global_rank, update])
+        return self._cut(batch, plan.frames, plan.phase.decoded_frames, rng)
+
+    def _cut(
+        self, batch: Batch, frames: int, decoded_frames: int, rng: np.random.Generator
+    ) -> Pieces:
+        return cut_pieces(
+            batch,
+            self.network_config,
+            frames=frames,
+            decoded_frames=decoded_frames,
+            pad_id=int(self.model_g.pad_id),
+            rng=rng,
+        )
+
+    def _cut_whole(self, batch: Batch) -> Pieces:
+        """Return the one utterance of a batch as a piece, on the network's device."""
+        assert batch.f0 is not None
+        frames = batch.f0.shape[1]
+        pieces = self._cut(batch, frames, min(frames, DECODED_FRAMES), np.random.default_rng(0))
+        return pieces.to(self.device)
+
+    def training_step(self, batch: Pieces, batch_index: int) -> None:
+        """Make one update of all networks from one batch, which each process has a share of."""
+        optimizers = cast(list[LightningOptimizer], self.optimizers())
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        plan, update = self._plan, self.trainer.global_step // len(optimizers)
+        assert plan is not None
+        seed_update(self._seed, self.global_rank, update)
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        scale = None if scaler is None else scaler.scale(torch.ones((), device=self.device))
+        # What autocast says holds in the thread that it was said in.
+        threads = 1 if torch.is_autocast_enabled(self.device.type) else self._threads
+        named = self.step.backward(
+            batch, plan.phase, parts=self.accumulate_grad_batches, threads=threads, scale=scale
+        )
+        self._set_rates(optimizers, plan)
+        names = ("generator", "discriminator")
+        figures = self.updater.apply(optimizers[::-1], names[::-1], update, scaler)
+        if self.averages is not None:
+            self.averages.update()
+        self._log_training(named, figures, len(batch))
+
+    def try_update(self, batch: Batch) -> None:
+        """Compute the gradients of a batch as the heaviest update does."""
+        plan = plan_update(1.0, 2, 1)
+        pieces = self._cut(batch, VALIDATION_FRAMES, DECODED_FRAMES, np.random.default_rng(0))
+        self.step.backward(pieces.to(self.device), plan.phase)
+
+    # -- validation
+
+    def on_validation_start(self) -> None:
+        """Measure what regression to the mean has lost, with the weights that are validated."""
+        super().on_validation_start()
+        self.step.to(self.device)
+        if self.trainer.state.fn != "fit" or self.trainer.sanity_checking:
+            return
+        batches = self._data().some_training_batches(CALIBRATION_UTTERANCES)
+        with self.averaged_weights():
+            calibrate(self.model_g, self.step.extract, map(self._cut_whole, batches))
+
+    def validation_losses(self, batch: Pieces, batch_index: int) -> dict[str, Tensor]:
+        """Take the losses of fixed pieces with fixed noise."""
+        random = torch.Generator().manual_seed(VALIDATION_SEED + batch_index)
+        size = DECODED_FRAMES * self.network_config.hop_length
+        noise = torch.randn((len(batch), size), generator=random).to(self.device)
+        return self.step.losses(batch, noise)
+
+    # -- checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let the checkpoint say when the discriminators began."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[TOGETHER_KEY] = self._together_since
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on in the phase that the checkpoint was in."""
+        super().on_load_checkpoint(checkpoint)
+        since = checkpoint.get(TOGETHER_KEY)
+        self._together_since = since if type(since) is int and since >= 0 else None
+        self._is_standardised = True
+
+    def adapt_checkpoint(self, checkpoint: dict[str, Any], path: Any) -> list[str]:
+        """Make a checkpoint fit this network."""
+        return adapt_own_checkpoint(checkpoint, self)

@@ -1,0 +1,256 @@
+"""What the families' Lightning modules share: averages, validations, checkpoints, warm starts."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from piper.train.checkpoints import checkpoint as checkpoints
+from piper.train.data.batches import Batch
+from piper.train.parallel.distributed import sum_over_processes
+from piper.train.presets import TRAINING_KEYS, NetworkShape
+from piper.train.steps.averages import WeightAverages
+from piper.train.steps.update import Updater, UpdateSettings
+from piper.train.warm_start.source import compare_voices, name_some, speakers_of
+from piper.train.warm_start.start import WarmStart
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class VoiceModule(LightningModule):
+    """A voice in training: generator `model_g`, what tells it from recordings, two optimizers.
+
+    A family's module builds its networks, makes updates in `training_step`, names the losses of a
+    validation, and fits checkpoints to itself. Both optimizers step once an update.
+
+    Args:
+        network_config: The generator's shape.
+        settings: How it is trained, by the names of the flags.
+        warm_starts: Files to start from, in their order.
+    """
+
+    network_config: NetworkShape
+    model_g: nn.Module
+
+    def __init__(
+        self,
+        network_config: NetworkShape,
+        settings: Mapping[str, Any],
+        warm_starts: list[WarmStart],
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.network_config = network_config
+        self._training = dict(settings)
+        self.updater = Updater(UpdateSettings(warmup_updates=settings.get("warmup_updates", 0)))
+        self.accumulate_grad_batches = 1
+        """Parts of a batch, which makes one update; `--trainer.accumulate_grad_batches` sets it."""
+        self.averages: WeightAverages | None = None
+        self._loaded_averages: dict[str, Any] | None = None
+        # What seed_everything has set; each update begins with numbers that follow from it.
+        self._seed = torch.initial_seed()
+        self._validated_step = 0
+        self._warm_starts = warm_starts
+
+    # -- what a family says
+
+    def try_update(self, batch: Batch) -> None:
+        """Compute the gradients of a batch as an update does, to see whether they fit in memory."""
+        raise NotImplementedError
+
+    def validation_losses(self, batch: Any, batch_index: int) -> dict[str, Tensor]:
+        """Return the losses of a batch of validation by name, with the batch's own fixed noise."""
+        raise NotImplementedError
+
+    def total(self, named: Mapping[str, Tensor]) -> Tensor:
+        """Return the weighted sum of the named losses."""
+        raise NotImplementedError
+
+    def adapt_checkpoint(self, checkpoint: dict[str, Any], path: Any) -> list[str]:
+        """Make a checkpoint fit; return a sentence for each setting that is another one now.
+
+        Raises:
+            CheckpointError: It is of another network.
+        """
+        raise NotImplementedError
+
+    @property
+    def training_settings(self) -> dict[str, Any]:
+        """How it is trained, beside the network: by the names of the flags."""
+        clip = self.updater.settings
+        return {
+            **self._training,
+            "gradient_clip_val": clip.clip_value or 0,
+            "gradient_clip_algorithm": clip.clip_algorithm,
+        }
+
+    # -- warm starts
+
+    def setup(self, stage: str) -> None:
+        """Start from other weights, now that the dataset's symbols and speakers are known."""
+        data = getattr(self._trainer, "datamodule", None)
+        while self._warm_starts:
+            start = self._warm_starts.pop(0)
+            if data is not None and start.takes_speakers:
+                silent = data.adopt_speakers(start.source.speaker_ids, keeps_rows=False)
+                self._warn_about_silent(silent)
+            report = start.apply(self, data.voice_config() if data else None)
+            if self._is_first_process():
+                _LOGGER.info("%s", report)
+
+    def _warn_about_silent(self, speakers: list[str]) -> None:
+        if not speakers or self._training.get("new_speakers_only") or not self._is_first_process():
+            return
+        advice = ""
+        if "new_speakers_only" in self._training:
+            advice = ", or train nothing but the new speakers: --model.new_speakers_only=true"
+        _LOGGER.warning(
+            "The dataset has no recordings of %d speakers of the voice (%s), who lose their voices "
+            "while the others are trained. To keep them, add some of their recordings, or speech "
+            "of theirs that the old voice speaks%s.",
+            len(speakers),
+            name_some(speakers),
+            advice,
+        )
+
+    def _is_first_process(self) -> bool:
+        return self._trainer is None or self._trainer.is_global_zero
+
+    # -- training
+
+    def on_fit_start(self) -> None:
+        """Begin the averages, with the weights or with what a checkpoint says."""
+        self._begin_averages()
+
+    def _begin_averages(self) -> None:
+        decay = self._training["ema_decay"]
+        self.averages = WeightAverages(self.model_g, decay) if decay else None
+        if self.averages is not None and self._loaded_averages is not None:
+            self.averages.load_state_dict(self._loaded_averages)
+        self._loaded_averages = None
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
+        """Look now and then whether training still gets anywhere."""
+        if (batch_index + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self.updater.check()
+
+    def _log_training(
+        self, named: dict[str, Tensor], figures: dict[str, Tensor], batch_size: int
+    ) -> None:
+        whole = dict(zip(named, sum_over_processes(torch.stack([*named.values()])), strict=True))
+        scalars = {f"train_{name}": value for name, value in {**whole, **figures}.items()}
+        whole.pop("discriminator", None)
+        scalars["train_loss"] = self.total(whole)
+        self.log_dict(scalars, batch_size=batch_size)
+        for name, optimizer in zip(
+            ("generator", "discriminator"), self.trainer.optimizers, strict=True
+        ):
+            self.log(f"learning_rate_{name}", optimizer.param_groups[0]["lr"], batch_size=1)
+
+    def on_train_epoch_end(self) -> None:
+        """Let both learning rates decay, which manual optimization leaves to us."""
+        for schedule in cast(list[Any], self.lr_schedulers() or []):
+            schedule.step()
+        # No end goes unheard: Lightning validates every few epochs, and not where time is up.
+        if self._is_last_epoch() and self.trainer.global_step != self._validated_step:
+            self._validate()
+
+    def _is_last_epoch(self) -> bool:
+        trainer = self.trainer
+        max_epochs = trainer.max_epochs or -1
+        return (
+            trainer.should_stop
+            or 0 < trainer.max_steps <= trainer.global_step
+            or 0 < max_epochs <= trainer.current_epoch + 1
+        )
+
+    def _planned_updates(self) -> float:
+        """Updates that are left of the budget of epochs and steps; infinite where there is none."""
+        trainer, plans = self.trainer, [math.inf]
+        if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+            epochs = trainer.max_epochs - trainer.current_epoch
+            plans.append(epochs * trainer.num_training_batches)
+        if trainer.max_steps >= 0:
+            plans.append((trainer.max_steps - trainer.global_step) / 2)
+        return min(plans)
+
+    # -- validation
+
+    def on_train_start(self) -> None:
+        """Validate before the first step, so that the log shows what training started from."""
+        self._validated_step = self.trainer.global_step
+        if self.trainer.global_step == 0:
+            self._validate()
+
+    def on_validation_start(self) -> None:
+        """Take the averages of a checkpoint that is only validated."""
+        if self._loaded_averages is not None:
+            self._begin_averages()
+
+    def on_validation_epoch_end(self) -> None:
+        """Remember that these weights were validated."""
+        self._validated_step = self.trainer.global_step
+
+    def _validate(self) -> None:
+        trainer = self.trainer
+        if getattr(trainer, "fast_dev_run", False) or not trainer.limit_val_batches:
+            return
+        trainer.validating = True
+        trainer.fit_loop.epoch_loop.val_loop.run()
+        trainer.training = True
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Take the losses of fixed segments with fixed noise.
+
+        `val_loss` leaves the adversarial losses out: they measure the discriminators as much as
+        the generator, so two epochs would not compare.
+        """
+        with self.averaged_weights():
+            named = self.validation_losses(batch, batch_index)
+        scalars = {f"val_{name}": value for name, value in named.items()}
+        scalars["val_loss"] = self.total(named)
+        self.log_dict(scalars, batch_size=len(batch), sync_dist=True)
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Let the generator have its averaged weights in this block, where there are any."""
+        if self.averages is None:
+            yield
+            return
+        with self.averages.applied():
+            yield
+
+    # -- checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let the checkpoint carry the averages, and the voice's JSON that export needs."""
+        if self.averages is not None:
+            checkpoint[checkpoints.AVERAGES_KEY] = self.averages.state_dict()
+        checkpoint[checkpoints.SETTINGS_KEY] = {
+            key: value for key, value in self.training_settings.items() if key not in TRAINING_KEYS
+        }
+        data = getattr(self.trainer, "datamodule", None)
+        if data is not None:
+            checkpoint[checkpoints.VOICE_CONFIG_KEY] = data.voice_config().to_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Make a checkpoint of any age fit this network, or say why it does not."""
+        trainer = self._trainer
+        data = getattr(trainer, "datamodule", None)
+        path, changes = getattr(trainer, "ckpt_path", None), []
+        if data is not None:
+            changes = compare_voices(checkpoint, path, data.voice_config())
+            if carried := speakers_of(checkpoint):
+                data.adopt_speakers(carried, keeps_rows=True)
+        changes += self.adapt_checkpoint(checkpoint, path)
+        if trainer is not None and trainer.state.fn == "fit" and trainer.is_global_zero:
+            for change in changes:
+                _LOGGER.info("%s", change)
+        self._loaded_averages = checkpoint.get(checkpoints.AVERAGES_KEY)
