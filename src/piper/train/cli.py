@@ -494,6 +494,7 @@ def _quieten(is_debugged: bool) -> None:
         ".*does not have many workers.*",
         ".*number of training batches.*smaller than the logging interval.*",
         ".*Checkpoint directory.*exists and is not empty.*",
+        ".*overridden `on_before_batch_transfer` in `LightningModule`.*",
         ".*dirpath has changed.*",
         ".*treespec.*",
         # A slim checkpoint's schedule goes on, its optimizers begin anew.
