@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from lightning.pytorch import Callback
+from torch import Tensor
+
+from piper.train import cli
 
 SMALL = (
     *("--model.quality=tiny", "--model.hidden_channels=16", "--model.inter_channels=16"),
@@ -53,3 +62,63 @@ def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 120) -
 
 def last_checkpoint(root: Path, version: int = 0) -> Path:
     return root / f"lightning_logs/version_{version}/checkpoints/last.ckpt"
+
+
+QUICK = (
+    "--model.quality=quick",
+    *("--model.channels=32", "--model.text_blocks=1", "--model.frame_blocks=2"),
+    *("--model.decoder_blocks=1", "--data.batch_size=4", "--data.num_workers=0"),
+    *("--trainer.accelerator=cpu", "--validation_quality=off", "--trainer.log_every_n_steps=1"),
+)
+"""Flags of a quick voice that trains in seconds."""
+
+OF_TIME_AND_PLACE = {
+    *("seconds", "trained_seconds", "kept_seconds", "best_k_models", "best_model_path", "dirpath"),
+    "time_elapsed",
+}
+"""What a checkpoint says of clocks and folders; the scores of the best are compared by themselves.
+"""
+
+
+class StopAfter(Callback):
+    """Sends this process SIGTERM after so many batches."""
+
+    def __init__(self, batches: int) -> None:
+        self._left = batches
+
+    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        self._left -= 1
+        if self._left == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def stop_after(batches: int, patch: pytest.MonkeyPatch) -> None:
+    """Let trainings of this process be stopped by SIGTERM after so many batches."""
+    create = cli.TrainCLI._instantiate_trainer
+
+    def create_with(self: Any, config: dict[str, Any], callbacks: list[Any]) -> Any:
+        return create(self, config, [*callbacks, StopAfter(batches)])
+
+    patch.setattr(cli.TrainCLI, "_instantiate_trainer", create_with)
+
+
+def find_differences(first: Any, second: Any, path: str = "") -> Iterator[str]:
+    """Name what differs between two checkpoints, bit for bit."""
+    if re.search(r"/Plateau/history/\d+/2$", path):  # seconds of training before it
+        return
+    if isinstance(first, dict) and isinstance(second, dict):
+        for key in {*first, *second} - OF_TIME_AND_PLACE:
+            if key not in first or key not in second:
+                yield f"{path}/{key} is in one only"
+            else:
+                yield from find_differences(first[key], second[key], f"{path}/{key}")
+    elif isinstance(first, list | tuple) and isinstance(second, list | tuple):
+        if len(first) != len(second):
+            yield f"{path}: {len(first)} and {len(second)} items"
+        for index, (one, other) in enumerate(zip(first, second, strict=False)):
+            yield from find_differences(one, other, f"{path}/{index}")
+    elif isinstance(first, Tensor) and isinstance(second, Tensor):
+        if not torch.equal(first, second):
+            yield f"{path}: tensors differ"
+    elif first != second:
+        yield f"{path}: {first} and {second}"

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Callback
-from torch import Tensor
 
 from piper.train import cli
 from piper.train.checkpoints.checkpoint import load_checkpoint
-from trainings import SMALL
+from trainings import SMALL, find_differences, stop_after
 
 FLAGS = (
     *SMALL,
@@ -25,64 +21,17 @@ FLAGS = (
     *("--model.lr_decay=0.9", "--model.lr_decay_d=0.8", "--model.p_dropout=0.3"),
 )
 
-OF_TIME_AND_PLACE = {
-    *("seconds", "trained_seconds", "kept_seconds", "best_k_models", "best_model_path", "dirpath"),
-    "time_elapsed",
-}
-"""What a checkpoint says of clocks and folders; the scores of the best are compared by themselves.
-"""
-
-
-class StopAfter(Callback):
-    """Sends this process SIGTERM after so many batches."""
-
-    def __init__(self, batches: int) -> None:
-        self._left = batches
-
-    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        self._left -= 1
-        if self._left == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
-
 
 def train(
     dataset: Path, root: Path, batches: int, monkeypatch: pytest.MonkeyPatch, *flags: str
 ) -> dict[str, Any]:
     """Train so many batches; return the checkpoint that the signal leaves."""
     torch.manual_seed(batches)  # what a process happens to begin with is not to matter
-    create = cli.TrainCLI._instantiate_trainer
-
-    def create_with(self: Any, config: dict[str, Any], callbacks: list[Any]) -> Any:
-        return create(self, config, [*callbacks, StopAfter(batches)])
-
     with monkeypatch.context() as patch:
-        patch.setattr(cli.TrainCLI, "_instantiate_trainer", create_with)
+        stop_after(batches, patch)
         folders = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={root}"]
         assert cli.main(["fit", *FLAGS, *folders, *flags]) == 128 + signal.SIGTERM
-    saved = load_checkpoint(root / "lightning_logs/version_0/checkpoints/last.ckpt")
-    for validation in saved["callbacks"].get("Plateau", {}).get("history", []):
-        validation[2] = 0.0  # seconds of training before it
-    return saved
-
-
-def find_differences(first: Any, second: Any, path: str = "") -> Iterator[str]:
-    """Name what differs between two checkpoints, bit for bit."""
-    if isinstance(first, dict) and isinstance(second, dict):
-        for key in {*first, *second} - OF_TIME_AND_PLACE:
-            if key not in first or key not in second:
-                yield f"{path}/{key} is in one only"
-            else:
-                yield from find_differences(first[key], second[key], f"{path}/{key}")
-    elif isinstance(first, list | tuple) and isinstance(second, list | tuple):
-        if len(first) != len(second):
-            yield f"{path}: {len(first)} and {len(second)} items"
-        for index, (one, other) in enumerate(zip(first, second, strict=False)):
-            yield from find_differences(one, other, f"{path}/{index}")
-    elif isinstance(first, Tensor) and isinstance(second, Tensor):
-        if not torch.equal(first, second):
-            yield f"{path}: tensors differ"
-    elif first != second:
-        yield f"{path}: {first} and {second}"
+    return load_checkpoint(root / "lightning_logs/version_0/checkpoints/last.ckpt")
 
 
 BF16 = ("--trainer.precision=bf16-mixed",)

@@ -16,7 +16,7 @@ from piper.train.vits.synthesizer import Synthesizer
 from piper.voice.graph import build_graph
 from piper.voice.graph_config import GraphConfig
 from piper.voice.graph_folding import is_spoken_with
-from piper.voice.graph_quick import QuickGraphConfig, build_quick_graph
+from piper.voice.graph_quick import QuickGraphConfig, build_quick_graph, excitation_noise
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,17 @@ class Spoken:
     Attributes:
         audio: (S,) float32.
         durations: (P,) int64 frames of each id.
+        f0: (T,) hertz, where the network knows it.
     """
 
     audio: Tensor
     durations: Tensor
+    f0: Tensor | None = None
+
+    def to_cpu(self) -> Spoken:
+        """Return the sentence in the memory of the host."""
+        f0 = None if self.f0 is None else self.f0.cpu()
+        return Spoken(self.audio.cpu(), self.durations.cpu(), f0)
 
 
 def create_network(config: NetworkShape) -> nn.Module:
@@ -47,14 +54,7 @@ def build_voice_graph(network: Any) -> Any:
     weights = {key: value.cpu().numpy() for key, value in network.state_dict().items()}
     config = network.config
     if isinstance(config, QuickConfig):
-        shape = QuickGraphConfig(
-            config.sample_rate,
-            config.filter_length,
-            config.hop_length,
-            int(network.pad_id),
-            num_speakers=config.num_speakers,
-        )
-        return build_quick_graph(weights, shape)
+        return build_quick_graph(weights, _graph_config(network))
     return build_graph(
         weights,
         GraphConfig.from_weights(
@@ -63,6 +63,17 @@ def build_voice_graph(network: Any) -> Any:
             upsample_rates=config.upsample_rates,
             resblock_dilation_sizes=config.resblock_dilation_sizes,
         ),
+    )
+
+
+def _graph_config(network: QuickSynthesizer) -> QuickGraphConfig:
+    config = network.config
+    return QuickGraphConfig(
+        config.sample_rate,
+        config.filter_length,
+        config.hop_length,
+        int(network.pad_id),
+        num_speakers=config.num_speakers,
     )
 
 
@@ -104,8 +115,9 @@ def speak(
     }
     if isinstance(config, QuickConfig):
         generator = None if seed is None else torch.Generator().manual_seed(seed)
-        audio, durations = network.infer(ids[None], speaker, generator=generator, **options)
-        return Spoken(audio.float(), durations)
+        hiss = torch.from_numpy(excitation_noise(_graph_config(network))).to(ids.device)
+        spoken = network.infer(ids[None], speaker, generator=generator, hiss=hiss, **options)
+        return Spoken(spoken.audio.float(), spoken.durations, spoken.f0)
     generator = None
     if seed is not None:
         generator = torch.Generator(device=ids.device).manual_seed(seed)

@@ -35,9 +35,8 @@ def toy_config(**changes: int) -> QuickConfig:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory, speech_dataset: Path) -> DataSettings:
-    cache = tmp_path_factory.mktemp("quick")
-    return resolve_settings(dataset_dir=speech_dataset, cache_dir=cache)
+def settings(aligned_dataset: Path) -> DataSettings:
+    return resolve_settings(dataset_dir=aligned_dataset)
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +216,7 @@ def test_the_graph_speaks_as_the_network(
         if speakers > 1:
             feeds["sid"] = speaker.numpy()
         audio, durations = session.run(["output", "durations"], feeds)
-        own, frames = network.infer(
+        own, frames, _ = network.infer(
             kept,
             speaker if speakers > 1 else None,
             noise_scale=0.0,

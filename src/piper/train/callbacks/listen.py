@@ -94,6 +94,8 @@ def _write_example(
     mel = audio_to_mel(audio[None], config)[0]
     writer.add_figure(f"{tag}/mel", draw_mels(recorded, mel), step, close=False)
     writer.add_figure(f"{tag}/alignment", draw_alignment(spoken.durations), step, close=False)
+    if spoken.f0 is not None:
+        writer.add_figure(f"{tag}/pitch", draw_pitch(spoken.f0), step, close=False)
 
 
 def draw_mels(recorded: Tensor, spoken: Tensor) -> Figure:
@@ -118,4 +120,14 @@ def draw_alignment(durations: Tensor) -> Figure:
     axes.imshow(path.numpy().T, aspect="auto", origin="lower", interpolation="nearest")
     axes.set_xlabel("frame")
     axes.set_ylabel("phoneme")
+    return figure
+
+
+def draw_pitch(f0: Tensor) -> Figure:
+    """Draw the pitch of each frame in hertz, (T,)."""
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(f0.numpy())
+    axes.set_xlabel("frame")
+    axes.set_ylabel("pitch (Hz)")
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -49,4 +50,4 @@ def speak_example(model: Any, example: ListeningExample) -> Spoken:
     finally:
         model.model_g.train(was_training)
     # A network that has gone astray gives NaN, which neither a player nor a score can take.
-    return Spoken(spoken.audio.nan_to_num(0.0).cpu(), spoken.durations.cpu())
+    return replace(spoken.to_cpu(), audio=spoken.audio.nan_to_num(0.0).cpu())

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from torch.nn import functional as F
 from piper.train.quick.config import TEXT_KERNEL, QuickConfig
 from piper.train.vits.mel import mel_filterbank
 from piper.train.vits.precision import full_precision
+from piper.train.vits.weight_norm import WeightNormConv2d
 
 F0_RANGE_HERTZ = (50.0, 600.0)
 LOG_MAGNITUDE_RANGE = (-14.0, 6.0)
@@ -210,7 +212,8 @@ class Decoder(nn.Module):
         Args:
             latents: (B, T, L), standardised.
             f0: (B, T) hertz, positive in unvoiced frames, too.
-            noise: (B, S) normal; None draws it.
+            noise: (B, S) normal, or as much more as the first and last windows reach beyond it;
+                None draws it.
         """
         x = self.entry(latents.transpose(1, 2)).transpose(1, 2)
         for block in self.blocks:
@@ -222,13 +225,20 @@ class Decoder(nn.Module):
             pulses = create_pulses(f0.float(), self.config)
             if noise is None:
                 noise = torch.randn_like(pulses)
-            spectrum = self._transform(pulses) * harmonic + self._transform(noise) * aperiodic
+            frames = latents.shape[1]
+            tuned = self._transform(pulses, frames) * harmonic
+            spectrum = tuned + self._transform(noise, frames) * aperiodic
             return self._invert(spectrum)
 
-    def _transform(self, samples: Tensor) -> Tensor:
-        """Return complex spectra (B, F, T) of frames centred at (t + 1/2) hops."""
+    def _transform(self, samples: Tensor, frames: int) -> Tensor:
+        """Return complex spectra (B, F, T) of frames centred at (t + 1/2) hops.
+
+        Args:
+            samples: (B, S), with or without what the first and last windows reach beyond them.
+            frames: T.
+        """
         size, hop = self.config.filter_length, self.config.hop_length
-        margin = (size - hop) // 2
+        margin = ((frames - 1) * hop + size - samples.shape[1]) // 2
         padded = F.pad(samples, (margin, margin))
         return torch.stft(padded, size, hop, size, self.window, center=False, return_complex=True)
 
@@ -274,6 +284,20 @@ def create_pulses(f0: Tensor, config: QuickConfig) -> Tensor:
     kernel = torch.where(is_pulse, count, kernel)
     fading = 2 * (room - harmonics) * torch.cos(2 * (harmonics + 1) * phase)
     return (kernel - 1 + fading) * torch.sqrt(0.5 / room)
+
+
+class Speech(NamedTuple):
+    """A sentence as it was spoken.
+
+    Attributes:
+        audio: (S,).
+        durations: (P,) int64 frames of each id.
+        f0: (T,) hertz.
+    """
+
+    audio: Tensor
+    durations: Tensor
+    f0: Tensor
 
 
 class QuickSynthesizer(nn.Module):
@@ -333,7 +357,8 @@ class QuickSynthesizer(nn.Module):
         pitch_semitones: float = 0.0,
         generator: torch.Generator | None = None,
         max_frames: int | None = None,
-    ) -> tuple[Tensor, Tensor]:
+        hiss: Tensor | None = None,
+    ) -> Speech:
         """Speak one sentence.
 
         Args:
@@ -345,9 +370,7 @@ class QuickSynthesizer(nn.Module):
             pitch_semitones: Added to the pitch.
             generator: Source of all noise; None takes torch's own.
             max_frames: Frames of the longest sentence; what would follow is left out.
-
-        Returns:
-            Sound (S,) and frames of each phoneme (P,).
+            hiss: (N,) white noise that is heard over and over, as voices have it; None draws it.
         """
         device = ids.device
         is_spoken = ids[0] != self.pad_id
@@ -372,10 +395,13 @@ class QuickSynthesizer(nn.Module):
         wander = smooth_pitch_noise(draw(*ids.shape), index.phonemes)
         z[..., place] += noise_scale * latents.pitch_log_deviation.exp() * wander
         f0 = self.latents_to_f0(z) * 2.0 ** (pitch_semitones / 12.0)
-        sound = self.decoder(z, f0, draw(1, frames * self.config.hop_length))
+        margin = (self.config.filter_length - self.config.hop_length) // 2
+        times = torch.arange(-margin, frames * self.config.hop_length + margin, device=device)
+        noise = draw(len(times)) if hiss is None else hiss[times % len(hiss)]
+        sound = self.decoder(z, f0, noise[None])
         every = durations.new_zeros(is_spoken.shape)
         every[is_spoken] = durations[0]
-        return sound[0].clamp(-1.0, 1.0), every
+        return Speech(sound[0].clamp(-1.0, 1.0), every, f0[0])
 
 
 def smooth_pitch_noise(noise: Tensor, phonemes: Tensor) -> Tensor:
@@ -415,14 +441,12 @@ class SpectrumDiscriminator(nn.Module):
             (wide, wide, (3, 3), 1),
         )
         self.layers = nn.ModuleList(
-            nn.utils.parametrizations.weight_norm(
-                nn.Conv2d(
-                    entry, out, kernel, stride=(step, 1), padding=(kernel[0] // 2, kernel[1] // 2)
-                )
+            WeightNormConv2d(
+                entry, out, kernel, stride=(step, 1), padding=(kernel[0] // 2, kernel[1] // 2)
             )
             for entry, out, kernel, step in plan
         )
-        self.exit = nn.utils.parametrizations.weight_norm(nn.Conv2d(wide, 1, 3, padding=1))
+        self.exit = WeightNormConv2d(wide, 1, 3, padding=1)
         self.register_buffer("window", torch.hann_window(filter_length), persistent=False)
 
     def forward(self, audio: Tensor) -> list[Tensor]:

@@ -16,6 +16,12 @@ PARTS = (
     ("speaker table", "model_g.emb_g."),
     ("discriminators", "model_d."),
     ("spectrogram judges", "model_mrd."),
+    ("phoneme embeddings", "model_g.text.embedding."),
+    ("speaker table", "model_g.text.speakers."),
+    ("durations", "model_g.text.duration_"),
+    ("text side", "model_g.text."),
+    ("decoder", "model_g.decoder."),
+    ("calibration", "model_g."),
 )
 """Parts of the network and how their weights' names begin; the first that fits counts."""
 
@@ -53,7 +59,7 @@ class WarmReport:
     def __str__(self) -> str:
         """Return the table."""
         lines = [self.title, f"  {'part':<20}{'taken':>6}{'fresh':>7}  why"]
-        for part, _ in PARTS:
+        for part in dict(PARTS):
             reasons = self._reasons(part)
             if not reasons:
                 continue

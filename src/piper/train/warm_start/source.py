@@ -27,6 +27,7 @@ from piper.train.checkpoints.checkpoint import (
 from piper.train.checkpoints.last import find_checkpoint
 from piper.train.presets import find_quality
 from piper.train.resuming import find_run
+from piper.train.warm_start.speakers import TABLES, find_name
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class WarmSource:
     @property
     def speaker_table(self) -> Tensor | None:
         """(N, G), a row for each speaker; None where there is one speaker."""
-        return self.weights.get("model_g.emb_g.weight")
+        return self.weights.get(find_name(TABLES, self.weights))
 
     def find_speaker(self, wanted: str | None) -> int | None:
         """Return the row of a speaker by name or id; None where none was asked for.

@@ -9,12 +9,14 @@ one speaker this vector is a constant, so that it can be added to the other laye
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-TABLE = "model_g.emb_g.weight"
+TABLES = ("model_g.emb_g.weight", "model_g.text.speakers.weight")
+EMBEDDINGS = ("model_g.enc_p.emb.weight", "model_g.text.embedding.weight")
+"""Rows of speakers and of phonemes, by family: VITS, quick."""
 _CONDITION = re.compile(r"(model_g\..*(?:\.cond|\.cond_layer))\.(bias|weight|weight_g|weight_v)")
 
 
@@ -24,12 +26,18 @@ def fold_speaker(weights: Mapping[str, Tensor], row: int) -> dict[str, Tensor]:
     Equal to the network it comes from, but for the plain duration predictor: its layer pads the
     text with zeros after the speaker's vector was added, so its first and last phoneme differ.
 
+    A quick voice adds the speaker's row to each phoneme's.
+
     Args:
-        weights: Named as in a checkpoint, with `model_g.emb_g.weight`.
+        weights: Named as in a checkpoint, with a table of speakers.
         row: The speaker's.
     """
     result = {name: weight for name, weight in weights.items() if not _CONDITION.fullmatch(name)}
-    g = result.pop(TABLE)[row].double()
+    table = find_name(TABLES, result)
+    g = result.pop(table)[row].double()
+    if table == TABLES[1]:
+        phonemes = result[EMBEDDINGS[1]]
+        result[EMBEDDINGS[1]] = (phonemes.double() + g).to(phonemes.dtype)
     for stem in sorted({match[1] for name in weights if (match := _CONDITION.fullmatch(name))}):
         vector = _plain_weight(weights, stem)[:, :, 0] @ g + weights[f"{stem}.bias"].double()
         module = stem.rpartition(".")[0]
@@ -40,6 +48,11 @@ def fold_speaker(weights: Mapping[str, Tensor], row: int) -> dict[str, Tensor]:
             bias = weights[f"{layer}.bias"]
             result[f"{layer}.bias"] = (bias.double() + share).to(bias.dtype)
     return result
+
+
+def find_name(candidates: Sequence[str], names: Collection[str]) -> str:
+    """Return which of the families' names for the same thing a network has."""
+    return next((name for name in candidates if name in names), candidates[0])
 
 
 def find_conditions(names: Mapping[str, Tensor]) -> list[str]:

@@ -15,18 +15,20 @@ from torch import Tensor, nn
 from piper.config import VoiceConfig
 from piper.errors import CheckpointError
 from piper.train.checkpoints.checkpoint import NETWORK_PREFIXES
+from piper.train.quick.config import QuickConfig
 from piper.train.vits.config import NetworkConfig
 from piper.train.warm_start.report import AT_ZERO, MISSING, OTHER_SHAPE, TAKEN, WarmReport
 from piper.train.warm_start.source import WarmSource, load_source, name_some, show_symbol
 from piper.train.warm_start.speakers import (
-    TABLE,
+    EMBEDDINGS,
+    TABLES,
     find_conditioned_layers,
     find_conditions,
+    find_name,
     fold_speaker,
     map_rows,
 )
 
-EMBEDDING = "model_g.enc_p.emb.weight"
 VOCODER_PREFIXES = ("model_g.dec.", "model_d.", "model_mrd.")
 
 
@@ -99,7 +101,7 @@ class WarmStart:
     @property
     def takes_speakers(self) -> bool:
         """Whether the file's speakers are taken over, beside its sounds."""
-        return TABLE.startswith(self.prefixes) and self.source.speaker_table is not None
+        return TABLES[0].startswith(self.prefixes) and self.source.speaker_table is not None
 
     def apply(self, module: nn.Module, voice: VoiceConfig | None = None) -> WarmReport:
         """Take over what fits.
@@ -135,6 +137,8 @@ class _Transfer:
         self.source = start.source
         self.speaker = start.speaker
         self.own = own
+        self.table = find_name(TABLES, own)
+        self.embedding = find_name(EMBEDDINGS, own)
         self.phoneme_ids = voice.phoneme_id_map if voice else {}
         self.speaker_ids = voice.speaker_id_map if voice else {}
         self.outcomes: dict[str, str] = {}
@@ -145,7 +149,7 @@ class _Transfer:
         """Return the network's weights by name: the file's where they fit, else its own."""
         weights = dict(self.source.weights)
         table = self.source.speaker_table
-        keeps_table = table is not None and _width(self.own.get(TABLE)) == _width(table)
+        keeps_table = table is not None and _width(self.own.get(self.table)) == _width(table)
         if table is not None and not keeps_table:
             weights = fold_speaker(weights, self.speaker or 0)
             self.notes.append(
@@ -155,11 +159,11 @@ class _Transfer:
         weights = take_apart(weights, self.own)
         fitted = {name: self._fit(name, weights.get(name)) for name in self.own}
         if keeps_table:
-            fitted[TABLE] = self._map_speakers(weights[TABLE])
+            fitted[self.table] = self._map_speakers(weights[self.table])
         else:
             fitted |= self._zero_conditions()
-        if EMBEDDING in self.own and EMBEDDING in weights:
-            fitted[EMBEDDING] = self._map_symbols(weights[EMBEDDING])
+        if self.embedding in self.own and self.embedding in weights:
+            fitted[self.embedding] = self._map_symbols(weights[self.embedding])
         return fitted
 
     def _fit(self, name: str, weight: Tensor | None) -> Tensor:
@@ -171,14 +175,14 @@ class _Transfer:
         return weight
 
     def _map_speakers(self, table: Tensor) -> Tensor:
-        own = self.own[TABLE]
+        own = self.own[self.table]
         rows, known = map_rows(table, own, self.source.speaker_ids, self.speaker_ids, self.speaker)
         count = min(len(table), len(own)) if known is None else len(known)
         how = "the first rows, as names are unknown" if known is None else "by name"
         start = (
             "the mean of the file's" if self.speaker is None else self._speaker_name(self.speaker)
         )
-        self.outcomes[TABLE] = TAKEN
+        self.outcomes[self.table] = TAKEN
         self.details["speaker table"] = f"{count} of {len(own)} speakers {how}" + (
             f", {len(own) - count} from {start}" if count < len(own) else ""
         )
@@ -194,6 +198,9 @@ class _Transfer:
         Drawn anew they would add noise to a network that speaks. Their gradients are not zero.
         """
         zeros: dict[str, Tensor] = {}
+        if self.table == TABLES[1] and self.table in self.own:
+            zeros[self.table] = torch.zeros_like(self.own[self.table])
+            self.outcomes[self.table] = AT_ZERO
         for stem in find_conditions(self.own):
             layers = find_conditioned_layers(self.own, stem)
             if all(self.outcomes[f"{layer}.bias"] == TAKEN for layer in layers):
@@ -207,11 +214,11 @@ class _Transfer:
 
     def _map_symbols(self, table: Tensor) -> Tensor:
         """Give each symbol the row that it has in the file."""
-        own = self.own[EMBEDDING]
+        own = self.own[self.embedding]
         if _width(table) != _width(own):
             return own
         rows, theirs, ours = own.clone(), self.source.phoneme_ids, self.phoneme_ids
-        self.outcomes[EMBEDDING] = TAKEN
+        self.outcomes[self.embedding] = TAKEN
         if not theirs or not ours:
             count = min(len(table), len(own))
             rows[:count] = table[:count]
@@ -229,7 +236,7 @@ class _Transfer:
             if not usable:
                 fresh.append(show_symbol(symbol))
         if len(fresh) == len(ours):
-            self.outcomes[EMBEDDING] = "of other symbols in the file"
+            self.outcomes[self.embedding] = "of other symbols in the file"
         named = f", {len(fresh)} fresh: {name_some(fresh)}" if fresh else ""
         self.details["phoneme embeddings"] = f"{len(ours) - len(fresh)} symbols by name{named}"
         return rows
@@ -259,11 +266,14 @@ def take_apart(weights: Mapping[str, Tensor], own: Collection[str]) -> dict[str,
 
 def _notes(source: WarmSource, outcomes: Mapping[str, str], module: nn.Module) -> list[str]:
     notes = []
-    tables = (EMBEDDING, TABLE)
+    tables = (*EMBEDDINGS, *TABLES)
     if any(why == OTHER_SHAPE for name, why in outcomes.items() if name not in tables):
         notes.append("The file's network is of another quality: what fits by shape was taken.")
     config = getattr(module, "network_config", None)
-    if isinstance(config, NetworkConfig) and source.sample_rate not in (None, config.sample_rate):
+    if isinstance(config, NetworkConfig | QuickConfig) and source.sample_rate not in (
+        None,
+        config.sample_rate,
+    ):
         notes.append(
             f"The file was trained at {source.sample_rate} Hz, here it is {config.sample_rate} Hz:"
             " decoder and posterior encoder have to learn the other rate."

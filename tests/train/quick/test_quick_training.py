@@ -1,0 +1,183 @@
+"""Quick voices by the trainer's command line: trained, stopped, gone on with, exported, spoken."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from piper import PiperVoice
+from piper.train import cli
+from piper.train.checkpoints.checkpoint import load_checkpoint
+from piper.train.export import export_voice
+from trainings import QUICK, find_differences, stop_after
+
+
+def train(dataset: Path, root: Path, *flags: str) -> int:
+    arguments = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={root}"]
+    return cli.main(["fit", *arguments, *flags])
+
+
+@pytest.fixture(scope="module")
+def trained(aligned_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Dataset and folder of a training of six updates, the last three beside discriminators."""
+    import shutil
+
+    root = tmp_path_factory.mktemp("quick")
+    dataset = Path(shutil.copytree(aligned_dataset, root / "dataset"))
+    argv, sys.argv = sys.argv, ["piper.train"]
+    try:
+        code = train(dataset, root, *QUICK, "--trainer.max_steps=6", "--model.ema_decay=0.9")
+    finally:
+        sys.argv = argv
+    assert code == 0
+    return dataset, root
+
+
+def checkpoint_of(root: Path, version: int = 0) -> Path:
+    return root / f"lightning_logs/version_{version}/checkpoints/last.ckpt"
+
+
+def test_a_training_is_logged_and_says_what_it_is(trained: tuple[Path, Path]) -> None:
+    _, root = trained
+    saved = load_checkpoint(checkpoint_of(root))
+    assert saved["hyper_parameters"]["quality"] == "quick"
+    assert saved["voice_config"]["audio"]["quality"] == "quick"
+    assert saved["global_step"] == 12
+    assert saved["together_since"] == 3
+    assert saved["averages"]["updates"] == 6
+    log = EventAccumulator(str(root / "lightning_logs/version_0"), {"scalars": 0})
+    log.Reload()
+    tags = log.Tags()
+    assert {"val_loss", "val_mel", "val_pitch", "val_duration", "val_spectrum"} <= {
+        *tags["scalars"]
+    }
+    assert {"train_adversarial", "train_discriminator"} <= {*tags["scalars"]}
+    assert "sentence_0/speech" in tags["audio"]
+    assert {"sentence_0/mel", "sentence_0/alignment", "sentence_0/pitch"} <= {*tags["images"]}
+    rates = [item.value for item in log.Scalars("learning_rate_generator")]
+    assert rates[-1] < 0.5 * rates[1]  # the schedule ends with the budget
+
+
+def test_it_becomes_a_voice_that_speaks(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    _, root = trained
+    report = export_voice(checkpoint_of(root), tmp_path / "quick.onnx")
+    assert report.difference < 1e-3
+    voice = PiperVoice.load(tmp_path / "quick.onnx")
+    chunks = list(voice.synthesize("Привет, это тест."))
+    assert sum(len(chunk.audio_float_array) for chunk in chunks) > 1000
+    assert json.loads((tmp_path / "quick.onnx.json").read_text())["audio"]["quality"] == "quick"
+
+
+def test_eight_updates_are_six_and_two(
+    aligned_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights, optimizers, the phase, what is calibrated: all of the file, bit for bit."""
+    flags = (*QUICK, "--trainer.max_steps=10", "--model.ema_decay=0.9")
+    saved = {}
+    for name, updates, more in (
+        ("whole", 8, ()),
+        ("first", 6, ()),
+        ("second", 2, (f"--ckpt_path={checkpoint_of(tmp_path / 'first')}",)),
+    ):
+        torch.manual_seed(updates)  # what a process happens to begin with is not to matter
+        with monkeypatch.context() as patch:
+            stop_after(updates, patch)
+            folder = tmp_path / name
+            assert train(aligned_dataset, folder, *flags, *more) == 128 + signal.SIGTERM
+        saved[name] = load_checkpoint(checkpoint_of(folder))
+    assert saved["first"]["together_since"] is not None
+    assert list(find_differences(saved["whole"], saved["second"])) == []
+
+
+def test_a_checkpoint_says_that_it_is_quick(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    """One command goes on, with more of a budget, without a word of the quality."""
+    dataset, root = trained
+    last = checkpoint_of(root)
+    assert train(dataset, tmp_path, f"--ckpt_path={last}", *QUICK[1:], "--trainer.max_steps=8") == 0
+    saved = load_checkpoint(checkpoint_of(tmp_path))
+    assert saved["global_step"] == 16
+    assert saved["together_since"] == 3
+
+
+def test_another_family_is_refused_in_a_table(
+    trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset, root = trained
+    last = checkpoint_of(root)
+    assert train(dataset, tmp_path, f"--ckpt_path={last}", "--model.quality=medium") == 1
+    assert "quick" in capsys.readouterr().err
+
+
+def test_a_quick_voice_starts_from_another(
+    trained: tuple[Path, Path], two_speaker_dataset: Path, tmp_path: Path
+) -> None:
+    """With other speakers: what fits by name and shape is taken."""
+    _, root = trained
+    flags = (*QUICK, "--trainer.max_steps=2", "--model.num_speakers=2")
+    last = checkpoint_of(root)
+    assert train(two_speaker_dataset, tmp_path, *flags, f"--model.warmstart={last}") == 0
+    old, new = load_checkpoint(last)["state_dict"], load_checkpoint(checkpoint_of(tmp_path))
+    assert new["hyper_parameters"]["num_speakers"] == 2
+    name = "model_g.decoder.entry.weight"
+    assert (new["state_dict"][name] - old[name]).abs().max() < 0.02
+    assert torch.equal(new["state_dict"]["model_g.latent_mean"], old["model_g.latent_mean"])
+    export_voice(checkpoint_of(tmp_path), tmp_path / "two.onnx")
+    voice = PiperVoice.load(tmp_path / "two.onnx")
+    assert len(voice.config.speaker_id_map) == 2
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--trainer.accumulate_grad_batches=2", "--data.open_ends=0.5"),
+        ("--trainer.precision=bf16-mixed", "--data.batch_size=auto"),
+    ],
+)
+def test_the_trainer_s_flags_hold(
+    flags: tuple[str, ...], aligned_dataset: Path, tmp_path: Path
+) -> None:
+    assert train(aligned_dataset, tmp_path, *QUICK, "--trainer.max_steps=4", *flags) == 0
+    saved = load_checkpoint(checkpoint_of(tmp_path))
+    assert saved["global_step"] == 8
+    assert all(value.isfinite().all() for value in saved["state_dict"].values())
+    assert float(np.abs(saved["state_dict"]["model_g.latent_mean"].numpy()).max()) > 1.0
+
+
+def test_time_is_a_budget_at_any_rate(
+    aligned_dataset: Path, tmp_path: Path, copy_dataset: Callable[[Path], Path]
+) -> None:
+    """Rates fall and discriminators begin by the clock, which counts the preparation."""
+    dataset = copy_dataset(aligned_dataset)
+    path = dataset / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["audio"]["sample_rate"] = 16000
+    path.write_text(json.dumps(config), encoding="utf-8")
+    assert train(dataset, tmp_path, *QUICK, "--trainer.max_time=00:00:00:12") == 0
+    saved = load_checkpoint(checkpoint_of(tmp_path))
+    assert saved["hyper_parameters"]["sample_rate"] == 16000
+    assert 0 < saved["together_since"] < saved["global_step"] / 2
+    text = saved["optimizer_states"][0]["param_groups"][0]
+    assert text["lr"] < 0.1 * 2e-3
+
+
+def test_two_processes_make_one_update(aligned_dataset: Path, tmp_path: Path) -> None:
+    """Losses are shares of the whole, and weights, phase and rates stay the same on both."""
+    folders = [f"--data.dataset_dir={aligned_dataset}", f"--trainer.default_root_dir={tmp_path}"]
+    flags = [*QUICK, *folders, "--trainer.max_steps=4", "--trainer.devices=2"]
+    command = [sys.executable, "-m", "piper.train", "fit", *flags]
+    subprocess.run(command, check=True, timeout=300, capture_output=True)
+    saved = load_checkpoint(checkpoint_of(tmp_path))
+    assert saved["global_step"] == 8
+    assert saved["together_since"] == 2
+    log = EventAccumulator(str(tmp_path / "lightning_logs/version_0"), {"scalars": 0})
+    log.Reload()
+    assert 0.5 < log.Scalars("train_mel")[0].value < 1.5
