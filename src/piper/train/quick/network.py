@@ -446,7 +446,7 @@ class SpectrumDiscriminator(nn.Module):
             )
             for entry, out, kernel, step in plan
         )
-        self.exit = WeightNormConv2d(wide, 1, 3, padding=1)
+        self.exit = WeightNormConv2d(wide, 1, (3, 3), padding=(1, 1))
         self.register_buffer("window", torch.hann_window(filter_length), persistent=False)
 
     def forward(self, audio: Tensor) -> list[Tensor]:
