@@ -64,14 +64,14 @@ def streamed(voice: PiperVoice, text: str, config: SynthesisConfig) -> list[np.n
 def test_streamed_equals_unstreamed(voice: PiperVoice, text: str, length_scale: float) -> None:
     config = replace(SEEDED, length_scale=length_scale)
     joined = np.concatenate(streamed(voice, text, config))
-    np.testing.assert_allclose(joined, whole(voice, text, config), atol=1e-5)
+    np.testing.assert_allclose(joined, whole(voice, text, config), atol=3e-5)
 
 
 @pytest.mark.parametrize("speaker", [0, 2])
 def test_streamed_equals_unstreamed_with_speakers(speakers: PiperVoice, speaker: int) -> None:
     config = replace(SEEDED, speaker_id=speaker)
     joined = np.concatenate(streamed(speakers, TEXT, config))
-    np.testing.assert_allclose(joined, whole(speakers, TEXT, config), atol=1e-5)
+    np.testing.assert_allclose(joined, whole(speakers, TEXT, config), atol=3e-5)
 
 
 def test_it_equals_the_voice_s_own_graph(several: Path) -> None:
@@ -110,7 +110,7 @@ def test_pieces_of_a_text_give_the_same_as_the_text(voice: PiperVoice) -> None:
     pieces = [TEXT[i : i + 3] for i in range(0, len(TEXT), 3)]
     chunks = voice.synthesize_stream(iter(pieces), SEEDED)
     joined = np.concatenate([chunk.audio_float_array for chunk in chunks])
-    np.testing.assert_allclose(joined, whole(voice, TEXT, SEEDED), atol=1e-5)
+    np.testing.assert_allclose(joined, whole(voice, TEXT, SEEDED), atol=3e-5)
 
 
 @pytest.mark.parametrize(

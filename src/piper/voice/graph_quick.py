@@ -36,6 +36,8 @@ QUICK_METADATA_KEY = "piper_quick"
 F0_RANGE_HERTZ = (50.0, 600.0)
 LOG_MAGNITUDE_RANGE = (-14.0, 6.0)
 PITCH_SMOOTHING = 9
+NOISE_SMOOTHING = 5
+PITCH_NOISE_GAIN = 2.0
 _FLOAT, _INT64, _DOUBLE = 1, 7, 11
 """Types, as ONNX numbers them."""
 NOISE_FRAMES = 256
@@ -271,11 +273,20 @@ def _durations(writer: GraphWriter, encoded: str, noise: str) -> str:
     x = _linear(writer, _block(writer, x, "duration_block"), "duration_exit")
     mean, deviation = writer.op("Split", x, outputs=2, axis=2)
     deviation = writer.op("Exp", _clip(writer, deviation, -5.0, 1.0))
-    noise = writer.op("Unsqueeze", noise, writer.constant([2]))
+    noise = writer.op("Unsqueeze", _smooth_noise(writer, noise), writer.constant([2]))
     logarithm = writer.op("Add", mean, writer.op("Mul", noise, deviation))
     exact = writer.op("Sub", writer.op("Exp", logarithm), writer.number(1.0))
     exact = writer.op("Mul", exact, writer.number(float(writer.outside("duration_scale"))))
     return str(writer.op("Reshape", exact, writer.constant([-1]), name="frames"))
+
+
+def _smooth_noise(writer: GraphWriter, noise: str) -> str:
+    """Return the means of random numbers (1, N) over neighbouring phonemes."""
+    half = NOISE_SMOOTHING // 2
+    row = writer.op("Unsqueeze", noise, writer.constant([0]))
+    row = writer.op("Pad", row, writer.constant([0, 0, half, 0, 0, half]), mode="edge")
+    row = writer.op("AveragePool", row, kernel_shape=[NOISE_SMOOTHING])
+    return str(writer.op("Squeeze", row, writer.constant([0])))
 
 
 def _count_frames(writer: GraphWriter, frames: str, places: str, length: str) -> str:
@@ -352,7 +363,10 @@ def _vary(writer: GraphWriter, estimate: str, phonemes: str, changes: tuple[str,
         x = writer.op("Mul", x, writer.constant(spread[:, None], np.float32))
         x = writer.op("Add", x, writer.constant((centre * (1 - spread))[:, None], np.float32))
         # A number a phoneme, with soft passages from one to the next.
-        rows = writer.op("Gather", writer.op("Concat", *changes, axis=0), phonemes, axis=1)
+        wander, semitones = changes
+        wander = writer.op("Mul", _smooth_noise(writer, wander), writer.number(PITCH_NOISE_GAIN))
+        rows = writer.op("Concat", wander, semitones, axis=0)
+        rows = writer.op("Gather", rows, phonemes, axis=1)
         rows = writer.op("Unsqueeze", rows, writer.constant([0]))
         half = PITCH_SMOOTHING // 2
         rows = writer.op("Pad", rows, writer.constant([0, 0, half, 0, 0, half]), mode="edge")

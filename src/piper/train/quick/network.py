@@ -35,6 +35,11 @@ TEXT_EXPANSION = 2
 EXPANSION = 3
 PITCH_SMOOTHING = 9
 """Frames over which a phoneme's random pitch passes into the next one's."""
+NOISE_SMOOTHING = 5
+"""Phonemes over which pitch and rhythm wander: a number of its own for each phoneme is a jitter,
+with which the phoneme error was 0.175 instead of 0.135."""
+PITCH_NOISE_GAIN = 2.0
+"""Makes good what the mean over so many phonemes takes from the pitch's deviation."""
 
 
 class Block(nn.Module):
@@ -382,7 +387,8 @@ class QuickSynthesizer(nn.Module):
         mask = torch.ones(*ids.shape, 1, device=device)
         encoded = self.text.encode(ids, mask, speaker_ids)
         estimate = self.text.estimate_durations(encoded, mask)
-        log_frames = estimate.mean + noise_w_scale * estimate.log_deviation.exp() * draw(*ids.shape)
+        rhythm = noise_w_scale * smooth_noise(draw(*ids.shape))
+        log_frames = estimate.mean + estimate.log_deviation.exp() * rhythm
         exact = torch.expm1(log_frames) * self.duration_scale * length_scale
         durations = exact.round().clamp(min=0).long()
         frames = max(1, int(durations.sum()))
@@ -392,7 +398,8 @@ class QuickSynthesizer(nn.Module):
         latents = self.text.estimate_latents(encoded, index)
         z = self.widen(latents.mean)
         place = self.config.mel_channels
-        wander = smooth_pitch_noise(draw(*ids.shape), index.phonemes)
+        wander = smooth_noise(draw(*ids.shape)) * PITCH_NOISE_GAIN
+        wander = smooth_pitch_noise(wander, index.phonemes)
         z[..., place] += noise_scale * latents.pitch_log_deviation.exp() * wander
         f0 = self.latents_to_f0(z) * 2.0 ** (pitch_semitones / 12.0)
         margin = (self.config.filter_length - self.config.hop_length) // 2
@@ -404,15 +411,22 @@ class QuickSynthesizer(nn.Module):
         return Speech(sound[0].clamp(-1.0, 1.0), every, f0[0])
 
 
+def smooth_noise(noise: Tensor) -> Tensor:
+    """Return the means of random numbers (B, P) over neighbouring phonemes."""
+    half = NOISE_SMOOTHING // 2
+    padded = F.pad(noise.unsqueeze(1), (half, half), mode="replicate")
+    return F.avg_pool1d(padded, NOISE_SMOOTHING, stride=1)[:, 0]
+
+
 def smooth_pitch_noise(noise: Tensor, phonemes: Tensor) -> Tensor:
     """Spread a random number a phoneme over its frames, with soft passages.
 
     Args:
-        noise: (B, P) normal.
+        noise: (B, P).
         phonemes: (B, T) of each frame.
 
     Returns:
-        (B, T), of a deviation of about 1.
+        (B, T).
     """
     frames = noise.gather(1, phonemes).unsqueeze(1)
     half = PITCH_SMOOTHING // 2
