@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
@@ -47,6 +48,25 @@ DISCRIMINATOR_SIZES = (1024, 512)
 UPDATES_WITHOUT_END = 3000
 """What counts as the budget where a training has no end."""
 TOGETHER_KEY = "together_since"
+
+
+@contextmanager
+def short_products() -> Iterator[None]:
+    """Let a CPU that can multiply in bfloat16 do so in matrix products, sums in float32.
+
+    An update takes a third less time on one with AMX or AVX512-BF16, and voices are as good; on
+    others nothing changes.
+    """
+    matmul: Any = getattr(torch.backends.mkldnn, "matmul", None)
+    before = getattr(matmul, "fp32_precision", None)
+    if before is None:  # before torch 2.9
+        yield
+        return
+    matmul.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
 
 
 class QuickModel(VoiceModule):
@@ -285,9 +305,10 @@ class QuickModel(VoiceModule):
         scale = None if scaler is None else scaler.scale(torch.ones((), device=self.device))
         # What autocast says holds in the thread that it was said in.
         threads = 1 if torch.is_autocast_enabled(self.device.type) else self._threads
-        named = self.step.backward(
-            batch, plan.phase, parts=self.accumulate_grad_batches, threads=threads, scale=scale
-        )
+        with short_products():
+            named = self.step.backward(
+                batch, plan.phase, parts=self.accumulate_grad_batches, threads=threads, scale=scale
+            )
         self._set_rates(optimizers, plan)
         names = ("generator", "discriminator")
         figures = self.updater.apply(optimizers[::-1], names[::-1], update, scaler)
