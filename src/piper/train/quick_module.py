@@ -110,6 +110,7 @@ class QuickModel(VoiceModule):
 
     network_config: QuickConfig
     model_g: QuickSynthesizer
+    is_last_best = True
 
     def __init__(
         self,

@@ -38,6 +38,8 @@ class VoiceModule(LightningModule):
 
     network_config: NetworkShape
     model_g: nn.Module
+    is_last_best = False
+    """Whether the end of a training is its best, whatever val_loss says."""
 
     def __init__(
         self,

@@ -54,8 +54,11 @@ class Ending(Callback):
 
 def find_best_checkpoint(trainer: Trainer) -> str | None:
     """Return the checkpoint to export: the best by its score, else the last; None without one."""
-    best = getattr(trainer.checkpoint_callback, "best_model_path", None)
-    if best:
+    keeper = trainer.checkpoint_callback
+    best = getattr(keeper, "best_model_path", None)
+    # A loss that does not hear what discriminators teach says less than the end of a schedule.
+    says_little = getattr(trainer.lightning_module, "is_last_best", False)
+    if best and not (says_little and getattr(keeper, "monitor", "") == "val_loss"):
         return str(best)
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
     return next((c.last_complete for c in callbacks if isinstance(c, KeepLast)), None)
