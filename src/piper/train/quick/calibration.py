@@ -16,6 +16,8 @@ from piper.train.quick.step import LatentExtractor, Pieces
 
 WIDENING = 0.7
 """Share of the recorded spread that predicted latents are given back: noise is not among it."""
+PITCH_WIDENING = 0.4
+"""The pitch's: its random share, at the default noise scale, brings the rest."""
 WIDEST = 2.0
 LONGEST, SHORTEST = 1.5, 0.8
 """Bounds of the factor on durations."""
@@ -51,6 +53,7 @@ def calibrate(
     estimate, recording = torch.cat(estimates), torch.cat(recordings)
     wider = (recording.std(0) / estimate.std(0).clamp(min=1e-3)).clamp(1.0, WIDEST)
     spread = 1.0 + WIDENING * (wider - 1.0)
+    spread[-2] = 1.0 + PITCH_WIDENING * (wider[-2] - 1.0)
     spread[-1] = 1.0
     network.predicted_mean.copy_(estimate.mean(0))
     network.spread.copy_(spread)
