@@ -213,9 +213,6 @@ class QuickModel(VoiceModule):
             self._threads = max(1, available_cores() // here)
             # The step's own threads compute, each alone: those of torch would wait for each other.
             torch.set_num_threads(1)
-            # Where the processor can, products of matrices take half the time; sums, weights and
-            # optimizers stay in float32. Elsewhere it changes nothing.
-            torch.backends.mkldnn.matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
 
     def _standardise(self) -> None:
         network, data = self.model_g, self._data()
