@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import Timer
 from torch import Tensor
 
 from piper.train import cli
@@ -92,12 +93,24 @@ class StopAfter(Callback):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def stop_after(batches: int, patch: pytest.MonkeyPatch) -> None:
-    """Let trainings of this process be stopped by SIGTERM after so many batches."""
+class Hurry(Callback):
+    """Lets each batch take so many seconds of `--trainer.max_time`."""
+
+    def __init__(self, seconds: int) -> None:
+        self._seconds = seconds
+
+    def on_train_batch_end(self, trainer: Any, *args: Any, **kwargs: Any) -> None:
+        for callback in trainer.callbacks:
+            if isinstance(callback, Timer):
+                callback._offset += self._seconds
+
+
+def add_callback(callback: Callback, patch: pytest.MonkeyPatch) -> None:
+    """Let trainings of this process have one callback more."""
     create = cli.TrainCLI._instantiate_trainer
 
     def create_with(self: Any, config: dict[str, Any], callbacks: list[Any]) -> Any:
-        return create(self, config, [*callbacks, StopAfter(batches)])
+        return create(self, config, [*callbacks, callback])
 
     patch.setattr(cli.TrainCLI, "_instantiate_trainer", create_with)
 

@@ -11,7 +11,7 @@ import torch
 
 from piper.train import cli
 from piper.train.checkpoints.checkpoint import load_checkpoint
-from trainings import SMALL, find_differences, stop_after
+from trainings import SMALL, StopAfter, add_callback, find_differences
 
 FLAGS = (
     *SMALL,
@@ -28,7 +28,7 @@ def train(
     """Train so many batches; return the checkpoint that the signal leaves."""
     torch.manual_seed(batches)  # what a process happens to begin with is not to matter
     with monkeypatch.context() as patch:
-        stop_after(batches, patch)
+        add_callback(StopAfter(batches), patch)
         folders = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={root}"]
         assert cli.main(["fit", *FLAGS, *folders, *flags]) == 128 + signal.SIGTERM
     return load_checkpoint(root / "lightning_logs/version_0/checkpoints/last.ckpt")

@@ -18,7 +18,7 @@ from piper import PiperVoice
 from piper.train import cli
 from piper.train.checkpoints.checkpoint import load_checkpoint
 from piper.train.export import export_voice
-from trainings import QUICK, find_differences, stop_after
+from trainings import QUICK, Hurry, StopAfter, add_callback, find_differences
 
 
 def train(dataset: Path, root: Path, *flags: str) -> int:
@@ -90,7 +90,7 @@ def test_eight_updates_are_six_and_two(
     ):
         torch.manual_seed(updates)  # what a process happens to begin with is not to matter
         with monkeypatch.context() as patch:
-            stop_after(updates, patch)
+            add_callback(StopAfter(updates), patch)
             folder = tmp_path / name
             assert train(aligned_dataset, folder, *flags, *more) == 128 + signal.SIGTERM
         saved[name] = load_checkpoint(checkpoint_of(folder))
@@ -153,7 +153,10 @@ def test_the_trainer_s_flags_hold(
 
 
 def test_time_is_a_budget_at_any_rate(
-    aligned_dataset: Path, tmp_path: Path, copy_dataset: Callable[[Path], Path]
+    aligned_dataset: Path,
+    tmp_path: Path,
+    copy_dataset: Callable[[Path], Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Rates fall and discriminators begin by the clock, which counts the preparation."""
     dataset = copy_dataset(aligned_dataset)
@@ -161,10 +164,13 @@ def test_time_is_a_budget_at_any_rate(
     config = json.loads(path.read_text(encoding="utf-8"))
     config["audio"]["sample_rate"] = 16000
     path.write_text(json.dumps(config), encoding="utf-8")
-    assert train(dataset, tmp_path, *QUICK, "--trainer.max_time=00:00:00:12") == 0
+    # The seconds of this machine hardly count beside these.
+    add_callback(Hurry(3600), monkeypatch)
+    assert train(dataset, tmp_path, *QUICK, "--trainer.max_time=00:20:00:00") == 0
     saved = load_checkpoint(checkpoint_of(tmp_path))
     assert saved["hyper_parameters"]["sample_rate"] == 16000
-    assert 0 < saved["together_since"] < saved["global_step"] / 2
+    assert saved["global_step"] == 2 * 20
+    assert saved["together_since"] == 9
     text = saved["optimizer_states"][0]["param_groups"][0]
     assert text["lr"] < 0.1 * 2e-3
 
