@@ -12,14 +12,18 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 
 .PHONY: demo install shim judges check format messages test test-long bench bench-train clean
 
+# The demo ends with an opinion of DistillMOS; where that cannot be had, without one.
 demo: $(VENV)/.installed-train
+	$(if $(findstring --no-scores,$(DEMO_ARGS)),,-$(MAKE) --no-print-directory $(VENV)/judges/.installed)
 	$(BIN)/python tools/demo.py $(DEMO_ARGS)
 
 install: $(VENV)/.installed-$(EXTRAS)
 
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
 # Training takes 60 packages and 1.4 GB (torch for the CPU is 0.8 of it), the tests 170 and 2.8 GB.
-$(VENV)/.installed-%: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV) what these want: speaking, $*"
 	$(if $(TORCH_INDEX),$(PIP) --index-url $(TORCH_INDEX) torch==2.13.0)
 	$(PIP) -c constraints.txt -e '.[$*]'
@@ -60,11 +64,11 @@ $(VENV)/.browser: $(VENV)/.installed-$(TESTED)
 # Networks of others that judge speech (DistillMOS, Resemblyzer): without their dependencies, which
 # would bring another torch's audio and numba, and in a folder of their own. One list names them.
 JUDGES = "from piper.train.judges.folder import REQUIREMENTS; print(*REQUIREMENTS)"
-judges: $(VENV)/judges/.installed
+judges: $(VENV)/.installed-train,evaluate $(VENV)/judges/.installed
 
-$(VENV)/judges/.installed: $(VENV)/.installed-$(TESTED) src/piper/train/judges/folder.py
+$(VENV)/judges/.installed: src/piper/train/judges/folder.py | $(BIN)/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --upgrade \
-	  --target $(VENV)/judges $$($(BIN)/python -c $(JUDGES))
+	  --target $(VENV)/judges $$(PYTHONPATH=src $(BIN)/python -c $(JUDGES))
 	touch $@
 
 test-long: $(VENV)/.installed-$(TESTED) judges
@@ -72,7 +76,7 @@ test-long: $(VENV)/.installed-$(TESTED) judges
 	$(BIN)/python -m pytest -m long --timeout 1800
 
 # The figures of speaking beside others': VOICE, and PEERS as options that name their Pythons.
-VOICE ?= demo/ru_RU-demo-tiny.onnx
+VOICE ?= demo/ru_RU-demo-quick.onnx
 PEERS ?=
 # Bytecode as after an ordinary installation, lest starts with and without it be compared.
 bench: $(VENV)/.installed-$(TESTED)

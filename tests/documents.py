@@ -33,6 +33,8 @@ from piper import (  # noqa: E402
     wyoming_server,
 )
 from piper.train import cli, export_onnx  # noqa: E402
+from piper.train.flags import find_family  # noqa: E402
+from piper.train.presets import QUICK  # noqa: E402
 from piper.train.verbs import VERBS  # noqa: E402
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -129,8 +131,8 @@ def accept(parse: Callable[[list[str]], Any], arguments: Sequence[str]) -> None:
 
 
 @cache
-def train_parser() -> Any:
-    """Return the trainer's own parser, built once, for it takes a second."""
+def train_parser(family: str | None = None) -> Any:
+    """Return the trainer's own parser for a family, built once, for it takes a second."""
     parsers = []
 
     class ParserOnly(cli.TrainCLI):
@@ -140,8 +142,13 @@ def train_parser() -> Any:
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(cli, "TrainCLI", ParserOnly)
-        cli.run(["fit"])
+        cli.run(["fit", *([f"--model.quality={family}"] if family else [])])
     return parsers[0]
+
+
+def accept_training(arguments: Sequence[str]) -> None:
+    """Parse a trainer's flags by the parser of the family that they ask for."""
+    accept(train_parser(find_family(arguments)).parse_args, arguments)
 
 
 @cache
@@ -152,9 +159,7 @@ def help_flags(tool: str) -> frozenset[str]:
 
 
 def parse_launcher(arguments: list[str]) -> None:
-    accept(
-        train_parser().parse_args, ["fit", *launcher_flags.parse_arguments(arguments).trainer_flags]
-    )
+    accept_training(["fit", *launcher_flags.parse_arguments(arguments).trainer_flags])
 
 
 def check_tool(tool: str, arguments: list[str]) -> None:
@@ -175,12 +180,14 @@ def check_module(module: str, arguments: list[str]) -> None:
     if module == "piper.train" and arguments[0] in VERBS:
         accept(verb_parsers()[arguments[0]].parse_args, arguments[1:])
         return
+    if module == "piper.train":
+        accept_training(arguments)
+        return
     parsers = {
         "piper": options.parse_arguments,
         "piper.download_voices": download_voices.create_parser().parse_args,
         "piper.http_server": http_server.create_parser().parse_args,
         "piper.patch_voice_with_alignment": patch_voice_with_alignment.create_parser().parse_args,
-        "piper.train": train_parser().parse_args,
         "piper.wyoming_server": wyoming_server.create_parser().parse_args,
         "piper.train.export_onnx": export_onnx.create_parser().parse_args,
     }
@@ -239,8 +246,10 @@ def check_command(words: list[str]) -> None:
 
 def known_flags() -> set[str]:
     """Return every flag of every command line of the project, and a few of others."""
-    fit = train_parser()._subcommands_action._name_parser_map["fit"]
-    parsers = [fit, launcher_flags.create_parser(), options.create_parser()]
+    parsers = [
+        train_parser(family)._subcommands_action._name_parser_map["fit"] for family in (None, QUICK)
+    ]
+    parsers += [launcher_flags.create_parser(), options.create_parser()]
     parsers += [download_voices.create_parser(), export_onnx.create_parser()]
     parsers += [http_server.create_parser(), patch_voice_with_alignment.create_parser()]
     parsers += [wyoming_server.create_parser()]

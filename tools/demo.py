@@ -1,4 +1,4 @@
-"""`make demo`: real recordings become a voice that speaks, in minutes, on a CPU.
+"""`make demo`: real recordings become a voice that a person understands, in minutes, on a CPU.
 
 Each stage leaves its result in the demo's folder, so that an interrupted demo goes on where it
 was. Training has a budget of time that all runs together may spend.
@@ -10,24 +10,48 @@ import argparse
 import json
 import os
 import shlex
+import shutil
 import sys
 import time
+import wave
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tools" / "runpod")]
+sys.path[:0] = [str(ROOT / "tools" / name) for name in ("", "runpod", "voices")]
 
+from festvox_ru import (  # noqa: E402
+    HELD_OUT,
+    RECORDINGS,
+    TRAINING,
+    divide_recordings,
+    load_held_out_names,
+    read_lines,
+)
 from relay import Relay, Tee, stop_signals  # noqa: E402
 
-from demo_report import measure_constant_answer, measure_wav, read_validations  # noqa: E402
+from demo_report import judge_sentences, speak_sentences  # noqa: E402
 from piper.messages import print_error, say  # noqa: E402
+from piper.train.judges.folder import DISTILLMOS, list_missing_judges  # noqa: E402
+from piper.train.presets import QUICK  # noqa: E402
+from piper.train.quick.features import ALIGNER_NAME, FOLDER  # noqa: E402
 from piper.train.resuming import COMMAND_VARIABLE, quote_command  # noqa: E402
 
 SENTENCE = "Привет, это тест."
 HELLO = "Доброе утро!"
-VOICE_NAME = "ru_RU-demo-tiny"
+VOICE_NAME = "ru_RU-demo-quick"
+SAMPLE_RATE = 16000
+"""Hertz of the recordings."""
+LEAST_UTTERANCES = 40
+"""Two of them are held out."""
+SYNTHETIC_SENTENCES = 160
+HELD_OUT_STEP = 14
+"""Of the sentences that are spoken in place of recordings."""
+SCORES = {
+    "distillmos": "a predicted opinion of listeners, 1 to 5; nobody listened",
+    "found": "share of the texts' phonemes that an aligner hears in their places",
+}
 
 
 class DemoError(Exception):
@@ -40,37 +64,49 @@ class Demo:
     Args:
         folder: Where everything that the demo makes lies.
         minutes: How long to train, over all runs together.
-        utterances: How many recordings to train on.
+        utterances: How many recordings to take; None: all.
+        has_scores: Whether held-out sentences are judged.
     """
 
-    def __init__(self, folder: Path, minutes: float, utterances: int) -> None:
+    def __init__(
+        self, folder: Path, minutes: float, utterances: int | None, *, has_scores: bool
+    ) -> None:
         self.folder = folder
         self.minutes = minutes
         self.utterances = utterances
+        self.has_scores = has_scores
         self.state_path = folder / "state.json"
-        self.state: dict[str, Any] = {"seconds": {}, "done": []}
+        self.state: dict[str, Any] = {"voice": VOICE_NAME, "times": {}, "done": []}
         if self.state_path.exists():
             self.state = json.loads(self.state_path.read_text(encoding="utf-8"))
+        if self.state.get("voice") != VOICE_NAME:
+            raise DemoError(
+                f"{_shown(folder)} holds the demo of an earlier version. Remove it:\n"
+                f"  {quote_command(['rm', '-r', _shown(folder)])}"
+            )
         if minutes > self.state.get("minutes", minutes) and "training" in self.state["done"]:
             # More time was given: what follows the recordings is done again, from the checkpoint.
             self.state["done"] = ["recordings"]
+            self.state.pop("scores", None)
         self.state["minutes"] = minutes
         self.voice = folder / f"{VOICE_NAME}.onnx"
         self.wav = folder / "output.wav"
+        self.speech = folder / "speech"
         self.log_path = folder / "demo.log"
 
     def run(self) -> None:
         """Run all stages that are not done yet, then tell what came of them."""
         self.folder.mkdir(parents=True, exist_ok=True)
         say(
-            "This demo trains a tiny voice for a few minutes on a CPU. It shows the way from\n"
-            "recordings to speech, not a good voice: that takes hours on a GPU and more data.\n",
+            f"Real recordings become a voice, by {self.minutes:g} minutes of training on a CPU.\n"
+            "Stop it when you like (Ctrl+C); run again, it goes on where it was.\n"
         )
         self.stage("recordings", self.make_dataset)
         self.stage("training", self.train)
         self.stage("export", self.export)
         self.stage("speech", self.speak)
-        self.stage("figures", self.measure)
+        if self.has_scores:
+            self.stage("scores", self.judge)
         self.summarise()
 
     def stage(self, name: str, work: Callable[[], None]) -> None:
@@ -79,39 +115,40 @@ class Demo:
             say(f"== {name}: already there")
             return
         say(f"== {name}")
-        begin = time.monotonic()
+        begin, processor_begin = time.monotonic(), read_processor_seconds()
         try:
             work()
             self.state["done"].append(name)
         finally:
-            seconds = self.state["seconds"].get(name, 0.0) + time.monotonic() - begin
-            self.state["seconds"][name] = seconds
+            before, processor_before = self.state["times"].get(name, (0.0, 0.0))
+            seconds = before + time.monotonic() - begin
+            processor = processor_before + read_processor_seconds() - processor_begin
+            self.state["times"][name] = seconds, processor
             self._save_state()
-        say(f"   {name} took {seconds:.0f} s")
+        say(f"   {name} took {seconds:.0f} s, {processor:.0f} s of the processor's time")
 
     def make_dataset(self) -> None:
         """Fetch real Russian speech, or make synthetic speech where that cannot be had."""
-        fetch = [
-            ROOT / "tools/datasets/fetch_festvox_ru.py",
-            *("--output-dir", self.folder / "festvox_ru"),
-            *("--limit", self.utterances, "--max-seconds", 8),
-        ]
+        recordings = self.folder / RECORDINGS
+        fetch: list[Any] = [ROOT / "tools/datasets/fetch_festvox_ru.py", "--output-dir", recordings]
+        if self.utterances is not None:
+            fetch += ["--limit", self.utterances]
         if run_tool(fetch, self.log_path) == 0:
-            self.state["dataset"] = "festvox_ru"
-            _set_quality(self.folder / "festvox_ru" / "config.json")
-            return
-        say(
-            "   festvox-ru cannot be had here, so synthetic speech by espeak-ng is used instead.",
-        )
-        make = [ROOT / "tools/datasets/make_test_dataset.py", "--output-dir"]
-        self.must_run([*make, self.folder / "test_ru"])
-        self.state["dataset"] = "test_ru"
-        _set_quality(self.folder / "test_ru" / "config.json")
-
-    @property
-    def dataset(self) -> Path:
-        """The folder of the recordings that are trained on."""
-        return self.folder / str(self.state["dataset"])
+            held_out = load_held_out_names()
+        else:
+            say(
+                "   festvox-ru cannot be had here, so synthetic speech by espeak-ng is used "
+                "instead.",
+            )
+            recordings = self.folder / "synthetic"
+            make = [ROOT / "tools/datasets/make_test_dataset.py", "--output-dir", recordings]
+            rate = ["--sample-rate", SAMPLE_RATE]
+            self.must_run([*make, *rate, "--sentences", self.utterances or SYNTHETIC_SENTENCES])
+            # Each sentence is spoken several times; what is held out is never heard.
+            lines = [line.split("|") for line in read_lines(recordings)]
+            texts = sorted({text for _, text in lines})[::HELD_OUT_STEP]
+            held_out = [name for name, text in lines if text in texts]
+        divide_recordings(recordings, held_out, VOICE_NAME, QUICK, SAMPLE_RATE)
 
     def last_checkpoint(self) -> Path | None:
         """Return the newest last.ckpt of the demo's trainings."""
@@ -123,65 +160,64 @@ class Demo:
         seconds = round(self.minutes * 60)
         clock = f"00:{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
         command: list[Any] = [
-            *("-m", "piper.train", "fit", f"--data.dataset_dir={self.dataset}"),
-            *("--data.batch_size=8", "--data.num_workers=0", "--data.num_test_examples=2"),
+            *("-m", "piper.train", "fit", f"--data.dataset_dir={self.folder / TRAINING}"),
             *(f"--trainer.default_root_dir={self.folder}", f"--trainer.max_time={clock}"),
-            *("--trainer.accelerator=cpu", "--trainer.check_val_every_n_epoch=10"),
-            # One short run shows more with larger steps; a voice for use takes the defaults.
-            *("--model.learning_rate=1e-3", "--model.learning_rate_d=2e-4"),
-            *("--save_minutes=0.5", "--keep_best=1"),
+            *("--trainer.accelerator=cpu", "--ckpt_path=last"),
+            # The sentences that are judged lie elsewhere, and are judged when training is over.
+            *("--data.validation_split=0.02", "--data.num_test_examples=2"),
+            *("--validation_quality=off", "--trainer.check_val_every_n_epoch=5"),
+            *("--save_minutes=0.5", "--keep_best=0"),
         ]
-        checkpoint = self.last_checkpoint()
-        if checkpoint is not None:
-            command.append(f"--ckpt_path={checkpoint}")
         self.must_run(command, {COMMAND_VARIABLE: "\n".join(demo_command())})
 
     def export(self) -> None:
         """Write the voice; the export compares it with the network."""
-        checkpoint = self.last_checkpoint()
-        command = ["-m", "piper.train.export_onnx", "--checkpoint", checkpoint]
+        command = ["-m", "piper.train.export_onnx", "--checkpoint", self.last_checkpoint()]
         self.must_run([*command, "--output-file", self.voice])
 
     def speak(self) -> None:
-        """Speak the sentence of the quick start."""
+        """Speak the sentence of the quick start, and those that were held out."""
         command = ["-m", "piper", "--model", self.voice, "--seed", 1, "--output-file", self.wav]
         self.must_run([*command, "--", SENTENCE])
+        speak_sentences(self.voice, self.folder / HELD_OUT, self.speech)
 
-    def measure(self) -> None:
-        """Collect the losses, and what a constant answer would have scored."""
-        self.state["validations"] = read_validations(self.folder / "lightning_logs")
-        checkpoint = self.last_checkpoint()
-        assert checkpoint is not None
-        self.state["constant_mel"] = measure_constant_answer(self.dataset, checkpoint)
-        self.state["speech"] = measure_wav(self.wav)
+    def judge(self) -> None:
+        """Score the held-out sentences beside their recordings."""
+        for sentence in list_missing_judges([DISTILLMOS]):
+            say(f"   {sentence}")
+        aligner = self.folder / TRAINING / ".cache" / FOLDER / ALIGNER_NAME
+        dataset = self.folder / HELD_OUT
+        self.state["scores"] = judge_sentences(self.voice, dataset, self.speech, aligner)
 
     def summarise(self) -> None:
-        """Print what was made and where, how long it took, and what to try next."""
-        first, last = self.state["validations"][0], self.state["validations"][-1]
-        speech = self.state["speech"]
+        """Print what was made and where, how good it is, how long it took, what to try next."""
+        with wave.open(str(self.wav)) as file:
+            seconds = file.getnframes() / file.getframerate()
+        spoken = sorted(self.speech.glob("*.wav"))
+        recording = (self.folder / HELD_OUT / "wavs" / spoken[0].name).resolve()
         python = _shown(Path(sys.executable))
-        say(f"\n{'what was made':<16}{_shown(self.voice)} and .json beside it")
+        megabytes = self.voice.stat().st_size / 1e6
+        say(f"\n{'the voice':<14}{_shown(self.voice)} ({megabytes:.0f} MB) and .json beside it")
+        say(f"{'to hear':<14}{_shown(self.wav)}: «{SENTENCE}», {seconds:.1f} s")
         say(
-            f"{'speech':<16}{_shown(self.wav)}: {speech['seconds']:.2f} s of «{SENTENCE}», "
-            f"level {speech['level']:.3f}, clipped samples {speech['clipped']}"
+            f"{'':<14}{_shown(self.speech)}: {len(spoken)} sentences that it never heard; "
+            f"{_shown(spoken[0])} beside {_shown(recording)}"
         )
-        say(f"{'checkpoint':<16}{_shown(self.last_checkpoint() or self.folder)}")
-        say(
-            f"{'val_loss':<16}{first['val_loss']:.3f} before the first step, "
-            f"{last['val_loss']:.3f} at step {last['step']}"
-        )
-        say(
-            f"{'val_mel':<16}{first['val_mel']:.3f} → {last['val_mel']:.3f} "
-            f"({last['val_mel'] / first['val_mel']:.2f} times; the training set's mean mel as a "
-            f"constant answer: {self.state['constant_mel']:.3f})"
-        )
-        times = ", ".join(f"{name} {value:.0f} s" for name, value in self.state["seconds"].items())
-        say(f"{'time':<16}{times}")
+        for name, title in SCORES.items():
+            if score := self.state.get("scores", {}).get(name):
+                say(
+                    f"{name:<14}{score['spoken']:.2f}, of the recordings {score['recordings']:.2f} "
+                    f"({title})"
+                )
+        say(f"{'checkpoint':<14}{_shown(self.last_checkpoint() or self.folder)}")
+        times = ", ".join(f"{name} {wall:.0f} s" for name, (wall, _) in self.state["times"].items())
+        processor = self.state["times"]["training"][1]
+        say(f"{'time':<14}{times}; training took {processor:.0f} s of the processor's time")
         say("\nTry next:")
         for words in (
             (*(python, "-m", "piper", "-m", _shown(self.voice)), "-f", "hello.wav", "--", HELLO),
-            (python, "-m", "tensorboard.main", f"--logdir={_shown(self.folder)}/lightning_logs"),
-            (python, "-m", "piper.train", "fit", "--data.dataset_dir=DIR"),
+            ("make", "demo", "DEMO_ARGS=--minutes 30"),
+            (python, "-m", "piper.train", "fit", "--model.quality=quick", "--data.dataset_dir=DIR"),
         ):
             say(f"  {quote_command(words)}")
         over = quote_command(["rm", "-r", _shown(self.folder)])
@@ -210,13 +246,9 @@ def _shown(path: Path) -> str:
         return str(path)
 
 
-def _set_quality(config_path: Path) -> None:
-    """Ask for the small quality in the dataset's config.json."""
-    data = json.loads(config_path.read_text(encoding="utf-8"))
-    data.setdefault("audio", {})["quality"] = "tiny"
-    temporary = config_path.with_suffix(".part")
-    temporary.write_text(json.dumps(data, ensure_ascii=False, indent=2), encoding="utf-8")
-    temporary.replace(config_path)
+def read_processor_seconds() -> float:
+    """Return the processor's time of this process and of all that it has waited for."""
+    return sum(os.times()[:4])
 
 
 def demo_command() -> list[str]:
@@ -243,6 +275,8 @@ def run_tool(
     """
     command = [sys.executable, *(str(argument) for argument in arguments)]
     shown = quote_command([_shown(Path(command[0])), *command[1:]])
+    if shutil.which("setpriv"):  # a demo that is killed takes its training with it
+        command = ["setpriv", "--pdeathsig", "KILL", *command]
     tee = Tee(log_path)
     try:
         tee.say(f"   $ {shown}")
@@ -258,16 +292,29 @@ def create_parser() -> argparse.ArgumentParser:
     """Return the demo's flags (make demo DEMO_ARGS='…')."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=ROOT / "demo", help="where to put all of it")
-    parser.add_argument("--minutes", type=float, default=6.0, help="how long to train, in all")
-    parser.add_argument("--utterances", type=int, default=160, help="recordings to train on")
+    parser.add_argument("--minutes", type=float, default=8.0, help="how long to train, in all")
+    parser.add_argument(
+        "--utterances",
+        type=int,
+        help=f"recordings to take, {LEAST_UTTERANCES} or more; default: all",
+    )
+    parser.add_argument("--no-scores", action="store_true", help="judge nothing")
     return parser
 
 
 def main() -> int:
     """Run the demo; return the exit code."""
-    arguments = create_parser().parse_args()
+    parser = create_parser()
+    arguments = parser.parse_args()
+    if arguments.utterances is not None and arguments.utterances < LEAST_UTTERANCES:
+        parser.error(f"--utterances: give {LEAST_UTTERANCES} or more")
     try:
-        Demo(arguments.folder, arguments.minutes, arguments.utterances).run()
+        Demo(
+            arguments.folder,
+            arguments.minutes,
+            arguments.utterances,
+            has_scores=not arguments.no_scores,
+        ).run()
     except DemoError as error:
         print_error(error)
         return 1

@@ -1,80 +1,84 @@
-"""The demo's figures: validations from the log, the constant answer to compare with, the WAV."""
+"""Held-out sentences: spoken by the demo's voice into files, and judged beside their recordings."""
 
 from __future__ import annotations
 
-import wave
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from statistics import mean
 
 import numpy as np
+import soundfile
+
+from piper import PiperVoice, SynthesisConfig
+from piper.progress import ProgressLine
+from piper.train.aligner.aligner import Aligner, load_aligner
+from piper.train.aligner.features import load_samples
+from piper.train.aligner.units import Groups, phonemes_to_groups
+from piper.train.data.metadata import Row
+from piper.train.data.settings import resolve_settings
+from piper.train.evaluate.sentences import load_rows
+from piper.train.judges.opinion import AUTO, find_quality_predictor
+
+SEED = 1
 
 
-def read_validations(logs: Path) -> list[dict[str, Any]]:
-    """Return step, val_loss and val_mel of each validation in all of TensorBoard's logs."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    found: dict[int, dict[str, Any]] = {}
-    folders = sorted(logs.glob("version_*"), key=lambda path: int(path.name.rpartition("_")[2]))
-    for folder in folders:
-        accumulator = EventAccumulator(str(folder), size_guidance={"scalars": 0})
-        accumulator.Reload()
-        for tag in ("val_loss", "val_mel"):
-            if tag not in accumulator.Tags()["scalars"]:
-                continue
-            for event in accumulator.Scalars(tag):
-                found.setdefault(event.step, {"step": event.step})[tag] = event.value
-    return [found[step] for step in sorted(found) if len(found[step]) == 3]
+def speak_sentences(voice_path: Path, dataset: Path, folder: Path) -> None:
+    """Say a dataset's sentences into a folder, a WAV each, named as its recording."""
+    voice = PiperVoice.load(voice_path)
+    rows = _load_rows(dataset)
+    folder.mkdir(exist_ok=True)
+    progress = ProgressLine("Speaking", len(rows), "sentences")
+    for done, row in enumerate(rows, 1):
+        chunks = list(voice.synthesize(row.text, SynthesisConfig(seed=SEED)))
+        samples = np.concatenate([chunk.audio_int16_array for chunk in chunks])
+        soundfile.write(folder / row.audio_path.name, samples, voice.config.sample_rate)
+        progress.show(done)
+    progress.finish(len(rows))
 
 
-def measure_constant_answer(dataset: Path, checkpoint_path: Path) -> float:
-    """Return the val_mel of answering each frame with the training set's mean mel spectrogram.
+def judge_sentences(
+    voice_path: Path, dataset: Path, folder: Path, aligner_path: Path
+) -> dict[str, dict[str, float]]:
+    """Return scores by name: means over the sentences, of what was spoken and of the recordings.
 
-    The frames are those of the validation's own segments, which do not depend on the weights.
+    `distillmos`, where that is installed, is a predicted opinion of listeners. `found` is the share
+    of a text's phonemes that an aligner hears where they should be.
     """
-    import torch
-
-    from piper.train.checkpoints.checkpoint import load_checkpoint, network_config_from_checkpoint
-    from piper.train.data.module import VitsDataModule
-    from piper.train.lightning import VitsModel
-    from piper.train.vits.mel import spectrogram_to_mel
-
-    config = network_config_from_checkpoint(load_checkpoint(checkpoint_path))
-    model = VitsModel(**{key: getattr(config, key) for key in vars(config)}).eval()
-    data = VitsDataModule(
-        dataset_dir=str(dataset),
-        batch_size=8,
-        num_workers=0,
-        sample_rate=config.sample_rate,
-        segment_size=config.segment_size,
-    )
-    data.prepare_data()
-    data.setup("fit")
-    total = torch.zeros(config.mel_channels, dtype=torch.float64)
-    frames = 0
-    with torch.no_grad():
-        for batch in data.train_dataloader():
-            mel = spectrogram_to_mel(batch.spectrograms, config)
-            for row, length in zip(mel, batch.spectrogram_lengths.tolist(), strict=True):
-                total += row[:, :length].double().sum(1)
-                frames += length
-        mean = (total / frames).float()[None, :, None]
-        error, count = 0.0, 0
-        for index, batch in enumerate(data.val_dataloader()):
-            real = model.generate_validation(batch, index).real_mel
-            error += float((real - mean).abs().mean()) * len(batch)
-            count += len(batch)
-    return error / count
-
-
-def measure_wav(path: Path) -> dict[str, float]:
-    """Return length in seconds, root mean square of full scale, and clipped samples."""
-    with wave.open(str(path)) as file:
-        rate, samples = file.getframerate(), file.readframes(file.getnframes())
-    audio = np.frombuffer(samples, dtype="<i2").astype(np.float64) / 32768.0
-    is_full = np.abs(audio) >= 32767 / 32768
+    voice, aligner = PiperVoice.load(voice_path), load_aligner(aligner_path)
+    predict = find_quality_predictor(AUTO)
+    rows = _load_rows(dataset)
+    scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    progress = ProgressLine("Judging", len(rows), "sentences")
+    for done, row in enumerate(rows, 1):
+        signs = [sign for phonemes in voice.phonemize(row.text) for sign in [*phonemes, " "]]
+        groups = phonemes_to_groups(signs)
+        paths = {"spoken": folder / row.audio_path.name, "recordings": row.audio_path}
+        for whose, path in paths.items():
+            scores["found"][whose].append(find_share_found(aligner, path, groups))
+            if predict is not None:
+                samples, rate = soundfile.read(path, dtype="float32")
+                scores["distillmos"][whose].append(predict(samples, rate))
+        progress.show(done)
+    progress.finish(len(rows))
     return {
-        "seconds": len(audio) / rate,
-        "level": float(np.sqrt((audio**2).mean())) if len(audio) else 0.0,
-        # A normalised sentence touches full scale at its peak; clipping stays there.
-        "clipped": int((is_full[1:-1] & is_full[:-2] & is_full[2:]).sum()),
+        name: {whose: mean(values) for whose, values in each.items()}
+        for name, each in scores.items()
     }
+
+
+def find_share_found(aligner: Aligner, path: Path, groups: Groups) -> float:
+    """Return the share of phonemes that are likelier than all others somewhere in their place."""
+    alignment = aligner.align(aligner.hear(load_samples(path)), groups)
+    edges = [*np.flatnonzero(np.diff(alignment.states, prepend=-1)), len(alignment.states)]
+    found = [
+        bool((alignment.scores[start:end] >= 0).any())
+        for start, end in pairwise(edges)
+        if alignment.units[start] != 0
+    ]
+    return mean(found)
+
+
+def _load_rows(dataset: Path) -> Sequence[Row]:
+    return load_rows(resolve_settings(dataset_dir=dataset))

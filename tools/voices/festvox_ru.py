@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "datasets"))
@@ -39,25 +40,45 @@ def make_datasets(folder: Path, quality: str, sample_rate: int) -> None:
     """
     recordings = folder / RECORDINGS
     fetch_festvox_ru(recordings)
-    lines = (recordings / "metadata.csv").read_text(encoding="utf-8").splitlines()
     held_out = load_held_out_names()
-    missing = set(held_out) - {line.partition("|")[0] for line in lines}
+    missing = set(held_out) - {line.partition("|")[0] for line in read_lines(recordings)}
     if missing:
         raise DatasetError(
             f"festvox-ru lacks {', '.join(sorted(missing))}, which {HELD_OUT_LIST.name} names; "
             "remove them there, or take the version of the package that has them."
         )
+    divide_recordings(recordings, held_out, f"ru_RU-festvox-{quality}", quality, sample_rate)
+
+
+def read_lines(dataset: Path) -> list[str]:
+    """Return the lines of a dataset's metadata.csv."""
+    return (dataset / "metadata.csv").read_text(encoding="utf-8").splitlines()
+
+
+def divide_recordings(
+    recordings: Path, held_out: Collection[str], voice_name: str, quality: str, sample_rate: int
+) -> None:
+    """Make the datasets `training` and `held_out` beside one, with its wavs/ in common.
+
+    Args:
+        recordings: Folder of the dataset.
+        held_out: File names of the recordings that are not trained on.
+        voice_name: Of the voice that is trained.
+        quality: Likewise.
+        sample_rate: Its hertz.
+    """
+    lines = read_lines(recordings)
     config = json.loads((recordings / "config.json").read_text(encoding="utf-8"))
-    config["dataset"] = f"ru_RU-festvox-{quality}"
+    config["dataset"] = voice_name
     config["audio"] = {"sample_rate": sample_rate, "quality": quality}
     for name, is_held_out in ((TRAINING, False), (HELD_OUT, True)):
-        part = folder / name
+        part = recordings.with_name(name)
         part.mkdir(exist_ok=True)
         chosen = [line for line in lines if (line.partition("|")[0] in held_out) is is_held_out]
         _write(part / "metadata.csv", "".join(f"{line}\n" for line in chosen))
         _write(part / "config.json", json.dumps(config, indent=2) + "\n")
         if not (part / "wavs").exists():
-            (part / "wavs").symlink_to(Path("..") / RECORDINGS / "wavs")
+            (part / "wavs").symlink_to(Path("..") / recordings.name / "wavs")
 
 
 def fetch_start_voice(folder: Path) -> Path:

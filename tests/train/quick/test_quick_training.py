@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -63,6 +64,9 @@ def test_a_training_is_logged_and_says_what_it_is(trained: tuple[Path, Path]) ->
     assert {"train_adversarial", "train_discriminator"} <= {*tags["scalars"]}
     assert "sentence_0/speech" in tags["audio"]
     assert {"sentence_0/mel", "sentence_0/alignment", "sentence_0/pitch"} <= {*tags["images"]}
+    told = (Path(__file__).parents[3] / "docs/TRAINING.md").read_text(encoding="utf-8")
+    for tag in {*tags["scalars"], *tags["images"], *tags["audio"]} - {"epoch", "hp_metric"}:
+        assert f"`{re.sub('_[0-9]+/', '_N/', tag)}`" in told
     rates = [item.value for item in log.Scalars("learning_rate_generator")]
     assert rates[-1] < 0.5 * rates[1]  # the schedule ends with the budget
 
