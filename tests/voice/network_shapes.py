@@ -73,12 +73,14 @@ def quick_shapes(
         ("text.position", 4, channels),
         ("text.exit", channels, latents + 1),
         ("decoder.exit", channels, 2 * bins),
+        ("decoder.phase", channels, bins),
     ):
         shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (out, into), (out,)
     _conv(shapes, "decoder.entry", channels, latents, 5)
     for name in ("latent_mean", "latent_deviation", "predicted_mean", "spread"):
         shapes[name] = (latents,)
     shapes["duration_scale"] = ()
+    shapes["decoder.minimum_phase"] = (bins, bins)
     return shapes
 
 
@@ -95,6 +97,7 @@ def quick_weights(shapes: Shapes) -> dict[str, np.ndarray]:
     weights["duration_scale"] = np.float32(1.1)
     weights["decoder.exit.weight"] *= 0.3
     bins = len(weights["decoder.exit.bias"]) // 2
+    weights["decoder.minimum_phase"][:] = 0.0
     weights["decoder.exit.bias"][:bins] -= 3 + 4 * np.arange(bins, dtype=np.float32) / bins
     weights["decoder.exit.bias"][bins:] -= 6
     return weights

@@ -419,16 +419,24 @@ def _pitch_shares(config: QuickGraphConfig) -> np.ndarray:
     return np.stack(shares) / config.sample_rate
 
 
-def _filters(writer: GraphWriter, latents: str) -> tuple[str, str]:
-    """Write the decoder's body, (1, L, T) → magnitudes (T, F) of pulses, and of noise."""
+def _filters(writer: GraphWriter, latents: str) -> tuple[str, str, str]:
+    """Write the decoder's body, (1, L, T) → filters (T, F): real and imaginary, and of noise."""
     x = writer.op("Transpose", writer.conv(latents, "entry"), perm=[0, 2, 1])
     for i in range(writer.last_numbered("blocks") + 1):
         x = _block(writer, x, f"blocks.{i}")
-    x = _linear(writer, _normalise(writer, x, "norm"), "exit")
-    x = writer.op("Exp", _clip(writer, x, *LOG_MAGNITUDE_RANGE))
-    x = writer.op("Squeeze", x, writer.constant([0]))
-    harmonic, aperiodic = writer.op("Split", x, outputs=2, axis=1)
-    return harmonic, aperiodic
+    x = writer.op("Squeeze", _normalise(writer, x, "norm"), writer.constant([0]))
+    magnitudes = writer.op("Exp", _clip(writer, _linear(writer, x, "exit"), *LOG_MAGNITUDE_RANGE))
+    harmonic, aperiodic = writer.op("Split", magnitudes, outputs=2, axis=1)
+    # The least phase of the magnitudes goes into the layer of what is learned beside it.
+    least = writer.array("minimum_phase").T
+    weight, bias = (
+        writer.array(f"phase.{kind}") + writer.array(f"exit.{kind}")[..., : len(least)] @ least
+        for kind in ("weight", "bias")
+    )
+    phase = writer.op("MatMul", x, writer.constant(weight, np.float32))
+    phase = writer.op("Add", phase, writer.constant(bias, np.float32))
+    parts = (writer.op("Mul", harmonic, writer.op(wave, phase)) for wave in ("Cos", "Sin"))
+    return *parts, aperiodic
 
 
 def _decode(writer: GraphWriter, latents: int, turns: str, config: QuickGraphConfig) -> None:
@@ -441,24 +449,24 @@ def _decode(writer: GraphWriter, latents: int, turns: str, config: QuickGraphCon
         config: The network's shape.
     """
     z, hertz = writer.op("Split", "z", writer.constant([latents, 1]), outputs=2, axis=1)
-    filters = _filters(writer, z)
+    even, odd, hissing = _filters(writer, z)
     fourier = _Fourier(writer, config)
     real, imaginary = fourier.transform(_pulses(writer, hertz, turns, config))
     frames = writer.op("Squeeze", writer.op("Shape", turns, end=1))
     rows = writer.op("Range", writer.constant(0), frames, writer.constant(1))
     rows = writer.op("Mod", rows, writer.constant(NOISE_FRAMES), name="rows")
     noise = [writer.op("Gather", table, rows, axis=0) for table in fourier.noise_spectra()]
-
-    def mix(tuned: str, hissing: str, magnitudes: tuple[str, str]) -> str:
-        harmonic, aperiodic = magnitudes
-        return str(
-            writer.op(
-                "Add", writer.op("Mul", tuned, harmonic), writer.op("Mul", hissing, aperiodic)
-            )
-        )
-
-    inner = _slice(writer, filters[0], 1, -1, 1), _slice(writer, filters[1], 1, -1, 1)
-    sound = fourier.invert(mix(real, noise[0], filters), mix(imaginary, noise[1], inner))
+    # The first and the last frequency have no imaginary part, neither of pulses nor of sound.
+    turned = writer.op("Mul", imaginary, _slice(writer, odd, 1, -1, 1))
+    turned = writer.op("Pad", turned, writer.constant([0, 1, 0, 1]))
+    parts = (
+        writer.op("Sub", writer.op("Mul", real, even), turned),
+        writer.op("Mul", noise[0], hissing),
+        writer.op("Mul", imaginary, _slice(writer, even, 1, -1, 1)),
+        _slice(writer, writer.op("Mul", real, odd), 1, -1, 1),
+        writer.op("Mul", noise[1], _slice(writer, hissing, 1, -1, 1)),
+    )
+    sound = fourier.invert(writer.op("Add", parts[0], parts[1]), writer.op("Sum", *parts[2:]))
     sound = writer.op("Reshape", sound, writer.constant([1, 1, 1, -1]))
     writer.op("Clip", sound, writer.number(-1.0), writer.number(1.0), name="output")
 

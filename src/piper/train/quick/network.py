@@ -192,9 +192,14 @@ class TextSide(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents to sound: filters for pulses and for noise, and an inverse Fourier transform."""
+    """Latents to sound: filters for pulses and for noise, and an inverse Fourier transform.
+
+    The pulses' filter has the least phase that its magnitudes can have, as a vocal tract nearly
+    has, and what is learned beside it: without a phase the voice buzzes.
+    """
 
     window: Tensor
+    minimum_phase: Tensor
 
     def __init__(self, config: QuickConfig) -> None:
         super().__init__()
@@ -208,6 +213,11 @@ class Decoder(nn.Module):
         self.exit = nn.Linear(channels, 2 * config.bins)
         nn.init.normal_(self.exit.weight, std=0.01)
         nn.init.constant_(self.exit.bias, -4.0)
+        self.phase = nn.Linear(channels, config.bins)
+        nn.init.zeros_(self.phase.weight)
+        nn.init.zeros_(self.phase.bias)
+        # Kept with the weights: whoever writes the graph adds it to `phase`.
+        self.register_buffer("minimum_phase", create_minimum_phase(config.filter_length))
         window = torch.hann_window(config.filter_length)
         self.register_buffer("window", window, persistent=False)
 
@@ -223,10 +233,13 @@ class Decoder(nn.Module):
         x = self.entry(latents.transpose(1, 2)).transpose(1, 2)
         for block in self.blocks:
             x = block(x)
-        filters = self.exit(self.norm(x))
+        x = self.norm(x)
+        logarithms = self.exit(x).float()
+        phase = self.phase(x).float() + logarithms[..., : self.config.bins] @ self.minimum_phase
         with full_precision(latents):
-            filters = filters.float().clamp(*LOG_MAGNITUDE_RANGE).exp().transpose(1, 2)
-            harmonic, aperiodic = filters.chunk(2, dim=1)
+            filters = logarithms.clamp(*LOG_MAGNITUDE_RANGE).exp().transpose(1, 2)
+            magnitudes, aperiodic = filters.chunk(2, dim=1)
+            harmonic = torch.polar(magnitudes, phase.float().transpose(1, 2))
             pulses = create_pulses(f0.float(), self.config)
             if noise is None:
                 noise = torch.randn_like(pulses)
@@ -261,6 +274,19 @@ class Decoder(nn.Module):
         squares = add_up(self.window.square().expand(1, count, size)).clamp(min=1e-3)
         margin = (size - hop) // 2
         return (add_up(frames) / squares)[:, margin : length - margin]
+
+
+def create_minimum_phase(filter_length: int) -> Tensor:
+    """Return what each log magnitude adds to the least phase of a filter, (F, F), radians.
+
+    Log magnitude and phase are then the spectrum of a cepstrum without its negative half
+    (Oppenheim and Schafer).
+    """
+    half = filter_length // 2
+    cepstra = torch.fft.irfft(torch.eye(half + 1, dtype=torch.float64), filter_length)
+    cepstra[:, 1:half] *= 2.0
+    cepstra[:, half + 1 :] = 0.0
+    return torch.fft.rfft(cepstra).imag.float().contiguous()
 
 
 def create_pulses(f0: Tensor, config: QuickConfig) -> Tensor:
