@@ -29,7 +29,7 @@ def train(dataset: Path, root: Path, *flags: str) -> int:
 
 @pytest.fixture(scope="module")
 def trained(aligned_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Dataset and folder of a training of six updates, the last three beside discriminators."""
+    """Dataset and folder of a training of six updates, the last four beside discriminators."""
     import shutil
 
     root = tmp_path_factory.mktemp("quick")
@@ -53,7 +53,7 @@ def test_a_training_is_logged_and_says_what_it_is(trained: tuple[Path, Path]) ->
     assert saved["hyper_parameters"]["quality"] == "quick"
     assert saved["voice_config"]["audio"]["quality"] == "quick"
     assert saved["global_step"] == 12
-    assert saved["together_since"] == 3
+    assert saved["together_since"] == 2
     assert saved["averages"]["updates"] == 6
     log = EventAccumulator(str(root / "lightning_logs/version_0"), {"scalars": 0})
     log.Reload()
@@ -109,7 +109,7 @@ def test_a_checkpoint_says_that_it_is_quick(trained: tuple[Path, Path], tmp_path
     assert train(dataset, tmp_path, f"--ckpt_path={last}", *QUICK[1:], "--trainer.max_steps=8") == 0
     saved = load_checkpoint(checkpoint_of(tmp_path))
     assert saved["global_step"] == 16
-    assert saved["together_since"] == 3
+    assert saved["together_since"] == 2
 
 
 def test_another_family_is_refused_in_a_table(
@@ -174,7 +174,7 @@ def test_time_is_a_budget_at_any_rate(
     saved = load_checkpoint(checkpoint_of(tmp_path))
     assert saved["hyper_parameters"]["sample_rate"] == 16000
     assert saved["global_step"] == 2 * 20
-    assert saved["together_since"] == 9
+    assert saved["together_since"] == 6
     text = saved["optimizer_states"][0]["param_groups"][0]
     assert text["lr"] < 0.1 * 2e-3
 

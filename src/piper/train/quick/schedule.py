@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from piper.train.quick.step import Phase
 
-APART = 0.45
+APART = 0.3
 """Share of the budget in which the decoder is taught by recorded latents and by spectra alone."""
 RAMP_UPDATES = 75
 """Over which the adversarial losses grow to their full weight."""
