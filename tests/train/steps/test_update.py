@@ -17,7 +17,7 @@ import torch.multiprocessing as multiprocessing
 from lightning.pytorch import LightningModule
 
 from piper.errors import ExportError
-from piper.train import cli, export
+from piper.train import cli, export, families
 from piper.train.parallel.distributed import GanDDPStrategy
 from trainings import SMALL
 
@@ -142,13 +142,13 @@ def test_a_voice_that_differs_from_its_network_is_not_written(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(dataset, tmp_path, "--trainer.max_steps=1")
-    original = export.build_graph
+    original = families.build_graph
 
     def build_wrong(weights: dict[str, Any], config: Any) -> Any:
         last = "dec.conv_post.weight"
         return original({**weights, last: weights[last] + 1.0}, config)
 
-    monkeypatch.setattr(export, "build_graph", build_wrong)
+    monkeypatch.setattr(families, "build_graph", build_wrong)
     saved = tmp_path / "lightning_logs/version_0/checkpoints/last.ckpt"
     with pytest.raises(ExportError, match=r"differ by .* so .*voice\.onnx was not written"):
         export.export_voice(saved, tmp_path / "out" / "voice.onnx")
