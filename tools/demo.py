@@ -32,7 +32,7 @@ from festvox_ru import (  # noqa: E402
 from relay import Relay, Tee, stop_signals  # noqa: E402
 
 from demo_report import judge_sentences, speak_sentences  # noqa: E402
-from piper.messages import print_error, say  # noqa: E402
+from piper.messages import print_error, say, translate  # noqa: E402
 from piper.train.judges.folder import DISTILLMOS, list_missing_judges  # noqa: E402
 from piper.train.presets import QUICK  # noqa: E402
 from piper.train.quick.features import ALIGNER_NAME, FOLDER  # noqa: E402
@@ -49,8 +49,8 @@ SYNTHETIC_SENTENCES = 160
 HELD_OUT_STEP = 14
 """Of the sentences that are spoken in place of recordings."""
 SCORES = {
-    "distillmos": "a predicted opinion of listeners, 1 to 5; nobody listened",
-    "found": "share of the texts' phonemes that an aligner hears in their places",
+    "DistillMOS": "a predicted opinion of listeners, 1 to 5; nobody listened",
+    "aligner": "share of the texts' phonemes that it hears in their places",
 }
 
 
@@ -197,22 +197,23 @@ class Demo:
         recording = (self.folder / HELD_OUT / "wavs" / spoken[0].name).resolve()
         python = _shown(Path(sys.executable))
         megabytes = self.voice.stat().st_size / 1e6
-        say(f"\n{'the voice':<14}{_shown(self.voice)} ({megabytes:.0f} MB) and .json beside it")
-        say(f"{'to hear':<14}{_shown(self.wav)}: «{SENTENCE}», {seconds:.1f} s")
-        say(
-            f"{'':<14}{_shown(self.speech)}: {len(spoken)} sentences that it never heard; "
-            f"{_shown(spoken[0])} beside {_shown(recording)}"
+        say("")
+        _tell("the voice", f"{_shown(self.voice)} ({megabytes:.0f} MB) and .json beside it")
+        _tell("where to hear", f"{_shown(self.wav)}: «{SENTENCE}», {seconds:.1f} s")
+        _tell(
+            "",
+            f"{_shown(self.speech)}: {len(spoken)} sentences that it never heard; "
+            f"{_shown(spoken[0])} beside {_shown(recording)}",
         )
         for name, title in SCORES.items():
             if score := self.state.get("scores", {}).get(name):
-                say(
-                    f"{name:<14}{score['spoken']:.2f}, of the recordings {score['recordings']:.2f} "
-                    f"({title})"
-                )
-        say(f"{'checkpoint':<14}{_shown(self.last_checkpoint() or self.folder)}")
-        times = ", ".join(f"{name} {wall:.0f} s" for name, (wall, _) in self.state["times"].items())
-        processor = self.state["times"]["training"][1]
-        say(f"{'time':<14}{times}; training took {processor:.0f} s of the processor's time")
+                spoken_score, recorded = score["spoken"], score["recordings"]
+                of_recordings = translate(f"of the recordings {recorded:.2f}")
+                _tell(name, f"{spoken_score:.2f}, {of_recordings} ({translate(title)})")
+        _tell("checkpoint", _shown(self.last_checkpoint() or self.folder))
+        times = self.state["times"]
+        _tell("time", ", ".join(f"{translate(name)} {times[name][0]:.0f} s" for name in times))
+        _tell("", f"training took {times['training'][1]:.0f} s of the processor's time")
         say("\nTry next:")
         for words in (
             (*(python, "-m", "piper", "-m", _shown(self.voice)), "-f", "hello.wav", "--", HELLO),
@@ -236,6 +237,11 @@ class Demo:
         temporary = self.state_path.with_suffix(".part")
         temporary.write_text(json.dumps(self.state, ensure_ascii=False, indent=1), encoding="utf-8")
         temporary.replace(self.state_path)
+
+
+def _tell(label: str, text: str) -> None:
+    """Print a line of the summary."""
+    say(f"{translate(label):<14}{translate(text)}")
 
 
 def _shown(path: Path) -> str:

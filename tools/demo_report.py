@@ -43,23 +43,23 @@ def judge_sentences(
 ) -> dict[str, dict[str, float]]:
     """Return scores by name: means over the sentences, of what was spoken and of the recordings.
 
-    `distillmos`, where that is installed, is a predicted opinion of listeners. `found` is the share
-    of a text's phonemes that an aligner hears where they should be.
+    `DistillMOS`, where that is installed, is a predicted opinion of listeners. `aligner` is the
+    share of a text's phonemes that the aligner hears where they should be.
     """
     voice, aligner = PiperVoice.load(voice_path), load_aligner(aligner_path)
     predict = find_quality_predictor(AUTO)
     rows = _load_rows(dataset)
     scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    progress = ProgressLine("Judging", len(rows), "sentences")
+    progress = ProgressLine("Measuring", len(rows), "sentences")
     for done, row in enumerate(rows, 1):
         signs = [sign for phonemes in voice.phonemize(row.text) for sign in [*phonemes, " "]]
         groups = phonemes_to_groups(signs)
         paths = {"spoken": folder / row.audio_path.name, "recordings": row.audio_path}
         for whose, path in paths.items():
-            scores["found"][whose].append(find_share_found(aligner, path, groups))
+            scores["aligner"][whose].append(find_share_found(aligner, path, groups))
             if predict is not None:
                 samples, rate = soundfile.read(path, dtype="float32")
-                scores["distillmos"][whose].append(predict(samples, rate))
+                scores["DistillMOS"][whose].append(predict(samples, rate))
         progress.show(done)
     progress.finish(len(rows))
     return {
