@@ -16,7 +16,7 @@ from typing import Any
 
 _PROGRAM = """
 import resource, sys
-from piper.train.data import prepare_cli
+from piper.train import prepare_cli
 assert prepare_cli.main(sys.argv[1:]) == 0
 who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 print(max(resource.getrusage(each).ru_maxrss for each in who))

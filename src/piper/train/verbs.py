@@ -18,7 +18,7 @@ VERBS = {
         "add words and short phrases as utterances",
     ),
     "phonemes": ("piper.train.data.phonemes_cli", "show what a voice will hear of the texts"),
-    "prepare": ("piper.train.data.prepare_cli", "fill the cache that training reads"),
+    "prepare": ("piper.train.prepare_cli", "fill the cache that training reads"),
     "evaluate": ("piper.train.evaluate.cli", "say how good voices are"),
     "listening-test": (
         "piper.train.listening_test.cli",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prepared import flip_byte, load
 
-from piper.train.data import prepare_cli
+from piper.train import prepare_cli
 from piper.train.data.compacting import compact, measure_use
 from piper.train.data.module import VitsDataModule
 from piper.train.data.packs import PackReader, PackWriter, load_entries

@@ -10,7 +10,7 @@ import pytest
 from prepared import load
 
 from piper.errors import ConfigError
-from piper.train.data import prepare_cli
+from piper.train import prepare_cli
 from piper.train.data.loudness import PEAK, measure_loudness, normalise_loudness
 from piper.train.data.module import VitsDataModule
 from piper.train.data.prepare import prepare_dataset

@@ -14,9 +14,8 @@ import soundfile
 from prepared import load, stamps
 
 from piper.errors import ConfigError, DatasetError
-from piper.train import storage
+from piper.train import prepare_cli, storage
 from piper.train.check import cli as check_cli
-from piper.train.data import prepare_cli
 from piper.train.data.module import VitsDataModule
 from piper.train.data.prepare import load_prepared_dataset, prepare_dataset
 from piper.train.data.remote_dataset import RemoteRecordings, store_config

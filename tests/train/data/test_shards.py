@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from prepared import flip_byte
 
 from piper.errors import ConfigError, DatasetError, PiperError
-from piper.train import cli, storage
-from piper.train.data import prepare_cli
+from piper.train import cli, prepare_cli, storage
 from piper.train.data.batches import Batch
 from piper.train.data.module import VitsDataModule
 from piper.train.data.prepare import prepare_dataset

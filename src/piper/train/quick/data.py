@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -16,9 +17,7 @@ from piper.train.data.dataset import UtteranceDataset
 from piper.train.data.module import VitsDataModule
 from piper.train.data.packs import EntryDamagedError
 from piper.train.data.settings import DataSettings
-from piper.train.quick.features import FeatureCache, FeatureEntry, prepare_features
-
-DEFAULT_BATCH_SIZE = 8
+from piper.train.quick.features import FeatureCache, FeatureEntry, Features, prepare_features
 
 
 class QuickDataset(UtteranceDataset):
@@ -44,12 +43,7 @@ class QuickDataset(UtteranceDataset):
 
     def __getitem__(self, index: int) -> UtteranceItem:
         item = super().__getitem__(index)
-        try:
-            known = self._feature_cache.load(self._features[index])
-        except EntryDamagedError as error:
-            raise DatasetError(
-                f"What is known of {item.name} is damaged ({error}); prepare the dataset again."
-            ) from None
+        known = self._load_features(index, item.name)
         hop = self._settings.hop_length
         durations = torch.from_numpy(known.durations)
         if removed := len(durations) - len(item.ids):
@@ -66,6 +60,20 @@ class QuickDataset(UtteranceDataset):
             durations=durations,
             f0=torch.from_numpy(known.f0),
         )
+
+    def _load_features(self, index: int, name: str) -> Features:
+        with suppress(EntryDamagedError):
+            return self._feature_cache.load(self._features[index])
+        # Compacting moves entries.
+        found = self._feature_cache.find()
+        self._features = [found.get(place.key, place) for place in self._features]
+        try:
+            return self._feature_cache.load(self._features[index])
+        except EntryDamagedError as error:
+            raise DatasetError(
+                f"What is known of {name} is damaged ({error}); make it anew with "
+                "`python -m piper.train prepare DIR --quality quick --verify`."
+            ) from None
 
     def _measure_spectrogram(self, samples: torch.Tensor) -> torch.Tensor:
         return torch.zeros(0, len(samples) // self._settings.hop_length)

@@ -133,6 +133,14 @@ class FeatureCache:
         f0 = data[2 * ids : 2 * (ids + frames)].view("<f2").astype(np.float32)
         return Features(durations, f0, start)
 
+    def is_whole(self, place: FeatureEntry) -> bool:
+        """Return whether an entry can be read."""
+        try:
+            self.load(place)
+        except EntryDamagedError:
+            return False
+        return True
+
     def store(self, key: str, features: Features) -> None:
         """Store an utterance's features under a key."""
         durations, f0 = features.durations.astype("<u2"), features.f0.astype("<f2")
@@ -147,11 +155,23 @@ class FeatureCache:
 
 
 def prepare_features(
-    settings: DataSettings, voice: VoiceConfig, utterances: Sequence[PreparedUtterance]
+    settings: DataSettings,
+    voice: VoiceConfig,
+    utterances: Sequence[PreparedUtterance],
+    *,
+    num_processes: int | None = None,
+    is_verified: bool = False,
 ) -> dict[str, FeatureEntry]:
     """Make what the cache lacks; return the entries by the utterances' keys.
 
     An utterance whose text cannot be laid over its recording has none; how many is said.
+
+    Args:
+        settings: Of the dataset.
+        voice: What its ids were made with.
+        utterances: As prepared.
+        num_processes: None takes one a core for more than a few utterances.
+        is_verified: Read all that the cache holds, and make anew what is damaged.
 
     Raises:
         DatasetError: No recording can be aligned.
@@ -162,14 +182,16 @@ def prepare_features(
     path = cache.folder / ALIGNER_NAME
     with hold_lock(cache.folder / LOCK_NAME):
         found = _find_features(settings, cache, utterances) if path.is_file() else {}
-        if len(found) < len(utterances):
+        damaged = {p.key for p in found.values() if not cache.is_whole(p)} if is_verified else set()
+        if damaged or len(found) < len(utterances):
             aligner = _find_aligner(settings, voice, utterances)
             found = _find_features(settings, cache, utterances)
-            missing = [u for u in utterances if u.key not in found]
+            whole = {key for key, place in found.items() if place.key not in damaged}
+            missing = [u for u in utterances if u.key not in whole]
             ranges = _find_pitch_ranges(settings, utterances)
             jobs = [_Job(u, ranges[u.speaker_id]) for u in missing]
             maker = _Maker(settings, voice, aligner, cache, _describe_context(settings, path))
-            results = run_jobs(maker, jobs, "Aligning", "recordings")
+            results = run_jobs(maker, jobs, "Aligning", "recordings", num_processes)
             _tell_failures([reason for reason in results if reason], len(utterances))
             found = _find_features(settings, cache, utterances)
     usable = {key: place for key, place in found.items() if place.is_usable}
@@ -178,6 +200,15 @@ def prepare_features(
             "No recording can be aligned with its text; python -m piper.train check says why."
         )
     return usable
+
+
+def find_used_keys(settings: DataSettings, utterances: Sequence[PreparedUtterance]) -> set[str]:
+    """Return the names in the cache that these utterances' features have, or would have."""
+    path = settings.cache_dir / FOLDER / ALIGNER_NAME
+    if not path.is_file():
+        return set()
+    context = _describe_context(settings, path)
+    return {_digest(context, utterance.key) for utterance in utterances}
 
 
 def _find_features(

@@ -6,12 +6,20 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from piper.messages import configure_logging, say
 from piper.option_values import CommandParser
 from piper.progress import count_things
 from piper.train.command import run_command
 from piper.train.data.dataset_flags import add_dataset_flags, find_settings
+from piper.train.data.settings import DataSettings
+from piper.train.presets import PRESET_SAMPLE_RATES, QUICK, parse_quality
+
+if TYPE_CHECKING:
+    from piper.train.data.cache import PreparedUtterance
+    from piper.train.data.prepare import PreparedDataset
 
 
 def create_parser() -> argparse.ArgumentParser:
@@ -22,6 +30,13 @@ def create_parser() -> argparse.ArgumentParser:
         "reads. Only what has changed is prepared again.",
     )
     add_dataset_flags(parser)
+    parser.add_argument(
+        "--quality",
+        "--model.quality",
+        metavar="NAME",
+        help="of the voice; for quick, recordings are also aligned with their texts, and their "
+        "pitch is found; default: what config.json says",
+    )
     parser.add_argument(
         "--num-processes", type=int, metavar="N", help="default: one a core of this machine"
     )
@@ -63,11 +78,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
-    from piper.train.data.compacting import compact, measure_use
+    from piper.train.data.compacting import CacheUse, compact, measure_use
     from piper.train.data.prepare import prepare_dataset
     from piper.train.data.sharding import write_shards
 
-    settings = find_settings(arguments, loudness=arguments.loudness)
+    quality = parse_quality(arguments.quality) if arguments.quality else None
+    if arguments.sample_rate is None and quality is not None:
+        arguments.sample_rate = PRESET_SAMPLE_RATES.get(quality)
+    settings = find_settings(arguments, loudness=arguments.loudness, quality=quality)
     prepared = prepare_dataset(
         settings,
         num_processes=arguments.num_processes,
@@ -75,14 +93,17 @@ def _prepare(arguments: argparse.Namespace) -> int:
         ray_address=arguments.ray,
     )
     utterances = prepared.utterances
-    keys = {u.key for u in utterances}
+    aligned = _prepare_quick(arguments, settings, prepared) if settings.quality == QUICK else ""
     header = write_shards(prepared, settings, arguments.shards) if arguments.shards else None
+    used = {settings.cache_dir: {u.key for u in utterances}, **_find_quick(settings, utterances)}
     if arguments.compact:  # after the shards: it moves what they are packed from
-        compact(settings.cache_dir, keys)
-    use = measure_use(settings.cache_dir, keys)
+        for folder, keys in used.items():
+            compact(folder, keys)
+    uses = [measure_use(folder, keys) for folder, keys in used.items()]
+    use = CacheUse(sum(one.used_bytes for one in uses), sum(one.all_bytes for one in uses))
     hours = sum(u.num_samples for u in utterances) / settings.sample_rate / 3600
     size = f"{use.used_bytes / 1e6:.0f} MB in {settings.cache_dir}"
-    say(f"{count_things(len(utterances), 'utterance')}, {hours:.2f} hours, {size}")
+    say(f"{count_things(len(utterances), 'utterance')}, {hours:.2f} hours{aligned}, {size}")
     if use.all_bytes > 2 * use.used_bytes:
         unused = (use.all_bytes - use.used_bytes) / 1e6
         say(f"{unused:.0f} MB more are not used here; the flag --compact removes them.")
@@ -93,6 +114,34 @@ def _prepare(arguments: argparse.Namespace) -> int:
             f"{arguments.shards}; train with --data.shards={arguments.shards}"
         )
     return 0
+
+
+def _prepare_quick(
+    arguments: argparse.Namespace, settings: DataSettings, prepared: PreparedDataset
+) -> str:
+    """Make what a quick voice learns from beside that; return what there is to say of it."""
+    from piper.train.quick.features import prepare_features
+
+    made = prepare_features(
+        settings,
+        prepared.voice,
+        prepared.utterances,
+        num_processes=arguments.num_processes,
+        is_verified=arguments.verify,
+    )
+    return f", {len(made)} of them aligned"
+
+
+def _find_quick(
+    settings: DataSettings, utterances: Sequence[PreparedUtterance]
+) -> dict[Path, set[str]]:
+    """Return the folder of what was made for quick voices, and the keys that are used there."""
+    folder = settings.cache_dir / "quick"
+    if not folder.is_dir():
+        return {}
+    from piper.train.quick.features import find_used_keys
+
+    return {folder: find_used_keys(settings, utterances)}
 
 
 if __name__ == "__main__":
