@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
+import torch
 from jsonargparse import ActionConfigFile
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -71,8 +72,8 @@ from piper.train.judges.opinion import AUTO, OFF, find_quality_predictor
 from piper.train.lightning import VitsModel
 from piper.train.parallel.distributed import create_strategy
 from piper.train.parallel.ranks import describe_lost_process, find_cluster
-from piper.train.presets import NETWORK_KEYS, QUICK_KEYS, network_keys
-from piper.train.quick.data import DEFAULT_BATCH_SIZE, QuickDataModule
+from piper.train.presets import NETWORK_KEYS, QUICK_BATCH_SIZES, QUICK_KEYS, network_keys
+from piper.train.quick.data import QuickDataModule
 from piper.train.quick_module import QuickModel
 from piper.train.resuming import LAST, remember_command, resume_command
 from piper.train.steps.precision import create_precision
@@ -289,7 +290,8 @@ class TrainCLI(LightningCLI):
         )
 
         if self.family:
-            parser.set_defaults({"data.batch_size": DEFAULT_BATCH_SIZE})
+            device = "gpu" if torch.cuda.is_available() else "cpu"
+            parser.set_defaults({"data.batch_size": QUICK_BATCH_SIZES[device]})
         keys = network_keys(self.family)
         for name, default in DATA_FROM_MODEL.items():
             if name not in keys:  # follows from the others
@@ -366,7 +368,7 @@ class TrainCLI(LightningCLI):
         ours += [self.progress, Memory(), Listen(*heard)]
         is_by_time = options.trainer.check_val_every_n_epoch == BY_TIME
         if is_by_time and options.trainer.val_check_interval is None:
-            ours.append(ValidationInterval())
+            ours.append(ValidationInterval(judge))
         if keeps_checkpoints(config):
             ours += [
                 KeepBest(options.keep_best, scores),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -14,6 +15,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from piper.errors import PiperError
 from piper.processes import available_cores
 from piper.train.checkpoints.checkpoint import adapt_own_checkpoint
 from piper.train.data.batches import Batch
@@ -157,6 +159,7 @@ class QuickModel(VoiceModule):
         self._together_since: int | None = None
         self._threads = 1
         self._plan: Plan | None = None
+        self._calibrated_step = 0
         self._begin = time.monotonic()
 
     def total(self, named: Mapping[str, Tensor]) -> Tensor:
@@ -321,9 +324,14 @@ class QuickModel(VoiceModule):
 
     def try_update(self, batch: Batch) -> None:
         """Compute the gradients of a batch as the heaviest update does."""
-        plan = plan_update(1.0, 2, 1)
-        pieces = self._cut(batch, VALIDATION_FRAMES, DECODED_FRAMES, np.random.default_rng(0))
-        self.step.backward(pieces.to(self.device), plan.phase)
+        self.compute_gradients(batch, replace(plan_update(1.0, 2, 1), frames=VALIDATION_FRAMES))
+
+    def compute_gradients(self, batch: Batch, plan: Plan, threads: int = 1) -> None:
+        """Compute the gradients of a batch by a plan, for nobody's use."""
+        rng = np.random.default_rng(0)
+        pieces = self._cut(batch, plan.frames, plan.phase.decoded_frames, rng)
+        with short_products():
+            self.step.backward(pieces.to(self.device), plan.phase, threads=threads)
 
     # -- validation
 
@@ -331,11 +339,22 @@ class QuickModel(VoiceModule):
         """Measure what regression to the mean has lost, with the weights that are validated."""
         super().on_validation_start()
         self.step.to(self.device)
-        if self.trainer.state.fn != "fit" or self.trainer.sanity_checking:
+        if self.trainer.state.fn == "fit":
+            self._calibrate()
+
+    def _calibrate(self) -> None:
+        """Measure what regression to the mean has lost, once for the same weights."""
+        step = self.trainer.global_step
+        # Before the first update there is nothing to make good, or a warm start brought it along.
+        if step == 0 or step == self._calibrated_step:
             return
         batches = self._data().some_training_batches(CALIBRATION_UTTERANCES)
+        was_training = self.model_g.training
+        self.model_g.eval()
         with self.averaged_weights():
             calibrate(self.model_g, self.step.extract, map(self._cut_whole, batches))
+        self.model_g.train(was_training)
+        self._calibrated_step = step
 
     def validation_losses(self, batch: Pieces, batch_index: int) -> dict[str, Tensor]:
         """Take the losses of fixed pieces with fixed noise."""
@@ -347,8 +366,14 @@ class QuickModel(VoiceModule):
     # -- checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Let the checkpoint say when the discriminators began."""
+        """Let the checkpoint say when the discriminators began, and be as good as a validated one.
+
+        A training that is stopped may never have been validated.
+        """
         super().on_save_checkpoint(checkpoint)
+        if self.trainer.state.fn == "fit":
+            with suppress(PiperError):  # of data that failed, after which training is saved
+                self._calibrate()  # buffers that the checkpoint shares
         checkpoint[TOGETHER_KEY] = self._together_since
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from piper.train import cli, export_onnx
-from piper.train.allowance import FRESH, WARM, Allowance
+from piper.train import allowance, cli, export_onnx
+from piper.train.allowance import Allowance, find_allowance
 from piper.train.callbacks import budget
 from piper.train.callbacks.ending import export_command
 from piper.train.checkpoints.checkpoint import load_checkpoint
@@ -25,7 +25,7 @@ from trainings import SMALL
 
 FLAGS = (*SMALL, "--data.batch_size=5", "--validation_quality=off")
 ONE = "--data.num_test_examples=1"
-EVERY = "--trainer.check_val_every_n_epoch=1"
+BY_TIME = "--trainer.check_val_every_n_epoch=0"
 BATCHES = 3
 
 
@@ -62,21 +62,26 @@ def exports(said: str) -> list[tuple[str, list[str]]]:
 
 
 @pytest.mark.parametrize(
-    ("allowance", "utterances", "updates"),
+    ("quality", "is_warm", "utterances", "updates"),
     [
-        (FRESH, 60, 40_000),  # six minutes: not more epochs than anything can be learned in
-        (FRESH, 600, 40_000),  # an hour
-        (FRESH, 6_000, 376_000),  # ten hours: 2,000 epochs
-        (FRESH, 60_000, 800_000),  # a hundred: as VITS itself
-        (WARM, 60, 20_000),
-        (WARM, 6_000, 188_000),
-        (WARM, 60_000, 200_000),
+        ("low", False, 60, 40_000),  # six minutes: the fewest in which anything can be learned
+        ("low", False, 600, 40_000),  # an hour
+        ("low", False, 6_000, 376_000),  # ten hours: 2,000 epochs
+        (None, False, 60_000, 800_000),  # a hundred: as VITS itself
+        ("low", True, 60, 20_000),
+        ("low", True, 6_000, 188_000),
+        (None, True, 60_000, 200_000),
+        ("quick", False, 60, 5_000),
+        ("quick", False, 600, 15_000),
+        ("quick", False, 6_000, 40_000),
+        ("quick", True, 600, 7_500),
     ],
 )
-def test_the_default_end_follows_from_data_and_start(
-    allowance: Allowance, utterances: int, updates: int
+def test_the_default_end_follows_from_family_data_and_start(
+    quality: str | None, is_warm: bool, utterances: int, updates: int
 ) -> None:
-    assert allowance.updates(-(-utterances // 32)) == updates
+    batches = -(-utterances // (8 if quality == "quick" else 32))
+    assert find_allowance(quality, is_warm=is_warm).updates(batches) == updates
 
 
 def test_without_a_limit_the_data_sets_the_end(
@@ -85,8 +90,8 @@ def test_without_a_limit_the_data_sets_the_end(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(budget, "FRESH", Allowance(epochs=2, fewest=2, most=100))
-    monkeypatch.setattr(budget, "WARM", Allowance(epochs=1, fewest=2, most=100))
+    monkeypatch.setattr(allowance, "FRESH", Allowance(epochs=2, fewest=2, most=100))
+    monkeypatch.setattr(allowance, "WARM", Allowance(epochs=1, fewest=2, most=100))
     assert train(dataset, tmp_path / "fresh") == 0
     assert "Training ends at step 6, after 2 epochs, the default from scratch" in caplog.text
     assert updates_of(tmp_path / "fresh") == 2 * BATCHES
@@ -115,7 +120,7 @@ def test_a_checkpoint_of_another_trainer_is_fine_tuned_from_where_it_is(
     """Piper's users go on from published voices, whose counts are beyond any default end."""
     import torch
 
-    monkeypatch.setattr(budget, "WARM", Allowance(epochs=1, fewest=2, most=100))
+    monkeypatch.setattr(allowance, "WARM", Allowance(epochs=1, fewest=2, most=100))
     assert train(dataset, tmp_path / "first", "--trainer.max_epochs=2") == 0
     path = tmp_path / "first/lightning_logs/version_0/checkpoints/last.ckpt"
     checkpoint = load_checkpoint(path)
@@ -142,7 +147,7 @@ def test_a_given_limit_is_the_only_one(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(budget, "FRESH", Allowance(epochs=1, fewest=1, most=1))
+    monkeypatch.setattr(allowance, "FRESH", Allowance(epochs=1, fewest=1, most=1))
     assert train(dataset, tmp_path, *flags) == 0
     assert updates_of(tmp_path) == updates
     assert "the default from scratch" not in caplog.text
@@ -281,9 +286,12 @@ def test_two_processes_measure_and_stop_together(dataset: Path, tmp_path: Path) 
     assert updates_of(tmp_path) == 2 * 2
 
 
-@pytest.mark.parametrize(("flags", "validations"), [((), 4), ((EVERY,), 7)])
-def test_later_epochs_of_seconds_are_validated_by_the_minute(
+@pytest.mark.parametrize(
+    ("flags", "share", "validations"), [((BY_TIME,), 1e9, 4), ((BY_TIME,), 0.0, 2), ((), 0.0, 7)]
+)
+def test_validations_have_a_share_of_the_time(
     flags: tuple[str, ...],
+    share: float,
     validations: int,
     dataset: Path,
     tmp_path: Path,
@@ -291,8 +299,9 @@ def test_later_epochs_of_seconds_are_validated_by_the_minute(
 ) -> None:
     """A minute of recordings is one batch: each had a validation, and two checkpoints."""
     monkeypatch.setattr(budget, "FIRST_EPOCHS", 2)
+    monkeypatch.setattr(budget, "VALIDATION_SHARE", share)
     assert train(dataset, tmp_path, "--trainer.max_epochs=6", *flags) == 0
     log = EventAccumulator(str(tmp_path / "lightning_logs/version_0"))
     log.Reload()
-    # Before the first step, after two epochs, and at the end.
+    # Before the first step and at the end; and after two epochs, where there is time.
     assert len(log.Scalars("val_loss")) == validations

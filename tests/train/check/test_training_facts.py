@@ -18,8 +18,9 @@ SETTINGS = DataSettings(HERE, HERE, HERE, HERE / "config.json", "voice", "ru")
 COST = Cost("cpu", 2, 25.0, None, False, 7_000_000_000, 10_000_000_000, 32)
 
 
-def describe(seconds: list[float]) -> dict[str, str]:
-    return describe_training(SETTINGS, *create_set(seconds), is_quick=True)
+def describe(seconds: list[float], **changes: object) -> dict[str, str]:
+    settings = replace(SETTINGS, **{"quality": "medium", **changes})
+    return describe_training(settings, *create_set(seconds), is_quick=True)
 
 
 def test_steps_follow_from_what_is_trained_on() -> None:
@@ -27,14 +28,17 @@ def test_steps_follow_from_what_is_trained_on() -> None:
     assert describe([9.0] * 4000)["steps"] == "about 250,000 in batches of 32"
     assert "--model.warmstart" in describe([9.0] * 40)["steps"]
     assert describe([9.0] * 14)["steps"].startswith("about 20,000 in batches of 14")
+    assert describe([9.0] * 400, quality="quick")["steps"] == "about 10,000 in batches of 8"
+    assert describe([9.0] * 40, quality="quick")["steps"] == "about 5,000 in batches of 8"
     assert describe([]) == {"steps": "none: there is nothing to train on"}
 
 
 @pytest.mark.parametrize(
     ("changes", "hours", "has_gpu", "quality", "reason"),
     [
-        ({}, 1.0, False, "medium", "high wants 10 hours and a GPU"),
-        ({}, 24.0, False, "medium", "high wants 10 hours and a GPU"),
+        ({}, 1.0, True, "medium", "high wants 10 hours"),
+        ({}, 24.0, False, "quick", "no GPU, without which medium takes days"),
+        ({"sample_rate": 16000}, 1.0, False, "quick", "no GPU"),
         ({}, 24.0, True, "high", "10 hours and a GPU"),
         ({"sample_rate": 16000}, 24.0, True, "low", "at the 16,000 Hz of this voice"),
         ({"quality": "x-low"}, 24.0, True, "x_low", "as config.json says"),

@@ -45,6 +45,16 @@ def test_real_updates_are_measured_and_kept(
     assert capsys.readouterr().err == ""
 
 
+def test_a_quick_voice_s_updates_are_measured_with_its_threads(tmp_path: Path) -> None:
+    request = CostRequest("quick", 16000, 256, 1, 8, 320, 480, 0.2)
+    steps = list(measure_steps(request, torch.device("cpu"), seconds=60.0))
+    assert [step.utterances for step in steps] == [4, 4, 8, 8]
+    cost = estimate(request, Measurement("cpu", 2, 0, tuple(steps)))
+    assert cost.is_measured_whole
+    assert 0.02 < cost.seconds_per_step < 30
+    assert 10**8 < cost.peak_bytes < 4 * GB
+
+
 def test_what_cannot_be_measured_is_a_sentence(tmp_path: Path) -> None:
     broken = CostRequest("huge", 22050, 256, 1, 32, 64, 96, 0.3)
     said = measure_cost(broken, tmp_path, is_busy=False)

@@ -16,7 +16,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from piper import PiperVoice
-from piper.train import cli
+from piper.train import allowance, cli
+from piper.train.allowance import Allowance
 from piper.train.checkpoints.checkpoint import load_checkpoint
 from piper.train.export import export_voice
 from trainings import QUICK, Hurry, StopAfter, add_callback, find_differences
@@ -102,6 +103,18 @@ def test_eight_updates_are_six_and_two(
     assert list(find_differences(saved["whole"], saved["second"])) == []
 
 
+def test_a_training_that_is_stopped_is_as_good_as_one_that_ended(
+    aligned_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What regression to the mean has lost is measured, though there was no validation."""
+    add_callback(StopAfter(4), monkeypatch)
+    flags = (*QUICK, "--trainer.max_steps=50", "--trainer.limit_val_batches=0")
+    assert train(aligned_dataset, tmp_path, *flags) == 128 + signal.SIGTERM
+    saved = load_checkpoint(checkpoint_of(tmp_path))["state_dict"]
+    assert float(saved["model_g.duration_scale"]) != 1.0
+    assert not torch.all(saved["model_g.predicted_mean"] == 0.0)
+
+
 def test_a_checkpoint_says_that_it_is_quick(trained: tuple[Path, Path], tmp_path: Path) -> None:
     """One command goes on, with more of a budget, without a word of the quality."""
     dataset, root = trained
@@ -177,6 +190,21 @@ def test_time_is_a_budget_at_any_rate(
     assert saved["together_since"] == 6
     text = saved["optimizer_states"][0]["param_groups"][0]
     assert text["lr"] < 0.1 * 2e-3
+
+
+def test_without_a_limit_the_data_set_the_end_of_the_rates_too(
+    aligned_dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(allowance, "QUICK_FRESH", Allowance(epochs=2, fewest=2, most=8))
+    assert train(aligned_dataset, tmp_path, *QUICK) == 0
+    assert "Training ends at step 8, after 2 epochs, the default from scratch" in caplog.text
+    saved = load_checkpoint(checkpoint_of(tmp_path))
+    assert saved["global_step"] == 16
+    assert 0 < saved["together_since"] < 8
+    assert saved["optimizer_states"][0]["param_groups"][0]["lr"] < 0.2 * 2e-3
 
 
 def test_two_processes_make_one_update(aligned_dataset: Path, tmp_path: Path) -> None:

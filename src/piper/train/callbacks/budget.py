@@ -13,8 +13,10 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from piper.progress import count_things
-from piper.train.allowance import FRESH, WARM
+from piper.train.allowance import find_allowance
 from piper.train.callbacks.axis import count_updates
+from piper.train.callbacks.judge import Judge
+from piper.train.presets import find_quality
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -42,7 +44,8 @@ class Budget(Callback):
             self._is_warm = self._is_warm or self._begin > 0
         if not self.is_active:
             return
-        allowance = WARM if self._is_warm else FRESH
+        model: Any = pl_module
+        allowance = find_allowance(find_quality(model.network_config), is_warm=self._is_warm)
         batches = int(trainer.num_training_batches)
         updates = allowance.updates(batches)
         # Both optimizers step once an update, and Lightning counts each of them.
@@ -66,38 +69,80 @@ class Budget(Callback):
 
 
 FIRST_EPOCHS = 20
-"""Validated each: how it begins is worth seeing, and short trainings are to be seen at all."""
+"""Validated each, as far as their share of time goes: how it begins is worth seeing."""
 VALIDATION_SECONDS = 60.0
+"""Between two validations of later epochs, and before the first of a run that goes on."""
+VALIDATION_SHARE = 0.05
+"""Of a run's time, the most that is spent on validations, the one at its end counted in."""
 BY_TIME = 0
 """`--trainer.check_val_every_n_epoch` by default."""
 
 
 class ValidationInterval(Callback):
-    """Leaves validations out of later epochs that are over in seconds.
+    """Leaves out the validations that would take more than their share of a run's time.
 
-    A minute of recordings is one batch, ten hours on a GPU are ten seconds: a validation with its
-    checkpoints and its sentences after each would take longer than the training.
+    A minute of recordings is one batch, ten hours on a GPU are ten seconds, and a quick voice is
+    trained in eight minutes: a validation with its checkpoints and its sentences after each epoch
+    would take as long as the training. Those before the first and after the last update are always
+    made. What judges take is not counted here: they have a share of their own.
+
+    Args:
+        judge: Whose seconds are left out.
     """
 
-    def __init__(self) -> None:
-        self._last = 0.0
+    def __init__(self, judge: Judge | None = None) -> None:
+        self._judge = judge
+        self._begin = self._last = 0.0
+        self._started: float | None = None
+        self._judged = 0.0
+        self._spent = 0.0
+        self._cost: float | None = None
+        """Seconds of the last one; None before there was one in this run."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count from here."""
-        self._last = time.monotonic()
+        self._begin = self._last = time.monotonic()
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count from here again."""
-        self._last = time.monotonic()
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count what it takes."""
+        self._started, self._judged = time.monotonic(), self._judge_seconds()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A validation and all that it brought with it is over."""
+        self._end_validation()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A validation and all that it brought with it is over."""
+        self._end_validation()
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Decide at an epoch's last batch whether it is validated, the same on all processes."""
-        if not trainer.is_last_batch or trainer.current_epoch < FIRST_EPOCHS:
+        if not trainer.is_last_batch:
             return
-        is_due = time.monotonic() - self._last >= VALIDATION_SECONDS
+        is_due = self._is_due(time.monotonic(), trainer.current_epoch < FIRST_EPOCHS)
         if trainer.world_size > 1:
             is_due = trainer.strategy.broadcast(is_due)
         trainer.check_val_every_n_epoch = 1 if is_due else sys.maxsize
+
+    def _is_due(self, now: float, is_early: bool) -> bool:
+        if self._cost is None or not is_early:
+            if now - self._last < VALIDATION_SECONDS:
+                return False
+            if self._cost is None:
+                return True
+        # This one and the last one.
+        return self._spent + 2 * self._cost <= VALIDATION_SHARE * (now - self._begin)
+
+    def _end_validation(self) -> None:
+        if self._started is None:
+            return
+        self._last = time.monotonic()
+        self._cost = self._last - self._started - (self._judge_seconds() - self._judged)
+        self._spent += self._cost
+        self._started = None
+
+    def _judge_seconds(self) -> float:
+        return 0.0 if self._judge is None else self._judge.spent_seconds
 
 
 def has_limit(trainer: Any) -> bool:

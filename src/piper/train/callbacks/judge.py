@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import statistics
 import time
 from datetime import timedelta
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Timer
 
 from piper.train.callbacks.measures import Measures, measure_example, summarise_measures
 from piper.train.callbacks.speaking import is_stopping, speak_example
@@ -34,10 +36,13 @@ FIGURES = (
     "val_quality_recordings",
 )
 """Names of the figures in the log; the last is that of the recordings themselves, given once."""
-SHARE = 0.1
+SHARE = 0.03
 """Of the time since the last measurement, the most that the next may take."""
 FIRST_SECONDS = 20.0
 """The first measurement takes as many sentences as fit; it stays with them, lest means differ."""
+FIRST_SHARE = 0.01
+"""Of --trainer.max_time, the most that it takes: there is one more at the end, and a training of
+minutes has no minute for them."""
 WAIT = timedelta(hours=2)
 """How long other processes wait for the first, where torch's own limit would be 10 minutes."""
 
@@ -66,6 +71,8 @@ class Judge(Callback):
         self._count: int | None = None
         self._cost = 0.0
         self._last_end = 0.0
+        self.spent_seconds = 0.0
+        """Of all measurements so far."""
         self._is_broken = self._has_said = False
         self._recordings: float | None = None
         self._send: FromFirst | None = None
@@ -137,6 +144,7 @@ class Judge(Callback):
                 self._give_up("The fixed sentences cannot be measured", error)
         self._last_end = time.monotonic()
         self._cost = self._last_end - begin
+        self.spent_seconds += self._cost
         return figures
 
     def _measure_examples(
@@ -149,14 +157,17 @@ class Judge(Callback):
         measures: list[Measures] = []
         # What they compare are VITS's posterior and prior; quick voices log the like as losses.
         is_vits = isinstance(model.network_config, NetworkConfig)
-        count = 0
+        count, limit = 0, self._find_limit(trainer)
         scores: list[float] = []
+        recordings: list[float] = []
+        # Those are scored once.
+        has_recordings = self._predictor is None or self._recordings is not None
         for index, example in enumerate(examples[: self._count]):
             if is_stopping(trainer):
                 return {}
             if self._count is None and count:
                 mean = (time.monotonic() - begin) / count
-                if mean * (count + 1) > self._first_seconds:
+                if mean * (count + 1) > limit:
                     break
             count += 1
             if is_vits:
@@ -164,6 +175,8 @@ class Judge(Callback):
             if self._predictor is not None:
                 self.spoken[index] = speak_example(model, example)
                 scores.append(self._score(self.spoken[index].audio.numpy(), model))
+                if not has_recordings:
+                    recordings.append(self._score(example.audio.numpy(), model))
         if self._count is None and count < len(examples):
             _LOGGER.info(
                 "Validations measure %d of the %d test sentences, which take %.0f s.",
@@ -174,16 +187,18 @@ class Judge(Callback):
         self._count = count
         figures = summarise_measures(measures, model.network_config) if is_vits else {}
         figures["val_quality"] = sum(scores) / len(scores) if scores else math.nan
-        figures["val_quality_recordings"] = self._score_recordings(model, examples[: self._count])
+        if recordings:
+            self._recordings = figures["val_quality_recordings"] = statistics.fmean(recordings)
         return figures
 
-    def _score_recordings(self, model: Any, examples: list[ListeningExample]) -> float:
-        """Return the recordings' mean score the first time it is asked for, else NaN."""
-        if self._predictor is None or self._recordings is not None:
-            return math.nan
-        scores = [self._score(example.audio.numpy(), model) for example in examples]
-        self._recordings = sum(scores) / len(scores)
-        return self._recordings
+    def _find_limit(self, trainer: Trainer) -> float:
+        """Return how many seconds the first measurement may take."""
+        limits = [
+            FIRST_SHARE * one._duration
+            for one in trainer.callbacks  # type: ignore[attr-defined]
+            if isinstance(one, Timer) and one._duration is not None
+        ]
+        return min([self._first_seconds, *limits])
 
     def _score(self, audio: Any, model: Any) -> float:
         if self._predictor is None:

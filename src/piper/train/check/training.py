@@ -10,12 +10,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from piper.processes import is_machine_busy
-from piper.train.allowance import FRESH, WARM
+from piper.train.allowance import find_allowance
 from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
 from piper.train.cost.estimate import Cost, measure_cost
 from piper.train.cost.request import CostRequest
 from piper.train.data.settings import DataSettings
-from piper.train.presets import DEFAULT_QUALITY, PRESET_SAMPLE_RATES, parse_quality
+from piper.train.presets import (
+    DEFAULT_QUALITY,
+    PRESET_SAMPLE_RATES,
+    QUICK,
+    QUICK_BATCH_SIZES,
+    parse_quality,
+)
 
 FRESH_HOURS = 1.0
 """Below an hour a voice should start from another one."""
@@ -25,6 +31,8 @@ DEFAULT_BATCH_SIZE = 32
 LENGTH_STEP_FRAMES = 32
 """Lengths are rounded up to it: a recording more or less does not ask for a new measurement."""
 MANY_DAYS = 14
+UNDERSTOOD_STEPS = 1_200
+"""After which a quick voice of 1.5 hours of recordings had nearly their phoneme error."""
 
 
 def describe_training(
@@ -51,11 +59,14 @@ def describe_training(
         return {"steps": "none: there is nothing to train on"}
     paths = [entry.audio_path for entry in training if entry.audio_path is not None]
     seconds = [_find_trained_seconds(audio[path], settings) for path in paths]
-    quality, reason = choose_quality(settings, sum(seconds) / 3600, has_gpu=_has_gpu())
+    has_gpu = _has_gpu()
+    quality, reason = choose_quality(settings, sum(seconds) / 3600, has_gpu=has_gpu)
     size = settings.batch_size if isinstance(settings.batch_size, int) else DEFAULT_BATCH_SIZE
+    if quality == QUICK:
+        size = QUICK_BATCH_SIZES["gpu" if has_gpu else "cpu"]
     size = min(size, len(training))
-    is_warm = sum(seconds) < 3600 * FRESH_HOURS
-    steps = (WARM if is_warm else FRESH).updates(-(-len(training) // size))
+    is_warm = quality != QUICK and sum(seconds) < 3600 * FRESH_HOURS
+    steps = find_allowance(quality, is_warm=is_warm).updates(-(-len(training) // size))
     facts = {
         "preset": f"{quality.replace('_', '-')}, {reason}",
         "steps": f"about {steps:,} in batches of {size}",
@@ -69,7 +80,11 @@ def describe_training(
     cost = measure_cost(request, settings.cache_dir, is_busy=is_machine_busy())
     if isinstance(cost, str):
         return facts | {"time and memory": cost}
-    return facts | describe_cost(cost, steps)
+    facts |= describe_cost(cost, steps)
+    if quality == QUICK and steps > UNDERSTOOD_STEPS:
+        least = _describe_seconds(cost.seconds_per_step * UNDERSTOOD_STEPS)
+        facts["time"] += f"; understood after {least} (--trainer.max_time)"
+    return facts
 
 
 def choose_quality(settings: DataSettings, hours: float, *, has_gpu: bool) -> tuple[str, str]:
@@ -80,12 +95,14 @@ def choose_quality(settings: DataSettings, hours: float, *, has_gpu: bool) -> tu
     """
     if settings.quality:
         return parse_quality(settings.quality), f"as {settings.config_path.name} says"
+    if not has_gpu:
+        return QUICK, f"for there is no GPU, without which {DEFAULT_QUALITY} takes days"
     low = PRESET_SAMPLE_RATES["low"]
     if settings.sample_rate == low:
         return "low", f"which is medium's network at the {low:,} Hz of this voice"
-    if has_gpu and hours >= HIGH_HOURS:
+    if hours >= HIGH_HOURS:
         return "high", f"for there are {HIGH_HOURS:.0f} hours and a GPU; medium speaks faster"
-    return DEFAULT_QUALITY, f"for high wants {HIGH_HOURS:.0f} hours and a GPU"
+    return DEFAULT_QUALITY, f"for high wants {HIGH_HOURS:.0f} hours; quick is trained in minutes"
 
 
 def describe_cost(cost: Cost, steps: int) -> dict[str, str]:

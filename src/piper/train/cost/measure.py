@@ -4,8 +4,9 @@
 JSON: whoever ends it early has what was measured until then. It runs in a process of its own so
 that the memory it takes can be told, and so that who asks needs no torch.
 
-On a CPU two and four utterances are enough, since time and memory grow in proportion; a GPU is fast
-with a whole batch only, so it gets that, and half of it.
+On a CPU two and four utterances are enough, since time and memory grow in proportion (of a quick
+voice four and eight: its threads share them out); a GPU is fast with a whole batch only, so it gets
+that, and half of it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import asdict
 
@@ -20,7 +22,8 @@ import torch
 
 from piper.train.cost.request import CostRequest, MeasuredStep
 from piper.train.data.batches import Batch, UtteranceItem, collate
-from piper.train.presets import create_network_config
+from piper.train.presets import QUICK, NetworkShape, create_network_config
+from piper.train.quick.schedule import RAMP_UPDATES, plan_update
 from piper.train.steps import losses
 from piper.train.steps.averages import WeightAverages
 from piper.train.steps.batch_size import PeakMemory
@@ -37,13 +40,14 @@ PATIENCE = 5
 """How many times longer all of them may take for the third one: without it nothing is known of the
 memory, and on a processor that others use each takes half a minute."""
 UTTERANCES_ON_CPU = 4
+QUICK_UTTERANCES_ON_CPU = 8
 FRAMES_SHARE = 0.5
 """Of an update's time, what grows with the length of the utterances; the rest is for segments of a
 fixed length (medium on one core, 2 utterances of 100 and of 800 frames: 5.4 and 8.0 s)."""
 AVERAGES_DECAY = 0.999
 
 
-class CostMeter:
+class CostMeter(ABC):
     """A training without data: networks, optimizers, averages, as a new training has them.
 
     Args:
@@ -54,6 +58,67 @@ class CostMeter:
     def __init__(self, request: CostRequest, device: torch.device) -> None:
         self._request = request
         self._device = device
+
+    @property
+    @abstractmethod
+    def network(self) -> NetworkShape:
+        """What is trained."""
+
+    @abstractmethod
+    def update(self, batch: Batch) -> float:
+        """Take one update; return the factor that makes its time that of a usual one."""
+
+    def measure(self, utterances: int, frames: int) -> MeasuredStep:
+        """Take one update.
+
+        Raises:
+            torch.OutOfMemoryError: The GPU has too little memory.
+        """
+        batch = self._create_batch(utterances, frames)
+        begin, processor_begin = time.perf_counter(), time.process_time()
+        with PeakMemory() as peak:
+            factor = self.update(batch)
+            if self._device.type == "cuda":
+                torch.cuda.synchronize(self._device)
+        on_gpu = self._device.type == "cuda"
+        return MeasuredStep(
+            utterances,
+            frames,
+            factor * (time.perf_counter() - begin),
+            factor * (time.process_time() - processor_begin),
+            torch.cuda.max_memory_allocated(self._device) if on_gpu else peak.bytes,
+        )
+
+    def _create_batch(self, utterances: int, frames: int) -> Batch:
+        """Return noise: how long an update takes does not depend on what is said."""
+        network = self.network
+        num_ids = min(frames, max(5, round(self._request.ids_per_frame * frames)))
+        durations = torch.full((num_ids,), frames // num_ids)
+        durations[-1] += frames - durations.sum()
+        items = [
+            UtteranceItem(
+                torch.randint(1, network.num_symbols, (num_ids,)),
+                torch.rand(network.filter_length // 2 + 1, frames),
+                0.1 * torch.randn(frames * network.hop_length),
+                number % network.num_speakers,
+                durations=durations,
+                f0=torch.full((frames,), 120.0),
+            )
+            for number in range(utterances)
+        ]
+        return collate(
+            items,
+            segment_frames=network.segment_size // network.hop_length,
+            hop_length=network.hop_length,
+            has_speakers=network.num_speakers > 1,
+        )
+
+
+class VitsMeter(CostMeter):
+    """Of a VITS voice."""
+
+    def __init__(self, request: CostRequest, device: torch.device) -> None:
+        super().__init__(request, device)
         network = create_network_config(
             request.quality,
             sample_rate=request.sample_rate,
@@ -62,62 +127,64 @@ class CostMeter:
         )
         assert isinstance(network, NetworkConfig)
         self._network = network
-        generator = Synthesizer(self._network).to(device)
-        judge = Discriminator(self._network.discriminator_channels).to(device)
-        self._gan = GanStep(generator, [*judge.discriminators], self._network, losses.USUAL_WEIGHTS)
+        generator = Synthesizer(network).to(device)
+        judge = Discriminator(network.discriminator_channels).to(device)
+        self._gan = GanStep(generator, [*judge.discriminators], network, losses.USUAL_WEIGHTS)
         self._averages = WeightAverages(generator, AVERAGES_DECAY)
         self._optimizers = [
             create_optimizer(network.parameters(), OptimizerSettings())[0]
             for network in (generator, judge)
         ]
 
-    def measure(self, utterances: int, frames: int) -> MeasuredStep:
-        """Take one update.
+    @property
+    def network(self) -> NetworkConfig:
+        """What is trained."""
+        return self._network
 
-        Raises:
-            torch.OutOfMemoryError: The GPU has too little memory.
-        """
-        batch = self._create_batch(utterances, frames).to(self._device)
-        begin, processor_begin = time.perf_counter(), time.process_time()
-        with PeakMemory() as peak:
-            self._update(batch)
-            if self._device.type == "cuda":
-                torch.cuda.synchronize(self._device)
-        on_gpu = self._device.type == "cuda"
-        return MeasuredStep(
-            utterances,
-            frames,
-            time.perf_counter() - begin,
-            time.process_time() - processor_begin,
-            torch.cuda.max_memory_allocated(self._device) if on_gpu else peak.bytes,
-        )
-
-    def _update(self, batch: Batch) -> None:
-        self._gan.backward(batch)
+    def update(self, batch: Batch) -> float:
+        """Take one update of all networks."""
+        self._gan.backward(batch.to(self._device))
         for optimizer in self._optimizers:
             optimizer.step()
             optimizer.zero_grad()
         self._averages.update()
+        return 1.0
 
-    def _create_batch(self, utterances: int, frames: int) -> Batch:
-        """Return noise: how long an update takes does not depend on what is said."""
-        network = self._network
-        num_ids = min(frames, max(5, round(self._request.ids_per_frame * frames)))
-        items = [
-            UtteranceItem(
-                torch.randint(1, network.num_symbols, (num_ids,)),
-                torch.rand(network.filter_length // 2 + 1, frames),
-                0.1 * torch.randn(frames * network.hop_length),
-                number % network.num_speakers,
-            )
-            for number in range(utterances)
-        ]
-        return collate(
-            items,
-            segment_frames=network.segment_frames,
-            hop_length=network.hop_length,
-            has_speakers=network.num_speakers > 1,
-        )
+
+class QuickMeter(CostMeter):
+    """Of a quick voice, whose later updates have discriminators and shorter pieces."""
+
+    def __init__(self, request: CostRequest, device: torch.device) -> None:
+        # Brings Lightning, which the other family's need not wait for.
+        from piper.train.quick_module import QuickModel
+
+        super().__init__(request, device)
+        self._model = QuickModel(
+            sample_rate=request.sample_rate,
+            num_symbols=request.num_symbols,
+            num_speakers=request.num_speakers,
+        ).to(device)
+        self._optimizers = self._model.configure_optimizers()[0]
+        self._model.step.to(device)
+        self._threads = 1
+        if device.type == "cpu":
+            self._threads = torch.get_num_threads()
+            torch.set_num_threads(1)  # as in a training
+
+    @property
+    def network(self) -> NetworkShape:
+        """What is trained."""
+        return self._model.network_config
+
+    def update(self, batch: Batch) -> float:
+        """Take an update of each kind: a training has about as many of one as of the other."""
+        plans = (plan_update(0.0, 0, None), plan_update(1.0, 1 + RAMP_UPDATES, 1))
+        for plan in plans:
+            self._model.compute_gradients(batch, plan, self._threads)
+            for optimizer in self._optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+        return 1 / len(plans)
 
 
 def measure_steps(
@@ -130,12 +197,13 @@ def measure_steps(
         device: Where.
         seconds: For all of them.
     """
-    meter = CostMeter(request, device)
+    is_quick = request.quality == QUICK
+    meter = (QuickMeter if is_quick else VitsMeter)(request, device)
     begin_seconds = time.monotonic()
     ends = (begin_seconds + PATIENCE * seconds, begin_seconds + seconds)
     most = request.batch_size
     if device.type == "cpu":
-        most = min(most, UTTERANCES_ON_CPU)
+        most = min(most, QUICK_UTTERANCES_ON_CPU if is_quick else UTTERANCES_ON_CPU)
     while True:
         try:
             yield from _measure_batches(meter, request, most, ends)
