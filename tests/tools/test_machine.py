@@ -99,7 +99,7 @@ def test_a_machine_too_small_for_one_utterance_is_told() -> None:
     plan, line = plan_batch(BatchPlan(6, 1), "high", int(GIB))
     assert plan == BatchPlan(1, 6)
     assert line is not None
-    assert "--quality tiny" in line
+    assert "--quality quick" in line
 
 
 def test_an_unknown_quality_counts_as_the_largest() -> None:

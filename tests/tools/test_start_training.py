@@ -90,10 +90,10 @@ def test_the_quick_start_s_numbers_on_a_small_machine() -> None:
     assert plan.lines[1].startswith("A batch of 80 does not fit in 4.0 GiB")
 
 
-def test_without_a_dataset_a_cpu_trains_the_small_quality(tmp_path: Path) -> None:
+def test_without_a_dataset_a_cpu_trains_a_quick_voice(tmp_path: Path) -> None:
     plan = create_plan("--num-gpus", "0", machine=LARGE)
-    assert flags_of(plan)["model.quality"] == "tiny"
-    assert plan.dataset == tmp_path / "datasets" / "test_ru_tiny"
+    assert flags_of(plan)["model.quality"] == "quick"
+    assert plan.dataset == tmp_path / "datasets" / "test_ru_quick"
     assert plan.test_sample_rate == 22050
     first, last = plan.lines
     assert first.endswith("--quality medium overrides it.")
@@ -138,9 +138,37 @@ def test_a_dataset_s_own_quality_is_kept(tmp_path: Path) -> None:
     plan = create_plan(*arguments, machine=LARGE)
     assert "model.quality" not in flags_of(plan)
     assert (plan.lines, plan.test_sample_rate) == ([], None)
-    (tmp_path / "config.json").write_text("{}")
-    [line] = create_plan(*arguments, machine=LARGE).lines
-    assert "--quality tiny shows the way" in line
+    (tmp_path / "config.json").write_text(json.dumps({"audio": {"quality": "medium"}}))
+    plan = create_plan(*arguments, machine=LARGE)
+    assert "model.quality" not in flags_of(plan)
+    assert "takes days on a CPU; --quality quick trains a voice in minutes." in plan.lines[0]
+
+
+def test_a_cpu_trains_quick_unless_told_otherwise(tmp_path: Path) -> None:
+    """In batches as such a voice wants them, whoever it was that told."""
+    arguments = ["--num-gpus", "0", "--dataset", str(tmp_path)]
+    plan = create_plan(*arguments, machine=LARGE)
+    [line] = plan.lines
+    assert line.startswith("On a CPU the quality quick is trained, which is understood after min")
+    flags = flags_of(plan)
+    assert (flags["model.quality"], flags["data.batch_size"]) == ("quick", "8")
+    assert not [name for name in flags if name.startswith("trainer.max_")]
+    for told in (
+        ["--quality", "low"],
+        ["--", "--model.quality=low"],
+        ["--", "--model.quality=x-low"],
+    ):
+        plan = create_plan(*arguments, *told, machine=LARGE)
+        assert plan.lines == []
+        assert flags_of(plan)["data.batch_size"] == "32"
+    [line] = create_plan(*arguments, "--checkpoint", "a.ckpt", machine=SMALL).lines
+    assert line.startswith("A batch of 32 does not fit")  # nothing says what is in it
+    config = {"data": {"dataset_dir": str(tmp_path)}, "model": {"quality": "quick"}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    plan = create_plan(*arguments, "--checkpoint", str(tmp_path / "a.ckpt"), machine=SMALL)
+    assert (plan.lines, flags_of(plan)["data.batch_size"]) == ([], "8")
+    plan = create_plan("--dataset", str(tmp_path), "--quality", "quick", machine=TWO_GPUS)
+    assert (plan.lines, flags_of(plan)["data.batch_size"]) == ([], "64")
 
 
 def test_the_quick_start_speaks_the_user_s_language(
@@ -220,8 +248,8 @@ def test_a_checkpoint_that_names_no_dataset_is_refused_with_the_flag(
 def test_last_begins_anew_on_the_test_dataset_where_nothing_was_trained(tmp_path: Path) -> None:
     arguments = ["--checkpoint", "last", "--output-dir", str(tmp_path), "--num-gpus", "0"]
     plan = create_plan(*arguments, machine=LARGE)
-    assert plan.dataset == tmp_path / "datasets" / "test_ru_tiny"
-    assert flags_of(plan)["model.quality"] == "tiny"
+    assert plan.dataset == tmp_path / "datasets" / "test_ru_quick"
+    assert flags_of(plan)["model.quality"] == "quick"
 
 
 def test_flags_after_two_dashes_are_the_trainer_s_and_win() -> None:

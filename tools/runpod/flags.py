@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from piper.option_values import CommandParser
+from piper.train.presets import QUICK_BATCH_SIZES
 
 DEFAULT_BATCH_SIZE = 32
 DEFAULT_NUM_GPUS = 2
@@ -54,7 +55,8 @@ def create_parser() -> argparse.ArgumentParser:
         type=_parse_positive,
         metavar="N",
         help=f"utterances of a batch on each device (default: {DEFAULT_BATCH_SIZE}, of the test "
-        f"dataset {TEST_BATCH_SIZE})",
+        f"dataset {TEST_BATCH_SIZE}; of quick voices {QUICK_BATCH_SIZES['cpu']}, on a GPU "
+        f"{QUICK_BATCH_SIZES['gpu']})",
     )
     add(
         "--num-gpus",
@@ -79,7 +81,8 @@ def create_parser() -> argparse.ArgumentParser:
         "--quality",
         "--preset",  # its name in earlier versions
         metavar="NAME",
-        help="x-low, low, medium, high, or tiny for a CPU",
+        help="x-low, low, medium, high, or quick, which is trained in minutes (default: what the "
+        "dataset's config.json says, else medium, without a GPU quick)",
     )
     add(
         "--precision",

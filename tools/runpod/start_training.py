@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,8 @@ from piper.json_reader import load_json_object  # noqa: E402
 from piper.messages import print_error, say, translate  # noqa: E402
 from piper.train.presets import (  # noqa: E402
     DEFAULT_QUALITY,
+    QUICK,
+    QUICK_BATCH_SIZES,
     create_network_config,
     parse_quality,
 )
@@ -64,6 +67,7 @@ from piper.train.resuming import (  # noqa: E402
 from piper.train.storage import is_remote, plain_address  # noqa: E402
 
 TEST_DATASETS = ROOT / "datasets"
+FOR_CPUS = (QUICK, "tiny")
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
 
@@ -206,10 +210,12 @@ def create_plan(args: argparse.Namespace, machine: Machine) -> Plan:
         trained = quality or (CPU_QUALITY if is_cpu else DEFAULT_QUALITY)
         rate, dataset = find_sample_rate(trained), find_test_dataset(trained)
     is_test = rate is not None
-    size = args.batch_size or (TEST_BATCH_SIZE if is_test else DEFAULT_BATCH_SIZE)
-    batch = BatchPlan(size, args.accumulate_grad_batches)
+    trained = quality or find_trained_quality(args) or find_quality(dataset) or DEFAULT_QUALITY
+    size = TEST_BATCH_SIZE if is_test else DEFAULT_BATCH_SIZE
+    if parse_quality(trained) == QUICK:
+        size = QUICK_BATCH_SIZES[devices.accelerator]
+    batch = BatchPlan(args.batch_size or size, args.accumulate_grad_batches)
     if is_cpu:
-        trained = quality or (run and run.quality) or find_quality(dataset) or DEFAULT_QUALITY
         batch, line = plan_batch(batch, trained, machine.memory_bytes)
         lines += [line] if line else []
     # The trainer takes more than a folder from the run: what it held out, how it was cut.
@@ -237,17 +243,32 @@ def find_run_of(args: argparse.Namespace) -> Run | None:
     """
     if args.dataset is not None or args.checkpoint is None or names_dataset(args.trainer_flags):
         return None
-    checkpoint: str | None = args.checkpoint
+    checkpoint = find_checkpoint_file(args)
+    return None if checkpoint is None else find_run(checkpoint, made=TEST_DATASETS)
+
+
+def find_checkpoint_file(args: argparse.Namespace) -> str | None:
+    """Return the file or address that `--checkpoint` means, or None where there is none yet."""
+    checkpoint: str = args.checkpoint
     if checkpoint != LAST and not is_remote(checkpoint) and Path(checkpoint).is_dir():
         from piper.train.checkpoints.last import find_checkpoint
 
-        checkpoint = find_checkpoint(checkpoint)
-    elif checkpoint == LAST:
+        return find_checkpoint(checkpoint)
+    if checkpoint == LAST:
         # Brings torch, which nothing else here needs.
         from piper.train.checkpoints.last import find_last_checkpoint
 
-        checkpoint = find_last_checkpoint(args.output_dir)
-    return None if checkpoint is None else find_run(checkpoint, made=TEST_DATASETS)
+        return find_last_checkpoint(args.output_dir)
+    return checkpoint
+
+
+def find_trained_quality(args: argparse.Namespace) -> str:
+    """Return the quality of the run that a checkpoint belongs to; empty where it is not known."""
+    if args.checkpoint is not None:
+        with suppress(PiperError, OSError):
+            checkpoint = find_checkpoint_file(args)
+            return find_run(checkpoint, made=TEST_DATASETS).quality if checkpoint else ""
+    return ""
 
 
 def names_dataset(trainer_flags: Sequence[str]) -> bool:
@@ -272,22 +293,32 @@ def choose_quality(
     Raises:
         ConfigError: There is no such quality.
     """
-    if args.quality is not None:
-        parse_quality(args.quality)
-        return args.quality, None
+    given = find_flag("model.quality", args.trainer_flags) or args.quality
+    if given is not None:
+        parse_quality(given)
+        return given, None
     if not is_cpu or is_resumed:
         return None, None
-    if args.dataset is None:
-        return CPU_QUALITY, (
-            f"On a CPU the quality {CPU_QUALITY} is trained, which shows in minutes what takes "
-            f"{DEFAULT_QUALITY} days; --quality {DEFAULT_QUALITY} overrides it."
-        )
-    if find_quality(args.dataset):
+    said = find_quality(args.dataset) if args.dataset is not None else ""
+    if parse_quality(said or CPU_QUALITY) in FOR_CPUS and said:
         return None, None
-    return None, (
-        f"The quality {DEFAULT_QUALITY} takes days on a CPU; --quality {CPU_QUALITY} shows the way "
-        "in minutes."
+    if said:
+        return None, (
+            f"The quality {said}, as {args.dataset / 'config.json'} says, takes days on a CPU; "
+            f"--quality {CPU_QUALITY} trains a voice in minutes."
+        )
+    return CPU_QUALITY, (
+        f"On a CPU the quality {CPU_QUALITY} is trained, which is understood after minutes, where "
+        f"{DEFAULT_QUALITY} takes days; --quality {DEFAULT_QUALITY} overrides it."
     )
+
+
+def find_flag(name: str, trainer_flags: Sequence[str]) -> str | None:
+    """Return the value of a flag of the trainer, or None where it is not given."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(f"--{name}", dest="value")
+    value: str | None = parser.parse_known_args(trainer_flags)[0].value
+    return value
 
 
 def find_test_dataset(quality: str) -> Path:

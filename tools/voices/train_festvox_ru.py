@@ -26,14 +26,17 @@ from timed_training import Clock, TimedTraining
 from piper.atomic import replace_on_success
 from piper.errors import PiperError
 from piper.train.command import run_command
-from piper.train.presets import PRESET_SAMPLE_RATES, parse_quality
+from piper.train.presets import PRESET_SAMPLE_RATES, QUICK, parse_quality
 
 NONE = "none"
 STAGES = ("data", "pack", "train", "evaluate")
-GPU_MINUTES, CPU_MINUTES = 18.0, 40.0
+GPU_MINUTES, CPU_MINUTES = 18.0, 30.0
+PIECE_MINUTES = 3.0
 GPU_BATCH, CPU_BATCH = 64, 8
-GPU_QUALITY, CPU_QUALITY = "medium", "tiny"
+GPU_QUALITY, CPU_QUALITY = "medium", QUICK
 DEFAULT_RATE = 22050
+SAMPLE_RATES = {**PRESET_SAMPLE_RATES, QUICK: 16000}
+"""Of qualities that no published voice is started from: that of the recordings."""
 GPU_FLAGS = (
     "--trainer.precision=bf16-mixed",
     # Recordings of 16 kHz have nothing above 8 kHz, and a voice of 22 kHz says something there.
@@ -59,10 +62,14 @@ def create_parser() -> argparse.ArgumentParser:
         help=f"some of {', '.join(STAGES)}, joined by commas; default: %(default)s",
     )
     add("--run", default="run", help="name of the training, of several in one folder")
-    add("--quality", type=parse_quality, help="default: medium on a GPU, tiny without one")
-    add("--start", help="a voice or checkpoint to start from, or none; default: a published voice")
-    add("--minutes", type=float, help="of training in all; default: 18 on a GPU, 40 without one")
-    add("--piece-minutes", type=float, default=3.0, help="of one piece; default: %(default)g")
+    add("--quality", type=parse_quality, help="default: medium on a GPU, quick without one")
+    add(
+        "--start",
+        help="a voice or checkpoint to start from, or none; default: a published voice, of quick "
+        "none",
+    )
+    add("--minutes", type=float, help="of training in all; default: 18 on a GPU, 30 without one")
+    add("--piece-minutes", type=float, help="of one piece; default: 3, of quick all")
     add(
         "--processor-time",
         action="store_true",
@@ -86,6 +93,17 @@ def _run(arguments: argparse.Namespace) -> int:
 
     is_gpu = torch.cuda.is_available()
     arguments.quality = arguments.quality or (GPU_QUALITY if is_gpu else CPU_QUALITY)
+    arguments.minutes = arguments.minutes or (GPU_MINUTES if is_gpu else CPU_MINUTES)
+    if arguments.quality == QUICK:
+        # Its learning rates end with the time that it is told, and no other family is its start.
+        arguments.start = arguments.start or NONE
+        arguments.piece_minutes = arguments.piece_minutes or arguments.minutes
+        if arguments.processor_time:
+            raise PiperError(
+                "--processor-time is for VITS: a quick voice plans its training by the clock "
+                "(--minutes), or by updates (-- --trainer.max_steps=1200)."
+            )
+    arguments.piece_minutes = arguments.piece_minutes or PIECE_MINUTES
     folder: Path = arguments.work_dir
     folder.mkdir(parents=True, exist_ok=True)
     stages = arguments.stages.split(",")
@@ -94,9 +112,7 @@ def _run(arguments: argparse.Namespace) -> int:
         raise PiperError(f"--stages: {', '.join(unknown)}: give some of {', '.join(STAGES)}.")
     if "data" in stages:
         print("== data", flush=True)
-        make_datasets(
-            folder, arguments.quality, PRESET_SAMPLE_RATES.get(arguments.quality, DEFAULT_RATE)
-        )
+        make_datasets(folder, arguments.quality, SAMPLE_RATES.get(arguments.quality, DEFAULT_RATE))
     if "pack" in stages:
         print("== packing", flush=True)
         _pack(arguments)
@@ -152,7 +168,7 @@ def _train(arguments: argparse.Namespace, is_gpu: bool) -> None:
         # Here, so that it takes nothing from the training's time.
         _prepare(data / TRAINING, kind)
     _write_facts(arguments, run, flags, is_gpu)
-    end = 60 * (arguments.minutes or (GPU_MINUTES if is_gpu else CPU_MINUTES))
+    end = 60 * arguments.minutes
     until = 0.0
     while until < end:
         until = min(end, until + 60 * arguments.piece_minutes)
@@ -178,13 +194,23 @@ def _find_flags(arguments: argparse.Namespace, dataset: Path, kind: str, is_gpu:
         "--data.num_test_examples=0",
         f"--model.quality={arguments.quality}",
         *([f"--model.warmstart={start}"] if start else []),
-        *(GPU_FLAGS if is_gpu else ()),
-        *([f"--model.hold_decoder={HELD_UPDATES}"] if is_gpu and start else []),
-        # Between two validations a slow machine may be gone; and nothing is chosen by them.
-        f"--trainer.check_val_every_n_epoch={100 if is_gpu else 10}",
+        *_find_family_flags(arguments, is_gpu, has_start=start is not None),
         "--validation_quality=off",
         "--keep_best=0",
         *arguments.flags,
+    ]
+
+
+def _find_family_flags(
+    arguments: argparse.Namespace, is_gpu: bool, *, has_start: bool
+) -> list[str]:
+    if arguments.quality == QUICK:
+        return [f"--trainer.max_time=00:00:00:{round(60 * arguments.minutes)}"]
+    return [
+        *(GPU_FLAGS if is_gpu else ()),
+        *([f"--model.hold_decoder={HELD_UPDATES}"] if is_gpu and has_start else []),
+        # Between two validations a slow machine may be gone; and nothing is chosen by them.
+        f"--trainer.check_val_every_n_epoch={100 if is_gpu else 10}",
     ]
 
 
