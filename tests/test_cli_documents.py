@@ -19,7 +19,7 @@ NO_NOISE = ["--noise-scale", "0", "--noise-w-scale", "0"]
 RATE = 16000
 SSML = (
     '<speak>Hello.<break time="500ms"/><prosody rate="slow">This is slow.</prosody>'
-    "<p>New <emphasis>one</emphasis>.</p></speak>"
+    "<p>New <voice>one</voice>.</p></speak>"
 )
 MARKDOWN = "# Head\n\nOne. Two.\n\n- item\n"
 
@@ -67,7 +67,7 @@ def test_ssml_on_standard_input_and_the_command_line(
     assert np.array_equal(read_wav("b.wav"), expected)
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert [text.partition(";")[0] for text in warnings] == [
-        "This SSML is not known and has no effect: tag <emphasis>"
+        "This SSML is not known and has no effect: tag <voice>"
     ] * 3
 
 
