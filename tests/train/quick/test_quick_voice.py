@@ -10,6 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from torch.nn import functional as F
 
 from piper.config import VoiceConfig
 from piper.text.frontend import create_frontend
@@ -22,7 +23,13 @@ from piper.train.quick.config import QuickConfig
 from piper.train.quick.features import FeatureCache, Features, prepare_features
 from piper.train.quick.network import QuickSynthesizer, SpectrumDiscriminator
 from piper.train.quick.step import Phase, QuickStep, cut_pieces
-from piper.voice.graph_quick import QuickGraphConfig, build_quick_graph
+from piper.voice.graph_quick import (
+    NOISE_FRAMES,
+    QuickGraphConfig,
+    build_quick_graph,
+    cut_quick_parts,
+    excitation_noise,
+)
 
 RATE, HOP = 22050, 256
 APART = Phase(False, 0.0, 0.0, 24)
@@ -232,3 +239,39 @@ def test_the_graph_speaks_as_the_network(
         # A millionth more of pitch is a tenth of a turn more of the highest harmonic after seconds.
         difference = audio.reshape(-1) - own.numpy()
         assert np.square(difference).mean() < 1e-4 * np.square(own.numpy()).mean()
+
+
+@pytest.mark.parametrize(("filter_length", "hop"), [(1024, 256), (900, 250), (512, 256)])
+def test_the_graph_s_decoder_shapes_pulses_and_noise_as_the_network(
+    filter_length: int, hop: int
+) -> None:
+    config = toy_config(filter_length=filter_length, hop_length=hop)
+    torch.manual_seed(1)
+    network = QuickSynthesizer(config).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    weights = {name: value.numpy() for name, value in network.state_dict().items()}
+    shape = QuickGraphConfig(RATE, filter_length, hop)
+    parts = cut_quick_parts(build_quick_graph(weights, shape), shape)
+    decoder = onnxruntime.InferenceSession(parts.decoder.SerializeToString())
+    frames = NOISE_FRAMES + 40  # the noise begins anew on the way
+    z = torch.randn(1, config.latents + 1, frames)
+    z[:, -1] = 150 + 40 * torch.sin(torch.arange(frames) / 9)
+    noise = torch.from_numpy(np.tile(excitation_noise(shape), 2)[None, : frames * hop])
+    with torch.no_grad():
+        wanted = network.decoder(z[:, :-1].transpose(1, 2), z[:, -1], noise)[0].clamp(-1, 1)
+    hertz = F.interpolate(z[:, -1:].double(), scale_factor=hop, mode="linear")[0, 0]
+    turns = (hertz / RATE).cumsum(0)[hop - 1 :: hop].roll(1)
+    turns[0] = 0.0
+    feeds = {
+        "z": z.numpy(),
+        "turns": (turns - turns.round()).float().numpy()[:, None],
+        "rows": np.arange(frames) % NOISE_FRAMES,
+    }
+    [found] = decoder.run(None, feeds)
+    # At the ends the network's noise is cut off, and the graph's goes on.
+    inner = slice(filter_length, -filter_length)
+    difference = found.reshape(-1)[inner] - wanted.numpy()[inner]
+    assert np.square(wanted.numpy()).mean() > 1e-4
+    assert np.square(difference).mean() < 1e-6 * np.square(wanted.numpy()).mean()
