@@ -31,7 +31,13 @@ def family(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def voice(request: pytest.FixtureRequest, family: str) -> PiperVoice:
+def voice(tiny_voice: Path) -> PiperVoice:
+    return PiperVoice.load(tiny_voice)
+
+
+@pytest.fixture(scope="module")
+def any_voice(request: pytest.FixtureRequest, family: str) -> PiperVoice:
+    """A voice of each family of networks."""
     return PiperVoice.load(request.getfixturevalue(f"{family}_voice"))
 
 
@@ -61,10 +67,10 @@ def streamed(voice: PiperVoice, text: str, config: SynthesisConfig) -> list[np.n
 
 @pytest.mark.parametrize("text", ["A.", "Hi.", "One two three.", LONG, TEXT])
 @pytest.mark.parametrize("length_scale", [0.3, 1.0, 3.3, 9.1])
-def test_streamed_equals_unstreamed(voice: PiperVoice, text: str, length_scale: float) -> None:
+def test_streamed_equals_unstreamed(any_voice: PiperVoice, text: str, length_scale: float) -> None:
     config = replace(SEEDED, length_scale=length_scale)
-    joined = np.concatenate(streamed(voice, text, config))
-    np.testing.assert_allclose(joined, whole(voice, text, config), atol=3e-5)
+    joined = np.concatenate(streamed(any_voice, text, config))
+    np.testing.assert_allclose(joined, whole(any_voice, text, config), atol=3e-5)
 
 
 @pytest.mark.parametrize("speaker", [0, 2])
@@ -82,9 +88,9 @@ def test_it_equals_the_voice_s_own_graph(several: Path) -> None:
     np.testing.assert_allclose(whole(clean, TEXT, quiet), whole(own, TEXT, quiet), atol=1e-4)
 
 
-def test_the_first_piece_is_small_and_later_ones_grow(voice: PiperVoice) -> None:
+def test_the_first_piece_is_small_and_later_ones_grow(any_voice: PiperVoice) -> None:
     pieces = [
-        len(piece) // 256 for piece in streamed(voice, LONG, replace(SEEDED, length_scale=20))
+        len(piece) // 256 for piece in streamed(any_voice, LONG, replace(SEEDED, length_scale=20))
     ]
     assert pieces[0] == 16
     assert len(pieces) > 4
@@ -207,11 +213,11 @@ def test_parts_of_a_long_sentence_have_no_silence_of_sentences(voice: PiperVoice
     )
 
 
-def test_ids_of_a_long_sentence_are_spoken_in_parts(voice: PiperVoice) -> None:
-    [sentence] = voice.frontend.text_to_sentences(ENDLESS[:1400])
+def test_ids_of_a_long_sentence_are_spoken_in_parts(any_voice: PiperVoice) -> None:
+    [sentence] = any_voice.frontend.text_to_sentences(ENDLESS[:1400])
     assert len(sentence.ids) > 2000
     config = replace(SEEDED, length_scale=0.5)
-    audio, samples = voice.phoneme_ids_to_audio(sentence.ids, config, include_alignments=True)
+    audio, samples = any_voice.phoneme_ids_to_audio(sentence.ids, config, include_alignments=True)
     assert samples is not None
     assert len(samples) == len(sentence.ids)
     assert samples.sum() == len(audio)
@@ -245,12 +251,12 @@ def test_a_text_without_stops_takes_no_more_memory_than_a_sentence(tiny_voice: P
     assert measure_memory(tiny_voice, ENDLESS * 2) < 1.3 * ordinary
 
 
-def test_a_seed_repeats_each_call_and_sentences_differ(voice: PiperVoice) -> None:
-    first = whole(voice, TEXT, SEEDED)
-    assert np.array_equal(first, whole(voice, TEXT, SEEDED))
-    other = whole(voice, TEXT, replace(SEEDED, seed=6))
+def test_a_seed_repeats_each_call_and_sentences_differ(any_voice: PiperVoice) -> None:
+    first = whole(any_voice, TEXT, SEEDED)
+    assert np.array_equal(first, whole(any_voice, TEXT, SEEDED))
+    other = whole(any_voice, TEXT, replace(SEEDED, seed=6))
     assert len(other) != len(first) or not np.array_equal(first, other)
-    [one, two] = voice.synthesize("Hi. Hi.", SEEDED)
+    [one, two] = any_voice.synthesize("Hi. Hi.", SEEDED)
     size = min(len(one.audio_float_array), len(two.audio_float_array))
     assert not np.array_equal(one.audio_float_array[:size], two.audio_float_array[:size])
 
@@ -285,10 +291,10 @@ def test_who_stops_listening_stops_the_work(voice: PiperVoice) -> None:
 
 @pytest.mark.parametrize("scales", [{"length_scale": 1e9}, {"noise_w_scale": 1e4}])
 def test_a_wrong_scale_does_not_take_all_memory(
-    voice: PiperVoice, scales: dict[str, float]
+    any_voice: PiperVoice, scales: dict[str, float]
 ) -> None:
     with pytest.raises(PiperError, match=r"frames of sound; lower the length scale"):
-        whole(voice, LONG, replace(SEEDED, **scales))
+        whole(any_voice, LONG, replace(SEEDED, **scales))
 
 
 def test_threads_can_be_set(tiny_voice: Path) -> None:
@@ -383,14 +389,14 @@ def test_a_pause_that_makes_no_sense(voice: PiperVoice, name: str) -> None:
         list(voice.synthesize("Hi.", config))
 
 
-def test_words_follow_each_other_within_the_sentence(voice: PiperVoice) -> None:
-    [chunk] = voice.synthesize("Hello, my friends.", SEEDED, include_alignments=True)
+def test_words_follow_each_other_within_the_sentence(any_voice: PiperVoice) -> None:
+    [chunk] = any_voice.synthesize("Hello, my friends.", SEEDED, include_alignments=True)
     assert chunk.word_timings is not None
     assert [word.text for word in chunk.word_timings] == ["Hello", "my", "friends"]
     times = [t for word in chunk.word_timings for t in (word.start_seconds, word.end_seconds)]
     assert times == sorted(times)
     assert 0 < times[0] < times[-1] <= chunk.duration_seconds
-    first = next(iter(voice.synthesize_stream("Hello, my friends.", SEEDED, True)))
+    first = next(iter(any_voice.synthesize_stream("Hello, my friends.", SEEDED, True)))
     assert first.word_timings == chunk.word_timings
     assert first.phoneme_alignments == chunk.phoneme_alignments
 
