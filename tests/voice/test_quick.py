@@ -248,3 +248,44 @@ def test_metadata_that_say_nonsense_make_no_quick_voice(
     voice = PiperVoice.load(path, own_json, cache_dir=tmp_path / "cache")
     assert voice.network.mean_hertz is None
     assert len(speak(voice, "Hi.")) > 1000
+
+
+def test_a_quick_voice_s_metadata_in_another_graph_are_not_believed(
+    tiny_voice: Path, quick_voice: Path, tmp_path: Path
+) -> None:
+    import onnx
+
+    from piper.voice.graph_writer import set_metadata
+
+    [said] = (e.value for e in onnx.load(quick_voice).metadata_props if e.key == "piper_quick")
+    model = onnx.load(tiny_voice)
+    set_metadata(model, {"piper_quick": said})
+    path = tmp_path / "odd.onnx"
+    onnx.save(model, path)
+    own_json = tiny_voice.with_name(f"{tiny_voice.name}.json")
+    voice = PiperVoice.load(path, own_json, cache_dir=tmp_path / "cache")
+    assert voice.network.mean_hertz is None
+    np.testing.assert_allclose(
+        speak(voice, "Hi."), speak(PiperVoice.load(tiny_voice), "Hi."), atol=1e-4
+    )
+
+
+def test_a_quick_voice_that_cannot_be_cut_speaks_by_its_own_graph(
+    quick_voice: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import onnx
+
+    model = onnx.load(quick_voice)
+    for node in model.graph.node:  # as after a program that renames values
+        for names in (node.input, node.output):
+            for place, name in enumerate(names):
+                if name in ("encoded", "wander"):
+                    names[place] = f"{name}_1"
+    path = tmp_path / "renamed.onnx"
+    onnx.save(model, path)
+    own_json = quick_voice.with_name(f"{quick_voice.name}.json")
+    with caplog.at_level(logging.INFO):
+        voice = PiperVoice.load(path, own_json, cache_dir=tmp_path / "cache")
+    assert "speaks by its own graph" in caplog.text
+    high = replace(QUIET, pitch=5.0)
+    assert find_semitones(speak(voice, TEXT, high), speak(voice, TEXT)) == pytest.approx(5, abs=0.4)

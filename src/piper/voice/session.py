@@ -165,8 +165,12 @@ class VoiceSession:
     def find_quick_config(self) -> QuickGraphConfig | None:
         """Return what the graph of a quick voice says of itself; None for other voices."""
         text = self.session.get_modelmeta().custom_metadata_map.get(QUICK_METADATA_KEY)
+        [scales] = (value.shape for value in self.session.get_inputs() if value.name == "scales")
+        # Metadata may have come to another graph, which has no place for a pitch.
+        if text is None or any(isinstance(axis, int) for axis in scales):
+            return None
         try:
-            return None if text is None else QuickGraphConfig.from_json(text)
+            return QuickGraphConfig.from_json(text)
         except ValueError:  # of another program, or of another time
             return None
 
