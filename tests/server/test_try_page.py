@@ -216,6 +216,37 @@ def test_speaker_and_speed_are_heard_and_remembered(
         compare_with_library(page, voices_folder / "speakers.onnx", speaker_id=1)
 
 
+def test_pitch_is_offered_for_quick_voices_only(
+    start_server: Callable[..., Any],
+    browser: Browser,
+    tmp_path: Path,
+    voices_folder: Path,
+    quick_voice: Path,
+) -> None:
+    for ending in ("", ".json"):
+        shutil.copy(f"{quick_voice}{ending}", tmp_path / f"quick.onnx{ending}")
+        shutil.copy(f"{voices_folder / 'tiny.onnx'}{ending}", tmp_path / f"tiny.onnx{ending}")
+    with open_page(browser, find_address(start_server(folder=tmp_path))) as page:
+        expect(page.locator("#pitch")).to_be_hidden()
+        page.select_option("#voice", "quick")
+        expect(page.locator("#pitch-value")).to_have_text("0.0")
+        page.press("#pitch", "Home")
+        expect(page.locator("#pitch-value")).to_have_text("-12.0")
+        make_repeatable(page)
+        begin(page, "Hello there.")
+        wait_until(page, lambda: bool(read_log(page, "end")))
+        config = SynthesisConfig(noise_scale=0, noise_w_scale=0, pitch=-12)
+        chunks = PiperVoice.load(quick_voice).synthesize_stream("Hello there.", config)
+        samples = np.concatenate([chunk.audio_int16_array for chunk in chunks])
+        assert np.abs(join_samples(page).astype(int) - samples).max() <= 8
+        page.select_option("#voice", "tiny")
+        expect(page.locator("#pitch")).to_be_hidden()
+        begin(page, "Hello there.")
+        wait_until(page, lambda: len(read_log(page, "end")) == 2)
+        asked = [sent["message"] for sent in read_log(page, "sent")]
+        assert [m["pitch"] for m in asked if m["type"] == "start"] == [-12, None]
+
+
 def compare_with_library(page: Page, model: Path, **values: Any) -> None:
     config = SynthesisConfig(noise_scale=0, noise_w_scale=0, **values)
     chunks = PiperVoice.load(model).synthesize_stream("Hello there.", config)

@@ -47,6 +47,7 @@ def create_page(defaults: SpeechDefaults, limits: SpeechLimits) -> Page:
         "length_scale": defaults.length_scale,
         "noise_scale": defaults.noise_scale,
         "noise_w_scale": defaults.noise_w_scale,
+        "pitch": defaults.pitch,
     }
     style = f"\n{_read('page.css')}"
     script = '\n"use strict";\n' + "\n".join(map(_read, _SCRIPTS))

@@ -1,8 +1,8 @@
 // The choices: voice, speaker, speed, liveliness; remembered from visit to visit. Speaks nothing.
 const MEMORY = "piper-try";
 const MANY = 12;               // speakers that are still found without searching
-const PIPERS_OWN = { length_scale: 1, noise_scale: 0.667, noise_w_scale: 0.8 };
-const SLIDERS = { noise: "noise_scale", rhythm: "noise_w_scale" };
+const PIPERS_OWN = { length_scale: 1, noise_scale: 0.667, noise_w_scale: 0.8, pitch: 0 };
+const SLIDERS = { noise: "noise_scale", rhythm: "noise_w_scale", pitch: "pitch" };
 const SERVER = JSON.parse(document.body.dataset.server);  // what it was told at its start
 
 const at = id => document.getElementById(id);
@@ -16,7 +16,7 @@ function element(name, className = "", content = "") {
 
 let voices = {};
 let defaultVoice = "";
-let chosen = { voice: null, speakers: {}, speed: 1, noise: null, rhythm: null };
+let chosen = { voice: null, speakers: {}, speed: 1, noise: null, rhythm: null, pitch: null };
 
 function remember() {
   try { localStorage.setItem(MEMORY, JSON.stringify(chosen)); } catch { /* not kept */ }
@@ -45,8 +45,11 @@ function readChoices() {
   const speaker = at("speaker").value;
   if (listSpeakers().length) request.speaker = /^\d+$/.test(speaker) ? Number(speaker) : speaker;
   for (const [id, name] of Object.entries(SLIDERS)) request[name] = chosen[id];
+  if (!hasPitch()) request.pitch = null;  // chosen for another voice
   return request;
 }
+
+function hasPitch() { return (currentVoice().audio || {}).quality === "quick"; }
 
 // Voices -----------------------------------------------------------------------------------------
 
@@ -92,6 +95,7 @@ function showVoice() {
   ].filter(Boolean).join(" · ");
   at("text").lang = findLanguage(voice).replaceAll("_", "-");
   at("speakers").hidden = !speakers.length;
+  at("pitches").hidden = !hasPitch();
   at("find").hidden = speakers.length <= MANY;
   at("find").value = "";
   showSpeakers();
@@ -149,7 +153,7 @@ function showSliders() {
   for (const [id, name] of Object.entries(SLIDERS)) {
     const value = chosen[id] ?? findDefault(name);
     at(id).value = value;
-    at(`${id}-value`).textContent = sayNumber(value, 2);
+    at(`${id}-value`).textContent = sayNumber(value, id === "pitch" ? 1 : 2);
   }
 }
 
@@ -177,7 +181,7 @@ function watchControls() {
     });
   }
   at("reset").addEventListener("click", () => {
-    chosen = { ...chosen, speed: 1, noise: null, rhythm: null };
+    chosen = { ...chosen, speed: 1, noise: null, rhythm: null, pitch: null };
     remember();
     showSliders();
   });

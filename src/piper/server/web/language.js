@@ -10,6 +10,7 @@ const RUSSIAN = {
   "Find a speaker": "Найти диктора",
   "Speed": "Скорость",
   "More": "Ещё",
+  "Pitch": "Высота",
   "Liveliness of the voice": "Живость голоса",
   "Liveliness of the rhythm": "Живость ритма",
   "As the voice was made": "Как задумано в голосе",
