@@ -159,7 +159,7 @@ def test_other_voices_speak_emphasised_words_slower(tiny_voice: Path) -> None:
 def test_other_voices_say_once_that_their_pitch_stays(
     tiny_voice: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, cache_dir: bool | None
 ) -> None:
-    own_json = tmp_path / "voice.json"  # another name, which was not warned about yet
+    own_json = tmp_path / "voice.onnx.json"  # another name, which was not warned about yet
     own_json.write_bytes(tiny_voice.with_name(f"{tiny_voice.name}.json").read_bytes())
     voice = PiperVoice.load(tiny_voice, own_json, cache_dir=cache_dir)
     pieces = parse_markup('Hello. <prosody pitch="high">Hi there.</prosody> Bye.', "ssml")
@@ -168,7 +168,8 @@ def test_other_voices_say_once_that_their_pitch_stays(
         speak(voice, "Hello.", replace(QUIET, pitch=-2.0))
     [message] = [record.getMessage() for record in caplog.records]
     assert message == (
-        f"The pitch of {own_json} cannot be set, and stays as it is; only that of quick voices can."
+        f"The pitch of {tmp_path / 'voice.onnx'} cannot be set, and stays as it is; only that of "
+        "quick voices can."
     )
     np.testing.assert_array_equal(found, speak(voice, [replace(p, pitch=None) for p in pieces]))
 

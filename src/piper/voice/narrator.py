@@ -152,7 +152,7 @@ class Narrator:
             return 0.0
         mean_hertz = self.session.mean_hertz
         if mean_hertz is None:
-            _warn_about_pitch(self.config.source or "this voice")
+            _warn_about_pitch(self.config.source.removesuffix(".json") or "this voice")
             return 0.0
         return wanted if piece is None else piece.find_semitones(wanted, mean_hertz)
 
