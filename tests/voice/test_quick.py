@@ -174,6 +174,17 @@ def test_other_voices_say_once_that_their_pitch_stays(
     np.testing.assert_array_equal(found, speak(voice, [replace(p, pitch=None) for p in pieces]))
 
 
+@pytest.mark.parametrize("ids", [[0], [0, 0, 0], [1], [1, 2], [1, 0, 14, 0, 2], [255] * 3])
+@pytest.mark.parametrize("length_scale", [0.01, 1.0])
+def test_any_ids_are_spoken(voice: PiperVoice, ids: list[int], length_scale: float) -> None:
+    config = replace(QUIET, length_scale=length_scale)
+    audio, samples = voice.phoneme_ids_to_audio(ids, config, include_alignments=True)
+    assert samples is not None
+    assert np.isfinite(audio).all()
+    # Without any frame there is one, as with other voices.
+    assert len(audio) == max(256, samples.sum())
+
+
 @pytest.mark.parametrize("semitones", [12.5, -13.0, float("nan"), float("inf")])
 def test_a_pitch_out_of_bounds_is_refused(parts: PiperVoice, semitones: float) -> None:
     with pytest.raises(PiperError, match=r"^pitch is .*, but it must be from -12 to 12 semitones"):

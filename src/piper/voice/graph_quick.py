@@ -251,8 +251,10 @@ def _leave_out_padding(writer: GraphWriter, config: QuickGraphConfig) -> tuple[s
         is_kept = writer.op("Less", places, "input_lengths")
         if config.pad_id is not None:
             row = writer.op("Squeeze", "input", writer.constant([0]))
-            is_padding = writer.op("Equal", row, writer.constant(config.pad_id))
-            is_kept = writer.op("And", is_kept, writer.op("Not", is_padding))
+            is_other = writer.op("Not", writer.op("Equal", row, writer.constant(config.pad_id)))
+            # The first one is BOS. In ids of somebody's own it is kept, lest nothing be left.
+            is_other = writer.op("Or", is_other, writer.op("Equal", places, writer.constant(0)))
+            is_kept = writer.op("And", is_kept, is_other)
         kept = writer.op("Compress", places, is_kept, axis=0, name="places")
         return kept, writer.op("Gather", "input", kept, axis=1)
 
