@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import inspect
 import logging
 import os
 import re
@@ -121,7 +122,7 @@ SHOWN_FLAGS = {
     "trainer.precision": "32, bf16-mixed or 16-mixed.",
     "trainer.accumulate_grad_batches": "Batches of an update.",
     "trainer.gradient_clip_val": "Largest norm of the gradients.",
-    "trainer.check_val_every_n_epoch": "Epochs between two validations.",
+    "trainer.check_val_every_n_epoch": "Epochs between two validations; 0: by the time they take.",
     "validation_quality": "",
     "verbose": "",
     "save_minutes": "",
@@ -175,6 +176,7 @@ class TrainParser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """End with what is wrong, and which flag may have been meant."""
         parser = getattr(ex, "subcommand_parser", None) or self
+        message = parser._describe_other_family(message) or message
         unknown = re.match(r"unrecognized arguments: (-[^\s=]+)", message, re.IGNORECASE)
         if unknown:
             names = [name for action in parser._actions for name in action.option_strings]
@@ -182,6 +184,25 @@ class TrainParser(LightningArgumentParser):
         print_error(message)
         say(f"All flags: {parser._program()} --help", sys.stderr)
         self.exit(2)
+
+    def _describe_other_family(self, message: str) -> str | None:
+        """Return what to do where a flag was refused that voices of another family have."""
+        quick, vits = (
+            {f"model.{name}" for name in inspect.signature(model.__init__).parameters}
+            for model in (QuickModel, VitsModel)
+        )
+        is_quick = any(action.dest in quick - vits for action in self._actions)
+        others = vits - quick if is_quick else quick - vits
+        found = [name for name in re.findall(r"model\.\w+", message) if name in others]
+        if not found:
+            return None
+        flags = ", ".join(f"--{name}" for name in dict.fromkeys(found))
+        trained = "a quick voice" if is_quick else "a VITS voice"
+        instead = "another quality" if is_quick else "--model.quality=quick"
+        return (
+            f"{flags}: not a flag of {trained}, which is what is trained; leave it out, or give "
+            f"{instead}."
+        )
 
     def _program(self) -> str:
         return self.prog.replace(" [options]", "")

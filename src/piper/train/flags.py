@@ -172,13 +172,16 @@ def find_family(arguments: Sequence[str]) -> str | None:
     for flag in _FAMILY_FLAGS:
         parser.add_argument(f"--{flag}", dest=flag)
     parser.add_argument("--config", "-c", action="append", default=[])
+    parser.add_argument("--model")
     try:
         found, _ = parser.parse_known_args(list(arguments))
     except argparse.ArgumentError:
         return None
     given = {flag: value for flag, value in vars(found).items() if value is not None}
-    for path in given.pop("config"):
-        given = {**_read_flags(Path(path)), **given}
+    if model := given.pop("model", None):
+        given = {**_find_flags({"model": _read_source(model)}), **given}
+    for source in given.pop("config"):
+        given = {**_find_flags(_read_source(source)), **given}
     quality = given.get("model.quality")
     with suppress(PiperError, OSError):
         if quality is None and (path := given.get("ckpt_path")):
@@ -195,12 +198,17 @@ def find_family(arguments: Sequence[str]) -> str | None:
     return QUICK if quality == QUICK else None
 
 
-def _read_flags(path: Path) -> dict[str, str]:
-    """Return what a YAML file says of the flags that `find_family` reads."""
+def _read_source(source: str) -> Any:
+    """Return what a YAML file says, or a text where it is the YAML itself."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = Path(source).read_text(encoding="utf-8") if "\n" not in source else source
+        return yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError):
-        return {}
+        return None
+
+
+def _find_flags(data: Any) -> dict[str, str]:
+    """Return what YAML says of the flags that `find_family` reads."""
     data = data.get("fit", data) if isinstance(data, dict) else {}
     found = {}
     for flag in _FAMILY_FLAGS:

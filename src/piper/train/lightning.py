@@ -50,7 +50,8 @@ class VitsModel(VoiceModule):
     takes what is not given from the checkpoint that it resumes.
 
     Args:
-        quality: x-low, low, medium (where none is given), high, or tiny for a CPU.
+        quality: x-low, low, medium (where none is given), high, or quick, which has other flags
+            (--model.quality=quick --help).
         sample_rate: Hertz of the audio.
         num_symbols: Rows of the phoneme embedding.
         num_speakers: Speakers of the dataset.

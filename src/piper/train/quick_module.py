@@ -80,7 +80,7 @@ class QuickModel(VoiceModule):
     rates follow the share of the budget that is over (--trainer.max_time, max_steps, max_epochs).
 
     Args:
-        quality: quick.
+        quality: quick; the others have other flags (--help without it).
         sample_rate: Hertz of the audio.
         num_symbols: Rows of the phoneme embedding.
         num_speakers: Speakers of the dataset.
@@ -211,6 +211,8 @@ class QuickModel(VoiceModule):
         """Take what the recordings say of latents, and the threads that a CPU has."""
         super().on_fit_start()
         self.step.to(self.device)
+        pad = self._data().voice_config().phoneme_id_map.get("_", [0])[0]
+        self.model_g.pad_id.fill_(pad)
         if not self._is_standardised:
             self._standardise()
         if self.device.type == "cpu":
@@ -221,8 +223,6 @@ class QuickModel(VoiceModule):
 
     def _standardise(self) -> None:
         network, data = self.model_g, self._data()
-        pad = data.voice_config().phoneme_id_map.get("_", [0])[0]
-        network.pad_id.fill_(pad)
         whole = (
             self._cut_whole(batch) for batch in data.some_training_batches(MEASURED_UTTERANCES)
         )

@@ -60,6 +60,8 @@ class VoiceModule(LightningModule):
         self._seed = torch.initial_seed()
         self._validated_step = 0
         self._warm_starts = warm_starts
+        for start in warm_starts:
+            start.check_family(network_config)
 
     # -- what a family says
 

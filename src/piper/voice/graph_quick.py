@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 
 QUICK_METADATA_KEY = "piper_quick"
 """Where such a graph keeps its `QuickGraphConfig`, as JSON, in its metadata."""
+STATISTICS_KEY = "piper_quick_statistics"
+"""Likewise, how latents are standardised and what is made good when it speaks: `STATISTICS`."""
+STATISTICS = ("latent_mean", "latent_deviation", "predicted_mean", "spread", "duration_scale")
+BLOCK_SCALE = 0.3
+"""That a block of a fresh network has; in the graph it is part of a linear layer."""
 F0_RANGE_HERTZ = (50.0, 600.0)
 LOG_MAGNITUDE_RANGE = (-14.0, 6.0)
 PITCH_SMOOTHING = 9
@@ -169,7 +174,9 @@ def build_quick_graph(
     ]
     mean_hertz = math.exp(float(writer.array("latent_mean")[-2]))
     config = replace(config, mean_hertz=round(mean_hertz, 2))
-    return writer.finish(inputs, outputs, {QUICK_METADATA_KEY: json.dumps(asdict(config))})
+    statistics = {name: np.asarray(weights[name], np.float32).tolist() for name in STATISTICS}
+    metadata = {QUICK_METADATA_KEY: json.dumps(asdict(config))}
+    return writer.finish(inputs, outputs, metadata | {STATISTICS_KEY: json.dumps(statistics)})
 
 
 def cut_quick_parts(model: onnx.ModelProto, config: QuickGraphConfig) -> QuickParts:
@@ -219,7 +226,8 @@ def cut_quick_parts(model: onnx.ModelProto, config: QuickGraphConfig) -> QuickPa
 def _fold(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the weights as the graph wants them.
 
-    A block's scale goes into the linear layer before it, and linear layers are transposed.
+    A block's scale goes into the linear layer before it, the least phase of the magnitudes into the
+    layer of what is learned beside it, and linear layers are transposed.
     """
     folded = {name: np.asarray(value, np.float32) for name, value in weights.items()}
     for name in weights:
@@ -228,11 +236,67 @@ def _fold(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             scale = folded[name]
             folded[f"{block}.reduce.weight"] = folded[f"{block}.reduce.weight"] * scale[:, None]
             folded[f"{block}.reduce.bias"] = folded[f"{block}.reduce.bias"] * scale
-    for name, value in folded.items():
-        is_table = name.endswith(("embedding.weight", "speakers.weight"))
-        if value.ndim == 2 and not is_table:
-            folded[name] = np.ascontiguousarray(value.T)
-    return folded
+    if "decoder.minimum_phase" in folded:
+        least = folded.pop("decoder.minimum_phase").T
+        for kind in ("weight", "bias"):
+            share = least @ folded[f"decoder.exit.{kind}"][: len(least)]
+            folded[f"decoder.phase.{kind}"] = folded[f"decoder.phase.{kind}"] + share
+    return _transpose(folded)
+
+
+def _transpose(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the weights with those of linear layers transposed."""
+    is_table = {name: name.endswith(("embedding.weight", "speakers.weight")) for name in weights}
+    return {
+        name: np.ascontiguousarray(value.T) if value.ndim == 2 and not is_table[name] else value
+        for name, value in weights.items()
+    }
+
+
+def unfold_quick_weights(
+    arrays: Mapping[str, np.ndarray], config: QuickGraphConfig, statistics: str
+) -> dict[str, np.ndarray]:
+    """Return a graph's weights as a checkpoint names them, without `model_g.`; undoes `_fold`.
+
+    Args:
+        arrays: The graph's constants by name.
+        config: What its metadata say.
+        statistics: Likewise, under `STATISTICS_KEY`.
+
+    Raises:
+        ValueError, KeyError: A part is missing, or another one than it should be.
+    """
+    own = {name: array for name, array in arrays.items() if name.startswith(("text.", "decoder."))}
+    weights = _transpose(own)
+    for name in own:
+        block, is_reduced, _ = name.rpartition(".reduce.")
+        if is_reduced:
+            weights[name] = weights[name] / BLOCK_SCALE
+            weights[f"{block}.scale"] = np.full(len(weights[name]), BLOCK_SCALE, np.float32)
+    least = create_minimum_phase(config.filter_length)
+    weights["decoder.minimum_phase"] = least
+    for kind in ("weight", "bias"):
+        share = least.T @ weights[f"decoder.exit.{kind}"][: len(least)]
+        weights[f"decoder.phase.{kind}"] = weights[f"decoder.phase.{kind}"] - share
+    said = parse_json(statistics, "a quick voice's statistics")
+    for name in STATISTICS:
+        weights[name] = np.asarray(said[name], np.float32)
+    weights["pad_id"] = np.asarray(config.pad_id or 0, np.int64)
+    return weights
+
+
+def create_minimum_phase(filter_length: int) -> np.ndarray:
+    """Return what each log magnitude adds to the least phase of a filter, (F, F), radians.
+
+    Log magnitude and phase are then the spectrum of a cepstrum without its negative half
+    (Oppenheim and Schafer).
+    """
+    half = filter_length // 2
+    cepstra = np.fft.irfft(np.eye(half + 1), filter_length)
+    cepstra[:, 1:half] *= 2.0
+    cepstra[:, half + 1 :] = 0.0
+    phase: np.ndarray = np.fft.rfft(cepstra).imag.astype(np.float32)
+    return phase
 
 
 def _split_scales(writer: GraphWriter) -> list[str]:
@@ -429,14 +493,7 @@ def _filters(writer: GraphWriter, latents: str) -> tuple[str, str, str]:
     x = writer.op("Squeeze", _normalise(writer, x, "norm"), writer.constant([0]))
     magnitudes = writer.op("Exp", _clip(writer, _linear(writer, x, "exit"), *LOG_MAGNITUDE_RANGE))
     harmonic, aperiodic = writer.op("Split", magnitudes, outputs=2, axis=1)
-    # The least phase of the magnitudes goes into the layer of what is learned beside it.
-    least = writer.array("minimum_phase").T
-    weight, bias = (
-        writer.array(f"phase.{kind}") + writer.array(f"exit.{kind}")[..., : len(least)] @ least
-        for kind in ("weight", "bias")
-    )
-    phase = writer.op("MatMul", x, writer.constant(weight, np.float32))
-    phase = writer.op("Add", phase, writer.constant(bias, np.float32))
+    phase = _linear(writer, x, "phase")
     parts = (writer.op("Mul", harmonic, writer.op(wave, phase)) for wave in ("Cos", "Sin"))
     return *parts, aperiodic
 

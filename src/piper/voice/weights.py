@@ -21,7 +21,12 @@ from piper.json_reader import load_kept_object
 from piper.voice.graph import METADATA_KEY
 from piper.voice.graph_config import DEFAULT_SAMPLE_RATE, GraphConfig, count
 from piper.voice.graph_folding import unfold_weights
-from piper.voice.graph_quick import QUICK_METADATA_KEY
+from piper.voice.graph_quick import (
+    QUICK_METADATA_KEY,
+    STATISTICS_KEY,
+    QuickGraphConfig,
+    unfold_quick_weights,
+)
 from piper.voice.graph_writer import import_onnx
 
 if TYPE_CHECKING:
@@ -81,6 +86,35 @@ def load_voice_weights(path: Path | str) -> tuple[dict[str, np.ndarray], GraphCo
             f"({_first_sentence(error)}); give a voice's .onnx."
         ) from error
     return weights, config
+
+
+def load_quick_weights(path: Path | str) -> tuple[dict[str, np.ndarray], QuickGraphConfig] | None:
+    """Read the named weights of a quick voice; None where the file is no such voice's.
+
+    Returns:
+        Weights named as in a checkpoint without `model_g.`, and what else the graph knows.
+
+    Raises:
+        VoiceNotFoundError: There is no such file.
+        CheckpointError: The file is not ONNX, or cannot be understood.
+        ExportError: The package `onnx` is not installed.
+    """
+    model = read_model(Path(path))
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    if QUICK_METADATA_KEY not in metadata:
+        return None
+    try:
+        config = QuickGraphConfig.from_json(metadata[QUICK_METADATA_KEY])
+        arrays = {tensor.name: array for tensor, array in _initializers(model.graph)}
+        return unfold_quick_weights(arrays, config, metadata[STATISTICS_KEY]), config
+    except MemoryError:
+        raise
+    except Exception as error:  # of others, and wrong in any way
+        raise CheckpointError(
+            f"{path} is a quick voice, but its weights cannot be understood "
+            f"({type(error).__name__}: {_first_sentence(error)}); give the checkpoint that it was "
+            "exported from."
+        ) from error
 
 
 def read_model(path: Path) -> onnx.ModelProto:

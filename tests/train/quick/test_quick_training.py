@@ -152,6 +152,57 @@ def test_a_quick_voice_starts_from_another(
     assert len(voice.config.speaker_id_map) == 2
 
 
+def test_a_quick_voice_starts_from_the_file_of_another(
+    trained: tuple[Path, Path],
+    tmp_path: Path,
+    tiny_voice: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    dataset, root = trained
+    export_voice(checkpoint_of(root), tmp_path / "quick.onnx")
+    flags = (*QUICK, "--trainer.max_steps=1", "--trainer.limit_val_batches=0")
+    start = f"--model.warmstart={tmp_path / 'quick.onnx'}"
+    assert train(dataset, tmp_path, *flags, start) == 0
+    old = load_checkpoint(checkpoint_of(root))["averages"]["weights"]
+    new = load_checkpoint(checkpoint_of(tmp_path))["state_dict"]
+    for name in ("text.embedding.weight", "decoder.exit.weight", "decoder.phase.weight"):
+        assert (new[f"model_g.{name}"] - old[name]).abs().max() < 0.01, name
+    # Neither family has anything for the other, which is said before anything is prepared.
+    assert train(dataset, tmp_path, *QUICK, f"--model.warmstart={tiny_voice}") == 1
+    assert "is of a VITS voice, and none of its weights serves a quick" in capsys.readouterr().err
+    assert train(dataset, tmp_path, "--model.quality=tiny", start) == 1
+    assert "is of a quick voice, and none of its weights serves a VITS" in capsys.readouterr().err
+
+
+def test_flags_of_the_other_family_are_refused_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "vits.yaml"
+    config.write_text("model:\n  resblock: '1'\n", encoding="utf-8")
+    for flags, said in (
+        (("--model.quality=quick", "--model.resblock=1"), "--model.resblock: not a flag of a quic"),
+        (("--model.quality=quick", f"--config={config}"), "--model.resblock: not a flag of a quic"),
+        (("--model.preset=quick", "--model.vocoder_warmstart=a.onnx"), "or give another quality."),
+        (("--model.text_blocks=2",), "or give --model.quality=quick."),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            train(tmp_path, tmp_path, *flags)
+        assert stop.value.code == 2
+        assert said in capsys.readouterr().err
+
+
+def test_a_config_says_the_family_by_its_earlier_name(
+    aligned_dataset: Path, tmp_path: Path
+) -> None:
+    """It is translated before the parser's flags are chosen."""
+    config = tmp_path / "a.yaml"
+    config.write_text("model:\n  preset: quick\n  text_blocks: 1\n", encoding="utf-8")
+    flags = [flag for flag in QUICK if not flag.startswith(("--model.quality", "--model.text"))]
+    flags += [f"--config={config}", "--trainer.max_steps=1", "--trainer.limit_val_batches=0"]
+    assert train(aligned_dataset, tmp_path, *flags) == 0
+    assert load_checkpoint(checkpoint_of(tmp_path))["hyper_parameters"]["text_blocks"] == 1
+
+
 @pytest.mark.parametrize(
     "flags",
     [

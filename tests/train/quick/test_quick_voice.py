@@ -30,6 +30,7 @@ from piper.voice.graph_quick import (
     cut_quick_parts,
     excitation_noise,
 )
+from piper.voice.weights import load_quick_weights
 
 RATE, HOP = 22050, 256
 APART = Phase(False, 0.0, 0.0, 24)
@@ -239,6 +240,18 @@ def test_the_graph_speaks_as_the_network(
         # A millionth more of pitch is a tenth of a turn more of the highest harmonic after seconds.
         difference = audio.reshape(-1) - own.numpy()
         assert np.square(difference).mean() < 1e-4 * np.square(own.numpy()).mean()
+    # A training can start from the file: the weights are those of the same network.
+    found = load_quick_weights(path)
+    assert found is not None
+    assert found[0].keys() == weights.keys()
+    again = QuickSynthesizer(config)
+    again.load_state_dict({name: torch.from_numpy(value) for name, value in found[0].items()})
+    for name, value in found[0].items():
+        if not name.endswith(("scale", "reduce.weight", "reduce.bias")):
+            np.testing.assert_allclose(value, weights[name], atol=1e-5, err_msg=name)
+    block, same = network.text.frame_blocks[0], again.text.frame_blocks[0]
+    x = torch.randn(1, 9, config.channels)
+    assert torch.allclose(block(x), same(x), atol=1e-5)
 
 
 @pytest.mark.parametrize(("filter_length", "hop"), [(1024, 256), (900, 250), (512, 256)])

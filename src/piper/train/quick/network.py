@@ -25,6 +25,7 @@ from piper.train.quick.config import TEXT_KERNEL, QuickConfig
 from piper.train.vits.mel import mel_filterbank
 from piper.train.vits.precision import full_precision
 from piper.train.vits.weight_norm import WeightNormConv2d
+from piper.voice.graph_quick import BLOCK_SCALE, create_minimum_phase
 
 F0_RANGE_HERTZ = (50.0, 600.0)
 LOG_MAGNITUDE_RANGE = (-14.0, 6.0)
@@ -57,7 +58,7 @@ class Block(nn.Module):
         self.norm = nn.LayerNorm(channels)
         self.expand = nn.Linear(channels, expansion * channels)
         self.reduce = nn.Linear(expansion * channels, channels)
-        self.scale = nn.Parameter(torch.full((channels,), 0.3))
+        self.scale = nn.Parameter(torch.full((channels,), BLOCK_SCALE))
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return x plus what the block adds; frames outside of the mask (B, T, 1) count as 0."""
@@ -217,7 +218,8 @@ class Decoder(nn.Module):
         nn.init.zeros_(self.phase.weight)
         nn.init.zeros_(self.phase.bias)
         # Kept with the weights: whoever writes the graph adds it to `phase`.
-        self.register_buffer("minimum_phase", create_minimum_phase(config.filter_length))
+        least = torch.from_numpy(create_minimum_phase(config.filter_length))
+        self.register_buffer("minimum_phase", least)
         window = torch.hann_window(config.filter_length)
         self.register_buffer("window", window, persistent=False)
 
@@ -274,19 +276,6 @@ class Decoder(nn.Module):
         squares = add_up(self.window.square().expand(1, count, size)).clamp(min=1e-3)
         margin = (size - hop) // 2
         return (add_up(frames) / squares)[:, margin : length - margin]
-
-
-def create_minimum_phase(filter_length: int) -> Tensor:
-    """Return what each log magnitude adds to the least phase of a filter, (F, F), radians.
-
-    Log magnitude and phase are then the spectrum of a cepstrum without its negative half
-    (Oppenheim and Schafer).
-    """
-    half = filter_length // 2
-    cepstra = torch.fft.irfft(torch.eye(half + 1, dtype=torch.float64), filter_length)
-    cepstra[:, 1:half] *= 2.0
-    cepstra[:, half + 1 :] = 0.0
-    return torch.fft.rfft(cepstra).imag.float().contiguous()
 
 
 def create_pulses(f0: Tensor, config: QuickConfig) -> Tensor:

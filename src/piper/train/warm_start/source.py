@@ -27,7 +27,7 @@ from piper.train.checkpoints.checkpoint import (
 from piper.train.checkpoints.last import find_checkpoint
 from piper.train.presets import find_quality
 from piper.train.resuming import find_run
-from piper.train.warm_start.speakers import TABLES, find_name
+from piper.train.warm_start.speakers import EMBEDDINGS, TABLES, find_name
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -54,6 +54,11 @@ class WarmSource:
     sample_rate: int | None
     phoneme_ids: dict[str, list[int]]
     speaker_ids: dict[str, int]
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether it is a quick voice's."""
+        return EMBEDDINGS[1] in self.weights
 
     @property
     def speaker_table(self) -> Tensor | None:
@@ -184,9 +189,9 @@ def _find_moved(theirs: Mapping[str, list[int]], ours: Mapping[str, list[int]]) 
 
 
 def _load_voice(path: str) -> WarmSource:
-    from piper.voice.weights import load_voice_weights
+    from piper.voice.weights import load_quick_weights, load_voice_weights
 
-    arrays, config = load_voice_weights(Path(path))
+    arrays, config = load_quick_weights(path) or load_voice_weights(path)
     weights = {f"model_g.{name}": torch.tensor(array) for name, array in arrays.items()}
     said = _find_json([Path(f"{path}.json")])
     quality = _part(said, "audio").get("quality")

@@ -103,6 +103,20 @@ class WarmStart:
         """Whether the file's speakers are taken over, beside its sounds."""
         return TABLES[0].startswith(self.prefixes) and self.source.speaker_table is not None
 
+    def check_family(self, network: NetworkConfig | QuickConfig) -> None:
+        """Refuse a file of another family than the network's.
+
+        Raises:
+            CheckpointError: It is.
+        """
+        if self.source.is_quick != isinstance(network, QuickConfig):
+            theirs, ours = ("quick", "VITS") if self.source.is_quick else ("VITS", "quick")
+            raise CheckpointError(
+                f"{self.source.path} is of a {theirs} voice, and none of its weights serves a "
+                f"{ours} voice, which is what is trained: give a {ours} voice or checkpoint with "
+                "--model.warmstart, or another --model.quality."
+            )
+
     def apply(self, module: nn.Module, voice: VoiceConfig | None = None) -> WarmReport:
         """Take over what fits.
 
