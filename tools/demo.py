@@ -165,7 +165,7 @@ class Demo:
             *("--trainer.accelerator=cpu", "--ckpt_path=last"),
             # The sentences that are judged lie elsewhere, and are judged when training is over.
             *("--data.validation_split=0.02", "--data.num_test_examples=2"),
-            *("--validation_quality=off", "--trainer.check_val_every_n_epoch=5"),
+            *("--validation_quality=off"),
             *("--save_minutes=0.5", "--keep_best=0"),
         ]
         self.must_run(command, {COMMAND_VARIABLE: "\n".join(demo_command())})

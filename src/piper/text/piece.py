@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Pitch:
-    """How high words are spoken; steps and hertz may both be said.
+    """How high a piece is spoken; steps and hertz may both be said.
 
     Attributes:
         semitones: Added.
@@ -33,21 +33,18 @@ class Pitch:
 
 
 @dataclass(frozen=True)
-class Span:
-    """Words that are said otherwise than those around them.
+class Emphasis:
+    """Words that are said with more weight than the others: higher and slower.
 
     Attributes:
         start: Place of the first character in a text.
         end: Place after the last one.
-        pitch: How high; None says nothing of it.
-        emphasis: How much more weight they have, higher and slower: 1 is moderate, 2 strong; below
-            0 is less than usual.
+        strength: 1 is moderate, 2 strong; below 0 is less weight than the others have.
     """
 
     start: int
     end: int
-    pitch: Pitch | None = None
-    emphasis: float = 0.0
+    strength: float
 
 
 @dataclass(frozen=True)
@@ -59,11 +56,13 @@ class Piece:
         rate: Factor on the speed; 2 is twice as fast.
         silence_seconds: Silence after it, beside that of its sentences.
         ends_paragraph: Whether a paragraph ends with it.
-        spans: Of words in it; where they overlap, the later one counts.
+        pitch: How high; None says nothing of it.
+        emphases: Of words in it; where they overlap, the later one counts.
     """
 
     text: str
     rate: float = 1.0
     silence_seconds: float = 0.0
     ends_paragraph: bool = False
-    spans: tuple[Span, ...] = ()
+    pitch: Pitch | None = None
+    emphases: tuple[Emphasis, ...] = ()
