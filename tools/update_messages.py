@@ -62,7 +62,7 @@ def find_messages() -> dict[str, set[str]]:
             messages += [text for text in texts if is_page or _is_said(text)]
         for message in messages:
             has_words = _count_letters(message) >= MIN_LETTERS
-            if "{0}" not in message or has_words or _COUNTED.fullmatch(message):
+            if message and ("{0}" not in message or has_words or _COUNTED.fullmatch(message)):
                 found.setdefault(message, set()).add(path.relative_to(ROOT).as_posix())
     return found
 

@@ -8,7 +8,7 @@ import pytest
 
 from piper.errors import MarkupError
 from piper.text.markup import parse_markup
-from piper.text.piece import Emphasis, Piece, Pitch
+from piper.text.piece import Piece, Pitch, Span
 
 
 def test_plain_text_is_one_piece() -> None:
@@ -105,20 +105,29 @@ def test_markdown_of_chat_programs(text: str, lines: list[str]) -> None:
             'a <prosody pitch="+2st">b<prosody pitch="-1st" rate="2">c</prosody></prosody>'
             '<prosody pitch="x-low">d <prosody pitch="180Hz">e</prosody></prosody>',
             [
-                Piece("a"),
-                Piece("b", pitch=Pitch(2.0)),
-                Piece("c", 2.0, pitch=Pitch(1.0)),
-                Piece("d", pitch=Pitch(-4.0)),
-                Piece("e", pitch=Pitch(hertz=180.0, is_absolute=True)),
+                Piece("a b", spans=(Span(2, 3, Pitch(2.0)),)),
+                Piece("c", 2.0, spans=(Span(0, 1, Pitch(2.0)), Span(0, 1, Pitch(1.0)))),
+                Piece(
+                    "d e",
+                    spans=(
+                        Span(0, 3, Pitch(-4.0)),
+                        Span(2, 3, Pitch(hertz=180.0, is_absolute=True)),
+                    ),
+                ),
             ],
         ),
         (
-            '<prosody pitch="+100%">a</prosody><prosody pitch="50%">b</prosody>'
+            '<prosody pitch="+100%">a</prosody> <prosody pitch="50%">b</prosody> '
             '<prosody pitch="-10Hz">c</prosody>',
             [
-                Piece("a", pitch=Pitch(12.0)),
-                Piece("b", pitch=Pitch(-12.0)),
-                Piece("c", pitch=Pitch(hertz=-10.0)),
+                Piece(
+                    "a b c",
+                    spans=(
+                        Span(0, 1, Pitch(12.0)),
+                        Span(2, 3, Pitch(-12.0)),
+                        Span(4, 5, Pitch(hertz=-10.0)),
+                    ),
+                )
             ],
         ),
         (
@@ -128,9 +137,13 @@ def test_markdown_of_chat_programs(text: str, lines: list[str]) -> None:
                 Piece(
                     "Not this one, but a",
                     silence_seconds=1.0,
-                    emphases=(Emphasis(4, 12, 1.0), Emphasis(9, 12, 2.0), Emphasis(18, 19, -1.0)),
+                    spans=(
+                        Span(4, 12, emphasis=1.0),
+                        Span(9, 12, emphasis=2.0),
+                        Span(18, 19, emphasis=-1.0),
+                    ),
                 ),
-                Piece("b.", emphases=(Emphasis(0, 1, -1.0),)),
+                Piece("b.", spans=(Span(0, 1, emphasis=-1.0),)),
             ],
         ),
         ('<sub alias="World Wide Web">WWW</sub>!', [Piece("World Wide Web!")]),

@@ -126,6 +126,28 @@ def find_words(
     return chunk.audio_float_array, chunk.word_timings
 
 
+def test_a_pitch_is_set_within_a_sentence(
+    parts: PiperVoice, quick_voice: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    usual, words = find_words(parts, "I am walking along the river when it rains.")
+    ssml = 'I am <prosody pitch="+5st">walking along</prosody> the river when it rains.'
+    changed, others = find_words(parts, parse_markup(ssml, "ssml"))
+    assert words == others
+    for word in words:
+        start, end = (round(seconds * RATE) for seconds in (word.start_seconds, word.end_seconds))
+        wanted = 5.0 if word.text in ("walking", "along") else 0.0
+        if end - start > 4096:  # long enough to be measured
+            found = find_semitones(changed[start:end], usual[start:end])
+            assert found == pytest.approx(wanted, abs=0.8)
+    own = PiperVoice.load(quick_voice, cache_dir=False)
+    with caplog.at_level(logging.WARNING):
+        np.testing.assert_array_equal(
+            speak(own, parse_markup(ssml, "ssml")),
+            speak(own, "I am walking along the river when it rains."),
+        )
+    assert "the pitch of single words" in caplog.text
+
+
 EMPHASISED = 'I am <emphasis level="strong">walking</emphasis> along the river when it rains.'
 
 
@@ -171,7 +193,7 @@ def test_other_voices_say_once_that_their_pitch_stays(
         f"The pitch of {tmp_path / 'voice.onnx'} cannot be set, and stays as it is; only that of "
         "quick voices can."
     )
-    np.testing.assert_array_equal(found, speak(voice, [replace(p, pitch=None) for p in pieces]))
+    np.testing.assert_array_equal(found, speak(voice, [replace(p, spans=()) for p in pieces]))
 
 
 @pytest.mark.parametrize("ids", [[0], [0, 0, 0], [1], [1, 2], [1, 0, 14, 0, 2], [255] * 3])

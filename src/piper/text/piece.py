@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Pitch:
-    """How high a piece is spoken; steps and hertz may both be said.
+    """How high words are spoken; steps and hertz may both be said.
 
     Attributes:
         semitones: Added.
@@ -33,18 +33,21 @@ class Pitch:
 
 
 @dataclass(frozen=True)
-class Emphasis:
-    """Words that are said with more weight than the others: higher and slower.
+class Span:
+    """Words that are said otherwise than those around them.
 
     Attributes:
         start: Place of the first character in a text.
         end: Place after the last one.
-        strength: 1 is moderate, 2 strong; below 0 is less weight than the others have.
+        pitch: How high; None says nothing of it.
+        emphasis: How much more weight they have, higher and slower: 1 is moderate, 2 strong; below
+            0 is less than usual.
     """
 
     start: int
     end: int
-    strength: float
+    pitch: Pitch | None = None
+    emphasis: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,11 @@ class Piece:
         rate: Factor on the speed; 2 is twice as fast.
         silence_seconds: Silence after it, beside that of its sentences.
         ends_paragraph: Whether a paragraph ends with it.
-        pitch: How high; None says nothing of it.
-        emphases: Of words in it; where they overlap, the later one counts.
+        spans: Of words in it; where they overlap, the later one counts.
     """
 
     text: str
     rate: float = 1.0
     silence_seconds: float = 0.0
     ends_paragraph: bool = False
-    pitch: Pitch | None = None
-    emphases: tuple[Emphasis, ...] = ()
+    spans: tuple[Span, ...] = ()

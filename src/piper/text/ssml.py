@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from xml.etree import ElementTree
 
 from piper.errors import MarkupError
-from piper.text.piece import Emphasis, Piece, Pitch
+from piper.text.piece import Piece, Pitch, Span
 
 _LOGGER = logging.getLogger(__name__)
 _KNOWN = ("speak", "p", "s", "break", "prosody", "emphasis", "phoneme", "sub", "say-as")
@@ -78,6 +78,7 @@ class _Manner:
 
     rate: float = 1.0
     pitch: Pitch | None = None
+    emphasis: float = 0.0
 
 
 class _Reader:
@@ -88,9 +89,9 @@ class _Reader:
         self.unknown: set[str] = set()
         self._text = ""
         self._depth = 0
-        self._open: list[tuple[int, float]] = []
-        """Emphases that we are inside of: where they began in the text so far, and how strong."""
-        self._closed: list[Emphasis] = []
+        self._open: list[tuple[int, _Manner]] = []
+        """Spans that we are inside of: where they began in the text so far, and how they sound."""
+        self._closed: list[Span] = []
 
     def read(self, element: ElementTree.Element, manner: _Manner) -> None:
         """Read an element and what it holds."""
@@ -104,15 +105,22 @@ class _Reader:
         elif name == "say-as" and self._spell(element):
             pass
         elif name == "prosody":
-            self.end_piece(manner)
             self._note_attributes(element)
-            inner = _Manner(_parse_rate(element, manner.rate), _parse_pitch(element, manner.pitch))
-            self._read_inside(element, inner)
-            self.end_piece(inner)
+            inner = replace(
+                manner,
+                rate=_parse_rate(element, manner.rate),
+                pitch=_parse_pitch(element, manner.pitch),
+            )
+            # Another speed makes a sentence of its own, another pitch none.
+            is_paced = element.get("rate") is not None
+            if is_paced:
+                self.end_piece(manner)
+            self._read_span(element, inner, manner)
+            if is_paced:
+                self.end_piece(inner)
         elif name == "emphasis":
-            self._open.append((len(self._text), _parse_emphasis(element)))
-            self._read_inside(element, manner)
-            self._close_emphasis()
+            inner = replace(manner, emphasis=_parse_emphasis(element))
+            self._read_span(element, inner, manner)
         elif name in ("p", "s"):
             self.end_piece(manner, ends_paragraph=name == "p")
             self._read_inside(element, manner)
@@ -124,15 +132,16 @@ class _Reader:
 
     def end_piece(self, manner: _Manner, *, ends_paragraph: bool = False) -> None:
         """Make a piece of the text so far."""
-        strengths = [strength for _, strength in self._open]
+        inside = [inner for _, inner in self._open]
         while self._open:
-            self._close_emphasis()
-        self._open = [(0, strength) for strength in strengths]
+            self._close_span()
+        self._open = [(0, inner) for inner in inside]
         text = _join_lines(self._text).strip()
         if text:
-            # The inner one of two is the shorter one, and counts.
-            spans = sorted(self._closed, key=lambda span: span.start - span.end)
-            emphases = tuple(
+            # The later one of two counts, so the inner one, which has ended first.
+            spans = self._closed[::-1]
+            spans.sort(key=lambda span: (span.start, -span.end))
+            placed = tuple(
                 replace(
                     span,
                     start=len(_join_lines(self._text[: span.start])),
@@ -141,22 +150,25 @@ class _Reader:
                 for span in spans
             )
             self.pieces.append(
-                Piece(
-                    text,
-                    manner.rate,
-                    ends_paragraph=ends_paragraph,
-                    pitch=manner.pitch,
-                    emphases=emphases,
-                )
+                Piece(text, manner.rate, ends_paragraph=ends_paragraph, spans=placed)
             )
         elif ends_paragraph and self.pieces:
             self.pieces[-1] = replace(self.pieces[-1], ends_paragraph=True)
         self._text, self._closed = "", []
 
-    def _close_emphasis(self) -> None:
-        start, strength = self._open.pop()
+    def _read_span(self, element: ElementTree.Element, manner: _Manner, outer: _Manner) -> None:
+        is_other = replace(manner, rate=outer.rate) != outer
+        if is_other:
+            self._open.append((len(self._text), manner))
+        self._read_inside(element, manner)
+        if is_other:
+            self._close_span()
+
+    def _close_span(self) -> None:
+        start, manner = self._open.pop()
         if self._text[start:].strip():
-            self._closed.append(Emphasis(start, len(self._text), strength))
+            span = Span(start, len(self._text), manner.pitch, manner.emphasis)
+            self._closed.append(span)
 
     def _read_inside(self, element: ElementTree.Element, manner: _Manner) -> None:
         self._depth += 1

@@ -12,7 +12,7 @@ from typing import cast
 from piper.errors import PiperError
 from piper.text.frontend import Frontend, Sentence
 from piper.text.markup import parse_markup
-from piper.text.piece import Emphasis, Piece, Pitch
+from piper.text.piece import Piece, Span
 from piper.voice.settings import check_silence
 
 _END = re.compile(r"""[.!?…。！？।؟]["'”»)\]]*\s|\n|[。！？]""")
@@ -47,8 +47,7 @@ class PacedSentence:
         begins_paragraph: Whether a paragraph ended between it and the sentence before it.
         silence_before_seconds: Of pieces without words before it.
         silence_after_seconds: Of its piece, whose last sentence it is.
-        pitch: How high; None says nothing of it.
-        emphases: Of words in its text; where they overlap, the later one counts.
+        spans: Of words in its text; where they overlap, the later one counts.
     """
 
     sentence: Sentence
@@ -56,8 +55,7 @@ class PacedSentence:
     begins_paragraph: bool = False
     silence_before_seconds: float = 0.0
     silence_after_seconds: float = 0.0
-    pitch: Pitch | None = None
-    emphases: tuple[Emphasis, ...] = ()
+    spans: tuple[Span, ...] = ()
 
 
 def split_text(frontend: Frontend, text: str) -> list[Sentence]:
@@ -108,10 +106,9 @@ def _pace_pieces(frontend: Frontend, pieces: Iterable[Piece]) -> Iterator[PacedS
                 begins_paragraph,
                 silence,
                 after,
-                piece.pitch,
                 tuple(
                     replace(one, start=one.start - place, end=one.end - place)
-                    for one in piece.emphases
+                    for one in piece.spans
                     if one.start < place + len(sentence.text) and one.end > place
                 ),
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 
@@ -25,12 +25,12 @@ from piper.audio.chunk import (
 )
 from piper.config import SynthesisConfig, VoiceConfig
 from piper.text.frontend import Sentence
-from piper.text.piece import Emphasis, Pitch
+from piper.text.piece import Pitch, Span
 from piper.voice.ends import is_wanted, widen_ends
 from piper.voice.incoming import PacedSentence
 from piper.voice.loudness import level_chunks
 from piper.voice.pauses import Pauses
-from piper.voice.session import Network, SpokenSentence
+from piper.voice.session import Network, SpeechSettings, SpokenSentence
 from piper.voice.settings import Loudness, check_ids, resolve_settings
 from piper.voice.stream import StreamChunk
 from piper.voice.timing import find_phoneme_ends, ids_to_alignments, words_to_timings
@@ -134,44 +134,56 @@ class Narrator:
             check_ids(sentence.ids, self.config)
             spoken = self.session.speak(
                 sentence.ids,
-                replace(
-                    settings,
-                    length_scale=settings.length_scale / paced.rate,
-                    pitch=self._find_pitch(settings.pitch, paced.pitch),
-                    emphasis=self._weigh(sentence, paced.emphases),
-                ),
+                self._shape(settings, replace(paced, sentence=sentence)),
                 seeds.create_random(),
                 is_streamed=is_streamed,
                 is_shared=self._is_shared,
             )
             yield sentence, pauses.add(replace(paced, sentence=sentence), spoken)
 
-    def _find_pitch(self, wanted: float, piece: Pitch | None) -> float:
-        """Return the semitones of a sentence; 0 where they cannot be set, which is said once."""
-        if not wanted and piece in (None, Pitch()):
+    def _shape(self, settings: SpeechSettings, paced: PacedSentence) -> SpeechSettings:
+        """Return how a sentence is to be spoken, by the piece that it stands in."""
+        pitch = self._find_pitch(settings.pitch, None)
+        semitones = np.full(len(paced.sentence.ids), pitch, dtype=np.float32)
+        emphasis = np.zeros_like(semitones)
+        for span in paced.spans:
+            place = self._find_ids(paced.sentence, span)
+            semitones[place] = self._find_pitch(settings.pitch, span.pitch)
+            emphasis[place] = span.emphasis
+        is_even = bool((semitones == semitones[0]).all())
+        return replace(
+            settings,
+            length_scale=settings.length_scale / paced.rate,
+            pitch=float(semitones[0]) if is_even else pitch,
+            semitones=None if is_even else semitones,
+            emphasis=emphasis if emphasis.any() else None,
+        )
+
+    def _find_pitch(self, around: float, pitch: Pitch | None) -> float:
+        """Return the semitones of words; 0 where they cannot be set, which is said once."""
+        if not around and pitch in (None, Pitch()):
             return 0.0
         mean_hertz = self.session.mean_hertz
         if mean_hertz is None:
             _warn_about_pitch(self.config.source.removesuffix(".json") or "this voice")
             return 0.0
-        return wanted if piece is None else piece.find_semitones(wanted, mean_hertz)
+        return around if pitch is None else pitch.find_semitones(around, mean_hertz)
 
-    def _weigh(
-        self, sentence: Sentence, emphases: Sequence[Emphasis]
-    ) -> npt.NDArray[np.float32] | None:
-        """Return the emphasis of each id, (P,); None without any, or where words are not known."""
-        if not emphases:
-            return None
+    def _find_ids(self, sentence: Sentence, span: Span) -> slice:
+        """Return the ids of words; all of them where all words are meant, none without words."""
         id_map = self.config.phoneme_id_map
         ends = find_phoneme_ends(sentence.phonemes, sentence.ids, id_map)
-        if ends is None:
-            return None
-        weights = np.zeros(len(sentence.ids), dtype=np.float32)
-        for emphasis in emphases:
-            for word in sentence.words:
-                if word.start < emphasis.end and word.end > emphasis.start:
-                    weights[ends[word.first_phoneme] : ends[word.last_phoneme]] = emphasis.strength
-        return weights
+        words = sentence.words
+        meant = [
+            i for i, word in enumerate(words) if word.start < span.end and word.end > span.start
+        ]
+        if ends is None or not meant:
+            return slice(0)
+        first, last = meant[0], meant[-1]
+        # What is no word, at the sentence's ends, goes with the word beside it.
+        start = ends[words[first].first_phoneme] if first else 0
+        is_end = last == len(words) - 1
+        return slice(start, None if is_end else ends[words[last].last_phoneme])
 
     def _whole_sentences(
         self,

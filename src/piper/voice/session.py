@@ -55,6 +55,7 @@ class SpeechSettings:
         noise_w_scale: Deviation of the duration predictor's noise.
         speakers: Speaker's number to its share; shares add up to 1. Ignored by a voice with one.
         pitch: Semitones that are added; ignored by a voice whose pitch cannot be set.
+        semitones: (P,), in place of the pitch where that differs within the sentence.
         emphasis: (P,), how much weight each id has; 0 is the usual, 1 moderate emphasis.
     """
 
@@ -63,6 +64,7 @@ class SpeechSettings:
     noise_w_scale: float
     speakers: Mapping[int, float]
     pitch: float = 0.0
+    semitones: npt.NDArray[np.float32] | None = None
     emphasis: npt.NDArray[np.float32] | None = None
 
 
@@ -228,8 +230,8 @@ class VoiceSession:
                 f"The speakers of {self.path} cannot be mixed, because its weights could not be "
                 "taken apart; choose one speaker."
             )
-        if settings.emphasis is not None:
-            _warn_about_emphasis(self.path)
+        if settings.emphasis is not None or settings.semitones is not None:
+            _warn_about_words(self.path)
         output = self.run(
             ids,
             noise_scale=settings.noise_scale,
@@ -243,10 +245,10 @@ class VoiceSession:
 
 
 @lru_cache(maxsize=256)
-def _warn_about_emphasis(path: Path) -> None:
+def _warn_about_words(path: Path) -> None:
     _logger.warning(
-        "%s speaks by its own graph, which gives all words the same weight; emphasis has no effect "
-        "there.",
+        "%s speaks by its own graph, which says all words of a sentence in one way; emphasis, and "
+        "the pitch of single words, have no effect there.",
         path,
     )
 

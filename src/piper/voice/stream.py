@@ -241,8 +241,11 @@ class PartsSession:
         if not is_quick:
             return Latents(counts, found["statistics"][0], settings.noise_scale, random)
         noise = draw_noise((1, len(counts)), settings.noise_scale, random)
-        semitones = np.full_like(noise, settings.pitch) + EMPHASIS_SEMITONES * emphasis
         places, encoded = found["places"], found["encoded"]
+        semitones = np.full_like(noise, settings.pitch)
+        if settings.semitones is not None:
+            semitones[0] = settings.semitones[places]
+        semitones += EMPHASIS_SEMITONES * emphasis
         return QuickLatents(counts, places, len(ids), encoded, semitones, noise)
 
     def _decode_windows(
