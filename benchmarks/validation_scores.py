@@ -70,7 +70,8 @@ def measure(
         path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
         command = [sys.executable, "-m", "piper.train", "fit", f"--data.dataset_dir={args.dataset}"]
         command += [f"--trainer.default_root_dir={folder}", f"--model.quality={args.quality}"]
-        command += [f"--trainer.max_epochs={args.validations + 1}", *args.flags, *flags]
+        command += [f"--trainer.max_epochs={args.validations + 1}"]
+        command += ["--trainer.check_val_every_n_epoch=1", *args.flags, *flags]
         command += ["--trainer.callbacks=validation_scores.Pauses"]
         subprocess.run(
             command,

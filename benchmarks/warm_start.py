@@ -57,7 +57,8 @@ def read_curves(log: Path) -> dict[str, list[float]]:
 
     events = EventAccumulator(str(log), {"scalars": 0})
     events.Reload()
-    return {tag: [event.value for event in events.Scalars(tag)] for tag in TAGS}
+    tags = [tag for tag in TAGS if tag in events.Tags()["scalars"]]  # not all of a quick voice
+    return {tag: [event.value for event in events.Scalars(tag)] for tag in tags}
 
 
 def choose_recordings(args: argparse.Namespace, folder: Path) -> list[str]:
@@ -87,12 +88,12 @@ def train_source(args: argparse.Namespace, folder: Path) -> Path:
 
 
 def print_table(args: argparse.Namespace, curves: dict[str, dict[str, list[float]]]) -> None:
-    print(f"{'update':>6}" + "".join(f"{tag:>18}" for tag in TAGS))
-    print(f"{'':>6}" + f"{'fresh':>10}{'warm':>8}" * len(TAGS))
+    print(f"{'update':>6}" + "".join(f"{tag:>18}" for tag in curves["fresh"]))
+    print(f"{'':>6}" + f"{'fresh':>10}{'warm':>8}" * len(curves["fresh"]))
     for index in range(min(len(curve["val_loss"]) for curve in curves.values())):
         cells = (
             f"{curves['fresh'][tag][index]:>10.2f}{curves['warm'][tag][index]:>8.2f}"
-            for tag in TAGS
+            for tag in curves["fresh"]
         )
         print(f"{min(index * args.every, args.steps):>6}" + "".join(cells))
 
@@ -126,7 +127,7 @@ def main() -> None:
         "every": args.every,
         "cores": os.cpu_count(),
         "curves": {
-            start: {tag: _round(curve[tag]) for tag in TAGS} for start, curve in curves.items()
+            start: {tag: _round(curve[tag]) for tag in curve} for start, curve in curves.items()
         },
     }
     print(json.dumps(result))

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from piper.train import cli
@@ -176,3 +177,10 @@ def test_validate_measures_too(
     arguments = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={tmp_path}"]
     assert cli.main(["validate", *FLAGS, *arguments, "--validation_quality=off"]) == 0
     assert "val_mel_text" in capsys.readouterr().out
+
+
+def test_a_training_of_minutes_is_not_measured_for_one(tmp_path: Path) -> None:
+    """The first measurement took 20 s of a quick voice's eight minutes, and the last one, too."""
+    trainer = Trainer(max_time="00:00:08:00", accelerator="cpu", logger=False)
+    assert Judge()._find_limit(trainer) == pytest.approx(4.8)
+    assert Judge()._find_limit(Trainer(accelerator="cpu", logger=False)) == 20.0

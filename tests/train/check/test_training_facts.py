@@ -64,6 +64,9 @@ def test_time_and_memory_in_words() -> None:
         "measured": "on 2 threads of this processor, by smaller batches",
     }
     assert "rent a GPU" in describe_cost(COST, 80_000)["measured"]
+    quick = replace(COST, seconds_per_step=0.5)
+    said = "understood after 10 minutes; about 2.1 hours, 0.50 s a step"
+    assert describe_cost(quick, 15_000, 1_200)["time"] == said
     gpu = replace(COST, device="NVIDIA H100", seconds_per_step=0.25, is_measured_whole=True)
     facts = describe_cost(gpu, 400_000)
     assert facts["time"] == "about 28 hours, 0.25 s a step"

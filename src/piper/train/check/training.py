@@ -80,11 +80,7 @@ def describe_training(
     cost = measure_cost(request, settings.cache_dir, is_busy=is_machine_busy())
     if isinstance(cost, str):
         return facts | {"time and memory": cost}
-    facts |= describe_cost(cost, steps)
-    if quality == QUICK and steps > UNDERSTOOD_STEPS:
-        least = _describe_seconds(cost.seconds_per_step * UNDERSTOOD_STEPS)
-        facts["time"] += f"; understood after {least} (--trainer.max_time)"
-    return facts
+    return facts | describe_cost(cost, steps, UNDERSTOOD_STEPS if quality == QUICK else None)
 
 
 def choose_quality(settings: DataSettings, hours: float, *, has_gpu: bool) -> tuple[str, str]:
@@ -105,12 +101,13 @@ def choose_quality(settings: DataSettings, hours: float, *, has_gpu: bool) -> tu
     return DEFAULT_QUALITY, f"for high wants {HIGH_HOURS:.0f} hours; quick is trained in minutes"
 
 
-def describe_cost(cost: Cost, steps: int) -> dict[str, str]:
+def describe_cost(cost: Cost, steps: int, understood: int | None = None) -> dict[str, str]:
     """Return time and memory in words.
 
     Args:
         cost: Of a step.
         steps: Of the whole training.
+        understood: After how many of them a voice is; None where that is not known.
     """
     on_cpu = cost.device == "cpu"
     whole = _describe_seconds(cost.seconds_per_step * steps)
@@ -119,6 +116,8 @@ def describe_cost(cost: Cost, steps: int) -> dict[str, str]:
     if cost.alone_seconds_per_step is not None:
         best = cost.alone_seconds_per_step
         facts["time"] += f"; {_describe_seconds(best * steps)} without other programs"
+    if understood is not None and understood < steps:
+        facts["time"] = f"understood after {_describe_seconds(best * understood)}; {facts['time']}"
     if cost.peak_bytes:
         facts["memory"] = _describe_memory(cost)
     device = f"{cost.threads} threads of this processor" if on_cpu else cost.device

@@ -179,7 +179,7 @@ def prepare_features(
     """
     cache = FeatureCache(settings.cache_dir)
     cache.folder.mkdir(parents=True, exist_ok=True)
-    path = cache.folder / ALIGNER_NAME
+    path = find_aligner_path(settings)
     with hold_lock(cache.folder / LOCK_NAME):
         found = _find_features(settings, cache, utterances) if path.is_file() else {}
         damaged = {p.key for p in found.values() if not cache.is_whole(p)} if is_verified else set()
@@ -202,9 +202,22 @@ def prepare_features(
     return usable
 
 
+def find_aligner_path(settings: DataSettings) -> Path:
+    """Return where a dataset's aligner lies: under its own name in a cache that it may share.
+
+    Shards and datasets of a storage have their cache in the working folder: another voice's
+    aligner would know the phonemes, but not the speaker.
+    """
+    name = ALIGNER_NAME
+    if settings.cache_dir.absolute().parent != settings.csv_path.absolute().parent:
+        digest = hashlib.blake2b(settings.voice_name.encode(), digest_size=6).hexdigest()
+        name = f"{digest}-{ALIGNER_NAME}"
+    return settings.cache_dir / FOLDER / name
+
+
 def find_used_keys(settings: DataSettings, utterances: Sequence[PreparedUtterance]) -> set[str]:
     """Return the names in the cache that these utterances' features have, or would have."""
-    path = settings.cache_dir / FOLDER / ALIGNER_NAME
+    path = find_aligner_path(settings)
     if not path.is_file():
         return set()
     context = _describe_context(settings, path)
@@ -215,7 +228,7 @@ def _find_features(
     settings: DataSettings, cache: FeatureCache, utterances: Sequence[PreparedUtterance]
 ) -> dict[str, FeatureEntry]:
     """Return what the cache has of these utterances, by their keys."""
-    context = _describe_context(settings, cache.folder / ALIGNER_NAME)
+    context = _describe_context(settings, find_aligner_path(settings))
     entries = cache.find()
     digests = {utterance.key: _digest(context, utterance.key) for utterance in utterances}
     return {key: entries[digest] for key, digest in digests.items() if digest in entries}
@@ -265,7 +278,7 @@ def _find_aligner(
 ) -> Aligner:
     """Return the cache's aligner where it knows all phonemes of the texts, else fit one."""
     folder = settings.cache_dir / FOLDER
-    path = folder / ALIGNER_NAME
+    path = find_aligner_path(settings)
     cache = UtteranceCache(settings.cache_dir)
     groups = {u.key: _to_groups(_text_of(u, cache, voice)) for u in utterances}
     needed = {unit for text in groups.values() for group in text for unit in group}
