@@ -70,7 +70,7 @@ def _graph_config(network: QuickSynthesizer) -> QuickGraphConfig:
     config = network.config
     return QuickGraphConfig(
         config.sample_rate,
-        config.filter_length,
+        config.decoder_filter_length,
         config.hop_length,
         int(network.pad_id),
         num_speakers=config.num_speakers,

@@ -202,7 +202,7 @@ def test_the_graph_speaks_as_the_network(
         network.decoder.exit.bias[config.bins :] = -14.0
     weights = {name: value.numpy() for name, value in network.state_dict().items()}
     shape = QuickGraphConfig(
-        RATE, config.filter_length, HOP, pad_id(prepared.voice), num_speakers=speakers
+        RATE, config.decoder_filter_length, HOP, pad_id(prepared.voice), num_speakers=speakers
     )
     path = tmp_path / "quick.onnx"
     model = build_quick_graph(weights, shape)
@@ -265,7 +265,7 @@ def test_the_graph_s_decoder_shapes_pulses_and_noise_as_the_network(
         for parameter in network.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
     weights = {name: value.numpy() for name, value in network.state_dict().items()}
-    shape = QuickGraphConfig(RATE, filter_length, hop)
+    shape = QuickGraphConfig(RATE, config.decoder_filter_length, hop)
     parts = cut_quick_parts(build_quick_graph(weights, shape), shape)
     decoder = onnxruntime.InferenceSession(parts.decoder.SerializeToString())
     frames = NOISE_FRAMES + 40  # the noise begins anew on the way

@@ -18,7 +18,7 @@ class QuickConfig:
         num_symbols: Rows of the phoneme embedding.
         num_speakers: Speakers; 1 means no speaker embedding.
         sample_rate: Hertz.
-        filter_length: Samples of the Fourier transform, of latents and decoder alike.
+        filter_length: Samples of the Fourier transform whose mels are latents.
         hop_length: Samples per frame.
         mel_channels: M.
         mel_fmax: Upper end of the mel filters in hertz; None: half the sample rate.
@@ -79,9 +79,18 @@ class QuickConfig:
         return self.sample_rate / 2 if self.mel_fmax is None else self.mel_fmax
 
     @property
+    def decoder_filter_length(self) -> int:
+        """Samples of the decoder's Fourier transform, half those of the latents' where it can be.
+
+        Longer filters smear what is short: with 1024 instead of 512 at 16 kHz, DistillMOS was 3.38
+        instead of 3.63.
+        """
+        return max(2 * self.hop_length, self.filter_length // 4 * 2)
+
+    @property
     def bins(self) -> int:
-        """Frequency bins F of a spectrum."""
-        return self.filter_length // 2 + 1
+        """Frequency bins F of the decoder's filters."""
+        return self.decoder_filter_length // 2 + 1
 
     @property
     def latents(self) -> int:
@@ -91,7 +100,7 @@ class QuickConfig:
     @property
     def edge_samples(self) -> int:
         """Samples at each end of a decoded piece that lack the neighbouring frames' share."""
-        return self.filter_length // 2
+        return self.decoder_filter_length // 2
 
     @property
     def text_receptive_field(self) -> int:

@@ -218,9 +218,9 @@ class Decoder(nn.Module):
         nn.init.zeros_(self.phase.weight)
         nn.init.zeros_(self.phase.bias)
         # Kept with the weights: whoever writes the graph adds it to `phase`.
-        least = torch.from_numpy(create_minimum_phase(config.filter_length))
+        least = torch.from_numpy(create_minimum_phase(config.decoder_filter_length))
         self.register_buffer("minimum_phase", least)
-        window = torch.hann_window(config.filter_length)
+        window = torch.hann_window(config.decoder_filter_length)
         self.register_buffer("window", window, persistent=False)
 
     def forward(self, latents: Tensor, f0: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -257,14 +257,14 @@ class Decoder(nn.Module):
             samples: (B, S), with or without what the first and last windows reach beyond them.
             frames: T.
         """
-        size, hop = self.config.filter_length, self.config.hop_length
+        size, hop = self.config.decoder_filter_length, self.config.hop_length
         margin = ((frames - 1) * hop + size - samples.shape[1]) // 2
         padded = F.pad(samples, (margin, margin))
         return torch.stft(padded, size, hop, size, self.window, center=False, return_complex=True)
 
     def _invert(self, spectrum: Tensor) -> Tensor:
         """Overlap and add frames, divided by the windows' squares."""
-        size, hop = self.config.filter_length, self.config.hop_length
+        size, hop = self.config.decoder_filter_length, self.config.hop_length
         frames = torch.fft.irfft(spectrum.transpose(1, 2), size) * self.window
         count = frames.shape[1]
         length = (count - 1) * hop + size
@@ -417,7 +417,7 @@ class QuickSynthesizer(nn.Module):
         wander = smooth_pitch_noise(wander, index.phonemes)
         z[..., place] += noise_scale * latents.pitch_log_deviation.exp() * wander
         f0 = self.latents_to_f0(z) * 2.0 ** (pitch_semitones / 12.0)
-        margin = (self.config.filter_length - self.config.hop_length) // 2
+        margin = (self.config.decoder_filter_length - self.config.hop_length) // 2
         times = torch.arange(-margin, frames * self.config.hop_length + margin, device=device)
         noise = draw(len(times)) if hiss is None else hiss[times % len(hiss)]
         sound = self.decoder(z, f0, noise[None])
