@@ -98,9 +98,16 @@ def _write_example(
         writer.add_figure(f"{tag}/pitch", draw_pitch(spoken.f0), step, close=False)
 
 
+def _create_figure(height: float) -> Figure:
+    """Return a figure with fixed margins: to find the least ones takes as long as to draw it."""
+    figure = Figure(figsize=(8, height))
+    figure.subplots_adjust(0.09, 0.5 / height, 0.98, 1 - 0.3 / height, hspace=0.35)
+    return figure
+
+
 def draw_mels(recorded: Tensor, spoken: Tensor) -> Figure:
     """Draw a recording's log-mel spectrogram (M, T) above the spoken one's."""
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = _create_figure(5)
     low, high = float(recorded.min()), float(recorded.max())
     for position, (title, mel) in enumerate((("recording", recorded), ("spoken", spoken)), 1):
         axes = figure.add_subplot(2, 1, position)
@@ -113,7 +120,7 @@ def draw_mels(recorded: Tensor, spoken: Tensor) -> Figure:
 
 def draw_alignment(durations: Tensor) -> Figure:
     """Draw which phoneme each frame belongs to, by the frames of each, (P,)."""
-    figure = Figure(figsize=(8, 4), layout="constrained")
+    figure = _create_figure(4)
     axes = figure.add_subplot()
     phonemes = torch.arange(len(durations)).repeat_interleave(durations.clamp(min=0))
     path = torch.nn.functional.one_hot(phonemes, len(durations))
@@ -125,7 +132,7 @@ def draw_alignment(durations: Tensor) -> Figure:
 
 def draw_pitch(f0: Tensor) -> Figure:
     """Draw the pitch of each frame in hertz, (T,)."""
-    figure = Figure(figsize=(8, 3), layout="constrained")
+    figure = _create_figure(3)
     axes = figure.add_subplot()
     axes.plot(f0.numpy())
     axes.set_xlabel("frame")
