@@ -15,15 +15,20 @@ from speech_files import write_opus
 
 from piper.atomic import replace_on_success
 from piper.errors import PiperError
-from piper.train.checkpoints.checkpoint import AVERAGES_KEY, VOICE_CONFIG_KEY, load_checkpoint
+from piper.train.checkpoints.checkpoint import (
+    AVERAGES_KEY,
+    VOICE_CONFIG_KEY,
+    load_checkpoint,
+    network_config_from_checkpoint,
+)
 from piper.train.data.audio import decode
 from piper.train.data.dataset_config import create_voice_config
 from piper.train.data.metadata import load_metadata
 from piper.train.data.settings import resolve_settings
 from piper.train.data.utterance import find_ids
 from piper.train.data.workers import run_jobs
+from piper.train.families import is_needed_to_speak
 from piper.train.warm_start.source import load_source
-from piper.voice.graph_folding import is_spoken_with
 
 PART_BYTES = 16_000_000
 PART_NAME = "voice.part{:02d}"
@@ -91,11 +96,13 @@ def write_parts(checkpoint_path: Path, folder: Path, part_bytes: int = PART_BYTE
         if name.startswith("model_g.")
     }
     weights |= (checkpoint.get(AVERAGES_KEY) or {}).get("weights", {})
+    network = network_config_from_checkpoint(checkpoint)
     data = {
         "state_dict": {
-            f"model_g.{name}": value.half()
+            # Numbers and vectors are small, and some are statistics.
+            f"model_g.{name}": value.half() if value.dim() > 1 else value
             for name, value in weights.items()
-            if is_spoken_with(name)
+            if is_needed_to_speak(name, network)
         },
         "hyper_parameters": checkpoint["hyper_parameters"],
         VOICE_CONFIG_KEY: checkpoint[VOICE_CONFIG_KEY],

@@ -15,7 +15,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from piper import PiperVoice
+from piper import PiperVoice, SynthesisConfig
 from piper.train import allowance, cli
 from piper.train.allowance import Allowance
 from piper.train.checkpoints.checkpoint import load_checkpoint
@@ -101,6 +101,27 @@ def test_eight_updates_are_six_and_two(
         saved[name] = load_checkpoint(checkpoint_of(folder))
     assert saved["first"]["together_since"] is not None
     assert list(find_differences(saved["whole"], saved["second"])) == []
+
+
+@pytest.mark.long
+def test_it_comes_back_from_a_rented_machine_in_parts(
+    trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[3] / "tools" / "voices")
+    from carrying import join_parts, write_parts
+
+    checkpoint = checkpoint_of(trained[1])
+    write_parts(checkpoint, tmp_path / "parts")
+    joined = join_parts(tmp_path / "parts", tmp_path / "voice.ckpt")
+    spoken = []
+    for number, source in enumerate((checkpoint, joined)):
+        export_voice(source, tmp_path / f"{number}.onnx")
+        voice = PiperVoice.load(tmp_path / f"{number}.onnx")
+        still = SynthesisConfig(noise_scale=0.0, noise_w_scale=0.0)
+        spoken.append(next(iter(voice.synthesize("Привет.", still))).audio_float_array)
+    whole, carried = spoken
+    assert len(whole) == len(carried)
+    assert np.corrcoef(whole, carried)[0, 1] > 0.9
 
 
 def test_a_training_that_is_stopped_is_as_good_as_one_that_ended(
