@@ -24,6 +24,7 @@ sys.path.append(str(Path(__file__).parents[1] / "tools" / "voices"))
 
 from festvox_ru import HELD_OUT, TRAINING, make_datasets
 
+from piper.train.checkpoints.last import find_last_checkpoint
 from piper.train.data.audio import decode
 from piper.train.evaluate.cepstra import HOP_SECONDS
 from piper.train.evaluate.pitch import find_pitch
@@ -83,8 +84,9 @@ def measure_spread(paths: list[Path]) -> float:
         samples = audio.mix()
         frames = int(len(samples) / audio.sample_rate / HOP_SECONDS)
         pitch = find_pitch(samples, audio.sample_rate, frames)
-        spreads.append(np.std(12 * np.log2(pitch[pitch > 0])))
-    return float(np.mean(spreads))
+        if (pitch > 0).any():
+            spreads.append(np.std(12 * np.log2(pitch[pitch > 0])))
+    return float(np.mean(spreads)) if spreads else float("nan")
 
 
 def read_figures(report: Mapping[str, Any]) -> dict[str, dict[str, float]]:
@@ -106,8 +108,8 @@ def main() -> int:
     )
     parser.add_argument("--data-minutes", type=float, help="of recordings; default: all, 1.5 hours")
     parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")
-    parser.add_argument("flags", nargs="*", help="more flags of fit, after --")
-    args = parser.parse_args()
+    parser.epilog = "Other flags are those of fit."
+    args, more = parser.parse_known_args()
     if not (args.folder / TRAINING / "metadata.csv").is_file():
         args.folder.mkdir(parents=True, exist_ok=True)
         make_datasets(args.folder, "quick", RATE)
@@ -116,13 +118,13 @@ def main() -> int:
         training = take_minutes(whole, args.data_minutes, args.seed)
     times, checkpoints = {}, []
     for minutes in args.minutes:
-        label = f"{minutes:g} minutes"
-        run_folder = args.folder / f"{training.name}, {label}, seed {args.seed}"
-        flags = [f"--seed_everything={args.seed}", *args.flags]
+        label = f"minutes-{minutes:g}"
+        run_folder = args.folder / f"{training.name}-{minutes:g}-minutes-{args.seed}"
+        flags = [f"--seed_everything={args.seed}", *more]
         times[label] = train(training, run_folder, minutes, flags)
-        checkpoint = max(run_folder.rglob("*.ckpt"), key=lambda path: path.stat().st_mtime)
+        checkpoint = find_last_checkpoint(str(run_folder))
         checkpoints += ["--checkpoint", f"{label}={checkpoint}"]
-    output = args.folder / f"evaluation, {training.name}"
+    output = args.folder / f"evaluation-{training.name}"
     run(
         *("evaluate", "--dataset", args.folder / HELD_OUT, "--held-out", "all", "--words", 0),
         *("--fit-recogniser", whole, "--output-dir", output, *checkpoints),
