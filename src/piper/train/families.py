@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from piper.train.presets import NetworkShape
 from piper.train.quick.config import QuickConfig
-from piper.train.quick.network import QuickSynthesizer
+from piper.train.quick.network import NO_PAD, QuickSynthesizer
 from piper.train.vits.config import NetworkConfig
 from piper.train.vits.synthesizer import Synthesizer
 from piper.voice.graph import build_graph
@@ -72,7 +72,7 @@ def _graph_config(network: QuickSynthesizer) -> QuickGraphConfig:
         config.sample_rate,
         config.decoder_filter_length,
         config.hop_length,
-        int(network.pad_id),
+        None if int(network.pad_id) == NO_PAD else int(network.pad_id),
         num_speakers=config.num_speakers,
     )
 

@@ -43,6 +43,7 @@ from piper.train.presets import (
     training_defaults,
 )
 from piper.train.resuming import DATASET_FLAGS, LAST, find_run
+from piper.train.storage import is_remote
 from piper.train.vits.config import NetworkConfig
 
 _LOGGER = logging.getLogger(__name__)
@@ -158,6 +159,7 @@ def adopt_dataset(config: Any) -> None:
 _FAMILY_FLAGS = (
     *("model.quality", "ckpt_path", "trainer.default_root_dir"),
     *("data.dataset_dir", "data.csv_path", "data.config_path"),
+    *("data.cache_dir", "data.shards"),
 )
 
 
@@ -190,7 +192,13 @@ def find_family(arguments: Sequence[str]) -> str | None:
             if path is not None:
                 saved = network_config_from_checkpoint(load_checkpoint(path), path)
                 return QUICK if find_quality(saved) == QUICK else None
-        if quality is None:
+        dataset = given.get("data.shards") or given.get("data.dataset_dir") or ""
+        if quality is None and ("data.shards" in given or is_remote(dataset)):
+            places = {
+                key: given[flag] for flag in given if (key := flag.removeprefix("data.")) != flag
+            }
+            quality = resolve_settings(**places).quality
+        elif quality is None:
             folder = given.get("data.dataset_dir") or Path(given.get("data.csv_path", "")).parent
             path = given.get("data.config_path") or Path(folder) / "config.json"
             audio = load_json_object(Path(path)).get("audio")

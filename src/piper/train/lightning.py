@@ -278,7 +278,7 @@ class VitsModel(VoiceModule):
 
     def try_update(self, batch: Batch) -> None:
         """Compute the gradients of a batch as an update does."""
-        self.gan.backward(batch)
+        self.gan.backward(batch.to(self.device))
 
     def total(self, named: Mapping[str, Tensor]) -> Tensor:
         """Return the weighted sum of the named losses."""

@@ -17,6 +17,7 @@ from torch.optim import AdamW, Optimizer
 
 from piper.errors import PiperError
 from piper.processes import available_cores
+from piper.text.ids import PAD
 from piper.train.checkpoints.checkpoint import adapt_own_checkpoint
 from piper.train.data.batches import Batch
 from piper.train.parallel.distributed import sum_over_processes
@@ -30,7 +31,7 @@ from piper.train.presets import (
 from piper.train.quick.calibration import calibrate, standardise_latents
 from piper.train.quick.config import QuickConfig
 from piper.train.quick.data import QuickDataModule
-from piper.train.quick.network import QuickSynthesizer, SpectrumDiscriminator
+from piper.train.quick.network import NO_PAD, QuickSynthesizer, SpectrumDiscriminator
 from piper.train.quick.schedule import APART, Plan, plan_update
 from piper.train.quick.step import Pieces, QuickStep, cut_pieces
 from piper.train.steps.seeds import seed_update
@@ -155,8 +156,8 @@ class QuickModel(VoiceModule):
         discriminators = [SpectrumDiscriminator(size) for size in DISCRIMINATOR_SIZES]
         self.model_d = nn.ModuleList(discriminators)
         self.step = QuickStep(self.model_g, discriminators, network)
-        self._is_standardised = bool(self._warm_starts)
         self._together_since: int | None = None
+        self._pad_id: int | None = None
         self._threads = 1
         self._plan: Plan | None = None
         self._calibrated_step = 0
@@ -211,9 +212,11 @@ class QuickModel(VoiceModule):
         """Take what the recordings say of latents, and the threads that a CPU has."""
         super().on_fit_start()
         self.step.to(self.device)
-        pad = self._data().voice_config().phoneme_id_map.get("_", [0])[0]
-        self.model_g.pad_id.fill_(pad)
-        if not self._is_standardised:
+        # Ids of somebody's own may have none; those of texts always do.
+        self._pad_id = next(iter(self._data().voice_config().phoneme_id_map.get(PAD, ())), NO_PAD)
+        self.model_g.pad_id.fill_(self._pad_id)
+        # A checkpoint or a file to start from brings it along, where its latents are the same.
+        if not self.model_g.latent_mean.any():
             self._standardise()
         if self.device.type == "cpu":
             here = max(1, self.trainer.num_devices)
@@ -227,7 +230,6 @@ class QuickModel(VoiceModule):
             self._cut_whole(batch) for batch in data.some_training_batches(MEASURED_UTTERANCES)
         )
         standardise_latents(network, self.step.extract, whole)
-        self._is_standardised = True
 
     def _data(self) -> QuickDataModule:
         data: QuickDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -283,12 +285,14 @@ class QuickModel(VoiceModule):
     def _cut(
         self, batch: Batch, frames: int, decoded_frames: int, rng: np.random.Generator
     ) -> Pieces:
+        if self._pad_id is None:  # asked for once: on a GPU the answer has to be waited for
+            self._pad_id = int(self.model_g.pad_id)
         return cut_pieces(
             batch,
             self.network_config,
             frames=frames,
             decoded_frames=decoded_frames,
-            pad_id=int(self.model_g.pad_id),
+            pad_id=self._pad_id,
             rng=rng,
         )
 
@@ -328,6 +332,7 @@ class QuickModel(VoiceModule):
 
     def compute_gradients(self, batch: Batch, plan: Plan, threads: int = 1) -> None:
         """Compute the gradients of a batch by a plan, for nobody's use."""
+        self.step.to(self.device)
         rng = np.random.default_rng(0)
         pieces = self._cut(batch, plan.frames, plan.phase.decoded_frames, rng)
         with short_products():
@@ -381,7 +386,6 @@ class QuickModel(VoiceModule):
         super().on_load_checkpoint(checkpoint)
         since = checkpoint.get(TOGETHER_KEY)
         self._together_since = since if type(since) is int and since >= 0 else None
-        self._is_standardised = True
 
     def adapt_checkpoint(self, checkpoint: dict[str, Any], path: Any) -> list[str]:
         """Make a checkpoint fit this network."""

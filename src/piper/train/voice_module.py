@@ -66,7 +66,11 @@ class VoiceModule(LightningModule):
     # -- what a family says
 
     def try_update(self, batch: Batch) -> None:
-        """Compute the gradients of a batch as an update does, to see whether they fit in memory."""
+        """Compute the gradients of a batch as an update does, to see whether they fit in memory.
+
+        Args:
+            batch: On the CPU, as it was loaded.
+        """
         raise NotImplementedError
 
     def validation_losses(self, batch: Any, batch_index: int) -> dict[str, Tensor]:

@@ -281,7 +281,7 @@ def unfold_quick_weights(
     said = parse_json(statistics, "a quick voice's statistics")
     for name in STATISTICS:
         weights[name] = np.asarray(said[name], np.float32)
-    weights["pad_id"] = np.asarray(config.pad_id or 0, np.int64)
+    weights["pad_id"] = np.asarray(-1 if config.pad_id is None else config.pad_id, np.int64)
     return weights
 
 

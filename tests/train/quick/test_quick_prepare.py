@@ -58,6 +58,14 @@ def test_prepare_makes_mends_and_tidies_what_a_quick_voice_needs(
     assert load_entries(folder)[damaged[0]].digest == damaged[1].digest
     assert load_entries(folder)[lost[0]].digest == lost[1].digest
     assert [*module.train_dataloader(), *module.val_dataloader()]
+    # Of samples that are damaged nothing is kept that would leave them out for ever.
+    shutil.rmtree(folder, ignore_errors=True)
+    lost_entry = next(iter(load_entries(folder.parent).values()))
+    with lost_entry.pack.open("r+b") as file:
+        file.seek(lost_entry.offset)
+        file.write(b"damaged!")
+    with pytest.raises(cli.PiperError, match=r"make it anew with .*prepare DIR --verify"):
+        QuickDataModule(dataset_dir=str(dataset), num_workers=0).prepare_data()
     assert prepare_cli.main([str(dataset), "--quality=quik"]) == 1
     assert "quick" in capsys.readouterr().err
 
@@ -101,7 +109,8 @@ def test_shards_train_a_quick_voice_elsewhere(
     folder.mkdir(parents=True)
     shutil.move(dataset / ".cache/quick/aligner.pt", aligner)
     shutil.rmtree(dataset)
-    flags = (*QUICK, "--trainer.max_steps=2", f"--data.shards={shards}")
+    # That the voice is quick, the shards say.
+    flags = (*QUICK[1:], "--trainer.max_steps=2", f"--data.shards={shards}")
     assert cli.main(["fit", *flags, f"--trainer.default_root_dir={tmp_path}"]) == 0
     assert load_checkpoint(last_checkpoint(tmp_path))["global_step"] == 4
     assert len(load_entries(folder)) == 16

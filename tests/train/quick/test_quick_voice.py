@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -15,14 +17,24 @@ from torch.nn import functional as F
 from piper.config import VoiceConfig
 from piper.text.frontend import create_frontend
 from piper.text.ids import PAD
+from piper.train.aligner.aligner import Alignment
+from piper.train.aligner.features import FRAME_SECONDS
+from piper.train.callbacks.batches import StepTrial
 from piper.train.data.batches import Batch, UtteranceItem, collate
 from piper.train.data.cache import UtteranceCache
 from piper.train.data.prepare import PreparedDataset, prepare_dataset
 from piper.train.data.settings import DataSettings, resolve_settings
+from piper.train.families import build_voice_graph
 from piper.train.quick.config import QuickConfig
-from piper.train.quick.features import FeatureCache, Features, prepare_features
-from piper.train.quick.network import QuickSynthesizer, SpectrumDiscriminator
+from piper.train.quick.features import (
+    FeatureCache,
+    Features,
+    alignment_to_durations,
+    prepare_features,
+)
+from piper.train.quick.network import NO_PAD, QuickSynthesizer, SpectrumDiscriminator
 from piper.train.quick.step import Phase, QuickStep, cut_pieces
+from piper.train.quick_module import QuickModel
 from piper.voice.graph_quick import (
     NOISE_FRAMES,
     QuickGraphConfig,
@@ -288,3 +300,56 @@ def test_the_graph_s_decoder_shapes_pulses_and_noise_as_the_network(
     difference = found.reshape(-1)[inner] - wanted.numpy()[inner]
     assert np.square(wanted.numpy()).mean() > 1e-4
     assert np.square(difference).mean() < 1e-6 * np.square(wanted.numpy()).mean()
+
+
+def test_a_trial_of_the_batch_size_cuts_pieces_before_they_go_to_a_gpu(
+    batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = QuickModel(channels=32, text_blocks=1, frame_blocks=1, decoder_blocks=1)
+    moved: list[torch.device] = []
+    monkeypatch.setattr(model.step, "to", moved.append)
+    model.try_update(batch)
+    assert moved == [model.device]
+    assert all(parameter.grad is not None for parameter in model.model_g.parameters())
+    found: list[Batch] = []
+    on_gpu = SimpleNamespace(
+        device=torch.device("meta"), try_update=found.append, zero_grad=lambda **_: None
+    )
+    trainer = SimpleNamespace(precision_plugin=SimpleNamespace(train_step_context=nullcontext))
+    data = SimpleNamespace(
+        train_lengths=[10],
+        settings=SimpleNamespace(max_batch_frames=None),
+        load_batch=lambda _: batch,
+    )
+    StepTrial(trainer, on_gpu, data)(1)  # type: ignore[arg-type]
+    assert {str(one.ids.device) for one in found} == {"cpu"}
+
+
+def test_ids_without_a_padding_symbol_are_all_spoken() -> None:
+    """Of somebody's own a map may have a phoneme where others have the padding."""
+    network = QuickSynthesizer(toy_config()).eval()
+    network.pad_id.fill_(NO_PAD)
+    with torch.no_grad():
+        network.text.duration_exit.bias[0] = 1.6
+    ids = torch.tensor([3, 0, 4, 0])
+    durations = network.infer(ids[None], noise_w_scale=0.0).durations
+    assert (durations > 0).all()
+    model = build_voice_graph(network)
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    scales = np.array([0.0, 1.0, 0.0], np.float32)
+    feeds = {"input": ids[None].numpy(), "input_lengths": np.array([4]), "scales": scales}
+    assert session.run(["durations"], feeds)[0].ravel().tolist() == durations.tolist()
+
+
+def test_pauses_of_ids_of_somebody_s_own_are_no_padding_s() -> None:
+    """What padding has of a recording nobody learns, and all that follows would be shifted."""
+    phonemes = [PAD, "a", PAD, "t", PAD]
+    states = np.array([0, 0, 1, 1, 2, 2, 3, 3])
+    units = np.array([0, 0, 1, 1, 2, 2, 0, 0])
+    alignment = Alignment(units, units, np.zeros(8), 1, states)
+    rate = 1 / FRAME_SECONDS
+    durations = alignment_to_durations(alignment, phonemes, {"a", "t"}, 8, rate)
+    assert durations is not None
+    assert durations.tolist() == [0, 4, 0, 4, 0]

@@ -160,7 +160,7 @@ class StepTrial:
                 plugin.train_step_context(),
                 torch.compiler.set_stance("force_eager"),
             ):
-                self._module.try_update(batch.to(self._module.device))
+                self._module.try_update(batch)
         finally:
             self._module.zero_grad(set_to_none=True)
             if self._module.device.type == "cuda":

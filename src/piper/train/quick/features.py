@@ -28,7 +28,7 @@ from piper.train.aligner.features import resample
 from piper.train.aligner.fitting import Lesson, fit_aligner
 from piper.train.aligner.units import is_beside, is_unit, phonemes_to_groups
 from piper.train.data.audio import FloatArray
-from piper.train.data.cache import PreparedUtterance, UtteranceCache
+from piper.train.data.cache import CachedUtterance, PreparedUtterance, UtteranceCache
 from piper.train.data.packs import (
     EntryDamagedError,
     PackEntry,
@@ -265,8 +265,7 @@ def ids_to_phonemes(ids: Sequence[int], voice: VoiceConfig) -> list[str]:
 
 
 def _text_of(utterance: PreparedUtterance, cache: UtteranceCache, voice: VoiceConfig) -> list[str]:
-    ids = cache.load(utterance.key, utterance.entry).ids.tolist()
-    return ids_to_phonemes(ids, voice)
+    return ids_to_phonemes(_load(cache, utterance).ids.tolist(), voice)
 
 
 def _to_groups(phonemes: Sequence[str]) -> tuple[tuple[str, ...], ...]:
@@ -316,11 +315,17 @@ def _find_aligner(
 
 
 def _load_samples(cache: UtteranceCache, utterance: PreparedUtterance, rate: int) -> FloatArray:
+    return resample(_load(cache, utterance).samples, rate)
+
+
+def _load(cache: UtteranceCache, utterance: PreparedUtterance) -> CachedUtterance:
     try:
-        samples = cache.load(utterance.key, utterance.entry).samples
+        return cache.load(utterance.key, utterance.entry)
     except EntryDamagedError as error:
-        raise DatasetError(str(error)) from None
-    return resample(samples, rate)
+        raise DatasetError(
+            f"What was prepared of {utterance.row.audio_path.name} is damaged ({error}); make it "
+            "anew with `python -m piper.train prepare DIR --verify`."
+        ) from None
 
 
 class _Maker:
@@ -345,7 +350,10 @@ class _Maker:
         import torch
 
         torch.set_num_threads(1)  # as many processes as cores do this
-        made = self._make(job)
+        try:
+            made = self._make(job)
+        except EntryDamagedError as error:  # nothing is stored: it may be made anew
+            return f"{job.utterance.row.audio_path.name}: {error}"
         features = made if isinstance(made, Features) else NO_FEATURES
         self._cache.store(_digest(self._context, job.utterance.key), features)
         return "" if isinstance(made, Features) else f"{job.utterance.row.audio_path.name}: {made}"
@@ -353,10 +361,7 @@ class _Maker:
     def _make(self, job: _Job) -> Features | str:
         """Return an utterance's features, or why it has none."""
         utterance, settings = job.utterance, self._settings
-        try:
-            cached = self._utterances.load(utterance.key, utterance.entry)
-        except EntryDamagedError as error:
-            return str(error)
+        cached = self._utterances.load(utterance.key, utterance.entry)
         phonemes = ids_to_phonemes(cached.ids.tolist(), self._voice)
         samples = resample(cached.samples, settings.sample_rate)
         try:
@@ -434,10 +439,11 @@ def alignment_to_durations(
 
 def _place_of_pause(phonemes: Sequence[str], places: Sequence[int], spoken: int) -> int:
     """Return the id that a pause belongs to, after so many letters."""
+    # Padding is left out before anything is learnt, and what it had of the sound with it.
     if spoken == 0:
-        return 0
+        return next((i for i, p in enumerate(phonemes) if p != PAD), 0)
     if spoken == len(places):
-        return len(phonemes) - 1
+        return next((i for i in reversed(range(len(phonemes))) if phonemes[i] != PAD), 0)
     place = places[spoken - 1] + 1
     while place < places[spoken] and (phonemes[place] == PAD or is_beside(phonemes[place])):
         place += 1
@@ -501,7 +507,7 @@ def _find_pitch_ranges(
         step = max(1, len(own) // RANGE_UTTERANCES)
         voiced = []
         for utterance in own[::step]:
-            samples = cache.load(utterance.key, utterance.entry).samples
+            samples = _load(cache, utterance).samples
             whole = (LOWEST_HERTZ, HIGHEST_HERTZ)
             pitch = track_pitch(samples, settings.sample_rate, settings.hop_length, whole)
             voiced.append(pitch[pitch > 0])

@@ -30,6 +30,8 @@ from piper.voice.graph_quick import BLOCK_SCALE, create_minimum_phase
 F0_RANGE_HERTZ = (50.0, 600.0)
 LOG_MAGNITUDE_RANGE = (-14.0, 6.0)
 """Of the filters: beyond it a gradient step too far would end in infinities."""
+NO_PAD = -1
+"""In place of the padding symbol's id, where ids of somebody's own have no such symbol."""
 POSITION_FEATURES = 4
 FRAME_KERNEL = 7
 TEXT_EXPANSION = 2
