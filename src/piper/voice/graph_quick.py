@@ -273,6 +273,8 @@ def unfold_quick_weights(
         if is_reduced:
             weights[name] = weights[name] / BLOCK_SCALE
             weights[f"{block}.scale"] = np.full(len(weights[name]), BLOCK_SCALE, np.float32)
+    if len(weights["decoder.exit.weight"]) != config.filter_length + 2:
+        raise ValueError(f"its filters are not of {config.filter_length} samples")
     least = create_minimum_phase(config.filter_length)
     weights["decoder.minimum_phase"] = least
     for kind in ("weight", "bias"):

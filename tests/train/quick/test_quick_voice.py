@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from piper.config import VoiceConfig
+from piper.errors import ConfigError
 from piper.text.frontend import create_frontend
 from piper.text.ids import PAD
 from piper.train.aligner.aligner import Alignment
@@ -41,6 +42,7 @@ from piper.voice.graph_quick import (
     build_quick_graph,
     cut_quick_parts,
     excitation_noise,
+    unfold_quick_weights,
 )
 from piper.voice.weights import load_quick_weights
 
@@ -353,3 +355,18 @@ def test_pauses_of_ids_of_somebody_s_own_are_no_padding_s() -> None:
     durations = alignment_to_durations(alignment, phonemes, {"a", "t"}, 8, rate)
     assert durations is not None
     assert durations.tolist() == [0, 4, 0, 4, 0]
+
+
+def test_a_frame_lies_about_the_middle_of_its_hop() -> None:
+    """Of an odd number of samples there is none, and a frame would be missing."""
+    with pytest.raises(ConfigError, match="hop_length=275 must be even"):
+        toy_config(hop_length=275)
+
+
+def test_a_file_that_says_another_filter_length_is_refused() -> None:
+    """Before a table for that length is made, which a hostile number could fill the memory with."""
+    network = QuickSynthesizer(toy_config())
+    weights = {name: value.numpy() for name, value in network.state_dict().items()}
+    shape = QuickGraphConfig(RATE, 900_000, HOP)
+    with pytest.raises(ValueError, match="900000 samples"):
+        unfold_quick_weights({"decoder.exit.weight": weights["decoder.exit.weight"].T}, shape, "{}")

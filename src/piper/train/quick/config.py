@@ -47,10 +47,15 @@ class QuickConfig:
         for name in self.__dataclass_fields__:
             if name != "mel_fmax" and getattr(self, name) < 1:
                 raise ConfigError(f"--model.{name} is {getattr(self, name)}; give 1 or more.")
-        if self.filter_length % 2 or self.filter_length < 2 * self.hop_length:
+        if (
+            self.filter_length % 2
+            or self.hop_length % 2  # frames lie about the middle of their hops
+            or self.filter_length < 2 * self.hop_length
+        ):
             raise ConfigError(
-                f"--model.filter_length={self.filter_length} must be even, and at least twice "
-                f"--model.hop_length={self.hop_length}."
+                f"--model.filter_length={self.filter_length} and "
+                f"--model.hop_length={self.hop_length} must be even, and the first at least twice "
+                "the second."
             )
         if self.mel_fmax is not None and not 1000 <= self.mel_fmax <= self.sample_rate / 2:
             raise ConfigError(
