@@ -313,6 +313,9 @@ class TrainCLI(LightningCLI):
         if self.family:
             device = "gpu" if torch.cuda.is_available() else "cpu"
             parser.set_defaults({"data.batch_size": QUICK_BATCH_SIZES[device]})
+            if torch.backends.mps.is_available():
+                # Apple's GPUs know no float64, in which the pitch's phase is added up.
+                parser.set_defaults({"trainer.accelerator": "cpu"})
         keys = network_keys(self.family)
         for name, default in DATA_FROM_MODEL.items():
             if name not in keys:  # follows from the others

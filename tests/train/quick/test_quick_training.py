@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -291,3 +292,16 @@ def test_two_processes_make_one_update(aligned_dataset: Path, tmp_path: Path) ->
     log = EventAccumulator(str(tmp_path / "lightning_logs/version_0"), {"scalars": 0})
     log.Reload()
     assert 0.5 < log.Scalars("train_mel")[0].value < 1.5
+
+
+@pytest.mark.parametrize(("is_apple", "expected"), [(True, "cpu"), (False, "auto")])
+def test_where_a_gpu_has_no_float64_the_processor_trains(
+    is_apple: bool,
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: is_apple)
+    with suppress(SystemExit):
+        cli.main(["fit", "--model.quality=quick", "--print_config"])
+    assert f"accelerator: {expected}\n" in capsys.readouterr().out
