@@ -227,7 +227,8 @@ class QuickModel(VoiceModule):
     def _standardise(self) -> None:
         network, data = self.model_g, self._data()
         whole = (
-            self._cut_whole(batch) for batch in data.some_training_batches(MEASURED_UTTERANCES)
+            self._cut_whole(batch)
+            for batch in data.some_batches(MEASURED_UTTERANCES, is_learnt=True)
         )
         standardise_latents(network, self.step.extract, whole)
 
@@ -278,7 +279,8 @@ class QuickModel(VoiceModule):
         progress = self.progress()
         if self._together_since is None and progress >= APART:
             self._together_since = update
-        plan = self._plan = plan_update(progress, update, self._together_since)
+        epochs = update / self.trainer.num_training_batches
+        plan = self._plan = plan_update(progress, update, self._together_since, epochs)
         rng = np.random.default_rng([self._seed % 2**32, self.global_rank, update])
         return self._cut(batch, plan.frames, plan.phase.decoded_frames, rng)
 
@@ -353,7 +355,7 @@ class QuickModel(VoiceModule):
         # Before the first update there is nothing to make good, or a warm start brought it along.
         if step == 0 or step == self._calibrated_step:
             return
-        batches = self._data().some_training_batches(CALIBRATION_UTTERANCES)
+        batches = self._data().some_batches(CALIBRATION_UTTERANCES)
         was_training = self.model_g.training
         self.model_g.eval()
         with self.averaged_weights():

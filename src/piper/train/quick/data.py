@@ -14,10 +14,14 @@ from piper.errors import DatasetError
 from piper.train.data.batches import Batch, UtteranceItem
 from piper.train.data.cache import PreparedUtterance
 from piper.train.data.dataset import UtteranceDataset
+from piper.train.data.loader import create_collate
 from piper.train.data.module import VitsDataModule
 from piper.train.data.packs import EntryDamagedError
 from piper.train.data.settings import DataSettings
 from piper.train.quick.features import FeatureCache, FeatureEntry, Features, prepare_features
+
+FEWEST_HELD_OUT = 5
+"""Utterances of validation from which on they serve for calibration."""
 
 
 class QuickDataset(UtteranceDataset):
@@ -100,8 +104,18 @@ class QuickDataModule(VitsDataModule):
         assert self._features is not None
         return QuickDataset(utterances, self.settings, voice, self._features)
 
-    def some_training_batches(self, count: int) -> list[Batch]:
-        """Return so many training utterances, spread evenly over the set, a batch each."""
-        total = len(self.split.training)
-        places = np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
-        return [self.load_batch([place]) for place in places]
+    def some_batches(self, count: int, *, is_learnt: bool = False) -> list[Batch]:
+        """Return so many utterances, spread evenly over their set, a batch each.
+
+        Args:
+            count: At most.
+            is_learnt: Of the training set; else of those held out for validation, on which a
+                network errs as on any text, where there are enough of them.
+        """
+        utterances = self.split.training
+        if not is_learnt and len(self.split.validation) >= FEWEST_HELD_OUT:
+            utterances = self.split.validation
+        places = np.linspace(0, len(utterances) - 1, min(count, len(utterances)))
+        dataset = self._dataset(utterances)
+        collate = create_collate(self.settings)
+        return [collate([dataset[place]]) for place in places.round().astype(int).tolist()]
