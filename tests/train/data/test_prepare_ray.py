@@ -20,7 +20,8 @@ from make_test_dataset import make_test_dataset
 from prepared import load, stamps
 
 from piper.errors import DatasetError
-from piper.train import prepare_cli, prepare_ray
+from piper.train import prepare_cli
+from piper.train.data import prepare_ray
 from piper.train.data.prepare import prepare_dataset
 from piper.train.data.settings import DataSettings, resolve_settings
 
