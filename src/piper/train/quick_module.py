@@ -211,6 +211,11 @@ class QuickModel(VoiceModule):
     def on_fit_start(self) -> None:
         """Take what the recordings say of latents, and the threads that a CPU has."""
         super().on_fit_start()
+        if self.device.type == "cpu":
+            here = max(1, self.trainer.num_devices)
+            self._threads = max(1, available_cores() // here)
+            # The step's own threads compute, each alone: those of torch would wait for each other.
+            torch.set_num_threads(1)
         self.step.to(self.device)
         # Ids of somebody's own may have none; those of texts always do.
         self._pad_id = next(iter(self._data().voice_config().phoneme_id_map.get(PAD, ())), NO_PAD)
@@ -218,11 +223,6 @@ class QuickModel(VoiceModule):
         # A checkpoint or a file to start from brings it along, where its latents are the same.
         if not self.model_g.latent_mean.any():
             self._standardise()
-        if self.device.type == "cpu":
-            here = max(1, self.trainer.num_devices)
-            self._threads = max(1, available_cores() // here)
-            # The step's own threads compute, each alone: those of torch would wait for each other.
-            torch.set_num_threads(1)
 
     def _standardise(self) -> None:
         network, data = self.model_g, self._data()
@@ -279,8 +279,7 @@ class QuickModel(VoiceModule):
         progress = self.progress()
         if self._together_since is None and progress >= APART:
             self._together_since = update
-        epochs = update / self.trainer.num_training_batches
-        plan = self._plan = plan_update(progress, update, self._together_since, epochs)
+        plan = self._plan = plan_update(progress, update, self._together_since)
         rng = np.random.default_rng([self._seed % 2**32, self.global_rank, update])
         return self._cut(batch, plan.frames, plan.phase.decoded_frames, rng)
 

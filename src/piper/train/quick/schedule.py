@@ -13,8 +13,6 @@ RAMP_UPDATES = 75
 """Over which the adversarial losses grow to their full weight."""
 DISCRIMINATED_RATE = 0.25
 """Of the decoder's learning rate, beside discriminators."""
-TEXT_EPOCHS = 60
-"""After which the text side learns no more: from then on it learns its recordings by heart."""
 ALONE = Phase(False, 0.0, 0.0, 48)
 
 
@@ -37,18 +35,15 @@ class Plan:
     discriminator_rate: float
 
 
-def plan_update(
-    progress: float, update: int, together_since: int | None, epochs: float = 0.0
-) -> Plan:
+def plan_update(progress: float, update: int, together_since: int | None) -> Plan:
     """Return how an update is made.
 
     Args:
         progress: Share of the budget that is over, from 0 to 1.
         update: How many updates were done before.
         together_since: The update that discriminators began with; None: they have not yet.
-        epochs: How often the recordings were gone through before.
     """
-    text = find_rate(min(1.0, max(progress, epochs / TEXT_EPOCHS)))
+    text = find_rate(progress)
     if together_since is None:
         return Plan(ALONE, 200, text, find_rate(min(1.0, progress / APART)), 0.0)
     # A budget that was raised begins another time from where the discriminators began in its terms.

@@ -353,7 +353,10 @@ class QuickStep:
 
     def _threads(self, count: int) -> ThreadPoolExecutor:
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(count, "quick")
+            # One thread of torch each, from the first operation on.
+            self._pool = ThreadPoolExecutor(
+                count, "quick", initializer=torch.set_num_threads, initargs=(1,)
+            )
         return self._pool
 
     def _differentiate(
