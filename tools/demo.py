@@ -155,20 +155,22 @@ class Demo:
         found = list(self.folder.glob("lightning_logs/version_*/checkpoints/last.ckpt"))
         return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
-    def train(self) -> None:
-        """Train until the budget of time is spent, going on from where an earlier run was."""
+    def training_command(self) -> list[Any]:
+        """Return what trains until the budget of time is spent, from where an earlier run was."""
         seconds = round(self.minutes * 60)
         clock = f"00:{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-        command: list[Any] = [
+        return [
             *("-m", "piper.train", "fit", f"--data.dataset_dir={self.folder / TRAINING}"),
             *(f"--trainer.default_root_dir={self.folder}", f"--trainer.max_time={clock}"),
             *("--trainer.accelerator=cpu", "--ckpt_path=last"),
             # The sentences that are judged lie elsewhere, and are judged when training is over.
             *("--data.validation_split=0.02", "--data.num_test_examples=2"),
-            *("--validation_quality=off"),
-            *("--save_minutes=0.5", "--keep_best=0"),
+            *("--validation_quality=off", "--save_minutes=0.5", "--keep_best=0"),
         ]
-        self.must_run(command, {COMMAND_VARIABLE: "\n".join(demo_command())})
+
+    def train(self) -> None:
+        """Train; on a signal the training saves, and the demo's own command goes on."""
+        self.must_run(self.training_command(), {COMMAND_VARIABLE: "\n".join(demo_command())})
 
     def export(self) -> None:
         """Write the voice; the export compares it with the network."""

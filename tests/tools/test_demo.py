@@ -15,7 +15,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-pytestmark = pytest.mark.long
+sys.path.insert(0, str(ROOT / "tools"))
+from demo import Demo  # noqa: E402
+from documents import accept_training  # noqa: E402
+
+
+def test_the_trainer_understands_the_demo_s_command(tmp_path: Path) -> None:
+    """A comma that was missing made twenty words of one flag, and no demo trained."""
+    _, _, *arguments = Demo(tmp_path, 8, None, has_scores=False).training_command()
+    accept_training(arguments)
 
 
 def start_demo(folder: Path, log: Path) -> subprocess.Popen[bytes]:
@@ -35,6 +43,7 @@ def wait_for_text(log: Path, text: str, process: subprocess.Popen[bytes]) -> Non
         time.sleep(0.1)
 
 
+@pytest.mark.long
 def test_interrupted_at_each_stage_it_goes_on_to_a_voice_that_speaks(tmp_path: Path) -> None:
     folder, log = tmp_path / "demo", tmp_path / "log"
     log.touch()
@@ -68,6 +77,7 @@ def test_interrupted_at_each_stage_it_goes_on_to_a_voice_that_speaks(tmp_path: P
     assert process.wait(timeout=60) == 0
 
 
+@pytest.mark.long
 def test_the_folder_of_an_earlier_demo_is_named(tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text('{"seconds": {}, "done": ["recordings"]}')
     command = [sys.executable, str(ROOT / "tools/demo.py"), "--folder", str(tmp_path)]
