@@ -6,10 +6,9 @@ import logging
 from collections.abc import Mapping
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -212,7 +211,7 @@ class VitsModel(VoiceModule):
             parameter.requires_grad_(False)
         table.weight.requires_grad_(True)
 
-    def _keep_speakers(self) -> None:
+    def settle_weights(self) -> None:
         """Give the speakers that are not trained their rows back: AdamW lets all rows decay."""
         if not self._training["new_speakers_only"] or self.model_g.emb_g is None:
             return
@@ -245,36 +244,23 @@ class VitsModel(VoiceModule):
     def on_fit_start(self) -> None:
         """Begin the averages, and note the speakers that stay as they are."""
         super().on_fit_start()
-        self._keep_speakers()
+        self.settle_weights()
 
-    def training_step(self, batch: Batch, batch_index: int) -> None:
-        """Make one update of both networks from one batch, which each process has a share of."""
-        optimizers = cast(list[LightningOptimizer], self.optimizers())
-        for optimizer in optimizers:
-            optimizer.zero_grad()
+    def make_gradients(self, batch: Batch, update: int, scale: Tensor | None) -> dict[str, Tensor]:
+        """Give both networks their gradients, in as many parts as memory asks for."""
         own = Totals.of(batch)
         counts = torch.stack([own.utterances, own.frames, own.phonemes])
         totals = Totals(*sum_over_processes(counts).unbind())
-        update = self.trainer.global_step // len(optimizers)
         change = self.hold.apply(update)
         if change and self.trainer.is_global_zero:
             _LOGGER.info("%s", change)
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        scale = None if scaler is None else scaler.scale(torch.ones((), device=self.device))
-        named = self.micro_batches.backward(
+        return self.micro_batches.backward(
             batch,
             self.accumulate_grad_batches,
             totals,
             scale,
             partial(seed_update, self._seed, self.global_rank, update),
         )
-        # The discriminators first, as callbacks that look at gradients have always seen them.
-        names = ("generator", "discriminator")
-        figures = self.updater.apply(optimizers[::-1], names[::-1], update, scaler)
-        self._keep_speakers()
-        if self.averages is not None:
-            self.averages.update()
-        self._log_training(named, figures, len(batch))
 
     def try_update(self, batch: Batch) -> None:
         """Compute the gradients of a batch as an update does."""

@@ -304,28 +304,17 @@ class QuickModel(VoiceModule):
         pieces = self._cut(batch, frames, min(frames, DECODED_FRAMES), np.random.default_rng(0))
         return pieces.to(self.device)
 
-    def training_step(self, batch: Pieces, batch_index: int) -> None:
-        """Make one update of all networks from one batch, which each process has a share of."""
-        optimizers = cast(list[LightningOptimizer], self.optimizers())
-        for optimizer in optimizers:
-            optimizer.zero_grad()
-        plan, update = self._plan, self.trainer.global_step // len(optimizers)
+    def make_gradients(self, batch: Pieces, update: int, scale: Tensor | None) -> dict[str, Tensor]:
+        """Give all networks that the plan trains their gradients, and the optimizers its rates."""
+        plan = self._plan
         assert plan is not None
+        self._set_rates(cast(list[LightningOptimizer], self.optimizers()), plan)
         seed_update(self._seed, self.global_rank, update)
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        scale = None if scaler is None else scaler.scale(torch.ones((), device=self.device))
         # What autocast says holds in the thread that it was said in.
         threads = 1 if torch.is_autocast_enabled(self.device.type) else self._threads
+        parts = self.accumulate_grad_batches
         with short_products():
-            named = self.step.backward(
-                batch, plan.phase, parts=self.accumulate_grad_batches, threads=threads, scale=scale
-            )
-        self._set_rates(optimizers, plan)
-        names = ("generator", "discriminator")
-        figures = self.updater.apply(optimizers[::-1], names[::-1], update, scaler)
-        if self.averages is not None:
-            self.averages.update()
-        self._log_training(named, figures, len(batch))
+            return self.step.backward(batch, plan.phase, parts=parts, threads=threads, scale=scale)
 
     def try_update(self, batch: Batch) -> None:
         """Compute the gradients of a batch as the heaviest update does."""

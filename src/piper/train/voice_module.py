@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from piper.train.checkpoints import checkpoint as checkpoints
@@ -24,10 +26,10 @@ from piper.train.warm_start.start import WarmStart
 _LOGGER = logging.getLogger(__name__)
 
 
-class VoiceModule(LightningModule):
+class VoiceModule(LightningModule, ABC):
     """A voice in training: generator `model_g`, what tells it from recordings, two optimizers.
 
-    A family's module builds its networks, makes updates in `training_step`, names the losses of a
+    A family's module builds its networks, makes gradients, names the losses of a
     validation, and fits checkpoints to itself. Both optimizers step once an update.
 
     Args:
@@ -65,29 +67,42 @@ class VoiceModule(LightningModule):
 
     # -- what a family says
 
+    @abstractmethod
+    def make_gradients(self, batch: Any, update: int, scale: Tensor | None) -> dict[str, Tensor]:
+        """Give all networks, which have none, the gradients of a batch; return its losses by name.
+
+        Args:
+            batch: This process's share of the update, on its device.
+            update: How many updates were done before.
+            scale: Factor on all gradients, in 16-mixed.
+        """
+
+    def settle_weights(self) -> None:
+        """Take back what an update must not have changed, before the averages see it."""
+
+    @abstractmethod
     def try_update(self, batch: Batch) -> None:
         """Compute the gradients of a batch as an update does, to see whether they fit in memory.
 
         Args:
             batch: On the CPU, as it was loaded.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def validation_losses(self, batch: Any, batch_index: int) -> dict[str, Tensor]:
         """Return the losses of a batch of validation by name, with the batch's own fixed noise."""
-        raise NotImplementedError
 
+    @abstractmethod
     def total(self, named: Mapping[str, Tensor]) -> Tensor:
         """Return the weighted sum of the named losses."""
-        raise NotImplementedError
 
+    @abstractmethod
     def adapt_checkpoint(self, checkpoint: dict[str, Any], path: Any) -> list[str]:
         """Make a checkpoint fit; return a sentence for each setting that is another one now.
 
         Raises:
             CheckpointError: It is of another network.
         """
-        raise NotImplementedError
 
     @property
     def training_settings(self) -> dict[str, Any]:
@@ -143,6 +158,23 @@ class VoiceModule(LightningModule):
         if self.averages is not None and self._loaded_averages is not None:
             self.averages.load_state_dict(self._loaded_averages)
         self._loaded_averages = None
+
+    def training_step(self, batch: Any, batch_index: int) -> None:
+        """Make one update of all networks from one batch, which each process has a share of."""
+        optimizers = cast(list[LightningOptimizer], self.optimizers())
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        update = self.trainer.global_step // len(optimizers)
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        scale = None if scaler is None else scaler.scale(torch.ones((), device=self.device))
+        named = self.make_gradients(batch, update, scale)
+        # The discriminators first, as callbacks that look at gradients have always seen them.
+        names = ("generator", "discriminator")
+        figures = self.updater.apply(optimizers[::-1], names[::-1], update, scaler)
+        self.settle_weights()
+        if self.averages is not None:
+            self.averages.update()
+        self._log_training(named, figures, len(batch))
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
         """Look now and then whether training still gets anywhere."""
