@@ -1,4 +1,4 @@
-"""How high a voice is, by Praat's autocorrelation (Boersma 1993), and how far two pitches differ.
+"""How high a voice is, and how far two pitches differ.
 
 Knows no files; the frames that belong together are found by `cepstra`.
 """
@@ -7,21 +7,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from piper.errors import ConfigError
 from piper.train.data.audio import FloatArray, LevelArray
+from piper.train.data.pitch import PitchRange, PitchTracker
 from piper.train.evaluate.cepstra import HOP_SECONDS, Pairs
 
-LOWEST_HERTZ = 60.0
-HIGHEST_HERTZ = 600.0
+EVERYONES_RANGE = PitchRange(60.0, 600.0)
 SPEAKERS_RANGE = (0.75, 2.5)
 """Of the first and third quartile of a first look: where this speaker's pitch lies, up to lively
-speech (Hirst 2007; De Looze and Hirst 2010). It keeps most errors by an octave out."""
-LEAST_PERIODS = 3
-"""Of the lowest pitch that Praat wants to see at once."""
+speech. It keeps most errors by an octave out."""
 SEMITONES = 12.0
 
 
@@ -53,32 +49,13 @@ def find_pitch(samples: FloatArray, rate: int, frames: int) -> LevelArray:
     Raises:
         ConfigError: The library praat-parselmouth is not installed.
     """
-    try:
-        import parselmouth
-    except ImportError:
-        raise ConfigError(
-            "Pitch is measured by the library praat-parselmouth, which is not installed: "
-            "pip install 'piper-workshop[evaluate]'."
-        ) from None
-    if len(samples) == 0:
-        return np.zeros(frames)
-    # A constant offset would hide a quiet voice.
-    sound = parselmouth.Sound(np.asarray(samples - samples.mean(), dtype=np.float64), rate)
-    found = _track(sound, LOWEST_HERTZ, HIGHEST_HERTZ)
+    tracker = PitchTracker(samples, rate, HOP_SECONDS, "evaluate")
+    found = tracker.look(EVERYONES_RANGE)
     voiced = found.selected_array["frequency"] if found is not None else np.zeros(0)
     voiced = voiced[voiced > 0]
     if len(voiced):
-        low, high = np.percentile(voiced, (25, 75)) * SPEAKERS_RANGE
-        found = _track(sound, max(LOWEST_HERTZ, low), min(HIGHEST_HERTZ, high)) or found
-    pitch = np.zeros(frames)
-    if found is None:
-        return pitch
-    values = found.selected_array["frequency"]
-    times = (np.arange(frames) + 0.5) * HOP_SECONDS
-    nearest = np.rint((times - found.x1) / found.dx).astype(int)
-    is_inside = (nearest >= 0) & (nearest < len(values))
-    pitch[is_inside] = values[nearest[is_inside]]
-    return pitch
+        found = tracker.look(EVERYONES_RANGE.narrow(voiced, SPEAKERS_RANGE)) or found
+    return tracker.to_frames(found, frames)
 
 
 def compare_pitch(first: LevelArray, second: LevelArray, pairs: Pairs) -> PitchDifference:
@@ -104,13 +81,4 @@ def compare_pitch(first: LevelArray, second: LevelArray, pairs: Pairs) -> PitchD
         shift=shift,
         contour_error=float(np.abs(semitones - shift).mean()),
         voicing_error=voicing_error,
-    )
-
-
-def _track(sound: Any, lowest_hertz: float, highest_hertz: float) -> Any:
-    """Return Praat's pitch, or None where the sound is too short for any."""
-    if sound.duration <= LEAST_PERIODS / lowest_hertz:
-        return None
-    return sound.to_pitch_ac(
-        time_step=HOP_SECONDS, pitch_floor=lowest_hertz, pitch_ceiling=highest_hertz
     )

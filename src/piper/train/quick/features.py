@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from piper.atomic import hold_lock
 from piper.config import VoiceConfig
-from piper.errors import ConfigError, DatasetError
+from piper.errors import DatasetError
 from piper.text.ids import BOS, EOS, PAD
 from piper.train.aligner.aligner import Aligner, Alignment, load_aligner
 from piper.train.aligner.features import resample
@@ -36,6 +36,7 @@ from piper.train.data.packs import (
     PackWriter,
     load_entries,
 )
+from piper.train.data.pitch import PitchRange, PitchTracker
 from piper.train.data.settings import DataSettings
 from piper.train.data.workers import run_jobs
 
@@ -49,11 +50,10 @@ ALIGNER_HOURS = 1.2
 """Of recordings that the aligner is fitted on: more takes longer and places phonemes no better."""
 EDGE_FRAMES = 8
 """Silence that stays at both ends."""
-LOWEST_HERTZ, HIGHEST_HERTZ = 55.0, 600.0
+EVERYONES_RANGE = PitchRange(55.0, 600.0)
 SPEAKERS_RANGE = (0.6, 2.5)
-"""Of the first and third quartile of a speaker's pitch: where it is looked for (Hirst 2007)."""
+"""Of the first and third quartile of a speaker's pitch: where it is looked for."""
 RANGE_UTTERANCES = 12
-VOICING_THRESHOLD = 0.45
 
 IntArray = npt.NDArray[np.int64]
 
@@ -98,7 +98,7 @@ class FeatureEntry:
 @dataclass(frozen=True)
 class _Job:
     utterance: PreparedUtterance
-    pitch_range: tuple[float, float]
+    pitch_range: PitchRange
 
 
 class FeatureCache:
@@ -454,7 +454,7 @@ def _place_of_pause(phonemes: Sequence[str], places: Sequence[int], spoken: int)
 
 
 def track_pitch(
-    samples: FloatArray, rate: int, hop_length: int, pitch_range: tuple[float, float]
+    samples: FloatArray, rate: int, hop_length: int, pitch_range: PitchRange
 ) -> FloatArray:
     """Return the pitch of each frame in hertz, (T,); 0 where there is no voice.
 
@@ -462,41 +462,19 @@ def track_pitch(
         samples: (S,).
         rate: Hertz.
         hop_length: Samples per frame; frame t is about its middle.
-        pitch_range: Lowest and highest in hertz.
+        pitch_range: Where it is looked for.
 
     Raises:
         ConfigError: praat-parselmouth is not installed.
     """
-    try:
-        import parselmouth
-    except ImportError:
-        raise ConfigError(
-            "Quick voices need the pitch of recordings, by praat-parselmouth, which is not "
-            "installed: pip install 'piper-workshop[train]'."
-        ) from None
-    frames = len(samples) // hop_length
-    pitch = np.zeros(frames, dtype=np.float32)
-    lowest, highest = pitch_range
-    if len(samples) <= 3 * rate / lowest:
-        return pitch
-    sound = parselmouth.Sound(np.asarray(samples - samples.mean(), dtype=np.float64), rate)
-    found = sound.to_pitch_ac(
-        time_step=hop_length / rate,
-        pitch_floor=lowest,
-        pitch_ceiling=highest,
-        voicing_threshold=VOICING_THRESHOLD,
-    )
-    values = found.selected_array["frequency"]
-    times = (np.arange(frames) + 0.5) * hop_length / rate
-    nearest = np.rint((times - found.x1) / found.dx).astype(int)
-    is_inside = (nearest >= 0) & (nearest < len(values))
-    pitch[is_inside] = values[nearest[is_inside]]
-    return pitch
+    tracker = PitchTracker(samples, rate, hop_length / rate, "train")
+    pitch = tracker.to_frames(tracker.look(pitch_range), len(samples) // hop_length)
+    return pitch.astype(np.float32)
 
 
 def _find_pitch_ranges(
     settings: DataSettings, utterances: Sequence[PreparedUtterance]
-) -> Mapping[int, tuple[float, float]]:
+) -> Mapping[int, PitchRange]:
     """Return where each speaker's pitch lies, by a first look at some utterances."""
     cache = UtteranceCache(settings.cache_dir)
     by_speaker: dict[int, list[PreparedUtterance]] = defaultdict(list)
@@ -508,12 +486,8 @@ def _find_pitch_ranges(
         voiced = []
         for utterance in own[::step]:
             samples = _load(cache, utterance).samples
-            whole = (LOWEST_HERTZ, HIGHEST_HERTZ)
-            pitch = track_pitch(samples, settings.sample_rate, settings.hop_length, whole)
+            rate, hop = settings.sample_rate, settings.hop_length
+            pitch = track_pitch(samples, rate, hop, EVERYONES_RANGE)
             voiced.append(pitch[pitch > 0])
-        found = np.concatenate(voiced)
-        low, high = LOWEST_HERTZ, HIGHEST_HERTZ
-        if len(found):
-            low, high = np.percentile(found, (25, 75)) * SPEAKERS_RANGE
-        ranges[speaker] = (max(LOWEST_HERTZ, float(low)), min(HIGHEST_HERTZ, float(high)))
+        ranges[speaker] = EVERYONES_RANGE.narrow(np.concatenate(voiced), SPEAKERS_RANGE)
     return ranges
