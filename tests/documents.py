@@ -148,7 +148,7 @@ def train_parser(family: str | None = None) -> Any:
 
 def accept_training(arguments: Sequence[str]) -> None:
     """Parse a trainer's flags by the parser of the family that they ask for."""
-    accept(train_parser(find_family(arguments)).parse_args, arguments)
+    accept(train_parser(find_family(arguments).quality).parse_args, arguments)
 
 
 @cache

@@ -62,6 +62,7 @@ from piper.train.checkpoints.lightning_io import SafeCheckpointIO
 from piper.train.data.module import VitsDataModule
 from piper.train.event_log import EventLog
 from piper.train.flags import (
+    Family,
     adopt_dataset,
     check_trainer,
     count_devices,
@@ -73,7 +74,7 @@ from piper.train.judges.opinion import AUTO, OFF, find_quality_predictor
 from piper.train.lightning import VitsModel
 from piper.train.parallel.distributed import create_strategy
 from piper.train.parallel.ranks import describe_lost_process, find_cluster
-from piper.train.presets import NETWORK_KEYS, QUICK_BATCH_SIZES, QUICK_KEYS, network_keys
+from piper.train.presets import NETWORK_KEYS, QUICK, QUICK_BATCH_SIZES, QUICK_KEYS, network_keys
 from piper.train.quick.data import QuickDataModule
 from piper.train.quick_module import QuickModel
 from piper.train.resuming import LAST, remember_command, resume_command
@@ -238,9 +239,10 @@ class TrainCLI(LightningCLI):
         family: As `find_family` gives it.
     """
 
-    def __init__(self, family: str | None, **kwargs: Any) -> None:
+    def __init__(self, family: Family, **kwargs: Any) -> None:
         self.family = family
-        model, data = (QuickModel, QuickDataModule) if family else (VitsModel, VitsDataModule)
+        is_quick = family.quality == QUICK
+        model, data = (QuickModel, QuickDataModule) if is_quick else (VitsModel, VitsDataModule)
         super().__init__(model, data, **kwargs)
 
     _version: int | None = None
@@ -310,13 +312,13 @@ class TrainCLI(LightningCLI):
             help="Say all figures of a validation, and what they let one expect.",
         )
 
-        if self.family:
+        if self.family.quality == QUICK:
             device = "gpu" if torch.cuda.is_available() else "cpu"
             parser.set_defaults({"data.batch_size": QUICK_BATCH_SIZES[device]})
             if torch.backends.mps.is_available():
                 # Apple's GPUs know no float64, in which the pitch's phase is added up.
                 parser.set_defaults({"trainer.accelerator": "cpu"})
-        keys = network_keys(self.family)
+        keys = network_keys(self.family.quality)
         for name, default in DATA_FROM_MODEL.items():
             if name not in keys:  # follows from the others
                 continue
@@ -337,14 +339,20 @@ class TrainCLI(LightningCLI):
             config.trainer.default_root_dir = plain_address(config.trainer.default_root_dir)
         if self.subcommand == "fit" and keeps_checkpoints(config.trainer):
             check_writable(config.trainer.default_root_dir or ".")
-        if config.get("ckpt_path") == "last":
-            config.ckpt_path = find_last_checkpoint(config.trainer.default_root_dir)
-            self._version = version_of_checkpoint(config.ckpt_path)
-        elif config.get("ckpt_path"):
-            config.ckpt_path = find_checkpoint(config.ckpt_path)
+        if asked := config.get("ckpt_path"):
+            root = config.trainer.default_root_dir
+            if self.family.finds(asked, root):
+                config.ckpt_path = self.family.path
+            else:
+                config.ckpt_path = (
+                    find_last_checkpoint(root) if asked == LAST else find_checkpoint(asked)
+                )
+            if asked == LAST:
+                self._version = version_of_checkpoint(config.ckpt_path)
         if config.get("ckpt_path"):
             adopt_dataset(config)
         resolve_network(config, self.family)
+        self.family = self.family._replace(checkpoint=None)  # which may be large
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Build the Trainer with our strategy, checkpoint files and callbacks."""

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import yaml
@@ -21,15 +21,15 @@ from piper.errors import CheckpointError, ConfigError, PiperError
 from piper.json_reader import load_json_object
 from piper.train.checkpoints.checkpoint import (
     LATER_KEYS,
+    check_to_resume,
     difference_table,
     find_differences,
     find_present_rates,
     load_checkpoint,
-    load_checkpoint_to_resume,
     network_config_from_checkpoint,
     read_training_settings,
 )
-from piper.train.checkpoints.last import find_checkpoint, find_newest
+from piper.train.checkpoints.last import find_checkpoint, find_last_checkpoint
 from piper.train.data.settings import DataSettings, resolve_settings
 from piper.train.presets import (
     DEFAULT_QUALITY,
@@ -43,7 +43,7 @@ from piper.train.presets import (
     training_defaults,
 )
 from piper.train.resuming import DATASET_FLAGS, LAST, find_run
-from piper.train.storage import is_remote
+from piper.train.storage import is_remote, plain_address
 from piper.train.vits.config import NetworkConfig
 
 _LOGGER = logging.getLogger(__name__)
@@ -163,8 +163,30 @@ _FAMILY_FLAGS = (
 )
 
 
-def find_family(arguments: Sequence[str]) -> str | None:
-    """Return the quality that has flags of its own, `quick`, where it is what will be trained.
+class Family(NamedTuple):
+    """What is known of a command line before it is parsed.
+
+    Attributes:
+        quality: `quick`, which has flags of its own, where it is what will be trained.
+        asked: The `--ckpt_path` that was looked for; empty where none had to be.
+        root: The folder that `last` was looked for in.
+        path: The checkpoint that was found.
+        checkpoint: What it holds.
+    """
+
+    quality: str | None = None
+    asked: str = ""
+    root: str = ""
+    path: str | None = None
+    checkpoint: dict[str, Any] | None = None
+
+    def finds(self, asked: str, root: str | None) -> bool:
+        """Return whether a checkpoint was looked for already, by this name and in this folder."""
+        return asked == self.asked and (asked != LAST or (root or ".") == self.root)
+
+
+def find_family(arguments: Sequence[str]) -> Family:
+    """Return which flags the trainer has: those of quick voices, or those of VITS.
 
     The parser's flags depend on it, so it is looked for before anything is parsed: in the flags
     and YAML files, else in the checkpoint to go on from, else in the dataset's config.json. What
@@ -178,20 +200,24 @@ def find_family(arguments: Sequence[str]) -> str | None:
     try:
         found, _ = parser.parse_known_args(list(arguments))
     except argparse.ArgumentError:
-        return None
+        return Family()
     given = {flag: value for flag, value in vars(found).items() if value is not None}
     if model := given.pop("model", None):
         given = {**_find_flags({"model": _read_source(model)}), **given}
     for source in given.pop("config"):
         given = {**_find_flags(_read_source(source)), **given}
     quality = given.get("model.quality")
+    family = Family()
     with suppress(PiperError, OSError):
-        if quality is None and (path := given.get("ckpt_path")):
-            root = given.get("trainer.default_root_dir") or "."
-            path = find_newest(root) if path == LAST else find_checkpoint(path)
+        if quality is None and (asked := given.get("ckpt_path")):
+            root = plain_address(given.get("trainer.default_root_dir") or ".")
+            path = find_last_checkpoint(root) if asked == LAST else find_checkpoint(asked)
+            family = Family(None, asked, root, path)
             if path is not None:
-                saved = network_config_from_checkpoint(load_checkpoint(path), path)
-                return QUICK if find_quality(saved) == QUICK else None
+                checkpoint = load_checkpoint(path)
+                family = family._replace(checkpoint=checkpoint)
+                saved = find_quality(network_config_from_checkpoint(checkpoint, path))
+                return family._replace(quality=QUICK if saved == QUICK else None)
         dataset = given.get("data.shards") or given.get("data.dataset_dir") or ""
         if quality is None and ("data.shards" in given or is_remote(dataset)):
             places = {
@@ -200,10 +226,10 @@ def find_family(arguments: Sequence[str]) -> str | None:
             quality = resolve_settings(**places).quality
         elif quality is None:
             folder = given.get("data.dataset_dir") or Path(given.get("data.csv_path", "")).parent
-            path = given.get("data.config_path") or Path(folder) / "config.json"
-            audio = load_json_object(Path(path)).get("audio")
+            config = given.get("data.config_path") or Path(folder) / "config.json"
+            audio = load_json_object(Path(config)).get("audio")
             quality = audio.get("quality") if isinstance(audio, dict) else None
-    return QUICK if quality == QUICK else None
+    return family._replace(quality=QUICK if quality == QUICK else None)
 
 
 def _read_source(source: str) -> Any:
@@ -228,13 +254,14 @@ def _find_flags(data: Any) -> dict[str, str]:
     return found
 
 
-def resolve_network(config: Any, family: str | None) -> None:
+def resolve_network(config: Any, found: Family) -> None:
     """Let dataset and checkpoint say what the flags leave open, and refuse contradictions.
 
     Args:
         config: The parsed flags.
-        family: As `find_family` gives it.
+        found: As `find_family` gives it.
     """
+    family = found.quality
     data = config.data.as_dict()
     asked_quality = config.model.quality or family or data["quality"]
     keys = network_keys(family)
@@ -250,7 +277,10 @@ def resolve_network(config: Any, family: str | None) -> None:
     if family is not None:
         quality = family
     if config.get("ckpt_path"):
-        checkpoint = load_checkpoint_to_resume(config.ckpt_path)
+        checkpoint = found.checkpoint if config.ckpt_path == found.path else None
+        if checkpoint is None:
+            checkpoint = load_checkpoint(config.ckpt_path)
+        check_to_resume(checkpoint, config.ckpt_path)
         check_limits(config.trainer, checkpoint, config.ckpt_path)
         network = _network_of_checkpoint(checkpoint, config.ckpt_path, quality, given)
         quality = quality or find_quality(network)

@@ -132,12 +132,20 @@ def load_checkpoint(path: Path | str, map_location: Any = "cpu") -> dict[str, An
 def load_checkpoint_to_resume(path: Path | str, map_location: Any = "cpu") -> dict[str, Any]:
     """Read a checkpoint whose training is to go on; as `load_checkpoint`, and the rest is checked.
 
-    Optimizers and schedules that are not as torch writes them are left out, with a warning.
-
     Raises:
         CheckpointError: As there, or the training's place in its epochs makes no sense.
     """
-    data = load_checkpoint(path, map_location)
+    return check_to_resume(load_checkpoint(path, map_location), path)
+
+
+def check_to_resume(data: dict[str, Any], path: Path | str) -> dict[str, Any]:
+    """Check what `load_checkpoint` read of a checkpoint whose training is to go on.
+
+    Optimizers and schedules that are not as torch writes them are left out, with a warning.
+
+    Raises:
+        CheckpointError: The training's place in its epochs makes no sense.
+    """
     for key, is_sound in (
         ("optimizer_states", _is_optimizer_state),
         ("lr_schedulers", _is_schedule_state),

@@ -61,7 +61,7 @@ def find_last_checkpoint(root: str | None) -> str | None:
         OSError: The storage cannot be asked.
     """
     root = root or "."
-    found = find_newest(root)
+    found = _find_newest(root)
     if found is None:
         _LOGGER.warning("--ckpt_path=last: there is no checkpoint yet, so training begins anew.")
     else:
@@ -69,7 +69,7 @@ def find_last_checkpoint(root: str | None) -> str | None:
     return found
 
 
-def find_newest(root: str) -> str | None:
+def _find_newest(root: str) -> str | None:
     """Return the newest whole checkpoint in a folder of a training, a run or checkpoints."""
     found = [
         _Found(join_address(folder, file.name), file.modified, file.name == LAST_NAME)
@@ -108,7 +108,7 @@ def find_checkpoint(address: Path | str) -> str:
     if not is_last and (storage.is_file(address) or not storage.list_folder(address)):
         return address  # who reads it says where it is not there
     folder = "." if is_last else address
-    if (found := find_newest(folder)) is None:
+    if (found := _find_newest(folder)) is None:
         raise CheckpointError(
             f"There is no checkpoint in {folder} and its lightning_logs; name a .ckpt file."
         )
