@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -80,8 +79,8 @@ def test_the_processors_clock_counts_work_and_not_waiting() -> None:
     while process.poll() is None:
         spent = max(spent, Clock(is_processor=True).read(process, begin))
         time.sleep(0.05)
-    assert 1.0 <= spent < 2.0 < Clock(is_processor=False).read(process, begin)
-    assert os.sysconf("SC_CLK_TCK") > 0
+    # The kernel counts a process's work in ticks, so a second of it can read as a few ticks less.
+    assert 0.9 <= spent < 2.0 < Clock(is_processor=False).read(process, begin)
 
 
 def test_curves_are_written_read_and_drawn(tmp_path: Path) -> None:
