@@ -126,8 +126,9 @@ def quick_voice_multi_speaker(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """The system's Chromium; of a module, since Playwright keeps an event loop running."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=60_000)  # five seconds are little on a busy machine
     path = shutil.which("chromium")
     assert path, "`make test` installs chromium, or says what to do"
     quiet = ("background-networking", "component-update", "gpu", "quic", "sync")

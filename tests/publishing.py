@@ -218,7 +218,7 @@ def leave_part(hub: Hub, target: Path, size_bytes: int = 1_000_000) -> Path:
 
 
 def wait_for_part(target: Path, size_bytes: int) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not any(path.stat().st_size >= size_bytes for path in target.glob(".*.part")):
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -36,7 +36,7 @@ def test_other_text_begins_on_a_line_of_its_own() -> None:
     line.leave()
     line.finish(3)
     line.leave()
-    assert re.fullmatch(r"\ra: 0:00 left · 1/3 b [^\n]+\na: 3 b in [^\n]+\n", terminal.getvalue())
+    assert re.fullmatch(r"\ra: 0:\d\d left · 1/3 b [^\n]+\na: 3 b in [^\n]+\n", terminal.getvalue())
 
 
 def test_a_file_has_whole_lines_only() -> None:

@@ -199,7 +199,7 @@ def test_a_server_that_lies_about_the_length(hub: Hub, target: Path, shift_bytes
 def test_an_answer_that_does_not_end_is_left(hub: Hub, target: Path) -> None:
     hub.publish(size_bytes=7)
     hub.length_shift_bytes = None
-    hub.seconds_a_block = 0.01
+    hub.seconds_a_block = 0.5
     with pytest.raises(PiperError, match=r"\d+ bytes came, but the catalogue says 7"):
         download(hub, target)
     assert hub.sent_bytes < len(ONNX) / 2

@@ -75,9 +75,9 @@ class RunningServer:
     def synthesize(self, **request: Any) -> Answer:
         return self.ask("POST", "/synthesize", json.dumps(request))
 
-    def wait_until_idle(self) -> None:
+    def wait_until_idle(self, seconds: float = 120) -> None:
         """Wait until no request is accepted and not done."""
-        end = time.monotonic() + 20
+        end = time.monotonic() + seconds
         while len(self.app.state.service.queue):
             assert time.monotonic() < end, "a request was never given up"
             time.sleep(0.01)
@@ -130,7 +130,7 @@ def start_server(voices_folder: Path) -> Iterator[Start]:
         thread.start()
         running.append((server, thread))
         # The socket takes connections once the application has started.
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while not server.started:
             assert time.monotonic() < end
             time.sleep(0.01)
@@ -140,7 +140,7 @@ def start_server(voices_folder: Path) -> Iterator[Start]:
     for server, _ in running:
         server.should_exit = True
     for _, thread in running:
-        thread.join(20)
+        thread.join(120)
         assert not thread.is_alive()
 
 

@@ -128,7 +128,7 @@ def replay(words: list[str]) -> httpx.Response:
     pairs = (pair.split("=", 1) for pair in args.data_urlencode)
     data = "&".join([*args.data, *(f"{name}={quote(value)}" for name, value in pairs)])
     url = f"{args.url}?{data}" if args.G else args.url
-    with httpx.Client(trust_env=False, timeout=20) as client:
+    with httpx.Client(trust_env=False, timeout=120) as client:
         if data and not args.G:
             answer = client.post(url, content=data.encode(), headers=headers)
         else:
@@ -229,7 +229,7 @@ def test_pages(block: Block, addresses: dict[str, str], web: Hub) -> None:
         page = browser.new_page()
         page.goto(web.url.replace("voices.json", "speak.html"))
         page.click("#speak")
-        expect(page.locator("#said")).to_have_text(page.input_value("#text"), timeout=10_000)
+        expect(page.locator("#said")).to_have_text(page.input_value("#text"), timeout=60_000)
         browser.close()
 
 

@@ -36,7 +36,7 @@ def run_server(*arguments: str) -> AbstractContextManager[tuple[subprocess.Popen
 def post(url: str, **body: object) -> bytes:
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
-    with urllib.request.urlopen(request, timeout=30) as response:
+    with urllib.request.urlopen(request, timeout=120) as response:
         return bytes(response.read())
 
 
@@ -44,7 +44,7 @@ def test_it_speaks_until_ctrl_c(tiny_voice: Path) -> None:
     with run_server("-m", "tiny", "--data-dir", str(tiny_voice.parent)) as (process, url):
         assert post(f"{url}/synthesize", text="Hello.")[:4] == b"RIFF"
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=120)
         assert (process.returncode, errors) == (130, "")
 
 
@@ -65,7 +65,7 @@ def test_what_a_client_says_fills_no_log_and_moves_no_cursor(
         for text in texts:
             assert post(f"{url}/synthesize", text=text)[:4] == b"RIFF"
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=120)
     assert "The stress of" in errors
     assert "(Further lines like this are left out for a while.)" in errors
     assert len(errors) < 10_000
@@ -83,7 +83,7 @@ def test_ctrl_c_while_it_speaks(tiny_voice: Path) -> None:
         client.sendall(head.encode() + body)
         assert client.recv(15) == b"HTTP/1.1 200 OK"
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=120)
         client.close()
         assert process.returncode == 130
         assert "Traceback" not in errors
@@ -142,7 +142,7 @@ def test_a_download_does_not_hold_up_the_end(tiny_voice: Path, tmp_path: Path) -
     voices = tmp_path / "voices"
     options = ["-m", str(tiny_voice), "--download-dir", str(voices)]
     with serve_hub(tmp_path / "hub") as hub:
-        hub.seconds_a_block = 0.5  # a quarter of a minute in all
+        hub.seconds_a_block = 4.0  # two minutes in all
         with run_server(*options, "--catalogue-url", hub.url) as (process, url):
             answers: list[int] = []
 
@@ -154,12 +154,12 @@ def test_a_download_does_not_hold_up_the_end(tiny_voice: Path, tmp_path: Path) -
 
             client = threading.Thread(target=ask)
             client.start()
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 120
             while not any(path.stat().st_size for path in voices.glob(".*.part")):
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
             process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=5)
+            process.communicate(timeout=60)
             client.join()
         assert answers == [503]
         hub.seconds_a_block = 0.0

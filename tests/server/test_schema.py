@@ -201,5 +201,5 @@ def test_a_missing_key_is_described(start_server: Callable[..., Any]) -> None:
     for found in schema.get_all_operations():
         send_and_check(found.ok(), GenerationMode.POSITIVE, 2)
     request = urllib.request.Request(f"http://127.0.0.1:{server.port}/metrics", headers=key)
-    with urllib.request.urlopen(request, timeout=20) as figures:
+    with urllib.request.urlopen(request, timeout=120) as figures:
         assert b'endpoint="other",method="POST",status="401"' in figures.read()

@@ -90,4 +90,4 @@ def test_a_catalogue_that_says_nothing_does_not_hold_up_the_end(
         downloader.close()
         # Otherwise it would be the half minute after which a connection is given up.
         with connection, pytest.raises(RequestError, match="The server ends"):
-            asking.result(timeout=10)
+            asking.result(timeout=25)

@@ -34,7 +34,7 @@ def run_server(*arguments: str) -> AbstractContextManager[tuple[subprocess.Popen
 
 
 async def ask(uri: str, event: Event, last: str = "audio-stop") -> list[Event]:
-    async with AsyncClient.from_uri(uri, read_timeout=20) as client:
+    async with AsyncClient.from_uri(uri, read_timeout=120) as client:
         await client.write_event(event)
         return await read_until(client, last)
 
@@ -43,21 +43,21 @@ def test_it_speaks_until_ctrl_c(tiny_voice: Path) -> None:
     with run_server("-m", "tiny", "--data-dir", str(tiny_voice.parent)) as (process, uri):
         assert len(collect_samples(asyncio.run(ask(uri, Synthesize("Hello.").event()))))
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=120)
         assert (process.returncode, errors) == (130, "")
 
 
 def test_sigterm_while_it_speaks_for_somebody_who_does_not_listen(tiny_voice: Path) -> None:
     async def ask_and_read_nothing(process: subprocess.Popen[str], uri: str) -> None:
-        async with AsyncClient.from_uri(uri, read_timeout=20) as client:
+        async with AsyncClient.from_uri(uri, read_timeout=120) as client:
             await client.write_event(Synthesize(LONG_TEXT).event())
             await read(client)
             process.send_signal(signal.SIGTERM)
-            await asyncio.to_thread(process.wait, 20)
+            await asyncio.to_thread(process.wait, 120)
 
     with run_server("-m", str(tiny_voice)) as (process, uri):
         asyncio.run(ask_and_read_nothing(process, uri))
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=120)
         assert (process.returncode, errors) == (0, "")
 
 
@@ -78,7 +78,7 @@ def test_a_socket_in_the_file_system(tiny_voice: Path) -> None:
             assert second.returncode == 1
             assert second.stderr.endswith("choose another place with --uri.\n")
             process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0
+            assert process.wait(120) == 0
         assert not path.exists()
         path.write_text("a file of somebody's")
         assert main(["-m", str(tiny_voice), "--uri", f"unix://{path}"]) == 1
@@ -105,7 +105,7 @@ def test_standard_input_and_output(tiny_voice: Path) -> None:
             events.append(event)
         speech = ["audio-start", "audio-chunk", "audio-stop"]
         assert list_kinds(events) == [*speech, *speech, "synthesize-stopped"]
-        assert process.wait(20) == 0
+        assert process.wait(120) == 0
         assert process.stderr.read() == b""
 
 

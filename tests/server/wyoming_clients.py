@@ -20,7 +20,7 @@ from piper.server.store import VoiceStore
 from piper.server.wyoming.run import WyomingServer
 from piper.voices import find_voice
 
-MAX_SECONDS = 20
+MAX_SECONDS = 120
 NO_NOISE = SpeechDefaults(noise_scale=0, noise_w_scale=0)
 
 

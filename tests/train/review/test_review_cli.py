@@ -59,10 +59,10 @@ def test_it_says_where_it_is_opens_a_browser_and_ends_with_a_sentence(
     with start(doubted, BROWSER=f"{browser} %s") as process:
         first, port, path = read_address(process)
         assert first == "3 clips to review, 0 decided\n"
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
         connection.request("GET", path)
         assert connection.getresponse().read().startswith(b"<!DOCTYPE html>")
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while not seen.exists():
             assert time.monotonic() < end
             time.sleep(0.02)
@@ -77,7 +77,7 @@ def test_it_says_where_it_is_opens_a_browser_and_ends_with_a_sentence(
         assert second.returncode == 1
         assert "is being reviewed by another process" in second.stderr
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=120)
     assert process.returncode == 130
     assert said == "Ended; every decision is kept in review.jsonl, and the same command goes on.\n"
 

@@ -45,7 +45,7 @@ def open_page(browser: Browser, address: str, locale: str = "en-US") -> Iterator
     mistakes: list[str] = []
     context = browser.new_context(viewport={"width": 1280, "height": 860}, locale=locale)
     page = context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(60_000)
     page.on("pageerror", lambda error: mistakes.append(str(error)))
     page.goto(address)
     expect(page.locator("#count")).to_contain_text("decided" if locale == "en-US" else "решено")
@@ -77,7 +77,7 @@ def is_playing(page: Page) -> bool:
 
 def wait_until(page: Page, is_so: Callable[[], bool]) -> None:
     """Wait; Playwright's own `wait_for_function` needs `eval`, which the page's policy forbids."""
-    end = time.monotonic() + 15
+    end = time.monotonic() + 120
     while not is_so():
         assert time.monotonic() < end
         page.wait_for_timeout(20)
