@@ -166,6 +166,39 @@ def test_speakers_are_those_of_the_recordings(
 
 
 @pytest.mark.long
+def test_each_speaker_is_compared_with_recordings_of_its_own(
+    judges: None, prompts: dict[str, list[Path]], tmp_path: Path
+) -> None:
+    """Of two speakers, nobody sounds like the mean."""
+    dataset = tmp_path / "dataset"
+    (dataset / "wavs").mkdir(parents=True)
+    lines = []
+    for speaker, paths in prompts.items():
+        for path in paths:
+            name = f"{speaker}-{path.name}"
+            (dataset / "wavs" / name).symlink_to(path)
+            lines.append(f"{name}|{speaker}|Один.\n")
+    (dataset / "metadata.csv").write_text("".join(lines), encoding="utf-8")
+    flags = ["--espeak-voice=ru", f"--num-speakers={len(prompts)}", "--held-out=all", "--words=0"]
+    flags += ["--dataset", dataset, "--scores=similarity", "--output-dir", tmp_path / "out"]
+    # Recordings of the speakers as if a voice had spoken them, and each speaker's by another.
+    swapped = tmp_path / "swapped"
+    swapped.mkdir()
+    names = [line.partition("|")[0] for line in lines]
+    for name, other in zip(names, reversed(names), strict=True):
+        (swapped / name).symlink_to((dataset / "wavs" / other).resolve())
+    speech = ["--speech", f"same={dataset / 'wavs'}", "--speech", f"swapped={swapped}"]
+    assert run(*speech, *flags) == 0
+    report = load_report(tmp_path / "out")
+    recorded, same, other = (
+        find_system(report, label)["figures"]["similarity"]["value"]
+        for label in ("recordings", "same", "swapped")
+    )
+    assert recorded > 0.85 and same > recorded
+    assert other < 0.75
+
+
+@pytest.mark.long
 def test_a_killed_evaluation_goes_on(
     dataset: Path, tiny_voice: Path, tmp_path: Path, predictors: str
 ) -> None:

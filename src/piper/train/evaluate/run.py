@@ -99,7 +99,8 @@ class _State:
     missing: list[str]
     facts: dict[str, str]
     recorded: dict[str, Utterance] = field(default_factory=dict)
-    reference: Embedding | None = None
+    references: dict[str | None, Embedding] = field(default_factory=dict)
+    """What each speaker is like, by name; None in voices of one."""
     key: str = ""
 
 
@@ -192,19 +193,31 @@ def _measure_recordings(state: _State) -> System | None:
             sentence, load_speech(sentence.recording), state
         )
     utterances = list(state.recorded.values())
-    own: list[float] = []
-    if state.judges.encoder is not None and state.judges.wants("similarity"):
-        embeddings = np.stack([one.embedding for one in utterances if one.embedding is not None])
-        state.reference = create_reference(embeddings)
-        if len(embeddings) > 1:
-            own = [float(value) for value in compare_with_others(embeddings)]
+    own = _find_references(utterances, state) if state.judges.wants("similarity") else {}
     state.key = _find_key(state)
     spoken = _measure_all(utterances, RECORDINGS_LABEL, state, is_recording=True)
-    if own:
-        spoken = [
-            add_value(one, "similarity", value) for one, value in zip(spoken, own, strict=True)
-        ]
+    spoken = [
+        add_value(one, "similarity", own[one.sentence.name]) if one.sentence.name in own else one
+        for one in spoken
+    ]
     return create_system(RECORDINGS_LABEL, None, add_spread(spoken), {}, {})
+
+
+def _find_references(utterances: Sequence[Utterance], state: _State) -> dict[str, float]:
+    """Keep what each speaker is like; return how alike recordings are to the speaker's others."""
+    by_speaker: dict[str | None, list[tuple[str, Embedding]]] = {}
+    for one in utterances:
+        if one.embedding is not None:
+            group = by_speaker.setdefault(one.sentence.speaker, [])
+            group.append((one.sentence.name, one.embedding))
+    own: dict[str, float] = {}
+    for speaker, named in by_speaker.items():
+        embeddings = np.stack([embedding for _, embedding in named])
+        state.references[speaker] = create_reference(embeddings)
+        if len(named) > 1:
+            names = [name for name, _ in named]
+            own |= zip(names, compare_with_others(embeddings).tolist(), strict=True)
+    return own
 
 
 def _measure_system(source: Source, state: _State) -> System:
@@ -257,7 +270,8 @@ def _measure_all(
         key += f"|{utterance.sentence.name}|{utterance.sentence.text}"
         if key not in kept:
             recorded = None if is_recording else state.recorded.get(utterance.sentence.name)
-            reference = None if is_recording else state.reference
+            speaker = utterance.sentence.speaker
+            reference = None if is_recording else state.references.get(speaker)
             result = measure_utterance(utterance, recorded, reference)
             kept[key] = spoken_to_dict(result)
             keep_result(path, key, kept[key])
@@ -278,6 +292,8 @@ def _find_key(state: _State) -> str:
         "wanted": sorted(judges.wanted) if judges.wanted is not None else None,
         "recordings": sorted(create_key(one.speech.path) for one in state.recorded.values()),
     }
+    if len(state.references) > 1:  # there was one of all of them once
+        parts["references"] = "each speaker's"
     text = json.dumps(parts, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
