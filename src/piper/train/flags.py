@@ -10,6 +10,7 @@ import logging
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -161,6 +162,8 @@ _FAMILY_FLAGS = (
     *("data.dataset_dir", "data.csv_path", "data.config_path"),
     *("data.cache_dir", "data.shards"),
 )
+_SOURCES = ("config", "model", "data", "trainer")
+"""Flags whose value is YAML, or names a file of it."""
 
 
 class Family(NamedTuple):
@@ -193,19 +196,17 @@ def find_family(arguments: Sequence[str]) -> Family:
     cannot be read is left for the parser to say.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for flag in _FAMILY_FLAGS:
-        parser.add_argument(f"--{flag}", dest=flag)
-    parser.add_argument("--config", "-c", action="append", default=[])
-    parser.add_argument("--model")
+    for flag in (*_FAMILY_FLAGS, *_SOURCES):
+        names = [f"--{flag}", "-c"] if flag == "config" else [f"--{flag}"]
+        own = partial(_read_flag, flag)
+        parser.add_argument(*names, dest="given", action="append", type=own, default=[])
     try:
         found, _ = parser.parse_known_args(list(arguments))
     except argparse.ArgumentError:
         return Family()
-    given = {flag: value for flag, value in vars(found).items() if value is not None}
-    if model := given.pop("model", None):
-        given = {**_find_flags({"model": _read_source(model)}), **given}
-    for source in given.pop("config"):
-        given = {**_find_flags(_read_source(source)), **given}
+    given: dict[str, str] = {}
+    for flags in found.given:  # the later ones count
+        given |= flags
     quality = given.get("model.quality")
     family = Family()
     with suppress(PiperError, OSError):
@@ -220,7 +221,7 @@ def find_family(arguments: Sequence[str]) -> Family:
                 return family._replace(quality=QUICK if saved == QUICK else None)
         dataset = given.get("data.shards") or given.get("data.dataset_dir") or ""
         if quality is None and ("data.shards" in given or is_remote(dataset)):
-            places = {
+            places: dict[str, Any] = {
                 key: given[flag] for flag in given if (key := flag.removeprefix("data.")) != flag
             }
             quality = resolve_settings(**places).quality
@@ -232,12 +233,21 @@ def find_family(arguments: Sequence[str]) -> Family:
     return family._replace(quality=QUICK if quality == QUICK else None)
 
 
+def _read_flag(flag: str, value: str) -> dict[str, str]:
+    """Return the flags that `find_family` reads, as one flag of the command line gives them."""
+    if flag not in _SOURCES:
+        return {flag: value}
+    data = _read_source(value)
+    return _find_flags(data if flag == "config" else {flag: data})
+
+
 def _read_source(source: str) -> Any:
     """Return what a YAML file says, or a text where it is the YAML itself."""
     try:
-        text = Path(source).read_text(encoding="utf-8") if "\n" not in source else source
-        return yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError):
+        with suppress(OSError, ValueError):  # no name of a file that there is
+            source = Path(source).read_text(encoding="utf-8")
+        return yaml.safe_load(source)
+    except yaml.YAMLError:
         return None
 
 
@@ -248,6 +258,7 @@ def _find_flags(data: Any) -> dict[str, str]:
     for flag in _FAMILY_FLAGS:
         group, _, name = flag.rpartition(".")
         part = data.get(group) if group else data
+        part = _read_source(part) if isinstance(part, str) else part
         value = part.get(name) if isinstance(part, dict) else None
         if isinstance(value, str):
             found[flag] = value
@@ -274,8 +285,6 @@ def resolve_network(config: Any, found: Family) -> None:
         given[key] = getattr(settings, key)
     quality = parse_quality(settings.quality) if settings.quality else None
     saved: dict[str, Any] = {}
-    if family is not None:
-        quality = family
     if config.get("ckpt_path"):
         checkpoint = found.checkpoint if config.ckpt_path == found.path else None
         if checkpoint is None:
@@ -284,11 +293,13 @@ def resolve_network(config: Any, found: Family) -> None:
         check_limits(config.trainer, checkpoint, config.ckpt_path)
         network = _network_of_checkpoint(checkpoint, config.ckpt_path, quality, given)
         quality = quality or find_quality(network)
+        _check_family(quality, family)
         saved = read_training_settings(checkpoint)
         _leave_out_warm_start(config)
         _tell_decayed_rates(config.model, saved, find_present_rates(checkpoint))
     else:
         quality = quality or DEFAULT_QUALITY
+        _check_family(quality, family)
         network = create_network_config(quality, **given)
         _check_hold(config.model)
     _fill_settings(config, training_defaults(family), saved)
@@ -300,6 +311,19 @@ def resolve_network(config: Any, found: Family) -> None:
     for key in data:
         if hasattr(network, key):
             config.data[key] = getattr(network, key)
+
+
+def _check_family(quality: str | None, family: str | None) -> None:
+    """Refuse a quality of another family than the one whose flags the parser has.
+
+    Raises:
+        ConfigError: The quality stands where nobody looks for it before flags are parsed.
+    """
+    if (quality == QUICK) != (family == QUICK):
+        raise ConfigError(
+            f"The quality {quality} was found too late to read the flags by it; give "
+            f"--model.quality={quality} as the last flag."
+        )
 
 
 def _fill_settings(config: Any, defaults: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
@@ -406,7 +430,8 @@ def _network_of_checkpoint(
         later = {key: values[key] for key in LATER_KEYS if key in values}
         asked = create_network_config(quality, **{**later, **given})
     else:
-        asked = create_network_config(quality, **given)
+        keys = network_keys(quality)
+        asked = create_network_config(quality, **{k: given[k] for k in given if k in keys})
     differences = find_differences(saved, asked)
     if differences:
         raise CheckpointError(

@@ -21,6 +21,7 @@ from piper.train import allowance, cli
 from piper.train.allowance import Allowance
 from piper.train.checkpoints.checkpoint import load_checkpoint
 from piper.train.export import export_voice
+from piper.train.flags import find_family
 from trainings import QUICK, Hurry, StopAfter, add_callback, find_differences
 
 
@@ -308,3 +309,49 @@ def test_where_a_gpu_has_no_float64_the_processor_trains(
     with suppress(SystemExit):
         cli.main(["fit", "--model.quality=quick", "--print_config"])
     assert f"accelerator: {expected}\n" in capsys.readouterr().out
+
+
+def test_the_family_is_found_wherever_the_dataset_is_named(
+    aligned_dataset: Path,
+    tmp_path: Path,
+    copy_dataset: Callable[[Path], Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """JSON, YAML and files of it name a dataset whose config.json says quick, and later ones count.
+
+    Where none of them says so before the flags are parsed, there is one message.
+    """
+    dataset = copy_dataset(aligned_dataset)
+    path = dataset / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["audio"]["quality"] = "quick"
+    path.write_text(json.dumps(config), encoding="utf-8")
+    data = json.dumps({"dataset_dir": str(dataset)})
+    for name, text in (
+        ("data.yaml", data),
+        ("flags.yaml", f"fit:\n  data: {data}\n"),
+        ("medium.yaml", "model: {quality: medium}\n"),
+    ):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    (tmp_path / "file.yaml").write_text(f"data: {tmp_path / 'data.yaml'}\n", encoding="utf-8")
+    for flags in (
+        ["--data", data],
+        [f"--data={tmp_path / 'data.yaml'}"],
+        ["--model", '{"quality": "quick"}'],
+        [f"--config={tmp_path / 'flags.yaml'}"],
+        ["-c", str(tmp_path / "file.yaml")],
+        ["-c", str(tmp_path / "medium.yaml"), "--model.quality=quick"],
+    ):
+        assert find_family(flags).quality == "quick", flags
+    assert find_family(["--model.quality=quick", f"-c{tmp_path / 'medium.yaml'}"]).quality is None
+    limits = ("--trainer.max_steps=1", "--trainer.limit_val_batches=0")
+    root = f"--trainer.default_root_dir={tmp_path}"
+    assert cli.main(["fit", "--data", data, root, *QUICK[1:], *limits]) == 0
+    assert load_checkpoint(checkpoint_of(tmp_path))["hyper_parameters"]["quality"] == "quick"
+    del config["audio"]["quality"]
+    path.write_text(json.dumps(config), encoding="utf-8")
+    capsys.readouterr()
+    assert train(dataset, tmp_path, "--data.quality=quick", *limits) == 1
+    said = capsys.readouterr().err
+    assert "give --model.quality=quick" in said
+    assert "Traceback" not in said
