@@ -63,10 +63,10 @@ $(VENV)/.browser: $(VENV)/.installed-$(TESTED)
 
 # Networks of others that judge speech (DistillMOS, Resemblyzer): without their dependencies, which
 # would bring another torch's audio and numba, and in a folder of their own. One list names them.
-JUDGES = "from piper.train.judges.folder import REQUIREMENTS; print(*REQUIREMENTS)"
+JUDGES = "from piper.train.judges import REQUIREMENTS; print(*REQUIREMENTS)"
 judges: $(VENV)/.installed-train,evaluate $(VENV)/judges/.installed
 
-$(VENV)/judges/.installed: src/piper/train/judges/folder.py | $(BIN)/python
+$(VENV)/judges/.installed: src/piper/train/judges.py | $(BIN)/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --upgrade \
 	  --target $(VENV)/judges $$(PYTHONPATH=src $(BIN)/python -c $(JUDGES))
 	touch $@

@@ -18,10 +18,9 @@ import soundfile
 
 from piper.errors import DatasetError
 from piper.text.frontend import create_frontend
-from piper.train.aligner.aligner import Aligner, Alignment, Hearing
+from piper.train.aligner.aligner import Aligner, Alignment, Groups, Hearing, phonemes_to_groups
 from piper.train.aligner.features import FRAME_SECONDS, load_samples
 from piper.train.aligner.fitting import Lesson, create_lesson_key, fit_aligner
-from piper.train.aligner.units import Groups, phonemes_to_groups
 from piper.train.data.dataset_config import create_voice_config
 from piper.train.data.prepare import load_rows
 from piper.train.data.settings import resolve_settings

@@ -18,14 +18,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from piper.train.check.recordings import measure_recording
+from piper.train.check.measuring import measure_recording
 from piper.train.data.audio import decode
 from piper.train.data.metadata import load_metadata
-from piper.train.evaluate.likeness import measure_likeness
-from piper.train.evaluate.signal import measure_signal
-from piper.train.judges.folder import list_missing_judges
-from piper.train.judges.opinion import find_quality_predictor
-from piper.train.judges.speaker import load_speaker_encoder
+from piper.train.evaluate.measuring import measure_likeness, measure_signal
+from piper.train.judges import find_quality_predictor, list_missing_judges, load_speaker_encoder
 
 WINDOW_SECONDS = 7.68
 LONGEST_SECONDS = 18.0

@@ -23,7 +23,7 @@ from held_out_speech import speak_checkpoint
 from timed_training import CHECK_SECONDS, Clock
 from train_programs import PEER, PEER_PACKAGES
 
-from piper.atomic import replace_on_success
+from piper.files import replace_on_success
 
 _PROGRAM = f"""
 import runpy, sys

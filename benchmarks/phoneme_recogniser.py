@@ -22,20 +22,22 @@ import numpy as np
 import torch
 from aligner import read_lessons
 
+from piper.train.aligner.aligner import Groups
 from piper.train.aligner.features import SAMPLE_RATE, load_samples, resample
 from piper.train.aligner.fitting import Lesson
-from piper.train.aligner.units import Groups
 from piper.train.data.audio import FloatArray
 from piper.train.data.dataset_config import create_voice_config
 from piper.train.data.prepare import load_rows
 from piper.train.data.settings import resolve_settings
-from piper.train.phoneme_recogniser.decoding import Followers, decode
-from piper.train.phoneme_recogniser.errors import add_phoneme_errors, find_phoneme_errors
 from piper.train.phoneme_recogniser.fitting import fit_recogniser
 from piper.train.phoneme_recogniser.recogniser import (
     FOLLOWERS_WEIGHT,
     UNIT_GAIN,
+    Followers,
     PhonemeRecogniser,
+    add_phoneme_errors,
+    decode,
+    find_phoneme_errors,
     load_phoneme_recogniser,
 )
 from piper.train.phoneme_recogniser.words import SpokenWords, find_spoken_words

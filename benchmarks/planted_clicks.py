@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from piper.train.data.audio import decode
 from piper.train.data.metadata import load_metadata
-from piper.train.evaluate.signal import measure_signal
+from piper.train.evaluate.measuring import measure_signal
 
 SIZES = (0.05, 0.1, 0.2, 0.4)
 FADING_SECONDS = 0.01

@@ -36,12 +36,10 @@ from festvox_ru import (
     read_lines,
 )
 
-from piper.train.checkpoints.checkpoint import load_checkpoint
-from piper.train.checkpoints.last import find_last_checkpoint
+from piper.train.checkpoints import find_last_checkpoint, load_checkpoint
 from piper.train.data.audio import decode
-from piper.train.evaluate.cepstra import HOP_SECONDS
-from piper.train.evaluate.pitch import find_pitch
-from piper.train.judges.speaker import create_reference, load_speaker_encoder
+from piper.train.evaluate.measuring import HOP_SECONDS, find_pitch
+from piper.train.judges import create_reference, load_speaker_encoder
 
 RATE = 16000
 RIGHT_SPEAKER = "right speaker"

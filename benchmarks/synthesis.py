@@ -26,7 +26,7 @@ from speakers import MEASURE, OURS, PEERS, Program
 
 from piper.config import load_voice_config
 from piper.text.frontend import create_frontend
-from piper.voice.metadata import add_sherpa_metadata, tokens_text
+from piper.train.export import add_sherpa_metadata, tokens_text
 
 SHORT = "This is a test."
 # 481 ids of espeak-ng 1.52; one sentence.

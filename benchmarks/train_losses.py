@@ -38,7 +38,7 @@ def prepare(spec: dict[str, Any]) -> dict[str, Any]:
     seed_everything(1)
     model = VitsModel(**spec["model"], p_dropout=0.0)
     if spec["checkpoint"]:
-        from piper.train.checkpoints.checkpoint import load_checkpoint
+        from piper.train.checkpoints import load_checkpoint
 
         state = load_checkpoint(spec["checkpoint"])["state_dict"]
         names = set(model.state_dict())

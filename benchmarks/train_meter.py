@@ -1,6 +1,6 @@
 """Times, memory and padding of a training, seen from outside: a Lightning callback.
 
-Knows no program: batches are objects with a spectrogram among their tensors. Imports nothing of
+Imports nothing of
 ours, since it runs in other programs' environments too.
 """
 

@@ -32,7 +32,7 @@ from train_programs import (
     run_process,
 )
 
-from piper.processes import calm_threads
+from piper.jobs import calm_threads
 
 ROWS = {
     "seconds": ("time per utterance over an epoch", "s", 0.60),

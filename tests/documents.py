@@ -33,9 +33,9 @@ from piper import (  # noqa: E402
     wyoming_server,
 )
 from piper.train import cli, export_onnx  # noqa: E402
+from piper.train.command import VERBS  # noqa: E402
 from piper.train.flags import find_family  # noqa: E402
 from piper.train.presets import QUICK  # noqa: E402
-from piper.train.verbs import VERBS  # noqa: E402
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LANGUAGES = {"", "bash", "python", "text", "json", "csv", "html"}

@@ -17,10 +17,8 @@ from typing import Any
 
 import pytest
 
-from piper.catalogue import load_catalogue
-from piper.download import download_voice
+from piper.download import Manner, download_voice, load_catalogue
 from piper.errors import PiperError
-from piper.transfer import Manner
 
 NAME = "ru_RU-test-medium"
 ONNX = random.Random(1).randbytes(1_920_000)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from piper.atomic import (
+from piper.errors import PiperError
+from piper.files import (
     hold_lock,
     is_plain_name,
     place_folder,
@@ -20,7 +21,6 @@ from piper.atomic import (
     replace_on_success,
     temporary_path,
 )
-from piper.errors import PiperError
 
 
 def test_the_file_appears_at_the_end(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_after_an_error_a_pipe_gets_its_end_and_nothing_else(tmp_path: Path) -> 
 
 def test_what_a_killed_process_left_goes_with_the_next_start(tmp_path: Path) -> None:
     script = (
-        "import sys, time\nfrom piper.atomic import replace_on_success\n"
+        "import sys, time\nfrom piper.files import replace_on_success\n"
         "with replace_on_success(sys.argv[1]) as path:\n"
         "    path.write_text('half')\n    print(path.name, flush=True)\n    time.sleep(600)\n"
     )

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from piper.catalogue import find_catalogue_voice, load_catalogue, parse_catalogue
+from piper.download import find_catalogue_voice, load_catalogue, parse_catalogue
 from piper.download_voices import main
 from piper.errors import PiperError, VoiceNotFoundError
 from publishing import CONFIG, NAME, ONNX, Hub

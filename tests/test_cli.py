@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import piper
-from piper import PiperVoice, SynthesisConfig, json_reader
+from piper import PiperVoice, SynthesisConfig, files
 from piper.cli import _find_voice, main
 from piper.errors import VoiceNotFoundError
 from piper.options import parse_arguments
@@ -232,7 +232,7 @@ def test_a_folder_that_is_gone_and_names_that_are_too_long_are_a_sentence(
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_stop_of_a_verb_leaves_nothing_half_written(number: signal.Signals) -> None:
     script = (
-        "import sys, time\nfrom piper.atomic import replace_on_success\n"
+        "import sys, time\nfrom piper.files import replace_on_success\n"
         "from piper.train.command import run_command\n"
         "def work():\n    with replace_on_success('a'):\n"
         "        print('ready', flush=True)\n        time.sleep(60)\n"
@@ -635,14 +635,14 @@ def test_a_wrong_mix_of_output_options_ends_with_2(
 
 def test_the_choices_are_those_of_what_they_choose() -> None:
     from piper import option_values, options
-    from piper.audio import formats, naming, subtitles
+    from piper.audio import encode, sinks, subtitles
     from piper.text import markup
     from piper.voice import settings
 
     assert options.INPUT_FORMATS == markup.MARKUP_KINDS
     assert settings._LOUDNESS == options.LOUDNESSES
-    assert tuple(formats.OutputFormat) == options.FORMATS
-    assert tuple(naming.OutputNaming) == options.NAMINGS
+    assert tuple(encode.OutputFormat) == options.FORMATS
+    assert tuple(sinks.OutputNaming) == options.NAMINGS
     assert tuple(subtitles._WRITERS) == option_values.SUBTITLE_ENDINGS
 
 
@@ -722,7 +722,7 @@ def test_too_many_threads_are_refused(capsys: pytest.CaptureFixture[str]) -> Non
 def test_too_little_memory_is_a_sentence(
     tiny_voice: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(json_reader, "MAX_FILE_BYTES", 2**60)  # a real one, of the interpreter
+    monkeypatch.setattr(files, "MAX_FILE_BYTES", 2**60)  # a real one, of the interpreter
     assert main(["-m", str(tiny_voice), "-f", "a.wav", "Hi."]) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: There is too little memory; end other programs")

@@ -12,7 +12,7 @@ import pytest
 
 from piper.config import PhonemeType, Phonemizer, VoiceConfig, load_voice_config
 from piper.errors import ConfigError
-from piper.json_reader import load_json_object
+from piper.files import load_json_object
 
 # What a reader may rely on, and nothing else.
 SMALLEST: dict[str, Any] = {

@@ -17,11 +17,10 @@ from typing import Any
 import pytest
 
 from piper import download_voices
-from piper.download import ensure_voice_exists, get_voices
+from piper.download import Manner, describe_size, ensure_voice_exists, get_voices
 from piper.download import find_voice as find_former_voice
 from piper.download_voices import main
 from piper.errors import PiperError
-from piper.transfer import Manner, describe_size
 from piper.voices import find_voice
 from publishing import (
     CONFIG,

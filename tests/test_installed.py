@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from piper.catalogue import load_catalogue
-from piper.download import download_voice
+from piper.download import Manner, download_voice, load_catalogue
 from piper.download_voices import main
 from piper.errors import PiperError
-from piper.transfer import Manner
 from publishing import NAME, Hub
 
 

@@ -265,7 +265,7 @@ def test_sherpa_onnx_2_speaks_with_phonemes_that_are_made_here(
 
 @pytest.mark.parametrize("exported", ["vits"], indirect=True)
 def test_streaming_vits_streams_it(exported: Path, tmp_path: Path) -> None:
-    """It cuts the graphs of VITS voices by itself, and knows no others."""
+    """It cuts the graphs of VITS voices by itself,."""
     python = make_environment(tmp_path / "streaming", "streaming-vits==0.4.2")
     program = tmp_path / "espeak-ng"
     program.write_text("#!/bin/sh\n")

@@ -1,4 +1,4 @@
-"""The documents' examples are run or parsed, and what they name exists. Knows no wording.
+"""The documents' examples are run or parsed, and what they name exists.
 
 A comment before a bash block says how it is checked: `<!-- test: run -->` runs it in a folder with
 voice.onnx, recordings/, text.txt, tools/ and a checkpoint; `<!-- test: flags -->`, or no comment,

@@ -33,7 +33,7 @@ from relay import Relay, Tee, stop_signals  # noqa: E402
 
 from demo_report import judge_sentences, speak_sentences  # noqa: E402
 from piper.messages import print_error, say, translate  # noqa: E402
-from piper.train.judges.folder import DISTILLMOS, list_missing_judges  # noqa: E402
+from piper.train.judges import DISTILLMOS, list_missing_judges  # noqa: E402
 from piper.train.presets import QUICK  # noqa: E402
 from piper.train.quick.features import ALIGNER_NAME, FOLDER  # noqa: E402
 from piper.train.resuming import COMMAND_VARIABLE, quote_command  # noqa: E402

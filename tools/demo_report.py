@@ -13,13 +13,12 @@ import soundfile
 
 from piper import PiperVoice, SynthesisConfig
 from piper.progress import ProgressLine
-from piper.train.aligner.aligner import Aligner, load_aligner
+from piper.train.aligner.aligner import Aligner, Groups, load_aligner, phonemes_to_groups
 from piper.train.aligner.features import load_samples
-from piper.train.aligner.units import Groups, phonemes_to_groups
 from piper.train.data.metadata import Row
 from piper.train.data.settings import resolve_settings
-from piper.train.evaluate.sentences import load_rows
-from piper.train.judges.opinion import AUTO, find_quality_predictor
+from piper.train.evaluate.systems import load_rows
+from piper.train.judges import AUTO, find_quality_predictor
 
 SEED = 1
 

@@ -1,4 +1,4 @@
-"""`python -m piper`: flags and texts to speech in a sink. Knows nothing of how either works."""
+"""`python -m piper`: flags and texts to speech in a sink."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from piper.atomic import refuse_overwriting
 from piper.config import SynthesisConfig, VoiceConfig
 from piper.errors import (
     TOO_LITTLE_MEMORY,
@@ -22,10 +21,11 @@ from piper.errors import (
     VoiceNotFoundError,
     describe_os_error,
 )
+from piper.files import refuse_overwriting
 from piper.installation import warn_about_rival
+from piper.jobs import open_standard_streams, stops_as_interrupt
 from piper.messages import configure_logging, print_error, say, take_language
 from piper.options import is_batch, parse_arguments
-from piper.processes import open_standard_streams, stops_as_interrupt
 
 if TYPE_CHECKING:
     from piper.audio.sinks import Sink
@@ -149,7 +149,7 @@ def _check_output(args: argparse.Namespace, files: VoiceFiles) -> None:
     if args.output_file == "-":
         outputs["--output-file"] = "/dev/stdout"
     if is_batch(args):
-        from piper.voice.batch_manifest import MANIFEST_NAME
+        from piper.voice.batch import MANIFEST_NAME
 
         outputs["--output-dir"] = args.output_dir / MANIFEST_NAME
     refuse_overwriting(outputs, _find_inputs(args, files))
@@ -187,7 +187,7 @@ def _speak_in_order(args: argparse.Namespace, files: VoiceFiles) -> None:
         subtitles = progress = None
         if args.subtitles is not None:
             from piper.audio.subtitles import create_subtitle_writer
-            from piper.voice.subtitle_track import SubtitleTrack
+            from piper.voice.sequence import SubtitleTrack
 
             writer = stack.enter_context(create_subtitle_writer(args.subtitles))
             subtitles = SubtitleTrack(writer, voice.config.sample_rate)
@@ -240,10 +240,9 @@ def _speak_json(
 
 
 def _speak_batch(args: argparse.Namespace, files: VoiceFiles) -> None:
-    from piper.audio.formats import OutputFormat
+    from piper.audio.encode import OutputFormat
     from piper.config import load_voice_config
-    from piper.voice.batch import speak_lines
-    from piper.voice.batch_line import LineSettings
+    from piper.voice.batch import LineSettings, speak_lines
 
     report = speak_lines(
         read_inputs(args),
@@ -269,7 +268,7 @@ def _speak_batch(args: argparse.Namespace, files: VoiceFiles) -> None:
 
 
 def _create_config(args: argparse.Namespace, config: VoiceConfig) -> SynthesisConfig:
-    from piper.voice.speakers import find_speaker, parse_speaker_mix
+    from piper.voice.settings import find_speaker, parse_speaker_mix
 
     mix = None
     if args.speaker and ":" in args.speaker and args.speaker not in config.speaker_id_map:
@@ -300,9 +299,8 @@ def _create_text_options(args: argparse.Namespace) -> TextOptions | None:
 
 
 def _create_sink(args: argparse.Namespace, files: VoiceFiles, sample_rate: int) -> Sink:
-    from piper.audio.formats import OutputFormat
-    from piper.audio.naming import OutputNaming
-    from piper.audio.sinks import create_sink
+    from piper.audio.encode import OutputFormat
+    from piper.audio.sinks import OutputNaming, create_sink
 
     naming = args.output_dir_naming
     if naming is None:
@@ -322,7 +320,7 @@ def _create_sink(args: argparse.Namespace, files: VoiceFiles, sample_rate: int) 
 
 
 def _writes_one_file(args: argparse.Namespace) -> bool:
-    from piper.audio.player import has_player
+    from piper.audio.sinks import has_player
 
     is_open = args.output_raw or args.output_dir is not None
     return args.output_file is not None or not (is_open or has_player())

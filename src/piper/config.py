@@ -1,6 +1,6 @@
 """The border for voice JSON: what others wrote becomes a `VoiceConfig`, and back.
 
-Knows nothing of audio, text or networks. Extra keys are tolerated, because other programs write
+Extra keys are tolerated, because other programs write
 these files; missing or wrong ones raise `ConfigError` naming file, key and what to do.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from piper.errors import ConfigError
-from piper.json_reader import load_json_object
+from piper.files import load_json_object
 
 _logger = logging.getLogger(__name__)
 

@@ -1,4 +1,10 @@
-"""Downloads published voices into a folder. Knows nothing of connections that break.
+"""Published voices: the catalogue, downloads that go on, and what a folder has of them.
+
+What has come lies in a part beside the file-to-be, `.NAME.DIGEST.part`. It is named by the
+catalogue's digest, so that what came of another version is never taken for this one, and outlives
+whatever ends the transfer; the next one asks for the rest. `.NAME.DIGEST.etag` holds the server's
+name for the version that the part is of: the rest of that one only is asked for. The digest decides
+in the end.
 
 A voice's files take their names when all of them are whole, the ONNX last: who finds the ONNX finds
 a whole voice. Meanwhile `.NAME.onnx.download` keeps a second download of the voice waiting.
@@ -6,26 +12,29 @@ a whole voice. Meanwhile `.NAME.onnx.download` keeps a second download of the vo
 
 from __future__ import annotations
 
+import hashlib
+import http.client
 import logging
+import os
+import re
 import shutil
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
 
 from piper import voices
-from piper.atomic import hold_lock
-from piper.catalogue import (
-    CATALOGUE_URL,
-    CatalogueFile,
-    CatalogueVoice,
-    fetch_catalogue,
-    find_catalogue_voice,
-    parse_catalogue,
-)
-from piper.errors import PiperError, VoiceNotFoundError
-from piper.transfer import Manner, Part, describe_size, find_md5
+from piper.errors import PiperError, VoiceNotFoundError, describe_os_error
+from piper.files import hold_lock, is_plain_name, parse_json_object, replace_on_success
+from piper.progress import ProgressLine
+from piper.voices import CONFIG_SUFFIX, MODEL_SUFFIX
 
 __all__ = [
     "VoiceNotFoundError",
@@ -38,6 +47,617 @@ __all__ = [
 ]
 
 _logger = logging.getLogger(__name__)
+
+TIMEOUT_SECONDS = 30
+"""A connection on which nothing comes for so long is given up."""
+WAITS_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+"""Between attempts in which nothing came: a minute in all, as a router takes to start anew."""
+
+_MAX_SECONDS = 300
+"""Of what is read into memory, however slowly it drips."""
+_BLOCK_BYTES = 1 << 18
+_BUSY = {408, 425, 429, 500, 502, 503, 504}
+"""Answers that say: not now."""
+_MAX_RETRY_AFTER_SECONDS = 60.0
+
+
+class WebError(PiperError):
+    """An address that did not give what was asked for.
+
+    Args:
+        message: A sentence for the user.
+        status: What the server answered; None where the connection failed.
+        is_unreachable: There was no connection at all.
+        retry_after_seconds: When the server wants to be asked again.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        is_unreachable: bool = False,
+        retry_after_seconds: float = 0.0,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.is_unreachable = is_unreachable
+        self.retry_after_seconds = retry_after_seconds
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether another attempt may do better."""
+        return self.status is None or self.status in _BUSY
+
+
+class Retries:
+    """Decides on another attempt after a failure, and waits for it.
+
+    Who was never reached is not asked again: the address or the network is wrong, and the user is
+    to know it at once.
+
+    Args:
+        waits_seconds: From each attempt to the next; they begin anew when something came.
+        stop: Ends a wait when it is set.
+    """
+
+    def __init__(
+        self,
+        waits_seconds: Sequence[float] = WAITS_SECONDS,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self._waits_seconds = waits_seconds
+        self._stop = stop or threading.Event()
+        self._failures = 0
+        self._was_reached = False
+
+    def reset(self) -> None:
+        """Something came: the next failure is a first one."""
+        self._failures = 0
+        self._was_reached = True
+
+    def wait(self, error: WebError) -> None:
+        """Return when it is time for another attempt.
+
+        Args:
+            error: The failure.
+
+        Raises:
+            WebError: The same, where another attempt would be in vain.
+        """
+        is_hopeless = error.is_unreachable and not self._was_reached
+        if is_hopeless or not error.is_temporary or self._failures == len(self._waits_seconds):
+            raise error
+        self._was_reached = True
+        seconds = max(
+            self._waits_seconds[self._failures],
+            min(error.retry_after_seconds, _MAX_RETRY_AFTER_SECONDS),
+        )
+        self._failures += 1
+        _logger.warning("%s; trying again in %g s", str(error).partition(";")[0], seconds)
+        if self._stop.wait(seconds):
+            raise error
+
+
+def open_url(url: str, headers: Mapping[str, str] | None = None) -> http.client.HTTPResponse:
+    """Ask for an address; redirections are followed.
+
+    Args:
+        url: Begins with https:// or http://.
+        headers: Of the request.
+
+    Raises:
+        PiperError: It is not an address of the web.
+        WebError: There is no connection, or the answer is a refusal.
+    """
+    if urllib.parse.urlsplit(url).scheme.lower() not in ("http", "https"):
+        raise _no_address(url)
+    try:
+        request = urllib.request.Request(
+            url, headers={"User-Agent": "piper-workshop", **(headers or {})}
+        )
+        response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
+    except urllib.error.HTTPError as error:
+        with error:
+            raise WebError(
+                f"{url} answers {error.code} {error.reason}; "
+                "check the address, or try again later.",
+                status=error.code,
+                retry_after_seconds=_read_retry_after(error),
+            ) from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise _cannot_fetch(url, error, is_unreachable=True) from None
+    if not isinstance(response, http.client.HTTPResponse):  # redirected to ftp://
+        response.close()
+        raise _no_address(url)
+    return response
+
+
+def read_blocks(response: http.client.HTTPResponse, url: str) -> Iterator[bytes]:
+    """Yield the bytes of an answer as they come.
+
+    Raises:
+        WebError: The connection broke off.
+    """
+    while True:
+        try:
+            block = response.read1(_BLOCK_BYTES)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise _cannot_fetch(url, error) from None
+        if not block:
+            break
+        yield block
+    # Reading in blocks ends without an error where the connection breaks off.
+    if response.length:
+        raise _cannot_fetch(url, EOFError(f"{response.length} bytes of it did not come"))
+
+
+def read_url(url: str, retries: Retries, max_bytes: int) -> bytes:
+    """Return all that lies at an address.
+
+    Raises:
+        PiperError: It is not an address of the web, or does not give it, or gives more than that,
+            or takes longer than five minutes.
+    """
+    while True:
+        end = time.monotonic() + _MAX_SECONDS
+        try:
+            with open_url(url) as response:
+                content = bytearray()
+                for block in read_blocks(response, url):
+                    content += block
+                    if len(content) > max_bytes or time.monotonic() > end:
+                        raise PiperError(
+                            f"{url} does not end ({len(content):,} bytes came); check the address."
+                        )
+                return bytes(content)
+        except WebError as error:
+            retries.wait(error)
+
+
+def _read_retry_after(error: urllib.error.HTTPError) -> float:
+    text = error.headers.get("Retry-After") or ""
+    return float(text) if text.isdecimal() else 0.0  # a date is as good as nothing here
+
+
+def _cannot_fetch(url: str, error: Exception, *, is_unreachable: bool = False) -> WebError:
+    reason = getattr(error, "reason", None) or error
+    return WebError(
+        f"{url} cannot be fetched ({reason}); check the network and the address.",
+        is_unreachable=is_unreachable,
+    )
+
+
+def _no_address(url: str) -> PiperError:
+    return PiperError(
+        f"{url} is not an address of the web; give one that begins with https:// or http:// "
+        "(`python -m http.server` gives a folder such an address)."
+    )
+
+
+CATALOGUE_URL = "https://huggingface.co/rhasspy/piper-voices/resolve/main/voices.json"
+"""Where Piper publishes its voices; the files lie beside it."""
+
+_WAITS_SECONDS = (1.0, 2.0)
+"""A server's client waits for the list; a few hundred kilobytes come soon or not at all."""
+_MAX_BYTES = 16 * 1024**2
+"""Thirty times Piper's."""
+
+
+@dataclass(frozen=True)
+class CatalogueFile:
+    """One file of a voice.
+
+    Attributes:
+        url: Where it is.
+        name: Its name on disk.
+        size_bytes: Its length.
+        md5: Its digest, 32 hexadecimal digits.
+    """
+
+    url: str
+    name: str
+    size_bytes: int
+    md5: str
+
+
+@dataclass(frozen=True)
+class CatalogueVoice:
+    """One voice, and the two files that speaking needs.
+
+    Attributes:
+        name: Such as `ru_RU-irina-medium`.
+        aliases: Its other names.
+        files: The ONNX and its JSON.
+        language: Code of language and country, such as `ru_RU`.
+        language_title: The language for people, such as `Russian (ru_RU)`.
+        language_names: All that the language is called: the code, its first part, English and own
+            name.
+        quality: `x_low`, `low`, `medium` or `high`.
+        num_speakers: How many speakers it has; 0 where the catalogue does not say.
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    files: tuple[CatalogueFile, ...]
+    language: str
+    language_title: str
+    language_names: tuple[str, ...]
+    quality: str
+    num_speakers: int
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of its files together."""
+        return sum(file.size_bytes for file in self.files)
+
+
+def load_catalogue(url: str = CATALOGUE_URL) -> dict[str, CatalogueVoice]:
+    """Fetch the catalogue; the result is sorted by name.
+
+    Raises:
+        PiperError: It cannot be fetched, or is not a catalogue.
+    """
+    return parse_catalogue(fetch_catalogue(url), url)
+
+
+def fetch_catalogue(url: str = CATALOGUE_URL) -> dict[str, Any]:
+    """Fetch the catalogue as it is: a voice's name to all that is said of it.
+
+    Raises:
+        PiperError: It cannot be fetched, or is not a JSON object.
+    """
+    raw = read_url(url, Retries(_WAITS_SECONDS), _MAX_BYTES)
+    return parse_json_object(raw, url)
+
+
+def parse_catalogue(data: Mapping[str, Any], url: str) -> dict[str, CatalogueVoice]:
+    """Return the voices of a fetched catalogue, sorted by name.
+
+    Args:
+        data: What `fetch_catalogue` gives.
+        url: Where it came from; the files lie beside it.
+
+    Raises:
+        PiperError: An entry lacks what a download needs.
+    """
+    return {name: _parse_voice(name, data[name], url) for name in sorted(data)}
+
+
+def find_catalogue_voice(catalogue: Mapping[str, CatalogueVoice], name: str) -> CatalogueVoice:
+    """Return the voice with this name or alias.
+
+    Raises:
+        VoiceNotFoundError: There is none; similar names are given.
+    """
+    if name in catalogue:
+        return catalogue[name]
+    for voice in catalogue.values():
+        if name in voice.aliases:
+            return voice
+    import difflib
+
+    similar = difflib.get_close_matches(name, catalogue, n=3)
+    hint = f"did you mean {' or '.join(similar)}?" if similar else "list all by giving no name."
+    raise VoiceNotFoundError(f"The catalogue has no voice {name!r}; {hint}")
+
+
+def select_voices(
+    catalogue: Mapping[str, CatalogueVoice],
+    languages: Sequence[str] = (),
+    qualities: Sequence[str] = (),
+) -> dict[str, CatalogueVoice]:
+    """Return the voices of some languages and qualities.
+
+    Args:
+        catalogue: All voices.
+        languages: Codes or names, such as `ru`, `ru_RU` or `Russian`; none means all.
+        qualities: Such as `medium`; none means all.
+
+    Raises:
+        VoiceNotFoundError: The catalogue has nothing of a language or quality, or of both together.
+    """
+    for kind, wanted, known in (
+        ("language", languages, {voice.language for voice in catalogue.values()}),
+        ("quality", qualities, {voice.quality for voice in catalogue.values()}),
+    ):
+        for text in wanted:
+            if not any(_is_of(voice, kind, [text]) for voice in catalogue.values()):
+                raise VoiceNotFoundError(
+                    f"The catalogue has no voice of the {kind} {text!r}; "
+                    f"it has {', '.join(sorted(known))}."
+                )
+    selected = {
+        name: voice
+        for name, voice in catalogue.items()
+        if (not languages or _is_of(voice, "language", languages))
+        and (not qualities or _is_of(voice, "quality", qualities))
+    }
+    if not selected and (languages or qualities):
+        raise VoiceNotFoundError(
+            f"The catalogue has no voice of the language {' or '.join(languages)} and the quality "
+            f"{' or '.join(qualities)}; leave one of them out."
+        )
+    return selected
+
+
+def _is_of(voice: CatalogueVoice, kind: str, wanted: Collection[str]) -> bool:
+    names = voice.language_names if kind == "language" else (voice.quality,)
+    return not {_fold(text) for text in wanted}.isdisjoint(map(_fold, names))
+
+
+def _fold(text: str) -> str:
+    return text.strip().replace("-", "_").casefold()
+
+
+def _parse_voice(name: str, entry: Any, url: str) -> CatalogueVoice:
+    try:
+        if not is_plain_name(name):
+            raise ValueError
+        files = _parse_files(entry["files"], url)
+        facts = entry.get("language") or {}
+        # A short entry's are taken from the voice's name.
+        code = _shown(facts.get("code") or name.partition("-")[0])
+        english = _shown(facts.get("name_english") or "")
+        names = [
+            code,
+            code.partition("_")[0],
+            english,
+            facts.get("family"),
+            facts.get("name_native"),
+        ]
+        return CatalogueVoice(
+            name=name,
+            aliases=tuple(str(alias) for alias in entry.get("aliases") or ()),
+            files=(files[MODEL_SUFFIX], files[MODEL_SUFFIX + CONFIG_SUFFIX]),
+            language=code,
+            language_title=f"{english} ({code})" if english else code,
+            language_names=tuple(_shown(other) for other in names if other),
+            quality=_shown(entry.get("quality") or name.rpartition("-")[2]),
+            num_speakers=int(entry.get("num_speakers") or 0),
+        )
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError):
+        raise PiperError(
+            f"{url}: the entry of {name!r:.80} lacks the name, size and MD5 of an ONNX file and "
+            "its JSON; is this a catalogue of Piper voices?"
+        ) from None
+
+
+def _shown(value: Any) -> str:
+    """Return a value as it may be shown on a terminal, which takes some characters as commands."""
+    return "".join(sign for sign in str(value) if sign.isprintable())
+
+
+def _parse_files(entries: Mapping[str, Any], url: str) -> dict[str, CatalogueFile]:
+    files = {}
+    for path, facts in entries.items():
+        file_name = PurePosixPath(path).name
+        for suffix in (MODEL_SUFFIX, MODEL_SUFFIX + CONFIG_SUFFIX):
+            if file_name.endswith(suffix):
+                size_bytes, md5 = int(facts["size_bytes"]), str(facts["md5_digest"]).lower()
+                if size_bytes < 1 or not re.fullmatch("[0-9a-f]{32}", md5):
+                    raise ValueError
+                # The file is to lie beside the catalogue, and in the user's folder here.
+                is_beside = not path.startswith("/") and ".." not in PurePosixPath(path).parts
+                if not (is_beside and is_plain_name(file_name)):
+                    raise ValueError
+                files[suffix] = CatalogueFile(
+                    url=urllib.parse.urljoin(url, urllib.parse.quote(path)),
+                    name=file_name,
+                    size_bytes=size_bytes,
+                    md5=md5,
+                )
+    return files
+
+
+MEGABYTE = 1_000_000
+
+_MAX_RESTARTS = 2
+"""So often is begun anew because the parts of a file did not fit together."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a transfer behaves.
+
+    Attributes:
+        is_shown: Show progress on standard error.
+        is_patient: Wait where another process downloads the same; else that is an error.
+        waits_seconds: Between attempts after a connection broke.
+        stop: Ends the transfer when it is set; the part stays.
+    """
+
+    is_shown: bool = False
+    is_patient: bool = True
+    waits_seconds: tuple[float, ...] = WAITS_SECONDS
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+class Part:
+    """What has come of a file.
+
+    Args:
+        file: The file.
+        folder: Where it will lie.
+    """
+
+    def __init__(self, file: CatalogueFile, folder: Path) -> None:
+        self._file = file
+        stem = f".{file.name}.{file.md5[:12]}"
+        self._path = folder / f"{stem}.part"
+        self._etag_path = folder / f"{stem}.etag"
+        self._restarts = 0
+        self._is_patched = False
+
+    @property
+    def size_bytes(self) -> int:
+        """How much has come."""
+        return self._path.stat().st_size if self._path.is_file() else 0
+
+    def fetch(self, manner: Manner) -> None:
+        """Fetch what is missing; the part is whole then.
+
+        Raises:
+            PiperError: It cannot be fetched, or is not what the catalogue says.
+            OSError: It cannot be written.
+        """
+        retries = Retries(manner.waits_seconds, manner.stop)
+        # Of several answers, one may have been of another version.
+        self._is_patched = self.size_bytes > 0
+        _logger.info("Downloading %s (%s)", self._file.name, self._describe_size())
+        while not self._is_whole():
+            had_bytes = self.size_bytes
+            try:
+                self._receive(had_bytes, manner)
+            except WebError as error:
+                if error.status == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and had_bytes:
+                    self._start_anew("the server has less of it")
+                    continue
+                if self.size_bytes > had_bytes:
+                    retries.reset()
+                self._is_patched = self.size_bytes > 0
+                retries.wait(error)
+
+    def move(self, path: Path) -> None:
+        """Give the whole part its name, on the disk too before anything else happens."""
+        with self._path.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        with replace_on_success(path) as temporary:
+            shutil.move(self._path, temporary)
+        self.remove()
+
+    def remove(self) -> None:
+        """Remove what has come, and what was kept of other versions of the file."""
+        pattern = re.compile(rf"\.{re.escape(self._file.name)}\.[0-9a-f]{{12}}\.(part|etag)")
+        for path in self._path.parent.glob(".*"):
+            if pattern.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+
+    def _is_whole(self) -> bool:
+        if not self._path.is_file() or self.size_bytes < self._file.size_bytes:
+            return False
+        if (md5 := find_md5(self._path)) == self._file.md5:
+            return True
+        wrong = f"its MD5 is {md5}, but the catalogue says {self._file.md5}"
+        if not self._is_patched:
+            self.remove()
+            raise _not_whole(self._file, wrong)
+        self._start_anew(wrong)
+        return False
+
+    def _start_anew(self, reason: str) -> None:
+        self.remove()
+        self._is_patched = False
+        self._restarts += 1
+        if self._restarts > _MAX_RESTARTS:
+            raise _not_whole(self._file, reason)
+        _logger.warning("What came of %s does not fit (%s); starting anew", self._file.name, reason)
+
+    def _receive(self, start: int, manner: Manner) -> None:
+        """Ask for the file from byte `start` on, and write what comes of it.
+
+        Raises:
+            WebError: Not all of it came.
+            PiperError: What comes is not the catalogue's file; the part is gone.
+        """
+        etag = self._read_etag()
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        if start and etag:
+            headers["If-Range"] = etag
+        with open_url(self._file.url, headers) as response:
+            if start and response.status != http.HTTPStatus.PARTIAL_CONTENT:
+                _logger.info("The server sends %s from its beginning", self._file.name)
+                self._is_patched, start = False, 0
+            elif start and not _is_rest(response, start, etag):
+                self._start_anew("the server sent the rest of something else")
+                return
+            if response.length is not None:
+                self._check_length(start + response.length)
+            with self._path.open("rb+" if start else "wb") as stream:
+                if not start:
+                    self._etag_path.write_text(_read_strong_etag(response), encoding="ascii")
+                stream.seek(start)
+                self._copy(response, stream, manner)
+        self._check_length(self.size_bytes)
+
+    def _copy(self, response: http.client.HTTPResponse, stream: BinaryIO, manner: Manner) -> None:
+        done = stream.tell()
+        line = None
+        if manner.is_shown and self._file.size_bytes >= MEGABYTE:
+            line = ProgressLine(
+                self._file.name, self._file.size_bytes, "MB", start=done, scale=MEGABYTE
+            )
+        try:
+            for block in read_blocks(response, self._file.url):
+                if manner.stop.is_set():
+                    raise PiperError(
+                        f"The download of {self._file.name} was stopped; "
+                        "the next one goes on from there."
+                    )
+                stream.write(block)
+                done += len(block)
+                if done > self._file.size_bytes:
+                    return
+                if line:
+                    line.show(done)
+            if line:
+                line.finish(done)
+        finally:
+            if line:
+                line.leave()
+
+    def _check_length(self, size_bytes: int) -> None:
+        if size_bytes != self._file.size_bytes:
+            self.remove()
+            wrong = f"{size_bytes} bytes came, but the catalogue says {self._file.size_bytes}"
+            raise _not_whole(self._file, wrong)
+
+    def _read_etag(self) -> str:
+        try:
+            return self._etag_path.read_text(encoding="ascii")
+        except (FileNotFoundError, UnicodeDecodeError):
+            return ""
+
+    def _describe_size(self) -> str:
+        total = describe_size(self._file.size_bytes)
+        has = self.size_bytes
+        return f"{describe_size(has)} of {total} are there" if has else total
+
+
+def describe_size(size_bytes: int) -> str:
+    """Return a length for people to read."""
+    if size_bytes < MEGABYTE:
+        return f"{size_bytes / 1000:.1f} kB"
+    return f"{size_bytes / MEGABYTE:,.1f} MB"
+
+
+def find_md5(path: Path) -> str:
+    """Return a file's digest.
+
+    The catalogue has no better one; it guards against broken downloads, not against forgery.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _is_rest(response: http.client.HTTPResponse, start: int, etag: str) -> bool:
+    """Whether an answer begins at byte `start`, and is of the version that has this ETag."""
+    content_range = response.headers.get("Content-Range") or ""
+    is_same = not etag or _read_strong_etag(response) in ("", etag)
+    return content_range.startswith(f"bytes {start}-") and is_same
+
+
+def _read_strong_etag(response: http.client.HTTPResponse) -> str:
+    """Return the answer's ETag, or nothing: a weak one does not promise the same bytes."""
+    etag = response.headers.get("ETag") or ""
+    return etag if re.fullmatch(r'"[\x21\x23-\x7e]*"', etag) else ""
+
+
+def _not_whole(file: CatalogueFile, wrong: str) -> PiperError:
+    return PiperError(f"{file.url} did not arrive whole ({wrong}); try again later.")
 
 
 def download_voice(
@@ -93,7 +713,7 @@ def get_voices(download_dir: Path | str, update_voices: bool = False) -> dict[st
     Raises:
         PiperError: It cannot be fetched.
     """
-    _warn_about_call("get_voices", "piper.catalogue.fetch_catalogue()")
+    _warn_about_call("get_voices", "piper.download.fetch_catalogue()")
     return fetch_catalogue(CATALOGUE_URL)
 
 
@@ -210,3 +830,75 @@ def _disk_errors_explained(folder: Path) -> Iterator[None]:
         raise PiperError(
             f"{path} cannot be written ({reason}); choose another folder with --download-dir."
         ) from None
+
+
+@dataclass(frozen=True)
+class InstalledVoice:
+    """A voice of a folder, or what there is of it.
+
+    Attributes:
+        name: Its name.
+        state: What is to be said of it: `whole`, `not in the catalogue`, or what is wrong.
+        is_good: Nothing is wrong.
+    """
+
+    name: str
+    state: str
+    is_good: bool
+
+
+def inspect_voices(
+    catalogue: Mapping[str, CatalogueVoice], folder: Path, names: Collection[str] = ()
+) -> list[InstalledVoice]:
+    """Compare the voices of a folder with the catalogue, byte by byte.
+
+    Args:
+        catalogue: The published voices.
+        folder: Where they lie; it may be missing.
+        names: Names of the catalogue that must be there; none means whatever is there.
+
+    Returns:
+        Voices by name, unfinished ones and files of the user's own among them.
+
+    Raises:
+        PiperError: A file cannot be read.
+    """
+    try:
+        found = {}
+        for voice in catalogue.values():
+            if state := _compare(voice, folder):
+                found[voice.name] = InstalledVoice(voice.name, state, state == "whole")
+        for name in set(names) - found.keys():
+            found[name] = InstalledVoice(name, "missing", False)
+        published = {file.name for voice in catalogue.values() for file in voice.files}
+        if not names:
+            found.update(_find_others(folder, published))
+    except OSError as error:
+        raise PiperError(describe_os_error(error)) from None
+    return [found[name] for name in sorted(names or found)]
+
+
+def _compare(voice: CatalogueVoice, folder: Path) -> str:
+    """Return what is to be said of a published voice; nothing where there is nothing of it."""
+    there = [file for file in voice.files if (folder / file.name).is_file()]
+    if len(there) < len(voice.files):
+        come_bytes = sum(Part(file, folder).size_bytes for file in voice.files)
+        come_bytes += sum((folder / file.name).stat().st_size for file in there)
+        if not come_bytes:
+            return ""
+        total = describe_size(voice.size_bytes)
+        return f"unfinished: {describe_size(come_bytes)} of {total} are there"
+    wrong = [file.name for file in there if not is_published(folder / file.name, file)]
+    return f"damaged or changed: {', '.join(wrong)}" if wrong else "whole"
+
+
+def _find_others(folder: Path, published: Collection[str]) -> dict[str, InstalledVoice]:
+    others = {}
+    for path in folder.glob(f"*{MODEL_SUFFIX}"):
+        if path.name not in published:
+            config = path.with_name(path.name + CONFIG_SUFFIX)
+            state = "not in the catalogue"
+            if not config.is_file():
+                state += f", and {config.name} is missing"
+            others[path.stem] = InstalledVoice(path.stem, state, config.is_file())
+    return others

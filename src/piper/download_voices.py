@@ -11,19 +11,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from piper import download
-from piper.catalogue import (
+from piper.download import (
     CATALOGUE_URL,
     CatalogueVoice,
+    Manner,
+    describe_size,
     find_catalogue_voice,
+    inspect_voices,
     load_catalogue,
     select_voices,
 )
 from piper.errors import PiperError, describe_os_error
-from piper.installed import inspect_voices
+from piper.jobs import open_standard_streams
 from piper.messages import configure_logging, print_error
 from piper.option_values import CommandParser, add_option
-from piper.processes import open_standard_streams
-from piper.transfer import Manner, describe_size
 from piper.voices import CONFIG_SUFFIX, MODEL_SUFFIX
 
 _logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""The errors that a user can mend. Knows nothing of the rest of the package."""
+"""The errors that a user can mend."""
 
 import errno
 

@@ -1,4 +1,4 @@
-"""`python -m piper.http_server`: speaks for programs over HTTP. Knows nothing of the endpoints."""
+"""`python -m piper.http_server`: speaks for programs over HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Says where another distribution's files lie among this package's. Knows nothing of what they do.
+"""Says where another distribution's files lie among this package's.
 
 `piper-tts` owns a package `piper`, too; pip lets both be installed in one folder, where the later
 one overwrites files of the earlier, and removing either takes files of the other away.

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from piper.atomic import find_descriptor
+from piper.files import find_descriptor
 from piper.messages import LANGUAGES
 from piper.option_values import (
     CommandParser,

@@ -1,4 +1,4 @@
-"""Lines that say how far a long job is, and how many of something there are. Know nothing of it."""
+"""Lines that say how far a long job is, and how many of something there are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that all servers' commands have, and what they mean. Knows no protocol."""
+"""Options that all servers' commands have, and what they mean."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from piper.catalogue import CATALOGUE_URL, find_catalogue_voice, load_catalogue
-from piper.download import download_voice
+from piper.download import (
+    CATALOGUE_URL,
+    Manner,
+    download_voice,
+    find_catalogue_voice,
+    load_catalogue,
+)
 from piper.errors import PiperError, describe_missing_package, describe_os_error
 from piper.installation import warn_about_rival
+from piper.jobs import open_standard_streams
 from piper.messages import print_error, translate
 from piper.option_values import (
     add_option,
@@ -28,10 +34,8 @@ from piper.options import (
     add_silence_options,
     add_volume_option,
 )
-from piper.processes import open_standard_streams
 from piper.server.settings import Downloads, ServerSettings, Silences, SpeechDefaults, SpeechLimits
 from piper.text.options import load_text_options
-from piper.transfer import Manner
 from piper.voices import VoiceFiles, find_voice, list_voices
 
 if TYPE_CHECKING:

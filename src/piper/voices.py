@@ -1,4 +1,4 @@
-"""Finds voices on disk, by path or by name. Knows nothing of their networks or of the catalogue."""
+"""Finds voices on disk, by path or by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m piper.wyoming_server`: speaks for Home Assistant. Knows nothing of the events."""
+"""`python -m piper.wyoming_server`: speaks for Home Assistant."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(args: argparse.Namespace) -> None:
     # ONNX Runtime takes a moment to load; --help need not wait for it.
     with needs_extra("wyoming"):
-        from piper.server.wyoming.run import serve
+        from piper.server.wyoming import serve
     from piper.server.settings import WyomingSettings
     from piper.server.speech import SpeechService
 

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from piper.audio.encode import AudioWriter, encode_samples
-from piper.audio.formats import OutputFormat, find_format, find_rate
+from piper.audio.encode import AudioWriter, OutputFormat, encode_samples, find_format, find_rate
 from piper.errors import PiperError
 
 CODECS = [OutputFormat.FLAC, OutputFormat.OPUS, OutputFormat.MP3]
@@ -136,8 +135,8 @@ import sys
 import numpy as np
 sys.modules["{library}"] = None  # what an import finds where it is not installed
 from piper.audio.encode import encode_samples
-from piper.audio.formats import OutputFormat
-from piper.audio.resample import resample
+from piper.audio.encode import OutputFormat
+from piper.audio.encode import resample
 from piper.errors import PiperError
 try:
     {call}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from piper.audio.resample import Resampler, resample
+from piper.audio.encode import Resampler, resample
 
 
 @pytest.mark.parametrize(("from_rate", "to_rate"), [(22050, 8000), (22050, 24000), (16000, 48000)])

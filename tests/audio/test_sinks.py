@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from piper.audio.formats import OutputFormat
-from piper.audio.naming import OutputNaming
-from piper.audio.sinks import FileSink, FolderSink, create_sink
+from piper.audio.encode import OutputFormat
+from piper.audio.sinks import FileSink, FolderSink, OutputNaming, create_sink
 from piper.errors import PiperError
 
 ONE = np.array([1], dtype=np.int16)

@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from piper.audio.encode import encode_samples, samples_to_pcm, samples_to_wav
-from piper.audio.formats import OutputFormat
-from piper.audio.resample import resample
-from piper.audio.streaming import StreamEncoder
+from piper.audio.encode import (
+    OutputFormat,
+    StreamEncoder,
+    encode_samples,
+    resample,
+    samples_to_pcm,
+    samples_to_wav,
+)
 
 RATE = 22050
 

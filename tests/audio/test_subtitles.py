@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 from piper.audio.chunk import WordTiming
-from piper.audio.cues import MAX_LINE_CHARACTERS
-from piper.audio.subtitles import PhonemeTiming, TimedSentence, create_subtitle_writer
+from piper.audio.subtitles import (
+    MAX_LINE_CHARACTERS,
+    PhonemeTiming,
+    TimedSentence,
+    create_subtitle_writer,
+)
 from piper.errors import PiperError
 
 HELLO = TimedSentence(

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from piper.train.vits.multi_resolution import MultiResolutionDiscriminator
+from piper.train.vits.discriminators import MultiResolutionDiscriminator
 
 FOLDER = Path(__file__).parent
 

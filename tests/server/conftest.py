@@ -20,9 +20,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from piper.server.app import create_app
-from piper.server.run import create_config
+from piper.server.run import bind_socket, create_config
 from piper.server.settings import ServerSettings
-from piper.server.sockets import bind_socket
 from piper.server.store import VoiceStore
 from piper.voices import VoiceFiles, find_voice
 

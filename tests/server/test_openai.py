@@ -18,7 +18,7 @@ import openai
 import pytest
 
 from piper import PiperVoice, SynthesisConfig
-from piper.audio.resample import resample
+from piper.audio.encode import resample
 from piper.server.settings import ServerSettings, SpeechDefaults, SpeechLimits
 
 TEXT = "Hello there. How are you today?"

@@ -21,7 +21,7 @@ import pytest
 from piper import PiperVoice, SynthesisConfig
 from piper.audio.encode import samples_to_wav
 from piper.http_server import create_parser
-from piper.server.wyoming.info import create_info, find_voice_of
+from piper.server.wyoming import create_info, find_voice_of
 from piper.server_options import create_settings, create_store
 from piper.voices import find_voice
 

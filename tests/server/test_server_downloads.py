@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from piper.server.downloads import Downloader
-from piper.server.errors import RequestError
-from piper.server.settings import Downloads, ServerSettings
+from piper.server.settings import Downloads, RequestError, ServerSettings
+from piper.server.store import Downloader
 
 NAME = "en_US-new-low"
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from piper.server.run import allow_files
 from piper.server.settings import ServerSettings, SpeechLimits
-from piper.server.sockets import allow_files
 
 MAX_SECONDS = 120
 LONG = SpeechLimits(max_idle_seconds=1.0, max_audio_seconds=3600)

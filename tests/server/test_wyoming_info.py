@@ -12,7 +12,7 @@ import pytest
 
 from piper.config import load_voice_config
 from piper.server.store import VoiceStore
-from piper.server.wyoming.info import create_info, find_language, find_voice_of
+from piper.server.wyoming import create_info, find_language, find_voice_of
 from piper.voices import find_voice
 
 

@@ -13,11 +13,11 @@ import numpy.typing as npt
 from wyoming.client import AsyncTcpClient
 from wyoming.event import Event
 
+from piper.server.run import bind_socket
 from piper.server.settings import SpeechDefaults, SpeechLimits, WyomingSettings
-from piper.server.sockets import bind_socket
 from piper.server.speech import SpeechService
 from piper.server.store import VoiceStore
-from piper.server.wyoming.run import WyomingServer
+from piper.server.wyoming import WyomingServer
 from piper.voices import find_voice
 
 MAX_SECONDS = 120

@@ -15,7 +15,7 @@ from piper.text.arabic import MODEL_VARIABLE, Diacritizer
 from piper.text.espeak import Espeak
 from piper.text.frontend import Frontend
 from piper.text.ids import DEFAULT_PHONEME_ID_MAP
-from piper.text.rewrite import RewrittenText
+from piper.text.numbers.engine import RewrittenText
 
 FATHA, KASRA, SHADDA = "\u064e", "\u0650", "\u0651"
 

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from piper.config import PhonemeType
-from piper.text.chinese_numbers import find_edits
+from piper.text.chinese import PINYIN_PHONEME_ID_MAP, find_edits, split_syllable
 from piper.text.frontend import Frontend
-from piper.text.pinyin_symbols import PINYIN_PHONEME_ID_MAP, split_syllable
-from piper.text.rewrite import RewrittenText
+from piper.text.numbers.engine import RewrittenText
 from piper.voice.voice import PiperVoice
 
 
@@ -164,7 +163,7 @@ def test_a_voice_speaks_with_times_of_words(tiny_voice: Path, tmp_path: Path) ->
 def test_without_the_libraries_it_is_one_sentence() -> None:
     code = (
         "import sys; sys.modules['unicode_rbnf'] = None\n"
-        "from piper.text.pinyin import PinyinPhonemizer\n"
+        "from piper.text.chinese import PinyinPhonemizer\n"
         "from piper.errors import PhonemizeError\n"
         "try: PinyinPhonemizer()\n"
         "except PhonemizeError as error: print(error)\n"

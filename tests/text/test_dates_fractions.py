@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from piper.text.numerals import find_writer
-from piper.text.rewrite import RewrittenText
-from piper.text.roman import parse_roman
-from piper.text.vulgar_fractions import parse_fraction
+from piper.text.numbers.engine import RewrittenText, find_writer, parse_fraction, parse_roman
 
 
 def write_out(language: str, text: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from piper.errors import MarkupError, PiperError
 from piper.text.documents import MAX_BYTES, Utterance, find_kind, parse_text, read_utterances
-from piper.text.piece import Piece
+from piper.text.markup import Piece
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,8 @@ from piper.config import PhonemeType
 from piper.errors import MarkupError, PiperError
 from piper.text.frontend import Frontend
 from piper.text.ids import DEFAULT_PHONEME_ID_MAP
-from piper.text.markup import parse_markup
+from piper.text.markup import Piece, parse_markup
 from piper.text.options import TextOptions
-from piper.text.piece import Piece
 
 MAX_IDS = 400
 WORDS = [

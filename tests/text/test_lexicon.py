@@ -6,12 +6,11 @@ import pytest
 
 from piper.config import PhonemeType
 from piper.errors import LexiconError, PiperError
-from piper.json_reader import MAX_FILE_BYTES
-from piper.text.frontend import Frontend
+from piper.files import MAX_FILE_BYTES
+from piper.text.frontend import Frontend, TextPreparer
 from piper.text.ids import DEFAULT_PHONEME_ID_MAP
 from piper.text.lexicon import Lexicon, load_lexicon
 from piper.text.options import TextOptions
-from piper.text.prepare import TextPreparer
 
 
 def create_frontend(tmp_path: Path, content: str, voice: str = "en-us") -> Frontend:

@@ -7,8 +7,7 @@ import sys
 import pytest
 
 from piper.errors import MarkupError
-from piper.text.markup import parse_markup
-from piper.text.piece import Piece, Pitch, Span
+from piper.text.markup import Piece, Pitch, Span, parse_markup
 
 
 def test_plain_text_is_one_piece() -> None:

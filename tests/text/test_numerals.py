@@ -6,12 +6,10 @@ import sys
 import pytest
 
 from piper.config import PhonemeType
-from piper.text.frontend import Frontend
+from piper.text.frontend import Frontend, TextPreparer
 from piper.text.ids import DEFAULT_PHONEME_ID_MAP
-from piper.text.numerals import find_writer
+from piper.text.numbers.engine import RewrittenText, find_writer
 from piper.text.options import TextOptions
-from piper.text.prepare import TextPreparer
-from piper.text.rewrite import RewrittenText
 
 
 def write_out(language: str, text: str) -> str:
@@ -123,7 +121,7 @@ def test_by_default_numbers_are_left_to_espeak() -> None:
 def test_without_the_libraries_it_is_one_sentence() -> None:
     code = (
         "import sys; sys.modules['pymorphy3'] = None\n"
-        "from piper.text.numerals import find_writer\n"
+        "from piper.text.numbers.engine import find_writer\n"
         "from piper.errors import PhonemizeError\n"
         "try: find_writer('ru')\n"
         "except PhonemizeError as error: print(error)\n"

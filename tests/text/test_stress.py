@@ -12,8 +12,7 @@ from piper.errors import ConfigError
 from piper.text.frontend import Frontend, create_frontend
 from piper.text.ids import DEFAULT_PHONEME_ID_MAP
 from piper.text.options import TextOptions
-from piper.text.stress import add_signs, remove_signs
-from piper.text.stress_vowels import VOWELS, move_stress
+from piper.text.stress import VOWELS, add_signs, move_stress, remove_signs
 
 # Each with its one possible stress, which espeak-ng's dictionary has; sounds of every letter.
 WORDS = (
@@ -76,7 +75,7 @@ def test_the_stress_that_espeak_has_changes_nothing(word: str) -> None:
 
 
 def _find_vowels(phonemes: str) -> list[str]:
-    from piper.text.stress_vowels import _VOWEL
+    from piper.text.stress import _VOWEL
 
     return [match[0] for match in _VOWEL.finditer(phonemes)]
 

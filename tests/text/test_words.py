@@ -11,7 +11,7 @@ import pytest
 from piper.config import PhonemeType
 from piper.text.frontend import Frontend, Sentence
 from piper.text.ids import DEFAULT_PHONEME_ID_MAP
-from piper.text.words import find_words, share_phonemes
+from piper.text.sentence import find_words, share_phonemes
 
 GOLDEN: list[dict[str, Any]] = json.loads(
     (Path(__file__).parents[1] / "data" / "espeak_phonemes.json").read_text(encoding="utf-8")

@@ -19,7 +19,7 @@ from held_out_speech import speak_checkpoint
 
 from piper.errors import PiperError
 from piper.train import cli
-from piper.train.checkpoints.checkpoint import load_checkpoint
+from piper.train.checkpoints import load_checkpoint
 from piper.train.export import export_voice
 from trainings import SMALL
 

@@ -16,7 +16,7 @@ from carrying import join_parts, pack_dataset
 from offline_setup import write_setup
 
 from piper.errors import PiperError
-from piper.train.checkpoints.checkpoint import load_checkpoint
+from piper.train.checkpoints import load_checkpoint
 from trainings import SMALL
 
 pytestmark = pytest.mark.long

@@ -17,7 +17,7 @@ from learning_curves import draw_curves, load_curve, read_curve, write_curve
 from timed_training import Clock, TimedTraining
 
 from piper.errors import PiperError
-from piper.train.checkpoints.checkpoint import load_checkpoint
+from piper.train.checkpoints import load_checkpoint
 from trainings import SMALL, wait_until
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "voices" / "timed_training.py"

@@ -8,8 +8,8 @@ from pathlib import Path
 from piper.config import PhonemeType
 from piper.text.frontend import Frontend
 from piper.text.ids import DEFAULT_PHONEME_ID_MAP
+from piper.train.aligner.aligner import Groups, phonemes_to_groups
 from piper.train.aligner.fitting import Lesson, create_lesson_key
-from piper.train.aligner.units import Groups, phonemes_to_groups
 
 
 @lru_cache(maxsize=1)

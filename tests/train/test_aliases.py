@@ -10,7 +10,9 @@ import pytest
 import yaml
 
 from piper.errors import ConfigError
-from piper.train.aliases import (
+from piper.train.data.module import VitsDataModule
+from piper.train.lightning import VitsModel
+from piper.train.resuming import (
     ABSENT,
     MODEL_ALIASES,
     MOVED,
@@ -18,8 +20,6 @@ from piper.train.aliases import (
     translate_arguments,
     translate_config,
 )
-from piper.train.data.module import VitsDataModule
-from piper.train.lightning import VitsModel
 
 
 @pytest.mark.parametrize(

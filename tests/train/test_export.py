@@ -127,8 +127,8 @@ def test_what_is_no_sound_is_not_exported(
 
 def test_flipped_bytes_are_found_at_every_entrance(foreign: dict[str, Any], tmp_path: Path) -> None:
     from piper.errors import CheckpointError
-    from piper.train.checkpoints.lightning_io import SafeCheckpointIO
-    from piper.train.warm_start.source import load_source
+    from piper.train.cli import SafeCheckpointIO
+    from piper.train.warm_start import load_source
 
     path = tmp_path / "last.ckpt"
     torch.save(foreign, path)

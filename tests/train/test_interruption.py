@@ -15,9 +15,9 @@ import pytest
 import torch
 import torch.multiprocessing as multiprocessing
 
-from piper.processes import SPINS
-from piper.train.checkpoints.checkpoint import load_checkpoint
-from piper.train.parallel.distributed import sum_gradients
+from piper.jobs import SPINS
+from piper.train.checkpoints import load_checkpoint
+from piper.train.distributed import sum_gradients
 from piper.voice import PiperVoice
 from trainings import fit_command, last_checkpoint, wait_for
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from piper.train import cli
-from piper.train.checkpoints.checkpoint import load_checkpoint
+from piper.train.checkpoints import load_checkpoint
 from trainings import SMALL, StopAfter, add_callback, find_differences
 
 FLAGS = (

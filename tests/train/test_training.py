@@ -15,8 +15,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from piper.train import cli
-from piper.train.checkpoints.checkpoint import load_checkpoint
-from piper.train.checkpoints.last import LOG_FOLDER, hold_run
+from piper.train.checkpoints import LOG_FOLDER, hold_run, load_checkpoint
 from piper.train.event_log import EventLog
 from trainings import SMALL
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from piper.errors import describe_os_error
-from piper.train.verbs import TRAINER_VERBS, VERBS, run_verb
+from piper.train.command import TRAINER_VERBS, VERBS, run_verb
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -24,7 +24,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_every_verb_has_help_without_torch() -> None:
     code = (
-        "import sys; from piper.train.verbs import VERBS; from importlib import import_module\n"
+        "import sys; from piper.train.command import VERBS; from importlib import import_module\n"
         "for module, _ in VERBS.values(): import_module(module).create_parser().format_help()\n"
         "assert not {'torch', 'lightning'} & set(sys.modules)"
     )

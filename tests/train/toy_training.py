@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from piper.train.checkpoints.lightning_io import SafeCheckpointIO
+from piper.train.cli import SafeCheckpointIO
 from piper.train.event_log import EventLog
 
 

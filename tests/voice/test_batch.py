@@ -19,15 +19,19 @@ import numpy as np
 import pytest
 import soundfile
 
-from piper.audio.formats import OutputFormat
+from piper.audio.encode import OutputFormat
 from piper.cli import main
 from piper.config import SynthesisConfig
 from piper.errors import PiperError
 from piper.text.documents import Utterance
-from piper.text.piece import Piece
-from piper.voice.batch import BatchReport, InterruptedBatchError, speak_lines
-from piper.voice.batch_line import LineSettings
-from piper.voice.batch_manifest import Manifest
+from piper.text.markup import Piece
+from piper.voice.batch import (
+    BatchReport,
+    InterruptedBatchError,
+    LineSettings,
+    Manifest,
+    speak_lines,
+)
 from piper.voice.voice import PiperVoice
 
 QUIET = SynthesisConfig(noise_scale=0, noise_w_scale=0)

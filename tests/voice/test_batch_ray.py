@@ -18,9 +18,8 @@ import pytest
 import soundfile
 
 from piper.config import SynthesisConfig
-from piper.voice import batch_ray
-from piper.voice.batch import speak_lines
-from piper.voice.batch_line import LineSettings
+from piper.voice import batch
+from piper.voice.batch import LineSettings, speak_lines
 from piper.voice.voice import PiperVoice
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
@@ -81,13 +80,13 @@ def test_a_line_that_ends_its_process_fails_alone(
 
     # Inside a function, so that it travels to the workers as it is.
     def speak(task: Any, *others: Any) -> Any:
-        from piper.voice.batch_ray import _speak_line
+        from piper.voice.batch import _speak_line
 
         if "line 2," in task.text:
             os.kill(os.getpid(), signal.SIGKILL)
         return _speak_line(task, *others)
 
-    monkeypatch.setattr(batch_ray, "_speak_line", speak)
+    monkeypatch.setattr(batch, "_speak_line", speak)
     report = speak_lines(
         LINES[:4],
         tiny_voice,

@@ -14,7 +14,7 @@ import pytest
 from piper.config import SynthesisConfig
 from piper.text.frontend import Sentence
 from piper.text.ids import DEFAULT_PHONEME_ID_MAP
-from piper.voice.ends import is_wanted, widen_ends
+from piper.voice.synthesizer import is_wanted, widen_ends
 from piper.voice.voice import PiperVoice
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "short_utterances.py"

@@ -16,7 +16,7 @@ from piper.errors import ExportError
 from piper.train.vits.config import NetworkConfig
 from piper.train.vits.synthesizer import Synthesizer
 from piper.voice.graph import GraphConfig, build_graph
-from piper.voice.graph_folding import fold_weights, unfold_weights
+from piper.voice.graph_config import fold_weights, unfold_weights
 
 GOLDEN = Path(__file__).parents[1] / "data" / "tiny_single.npz"
 SMALL: dict[str, Any] = {"hidden": 16, "filters": 24, "layers": 2, "decoder_channels": 32}

@@ -11,10 +11,10 @@ import onnxruntime
 import pytest
 from network_shapes import golden_weights, network_shapes
 
-from piper.voice.graph_blocked import BLOCKED_DOMAIN, keep_blocked
+from piper.voice.cache import BLOCKED_DOMAIN, keep_blocked
+from piper.voice.graph import build_parts
 from piper.voice.graph_config import GraphConfig
-from piper.voice.graph_parts import build_parts
-from piper.voice.runtime import create_session
+from piper.voice.session import create_session
 
 VOICES = {
     "one speaker": {},

@@ -11,9 +11,8 @@ import pytest
 
 from piper.config import SynthesisConfig
 from piper.errors import PiperError
-from piper.text.markup import parse_markup
-from piper.text.piece import Piece
-from piper.voice import loudness
+from piper.text.markup import Piece, parse_markup
+from piper.voice import synthesizer
 from piper.voice.voice import PiperVoice
 
 QUIET = SynthesisConfig(noise_scale=0, noise_w_scale=0, normalize="off")
@@ -131,7 +130,7 @@ def test_a_piece_that_makes_no_sense(voice: PiperVoice, piece: Piece, message: s
 def test_one_factor_for_all_sentences(
     voice: PiperVoice, memory_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loudness, "MEMORY_BYTES", memory_bytes)  # a file on disk, or none
+    monkeypatch.setattr(synthesizer, "MEMORY_BYTES", memory_bytes)  # a file on disk, or none
     pieces = [Piece("One."), Piece("Two, three and four!"), Piece("[[a]]")]
     raw = [chunk.audio_float_array for chunk in voice.synthesize(pieces, QUIET)]
     config = replace(QUIET, normalize="utterance")

@@ -16,8 +16,7 @@ from piper.audio.chunk import WordTiming
 from piper.cli import main
 from piper.errors import CheckpointError, PiperError
 from piper.patch_voice_with_alignment import main as patch
-from piper.text.markup import parse_markup
-from piper.text.piece import Piece
+from piper.text.markup import Piece, parse_markup
 from piper.voice.graph_quick import QuickGraphConfig
 from piper.voice.weights import load_voice_weights
 

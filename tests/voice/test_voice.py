@@ -19,7 +19,7 @@ from piper import AudioChunk, PiperVoice, SynthesisConfig, VoiceConfig
 from piper.errors import ConfigError, PhonemizeError, PiperError, VoiceNotFoundError
 from piper.text.lexicon import Lexicon
 from piper.text.options import TextOptions
-from piper.voice import runtime
+from piper.voice import session
 
 QUIET = SynthesisConfig(noise_scale=0.0, noise_w_scale=0.0)
 TEXT = "Hello there, friend. This is a test!"
@@ -348,7 +348,7 @@ def test_an_onnx_of_something_else(own_voice: Path) -> None:
 def test_cuda_that_is_not_there_is_said_once_and_the_cpu_speaks(
     tiny_voice: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    runtime._warn_about_cuda.cache_clear()
+    session._warn_about_cuda.cache_clear()
     for cache_dir in (None, False):
         voice = PiperVoice.load(tiny_voice, use_cuda=True, cache_dir=cache_dir)
         assert list(voice.synthesize("Hi."))

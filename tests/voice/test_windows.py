@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from piper.voice.windows import (
+from piper.voice.stream import (
     FIRST_FRAMES,
     LARGEST_FLOW_FRAMES,
     LARGEST_FRAMES,

@@ -3,7 +3,6 @@
 
 Recordings (16,000 Hz) and texts are in Debian's packages asterisk-core-sounds-LANGUAGE-g722 and
 asterisk-core-sounds-LANGUAGE. Needs apt-get and dpkg-deb, but no root; the system is not touched.
-Knows nothing of training.
 """
 
 from __future__ import annotations

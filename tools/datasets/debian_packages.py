@@ -1,4 +1,4 @@
-"""Debian packages fetched and unpacked without root. Knows nothing of what is in them.
+"""Debian packages fetched and unpacked without root.
 
 Needs apt-get and dpkg-deb. Package lists, cache and state lie in a folder of their own and the
 system is not touched.

@@ -2,7 +2,7 @@
 """Fetches 1.66 hours of real Russian speech (Debian package festvox-ru) as a dataset.
 
 Needs apt-get and dpkg-deb, but no root: package lists, cache and state lie in a folder of its own
-and the system is not touched. Run again it goes on where it was. Knows nothing of training.
+and the system is not touched. Run again it goes on where it was.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from debian_packages import (
     unpack_package,
 )
 
-from piper.atomic import replace_on_success
 from piper.errors import DatasetError
+from piper.files import replace_on_success
 
 PACKAGE = "festvox-ru"
 PINNED_SHA256 = {

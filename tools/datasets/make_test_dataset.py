@@ -2,7 +2,6 @@
 """Makes a small dataset of real synthetic Russian speech: config.json, metadata.csv, wavs/.
 
 The bundled espeak-ng speaks the sentences, so that there is something to learn without a download.
-Knows nothing of training.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ import espeakng_loader
 import numpy as np
 import soxr
 
-from piper.atomic import replace_on_success
 from piper.audio.encode import write_wav
+from piper.files import replace_on_success
 
 SENTENCES = (
     "Привет, это тест.",

@@ -1,4 +1,4 @@
-"""Speaks a sentence with the voice at hand, and says how fast. Knows nothing of networks.
+"""Speaks a sentence with the voice at hand, and says how fast.
 
 python tools/inference/test_model.py [--model M.onnx] [--text TEXT] [--output-file O.wav]
 """

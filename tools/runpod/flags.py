@@ -1,4 +1,4 @@
-"""The launcher's flags. Knows nothing of machines, datasets or the trainer."""
+"""The launcher's flags."""
 
 from __future__ import annotations
 

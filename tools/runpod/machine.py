@@ -1,4 +1,4 @@
-"""What this machine has, and what of a training fits in it. Knows no flags, starts no training."""
+"""What this machine has, and what of a training fits in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs one command: signals go in once, output comes out twice. Knows nothing of trainings."""
+"""Runs one command: signals go in once, output comes out twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starts a training that fits this machine: dataset, flags, signals, log. Knows nothing of voices.
+"""Starts a training that fits this machine: dataset, flags, signals, log.
 
     python tools/runpod/start_training.py --dataset DIR --batch-size 80 --num-gpus 2
 
@@ -45,7 +45,7 @@ from machine import (  # noqa: E402
 from relay import Relay, Tee  # noqa: E402
 
 from piper.errors import CheckpointError, DatasetError, PiperError  # noqa: E402
-from piper.json_reader import load_json_object  # noqa: E402
+from piper.files import load_json_object  # noqa: E402
 from piper.messages import print_error, say, translate  # noqa: E402
 from piper.train.presets import (  # noqa: E402
     DEFAULT_QUALITY,
@@ -251,12 +251,12 @@ def find_checkpoint_file(args: argparse.Namespace) -> str | None:
     """Return the file or address that `--checkpoint` means, or None where there is none yet."""
     checkpoint: str = args.checkpoint
     if checkpoint != LAST and not is_remote(checkpoint) and Path(checkpoint).is_dir():
-        from piper.train.checkpoints.last import find_checkpoint
+        from piper.train.checkpoints import find_checkpoint
 
         return find_checkpoint(checkpoint)
     if checkpoint == LAST:
         # Brings torch, which nothing else here needs.
-        from piper.train.checkpoints.last import find_last_checkpoint
+        from piper.train.checkpoints import find_last_checkpoint
 
         return find_last_checkpoint(args.output_dir)
     return checkpoint

@@ -13,9 +13,10 @@ from pathlib import Path
 import torch
 from speech_files import write_opus
 
-from piper.atomic import replace_on_success
 from piper.errors import PiperError
-from piper.train.checkpoints.checkpoint import (
+from piper.files import replace_on_success
+from piper.jobs import run_jobs
+from piper.train.checkpoints import (
     AVERAGES_KEY,
     VOICE_CONFIG_KEY,
     load_checkpoint,
@@ -24,11 +25,10 @@ from piper.train.checkpoints.checkpoint import (
 from piper.train.data.audio import decode
 from piper.train.data.dataset_config import create_voice_config
 from piper.train.data.metadata import load_metadata
+from piper.train.data.prepare import find_ids
 from piper.train.data.settings import resolve_settings
-from piper.train.data.utterance import find_ids
-from piper.train.data.workers import run_jobs
 from piper.train.families import is_needed_to_speak
-from piper.train.warm_start.source import load_source
+from piper.train.warm_start import load_source
 
 PART_BYTES = 16_000_000
 PART_NAME = "voice.part{:02d}"

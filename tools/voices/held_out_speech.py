@@ -1,7 +1,7 @@
 """Speaks a dataset's sentences with a checkpoint's network, into files that are scored elsewhere.
 
 On the machine that trains: there may be no ONNX Runtime and no espeak-ng, so torch speaks, and a
-dataset may bring its phoneme ids. Knows neither trainings nor scores.
+dataset may bring its phoneme ids.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from speech_files import write_flac, write_opus
 
 from piper.audio.chunk import scale_audio
 from piper.progress import ProgressLine
-from piper.train.checkpoints.checkpoint import load_checkpoint, network_config_from_checkpoint
+from piper.train.checkpoints import load_checkpoint, network_config_from_checkpoint
 from piper.train.data.dataset_config import create_voice_config
 from piper.train.data.metadata import load_metadata
+from piper.train.data.prepare import find_ids
 from piper.train.data.settings import resolve_settings
-from piper.train.data.utterance import find_ids
 from piper.train.export import load_network
 
 SEED = 20210611

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Learning curves of trainings: reads evaluations of what was spoken on the way, draws them.
 
-Knows neither trainings nor judges. As a command it draws several trainings' curves together.
+As a command it draws several trainings' curves together.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from piper.atomic import replace_on_success
+from piper.files import replace_on_success
 from piper.train.evaluate.results import SCORES
 
 Curve = list[dict[str, float]]

@@ -8,8 +8,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from piper.atomic import replace_on_success
 from piper.errors import PiperError
+from piper.files import replace_on_success
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("src/piper", "tools/datasets", "tools/voices")

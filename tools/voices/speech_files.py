@@ -9,7 +9,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from piper.atomic import replace_on_success
+from piper.files import replace_on_success
 
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 """Hertz that Opus knows (RFC 6716, section 2)."""

@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from piper.atomic import replace_on_success
 from piper.errors import PiperError
-from piper.train.checkpoints.last import find_last_checkpoint
+from piper.files import replace_on_success
+from piper.train.checkpoints import find_last_checkpoint
 
 STATE = "time.json"
 CHECK_SECONDS = 0.5

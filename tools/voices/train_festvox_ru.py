@@ -23,8 +23,8 @@ from pathlib import Path
 from festvox_ru import HELD_OUT, TRAINING, fetch_start_voice, make_datasets
 from timed_training import Clock, TimedTraining
 
-from piper.atomic import replace_on_success
 from piper.errors import PiperError
+from piper.files import replace_on_success
 from piper.train.command import run_command
 from piper.train.presets import PRESET_SAMPLE_RATES, QUICK, parse_quality
 

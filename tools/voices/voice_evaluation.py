@@ -16,7 +16,7 @@ from festvox_ru import HELD_OUT, TRAINING, load_held_out_names
 from learning_curves import draw_curves, load_curve, write_curve
 
 from piper.errors import PiperError
-from piper.train.checkpoints.last import find_last_checkpoint
+from piper.train.checkpoints import find_last_checkpoint
 
 CURVE_SCORES = ("distillmos", "per", "mel_cepstral_distance")
 

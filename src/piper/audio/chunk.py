@@ -1,4 +1,4 @@
-"""One sentence of speech as samples, and float samples as 16-bit ones. Knows no files."""
+"""One sentence of speech as samples, and float samples as 16-bit ones."""
 
 from __future__ import annotations
 

@@ -1,22 +1,120 @@
-"""Where speech goes: a file, a folder, standard output, a player. Knows nothing of voices."""
+"""Where speech goes: a file, a folder, standard output, a player."""
 
 from __future__ import annotations
 
 import io
 import logging
+import re
+import time
+import wave
 from abc import abstractmethod
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO
 
-from piper.atomic import Completed, open_straight, refuse_overwriting
 from piper.audio.chunk import Int16Array, float_to_int16
-from piper.audio.encode import AudioWriter, create_encoder, pcm_to_wav, samples_to_pcm
-from piper.audio.formats import OutputFormat, find_format, find_rate
-from piper.audio.naming import NameGiver, OutputNaming
-from piper.audio.player import has_player, play_wav
-from piper.audio.resample import Resampler
+from piper.audio.encode import (
+    AudioWriter,
+    OutputFormat,
+    Resampler,
+    create_encoder,
+    find_format,
+    find_rate,
+    pcm_to_wav,
+    samples_to_pcm,
+)
 from piper.errors import PiperError
+from piper.files import Completed, open_straight, refuse_overwriting
+
+# 255 bytes is the usual limit of a name; a letter of the texts met most has up to 3 bytes.
+_MAX_NAME_BYTES = 200
+
+
+class OutputNaming(StrEnum):
+    """How a folder's files are named."""
+
+    TIMESTAMP = "timestamp"
+    TEXT = "text"
+    NUMBER = "number"
+
+
+class NameGiver:
+    """Gives each utterance of a run a name (without ending) that no other one has."""
+
+    def __init__(self, naming: OutputNaming) -> None:
+        self._naming = naming
+        self._names: set[str] = set()
+
+    def give_name(self, text: str) -> str:
+        """Return the name for the next utterance."""
+        if self._naming is OutputNaming.NUMBER:
+            name = number_to_file_name(len(self._names) + 1)
+        elif self._naming is OutputNaming.TEXT:
+            name = text_to_file_name(text)
+        else:
+            name = str(time.time_ns())
+        # "Hi!" and "Hi?" may get one name; within a run none may overwrite another's file.
+        unused, number = name, 2
+        while unused.casefold() in self._names:
+            unused, number = f"{name} {number}", number + 1
+        self._names.add(unused.casefold())
+        return unused
+
+
+def number_to_file_name(number: int) -> str:
+    """Return the name of the first, second, … utterance: 000001, 000002, …"""
+    return f"{number:06}"
+
+
+def text_to_file_name(text: str) -> str:
+    """Return a file name (without suffix) that shows the text and is valid on any system."""
+    name = " ".join(re.sub(r"[^\w\s'!,.-]", "", text).split())
+    while len(name.encode("utf-8")) > _MAX_NAME_BYTES:
+        name = name[:-1]
+    # Windows drops dots and spaces at the end; a dot at the start hides the file.
+    return name.strip(". ") or "utterance"
+
+
+PLAYER = "ffplay"
+
+
+def has_player() -> bool:
+    """Return whether ffplay is installed."""
+    import shutil
+
+    return shutil.which(PLAYER) is not None
+
+
+def play_wav(wav: bytes) -> None:
+    """Play a whole WAV file and wait for its end.
+
+    Raises:
+        PiperError: The player fails.
+    """
+    import subprocess
+
+    # A WAV instead of raw samples: ffplay's option for the channels changed its name.
+    command = [PLAYER, "-loglevel", "error", "-nodisp", "-autoexit", "-i", "-"]
+    start = time.monotonic()
+    done = subprocess.run(
+        command, input=wav, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
+    )
+    lines = done.stderr.decode(errors="replace").strip().splitlines()
+    # Without a sound card it complains, plays nothing, and ends at once with exit code 0.
+    is_early = time.monotonic() - start < 0.9 * _find_seconds(wav)
+    if done.returncode != 0 or (lines and is_early):
+        reason = lines[-1] if lines else f"exit code {done.returncode}"
+        raise PiperError(
+            f"{PLAYER} could not play the speech ({reason}); "
+            "write it to a file with --output-file instead."
+        )
+
+
+def _find_seconds(wav: bytes) -> float:
+    with wave.open(io.BytesIO(wav)) as file:
+        return file.getnframes() / file.getframerate()
+
 
 _logger = logging.getLogger(__name__)
 

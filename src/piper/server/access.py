@@ -1,4 +1,4 @@
-"""Who may use a server: names it is asked by, a key, pages of other origins. Knows no speech.
+"""Who may use a server: names it is asked by, a key, pages of other origins.
 
 The review's page has the same rule for names; it is shared from here.
 """

@@ -1,4 +1,4 @@
-"""A text that comes in parts and is spoken meanwhile. Knows nothing of sockets."""
+"""A text that comes in parts and is spoken meanwhile."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import replace
 from enum import Enum, auto
 from http import HTTPStatus
 
-from piper.server.errors import RequestError
 from piper.server.queue import Job, JobClosedError, Patience, QueueFullError
-from piper.server.request import (
+from piper.server.settings import RequestError
+from piper.server.speech import (
     SpeechPiece,
     SpeechRequest,
+    SpeechService,
     create_request_frontend,
     find_input_format,
 )
-from piper.server.speech import SpeechService
 from piper.text.frontend import Sentence
 from piper.voice.incoming import IncomingDocument, PacedSentence
 from piper.voice.voice import PiperVoice

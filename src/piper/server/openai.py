@@ -18,15 +18,12 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from piper.audio.formats import OutputFormat
-from piper.audio.streaming import StreamEncoder
+from piper.audio.encode import OutputFormat, StreamEncoder
 from piper.config import VoiceConfig, load_voice_config
 from piper.errors import VoiceNotFoundError
-from piper.server.bodies import Body, Name, ReadingBody, Semitones
-from piper.server.errors import RequestError
-from piper.server.http import JobResponse, closed_with_client
-from piper.server.request import SpeechPiece, SpeechRequest
-from piper.server.speech import SpeechService
+from piper.server.http import Body, JobResponse, Name, ReadingBody, Semitones, closed_with_client
+from piper.server.settings import RequestError
+from piper.server.speech import SpeechPiece, SpeechRequest, SpeechService
 from piper.server.store import VoiceStore
 
 PREFIX = "/v1"

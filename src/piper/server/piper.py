@@ -7,8 +7,15 @@ sentence, an unknown voice is 404, and nobody reads what another one has had spo
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import html
+import json
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import cache
 from http import HTTPStatus
+from importlib import resources
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -18,13 +25,90 @@ from pydantic import BaseModel, ValidationError
 
 from piper.audio.encode import create_wav_header, samples_to_pcm
 from piper.config import load_voice_config
-from piper.server.bodies import Body, Length, Name, Noise, ReadingBody, Semitones
-from piper.server.downloads import Downloader
-from piper.server.errors import RequestError
-from piper.server.http import JobResponse, Mistake, closed_with_client, parse_json
-from piper.server.page import create_page
-from piper.server.request import SpeechPiece, SpeechRequest
-from piper.server.speech import SpeechService
+from piper.server.http import (
+    Body,
+    JobResponse,
+    Length,
+    Mistake,
+    Name,
+    Noise,
+    ReadingBody,
+    Semitones,
+    closed_with_client,
+    parse_json,
+)
+from piper.server.settings import RequestError, SpeechDefaults, SpeechLimits
+from piper.server.speech import SpeechPiece, SpeechRequest, SpeechService
+from piper.server.store import Downloader
+
+_SCRIPTS = ("language.js", "sound.js", "reader.js", "speech.js", "controls.js", "page.js")
+"""In the order in which they run: what one of them says at once, the next ones may use."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a browser gets.
+
+    Attributes:
+        html: The whole page; it loads nothing.
+        headers: Of the answer. Only the page's own style and script may run, by their digests, and
+            only its own server is asked.
+    """
+
+    html: str
+    headers: dict[str, str]
+
+
+@cache
+def create_page(defaults: SpeechDefaults, limits: SpeechLimits) -> Page:
+    """Return the page.
+
+    Args:
+        defaults: What its sliders stand at.
+        limits: Longer texts it does not send.
+    """
+    facts = {
+        "most_characters": limits.max_text_characters,
+        "speaker": defaults.speaker,
+        "length_scale": defaults.length_scale,
+        "noise_scale": defaults.noise_scale,
+        "noise_w_scale": defaults.noise_w_scale,
+        "pitch": defaults.pitch,
+    }
+    style = f"\n{_read('page.css')}"
+    script = '\n"use strict";\n' + "\n".join(map(_read, _SCRIPTS))
+    page = _read("page.html")
+    for empty, full in (
+        ("<body>", f'<body data-server="{html.escape(json.dumps(facts))}">'),
+        ("<style></style>", f"<style>{style}</style>"),
+        ("<script></script>", f"<script>{script}</script>"),
+    ):
+        assert page.count(empty) == 1
+        page = page.replace(empty, full)
+    # A WebSocket to the own server is 'self', too.
+    policy = (
+        f"default-src 'none'; script-src {_digest(script)}; style-src {_digest(style)}; "
+        "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    )
+    headers = {
+        "Content-Security-Policy": policy,
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+        # After an update of the server a script of the old page would speak to the new one.
+        "Cache-Control": "no-cache",
+    }
+    return Page(page, headers)
+
+
+def _read(name: str) -> str:
+    return resources.files("piper.server").joinpath("web", name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
 
 _MISTAKES: dict[int | str, dict[str, Any]] = {
     status: {"model": Mistake} for status in (400, 404, 408, 413, 415, 422, 500, 503)

@@ -1,4 +1,4 @@
-"""Work in threads for an event loop: so much at once, so much waiting. Knows nothing of speech."""
+"""Work in threads for an event loop: so much at once, so much waiting."""
 
 from __future__ import annotations
 

@@ -1,12 +1,16 @@
-"""What a server may be asked for, and how much of it. Knows nothing of HTTP and of voices."""
+"""What a server may be asked for, how much of it, and the mistakes of a request."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from pathlib import Path
 
-from piper.catalogue import CATALOGUE_URL
-from piper.processes import available_cores
+from piper.download import CATALOGUE_URL
+from piper.errors import PiperError, VoiceNotFoundError
+from piper.jobs import available_cores
+from piper.server.queue import QueueFullError
+from piper.voice.session import BrokenModelError
 
 
 @dataclass(frozen=True)
@@ -145,3 +149,37 @@ class WyomingSettings:
     samples_per_chunk: int = 1024
     is_streaming: bool = True
     is_patient: bool = False
+
+
+class RequestError(PiperError):
+    """A request that cannot be fulfilled; its text is what the client reads.
+
+    Args:
+        message: One sentence that says what to do.
+        status: The answer's status code.
+        retry_after_seconds: When it makes sense to ask again.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        status: int = HTTPStatus.UNPROCESSABLE_ENTITY,
+        retry_after_seconds: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after_seconds = retry_after_seconds
+
+
+def to_request_error(error: PiperError) -> RequestError:
+    """Return the same error with the status code that says whose mistake it is."""
+    if isinstance(error, RequestError):
+        return error
+    if isinstance(error, QueueFullError):
+        status = HTTPStatus.SERVICE_UNAVAILABLE
+        return RequestError(str(error), status, error.retry_after_seconds)
+    if isinstance(error, VoiceNotFoundError):
+        return RequestError(str(error), HTTPStatus.NOT_FOUND)
+    if isinstance(error, BrokenModelError):
+        return RequestError(str(error), HTTPStatus.INTERNAL_SERVER_ERROR)
+    return RequestError(str(error))

@@ -21,13 +21,11 @@ from piper.audio.chunk import SAMPLE_CHANNELS, PhonemeAlignment, WordTiming
 from piper.audio.encode import samples_to_pcm
 from piper.errors import PiperError
 from piper.server.access import ApiKey
-from piper.server.bodies import Body, Length, Name, Noise, ReadingBody, Semitones
-from piper.server.errors import RequestError, to_request_error
-from piper.server.http import describe_invalid
+from piper.server.http import Body, Length, Name, Noise, ReadingBody, Semitones, describe_invalid
 from piper.server.live import LiveSpeech, Mark
 from piper.server.queue import JobClosedError
-from piper.server.request import SentenceTimes, SpeechRequest
-from piper.server.speech import SpeechService
+from piper.server.settings import RequestError, to_request_error
+from piper.server.speech import SentenceTimes, SpeechRequest, SpeechService
 from piper.text.ids import BOS, EOS
 
 _logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Vowel signs in Arabic texts by text2tashkeel (extra `ar`); knows no phonemes.
+"""Vowel signs in Arabic texts by text2tashkeel (extra `ar`).
 
 Arabic is written without its short vowels, and espeak-ng does not guess them. text2tashkeel brings
 its model along. Piper's own client uses another one, libtashkeel's; given in the environment's
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from piper.errors import PhonemizeError
-from piper.text.rewrite import Edit
+from piper.text.numbers.engine import Edit
 
 MODEL_VARIABLE = "PIPER_TASHKEEL_MODEL"
 

@@ -1,4 +1,4 @@
-"""Texts of files and streams: lines to speak, or whole documents with markup. Knows no voices."""
+"""Texts of files and streams: lines to speak, or whole documents with markup."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from io import IOBase
 from pathlib import PurePath
 
 from piper.errors import MarkupError, PiperError
-from piper.json_reader import parse_json_object
-from piper.text.markup import parse_markup
-from piper.text.piece import Piece
+from piper.files import parse_json_object
+from piper.text.markup import Piece, parse_markup
 
 MAX_BYTES = 16 * 1024**2
 """Of a line, and of a document: weeks of speech. More is no text, or has no end."""

@@ -1,4 +1,4 @@
-"""Text to clauses of IPA with espeak-ng, by ctypes; knows nothing of sentences or phoneme ids.
+"""Text to clauses of IPA with espeak-ng, by ctypes.
 
 The library and its data come from the wheel `espeakng-loader` (espeak-ng 1.52), unless others are
 named. espeak-ng keeps one state per loaded library and is not thread-safe, so all calls share one

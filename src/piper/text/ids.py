@@ -1,4 +1,4 @@
-"""Phonemes to ids: the one place that knows the id rule; knows no texts and no phonemizers."""
+"""Phonemes to ids: the one place that knows the id rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Phonemes of Japanese voices by Open JTalk (extra `ja`); knows no ids.
+"""Phonemes of Japanese voices by Open JTalk (extra `ja`).
 
 IPA with the pitch accent between the phonemes: `↑` where it rises, `↓` where it falls, `#` between
 accent phrases, `,` for a pause. Where they stand follows Kurihara et al. 2021, "Prosodic features
@@ -15,10 +15,14 @@ from typing import Any
 
 from piper.config import Phonemizer
 from piper.errors import PhonemizeError
-from piper.text.east_asian import ends_with_blank_line, split_at_pauses, split_sentences
 from piper.text.markup import TextPart
+from piper.text.phonemizers import (
+    MarkedTextPhonemizer,
+    ends_with_blank_line,
+    split_at_pauses,
+    split_sentences,
+)
 from piper.text.sentence import ELLIPSIS, SpokenClause
-from piper.text.text_phonemizer import MarkedTextPhonemizer
 
 _LIBRARY = "pyopenjtalk-plus"
 _RISE, _FALL, _PHRASE_END, _PAUSE = "↑", "↓", "#", ","

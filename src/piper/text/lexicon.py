@@ -1,4 +1,4 @@
-"""A file of words and how they are said: other text, or phonemes. Knows no phonemizers."""
+"""A file of words and how they are said: other text, or phonemes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from piper.errors import LexiconError
-from piper.json_reader import read_bounded
-from piper.text.rewrite import Edit
+from piper.files import read_bounded
+from piper.text.numbers.engine import Edit
 
 _PHONEMES = re.compile(r"\[\[(.*)\]\]")
 

@@ -1,4 +1,4 @@
-"""How a text is prepared before it becomes phonemes; knows no voices' files but one key of them."""
+"""How a text is prepared before it becomes phonemes."""
 
 from __future__ import annotations
 

@@ -4,10 +4,9 @@ import sys
 from pathlib import Path
 
 from piper.errors import describe_missing_package, describe_os_error
+from piper.jobs import calm_threads, open_standard_streams
 from piper.messages import print_error, say, take_language
-from piper.processes import calm_threads, open_standard_streams
-from piper.train.command import EXTRA, FAILED, INTERRUPTED
-from piper.train.verbs import WITH_LANGUAGE, run_verb
+from piper.train.command import EXTRA, FAILED, INTERRUPTED, WITH_LANGUAGE, run_verb
 
 
 def run() -> int:

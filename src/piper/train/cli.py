@@ -23,43 +23,46 @@ from jsonargparse import ActionConfigFile
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from piper.errors import CheckpointError, PiperError, describe_os_error
 from piper.messages import configure_logging, print_error, say
 from piper.option_values import guess
 from piper.progress import count_things
-from piper.train.aliases import translate_arguments
-from piper.train.callbacks.batches import Batches
-from piper.train.callbacks.budget import (
+from piper.train import storage
+from piper.train.callbacks.batches import (
     BY_TIME,
+    Batches,
     Budget,
     ValidationInterval,
     has_limit,
     is_warm_start,
 )
-from piper.train.callbacks.ending import Ending
+from piper.train.callbacks.checkpoints import (
+    DEFAULT_KEEP_HOURS,
+    DEFAULT_SAVE_MINUTES,
+    Ending,
+    KeepBest,
+    KeepLast,
+)
 from piper.train.callbacks.judge import Judge
-from piper.train.callbacks.keep import DEFAULT_SAVE_MINUTES, KeepLast
-from piper.train.callbacks.keep_best import KeepBest
-from piper.train.callbacks.keep_history import DEFAULT_KEEP_HOURS
-from piper.train.callbacks.listen import Listen
-from piper.train.callbacks.memory import Memory
-from piper.train.callbacks.plateau import Plateau
-from piper.train.callbacks.progress import Progress
+from piper.train.callbacks.listening import Listen
+from piper.train.callbacks.progress import DataWait, Memory, Plateau, Progress
 from piper.train.callbacks.scores import create_scores
 from piper.train.callbacks.stopping import DEFAULT_STOP_SECONDS, TrainingStopped
-from piper.train.callbacks.waiting import DataWait
-from piper.train.checkpoints.last import (
+from piper.train.checkpoints import (
     CHECKPOINT_FOLDER,
     LOG_FOLDER,
     find_checkpoint,
     find_last_checkpoint,
     hold_run,
+    load_checkpoint_to_resume,
     version_of_checkpoint,
 )
-from piper.train.checkpoints.lightning_io import SafeCheckpointIO
+from piper.train.command import PROGRAM, TRAINER_VERBS
 from piper.train.data.module import VitsDataModule
+from piper.train.distributed import create_strategy, describe_lost_process, find_cluster
 from piper.train.event_log import EventLog
 from piper.train.flags import (
     Family,
@@ -70,18 +73,40 @@ from piper.train.flags import (
     find_family,
     resolve_network,
 )
-from piper.train.judges.opinion import AUTO, OFF, find_quality_predictor
+from piper.train.judges import AUTO, OFF, find_quality_predictor
 from piper.train.lightning import VitsModel
-from piper.train.parallel.distributed import create_strategy
-from piper.train.parallel.ranks import describe_lost_process, find_cluster
 from piper.train.presets import NETWORK_KEYS, QUICK, QUICK_BATCH_SIZES, QUICK_KEYS, network_keys
 from piper.train.quick.data import QuickDataModule
 from piper.train.quick_module import QuickModel
-from piper.train.resuming import LAST, remember_command, resume_command
-from piper.train.steps.precision import create_precision
+from piper.train.resuming import LAST, remember_command, resume_command, translate_arguments
+from piper.train.steps.update import create_precision
 from piper.train.storage import check_writable, join_address, plain_address
-from piper.train.verbs import PROGRAM, TRAINER_VERBS
 from piper.train.vits.config import NetworkConfig
+
+
+class SafeCheckpointIO(TorchCheckpointIO):
+    """Leaves the old or the new file whole, however a write ends; reads plain data only."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint so that a kill at any moment leaves the old or the new file whole.
+
+        Raises:
+            OSError: It cannot be written; nothing half-written stays behind.
+        """
+        storage.write_file(path, lambda file: torch.save(checkpoint, file))
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a checkpoint of any age; `weights_only` is always meant."""
+        return load_checkpoint_to_resume(path, map_location or "cpu")
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Remove a checkpoint, where it is there."""
+        storage.remove_file(path)
+
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "log_every_n_steps": 10,

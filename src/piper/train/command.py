@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 
 from piper.errors import (
@@ -12,8 +13,9 @@ from piper.errors import (
     describe_missing_package,
     describe_os_error,
 )
+from piper.jobs import calm_threads, open_standard_streams, stops_as_interrupt
 from piper.messages import print_error, say
-from piper.processes import calm_threads, open_standard_streams, stops_as_interrupt
+from piper.option_values import guess
 
 EXTRA = "train"
 """Brings what these commands import; what one of them needs beside, it names itself."""
@@ -57,3 +59,88 @@ def _run(work: Callable[[], int], if_stopped: str, received: Sequence[int]) -> i
     except KeyboardInterrupt:
         say(if_stopped, sys.stderr)
         return 128 + received[0] if received else INTERRUPTED
+
+
+VERBS = {
+    "import": ("piper.train.formats.cli", "make a dataset from recordings and texts in any layout"),
+    "split": ("piper.train.splitting.cli", "cut a long recording with its text into utterances"),
+    "check": ("piper.train.check.cli", "say what is wrong with a dataset"),
+    "review": ("piper.train.review.cli", "open a page to decide on what the check doubts"),
+    "excerpts": (
+        "piper.train.excerpts.cli",
+        "add words and short phrases as utterances",
+    ),
+    "phonemes": ("piper.train.data.phonemes_cli", "show what a voice will hear of the texts"),
+    "prepare": ("piper.train.prepare_cli", "fill the cache that training reads"),
+    "evaluate": ("piper.train.evaluate.cli", "say how good voices are"),
+    "listening-test": (
+        "piper.train.listening_test.cli",
+        "let people compare voices blindly, on a page",
+    ),
+}
+"""Each verb's module, which has `main(argv)`, and what it does."""
+
+WITH_LANGUAGE = ("import", "split")
+"""The verbs whose --language is that of the texts; the environment says that of the messages."""
+
+TRAINER_VERBS = {
+    "fit": "train a voice, or go on with it",
+    "validate": "measure a checkpoint on the held-out recordings",
+}
+ABSENT_VERBS = {
+    "preprocess": "`import` makes a dataset of recordings and texts in any layout, and training "
+    "prepares it by itself (or `prepare`, beforehand)",
+    "train": "it is called `fit`",
+    "test": "`validate` measures the losses, and `evaluate` says how good a voice is",
+    "predict": "export a voice (`python -m piper.train.export_onnx`) and speak with it "
+    "(`python -m piper`)",
+}
+PROGRAM = "python -m piper.train"
+WRONG_USAGE = 2
+
+
+def run_verb(arguments: Sequence[str]) -> int | None:
+    """Run the verb that a command line begins with.
+
+    Args:
+        arguments: Without the program's name.
+
+    Returns:
+        Its exit code; None where it is for the trainer.
+    """
+    first = arguments[0] if arguments else "--help"
+    if first in VERBS:
+        module, _ = VERBS[first]
+        return int(import_module(module).main(arguments[1:]))
+    if first in ("-h", "--help"):
+        print(describe_verbs())
+        return 0 if arguments else WRONG_USAGE
+    if first.startswith("-") or first in TRAINER_VERBS:
+        return None
+    if first in ABSENT_VERBS:
+        print_error(f"There is no `{first}` here: {ABSENT_VERBS[first]}.")
+        return WRONG_USAGE
+    meant = guess(first, [*VERBS, *TRAINER_VERBS])
+    print_error(f"{PROGRAM} has no verb {first}{meant} ({PROGRAM} --help lists them)")
+    return WRONG_USAGE
+
+
+def describe_verbs() -> str:
+    """Return the verbs with what they do, in the order in which a voice comes to be."""
+    lines = {name: purpose for name, (_, purpose) in VERBS.items()}
+    # What trains comes after what prepares, and before what judges.
+    ordered = dict.fromkeys(name for name in lines if name not in ("evaluate", "listening-test"))
+    ordered |= dict.fromkeys([*TRAINER_VERBS, *lines])
+    lines |= TRAINER_VERBS
+    return "\n".join(
+        [
+            f"usage: {PROGRAM} VERB [options]",
+            "",
+            "From recordings to a voice; each verb has --help.",
+            "",
+            *(f"  {name:<16}{lines[name]}" for name in ordered),
+            "",
+            f"{PROGRAM}.export_onnx makes a checkpoint a voice, python -m piper speaks with it.",
+            "Messages are in the language of LANG, or of --language (en, ru).",
+        ]
+    )

@@ -14,8 +14,7 @@ from piper.train.quick.network import NO_PAD, QuickSynthesizer
 from piper.train.vits.config import NetworkConfig
 from piper.train.vits.synthesizer import Synthesizer
 from piper.voice.graph import build_graph
-from piper.voice.graph_config import GraphConfig
-from piper.voice.graph_folding import is_spoken_with
+from piper.voice.graph_config import GraphConfig, is_spoken_with
 from piper.voice.graph_quick import QuickGraphConfig, build_quick_graph, excitation_noise
 
 

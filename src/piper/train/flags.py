@@ -19,18 +19,19 @@ import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from piper.errors import CheckpointError, ConfigError, PiperError
-from piper.json_reader import load_json_object
-from piper.train.checkpoints.checkpoint import (
+from piper.files import load_json_object
+from piper.train.checkpoints import (
     LATER_KEYS,
     check_to_resume,
     difference_table,
+    find_checkpoint,
     find_differences,
+    find_last_checkpoint,
     find_present_rates,
     load_checkpoint,
     network_config_from_checkpoint,
     read_training_settings,
 )
-from piper.train.checkpoints.last import find_checkpoint, find_last_checkpoint
 from piper.train.data.settings import DataSettings, resolve_settings
 from piper.train.presets import (
     DEFAULT_QUALITY,

@@ -13,28 +13,24 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from piper.errors import ConfigError
-from piper.train.checkpoints import checkpoint as checkpoints
+from piper.train import checkpoints as checkpoints
 from piper.train.data.batches import Batch
-from piper.train.parallel.distributed import sum_over_processes
+from piper.train.distributed import sum_over_processes
 from piper.train.presets import (
     NETWORK_KEYS,
     TRAINING_DEFAULTS,
     create_network_config,
     saved_hyper_parameters,
 )
-from piper.train.steps import losses
+from piper.train.steps import gan
 from piper.train.steps.compilation import compile_generator, is_wanted
-from piper.train.steps.gan import GanStep, Totals
-from piper.train.steps.holding import Hold
-from piper.train.steps.micro_batches import MicroBatches
-from piper.train.steps.optimizers import OptimizerSettings, create_optimizer
-from piper.train.steps.seeds import seed_update
+from piper.train.steps.gan import GanStep, MicroBatches, Totals
+from piper.train.steps.update import Hold, OptimizerSettings, create_optimizer, seed_update
 from piper.train.vits.config import NetworkConfig
-from piper.train.vits.discriminators import Discriminator
-from piper.train.vits.multi_resolution import MultiResolutionDiscriminator
+from piper.train.vits.discriminators import Discriminator, MultiResolutionDiscriminator
 from piper.train.vits.synthesizer import Synthesizer
 from piper.train.voice_module import VoiceModule
-from piper.train.warm_start.start import read_warm_starts
+from piper.train.warm_start import read_warm_starts
 
 _LOGGER = logging.getLogger(__name__)
 VALIDATION_SEED = 20210611
@@ -187,7 +183,7 @@ class VitsModel(VoiceModule):
         judges = [*self.model_d.discriminators]
         if self.model_mrd is not None:
             judges += self.model_mrd.discriminators
-        weights = {**losses.USUAL_WEIGHTS, "mel": training.c_mel, "kl": training.c_kl}
+        weights = {**gan.USUAL_WEIGHTS, "mel": training.c_mel, "kl": training.c_kl}
         self.gan = GanStep(self.model_g, judges, network, weights)
         self.micro_batches = MicroBatches(self.gan, self.model_g, *judges)
         self.hold = Hold(self.model_g.dec, "decoder", training.hold_decoder)

@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
-    from piper.train.data.compacting import CacheUse, compact, measure_use
+    from piper.train.data.cache import CacheUse, compact, measure_use
     from piper.train.data.prepare import prepare_dataset
     from piper.train.data.sharding import write_shards
 

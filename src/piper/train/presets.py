@@ -1,4 +1,4 @@
-"""The qualities a voice can have, as network hyper-parameters. Knows neither data nor training."""
+"""The qualities a voice can have, as network hyper-parameters."""
 
 from __future__ import annotations
 

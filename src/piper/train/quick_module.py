@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from piper.errors import PiperError
-from piper.processes import available_cores
+from piper.jobs import available_cores
 from piper.text.ids import PAD
-from piper.train.checkpoints.checkpoint import adapt_own_checkpoint
+from piper.train.checkpoints import adapt_own_checkpoint
 from piper.train.data.batches import Batch
-from piper.train.parallel.distributed import sum_over_processes
+from piper.train.distributed import sum_over_processes
 from piper.train.presets import (
     QUICK,
     QUICK_KEYS,
@@ -34,9 +34,9 @@ from piper.train.quick.data import QuickDataModule
 from piper.train.quick.network import NO_PAD, QuickSynthesizer, SpectrumDiscriminator
 from piper.train.quick.schedule import APART, Plan, plan_update
 from piper.train.quick.step import Pieces, QuickStep, cut_pieces
-from piper.train.steps.seeds import seed_update
+from piper.train.steps.update import seed_update
 from piper.train.voice_module import VoiceModule
-from piper.train.warm_start.start import read_warm_starts
+from piper.train.warm_start import read_warm_starts
 
 VALIDATION_SEED = 20210611
 VALIDATION_FRAMES = 200

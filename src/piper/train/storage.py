@@ -1,24 +1,274 @@
 """Files at local paths and at fsspec's addresses (`s3://bucket/folder`), by the same few verbs.
 
+Knows fsspec, but neither local files nor what is stored. What a backend raises comes out as an
+OSError that names the address and gives a reason.
+
 Does not know what is in them. A local address is a plain path here, `file://` or not.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from piper.atomic import is_plain_name, replace_on_success, sync_file
-from piper.errors import ConfigError
-from piper.train import remote_storage
-from piper.train.remote_storage import StoredFile
+from piper.errors import ConfigError, PiperError
+from piper.files import is_plain_name, replace_on_success, sync_file
+
+PACKAGES = {
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+}
+"""Packages that fsspec needs for the usual object stores."""
+
+OBJECT_STORES = {*PACKAGES, "memory"}
+"""There an object appears only when its upload is complete, so it needs no temporary name."""
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file or folder in a folder.
+
+    Attributes:
+        name: Its last part.
+        modified: Seconds since 1970; 0 where the storage does not say.
+        num_bytes: Its size; 0 for a folder.
+        is_folder: Whether it holds others.
+        etag: What the storage calls this content; empty where it does not say.
+    """
+
+    name: str
+    modified: float
+    num_bytes: int
+    is_folder: bool
+    etag: str = ""
+
+
+def write_object(address: str, content: bytes) -> None:
+    """Write an object in one piece: a stream closed by an error would leave half of it.
+
+    Raises:
+        OSError: It cannot be written; the old one is still there.
+        ConfigError: The address needs a package that is not installed.
+    """
+    _put(address, lambda filesystem, path: filesystem.pipe_file(path, content))
+
+
+def upload_object(address: str, path: Path) -> None:
+    """Copy a local file to an object, in parts where it is large.
+
+    Raises:
+        OSError: It cannot be written; an old one is still there.
+        ConfigError: The address needs a package that is not installed.
+    """
+    _put(address, lambda filesystem, target: filesystem.put_file(str(path), target))
+
+
+def fetch_object(address: str, path: Path, max_bytes: int) -> None:
+    """Copy an object to a local path.
+
+    Args:
+        address: Of the object.
+        path: Where to.
+        max_bytes: With more of them it is given up: a web server may send without an end.
+
+    Raises:
+        OSError: It is missing, cannot be read, or is larger.
+    """
+    from fsspec.callbacks import Callback
+
+    class Bound(Callback):
+        def call(self, hook_name: str | None = None, **_: Any) -> None:
+            if self.value > max_bytes:
+                raise OSError(errno.EFBIG, f"more than {max_bytes:,} bytes came", address)
+
+    filesystem, remote_path = find_filesystem(address)
+    with _as_os_errors(address):
+        filesystem.get_file(remote_path, str(path), callback=Bound())
+
+
+def read_object(address: str) -> bytes:
+    """Return the content of an object.
+
+    Raises:
+        OSError: It is missing or cannot be read.
+    """
+    filesystem, path = find_filesystem(address)
+    with _as_os_errors(address):
+        return bytes(filesystem.cat_file(path))
+
+
+def is_object(address: str) -> bool:
+    """Return whether there is an object.
+
+    Raises:
+        OSError: The storage cannot be asked.
+    """
+    filesystem, path = find_filesystem(address)
+    with _as_os_errors(address):
+        filesystem.invalidate_cache()
+        try:
+            # Not isfile(), which takes a network that is gone for an object that is not there.
+            return bool(filesystem.info(path)["type"] == "file")
+        except FileNotFoundError:
+            return False
+
+
+def remove_object(address: str) -> None:
+    """Remove an object, where it is there.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    filesystem, path = find_filesystem(address)
+    with _as_os_errors(address), suppress(FileNotFoundError):
+        filesystem.rm_file(path)
+
+
+def move_object(source: str, target: str) -> None:
+    """Give an object another name in its storage.
+
+    Raises:
+        OSError: It is missing, or cannot be moved.
+    """
+    filesystem, path = find_filesystem(source)
+    with _as_os_errors(source):
+        filesystem.mv(path, find_filesystem(target)[1])
+
+
+def list_objects(folder: str) -> list[StoredFile]:
+    """Return what lies in a folder, in no order; nothing where there is none.
+
+    Raises:
+        OSError: The storage cannot be asked.
+    """
+    filesystem, path = find_filesystem(folder)
+    with _as_os_errors(folder):
+        filesystem.invalidate_cache()
+        try:
+            entries = filesystem.ls(path, detail=True)
+        except FileNotFoundError:
+            return []
+        return [_describe(filesystem, entry) for entry in entries]
+
+
+def list_object_tree(folder: str) -> dict[str, StoredFile]:
+    """Return all objects below a folder, by their names from there on.
+
+    Raises:
+        OSError: The storage cannot be asked.
+    """
+    filesystem, path = find_filesystem(folder)
+    with _as_os_errors(folder):
+        filesystem.invalidate_cache()
+        prefix = path.rstrip("/") + "/"
+        entries = filesystem.find(path, detail=True).items()
+        return {name.removeprefix(prefix): _describe(filesystem, entry) for name, entry in entries}
+
+
+def _put(address: str, put: Callable[[Any, str], Any]) -> None:
+    """Let an object be written so that an end at any moment leaves the old or the new one whole."""
+    filesystem, path = find_filesystem(address)
+    with _as_os_errors(address):
+        if _protocol(address) in OBJECT_STORES:
+            put(filesystem, path)
+            return
+        folder, _, name = path.rpartition("/")
+        filesystem.makedirs(folder, exist_ok=True)
+        temporary = f"{folder}/.{name}.{os.getpid()}.part"
+        try:
+            put(filesystem, temporary)
+            filesystem.mv(temporary, path)
+        except BaseException:
+            with suppress(Exception):
+                filesystem.rm_file(temporary)
+            raise
+
+
+def _protocol(address: str) -> str:
+    return address.partition("://")[0].rpartition("::")[2]
+
+
+def find_filesystem(address: str) -> tuple[Any, str]:
+    """Return fsspec's file system for an address, and the path in it.
+
+    Raises:
+        ConfigError: It needs a package that is not installed, or is of no known kind.
+        OSError: It cannot be set up.
+    """
+    from fsspec.core import url_to_fs
+
+    protocol = _protocol(address)
+    try:
+        with _as_os_errors(address, ImportError, ValueError):
+            filesystem, path = url_to_fs(address)
+    except ImportError as error:
+        package = PACKAGES.get(protocol)
+        hint = f"pip install {package}" if package else str(error)
+        raise ConfigError(
+            f"{address} needs a package for {protocol}:// that is not installed: {hint}."
+        ) from None
+    except ValueError as error:
+        raise ConfigError(
+            f"{address}: {protocol}:// is no kind of storage that fsspec knows ({error}); "
+            "s3://, gs:// and az:// are."
+        ) from None
+    return filesystem, path
+
+
+@contextmanager
+def _as_os_errors(address: str, *passed: type[Exception]) -> Iterator[None]:
+    """Turn what a backend raises into an OSError with an address and a reason.
+
+    Each has errors of its own (botocore's, aiohttp's, Google's), and those that are OSErrors come
+    without number, text and name.
+    """
+    try:
+        yield
+    except PiperError:
+        raise
+    except passed:
+        raise
+    except OSError as error:
+        if error.strerror:
+            raise
+        kind = type(error) if type(error) in (FileNotFoundError, PermissionError) else OSError
+        raise kind(error.errno or errno.EIO, _first_line(error), address) from error
+    except Exception as error:
+        raise OSError(errno.EIO, _first_line(error), address) from error
+
+
+def _first_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text[:200] if text else type(error).__name__
+
+
+def _describe(filesystem: Any, entry: dict[str, Any]) -> StoredFile:
+    name = str(entry["name"]).rstrip("/").rpartition("/")[2]
+    if entry.get("type") == "directory":
+        return StoredFile(name, 0.0, 0, True)
+    etag = str(entry.get("ETag") or entry.get("etag") or "").strip('"')
+    try:
+        # Asked for only where the listing does not say: it can cost a request a file.
+        when = entry.get("LastModified") or filesystem.modified(entry["name"])
+        modified = when.timestamp()
+    except (NotImplementedError, AttributeError, KeyError):
+        modified = 0.0
+    return StoredFile(name, modified, int(entry.get("size") or 0), False, etag)
+
 
 MAX_FETCHED_BYTES = 64 * 1024**3
 """Of a file in a storage, beyond any checkpoint or recording."""
@@ -66,7 +316,7 @@ def write_file(address: Path | str, write: Callable[[BinaryIO], Any]) -> None:
     if is_remote(address):
         buffer = BytesIO()
         write(buffer)
-        remote_storage.write_object(address, buffer.getvalue())
+        write_object(address, buffer.getvalue())
         return
     target = Path(address)
     if target.is_symlink() and is_plain_name(str(target.readlink())):
@@ -104,11 +354,11 @@ def copy_file(
     source, target = plain_address(source), plain_address(target)
     if is_remote(target):
         with local_file(source) as path:
-            remote_storage.upload_object(target, path)
+            upload_object(target, path)
         return
     with replace_on_success(target) as temporary:
         if is_remote(source):
-            remote_storage.fetch_object(source, temporary, max_bytes)
+            fetch_object(source, temporary, max_bytes)
         else:
             shutil.copyfile(source, temporary)
 
@@ -120,7 +370,7 @@ def read_file(address: Path | str) -> bytes:
         OSError: It cannot be read.
     """
     address = plain_address(address)
-    return remote_storage.read_object(address) if is_remote(address) else Path(address).read_bytes()
+    return read_object(address) if is_remote(address) else Path(address).read_bytes()
 
 
 @contextmanager
@@ -136,7 +386,7 @@ def local_file(address: Path | str) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="piper-") as folder:
         copy = Path(folder) / address.rpartition("/")[2]
-        remote_storage.fetch_object(address, copy, MAX_FETCHED_BYTES)
+        fetch_object(address, copy, MAX_FETCHED_BYTES)
         yield copy
 
 
@@ -148,7 +398,7 @@ def move_file(source: Path | str, target: Path | str) -> None:
     """
     source, target = plain_address(source), plain_address(target)
     if is_remote(source):
-        remote_storage.move_object(source, target)
+        move_object(source, target)
     else:
         Path(source).replace(target)
 
@@ -160,7 +410,7 @@ def is_file(address: Path | str) -> bool:
         OSError: The storage cannot be asked.
     """
     address = plain_address(address)
-    return remote_storage.is_object(address) if is_remote(address) else Path(address).is_file()
+    return is_object(address) if is_remote(address) else Path(address).is_file()
 
 
 def remove_file(address: Path | str) -> None:
@@ -171,7 +421,7 @@ def remove_file(address: Path | str) -> None:
     """
     address = plain_address(address)
     if is_remote(address):
-        remote_storage.remove_object(address)
+        remove_object(address)
     else:
         Path(address).unlink(missing_ok=True)
 
@@ -184,8 +434,8 @@ def list_folder(folder: Path | str) -> list[StoredFile]:
     """
     folder = plain_address(folder)
     if is_remote(folder):
-        return remote_storage.list_objects(folder)
-    return [found for path in _local_entries(Path(folder)) if (found := _describe(path))]
+        return list_objects(folder)
+    return [found for path in _local_entries(Path(folder)) if (found := _describe_local(path))]
 
 
 def list_tree(folder: Path | str) -> dict[str, StoredFile]:
@@ -194,7 +444,7 @@ def list_tree(folder: Path | str) -> dict[str, StoredFile]:
     Raises:
         OSError: The storage cannot be asked.
     """
-    return remote_storage.list_object_tree(plain_address(folder))
+    return list_object_tree(plain_address(folder))
 
 
 def check_writable(folder: Path | str) -> None:
@@ -243,7 +493,7 @@ def _local_entries(folder: Path) -> list[Path]:
         return []
 
 
-def _describe(path: Path) -> StoredFile | None:
+def _describe_local(path: Path) -> StoredFile | None:
     try:
         found = path.stat()
     except FileNotFoundError:  # gone since the folder was read

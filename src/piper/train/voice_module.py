@@ -14,14 +14,12 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
-from piper.train.checkpoints import checkpoint as checkpoints
+from piper.train import checkpoints as checkpoints
 from piper.train.data.batches import Batch
-from piper.train.parallel.distributed import sum_over_processes
+from piper.train.distributed import sum_over_processes
 from piper.train.presets import TRAINING_KEYS, NetworkShape
-from piper.train.steps.averages import WeightAverages
-from piper.train.steps.update import Updater, UpdateSettings
-from piper.train.warm_start.source import compare_voices, name_some, speakers_of
-from piper.train.warm_start.start import WarmStart
+from piper.train.steps.update import Updater, UpdateSettings, WeightAverages
+from piper.train.warm_start import WarmStart, compare_voices, name_some, speakers_of
 
 _LOGGER = logging.getLogger(__name__)
 

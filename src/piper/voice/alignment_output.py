@@ -1,7 +1,7 @@
 """Gives a voice's ONNX its durations as a second output, for clients that look for them there.
 
-This package speaks with timing by any voice as it is (`piper.voice.cache`); others need the output.
-Knows nothing of weights. Shapes: B batch, P phonemes.
+Piper Workshop times any voice as it is (`piper.voice.cache`); others need the output. Shapes: B
+batch, P phonemes.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from piper.atomic import replace_on_success
 from piper.errors import ExportError, describe_os_error
+from piper.files import replace_on_success
 from piper.voice.graph_writer import import_onnx
 from piper.voice.session import NetworkOutput, VoiceSession
 from piper.voice.weights import read_model

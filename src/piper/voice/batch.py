@@ -1,29 +1,301 @@
-"""Many lines to numbered files, on many cores or machines, resumable. Knows nothing of flags."""
+"""Many lines to numbered files, on many cores or machines, resumable.
+
+What is said of lines here and in the other files of `batch` holds for documents with markup, too.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import json
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import tempfile
+import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import FrameType, TracebackType
 from typing import Any, Protocol, TextIO
 
-from piper.atomic import refuse_overwriting
-from piper.audio.naming import NameGiver, OutputNaming, number_to_file_name
-from piper.audio.sinks import create_sink
-from piper.config import load_voice_config
+from piper.audio.encode import OutputFormat
+from piper.audio.sinks import NameGiver, OutputNaming, create_sink, number_to_file_name
+from piper.config import SynthesisConfig, load_voice_config
 from piper.errors import PiperError
-from piper.processes import available_cores
+from piper.files import is_plain_name, parse_json, refuse_overwriting, replace_on_success
+from piper.jobs import available_cores, connect, interrupts_blocked
 from piper.progress import ProgressLine
 from piper.text.documents import Utterance
-from piper.text.piece import Piece
-from piper.voice.batch_line import LineOutcome, LineSettings, LineTask
-from piper.voice.batch_manifest import Entry, Manifest, create_digest, stops_deferred
-from piper.voice.speakers import find_speaker
+from piper.text.markup import Piece
+from piper.text.options import TextOptions
+from piper.voice.sequence import speak_utterance
+from piper.voice.settings import find_speaker
+from piper.voice.voice import PiperVoice
 from piper.voices import VoiceFiles, find_voice
+
+
+@dataclass(frozen=True)
+class LineSettings:
+    """How each line is spoken and written.
+
+    Attributes:
+        syn_config: How the voice speaks.
+        output_format: The kind of file.
+        output_rate: Hertz of the file; None is the voice's.
+        seed: Makes each line repeatable, in whatever order and process it is spoken.
+        text_options: How the texts are prepared; None takes the voice's own.
+    """
+
+    syn_config: SynthesisConfig = field(default_factory=SynthesisConfig)
+    output_format: OutputFormat = OutputFormat.WAV
+    output_rate: int | None = None
+    seed: int | None = None
+    text_options: TextOptions | None = None
+
+
+@dataclass(frozen=True)
+class LineTask:
+    """A line to speak.
+
+    Attributes:
+        number: Its number in the text, from 1.
+        text: A line, or the pieces of a document.
+        name: What its file is called, without an ending.
+    """
+
+    number: int
+    text: str | tuple[Piece, ...]
+    name: str
+
+
+@dataclass(frozen=True)
+class LineOutcome:
+    """What became of a line: a file's bytes (none where there was nothing to speak) or an error."""
+
+    task: LineTask
+    audio: bytes = b""
+    seconds: float = 0.0
+    error: str = ""
+
+
+class LineSpeaker:
+    """Speaks lines with a voice of its own, on one thread: the cores are the processes' business.
+
+    Args:
+        model: The voice's ONNX file.
+        config: Its JSON.
+        settings: How to speak and write.
+
+    Raises:
+        PiperError: The voice cannot be loaded.
+    """
+
+    def __init__(self, model: Path, config: Path, settings: LineSettings) -> None:
+        self._voice = PiperVoice.load(model, config, threads=1, text_options=settings.text_options)
+        self._settings = settings
+
+    def speak(self, task: LineTask) -> LineOutcome:
+        """Speak a line; an error is part of the outcome, since others are to follow."""
+        try:
+            return self._speak(task)
+        except PiperError as error:
+            return LineOutcome(task, error=str(error))
+        except Exception as error:  # whatever it is, the other lines do not depend on it
+            return LineOutcome(task, error=f"{type(error).__name__}: {error}")
+
+    def _speak(self, task: LineTask) -> LineOutcome:
+        settings = self._settings
+        syn_config = settings.syn_config
+        if settings.seed is not None:
+            syn_config = replace(syn_config, seed=settings.seed + task.number)
+        buffer = io.BytesIO()
+        sink = create_sink(
+            self._voice.config.sample_rate,
+            buffer,
+            output_file="-",
+            output_format=settings.output_format,
+            output_rate=settings.output_rate,
+        )
+        with sink:
+            seconds = speak_utterance(self._voice, task.text, syn_config, sink)
+        return LineOutcome(task, buffer.getvalue() if seconds else b"", seconds)
+
+
+MANIFEST_NAME = "manifest.jsonl"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line that is done.
+
+    Attributes:
+        file: The file's name; empty where there was nothing to speak.
+        digest: Of text, voice and settings (`create_digest`).
+        bytes: The file's size.
+        seconds: Of speech.
+        text: What was spoken, for whoever reads the manifest.
+    """
+
+    file: str
+    digest: str
+    bytes: int
+    seconds: float
+    text: str
+
+
+def create_digest(*parts: Any) -> str:
+    """Return a digest of anything that JSON can hold."""
+    text = json.dumps(parts, ensure_ascii=False, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class Manifest:
+    """The manifest of a folder; one process at a time holds it, in a `with` block.
+
+    A record is one write, after its file has its name: whatever kills the process, no record is
+    there without its file, and a record cut short is no record.
+
+    Args:
+        folder: Where; made where it is missing.
+
+    Raises:
+        PiperError: The folder cannot be written, or another process is at it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / MANIFEST_NAME
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        except OSError as error:
+            raise self._cannot_write(error) from None
+        try:
+            self._lock()
+            self._entries = self._read()
+            self._remove_leftovers()
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def is_done(self, name: str, digest: str) -> bool:
+        """Return whether the line of this name is done, with this digest, and its file there."""
+        entry = self._entries.get(name)
+        if entry is None or entry.digest != digest:
+            return False
+        if not entry.file:
+            return True
+        if not is_plain_name(entry.file):  # nothing that this program wrote
+            return False
+        try:
+            return (self.folder / entry.file).stat().st_size == entry.bytes
+        except OSError:
+            return False
+
+    def add(self, name: str, entry: Entry, audio: bytes) -> None:
+        """Write a line's file, then its record; a line without audio gets no file.
+
+        Raises:
+            PiperError: The file cannot be written.
+        """
+        record = json.dumps({"name": name, **asdict(entry)}, ensure_ascii=False) + "\n"
+        try:
+            with stops_deferred():
+                if entry.file:
+                    with replace_on_success(self.folder / entry.file) as temporary:
+                        temporary.write_bytes(audio)
+                os.write(self._file, record.encode("utf-8", "surrogatepass"))
+        except OSError as error:
+            raise self._cannot_write(error) from None
+        self._entries[name] = entry
+
+    def __enter__(self) -> Manifest:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        os.close(self._file)  # which gives the lock back
+
+    def _lock(self) -> None:
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PiperError(
+                f"Another process is writing to {self.folder}; wait for its end, "
+                "or give another --output-dir."
+            ) from None
+        except OSError:  # some network file systems have no locks
+            return
+
+    def _read(self) -> dict[str, Entry]:
+        content = self.path.read_bytes()
+        if content and not content.endswith(b"\n"):
+            # A record was cut short; the next one must not be glued to it.
+            os.write(self._file, b"\n")
+        entries: dict[str, Entry] = {}
+        for line in content.splitlines():
+            try:
+                record = parse_json(line.decode("utf-8", "surrogatepass"), MANIFEST_NAME)
+                name = record.pop("name")
+                entries[name] = Entry(**record)
+            except (ValueError, TypeError, KeyError, AttributeError):
+                continue
+        return entries
+
+    def _remove_leftovers(self) -> None:
+        # Of a process that was killed while it wrote; no other one is at work here.
+        for path in self.folder.glob(".*.[0-9]*.[0-9]*.part"):
+            path.unlink(missing_ok=True)
+
+    def _cannot_write(self, error: OSError) -> PiperError:
+        reason = error.strerror or str(error)
+        where = error.filename or self.folder
+        return PiperError(f"{where} cannot be written ({reason}); choose another --output-dir.")
+
+
+@contextmanager
+def stops_deferred() -> Iterator[None]:
+    """Keep Ctrl+C and SIGTERM waiting until the block's end; blocks may lie in each other.
+
+    Python's handlers are swapped, since a mask would hold for this thread alone: another one, of
+    NumPy's or Ray's, would take the signal and have Python's handler run here all the same.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # where no handler ever runs
+        return
+    received: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # Only Python's own functions can be put back, and only they run in the middle of a block.
+    handled = [number for number, handler in old.items() if callable(handler)]
+    for number in handled:
+        signal.signal(number, remember)
+    try:
+        yield
+    finally:
+        for number in handled:
+            signal.signal(number, old[number])
+        if received:
+            signal.raise_signal(received[0])
+
 
 MAX_SHOWN = 20
 """Failures that are named; a book may have thousands, mostly for one reason."""
@@ -293,9 +565,257 @@ def _create_workers(
     if jobs is not None and jobs < 1:
         raise PiperError(f"jobs is {jobs}, but at least one line must be spoken at a time.")
     if ray_address is not None:
-        from piper.voice.batch_ray import RayWorkers
-
         return RayWorkers(files.model, files.config, settings, ray_address, jobs)
-    from piper.voice.batch_workers import LocalWorkers
 
     return LocalWorkers(files.model, files.config, settings, jobs or available_cores())
+
+
+LINES_A_CORE = 2
+"""Lines handed out at once: one that is spoken, and one that waits so that no core does."""
+
+
+MOST_RETRIES = 4
+"""Of a line whose process came to no end; one that ends five is to blame, not the machines."""
+
+
+class RayWorkers:
+    """The cores of a Ray cluster, each of which speaks a line at a time.
+
+    The voice travels with the work, so the machines need this package, but no common disk. A line
+    whose machine is lost is spoken on another one. Use it in a `with` block.
+
+    Args:
+        model: The voice's ONNX file.
+        config: Its JSON.
+        settings: How to speak and write.
+        address: The cluster, as `host:port`, or `auto` for the one that this machine belongs to.
+        max_lines: Lines spoken at once; None means one a core of the cluster.
+
+    Raises:
+        PiperError: Ray is not installed, or the cluster does not answer.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        config: Path,
+        settings: LineSettings,
+        address: str,
+        max_lines: int | None = None,
+    ) -> None:
+        self._ray = connect(address, "speaking", "--jobs")
+        self._settings = settings
+        self._max_lines = max_lines
+        try:
+            contents = (model.read_bytes(), config.read_bytes())
+        except OSError as error:
+            raise PiperError(f"{error.filename} cannot be read ({error.strerror}).") from None
+        self._digests = tuple(hashlib.sha256(content).hexdigest() for content in contents)
+        self._contents = [self._ray.put(content) for content in contents]
+
+    def run(self, tasks: Iterable[LineTask]) -> Iterator[LineOutcome]:
+        """Yield what becomes of each line, in the order in which they are done.
+
+        Raises:
+            PiperError: The voice cannot be loaded, or the cluster is gone.
+        """
+        ray = self._ray
+        # A machine may be lost at any time, and that says nothing about the line.
+        speak = ray.remote(num_cpus=1, max_retries=MOST_RETRIES)(_speak_line)
+        waiting = deque(tasks)
+        running: dict[Any, LineTask] = {}
+        while waiting or running:
+            while waiting and len(running) < self._find_room():
+                task = waiting.popleft()
+                running[speak.remote(task, self._settings, self._digests, *self._contents)] = task
+            [ready], _ = ray.wait(list(running), num_returns=1)
+            task = running.pop(ready)
+            try:
+                result = ray.get(ready)
+            except ray.exceptions.RayError as error:
+                reason = str(error).strip().splitlines()
+                result = LineOutcome(task, error=f"Ray: {reason[-1] if reason else 'no answer'}")
+            if isinstance(result, str):
+                raise PiperError(result)
+            yield result
+
+    def __enter__(self) -> RayWorkers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ray.shutdown()
+
+    def _find_room(self) -> int:
+        """Return how many lines may be with the cluster, which can grow and shrink."""
+        if self._max_lines is not None:
+            return self._max_lines
+        cores = int(self._ray.cluster_resources().get("CPU", 0))
+        return max(1, cores) * LINES_A_CORE
+
+
+def _speak_line(
+    task: LineTask,
+    settings: LineSettings,
+    digests: tuple[str, ...],
+    model: bytes,
+    config: bytes,
+) -> LineOutcome | str:
+    """Speak a line on some machine; a text says why the voice cannot be loaded there."""
+    key = repr((digests, settings))
+    if key not in _speakers:
+        _speakers.clear()  # one voice at a time in a process that others use as well
+        try:
+            # A file, since that is what a voice is loaded from; afterwards it is not needed.
+            with tempfile.TemporaryDirectory(prefix="piper-voice-") as folder:
+                files = Path(folder, "voice.onnx"), Path(folder, "voice.onnx.json")
+                files[0].write_bytes(model)
+                files[1].write_bytes(config)
+                _speakers[key] = LineSpeaker(*files, settings)
+        except PiperError as error:
+            return str(error)
+    return _speakers[key].speak(task)
+
+
+_speakers: dict[str, LineSpeaker] = {}
+"""What this process has loaded; Ray gives a process many lines, one after the other."""
+
+
+MAX_ATTEMPTS = 2
+"""A line whose process is killed, most often for want of memory, gets another chance."""
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    connection: Connection
+    is_ready: bool = False
+    task: LineTask | None = None
+
+
+class LocalWorkers:
+    """Processes with a voice each; a line at a time goes to whichever is free.
+
+    Use it in a `with` block, whose end ends the processes, too.
+
+    Args:
+        model: The voice's ONNX file.
+        config: Its JSON.
+        settings: How to speak and write.
+        num_processes: How many.
+    """
+
+    def __init__(
+        self, model: Path, config: Path, settings: LineSettings, num_processes: int
+    ) -> None:
+        self._arguments = (model, config, settings)
+        self._num_processes = num_processes
+        self._workers: list[_Worker] = []
+        self._attempts: dict[int, int] = {}
+
+    def run(self, tasks: Iterable[LineTask]) -> Iterator[LineOutcome]:
+        """Yield what becomes of each line, in the order in which they are done.
+
+        Raises:
+            PiperError: The voice cannot be loaded, or processes cannot be started.
+        """
+        waiting = deque(tasks)
+        for _ in range(min(self._num_processes, len(waiting))):
+            self._start()
+        while self._workers:
+            connections = [worker.connection for worker in self._workers]
+            ready = multiprocessing.connection.wait(connections)
+            for worker in [worker for worker in self._workers if worker.connection in ready]:
+                outcome = self._receive(worker, waiting)
+                if outcome is not None:
+                    yield outcome
+                if worker in self._workers:
+                    self._give(worker, waiting)
+
+    def __enter__(self) -> LocalWorkers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # They write no files, so ending them leaves nothing half done.
+        for worker in self._workers:
+            worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join()
+            worker.connection.close()
+        self._workers.clear()
+
+    def _start(self) -> None:
+        # "spawn" everywhere: espeak-ng's and ONNX Runtime's state does not survive a fork.
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(theirs, *self._arguments), daemon=True)
+        with interrupts_blocked():
+            process.start()
+            self._workers.append(_Worker(process, ours))
+        theirs.close()
+
+    def _receive(self, worker: _Worker, waiting: deque[LineTask]) -> LineOutcome | None:
+        try:
+            message = worker.connection.recv()
+        except (EOFError, OSError):
+            return self._replace(worker, waiting)
+        if isinstance(message, LineOutcome):
+            worker.task = None
+            return message
+        if message:
+            raise PiperError(message)
+        worker.is_ready = True
+        return None
+
+    def _give(self, worker: _Worker, waiting: deque[LineTask]) -> None:
+        if waiting:
+            worker.task = waiting.popleft()
+            try:
+                worker.connection.send(worker.task)
+            except OSError:
+                return  # it has ended; the next wait() finds that out
+        else:
+            self._workers.remove(worker)
+            worker.connection.close()  # which ends it
+            worker.process.join()
+
+    def _replace(self, worker: _Worker, waiting: deque[LineTask]) -> LineOutcome | None:
+        """Start another process for one that ended unasked."""
+        self._workers.remove(worker)
+        worker.connection.close()
+        worker.process.join()
+        if not worker.is_ready:
+            raise PiperError(
+                "A process for speaking ended while it started "
+                f"(exit code {worker.process.exitcode}); try fewer --jobs, and in a program of "
+                'your own call speak_lines under `if __name__ == "__main__":`.'
+            )
+        self._start()
+        task = worker.task
+        if task is None:
+            return None
+        self._attempts[task.number] = self._attempts.get(task.number, 0) + 1
+        if self._attempts[task.number] < MAX_ATTEMPTS:
+            waiting.appendleft(task)
+            return None
+        return LineOutcome(
+            task,
+            error=f"the process that spoke it ended (exit code {worker.process.exitcode}) "
+            f"{MAX_ATTEMPTS} times, perhaps for want of memory",
+        )
+
+
+def _work(connection: Connection, model: Path, config: Path, settings: LineSettings) -> None:
+    # Ctrl+C goes to all processes of a terminal; the parent alone answers it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        speaker = LineSpeaker(model, config, settings)
+    except PiperError as error:
+        connection.send(str(error))
+        return
+    connection.send("")
+    # The parent's end, however it came, closes the pipe, and that is this process's end.
+    try:
+        while True:
+            connection.send(speaker.speak(connection.recv()))
+    except (EOFError, OSError):
+        return

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from piper.json_reader import parse_json
+from piper.files import parse_json
 from piper.voice.graph_config import is_count
 from piper.voice.graph_writer import QUICK_OPSET, GraphWriter, TensorSpec, import_onnx
 

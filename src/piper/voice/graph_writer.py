@@ -1,4 +1,4 @@
-"""Writes ONNX nodes one by one, and shares equal constants. Knows nothing of voices."""
+"""Writes ONNX nodes one by one, and shares equal constants."""
 
 from __future__ import annotations
 

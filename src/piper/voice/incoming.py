@@ -1,4 +1,4 @@
-"""Sentences of a text that arrives piece by piece, with their pace. Knows nothing of sound."""
+"""Sentences of a text that arrives piece by piece, with their pace."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import cast
 
 from piper.errors import PiperError
 from piper.text.frontend import Frontend, Sentence
-from piper.text.markup import parse_markup
-from piper.text.piece import Piece, Span
+from piper.text.markup import Piece, Span, parse_markup
 from piper.voice.settings import check_silence
 
 _END = re.compile(r"""[.!?…。！？।؟]["'”»)\]]*\s|\n|[。！？]""")

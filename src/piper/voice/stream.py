@@ -1,4 +1,6 @@
-"""Speaks a sentence by the clean graph's parts, window by window. Knows no text and no files.
+"""Speaks a sentence by the clean graph's parts, window by window.
+
+Shapes: P phonemes, C latent channels, T frames. Source: Kim et al. 2021 (VITS).
 
 Text encoder and durations need the whole sentence, flow and decoder only a window of frames with
 as much context to each side as their convolutions reach. (A quick voice's "flow" is what makes
@@ -10,14 +12,17 @@ speaker, T frames, S samples. Source: Kim et al. 2021 (VITS).
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from piper.audio.chunk import (
     FloatArray,
@@ -27,15 +32,294 @@ from piper.audio.chunk import (
     float_to_int16,
 )
 from piper.errors import PiperError
-from piper.processes import available_cores
-from piper.voice.latents import Feeds, Latents, QuickLatents, draw_noise
-from piper.voice.runtime import BrokenModelError, Cuda, create_session, run_graph
-from piper.voice.session import MAX_FRAMES, SpeechSettings, SpokenSentence
-from piper.voice.windows import DecoderWindow, Window, WindowPlan, plan_windows
-from piper.voice.workers import Job, Workers
+from piper.jobs import available_cores
+from piper.voice.graph_quick import NOISE_FRAMES
+from piper.voice.session import (
+    MAX_FRAMES,
+    BrokenModelError,
+    Cuda,
+    SpeechSettings,
+    SpokenSentence,
+    create_session,
+    run_graph,
+)
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
     import onnxruntime
+
+Feeds = dict[str, npt.NDArray[Any]]
+
+
+class Latents:
+    """The prior's sample z_p of a VITS voice's sentence, of which windows are asked for.
+
+    Args:
+        durations: (P,) frames of each phoneme.
+        statistics: (2 C, P): mean above log deviation.
+        noise_scale: Factor on the deviation.
+        random: Source of the noise.
+    """
+
+    def __init__(
+        self,
+        durations: npt.NDArray[np.int64],
+        statistics: FloatArray,
+        noise_scale: float,
+        random: np.random.Generator,
+    ) -> None:
+        self.durations = durations
+        self._phonemes = np.repeat(np.arange(len(durations)), durations)
+        if not len(self._phonemes):
+            # At least one frame, as in training's code; the decoder cannot take none.
+            self._phonemes = np.zeros(1, dtype=np.int64)
+        self._mean, logarithm = np.split(statistics, 2)
+        self._deviation = np.exp(logarithm)
+        self._noise_scale = noise_scale
+        self._random = random
+        self._lock = threading.Lock()
+        self._noise: FloatArray | None = None
+
+    @property
+    def size(self) -> int:
+        """Frames of the sentence."""
+        return len(self._phonemes)
+
+    def flow_feeds(self, start: int, end: int) -> Feeds:
+        """Return what the flow reads for some frames: z_p (1, C, 1, T)."""
+        phonemes = self._phonemes[start:end]
+        noise = self._find_noise()[:, start:end] * self._deviation[:, phonemes]
+        return {"z_p": (self._mean[:, phonemes] + noise)[np.newaxis, :, np.newaxis]}
+
+    def decoder_feeds(self, start: int, end: int, before: Sequence[Any]) -> Feeds:
+        """Return what the decoder reads beside z: nothing."""
+        return {}
+
+    def _find_noise(self) -> FloatArray:
+        """Return (C, T); drawn when first asked for, by one of several threads.
+
+        A minute of planned speech that nobody hears yet would hold 4 MB of it.
+        """
+        with self._lock:
+            if self._noise is None:
+                shape = (len(self._mean), self.size)
+                self._noise = draw_noise(shape, self._noise_scale, self._random)
+            return self._noise
+
+
+class QuickLatents:
+    """The frames of a quick voice's sentence, of which windows are asked for.
+
+    Args:
+        counts: (N,) frames of each phoneme that is no padding symbol.
+        places: (N,) of those among all P.
+        size: P.
+        encoded: (1, N, C).
+        semitones: (1, N), added to the pitch.
+        noise: (1, N), already scaled.
+    """
+
+    def __init__(
+        self,
+        counts: npt.NDArray[np.int64],
+        places: npt.NDArray[np.int64],
+        size: int,
+        encoded: FloatArray,
+        semitones: FloatArray,
+        noise: FloatArray,
+    ) -> None:
+        self.durations = np.zeros(size, dtype=np.int64)
+        self.durations[places] = counts
+        self._feeds: Feeds = {
+            "encoded": encoded,
+            "counts": counts.astype(np.float32),
+            "wander": noise,
+            "semitones": semitones.astype(np.float32),
+        }
+
+    @property
+    def size(self) -> int:
+        """Frames of the sentence; at least one, as in the voice's own graph."""
+        return max(1, int(self.durations.sum()))
+
+    def flow_feeds(self, start: int, end: int) -> Feeds:
+        """Return what the flow reads for some frames."""
+        return {**self._feeds, "times": np.arange(start, end, dtype=np.float32)}
+
+    def decoder_feeds(self, start: int, end: int, before: Sequence[Any]) -> Feeds:
+        """Return what the decoder reads beside z for some frames.
+
+        Args:
+            start: The first frame.
+            end: Their end.
+            before: Turns of the pitch's phase in each frame, from the sentence's start to `end`.
+        """
+        turns = np.concatenate([[0.0], *before]).cumsum()[start:end, np.newaxis]
+        rows = np.arange(start, end) % NOISE_FRAMES
+        return {"turns": (turns - turns.round()).astype(np.float32), "rows": rows}
+
+
+def draw_noise(shape: tuple[int, ...], scale: float, random: np.random.Generator) -> FloatArray:
+    """Return normal noise of such a deviation, float32."""
+    noise = random.standard_normal(shape, dtype=np.float32)
+    noise *= np.float32(scale)
+    return noise
+
+
+FIRST_FRAMES = 16
+"""0.19 s of sound at 22,050 Hz: enough to hide the making of the next window."""
+LARGEST_FRAMES = 96
+"""Larger windows of the decoder take more memory for little less time."""
+LARGEST_SHARED_FRAMES = 192
+"""Where others speak at the same time, work counts, too: a tenth less than with 96, for 35 MB."""
+LARGEST_FLOW_FRAMES = 512
+"""The flow's context is larger, and its channels are few."""
+SMALLEST_SHARE_FRAMES = 32
+"""Below this much for each worker, context would be most of the work."""
+SMALLEST_FLOW_SHARE_FRAMES = 128
+GROWTH = 2
+SHARED_GROWTH = 4
+
+Window = tuple[int, int]
+"""First frame and end."""
+
+
+class DecoderWindow(NamedTuple):
+    """Frames whose samples are wanted, from `start` to `end`, and their context.
+
+    Attributes:
+        left: First frame that the decoder must see.
+        start: First frame.
+        end: End of the frames.
+        right: End of what the decoder must see.
+    """
+
+    left: int
+    start: int
+    end: int
+    right: int
+
+
+class WindowPlan(NamedTuple):
+    """The windows of a sentence, each kind in order and without gaps."""
+
+    flow: list[Window]
+    decoder: list[DecoderWindow]
+
+
+def plan_windows(
+    frames: int, *, reach: int, workers: int, is_streamed: bool, is_shared: bool = False
+) -> WindowPlan:
+    """Cut a sentence into windows.
+
+    Args:
+        frames: Frames of the sentence, at least one.
+        reach: Frames to each side that the decoder must see.
+        workers: How many windows are worked on at once.
+        is_streamed: Begin with a small window and let them grow; else all are of nearly one size.
+        is_shared: Fewer and larger ones, whose contexts are less work.
+    """
+    largest = LARGEST_SHARED_FRAMES if is_shared else LARGEST_FRAMES
+    if is_streamed:
+        growth = SHARED_GROWTH if is_shared else GROWTH
+        decoder = _plan_growing(frames, FIRST_FRAMES, growth, largest)
+        flow = _plan_growing(frames, FIRST_FRAMES + reach, growth, LARGEST_FLOW_FRAMES)
+    else:
+        decoder = _plan_equal(frames, workers, largest, SMALLEST_SHARE_FRAMES)
+        flow = _plan_equal(frames, workers, LARGEST_FLOW_FRAMES, SMALLEST_FLOW_SHARE_FRAMES)
+    return WindowPlan(
+        flow,
+        [
+            DecoderWindow(max(0, start - reach), start, end, min(frames, end + reach))
+            for start, end in decoder
+        ],
+    )
+
+
+def _plan_growing(frames: int, first: int, growth: int, largest: int) -> list[Window]:
+    """Cut into growing windows; a rest below the first size is not left for a run of its own."""
+    windows: list[Window] = []
+    start, size = 0, first
+    while start < frames:
+        end = start + size
+        if frames - end < first:
+            end = frames
+        windows.append((start, end))
+        start, size = end, min(size * growth, largest)
+    return windows
+
+
+def _plan_equal(frames: int, workers: int, largest: int, smallest: int) -> list[Window]:
+    """Cut into windows of nearly equal size, as many for each worker."""
+    rounds = -(-frames // (largest * workers))
+    count = max(1, min(rounds * workers, frames // smallest))
+    edges = [frames * number // count for number in range(count + 1)]
+    return list(pairwise(edges))
+
+
+Result = TypeVar("Result")
+
+
+class Workers:
+    """So many threads, shared by all who have something to do; safe to use from many threads.
+
+    Args:
+        size: How many; with one, whoever asks for a result does the work.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def _find_pool(self) -> ThreadPoolExecutor | None:
+        if self.size == 1:
+            return None
+        # Takes a moment to load, and a voice may be loaded long before it speaks.
+        from concurrent.futures import ThreadPoolExecutor
+
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self.size, "piper-worker")
+            return self._pool
+
+    def defer(self, function: Callable[[], Result]) -> Job[Result]:
+        """Return work that is yet to begin."""
+        return Job(function, self._find_pool())
+
+
+class Job(Generic[Result]):
+    """Work that is done once: by a worker after `begin`, or by who asks for its result."""
+
+    def __init__(self, function: Callable[[], Result], pool: ThreadPoolExecutor | None) -> None:
+        self._function = function
+        self._pool = pool
+        self._future: Future[Result] | None = None
+        # A lock of its own: until Python 3.12 cached_property has one for all instances, so that
+        # sentences of different threads waited for each other.
+        self._lock = threading.Lock()
+        self._results: list[Result] = []
+
+    def begin(self) -> None:
+        """Give the work to the workers, if there are any and it was not given before."""
+        if self._pool is not None and self._future is None:
+            self._future = self._pool.submit(self._function)
+
+    def result(self) -> Result:
+        """Return the result, however long it takes; its error is raised."""
+        if self._future is not None:
+            return self._future.result()
+        with self._lock:
+            if not self._results:
+                self._results.append(self._function())
+            return self._results[0]
+
+    def cancel(self) -> None:
+        """Leave the work undone, if nobody has begun it."""
+        if self._future is not None:
+            self._future.cancel()
+
 
 EMPHASIS_SEMITONES = 1.5
 EMPHASIS_LENGTH = 1.12

@@ -1,4 +1,4 @@
-"""PiperVoice: text in, speech out, sentence by sentence. Knows nothing of flags and sinks."""
+"""PiperVoice: text in, speech out, sentence by sentence."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import warnings
 import wave
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -22,26 +23,86 @@ from piper.audio.chunk import (
     scale_audio,
 )
 from piper.config import SynthesisConfig, VoiceConfig, load_voice_config
-from piper.errors import PiperError
+from piper.errors import ConfigError, PiperError
 from piper.text.espeak import Espeak, find_espeak_data
 from piper.text.frontend import Frontend, Sentence, create_frontend
 from piper.text.ids import BOS, EOS, PAD
+from piper.text.lexicon import load_lexicon
+from piper.text.markup import Piece
 from piper.text.options import TextOptions
-from piper.text.piece import Piece
-from piper.voice.cache import CacheDir, find_cache_dir
+from piper.voice.cache import CacheDir, find_cache_dir, load_parts
 from piper.voice.incoming import MAX_SPOKEN_IDS, PacedSentence, pace_sentences
-from piper.voice.loading import add_own_lexicon, check_speakers, load_network, warn_about_phonemizer
-from piper.voice.narrator import Narrator
-from piper.voice.runtime import Cuda, create_session
-from piper.voice.session import Network, VoiceSession
+from piper.voice.session import Cuda, Network, VoiceSession, create_session, find_cuda
 from piper.voice.settings import resolve_loudness
 from piper.voice.stream import StreamChunk
+from piper.voice.synthesizer import Narrator
 from piper.voices import find_voice
 
 if TYPE_CHECKING:
     import onnxruntime
 
 _logger = logging.getLogger(__name__)
+
+
+def add_own_lexicon(options: TextOptions, model: Path) -> TextOptions:
+    """Return the options with the lexicon beside the voice, if they have none and it exists.
+
+    Raises:
+        LexiconError: It cannot be read.
+    """
+    path = Path(f"{model}.lexicon")
+    if options.lexicon is not None or not path.is_file():
+        return options
+    return replace(options, lexicon=load_lexicon(path))
+
+
+def load_network(
+    path: Path, cache: Path | None, *, use_cuda: Cuda, threads: int | None, seed: int | None
+) -> Network:
+    """Load the clean graph of a voice, or else its own.
+
+    Raises:
+        PiperError: The file is no voice, or CUDA is wanted strictly and not there.
+    """
+    use_cuda = find_cuda(use_cuda)
+    reason = ""
+    if cache is not None:
+        found = load_parts(path, cache, use_cuda=use_cuda, threads=threads)
+        if not isinstance(found, str):
+            return found
+        reason = found
+    session = VoiceSession(path, use_cuda=use_cuda, threads=threads, seed=seed)
+    if reason:
+        _logger.info("%s speaks by its own graph, without its clean one (%s).", path, reason)
+    return session
+
+
+def warn_about_phonemizer(config: VoiceConfig, frontend: Frontend) -> None:
+    """Say where a voice was trained on phonemes of another program or version."""
+    trained, present = config.phonemizer, frontend.phonemizer
+    if trained is not None and trained != present:
+        _logger.warning(
+            "The voice was trained on phonemes of %s %s, but speaks with those of %s %s; "
+            "some words may sound worse.",
+            trained.name,
+            trained.version,
+            present.name,
+            present.version,
+        )
+
+
+def check_speakers(network: Network, config: VoiceConfig, config_path: Path) -> None:
+    """Check that a voice's JSON names no more speakers than the network has.
+
+    Raises:
+        ConfigError: It does.
+    """
+    known = network.num_speakers
+    if known is not None and config.num_speakers > known:
+        raise ConfigError(
+            f"{config_path} says num_speakers {config.num_speakers}, but the network has {known}; "
+            "mend the file, or take the one that belongs to the voice."
+        )
 
 
 class PiperVoice:

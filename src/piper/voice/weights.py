@@ -1,6 +1,12 @@
 """Recovers a voice's named weights from its ONNX, whoever exported it.
 
-Knows nothing of torch and of training. Needs the package `onnx` when called. A graph that
+What can be computed once is computed here and not in every run of the graph: weight norm, the
+embedding's and the attention's scale, the flow's channel reversals (by reversing weights), the
+decoder's averages (in the next convolution, as leaky ReLU is positive-homogeneous) and the fixed
+ends of the duration predictor's splines. A constant that is a weight as it was keeps the weight's
+name; a changed one has another name, and `unfold_weights` changes it back.
+
+Needs the package `onnx` when called. A graph that
 `piper.voice.graph` wrote says by itself what it is. In others the names are pieced together:
 exporters keep most parameter names, but not those of weights that they folded
 (`onnx::Conv_8168`); then the bias's name or the node's name (`/flow/flows.6/enc/in_layers.0/Conv`)
@@ -17,10 +23,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from piper.errors import CheckpointError, VoiceNotFoundError
-from piper.json_reader import load_kept_object
+from piper.files import load_kept_object
 from piper.voice.graph import METADATA_KEY
-from piper.voice.graph_config import DEFAULT_SAMPLE_RATE, GraphConfig, count
-from piper.voice.graph_folding import unfold_weights
+from piper.voice.graph_config import DEFAULT_SAMPLE_RATE, GraphConfig, count, unfold_weights
 from piper.voice.graph_quick import (
     QUICK_METADATA_KEY,
     STATISTICS_KEY,
@@ -31,6 +36,7 @@ from piper.voice.graph_writer import import_onnx
 
 if TYPE_CHECKING:
     import onnx
+
 
 _PARAMETER = re.compile(r"(model_g\.)?((enc_p|dp|flow|dec|emb_g)\.[\w.]+)")
 _LAYER_KINDS = ("Conv", "ConvTranspose")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from piper.train.aligner.units import create_inventory, phonemes_to_groups
+from piper.train.aligner.aligner import create_inventory, phonemes_to_groups
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from piper.errors import DatasetError
-from piper.train.aligner import viterbi
-from piper.train.aligner.occupancy import find_occupancies
-from piper.train.aligner.topology import OPEN_SILENCE, Topology, create_topology
+from piper.train.aligner import aligner
+from piper.train.aligner.aligner import OPEN_SILENCE, Topology, create_topology
+from piper.train.aligner.fitting import find_occupancies
 
 NUMBERS = {"a": 1, "b": 2, "c": 3}
 NUMBER_LETTERS = "abc"
@@ -76,7 +76,7 @@ def test_the_best_way_is_the_best_of_all(seed: int) -> None:
     topology = create_topology(TEXT, NUMBERS, open_gaps={1})
     # One more column: of the open silence.
     likelihoods = make_likelihoods(7, 5, seed)
-    path = viterbi.find_best_path(likelihoods, topology)
+    path = aligner.find_best_path(likelihoods, topology)
 
     def score(way: tuple[int, ...]) -> float:
         return float(likelihoods[np.arange(7), topology.units[list(way)]].sum())
@@ -99,10 +99,10 @@ def test_a_planted_way_is_found_in_a_narrow_window_and_short_stretches(
             way += [state] * int(chance.integers(1, 5))
     likelihoods = chance.normal(0, 1, (len(way), 4)).astype(np.float32)
     likelihoods[np.arange(len(way)), topology.units[way]] += 6
-    whole = viterbi.find_best_path(likelihoods, topology)
-    monkeypatch.setattr(viterbi, "WINDOW_STATES", 150)
-    monkeypatch.setattr(viterbi, "STRETCH_FRAMES", 64)
-    windowed = viterbi.find_best_path(likelihoods, topology)
+    whole = aligner.find_best_path(likelihoods, topology)
+    monkeypatch.setattr(aligner, "WINDOW_STATES", 150)
+    monkeypatch.setattr(aligner, "STRETCH_FRAMES", 64)
+    windowed = aligner.find_best_path(likelihoods, topology)
     assert windowed.tolist() == whole.tolist()
     assert np.mean(whole == np.asarray(way)) > 0.97
 
@@ -110,4 +110,4 @@ def test_a_planted_way_is_found_in_a_narrow_window_and_short_stretches(
 def test_a_text_longer_than_its_recording_is_refused() -> None:
     topology = create_topology(TEXT, NUMBERS)
     with pytest.raises(DatasetError, match="4 phonemes do not fit into 3 frames"):
-        viterbi.find_best_path(make_likelihoods(3, 4, 0), topology)
+        aligner.find_best_path(make_likelihoods(3, 4, 0), topology)

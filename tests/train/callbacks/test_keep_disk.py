@@ -15,7 +15,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from piper.train import cli, storage
-from piper.train.checkpoints.checkpoint import load_checkpoint
+from piper.train.checkpoints import load_checkpoint
 from piper.train.event_log import EventFile
 from trainings import fit_command, last_checkpoint, wait_for
 
@@ -163,7 +163,7 @@ def test_a_folder_that_cannot_be_written_ends_before_training(
 
 def test_half_files_of_killed_trainings_are_removed(tmp_path: Path) -> None:
     """Each is as large as a checkpoint, and each restart of a machine would add one."""
-    from piper.train.checkpoints.last import remove_stale_parts
+    from piper.train.checkpoints import remove_stale_parts
 
     folder = last_checkpoint(tmp_path).parent
     folder.mkdir(parents=True)

@@ -15,10 +15,8 @@ from toy_training import Toy, train_toy
 
 from piper.errors import CheckpointError, ConfigError
 from piper.train import storage
-from piper.train.callbacks.keep import KeepLast
-from piper.train.callbacks.keep_best import KeepBest
-from piper.train.callbacks.keep_history import MAX_KEPT, choose_superfluous
-from piper.train.checkpoints.checkpoint import load_checkpoint
+from piper.train.callbacks.checkpoints import MAX_KEPT, KeepBest, KeepLast, choose_superfluous
+from piper.train.checkpoints import load_checkpoint
 
 
 def checkpoint_folder(root: Path, version: int = 0) -> Path:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from piper.train.checkpoints.checkpoint import load_checkpoint
-from piper.train.checkpoints.last import find_checkpoint_folders, find_last_checkpoint
+from piper.train.checkpoints import find_checkpoint_folders, find_last_checkpoint, load_checkpoint
 from piper.train.storage import list_folder
 from trainings import fit_command
 

@@ -15,11 +15,8 @@ from toy_training import Toy, train_toy
 
 from piper.errors import CheckpointError, ConfigError, describe_os_error
 from piper.train import storage
-from piper.train.callbacks.keep import KeepLast
-from piper.train.callbacks.keep_best import KeepBest
-from piper.train.callbacks.keep_history import MAX_KEPT
-from piper.train.checkpoints.checkpoint import load_checkpoint
-from piper.train.checkpoints.last import find_last_checkpoint
+from piper.train.callbacks.checkpoints import MAX_KEPT, KeepBest, KeepLast
+from piper.train.checkpoints import find_last_checkpoint, load_checkpoint
 from trainings import fit_command
 
 

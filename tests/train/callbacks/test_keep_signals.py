@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from piper.train.checkpoints.checkpoint import load_checkpoint
+from piper.train.checkpoints import load_checkpoint
 from trainings import fit_command, last_checkpoint, wait_for
 
 Process = subprocess.Popen[str]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from piper.train.callbacks import measures
-from piper.train.callbacks.measures import (
+from piper.train.callbacks import judge
+from piper.train.callbacks.judge import (
     Measures,
     decode_in_pieces,
     decoder_reach_frames,
@@ -52,7 +52,7 @@ def test_pieces_equal_the_whole(quality: str, monkeypatch: pytest.MonkeyPatch) -
     z = torch.randn(1, 16, 75)
     with torch.no_grad():
         whole = voice.model_g.dec(z, None)[0, 0]
-        monkeypatch.setattr(measures, "PIECE_FRAMES", 20)
+        monkeypatch.setattr(judge, "PIECE_FRAMES", 20)
         pieces = decode_in_pieces(voice.model_g, z, None)
         assert pieces.shape == whole.shape
         assert torch.allclose(pieces, whole, atol=2e-6)

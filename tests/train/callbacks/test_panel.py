@@ -14,9 +14,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from piper.train import cli
 from piper.train.aligner.aligner import load_aligner
 from piper.train.callbacks import scores as scores_module
-from piper.train.callbacks.panel import FloatArray, Panel, PanelSettings, Reference, score_title
-from piper.train.callbacks.score_flags import WantedScores
-from piper.train.callbacks.scores import Scores
+from piper.train.callbacks.scores import (
+    FloatArray,
+    Panel,
+    PanelSettings,
+    Reference,
+    Scores,
+    WantedScores,
+    score_title,
+)
 from piper.train.phoneme_recogniser import fitting
 from trainings import SMALL
 

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from piper.train.callbacks.plateau import MAX_POINTS, Plateau, Validation
+from piper.train.callbacks.progress import MAX_POINTS, Plateau, Validation
 
 
 def plateau_of(scores: list[float], seconds_apart: float = 600.0, patience: int = 0) -> Plateau:

@@ -17,10 +17,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from piper.train import cli
 from piper.train.callbacks import scores as scores_module
-from piper.train.callbacks.panel import PanelSettings, Reference
-from piper.train.callbacks.scorer import Scorer
-from piper.train.callbacks.scores import Scores
-from piper.train.checkpoints.checkpoint import load_checkpoint
+from piper.train.callbacks.scores import PanelSettings, Reference, Scorer, Scores
+from piper.train.checkpoints import load_checkpoint
 from trainings import SMALL, add_module, fit_command, last_checkpoint
 
 FLAGS = (*SMALL, "--data.batch_size=5", "--data.num_test_examples=1", "--keep_best=2")

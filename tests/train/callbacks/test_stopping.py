@@ -18,9 +18,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from piper.train import allowance, cli, export_onnx
 from piper.train.allowance import Allowance, find_allowance
-from piper.train.callbacks import budget
-from piper.train.callbacks.ending import export_command
-from piper.train.checkpoints.checkpoint import load_checkpoint
+from piper.train.callbacks import batches
+from piper.train.callbacks.checkpoints import export_command
+from piper.train.checkpoints import load_checkpoint
 from trainings import SMALL
 
 FLAGS = (*SMALL, "--data.batch_size=5", "--validation_quality=off")
@@ -298,8 +298,8 @@ def test_validations_have_a_share_of_the_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A minute of recordings is one batch: each had a validation, and two checkpoints."""
-    monkeypatch.setattr(budget, "FIRST_EPOCHS", 2)
-    monkeypatch.setattr(budget, "VALIDATION_SHARE", share)
+    monkeypatch.setattr(batches, "FIRST_EPOCHS", 2)
+    monkeypatch.setattr(batches, "VALIDATION_SHARE", share)
     assert train(dataset, tmp_path, "--trainer.max_epochs=6", *flags) == 0
     log = EventAccumulator(str(tmp_path / "lightning_logs/version_0"))
     log.Reload()

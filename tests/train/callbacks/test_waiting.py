@@ -12,8 +12,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from piper.train import cli
 from piper.train.callbacks import progress
-from piper.train.callbacks.waiting import DataWait, _Mark
-from piper.train.data.dataset import UtteranceDataset
+from piper.train.callbacks.progress import DataWait, _Mark
+from piper.train.data.loader import UtteranceDataset
 from trainings import SMALL
 
 FLAGS = (*SMALL, "--data.batch_size=2", "--trainer.limit_val_batches=0", "--validation_quality=off")

@@ -10,8 +10,7 @@ import numpy as np
 import soundfile
 
 from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
-from piper.train.check.findings import Finding, Group, Rule, Severity
-from piper.train.check.report import CheckReport
+from piper.train.check.findings import CheckReport, Finding, Group, Rule, Severity
 
 SILENCE = Rule(
     "start-silence",

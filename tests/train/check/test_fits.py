@@ -12,14 +12,13 @@ from lessons import read_rows
 
 from piper.train.check import aligning, training
 from piper.train.check.entries import Entry, FitMeasures, TextFit
-from piper.train.check.findings import Finding, Severity
-from piper.train.check.report import CheckReport
-from piper.train.check.rules_fit import find_in_fits
+from piper.train.check.findings import CheckReport, Finding, Severity
+from piper.train.check.rules_text import find_in_fits
 from piper.train.check.run import check_dataset
 from piper.train.check.terminal import report_to_text
+from piper.train.command import run_verb
 from piper.train.data.settings import resolve_settings
 from piper.train.review.gathering import gather_clips
-from piper.train.verbs import run_verb
 
 SWAPPED = (23, 34)
 """Lines whose recordings are of equal length: by their pace they cannot be told apart."""

@@ -13,7 +13,7 @@ import soundfile
 import soxr
 
 from piper.train.check import cli
-from piper.train.check.mending import mend_text
+from piper.train.check.copying import mend_text
 
 FEW = "--ignore=few-recordings,little-speech"
 

@@ -16,13 +16,10 @@ import soundfile
 from made_reports import LEVELS, MISSING, SILENCE, find_all, make_report, read_dataset
 from page_reader import Page, find_english, show_in
 
-from piper.train.check.distributions import find_distributions
 from piper.train.check.entries import Entry
-from piper.train.check.findings import Finding
-from piper.train.check.page import write_report_json, write_report_page
-from piper.train.check.report import CheckReport
-from piper.train.check.rules_audio import LONG_SECONDS
-from piper.train.check.rules_recording import LEAST_SECONDS
+from piper.train.check.findings import CheckReport, Finding
+from piper.train.check.page import find_distributions, write_report_json, write_report_page
+from piper.train.check.rules_audio import LEAST_SECONDS, LONG_SECONDS
 from piper.train.check.run import RULES
 from piper.train.pages.excerpts import (
     MAX_SECONDS,

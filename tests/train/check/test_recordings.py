@@ -14,8 +14,8 @@ import soxr
 
 from piper.errors import DatasetError
 from piper.train.check.entries import AudioMeasures
-from piper.train.check.recordings import measure_recording
-from piper.train.check.rules_recording import CROWDING
+from piper.train.check.measuring import measure_recording
+from piper.train.check.rules_audio import CROWDING
 
 RATE = 22050
 

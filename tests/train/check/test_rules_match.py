@@ -8,7 +8,7 @@ import pytest
 
 from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
 from piper.train.check.findings import Finding
-from piper.train.check.rules_match import FEWEST, find_in_matches
+from piper.train.check.rules_audio import FEWEST, find_in_matches
 
 FRAME_SECONDS = 256 / 22050
 

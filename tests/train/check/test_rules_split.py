@@ -9,12 +9,7 @@ from pathlib import Path
 from test_rules_set import create_set, names
 
 from piper.train.check.entries import Entry, TextMeasures
-from piper.train.check.rules_split import (
-    choose_held_out,
-    describe_split,
-    find_in_split,
-    find_usable,
-)
+from piper.train.check.rules_set import choose_held_out, describe_split, find_in_split, find_usable
 from piper.train.data.module import VitsDataModule
 from piper.train.data.settings import DataSettings, resolve_settings
 

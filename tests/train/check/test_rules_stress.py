@@ -8,7 +8,7 @@ import pytest
 
 from piper.train.check import cli
 from piper.train.check.entries import Entry
-from piper.train.check.rules_stress import find_stresses
+from piper.train.check.rules_text import find_stresses
 
 
 def create_entries(*texts: str) -> list[Entry]:

@@ -8,7 +8,7 @@ import pytest
 
 from piper.errors import DatasetError
 from piper.train.check.findings import Finding
-from piper.train.check.rules_structure import Structure, read_structure
+from piper.train.check.rules_set import Structure, read_structure
 
 GOOD = [
     ("a1.wav", "Она вышла на улицу."),

@@ -10,8 +10,7 @@ import pytest
 from made_reports import LEVELS, MISSING, RARE, SILENCE, find_all, make_report, read_dataset
 
 from piper.train.check.entries import Entry
-from piper.train.check.findings import Finding
-from piper.train.check.report import CheckReport
+from piper.train.check.findings import CheckReport, Finding
 from piper.train.check.terminal import report_to_text
 
 

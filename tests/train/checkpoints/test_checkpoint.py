@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from piper.errors import CheckpointError, PiperError
-from piper.train.checkpoints import checkpoint as checkpoints
-from piper.train.checkpoints.lightning_io import SafeCheckpointIO
+from piper.train import checkpoints as checkpoints
+from piper.train.cli import SafeCheckpointIO
 from piper.train.export import load_network
 from piper.train.lightning import VitsModel
-from piper.train.steps.averages import WeightAverages
-from piper.train.warm_start.start import warm_start
+from piper.train.steps.update import WeightAverages
+from piper.train.warm_start import warm_start
 
 SMALL: dict[str, Any] = {"quality": "tiny", "discriminator_channels": 16, "n_layers": 1}
 NARROW: dict[str, Any] = {**SMALL, "hidden_channels": 4, "inter_channels": 4, "num_symbols": 20}
@@ -275,7 +275,7 @@ def test_optimizers_and_schedules_do_what_the_model_says(model: VitsModel) -> No
 @pytest.mark.parametrize("speakers", [{"anna": 1, "boris": 0}, {"anna": 0, "vera": 1}])
 def test_other_speakers_of_the_same_number_are_no_resuming(speakers: dict[str, int]) -> None:
     from piper.config import VoiceConfig
-    from piper.train.warm_start.source import compare_voices
+    from piper.train.warm_start import compare_voices
 
     voice = VoiceConfig(256, 2, 22050, "ru", {"a": [14]}, speaker_id_map=speakers)
     carried = {"phoneme_id_map": {"a": [14]}, "speaker_id_map": {"anna": 0, "boris": 1}}

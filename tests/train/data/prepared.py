@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from piper.train.data.cache import CachedUtterance, PreparedUtterance, UtteranceCache
-from piper.train.data.packs import PackEntry, load_entries
+from piper.train.data.cache import (
+    CachedUtterance,
+    PackEntry,
+    PreparedUtterance,
+    UtteranceCache,
+    load_entries,
+)
 
 
 def load(utterance: PreparedUtterance) -> CachedUtterance:

@@ -9,9 +9,8 @@ import pytest
 from prepared import flip_byte, load
 
 from piper.train import prepare_cli
-from piper.train.data.compacting import compact, measure_use
+from piper.train.data.cache import PackReader, PackWriter, compact, load_entries, measure_use
 from piper.train.data.module import VitsDataModule
-from piper.train.data.packs import PackReader, PackWriter, load_entries
 from piper.train.data.prepare import prepare_dataset
 from piper.train.data.settings import resolve_settings
 

@@ -17,15 +17,15 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from piper.errors import PiperError
-from piper.train.check.recordings import measure_recording
-from piper.train.check.rules_structure import read_structure
+from piper.train.check.measuring import measure_recording
+from piper.train.check.rules_set import read_structure
 from piper.train.data.audio import TrimSettings, load_recording
 from piper.train.data.dataset_config import create_voice_config
 from piper.train.data.metadata import load_metadata
 from piper.train.data.settings import resolve_settings
 from piper.train.formats.convert import ImportOptions, import_dataset
+from piper.train.formats.readers import find_format
 from piper.train.formats.recordings import RecordingJob, write_recording
-from piper.train.formats.registry import find_format
 
 # The folder of a test serves all its examples: each writes the files that it reads.
 few = settings(

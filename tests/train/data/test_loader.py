@@ -22,12 +22,11 @@ from test_data_module import Recorder, make_trainer
 
 from piper.errors import DatasetError
 from piper.train.callbacks.batches import Batches
-from piper.train.callbacks.keep import KeepLast
+from piper.train.callbacks.checkpoints import KeepLast
 from piper.train.callbacks.stopping import TrainingStopped
 from piper.train.data import loader as loaders
 from piper.train.data.batches import UtteranceItem
-from piper.train.data.dataset import UtteranceDataset
-from piper.train.data.loader import BatchDataset, ResumableLoader
+from piper.train.data.loader import BatchDataset, ResumableLoader, UtteranceDataset
 from piper.train.data.module import VitsDataModule
 from trainings import wait_until
 

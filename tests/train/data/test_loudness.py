@@ -11,7 +11,7 @@ from prepared import load
 
 from piper.errors import ConfigError
 from piper.train import prepare_cli
-from piper.train.data.loudness import PEAK, measure_loudness, normalise_loudness
+from piper.train.data.audio import PEAK, measure_loudness, normalise_loudness
 from piper.train.data.module import VitsDataModule
 from piper.train.data.prepare import prepare_dataset
 from piper.train.data.settings import resolve_settings

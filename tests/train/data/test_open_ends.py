@@ -12,9 +12,9 @@ from piper.config import PhonemeType, VoiceConfig
 from piper.text.frontend import create_frontend
 from piper.text.ids import DEFAULT_PHONEME_ID_MAP
 from piper.train.data.cache import PreparedUtterance
+from piper.train.data.loader import OpenEnded, has_final_stop, remove_final_stop
 from piper.train.data.metadata import Row
 from piper.train.data.module import VitsDataModule
-from piper.train.data.open_ends import OpenEnded, has_final_stop, remove_final_stop
 
 LETTERS = {symbol: [place] for place, symbol in enumerate("_^$.…!? данет")}
 

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from prepared import flip_byte
 
-from piper.train.data.cache import CachedUtterance, UtteranceCache
-from piper.train.data.packs import (
+from piper.train.data.cache import (
     PACK_GLOB,
+    CachedUtterance,
     EntryDamagedError,
     PackReader,
     PackWriter,
+    UtteranceCache,
     index_path,
     load_entries,
     read_index,
@@ -172,7 +173,7 @@ def read_all(entries: dict) -> dict[str, bool]:
 
 def test_a_pack_is_free_again_after_a_kill(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from piper.train.data.packs import PackWriter\n"
+        "import os, sys; from pathlib import Path; from piper.train.data.cache import PackWriter\n"
         f"PackWriter(Path({str(tmp_path)!r})).append('a', [], b'x'); os.kill(os.getpid(), 9)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=False)

@@ -23,8 +23,8 @@ from piper.config import Phonemizer, load_voice_config
 from piper.errors import ConfigError, DatasetError, PhonemizeError
 from piper.text.frontend import create_frontend
 from piper.train.check.run import check_dataset
+from piper.train.data.cache import read_index
 from piper.train.data.metadata import load_metadata
-from piper.train.data.packs import read_index
 from piper.train.data.prepare import PreparedDataset, load_prepared_dataset, prepare_dataset
 from piper.train.data.settings import DataSettings, resolve_settings
 

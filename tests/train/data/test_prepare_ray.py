@@ -21,7 +21,7 @@ from prepared import load, stamps
 
 from piper.errors import DatasetError
 from piper.train import prepare_cli
-from piper.train.data import prepare_ray
+from piper.train.data import prepare
 from piper.train.data.prepare import prepare_dataset
 from piper.train.data.settings import DataSettings, resolve_settings
 
@@ -89,13 +89,13 @@ def test_a_recording_that_ends_its_process_is_named(
 
     # Inside a function, so that it travels to the workers as it is.
     def make(sent: Any, settings: DataSettings, voice: Any) -> Any:
-        from piper.train.data.prepare_ray import _make_utterances
+        from piper.train.data.prepare import _make_utterances
 
         if any(job.row.audio_path.name == "utterance003.wav" for job, _ in sent):
             os.kill(os.getpid(), signal.SIGKILL)
         return _make_utterances(sent, settings, voice)
 
-    monkeypatch.setattr(prepare_ray, "_make_utterances", make)
+    monkeypatch.setattr(prepare, "_make_utterances", make)
     settings = resolve_settings(dataset_dir=dataset)
     with caplog.at_level(logging.WARNING):
         assert len(prepare_dataset(settings, ray_address=head.address).utterances) == 15

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from piper.train.data.workers import run_jobs
+from piper.jobs import run_jobs
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from piper.train.data.metadata import Row
 from piper.train.data.module import VitsDataModule
 from piper.train.data.settings import resolve_settings
 from piper.train.evaluate.results import Kind, Sentence
-from piper.train.evaluate.sentences import (
+from piper.train.evaluate.systems import (
     find_singles,
     load_rows,
     load_texts,

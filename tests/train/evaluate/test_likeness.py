@@ -11,20 +11,19 @@ import pytest
 import soundfile
 import soxr
 
-from piper.train.evaluate.cepstra import (
+from piper.train.evaluate.measuring import (
+    LEAST_PAUSE_SECONDS,
     SAMPLE_RATE,
     Pairs,
-    extract_cepstra,
-    measure_distance,
-    pair_frames,
-)
-from piper.train.evaluate.likeness import (
-    LEAST_PAUSE_SECONDS,
+    compare_pitch,
     compare_timing,
+    extract_cepstra,
+    find_pitch,
+    measure_distance,
     measure_likeness,
     measure_speaking_rate,
+    pair_frames,
 )
-from piper.train.evaluate.pitch import compare_pitch, find_pitch
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ import yaml
 from made_evaluations import EVIL, make_evaluation
 from markdown_it import MarkdownIt
 
-from piper.train.evaluate.card import CardFacts, write_model_card
-from piper.train.evaluate.markdown import draw_code, escape
+from piper.train.evaluate.card import CardFacts, draw_code, escape, write_model_card
 from piper.train.evaluate.results import Evaluation
 
 FULL = CardFacts(

@@ -18,10 +18,9 @@ from made_evaluations import CLICK, EVIL, make_evaluation
 from page_reader import Page, find_english, show_in
 from playwright.sync_api import Browser
 
-from piper.train.evaluate.output import write_report_json
-from piper.train.evaluate.page import write_report_page
+from piper.train.evaluate.card import write_report_json
+from piper.train.evaluate.page import rank_sentences, write_report_page
 from piper.train.evaluate.results import Comparison, Evaluation
-from piper.train.evaluate.worst import rank_sentences
 
 
 @pytest.fixture(scope="module")

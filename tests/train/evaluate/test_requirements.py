@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from piper.errors import ConfigError
-from piper.train.evaluate.requirements import parse_requirements
+from piper.train.evaluate.cli import parse_requirements
 from piper.train.evaluate.results import Figure, System
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from piper.train.evaluate.signal import find_silent_speech, measure_signal
+from piper.train.evaluate.measuring import find_silent_speech, measure_signal
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from piper.train.evaluate.statistics import find_difference, summarise
+from piper.train.evaluate.run import find_difference, summarise
 
 
 def test_intervals_hold_the_mean_as_often_as_they_say() -> None:

@@ -12,16 +12,13 @@ import pytest
 import soundfile
 
 from piper.errors import DatasetError
-from piper.train.check.recordings import measure_decoded
-from piper.train.check.report import CheckReport
+from piper.train.check.findings import CheckReport
+from piper.train.check.measuring import measure_decoded
 from piper.train.check.run import check_dataset
 from piper.train.data.audio import DecodedAudio
 from piper.train.data.settings import DataSettings, resolve_settings
 from piper.train.excerpts import cli
-from piper.train.excerpts.choosing import choose_excerpts
-from piper.train.excerpts.finding import Candidate, cut_phrase
-from piper.train.excerpts.phrases import Phrase
-from piper.train.excerpts.writing import write_copy
+from piper.train.excerpts.excerpts import Candidate, Phrase, choose_excerpts, cut_phrase, write_copy
 
 
 @pytest.fixture(scope="module")

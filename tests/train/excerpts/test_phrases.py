@@ -9,8 +9,8 @@ from piper.config import PhonemeType
 from piper.text.frontend import Frontend
 from piper.text.ids import DEFAULT_PHONEME_ID_MAP
 from piper.train.aligner.aligner import GroupSpan
-from piper.train.excerpts.phrases import Phrase, find_phrases
-from piper.train.splitting.long_text import LongText, read_long_text
+from piper.train.excerpts.excerpts import Phrase, find_phrases
+from piper.train.splitting.split import LongText, read_long_text
 
 WORD_SECONDS = 0.5
 LEAD_SECONDS = 0.4

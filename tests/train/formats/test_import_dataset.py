@@ -18,7 +18,7 @@ import soundfile
 
 from piper.errors import DatasetError
 from piper.train.formats.cli import main
-from piper.train.formats.mending import UniqueNames, mend_name, mend_text
+from piper.train.formats.convert import UniqueNames, mend_name, mend_text
 
 Write = Callable[..., Path]
 

@@ -11,9 +11,8 @@ import soundfile
 
 from piper.errors import DatasetError
 from piper.train.data.audio import decode
-from piper.train.formats.columns import parse_columns
-from piper.train.formats.registry import FORMATS, find_format
-from piper.train.formats.source import ReadOptions
+from piper.train.formats.readers import FORMATS, find_format
+from piper.train.formats.source import ReadOptions, parse_columns
 
 Write = Callable[..., Path]
 

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from piper.train.judges.folder import (
+from piper.train.judges import (
     DISTILLMOS,
     JUDGES,
     RESEMBLYZER,
     explain_missing_judge,
     find_judges_folder,
+    find_quality_predictor,
     is_judge_here,
     list_missing_judges,
+    load_speaker_encoder,
     stand_in_for,
 )
-from piper.train.judges.opinion import find_quality_predictor
-from piper.train.judges.speaker import load_speaker_encoder
 
 
 @pytest.fixture

@@ -13,11 +13,7 @@ import soxr
 import torch
 
 from piper.errors import ConfigError
-from piper.train.judges.opinion import (
-    ENTRY_POINT_GROUP,
-    _Distillmos,
-    find_quality_predictor,
-)
+from piper.train.judges import ENTRY_POINT_GROUP, _Distillmos, find_quality_predictor
 
 SOURCE = '''
 def level(audio, rate):

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import soxr
 
-from piper.train.judges.speaker import (
+from piper.train.judges import (
     SpeakerEncoder,
     compare_with_others,
     create_reference,

@@ -19,17 +19,21 @@ from made_evaluations import EVIL, make_evaluation
 from scipy import stats
 
 from piper.errors import DatasetError, EvaluationError
-from piper.train.data.loudness import measure_loudness
-from piper.train.evaluate.output import write_report_json
+from piper.train.command import run_verb
+from piper.train.data.audio import measure_loudness
+from piper.train.evaluate.card import write_report_json
 from piper.train.listening_test import make_listening_test, summarise_listening_test
-from piper.train.listening_test.pairs import plan_pairs
+from piper.train.listening_test.making import (
+    LOUDNESS_LUFS,
+    SILENCE_SECONDS,
+    match_sounds,
+    plan_pairs,
+)
 from piper.train.listening_test.preferences import (
     find_chance,
     find_wilson_interval,
     summary_to_text,
 )
-from piper.train.listening_test.sound import LOUDNESS_LUFS, SILENCE_SECONDS, match_sounds
-from piper.train.verbs import run_verb
 
 RATE = 16000
 HEADS = ["test", "listener", "pair", "sentence", "left", "right", "choice", "seconds", "comment"]

@@ -18,10 +18,9 @@ from torch import Tensor, nn
 from piper.errors import TrainingError
 from piper.train.callbacks.batches import Batches
 from piper.train.data.module import VitsDataModule
+from piper.train.distributed import GanDDPStrategy, check_agreement
 from piper.train.lightning import VitsModel
-from piper.train.parallel.distributed import GanDDPStrategy
-from piper.train.parallel.ranks import check_agreement
-from piper.train.vits.noise import Draws
+from piper.train.vits.layers import Draws
 
 MOST_FRAMES = 2000
 SMALL = {"hidden_channels": 16, "inter_channels": 16, "filter_channels": 16, "n_layers": 1}

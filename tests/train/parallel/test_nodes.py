@@ -18,8 +18,8 @@ import node_training
 import pytest
 import torch
 
-from piper.train.checkpoints.checkpoint import load_checkpoint
-from piper.train.parallel.ranks import describe_lost_process
+from piper.train.checkpoints import load_checkpoint
+from piper.train.distributed import describe_lost_process
 from trainings import SMALL, last_checkpoint, wait_for
 
 SCRIPT = str(Path(__file__).with_name("node_training.py"))

@@ -16,8 +16,11 @@ from piper.train.aligner.features import SAMPLE_RATE, load_samples
 from piper.train.aligner.fitting import Lesson
 from piper.train.data.audio import FloatArray
 from piper.train.phoneme_recogniser import recogniser as module
-from piper.train.phoneme_recogniser.errors import find_phoneme_errors
-from piper.train.phoneme_recogniser.recogniser import PhonemeRecogniser, load_phoneme_recogniser
+from piper.train.phoneme_recogniser.recogniser import (
+    PhonemeRecogniser,
+    find_phoneme_errors,
+    load_phoneme_recogniser,
+)
 
 
 def list_units(lesson: Lesson) -> list[str]:

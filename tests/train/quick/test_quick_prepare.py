@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from piper.train import cli, prepare_cli
-from piper.train.checkpoints.checkpoint import load_checkpoint
-from piper.train.data.packs import PackWriter, load_entries
+from piper.train.checkpoints import load_checkpoint
+from piper.train.data.cache import PackWriter, load_entries
 from piper.train.data.prepare import prepare_dataset
 from piper.train.data.settings import resolve_settings
 from piper.train.quick.data import QuickDataModule

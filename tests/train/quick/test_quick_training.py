@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from piper import PiperVoice, SynthesisConfig
 from piper.train import allowance, cli
 from piper.train.allowance import Allowance
-from piper.train.checkpoints.checkpoint import load_checkpoint
+from piper.train.checkpoints import load_checkpoint
 from piper.train.export import export_voice
 from piper.train.flags import find_family
 from trainings import QUICK, Hurry, StopAfter, add_callback, find_differences

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from reviews import LEAD_SECONDS, RATE, RunningReview, make_noise, serve
 
-from piper.atomic import digest_file
+from piper.files import digest_file
 from piper.train.check import cli as check_cli
 
 

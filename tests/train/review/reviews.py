@@ -17,11 +17,9 @@ import uvicorn
 
 from piper.server.run import bind_socket
 from piper.train.data.settings import DataSettings, resolve_settings
-from piper.train.review.app import create_app
-from piper.train.review.desk import Desk, create_desk
+from piper.train.review.app import Desk, create_app, create_desk
 from piper.train.review.gathering import Gathered, gather_clips, select_clips
-from piper.train.review.journal import JOURNAL_NAME, Journal
-from piper.train.review.session import Review
+from piper.train.review.session import JOURNAL_NAME, Journal, Review
 
 TOKEN = "token-of-the-tests"
 RATE = 22050

@@ -16,9 +16,7 @@ from reviews import open_table
 
 from piper.errors import DatasetError
 from piper.train.review import cli
-from piper.train.review.decisions import Choice
-from piper.train.review.journal import Journal, hold_journal
-from piper.train.review.session import State
+from piper.train.review.session import Choice, Journal, State, hold_journal
 
 FIRST, SECOND = "utterance001.wav", "utterance002.wav"
 
@@ -79,7 +77,7 @@ def test_a_killed_writer_loses_nothing_that_was_answered(doubted: Path) -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
         "from reviews import open_table; from pathlib import Path\n"
-        "from piper.train.review.decisions import Choice\n"
+        "from piper.train.review.session import Choice\n"
         "table, number = open_table(Path(sys.argv[1])), 0\n"
         "while True:\n"
         f"    table.decide({FIRST!r}, Choice.KEEP, text=f'Текст {{number}}.')\n"

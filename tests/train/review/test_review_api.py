@@ -11,8 +11,8 @@ import pytest
 import soundfile
 from reviews import RunningReview, list_digests, open_table
 
+from piper.train.review.app import create_media_folder, find_media_folder
 from piper.train.review.gathering import select_clips
-from piper.train.review.media import create_media_folder, find_media_folder
 
 
 def test_the_doubted_lines_are_shown_with_all_their_findings(running: RunningReview) -> None:

@@ -18,8 +18,8 @@ import soundfile
 from reviews import open_table
 
 from piper.train.review import cli
-from piper.train.review.decisions import Choice
 from piper.train.review.gathering import select_clips
+from piper.train.review.session import Choice
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from reviews import LEAD_SECONDS, RATE, list_digests, open_table
 
 from piper.train.check import cli as check_cli
 from piper.train.review import cli
-from piper.train.review.decisions import Choice
+from piper.train.review.session import Choice
 
 
 def read_changes(folder: Path) -> list[tuple[object, ...]]:

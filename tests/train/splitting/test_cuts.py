@@ -7,11 +7,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from piper.train.splitting.long_text import Pause
-from piper.train.splitting.pieces import (
+from piper.train.splitting.split import (
     KEEP_SECONDS,
     MOST_SECONDS,
     Gap,
+    Pause,
     choose_cuts,
     find_edges,
     find_wrong_score,

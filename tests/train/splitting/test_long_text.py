@@ -8,7 +8,7 @@ import pytest
 from lessons import russian_frontend
 
 from piper.errors import DatasetError
-from piper.train.splitting.long_text import LongText, Pause, read_long_text
+from piper.train.splitting.split import LongText, Pause, read_long_text
 
 TEXT = """Глава первая
 

@@ -14,11 +14,11 @@ import pytest
 import soundfile
 from lessons import read_rows
 
-from piper.json_reader import MAX_FILE_BYTES
+from piper.files import MAX_FILE_BYTES
+from piper.train.command import run_verb
 from piper.train.data.audio import find_speech
 from piper.train.data.metadata import load_metadata
 from piper.train.splitting import split as split_module
-from piper.train.verbs import run_verb
 
 RATE = 16000
 
@@ -273,7 +273,7 @@ def test_ctrl_c_while_it_learns_keeps_what_was_learnt(
 
 def test_nothing_heavy_is_loaded_for_help() -> None:
     code = (
-        "import sys; from piper.train.verbs import run_verb\n"
+        "import sys; from piper.train.command import run_verb\n"
         "try:\n run_verb(['split', '--help'])\nexcept SystemExit: pass\n"
         "assert 'torch' not in sys.modules and 'soundfile' not in sys.modules"
     )

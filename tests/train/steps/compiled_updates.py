@@ -12,7 +12,7 @@ import torch
 
 from piper.train.data.batches import Batch
 from piper.train.presets import create_network_config
-from piper.train.steps import compilation, losses
+from piper.train.steps import compilation, gan
 from piper.train.steps.gan import GanStep
 from piper.train.vits.discriminators import Discriminator
 from piper.train.vits.synthesizer import Synthesizer
@@ -34,7 +34,7 @@ def create_step() -> GanStep:
     )
     torch.manual_seed(1)
     generator, judges = Synthesizer(config), Discriminator(config.discriminator_channels)
-    return GanStep(generator, list(judges.discriminators), config, losses.USUAL_WEIGHTS)
+    return GanStep(generator, list(judges.discriminators), config, gan.USUAL_WEIGHTS)
 
 
 def create_batch(step: GanStep, number: int) -> Batch:
@@ -64,7 +64,7 @@ def take_updates(step: GanStep, count: int) -> torch.Tensor:
         optimizer.zero_grad()
         named = step.backward(create_batch(step, number))
         optimizer.step()
-        losses.append(torch.stack([named[name] for name in sorted(named)]))
+        gan.append(torch.stack([named[name] for name in sorted(named)]))
     return torch.stack(losses)
 
 

@@ -19,7 +19,7 @@ from lightning.pytorch import Trainer
 
 from piper.errors import ConfigError
 from piper.train.callbacks.batches import Batches, StepTrial, heaviest_batches
-from piper.train.checkpoints.checkpoint import load_checkpoint
+from piper.train.checkpoints import load_checkpoint
 from piper.train.data.module import VitsDataModule
 from piper.train.lightning import VitsModel
 from piper.train.steps.batch_size import (

@@ -12,15 +12,13 @@ from torch import Tensor, nn
 
 from piper.errors import TrainingError
 from piper.train.data.batches import Batch, UtteranceItem, collate
-from piper.train.steps import gan, losses
-from piper.train.steps.gan import GanStep, Totals
-from piper.train.steps.micro_batches import MicroBatches, is_out_of_memory
-from piper.train.steps.seeds import seed_update
+from piper.train.steps import gan
+from piper.train.steps.gan import GanStep, MicroBatches, Totals, is_out_of_memory
+from piper.train.steps.update import seed_update
 from piper.train.vits import mel
 from piper.train.vits.config import NetworkConfig
-from piper.train.vits.discriminators import Discriminator
+from piper.train.vits.discriminators import Discriminator, MultiResolutionDiscriminator
 from piper.train.vits.mel import spectrogram
-from piper.train.vits.multi_resolution import MultiResolutionDiscriminator
 from piper.train.vits.synthesizer import Synthesizer
 
 
@@ -55,7 +53,7 @@ def create_step(num_speakers: int = 1, *, use_mrd: bool = False) -> GanStep:
         for name, parameter in generator.named_parameters():
             if ".post." in name or "proj" in name:  # zero at first, which would hide mistakes
                 parameter.add_(0.05 * torch.randn_like(parameter))
-    return GanStep(generator, judges, config, losses.USUAL_WEIGHTS)
+    return GanStep(generator, judges, config, gan.USUAL_WEIGHTS)
 
 
 def create_batch(has_speakers: bool = False) -> Batch:
@@ -105,12 +103,12 @@ def test_one_pass_gives_the_gradients_of_the_plain_way(num_speakers: int, use_mr
     plain = step.spectral_losses(generated)
     made = generated.output.audio
     real = [judge(generated.real_audio) for judge in step.discriminators]
-    plain["adversarial"] = losses.generator_loss([judge(made) for judge in step.discriminators])
-    plain["feature"] = losses.feature_loss(real, [judge(made) for judge in step.discriminators])
+    plain["adversarial"] = gan.generator_loss([judge(made) for judge in step.discriminators])
+    plain["feature"] = gan.feature_loss(real, [judge(made) for judge in step.discriminators])
     weights = [p for judge in step.discriminators for p in judge.parameters()]
     step.total(plain).backward(inputs=list(step.generator.parameters()))
     fake = [judge(made.detach()) for judge in step.discriminators]
-    plain["discriminator"] = losses.discriminator_loss(real, fake)
+    plain["discriminator"] = gan.discriminator_loss(real, fake)
     plain["discriminator"].backward(inputs=weights)
 
     assert set(named) == set(plain)

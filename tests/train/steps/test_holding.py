@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from piper.train import cli
-from piper.train.checkpoints.checkpoint import load_checkpoint
-from piper.train.steps.holding import Hold
+from piper.train.checkpoints import load_checkpoint
+from piper.train.steps.update import Hold
 from trainings import SMALL, last_checkpoint
 
 FLAGS = (*SMALL, "--data.batch_size=5", "--validation_quality=off")

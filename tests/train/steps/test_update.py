@@ -18,7 +18,7 @@ from lightning.pytorch import LightningModule
 
 from piper.errors import ExportError
 from piper.train import cli, export, families
-from piper.train.parallel.distributed import GanDDPStrategy
+from piper.train.distributed import GanDDPStrategy
 from trainings import SMALL
 
 FLAGS = (*SMALL, "--data.batch_size=5", "--model.p_dropout=0.0")

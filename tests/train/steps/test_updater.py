@@ -12,12 +12,18 @@ from torch import Tensor, nn
 
 from piper.errors import TrainingError
 from piper.train import cli
-from piper.train.checkpoints.checkpoint import load_checkpoint
-from piper.train.steps.averages import WeightAverages
-from piper.train.steps.optimizers import OptimizerSettings, create_optimizer
-from piper.train.steps.precision import GanMixedPrecision, create_precision
-from piper.train.steps.seeds import seed_update
-from piper.train.steps.update import MOST_SKIPPED_IN_A_ROW, Updater, UpdateSettings
+from piper.train.checkpoints import load_checkpoint
+from piper.train.steps.update import (
+    MOST_SKIPPED_IN_A_ROW,
+    GanMixedPrecision,
+    OptimizerSettings,
+    Updater,
+    UpdateSettings,
+    WeightAverages,
+    create_optimizer,
+    create_precision,
+    seed_update,
+)
 from trainings import SMALL
 
 FLAGS = (*SMALL, "--data.batch_size=5")

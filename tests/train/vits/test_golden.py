@@ -15,7 +15,7 @@ from torch import nn
 from piper.train.vits.align import find_alignment
 from piper.train.vits.config import NetworkConfig
 from piper.train.vits.discriminators import Discriminator
-from piper.train.vits.masks import lengths_to_mask
+from piper.train.vits.layers import lengths_to_mask
 from piper.train.vits.mel import spectrogram, spectrogram_to_mel
 from piper.train.vits.synthesizer import Synthesizer
 

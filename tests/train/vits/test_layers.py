@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from piper.train.vits.attention import WINDOW, RelativeAttention
 from piper.train.vits.discriminators import LEAK, PERIODS, PeriodDiscriminator
-from piper.train.vits.dropout import Dropout
-from piper.train.vits.wavenet import gate_and_mix
+from piper.train.vits.encoders import WINDOW, RelativeAttention, gate_and_mix
+from piper.train.vits.layers import Dropout
 
 
 def gate_and_mix_plainly(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

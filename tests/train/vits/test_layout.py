@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from piper.train.vits.layout import (
+from piper.train.vits.layers import (
     channels_last,
     convolve,
     convolve_groups,

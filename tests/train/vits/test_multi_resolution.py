@@ -12,7 +12,7 @@ from test_golden import fill_by_name
 
 from piper.errors import ConfigError
 from piper.train.presets import create_network_config
-from piper.train.vits.multi_resolution import MultiResolutionDiscriminator
+from piper.train.vits.discriminators import MultiResolutionDiscriminator
 
 FOLDER = Path(__file__).parents[2] / "data"
 

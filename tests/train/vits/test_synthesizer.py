@@ -10,14 +10,15 @@ from torch import nn
 
 from piper.train.vits.config import NetworkConfig
 from piper.train.vits.discriminators import Discriminator
-from piper.train.vits.masks import cut_segments, place_segments
-from piper.train.vits.splines import transform_by_spline
-from piper.train.vits.synthesizer import Synthesizer, SynthesizerOutput
-from piper.train.vits.weight_norm import (
+from piper.train.vits.durations import transform_by_spline
+from piper.train.vits.layers import (
     WeightNormConv1d,
     WeightNormConvTranspose1d,
+    cut_segments,
     folded_state_dict,
+    place_segments,
 )
+from piper.train.vits.synthesizer import Synthesizer, SynthesizerOutput
 
 TINY: dict[str, Any] = {
     "num_symbols": 20,

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from piper.train.vits.winograd import convolve_rows, is_faster
+from piper.train.vits.layers import convolve_rows_by_winograd, is_faster
 
 
 def convolve_plainly(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -30,7 +30,7 @@ def make_problem(
 @pytest.mark.parametrize("rows", [1, 2, 5, 10, 23])
 def test_result_and_gradients_are_the_convolutions(kernel: int, batch: int, rows: int) -> None:
     inputs = make_problem(batch, rows, 6, 4, kernel, torch.float64)
-    result, wanted = convolve_rows(*inputs), convolve_plainly(*inputs)
+    result, wanted = convolve_rows_by_winograd(*inputs), convolve_plainly(*inputs)
     torch.testing.assert_close(result, wanted)
     direction = torch.randn(wanted.shape, dtype=wanted.dtype)
     gradients = torch.autograd.grad(result, inputs, direction)
@@ -44,7 +44,7 @@ def test_result_and_gradients_are_the_convolutions(kernel: int, batch: int, rows
 def test_rounding_is_far_below_a_hundred_thousandth(shape: tuple[int, ...]) -> None:
     inputs = make_problem(*shape, dtype=torch.float32)
     exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
-    result, wanted = convolve_rows(*inputs), convolve_plainly(*exact)
+    result, wanted = convolve_rows_by_winograd(*inputs), convolve_plainly(*exact)
     direction = torch.randn(wanted.shape)
     gradients = torch.autograd.grad(result, inputs, direction)
     wanted_gradients = torch.autograd.grad(wanted, exact, direction.double())
@@ -54,7 +54,7 @@ def test_rounding_is_far_below_a_hundred_thousandth(shape: tuple[int, ...]) -> N
 
 def test_without_bias() -> None:
     x, weight, _ = make_problem(2, 9, 6, 4, 5, torch.float64)
-    result = convolve_rows(x, weight, None)
+    result = convolve_rows_by_winograd(x, weight, None)
     torch.testing.assert_close(result, convolve_plainly(x, weight, None))
     result.sum().backward()
     assert x.grad is not None
@@ -75,7 +75,7 @@ class Counting(TorchDispatchMode):
 def test_only_the_gradients_asked_for_are_computed() -> None:
     """The step asks for the audio's alone, and then for the weights' alone."""
     x, weight, bias = make_problem(2, 9, 6, 4, 5, torch.float64)
-    result = convolve_rows(x * 2.0, weight * 2.0, bias).square().sum()
+    result = convolve_rows_by_winograd(x * 2.0, weight * 2.0, bias).square().sum()
     products = []
     for inputs in ([x], [weight], [x, weight]):
         with Counting() as counting:
@@ -99,6 +99,6 @@ def test_half_precision_and_few_channels_are_left_to_torch() -> None:
 def test_made_in_inference_mode_and_used_in_training() -> None:
     x, weight, bias = make_problem(1, 7, 4, 4, 3, torch.float16)
     with torch.inference_mode():
-        convolve_rows(x.float(), weight.float(), bias.float())
-    convolve_rows(x.float(), weight.float(), bias.float()).sum().backward()
+        convolve_rows_by_winograd(x.float(), weight.float(), bias.float())
+    convolve_rows_by_winograd(x.float(), weight.float(), bias.float()).sum().backward()
     assert weight.grad is not None

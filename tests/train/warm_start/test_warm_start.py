@@ -16,7 +16,7 @@ from piper.config import VoiceConfig, load_voice_config
 from piper.errors import CheckpointError
 from piper.train.lightning import VitsModel
 from piper.train.vits.synthesizer import Synthesizer
-from piper.train.warm_start.start import VOCODER_PREFIXES, take_apart, warm_start
+from piper.train.warm_start import VOCODER_PREFIXES, take_apart, warm_start
 from piper.voice.session import VoiceSession
 
 SMALL: dict[str, Any] = {

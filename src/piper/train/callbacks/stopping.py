@@ -1,7 +1,4 @@
-"""How a training ends when a signal tells it to, and what watches that it does in time.
-
-Knows signals, threads and the clock, but nothing of what is trained or saved.
-"""
+"""How a training ends when a signal tells it to, and what watches that it does in time."""
 
 from __future__ import annotations
 
@@ -150,6 +147,13 @@ class StopSignals:
         with self._busy:
             if self._writer is not None and not self._is_settled:
                 self._give_up(self.received, insists)
+
+
+def is_stopping(trainer: Trainer) -> bool:
+    """Return whether a signal waits for the training to save: seconds count then."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    found = (getattr(callback, "signals", None) for callback in callbacks)
+    return any(isinstance(signals, StopSignals) and bool(signals.received) for signals in found)
 
 
 def _stop_signals() -> list[int]:

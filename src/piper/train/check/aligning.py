@@ -1,4 +1,4 @@
-"""How well each text fits its recording, by an aligner that learns on the dataset. Knows no rules.
+"""How well each text fits its recording, by an aligner that learns on the dataset.
 
 The aligner is kept in the cache and serves as long as most of what it learnt on is unchanged; what
 it says of a recording is kept at once, line by line, as its other measures are.
@@ -17,11 +17,14 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from piper.atomic import remove_link
 from piper.errors import DatasetError
+from piper.files import remove_link
+from piper.jobs import run_jobs
+from piper.progress import ProgressLine
 from piper.train.check.entries import AudioMeasures, Entry, FitMeasures, TextFit, TextMeasures
 from piper.train.check.kept import keep_result, load_results
-from piper.train.data.workers import run_jobs
+from piper.train.check.measuring import create_key
+from piper.train.recognisers import Recogniser
 
 if TYPE_CHECKING:
     from piper.train.aligner.aligner import Aligner
@@ -103,8 +106,8 @@ def _create_lessons(
     audio: Mapping[Path, AudioMeasures],
     texts: Mapping[int, TextMeasures],
 ) -> dict[int, Lesson]:
+    from piper.train.aligner.aligner import phonemes_to_groups
     from piper.train.aligner.fitting import Lesson, create_lesson_key
-    from piper.train.aligner.units import phonemes_to_groups
 
     lessons = {}
     for entry in entries:
@@ -283,3 +286,61 @@ def _find_owners(
         if is_fit and fit.score > best.get(line, float("-inf")):
             owners[line], best[line] = other, fit.score
     return owners
+
+
+RECOGNISED_NAME = "recognised-1.jsonl"
+"""In the cache; the number is raised when what is kept changes."""
+
+
+def load_heard(
+    entries: Sequence[Entry], audio: Mapping[Path, AudioMeasures], cache_dir: Path
+) -> tuple[str, dict[int, str]]:
+    """Return what an earlier check's recogniser heard of the recordings, and the recogniser's name.
+
+    Of several the one that heard most of them; the name is empty where there is none.
+    """
+    paths = {e.line: e.audio_path for e in entries if e.audio_path in audio and e.audio_path}
+    lines = {create_key(path): line for line, path in paths.items()}
+    heard: dict[str, dict[int, str]] = defaultdict(dict)
+    for key, text in load_results(cache_dir / RECOGNISED_NAME, str).items():
+        name, _, recording = key.partition("|")
+        if recording in lines:
+            heard[name][lines[recording]] = text
+    return max(heard.items(), key=lambda item: len(item[1]), default=("", {}))
+
+
+def recognise_recordings(
+    entries: Sequence[Entry],
+    audio: Mapping[Path, AudioMeasures],
+    cache_dir: Path,
+    recogniser: Recogniser,
+    name: str,
+) -> dict[int, str]:
+    """Return what was heard, by line; one process, since recognisers use all cores by themselves.
+
+    Args:
+        entries: The dataset's lines.
+        audio: Measures by path; recordings without are left out.
+        cache_dir: Keeps what was heard.
+        recogniser: The function.
+        name: Of the recogniser and its model, for what is kept.
+
+    Raises:
+        ConfigError: The recogniser failed.
+    """
+    # Here, because it brings torch, which most checks do without.
+    from piper.train.aligner.features import SAMPLE_RATE, load_samples
+
+    kept = load_results(cache_dir / RECOGNISED_NAME, str)
+    heard: dict[int, str] = {}
+    progress = ProgressLine("Recognising", len(entries), "recordings")
+    for done, entry in enumerate(entries, start=1):
+        if entry.audio_path is not None and entry.audio_path in audio:
+            key = f"{name}|{create_key(entry.audio_path)}"
+            if key not in kept:
+                kept[key] = recogniser(load_samples(entry.audio_path), SAMPLE_RATE)
+                keep_result(cache_dir / RECOGNISED_NAME, key, kept[key])
+            heard[entry.line] = kept[key]
+        progress.show(done)
+    progress.finish(len(entries))
+    return heard

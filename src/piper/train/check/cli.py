@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from piper.atomic import remove_link
 from piper.errors import ConfigError
+from piper.files import remove_link
 from piper.messages import configure_logging, translate
 from piper.option_values import CommandParser
 from piper.progress import count_things
@@ -101,8 +101,7 @@ def _check(arguments: argparse.Namespace) -> int:
     print(report_to_text(report, _count_columns(), has_colours=sys.stdout.isatty()))
     print(f"{translate('report:')} {folder / 'report.html'}")
     if arguments.fix is not None:
-        from piper.train.check.copying import LEFT_OUT
-        from piper.train.check.mending import mend_dataset
+        from piper.train.check.copying import LEFT_OUT, mend_dataset
 
         changes = mend_dataset(report, settings.config_path, arguments.fix)
         left_out = len({change.line for change in changes if change.what == LEFT_OUT})

@@ -1,7 +1,4 @@
-"""Results kept one by one as they are made, so that work that was stopped goes on.
-
-Knows nothing of what they are of.
-"""
+"""Results kept one by one as they are made, so that work that was stopped goes on."""
 
 from __future__ import annotations
 
@@ -11,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from piper.atomic import open_to_append
-from piper.json_reader import parse_json
+from piper.files import open_to_append, parse_json
 
 Result = TypeVar("Result")
 

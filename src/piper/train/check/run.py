@@ -8,35 +8,22 @@ from pathlib import Path
 
 from piper.config import PhonemeType, VoiceConfig
 from piper.errors import ConfigError
-from piper.train.check import (
-    rules_audio,
-    rules_fit,
-    rules_match,
-    rules_recognised,
-    rules_set,
-    rules_split,
-    rules_stress,
-    rules_structure,
-    rules_text,
-)
-from piper.train.check.aligning import measure_fits
+from piper.train.check import rules_audio, rules_set, rules_text
+from piper.train.check.aligning import load_heard, measure_fits, recognise_recordings
 from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
-from piper.train.check.findings import Finding
+from piper.train.check.findings import CheckReport, Finding
 from piper.train.check.measuring import measure_audio, measure_texts
-from piper.train.check.outcome import count_things
-from piper.train.check.recognising import load_heard, recognise_recordings
-from piper.train.check.report import CheckReport
+from piper.train.check.terminal import count_things
 from piper.train.check.training import describe_training
 from piper.train.data.dataset_config import create_voice_config
-from piper.train.data.layout import IDS, create_layout
-from piper.train.data.metadata import PHONEME_IDS, Row
+from piper.train.data.metadata import IDS, PHONEME_IDS, Row, create_layout
 from piper.train.data.settings import DataSettings
 from piper.train.recognisers import load_recogniser
 
 RULES = (
-    *(*rules_structure.RULES, *rules_audio.RULES, *rules_text.RULES),
-    *(*rules_match.RULES, *rules_fit.RULES, *rules_recognised.RULES),
-    *(*rules_set.RULES, *rules_split.RULES, *rules_stress.RULES),
+    *(*rules_set.STRUCTURE_RULES, *rules_audio.AUDIO_RULES, *rules_text.TEXT_RULES),
+    *(*rules_audio.RATE_RULES, *rules_text.FIT_RULES, *rules_text.RECOGNISED_RULES),
+    *(*rules_set.SET_RULES, *rules_set.SPLIT_RULES, *rules_text.STRESS_RULES),
 )
 """All that a check looks for."""
 DOCUMENTED = [
@@ -69,7 +56,7 @@ def check_dataset(
         PhonemizeError: The espeak voice is unknown, or silero-stress is wanted and not installed.
     """
     hear = load_recogniser(recogniser, settings.espeak_voice) if recogniser else None
-    structure = rules_structure.read_structure(settings.csv_path, settings.audio_dir)
+    structure = rules_set.read_structure(settings.csv_path, settings.audio_dir)
     entries = structure.entries
     settings = count_speakers(settings, entries)
     if structure.layout.find(IDS) is not None:
@@ -83,7 +70,7 @@ def check_dataset(
     findings = [
         *structure.findings,
         *ask_rules(settings, entries, audio, errors, texts),
-        *(rules_stress.find_stresses(entries) if has_stress else ()),
+        *(rules_text.find_stresses(entries) if has_stress else ()),
     ]
     report = _create_report(settings, entries, audio, texts, findings, is_quick=is_quick)
     if structure.layout not in DOCUMENTED:
@@ -98,8 +85,8 @@ def check_dataset(
 
 def _include_heard(report: CheckReport, recogniser: str, heard: Mapping[int, str]) -> CheckReport:
     """Return the report with what a recogniser heard, now or in an earlier check."""
-    findings = rules_recognised.find_in_heard(report.entries, heard)
-    fact = rules_recognised.describe_heard(report.entries, heard)
+    findings = rules_text.find_in_heard(report.entries, heard)
+    fact = rules_text.describe_heard(report.entries, heard)
     report = _include(report, findings, "recognised", f"{fact} ({recogniser})")
     missing = sum(e.audio_path in report.audio and e.line not in heard for e in report.entries)
     if not missing:
@@ -140,7 +127,7 @@ def ask_rules(
             has_spelling=settings.dataset_type != PHONEME_IDS
             and settings.phoneme_type is not PhonemeType.TEXT,
         ),
-        *rules_match.find_in_matches(
+        *rules_audio.find_in_matches(
             entries, audio, texts, frame_seconds=settings.hop_length / settings.sample_rate
         ),
         *rules_set.find_in_set(entries, audio, texts),
@@ -160,9 +147,9 @@ def _include_fits(
         num_processes=num_processes,
         is_kept_only=is_quick,
     )
-    findings = rules_fit.find_in_fits(report.entries, fits)
+    findings = rules_text.find_in_fits(report.entries, fits)
     if fits is not None or not is_quick:
-        report = _include(report, findings, "texts and recordings", rules_fit.describe_fits(fits))
+        report = _include(report, findings, "texts and recordings", rules_text.describe_fits(fits))
     known = fits.fits if fits is not None else {}
     missing = sum(e.audio_path in report.audio and e.line not in known for e in report.entries)
     if not missing or (fits is not None and not is_quick):
@@ -203,14 +190,14 @@ def _create_report(
     *,
     is_quick: bool,
 ) -> CheckReport:
-    usable = rules_split.find_usable(entries, audio, texts)
-    held_out = rules_split.choose_held_out(usable, settings)
+    usable = rules_set.find_usable(entries, audio, texts)
+    held_out = rules_set.choose_held_out(usable, settings)
     lines = {entry.line for entry in held_out}
     training = [entry for entry in usable if entry.line not in lines]
-    findings = [*findings, *rules_split.find_in_split(training, held_out, texts)]
+    findings = [*findings, *rules_set.find_in_split(training, held_out, texts)]
     facts = {
         "The set": rules_set.describe_set(entries, audio, texts),
-        "Validation": rules_split.describe_split(held_out, audio, settings.num_test_examples),
+        "Validation": rules_set.describe_split(held_out, audio, settings.num_test_examples),
         "Training": describe_training(settings, training, audio, texts, is_quick=is_quick),
     }
     tables = [rules_set.tabulate_phonemes(texts)]

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from piper.processes import is_machine_busy
+from piper.jobs import is_machine_busy
 from piper.train.allowance import find_allowance
 from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
 from piper.train.cost.estimate import Cost, measure_cost

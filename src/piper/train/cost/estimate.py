@@ -16,8 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from piper.atomic import replace_on_success
-from piper.json_reader import load_kept_object, parse_json_object
+from piper.files import load_kept_object, parse_json_object, replace_on_success
 from piper.messages import say
 from piper.train.cost.request import CostRequest, MeasuredStep, Measurement
 from piper.train.data.resources import available_cores, available_memory_bytes

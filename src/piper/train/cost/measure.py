@@ -1,4 +1,4 @@
-"""A few real updates of both networks on made-up batches. Knows no dataset, and writes no file.
+"""A few real updates of both networks on made-up batches.
 
 `python -m piper.train.cost.measure REQUEST` prints the device, then a line for each update, as
 JSON: whoever ends it early has what was measured until then. It runs in a process of its own so
@@ -24,11 +24,10 @@ from piper.train.cost.request import CostRequest, MeasuredStep
 from piper.train.data.batches import Batch, UtteranceItem, collate
 from piper.train.presets import QUICK, NetworkShape, create_network_config
 from piper.train.quick.schedule import RAMP_UPDATES, plan_update
-from piper.train.steps import losses
-from piper.train.steps.averages import WeightAverages
+from piper.train.steps import gan
 from piper.train.steps.batch_size import PeakMemory
 from piper.train.steps.gan import GanStep
-from piper.train.steps.optimizers import OptimizerSettings, create_optimizer
+from piper.train.steps.update import OptimizerSettings, WeightAverages, create_optimizer
 from piper.train.vits.config import NetworkConfig
 from piper.train.vits.discriminators import Discriminator
 from piper.train.vits.synthesizer import Synthesizer
@@ -129,7 +128,7 @@ class VitsMeter(CostMeter):
         self._network = network
         generator = Synthesizer(network).to(device)
         judge = Discriminator(network.discriminator_channels).to(device)
-        self._gan = GanStep(generator, [*judge.discriminators], network, losses.USUAL_WEIGHTS)
+        self._gan = GanStep(generator, [*judge.discriminators], network, gan.USUAL_WEIGHTS)
         self._averages = WeightAverages(generator, AVERAGES_DECAY)
         self._optimizers = [
             create_optimizer(network.parameters(), OptimizerSettings())[0]

@@ -1,11 +1,11 @@
-"""What is asked of a measurement, and what it says: plain data. Knows no torch and no datasets."""
+"""What is asked of a measurement, and what it says: plain data."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
 
-from piper.json_reader import parse_json_object
+from piper.files import parse_json_object
 
 
 @dataclass(frozen=True)

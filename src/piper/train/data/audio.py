@@ -1,6 +1,7 @@
 """A recording to the samples that are trained on: decode, mix down, resample, trim.
 
-Knows nothing of texts, caches or the CSV (whoever calls adds the line to an error).
+A FLAC of ten hours of silence has 1.9 MB, and one wrong byte makes a rate of 1 Hz, which resampling
+would blow up 22,050 times.
 
 Trimming needs no network. Levels are taken every 10 ms over 20 ms, in dB of full scale, and a
 median over five of them (50 ms) ignores clicks. Speech begins and ends where the level crosses
@@ -15,18 +16,102 @@ start in twenty lay more than 0.41 s early, at a breath.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 import soxr
 
-from piper.errors import DatasetError
+from piper.errors import ConfigError, DatasetError
 from piper.train import storage
-from piper.train.data.sound_files import find_container, read_samples
+
+if TYPE_CHECKING:
+    import soundfile
+
+MOST_SECONDS = 600.0
+"""An utterance has some ten; more than ten minutes is a recording that was not cut yet."""
+RATES = (4_000, 768_000)
+"""Hertz of recordings that there are."""
+MOST_CHANNELS = 32
+BLOCK_FRAMES = 1 << 18
+CUT_IT = "cut it into sentences (`python -m piper.train split` does it by its text)"
+
+
+_CONTAINERS = (
+    (4, b"ftyp", "M4A", "mov"),
+    (0, b"\x1aE\xdf\xa3", "WebM", "matroska"),
+    (0, b"\xff\xf1", "AAC", "aac"),
+    (0, b"\xff\xf9", "AAC", "aac"),
+    (0, b"0&\xb2u\x8ef\xcf\x11", "WMA", "asf"),
+)
+
+
+def find_container(head: bytes) -> tuple[str, str]:
+    """Return what a file is by its first bytes, whatever its ending, and FFmpeg's name for it.
+
+    Both are empty for files that libsndfile reads, and for those that nobody knows.
+    """
+    for place, magic, name, format_name in _CONTAINERS:
+        if head[place : place + len(magic)] == magic:
+            return name, format_name
+    return "", ""
+
+
+def read_samples(file: soundfile.SoundFile, dtype: str) -> Any:
+    """Return all samples of an open file, (S, C).
+
+    Raises:
+        DatasetError: It is longer than an utterance can be, or its header cannot be true; the text
+            goes on after the file's name.
+        soundfile.SoundFileError: It is damaged.
+    """
+    check_header(file.samplerate, file.channels)
+    most = int(MOST_SECONDS * file.samplerate)
+    blocks, count = [], 0
+    # Not all at once: a header may promise 2^63 samples, or none.
+    while count <= most and file.frames <= most:
+        block = file.read(min(BLOCK_FRAMES, most + 1 - count), dtype=dtype, always_2d=True)
+        if not len(block):
+            break
+        blocks.append(block)
+        count += len(block)
+    if count > most or file.frames > most:
+        refuse_length(max(count, file.frames) / file.samplerate)
+    return np.concatenate(blocks) if blocks else np.zeros((0, file.channels), dtype)
+
+
+def check_header(sample_rate: int, channels: int) -> None:
+    """Refuse what no recording has.
+
+    Raises:
+        DatasetError: Rate or channels are beyond it.
+    """
+    if not RATES[0] <= sample_rate <= RATES[1]:
+        raise DatasetError(
+            f"has {sample_rate:,} Hz, but recordings have {RATES[0]:,} to {RATES[1]:,}; replace it"
+        )
+    if channels > MOST_CHANNELS:
+        raise DatasetError(f"has {channels} channels, more than {MOST_CHANNELS}; replace it")
+
+
+def refuse_length(seconds: float) -> None:
+    """Refuse a recording that is longer than an utterance can be.
+
+    Raises:
+        DatasetError: Always.
+    """
+    length = f"{seconds / 3600:,.1f} hours" if seconds < 1e7 else "more than a hundred days"
+    if seconds <= MOST_SECONDS + 1:
+        length = f"more than {MOST_SECONDS / 60:.0f} minutes"
+    raise DatasetError(
+        f"has {length}, and an utterance at most {MOST_SECONDS / 60:.0f} minutes; {CUT_IT}"
+    )
+
 
 FloatArray = npt.NDArray[np.float32]
 LevelArray = npt.NDArray[np.float64]
@@ -237,3 +322,50 @@ def smooth_levels(levels: LevelArray) -> LevelArray:
     padded = np.pad(levels, MEDIAN_LEVELS // 2, mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, MEDIAN_LEVELS)
     return np.asarray(np.median(windows, axis=1))
+
+
+BLOCK_SECONDS = 0.4
+"""What the standard measures at a time; a shorter recording has no loudness by it."""
+PEAK = 0.99
+"""The highest a sample may come to: where peaks would be higher, a recording gets less gain."""
+
+
+def normalise_loudness(samples: FloatArray, sample_rate: int, loudness: float) -> FloatArray:
+    """Return a recording at a loudness, or as near to it as its peaks allow.
+
+    Args:
+        samples: (S,), 1 is full scale.
+        sample_rate: Hertz.
+        loudness: LUFS.
+
+    Raises:
+        ConfigError: pyloudnorm is not installed.
+    """
+    measured = measure_loudness(samples, sample_rate)
+    peak = float(np.abs(samples).max(initial=0.0))
+    if not math.isfinite(measured) or peak == 0.0:
+        return samples
+    gain = min(10 ** ((loudness - measured) / 20), PEAK / peak)
+    return np.asarray(samples * np.float32(gain))
+
+
+def measure_loudness(samples: FloatArray, sample_rate: int) -> float:
+    """Return a recording's loudness in LUFS; minus infinity where all of it is below -70.
+
+    What is shorter than a block is measured as if it were repeated: silence around it would make a
+    word of 0.2 s seem 3 dB quieter than it is.
+
+    Raises:
+        ConfigError: pyloudnorm is not installed.
+    """
+    try:
+        import pyloudnorm
+    except ImportError:
+        raise ConfigError(
+            "--data.loudness needs the library pyloudnorm, which is not installed: "
+            "pip install 'piper-workshop[train]', or leave out the flag."
+        ) from None
+    block_samples = math.ceil(BLOCK_SECONDS * sample_rate)
+    if 0 < len(samples) < block_samples:
+        samples = np.tile(samples, -(-block_samples // len(samples)))
+    return float(pyloudnorm.Meter(sample_rate).integrated_loudness(samples))

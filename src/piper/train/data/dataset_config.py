@@ -1,4 +1,4 @@
-"""A dataset's config.json: completed to a valid voice JSON. Knows nothing of recordings."""
+"""A dataset's config.json: completed to a valid voice JSON."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from piper.atomic import remove_link, replace_on_success
 from piper.config import Phonemizer, VoiceConfig
 from piper.errors import ConfigError, DatasetError
-from piper.json_reader import load_json_object
+from piper.files import load_json_object, remove_link, replace_on_success
 from piper.languages import describe_language
 from piper.text.frontend import create_frontend
 from piper.text.ids import BOS, EOS, PAD

@@ -1,36 +1,244 @@
 """A loader that an interrupted epoch goes on in, and that outlives the processes that load for it.
 
-Knows nothing of how an epoch is ordered.
+Ctrl+C in a terminal, systemd, SLURM and a lost connection tell all processes of a training at
+once. A loader that dies then takes the training with it before it can save. Knows signals only.
+
+A voice that was trained on whole sentences has never seen ids that end with a sound: a stop has
+always come before the end. A variant has the same recording behind ids without the stop. A question
+or an exclamation without its mark would be another intonation, so these have none.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from types import FrameType
 from typing import Any, TypeVar, cast
 
-from torch import cuda
+import torch
+from torch import Tensor, cuda
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from piper.errors import PiperError
-from piper.processes import describe_end
-from piper.train.data.batches import Batch, UtteranceItem, collate
-from piper.train.data.dataset import UtteranceDataset
-from piper.train.data.sampler import LengthBatchSampler
+from piper.config import PhonemeType, VoiceConfig
+from piper.errors import DatasetError, PiperError
+from piper.jobs import describe_end
+from piper.text.ids import BOS, EOS, PAD
+from piper.train.data.batches import Batch, LengthBatchSampler, UtteranceItem, collate
+from piper.train.data.cache import (
+    CachedUtterance,
+    EntryDamagedError,
+    PreparedUtterance,
+    UtteranceCache,
+)
+from piper.train.data.metadata import Row
+from piper.train.data.prepare import make_utterance
 from piper.train.data.settings import DataSettings
-from piper.train.data.worker_signals import outlast_signals
+from piper.train.data.shards import replace_shard
+from piper.train.data.split import rank_recording
+from piper.train.vits.mel import spectrogram
+
+LINGER_SECONDS = 20
+"""After SIGTERM: more than the parent takes for its running step and for saving; torch itself
+ends the processes by other means, and by SIGTERM only those that hang."""
+
+
+def outlast_signals(worker_id: int) -> None:
+    """Leave signals to the parent; a DataLoader calls it in each process that it starts."""
+    # A forked process shares the socket by which the parent hears of signals: it would repeat them.
+    signal.set_wakeup_fd(-1)
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, _end_later)
+
+
+def _end_later(number: int, frame: FrameType | None) -> None:
+    signal.alarm(LINGER_SECONDS)
+
 
 _LOGGER = logging.getLogger(__name__)
+STOPS = (".", "…")
+_STOP_AT_END = re.compile(r"[^.…?!][.。।۔][\s\"'“”«»‘’)\]]*$")
+"""espeak-ng hears an ellipsis at the end as no sign at all, so such ids have no stop already."""
+_STOP_CHARACTERS_AT_END = re.compile(r"[^.…?!](\.+|…)$")
+"""With phoneme_type=text the characters themselves are the ids."""
+
+
+@dataclass(frozen=True)
+class OpenEnded(PreparedUtterance):
+    """An utterance that is trained on without the final stop of its ids."""
+
+
+def create_open_ends(
+    utterances: Sequence[PreparedUtterance],
+    voice: VoiceConfig,
+    share: float,
+    seed: int,
+    *,
+    is_told: bool = True,
+) -> list[OpenEnded]:
+    """Return variants of a share of the utterances that end in a stop.
+
+    They are chosen by file name, text and seed, as the split is: alike on every process, and after
+    a training was resumed.
+
+    Args:
+        utterances: Those that are trained on.
+        voice: What their ids were made with.
+        share: 0 to 1.
+        seed: Of the choice.
+        is_told: Whether their number is logged.
+    """
+    if share == 0:
+        return []
+    ending = [u for u in utterances if has_final_stop(u.row, voice)]
+    # A salt: the training's share of the split would otherwise be the lower end of this order.
+    ranked = sorted(
+        ending, key=lambda u: rank_recording(f"open {u.row.audio_path.name}", u.row.text, seed)
+    )
+    chosen = {u.row.line for u in ranked[: round(share * len(ending))]}
+    if is_told:
+        _LOGGER.info(
+            "%d of the %d training utterances that end in a full stop are trained on a second time "
+            "without it (--data.open_ends=%g).",
+            len(chosen),
+            len(ending),
+            share,
+        )
+    return [_open_end(u) for u in ending if u.row.line in chosen]
+
+
+def has_final_stop(row: Row, voice: VoiceConfig) -> bool:
+    """Return whether the ids of a row end in a full stop, as far as its text tells."""
+    if row.ids is not None:
+        return len(remove_final_stop(row.ids, voice)) < len(row.ids)
+    is_text = voice.phoneme_type is PhonemeType.TEXT
+    pattern = _STOP_CHARACTERS_AT_END if is_text else _STOP_AT_END
+    return pattern.search(row.text) is not None
+
+
+def remove_final_stop(ids: Sequence[int], voice: VoiceConfig) -> list[int]:
+    """Return an utterance's ids without the stop (and its padding) of the last sentence.
+
+    Ids that do not end in a stop are returned as they are; so are those of a stop alone.
+
+    Args:
+        ids: Each sentence from BOS to EOS.
+        voice: What they were made with.
+    """
+    id_map = voice.phoneme_id_map
+    start, end, pad = (list(id_map[symbol]) for symbol in (BOS, EOS, PAD))
+    stops = [list(id_map[stop]) for stop in STOPS if stop in id_map]
+    kept = list(ids)
+    if kept[-len(end) :] != end:
+        return kept
+    kept = kept[: -len(end)]
+    while stop := next((s for s in stops if kept[-len(s + pad) :] == s + pad), None):
+        kept = kept[: -len(stop + pad)]
+    is_empty = kept[-len(start) :] == start or kept[-len(start + pad) :] == start + pad
+    return list(ids) if is_empty else [*kept, *end]
+
+
+def _open_end(utterance: PreparedUtterance) -> OpenEnded:
+    values = {field.name: getattr(utterance, field.name) for field in fields(PreparedUtterance)}
+    return OpenEnded(**values)
+
+
+class UtteranceDataset(Dataset[UtteranceItem]):
+    """Utterances by number; an entry that was damaged or removed meanwhile is made anew.
+
+    Args:
+        utterances: As prepared.
+        settings: Of the dataset.
+        voice: What its ids were made with.
+    """
+
+    def __init__(
+        self,
+        utterances: Sequence[PreparedUtterance],
+        settings: DataSettings,
+        voice: VoiceConfig,
+    ) -> None:
+        self._utterances = utterances
+        self._entries = [utterance.entry for utterance in utterances]
+        self._cache = UtteranceCache(settings.cache_dir)
+        self._settings = settings
+        self._voice = voice
+
+    def __len__(self) -> int:
+        return len(self._utterances)
+
+    def __getitem__(self, index: int) -> UtteranceItem:
+        utterance, cached = self._utterances[index], self._load(index)
+        settings = self._settings
+        samples = torch.from_numpy(cached.samples)
+        frames = len(samples) // settings.hop_length
+        linear = self._measure_spectrogram(samples)
+        ids = torch.from_numpy(cached.ids)
+        if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < self._voice.num_symbols:
+            raise DatasetError(
+                f"{utterance.row.audio_path.name} was prepared with phoneme ids that the voice has "
+                f"not ({self._voice.num_symbols} are its symbols); prepare the dataset again."
+            )
+        if isinstance(utterance, OpenEnded):
+            ids = torch.tensor(remove_final_stop(ids.tolist(), self._voice))
+        return UtteranceItem(
+            ids,
+            linear,
+            samples[: frames * settings.hop_length],
+            utterance.speaker_id,
+            utterance.row.audio_path.name,
+        )
+
+    def _measure_spectrogram(self, samples: Tensor) -> Tensor:
+        """Return linear magnitudes (F, T) of samples (S,)."""
+        settings = self._settings
+        return spectrogram(
+            samples.unsqueeze(0), settings.filter_length, settings.hop_length, settings.win_length
+        )[0, :, : len(samples) // settings.hop_length]
+
+    def _load(self, index: int) -> CachedUtterance:
+        key = self._utterances[index].key
+        try:
+            return self._cache.load(key, self._entries[index])
+        except EntryDamagedError:
+            # Compacting moves entries, and another process may have made this one anew.
+            found = self._cache.find({utterance.key for utterance in self._utterances})
+            pairs = zip(self._utterances, self._entries, strict=True)
+            self._entries = [found.get(utterance.key, entry) for utterance, entry in pairs]
+        try:
+            return self._cache.load(key, self._entries[index])
+        except EntryDamagedError as error:
+            self._mend(index, error)
+        try:
+            return self._cache.load(key, self._entries[index])
+        except EntryDamagedError as error:
+            raise DatasetError(
+                f"An utterance is damaged wherever it comes from ({error}); prepare it again."
+            ) from None
+
+    def _mend(self, index: int, error: EntryDamagedError) -> None:
+        settings, utterance = self._settings, self._utterances[index]
+        if settings.shards is None:
+            made = make_utterance(utterance.row, settings, self._voice)
+            self._entries[index] = self._cache.store(utterance.key, made)
+            return
+        replace_shard(settings.shards, utterance.entry.pack, str(error))
+        self._cache = UtteranceCache(settings.cache_dir)
+
 
 LOOK_SECONDS = 1.0
 MAX_LOOKS = 120

@@ -1,4 +1,4 @@
-"""The --data.* flags as Lightning's data module. Knows nothing of the network or its losses."""
+"""The --data.* flags as Lightning's data module."""
 
 from __future__ import annotations
 
@@ -11,19 +11,27 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from piper.config import VoiceConfig
-from piper.train.data.batches import Batch
+from piper.train.data.batches import Batch, BatchBounds, LengthBatchSampler
 from piper.train.data.cache import PreparedUtterance
-from piper.train.data.dataset import UtteranceDataset
 from piper.train.data.dataset_config import complete_dataset_config
-from piper.train.data.loader import ResumableLoader, create_collate, create_loader
-from piper.train.data.open_ends import create_open_ends
+from piper.train.data.loader import (
+    ResumableLoader,
+    UtteranceDataset,
+    create_collate,
+    create_loader,
+    create_open_ends,
+)
 from piper.train.data.prepare import PreparedDataset, load_prepared_dataset, prepare_dataset
-from piper.train.data.report import log_training_set, warn_of_long_recordings
 from piper.train.data.resources import default_num_workers
-from piper.train.data.sampler import BatchBounds, LengthBatchSampler
 from piper.train.data.settings import AUTO_BATCH_SIZE, DataSettings, resolve_settings
 from piper.train.data.sharding import load_sharded_dataset
-from piper.train.data.split import Split, leave_out_long, split_dataset
+from piper.train.data.split import (
+    Split,
+    leave_out_long,
+    log_training_set,
+    split_dataset,
+    warn_of_long_recordings,
+)
 
 DEFAULT_BATCH_SIZE = 32
 

@@ -1,4 +1,4 @@
-"""Rows to prepared utterances in the cache: phonemes, samples. Knows nothing of batches or torch.
+"""Rows to prepared utterances in the cache: phonemes, samples.
 
 Each utterance is stored as soon as it is made, so an interrupted run goes on where it was.
 """
@@ -6,34 +6,306 @@ Each utterance is stored as soon as it is made, so an interrupted run goes on wh
 from __future__ import annotations
 
 import logging
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from piper.atomic import hold_lock
+import numpy as np
+
 from piper.config import VoiceConfig
-from piper.errors import PiperError
-from piper.train.data.acceptance import (
-    leave_out_errors,
-    may_be_left_out,
-    refuse_short,
-    warn_of_losses,
-)
+from piper.errors import DatasetError, PiperError, describe_os_error
+from piper.files import hold_lock
+from piper.jobs import connect, run_jobs
+from piper.progress import ProgressLine
+from piper.text.frontend import create_frontend
+from piper.train import storage
+from piper.train.data.audio import load_recording, normalise_loudness
 from piper.train.data.cache import (
+    CachedUtterance,
+    EntryDamagedError,
+    PackEntry,
     PreparedUtterance,
     UtteranceCache,
     create_cache_context,
     create_cache_key,
+    encode_utterance,
 )
 from piper.train.data.dataset_config import complete_dataset_config, create_voice_config
 from piper.train.data.metadata import Row, load_metadata
-from piper.train.data.packs import EntryDamagedError, PackEntry
-from piper.train.data.prepare_ray import run_on_cluster
 from piper.train.data.remote_dataset import list_recordings, load_recordings
+from piper.train.data.scripts import describe_named_letters, find_named_letters
 from piper.train.data.settings import DataSettings
-from piper.train.data.utterance import PrepareJob, make_utterance
-from piper.train.data.workers import run_jobs
 
 _LOGGER = logging.getLogger(__name__)
+NAMED_AT_MOST = 5
+LEFT_OUT_SHARE = 0.1
+"""Of the lines. Where more cannot be used, something is wrong with the set, not with a file."""
+
+
+def may_be_left_out(count: int, num_rows: int) -> bool:
+    """Return whether so many lines that cannot be used are few enough to train without them."""
+    return count <= LEFT_OUT_SHARE * num_rows
+
+
+def leave_out_errors(settings: DataSettings, errors: Sequence[str], num_rows: int) -> None:
+    """Name the first few lines that cannot be used, of so many that the CSV has.
+
+    One bad file among thousands does not end the work of hours: it is left out with a warning.
+
+    Raises:
+        DatasetError: There are too many of them for that.
+    """
+    if not errors:
+        return
+    more = f" … and {len(errors) - NAMED_AT_MOST} more." if len(errors) > NAMED_AT_MOST else ""
+    named = f"{' '.join(errors[:NAMED_AT_MOST])}{more}"
+    if may_be_left_out(len(errors), num_rows):
+        _LOGGER.warning(
+            "%s: of %d lines %d cannot be used and %s left out: %s",
+            settings.csv_path,
+            num_rows,
+            len(errors),
+            "is" if len(errors) == 1 else "are",
+            named,
+        )
+        return
+    if len(errors) == 1:
+        raise DatasetError(f"{settings.csv_path} {errors[0]}")
+    raise DatasetError(
+        f"{settings.csv_path}: {len(errors)} of {num_rows} lines cannot be used; mend or "
+        f"remove them: {named}"
+    )
+
+
+def refuse_short(settings: DataSettings, utterances: Sequence[PreparedUtterance]) -> None:
+    """Refuse texts that cannot be aligned: each id needs a frame of its own.
+
+    Raises:
+        DatasetError: There are such utterances.
+    """
+    bad = [u for u in utterances if u.num_ids > u.num_samples // settings.hop_length]
+    if bad:
+        named = "; ".join(
+            f"line {u.row.line}: {u.num_samples / settings.sample_rate:.2f} s for "
+            f"{u.num_ids} phoneme ids ({u.row.audio_path.name})"
+            for u in bad[:NAMED_AT_MOST]
+        )
+        more = f"; and {len(bad) - NAMED_AT_MOST} more" if len(bad) > NAMED_AT_MOST else ""
+        raise DatasetError(
+            f"{settings.csv_path}: {len(bad)} recordings are too short for their texts, so text "
+            f"and recording do not belong together ({named}{more}); mend or remove these lines."
+        )
+
+
+def warn_of_losses(settings: DataSettings, utterances: Sequence[PreparedUtterance]) -> None:
+    """Warn of recordings of a lower rate, and of phonemes that the id map lacks."""
+    lower = Counter(u.source_rate for u in utterances if u.source_rate < settings.sample_rate)
+    if lower:
+        rates = ", ".join(f"{count} of {rate} Hz" for rate, count in lower.most_common())
+        _LOGGER.warning(
+            "%d of %d recordings (%s) are resampled up to %d Hz, which adds no brightness; "
+            "--model.sample_rate=%d (and the key in %s) would train on them as they are.",
+            lower.total(),
+            len(utterances),
+            rates,
+            settings.sample_rate,
+            max(lower),
+            settings.config_path.name,
+        )
+    missing = Counter("".join(u.missing for u in utterances))
+    if missing:
+        named = ", ".join(
+            f"{phoneme!r} (U+{ord(phoneme):04X}) {count} times"
+            for phoneme, count in missing.most_common()
+        )
+        _LOGGER.warning(
+            "The phoneme_id_map lacks phonemes of these texts, and they are dropped: %s.", named
+        )
+
+
+@dataclass(frozen=True)
+class PrepareJob:
+    """One utterance to prepare, in a form that other processes can be sent."""
+
+    row: Row
+    key: str
+    speaker_id: int
+
+
+def make_utterance(
+    row: Row, settings: DataSettings, voice: VoiceConfig, content: bytes | None = None
+) -> CachedUtterance:
+    """Decode a row's recording once, and phonemise its text.
+
+    Args:
+        row: What to make.
+        settings: Of the dataset.
+        voice: Whose phonemes and ids.
+        content: The recording's bytes, where they were read already.
+
+    Raises:
+        DatasetError: The recording or its text cannot be used.
+        PhonemizeError: The text cannot be phonemised.
+        ConfigError: A library that the settings need is not installed.
+    """
+    recording = load_recording(row.audio_path, settings.sample_rate, settings.trim, content)
+    samples = recording.samples
+    if settings.loudness is not None:
+        samples = normalise_loudness(samples, settings.sample_rate, settings.loudness)
+    ids, missing = find_ids(row, voice)
+    return CachedUtterance(np.asarray(ids, dtype=np.int64), samples, recording.source_rate, missing)
+
+
+def find_ids(row: Row, voice: VoiceConfig) -> tuple[list[int], str]:
+    """Return a row's ids, and the phonemes that the id map lacks.
+
+    Raises:
+        DatasetError: Its text gives no phonemes or names of letters instead, or its ids are beyond
+            the network's symbols.
+        PhonemizeError: Its text cannot be phonemised.
+    """
+    if row.ids is not None:
+        if max(row.ids) >= voice.num_symbols:
+            raise DatasetError(
+                f"the phoneme id {max(row.ids)} is beyond the network's {voice.num_symbols} "
+                "symbols; mend it, or raise --data.num_symbols."
+            )
+        return row.ids, ""
+    frontend = create_frontend(voice)
+    if named := find_named_letters(row.text, voice):
+        raise DatasetError(f"{describe_named_letters(named, voice.espeak_voice)}.")
+    ids: list[int] = []
+    missing: list[str] = []
+    for phonemes in frontend.text_to_phonemes(row.text):
+        # Sorted out here, so that each process does not warn of the same phoneme on its own.
+        known = [phoneme for phoneme in phonemes if phoneme in voice.phoneme_id_map]
+        missing.extend(phoneme for phoneme in phonemes if phoneme not in voice.phoneme_id_map)
+        if known:
+            ids.extend(frontend.phonemes_to_ids(known))
+    if not ids:
+        raise DatasetError(
+            f"the text {row.text!r:.60} gives no phonemes; write what is said in words."
+        )
+    return ids, "".join(missing)
+
+
+JOBS_A_TASK = 8
+"""A task of Ray's costs a few milliseconds, as much as a recording."""
+TASKS_A_CORE = 2
+"""Tasks handed out at once: one that runs, and one that waits so that no core does. So what is
+under way is bounded, 6 MB of recordings a core, whatever the dataset's size."""
+MOST_LOSSES = 5
+"""Tasks with a recording that came to no end before it is given up. Machines are lost, too, and
+that says nothing of it; but five of them one after the other, with the same one, hardly are."""
+
+
+def run_on_cluster(
+    jobs: Sequence[PrepareJob],
+    settings: DataSettings,
+    voice: VoiceConfig,
+    cache: UtteranceCache,
+    address: str,
+) -> list[PackEntry | str]:
+    """Prepare utterances on a cluster, store them here, and return their entries in order.
+
+    The machines need this package, but no common disk: a recording travels with its task, unless it
+    lies in a storage, which they read themselves. What a lost machine had is done on another one,
+    each recording in a task of its own, so that one that ends its process is known.
+
+    Args:
+        jobs: What to prepare.
+        settings: Of the dataset.
+        voice: Whose phonemes and ids.
+        cache: Where they are stored.
+        address: The cluster, as `host:port`, or `auto`.
+
+    Returns:
+        For each job its entry, or the sentence that says why there is none.
+
+    Raises:
+        PiperError: Ray is not installed, or the cluster does not answer.
+        DatasetError: The cache cannot be written.
+    """
+    ray = connect(address, "preparing", "--num-processes")
+    try:
+        return _run(ray, jobs, cache, ray.put(settings), ray.put(voice))
+    finally:
+        ray.shutdown()
+
+
+def _run(
+    ray: Any, jobs: Sequence[PrepareJob], cache: UtteranceCache, *shared: Any
+) -> list[PackEntry | str]:
+    # Tried again here and not by Ray, which would start a deadly recording for ever.
+    make = ray.remote(num_cpus=1, max_retries=0)(_make_utterances)
+    progress = ProgressLine("Preparing", len(jobs), "recordings")
+    numbers = range(len(jobs))
+    waiting = deque(numbers[at : at + JOBS_A_TASK] for at in range(0, len(jobs), JOBS_A_TASK))
+    running: dict[Any, range] = {}
+    losses: Counter[int] = Counter()
+    results: dict[int, PackEntry | str] = {}
+    while waiting or running:
+        cores = max(1, int(ray.cluster_resources().get("CPU", 0)))
+        while waiting and len(running) < cores * TASKS_A_CORE:
+            task = waiting.popleft()
+            sent = [(jobs[number], _read(jobs[number])) for number in task]
+            running[make.remote(sent, *shared)] = task
+        [ready], _ = ray.wait(list(running), num_returns=1)
+        task = running.pop(ready)
+        try:
+            made = ray.get(ready)
+        except ray.exceptions.RayError as error:
+            losses.update(task)
+            again = [number for number in task if losses[number] < MOST_LOSSES]
+            waiting.extendleft(range(number, number + 1) for number in reversed(again))
+            lost = set(task).difference(again)
+            results |= {number: _describe_loss(jobs[number], error) for number in lost}
+        else:
+            for number, one in zip(task, made, strict=True):
+                is_error = isinstance(one, str)
+                results[number] = one if is_error else cache.store_encoded(jobs[number].key, *one)
+        progress.show(len(results))
+    progress.finish(len(results))
+    return [results[number] for number in numbers]
+
+
+def _describe_loss(job: PrepareJob, error: Exception) -> str:
+    """Say that a recording has no entry, because no process came to its end."""
+    reason = str(error).strip().splitlines()
+    return (
+        f"line {job.row.line}: {job.row.audio_path.name} ended {MOST_LOSSES} processes that read "
+        f"it; mend or remove it (Ray: {reason[-1] if reason else 'no answer'})"
+    )
+
+
+def _read(job: PrepareJob) -> bytes | str | None:
+    """Return a recording's bytes, or why there are none; None where the task reads them itself."""
+    if storage.is_remote(job.row.audio_path):
+        return None
+    try:
+        return job.row.audio_path.read_bytes()
+    except OSError as error:
+        return describe_os_error(error)
+
+
+def _make_utterances(
+    sent: Sequence[tuple[PrepareJob, bytes | str | None]],
+    settings: DataSettings,
+    voice: VoiceConfig,
+) -> list[tuple[list[Any], bytes] | str]:
+    """Prepare some utterances on some machine."""
+    made: list[tuple[list[Any], bytes] | str] = []
+    for job, content in sent:
+        try:
+            if isinstance(content, str):
+                raise PiperError(content)
+            made.append(encode_utterance(make_utterance(job.row, settings, voice, content)))
+        except PiperError as error:
+            made.append(f"line {job.row.line}: {error}")
+    return made
+
+
 LOCK_NAME = "prepare.lock"
 
 

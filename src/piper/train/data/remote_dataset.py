@@ -1,7 +1,6 @@
 """A dataset in a cloud's storage: copies of its texts, and a list of its recordings.
 
-The recordings stay where they are; whoever prepares one reads it into memory. Knows nothing of what
-the texts say.
+The recordings stay where they are; whoever prepares one reads it into memory.
 """
 
 from __future__ import annotations
@@ -14,9 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from piper.atomic import replace_on_success
 from piper.errors import ConfigError, DatasetError
-from piper.json_reader import load_json_object
+from piper.files import load_json_object, replace_on_success
 from piper.train import storage
 
 _LOGGER = logging.getLogger(__name__)

@@ -1,10 +1,10 @@
-"""How many cores and how much memory this process may use. Knows nothing of data or training."""
+"""How many cores and how much memory this process may use."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from piper.processes import available_cores
+from piper.jobs import available_cores
 
 __all__ = ["available_cores", "available_memory_bytes", "default_num_workers"]
 

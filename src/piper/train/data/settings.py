@@ -2,27 +2,199 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from piper.config import PhonemeType
-from piper.errors import ConfigError
-from piper.json_reader import load_json_object
+from piper.errors import ConfigError, DatasetError
+from piper.files import load_json_object
+from piper.text.chinese import PINYIN_PHONEME_ID_MAP
 from piper.text.ids import DEFAULT_PHONEME_ID_MAP
-from piper.text.options import Stress, TextOptions
-from piper.text.pinyin_symbols import PINYIN_PHONEME_ID_MAP
+from piper.text.options import VOICE_KEY, Stress, TextOptions
 from piper.train.data.audio import TrimSettings
-from piper.train.data.found_config import FoundConfig
-from piper.train.data.metadata import DATASET_TYPES
-from piper.train.data.paths import resolve_paths, resolve_remote_paths, resolve_shard_paths
-from piper.train.data.shards import agree_settings, load_header
-from piper.train.data.text_settings import (
-    DEFAULT_TEXT_OPTIONS,
-    parse_id_map,
-    resolve_text_options,
-)
+from piper.train.data.metadata import DATASET_TYPES, find_audio_folder
+from piper.train.data.remote_dataset import AUDIO_FOLDER, CONFIG_NAME, CSV_NAME, open_dataset
+from piper.train.data.shards import HEADER_NAME, agree_settings, load_header, open_shards
 from piper.train.storage import is_remote, plain_address
+
+T = TypeVar("T")
+
+
+class FoundConfig:
+    """Look-ups in what config.json holds, which may be nothing yet."""
+
+    def __init__(self, path: Path, data: dict[str, Any]) -> None:
+        self.path = path
+        self.data = data
+
+    def find(self, dotted: str, kind: type[T]) -> T | None:
+        """Return what a dotted key holds; None where it is not there.
+
+        Raises:
+            ConfigError: It holds something of another kind.
+        """
+        value: Any = self.data
+        for part in dotted.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is None:
+            return None
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise ConfigError(
+                f'{self.path}: the key "{dotted}" holds {value!r:.60}, '
+                f"but {kind.__name__} is wanted; mend or remove it."
+            )
+        return value
+
+    def agree(self, flag: str, dotted: str, given: T | None, default: T, group: str = "data") -> T:
+        """Return the flag's or the file's value; they must not contradict each other."""
+        found = self.find(dotted, type(default))
+        if given is None:
+            return default if found is None else found
+        if found is not None and found != "" and given != "" and found != given:
+            raise ConfigError(
+                f'{self.path} says "{dotted}": {found!r}, but --{group}.{flag} is {given!r}; '
+                "leave out the flag, or change the file."
+            )
+        return given
+
+
+DEFAULT_TEXT_OPTIONS = TextOptions().fill(None)
+"""Numbers are left as they are, stress signs are honoured."""
+
+
+def resolve_text_options(config: Mapping[str, Any], path: Path, flags: TextOptions) -> TextOptions:
+    """Put flags and the config's `text_options` together, with nothing left open.
+
+    Args:
+        config: What config.json holds.
+        path: That file, for errors.
+        flags: The flags; None means that one was not given.
+
+    Raises:
+        ConfigError: Flag and file disagree, or a value is of no known kind.
+    """
+    # A config.json with an id map is one that a training has completed, here or elsewhere.
+    found = config.get(VOICE_KEY, {} if "phoneme_id_map" in config else None)
+    options = flags.fill(found, str(path))
+    found = found or {}
+    for name in ("write_numbers", "stress", "abbreviations"):
+        given = getattr(flags, name)
+        if given is not None and found.get(name) is not None and found[name] != given:
+            raise ConfigError(
+                f'{path} says "{VOICE_KEY}.{name}": {found[name]!r}, but --data.{name} is '
+                f"{given!r}; leave out the flag, or change the file."
+            )
+    return options
+
+
+def parse_id_map(data: Any, path: Path) -> dict[str, list[int]]:
+    """Return phonemes and their ids as lists.
+
+    Raises:
+        ConfigError: It is no such map; `path` says where it stands.
+    """
+    result: dict[str, list[int]] = {}
+    for symbol, ids in data.items() if isinstance(data, dict) else [("", data)]:
+        id_list = [ids] if isinstance(ids, int) else ids
+        if not isinstance(id_list, list) or not all(type(i) is int and i >= 0 for i in id_list):
+            raise ConfigError(
+                f"{path} gives {ids!r:.60} for the phoneme {symbol!r}, "
+                "but a list of whole numbers is wanted."
+            )
+        result[symbol] = id_list
+    return result
+
+
+def resolve_paths(
+    dataset_dir: str | Path | None,
+    csv_path: str | Path | None,
+    audio_dir: str | Path | None,
+    cache_dir: str | Path | None,
+    config_path: str | Path | None,
+) -> tuple[Path, Path, Path, Path]:
+    """Return CSV, folder of the recordings, cache and config.json.
+
+    Raises:
+        DatasetError: There is no dataset.
+    """
+    if dataset_dir is None and csv_path is None:
+        raise DatasetError(
+            "No dataset was named; pass --data.dataset_dir=DIR (with metadata.csv and wavs/ in it) "
+            "or --data.csv_path and --data.audio_dir."
+        )
+    folder = Path(dataset_dir) if dataset_dir is not None else Path(str(csv_path)).parent
+    if not folder.is_dir():
+        raise DatasetError(
+            f"The dataset's folder {folder} does not exist; check the path "
+            "(--data.dataset_dir or --data.csv_path)."
+        )
+    # An explicit CSV elsewhere brings its own folder of recordings, as the existing trainer does.
+    audio = Path(csv_path).parent if csv_path is not None else folder
+    if dataset_dir is not None:
+        audio = find_audio_folder(folder) or audio
+    if audio_dir is not None:
+        audio = Path(audio_dir)
+    if not audio.is_dir():
+        raise DatasetError(
+            f"The folder of the recordings {audio} does not exist; pass it with --data.audio_dir."
+        )
+    return (
+        Path(csv_path) if csv_path is not None else folder / "metadata.csv",
+        audio,
+        Path(cache_dir) if cache_dir is not None else folder / ".cache",
+        Path(config_path) if config_path is not None else folder / "config.json",
+    )
+
+
+def resolve_remote_paths(
+    address: str, cache_dir: str | Path | None, named: tuple[str | Path | None, ...]
+) -> tuple[Path, Path, Path, Path]:
+    """Return the same for a dataset in a storage: of copies, but for the recordings.
+
+    Args:
+        address: Of the dataset's folder.
+        cache_dir: Where the copies go; None means .cache in the working folder.
+        named: Paths of its parts that were given beside it.
+
+    Raises:
+        ConfigError: There are such paths, or a package is not installed.
+        DatasetError: There is no dataset.
+    """
+    if any(path is not None for path in named):
+        raise ConfigError(
+            f"{address} is a whole dataset, with {CSV_NAME} and {AUDIO_FOLDER}/ in it; leave out "
+            "--data.csv_path, --data.audio_dir and --data.config_path."
+        )
+    cache = Path(cache_dir) if cache_dir is not None else Path(".cache")
+    folder = open_dataset(address, cache)
+    return folder / CSV_NAME, folder, cache, folder / CONFIG_NAME
+
+
+def resolve_shard_paths(
+    shards: str, cache_dir: str | Path | None, named: tuple[str | Path | None, ...]
+) -> tuple[Path, Path, Path, Path]:
+    """Return the same for shards, brought to this machine where they lie elsewhere.
+
+    Args:
+        shards: Their address.
+        cache_dir: Where what is brought goes; None means .cache in the working folder.
+        named: Paths that were given beside it.
+
+    Raises:
+        ConfigError: There are such paths, or a package is not installed.
+        DatasetError: There are no shards.
+    """
+    if any(path is not None for path in named):
+        raise ConfigError(
+            "--data.shards names a dataset that is prepared; leave out --data.dataset_dir, "
+            "--data.csv_path, --data.audio_dir, --data.config_path and --data.phonemes_path."
+        )
+    cache = Path(cache_dir) if cache_dir is not None else Path(".cache")
+    folder = open_shards(shards, cache)
+    return folder / HEADER_NAME, folder, cache, folder / load_header(folder).voice.name
+
 
 DEFAULT_SAMPLE_RATE = 22050
 DEFAULT_NUM_SYMBOLS = 256

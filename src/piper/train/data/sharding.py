@@ -1,4 +1,4 @@
-"""Prepared utterances to shards, and shards to prepared utterances. Knows no recordings."""
+"""Prepared utterances to shards, and shards to prepared utterances."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from piper.atomic import digest_file, hold_lock, remove_folder
 from piper.config import VoiceConfig
 from piper.errors import ConfigError, DatasetError
-from piper.json_reader import load_json_object, parse_json
+from piper.files import digest_file, hold_lock, load_json_object, parse_json, remove_folder
 from piper.progress import ProgressLine
 from piper.train import storage
-from piper.train.data.cache import PreparedUtterance
+from piper.train.data.cache import (
+    MAX_PACK_BYTES,
+    EntryDamagedError,
+    PackEntry,
+    PackReader,
+    PreparedUtterance,
+)
 from piper.train.data.metadata import Row
-from piper.train.data.packs import MAX_PACK_BYTES, EntryDamagedError, PackEntry, PackReader
 from piper.train.data.prepare import PreparedDataset
 from piper.train.data.settings import DataSettings
 from piper.train.data.shards import (

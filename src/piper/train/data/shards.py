@@ -1,8 +1,7 @@
 """A prepared dataset as shards, at an address or in a folder: what is there, and how it comes here.
 
 Shards are packs that never change, named by their digest, and so are the list of utterances and the
-voice's JSON. Only dataset.json, written last, says which of them belong together. Knows nothing of
-how they are made.
+voice's JSON. Only dataset.json, written last, says which of them belong together.
 """
 
 from __future__ import annotations
@@ -16,11 +15,10 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
-from piper.atomic import digest_file, hold_lock, remove_leftovers
 from piper.errors import ConfigError, DatasetError, PiperError
-from piper.json_reader import load_json_object
+from piper.files import digest_file, hold_lock, load_json_object, remove_leftovers
+from piper.jobs import run_jobs
 from piper.train import storage
-from piper.train.data.workers import run_jobs
 
 FORMAT_VERSION = 1
 HEADER_NAME = "dataset.json"

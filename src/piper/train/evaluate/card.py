@@ -5,18 +5,66 @@ It has the form of Hugging Face's model cards. What is not known is left out.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from piper.atomic import replace_on_success
-from piper.train.evaluate.markdown import draw_code, draw_facts, draw_table, escape
-from piper.train.evaluate.meanings import explain_score, name_score
-from piper.train.evaluate.page_scores import NOTHING, format_value
+from piper.errors import ConfigError
+from piper.files import load_json_object, replace_on_success
+from piper.train.checkpoints import load_checkpoint
+from piper.train.evaluate.page import (
+    NOTHING,
+    explain_score,
+    format_value,
+    name_score,
+    write_report_page,
+)
 from piper.train.evaluate.results import Evaluation, Figure, Kind, Score, System
+from piper.train.evaluate.systems import Source, SourceKind
+from piper.train.pages.document import write_json
+
+_SIGNS = re.compile(r"[\\`*_\[\]<>|~$&]")
+"""Those that mean something within a line; so no text makes a link, a tag or a cell."""
+_START = re.compile(r"^([#+=-](?!\d)|\d+(?=[.)](\s|$)))")
+"""What makes a line a heading, a list, a rule."""
+
+
+def escape(text: str) -> str:
+    """Return a text as a line of Markdown that shows it as it is."""
+    line = _SIGNS.sub(r"\\\g<0>", " ".join(text.split()))
+    start = _START.match(line)
+    if start is None:
+        return line
+    # A number keeps its digits, the dot after it is the sign.
+    place = 0 if not start[0].isdecimal() else start.end()
+    return f"{line[:place]}\\{line[place:]}"
+
+
+def draw_facts(facts: Mapping[str, str]) -> str:
+    """Return a list of names and values; empty values are left out."""
+    return "".join(
+        f"- **{escape(name)}:** {escape(value)}\n" for name, value in facts.items() if value
+    )
+
+
+def draw_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table; columns after the first stand at the right."""
+    rule = ["---", *["---:"] * (len(heads) - 1)]
+    lines = [list(map(escape, heads)), rule, *(list(map(escape, row)) for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def draw_code(code: str, language: str) -> str:
+    """Return a fenced block, with more backticks than the code has in a row."""
+    longest = max((len(run) for run in re.findall("`+", code)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{code}\n{fence}\n"
+
 
 TAGS = ("piper", "text-to-speech", "tts", "vits", "onnx")
 _LICENSE = re.compile(
@@ -259,3 +307,95 @@ def _draw_limits(evaluation: Evaluation, system: System, about: CardFacts) -> st
 
 def _draw_list(sentences: Iterable[str]) -> str:
     return "".join(f"- {escape(sentence)}\n" for sentence in sentences)
+
+
+_NAMES = frozenset(field.name for field in dataclasses.fields(CardFacts))
+VERSION_FACTS = ("piper-workshop", "torch", "onnxruntime")
+
+
+def load_card_facts(path: Path) -> dict[str, Any]:
+    """Return what a file tells: a JSON object with fields of `CardFacts`.
+
+    Raises:
+        ConfigError: It cannot be read, or has other fields.
+    """
+    told = load_json_object(path)
+    unknown = [name for name in told if name not in _NAMES]
+    if unknown:
+        raise ConfigError(
+            f"--card-facts: {path} has {', '.join(unknown[:5])}, but a card has "
+            f"{', '.join(sorted(_NAMES))}."
+        )
+    return told
+
+
+def find_card_facts(
+    evaluation: Evaluation, system: System, source: Source, told: Mapping[str, Any]
+) -> CardFacts:
+    """Return what is known of a voice; what is told counts more than what is found.
+
+    Args:
+        evaluation: Of the voice.
+        system: The voice there.
+        source: The file.
+        told: Fields by name, as `load_card_facts` gives them.
+    """
+    details = system.details
+    found: dict[str, Any] = {
+        "name": source.path.stem if source.kind is SourceKind.VOICE else system.label,
+        "language": details.get("language", "").partition("_")[0].partition("-")[0],
+        "quality": details.get("quality", ""),
+        "sample_rate": _parse_number(details.get("sample rate", "")),
+        "versions": {
+            name: evaluation.facts[name] for name in VERSION_FACTS if name in evaluation.facts
+        },
+    }
+    if evaluation.recordings is not None:
+        found["held_out"] = len(evaluation.recordings.spoken)
+        found["dataset"] = evaluation.dataset.absolute().name
+    if source.kind is SourceKind.CHECKPOINT:
+        # Lightning counts the steps of both optimizers.
+        steps = load_checkpoint(source.path).get("global_step")
+        found["updates"] = steps // 2 if isinstance(steps, int) else None
+        found["voice_file"] = f"{system.label}.onnx"
+    return CardFacts(**{**found, **told})
+
+
+def _parse_number(text: str) -> int | None:
+    digits = "".join(sign for sign in text if sign.isdigit())
+    return int(digits) if digits else None
+
+
+def write_evaluation(
+    evaluation: Evaluation, sources: Sequence[Source], told: Mapping[str, Any], folder: Path
+) -> list[Path]:
+    """Write all files of an evaluation; return them.
+
+    Args:
+        evaluation: What was found.
+        sources: Its systems as they were given; the first voice gets a model card.
+        told: What the card says beside, by the names of `CardFacts`.
+        folder: Where they go.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    paths = [folder / "report.json", folder / "report.html"]
+    write_report_json(evaluation, paths[0])
+    write_report_page(evaluation, paths[1])
+    for system, source in zip(evaluation.systems, sources, strict=True):
+        if source.kind is not SourceKind.SPEECH:
+            paths.append(folder / "MODEL_CARD.md")
+            about = find_card_facts(evaluation, system, source, told)
+            write_model_card(evaluation, system, about, paths[-1])
+            break
+    return paths
+
+
+def write_report_json(evaluation: Evaluation, path: Path) -> None:
+    """Write `report.json`: `Evaluation.to_dict`, UTF-8.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    write_json(evaluation.to_dict(), path)

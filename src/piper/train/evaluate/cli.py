@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import argparse
 import logging
+import operator
+import re
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from piper.atomic import refuse_overwriting
 from piper.errors import ConfigError
-from piper.messages import configure_logging, say
+from piper.files import refuse_overwriting
+from piper.messages import configure_logging, say, translate
 from piper.option_values import CommandParser
 from piper.train.command import run_command
 from piper.train.data.dataset_flags import (
     add_espeak_voice_flag,
     add_num_speakers_flag,
     refuse_storage,
+)
+from piper.train.evaluate.results import (
+    SCORES,
+    Comparison,
+    Evaluation,
+    Figure,
+    Group,
+    Score,
+    System,
 )
 
 if TYPE_CHECKING:
@@ -175,7 +188,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from piper.train.evaluate.requirements import parse_requirements
 
     _check(arguments)
     requirements = []
@@ -214,7 +226,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _find_recogniser(arguments: argparse.Namespace) -> Path | None:
     """Return the file of the recogniser of phonemes, fitted first where that is asked for."""
-    from piper.train.evaluate.phonemes import RECOGNISER_NAME, fit_for_dataset
+    from piper.train.evaluate.judging import RECOGNISER_NAME, fit_for_dataset
 
     if arguments.fit_recogniser is not None:
         settings = _find_settings(arguments, arguments.fit_recogniser)
@@ -247,12 +259,10 @@ def _find_settings(arguments: argparse.Namespace, folder: Path) -> Any:
 
 
 def _evaluate(arguments: argparse.Namespace, recogniser: Path | None) -> Any:
-    from piper.train.evaluate.card_facts import load_card_facts
+    from piper.train.evaluate.card import load_card_facts, write_evaluation
     from piper.train.evaluate.judging import JudgeRequest, parse_scores
-    from piper.train.evaluate.output import write_evaluation
     from piper.train.evaluate.run import Request, evaluate
     from piper.train.evaluate.systems import SourceKind, parse_sources
-    from piper.train.evaluate.terminal import evaluation_to_text
 
     told = load_card_facts(arguments.card_facts) if arguments.card_facts is not None else {}
     settings = None
@@ -308,3 +318,146 @@ def _name(kind: str) -> str:
 
 if __name__ == "__main__":
     sys.exit(main())
+
+
+_OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+_REQUIREMENT = re.compile(r"\s*([\w.:-]+)\s*(>=|<=|>|<)\s*([-+]?[0-9.]+(?:e[-+]?\d+)?)\s*", re.I)
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One figure, and what it has to be.
+
+    Attributes:
+        score: Name of the figure.
+        sign: `>=`, `<=`, `>` or `<`.
+        limit: The number beside it.
+    """
+
+    score: str
+    sign: str
+    limit: float
+
+    def __str__(self) -> str:
+        return f"{self.score}{self.sign}{self.limit:g}"
+
+    def check(self, system: System) -> str | None:
+        """Return what is wrong with a system in a sentence, None where nothing is."""
+        figure = system.figures.get(self.score)
+        if figure is None:
+            return f"{system.label}: {self.score} was not measured, but {self} is required."
+        if _OPERATORS[self.sign](figure.value, self.limit):
+            return None
+        return f"{system.label}: {self.score} is {figure.value:.4g}, but {self} is required."
+
+
+def parse_requirements(text: str, plugged_in: Sequence[str] = ()) -> list[Requirement]:
+    """Return the requirements that stand in a flag, joined by commas.
+
+    Args:
+        text: Such as `distillmos>=3.6,per<=0.12`.
+        plugged_in: Scores of the user's own predictors.
+
+    Raises:
+        ConfigError: A part is none, or names no score.
+    """
+    found = []
+    for part in text.split(","):
+        match = _REQUIREMENT.fullmatch(part)
+        if match is None:
+            raise ConfigError(
+                f'--require: "{part.strip()}" is no requirement; write NAME>=NUMBER or '
+                "NAME<=NUMBER, joined by commas, such as distillmos>=3.6,per<=0.12."
+            )
+        name = match[1]
+        if name not in SCORES and name not in plugged_in:
+            known = ", ".join([*SCORES, *plugged_in])
+            raise ConfigError(f'--require: there is no score "{name}"; there are {known}.')
+        try:
+            limit = float(match[3])
+        except ValueError:
+            raise ConfigError(f'--require: "{match[3]}" is no number.') from None
+        found.append(Requirement(name, match[2], limit))
+    return found
+
+
+GAP = "  "
+
+
+def evaluation_to_text(evaluation: Evaluation, columns: int = 100) -> str:
+    """Return what `evaluate` prints: figures by group, what is better, what could not be had.
+
+    Args:
+        evaluation: What was found.
+        columns: The terminal's width; tables are never cut.
+    """
+    systems = list(evaluation.systems)
+    if evaluation.recordings is not None:
+        systems.insert(0, evaluation.recordings)
+    rows = [["", *(translate(system.label) for system in systems)]]
+    for group in Group:
+        scores = [score for score in evaluation.scores if score.group is group]
+        if scores:
+            rows.append([translate(group.value)])
+            rows += [_describe_score(score, systems) for score in scores]
+    lines = _draw_table(rows)
+    lines += _describe_comparisons(evaluation)
+    for sentence in evaluation.missing:
+        lines += ["", *textwrap.wrap(translate(sentence), columns)]
+    return "\n".join(lines)
+
+
+def format_figure(figure: Figure | None, score: Score) -> str:
+    """Return a figure with its interval: `3.62 (3.51 to 3.70)`; a dash where there is none."""
+    if figure is None:
+        return "-"
+    text = f"{figure.value:.{score.digits}f}"
+    if figure.low is None or figure.high is None:
+        return text
+    interval = f"{figure.low:.{score.digits}f} to {figure.high:.{score.digits}f}"
+    return f"{text} ({translate(interval)})"
+
+
+def name_score(score: Score) -> str:
+    """Return a score's title with its unit."""
+    return f"{score.title}, {score.unit}" if score.unit else score.title
+
+
+def _describe_score(score: Score, systems: Sequence[System]) -> list[str]:
+    cells = [format_figure(system.figures.get(score.name), score) for system in systems]
+    return [f"{GAP}{translate(name_score(score))}", *cells]
+
+
+def _draw_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    count = max(len(row) for row in rows)
+    widths = [max(len(row[place]) for row in rows if place < len(row)) for place in range(count)]
+    return [
+        GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
+        for row in rows
+    ]
+
+
+def _describe_comparisons(evaluation: Evaluation) -> list[str]:
+    lines: list[str] = []
+    for label in dict.fromkeys(comparison.second for comparison in evaluation.comparisons):
+        some = [one for one in evaluation.comparisons if one.second == label]
+        first = some[0].first
+        lines += ["", translate(f"{label} beside {first}, {some[0].count} sentences in pairs:")]
+        scores = {score.name: score for score in evaluation.scores}
+        found = [_describe_comparison(one, scores[one.score]) for one in some if one.better]
+        lines += found or [GAP + translate("no difference that could not be chance")]
+    return lines
+
+
+def _describe_comparison(comparison: Comparison, score: Score) -> str:
+    difference = Figure(comparison.difference, comparison.low, comparison.high, comparison.count)
+    sign = "+" if comparison.difference > 0 else ""
+    return (
+        f"{GAP}{translate(name_score(score))}: {sign}{format_figure(difference, score)}, "
+        + translate(f"{comparison.better} is better")
+    )

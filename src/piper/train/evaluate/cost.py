@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from piper.errors import PiperError
-from piper.json_reader import parse_json_object
+from piper.files import parse_json_object
 from piper.train.evaluate.results import Figure
 
 ROUNDS = 3

@@ -1,28 +1,56 @@
 """One sentence as it was said to its scores, beside its recording where there is one.
 
+The distance is that of Kubichek (1993): 10 / ln 10 * sqrt(2 * sum of (c_k - c'_k)^2), in dB, the
+mean over pairs of frames after dynamic time warping. Here c_k, k = 1 to 13, come from the
+logarithms of 40 mel magnitudes, ln m_j, as 2 / 40 * sum of ln m_j * cos(pi * k * (j + 0.5) / 40),
+so that the distance is the difference of two smoothed mel spectra in dB. c_0, the level, is left
+out, and so are higher ones, where a high voice's pitch begins. Frames have 25 ms, every 10 ms, at
+16 kHz, whatever rate the speech had. Other definitions give other figures: compare those of one
+program only.
+
+Whose voice it is says `piper.train.judges`.
+
+A click is a discontinuity of less than a millisecond. The fourth difference of the samples makes it
+large beside speech, which has less and less sound the higher it gets, and it stands alone, whereas
+the pulses of a voice come again within 20 ms, and the burst of a plosive or a fricative lasts. So
+it is a click where the difference is several times as large as any other within 25 ms on each side.
+A small click inside a loud fricative is not found, and hardly heard.
+
 Knows judges and measures; neither speaks, nor compares systems, nor shows anything.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from piper.errors import ConfigError, PiperError
+from piper.train.aligner.aligner import Groups
 from piper.train.aligner.features import SAMPLE_RATE, resample
-from piper.train.aligner.units import Groups
-from piper.train.data.audio import FloatArray
-from piper.train.evaluate.likeness import compare_timing, measure_likeness, measure_speaking_rate
+from piper.train.check.measuring import CLIPPED_RUN, FULL_SCALE
+from piper.train.data.audio import (
+    MIN_LEVEL_DB,
+    FloatArray,
+    LevelArray,
+    find_speech,
+    find_speech_threshold,
+    level_hop,
+    measure_levels,
+    smooth_levels,
+)
+from piper.train.data.pitch import PitchRange, PitchTracker
 from piper.train.evaluate.results import Kind, Sentence, SpokenSentence, Trouble
-from piper.train.evaluate.signal import find_silent_speech, measure_signal
-from piper.train.evaluate.speaking import Speech
-from piper.train.evaluate.word_troubles import find_word_troubles, has_times
-from piper.train.judges.opinion import QualityPredictor
-from piper.train.judges.speaker import SpeakerEncoder, measure_similarity
-from piper.train.phoneme_recogniser.errors import find_phoneme_errors
+from piper.train.evaluate.systems import Speech
+from piper.train.judges import QualityPredictor, SpeakerEncoder, measure_similarity
+from piper.train.phoneme_recogniser.recogniser import find_phoneme_errors
 from piper.train.phoneme_recogniser.words import SpokenWords, find_spoken_words
 from piper.train.recognisers import (
     Recogniser,
@@ -33,6 +61,521 @@ from piper.train.recognisers import (
 
 if TYPE_CHECKING:
     from piper.train.phoneme_recogniser.recogniser import PhonemeRecogniser
+
+HOP_SAMPLES = 160
+HOP_SECONDS = HOP_SAMPLES / SAMPLE_RATE
+WINDOW_SAMPLES = 400
+FFT_SAMPLES = 512
+MEL_CHANNELS = 40
+COEFFICIENTS = 13
+FLOOR_DB = -60.0
+"""Of mel magnitudes, beneath the loudest: what is quieter is a room's noise, or a lack of it."""
+LEAST_POWER = 1e-12
+"""Lest digital silence have no logarithm."""
+DISTANCE_FACTOR = 10.0 / math.log(10.0) * math.sqrt(2.0)
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Cepstra:
+    """The sound of some speech, frame by frame.
+
+    Attributes:
+        coefficients: (T, 13) of every 10 ms; frame t is about the time (t + 0.5) * 10 ms.
+        is_speech: (T,) whether a frame is loud enough for speech.
+    """
+
+    coefficients: LevelArray
+    is_speech: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Frames of two utterances that belong together, in order, each of both once at least.
+
+    Attributes:
+        first: (N,) numbers of the first one's frames.
+        second: (N,) of the second one's.
+    """
+
+    first: IntArray
+    second: IntArray
+
+    def select(self, is_kept: npt.NDArray[np.bool_]) -> Pairs:
+        """Return some of the pairs; `is_kept` is (N,)."""
+        return Pairs(self.first[is_kept], self.second[is_kept])
+
+
+def extract_cepstra(samples: FloatArray) -> Cepstra:
+    """Return the mel cepstra of speech.
+
+    Args:
+        samples: (S,) at 16,000 Hz; at least one frame is made of them.
+    """
+    count = max(1, len(samples) // HOP_SAMPLES)
+    margin = (WINDOW_SAMPLES - HOP_SAMPLES) // 2
+    wanted = (count - 1) * HOP_SAMPLES + WINDOW_SAMPLES
+    padded = np.zeros(max(wanted, margin + len(samples)), dtype=np.float64)
+    padded[margin : margin + len(samples)] = samples
+    frames = np.lib.stride_tricks.sliding_window_view(padded[:wanted], WINDOW_SAMPLES)
+    window = np.hanning(WINDOW_SAMPLES + 1)[:-1]
+    spectra = np.abs(np.fft.rfft(frames[::HOP_SAMPLES] * window, FFT_SAMPLES, axis=1))
+    mels = spectra @ _create_filters()
+    floor = max(float(mels.max()) * 10 ** (FLOOR_DB / 20), LEAST_POWER)
+    logarithms = np.log(np.maximum(mels, floor))
+    power = np.square(spectra).sum(axis=1) + LEAST_POWER
+    levels = smooth_levels(10 * np.log10(power))
+    return Cepstra(logarithms @ _create_cosines(), levels > find_speech_threshold(levels))
+
+
+def pair_frames(first: Cepstra, second: Cepstra) -> Pairs:
+    """Return the frames that belong together, by dynamic time warping of the cepstra.
+
+    Where both are silent they are left out, so that neither pauses nor the silence around speech
+    count for anything.
+
+    Raises:
+        ConfigError: The library dtw-python is not installed.
+    """
+    try:
+        from dtw import dtw
+    except ImportError:
+        raise ConfigError(
+            "Speech is compared with recordings by the library dtw-python, which is not "
+            "installed: pip install 'piper-workshop[evaluate]'."
+        ) from None
+    path = dtw(first.coefficients, second.coefficients)
+    pairs = Pairs(np.asarray(path.index1), np.asarray(path.index2))
+    return pairs.select(first.is_speech[pairs.first] | second.is_speech[pairs.second])
+
+
+def measure_distance(first: Cepstra, second: Cepstra, pairs: Pairs) -> float:
+    """Return the mel-cepstral distance in dB, the mean over the pairs; NaN without any."""
+    if len(pairs.first) == 0:
+        return math.nan
+    differences = first.coefficients[pairs.first] - second.coefficients[pairs.second]
+    return float(DISTANCE_FACTOR * np.sqrt(np.square(differences).sum(axis=1)).mean())
+
+
+def _create_filters() -> LevelArray:
+    """Return the mel filters, (F, M)."""
+    from piper.train.vits.mel import mel_filterbank
+
+    filters = mel_filterbank(SAMPLE_RATE, FFT_SAMPLES, MEL_CHANNELS, 0.0, SAMPLE_RATE / 2)
+    return np.asarray(filters.numpy().T, dtype=np.float64)
+
+
+def _create_cosines() -> LevelArray:
+    """Return what makes coefficients of logarithms of mel magnitudes, (M, 13)."""
+    channels = np.arange(MEL_CHANNELS)[:, None] + 0.5
+    orders = np.arange(1, COEFFICIENTS + 1)[None]
+    return 2.0 / MEL_CHANNELS * np.cos(np.pi * orders * channels / MEL_CHANNELS)
+
+
+EVERYONES_RANGE = PitchRange(60.0, 600.0)
+SPEAKERS_RANGE = (0.75, 2.5)
+"""Of the first and third quartile of a first look: where this speaker's pitch lies, up to lively
+speech. It keeps most errors by an octave out."""
+SEMITONES = 12.0
+
+
+@dataclass(frozen=True)
+class PitchDifference:
+    """How two utterances' pitches differ; NaN where no frame is voiced in both.
+
+    Attributes:
+        error: Mean absolute difference in semitones over pairs that are voiced in both.
+        shift: Median of the differences, first minus second: all of a voice too high or too low.
+        contour_error: Mean absolute difference in semitones from that shift.
+        voicing_error: Share of all pairs in which one is voiced and the other is not.
+    """
+
+    error: float
+    shift: float
+    contour_error: float
+    voicing_error: float
+
+
+def find_pitch(samples: FloatArray, rate: int, frames: int) -> LevelArray:
+    """Return the pitch of every 10 ms in hertz, (T,); 0 where there is no voice.
+
+    Args:
+        samples: (S,), 1 is full scale.
+        rate: Hertz.
+        frames: T; frame t is about the time (t + 0.5) * 10 ms.
+
+    Raises:
+        ConfigError: The library praat-parselmouth is not installed.
+    """
+    tracker = PitchTracker(samples, rate, HOP_SECONDS, "evaluate")
+    found = tracker.look(EVERYONES_RANGE)
+    voiced = found.selected_array["frequency"] if found is not None else np.zeros(0)
+    voiced = voiced[voiced > 0]
+    if len(voiced):
+        found = tracker.look(EVERYONES_RANGE.narrow(voiced, SPEAKERS_RANGE)) or found
+    return tracker.to_frames(found, frames)
+
+
+def compare_pitch(first: LevelArray, second: LevelArray, pairs: Pairs) -> PitchDifference:
+    """Return how two pitches differ.
+
+    Args:
+        first: Hertz of every 10 ms, (T,), 0 where there is no voice.
+        second: Likewise.
+        pairs: Frames that belong together.
+    """
+    own, other = first[pairs.first], second[pairs.second]
+    if len(own) == 0:
+        return PitchDifference(math.nan, math.nan, math.nan, math.nan)
+    is_voiced, is_other_voiced = own > 0, other > 0
+    voicing_error = float(np.mean(is_voiced != is_other_voiced))
+    both = is_voiced & is_other_voiced
+    if not both.any():
+        return PitchDifference(math.nan, math.nan, math.nan, voicing_error)
+    semitones = SEMITONES * np.log2(own[both] / other[both])
+    shift = float(np.median(semitones))
+    return PitchDifference(
+        error=float(np.abs(semitones).mean()),
+        shift=shift,
+        contour_error=float(np.abs(semitones - shift).mean()),
+        voicing_error=voicing_error,
+    )
+
+
+LEAST_PAUSE_SECONDS = 0.06
+"""Three frames of the aligner's; shorter silence belongs to the sounds, such as a stop's."""
+MARGIN_SECONDS = 0.05
+"""What stays around the speech on both sides."""
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How near speech is to its recording; NaN for what could not be measured.
+
+    Attributes:
+        mel_cepstral_distance: In dB, see `cepstra`.
+        pitch_error: Mean absolute difference in semitones, of what is voiced in both.
+        pitch_shift: Median of the differences in semitones; above 0 the speech is higher.
+        pitch_contour_error: Mean absolute difference in semitones from that shift.
+        voicing_error: Share of the speech that is voiced in one only.
+    """
+
+    mel_cepstral_distance: float
+    pitch_error: float
+    pitch_shift: float
+    pitch_contour_error: float
+    voicing_error: float
+
+
+class Span(Protocol):
+    """Where a unit of a text lies, such as the aligner's `UnitSpan`."""
+
+    @property
+    def unit(self) -> int | str:
+        """What is said there."""
+
+    @property
+    def start_seconds(self) -> float:
+        """Its beginning."""
+
+    @property
+    def end_seconds(self) -> float:
+        """Its end."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How the lengths of speech differ from those of its recording; None without any to compare.
+
+    Attributes:
+        duration_error_ms: Mean absolute difference of phonemes' lengths.
+        pause_error_ms: Mean absolute difference of pauses that either of both has.
+        length_ratio: All phonemes' length beside that in the recording; above 1 it is slower.
+    """
+
+    duration_error_ms: float | None
+    pause_error_ms: float | None
+    length_ratio: float | None
+
+
+def measure_likeness(
+    spoken: FloatArray, spoken_rate: int, recorded: FloatArray, recorded_rate: int
+) -> Likeness:
+    """Return how near speech is to a recording of the same words.
+
+    Args:
+        spoken: (S,), 1 is full scale.
+        spoken_rate: Hertz.
+        recorded: (S,) likewise, of its own length.
+        recorded_rate: Hertz.
+
+    Raises:
+        ConfigError: praat-parselmouth or dtw-python is not installed.
+    """
+    speech = [_prepare(*one) for one in ((spoken, spoken_rate), (recorded, recorded_rate))]
+    first, second = (extract_cepstra(samples) for samples in speech)
+    pairs = pair_frames(first, second)
+    pitch = compare_pitch(
+        find_pitch(speech[0], SAMPLE_RATE, len(first.is_speech)),
+        find_pitch(speech[1], SAMPLE_RATE, len(second.is_speech)),
+        pairs,
+    )
+    return Likeness(
+        mel_cepstral_distance=measure_distance(first, second, pairs),
+        pitch_error=pitch.error,
+        pitch_shift=pitch.shift,
+        pitch_contour_error=pitch.contour_error,
+        voicing_error=pitch.voicing_error,
+    )
+
+
+def compare_timing(spoken: Sequence[Span], recorded: Sequence[Span]) -> Timing:
+    """Return how lengths and pauses differ between units that both have.
+
+    Args:
+        spoken: Units in their order.
+        recorded: Likewise, of the same text; what only one of both has is left out.
+    """
+    matches = _match_units(spoken, recorded)
+    if not matches:
+        return Timing(None, None, None)
+    lengths = np.array([[_length(spoken[i]), _length(recorded[j])] for i, j in matches])
+    pauses = [
+        (_gap(spoken, i), _gap(recorded, j))
+        for (i, j), following in pairwise(matches)
+        if following == (i + 1, j + 1)
+    ]
+    errors = [
+        abs(own - other) for own, other in pauses if max(own, other) >= LEAST_PAUSE_SECONDS - 1e-6
+    ]
+    total, recorded_total = lengths.sum(axis=0)
+    return Timing(
+        duration_error_ms=1000.0 * float(np.abs(lengths[:, 0] - lengths[:, 1]).mean()),
+        pause_error_ms=1000.0 * float(np.mean(errors)) if errors else None,
+        length_ratio=float(total / recorded_total) if recorded_total > 0 else None,
+    )
+
+
+def measure_speaking_rate(spans: Sequence[Span]) -> float | None:
+    """Return phonemes per second of speech, pauses left out; None without any.
+
+    Args:
+        spans: Units in their order.
+    """
+    gaps = [_gap(spans, number) for number in range(len(spans) - 1)]
+    seconds = sum(_length(span) for span in spans)
+    seconds += sum(gap for gap in gaps if gap < LEAST_PAUSE_SECONDS - 1e-6)
+    return len(spans) / seconds if seconds > 0 else None
+
+
+def _match_units(first: Sequence[Span], second: Sequence[Span]) -> list[tuple[int, int]]:
+    """Return the numbers of units that belong together: the longest common subsequence."""
+    from rapidfuzz.distance import Indel
+
+    matches: list[tuple[int, int]] = []
+    for code in Indel.opcodes([span.unit for span in first], [span.unit for span in second]):
+        if code.tag == "equal":
+            own = range(code.src_start, code.src_end)
+            matches += zip(own, range(code.dest_start, code.dest_end), strict=True)
+    return matches
+
+
+def _length(span: Span) -> float:
+    return span.end_seconds - span.start_seconds
+
+
+def _gap(spans: Sequence[Span], number: int) -> float:
+    """Return the silence after a unit that another one follows, in seconds."""
+    return max(0.0, spans[number + 1].start_seconds - spans[number].end_seconds)
+
+
+def _prepare(samples: FloatArray, rate: int) -> FloatArray:
+    """Return speech at the common rate, without the silence before and after it."""
+    import soxr
+
+    if rate != SAMPLE_RATE:
+        samples = soxr.resample(samples, rate, SAMPLE_RATE)
+    start, end = find_speech(samples, SAMPLE_RATE)
+    margin = round(MARGIN_SECONDS * SAMPLE_RATE)
+    return np.asarray(samples[max(0, start - margin) : end + margin], dtype=np.float32)
+
+
+CLICK_RATIO = 4.0
+"""To the largest other difference around it: see docs/RESULTS.md, "Clicks"."""
+JOINT_CLICK_RATIO = 2.0
+"""At a joint, where a click is to be feared, half as much is enough."""
+JOINT_SECONDS = 0.002
+"""How near to a joint a click is one of it."""
+NEAR_SECONDS = 0.0005
+FAR_SECONDS = 0.025
+LEAST_CLICK = 0.02
+"""Of the speech's peak, -34 dB."""
+IMPULSE_GAIN = 6.0
+"""The fourth difference of a single sample of 1."""
+LEAST_NEIGHBOUR = 1e-4
+"""Three steps of 16 bits: rounding stands in for silence."""
+LEAST_SILENCE_SECONDS = 0.2
+"""Between the pauses of 150 recordings of festvox-ru, as people marked them, none is longer than
+0.14 s: the closures of stops."""
+
+Stretch = tuple[float, float]
+"""Where something begins and ends, in seconds."""
+
+
+@dataclass(frozen=True)
+class SignalMeasures:
+    """What is measured of speech as a signal.
+
+    Attributes:
+        clipped_share: Percent of the samples that are, or will be in 16 bits, at full scale: all
+            beyond it, and those in runs of three and more.
+        clicks_seconds: When there are clicks.
+        dc_offset: Mean of the samples in percent of full scale.
+        level_db: Of the speech without its pauses, in dB of full scale.
+    """
+
+    clipped_share: float
+    clicks_seconds: tuple[float, ...]
+    dc_offset: float
+    level_db: float
+
+
+def measure_signal(
+    samples: FloatArray, rate: int, joints_seconds: Sequence[float] = ()
+) -> SignalMeasures:
+    """Measure speech as a signal.
+
+    Args:
+        samples: (S,), 1 is full scale; speech may go beyond it before it becomes 16 bits.
+        rate: Hertz.
+        joints_seconds: Where pieces were put together: less is a click there.
+    """
+    if len(samples) == 0:
+        return SignalMeasures(0.0, (), 0.0, MIN_LEVEL_DB)
+    levels = measure_levels(samples, rate)
+    smooth = smooth_levels(levels)
+    active = levels[smooth > find_speech_threshold(smooth)]
+    power = np.mean(10 ** ((active if len(active) else levels) / 10))
+    return SignalMeasures(
+        clipped_share=100.0 * _find_clipped_share(samples),
+        clicks_seconds=tuple(_find_clicks(samples, rate, joints_seconds)),
+        dc_offset=100.0 * float(np.mean(samples, dtype=np.float64)),
+        level_db=float(10 * np.log10(power)),
+    )
+
+
+def find_silent_speech(
+    samples: FloatArray, rate: int, words: Sequence[Stretch]
+) -> tuple[Stretch, ...]:
+    """Return where words are silent for 0.2 s and more.
+
+    Args:
+        samples: (S,), 1 is full scale.
+        rate: Hertz.
+        words: Where each lies, in seconds.
+    """
+    if len(samples) == 0:
+        return ()
+    levels = smooth_levels(measure_levels(samples, rate))
+    is_silent = levels <= find_speech_threshold(levels)
+    hop_seconds = level_hop(rate) / rate
+    found: list[Stretch] = []
+    for start, end in words:
+        first, last = (max(0, round(seconds / hop_seconds)) for seconds in (start, end))
+        edges = np.flatnonzero(np.diff(is_silent[first:last].astype(int), prepend=0, append=0))
+        for begin, stop in edges.reshape(-1, 2) + first:
+            if (stop - begin) * hop_seconds >= LEAST_SILENCE_SECONDS:
+                found.append((float(begin * hop_seconds), float(stop * hop_seconds)))
+    return tuple(found)
+
+
+def _find_clipped_share(samples: FloatArray) -> float:
+    """Return the share of samples beyond full scale, or in runs at it."""
+    sizes = np.abs(samples)
+    is_clipped = sizes > 1.0
+    is_full = sizes >= FULL_SCALE
+    runs = len(samples) - CLIPPED_RUN + 1
+    if runs > 0:
+        is_run = np.lib.stride_tricks.sliding_window_view(is_full, CLIPPED_RUN).all(axis=1)
+        for offset in range(CLIPPED_RUN):
+            is_clipped[offset : offset + runs] |= is_run
+    return float(is_clipped.mean())
+
+
+def _find_clicks(samples: FloatArray, rate: int, joints_seconds: Sequence[float]) -> list[float]:
+    """Return when there are clicks, in seconds."""
+    peak = float(np.abs(samples).max())
+    sizes, ratios = _isolate(np.asarray(samples, dtype=np.float64), rate)
+    least = np.full(len(samples), CLICK_RATIO)
+    reach = round(JOINT_SECONDS * rate)
+    for joint in joints_seconds:
+        middle = round(joint * rate)
+        least[max(0, middle - reach) : middle + reach + 1] = JOINT_CLICK_RATIO
+    places = np.flatnonzero((sizes > IMPULSE_GAIN * LEAST_CLICK * peak) & (ratios > least))
+    # A click is a few samples.
+    starts = places[np.diff(places, prepend=-rate) > NEAR_SECONDS * rate]
+    return [float(start) / rate for start in starts]
+
+
+def _isolate(samples: LevelArray, rate: int) -> tuple[LevelArray, npt.NDArray[np.float64]]:
+    """Return fourth differences, (S,), and each beside the largest of those around it, (S,)."""
+    from scipy.ndimage import maximum_filter1d
+
+    # As if the sound went on as it begins and ends: its edges are no clicks.
+    sizes = np.abs(np.diff(np.pad(samples, 2, mode="edge"), 4))
+    near, far = round(NEAR_SECONDS * rate), round(FAR_SECONDS * rate)
+    highest = np.pad(maximum_filter1d(sizes, far - near + 1, mode="constant"), far)
+    middle = (near + far) // 2
+    before = highest[far - middle : far - middle + len(sizes)]
+    after = highest[far + middle : far + middle + len(sizes)]
+    return sizes, sizes / (np.maximum(before, after) + LEAST_NEIGHBOUR)
+
+
+MOST_SKIPPED = 0.25
+"""Of the words; recordings have 0.02 of theirs that the recogniser misses."""
+
+
+def find_word_troubles(words: SpokenWords, groups: Groups, seconds: float) -> list[Trouble]:
+    """Return the words that were skipped or said twice, and the ends that are missing.
+
+    Args:
+        words: How the text was said.
+        groups: Units of the text.
+        seconds: How long the speech is.
+    """
+    troubles = []
+    for number in words.skipped:
+        start, end = _find_gap(words, number, seconds)
+        name = "".join(groups[number])
+        troubles.append(Trouble("skipped_words", f"[{name}] was not said", start, end))
+    for said in words.repeated:
+        name = " ".join("".join(group) for group in groups[said.first : said.last + 1])
+        message = f"[{name}] was said twice"
+        troubles.append(Trouble("repeated_words", message, said.start_seconds, said.end_seconds))
+    if not words.has_first:
+        troubles.append(Trouble("lost_ends", "the first phoneme is missing", 0.0, 0.0))
+    if not words.has_last:
+        troubles.append(Trouble("lost_ends", "the last phoneme is missing", seconds, seconds))
+    return troubles
+
+
+def has_times(words: SpokenWords | None) -> bool:
+    """Tell whether enough was said for times to mean something.
+
+    Where most words are missing, the few others are laid over the sounds of all.
+    """
+    if words is None or not words.units:
+        return False
+    return len(words.skipped) <= MOST_SKIPPED * len(words.groups)
+
+
+def _find_gap(words: SpokenWords, number: int, seconds: float) -> tuple[float, float]:
+    """Return where a word that was not said should be: between those around it."""
+    before = [span.end_seconds for span in words.groups[:number] if span is not None]
+    after = [span.start_seconds for span in words.groups[number + 1 :] if span is not None]
+    return (before[-1] if before else 0.0, after[0] if after else seconds)
+
 
 Embedding = FloatArray
 LEVEL = "level_db"

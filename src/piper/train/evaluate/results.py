@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from piper.atomic import digest_file
+from piper.files import digest_file
 
 
 class Group(Enum):

@@ -1,16 +1,22 @@
-"""An evaluation from its request to its result: speaks, measures, compares. Shows nothing."""
+"""An evaluation from its request to its result: speaks, measures, compares. Shows nothing.
+
+Intervals come from the bootstrap over sentences, bias-corrected and accelerated (Efron and
+Tibshirani 1993, chapter 14), by SciPy.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import platform
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from piper.config import load_voice_config
 from piper.errors import PiperError
@@ -20,11 +26,17 @@ from piper.train.check.kept import keep_result, load_results
 from piper.train.check.measuring import create_key
 from piper.train.data.dataset_config import create_voice_config
 from piper.train.data.settings import DataSettings
-from piper.train.evaluate.comparing import compare_systems, create_system, find_scores
 from piper.train.evaluate.cost import measure_cost
-from piper.train.evaluate.judging import JudgeRequest, load_judges
-from piper.train.evaluate.kept_measures import dict_to_spoken, spoken_to_dict
-from piper.train.evaluate.kept_opinions import KeptOpinions
+from piper.train.evaluate.judging import (
+    JudgeRequest,
+    KeptOpinions,
+    check_unlearnt,
+    dict_to_spoken,
+    find_digest,
+    load_judges,
+    spoken_to_dict,
+    text_to_groups,
+)
 from piper.train.evaluate.measuring import (
     Embedding,
     Judges,
@@ -33,30 +45,205 @@ from piper.train.evaluate.measuring import (
     add_value,
     measure_utterance,
 )
-from piper.train.evaluate.phonemes import check_unlearnt, find_digest, text_to_groups
 from piper.train.evaluate.results import (
+    SCORES,
+    Comparison,
     Evaluation,
     Figure,
+    Group,
+    Kind,
+    Score,
     Sentence,
     SpokenSentence,
     System,
 )
-from piper.train.evaluate.sentences import (
+from piper.train.evaluate.systems import (
+    RECORDINGS_LABEL,
+    Source,
+    SourceKind,
+    Speech,
+    VoiceSpeaker,
+    describe_voice,
     find_singles,
+    find_speech,
     load_rows,
+    load_speech,
     load_texts,
     rows_to_sentences,
     split_rows,
 )
-from piper.train.evaluate.speaking import Speech, VoiceSpeaker, find_speech, load_speech
-from piper.train.evaluate.systems import RECORDINGS_LABEL, Source, SourceKind, describe_voice
 from piper.train.export import export_voice
-from piper.train.judges.speaker import compare_with_others, create_reference
+from piper.train.judges import compare_with_others, create_reference
 from piper.voices import find_voice
+
+CONFIDENCE = 0.95
+RESAMPLES = 9999
+SEED = 20210611
+LEAST_SENTENCES = 5
+"""Of fewer nothing can be said: resamples of four are 35 different ones."""
+
+
+def summarise(values: Sequence[float], weights: Sequence[float] | None = None) -> Figure:
+    """Return the mean of sentences' values and its interval.
+
+    Args:
+        values: One a sentence, at least one.
+        weights: How much each counts, such as its number of phonemes; None counts all alike.
+    """
+    value, low, high = _find_mean(values, weights)
+    return Figure(value, low, high, len(values))
+
+
+def find_difference(
+    first: Sequence[float], second: Sequence[float], weights: Sequence[float] | None = None
+) -> tuple[float, float | None, float | None]:
+    """Return the mean of second minus first over the same sentences, and its interval.
+
+    Pairs, since sentences differ more from each other than voices do.
+
+    Args:
+        first: One value a sentence.
+        second: The other system's, in the same order.
+        weights: How much each sentence counts.
+    """
+    return _find_mean(np.subtract(second, first), weights)
+
+
+def _find_mean(
+    values: npt.ArrayLike, weights: Sequence[float] | None
+) -> tuple[float, float | None, float | None]:
+    numbers = np.asarray(values, dtype=np.float64)
+    shares = np.ones_like(numbers) if weights is None else np.asarray(weights, dtype=np.float64)
+    if not shares.any():
+        shares = np.ones_like(numbers)
+    mean = float(np.average(numbers, weights=shares))
+    if len(numbers) < LEAST_SENTENCES:
+        return mean, None, None
+    if np.ptp(numbers) == 0:
+        return mean, mean, mean
+    # Imported here: it takes longer than `--help` should.
+    from scipy.stats import bootstrap
+
+    def average(
+        sample: npt.NDArray[np.float64], share: npt.NDArray[np.float64], axis: int
+    ) -> object:
+        return (sample * share).sum(axis) / np.maximum(share.sum(axis), 1e-12)
+
+    with warnings.catch_warnings():
+        # Where nearly all values are equal it cannot correct for skewness, and gives no number.
+        warnings.simplefilter("ignore")
+        interval = bootstrap(
+            (numbers, shares),
+            average,
+            paired=True,
+            vectorized=True,
+            n_resamples=RESAMPLES,
+            confidence_level=CONFIDENCE,
+            method="BCa",
+            rng=np.random.default_rng(SEED),
+        ).confidence_interval
+    low, high = float(interval.low), float(interval.high)
+    if not np.isfinite([low, high]).all():
+        return mean, *_find_percentiles(numbers, shares)
+    return mean, low, high
+
+
+def _find_percentiles(
+    numbers: npt.NDArray[np.float64], shares: npt.NDArray[np.float64]
+) -> tuple[float, float]:
+    """Return the plain percentile interval (Efron and Tibshirani 1993, chapter 13)."""
+    chance = np.random.default_rng(SEED)
+    places = chance.integers(0, len(numbers), (RESAMPLES, len(numbers)))
+    sums = np.maximum(shares[places].sum(1), 1e-12)
+    means = (numbers[places] * shares[places]).sum(1) / sums
+    low, high = np.percentile(means, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
+    return float(low), float(high)
+
+
+WEIGHTS = {"per": "phonemes", "wer": "words", "cer": "letters"}
+"""What a sentence's rate is weighted by, so that all errors are divided by the count of all."""
+
+
+def create_system(
+    label: str,
+    source: Path | None,
+    spoken: Sequence[SpokenSentence],
+    cost: Mapping[str, Figure],
+    details: Mapping[str, str],
+) -> System:
+    """Return a system with the figures of its sentences; words and letters stand apart."""
+    sentences = [one for one in spoken if one.sentence.kind is Kind.SENTENCE]
+    names = {name for one in sentences for name in one.values}
+    figures = {}
+    for name in sorted(names, key=_rank):
+        having = [one for one in sentences if name in one.values]
+        values = [one.values[name] for one in having]
+        figures[name] = summarise(values, _find_weights(name, having))
+    return System(label, source, tuple(spoken), {**figures, **cost}, details)
+
+
+def compare_systems(systems: Sequence[System], scores: Sequence[Score]) -> list[Comparison]:
+    """Return each system after the first beside the first, by every score of sentences."""
+    return [
+        comparison
+        for other in systems[1:]
+        for score in scores
+        if score.group is not Group.COST
+        for comparison in [_compare(systems[0], other, score)]
+        if comparison is not None
+    ]
+
+
+def _compare(first: System, second: System, score: Score) -> Comparison | None:
+    ours, theirs = ({one.sentence.name: one for one in system.spoken} for system in (first, second))
+    names = [
+        name
+        for name, one in ours.items()
+        if one.sentence.kind is Kind.SENTENCE
+        and name in theirs
+        and score.name in one.values
+        and score.name in theirs[name].values
+    ]
+    if not names:
+        return None
+    pairs = [(ours[name], theirs[name]) for name in names]
+    difference, low, high = find_difference(
+        [one.values[score.name] for one, _ in pairs],
+        [other.values[score.name] for _, other in pairs],
+        _find_weights(score.name, [one for one, _ in pairs]),
+    )
+    better = None
+    if low is not None and high is not None and (low > 0 or high < 0):
+        is_first = score.is_lower_better is (low > 0)
+        better = None if score.is_lower_better is None else (first if is_first else second).label
+    return Comparison(
+        first.label, second.label, score.name, difference, low, high, better, len(names)
+    )
+
+
+def find_scores(systems: Sequence[System]) -> list[Score]:
+    """Return the scores that any system has, in the order of tables."""
+    names = {name for system in systems for name in system.figures}
+    return [create_score(name) for name in sorted(names, key=_rank)]
+
+
+def create_score(name: str) -> Score:
+    """Return a score by name; one that a user plugged in is an opinion, higher is better."""
+    return SCORES.get(name) or Score(name, name, "", Group.QUALITY, False)
+
+
+def _rank(name: str) -> tuple[int, str]:
+    names = list(SCORES)
+    return (names.index(name), "") if name in SCORES else (len(names), name)
+
+
+def _find_weights(name: str, spoken: Sequence[SpokenSentence]) -> list[float] | None:
+    key = WEIGHTS.get(name)
+    return None if key is None else [one.sizes.get(key, 1.0) for one in spoken]
+
 
 KEPT_NAME = "measures-1.jsonl"
 """In the output's folder; the number is raised when the measures change."""
-SEED = 20210611
 COST_SCORES = ("real_time_factor", "first_audio_seconds", "size_megabytes", "memory_megabytes")
 _VERSIONED = ("piper-workshop", "torch", "onnxruntime", "distillmos", "Resemblyzer")
 

@@ -16,9 +16,9 @@ from piper.train.command import run_command
 from piper.train.data.dataset_flags import add_dataset_flags, find_settings
 
 if TYPE_CHECKING:
-    from piper.train.check.report import CheckReport
+    from piper.train.check.findings import CheckReport
     from piper.train.data.settings import DataSettings
-    from piper.train.excerpts.finding import Candidate
+    from piper.train.excerpts.excerpts import Candidate
 
 MOST_WORDS = 3
 
@@ -86,7 +86,7 @@ def _cut(arguments: argparse.Namespace) -> int:
     if folder is None:
         _print_list(chosen)
     else:
-        from piper.train.excerpts.writing import write_copy
+        from piper.train.excerpts.excerpts import write_copy
 
         write_copy(report, chosen, settings.config_path, folder)
     say(_describe(chosen, folder), file=sys.stderr if folder is None else sys.stdout)
@@ -109,8 +109,7 @@ def _choose(
     arguments: argparse.Namespace, report: CheckReport, settings: DataSettings
 ) -> list[Candidate]:
     from piper.progress import count_things
-    from piper.train.excerpts.choosing import choose_excerpts
-    from piper.train.excerpts.finding import find_candidates
+    from piper.train.excerpts.excerpts import choose_excerpts, find_candidates
 
     candidates = find_candidates(
         report, settings, most_words=arguments.words, has_own_marks=arguments.own_marks
@@ -127,7 +126,7 @@ def _choose(
 
 
 def _print_list(chosen: Sequence[Candidate]) -> None:
-    from piper.train.excerpts.writing import name_excerpts
+    from piper.train.excerpts.excerpts import name_excerpts
 
     for one in name_excerpts(chosen):
         phrase = one.candidate.phrase
@@ -137,7 +136,7 @@ def _print_list(chosen: Sequence[Candidate]) -> None:
 
 def _describe(chosen: Sequence[Candidate], folder: Path | None) -> str:
     from piper.progress import count_things
-    from piper.train.excerpts.writing import EXCERPTS_NAME
+    from piper.train.excerpts.excerpts import EXCERPTS_NAME
 
     minutes = sum(one.measures.seconds for one in chosen) / 60
     sources = count_things(len({one.source.line for one in chosen}), "recording")

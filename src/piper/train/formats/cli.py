@@ -13,16 +13,15 @@ from piper.messages import say, translate
 from piper.option_values import CommandParser
 from piper.progress import count_things
 from piper.train.command import run_command
-from piper.train.data.trained_rates import TRAINED_RATES
-from piper.train.formats.columns import parse_columns
+from piper.train.data.dataset_flags import TRAINED_RATES
 from piper.train.formats.convert import (
     ImportOptions,
     ImportReport,
     describe_left_out,
     import_dataset,
 )
-from piper.train.formats.registry import FORMATS
-from piper.train.formats.source import ReadOptions
+from piper.train.formats.readers import FORMATS
+from piper.train.formats.source import ReadOptions, parse_columns
 
 
 def create_parser() -> argparse.ArgumentParser:

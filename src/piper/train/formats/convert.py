@@ -1,23 +1,25 @@
-"""A source's rows to a dataset of the documented structure. Knows no format's layout."""
+"""A source's rows to a dataset of the documented structure."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
+import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from piper.atomic import hold_lock, replace_on_success
 from piper.errors import DatasetError
-from piper.json_reader import load_kept_object
+from piper.files import hold_lock, load_kept_object, replace_on_success
+from piper.jobs import run_jobs
 from piper.messages import say
 from piper.progress import count_things
-from piper.train.data.trained_rates import find_trained_rate
-from piper.train.data.workers import run_jobs
-from piper.train.formats.journal import Identity, Journal
-from piper.train.formats.planning import Plan, PlannedRow, plan_rows
+from piper.train.data.dataset_flags import find_trained_rate
+from piper.train.data.metadata import is_file
+from piper.train.formats.readers import find_format
 from piper.train.formats.recordings import (
     UNDECODABLE,
     RecordingJob,
@@ -26,8 +28,289 @@ from piper.train.formats.recordings import (
     measure_wav,
     write_recording,
 )
-from piper.train.formats.registry import find_format
-from piper.train.formats.source import LeftOut, ReadOptions, Source, find_root
+from piper.train.formats.source import LeftOut, ReadOptions, Source, SourceRow, find_root
+
+MAX_NAME_BYTES = 120
+"""Well below the 255 of file systems, with room for a speaker, a number and an ending."""
+NO_NAME = "recording"
+_UNSAFE = re.compile(r"[^\w.\-]+")
+_SPACES = re.compile(r"\s+")
+# What Windows takes for a device, whatever the ending.
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+
+
+def mend_name(name: str) -> str:
+    """Return a name of letters, digits, `.`, `-` and `_` that is no path and not hidden."""
+    name = unicodedata.normalize("NFC", name).encode("utf-8", "ignore").decode("utf-8")
+    safe = _UNSAFE.sub("_", name).strip("._")
+    safe = safe.encode("utf-8")[:MAX_NAME_BYTES].decode("utf-8", "ignore")
+    return f"_{safe}" if _DEVICE.fullmatch(safe) else safe or NO_NAME
+
+
+def mend_text(text: str) -> str:
+    """Return a text on one line and without `|`, which divides the columns of metadata.csv.
+
+    Line breaks, tabs and other control characters become spaces, and so does `|`; spaces that
+    follow each other become one. Halves of surrogate pairs, which UTF-8 cannot hold, go.
+    """
+    text = text.encode("utf-8", "ignore").decode("utf-8")
+    kept = (" " if sign == "|" or unicodedata.category(sign) == "Cc" else sign for sign in text)
+    return _SPACES.sub(" ", "".join(kept).replace("\ufeff", "")).strip()
+
+
+def is_mended(before: str, after: str) -> bool:
+    """Return whether more than spaces at the ends changed: something to tell the user."""
+    return before.strip() != after
+
+
+class UniqueNames:
+    """Gives each name once; letters' case does not tell names apart, as on Windows and macOS."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    def create(self, name: str) -> str:
+        """Return a safe name, with a number where it was given before."""
+        safe = mend_name(name)
+        unique = safe
+        while unique.casefold() in self._counts:
+            self._counts[safe.casefold()] += 1
+            unique = f"{safe}-{self._counts[safe.casefold()]}"
+        self._counts[unique.casefold()] = 1
+        return unique
+
+
+EMPTY_TEXT = "empty text"
+MISSING_AUDIO = "missing recording"
+OUTSIDE = "recording outside the source"
+NO_SPEAKER = "no speaker"
+TWICE = "recording listed twice"
+
+
+@dataclass(frozen=True)
+class PlannedRow:
+    """A row that will be imported if its recording can be decoded.
+
+    Attributes:
+        name: Of the WAV, without its ending; unique.
+        shown_name: As the source has it.
+        text: On one line, without `|`.
+        speaker: None where there is one only.
+        audio_path: The recording, or the table that holds it.
+        cell: Column and row of the table.
+        stamp: Changes when the recording does.
+    """
+
+    name: str
+    shown_name: str
+    text: str
+    speaker: str | None
+    audio_path: Path
+    cell: tuple[str, int] | None
+    stamp: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be imported.
+
+    Attributes:
+        rows: In the order of the source.
+        left_out: What is not, and why.
+        changes: For import.json: name, and a text before and after.
+    """
+
+    rows: Sequence[PlannedRow]
+    left_out: Sequence[LeftOut]
+    changes: Sequence[Mapping[str, str]]
+
+
+def plan_rows(
+    source: Source, roots: Sequence[Path], *, is_one_speaker: bool, limit: int | None
+) -> Plan:
+    """Decide about each row.
+
+    Args:
+        source: What was read.
+        roots: Recordings outside these folders, links followed, are not touched.
+        is_one_speaker: Whether the source's speakers are one person.
+        limit: At most so many rows, the first ones.
+    """
+    speakers = {mend_text(row.speaker) for row in source.rows if row.speaker} - {""}
+    has_speakers = len(speakers) > 1 and not is_one_speaker
+    real_roots = [root.resolve() for root in roots]
+    left_out = list(source.left_out)
+    changes: list[dict[str, str]] = []
+    planned: list[PlannedRow] = []
+    names = UniqueNames()
+    seen: set[tuple[Path, tuple[str, int] | None]] = set()
+    for row in source.rows:
+        if limit is not None and len(planned) >= limit:
+            break
+        shown_name = row.name or row.audio_path.name
+        path, reason = _find_real_path(row, real_roots)
+        speaker = mend_text(row.speaker or "") if has_speakers else None
+        text = mend_text(row.text)
+        if not reason and (path, row.cell) in seen:
+            reason = TWICE
+        reason = reason or (EMPTY_TEXT if not text else NO_SPEAKER if speaker == "" else "")
+        if reason:
+            detail = str(row.audio_path) if reason in (MISSING_AUDIO, OUTSIDE) else ""
+            left_out.append(LeftOut(shown_name, reason, detail))
+            continue
+        seen.add((path, row.cell))
+        name = names.create(_add_speaker(row.name, speaker))
+        changes += _find_changes(name, row, text, speaker)
+        stamp = _create_stamp(path, row.cell)
+        planned.append(PlannedRow(name, shown_name, text, speaker, path, row.cell, stamp))
+    return Plan(planned, left_out, changes)
+
+
+def _find_real_path(row: SourceRow, real_roots: Sequence[Path]) -> tuple[Path, str]:
+    """Return the recording with links followed, and why it cannot be taken."""
+    try:
+        path = row.audio_path.resolve()
+    except (OSError, RuntimeError, ValueError):  # a loop of links (until 3.12), a zero byte
+        return row.audio_path, MISSING_AUDIO
+    # First, so that nothing is told about files elsewhere, not even whether they are there.
+    if not any(path.is_relative_to(root) for root in real_roots):
+        return path, OUTSIDE
+    return path, "" if is_file(path) else MISSING_AUDIO
+
+
+def _add_speaker(name: str, speaker: str | None) -> str:
+    """Put the speaker before a name that does not begin with it already, as VCTK's do."""
+    if speaker is None or mend_name(name).startswith(mend_name(speaker)):
+        return name
+    return f"{mend_name(speaker)}_{name}"
+
+
+def _find_changes(
+    name: str, row: SourceRow, text: str, speaker: str | None
+) -> Iterable[dict[str, str]]:
+    if is_mended(row.text, text):
+        yield {"name": name, "before": row.text, "after": text}
+    if speaker is not None and row.speaker is not None and is_mended(row.speaker, speaker):
+        yield {"name": name, "speaker before": row.speaker, "speaker after": speaker}
+
+
+def _create_stamp(path: Path, cell: tuple[str, int] | None) -> tuple[Any, ...]:
+    stat = path.stat()
+    return (str(path), stat.st_size, stat.st_mtime_ns, *(cell or ()))
+
+
+REPORT_NAME = "import.json"
+WORK_NAME = ".import"
+PLAN_NAME = "recordings.json"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What makes two imports the same: the folder and its format.
+
+    Attributes:
+        source: Absolute, links resolved.
+        format_name: Of the format.
+    """
+
+    source: Path
+    format_name: str
+
+
+class Journal:
+    """The records of an import in its folder.
+
+    Args:
+        folder: Where the dataset is made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.report_path = folder / REPORT_NAME
+        self.lock_path = folder / WORK_NAME / "lock"
+        self._plan_path = folder / WORK_NAME / PLAN_NAME
+
+    def check(self, identity: Identity) -> None:
+        """Check that the folder is new, or an import of the same source that nobody edited.
+
+        Raises:
+            DatasetError: It is something else.
+        """
+        if not self.folder.exists() or (self.folder.is_dir() and not any(self.folder.iterdir())):
+            return
+        if not self.folder.is_dir():
+            raise DatasetError(f"{self.folder} is a file; name a folder to make the dataset in.")
+        report = self._load_report()
+        # Right after the start there is nothing but the lock.
+        if not report and {path.name for path in self.folder.iterdir()} - {WORK_NAME}:
+            raise DatasetError(
+                f"{self.folder} holds something that is no import; name a folder that is empty "
+                "or does not exist."
+            )
+        if report and (report.get("source"), report.get("format")) != (
+            str(identity.source),
+            identity.format_name,
+        ):
+            raise DatasetError(
+                f"{self.folder} is an import of {report.get('source')} ({report.get('format')}), "
+                f"not of {identity.source} ({identity.format_name}); name another folder."
+            )
+        digest = report.get("metadata_sha256")
+        csv_path = self.folder / "metadata.csv"
+        if digest and csv_path.is_file() and _find_sha256(csv_path.read_bytes()) != digest:
+            raise DatasetError(
+                f"{csv_path} was edited after the import, which would overwrite it; name another "
+                "folder, or delete the file to import anew."
+            )
+
+    def begin(self, identity: Identity) -> None:
+        """Write down what the import is of, before anything is made."""
+        report = {"source": str(identity.source), "format": identity.format_name}
+        digest = self._load_report().get("metadata_sha256")
+        started: dict[str, Any] = {**report, "is_complete": False}
+        self._write(self.report_path, started | ({"metadata_sha256": digest} if digest else {}))
+
+    def plan(self, wanted: Mapping[str, Sequence[Any]]) -> set[str]:
+        """Write down what each recording is made of; return the names that stand as they are.
+
+        Args:
+            wanted: By name: path, size, time of change and so on of the source.
+        """
+        old = load_kept_object(self._plan_path)
+        for name, stamp in wanted.items():
+            if name in old and old[name] != list(stamp):
+                # Before the new plan is written: what is there must never belong to another one.
+                (self.folder / "wavs" / f"{name}.wav").unlink(missing_ok=True)
+        self._write(self._plan_path, {**old, **{key: list(value) for key, value in wanted.items()}})
+        for path in (self.folder / "wavs").glob(".*.part"):
+            path.unlink(missing_ok=True)  # of a killed run; the lock says that none is at work
+        return {name for name in wanted if (self.folder / "wavs" / f"{name}.wav").is_file()}
+
+    def finish(self, identity: Identity, csv_text: str, facts: Mapping[str, Any]) -> None:
+        """Write metadata.csv, and then that the import is complete."""
+        data = csv_text.encode("utf-8")
+        with replace_on_success(self.folder / "metadata.csv") as temporary:
+            temporary.write_bytes(data)
+        report = {
+            "source": str(identity.source),
+            "format": identity.format_name,
+            "is_complete": True,
+            "metadata_sha256": _find_sha256(data),
+        }
+        self._write(self.report_path, {**report, **facts})
+
+    def _load_report(self) -> dict[str, Any]:
+        return load_kept_object(self.report_path)
+
+    def _write(self, path: Path, data: Mapping[str, Any]) -> None:
+        with replace_on_success(path) as temporary:
+            text = json.dumps(data, ensure_ascii=False, indent=1)
+            temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+
+
+def _find_sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
 
 NAMED_AT_MOST = 3
 

@@ -1,4 +1,4 @@
-"""A recording of any kind to a WAV of 16 bits and one channel. Knows no texts and no formats."""
+"""A recording of any kind to a WAV of 16 bits and one channel."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from piper.atomic import replace_on_success
 from piper.audio.encode import write_wav
 from piper.errors import DatasetError, PiperError
-from piper.train.data.sound_files import (
+from piper.files import replace_on_success
+from piper.train.data.audio import (
     CUT_IT,
     MOST_SECONDS,
     RATES,
@@ -24,7 +24,7 @@ from piper.train.data.sound_files import (
     read_samples,
     refuse_length,
 )
-from piper.train.formats.tables import open_table
+from piper.train.formats.source import open_table
 
 FULL_SCALE = 32768
 MIN_SAMPLE_RATE = 8000

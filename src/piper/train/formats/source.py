@@ -1,18 +1,26 @@
-"""What every format is read to: rows of recordings and texts. Knows no format, writes nothing."""
+"""What every format is read to: rows of recordings and texts."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from piper.errors import DatasetError
-from piper.json_reader import load_kept_object, read_bounded
-from piper.train.data.layout import UTF_8, decode_text
-from piper.train.data.names import AUDIO_SUFFIXES, find_audio_folder, find_named, find_similar
+from piper.files import load_kept_object, read_bounded
+from piper.train.data.metadata import (
+    AUDIO_SUFFIXES,
+    UTF_8,
+    decode_text,
+    find_audio_folder,
+    find_named,
+    find_similar,
+)
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -186,3 +194,239 @@ def read_first_line(path: Path) -> str:
         return ""
     # Cut within a character, the rest of it must not make another encoding likely.
     return decode_text(head[: head.find(b"\n") + 1] or head)[0].split("\n", maxsplit=1)[0]
+
+
+AUDIO = "audio"
+TEXT = "text"
+SPEAKER = "speaker"
+USUAL_NAMES: Mapping[str, Sequence[str]] = {
+    AUDIO: (
+        *("audio_path", "audio_filepath", "audio_file", "file_name", "filename", "filepath"),
+        *("file_path", "file", "path", "wav", "wav_path", "wav_filename", "audio"),
+        *("имя_файла", "файл", "путь", "аудио", "запись"),
+    ),
+    TEXT: (
+        *("text", "sentence", "transcript", "transcription", "raw_text", "prompt"),
+        *("текст", "фраза", "предложение", "расшифровка"),
+    ),
+    SPEAKER: (
+        *("speaker", "speaker_id", "speaker_name", "client_id"),
+        *("диктор", "имя_диктора", "голос", "спикер"),
+    ),
+}
+"""The more telling name first: of `path` and `audio_path` it is the latter."""
+NORMALISED_NAMES = ("normalized_text", "normalised_text", "text_normalized", "normalized")
+
+
+def parse_columns(words: str) -> dict[str, str]:
+    """Return what `audio=…,text=…,speaker=…` says.
+
+    Raises:
+        DatasetError: It says something else.
+    """
+    columns = {}
+    for word in words.split(","):
+        key, sign, name = word.partition("=")
+        if key.strip() not in USUAL_NAMES or not sign or not name.strip():
+            raise DatasetError(
+                f"--columns has {word.strip()!r}, but audio=NAME,text=NAME,speaker=NAME is "
+                "wanted (each may be left out)."
+            )
+        columns[key.strip()] = name.strip()
+    return columns
+
+
+def find_columns(
+    names: Sequence[str], given: Mapping[str, str], *, use_original_text: bool = False
+) -> dict[str, str]:
+    """Return the name of each column that is there, by `audio`, `text`, `speaker`.
+
+    Args:
+        names: The columns' names; letters' case does not matter.
+        given: Names that the user gave; these are taken or nothing.
+        use_original_text: Whether a normalised text counts less than the other.
+    """
+    by_lower = {_normalise(name): name for name in reversed(names)}
+    found = {}
+    for key, usual in USUAL_NAMES.items():
+        wanted: Sequence[str] = [given[key]] if key in given else usual
+        if key == TEXT and key not in given:
+            normalised = NORMALISED_NAMES
+            wanted = (*usual, *normalised) if use_original_text else (*normalised, *usual)
+        keys = map(_normalise, wanted)
+        match = next((by_lower[name] for name in keys if name in by_lower), None)
+        if match is not None:
+            found[key] = match
+    return found
+
+
+def _normalise(name: str) -> str:
+    return name.strip().lower().replace(" ", "_")
+
+
+def check_columns(
+    where: str, names: Sequence[str], found: Mapping[str, str], given: Mapping[str, str]
+) -> None:
+    """Check that recording, text and whatever the user named were found.
+
+    Raises:
+        DatasetError: Something is missing; the text names all of it, and the columns there are.
+    """
+    missing = [key for key in (AUDIO, TEXT, *given) if key not in found]
+    if not missing:
+        return
+    missing = list(dict.fromkeys(missing))
+    whats = [
+        f'column "{given[key]}"' if key in given else f"column for the {key}" for key in missing
+    ]
+    flag = ",".join(f"{key}=NAME" for key in missing)
+    named = ", ".join(names) or "none"
+    raise DatasetError(
+        f"{where} has no {' and no '.join(whats)}; name what is missing with --columns {flag} "
+        f"(there are: {named})."
+    )
+
+
+PARQUET = ".parquet"
+ARROW = ".arrow"
+BYTES = "bytes"
+PATH = "path"
+
+
+class Table:
+    """A file of rows; what is not asked for is not read.
+
+    Args:
+        path: `.parquet`, or `.arrow` as a stream or file.
+
+    Raises:
+        DatasetError: pyarrow is missing, or the file is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        pyarrow = _load_pyarrow()
+        try:
+            self._blocks: Any = _Parquet(path) if path.suffix == PARQUET else _Arrow(path)
+        except (pyarrow.ArrowException, OSError) as error:
+            raise DatasetError(
+                f"{path} cannot be read ({_first_line(error)}); fetch the file again."
+            ) from None
+        self._ends = list(accumulate(self._blocks.counts))
+        self._kept: tuple[int, str, Any] = (-1, "", None)
+
+    @property
+    def names(self) -> list[str]:
+        """The columns' names."""
+        return list(self._blocks.schema.names)
+
+    def has_bytes(self, name: str) -> bool:
+        """Return whether a column holds recordings: structures of `bytes` and `path`."""
+        import pyarrow
+
+        kind = self._blocks.schema.field(name).type
+        return pyarrow.types.is_struct(kind) and kind.get_field_index(BYTES) >= 0
+
+    def read_columns(self, names: Sequence[str]) -> Iterator[list[Any]]:
+        """Return the values of columns row by row; `a.path` is a field of a structure.
+
+        Raises:
+            DatasetError: The file is damaged.
+        """
+        for number in range(len(self._blocks.counts)):
+            columns = [self._read(number, name).to_pylist() for name in names]
+            yield from (list(values) for values in zip(*columns, strict=True))
+
+    def read_bytes(self, name: str, row: int) -> tuple[bytes, str]:
+        """Return the bytes of the recording in a column and row, and the path beside them.
+
+        The block of the last call is kept: whoever asks in order reads each once.
+
+        Raises:
+            DatasetError: The file is damaged.
+        """
+        number = bisect_right(self._ends, row)
+        if self._kept[:2] != (number, name):
+            self._kept = (number, name, self._read(number, name))
+        start = self._ends[number] - self._blocks.counts[number]
+        value = self._kept[2][row - start].as_py() or {}
+        return value.get(BYTES) or b"", value.get(PATH) or ""
+
+    def _read(self, number: int, name: str) -> Any:
+        import pyarrow
+
+        try:
+            return self._blocks.read(number, name)
+        except (pyarrow.ArrowException, OSError) as error:
+            raise DatasetError(
+                f"{self.path} cannot be read ({_first_line(error)}); fetch the file again."
+            ) from None
+
+
+class _Parquet:
+    def __init__(self, path: Path) -> None:
+        import pyarrow.parquet
+
+        self._file = pyarrow.parquet.ParquetFile(path)
+        self.schema = self._file.schema_arrow
+        metadata = self._file.metadata
+        self.counts = [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]
+
+    def read(self, number: int, name: str) -> Any:
+        # One thread: there is a process for each core already.
+        column = self._file.read_row_group(number, columns=[name], use_threads=False).column(0)
+        return _find_field(column.combine_chunks(), name)
+
+
+class _Arrow:
+    def __init__(self, path: Path) -> None:
+        import pyarrow
+
+        mapped = pyarrow.memory_map(str(path))
+        try:
+            reader = pyarrow.ipc.open_stream(mapped)
+            self._batches = list(reader)
+        except pyarrow.ArrowInvalid:
+            mapped.seek(0)
+            reader = pyarrow.ipc.open_file(mapped)
+            self._batches = [reader.get_batch(n) for n in range(reader.num_record_batches)]
+        self.schema = reader.schema
+        self.counts = [batch.num_rows for batch in self._batches]
+
+    def read(self, number: int, name: str) -> Any:
+        column = self._batches[number].column(name.split(".", maxsplit=1)[0])
+        return _find_field(column, name)
+
+
+def _find_field(column: Any, name: str) -> Any:
+    """Return `path` of `audio.path`, the column itself where it is no structure."""
+    import pyarrow
+
+    _, dot, inner = name.partition(".")
+    is_inner = dot and pyarrow.types.is_struct(column.type)
+    return column.field(inner) if is_inner else column
+
+
+def _load_pyarrow() -> Any:
+    try:
+        import pyarrow
+    except ImportError:
+        raise DatasetError(
+            "Parquet and Arrow files need the library pyarrow: "
+            'pip install "piper-workshop[formats]".'
+        ) from None
+    return pyarrow
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+
+
+@lru_cache(maxsize=2)
+def open_table(path: Path) -> Table:
+    """Return the table of a file; the last two stay open, a process.
+
+    Raises:
+        DatasetError: pyarrow is missing, or the file is damaged.
+    """
+    return Table(path)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from piper.atomic import refuse_overwriting
+from piper.files import refuse_overwriting
 from piper.messages import say
 from piper.option_values import CommandParser
 from piper.progress import count_things
@@ -58,8 +58,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
         say(summary_to_text(summarise_listening_test(arguments.results)))
         return 0
-    from piper.train.listening_test.making import make_listening_test
-    from piper.train.listening_test.spoken_report import read_spoken_sentences
+    from piper.train.listening_test.making import make_listening_test, read_spoken_sentences
 
     labels = arguments.systems.split(",") if arguments.systems else None
     spoken = read_spoken_sentences(arguments.report, labels)

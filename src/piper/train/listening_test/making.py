@@ -1,5 +1,8 @@
 """A blind comparison by people, as one page with all its sound. Judges nothing itself.
 
+Of two equal sounds the louder one is preferred, and a late start is heard as a slow
+voice; neither is what is asked.
+
 The page holds which side is which system only in disguise: who looks at it does not see it, who
 wants to know can find out.
 """
@@ -9,18 +12,157 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
+import random
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from piper.atomic import replace_on_success
+import numpy as np
+
 from piper.errors import EvaluationError
-from piper.train.data.audio import decode
-from piper.train.listening_test.pairs import Pair, plan_pairs
-from piper.train.listening_test.sound import match_sounds
+from piper.files import is_own_file, load_json_object, replace_on_success
+from piper.train.data.audio import (
+    PEAK,
+    FloatArray,
+    TrimSettings,
+    decode,
+    measure_loudness,
+    trim_silence,
+)
+from piper.train.evaluate.results import Kind
 from piper.train.pages.excerpts import find_media_type, samples_to_audio
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two systems that say a sentence.
+
+    Attributes:
+        sentence: Index of the sentence.
+        left: Label of what is heard first.
+        right: Label of the other one.
+    """
+
+    sentence: int
+    left: str
+    right: str
+
+
+def plan_pairs(labels: Sequence[str], count: int, seed: int, most: int | None = None) -> list[Pair]:
+    """Return pairs in the order in which they are heard.
+
+    Each round has every sentence once, with another pair of systems in the next round, so that a
+    sentence comes back late. Pairs of systems take turns: wherever the list is cut, they are as
+    often in it, but for one. Of each pair of systems, each is as often at the left, but for one.
+
+    Args:
+        labels: Of the systems, two or more.
+        count: Sentences.
+        seed: Of the order.
+        most: Pairs at most; all where it is None.
+    """
+    dice = random.Random(seed)
+    systems = list(combinations(labels, 2))
+    places = list(range(count))
+    dice.shuffle(places)
+    heard: list[tuple[int, tuple[str, str]]] = []
+    for number in range(len(systems)):
+        last = heard[-1][0] if heard else None
+        heard += _plan_round(dice, systems, places, number, last)
+    return _choose_sides(dice, systems, heard[:most])
+
+
+def _plan_round(
+    dice: random.Random,
+    systems: Sequence[tuple[str, str]],
+    places: Sequence[int],
+    number: int,
+    last: int | None,
+) -> list[tuple[int, tuple[str, str]]]:
+    """Return every sentence once, its pair of systems moved on by the round's number."""
+    waiting: list[list[int]] = [[] for _ in systems]
+    for place, sentence in enumerate(places):
+        waiting[(place + number) % len(systems)].append(sentence)
+    for sentences in waiting:
+        dice.shuffle(sentences)
+    planned: list[tuple[int, tuple[str, str]]] = []
+    while any(waiting):
+        turn = [index for index, sentences in enumerate(waiting) if sentences]
+        dice.shuffle(turn)
+        planned += [(waiting[index].pop(), systems[index]) for index in turn]
+    # Nobody is to hear a sentence again at once.
+    if len(planned) > 1 and planned[0][0] == last:
+        planned[0], planned[1] = planned[1], planned[0]
+    return planned
+
+
+def _choose_sides(
+    dice: random.Random,
+    systems: Sequence[tuple[str, str]],
+    heard: Sequence[tuple[int, tuple[str, str]]],
+) -> list[Pair]:
+    sides: dict[tuple[str, str], list[bool]] = {}
+    for pair in systems:
+        count = sum(other == pair for _, other in heard)
+        half = (count + dice.randrange(2)) // 2
+        sides[pair] = [True] * half + [False] * (count - half)
+        dice.shuffle(sides[pair])
+    return [
+        Pair(sentence, *(pair if sides[pair].pop() else pair[::-1])) for sentence, pair in heard
+    ]
+
+
+LOUDNESS_LUFS = -23.0
+"""Broadcasting's level (EBU R 128): speech's peaks have room above it."""
+SILENCE_SECONDS = 0.2
+"""Of digital silence before and after, the same for all."""
+KEPT_SECONDS = 0.05
+"""Of the sound's own quiet around the speech: a start may be found 28 ms late."""
+FADE_SECONDS = 0.02
+"""A room's noise that begins at once is a click."""
+
+
+def match_sounds(sounds: Sequence[tuple[FloatArray, int]]) -> list[FloatArray]:
+    """Return the same sentence by several systems at one loudness, with equal silence around it.
+
+    All get the loudness of the one whose peaks allow the least, at most `LOUDNESS_LUFS`. Sounds
+    that are nothing but silence stay as they are.
+
+    Args:
+        sounds: Samples, shape (S,), and their rate in hertz.
+
+    Raises:
+        ConfigError: pyloudnorm is not installed.
+    """
+    framed = [_frame(samples, rate) for samples, rate in sounds]
+    measured = [
+        measure_loudness(sound, rate) for sound, (_, rate) in zip(framed, sounds, strict=True)
+    ]
+    highest = [
+        loudness + 20 * math.log10(PEAK / float(np.abs(sound).max()))
+        for sound, loudness in zip(framed, measured, strict=True)
+        if math.isfinite(loudness)
+    ]
+    wanted = min([LOUDNESS_LUFS, *highest])
+    return [
+        sound * np.float32(10 ** ((wanted - loudness) / 20)) if math.isfinite(loudness) else sound
+        for sound, loudness in zip(framed, measured, strict=True)
+    ]
+
+
+def _frame(samples: FloatArray, rate: int) -> FloatArray:
+    """Return the speech, faded at both ends, with silence around it."""
+    trim = TrimSettings(keep_seconds_before=KEPT_SECONDS, keep_seconds_after=KEPT_SECONDS)
+    speech = trim_silence(samples, rate, trim)
+    fade = np.minimum(1.0, np.arange(len(speech)) / max(1, round(FADE_SECONDS * rate)))
+    faded = speech * (fade * fade[::-1])
+    return np.pad(faded, round(SILENCE_SECONDS * rate)).astype(np.float32)
+
 
 _SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
@@ -133,3 +275,90 @@ def _fill_page(data: Mapping[str, Any]) -> str:
     # In an element of data `</script>` would end it.
     content = json.dumps(data).replace("<", "\\u003c")
     return text.replace("SCRIPT-DIGEST", f"sha256-{digest}").replace("TEST-DATA", content)
+
+
+@dataclass(frozen=True)
+class SpokenSentences:
+    """Sentences that all of some systems spoke.
+
+    Attributes:
+        names: Of the sentences.
+        texts: What is said.
+        audio: Files by label, in the same order.
+    """
+
+    names: list[str]
+    texts: list[str]
+    audio: dict[str, list[Path]]
+
+
+def read_spoken_sentences(path: Path, labels: Sequence[str] | None) -> SpokenSentences:
+    """Return what systems of a report spoke, without single words and letters.
+
+    Args:
+        path: report.json; what it names relatively may lie beside it.
+        labels: Of the systems; None takes all voices, and of one voice the recordings too.
+
+    Raises:
+        ConfigError: It is no JSON, or cannot be read.
+        EvaluationError: It is no report, or has no such system.
+    """
+    try:
+        report = load_json_object(path)
+        systems = {system["label"]: system for system in report["systems"]}
+        chosen = labels or _choose_labels(systems)
+        unknown = [label for label in chosen if label not in systems]
+        if unknown:
+            raise EvaluationError(
+                f"{path} has no system {unknown[0]}; there are {', '.join(systems)}."
+            )
+        return _collect(path.parent, {label: systems[label] for label in chosen})
+    except (KeyError, TypeError, AttributeError):
+        raise EvaluationError(
+            f"{path} is no report of an evaluation; give the report.json that it wrote."
+        ) from None
+
+
+def _choose_labels(systems: dict[str, dict[str, Any]]) -> list[str]:
+    voices = [label for label, system in systems.items() if system["source"] is not None]
+    return voices if len(voices) > 1 else list(systems)
+
+
+def _collect(folder: Path, systems: dict[str, dict[str, Any]]) -> SpokenSentences:
+    spoken = {
+        label: {
+            one["name"]: one for one in system["sentences"] if one["kind"] == Kind.SENTENCE.value
+        }
+        for label, system in systems.items()
+    }
+    first = next(iter(spoken.values()), {})
+    names = [name for name in first if all(name in some for some in spoken.values())]
+    return SpokenSentences(
+        names,
+        [first[name]["text"] for name in names],
+        {
+            label: [_find_file(folder, some[name]) for name in names]
+            for label, some in spoken.items()
+        },
+    )
+
+
+def _find_file(folder: Path, spoken: dict[str, Any]) -> Path:
+    """Return where a sentence's sound lies.
+
+    Raises:
+        EvaluationError: It is a file of this machine that the report's writer may never have heard:
+            the page, which is given away, would carry it.
+    """
+    path = Path(spoken["audio"])
+    # `folder / path` is `path` where that is absolute.
+    places = [place for place in (path, folder / path) if place.is_file()]
+    for place in places:
+        if is_own_file(place, folder, spoken.get("sha256")):
+            return place
+    if places:
+        raise EvaluationError(
+            f"{places[0]} lies outside of {folder} and is not what was evaluated, as its digest "
+            "would show; evaluate again."
+        )
+    return folder / path

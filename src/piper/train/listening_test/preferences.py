@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from piper.errors import EvaluationError
-from piper.json_reader import read_bounded
+from piper.files import read_bounded
 from piper.progress import count_things
 
 COLUMNS = ("test", "listener", "pair", "sentence", "left", "right", "choice")

@@ -1,6 +1,6 @@
 """What is seen and heard of a recording on a page: a spectrogram as PNG, audio as MP3.
 
-Knows no findings and no HTML. MP3 because every browser plays it (Opus in Ogg: Safari since 18.4
+MP3 because every browser plays it (Opus in Ogg: Safari since 18.4
 only), libsndfile keeps its length exact, and it takes a third of FLAC's bytes: 47 kbit/s at 16 kHz
 (festvox-ru), written in 4.4 ms a second; Opus, 27 kbit/s, takes five times as long.
 """
@@ -20,7 +20,7 @@ import soundfile
 import soxr
 
 from piper.errors import DatasetError
-from piper.train.data.sound_files import MOST_SECONDS, check_header
+from piper.train.data.audio import MOST_SECONDS, check_header
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -1,5 +1,9 @@
 """A recogniser is made of recordings and their texts. Judges nothing.
 
+A recogniser that heard one voice in one room takes every other room for mistakes; what a voice made
+of these recordings says differs from them in tempo, noise and timbre, and is to be judged fairly.
+All is done to log mel energies: a pass over an hour costs seconds. Random numbers are torch's.
+
 First an aligner learns where the texts' units lie. Then the recogniser's network learns the unit of
 each frame and, more and more, the sequence of units, wherever they lie (connectionist temporal
 classification, Graves et al. 2006), on recordings that sound another way each time. From sequences
@@ -12,6 +16,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +26,160 @@ from torch import Tensor
 from torch.nn.functional import ctc_loss, nll_loss
 from torch.nn.utils.rnn import pad_sequence
 
-from piper.atomic import replace_on_success
 from piper.errors import DatasetError
+from piper.files import replace_on_success
 from piper.progress import ProgressLine
 from piper.train.aligner.aligner import Aligner
-from piper.train.aligner.features import MEL_CHANNELS, load_samples
-from piper.train.aligner.fitting import Lesson, fit_aligner
-from piper.train.aligner.network import AcousticNetwork
-from piper.train.aligner.schedule import find_rate, measure_seconds, plan_batches
-from piper.train.phoneme_recogniser.augmentation import vary
-from piper.train.phoneme_recogniser.decoding import count_followers
-from piper.train.phoneme_recogniser.errors import (
+from piper.train.aligner.features import (
+    MEL_CHANNELS,
+    SAMPLE_RATE,
+    AcousticNetwork,
+    extract_mels,
+    load_samples,
+    normalise,
+)
+from piper.train.aligner.fitting import (
+    Lesson,
+    find_rate,
+    fit_aligner,
+    measure_seconds,
+    plan_batches,
+)
+from piper.train.phoneme_recogniser.recogniser import (
     PhonemeErrors,
+    PhonemeRecogniser,
+    RecogniserNetwork,
     add_phoneme_errors,
+    count_followers,
     find_phoneme_errors,
 )
-from piper.train.phoneme_recogniser.labels import LabelledRecording, label_recordings
-from piper.train.phoneme_recogniser.network import RecogniserNetwork
-from piper.train.phoneme_recogniser.recogniser import PhonemeRecogniser
+
+TEMPOS = (0.9, 1.15)
+"""How much longer it becomes."""
+WARPS = (0.96, 1.04)
+"""By which factor the mel channels are moved: a shorter or a longer throat."""
+NOISE_SHARE = 0.3
+NOISE_BELOW_SPEECH = (3.5, 9.0)
+"""Nats from loud speech down to the noise: 15 to 39 dB."""
+TIME_MASKS, TIME_MASK_FRAMES = 1, 10
+CHANNEL_MASKS, CHANNEL_MASK_WIDTH = 1, 6
+"""As SpecAugment has it (Park et al. 2019), but no longer than two sounds."""
+
+
+def vary(mels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return features and labels of a recording that sounds another way.
+
+    Args:
+        mels: (T, M) log mel energies, T even.
+        labels: (T / 2,) numbers of units.
+
+    Returns:
+        (T', M) features, T' even, and (T' / 2,) labels.
+    """
+    mels, labels = _stretch(mels, labels)
+    mels = _warp(mels)
+    if _draw(0.0, 1.0) < NOISE_SHARE:
+        mels = _add_noise(mels)
+    features = normalise(mels)
+    frames, channels = features.shape
+    for _ in range(TIME_MASKS):
+        width = int(_draw(0, TIME_MASK_FRAMES + 1))
+        start = int(_draw(0, max(1, frames - width)))
+        features[start : start + width] = 0.0
+    for _ in range(CHANNEL_MASKS):
+        width = int(_draw(0, CHANNEL_MASK_WIDTH + 1))
+        start = int(_draw(0, channels - width))
+        features[:, start : start + width] = 0.0
+    return features, labels
+
+
+def _draw(low: float, high: float) -> float:
+    return low + (high - low) * float(torch.rand(()))
+
+
+def _stretch(mels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    frames = len(labels)
+    longer = max(1, round(frames * _draw(*TEMPOS)))
+    stretched = torch.nn.functional.interpolate(
+        mels.T.unsqueeze(0), size=2 * longer, mode="linear", align_corners=False
+    )[0].T
+    places = ((torch.arange(longer) + 0.5) * frames / longer).long().clamp(max=frames - 1)
+    return stretched, labels[places]
+
+
+def _warp(mels: Tensor) -> Tensor:
+    channels = mels.shape[1]
+    places = (torch.arange(channels) * _draw(*WARPS)).clamp(max=channels - 1)
+    below = places.long()
+    above = (below + 1).clamp(max=channels - 1)
+    share = places - below
+    return mels[:, below] * (1 - share) + mels[:, above] * share
+
+
+def _add_noise(mels: Tensor) -> Tensor:
+    """Add steady noise of a random colour, whose power swings as that of noise does."""
+    frames, channels = mels.shape
+    loud = torch.quantile(mels.mean(dim=1), 0.9) - _draw(*NOISE_BELOW_SPEECH)
+    colour = torch.linspace(-1.0, 1.0, channels) * _draw(-2.0, 2.0)
+    swing = 0.5 * torch.randn(frames, channels)
+    return torch.logaddexp(mels, loud + colour + swing)
+
+
+MOST_MINUTES = 120.0
+"""More speech would make a better recogniser, but not within minutes."""
+LONGEST_LESSON_SECONDS = 20.0
+"""The memory of a batch grows with its longest recording."""
+
+
+@dataclass(frozen=True)
+class LabelledRecording:
+    """A recording to learn from.
+
+    Attributes:
+        lesson: Where it comes from.
+        mels: (T, M) log mel energies, T even.
+        labels: (T / 2,) number of the unit of each frame.
+        units: (P,) numbers of the text's units.
+    """
+
+    lesson: Lesson
+    mels: Tensor
+    labels: Tensor
+    units: Tensor
+
+    @property
+    def frames(self) -> int:
+        """How many frames of 20 ms it has."""
+        return len(self.labels)
+
+
+def label_recordings(lessons: Sequence[Lesson], aligner: Aligner) -> list[LabelledRecording]:
+    """Return recordings with their labels, by key, so many minutes of them as are learnt on.
+
+    Those that cannot be read, that are too long, or whose text does not fit in are left out.
+    """
+    numbers = {unit: number for number, unit in enumerate(aligner.inventory)}
+    progress = ProgressLine("Laying texts over recordings", len(lessons), "recordings")
+    found: list[LabelledRecording] = []
+    seconds = 0.0
+    for done, lesson in enumerate(sorted(lessons, key=lambda lesson: lesson.key), start=1):
+        progress.show(done)
+        try:
+            samples = load_samples(lesson.path)
+            if len(samples) > LONGEST_LESSON_SECONDS * SAMPLE_RATE:
+                continue
+            alignment = aligner.align(aligner.hear(samples), lesson.groups)
+        except DatasetError:
+            continue
+        units = [numbers[unit] for group in lesson.groups for unit in group if unit in numbers]
+        mels, labels = extract_mels(samples), torch.from_numpy(alignment.units)
+        found.append(LabelledRecording(lesson, mels, labels, torch.tensor(units)))
+        seconds += len(samples) / SAMPLE_RATE
+        if seconds > 60 * MOST_MINUTES:
+            break
+    progress.finish(len(lessons))
+    return found
+
 
 _LOGGER = logging.getLogger(__name__)
 CHANNELS = 160

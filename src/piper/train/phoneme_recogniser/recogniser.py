@@ -1,33 +1,211 @@
 """A fitted recogniser: which phonemes are heard in speech, and when. Trains nothing.
 
+Graves et al. 2006, section 3.2, and the prefix search of Hannun et al. 2014. Which unit follows
+which may be weighed in, lightly: what knows the language well hears what should have been said, and
+a voice's mistakes with it.
+
+It sees 1.2 s around a frame, three times what an aligner's network sees: the neighbours of a sound
+tell it apart.
+
 It knows the sounds of its recordings' language, and hardly any words: so it hears what was said
 and not what should have been.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from piper.atomic import replace_on_success
 from piper.errors import DatasetError
+from piper.files import replace_on_success
 from piper.train.aligner.aligner import Aligner
 from piper.train.aligner.features import (
     MEL_CHANNELS,
     SAMPLE_RATE,
+    AcousticNetwork,
     cut_stretches,
     extract_features,
 )
-from piper.train.aligner.network import AcousticNetwork
 from piper.train.data.audio import FloatArray
-from piper.train.phoneme_recogniser.decoding import Followers, decode
-from piper.train.phoneme_recogniser.errors import PhonemeErrors
-from piper.train.phoneme_recogniser.network import RecogniserNetwork
+from piper.train.vits.layers import ChannelNorm
+
+
+@dataclass(frozen=True)
+class PhonemeErrors:
+    """How what was heard differs from a text.
+
+    Attributes:
+        substitutions: Units of the text for which others were heard.
+        deletions: Units of the text that were not heard.
+        insertions: Units that were heard and are not in the text.
+        count: Units of the text.
+    """
+
+    substitutions: int
+    deletions: int
+    insertions: int
+    count: int
+
+    @property
+    def rate(self) -> float:
+        """Errors a unit of the text; above 1 where more is wrong than was written."""
+        return (self.substitutions + self.deletions + self.insertions) / max(1, self.count)
+
+
+def find_phoneme_errors(reference: Sequence[str], heard: Sequence[str]) -> PhonemeErrors:
+    """Return the fewest errors that lead from a text's units to those that were heard.
+
+    Levenshtein's distance; of several shortest ways the one that rapidfuzz takes.
+    """
+    from rapidfuzz.distance import Levenshtein
+
+    kinds = Counter(step.tag for step in Levenshtein.editops(reference, heard))
+    return PhonemeErrors(kinds["replace"], kinds["delete"], kinds["insert"], len(reference))
+
+
+def add_phoneme_errors(errors: Iterable[PhonemeErrors]) -> PhonemeErrors:
+    """Return the errors of several texts together."""
+    some = list(errors)
+    return PhonemeErrors(
+        sum(one.substitutions for one in some),
+        sum(one.deletions for one in some),
+        sum(one.insertions for one in some),
+        sum(one.count for one in some),
+    )
+
+
+BLANK = 0
+BEAM = 8
+LEAST_SHARE = 0.003
+"""A unit that is less likely at a frame is not tried there."""
+FOLLOWER_COUNT = 1.0
+"""By which a unit's followers are counted before any was seen."""
+
+
+@dataclass(frozen=True)
+class Followers:
+    """Which unit follows which in texts, and how much that counts beside what is heard.
+
+    Attributes:
+        log_probabilities: (U, U) of the unit after each unit; row 0 is the beginning.
+        weight: By which they are multiplied.
+        gain: Nats that each unit is given for it, lest there be fewer with every weight.
+    """
+
+    log_probabilities: FloatArray
+    weight: float
+    gain: float = 0.0
+
+
+def count_followers(texts: Sequence[Sequence[int]], num_units: int) -> FloatArray:
+    """Return (U, U) log probabilities of the unit after each unit; row 0 is the beginning."""
+    counts = np.full((num_units, num_units), FOLLOWER_COUNT)
+    for text in texts:
+        np.add.at(counts, ([0, *text[:-1]], list(text)), 1.0)
+    counts[:, BLANK] = 0.0
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    result: FloatArray = np.log(np.maximum(shares, 1e-10)).astype(np.float32)
+    return result
+
+
+def decode(heard: FloatArray, followers: Followers | None = None) -> list[int]:
+    """Return the likeliest units.
+
+    Args:
+        heard: (T, U) log probabilities, of the blank first.
+        followers: None takes the likeliest of each frame alone.
+    """
+    if followers is None:
+        best = heard.argmax(axis=1)
+        is_new = np.diff(best, prepend=BLANK) != 0
+        return [int(unit) for unit in best[is_new] if unit != BLANK]
+    return list(_search(heard, followers))
+
+
+def _search(heard: FloatArray, followers: Followers) -> tuple[int, ...]:
+    # Of each prefix: log probability of its ways that end in a blank, and in its last unit.
+    beam: dict[tuple[int, ...], tuple[float, float]] = {(): (0.0, -math.inf)}
+    gains = followers.weight * followers.log_probabilities + followers.gain
+    least = math.log(LEAST_SHARE)
+    for row in heard:
+        tried = [int(unit) for unit in np.flatnonzero(row > least) if unit != BLANK]
+        blank = float(row[BLANK])
+        grown: dict[tuple[int, ...], list[float]] = {}
+        for prefix, (silent, sounding) in beam.items():
+            both = _add(silent, sounding)
+            own = grown.setdefault(prefix, [-math.inf, -math.inf])
+            own[0] = _add(own[0], both + blank)
+            last = prefix[-1] if prefix else BLANK
+            if prefix:
+                own[1] = _add(own[1], sounding + float(row[last]))
+            for unit in tried:
+                source = silent if unit == last else both
+                if source == -math.inf:
+                    continue
+                longer = grown.setdefault((*prefix, unit), [-math.inf, -math.inf])
+                gain = float(row[unit]) + float(gains[last, unit])
+                longer[1] = _add(longer[1], source + gain)
+        ranked = sorted(grown.items(), key=lambda item: -_add(*item[1]))[:BEAM]
+        beam = {prefix: (pair[0], pair[1]) for prefix, pair in ranked}
+    return max(beam, key=lambda prefix: _add(*beam[prefix]))
+
+
+def _add(left: float, right: float) -> float:
+    """Return the logarithm of the sum of two probabilities."""
+    if left < right:
+        left, right = right, left
+    return left if right == -math.inf else left + math.log1p(math.exp(right - left))
+
+
+KERNEL = 5
+DILATIONS = (1, 1, 2, 2, 4, 4)
+DROPOUT = 0.1
+
+
+class RecogniserNetwork(nn.Module):
+    """Log probabilities of units, every 20 ms.
+
+    Args:
+        mel_channels: M.
+        num_units: U; the first is silence.
+        channels: Of each layer.
+    """
+
+    def __init__(self, mel_channels: int, num_units: int, channels: int) -> None:
+        super().__init__()
+        self.entry = nn.Conv1d(mel_channels, channels, KERNEL, stride=2, padding=KERNEL // 2)
+        self.norms = nn.ModuleList(ChannelNorm(channels) for _ in DILATIONS)
+        self.blocks = nn.ModuleList(
+            nn.Conv1d(channels, channels, KERNEL, padding=KERNEL // 2 * step, dilation=step)
+            for step in DILATIONS
+        )
+        self.last_norm = ChannelNorm(channels)
+        self.exit = nn.Conv1d(channels, num_units, 1)
+        self.dropout = nn.Dropout(DROPOUT)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return log probabilities.
+
+        Args:
+            features: (B, T, M), T even.
+
+        Returns:
+            (B, T / 2, U).
+        """
+        hidden = torch.relu(self.entry(features.transpose(1, 2)))
+        for norm, block in zip(self.norms, self.blocks, strict=True):
+            hidden = hidden + self.dropout(torch.relu(block(norm(hidden))))
+        hidden = self.exit(self.last_norm(hidden))
+        return torch.log_softmax(hidden.transpose(1, 2), dim=-1)
+
 
 FORMAT = 1
 STRETCH_SECONDS = 60.0

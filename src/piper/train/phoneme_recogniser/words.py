@@ -1,4 +1,4 @@
-"""Which words of a text were said, skipped or repeated, and where. Knows no voice.
+"""Which words of a text were said, skipped or repeated, and where.
 
 A word was skipped where the text without it is likelier to have been heard than the text with it;
 repeated where the text that has it twice is. So is it with the first and the last phoneme. How
@@ -15,8 +15,7 @@ import torch
 from torch.nn.functional import ctc_loss
 
 from piper.errors import DatasetError
-from piper.train.aligner.aligner import GroupSpan, UnitSpan
-from piper.train.aligner.units import Groups
+from piper.train.aligner.aligner import Groups, GroupSpan, UnitSpan
 from piper.train.data.audio import FloatArray
 from piper.train.phoneme_recogniser.recogniser import PhonemeRecogniser
 

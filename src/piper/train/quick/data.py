@@ -12,11 +12,9 @@ import torch
 from piper.config import VoiceConfig
 from piper.errors import DatasetError
 from piper.train.data.batches import Batch, UtteranceItem
-from piper.train.data.cache import PreparedUtterance
-from piper.train.data.dataset import UtteranceDataset
-from piper.train.data.loader import create_collate
+from piper.train.data.cache import EntryDamagedError, PreparedUtterance
+from piper.train.data.loader import UtteranceDataset, create_collate
 from piper.train.data.module import VitsDataModule
-from piper.train.data.packs import EntryDamagedError
 from piper.train.data.settings import DataSettings
 from piper.train.quick.features import FeatureCache, FeatureEntry, Features, prepare_features
 

@@ -19,26 +19,34 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from piper.atomic import hold_lock
 from piper.config import VoiceConfig
 from piper.errors import DatasetError
+from piper.files import hold_lock
+from piper.jobs import run_jobs
 from piper.text.ids import BOS, EOS, PAD
-from piper.train.aligner.aligner import Aligner, Alignment, load_aligner
+from piper.train.aligner.aligner import (
+    Aligner,
+    Alignment,
+    is_beside,
+    is_unit,
+    load_aligner,
+    phonemes_to_groups,
+)
 from piper.train.aligner.features import resample
 from piper.train.aligner.fitting import Lesson, fit_aligner
-from piper.train.aligner.units import is_beside, is_unit, phonemes_to_groups
 from piper.train.data.audio import FloatArray
-from piper.train.data.cache import CachedUtterance, PreparedUtterance, UtteranceCache
-from piper.train.data.packs import (
+from piper.train.data.cache import (
+    CachedUtterance,
     EntryDamagedError,
     PackEntry,
     PackReader,
     PackWriter,
+    PreparedUtterance,
+    UtteranceCache,
     load_entries,
 )
 from piper.train.data.pitch import PitchRange, PitchTracker
 from piper.train.data.settings import DataSettings
-from piper.train.data.workers import run_jobs
 
 _LOGGER = logging.getLogger(__name__)
 FORMAT_VERSION = 1

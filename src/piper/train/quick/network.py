@@ -22,9 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from piper.train.quick.config import TEXT_KERNEL, QuickConfig
+from piper.train.vits.layers import WeightNormConv2d, full_precision
 from piper.train.vits.mel import mel_filterbank
-from piper.train.vits.precision import full_precision
-from piper.train.vits.weight_norm import WeightNormConv2d
 from piper.voice.graph_quick import BLOCK_SCALE, create_minimum_phase
 
 F0_RANGE_HERTZ = (50.0, 600.0)

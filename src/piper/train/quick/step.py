@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from piper.train.data.batches import Batch, part_bounds
-from piper.train.parallel.distributed import sum_over_processes
+from piper.train.distributed import sum_over_processes
 from piper.train.quick.config import QuickConfig
 from piper.train.quick.network import (
     FrameIndex,
@@ -29,8 +29,8 @@ from piper.train.quick.network import (
     SpectralLoss,
     SpectrumDiscriminator,
 )
+from piper.train.vits.layers import full_precision
 from piper.train.vits.mel import mel_filterbank
-from piper.train.vits.precision import full_precision
 
 MEL_FLOOR = 1e-5
 UNVOICED_WEIGHT = 0.1

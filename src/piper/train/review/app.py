@@ -1,23 +1,330 @@
-"""What the review's page asks for, over HTTP: clips, media, decisions, the copy. Keeps nothing."""
+"""What the review's page asks for, over HTTP: clips, media, decisions, the copy. Keeps nothing.
+
+Any page that is open in the same browser can send requests to 127.0.0.1, and by DNS rebinding
+even read the answers under its own name. So an address holds a random token, a request must name
+this machine, and one that comes from a page must come from ours.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import secrets
+import sys
+import threading
+import webbrowser
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from http import HTTPStatus
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import uvicorn
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, FiniteFloat
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from piper.audio.encode import write_wav
 from piper.errors import DatasetError, PiperError, describe_os_error
-from piper.messages import translate
+from piper.files import remove_folder
+from piper.messages import say, translate
+from piper.server.access import is_own_name
 from piper.server.http import BodyLimit, add_error_handlers
-from piper.train.review.decisions import Choice
-from piper.train.review.desk import Desk
-from piper.train.review.guard import Guard
+from piper.server.run import bind_socket
+from piper.train.check.run import count_speakers, entries_to_rows
+from piper.train.data.phonemes_cli import Hearing
+from piper.train.data.settings import DataSettings
+from piper.train.pages.excerpts import Excerpt, decode_excerpt, levels_to_png, samples_to_levels
+from piper.train.review.gathering import Gathered
 from piper.train.review.reviewed_copy import write_reviewed_copy
+from piper.train.review.session import Choice, Clip, Review
+
+TOKEN_BYTES = 16
+"""128 bits are not guessed."""
+_HEADERS = [
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+]
+
+
+def create_token() -> str:
+    """Return a new token, of letters that an address may hold."""
+    return secrets.token_urlsafe(TOKEN_BYTES)
+
+
+class Guard:
+    """Lets through what our own page asks for.
+
+    Args:
+        app: What is protected.
+        token: The first part of each address.
+        host: That the server listens on.
+    """
+
+    def __init__(self, app: ASGIApp, token: str, host: str) -> None:
+        self._app = app
+        self._token = token
+        self._host = host
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or let the application do so."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        refusal = self._find_refusal(scope["path"], Headers(scope=scope))
+        if refusal:
+            answer = JSONResponse({"detail": refusal}, HTTPStatus.FORBIDDEN)
+            await answer(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], *_HEADERS]}
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+    def _find_refusal(self, path: str, headers: Headers) -> str:
+        host = headers.get("host", "")
+        if not is_own_name(host, self._host):
+            return f"{host or 'No name'} is no name of this review; open the address it printed."
+        origin = headers.get("origin")
+        if origin is not None and origin != f"http://{host}":
+            return f"A page of {origin} may not use this review."
+        given = path.split("/")[1] if "/" in path else ""
+        if not secrets.compare_digest(given.encode(), self._token.encode()):
+            return "The address lacks the token; open the one that the command printed."
+        return ""
+
+
+_GRACE_SECONDS = 3
+"""So long may answers take that are on their way at Ctrl+C."""
+
+
+def serve_page(app: FastAPI, host: str, port: int, path: str, *, has_browser: bool) -> None:
+    """Answer requests until the process is told to end.
+
+    Args:
+        app: From `create_app`.
+        host: Address or name to listen on.
+        port: 0 takes a free one.
+        path: Of the page, with the token.
+        has_browser: Whether a browser is opened.
+
+    Raises:
+        PiperError: The address or the port cannot be had.
+        KeyboardInterrupt: Ctrl+C ended it.
+    """
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE_SECONDS
+    )
+    with closing(bind_socket(host, port)) as listener:
+        # Before anybody is told the address: a request now waits for the loop, and is not refused.
+        listener.listen()
+        address, bound_port = listener.getsockname()[:2]
+        url = f"http://{_name_address(address)}:{bound_port}{path}"
+        say(f"Review: {url} (Ctrl+C ends it)")
+        if has_browser and _has_window():
+            # A browser that stays in the foreground must not keep the server waiting.
+            threading.Thread(target=_open, args=(url,), daemon=True).start()
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _name_address(address: str) -> str:
+    """Return an address as a browser takes it; "all addresses" is none to open."""
+    if address in ("0.0.0.0", "::"):
+        return "localhost"
+    return f"[{address}]" if ":" in address else address
+
+
+def _has_window() -> bool:
+    """Return False where only a browser inside this terminal would answer."""
+    if sys.platform in ("darwin", "win32"):
+        return True
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
+
+
+def _open(url: str) -> None:
+    try:
+        webbrowser.open(url)
+    except (webbrowser.Error, OSError):
+        return  # The address is printed.
+
+
+PICTURE_COLUMNS = 1000
+PICTURE_ROWS = 160
+OUTLINE_POINTS = 1000
+KEPT_CLIPS = 32
+"""As many are kept as WAV at a time: 10 MB of usual clips, 2 GB of ten minutes each."""
+
+
+@dataclass(frozen=True)
+class Media:
+    """What is shown of a clip, between its limits.
+
+    Attributes:
+        wav_path: 16-bit WAV of one channel.
+        picture: PNG of the spectrogram, 0 Hz to `top_hertz`.
+        top_hertz: Half the sample rate.
+        outline: Peaks, 0 to 1, from the first limit to the second.
+    """
+
+    wav_path: Path
+    picture: bytes
+    top_hertz: float
+    outline: list[float]
+
+
+def find_media_folder(cache_dir: Path, dataset: Path) -> Path:
+    """Return where the WAVs of a dataset's review go.
+
+    Several datasets may share a cache, and be reviewed at once; a folder that somebody made there
+    has another name, since this one is emptied.
+    """
+    digest = hashlib.sha256(os.fsencode(dataset.absolute())).hexdigest()
+    return cache_dir / f".review-{digest[:16]}"
+
+
+@contextmanager
+def create_media_folder(folder: Path) -> Iterator[Path]:
+    """Give an empty folder for WAVs, which is gone after the block; also what a kill has left.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    remove_folder(folder)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        remove_folder(folder)
+
+
+class MediaStore:
+    """Makes media of clips, and keeps those that were asked for last. Threads may share it.
+
+    Args:
+        folder: For the WAVs; not the dataset's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._kept: OrderedDict[str, Media] = OrderedDict()
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def find(self, clip: Clip) -> Media:
+        """Return what is shown of a clip.
+
+        Raises:
+            DatasetError: There is nothing to be heard of it.
+        """
+        with self._lock:
+            if clip.key not in self._kept:
+                self._kept[clip.key] = self._create(clip)
+            self._kept.move_to_end(clip.key)
+            while len(self._kept) > KEPT_CLIPS:
+                _, old = self._kept.popitem(last=False)
+                old.wav_path.unlink(missing_ok=True)
+            return self._kept[clip.key]
+
+    def _create(self, clip: Clip) -> Media:
+        low, high = clip.limits
+        decoded = decode_excerpt(Excerpt(clip.path, low, high - low)) if clip.path else None
+        if decoded is None:
+            raise DatasetError(clip.obstacle or f"{clip.path} cannot be decoded; replace it.")
+        samples, rate = decoded
+        self._count += 1
+        wav_path = self._folder / f"{self._count}.wav"
+        write_wav(wav_path, np.clip(samples, -1, 1), rate)
+        levels = samples_to_levels(samples, rate, columns=PICTURE_COLUMNS, rows=PICTURE_ROWS)
+        starts = np.arange(OUTLINE_POINTS) * len(samples) // OUTLINE_POINTS
+        outline = np.maximum.reduceat(np.abs(samples), starts)
+        rounded = [round(float(peak), 3) for peak in outline]
+        return Media(wav_path, levels_to_png(levels), rate / 2, rounded)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What lies before the reviewer.
+
+    Attributes:
+        folder: The dataset.
+        config_path: Its config.json; need not exist.
+        language: Of the texts, for the browser's spell-check.
+        gathered: All its clips.
+        clips: Those that are shown.
+        review: The decisions.
+        hearing: Texts to phonemes.
+        media: What is seen and heard.
+    """
+
+    folder: Path
+    config_path: Path
+    language: str
+    gathered: Gathered
+    clips: Sequence[Clip]
+    review: Review
+    hearing: Hearing
+    media: MediaStore
+
+    @cached_property
+    def indices(self) -> dict[str, int]:
+        """Places in `clips` by key."""
+        return {clip.key: index for index, clip in enumerate(self.clips)}
+
+    def find_clip(self, index: int) -> Clip:
+        """Return the clip with a number.
+
+        Raises:
+            DatasetError: There is none.
+        """
+        if not 0 <= index < len(self.clips):
+            raise DatasetError(f"There is no clip {index}; reload the page.")
+        return self.clips[index]
+
+
+def create_desk(
+    settings: DataSettings,
+    gathered: Gathered,
+    clips: Sequence[Clip],
+    review: Review,
+    media_folder: Path,
+) -> Desk:
+    """Return what a review works with.
+
+    Args:
+        settings: Of the dataset.
+        gathered: All its clips.
+        clips: Those that are shown.
+        review: Of all.
+        media_folder: For WAVs, as long as the review lasts.
+
+    Raises:
+        ConfigError: config.json holds something wrong.
+        PhonemizeError: The espeak voice is unknown.
+    """
+    rows = entries_to_rows(gathered.entries)
+    return Desk(
+        settings.csv_path.parent,
+        settings.config_path,
+        settings.espeak_voice,
+        gathered,
+        clips,
+        review,
+        Hearing(count_speakers(settings, gathered.entries), rows),
+        MediaStore(media_folder),
+    )
+
 
 MAX_BODY_BYTES = 100_000
 """A text of some pages."""

@@ -16,9 +16,8 @@ from piper.train.data.dataset_flags import add_dataset_flags, find_settings, ref
 
 if TYPE_CHECKING:
     from piper.train.data.settings import DataSettings
-    from piper.train.review.clips import Clip
     from piper.train.review.gathering import Gathered
-    from piper.train.review.session import Review
+    from piper.train.review.session import Clip, Review
 
 MAX_PORT = 65535
 
@@ -72,8 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _review(arguments: argparse.Namespace) -> int:
     from piper.train.review.gathering import gather_clips, select_clips
-    from piper.train.review.journal import JOURNAL_NAME, Journal, hold_journal
-    from piper.train.review.session import Review
+    from piper.train.review.session import JOURNAL_NAME, Journal, Review, hold_journal
 
     settings = find_settings(arguments)
     refuse_storage(settings, "reviewed")
@@ -129,13 +127,16 @@ def _open_page(
     review: Review,
 ) -> None:
     try:
-        from piper.train.review.app import create_app
-        from piper.train.review.guard import create_token
-        from piper.train.review.media import create_media_folder, find_media_folder
-        from piper.train.review.run import serve_page
+        from piper.train.review.app import (
+            create_app,
+            create_media_folder,
+            create_token,
+            find_media_folder,
+            serve_page,
+        )
     except ModuleNotFoundError as error:
         raise PiperError(describe_missing_package(error, "http")) from None
-    from piper.train.review.desk import create_desk
+    from piper.train.review.app import create_desk
 
     media_folder = find_media_folder(settings.cache_dir, settings.csv_path.parent)
     with create_media_folder(media_folder) as folder:

@@ -3,23 +3,152 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import soundfile
 
-from piper.atomic import is_own_file
 from piper.errors import ConfigError, DatasetError
+from piper.files import is_own_file, is_plain_name, load_json_object
 from piper.train.check.entries import Entry
 from piper.train.check.findings import Finding
-from piper.train.check.rules_structure import read_structure
+from piper.train.check.rules_set import read_structure
 from piper.train.check.run import RULES
 from piper.train.data.settings import DataSettings
-from piper.train.review.clips import SPLIT_RULE, Clip, Doubt
-from piper.train.review.doubts import REPORT_NAME, load_doubts
-from piper.train.review.pieces import SPLIT_NAME, Piece, load_pieces
+from piper.train.review.session import SPLIT_RULE, Clip, Doubt
+
+REPORT_NAME = Path("check") / "report.json"
+"""Where `python -m piper.train check` writes it, in the dataset's folder."""
+
+
+def load_doubts(path: Path, entries: Sequence[Entry]) -> dict[int, list[Doubt]]:
+    """Return the findings of a check by line of the CSV; those about no entry are left out.
+
+    Args:
+        path: report.json.
+        entries: Of the CSV as it is now.
+
+    Raises:
+        DatasetError: It is no such file, or it is of another metadata.csv.
+    """
+    names = {entry.line: entry.name for entry in entries}
+    texts = {entry.line: entry.text for entry in entries}
+    again = f"python -m piper.train check {path.parents[1]}"
+    doubts: dict[int, list[Doubt]] = defaultdict(list)
+    try:
+        for rule in load_json_object(path)["rules"]:
+            for finding in rule["findings"]:
+                line, name = finding["line"], finding["name"]
+                if line not in names:
+                    continue
+                if name and names[line] != name:
+                    raise DatasetError(
+                        f"{path} is of another metadata.csv (line {line} was {name}, and is "
+                        f"{names[line]}); check again: {again}"
+                    )
+                fitting_text = texts.get(finding.get("likely_line"), "")
+                doubts[line].append(_create_doubt(rule, finding, fitting_text))
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
+        if isinstance(error, DatasetError):
+            raise
+        raise DatasetError(
+            f"{path} is no report of a check ({type(error).__name__}: {error}); make it anew: "
+            f"{again}"
+        ) from None
+    return doubts
+
+
+def _create_doubt(rule: dict[str, Any], finding: dict[str, Any], fitting_text: str) -> Doubt:
+    span = finding["span"]
+    return Doubt(
+        str(rule["rule"]),
+        str(rule["severity"]),
+        str(finding["message"]),
+        str(rule["advice"]),
+        (float(span[0]), float(span[1])) if span else None,
+        fitting_text,
+    )
+
+
+SPLIT_NAME = "split.json"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a long recording, with its text.
+
+    Attributes:
+        name: Of its recording, without `.wav`.
+        source: The long recording.
+        sha256: Its digest, as the split wrote it; empty where it did not.
+        start_seconds, end_seconds: Where it lies in that.
+        text: What is said.
+        doubt: Why it is in no line of the CSV, a sentence; None where it is in one.
+    """
+
+    name: str
+    source: Path
+    sha256: str
+    start_seconds: float
+    end_seconds: float
+    text: str
+    doubt: str | None
+
+
+def load_pieces(path: Path) -> list[Piece]:
+    """Return the pieces of a split; none where there is no such file.
+
+    Raises:
+        DatasetError: The file holds something else.
+    """
+    if not path.is_file():
+        return []
+    data = load_json_object(path)
+    try:
+        # A relative source is meant beside the file.
+        source = path.parent / str(data["source"])
+        sha256 = str(data.get("sha256") or "")
+        pieces = [_create_piece(source, sha256, piece) for piece in data["pieces"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DatasetError(
+            f"{path} is no list of pieces ({type(error).__name__}: {error}); make it anew by the "
+            "split, or remove it."
+        ) from None
+    _check(path, pieces)
+    return pieces
+
+
+def _create_piece(source: Path, sha256: str, data: dict[str, Any]) -> Piece:
+    doubt = data.get("doubt")
+    return Piece(
+        str(data["name"]),
+        source,
+        sha256,
+        float(data["start"]),
+        float(data["end"]),
+        str(data["text"]),
+        None if doubt is None else str(doubt),
+    )
+
+
+def _check(path: Path, pieces: Sequence[Piece]) -> None:
+    seen: set[str] = set()
+    for piece in pieces:
+        # Its name becomes that of a file.
+        if not is_plain_name(piece.name) or piece.name in seen:
+            raise DatasetError(
+                f"{path} names a piece {piece.name!r:.60}; a name of its own without '/' is wanted."
+            )
+        if not 0 <= piece.start_seconds < piece.end_seconds:
+            raise DatasetError(
+                f"{path}: {piece.name} goes from {piece.start_seconds} to {piece.end_seconds} s; "
+                "the end must come after the start."
+            )
+        seen.add(piece.name)
+
 
 CONTEXT_SECONDS = 3.0
 """Of the long recording around a piece: a word or two, and the pause."""

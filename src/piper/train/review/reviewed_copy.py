@@ -12,6 +12,7 @@ import soundfile
 import soxr
 
 from piper.errors import DatasetError
+from piper.jobs import run_jobs
 from piper.progress import count_things
 from piper.train.check.copying import (
     LEFT_OUT,
@@ -19,15 +20,13 @@ from piper.train.check.copying import (
     CopiedLine,
     RecordingNames,
     create_copy,
+    list_dropped_lines,
     write_cut,
     write_lines,
 )
-from piper.train.check.mending import list_dropped_lines
-from piper.train.data.workers import run_jobs
 from piper.train.pages.excerpts import Excerpt, decode_excerpt
-from piper.train.review.clips import Clip
 from piper.train.review.gathering import Gathered, is_doubted
-from piper.train.review.session import Outcome, Review, State
+from piper.train.review.session import Clip, Outcome, Review, State
 
 REVIEW_RULE = "review"
 """Stands in changes.json where a check's rule would."""

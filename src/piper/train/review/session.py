@@ -1,19 +1,363 @@
-"""A review under way: clips, and what is decided of each. Knows nothing of HTTP or pages."""
+"""A review under way: clips, and what is decided of each.
+
+Lines are only added; what counts follows from reading all of them.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
-from piper.errors import DatasetError
-from piper.train.review.clips import Clip
-from piper.train.review.decisions import Choice, Decision, Stamp
-from piper.train.review.journal import Journal
+from piper.errors import DatasetError, describe_os_error
+from piper.files import open_to_append, parse_json_object
+
+SPLIT_RULE = "split"
+"""The name under which the doubts of a split stand among the rules of a check."""
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Why a clip is to be looked at.
+
+    Attributes:
+        rule: Name of the rule of the check, or `split`.
+        severity: error, warning or note.
+        message: What was found, with figures.
+        advice: What to do, a sentence; may be empty.
+        span: Seconds of the file that is shown (`Clip.path`); None where it is about all of it.
+        fitting_text: The text of another line that fits here; empty where none was found.
+    """
+
+    rule: str
+    severity: str
+    message: str
+    advice: str = ""
+    span: tuple[float, float] | None = None
+    fitting_text: str = ""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One utterance to look at: a line of the CSV, or a piece that a split left out.
+
+    Attributes:
+        key: What decisions name it by; the same when lines above it come or go.
+        line: Of the CSV, counted from 1; None for a piece that is in no line.
+        name: Of the recording.
+        speaker: Its name where the set has several, else None.
+        text: As it is in the dataset.
+        path: The file that is shown and cut: the recording, or the long one that a split cut.
+            None where there is none to be heard.
+        ready_path: The recording in the dataset; None where there is none to copy.
+        start_seconds, end_seconds: The clip in `path`.
+        limits: How far its borders may be moved, in seconds of `path`; this is what is shown.
+        doubts: What is wrong with it, or may be.
+        obstacle: Why it cannot be heard, a sentence; empty where it can.
+    """
+
+    key: str
+    line: int | None
+    name: str
+    speaker: str | None
+    text: str
+    path: Path | None
+    ready_path: Path | None
+    start_seconds: float = 0.0
+    end_seconds: float = 0.0
+    limits: tuple[float, float] = (0.0, 0.0)
+    doubts: tuple[Doubt, ...] = ()
+    obstacle: str = ""
+
+    @property
+    def is_in_dataset(self) -> bool:
+        """Whether a line of the CSV has it."""
+        return self.line is not None
+
+
+class Choice(StrEnum):
+    """What becomes of a clip."""
+
+    KEEP = "keep"
+    """It stays, or joins the dataset, with the decision's text and borders."""
+    DROP = "drop"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """The state of a clip that was decided on; another one makes the decision void.
+
+    Attributes:
+        size_bytes: Of the file that was heard; 0 where there was none.
+        mtime_ns: When that was changed.
+        sha256: Of its bytes: a copied file is as good as the same.
+        text: In the dataset.
+        start_seconds, end_seconds: The clip in the file.
+    """
+
+    size_bytes: int
+    mtime_ns: int
+    sha256: str
+    text: str
+    start_seconds: float
+    end_seconds: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One decision.
+
+    Attributes:
+        clip: Its key.
+        choice: What becomes of it.
+        text: What is said.
+        start_seconds, end_seconds: Its borders in `Clip.path`.
+        stamp: What it was decided on.
+    """
+
+    clip: str
+    choice: Choice
+    text: str
+    start_seconds: float
+    end_seconds: float
+    stamp: Stamp
+
+    def has_text_of(self, clip: Clip) -> bool:
+        """Whether the clip's text is as it was."""
+        return self.text == clip.text
+
+    def has_borders_of(self, clip: Clip) -> bool:
+        """Whether the clip's borders are as they were."""
+        borders = (self.start_seconds, self.end_seconds)
+        return borders == (clip.start_seconds, clip.end_seconds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a line of the journal holds."""
+        stamp = self.stamp
+        return {
+            "clip": self.clip,
+            "choice": self.choice.value,
+            "text": self.text,
+            "start": self.start_seconds,
+            "end": self.end_seconds,
+            "of": {
+                "bytes": stamp.size_bytes,
+                "mtime_ns": stamp.mtime_ns,
+                "sha256": stamp.sha256,
+                "text": stamp.text,
+                "start": stamp.start_seconds,
+                "end": stamp.end_seconds,
+            },
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Decision:
+        """Return the decision of a line of the journal.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is no such line.
+        """
+        of = data["of"]
+        stamp = Stamp(
+            int(of["bytes"]),
+            int(of["mtime_ns"]),
+            str(of["sha256"]),
+            str(of["text"]),
+            float(of["start"]),
+            float(of["end"]),
+        )
+        return cls(
+            str(data["clip"]),
+            Choice(data["choice"]),
+            str(data["text"]),
+            float(data["start"]),
+            float(data["end"]),
+            stamp,
+        )
+
+
+JOURNAL_NAME = "review.jsonl"
+_DECIDE, _AMEND, _UNDO, _REDO = "decide", "amend", "undo", "redo"
+
+
+class Journal:
+    """The decisions of all reviews of a dataset.
+
+    Args:
+        path: review.jsonl; made with the first decision.
+
+    Raises:
+        DatasetError: It cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._done: list[Decision] = []
+        self._undone: list[Decision] = []
+        self._by_clip: dict[str, list[Decision]] = {}
+        self._has_cut_line = False
+        for entry in self._read():
+            self._apply(entry)
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is a decision to take back."""
+        return bool(self._done)
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether one was taken back, and none made since."""
+        return bool(self._undone)
+
+    def find(self, clip: str) -> Decision | None:
+        """Return the decision on a clip that counts."""
+        decisions = self._by_clip.get(clip)
+        return decisions[-1] if decisions else None
+
+    def decide(self, decision: Decision, *, is_continued: bool = False) -> None:
+        """Write a decision down.
+
+        Args:
+            decision: What was decided.
+            is_continued: It goes on with the last one, of the same clip (letters of one text):
+                one undo takes both back.
+
+        Raises:
+            DatasetError: The disk is full, or may not be written to.
+        """
+        last = self._done[-1] if self._done else None
+        is_amended = is_continued and last is not None and last.clip == decision.clip
+        self._write({"do": _AMEND if is_amended else _DECIDE, **decision.to_dict()})
+
+    def undo(self) -> str | None:
+        """Take the last decision back; return the key of its clip, None where there is none.
+
+        Raises:
+            DatasetError: As `decide`.
+        """
+        if not self._done:
+            return None
+        clip = self._done[-1].clip
+        self._write({"do": _UNDO})
+        return clip
+
+    def redo(self) -> str | None:
+        """Make the decision again that was taken back last; return the key of its clip.
+
+        Raises:
+            DatasetError: As `decide`.
+        """
+        if not self._undone:
+            return None
+        clip = self._undone[-1].clip
+        self._write({"do": _REDO})
+        return clip
+
+    def _apply(self, entry: dict[str, Any]) -> None:
+        kind = entry["do"]
+        if kind == _UNDO and self._done:
+            self._undone.append(self._pop())
+        elif kind == _REDO and self._undone:
+            self._push(self._undone.pop())
+        elif kind in (_DECIDE, _AMEND):
+            decision = Decision.from_dict(entry)
+            if kind == _AMEND and self._done:
+                self._pop()
+            self._undone.clear()
+            self._push(decision)
+
+    def _push(self, decision: Decision) -> None:
+        self._done.append(decision)
+        self._by_clip.setdefault(decision.clip, []).append(decision)
+
+    def _pop(self) -> Decision:
+        decision = self._done.pop()
+        self._by_clip[decision.clip].pop()
+        return decision
+
+    def _read(self) -> Iterator[dict[str, Any]]:
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise DatasetError(describe_os_error(error)) from None
+        self._has_cut_line = bool(data) and not data.endswith(b"\n")
+        for line in data.split(b"\n"):
+            try:
+                entry = parse_json_object(line, str(self.path))
+                if entry["do"] in (_DECIDE, _AMEND):
+                    Decision.from_dict(entry)
+            except (ValueError, KeyError, TypeError):
+                continue  # empty, or cut off by a kill: it was never answered
+            yield entry
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        line = json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n"
+        # What a kill or a full disk has cut off gets a line of its own.
+        data = (("\n" if self._has_cut_line else "") + line).encode("utf-8", "backslashreplace")
+        try:
+            _append(self.path, data)
+        except OSError as error:
+            self._has_cut_line = True
+            raise DatasetError(f"The decision is not saved: {describe_os_error(error)}") from None
+        self._has_cut_line = False
+        self._apply(entry)
+
+
+def _append(path: Path, data: bytes) -> None:
+    """Add bytes to a file; return when they are on the disk."""
+    is_new = not path.exists() or path.stat().st_size == 0
+    descriptor = open_to_append(path)
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    if is_new and os.name == "posix":
+        # The name, too, must outlast a loss of power.
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+@contextmanager
+def hold_journal(path: Path) -> Iterator[None]:
+    """Let one process at a time review a dataset; the lock goes with the process.
+
+    Raises:
+        DatasetError: Another process reviews it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows: whoever starts two has to know
+        yield
+        return
+    try:
+        file = os.fdopen(open_to_append(path), "ab")
+    except OSError as error:
+        raise DatasetError(describe_os_error(error)) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DatasetError(
+                f"{path.parent} is being reviewed by another process; go on there, or end it."
+            ) from None
+        yield
+
 
 LEAST_SECONDS = 0.1
 """Of a clip: a word of one vowel is longer."""

@@ -10,18 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from piper.atomic import place_folder
 from piper.errors import DatasetError
-from piper.json_reader import read_bounded
+from piper.files import place_folder, read_bounded
 from piper.messages import configure_logging, say
 from piper.option_values import CommandParser
 from piper.progress import count_things
 from piper.train.command import run_command
 
 if TYPE_CHECKING:
-    from piper.train.splitting.long_audio import LongRecording
-    from piper.train.splitting.long_text import LongText
-    from piper.train.splitting.pieces import Piece
+    from piper.train.splitting.split import LongRecording, LongText, Piece
 
 
 def create_parser() -> argparse.ArgumentParser:
@@ -74,8 +71,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _split(arguments: argparse.Namespace) -> int:
-    from piper.train.splitting.long_audio import load_long_recording
-    from piper.train.splitting.writing import SPLIT_NAME, name_pieces, write_pieces
+    from piper.train.splitting.split import (
+        SPLIT_NAME,
+        load_long_recording,
+        name_pieces,
+        write_pieces,
+    )
 
     folder: Path = arguments.folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -104,7 +105,7 @@ def _read_text(path: Path, language: str) -> LongText:
     from piper.config import PhonemeType
     from piper.text.frontend import Frontend
     from piper.text.ids import DEFAULT_PHONEME_ID_MAP
-    from piper.train.splitting.long_text import read_long_text
+    from piper.train.splitting.split import read_long_text
 
     try:
         text = read_bounded(path, "text file").decode("utf-8-sig")
@@ -121,7 +122,7 @@ def _find_pieces(
 ) -> list[Piece]:
     if arguments.recogniser is not None:
         from piper.train.recognisers import load_recogniser
-        from piper.train.splitting.recognised import split_by_recogniser
+        from piper.train.splitting.split import split_by_recogniser
 
         recogniser = load_recogniser(arguments.recogniser, arguments.language)
         return split_by_recogniser(recording, text, recogniser)

@@ -1,35 +1,590 @@
 """A long recording and its text to pieces: learns where sounds lie, aligns, cuts, and doubts.
 
+Stretches between pauses are matched with stretches between punctuation marks, several with several
+where a reader paused otherwise than the marks have it, so that lengths agree: as Gale and Church
+(1993, "A program for aligning sentences in bilingual corpora") match sentences of two languages.
+
 Writes nothing but the aligner's state.
 """
 
 from __future__ import annotations
 
+import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from enum import IntEnum
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
 
 from piper.audio.encode import write_wav
 from piper.errors import DatasetError
-from piper.train.aligner.aligner import Aligner, GroupSpan
+from piper.files import digest_file
+from piper.progress import ProgressLine
+from piper.text.frontend import Frontend, Sentence
+from piper.train.aligner.aligner import Aligner, Alignment, Groups, GroupSpan, is_unit
 from piper.train.aligner.features import FRAME_SECONDS, SAMPLE_RATE
 from piper.train.aligner.fitting import Lesson, fit_aligner
-from piper.train.splitting.long_audio import LongRecording, find_pauses
-from piper.train.splitting.long_text import LongText, LongWord
-from piper.train.splitting.pieces import (
-    LEAST_SECONDS,
-    MOST_SECONDS,
-    Piece,
-    choose_cuts,
-    create_pieces,
-    find_gaps,
-    find_wrong_score,
-    score_piece,
-)
-from piper.train.splitting.rough import Bead, match_roughly
+from piper.train.data.audio import FloatArray, check_header, measure_levels, smooth_levels
+from piper.train.data.dataset_flags import find_trained_rate
+from piper.train.recognisers import Recogniser, find_character_error, normalise_words
+
+
+class Pause(IntEnum):
+    """What follows a word; the longer the pause that readers make there, the higher."""
+
+    NONE = 0
+    CLAUSE = 1
+    SENTENCE = 2
+    PARAGRAPH = 3
+
+
+@dataclass(frozen=True)
+class LongWord:
+    """A word of the text.
+
+    Attributes:
+        start: Place of its first character.
+        end: Place after its last character.
+        units: What of it takes time; empty where it is only written.
+        pause: What follows it.
+    """
+
+    start: int
+    end: int
+    units: tuple[str, ...]
+    pause: Pause
+
+
+@dataclass(frozen=True)
+class LongText:
+    """A text and its words.
+
+    Attributes:
+        text: As it is in the file.
+        words: In order, at least one.
+    """
+
+    text: str
+    words: list[LongWord]
+
+    @property
+    def groups(self) -> Groups:
+        """The words' units."""
+        return tuple(word.units for word in self.words)
+
+    @property
+    def open_gaps(self) -> set[int]:
+        """Words before which something may be said that the text lacks: after marks, at the ends.
+
+        Elsewhere a short word would be found in speech that is not its own.
+        """
+        after_marks = (n + 1 for n, word in enumerate(self.words) if word.pause is not Pause.NONE)
+        return {0, len(self.words), *after_marks}
+
+    def excerpt(self, first: int, last: int) -> str:
+        """Return the text of words `first` to `last - 1`, on one line, their punctuation included.
+
+        A sign belongs to the word that it touches: what opens a quotation or a bracket to the word
+        after it, all else to the word before.
+        """
+        start = 0 if first == 0 else self._find_border(first)
+        end = len(self.text) if last == len(self.words) else self._find_border(last)
+        # A dash that a line of speech begins with, or that stands between two pieces, is not said.
+        return " ".join(self.text[start:end].split()).strip(" -–—")
+
+    def _find_border(self, index: int) -> int:
+        """Return where the text of the words from `index` on begins."""
+        before, start = self.words[index - 1].end, self.words[index].start
+        between = self.text[before:start]
+        space = max(between.rfind(sign) for sign in (" ", "\n", "\t", "\u00a0"))
+        return before + space + 1 if space >= 0 else start
+
+
+def read_long_text(text: str, frontend: Frontend) -> LongText:
+    """Return the words of a text.
+
+    Args:
+        text: Of any length.
+        frontend: Of the language.
+
+    Raises:
+        DatasetError: Nothing in it is spoken.
+    """
+    words: list[LongWord] = []
+    place = 0
+    for sentence in frontend.text_to_sentences(text):
+        place = text.find(sentence.text, place)
+        words += _read_sentence(sentence, place)
+        place += len(sentence.text)
+    if not any(word.units for word in words):
+        raise DatasetError("The text holds no words; write what is said in the recording.")
+    return LongText(text, words)
+
+
+def _read_sentence(sentence: Sentence, place: int) -> list[LongWord]:
+    words = []
+    for index, word in enumerate(sentence.words):
+        phonemes = sentence.phonemes[word.first_phoneme : word.last_phoneme]
+        units = tuple(phoneme for phoneme in phonemes if is_unit(phoneme))
+        following = (
+            sentence.words[index + 1].first_phoneme
+            if index + 1 < len(sentence.words)
+            else len(sentence.phonemes)
+        )
+        is_break = any(
+            word.last_phoneme - 1 <= place_of_break < following
+            for place_of_break in sentence.clause_breaks
+        )
+        pause = Pause.CLAUSE if is_break else Pause.NONE
+        if index + 1 == len(sentence.words):
+            pause = Pause.PARAGRAPH if sentence.ends_paragraph else Pause.SENTENCE
+        words.append(LongWord(place + word.start, place + word.end, units, pause))
+    return words
+
+
+BLOCK_SECONDS = 60.0
+LEAST_PAUSE_SECONDS = 0.15
+"""Shorter ones are stops' closures and breaths within a phrase."""
+LOUD_PERCENTILE = 95
+FLOOR_PERCENTILE = 2
+PAUSE_SHARE = 0.35
+"""Of the way from floor to loud speech, in dB: below it there is a pause."""
+
+
+@dataclass(frozen=True)
+class LongRecording:
+    """A recording of any length.
+
+    Attributes:
+        path: The file.
+        samples: (S,) at `features.SAMPLE_RATE`, channels averaged.
+        source_rate: Hertz of the file.
+        source_frames: Its samples, for cutting at its own rate.
+    """
+
+    path: Path
+    samples: FloatArray
+    source_rate: int
+    source_frames: int
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return len(self.samples) / SAMPLE_RATE
+
+
+def load_long_recording(path: Path) -> LongRecording:
+    """Read a recording block by block: of an hour, 230 MB are kept.
+
+    Raises:
+        DatasetError: It is missing, cannot be decoded, or is empty.
+    """
+    blocks: list[FloatArray] = []
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate, frames = int(file.samplerate), 0
+            check_header(rate, file.channels)
+            resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+            size = round(BLOCK_SECONDS * rate)
+            while len(block := file.read(size, dtype="float32", always_2d=True)):
+                frames += len(block)
+                mixed = np.nan_to_num(block.mean(axis=1, dtype=np.float32))
+                blocks.append(resampler.resample_chunk(mixed, last=False))
+            blocks.append(resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True))
+    except DatasetError as error:
+        raise DatasetError(f"{path} {error}.") from None
+    except (soundfile.SoundFileError, OSError, RuntimeError) as error:
+        if not path.is_file():
+            raise DatasetError(f"{path} does not exist; name a recording.") from None
+        reason = str(error).rsplit(": ", maxsplit=1)[-1].rstrip(".")
+        raise DatasetError(f"{path} cannot be decoded ({reason}); convert it to WAV.") from None
+    samples = np.concatenate(blocks)
+    if len(samples) < SAMPLE_RATE:
+        raise DatasetError(f"{path} is shorter than a second; name a long recording.")
+    return LongRecording(path, samples, rate, frames)
+
+
+def find_pauses(samples: FloatArray) -> list[tuple[float, float]]:
+    """Return start and end of each pause, in seconds, the ends of the recording included.
+
+    Args:
+        samples: (S,) at `features.SAMPLE_RATE`.
+    """
+    levels = smooth_levels(measure_levels(samples, SAMPLE_RATE))
+    floor, loud = np.percentile(levels, [FLOOR_PERCENTILE, LOUD_PERCENTILE])
+    is_quiet = levels < floor + PAUSE_SHARE * (loud - floor)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], is_quiet.astype(np.int8), [0]])))
+    hop = FRAME_SECONDS / 2
+    return [
+        (float(start) * hop, float(end) * hop)
+        for start, end in zip(edges[::2], edges[1::2], strict=True)
+        if (end - start) * hop >= LEAST_PAUSE_SECONDS
+    ]
+
+
+DoubleArray = npt.NDArray[np.float64]
+
+MOST_TOGETHER = 6
+"""Stretches of either side in a match: `он, кажется, всё-таки, уже, ушёл` read in one breath."""
+SPREAD = 0.25
+"""Of the logarithm of seconds a phoneme, from stretch to stretch; readers have 0.1 to 0.2."""
+SMALL_SECONDS = 0.15
+"""Added to both lengths: a word of 0.2 s may well take 0.4 s."""
+BEAD_COST = 0.8
+"""Of each stretch beyond the first on either side: matches one to one are likelier."""
+SKIP_COST = 5.0
+"""For speech without words, or words without speech, where text and recording differ."""
+LONGEST_SECONDS = 20.0
+PAUSE_REWARD = 1.5
+"""For a long pause where a sentence ends, or a short one where a clause does."""
+LONG_PAUSE_SECONDS = 0.45
+
+
+@dataclass(frozen=True)
+class Bead:
+    """Speech and words that were matched.
+
+    Attributes:
+        start_seconds: Where the speech begins.
+        end_seconds: Where it ends.
+        first_word: Of the text.
+        last_word: After the last one.
+    """
+
+    start_seconds: float
+    end_seconds: float
+    first_word: int
+    last_word: int
+
+
+def match_roughly(
+    text: LongText, pauses: Sequence[tuple[float, float]], seconds: float
+) -> list[Bead]:
+    """Match the speech between pauses with the words between marks.
+
+    Args:
+        text: All that is said.
+        pauses: Their starts and ends in seconds.
+        seconds: Length of the recording.
+    """
+    stretches, silences = _find_stretches(pauses, seconds)
+    clauses, marks = _find_clauses(text)
+    lengths = np.asarray([end - start for start, end in stretches])
+    counts = np.asarray([_count_units(text, first, last) for first, last in clauses], dtype=float)
+    expected = counts * lengths.sum() / max(1.0, counts.sum())
+    spoken = np.concatenate([[0.0], np.cumsum(lengths)])
+    written = np.concatenate([[0.0], np.cumsum(expected)])
+    band = _find_band(len(stretches), len(clauses))
+    best: dict[tuple[int, int], tuple[float, tuple[int, int]]] = {(0, 0): (0.0, (0, 0))}
+    for i in range(len(stretches) + 1):
+        for j in band(i):
+            options = [
+                (best[place][0] + cost, place)
+                for place, cost in _find_steps(i, j, spoken, written, silences, marks)
+                if place in best
+            ]
+            if options:
+                best[i, j] = min(options)
+    return _trace(best, stretches, clauses)
+
+
+def _find_stretches(
+    pauses: Sequence[tuple[float, float]], seconds: float
+) -> tuple[list[tuple[float, float]], list[float]]:
+    """Return the speech between pauses, and how long it is quiet after each."""
+    borders = [(0.0, 0.0), *pauses, (seconds, seconds)]
+    stretches, silences = [], []
+    for (_, start), (end, after) in pairwise(borders):
+        if end - start > 0.04:
+            stretches.append((start, end))
+            silences.append(after - end if after < seconds else LONG_PAUSE_SECONDS)
+    return stretches, silences
+
+
+def _find_clauses(text: LongText) -> tuple[list[tuple[int, int]], list[Pause]]:
+    """Return first and last word of what stands between marks, and what pause follows."""
+    clauses, marks, first = [], [], 0
+    for index, word in enumerate(text.words):
+        is_last = index + 1 == len(text.words)
+        has_units = any(other.units for other in text.words[first : index + 1])
+        if (word.pause is not Pause.NONE and has_units) or is_last:
+            clauses.append((first, index + 1))
+            marks.append(Pause.PARAGRAPH if is_last else word.pause)
+            first = index + 1
+    return clauses, marks
+
+
+def _count_units(text: LongText, first: int, last: int) -> int:
+    return sum(len(word.units) for word in text.words[first:last])
+
+
+def _find_band(rows: int, columns: int) -> Callable[[int], range]:
+    """Return which clauses may end with a stretch: those around the same share of the whole."""
+    half = max(40, 4 * MOST_TOGETHER, columns // 8)
+
+    def band(row: int) -> range:
+        middle = round(row * columns / max(1, rows))
+        return range(max(0, middle - half), min(columns, middle + half) + 1)
+
+    return band
+
+
+def _find_steps(
+    i: int,
+    j: int,
+    spoken: DoubleArray,
+    written: DoubleArray,
+    silences: Sequence[float],
+    marks: Sequence[Pause],
+) -> Iterator[tuple[tuple[int, int], float]]:
+    """Give where a match that ends before stretch i and clause j may begin, and its cost."""
+    if i:
+        yield (i - 1, j), SKIP_COST
+    if j:
+        yield (i, j - 1), SKIP_COST
+    if i and j:
+        reward = _find_reward(silences[i - 1], marks[j - 1])
+        for a in range(max(0, i - MOST_TOGETHER), i):
+            for b in range(max(0, j - MOST_TOGETHER), j):
+                seconds = spoken[i] - spoken[a]
+                if seconds <= LONGEST_SECONDS or i - a == 1:
+                    cost = _compute_rough_cost(seconds, written[j] - written[b], i - a, j - b)
+                    yield (a, b), cost - reward
+
+
+def _compute_rough_cost(spoken: float, written: float, stretches: int, clauses: int) -> float:
+    ratio = np.log((spoken + SMALL_SECONDS) / (written + SMALL_SECONDS))
+    # The longer, the surer: the spread of a mean falls with the root of what it is taken over.
+    spread = SPREAD / np.sqrt(max(0.5, written / 2))
+    return float((ratio / spread) ** 2 / 2 + BEAD_COST * (stretches + clauses - 2))
+
+
+def _find_reward(silence: float, mark: Pause) -> float:
+    is_long = silence >= LONG_PAUSE_SECONDS
+    return PAUSE_REWARD if is_long == (mark >= Pause.SENTENCE) else 0.0
+
+
+def _trace(
+    best: dict[tuple[int, int], tuple[float, tuple[int, int]]],
+    stretches: Sequence[tuple[float, float]],
+    clauses: Sequence[tuple[int, int]],
+) -> list[Bead]:
+    place = (len(stretches), len(clauses))
+    beads: list[Bead] = []
+    while place in best and place != (0, 0):
+        before = best[place][1]
+        if place[0] == before[0] or place[1] == before[1]:
+            place = before  # speech without words, or words that nobody says
+            continue
+        beads.append(
+            Bead(
+                stretches[before[0]][0],
+                stretches[place[0] - 1][1],
+                clauses[before[1]][0],
+                clauses[place[1] - 1][1],
+            )
+        )
+        place = before
+    return beads[::-1]
+
+
+LEAST_SECONDS = 2.0
+MOST_SECONDS = 12.0
+LEAST_GAP_SECONDS = 0.12
+"""Of silence between two words that are cut apart: in less a sound would be cut."""
+KEEP_SECONDS = 0.3
+"""Of silence on either side of a piece; training trims it to what it wants."""
+TOO_LONG_COST, TOO_SHORT_COST = 4.0, 6.0
+"""For each second too much or too little: more than any cut is worth."""
+GAP_WORTH = {Pause.NONE: -1.0, Pause.CLAUSE: -0.4, Pause.SENTENCE: 2.0, Pause.PARAGRAPH: 2.5}
+EDGE_FRAMES = 4
+LEAST_UNWRITTEN_SECONDS = 0.3
+"""Loud that long inside a pause is speech without a text; less is a breath or a click."""
+UNWRITTEN_WORTH = 6.0
+"""Of a cut where something is said that the text lacks: no piece should hold it."""
+SECONDS_WORTH = 1.0
+"""For each second of a pause, up to one."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """An utterance to be.
+
+    Attributes:
+        start_seconds: Where it begins in the long recording, silence included.
+        end_seconds: Where it ends.
+        first_word: Of the text.
+        last_word: After its last one.
+        text: What is said.
+        score: How well the text fits; 0 at best.
+        doubt: Why it should be listened to; None where nothing speaks against it.
+    """
+
+    start_seconds: float
+    end_seconds: float
+    first_word: int
+    last_word: int
+    text: str
+    score: float = 0.0
+    doubt: str | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return self.end_seconds - self.start_seconds
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A pause between two words, where a cut may be.
+
+    Attributes:
+        word: The first one after it; 0 before the first of all.
+        start_seconds: Where the word before ends.
+        end_seconds: Where that word begins.
+        pause: What the text has there.
+        quiet_until_seconds: From `start_seconds` on it is quiet up to here; then, where that is not
+            `end_seconds`, something is said that the text lacks.
+        quiet_from_seconds: From here on it is quiet up to `end_seconds`.
+    """
+
+    word: int
+    start_seconds: float
+    end_seconds: float
+    pause: Pause
+    quiet_until_seconds: float
+    quiet_from_seconds: float
+
+    @property
+    def worth(self) -> float:
+        """How good a place to cut it is; below 0 it is only cut where a piece would be too long."""
+        length = min(1.0, self.end_seconds - self.start_seconds)
+        worth = GAP_WORTH[self.pause] + SECONDS_WORTH * length
+        return worth + UNWRITTEN_WORTH * (self.quiet_until_seconds < self.end_seconds)
+
+
+def find_gaps(
+    text: LongText,
+    spans: Sequence[GroupSpan | None],
+    is_loud: npt.NDArray[np.bool_],
+) -> list[Gap]:
+    """Return where cuts may be, both ends of the recording included.
+
+    Args:
+        text: Its words.
+        spans: Where each word lies; None for those that take no time.
+        is_loud: (T,) whether a frame of the recording is loud.
+    """
+    seconds = len(is_loud) * FRAME_SECONDS
+    spoken = [(index, span) for index, span in enumerate(spans) if span is not None]
+    gaps = [_create_gap(0, 0.0, spoken[0][1].start_seconds, Pause.PARAGRAPH, is_loud)]
+    for (before, left), (after, right) in pairwise(spoken):
+        if right.start_seconds - left.end_seconds >= LEAST_GAP_SECONDS:
+            pause = max(word.pause for word in text.words[before:after])
+            # Words that take no time go with what was said before them.
+            gaps.append(_create_gap(after, left.end_seconds, right.start_seconds, pause, is_loud))
+    last = spoken[-1][1].end_seconds
+    gaps.append(_create_gap(len(text.words), last, seconds, Pause.PARAGRAPH, is_loud))
+    return gaps
+
+
+def _create_gap(
+    word: int, start: float, end: float, pause: Pause, is_loud: npt.NDArray[np.bool_]
+) -> Gap:
+    first, last = round(start / FRAME_SECONDS), round(end / FRAME_SECONDS)
+    loud = np.flatnonzero(is_loud[first:last])
+    # A word's last sounds, and the next one's first, may be louder than the threshold.
+    inner = loud[(loud >= EDGE_FRAMES) & (loud < last - first - EDGE_FRAMES)]
+    if len(inner) * FRAME_SECONDS < LEAST_UNWRITTEN_SECONDS:
+        return Gap(word, start, end, pause, end, start)
+    until, begin = (first + int(frame) for frame in (inner[0], inner[-1] + 1))
+    return Gap(word, start, end, pause, until * FRAME_SECONDS, begin * FRAME_SECONDS)
+
+
+def choose_cuts(gaps: Sequence[Gap]) -> list[Gap]:
+    """Return the gaps to cut in: most worth, with pieces of `LEAST_SECONDS` to `MOST_SECONDS`.
+
+    The first and the last are always among them.
+    """
+    best: list[tuple[float, int]] = [(0.0, -1)]
+    for place in range(1, len(gaps)):
+        options = []
+        for before in range(place - 1, -1, -1):
+            start, end = find_edges(gaps[before], gaps[place])
+            cost = _compute_piece_cost(end - start)
+            options.append((best[before][0] + gaps[place].worth - cost, before))
+            if end - start > 2 * MOST_SECONDS:
+                break
+        best.append(max(options))
+    chosen, place = [], len(gaps) - 1
+    while place >= 0:
+        chosen.append(gaps[place])
+        place = best[place][1]
+    return chosen[::-1]
+
+
+def _compute_piece_cost(seconds: float) -> float:
+    too_long, too_short = max(0.0, seconds - MOST_SECONDS), max(0.0, LEAST_SECONDS - seconds)
+    is_off = 3.0 * (too_long > 0 or too_short > 0)
+    return TOO_LONG_COST * too_long + TOO_SHORT_COST * too_short + is_off
+
+
+def find_edges(left: Gap, right: Gap) -> tuple[float, float]:
+    """Return where a piece between two gaps begins and ends, in seconds.
+
+    It keeps `KEEP_SECONDS` of silence on either side, or half of a shorter one; nothing of what is
+    said there that the text lacks.
+    """
+    start = max(left.end_seconds - KEEP_SECONDS, left.quiet_from_seconds, _middle(left))
+    end = min(right.start_seconds + KEEP_SECONDS, right.quiet_until_seconds, _middle(right))
+    return start, end
+
+
+def create_pieces(text: LongText, cuts: Sequence[Gap]) -> list[Piece]:
+    """Return the pieces between cuts."""
+    pieces = []
+    for left, right in pairwise(cuts):
+        start, end = find_edges(left, right)
+        excerpt = text.excerpt(left.word, right.word)
+        pieces.append(Piece(round(start, 3), round(end, 3), left.word, right.word, excerpt))
+    return pieces
+
+
+def _middle(gap: Gap) -> float:
+    """Return where two pieces meet that are cut in a gap."""
+    return (gap.start_seconds + gap.end_seconds) / 2
+
+
+def score_piece(piece: Piece, alignment: Alignment) -> Piece:
+    """Return a piece with its score."""
+    first, last = (round(s / FRAME_SECONDS) for s in (piece.start_seconds, piece.end_seconds))
+    part = slice(first, last)
+    own = Alignment(
+        alignment.units[part],
+        alignment.groups[part],
+        alignment.scores[part],
+        alignment.num_groups,
+        alignment.states[part],
+    )
+    return replace(piece, score=round(own.score, 3))
+
+
+def find_wrong_score(scores: np.ndarray) -> float:
+    """Return the score below which a piece is doubted, from those of all.
+
+    Six spreads below the median, the spread taken from the better half, since wrong texts lie in
+    the other: 0.5 below it at least, 1.2 at most.
+    """
+    middle = float(np.median(scores))
+    spread = 1.4826 * float(np.median(scores[scores >= middle] - middle))
+    return middle - float(np.clip(6 * spread, 0.5, 1.2))
+
 
 LEAST_MINUTES = 2.0
 """Of speech that an aligner learns on."""
@@ -198,3 +753,194 @@ def is_squeezed(word: LongWord, span: GroupSpan) -> bool:
     """Tell whether a word has so little room that it was not said there."""
     frames = (span.end_seconds - span.start_seconds) / FRAME_SECONDS
     return len(word.units) >= LEAST_UNITS and frames < SQUEEZED_FRAMES * len(word.units)
+
+
+MOST_ERRORS = 0.35
+"""Of a piece's characters: beyond, recogniser and text speak of different things."""
+
+
+def split_by_recogniser(
+    recording: LongRecording, text: LongText, recogniser: Recogniser
+) -> list[Piece]:
+    """Cut a recording in its pauses; give each piece the words that are recognised in it.
+
+    Args:
+        recording: The long one.
+        text: All that is said in it, in order.
+        recogniser: Hears the pieces.
+
+    Raises:
+        ConfigError: The recogniser failed.
+    """
+    cuts = choose_cuts(_find_gaps(recording))
+    heard: list[list[str]] = []
+    progress = ProgressLine("Recognising", len(cuts) - 1, "pieces")
+    for left, right in pairwise(cuts):
+        start, end = (round(time * SAMPLE_RATE) for time in (left.end_seconds, right.start_seconds))
+        samples = recording.samples[max(0, start - 1600) : end + 1600]
+        heard.append(normalise_words(recogniser(samples, SAMPLE_RATE)))
+        progress.show(len(heard))
+    progress.finish(len(heard))
+    borders, is_sure = match_words([_written(text, i) for i in range(len(text.words))], heard)
+    cuts = [replace(gap, word=border) for gap, border in zip(cuts, borders, strict=True)]
+    pieces = create_pieces(text, cuts)
+    return [
+        _judge(piece, heard[number], is_sure[number] and is_sure[number + 1])
+        for number, piece in enumerate(pieces)
+    ]
+
+
+def _find_gaps(recording: LongRecording) -> list[Gap]:
+    """Return the pauses; of the words that are between them nothing is known yet."""
+    pauses = find_pauses(recording.samples)
+    start = pauses[0][1] if pauses and pauses[0][0] == 0 else 0.0
+    end = pauses[-1][0] if pauses and pauses[-1][1] >= recording.seconds - 0.1 else None
+    inner = [(first, last) for first, last in pauses if first > 0 and first != end]
+    gaps = [Gap(0, 0.0, start, Pause.PARAGRAPH, start, 0.0)]
+    gaps += [Gap(0, first, last, Pause.CLAUSE, last, first) for first, last in inner]
+    last = recording.seconds if end is None else end
+    return [*gaps, Gap(0, last, recording.seconds, Pause.PARAGRAPH, recording.seconds, last)]
+
+
+def _written(text: LongText, index: int) -> str:
+    word = text.words[index]
+    return "".join(normalise_words(text.text[word.start : word.end]))
+
+
+def match_words(
+    written: Sequence[str], heard: Sequence[Sequence[str]]
+) -> tuple[list[int], list[bool]]:
+    """Return which written word each piece begins with, and whether the words there agree.
+
+    Args:
+        written: The text's words, normalised.
+        heard: Those of each piece, normalised.
+
+    Returns:
+        For each border, both ends included, the number of the first word after it; and whether the
+        words on both sides of it were heard as they are written.
+    """
+    from rapidfuzz.distance import Levenshtein
+
+    flat = [word for words in heard for word in words]
+    places = [0]
+    for words in heard:
+        places.append(places[-1] + len(words))
+    to_written: dict[int, int] = {}
+    equal: set[int] = set()
+    for code in Levenshtein.opcodes(flat, list(written)):
+        if code.tag == "equal":
+            equal.update(range(code.src_start, code.src_end))
+        for offset in range(code.src_end - code.src_start):
+            share = (code.dest_end - code.dest_start) / max(1, code.src_end - code.src_start)
+            to_written[code.src_start + offset] = code.dest_start + round(offset * share)
+    borders = [to_written.get(place, len(written)) for place in places]
+    borders[0], borders[-1] = 0, len(written)
+    is_sure = [
+        (place == 0 or place - 1 in equal)
+        and (place == len(flat) or place in equal)
+        and (place in (0, len(flat)) or to_written[place] == to_written[place - 1] + 1)
+        for place in places
+    ]
+    return borders, is_sure
+
+
+def _judge(piece: Piece, heard: Sequence[str], is_sure: bool) -> Piece:
+    error = find_character_error(normalise_words(piece.text), heard)
+    doubt = None
+    if not piece.text:
+        doubt = "no words of the text are said in it"
+    elif error > MOST_ERRORS:
+        doubt = f"{' '.join(heard)!r} was recognised, {error:.0%} off the text"
+    elif not is_sure:
+        doubt = f"{' '.join(heard)!r} was recognised; its first or last word may be its neighbour's"
+    return replace(piece, score=round(-error, 3), doubt=doubt)
+
+
+SPLIT_NAME = "split.json"
+
+
+@dataclass(frozen=True)
+class NamedPiece:
+    """A piece and the name of its recording, without the ending."""
+
+    name: str
+    piece: Piece
+
+
+def name_pieces(recording: LongRecording, pieces: Sequence[Piece]) -> list[NamedPiece]:
+    """Return the pieces with names: the recording's, and a number."""
+    digits = max(4, len(str(len(pieces))))
+    stem = "".join(sign if sign.isalnum() or sign in "-_" else "_" for sign in recording.path.stem)
+    return [
+        NamedPiece(f"{stem}-{number:0{digits}}", piece)
+        for number, piece in enumerate(pieces, start=1)
+    ]
+
+
+def write_pieces(
+    folder: Path,
+    recording: LongRecording,
+    pieces: Sequence[NamedPiece],
+    language: str,
+    sample_rate: int | None,
+) -> None:
+    """Write the dataset of the pieces without a doubt, and a list of all.
+
+    Args:
+        folder: Where.
+        recording: What the pieces are cut from, at its own rate.
+        pieces: All of them.
+        language: espeak-ng voice.
+        sample_rate: Of the voice to be, in hertz; None takes what fits the recording.
+
+    Raises:
+        OSError: Something cannot be written.
+    """
+    (folder / "wavs").mkdir(parents=True, exist_ok=True)
+    progress = ProgressLine("Cutting", len(pieces), "pieces")
+    lines = []
+    with soundfile.SoundFile(recording.path) as file:
+        for done, named in enumerate(pieces, start=1):
+            if named.piece.doubt is None:
+                samples = _read(file, named.piece)
+                write_wav(folder / "wavs" / f"{named.name}.wav", samples, recording.source_rate)
+                lines.append(f"{named.name}.wav|{named.piece.text.replace('|', ' ')}\n")
+            progress.show(done)
+    progress.finish(len(pieces))
+    rate = sample_rate or find_trained_rate(recording.source_rate)
+    config = {"audio": {"sample_rate": rate}, "espeak": {"voice": language}}
+    _write_json(folder / "config.json", config)
+    _write_json(folder / SPLIT_NAME, _describe(recording, pieces))
+    (folder / "metadata.csv").write_text("".join(lines), encoding="utf-8")
+
+
+def _read(file: soundfile.SoundFile, piece: Piece) -> np.ndarray:
+    first, last = (
+        round(time * file.samplerate) for time in (piece.start_seconds, piece.end_seconds)
+    )
+    file.seek(min(first, file.frames))
+    samples = file.read(max(0, last - first), dtype="float32", always_2d=True)
+    return np.asarray(samples.mean(axis=1, dtype=np.float32))
+
+
+def _describe(recording: LongRecording, pieces: Sequence[NamedPiece]) -> dict[str, object]:
+    return {
+        "source": str(recording.path.absolute()),
+        "sha256": digest_file(recording.path),
+        "pieces": [
+            {
+                "name": named.name,
+                "start": named.piece.start_seconds,
+                "end": named.piece.end_seconds,
+                "text": named.piece.text,
+                "score": named.piece.score,
+                "doubt": named.piece.doubt,
+            }
+            for named in pieces
+        ],
+    }
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Finds the largest batch that fits in memory, by trying. Knows neither networks nor Lightning.
+"""Finds the largest batch that fits in memory, by trying.
 
 What is tried is a function that takes a step with N utterances and throws its result away.
 """

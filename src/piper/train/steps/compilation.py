@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from piper.errors import ConfigError
-from piper.train.vits.duration_flows import SplineCoupling
+from piper.train.vits.durations import SplineCoupling
 from piper.train.vits.synthesizer import Synthesizer
 
 UPDATES_WORTH_COMPILING = 10_000

@@ -1,5 +1,8 @@
 """The GAN step: a batch becomes gradients of both networks, and named losses.
 
+All of them are computed in float32, whatever the network's precision is: the sums run over
+thousands of frames, which bfloat16's eight bits of mantissa do not hold.
+
 Knows the networks and the losses, but not Lightning, optimizers or files. The symbols `z_p`,
 `m_p`, `logs_p`, `logs_q` are those of VITS (Kim et al. 2021), as in the network's modules.
 
@@ -12,23 +15,112 @@ The work is done piece by piece, so that few intermediate results live at a time
 latents; flow, texts and durations, and backward through them, on a CPU for a few utterances after
 the other; latents to audio; each discriminator on its own, forward and backward; backward through
 the decoder; backward through what made the latents of recordings.
+
+The sums of all parts are divided by the totals of the whole update, and random numbers are drawn
+for the whole batch, so the gradients do not depend on the parts (dropout's masks aside).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from piper.errors import ConfigError, TrainingError
 from piper.train.data.batches import Batch, part_bounds
-from piper.train.steps import losses
 from piper.train.vits.config import NetworkConfig
-from piper.train.vits.masks import cut_segments, place_segments
+from piper.train.vits.layers import Draws, cut_segments, place_segments
 from piper.train.vits.mel import audio_to_mel, spectrogram_to_mel
-from piper.train.vits.noise import Draws
 from piper.train.vits.synthesizer import Posterior, Synthesizer, SynthesizerOutput
+
+GENERATOR_LOSSES = ("mel", "kl", "duration", "adversarial", "feature")
+DISCRIMINATOR_LOSS = "discriminator"
+
+USUAL_WEIGHTS = {"mel": 45.0, "kl": 1.0, "duration": 1.0, "adversarial": 1.0, "feature": 1.0}
+"""The generator's losses weighed as in VITS: 45 as in HiFi-GAN, the others as they are."""
+
+
+def mel_loss(real: Tensor, generated: Tensor) -> Tensor:
+    """Return the mean absolute difference of two log-mel spectrograms, both (B, M, T)."""
+    return (real.float() - generated.float()).abs().mean()
+
+
+def kl_loss(z_p: Tensor, logs_q: Tensor, m_p: Tensor, logs_p: Tensor, frame_mask: Tensor) -> Tensor:
+    """Return the divergence between posterior and prior, a frame (equation 4 of the paper).
+
+    Args:
+        z_p: Posterior sample through the flow, (B, C, T).
+        logs_q: Logarithm of the posterior's deviation, (B, C, T).
+        m_p: Prior's mean, stretched to frames, (B, C, T).
+        logs_p: Logarithm of the prior's deviation, stretched to frames, (B, C, T).
+        frame_mask: 1 where a frame belongs to the utterance, (B, 1, T).
+    """
+    z_p, logs_q, m_p, logs_p = (x.float() for x in (z_p, logs_q, m_p, logs_p))
+    frame_mask = frame_mask.float()
+    divergence = logs_p - logs_q - 0.5 + 0.5 * (z_p - m_p) ** 2 * torch.exp(-2.0 * logs_p)
+    return (divergence * frame_mask).sum() / frame_mask.sum()
+
+
+def duration_loss(per_utterance: Tensor, id_lengths: Tensor) -> Tensor:
+    """Return the duration predictor's loss, a phoneme.
+
+    Args:
+        per_utterance: Summed over an utterance's phonemes, (B,).
+        id_lengths: Phonemes of each utterance, (B,).
+    """
+    return per_utterance.float().sum() / id_lengths.sum()
+
+
+def feature_loss(real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Return the feature matching loss (Larsen et al. 2016), twice the mean difference a layer.
+
+    The scores count as the last layer, as in HiFi-GAN (Kong et al. 2020).
+
+    Args:
+        real: One list of feature maps a discriminator, the score last, of recordings.
+        fake: The same of generated audio.
+    """
+    total = torch.zeros((), device=fake[0][0].device)
+    for real_maps, fake_maps in zip(real, fake, strict=True):
+        for real_map, fake_map in zip(real_maps, fake_maps, strict=True):
+            total = total + (real_map.detach().float() - fake_map.float()).abs().mean()
+    return 2.0 * total
+
+
+def generator_loss(fake: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Return the least-squares adversarial loss of the generator (Mao et al. 2017)."""
+    scores = [maps[-1].float() for maps in fake]
+    return torch.stack([((1.0 - score) ** 2).mean() for score in scores]).sum()
+
+
+def discriminator_loss(
+    real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tensor]]
+) -> Tensor:
+    """Return the least-squares adversarial loss of the discriminators (Mao et al. 2017)."""
+    losses = [
+        ((1.0 - real_maps[-1].float()) ** 2).mean() + (fake_maps[-1].float() ** 2).mean()
+        for real_maps, fake_maps in zip(real, fake, strict=True)
+    ]
+    return torch.stack(losses).sum()
+
+
+def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """Return the sum of named losses, each times the weight of the same name.
+
+    Raises:
+        ConfigError: A loss has no weight, or a weight no loss.
+    """
+    if set(losses) != set(weights):
+        unknown = sorted(set(losses) ^ set(weights))
+        raise ConfigError(
+            f"Losses and weights differ in {', '.join(unknown)}; the losses are "
+            f"{', '.join(sorted(losses))}."
+        )
+    return torch.stack([losses[name] * weight for name, weight in weights.items()]).sum()
+
 
 TEXT_FRAMES = 4096
 """Frames, padding included, that flow and texts take at once on a CPU. They want more memory than
@@ -159,14 +251,14 @@ class GanStep:
             voice = None if g is None else g[start:end]
             match = self.generator.match_texts(rows, part.ids, part.id_lengths, voice)
             # A mean over these frames, or phonemes, is this much of the whole update's.
-            kl = (rows.frame_lengths.sum() / totals.frames) * losses.kl_loss(
+            kl = (rows.frame_lengths.sum() / totals.frames) * kl_loss(
                 match.z_p, rows.logs_q, match.m_p, match.logs_p, rows.frame_mask
             )
             self._scaled(self.total({"kl": kl}), scale).backward()
             per_utterance = self.generator.judge_durations(
                 match, voice, draws.rows(start, end, frames, phonemes)
             )
-            duration = (part.id_lengths.sum() / totals.phonemes) * losses.duration_loss(
+            duration = (part.id_lengths.sum() / totals.phonemes) * duration_loss(
                 per_utterance, part.id_lengths
             )
             if duration.requires_grad:  # nothing of the durations is trained with the table alone
@@ -196,7 +288,7 @@ class GanStep:
         audio = self.generator.dec(cut_segments(z, starts, self.config.segment_frames), g)
         heard = audio.detach().requires_grad_()
         named = self._judge(real_audio, heard, share, scale)
-        mel = share * losses.mel_loss(real_mel, audio_to_mel(heard.squeeze(1), self.config))
+        mel = share * mel_loss(real_mel, audio_to_mel(heard.squeeze(1), self.config))
         self._scaled(self.total({"mel": mel}), scale).backward()
         audio.backward(heard.grad)
         return named | {"mel": mel.detach()}
@@ -212,10 +304,10 @@ class GanStep:
         sums: dict[str, list[Tensor]] = {"discriminator": [], "adversarial": [], "feature": []}
         for judge in self.discriminators:
             real, fake = [judge(real_audio)], [judge(heard)]
-            discriminator = share * losses.discriminator_loss(real, fake)
+            discriminator = share * discriminator_loss(real, fake)
             named = {
-                "adversarial": share * losses.generator_loss(fake),
-                "feature": share * losses.feature_loss(real, fake),
+                "adversarial": share * generator_loss(fake),
+                "feature": share * feature_loss(real, fake),
             }
             # Only what leads from the audio to these losses: no gradients of weights.
             self._scaled(self.total(named), scale).backward(inputs=[heard], retain_graph=True)
@@ -256,16 +348,14 @@ class GanStep:
         output = generated.output
         mel = audio_to_mel(output.audio.squeeze(1), self.config)
         return {
-            "mel": losses.mel_loss(generated.real_mel, mel),
-            "kl": losses.kl_loss(
-                output.z_p, output.logs_q, output.m_p, output.logs_p, output.frame_mask
-            ),
-            "duration": losses.duration_loss(output.duration_loss, generated.id_lengths),
+            "mel": mel_loss(generated.real_mel, mel),
+            "kl": kl_loss(output.z_p, output.logs_q, output.m_p, output.logs_p, output.frame_mask),
+            "duration": duration_loss(output.duration_loss, generated.id_lengths),
         }
 
     def total(self, named: Mapping[str, Tensor]) -> Tensor:
         """Return the weighted sum of the named losses; all of them must have a weight."""
-        return losses.weighted_sum(named, {name: self.loss_weights[name] for name in named})
+        return weighted_sum(named, {name: self.loss_weights[name] for name in named})
 
     def _cut_real(self, batch: Batch, drawn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the recordings' segments, their log-mel spectrograms, and where they begin."""
@@ -274,3 +364,136 @@ class GanStep:
         spectrogram = cut_segments(batch.spectrograms, starts, config.segment_frames)
         audio = cut_segments(batch.audio, starts * config.hop_length, config.segment_size)
         return audio, spectrogram_to_mel(spectrogram, config), starts
+
+
+_LOGGER = logging.getLogger(__name__)
+
+_CPU_SIGNS = ("can't allocate memory", "could not create a ", "not enough memory")
+"""What errors of torch's and oneDNN's allocators on a CPU say."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory could not be had, on a GPU or a CPU."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _CPU_SIGNS)
+
+
+class MicroBatches:
+    """Works on a batch in parts, and in more of them where memory runs out.
+
+    What was too much is remembered, so that later batches of that size are split at once.
+
+    Args:
+        gan: Makes the gradients.
+        networks: Whose gradients are thrown away where a batch has to be begun again.
+    """
+
+    def __init__(self, gan: GanStep, *networks: nn.Module) -> None:
+        self.gan = gan
+        self._networks = networks
+        self._most_frames: int | None = None
+        self._is_told = False
+
+    def backward(
+        self,
+        batch: Batch,
+        parts: int,
+        totals: Totals,
+        scale: Tensor | None,
+        seed: Callable[[], None],
+    ) -> dict[str, Tensor]:
+        """Add a batch's gradients to those of the networks, which are to be none before.
+
+        No process waits for another in here, so each may split as it needs to.
+
+        Args:
+            batch: All utterances of this process's update.
+            parts: The least number of parts.
+            totals: Of the whole update.
+            scale: Factor on all gradients.
+            seed: Sets the random numbers of this update; called before each try.
+
+        Returns:
+            The losses by name, as `GanStep.backward` gives them.
+
+        Raises:
+            TrainingError: Not even one utterance fits in memory.
+        """
+        parts = self._enough_parts(batch, parts)
+        while True:
+            seed()
+            reason = None
+            try:
+                return self._backward_parts(batch, parts, totals, scale)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                reason = str(error).splitlines()[0]
+            # Out of the except block: the error held on to all intermediate results.
+            self._clear()
+            if parts >= len(batch):
+                raise TrainingError(_describe_longest(batch, self.gan.config.hop_length, reason))
+            self._most_frames = _frames_of_a_part(batch, parts) // 2
+            parts = self._enough_parts(batch, min(2 * parts, len(batch)))
+            self._tell(batch, parts)
+
+    def _backward_parts(
+        self, batch: Batch, parts: int, totals: Totals, scale: Tensor | None
+    ) -> dict[str, Tensor]:
+        draws = self.gan.generator.draw(batch.ids, batch.spectrograms)
+        named: dict[str, Tensor] = {}
+        bounds = part_bounds(len(batch), parts)
+        for (start, end), part in zip(bounds, batch.chunk(parts), strict=True):
+            rows = draws.rows(start, end, part.spectrograms.shape[2], part.ids.shape[1])
+            for name, loss in self.gan.backward(part, rows, totals, scale).items():
+                named[name] = named[name] + loss if name in named else loss
+        return named
+
+    def _enough_parts(self, batch: Batch, parts: int) -> int:
+        """Return how many parts a batch needs so that none is as large as what was too much."""
+        if self._most_frames is not None:
+            while parts < len(batch) and _frames_of_a_part(batch, parts) > self._most_frames:
+                parts += 1
+        return parts
+
+    def _clear(self) -> None:
+        for network in self._networks:
+            network.zero_grad(set_to_none=True)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _tell(self, batch: Batch, parts: int) -> None:
+        if self._is_told:
+            return
+        self._is_told = True
+        size = -(-len(batch) // parts)
+        _LOGGER.warning(
+            "Out of memory with %d utterances at once: this batch is done again in %d parts, and "
+            "so are later ones of its size; the result is the same. --data.batch_size=%d "
+            "--trainer.accumulate_grad_batches=%d or --data.max_batch_frames=%d would avoid it.",
+            len(batch),
+            parts,
+            size,
+            parts,
+            self._most_frames,
+        )
+
+
+def _frames_of_a_part(batch: Batch, parts: int) -> int:
+    """Return the frames of the largest part of a batch, padding included: the longest come first.
+
+    Taken from shapes, so that a GPU is not asked.
+    """
+    return -(-len(batch) // parts) * batch.spectrograms.shape[2]
+
+
+def _describe_longest(batch: Batch, hop_length: int, reason: str) -> str:
+    longest = int(batch.spectrogram_lengths.argmax())
+    frames = int(batch.spectrogram_lengths[longest])
+    name = f", {batch.names[longest]}" if batch.names else ""
+    return (
+        f"Out of memory with a single utterance of {frames} frames ({frames * hop_length} "
+        f"samples){name}: leave recordings of that length out with --data.max_seconds, or train a "
+        f"smaller --model.quality ({reason})"
+    )

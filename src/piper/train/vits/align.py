@@ -1,4 +1,4 @@
-"""Monotonic alignment search: which phoneme each frame says. Knows nothing of the network."""
+"""Monotonic alignment search: which phoneme each frame says."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from piper.train.vits.precision import full_precision
+from piper.train.vits.layers import full_precision
 
 _LOGGER = logging.getLogger(__name__)
 _Search = Callable[[Tensor, Tensor, Tensor], Tensor]

@@ -1,4 +1,4 @@
-"""Monotonic alignment search as one Triton kernel. Knows nothing of when it is to be used.
+"""Monotonic alignment search as one Triton kernel.
 
 Importing this module needs Triton, and running it a C compiler, so `align` imports it where both
 may be had. The algorithm and its ties are those of `align.find_alignment`, number for number: a

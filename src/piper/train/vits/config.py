@@ -1,4 +1,4 @@
-"""The network's shape as one checked value. Knows nothing of torch, files or training."""
+"""The network's shape as one checked value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""How many frames each phoneme lasts: two predictors. Knows nothing of alignment or decoding.
+"""How many frames each phoneme lasts: two predictors.
+
+Linear tails with slope 1 outside the box, as in section 3.1 of the paper. Everything is computed
+for all points and then chosen: selecting points by a mask would copy counts to the host.
+
+Flows take and give (B, 2, P): a duration (or noise) and its companion. Each returns the log of
+the absolute determinant too, one number an utterance (B,). Kim et al. 2021, appendix A.1.
 
 Both run in float32 also under autocast: they are small, and full of logarithms. Both see the text
 encoder's states detached, so that their loss does not move it (Kim et al. 2021, section 2.2.2).
@@ -15,17 +21,232 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from piper.train.vits.config import NetworkConfig
-from piper.train.vits.dropout import Dropout
-from piper.train.vits.duration_flows import (
-    Affine,
-    DurationFlip,
-    SeparableConvolutions,
-    SplineCoupling,
+from piper.train.vits.layers import (
+    ChannelNorm,
+    Dropout,
+    channels_last,
+    convolve,
+    draw_normal,
+    full_precision,
+    mix_channels,
 )
-from piper.train.vits.layer_norm import ChannelNorm
-from piper.train.vits.layout import convolve, mix_channels
-from piper.train.vits.noise import draw_normal
-from piper.train.vits.precision import full_precision
+
+MIN_BIN_SIZE = 1e-3
+MIN_SLOPE = 1e-3
+
+
+def transform_by_spline(
+    x: Tensor,
+    widths: Tensor,
+    heights: Tensor,
+    slopes: Tensor,
+    *,
+    bound: float,
+    is_inverse: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Map numbers through splines.
+
+    Args:
+        x: (...), float32.
+        widths: (..., K) unnormalised widths of the bins.
+        heights: (..., K) unnormalised heights.
+        slopes: (..., K - 1) unnormalised slopes at the knots between the bins.
+        bound: The spline maps [-bound, bound] to itself; outside it is the identity.
+        is_inverse: Whether to apply the inverse map.
+
+    Returns:
+        The mapped numbers (...) and the log of the map's absolute slope (...).
+    """
+    knots_x, knots_y = _place_knots(widths, bound), _place_knots(heights, bound)
+    slope = F.pad(MIN_SLOPE + F.softplus(slopes), (1, 1), value=1.0)
+    is_inside = (x >= -bound) & (x <= bound)
+    inner = x.clamp(-bound, bound)
+    knots = knots_y if is_inverse else knots_x
+    bin_index = (inner.unsqueeze(-1) >= knots[..., 1:-1]).sum(-1)
+    rows = torch.stack(
+        [
+            knots_x[..., :-1],
+            knots_x.diff(),
+            knots_y[..., :-1],
+            knots_y.diff(),
+            slope[..., :-1],
+            slope[..., 1:],
+        ],
+        dim=-2,
+    )
+    index = bin_index[..., None, None].expand(*x.shape, rows.shape[-2], 1)
+    parameters = rows.gather(-1, index).squeeze(-1).unbind(-1)
+    mapped, log_slope = (_invert if is_inverse else _evaluate)(inner, *parameters)
+    return torch.where(is_inside, mapped, x), torch.where(is_inside, log_slope, 0.0)
+
+
+def _place_knots(sizes: Tensor, bound: float) -> Tensor:
+    """Unnormalised sizes (..., K) to knots (..., K + 1) from -bound to bound exactly."""
+    shares = MIN_BIN_SIZE + (1.0 - MIN_BIN_SIZE * sizes.shape[-1]) * torch.softmax(sizes, dim=-1)
+    inner = 2.0 * bound * shares.cumsum(-1)[..., :-1] - bound
+    return F.pad(F.pad(inner, (1, 0), value=-bound), (0, 1), value=bound)
+
+
+def _evaluate(
+    x: Tensor, left: Tensor, width: Tensor, bottom: Tensor, height: Tensor, d0: Tensor, d1: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Equations 4 and 5 of the paper; `d0` and `d1` are the slopes at the bin's ends."""
+    steepness = height / width
+    theta = (x - left) / width
+    y = bottom + height * _rational(theta, steepness, d0, d1)
+    return y, _log_slope(theta, steepness, d0, d1)
+
+
+def _invert(
+    y: Tensor, left: Tensor, width: Tensor, bottom: Tensor, height: Tensor, d0: Tensor, d1: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Equations 6 to 8 of the paper: the root of a quadratic within the bin."""
+    steepness = height / width
+    rise = y - bottom
+    bend = rise * (d0 + d1 - 2.0 * steepness)
+    a = height * (steepness - d0) + bend
+    b = height * d0 - bend
+    c = -steepness * rise
+    # rounding can push a discriminant of zero below it
+    root = (b.square() - 4.0 * a * c).clamp(min=0.0).sqrt()
+    theta = 2.0 * c / (-b - root)
+    return left + theta * width, -_log_slope(theta, steepness, d0, d1)
+
+
+def _rational(theta: Tensor, steepness: Tensor, d0: Tensor, d1: Tensor) -> Tensor:
+    product = theta * (1.0 - theta)
+    numerator = steepness * theta.square() + d0 * product
+    return numerator / (steepness + (d0 + d1 - 2.0 * steepness) * product)
+
+
+def _log_slope(theta: Tensor, steepness: Tensor, d0: Tensor, d1: Tensor) -> Tensor:
+    product = theta * (1.0 - theta)
+    numerator = steepness.square() * (
+        d1 * theta.square() + 2.0 * steepness * product + d0 * (1.0 - theta).square()
+    )
+    denominator = steepness + (d0 + d1 - 2.0 * steepness) * product
+    return numerator.log() - 2.0 * denominator.log()
+
+
+DDS_LAYERS = 3
+DDS_KERNEL_SIZE = 3
+SPLINE_BINS = 10
+SPLINE_BOUND = 5.0
+
+
+class SeparableConvolutions(nn.Module):
+    """Dilated and depth-separable convolutions with residual sums."""
+
+    def __init__(self, channels: int, p_dropout: float = 0.0) -> None:
+        super().__init__()
+        self.drop = Dropout(p_dropout)
+        dilations = [DDS_KERNEL_SIZE**layer for layer in range(DDS_LAYERS)]
+        self.convs_sep = nn.ModuleList(
+            nn.Conv1d(
+                channels,
+                channels,
+                DDS_KERNEL_SIZE,
+                groups=channels,
+                dilation=dilation,
+                padding=dilation * (DDS_KERNEL_SIZE // 2),
+            )
+            for dilation in dilations
+        )
+        self.convs_1x1 = nn.ModuleList(nn.Conv1d(channels, channels, 1) for _ in dilations)
+        self.norms_1 = nn.ModuleList(ChannelNorm(channels) for _ in dilations)
+        self.norms_2 = nn.ModuleList(ChannelNorm(channels) for _ in dilations)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, C, P) and mask (B, 1, P) to (B, C, P), channels last."""
+        x = channels_last(x)
+        layers = zip(self.convs_sep, self.norms_1, self.convs_1x1, self.norms_2, strict=True)
+        for layer, (depthwise, norm_1, pointwise, norm_2) in enumerate(layers):
+            separate, mix = cast(nn.Conv1d, depthwise), cast(nn.Conv1d, pointwise)
+            dilation = DDS_KERNEL_SIZE**layer
+            y = convolve(
+                x * mask,
+                separate.weight,
+                separate.bias,
+                padding=dilation * (DDS_KERNEL_SIZE // 2),
+                dilation=dilation,
+                groups=separate.groups,
+            )
+            y = mix_channels(F.gelu(norm_1(y)), mix.weight, mix.bias)
+            x = x + self.drop(F.gelu(norm_2(y)))
+        return x * mask
+
+
+class Affine(nn.Module):
+    """Shift and scale each of the two channels by learned constants."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.m = nn.Parameter(torch.zeros(2, 1))
+        self.logs = nn.Parameter(torch.zeros(2, 1))
+
+    def forward(self, x: Tensor, mask: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 2, P) to (B, 2, P) and (B,)."""
+        y = (self.m + torch.exp(self.logs) * x) * mask
+        return y, (self.logs * mask).sum((1, 2))
+
+    def inverse(self, x: Tensor, mask: Tensor, condition: Tensor) -> Tensor:
+        """Undo `forward`, without the determinant."""
+        return (x - self.m) * torch.exp(-self.logs) * mask
+
+
+class DurationFlip(nn.Module):
+    """Exchange the two channels."""
+
+    def forward(self, x: Tensor, mask: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 2, P) to (B, 2, P) and zeros (B,)."""
+        return torch.flip(x, [1]), x.new_zeros(x.shape[0])
+
+    def inverse(self, x: Tensor, mask: Tensor, condition: Tensor) -> Tensor:
+        """The same again, which undoes it."""
+        return torch.flip(x, [1])
+
+
+class SplineCoupling(nn.Module):
+    """Map the second channel by splines that depend on the first channel and the condition."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scale = 1.0 / math.sqrt(channels)
+        self.pre = nn.Conv1d(1, channels, 1)
+        self.convs = SeparableConvolutions(channels)
+        self.proj = nn.Conv1d(channels, 3 * SPLINE_BINS - 1, 1)
+        # all bins alike at the start
+        for parameter in self.proj.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor, mask: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 2, P) and condition (B, C, P) to (B, 2, P) and (B,)."""
+        y, log_slope = self._transform(x, mask, condition, is_inverse=False)
+        return y, (log_slope * mask).sum((1, 2))
+
+    def inverse(self, x: Tensor, mask: Tensor, condition: Tensor) -> Tensor:
+        """Undo `forward`, without the determinant."""
+        return self._transform(x, mask, condition, is_inverse=True)[0]
+
+    def _transform(
+        self, x: Tensor, mask: Tensor, condition: Tensor, *, is_inverse: bool
+    ) -> tuple[Tensor, Tensor]:
+        kept, moved = x.chunk(2, dim=1)
+        hidden = mix_channels(kept, self.pre.weight, self.pre.bias) + condition
+        hidden = self.convs(hidden, mask)
+        parameters = mix_channels(hidden, self.proj.weight, self.proj.bias) * mask
+        parameters = parameters.transpose(1, 2).unsqueeze(1)  # (B, 1, P, 29)
+        widths, heights, slopes = parameters.split([SPLINE_BINS, SPLINE_BINS, SPLINE_BINS - 1], 3)
+        moved, log_slope = transform_by_spline(
+            moved,
+            widths * self.scale,
+            heights * self.scale,
+            slopes,
+            bound=SPLINE_BOUND,
+            is_inverse=is_inverse,
+        )
+        return torch.cat([kept, moved], dim=1) * mask, log_slope
+
 
 FLOW_COUNT = 4
 DROPOUT = 0.5

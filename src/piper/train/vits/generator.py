@@ -1,4 +1,4 @@
-"""Latents to waveform: the generator of HiFi-GAN (Kong et al. 2020). Knows nothing of text."""
+"""Latents to waveform: the generator of HiFi-GAN (Kong et al. 2020)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from piper.train.vits.config import NetworkConfig
-from piper.train.vits.layout import channels_last, convolve
-from piper.train.vits.weight_norm import WeightNormConv1d, WeightNormConvTranspose1d
+from piper.train.vits.layers import (
+    WeightNormConv1d,
+    WeightNormConvTranspose1d,
+    channels_last,
+    convolve,
+)
 
 LEAK = 0.1
 LAST_LEAK = 0.01  # the published networks have torch's default here

@@ -1,4 +1,4 @@
-"""Waveforms to linear and mel spectrograms, in torch. Knows nothing of files or networks."""
+"""Waveforms to linear and mel spectrograms, in torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from piper.train.vits.precision import full_precision
+from piper.train.vits.layers import full_precision
 
 POWER_FLOOR = 1e-6  # added before the square root, whose slope at 0 is infinite
 MEL_FLOOR = 1e-5

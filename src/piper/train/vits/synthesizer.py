@@ -1,4 +1,4 @@
-"""VITS put together, to train and to speak. Knows nothing of losses, Lightning, files or text.
+"""VITS put together, to train and to speak.
 
 Symbols of the paper (Kim et al. 2021, "Conditional variational autoencoder with adversarial
 learning for end-to-end text-to-speech"): `z` are latents, `z_p` the same in the prior's space
@@ -21,11 +21,16 @@ from piper.train.vits.align import (
 )
 from piper.train.vits.config import NetworkConfig
 from piper.train.vits.durations import DurationPredictor, StochasticDurationPredictor
-from piper.train.vits.encoders import PosteriorEncoder, TextEncoder
-from piper.train.vits.flows import CouplingFlow
+from piper.train.vits.encoders import CouplingFlow, PosteriorEncoder, TextEncoder
 from piper.train.vits.generator import Generator
-from piper.train.vits.masks import cut_segments, lengths_to_mask, place_segments
-from piper.train.vits.noise import Draws, draw_normal, draw_pass
+from piper.train.vits.layers import (
+    Draws,
+    cut_segments,
+    draw_normal,
+    draw_pass,
+    lengths_to_mask,
+    place_segments,
+)
 
 __all__ = [
     "InferenceOutput",

@@ -1,0 +1,541 @@
+"""Files: written whole or not at all, by one process at a time; those of others read in bounds."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import os
+import re
+import stat
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+from piper.errors import ConfigError, PiperError, describe_os_error
+
+_DESCRIPTOR = re.compile(r"/(?:dev|proc/(self|\d+))/fd/(\d+)")
+_MAX_LINKS = 40
+_TEMPORARY = re.compile(r"\..+\.\d+\.\d+\.part")
+_numbers = itertools.count(1)
+_cleaned: set[Path] = set()
+"""Folders that this process has looked into for what killed processes left."""
+
+
+def temporary_path(path: Path) -> Path:
+    """Return a hidden name beside `path` that no other one gets, here or in another process."""
+    # Long names (an utterance's text) must stay below the usual limit of 255 bytes.
+    return path.with_name(f".{path.name[:40]}.{os.getpid()}.{next(_numbers)}.part")
+
+
+def is_plain_name(name: object) -> bool:
+    """Return whether this is the name of a file in a folder, on any system, and no way elsewhere.
+
+    What a file or a server calls its files is to pass this before it becomes a path.
+    """
+    return (
+        isinstance(name, str)
+        and name not in ("", ".", "..")
+        and name.isprintable()
+        and not set(name) & set("/\\:")
+    )
+
+
+class Completed(ABC):
+    """What is completed at the end of a `with` block, and taken back when the block raises."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Complete it."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Remove what is half-written."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error_type is None:
+            self.close()
+        else:
+            self.abort()
+
+
+class OutputFile(Completed):
+    """A file that gets its name when it is whole, whatever has that name now.
+
+    A regular file is replaced, of a link the file that it leads to; the new one has the old one's
+    rights. Devices, pipes and `/dev/fd/N` are opened at once, and what was written is copied into
+    them at the end.
+
+    Args:
+        path: Where; its folder is made where it is missing.
+
+    Attributes:
+        temporary: What to write to.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = Path(path)
+        self._lock: int | None = None
+        self._straight = open_straight(self._path)
+        if self._straight is None:
+            self._path = Path(os.path.realpath(self._path))
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(self._path.parent)
+            self.temporary = temporary_path(self._path)
+            try:
+                self._lock = _hold(self.temporary)
+                return
+            except PermissionError:
+                # A file may be writable in a folder that is not.
+                if not self._path.exists():
+                    raise
+                self._straight = self._path.open("r+b", buffering=0)
+        import tempfile
+
+        number, name = tempfile.mkstemp(prefix="piper-", suffix=".part")
+        os.close(number)
+        self.temporary = Path(name)
+
+    def close(self) -> None:
+        """Give the file its name."""
+        try:
+            if self._straight is not None:
+                _copy_into(self.temporary, self._straight)
+                return
+            with suppress(OSError, AttributeError):  # AttributeError: Windows has no owners
+                old = self._path.stat()
+                self.temporary.chmod(stat.S_IMODE(old.st_mode))
+                os.chown(self.temporary, old.st_uid, old.st_gid)
+            try:
+                self.temporary.replace(self._path)
+            except OSError as error:
+                # A file that a container was given by itself is a mount, which no rename replaces.
+                if error.errno != errno.EBUSY:
+                    raise
+                self._straight = self._path.open("r+b", buffering=0)
+                _copy_into(self.temporary, self._straight)
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Remove what was written."""
+        if self._straight is not None:
+            with suppress(OSError):
+                self._straight.close()
+        self.temporary.unlink(missing_ok=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+@contextmanager
+def replace_on_success(path: Path | str) -> Iterator[Path]:
+    """Give a temporary path to write to; it becomes `path` if the block ends without an error.
+
+    See `OutputFile`. The temporary file lies in the same folder, because a rename across file
+    systems is a copy, and is removed when the block raises.
+
+    Raises:
+        OSError: The folder cannot be made, or the file cannot be written.
+    """
+    with OutputFile(path) as output:
+        yield output.temporary
+
+
+def find_descriptor(path: Path | str) -> int | None:
+    """Return which open file of this process a path means: 1 for `/dev/stdout`."""
+    name = os.fspath(path)
+    for _ in range(_MAX_LINKS):
+        found = _DESCRIPTOR.fullmatch(os.path.normpath(name))
+        if found and found[1] in (None, "self", str(os.getpid())):
+            return int(found[2])
+        try:
+            name = os.path.join(os.path.dirname(name), os.readlink(name))  # noqa: PTH115, PTH118, PTH120
+        except OSError:
+            return None
+    return None
+
+
+def open_straight(path: Path) -> BinaryIO | None:
+    """Open what is to be written to and not replaced; None for regular files and new ones."""
+    number = find_descriptor(path)
+    if number is not None:
+        # Not opened anew: that would begin at the file's start, and a socket has no such way.
+        return os.fdopen(os.dup(number), "wb", buffering=0)
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    return None if stat.S_ISREG(mode) else path.open("wb", buffering=0)
+
+
+def _copy_into(path: Path, stream: BinaryIO) -> None:
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            view = memoryview(block)
+            while view:  # a pipe takes a part at a time
+                view = view[stream.write(view) :]
+    if stream.readable():  # a regular file, which may have been longer
+        stream.truncate()
+
+
+def digest_file(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    import hashlib  # takes a moment to load
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_own_file(path: Path, folder: Path, sha256: object) -> bool:
+    """Return whether a file that a list names may be read for whoever gave the list.
+
+    Args:
+        path: The file.
+        folder: Of the list: what lies in it came with it.
+        sha256: What the list says of a file elsewhere. It is right where the list was made on
+            this machine; who would have a stranger's file read does not know it.
+    """
+    if not path.is_file():
+        return False
+    return path.resolve().is_relative_to(folder.resolve()) or digest_file(path) == sha256
+
+
+def refuse_overwriting(
+    outputs: Mapping[str, Path | str | None], inputs: Mapping[str, Path | str | None]
+) -> None:
+    """Refuse a file that is read and written, and one that is written twice, by whatever names.
+
+    Args:
+        outputs: Files that a command writes, by the option that names them; None: not given.
+        inputs: Files that it reads, likewise.
+
+    Raises:
+        PiperError: There is such a file.
+    """
+    known = {
+        _identify(path): f"read by this run ({name}) and would be overwritten"
+        for name, path in inputs.items()
+        if path is not None
+    }
+    for name, path in outputs.items():
+        if path is None or (identity := _identify(path)) is None:
+            continue
+        if identity in known:
+            raise PiperError(f"{path} is {known[identity]}; give another {name}.")
+        known[identity] = f"written by this run already ({name})"
+
+
+def _identify(path: Path | str) -> tuple[int, int] | str | None:
+    """Return what tells a regular file from others; None for a device or a pipe."""
+    real = os.path.realpath(path)  # as it is written to, through folders that are not there
+    for name in (path, real):
+        with suppress(OSError):
+            status = Path(name).stat()
+            return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+    return real
+
+
+def remove_link(path: Path) -> None:
+    """Remove a link that lies where a file of ours is to be written.
+
+    In a folder that somebody else made, a link may lead to any file of the user's. Where the user
+    named the file, a link is followed instead.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    if path.is_symlink():
+        path.unlink()
+
+
+def open_to_append(path: Path) -> int:
+    """Open a file to which lines are added, which may be new, and is no link to another one.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+    return os.open(path, flags, 0o666)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files that killed processes left in a folder; looks once a process.
+
+    Where there are no locks, as on Windows, they stay.
+    """
+    if folder in _cleaned:
+        return
+    _cleaned.add(folder)
+    with suppress(OSError):
+        for path in folder.glob(".*.part"):
+            if _TEMPORARY.fullmatch(path.name) and (lock := _hold(path, is_new=False)) is not None:
+                path.unlink(missing_ok=True)
+                os.close(lock)
+
+
+def _hold(path: Path, *, is_new: bool = True) -> int | None:
+    """Open a temporary file and hold it: it is known by that whether its process lives."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, which renames no file that is open
+        return None
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW | (os.O_CREAT if is_new else 0), 0o666)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if is_new else fcntl.LOCK_NB))
+            # One that looks for leftovers may have come between.
+            if os.path.samestat(path.lstat(), os.fstat(lock)):
+                return lock
+        except FileNotFoundError:
+            pass
+        except OSError:  # held by another, or the disk has no locks
+            if is_new:
+                return lock
+        os.close(lock)
+        if not is_new:
+            return None
+
+
+def sync_file(path: Path) -> None:
+    """Let a file, or the names in a folder, outlive a power failure, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder and what is in it, as far as that can be done."""
+    import shutil
+
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def place_folder(part: Path, folder: Path) -> None:
+    """Give a folder that is whole its name, which may be that of an empty folder or a link to one.
+
+    Raises:
+        OSError: It cannot be moved.
+    """
+    real = Path(os.path.realpath(folder))
+    try:
+        if real.is_dir():
+            real.rmdir()
+        part.rename(real)
+    except OSError as error:
+        # An empty disk of a container's is no folder to be replaced, but one to be filled.
+        if error.errno not in (errno.EBUSY, errno.EXDEV):
+            raise
+        real.mkdir(exist_ok=True)
+        if any(real.iterdir()):
+            raise
+        import shutil
+
+        for path in sorted(part.iterdir()):
+            shutil.move(path, real / path.name)
+        part.rmdir()
+
+
+@contextmanager
+def hold_lock(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+    """Let one process at a time into the block; who waits, waits for as long as it takes.
+
+    The lock is the process's: it is gone when the process is, however it ends. The file stays,
+    unless whoever is in the block removes it as the last thing there.
+
+    Args:
+        path: The lock's file.
+        on_wait: Called before waiting, where another process is in the block.
+
+    Raises:
+        OSError: The file cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with path.open("ab") as file:
+            _lock_file(file, on_wait)
+            # A lock on a file that was removed meanwhile keeps nobody out.
+            if _is_file_at(path, file):
+                yield
+                return
+
+
+def _lock_file(file: BinaryIO, on_wait: Callable[[], None] | None) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows: two processes may do the work twice
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if on_wait is not None:
+            on_wait()
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:  # some network disks have no locks
+        pass
+
+
+def _is_file_at(path: Path, file: BinaryIO) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+MAX_DEPTH = 100
+"""Far beyond any file of this field; what walks a parsed file by recursion stays within it."""
+MAX_DIGITS = 20
+"""Of a whole number: all of 64 bits have no more."""
+MAX_FILE_BYTES = 256 * 1024**2
+
+_LONG_NUMBER = re.compile(rf"\d{{{MAX_DIGITS + 1}}}")
+
+
+def parse_json(content: str | bytes, source: str) -> Any:
+    """Parse JSON; NaN and Infinity are taken, since programs in Python write them.
+
+    Args:
+        content: As text or as UTF-8, with or without a byte order mark.
+        source: What to call it in errors: a file's path, with the line where it has several.
+
+    Raises:
+        ConfigError: It is not UTF-8 JSON, is nested too deep, or has a number that is too long.
+    """
+    try:
+        text = content if isinstance(content, str) else content.decode("utf-8")
+        text = text.removeprefix("\ufeff")
+        # Only what looks long is read by the slower parser.
+        parse_int = _parse_int if _LONG_NUMBER.search(text) else None
+        data = json.loads(text, parse_int=parse_int)
+        if text.count("[") + text.count("{") > MAX_DEPTH:
+            _check_depth(data)
+    except UnicodeDecodeError:
+        raise ConfigError(f"{source} is not UTF-8 text; is it really a JSON file?") from None
+    except json.JSONDecodeError as error:
+        raise ConfigError(
+            f"{source} is not valid JSON (line {error.lineno}: {error.msg}); mend or replace it."
+        ) from None
+    except RecursionError:
+        raise ConfigError(
+            f"{source} is nested deeper than {MAX_DEPTH} levels; mend or replace it."
+        ) from None
+    except _LongNumberError as error:
+        raise ConfigError(
+            f"{source} holds a number of {error} digits, but {MAX_DIGITS} are the most; mend or "
+            "replace it."
+        ) from None
+    return data
+
+
+def parse_json_object(content: str | bytes, source: str) -> dict[str, Any]:
+    """Parse JSON that is an object; raises as `parse_json` does, and where it is something else."""
+    data = parse_json(content, source)
+    if not isinstance(data, dict):
+        raise ConfigError(f"{source} holds a JSON {type(data).__name__}, but an object is wanted.")
+    return data
+
+
+def load_json_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises:
+        ConfigError: The file is missing, cannot be read, or holds something else; or a string in it
+            has half a character, which can be neither shown nor sent on.
+    """
+    data = _load_object(path)
+    try:
+        json.dumps(data, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"{path} has half a character (\\ud800 to \\udfff) in a string; mend or replace it."
+        ) from None
+    return data
+
+
+def read_bounded(path: Path, kind: str) -> bytes:
+    """Return the content of a file that somebody else made, if it has an end.
+
+    Args:
+        path: The file.
+        kind: What it is to be, such as `JSON file`.
+
+    Raises:
+        OSError: It cannot be read.
+        ConfigError: It is too large.
+    """
+    with path.open("rb") as file:
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise ConfigError(
+            f"{path} is larger than {MAX_FILE_BYTES // 1024**2} MiB; is it really a {kind}?"
+        )
+    return content
+
+
+def _load_object(path: Path) -> dict[str, Any]:
+    try:
+        content = read_bounded(path, "JSON file")
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist; check the path.") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path} is a folder, but a JSON file is wanted here.") from None
+    except OSError as error:
+        raise ConfigError(describe_os_error(error)) from None
+    return parse_json_object(content, str(path))
+
+
+def load_kept_object(path: Path) -> dict[str, Any]:
+    """Read an object that was kept to save work; an empty one where there is none, or no sound one.
+
+    Returns:
+        The object, whose values the caller still has to check.
+    """
+    try:
+        return _load_object(path)
+    except ConfigError:
+        return {}
+
+
+class _LongNumberError(ValueError):
+    """The number of digits is its text."""
+
+
+def _parse_int(digits: str) -> int:
+    if len(digits) > MAX_DIGITS + digits.startswith("-"):
+        raise _LongNumberError(f"{len(digits.lstrip('-')):,}")
+    return int(digits)
+
+
+def _check_depth(data: Any) -> None:
+    """Raise RecursionError where containers lie in each other deeper than allowed."""
+    level = [data]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, list | dict)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, list | dict)
+        ]
+        if not level:
+            return
+    raise RecursionError

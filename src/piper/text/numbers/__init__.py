@@ -1,0 +1,1 @@
+"""Numbers and short forms written out as words, a module a language."""

@@ -1,0 +1,942 @@
+"""Checkpoints and voices of any age as weights, with a report of what fitted.
+
+Nothing that a file pickles is executed: only plain data, tensors and `pathlib` paths come out;
+any other class becomes an inert stand-in, which is then left out. What a file holds is checked
+here, so that all else may rely on it: checksums, weights that are tensors, numbers that make sense.
+
+Knows names and places of checkpoints, but not what is trained.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+import socket
+import time
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, BinaryIO, Protocol
+
+import torch
+from torch import Tensor
+
+from piper.errors import CheckpointError, ConfigError, TrainingError
+from piper.train import storage
+from piper.train.presets import (
+    QUICK,
+    TRAINING_KEYS,
+    NetworkShape,
+    create_network_config,
+    find_quality,
+    network_keys,
+)
+from piper.train.quick.config import QuickConfig
+from piper.train.storage import StoredFile, join_address, plain_address
+from piper.train.vits.config import NetworkConfig
+
+_LOGGER = logging.getLogger(__name__)
+
+_LIMITS = {"sample_rate": 2**20, "segment_size": 2**22, "filter_length": 2**14}
+_LIMITS |= {"hop_length": 2**14, "win_length": 2**14}
+_OTHER_LIMIT = 4096
+"""Largest whole numbers that a checkpoint's hyper-parameters may say, far beyond any voice: a
+network of what a damaged or hostile file says must not take all memory."""
+
+NETWORK_PREFIXES = ("model_g.", "model_d.", "model_mrd.")
+OPTIMIZER_PREFIXES = (("model_g.",), ("model_d.", "model_mrd."))
+"""The networks of each optimizer in a checkpoint, in the order that it counts their parameters."""
+
+VOICE_CONFIG_KEY = "voice_config"
+"""Where a checkpoint of ours carries the voice's JSON."""
+
+AVERAGES_KEY = "averages"
+"""Where a checkpoint of ours carries the moving averages of the generator's weights."""
+
+
+SETTINGS_KEY = "training_settings"
+"""Where a checkpoint of ours carries what Piper's hyper-parameters have no names for."""
+
+LATER_KEYS = frozenset({"p_dropout", "segment_size", "mel_fmin", "mel_fmax"})
+"""Hyper-parameters of the network that no weight depends on: a resumed training may change them."""
+
+
+class Inert:
+    """Stands for an object of a class that is not let out of a checkpoint."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Inert:
+        """Take any arguments and keep none."""
+        return super().__new__(cls)
+
+    def __setstate__(self, state: Any) -> None:
+        """Keep no state."""
+
+
+def _posix_path(*parts: str) -> PurePosixPath:
+    return PurePosixPath(*parts)
+
+
+def _windows_path(*parts: str) -> PureWindowsPath:
+    return PureWindowsPath(*parts)
+
+
+def _allowed_globals(names: Sequence[str]) -> list[Callable[..., Any] | tuple[Any, str]]:
+    """Give each class that a checkpoint names a harmless stand-in under the same name."""
+    allowed: list[Callable[..., Any] | tuple[Any, str]] = []
+    for name in names:
+        module, _, class_name = name.rpartition(".")
+        stand_in: Any = Inert
+        if module in ("pathlib", "pathlib._local"):
+            stand_in = _windows_path if "Windows" in class_name else _posix_path
+        allowed.append((stand_in, name))
+    return allowed
+
+
+def _without_inert(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_inert(v) for k, v in value.items() if not isinstance(v, Inert)}
+    if isinstance(value, list | tuple) and type(value) in (list, tuple):
+        return type(value)(_without_inert(v) for v in value if not isinstance(v, Inert))
+    return value
+
+
+def load_checkpoint(path: Path | str, map_location: Any = "cpu") -> dict[str, Any]:
+    """Read a checkpoint without executing what it pickles.
+
+    Args:
+        path: The file, here or at an address such as s3://bucket/last.ckpt.
+        map_location: Where its tensors go, as for `torch.load`.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or not a checkpoint.
+        OSError: A storage cannot be asked.
+    """
+    if not storage.is_file(path := storage.plain_address(path)):
+        raise CheckpointError(
+            f"The checkpoint {path} does not exist; "
+            '`find lightning_logs -name "*.ckpt"` lists those there are.'
+        )
+    with storage.local_file(path) as file:
+        if broken := _find_broken_part(file):
+            raise CheckpointError(f"{path} is damaged ({broken}); {_TAKE_ANOTHER}.")
+        try:
+            names = torch.serialization.get_unsafe_globals_in_checkpoint(str(file))
+            with torch.serialization.safe_globals(_allowed_globals(names)):
+                data = torch.load(file, map_location=map_location, weights_only=True)
+        except Exception as error:  # whatever a file can make an unpickler do
+            reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+            raise CheckpointError(
+                f"{path} is damaged or not a checkpoint ({reason}); {_TAKE_ANOTHER}."
+            ) from None
+    if not isinstance(data, dict) or not isinstance(data.get("state_dict"), dict):
+        raise CheckpointError(f"{path} holds no state_dict, so it is not a checkpoint of a voice.")
+    return _check_content(data, path)
+
+
+def load_checkpoint_to_resume(path: Path | str, map_location: Any = "cpu") -> dict[str, Any]:
+    """Read a checkpoint whose training is to go on; as `load_checkpoint`, and the rest is checked.
+
+    Raises:
+        CheckpointError: As there, or the training's place in its epochs makes no sense.
+    """
+    return check_to_resume(load_checkpoint(path, map_location), path)
+
+
+def check_to_resume(data: dict[str, Any], path: Path | str) -> dict[str, Any]:
+    """Check what `load_checkpoint` read of a checkpoint whose training is to go on.
+
+    Optimizers and schedules that are not as torch writes them are left out, with a warning.
+
+    Raises:
+        CheckpointError: The training's place in its epochs makes no sense.
+    """
+    for key, is_sound in (
+        ("optimizer_states", _is_optimizer_state),
+        ("lr_schedulers", _is_schedule_state),
+    ):
+        states = data.get(key)
+        if not isinstance(states, list) or not all(map(is_sound, states)):
+            if states is not None:
+                _LOGGER.warning("%s: its %s make no sense, so they start anew.", path, key)
+            data[key] = []
+    wrong = next((key for key in ("epoch", "global_step") if not _is_count(data.get(key, 0))), None)
+    if wrong := wrong or _find_wrong_progress(data.get("loops"), "loops"):
+        raise CheckpointError(
+            f"{path} cannot be gone on from: its {wrong} is no count. Take another one, or begin a "
+            f"new training from its weights with --model.warmstart={path}."
+        )
+    return data
+
+
+_TAKE_ANOTHER = "take another one, such as last.ckpt beside it"
+
+
+def _find_broken_part(path: Path) -> str | None:
+    """Compare all checksums: torch.load looks at none of them, nor at what it does not read."""
+    try:
+        # No archive: a file of torch before 1.6, or none at all; reading it will tell.
+        if not zipfile.is_zipfile(path):
+            return None
+        with zipfile.ZipFile(path) as archive:
+            # torch can be told to write none.
+            has_sums = any(entry.CRC for entry in archive.infolist())
+            name = archive.testzip() if has_sums else None
+    except Exception as error:  # zlib's, zipfile's, struct's: whatever a file can make them raise
+        return str(error) or type(error).__name__
+    return f"the checksum of {name} differs" if name else None
+
+
+def _check_content(data: dict[str, Any], path: str) -> dict[str, Any]:
+    """Return a checkpoint whose weights, hyper-parameters and own keys are what they should be.
+
+    Raises:
+        CheckpointError: One is not, and a voice cannot do without it.
+    """
+    weights = {name: value for name, value in data["state_dict"].items() if isinstance(name, str)}
+    for name, value in weights.items():
+        if name.startswith(NETWORK_PREFIXES) and not _is_plain_tensor(value):
+            raise CheckpointError(
+                f"{path}: its state_dict[{name!r:.80}] is not a plain tensor of numbers; "
+                f"{_TAKE_ANOTHER}."
+            )
+    data["state_dict"] = {n: value for n, value in weights.items() if _is_plain_tensor(value)}
+    given = data.get("hyper_parameters")
+    try:
+        hyper_parameters = _without_inert(dict(given)) if isinstance(given, dict) else {}
+    except RecursionError:
+        raise CheckpointError(f"{path}: its hyper_parameters are nested too deep.") from None
+    is_quick = hyper_parameters.get("quality") == QUICK
+    usual = QuickConfig if is_quick else NetworkConfig
+    for key in network_keys(QUICK if is_quick else None) & set(hyper_parameters):
+        if not _is_hyper_parameter(key, hyper_parameters[key], getattr(usual, key)):
+            raise CheckpointError(
+                f"{path}: its hyper_parameters say {key} = {_show_briefly(hyper_parameters[key])}, "
+                f"which no network has; {_TAKE_ANOTHER}."
+            )
+    data["hyper_parameters"] = {
+        key: value
+        for key, value in hyper_parameters.items()
+        if key not in TRAINING_KEYS or _is_setting(key, value)
+    }
+    settings = data.get(SETTINGS_KEY)
+    if settings is not None:
+        pairs = settings.items() if isinstance(settings, dict) else ()
+        data[SETTINGS_KEY] = {key: value for key, value in pairs if _is_setting(key, value)}
+    for key, is_sound in ((AVERAGES_KEY, _is_averages), (VOICE_CONFIG_KEY, _is_dict)):
+        if data.get(key) is not None and not is_sound(data[key]):
+            _LOGGER.warning("%s: its %s make no sense, so they are left out.", path, key)
+            del data[key]
+    return data
+
+
+def _is_plain_tensor(value: Any) -> bool:
+    """Return whether something is numbers in memory: no view that is larger than what it holds."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized:
+        return False
+    if value.device.type == "meta" or value.is_complex():
+        return False
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
+
+
+def _is_number(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 <= value < 2**53 and math.isfinite(value)
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_share, value))
+
+
+def _is_share(value: Any) -> bool:
+    return _is_number(value) and value < 1
+
+
+def _is_setting(key: Any, value: Any) -> bool:
+    """Return whether a setting of the training can be meant; None says that it is not known."""
+    if not isinstance(key, str) or value is None:
+        return False
+    if key == "gradient_clip_algorithm":
+        return value in ("norm", "value")
+    if key in ("use_mrd", "new_speakers_only"):
+        return isinstance(value, bool)
+    if key in ("warmup_updates", "hold_decoder"):
+        return _is_count(value)
+    if key.startswith("betas"):
+        return _is_pair(value)
+    return _is_share(value) if key == "ema_decay" else _is_number(value)
+
+
+def _is_hyper_parameter(key: str, value: Any, usual: Any) -> bool:
+    """Return whether a hyper-parameter of the network has the kind and size of the usual one."""
+    if value is None:
+        return True
+    if key == "resblock":
+        return str(value) in ("1", "2")
+    if isinstance(usual, tuple):
+        return _is_short_list(value, depth=1 + isinstance(usual[0], tuple))
+    if isinstance(usual, int) and not isinstance(usual, bool):
+        return _is_count(value) and value <= _LIMITS.get(key, _OTHER_LIMIT)
+    return isinstance(value, bool) if isinstance(usual, bool) else _is_number(value)
+
+
+def _is_short_list(value: Any, depth: int) -> bool:
+    if depth == 0:
+        return _is_count(value) and value <= 256
+    is_short = isinstance(value, list | tuple) and len(value) <= 16
+    return is_short and all(_is_short_list(item, depth - 1) for item in value)
+
+
+def _is_averages(value: Any) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("weights"), dict):
+        return False
+    weights = value["weights"]
+    has_names = all(isinstance(name, str) for name in weights)
+    return (
+        has_names
+        and all(map(_is_plain_tensor, weights.values()))
+        and _is_count(value.get("updates"))
+        and _is_share(value.get("decay", 0.0))
+    )
+
+
+def _is_optimizer_state(value: Any) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("state"), dict):
+        return False
+    groups = value.get("param_groups")
+    if not isinstance(groups, list) or not groups or not isinstance(groups[0], dict):
+        return False
+    numbers = (groups[0].get(key, 0.0) for key in ("lr", "initial_lr", "eps", "weight_decay"))
+    return all(map(_is_number, numbers)) and _is_pair(groups[0].get("betas", (0.0, 0.0)))
+
+
+def _is_schedule_state(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    lists = [value.get(key, []) for key in ("base_lrs", "_last_lr")]
+    return (
+        all(isinstance(rates, list) and all(map(_is_number, rates)) for rates in lists)
+        and _is_number(value.get("gamma", 1.0))
+        and all(_is_count(value.get(key, 0)) for key in ("last_epoch", "_step_count"))
+    )
+
+
+def _find_wrong_progress(value: Any, place: str) -> str | None:
+    """Return where the progress of Lightning's loops is no count; None where all are."""
+    if not isinstance(value, dict):
+        return None
+    counts = ("ready", "started", "processed", "completed", "_batches_that_stepped")
+    for key, item in value.items():
+        where = f"{place}.{key!s:.40}"
+        if key in counts and not _is_count(item):
+            return where
+        if where.count(".") > 20:
+            return where
+        if wrong := _find_wrong_progress(item, where):
+            return wrong
+    return None
+
+
+def _show_briefly(value: Any) -> str:
+    return f"{value!r:.60}" if isinstance(value, int | float | str) else f"a {type(value).__name__}"
+
+
+def network_config_from_checkpoint(
+    checkpoint: Mapping[str, Any], path: Path | str = "The checkpoint"
+) -> NetworkShape:
+    """Return the network's hyper-parameters that a checkpoint was trained with.
+
+    Unknown keys of other trainers are left out; counts and widths are taken from the weights
+    themselves, which cannot be wrong about them.
+
+    Raises:
+        ConfigError: The hyper-parameters do not fit each other.
+    """
+    saved = checkpoint.get("hyper_parameters") or {}
+    quality = QUICK if saved.get("quality") == QUICK else None
+    keys = network_keys(quality)
+    values = {key: _as_tuple(value) for key, value in saved.items() if key in keys}
+    if quality is None:
+        values |= _read_sizes(checkpoint["state_dict"])
+    if values.get("resblock") is not None:
+        values["resblock"] = str(values["resblock"])
+    try:
+        return create_network_config(quality, **values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: its hyper_parameters fit no network: {error}") from None
+
+
+def _read_sizes(weights: Mapping[str, Tensor]) -> dict[str, int]:
+    """Return the hyper-parameters that the weights' shapes show."""
+    found: dict[str, int] = {}
+    for name, dimensions, keys in (
+        ("enc_p.emb.weight", 2, ("num_symbols", "hidden_channels")),
+        ("emb_g.weight", 2, ("num_speakers", "gin_channels")),
+        ("enc_p.encoder.ffn_layers.0.conv_1.weight", 3, ("filter_channels", "", "kernel_size")),
+        ("dec.conv_pre.weight", 3, ("upsample_initial_channel", "inter_channels", "")),
+    ):
+        shape = weights[f"model_g.{name}"].shape if f"model_g.{name}" in weights else ()
+        if len(shape) == dimensions:
+            found |= {key: size for key, size in zip(keys, shape, strict=True) if key}
+    prefix = "model_g.enc_p.encoder.attn_layers."
+    layers = {n.removeprefix(prefix).split(".")[0] for n in weights if n.startswith(prefix)}
+    return found | ({"n_layers": len(layers)} if layers else {})
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(_as_tuple(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def find_differences(old: NetworkShape, new: NetworkShape) -> list[tuple[str, Any, Any]]:
+    """Return name, old and new value of the hyper-parameters that differ in the network."""
+    if isinstance(old, NetworkConfig) and isinstance(new, NetworkConfig):
+        # A 0 means the usual width of the speaker table, which a checkpoint says in full.
+        old, new = (replace(config, gin_channels=config.speaker_channels) for config in (old, new))
+    elif type(old) is not type(new):
+        return [("quality", find_quality(old) or "another", find_quality(new) or "another")]
+    return [
+        (item.name, getattr(old, item.name), getattr(new, item.name))
+        for item in fields(old)
+        if item.name not in LATER_KEYS and getattr(old, item.name) != getattr(new, item.name)
+    ]
+
+
+def difference_table(differences: Sequence[tuple[str, Any, Any]]) -> str:
+    """Return a table of hyper-parameters, one a line: name, checkpoint's value, present value."""
+    rows = [("hyper-parameter", "checkpoint", "now"), *differences]
+    return "\n".join(f"  {name:<28}{old!s:<34}{new!s}" for name, old, new in rows)
+
+
+@dataclass
+class FitReport:
+    """What became of a file's weights.
+
+    Attributes:
+        loaded: Names whose weights were taken over.
+        missing: Names of the network that the file lacks.
+        unknown: Names of the file that the network lacks.
+        other_shape: Names whose shapes differ.
+    """
+
+    loaded: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    other_shape: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """Say it in a line, parts of the network instead of hundreds of names."""
+        parts = [f"{len(self.loaded)} tensors taken over"]
+        for what, names in (
+            ("missing in the file, so started anew", self.missing),
+            ("unknown here, so left out", self.unknown),
+            ("of another shape, so started anew", self.other_shape),
+        ):
+            if names:
+                groups = sorted({".".join(name.split(".")[:2]) for name in names})
+                shown = ", ".join(groups[:6]) + (", …" if len(groups) > 6 else "")
+                parts.append(f"{len(names)} {what} ({shown})")
+        return "; ".join(parts) + "."
+
+
+def fit_weights(
+    weights: Mapping[str, Tensor], own: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], FitReport]:
+    """Take from a file's weights what fits a network; the rest keeps the network's own values."""
+    report = FitReport(unknown=[name for name in weights if name not in own])
+    fitted: dict[str, Tensor] = {}
+    for name, tensor in own.items():
+        source = weights.get(name)
+        fitted[name] = tensor
+        if source is None:
+            report.missing.append(name)
+        elif source.shape != tensor.shape:
+            report.other_shape.append(name)
+        else:
+            fitted[name] = source
+            report.loaded.append(name)
+    return fitted, report
+
+
+class _Trainable(Protocol):
+    """What a checkpoint is fitted to: a Lightning module with a network's configuration."""
+
+    @property
+    def network_config(self) -> NetworkShape: ...
+
+    @property
+    def training_settings(self) -> dict[str, Any]: ...
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+
+    def named_parameters(self) -> Any: ...
+
+    def configure_optimizers(self) -> tuple[list[Any], list[Any]]: ...
+
+
+def read_training_settings(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a checkpoint was trained, by the names of the flags, as far as it says so.
+
+    What its optimizers and schedules do counts for more than its hyper-parameters, which may say
+    what was asked for in vain.
+    """
+    hyper_parameters = checkpoint["hyper_parameters"]
+    found = {key: hyper_parameters.get(key) for key in TRAINING_KEYS}
+    found |= checkpoint.get(SETTINGS_KEY) or {}
+    if hyper_parameters.get("quality") == QUICK:  # whose rates are set anew at each update
+        return {key: value for key, value in found.items() if value is not None}
+    found["use_mrd"] = any(name.startswith("model_mrd.") for name in checkpoint["state_dict"])
+    if averages := checkpoint.get(AVERAGES_KEY):
+        found["ema_decay"] = averages.get("decay")
+    for index, ending in enumerate(("", "_d")):
+        group, schedule = _group_and_schedule(checkpoint, index)
+        rate = _first(schedule.get("base_lrs")) or group.get("initial_lr")
+        doing = {f"learning_rate{ending}": rate or group.get("lr")}
+        doing |= {f"lr_decay{ending}": schedule.get("gamma"), f"betas{ending}": group.get("betas")}
+        if not ending:
+            doing["eps"] = group.get("eps")
+        found |= {key: value for key, value in doing.items() if value is not None}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def find_present_rates(checkpoint: Mapping[str, Any]) -> dict[str, float]:
+    """Return the learning rates that a checkpoint's training had come to, by the flags' names."""
+    rates: dict[str, float] = {}
+    if checkpoint["hyper_parameters"].get("quality") == QUICK:
+        return rates
+    for index, ending in enumerate(("", "_d")):
+        group, schedule = _group_and_schedule(checkpoint, index)
+        rate = group.get("lr") or _first(schedule.get("_last_lr"))
+        if rate is not None:
+            rates[f"learning_rate{ending}"] = rate
+    return rates
+
+
+def _first(values: Any) -> Any:
+    return values[0] if values else None
+
+
+def _group_and_schedule(
+    checkpoint: Mapping[str, Any], index: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return an optimizer's settings and its schedule's state; empty where there are none."""
+    states = checkpoint.get("optimizer_states") or []
+    schedules = checkpoint.get("lr_schedulers") or []
+    group = states[index]["param_groups"][0] if index < len(states) else {}
+    return group, schedules[index] if index < len(schedules) else {}
+
+
+def adapt_checkpoint(
+    checkpoint: dict[str, Any], model: _Trainable, path: Path | str | None = None
+) -> list[str]:
+    """Change a loaded checkpoint so that Lightning can resume a network of ours from it.
+
+    How the model is trained is the model's to say: the checkpoint's optimizers and schedules are
+    changed to it.
+
+    Args:
+        checkpoint: As `load_checkpoint_to_resume` gives it; changed in place.
+        model: The module that will be resumed.
+        path: The checkpoint's file, where it is known.
+
+    Returns:
+        A sentence for each setting that is another one from here on.
+
+    Raises:
+        CheckpointError: The checkpoint is of another quality; the text is a short table.
+        ConfigError: A setting of the model cannot hold from here on.
+    """
+    saved, present = read_training_settings(checkpoint), find_present_rates(checkpoint)
+    network = network_config_from_checkpoint(checkpoint)
+    own = model.state_dict()
+    weights = checkpoint["state_dict"]
+    fitted, report = fit_weights(weights, own)
+    if report.other_shape or any(name.startswith("model_g.") for name in report.missing):
+        raise_other_network(checkpoint, model.network_config, report)
+    if report.missing or report.unknown:
+        has_mrd = any(name.startswith("model_mrd.") for name in report.unknown)
+        hint = " --model.use_mrd=true would go on with model_mrd." if has_mrd else ""
+        _LOGGER.warning("Checkpoint: %s%s", report, hint)
+    optimizers, schedules = model.configure_optimizers()
+    fresh = [optimizer.state_dict() for optimizer in optimizers]
+    if not checkpoint.get("optimizer_states"):
+        last = storage.plain_address(path).rpartition("/")[0] + "/last.ckpt" if path else ""
+        fuller = f" {last} holds them." if last and storage.is_file(last) else ""
+        _LOGGER.warning("Checkpoint: it holds no optimizer states, so they start anew.%s", fuller)
+    checkpoint["optimizer_states"] = _remap_optimizer_states(
+        checkpoint.get("optimizer_states") or [], fresh, list(weights), model
+    )
+    states = [schedule.state_dict() for schedule in schedules]
+    # Only what a schedule has: it takes all that it is given for attributes of its own.
+    saved_schedules = [
+        {key: saved.get(key) or value for key, value in state.items()}
+        for saved, state in zip(checkpoint.get("lr_schedulers") or [], states, strict=False)
+    ]
+    for state, schedule in zip(checkpoint["optimizer_states"], saved_schedules, strict=False):
+        if not state["state"] and schedule.get("_last_lr"):  # slim: the rate goes on all the same
+            state["param_groups"][0]["lr"] = schedule["_last_lr"][0]
+    checkpoint["lr_schedulers"] = saved_schedules + states[len(saved_schedules) :]
+    checkpoint["state_dict"] = fitted
+    now = model.training_settings
+    _obey(checkpoint, saved, now)
+    _check_begun(saved, now, int(checkpoint.get("global_step") or 0) // len(optimizers))
+    for key in LATER_KEYS:
+        saved[key], now[key] = getattr(network, key), getattr(model.network_config, key)
+    return describe_changes(saved, now, present)
+
+
+def adapt_own_checkpoint(checkpoint: dict[str, Any], model: _Trainable) -> list[str]:
+    """Change a checkpoint of a family that only this project writes, likewise.
+
+    Its optimizers count parameters as ours do, and rates are set anew at each update.
+
+    Raises:
+        CheckpointError: The checkpoint is of another network; the text is a short table.
+    """
+    fitted, report = fit_weights(checkpoint["state_dict"], model.state_dict())
+    if report.other_shape or any(name.startswith("model_g.") for name in report.missing):
+        raise_other_network(checkpoint, model.network_config, report)
+    checkpoint["state_dict"], checkpoint["lr_schedulers"] = fitted, []
+    states = checkpoint.get("optimizer_states") or []
+    optimizers, _ = model.configure_optimizers()
+    if len(states) != len(optimizers) or not all(map(_fits_optimizer, states, optimizers)):
+        _LOGGER.warning("Checkpoint: it holds no optimizer states, so they start anew.")
+        checkpoint["optimizer_states"] = [optimizer.state_dict() for optimizer in optimizers]
+    return describe_changes(read_training_settings(checkpoint), model.training_settings, {})
+
+
+def _fits_optimizer(state: Mapping[str, Any], optimizer: Any) -> bool:
+    """Return whether a state has this optimizer's groups, and their parameters' sizes."""
+    groups = [group["params"] for group in optimizer.param_groups]
+    saved = [group.get("params") for group in state["param_groups"]]
+    if [len(group) for group in groups] != [len(own) if own else 0 for own in saved]:
+        return False
+    parameters = [parameter for group in groups for parameter in group]
+    return all(
+        isinstance(position, int)
+        and 0 <= position < len(parameters)
+        and _fits_parameter(value, parameters[position])
+        for position, value in state["state"].items()
+    )
+
+
+def describe_changes(
+    saved: Mapping[str, Any], now: Mapping[str, Any], present: Mapping[str, float]
+) -> list[str]:
+    """Return a sentence for each setting that is another one from here on.
+
+    Args:
+        saved: What the checkpoint was trained with, by the names of the flags.
+        now: What it is trained with from here on.
+        present: The rates that its training had come to.
+    """
+    return [
+        _describe_change(key, saved[key], value, present.get(key))
+        for key, value in now.items()
+        if key in saved and not _is_same_setting(saved[key], value)
+    ]
+
+
+def _obey(checkpoint: Mapping[str, Any], saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Let optimizers and schedules do what the settings say.
+
+    A learning rate that is the same as before goes on where its decay has brought it.
+    """
+    for index, ending in enumerate(("", "_d")):
+        group, schedule = _group_and_schedule(checkpoint, index)
+        group |= {"betas": tuple(now[f"betas{ending}"]), "eps": now["eps"]}
+        schedule["gamma"] = now[f"lr_decay{ending}"]
+        rate = now[f"learning_rate{ending}"]
+        if not _is_same_setting(saved.get(f"learning_rate{ending}"), rate):
+            group |= {"lr": rate, "initial_lr": rate}
+            schedule |= {"base_lrs": [rate], "_last_lr": [rate]}
+
+
+def _check_begun(saved: Mapping[str, Any], now: Mapping[str, Any], updates: int) -> None:
+    """Refuse what belongs to the beginning of a training that has gone further.
+
+    Raises:
+        ConfigError: What to leave out.
+    """
+    for key in ("warmup_updates", "hold_decoder"):
+        is_other = key in saved and saved[key] != now[key]
+        if is_other and 0 < now[key] <= updates:
+            raise ConfigError(
+                f"--model.{key}={now[key]} is for the first {now[key]:,} updates, and the "
+                f"checkpoint has made {updates:,}: leave it out, or begin a new training from its "
+                "weights with --model.warmstart."
+            )
+
+
+def _is_same_setting(one: Any, other: Any) -> bool:
+    """Return whether two values of a flag mean the same; lists and tuples do, and 45 and 45.0."""
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return list(one) == list(other)
+    return bool((one or None) == (other or None))
+
+
+def _describe_change(key: str, saved: Any, now: Any, present: float | None) -> str:
+    group = "trainer" if key.startswith("gradient_clip") else "model"
+    decayed = f", {present:.4g} by now" if present is not None and present != saved else ""
+    return (
+        f"--{group}.{key} is {_show_setting(now)} from here on; the checkpoint was trained with "
+        f"{_show_setting(saved)}{decayed}."
+    )
+
+
+def _show_setting(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_show_setting, value))}]"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def raise_other_network(
+    checkpoint: Mapping[str, Any], config: NetworkShape, report: FitReport
+) -> None:
+    """Say in a short table how a checkpoint's network differs from the present one.
+
+    Raises:
+        CheckpointError: Always.
+    """
+    differences = find_differences(network_config_from_checkpoint(checkpoint), config)
+    if differences:
+        raise CheckpointError(
+            "The checkpoint was trained with another network:\n"
+            f"{difference_table(differences)}\n"
+            "Resume with the checkpoint's values (leave out --model.quality and the like), or "
+            "start a new training from its weights with --model.warmstart."
+        )
+    raise CheckpointError(
+        f"The checkpoint does not fit this network: {report} "
+        "Start a new training from what fits with --model.warmstart."
+    )
+
+
+def _remap_optimizer_states(
+    states: Sequence[dict[str, Any]],
+    fresh: Sequence[dict[str, Any]],
+    saved_names: Sequence[str],
+    model: _Trainable,
+) -> list[dict[str, Any]]:
+    """Give each parameter its own running means back, by name.
+
+    An optimizer stores them by position. The file's positions follow the order of its
+    state_dict, which another trainer may have built in another order than ours.
+    """
+    parameters = dict(model.named_parameters())
+    own_names = list(parameters)
+    remapped = []
+    for index, prefixes in enumerate(OPTIMIZER_PREFIXES):
+        own = [n for prefix in prefixes for n in own_names if n.startswith(prefix)]
+        saved = [n for prefix in prefixes for n in saved_names if n.startswith(prefix)]
+        # Without saved weights of this network its optimizer starts anew as well.
+        state = states[index] if saved and index < len(states) else fresh[index]
+        by_name = {
+            name: state["state"][position]
+            for position, name in enumerate(saved)
+            if position in state["state"]
+        }
+        # How the step is computed is ours to say, whatever the file's trainer did.
+        saved_group = state["param_groups"][0]
+        kept = ("lr", "initial_lr", "betas", "eps", "weight_decay")
+        group = {**fresh[index]["param_groups"][0], "params": list(range(len(own)))}
+        group |= {key: saved_group[key] for key in kept if key in saved_group}
+        moved = {
+            i: by_name[name]
+            for i, name in enumerate(own)
+            if name in by_name and _fits_parameter(by_name[name], parameters[name])
+        }
+        remapped.append({"state": moved, "param_groups": [group]})
+    return remapped
+
+
+def _fits_parameter(state: Any, parameter: Tensor) -> bool:
+    """Return whether something is AdamW's state of a parameter."""
+    if not isinstance(state, dict):
+        return False
+    step = state.get("step")
+    if not _is_count(step) and not (_is_plain_tensor(step) and torch.as_tensor(step).numel() == 1):
+        return False
+    means: list[Any] = [state.get(key) for key in ("exp_avg", "exp_avg_sq")]
+    return all(_is_plain_tensor(mean) and mean.shape == parameter.shape for mean in means)
+
+
+LAST_NAME = "last.ckpt"
+LOG_FOLDER = "lightning_logs"
+CHECKPOINT_FOLDER = "checkpoints"
+LOCK_NAME = ".lock"
+
+FULL_IS_BETTER_SECONDS = 1800.0
+"""A last.ckpt that is older by so much is still preferred: the other files lack the optimizers'
+running means, which take longer to come back than the three saves that half an hour holds."""
+
+STALE_SECONDS = 600.0
+"""What a killed process left half-written: a live one writes at least every few seconds."""
+
+_VERSION = re.compile(r"version_\d+")
+_PART = re.compile(r"\..+\.\d+\.\d+\.part")
+
+
+@dataclass(frozen=True)
+class _Found:
+    address: str
+    modified: float
+    is_full: bool
+
+    @property
+    def rank(self) -> float:
+        return self.modified + (FULL_IS_BETTER_SECONDS if self.is_full else 0.0)
+
+
+def find_last_checkpoint(root: str | None) -> str | None:
+    """Return the newest whole checkpoint of the trainings in a folder.
+
+    A damaged file is named and passed over. None where there is none yet, so that one command
+    both begins a training and goes on with it.
+
+    Args:
+        root: The trainings' `--trainer.default_root_dir`; the current folder without one.
+
+    Raises:
+        OSError: The storage cannot be asked.
+    """
+    root = root or "."
+    found = _find_newest(root)
+    if found is None:
+        _LOGGER.warning("--ckpt_path=last: there is no checkpoint yet, so training begins anew.")
+    else:
+        _LOGGER.info("--ckpt_path=last: going on from %s", found)
+    return found
+
+
+def _find_newest(root: str) -> str | None:
+    """Return the newest whole checkpoint in a folder of a training, a run or checkpoints."""
+    found = [
+        _Found(join_address(folder, file.name), file.modified, file.name == LAST_NAME)
+        for folder in (*find_checkpoint_folders(root), root)
+        for file in storage.list_folder(folder)
+        if file.name.endswith(".ckpt") and not file.is_folder and not file.name.startswith(".")
+    ]
+    for candidate in sorted(found, key=lambda item: item.rank, reverse=True):
+        try:
+            load_checkpoint(candidate.address)
+        except CheckpointError as error:
+            _LOGGER.warning("Passed over: %s", error)
+            continue
+        return candidate.address
+    if found:
+        raise CheckpointError(
+            f"None of the {len(found)} checkpoints under {root} is whole; name another one, or "
+            "begin anew without."
+        )
+    return None
+
+
+def find_checkpoint(address: Path | str) -> str:
+    """Return the checkpoint that a flag means: a file, or the newest whole one of a run's folder.
+
+    Args:
+        address: A file; the folder of a training, of one of its runs, or of checkpoints; or `last`,
+            which is the newest below the working folder.
+
+    Raises:
+        CheckpointError: The folder has none, or none that is whole.
+        OSError: The storage cannot be asked.
+    """
+    address = storage.plain_address(address)
+    is_last = address == "last" and not Path(address).exists()
+    if not is_last and (storage.is_file(address) or not storage.list_folder(address)):
+        return address  # who reads it says where it is not there
+    folder = "." if is_last else address
+    if (found := _find_newest(folder)) is None:
+        raise CheckpointError(
+            f"There is no checkpoint in {folder} and its lightning_logs; name a .ckpt file."
+        )
+    _LOGGER.info("The newest checkpoint of %s is %s", folder, found)
+    return found
+
+
+def version_of_checkpoint(address: str | None) -> int | None:
+    """Return the number of the log folder that a checkpoint lies in; None where there is none."""
+    found = re.search(rf"{LOG_FOLDER}/version_(\d+)/{CHECKPOINT_FOLDER}/[^/]+$", address or "")
+    return int(found[1]) if found else None
+
+
+def hold_run(folder: Path | str) -> BinaryIO | None:
+    """Keep other trainings out of a run's folder until the file is closed or this process ends.
+
+    None where there are no locks: in a cloud's storage, on Windows, on some network disks.
+
+    Raises:
+        TrainingError: Another training writes there.
+        OSError: The folder cannot be written.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    if storage.is_remote(folder):
+        return None
+    path = Path(folder) / LOCK_NAME
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+b", buffering=0)
+    try:
+        # Not flock: processes that load data would hold that on after this one was killed.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        file.seek(0)
+        holder = file.read(200).decode("utf-8", "replace").strip()
+        file.close()
+        raise TrainingError(
+            f"Another training ({holder or 'a process that is not known'}) writes into {folder}: "
+            "let it go on alone or end it first, or give this one another "
+            "--trainer.default_root_dir."
+        ) from None
+    except OSError:
+        file.close()
+        return None
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    return file
+
+
+def find_checkpoint_folders(root: Path | str) -> list[str]:
+    """Return the folders that trainings under a root keep their checkpoints in."""
+    versions = [
+        join_address(logs, entry.name, CHECKPOINT_FOLDER)
+        for logs in (join_address(root, LOG_FOLDER), plain_address(root))
+        for entry in storage.list_folder(logs)
+        if entry.is_folder and _VERSION.fullmatch(entry.name)
+    ]
+    return [*versions, join_address(root, CHECKPOINT_FOLDER)]
+
+
+def remove_stale_parts(root: Path | str, process: int) -> None:
+    """Remove what killed trainings left half-written; each is as large as a checkpoint.
+
+    Args:
+        root: The trainings' folder.
+        process: This process's id. Its own name on a file is a former process's: containers give
+            the same ids again.
+    """
+    if storage.is_remote(root):
+        return  # an upload that ends early leaves no object
+    for folder in find_checkpoint_folders(root):
+        for file in storage.list_folder(folder):
+            if _is_stale(file, process):
+                storage.remove_file(join_address(folder, file.name))
+
+
+def _is_stale(file: StoredFile, process: int) -> bool:
+    if not _PART.fullmatch(file.name):
+        return False
+    return f".{process}." in file.name or time.time() - file.modified > STALE_SECONDS

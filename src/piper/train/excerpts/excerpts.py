@@ -1,0 +1,544 @@
+"""Words and short phrases between pauses become utterances of their own.
+
+The check's rules are asked of them beside the dataset's own lines, so that a check of the copy has
+nothing to find in them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from piper.config import VoiceConfig
+from piper.errors import DatasetError, PiperError
+from piper.jobs import run_jobs
+from piper.text.frontend import create_frontend
+from piper.train.aligner.aligner import GroupSpan
+from piper.train.aligner.features import FRAME_SECONDS
+from piper.train.check.aligning import ALIGNER_NAME, load_once, measure_fits
+from piper.train.check.copying import (
+    LEFT_OUT,
+    Change,
+    CopiedLine,
+    RecordingNames,
+    create_copy,
+    list_dropped_lines,
+    write_cut,
+    write_lines,
+)
+from piper.train.check.entries import AudioMeasures, Entry, FitMeasures
+from piper.train.check.findings import CheckReport
+from piper.train.check.measuring import find_trained_text, measure_decoded, measure_texts
+from piper.train.check.rules_text import find_in_fits
+from piper.train.check.run import ask_rules, create_voice
+from piper.train.data.audio import DecodedAudio, FloatArray
+from piper.train.data.settings import DataSettings
+from piper.train.pages.excerpts import Excerpt, decode_excerpt
+from piper.train.splitting.split import (
+    BORDER_SCORE,
+    Gap,
+    LongText,
+    Pause,
+    find_gaps,
+    find_wrong_score,
+    is_squeezed,
+)
+
+LEAST_SECONDS, MOST_SECONDS = 0.25, 3.0
+"""Of speech: less is a word that was swallowed, more is no short utterance any more."""
+LEAST_KEPT_SECONDS, MOST_KEPT_SECONDS = 0.15, 0.3
+"""Of silence on either side; training keeps a quarter of a second."""
+NEIGHBOUR_SECONDS = 0.05
+"""Of silence that is left to the word beyond: the aligner hears every 20 ms, and a word's last
+sound fades away below the threshold of speech."""
+LEAST_EDGE_UNITS = 2
+"""Of the words on either side of both pauses. A single sound, such as "и", may have been said on
+the other side of its pause: that was so in all 4 of 290 excerpts of festvox-ru that had a syllable
+too many or too few."""
+FULL_STOP = "."
+OTHER_STOPS = frozenset("?!？！؟")
+"""Marks of a sentence's end that say how it is spoken; they stay."""
+ENCLOSING = frozenset('«»„“”"()[]{}<>「」『』|')
+"""Inside a phrase, what they enclose reaches beyond it."""
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A few words between two pauses.
+
+    Attributes:
+        start_seconds: Where it begins in its recording, silence included.
+        end_seconds: Where it ends.
+        num_words: That are spoken.
+        text: Exactly these words.
+        score: Mean of the aligner's scores over their frames; 0 at best.
+        ends_sentence: Whether the text has the end of a sentence after them.
+    """
+
+    start_seconds: float
+    end_seconds: float
+    num_words: int
+    text: str
+    score: float
+    ends_sentence: bool
+
+
+def find_phrases(
+    text: LongText,
+    spans: Sequence[GroupSpan | None],
+    is_loud: npt.NDArray[np.bool_],
+    *,
+    most_words: int,
+    has_own_marks: bool = False,
+) -> Iterator[Phrase]:
+    """Give the phrases of a recording, in order; a recording that is one phrase has none.
+
+    Args:
+        text: What is said in the recording.
+        spans: Where each word lies; None for those that take no time.
+        is_loud: (T,) whether a frame of the recording is loud.
+        most_words: Of a phrase.
+        has_own_marks: Whether texts end as they stand, instead of in a full stop.
+    """
+    if not any(spans):
+        return
+    gaps = (_hear(gap, len(text.words), is_loud) for gap in find_gaps(text, spans, is_loud))
+    pauses = [gap for gap in gaps if gap is not None]
+    spoken = [number for number, span in enumerate(spans) if span is not None]
+    for left, right in pairwise(pauses):
+        numbers = [number for number in spoken if left.word <= number < right.word]
+        speech_seconds = right.start_seconds - left.end_seconds
+        if not 0 < len(numbers) <= most_words or numbers == spoken:
+            continue
+        if not LEAST_SECONDS <= speech_seconds <= MOST_SECONDS:
+            continue
+        written = _write(text, left.word, right.word, has_own_marks)
+        if written and not _are_doubtful(text, spans, numbers):
+            yield Phrase(
+                round(left.end_seconds - left.kept_before_seconds, 3),
+                round(right.start_seconds + right.kept_after_seconds, 3),
+                len(numbers),
+                written,
+                _score(spans, numbers),
+                text.words[right.word - 1].pause >= Pause.SENTENCE,
+            )
+
+
+@dataclass(frozen=True)
+class _QuietGap:
+    """A pause in which a phrase may begin or end.
+
+    Attributes:
+        word: The first one after it.
+        start_seconds: Where the word before ends.
+        end_seconds: Where that word begins.
+        kept_before_seconds: Of silence that a phrase which begins here keeps.
+        kept_after_seconds: Of silence that one which ends here keeps.
+    """
+
+    word: int
+    start_seconds: float
+    end_seconds: float
+    kept_before_seconds: float
+    kept_after_seconds: float
+
+
+def _hear(gap: Gap, num_words: int, is_loud: npt.NDArray[np.bool_]) -> _QuietGap | None:
+    """Return a gap that is quiet for long enough next to both of its words, else None.
+
+    A recording's own beginning and end are as good, however little silence is left there.
+    """
+    first, last = (round(s / FRAME_SECONDS) for s in (gap.start_seconds, gap.end_seconds))
+    loud = np.flatnonzero(is_loud[first:last])
+    # Where nothing is loud the silence reaches from word to word.
+    after, before = (loud[0], last - first - 1 - loud[-1]) if len(loud) else (last - first,) * 2
+    is_end = gap.word in (0, num_words)
+    left_seconds = 0.0 if is_end else NEIGHBOUR_SECONDS
+    kept = [
+        min(MOST_KEPT_SECONDS, float(frames) * FRAME_SECONDS - left_seconds)
+        for frames in (before, after)
+    ]
+    if min(kept) < LEAST_KEPT_SECONDS and not is_end:
+        return None
+    return _QuietGap(gap.word, gap.start_seconds, gap.end_seconds, *kept)
+
+
+def _are_doubtful(
+    text: LongText, spans: Sequence[GroupSpan | None], numbers: Sequence[int]
+) -> bool:
+    """Tell whether a word is heard badly or hardly at all, or may be said beyond a pause."""
+    before = next((word for word in text.words[: numbers[0]][::-1] if word.units), None)
+    after = next((word for word in text.words[numbers[-1] + 1 :] if word.units), None)
+    edges = (before, text.words[numbers[0]], text.words[numbers[-1]], after)
+    if any(word is not None and len(word.units) < LEAST_EDGE_UNITS for word in edges):
+        return True
+    return any(
+        span.score < BORDER_SCORE or is_squeezed(text.words[number], span)
+        for number in numbers
+        if (span := spans[number]) is not None
+    )
+
+
+def _score(spans: Sequence[GroupSpan | None], numbers: Sequence[int]) -> float:
+    own = [span for number in numbers if (span := spans[number]) is not None]
+    seconds = [span.end_seconds - span.start_seconds for span in own]
+    return round(float(np.average([span.score for span in own], weights=seconds)), 3)
+
+
+def _write(text: LongText, first: int, last: int, has_own_marks: bool) -> str:
+    """Return the text of the words `first` to `last - 1`; empty where it cannot be told."""
+    written = text.excerpt(first, last)
+    bare = _strip_marks(written)
+    if not bare or ENCLOSING & set(bare):
+        return ""
+    ending = written[written.rindex(bare) + len(bare) :]
+    if has_own_marks:
+        # A bracket or quote that closes was opened before the phrase.
+        return bare + "".join(sign for sign in ending if sign not in ENCLOSING).rstrip(" -–—")
+    return bare + next((sign for sign in ending if sign in OTHER_STOPS), FULL_STOP)
+
+
+def _strip_marks(text: str) -> str:
+    """Return a text from its first letter or digit to its last one, signs of stress included."""
+    places = [
+        place
+        for place, sign in enumerate(text)
+        if sign.isalnum() or unicodedata.category(sign)[0] == "M"
+    ]
+    if not places:
+        return ""
+    start = places[0] - (places[0] > 0 and text[places[0] - 1] == "+")
+    return text[start : places[-1] + 1]
+
+
+FADE_SECONDS = 0.005
+"""In the silence: where it is cut its noise would begin with a step."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A phrase that was found.
+
+    Attributes:
+        source: The line of its recording.
+        phrase: Where it lies, and its words.
+        measures: Of its samples.
+    """
+
+    source: Entry
+    phrase: Phrase
+    measures: AudioMeasures
+
+
+def find_candidates(
+    report: CheckReport,
+    settings: DataSettings,
+    *,
+    most_words: int,
+    has_own_marks: bool = False,
+    num_processes: int | None = None,
+) -> list[Candidate]:
+    """Return all phrases of a dataset between two pauses, in the order of its lines.
+
+    Args:
+        report: Of a quick check. Nothing is cut from a line with an error, or whose text does not
+            fit.
+        settings: Of the dataset.
+        most_words: Of a phrase.
+        has_own_marks: Whether texts end as they stand, instead of in a full stop.
+        num_processes: None takes one a core for more than a few recordings.
+
+    Raises:
+        DatasetError: There is too little speech to learn where words lie.
+    """
+    with_errors = report.lines_with_errors
+    fits = measure_fits(
+        report.entries,
+        report.audio,
+        report.texts,
+        settings.cache_dir,
+        doubtful_lines=with_errors,
+        num_processes=num_processes,
+    )
+    if fits is None:
+        raise DatasetError(
+            f"Where words lie could not be learnt from {report.folder}; it takes two minutes of "
+            "speech and more whose texts are what is said."
+        )
+    sources = _choose_sources(report, fits)
+    finder = _PhraseFinder(
+        settings.cache_dir / ALIGNER_NAME,
+        create_voice(settings, report.entries),
+        most_words,
+        has_own_marks,
+    )
+    jobs = [(path, find_trained_text(entry, settings)) for entry, path in sources]
+    found = run_jobs(finder, jobs, "Looking for phrases", "recordings", num_processes)
+    return [
+        Candidate(entry, phrase, measures)
+        for (entry, _), phrases in zip(sources, found, strict=True)
+        for phrase, measures in phrases
+    ]
+
+
+def _choose_sources(report: CheckReport, fits: FitMeasures) -> list[tuple[Entry, Path]]:
+    """Return the lines that phrases may be cut from, and their recordings."""
+    doubtful = {finding.line for finding in find_in_fits(report.entries, fits)}
+    doubtful |= report.lines_with_errors
+    return [
+        (entry, entry.audio_path)
+        for entry in report.entries
+        if entry.audio_path is not None and entry.line in fits.fits and entry.line not in doubtful
+    ]
+
+
+@dataclass(frozen=True)
+class _PhraseFinder:
+    """What a worker process runs: a recording and its text to phrases."""
+
+    aligner_path: Path
+    voice: VoiceConfig
+    most_words: int
+    has_own_marks: bool
+
+    def __call__(self, job: tuple[Path, str]) -> list[tuple[Phrase, AudioMeasures]]:
+        from piper.train.aligner.features import load_samples
+        from piper.train.splitting.split import read_long_text
+
+        path, spoken = job
+        aligner = load_once(self.aligner_path, os.getpid())
+        try:
+            text = read_long_text(spoken, create_frontend(self.voice))
+            hearing = aligner.hear(load_samples(path))
+            spans = aligner.align(hearing, text.groups).find_spans()
+        except PiperError:
+            return []  # of a text that lacks words, or has too many for its recording
+        phrases = find_phrases(
+            text,
+            spans,
+            hearing.is_loud,
+            most_words=self.most_words,
+            has_own_marks=self.has_own_marks,
+        )
+        return list(_measure(path, list(phrases)))
+
+
+def _measure(path: Path, phrases: Sequence[Phrase]) -> list[tuple[Phrase, AudioMeasures]]:
+    measured = []
+    for phrase in phrases:
+        samples, rate = cut_phrase(path, phrase)
+        decoded = DecodedAudio(samples[:, np.newaxis], rate, "PCM_16", len(samples))
+        measured.append((phrase, measure_decoded(decoded)))
+    return measured
+
+
+def cut_phrase(path: Path, phrase: Phrase) -> tuple[FloatArray, int]:
+    """Return a phrase's samples, (S,), the mean of the channels, and their rate in hertz.
+
+    Raises:
+        DatasetError: The recording cannot be decoded any more.
+    """
+    seconds = phrase.end_seconds - phrase.start_seconds
+    decoded = decode_excerpt(Excerpt(path, phrase.start_seconds, seconds))
+    if decoded is None:
+        raise DatasetError(f"{path} cannot be decoded any more; replace it.")
+    samples, rate = decoded
+    count = min(len(samples) // 2, round(FADE_SECONDS * rate))
+    ramp = np.linspace(0, 1, count, dtype=np.float32)
+    samples[:count] *= ramp
+    samples[len(samples) - count :] *= ramp[::-1]
+    return samples, rate
+
+
+MOST_SHARE = 0.1
+"""Of the recordings' time: single words are the smaller part of what a voice will say."""
+MOST_FROM_ONE = 3
+"""Excerpts of one recording, so that they are of many."""
+
+
+def choose_excerpts(
+    candidates: Sequence[Candidate],
+    report: CheckReport,
+    settings: DataSettings,
+    most: int | None = None,
+) -> list[Candidate]:
+    """Return the phrases to cut, in the order of the dataset's lines.
+
+    Those that end a sentence come first, since the voice falls there as it does after a single
+    word; among them those of fewer words, then those that fit best. No text stands twice, nor where
+    a recording has it already.
+
+    Args:
+        candidates: All that were found.
+        report: Of the dataset's check.
+        settings: Of the dataset.
+        most: So many; None takes at most `MOST_SHARE` of the recordings' time.
+    """
+    good = _leave_out_faulty(_leave_out_poor(candidates), report, settings)
+    order = sorted(good, key=_rank)
+    known = {entry.spoken for entry in report.entries}
+    room_seconds = MOST_SHARE * sum(measures.seconds for measures in report.audio.values())
+    from_one: Counter[int] = Counter()
+    chosen: list[Candidate] = []
+    for one in order:
+        spoken = create_entry(one).spoken
+        seconds = one.measures.seconds
+        is_full = len(chosen) == most if most is not None else seconds > room_seconds
+        if spoken in known or is_full or from_one[one.source.line] == MOST_FROM_ONE:
+            continue
+        known.add(spoken)
+        from_one[one.source.line] += 1
+        room_seconds -= seconds
+        chosen.append(one)
+    return sorted(chosen, key=lambda one: (one.source.line, one.phrase.start_seconds))
+
+
+def _rank(candidate: Candidate) -> tuple[bool, int, float]:
+    """Return what phrases are sorted by; the one to take first is the least."""
+    phrase = candidate.phrase
+    return not phrase.ends_sentence, phrase.num_words, -phrase.score
+
+
+def create_entry(candidate: Candidate, line: int = 0) -> Entry:
+    """Return a phrase as a line of the dataset; no file has its path."""
+    source, phrase = candidate.source, candidate.phrase
+    path = Path(f"{source.audio_path} {phrase.start_seconds:.3f}")
+    return Entry(line, path.name, path, source.speaker, phrase.text)
+
+
+def _leave_out_poor(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return those that fit about as well as most."""
+    if not candidates:
+        return []
+    limit = find_wrong_score(np.asarray([one.phrase.score for one in candidates]))
+    return [one for one in candidates if one.phrase.score >= limit]
+
+
+def _leave_out_faulty(
+    candidates: Sequence[Candidate], report: CheckReport, settings: DataSettings
+) -> list[Candidate]:
+    """Return those in which a check would find nothing."""
+    first = max((entry.line for entry in report.entries), default=0) + 1
+    own = [create_entry(one, line) for line, one in enumerate(candidates, start=first)]
+    paths = [entry.audio_path for entry in own if entry.audio_path is not None]
+    audio = {
+        **report.audio,
+        **dict(zip(paths, (one.measures for one in candidates), strict=True)),
+    }
+    texts = measure_texts(own, settings, create_voice(settings, report.entries), None)
+    entries = [*report.entries, *own]
+    findings = ask_rules(settings, entries, audio, {}, {**report.texts, **texts})
+    faulty = {finding.line for finding in findings}
+    return [one for entry, one in zip(own, candidates, strict=True) if entry.line not in faulty]
+
+
+EXCERPTS_NAME = "excerpts.json"
+
+
+@dataclass(frozen=True)
+class NamedExcerpt:
+    """A phrase and the name of its recording."""
+
+    name: str
+    candidate: Candidate
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what excerpts.json says of it; times are those of the source, in seconds."""
+        phrase = self.candidate.phrase
+        return {
+            "name": self.name,
+            "source": self.candidate.source.name,
+            "start": phrase.start_seconds,
+            "end": phrase.end_seconds,
+            "words": phrase.num_words,
+            "text": phrase.text,
+            "score": phrase.score,
+            "ends_sentence": phrase.ends_sentence,
+        }
+
+
+@dataclass(frozen=True)
+class _CopyJob:
+    """A recording of the copy; without a candidate the file is copied as it is."""
+
+    source: Path
+    target: Path
+    candidate: Candidate | None = None
+
+
+def write_copy(
+    report: CheckReport, excerpts: Sequence[Candidate], config_path: Path, folder: Path
+) -> None:
+    """Write the dataset's lines, then the excerpts, whole or not at all.
+
+    Args:
+        report: Of the dataset's check; lines without a readable recording are left out.
+        excerpts: In the order of the lines.
+        config_path: The dataset's config.json; need not exist.
+        folder: Of the copy; must not exist yet, or be empty.
+
+    Raises:
+        DatasetError: There is something in the folder, or a recording cannot be decoded any more.
+    """
+    names = RecordingNames()
+    changes = list_dropped_lines(report.entries, report.findings)
+    lines, jobs = [], []
+    with create_copy(folder) as part:
+        for entry in report.entries:
+            path = entry.audio_path
+            if path is None or path not in report.audio:
+                rule = "missing-file" if path is None else "unreadable"
+                changes.append(Change(entry.line, entry.name, rule, LEFT_OUT))
+                continue
+            name = names.take(path.name)
+            jobs.append(_CopyJob(path, part / "wavs" / name))
+            lines.append(CopiedLine(name, entry.speaker, entry.text))
+        named = name_excerpts(excerpts, names)
+        for one in named:
+            source = one.candidate.source
+            assert source.audio_path is not None  # it was cut from there
+            jobs.append(_CopyJob(source.audio_path, part / "wavs" / one.name, one.candidate))
+            lines.append(CopiedLine(one.name, source.speaker, one.candidate.phrase.text))
+        run_jobs(_write_recording, jobs, "Copying", "recordings")
+        write_lines(part, lines, changes, config_path)
+        listed = json.dumps([one.to_dict() for one in named], ensure_ascii=False, indent=1)
+        (part / EXCERPTS_NAME).write_text(listed + "\n", encoding="utf-8")
+
+
+def name_excerpts(
+    excerpts: Sequence[Candidate], names: RecordingNames | None = None
+) -> list[NamedExcerpt]:
+    """Return the excerpts with names: `a-w01.wav` is the first of `a.wav`.
+
+    Args:
+        excerpts: In the order of the lines.
+        names: Those that are taken already.
+    """
+    names = names or RecordingNames()
+    counts: Counter[int] = Counter()
+    named = []
+    for one in excerpts:
+        counts[one.source.line] += 1
+        assert one.source.audio_path is not None
+        name = f"{one.source.audio_path.stem}-w{counts[one.source.line]:02}.wav"
+        named.append(NamedExcerpt(names.take(name), one))
+    return named
+
+
+def _write_recording(job: _CopyJob) -> None:
+    if job.candidate is None:
+        shutil.copy(job.source, job.target)
+        return
+    samples, rate = cut_phrase(job.source, job.candidate.phrase)
+    write_cut(job.target, samples, rate)

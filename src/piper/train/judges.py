@@ -1,0 +1,452 @@
+"""What is said of speech by networks that others have trained: an opinion, whose voice it is.
+
+They have a folder of their own, since their dependencies would bring another torch and NumPy, and
+it is at the end of the path where modules are looked for, so that it hides nothing.
+
+Nothing is ever downloaded: DistillMOS is used where it is installed or `make judges` put it, and
+others by their names.
+
+Resemblyzer is the encoder of "Generalized End-to-End Loss for Speaker Verification" (Wan and others
+2018), trained on thousands of English speakers at 16 kHz.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import logging
+import math
+import os
+import pickle
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from piper.errors import ConfigError
+
+FOLDER_VARIABLE = "PIPER_JUDGES_DIR"
+"""Names another folder, or, empty, none."""
+FOLDER_NAME = "judges"
+
+
+@dataclass(frozen=True)
+class JudgePackage:
+    """A network that others trained, as a Python package.
+
+    Attributes:
+        title: In sentences.
+        purpose: What there is not without it.
+        modules: All that have to be there.
+        requirements: For pip, without their dependencies.
+    """
+
+    title: str
+    purpose: str
+    modules: tuple[str, ...]
+    requirements: tuple[str, ...]
+
+
+DISTILLMOS = JudgePackage(
+    title="DistillMOS",
+    purpose="a predicted opinion of listeners",
+    modules=("distillmos", "xls_r_sqa"),
+    requirements=("distillmos==0.9.1", "xls-r-sqa==0.1.0"),
+)
+RESEMBLYZER = JudgePackage(
+    title="Resemblyzer",
+    purpose="the speaker's similarity",
+    modules=("resemblyzer", "webrtcvad"),
+    # webrtcvad itself has no wheels; librosa is not needed, see `speaker`.
+    requirements=("Resemblyzer==0.1.4", "webrtcvad-wheels==2.0.14.post1"),
+)
+JUDGES = (DISTILLMOS, RESEMBLYZER)
+REQUIREMENTS = tuple(requirement for judge in JUDGES for requirement in judge.requirements)
+"""What `make judges` installs."""
+
+
+def find_judges_folder() -> Path | None:
+    """Return the folder that `PIPER_JUDGES_DIR` names, else `judges` of this Python's environment.
+
+    None where it does not exist, or the variable is empty.
+    """
+    named = os.environ.get(FOLDER_VARIABLE)
+    folder = Path(sys.prefix) / FOLDER_NAME if named is None else Path(named)
+    return folder if named != "" and folder.is_dir() else None
+
+
+def is_judge_here(judge: JudgePackage) -> bool:
+    """Tell whether a judge can be imported, from the judges' folder or as any other package."""
+    add_judges_folder()
+    return all(_is_module_here(module) for module in judge.modules)
+
+
+def add_judges_folder() -> None:
+    """Let modules be imported from the judges' folder, after all other places."""
+    folder = find_judges_folder()
+    if folder is not None and str(folder) not in sys.path:
+        sys.path.append(str(folder))
+        importlib.invalidate_caches()
+
+
+def list_missing_judges(judges: Sequence[JudgePackage] = JUDGES) -> list[str]:
+    """Return a sentence for each judge that is not here: what lacks without it, how to get it."""
+    return [explain_missing_judge(judge) for judge in judges if not is_judge_here(judge)]
+
+
+def explain_missing_judge(judge: JudgePackage) -> str:
+    """Return what there is not without a judge, and how to get it."""
+    return (
+        f"{judge.title} is not installed, so there is no {_without_article(judge.purpose)}; "
+        f"get it by {say_how_to_get(judge)}."
+    )
+
+
+def say_how_to_get(judge: JudgePackage) -> str:
+    """Return the commands that bring a judge, for the end of a sentence."""
+    return f"`make judges`, or by `pip install --no-deps {' '.join(judge.requirements)}`"
+
+
+@contextlib.contextmanager
+def stand_in_for(name: str) -> Iterator[None]:
+    """Let a judge be imported without a package that it imports and that is not used here.
+
+    Where the package is installed, nothing is replaced; afterwards nothing stays behind.
+
+    Args:
+        name: Of the package's module.
+    """
+    if _is_module_here(name):
+        yield
+        return
+    stand_in = ModuleType(name)
+    sys.modules[name] = stand_in
+    try:
+        yield
+    finally:
+        if sys.modules.get(name) is stand_in:
+            del sys.modules[name]
+
+
+def _is_module_here(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ValueError:  # None, or a module without a specification, stands in sys.modules
+        return False
+
+
+def _without_article(words: str) -> str:
+    return words.removeprefix("a ").removeprefix("the ")
+
+
+_LOGGER = logging.getLogger(__name__)
+
+QualityPredictor = Callable[[npt.NDArray[np.float32], int], float]
+"""Samples (S,) within 1 and their rate in hertz to a score; higher is better."""
+
+ENTRY_POINT_GROUP = "piper.quality"
+"""Packages may offer a `QualityPredictor` under a name in this group of entry points."""
+
+AUTO, OFF = "auto", "off"
+DISTILLMOS_RATE = 16000
+DISTILLMOS_SAMPLES = 491_520
+"""30.72 s; of longer speech the beginning is judged, lest its features take all memory (8 MB a
+second)."""
+FEATURE_SAMPLES = 320
+WINDOW_FEATURES = 384
+"""What the network judges at once, 7.68 s."""
+HOP_FEATURES = 50
+"""The most from one window to the next, a second, as the package has it."""
+EDGE_FEATURES = 8
+"""0.16 s; a feature depends on 4 others at each side."""
+
+
+def find_quality_predictor(
+    name: str, flag: str = "--validation_quality"
+) -> QualityPredictor | None:
+    """Return the predictor that a flag names.
+
+    Args:
+        name: `auto` (DistillMOS where it is installed), `off`, the name of an entry point in
+            the group `piper.quality`, or `package.module:function`.
+        flag: Named where it is wrong.
+
+    Returns:
+        The predictor, or None where there is none to use.
+
+    Raises:
+        ConfigError: There is no predictor of that name.
+    """
+    if name == OFF:
+        return None
+    if name == AUTO:
+        return _load_distillmos()
+    if ":" in name:
+        return _import_predictor(name, flag)
+    found = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    if name not in found:
+        raise ConfigError(
+            f'{flag}: there is no predictor "{name}"; give auto, off, '
+            "package.module:function"
+            + (f", or one of {', '.join(sorted(found))}." if found else ".")
+        )
+    return _check_callable(name, flag, _import_or_explain(name, flag, found[name].load))
+
+
+def _import_predictor(name: str, flag: str) -> QualityPredictor:
+    module, _, attribute = name.partition(":")
+
+    def load() -> Any:
+        value: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            value = getattr(value, part)
+        return value
+
+    return _check_callable(name, flag, _import_or_explain(name, flag, load))
+
+
+def _import_or_explain(name: str, flag: str, load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"{flag}={name} cannot be imported ({error}); check the name, and that "
+            "its package is installed."
+        ) from None
+
+
+def _check_callable(name: str, flag: str, value: Any) -> QualityPredictor:
+    if not callable(value):
+        raise ConfigError(
+            f"{flag}={name} is no function; it has to take samples and their rate, "
+            "and to return a score."
+        )
+    predictor: QualityPredictor = value
+    return predictor
+
+
+def _load_distillmos() -> QualityPredictor | None:
+    """Return DistillMOS (Stahl and Gamper 2025, 1 to 5, any language) where it is installed."""
+    if not is_judge_here(DISTILLMOS):
+        return None
+    try:
+        # torchaudio serves its command line only, and its wheels are bound to one version of
+        # torch each. The network tells standard output where its weights lie.
+        with stand_in_for("torchaudio"), contextlib.redirect_stdout(io.StringIO()):
+            package: Any = importlib.import_module("distillmos")
+            network = package.ConvTransformerSQAModel().eval()
+        return _Distillmos(network.cnn, network.transformer_pool_attn)
+    except (ImportError, AttributeError, RuntimeError, OSError) as error:
+        _LOGGER.warning(
+            "DistillMOS is installed but cannot be used (%s), so speech is not scored; install it "
+            "anew by %s.",
+            error,
+            say_how_to_get(DISTILLMOS),
+        )
+        return None
+
+
+class _Distillmos:
+    """Up to 30.72 s of speech to a predicted mean opinion score.
+
+    The network sees 7.68 s at once; its own `forward` takes the mean over windows of longer speech,
+    a second from each other, and computes each anew, 4 times real time. Here the convolutions, nine
+    tenths of the work, run once over all of the speech, and over padding not at all.
+
+    Args:
+        convolutions: Samples (B, S) to features (B, C, T), 20 ms each.
+        transformer: Features (B, T, C) of 7.68 s to a score within 0 and 1, (B, 1).
+    """
+
+    def __init__(self, convolutions: Any, transformer: Any) -> None:
+        self._convolutions = convolutions
+        self._transformer = transformer
+
+    def __call__(self, audio: npt.NDArray[np.float32], rate: int) -> float:
+        import soxr
+        import torch
+
+        if rate != DISTILLMOS_RATE:
+            audio = soxr.resample(audio, rate, DISTILLMOS_RATE)
+        samples = np.asarray(audio[:DISTILLMOS_SAMPLES], dtype=np.float32)
+        samples = samples / (np.abs(samples).max(initial=0.0) + np.float32(1e-8))
+        with torch.inference_mode():
+            features = self._extract(samples)
+            spare = len(features) - WINDOW_FEATURES
+            starts = np.linspace(0, spare, math.ceil(spare / HOP_FEATURES) + 1).astype(int)
+            windows = torch.stack([features[start : start + WINDOW_FEATURES] for start in starts])
+            return 1.0 + 4.0 * float(self._transformer(windows).mean())
+
+    def _extract(self, samples: npt.NDArray[np.float32]) -> Any:
+        """Return features (T, C) of speech and of the silence that fills it up to one window."""
+        import torch
+
+        spoken = -(-len(samples) // FEATURE_SAMPLES)
+        wanted = max(spoken, WINDOW_FEATURES)
+        # All of silence is alike but its end, where the convolutions look beyond it.
+        computed = min(wanted, spoken + 2 * EDGE_FEATURES)
+        padded = np.pad(samples, (0, computed * FEATURE_SAMPLES - len(samples)))
+        features = self._convolutions(torch.from_numpy(padded)[None])[0].T
+        if computed == wanted:
+            return features
+        body, end = features[:-EDGE_FEATURES], features[-EDGE_FEATURES:]
+        return torch.cat([body, body[-1:].expand(wanted - computed, -1), end])
+
+
+FloatArray = npt.NDArray[np.float32]
+
+SAMPLE_RATE = 16000
+FFT_SAMPLES = 400
+HOP_SAMPLES = 160
+MEL_CHANNELS = 40
+WINDOWS_A_SECOND = 1.3
+"""Resemblyzer's default: windows of 1.6 s that overlap by half."""
+LEVEL_DB = -20.0
+"""Resemblyzer only raises speech below -30 dB, so a recording beside itself 20 dB quieter had a
+similarity of 0.85 to 0.92; at one level it has 1, and other speakers are not nearer (0.46 to 0.64,
+with the package's own rule 0.47 to 0.66)."""
+LEAST_COVERAGE = 0.75
+"""Of the last window, likewise."""
+LEAST_LENGTH = 1e-12
+"""Of a vector before it gets length 1: embeddings of what is no sound may be all zero."""
+LEAST_SAMPLES = 480
+"""The shortest that its detector of speech looks at, 30 ms."""
+
+
+def load_speaker_encoder() -> SpeakerEncoder | None:
+    """Return Resemblyzer, or None where it is not installed or cannot be used."""
+    if not is_judge_here(RESEMBLYZER):
+        return None
+    try:
+        # Only its reading of files and its spectrograms want librosa, which would bring numba.
+        with stand_in_for("librosa"):
+            package: Any = importlib.import_module("resemblyzer")
+        return SpeakerEncoder(package, package.VoiceEncoder("cpu", verbose=False).eval())
+    except (ImportError, AttributeError, RuntimeError, OSError, pickle.UnpicklingError) as error:
+        _LOGGER.warning(
+            "Resemblyzer is installed but cannot be used (%s), so speakers are not compared; "
+            "install it anew by %s.",
+            error,
+            say_how_to_get(RESEMBLYZER),
+        )
+        return None
+
+
+class SpeakerEncoder:
+    """Speech to what tells a speaker from others.
+
+    Args:
+        package: The module resemblyzer.
+        network: Its encoder, on the CPU.
+    """
+
+    def __init__(self, package: Any, network: Any) -> None:
+        self._package = package
+        self._network = network
+
+    def embed(self, samples: FloatArray, rate: int) -> FloatArray:
+        """Return the embedding of some speech, (256,), none below 0, of length 1.
+
+        Its long pauses are left out. Speech of less than 1.6 s is padded with silence, and says
+        less of the speaker.
+
+        Args:
+            samples: (S,), 1 is full scale.
+            rate: Hertz.
+        """
+        import torch
+
+        speech = self._prepare(samples, rate)
+        samples_of, frames_of = self._network.compute_partial_slices(
+            len(speech), WINDOWS_A_SECOND, LEAST_COVERAGE
+        )
+        speech = np.pad(speech, (0, max(0, samples_of[-1].stop - len(speech))))
+        mels = _extract_mels(speech)
+        windows = torch.stack([mels[frames] for frames in frames_of])
+        with torch.inference_mode():
+            embeddings = self._network(windows).numpy()
+        return _normalise(embeddings.mean(axis=0))
+
+    def _prepare(self, samples: FloatArray, rate: int) -> FloatArray:
+        """Return speech as the network likes it: 16 kHz, at one level, without long pauses."""
+        import soxr
+
+        speech = np.asarray(samples, dtype=np.float32)
+        if rate != SAMPLE_RATE:
+            speech = soxr.resample(speech, rate, SAMPLE_RATE)
+        if not speech.any():
+            return speech
+        audio = self._package.audio
+        loud = audio.normalize_volume(speech, LEVEL_DB).clip(-1.0, 1.0)
+        if len(loud) < LEAST_SAMPLES:
+            return np.asarray(loud, dtype=np.float32)
+        without_pauses = audio.trim_long_silences(loud)
+        # Whispers and noise may have no speech for the detector; then all of it is embedded.
+        return np.asarray(without_pauses if len(without_pauses) else loud, dtype=np.float32)
+
+
+def create_reference(embeddings: FloatArray) -> FloatArray:
+    """Return what a speaker is like, from recordings: their mean direction, (256,) of length 1.
+
+    Args:
+        embeddings: (N, 256) of at least one recording.
+    """
+    return _normalise(embeddings.mean(axis=0))
+
+
+def compare_with_others(embeddings: FloatArray) -> FloatArray:
+    """Return each recording's similarity to the reference of all others, (N,).
+
+    The ceiling for a voice: a recording in its own reference would come too near to it.
+
+    Args:
+        embeddings: (N, 256) of at least two recordings.
+    """
+    total = embeddings.sum(axis=0)
+    others = [_normalise(total - own) for own in embeddings]
+    return np.asarray(np.sum(embeddings * np.stack(others), axis=1), dtype=np.float32)
+
+
+def measure_similarity(embedding: FloatArray, reference: FloatArray) -> float:
+    """Return the cosine of two embeddings, 0 to 1.
+
+    In the mean, sentences have 0.93 to 0.96 with the reference of their speaker's others, and 0.46
+    to 0.64 with another's (festvox-ru, telephone prompts, espeak-ng).
+
+    Args:
+        embedding: (256,) of length 1.
+        reference: Likewise.
+    """
+    return float(embedding @ reference)
+
+
+def _extract_mels(speech: FloatArray) -> Any:
+    """Return mel energies as librosa's `melspectrogram` has them, (T, M): power, centred frames."""
+    import torch
+
+    from piper.train.vits.mel import mel_filterbank
+
+    bins = torch.stft(
+        torch.from_numpy(speech),
+        FFT_SAMPLES,
+        hop_length=HOP_SAMPLES,
+        window=torch.hann_window(FFT_SAMPLES),
+        center=True,
+        pad_mode="constant",
+        return_complex=True,
+    )
+    filters = mel_filterbank(SAMPLE_RATE, FFT_SAMPLES, MEL_CHANNELS, 0.0, SAMPLE_RATE / 2)
+    return (filters @ (bins.real.square() + bins.imag.square())).T
+
+
+def _normalise(vector: FloatArray) -> FloatArray:
+    length = max(float(np.linalg.norm(vector)), LEAST_LENGTH)
+    return np.asarray(vector / length, dtype=np.float32)

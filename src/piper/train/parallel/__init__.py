@@ -1,1 +1,0 @@
-"""Training on several processes: what they sum, and what they must agree on."""

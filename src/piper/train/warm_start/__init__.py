@@ -1,1 +1,0 @@
-"""Weights to start from: another training's, or a published voice's."""
