@@ -10,7 +10,7 @@ TORCH_INDEX ?=
 TESTED := train,evaluate,codecs,ru,numbers,zh,ja,ar,markdown,http,wyoming,dev
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on
 
-.PHONY: demo install shim judges check format messages test test-long bench bench-train clean
+.PHONY: demo install shim judges check format messages test test-long bench bench-train house clean
 
 # The demo ends with an opinion of DistillMOS; where that cannot be had, without one.
 demo: $(VENV)/.installed-train
@@ -87,6 +87,10 @@ bench: $(VENV)/.installed-$(TESTED)
 DATASET ?= recordings
 bench-train: $(VENV)/.installed-$(TESTED)
 	$(BIN)/python benchmarks/train_step.py --dataset $(DATASET) $(PEERS)
+
+# How large the code is and how many walls it has; HOUSE_ARGS="--trace voice.onnx" adds two calls.
+house: $(VENV)/.installed-$(TESTED)
+	$(BIN)/python tools/house.py $(HOUSE_ARGS)
 
 clean:
 	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache
