@@ -22,7 +22,7 @@ from piper import PiperVoice, SynthesisConfig, files
 from piper.cli import _find_voice, main
 from piper.errors import VoiceNotFoundError
 from piper.options import parse_arguments
-from piper.text.espeak import find_espeak_data
+from piper.text.phonemizers import find_espeak_data
 from publishing import NAME, Hub
 
 NO_NOISE = ["--noise-scale", "0", "--noise-w-scale", "0"]
@@ -634,7 +634,7 @@ def test_a_wrong_mix_of_output_options_ends_with_2(
 
 
 def test_the_choices_are_those_of_what_they_choose() -> None:
-    from piper import option_values, options
+    from piper import options
     from piper.audio import encode, sinks, subtitles
     from piper.text import markup
     from piper.voice import settings
@@ -643,7 +643,7 @@ def test_the_choices_are_those_of_what_they_choose() -> None:
     assert settings._LOUDNESS == options.LOUDNESSES
     assert tuple(encode.OutputFormat) == options.FORMATS
     assert tuple(sinks.OutputNaming) == options.NAMINGS
-    assert tuple(subtitles._WRITERS) == option_values.SUBTITLE_ENDINGS
+    assert tuple(subtitles._WRITERS) == options.SUBTITLE_ENDINGS
 
 
 def test_a_device_or_a_pipe_as_output_is_written_to(tiny_voice: Path, tmp_path: Path) -> None:

@@ -29,8 +29,8 @@ from piper.options import is_batch, parse_arguments
 
 if TYPE_CHECKING:
     from piper.audio.sinks import Sink
-    from piper.text.documents import Utterance
-    from piper.text.options import TextOptions
+    from piper.text.frontend import TextOptions
+    from piper.text.markup import Utterance
     from piper.voice.voice import PiperVoice
     from piper.voices import VoiceFiles
 
@@ -112,7 +112,7 @@ def _describe_stop(number: signal.Signals, stop: KeyboardInterrupt) -> str:
 
 def _speak(args: argparse.Namespace) -> None:
     if args.espeak_data is not None:
-        from piper.text.espeak import DATA_VARIABLE
+        from piper.text.phonemizers import DATA_VARIABLE
 
         os.environ[DATA_VARIABLE] = str(args.espeak_data)  # the processes of --jobs read it, too
     files = _find_voice(args)
@@ -293,7 +293,7 @@ def _create_config(args: argparse.Namespace, config: VoiceConfig) -> SynthesisCo
 
 
 def _create_text_options(args: argparse.Namespace) -> TextOptions | None:
-    from piper.text.options import load_text_options
+    from piper.text.frontend import load_text_options
 
     return load_text_options(args.lexicon, args.write_numbers, args.stress, args.abbreviations)
 
@@ -342,7 +342,7 @@ def _has_progress(args: argparse.Namespace) -> bool:
 
 def _find_kinds(args: argparse.Namespace) -> list[str]:
     """Return the kind of markup of each input file, or of the text or standard input."""
-    from piper.text.documents import PLAIN, find_kind
+    from piper.text.markup import PLAIN, find_kind
 
     if args.text or not args.input_file:
         return [args.input_format or PLAIN]
@@ -355,7 +355,7 @@ def read_inputs(args: argparse.Namespace) -> Iterator[Utterance]:
     Raises:
         PiperError: A file cannot be read, is not UTF-8, or its markup cannot be read.
     """
-    from piper.text.documents import parse_text, read_utterances
+    from piper.text.markup import parse_text, read_utterances
 
     kinds = _find_kinds(args)
     if args.text:

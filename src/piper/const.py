@@ -1,7 +1,7 @@
-"""Import path that other programs use; the symbols are defined in `piper.text.ids`."""
+"""Import path that other programs use; the symbols are defined in `piper.text.frontend`."""
 
 from __future__ import annotations
 
-from piper.text.ids import BOS, EOS, PAD
+from piper.text.frontend import BOS, EOS, PAD
 
 __all__ = ["BOS", "EOS", "PAD"]

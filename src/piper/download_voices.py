@@ -24,7 +24,7 @@ from piper.download import (
 from piper.errors import PiperError, describe_os_error
 from piper.jobs import open_standard_streams
 from piper.messages import configure_logging, print_error
-from piper.option_values import CommandParser, add_option
+from piper.options import CommandParser, add_option
 from piper.voices import CONFIG_SUFFIX, MODEL_SUFFIX
 
 _logger = logging.getLogger(__name__)

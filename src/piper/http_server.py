@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from piper.errors import PiperError
-from piper.option_values import CommandParser, add_option
+from piper.options import CommandParser, add_option
 from piper.server_options import (
     add_limit_options,
     add_speech_options,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from piper.errors import PiperError, describe_os_error
 from piper.jobs import open_standard_streams
 from piper.messages import print_error, say
-from piper.option_values import CommandParser
+from piper.options import CommandParser
 
 if TYPE_CHECKING:
     import onnx

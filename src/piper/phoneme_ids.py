@@ -1,11 +1,11 @@
-"""Import path that other programs use; the id rule lives in `piper.text.ids`."""
+"""Import path that other programs use; the id rule lives in `piper.text.frontend`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from piper.text import ids
-from piper.text.ids import BOS, DEFAULT_PHONEME_ID_MAP, EOS, PAD
+from piper.text import frontend
+from piper.text.frontend import BOS, DEFAULT_PHONEME_ID_MAP, EOS, PAD
 
 __all__ = ["BOS", "DEFAULT_PHONEME_ID_MAP", "EOS", "PAD", "phonemes_to_ids"]
 
@@ -18,4 +18,4 @@ def phonemes_to_ids(
     Raises:
         PhonemizeError: The map lacks BOS, PAD or EOS.
     """
-    return ids.phonemes_to_ids(phonemes, DEFAULT_PHONEME_ID_MAP if id_map is None else id_map)
+    return frontend.phonemes_to_ids(phonemes, DEFAULT_PHONEME_ID_MAP if id_map is None else id_map)

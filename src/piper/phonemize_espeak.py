@@ -6,7 +6,7 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
-from piper.text.espeak import Espeak, find_espeak_data
+from piper.text.phonemizers import Espeak, find_espeak_data
 from piper.text.sentence import join_clauses
 
 

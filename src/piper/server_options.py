@@ -22,20 +22,18 @@ from piper.errors import PiperError, describe_missing_package, describe_os_error
 from piper.installation import warn_about_rival
 from piper.jobs import open_standard_streams
 from piper.messages import print_error, translate
-from piper.option_values import (
-    add_option,
-    parse_count,
-)
 from piper.options import (
     INPUT_FORMATS,
     add_hardware_options,
+    add_option,
     add_pronunciation_options,
     add_scale_options,
     add_silence_options,
     add_volume_option,
+    parse_count,
 )
 from piper.server.settings import Downloads, ServerSettings, Silences, SpeechDefaults, SpeechLimits
-from piper.text.options import load_text_options
+from piper.text.frontend import load_text_options
 from piper.voices import VoiceFiles, find_voice, list_voices
 
 if TYPE_CHECKING:

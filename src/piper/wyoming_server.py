@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from piper.option_values import CommandParser, add_option, parse_samples
+from piper.options import CommandParser, add_option, parse_samples
 from piper.server_options import (
     add_limit_options,
     add_speech_options,

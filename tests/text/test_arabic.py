@@ -12,10 +12,9 @@ import pytest
 from piper.config import PhonemeType
 from piper.errors import PhonemizeError
 from piper.text.arabic import MODEL_VARIABLE, Diacritizer
-from piper.text.espeak import Espeak
-from piper.text.frontend import Frontend
-from piper.text.ids import DEFAULT_PHONEME_ID_MAP
+from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend
 from piper.text.numbers.engine import RewrittenText
+from piper.text.phonemizers import Espeak
 
 FATHA, KASRA, SHADDA = "\u064e", "\u0650", "\u0651"
 

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from piper.errors import MarkupError, PiperError
-from piper.text.documents import MAX_BYTES, Utterance, find_kind, parse_text, read_utterances
-from piper.text.markup import Piece
+from piper.text.markup import MAX_BYTES, Piece, Utterance, find_kind, parse_text, read_utterances
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from piper.errors import PhonemizeError
 from piper.phonemize_espeak import EspeakPhonemizer
-from piper.text.espeak import DATA_VARIABLE, LIBRARY_VARIABLE, Espeak
+from piper.text.phonemizers import DATA_VARIABLE, LIBRARY_VARIABLE, Espeak
 from piper.text.sentence import Clause
 
 ENGLISH = "Hello there, how are you? It's 3.14."

@@ -12,9 +12,13 @@ import pytest
 
 from piper.config import PhonemeType, Phonemizer, VoiceConfig
 from piper.errors import PhonemizeError
-from piper.text.frontend import Frontend, create_frontend, sentences_to_ids
-from piper.text.ids import DEFAULT_PHONEME_ID_MAP
-from piper.text.options import TextOptions
+from piper.text.frontend import (
+    DEFAULT_PHONEME_ID_MAP,
+    Frontend,
+    TextOptions,
+    create_frontend,
+    sentences_to_ids,
+)
 
 GOLDEN: list[dict[str, Any]] = json.loads(
     (Path(__file__).parents[1] / "data" / "espeak_phonemes.json").read_text(encoding="utf-8")

@@ -11,10 +11,8 @@ from hypothesis import strategies as st
 
 from piper.config import PhonemeType
 from piper.errors import MarkupError, PiperError
-from piper.text.frontend import Frontend
-from piper.text.ids import DEFAULT_PHONEME_ID_MAP
+from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend, TextOptions
 from piper.text.markup import Piece, parse_markup
-from piper.text.options import TextOptions
 
 MAX_IDS = 400
 WORDS = [

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from piper.config import PhonemeType
-from piper.text.frontend import Frontend
-from piper.text.ids import DEFAULT_PHONEME_ID_MAP
+from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend
 from piper.voice.voice import PiperVoice
 
 

@@ -7,10 +7,8 @@ import pytest
 from piper.config import PhonemeType
 from piper.errors import LexiconError, PiperError
 from piper.files import MAX_FILE_BYTES
-from piper.text.frontend import Frontend, TextPreparer
-from piper.text.ids import DEFAULT_PHONEME_ID_MAP
+from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend, TextOptions, TextPreparer
 from piper.text.lexicon import Lexicon, load_lexicon
-from piper.text.options import TextOptions
 
 
 def create_frontend(tmp_path: Path, content: str, voice: str = "en-us") -> Frontend:

@@ -6,10 +6,8 @@ import sys
 import pytest
 
 from piper.config import PhonemeType
-from piper.text.frontend import Frontend, TextPreparer
-from piper.text.ids import DEFAULT_PHONEME_ID_MAP
+from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend, TextOptions, TextPreparer
 from piper.text.numbers.engine import RewrittenText, find_writer
-from piper.text.options import TextOptions
 
 
 def write_out(language: str, text: str) -> str:

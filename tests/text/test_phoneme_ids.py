@@ -8,7 +8,7 @@ import pytest
 import piper.const
 import piper.phoneme_ids
 from piper.errors import PhonemizeError
-from piper.text.ids import BOS, DEFAULT_PHONEME_ID_MAP, EOS, PAD, phonemes_to_ids
+from piper.text.frontend import BOS, DEFAULT_PHONEME_ID_MAP, EOS, PAD, phonemes_to_ids
 
 
 def test_id_rule() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from piper.text.espeak import Espeak
+from piper.text.phonemizers import Espeak
 from piper.text.sentence import (
     Clause,
     find_terminator,

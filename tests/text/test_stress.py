@@ -9,9 +9,7 @@ import pytest
 
 from piper.config import PhonemeType, VoiceConfig
 from piper.errors import ConfigError
-from piper.text.frontend import Frontend, create_frontend
-from piper.text.ids import DEFAULT_PHONEME_ID_MAP
-from piper.text.options import TextOptions
+from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend, TextOptions, create_frontend
 from piper.text.stress import VOWELS, add_signs, move_stress, remove_signs
 
 # Each with its one possible stress, which espeak-ng's dictionary has; sounds of every letter.

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from piper.config import PhonemeType
-from piper.text.frontend import Frontend, Sentence
-from piper.text.ids import DEFAULT_PHONEME_ID_MAP
+from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend, Sentence
 from piper.text.sentence import find_words, share_phonemes
 
 GOLDEN: list[dict[str, Any]] = json.loads(

@@ -6,8 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from piper.config import PhonemeType
-from piper.text.frontend import Frontend
-from piper.text.ids import DEFAULT_PHONEME_ID_MAP
+from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend
 from piper.train.aligner.aligner import Groups, phonemes_to_groups
 from piper.train.aligner.fitting import Lesson, create_lesson_key
 

@@ -23,8 +23,7 @@ from piper.audio.encode import OutputFormat
 from piper.cli import main
 from piper.config import SynthesisConfig
 from piper.errors import PiperError
-from piper.text.documents import Utterance
-from piper.text.markup import Piece
+from piper.text.markup import Piece, Utterance
 from piper.voice.batch import (
     BatchReport,
     InterruptedBatchError,

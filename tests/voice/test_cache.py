@@ -28,8 +28,7 @@ from piper.voice.cache import (
     read_clean_graph,
     write_clean_graph,
 )
-from piper.voice.session import VoiceSession
-from piper.voice.stream import PartsSession
+from piper.voice.session import PartsSession, VoiceSession
 from piper.voice.voice import PiperVoice
 
 QUIET = SynthesisConfig(noise_scale=0.0, noise_w_scale=0.0, normalize_audio=False)

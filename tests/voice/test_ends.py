@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from piper.config import SynthesisConfig
-from piper.text.frontend import Sentence
-from piper.text.ids import DEFAULT_PHONEME_ID_MAP
+from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Sentence
 from piper.voice.synthesizer import is_wanted, widen_ends
 from piper.voice.voice import PiperVoice
 

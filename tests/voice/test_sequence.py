@@ -11,8 +11,7 @@ import pytest
 
 from piper.audio.sinks import RawSink
 from piper.config import SynthesisConfig
-from piper.text.documents import Utterance
-from piper.text.markup import Piece
+from piper.text.markup import Piece, Utterance
 from piper.voice import sequence
 from piper.voice.sequence import SpeechProgress, speak_sequence
 from piper.voice.voice import PiperVoice

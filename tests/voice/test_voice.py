@@ -17,8 +17,8 @@ import pytest
 
 from piper import AudioChunk, PiperVoice, SynthesisConfig, VoiceConfig
 from piper.errors import ConfigError, PhonemizeError, PiperError, VoiceNotFoundError
+from piper.text.frontend import TextOptions
 from piper.text.lexicon import Lexicon
-from piper.text.options import TextOptions
 from piper.voice import session
 
 QUIET = SynthesisConfig(noise_scale=0.0, noise_w_scale=0.0)

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from piper.voice.stream import Workers
+from piper.voice.session import Workers
 
 
 @pytest.mark.parametrize("size", [1, 3])

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from piper.voice.stream import (
+from piper.voice.session import (
     FIRST_FRAMES,
     LARGEST_FLOW_FRAMES,
     LARGEST_FRAMES,

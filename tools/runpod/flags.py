@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from piper.option_values import CommandParser
+from piper.options import CommandParser
 from piper.train.presets import QUICK_BATCH_SIZES
 
 DEFAULT_BATCH_SIZE = 32

@@ -21,8 +21,8 @@ from piper.errors import PiperError
 from piper.server.queue import Job, JobClosedError
 from piper.server.settings import Silences, to_request_error
 from piper.server.speech import Reading
+from piper.text.frontend import TextOptions
 from piper.text.lexicon import parse_lexicon
-from piper.text.options import TextOptions
 
 # Beyond these the durations get out of hand: with a noise of 5 a word may last for hours.
 Length = Annotated[float, Field(ge=0.1, le=10.0, allow_inf_nan=False)]

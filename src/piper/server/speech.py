@@ -29,9 +29,8 @@ from piper.errors import PiperError
 from piper.server.queue import Job, JobQueue, Patience
 from piper.server.settings import RequestError, Silences, SpeechDefaults, SpeechLimits
 from piper.server.store import VoiceStore
-from piper.text.documents import parse_text
-from piper.text.frontend import Frontend, Sentence
-from piper.text.options import Stress, TextOptions
+from piper.text.frontend import Frontend, Sentence, Stress, TextOptions
+from piper.text.markup import parse_text
 from piper.voice.incoming import PacedSentence, pace_sentences
 from piper.voice.session import SpokenSentence
 from piper.voice.settings import find_speaker, parse_speaker_mix

@@ -27,8 +27,7 @@ from piper.download import (
 from piper.errors import PiperError, VoiceNotFoundError, describe_os_error
 from piper.files import load_json_object
 from piper.server.settings import Downloads, RequestError
-from piper.text.frontend import create_frontend
-from piper.text.options import TextOptions
+from piper.text.frontend import TextOptions, create_frontend
 from piper.voices import MODEL_SUFFIX, VoiceFiles, list_voices
 
 if TYPE_CHECKING:

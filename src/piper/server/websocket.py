@@ -26,7 +26,7 @@ from piper.server.live import LiveSpeech, Mark
 from piper.server.queue import JobClosedError
 from piper.server.settings import RequestError, to_request_error
 from piper.server.speech import SentenceTimes, SpeechRequest, SpeechService
-from piper.text.ids import BOS, EOS
+from piper.text.frontend import BOS, EOS
 
 _logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from piper.config import Phonemizer
 from piper.errors import PhonemizeError
-from piper.text.ids import BOS, EOS, PAD
+from piper.text.frontend import BOS, EOS, PAD
 from piper.text.markup import TextPart
 from piper.text.numbers.engine import Edit, RewrittenText, Rule, apply_rules, create_rule
 from piper.text.phonemizers import (

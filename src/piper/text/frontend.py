@@ -11,21 +11,22 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from functools import cached_property
 from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any
 
 from piper.config import PhonemeType, Phonemizer, VoiceConfig
-from piper.text import ids as phoneme_ids
+from piper.errors import ConfigError, PhonemizeError
 from piper.text import stress
-from piper.text.espeak import Espeak
+from piper.text.lexicon import Lexicon, load_lexicon
 from piper.text.markup import split_raw_phonemes
 from piper.text.numbers.engine import Edit, RewrittenText, find_writer
-from piper.text.options import VOICE_KEY, Stress, TextOptions
-from piper.text.phonemizers import TextPhonemizer, create_phonemizer
+from piper.text.phonemizers import Espeak, TextPhonemizer, create_phonemizer
 from piper.text.sentence import (
     SpokenClause,
     Word,
@@ -35,6 +36,201 @@ from piper.text.sentence import (
     share_phonemes,
 )
 from piper.text.stress import VOWELS, move_stress
+
+BOS = "^"
+EOS = "$"
+PAD = "_"
+
+# The id of each is its place, as in Piper's voices of 2023 and later. `^`, `$`, `_` come first; the
+# five diphthongs are never reached by single code points, but their rows are in the embedding.
+_SYMBOLS = (
+    "_^$ !'(),-.:;?abcdefhijklmnopqrstuvwxyzæçðøħŋœǀǁǂǃɐɑɒɓɔɕɖɗɘəɚɛɜɞɟɠɡɢɣɤɥɦɧɨɪɫɬɭɮɯ"
+    "ɰɱɲɳɴɵɶɸɹɺɻɽɾʀʁʂʃʄʈʉʊʋʌʍʎʏʐʑʒʔʕʘʙʛʜʝʟʡʢʲˈˌːˑ˞βθχᵻⱱ0123456789\u0327\u0303\u032a"
+    '\u032f\u0329ʰˤε↓#"↑\u033a\u033bgʦX\u031d\u030aɝʷ'
+)
+_DIPHTHONGS = ("aɪ", "aʊ", "ɔɪ", "eɪ", "oʊ")
+
+DEFAULT_PHONEME_ID_MAP: dict[str, list[int]] = {
+    symbol: [index] for index, symbol in enumerate((*_SYMBOLS, *_DIPHTHONGS))
+}
+"""Phoneme to ids of new voices (166 entries)."""
+
+_MAX_MISSING = 1000
+"""More are no mistake of a voice's map; a server's texts could have a million."""
+_LOGGER = logging.getLogger(__name__)
+
+
+def phonemes_to_ids(
+    phonemes: Sequence[str],
+    id_map: Mapping[str, Sequence[int]] = DEFAULT_PHONEME_ID_MAP,
+    missing: Counter[str] | None = None,
+    padded: Container[str] | None = None,
+) -> list[int]:
+    """Turn the phonemes of one sentence into ids.
+
+    The rule of Piper's voices: BOS, PAD, then each phoneme followed by PAD, then EOS. Chinese
+    voices have PAD only after whole syllables and marks, and none after BOS.
+
+    Args:
+        phonemes: As the map has them, mostly single code points. Those that it lacks are dropped.
+        id_map: Phoneme to its ids.
+        missing: Counts the dropped phonemes, a thousand different ones; each is warned about when
+            it is first counted. None warns about each once in this call.
+        padded: The phonemes that PAD follows, where it does not follow all and BOS.
+
+    Raises:
+        PhonemizeError: The map lacks BOS, PAD or EOS.
+    """
+    missing = Counter() if missing is None else missing
+    bos, pad, eos = (_find_ids(id_map, symbol) for symbol in (BOS, PAD, EOS))
+    ids = [*bos, *(pad if padded is None else ())]
+    for phoneme in phonemes:
+        phoneme_ids = id_map.get(phoneme)
+        if phoneme_ids is None:
+            _count_missing(phoneme, missing)
+        else:
+            ids.extend(phoneme_ids)
+            if padded is None or phoneme in padded:
+                ids.extend(pad)
+    ids.extend(eos)
+    return ids
+
+
+def _find_ids(id_map: Mapping[str, Sequence[int]], symbol: str) -> Sequence[int]:
+    ids = id_map.get(symbol)
+    if not ids:
+        raise PhonemizeError(
+            f'The phoneme_id_map lacks "{symbol}", which every sentence needs; '
+            f'add "{BOS}" (start), "{EOS}" (end) and "{PAD}" (padding) with their ids.'
+        )
+    return ids
+
+
+def _count_missing(phoneme: str, missing: Counter[str]) -> None:
+    if phoneme not in missing:
+        if len(missing) >= _MAX_MISSING:
+            return
+        names = " ".join(f"U+{ord(character):04X}" for character in phoneme)
+        _LOGGER.warning(
+            "The phoneme %r (%s) has no id in this voice's phoneme_id_map and is dropped.",
+            phoneme,
+            names,
+        )
+    missing[phoneme] += 1
+
+
+VOICE_KEY = "text_options"
+"""The extra key of a voice's JSON that says how its training texts were prepared."""
+
+
+class Stress(StrEnum):
+    """Where the stress of Russian words comes from."""
+
+    MARKS = "marks"
+    SILERO = "silero"
+    OFF = "off"
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """How a text is prepared.
+
+    Attributes:
+        lexicon: Words and what is said instead.
+        write_numbers: Whether numbers, dates, money and abbreviations are written out (Russian and
+            English); None does as the voice's training did, where its JSON says so, else not.
+        stress: For Russian `marks` (`+` before or U+0301 after the vowel is honoured), `silero`
+            (silero-stress marks the other words too, and writes `ё`), or `off` (texts go to
+            espeak-ng as they are); None does as the voice's training did, else `marks`.
+        abbreviations: Whether a sentence goes on after a title or short form before a capital
+            letter, as in `Dr. Smith`, where espeak-ng and Piper end it. None does as the voice's
+            training did, where its JSON has `text_options`, else yes. With False the phonemes are
+            those of Piper.
+
+    Raises:
+        ConfigError: The stress is none of these.
+    """
+
+    lexicon: Lexicon | None = None
+    write_numbers: bool | None = None
+    stress: Stress | str | None = None
+    abbreviations: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.stress is not None and self.stress not in list(Stress):
+            raise ConfigError(
+                f'The stress "{self.stress}" is not known; choose one of {", ".join(Stress)}.'
+            )
+
+    def fill(self, voice_options: Mapping[str, Any] | None, source: str = "") -> TextOptions:
+        """Return these options, with those that are None taken from the voice or the defaults.
+
+        Args:
+            voice_options: What the voice's JSON has under `text_options`.
+            source: What to call the voice in errors.
+
+        Raises:
+            ConfigError: The voice's options are of the wrong kind.
+        """
+        given = {"abbreviations": True} if voice_options is None else voice_options
+        flags = ("write_numbers", "abbreviations")
+        if (
+            not isinstance(given, Mapping)
+            or not all(isinstance(given.get(flag, False), bool) for flag in flags)
+            or given.get("stress") not in (None, *Stress)
+        ):
+            raise ConfigError(
+                f'{source or "The voice"}: "{VOICE_KEY}" holds {given!r:.60}, but an object with '
+                '"write_numbers" and "abbreviations" (true or false) and "stress" '
+                f"({', '.join(Stress)}) is wanted."
+            )
+        numbers = self.write_numbers
+        return TextOptions(
+            self.lexicon,
+            bool(given.get("write_numbers", False)) if numbers is None else numbers,
+            self.stress or str(given.get("stress") or Stress.MARKS),
+            # Voices that were trained here before there was such a key were trained without.
+            bool(given.get("abbreviations", False))
+            if self.abbreviations is None
+            else self.abbreviations,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a voice's JSON is to hold under `text_options`, so that speaking does alike.
+
+        A lexicon is a file beside the voice and not told here.
+        """
+        filled = self.fill(None)
+        return {
+            "write_numbers": filled.write_numbers,
+            "stress": str(filled.stress),
+            # What is not there is not done, so that an older dataset keeps its prepared recordings.
+            **({"abbreviations": True} if filled.abbreviations else {}),
+        }
+
+
+def load_text_options(
+    lexicon: Path | None,
+    write_numbers: bool | None,
+    stress: str | None,
+    abbreviations: bool | None,
+) -> TextOptions | None:
+    """Return what a command's options say; None where they say nothing.
+
+    Args:
+        lexicon: A file.
+        write_numbers: As in `TextOptions`, like those that follow.
+        stress: One of `Stress`.
+        abbreviations: Whether sentences go on after short forms.
+
+    Raises:
+        LexiconError: The lexicon cannot be read.
+    """
+    if {lexicon, write_numbers, stress, abbreviations} == {None}:
+        return None
+    words = None if lexicon is None else load_lexicon(lexicon)
+    return TextOptions(words, write_numbers, stress, abbreviations)
+
 
 _AFTER_END = re.compile(r"[.!?…][\"'”»)\]]*\s+[\"'“„«(\[]*$")
 _ENDS = frozenset(".!?…")
@@ -206,9 +402,6 @@ def _remove_signs(rewritten: RewrittenText) -> tuple[RewrittenText, list[int]]:
             stressed += [part.start - len(edits) + vowel for vowel in vowels]
             edits += [Edit(part.start + edit.start, part.start + edit.end, "") for edit in removals]
     return rewritten.replace(edits), stressed
-
-
-_LOGGER = logging.getLogger(__name__)
 
 
 def pronounce(
@@ -402,7 +595,7 @@ class Frontend:
         Raises:
             PhonemizeError: The voice's id map lacks BOS, PAD or EOS.
         """
-        return phoneme_ids.phonemes_to_ids(
+        return phonemes_to_ids(
             phonemes, self._phoneme_id_map, self.missing, self._text_phonemizer.padded
         )
 
@@ -656,7 +849,7 @@ def create_frontend(
     return Frontend(
         config.phoneme_type,
         config.espeak_voice,
-        config.phoneme_id_map or phoneme_ids.DEFAULT_PHONEME_ID_MAP,
+        config.phoneme_id_map or DEFAULT_PHONEME_ID_MAP,
         config.phoneme_map,
         vowel_clusters=config.vowel_clusters,
         espeak=espeak,

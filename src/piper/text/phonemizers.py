@@ -1,19 +1,312 @@
-"""The one registry of what turns texts into phonemes."""
+"""The one registry of what turns texts into phonemes.
+
+The library and its data come from the wheel `espeakng-loader` (espeak-ng 1.52), unless others are
+named. espeak-ng keeps one state per loaded library and is not thread-safe, so all calls share one
+lock. Given another data folder, a library that was in use was seen to answer with phonemes of
+another table; so each pair of library and folder is loaded and initialised once, from a copy of the
+library where that is loaded already.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import dataclasses
+import os
 import re
+import threading
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Container
+from pathlib import Path
 from typing import Protocol
 
 from piper.config import PhonemeType, Phonemizer
 from piper.errors import PhonemizeError
 from piper.text import sentence
-from piper.text.espeak import Espeak
 from piper.text.markup import TextPart, split_raw_phonemes
-from piper.text.sentence import SpokenClause, group_clauses
+from piper.text.sentence import Clause, SpokenClause, group_clauses
+
+LIBRARY_VARIABLE = "PIPER_ESPEAK_LIBRARY"
+DATA_VARIABLE = "PIPER_ESPEAK_DATA"
+
+_SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: no audio device is opened
+_DO_NOT_EXIT = 0x8000  # espeakINITIALIZE_DONT_EXIT: report missing data, do not end the process
+_UTF8 = 1  # espeakCHARS_UTF8
+_IPA = 2  # espeakPHONEMES_IPA
+_OK = 0  # EE_OK
+# Its N_PATH_HOME is 160; 1.52 was seen to fail, without a reason given, from 168 bytes on.
+_MAX_PATH_BYTES = 159
+# A Roman number with a dot at the end of a text.
+_ROMAN_ORDINAL = re.compile(r"(?:^|\s|[IVXL])[IVXL]\.[^\S\n]*$")
+# Single letters, or accents, with dots between them are one abbreviation to espeak-ng ("U.S.A.").
+# 1.52 puts them into an array of 160 bytes without looking at its end: with 198 Latin letters the
+# process ends.
+_LONG_ABBREVIATION = re.compile(r"(?<!\.)(?:\.++(?:[^\w.]|_)*+[^\W\d_]?(?:[^\w.]|_)*+){28}(\.++)")
+# Around words of another language espeak-ng writes the language's name: "(en)həlˈəʊ(ru)".
+_LANGUAGE_FLAG = re.compile(r"\([a-z]{2,}[a-z0-9-]*\)")
+
+_lock = threading.Lock()
+# By library file and data folder.
+_states: dict[tuple[str, str], _LibraryState] = {}
+# Library files that have been loaded from their own place, links resolved.
+_loaded: set[str] = set()
+
+
+class _LibraryState:
+    """A loaded library and the voice it is set to; touched only while holding the lock."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self.library = library
+        self.voice = ""
+
+
+class Espeak:
+    """The espeak-ng library, loaded when first used.
+
+    Args:
+        library_path: The shared library; None takes the environment's `PIPER_ESPEAK_LIBRARY`,
+            else the wheel's.
+        data_dir: The folder `espeak-ng-data`; None takes the environment's `PIPER_ESPEAK_DATA`,
+            else the wheel's. The environment is read here, when the object is made.
+    """
+
+    def __init__(
+        self, library_path: str | Path | None = None, data_dir: str | Path | None = None
+    ) -> None:
+        self._library_path = str(library_path or os.environ.get(LIBRARY_VARIABLE) or "")
+        self._data_dir = str(data_dir or os.environ.get(DATA_VARIABLE) or "")
+
+    @property
+    def version(self) -> str:
+        """Version of the library, such as `1.52.0`.
+
+        Raises:
+            PhonemizeError: The library or its data cannot be loaded.
+        """
+        with _lock:
+            return _find_version(self._initialised().library)
+
+    def check_voice(self, voice: str) -> None:
+        """Raise PhonemizeError if espeak-ng lacks this voice (language)."""
+        with _lock:
+            self._select_voice(self._initialised(), voice)
+
+    def translate(self, voice: str, text: str) -> list[Clause]:
+        """Return the clauses of a text, without language flags, as espeak-ng cuts it.
+
+        Args:
+            voice: Voice (language), such as `ru` or `en-us`.
+            text: The text. Characters that UTF-8 or a C string cannot hold count as spaces.
+
+        Raises:
+            PhonemizeError: The voice is unknown, or the library or its data cannot be loaded.
+        """
+        encoded = text.replace("\0", " ").encode("utf-8", errors="replace")
+        with _lock:
+            state = self._initialised()
+            self._select_voice(state, voice)
+            # After a text that ends in ".." espeak-ng holds a dot back and would speak it at the
+            # start of the next text; an empty text takes it away (20 µs).
+            _translate_steps(state.library, b"")
+            clauses = _steps_to_clauses(encoded, _translate_steps(state.library, encoded))
+            if _ROMAN_ORDINAL.search(clauses[-1].source):
+                clauses[-1] = _check_ordinal(state.library, clauses[-1])
+        return clauses
+
+    def _initialised(self) -> _LibraryState:
+        """Return the library with its data folder, loaded where that has not been done."""
+        library_path = self._library_path or _bundled_path("get_library_path", LIBRARY_VARIABLE)
+        data_dir = self._data_dir or _bundled_path("get_data_path", DATA_VARIABLE)
+        state = _states.get((library_path, data_dir))
+        if state is None:
+            library = _load_library(library_path)
+            folder = _find_data(data_dir)
+            if os.path.realpath(library_path) in _loaded:
+                library = _load_copy(library_path)
+            _loaded.add(os.path.realpath(library_path))
+            _initialise(library, folder)
+            state = _states[library_path, data_dir] = _LibraryState(library)
+        return state
+
+    def _select_voice(self, state: _LibraryState, voice: str) -> None:
+        # Selecting a voice reads its dictionary anew (3 ms for Russian), so it is done on a change.
+        if state.voice == voice and voice:
+            return
+        state.voice = ""
+        encoded = voice.replace("\0", " ").encode("utf-8", errors="replace")
+        if state.library.espeak_SetVoiceByName(encoded) != _OK:
+            raise PhonemizeError(
+                f'espeak-ng {_find_version(state.library)} has no voice "{voice:.60}"; '
+                'name one of its languages, such as "en-us", "ru" or "es-419".'
+            )
+        state.voice = voice
+
+
+def find_espeak_data() -> Path:
+    """Return espeak-ng's data folder: of the environment, else the one that came with the package.
+
+    Raises:
+        PhonemizeError: There is none.
+    """
+    data = os.environ.get(DATA_VARIABLE) or _bundled_path("get_data_path", DATA_VARIABLE)
+    return Path(_find_data(data))
+
+
+def _bundled_path(function: str, variable: str) -> str:
+    try:
+        import espeakng_loader
+
+        return str(getattr(espeakng_loader, function)())
+    except (ImportError, RuntimeError):
+        raise PhonemizeError(
+            "espeak-ng is missing; install it with `pip install espeakng-loader`, or name your own "
+            f"in the environment variable {variable}."
+        ) from None
+
+
+def _load_library(path: str) -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL(path)
+        library.espeak_Initialize.argtypes = [
+            ctypes.c_int,
+            ctypes.c_int,
+            ctypes.c_char_p,
+            ctypes.c_int,
+        ]
+        library.espeak_SetVoiceByName.argtypes = [ctypes.c_char_p]
+        library.espeak_Info.argtypes = [ctypes.POINTER(ctypes.c_char_p)]
+        library.espeak_Info.restype = ctypes.c_char_p
+        library.espeak_TextToPhonemes.argtypes = [
+            ctypes.POINTER(ctypes.c_void_p),
+            ctypes.c_int,
+            ctypes.c_int,
+        ]
+        library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+    except (OSError, AttributeError) as error:
+        raise PhonemizeError(
+            f"{path} cannot be loaded as the espeak-ng library ({error}); "
+            f"mend {LIBRARY_VARIABLE}, or unset it to use the one that came with the package."
+        ) from None
+    return library
+
+
+def _load_copy(path: str) -> ctypes.CDLL:
+    """Load a library once more, with a state of its own: a file is loaded only once otherwise."""
+    # Rarely needed, and slow to load.
+    import shutil
+    import tempfile
+
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        copy = Path(folder) / Path(path).name
+        try:
+            shutil.copyfile(path, copy)
+        except OSError as error:
+            raise PhonemizeError(
+                f"{path} cannot be copied to {folder} ({error.strerror}), which a second data "
+                "folder for espeak-ng needs; make room there."
+            ) from None
+        return _load_library(str(copy))
+
+
+def _find_data(data_dir: str) -> str:
+    # espeak-ng looks in other places by itself where the data is not here; that must not go unseen.
+    if not (Path(data_dir) / "phontab").is_file():
+        nested = Path(data_dir) / "espeak-ng-data"
+        if not (nested / "phontab").is_file():
+            raise PhonemizeError(
+                f"{data_dir} holds no espeak-ng data (no file `phontab`); "
+                f"mend {DATA_VARIABLE}, or unset it to use the data that came with the package."
+            )
+        data_dir = str(nested)
+    size = len(os.fsencode(data_dir))
+    if size > _MAX_PATH_BYTES:
+        raise PhonemizeError(
+            f"espeak-ng takes data folders of at most {_MAX_PATH_BYTES} bytes, and {data_dir} has "
+            f"{size}; make a symbolic link with a shorter path and name it in {DATA_VARIABLE}."
+        )
+    return data_dir
+
+
+def _initialise(library: ctypes.CDLL, data_dir: str) -> None:
+    if library.espeak_Initialize(_SYNCHRONOUS, 0, os.fsencode(data_dir), _DO_NOT_EXIT) <= 0:
+        raise PhonemizeError(
+            f"espeak-ng {_find_version(library)} could not read its data in {data_dir}; "
+            "use the data folder of the same espeak-ng version."
+        )
+
+
+def _find_version(library: ctypes.CDLL) -> str:
+    # A build from its repository adds words after the number.
+    words = library.espeak_Info(None).decode("utf-8", errors="replace").split()
+    return words[0] if words else "of unknown version"
+
+
+def _translate_steps(library: ctypes.CDLL, encoded: bytes) -> list[tuple[int, str]]:
+    """Call espeak-ng until the text is used up.
+
+    Returns:
+        For each call the position in bytes to which it has read, and its phonemes.
+
+    Raises:
+        PhonemizeError: The library cannot read UTF-8.
+    """
+    buffer = ctypes.create_string_buffer(_part_abbreviations(encoded))
+    address = ctypes.addressof(buffer)
+    pointer = ctypes.c_void_p(address)
+    steps: list[tuple[int, str]] = []
+    while pointer.value:
+        phonemes = library.espeak_TextToPhonemes(ctypes.byref(pointer), _UTF8, _IPA)
+        if phonemes is None:  # it did not move the pointer, and never will
+            raise PhonemizeError(
+                f"espeak-ng {_find_version(library)} cannot read UTF-8 text; use another version."
+            )
+        end = pointer.value - address if pointer.value else len(encoded)
+        steps.append((end, phonemes.decode("utf-8", errors="replace")))
+    return steps
+
+
+def _part_abbreviations(encoded: bytes) -> bytes:
+    """Return the text, as long as it is, with a space for a dot where an abbreviation is too long.
+
+    Its letters are spoken one by one all the same.
+    """
+
+    def part(match: re.Match[str]) -> str:
+        return match[0].removesuffix(match[1]) + " " * len(match[1])
+
+    return _LONG_ABBREVIATION.sub(part, encoded.decode()).encode()
+
+
+def _check_ordinal(library: ctypes.CDLL, clause: Clause) -> Clause:
+    """Ask espeak-ng whether the language takes a Roman number's dot for the end of a clause.
+
+    At the end of a text it would not show. German, Danish, Hungarian and others write ordinals so.
+    """
+    probe = f"{clause.source.rstrip()} A".encode()
+    return dataclasses.replace(clause, is_ordinal=len(_translate_steps(library, probe)) == 1)
+
+
+def _steps_to_clauses(encoded: bytes, steps: list[tuple[int, str]]) -> list[Clause]:
+    """Cut the text at the steps.
+
+    Each call but the last has also read one character of the next clause: it had to, to find the
+    first that is not a space.
+    """
+    clauses: list[Clause] = []
+    start = 0
+    held = ""
+    for index, (end, phonemes) in enumerate(steps):
+        source = held + encoded[start:end].decode("utf-8", errors="replace")
+        held = source[-1:] if index < len(steps) - 1 else ""
+        clauses.append(
+            Clause(
+                source=source[: len(source) - len(held)],
+                following=held,
+                phonemes=_LANGUAGE_FLAG.sub("", phonemes),
+            )
+        )
+        start = end
+    return clauses
 
 
 class TextPhonemizer(Protocol):

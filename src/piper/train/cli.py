@@ -28,7 +28,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from piper.errors import CheckpointError, PiperError, describe_os_error
 from piper.messages import configure_logging, print_error, say
-from piper.option_values import guess
+from piper.options import guess
 from piper.progress import count_things
 from piper.train import storage
 from piper.train.callbacks.batches import (

@@ -15,7 +15,7 @@ from piper.errors import (
 )
 from piper.jobs import calm_threads, open_standard_streams, stops_as_interrupt
 from piper.messages import print_error, say
-from piper.option_values import guess
+from piper.options import guess
 
 EXTRA = "train"
 """Brings what these commands import; what one of them needs beside, it names itself."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from piper.messages import say
-from piper.option_values import CommandParser
+from piper.options import CommandParser
 from piper.train.command import run_command
 
 

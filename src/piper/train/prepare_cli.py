@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from piper.messages import configure_logging, say
-from piper.option_values import CommandParser
+from piper.options import CommandParser
 from piper.progress import count_things
 from piper.train.command import run_command
 from piper.train.data.dataset_flags import add_dataset_flags, find_settings

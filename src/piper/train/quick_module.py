@@ -17,7 +17,7 @@ from torch.optim import AdamW, Optimizer
 
 from piper.errors import PiperError
 from piper.jobs import available_cores
-from piper.text.ids import PAD
+from piper.text.frontend import PAD
 from piper.train.checkpoints import adapt_own_checkpoint
 from piper.train.data.batches import Batch
 from piper.train.distributed import sum_over_processes

@@ -9,17 +9,17 @@ if TYPE_CHECKING:
     from piper.config import PhonemeType, PiperConfig, SynthesisConfig
     from piper.phoneme_ids import phonemes_to_ids
     from piper.phonemize_espeak import EspeakPhonemizer
-    from piper.text.ids import BOS, EOS, PAD
+    from piper.text.frontend import BOS, EOS, PAD
     from piper.voice.voice import PiperVoice
 
 # Looked up when asked for, so that `piper.voice.graph` can be had without ONNX Runtime.
 _MODULES = {
-    "BOS": "piper.text.ids",
-    "EOS": "piper.text.ids",
+    "BOS": "piper.text.frontend",
+    "EOS": "piper.text.frontend",
     "ESPEAK_DATA_DIR": "piper.phonemize_espeak",
     "AudioChunk": "piper.audio.chunk",
     "EspeakPhonemizer": "piper.phonemize_espeak",
-    "PAD": "piper.text.ids",
+    "PAD": "piper.text.frontend",
     "PhonemeAlignment": "piper.audio.chunk",
     "PhonemeType": "piper.config",
     "PiperConfig": "piper.config",

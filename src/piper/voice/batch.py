@@ -32,9 +32,8 @@ from piper.errors import PiperError
 from piper.files import is_plain_name, parse_json, refuse_overwriting, replace_on_success
 from piper.jobs import available_cores, connect, interrupts_blocked
 from piper.progress import ProgressLine
-from piper.text.documents import Utterance
-from piper.text.markup import Piece
-from piper.text.options import TextOptions
+from piper.text.frontend import TextOptions
+from piper.text.markup import Piece, Utterance
 from piper.voice.sequence import speak_utterance
 from piper.voice.settings import find_speaker
 from piper.voice.voice import PiperVoice
@@ -397,7 +396,7 @@ def speak_lines(
 ) -> BatchReport:
     """Speak each line to a file of its own: 000001.wav, 000002.wav, …
 
-    A document (`piper.text.documents`) becomes one file that has the document's name. A line whose
+    A document (`piper.text.markup`) becomes one file that has the document's name. A line whose
     file is there, made from the same text, voice and settings, is not spoken again. The folder's
     `manifest.jsonl` says which those are. An error of one line stops no other line.
 

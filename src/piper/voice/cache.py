@@ -47,8 +47,15 @@ from piper.files import (
     sync_file,
 )
 from piper.voice.graph_quick import QuickGraphConfig, QuickParts, cut_quick_parts
-from piper.voice.session import BrokenModelError, Cuda, SpeechSettings, VoiceSession, create_session
-from piper.voice.stream import PartFiles, PartsSession
+from piper.voice.session import (
+    BrokenModelError,
+    Cuda,
+    PartFiles,
+    PartsSession,
+    SpeechSettings,
+    VoiceSession,
+    create_session,
+)
 
 if TYPE_CHECKING:
     import onnx

@@ -14,8 +14,7 @@ from piper.audio.sinks import Sink
 from piper.audio.subtitles import PhonemeTiming, SubtitleWriter, TimedSentence
 from piper.config import SynthesisConfig
 from piper.progress import FILE_INTERVAL_SECONDS, ProgressLine
-from piper.text.documents import Utterance
-from piper.text.markup import Piece
+from piper.text.markup import Piece, Utterance
 from piper.voice.voice import PiperVoice
 
 

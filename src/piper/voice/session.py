@@ -1,6 +1,15 @@
 """Runs a voice's network in ONNX Runtime: ids to audio.
 
 Shapes: P phonemes, S samples.
+
+Shapes: P phonemes, C latent channels, T frames. Source: Kim et al. 2021 (VITS).
+
+Text encoder and durations need the whole sentence, flow and decoder only a window of frames with
+as much context to each side as their convolutions reach. (A quick voice's "flow" is what makes
+latents of encoded phonemes.) The decoder's windows are smaller than the flow's, which needs more
+context and less memory. Noise is drawn for the whole sentence before the first window, so the
+windows' sizes change nothing in the sound. Shapes: P phonemes, C latent channels, G channels of a
+speaker, T frames, S samples. Source: Kim et al. 2021 (VITS).
 """
 
 from __future__ import annotations
@@ -8,19 +17,31 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache, partial
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from piper.audio.chunk import (
+    FloatArray,
+    Int16Array,
+    PhonemeAlignment,
+    WordTiming,
+    float_to_int16,
+)
 from piper.errors import PiperError, VoiceNotFoundError
-from piper.voice.graph_quick import QUICK_METADATA_KEY, QuickGraphConfig
+from piper.jobs import available_cores
+from piper.voice.graph_quick import NOISE_FRAMES, QUICK_METADATA_KEY, QuickGraphConfig
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
     import onnxruntime
 
 _logger = logging.getLogger(__name__)
@@ -483,3 +504,560 @@ def _id_samples(output: NetworkOutput, size: int) -> npt.NDArray[np.int64] | Non
     frames = max(1, int(durations.sum()))
     hop, rest = divmod(len(output.audio), frames)
     return durations * hop if hop and not rest else None
+
+
+Feeds = dict[str, npt.NDArray[Any]]
+
+
+class Latents:
+    """The prior's sample z_p of a VITS voice's sentence, of which windows are asked for.
+
+    Args:
+        durations: (P,) frames of each phoneme.
+        statistics: (2 C, P): mean above log deviation.
+        noise_scale: Factor on the deviation.
+        random: Source of the noise.
+    """
+
+    def __init__(
+        self,
+        durations: npt.NDArray[np.int64],
+        statistics: FloatArray,
+        noise_scale: float,
+        random: np.random.Generator,
+    ) -> None:
+        self.durations = durations
+        self._phonemes = np.repeat(np.arange(len(durations)), durations)
+        if not len(self._phonemes):
+            # At least one frame, as in training's code; the decoder cannot take none.
+            self._phonemes = np.zeros(1, dtype=np.int64)
+        self._mean, logarithm = np.split(statistics, 2)
+        self._deviation = np.exp(logarithm)
+        self._noise_scale = noise_scale
+        self._random = random
+        self._lock = threading.Lock()
+        self._noise: FloatArray | None = None
+
+    @property
+    def size(self) -> int:
+        """Frames of the sentence."""
+        return len(self._phonemes)
+
+    def flow_feeds(self, start: int, end: int) -> Feeds:
+        """Return what the flow reads for some frames: z_p (1, C, 1, T)."""
+        phonemes = self._phonemes[start:end]
+        noise = self._find_noise()[:, start:end] * self._deviation[:, phonemes]
+        return {"z_p": (self._mean[:, phonemes] + noise)[np.newaxis, :, np.newaxis]}
+
+    def decoder_feeds(self, start: int, end: int, before: Sequence[Any]) -> Feeds:
+        """Return what the decoder reads beside z: nothing."""
+        return {}
+
+    def _find_noise(self) -> FloatArray:
+        """Return (C, T); drawn when first asked for, by one of several threads.
+
+        A minute of planned speech that nobody hears yet would hold 4 MB of it.
+        """
+        with self._lock:
+            if self._noise is None:
+                shape = (len(self._mean), self.size)
+                self._noise = draw_noise(shape, self._noise_scale, self._random)
+            return self._noise
+
+
+class QuickLatents:
+    """The frames of a quick voice's sentence, of which windows are asked for.
+
+    Args:
+        counts: (N,) frames of each phoneme that is no padding symbol.
+        places: (N,) of those among all P.
+        size: P.
+        encoded: (1, N, C).
+        semitones: (1, N), added to the pitch.
+        noise: (1, N), already scaled.
+    """
+
+    def __init__(
+        self,
+        counts: npt.NDArray[np.int64],
+        places: npt.NDArray[np.int64],
+        size: int,
+        encoded: FloatArray,
+        semitones: FloatArray,
+        noise: FloatArray,
+    ) -> None:
+        self.durations = np.zeros(size, dtype=np.int64)
+        self.durations[places] = counts
+        self._feeds: Feeds = {
+            "encoded": encoded,
+            "counts": counts.astype(np.float32),
+            "wander": noise,
+            "semitones": semitones.astype(np.float32),
+        }
+
+    @property
+    def size(self) -> int:
+        """Frames of the sentence; at least one, as in the voice's own graph."""
+        return max(1, int(self.durations.sum()))
+
+    def flow_feeds(self, start: int, end: int) -> Feeds:
+        """Return what the flow reads for some frames."""
+        return {**self._feeds, "times": np.arange(start, end, dtype=np.float32)}
+
+    def decoder_feeds(self, start: int, end: int, before: Sequence[Any]) -> Feeds:
+        """Return what the decoder reads beside z for some frames.
+
+        Args:
+            start: The first frame.
+            end: Their end.
+            before: Turns of the pitch's phase in each frame, from the sentence's start to `end`.
+        """
+        turns = np.concatenate([[0.0], *before]).cumsum()[start:end, np.newaxis]
+        rows = np.arange(start, end) % NOISE_FRAMES
+        return {"turns": (turns - turns.round()).astype(np.float32), "rows": rows}
+
+
+def draw_noise(shape: tuple[int, ...], scale: float, random: np.random.Generator) -> FloatArray:
+    """Return normal noise of such a deviation, float32."""
+    noise = random.standard_normal(shape, dtype=np.float32)
+    noise *= np.float32(scale)
+    return noise
+
+
+FIRST_FRAMES = 16
+"""0.19 s of sound at 22,050 Hz: enough to hide the making of the next window."""
+LARGEST_FRAMES = 96
+"""Larger windows of the decoder take more memory for little less time."""
+LARGEST_SHARED_FRAMES = 192
+"""Where others speak at the same time, work counts, too: a tenth less than with 96, for 35 MB."""
+LARGEST_FLOW_FRAMES = 512
+"""The flow's context is larger, and its channels are few."""
+SMALLEST_SHARE_FRAMES = 32
+"""Below this much for each worker, context would be most of the work."""
+SMALLEST_FLOW_SHARE_FRAMES = 128
+GROWTH = 2
+SHARED_GROWTH = 4
+
+Window = tuple[int, int]
+"""First frame and end."""
+
+
+class DecoderWindow(NamedTuple):
+    """Frames whose samples are wanted, from `start` to `end`, and their context.
+
+    Attributes:
+        left: First frame that the decoder must see.
+        start: First frame.
+        end: End of the frames.
+        right: End of what the decoder must see.
+    """
+
+    left: int
+    start: int
+    end: int
+    right: int
+
+
+class WindowPlan(NamedTuple):
+    """The windows of a sentence, each kind in order and without gaps."""
+
+    flow: list[Window]
+    decoder: list[DecoderWindow]
+
+
+def plan_windows(
+    frames: int, *, reach: int, workers: int, is_streamed: bool, is_shared: bool = False
+) -> WindowPlan:
+    """Cut a sentence into windows.
+
+    Args:
+        frames: Frames of the sentence, at least one.
+        reach: Frames to each side that the decoder must see.
+        workers: How many windows are worked on at once.
+        is_streamed: Begin with a small window and let them grow; else all are of nearly one size.
+        is_shared: Fewer and larger ones, whose contexts are less work.
+    """
+    largest = LARGEST_SHARED_FRAMES if is_shared else LARGEST_FRAMES
+    if is_streamed:
+        growth = SHARED_GROWTH if is_shared else GROWTH
+        decoder = _plan_growing(frames, FIRST_FRAMES, growth, largest)
+        flow = _plan_growing(frames, FIRST_FRAMES + reach, growth, LARGEST_FLOW_FRAMES)
+    else:
+        decoder = _plan_equal(frames, workers, largest, SMALLEST_SHARE_FRAMES)
+        flow = _plan_equal(frames, workers, LARGEST_FLOW_FRAMES, SMALLEST_FLOW_SHARE_FRAMES)
+    return WindowPlan(
+        flow,
+        [
+            DecoderWindow(max(0, start - reach), start, end, min(frames, end + reach))
+            for start, end in decoder
+        ],
+    )
+
+
+def _plan_growing(frames: int, first: int, growth: int, largest: int) -> list[Window]:
+    """Cut into growing windows; a rest below the first size is not left for a run of its own."""
+    windows: list[Window] = []
+    start, size = 0, first
+    while start < frames:
+        end = start + size
+        if frames - end < first:
+            end = frames
+        windows.append((start, end))
+        start, size = end, min(size * growth, largest)
+    return windows
+
+
+def _plan_equal(frames: int, workers: int, largest: int, smallest: int) -> list[Window]:
+    """Cut into windows of nearly equal size, as many for each worker."""
+    rounds = -(-frames // (largest * workers))
+    count = max(1, min(rounds * workers, frames // smallest))
+    edges = [frames * number // count for number in range(count + 1)]
+    return list(pairwise(edges))
+
+
+Result = TypeVar("Result")
+
+
+class Workers:
+    """So many threads, shared by all who have something to do; safe to use from many threads.
+
+    Args:
+        size: How many; with one, whoever asks for a result does the work.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def _find_pool(self) -> ThreadPoolExecutor | None:
+        if self.size == 1:
+            return None
+        # Takes a moment to load, and a voice may be loaded long before it speaks.
+        from concurrent.futures import ThreadPoolExecutor
+
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self.size, "piper-worker")
+            return self._pool
+
+    def defer(self, function: Callable[[], Result]) -> Job[Result]:
+        """Return work that is yet to begin."""
+        return Job(function, self._find_pool())
+
+
+class Job(Generic[Result]):
+    """Work that is done once: by a worker after `begin`, or by who asks for its result."""
+
+    def __init__(self, function: Callable[[], Result], pool: ThreadPoolExecutor | None) -> None:
+        self._function = function
+        self._pool = pool
+        self._future: Future[Result] | None = None
+        # A lock of its own: until Python 3.12 cached_property has one for all instances, so that
+        # sentences of different threads waited for each other.
+        self._lock = threading.Lock()
+        self._results: list[Result] = []
+
+    def begin(self) -> None:
+        """Give the work to the workers, if there are any and it was not given before."""
+        if self._pool is not None and self._future is None:
+            self._future = self._pool.submit(self._function)
+
+    def result(self) -> Result:
+        """Return the result, however long it takes; its error is raised."""
+        if self._future is not None:
+            return self._future.result()
+        with self._lock:
+            if not self._results:
+                self._results.append(self._function())
+            return self._results[0]
+
+    def cancel(self) -> None:
+        """Leave the work undone, if nobody has begun it."""
+        if self._future is not None:
+            self._future.cancel()
+
+
+EMPHASIS_SEMITONES = 1.5
+EMPHASIS_LENGTH = 1.12
+"""Of moderate emphasis; strong emphasis has them twice."""
+MOST_WORKERS = 4
+"""Each window at work takes about 30 MB."""
+
+
+@dataclass(frozen=True)
+class PartFiles:
+    """The clean graph of a voice, in files.
+
+    Attributes:
+        text: ONNX of the phonemes' part.
+        flow: ONNX of the flow.
+        decoder: ONNX of the decoder.
+        speakers: (number of speakers, G) as `.npy`; None with one speaker.
+        flow_reach: Frames of context that the flow needs to each side.
+        decoder_reach: Frames of context that the decoder needs to each side.
+        hop_length: Samples per frame.
+        is_optimized: Whether ONNX Runtime wrote the graphs, optimised for such a machine.
+        mean_hertz: As a network's.
+    """
+
+    text: Path
+    flow: Path
+    decoder: Path
+    speakers: Path | None
+    flow_reach: int
+    decoder_reach: int
+    hop_length: int
+    is_optimized: bool
+    mean_hertz: float | None
+
+
+@dataclass(frozen=True)
+class StreamChunk:
+    """The next piece of speech, a part of a sentence.
+
+    Attributes:
+        sample_rate: Hertz.
+        audio_float_array: (S,) float32 between -1 and 1.
+        sentence: Number of the sentence that it belongs to, from 0.
+        is_first: Whether it begins that sentence.
+        text: The sentence's text, where it is known.
+        phoneme_alignments: With the first piece, where asked for and the voice says them: how long
+            each phoneme of the whole sentence lasts.
+        word_timings: Likewise, when each word is spoken, from the sentence's beginning.
+    """
+
+    sample_rate: int
+    audio_float_array: FloatArray
+    sentence: int
+    is_first: bool
+    text: str = ""
+    phoneme_alignments: list[PhonemeAlignment] | None = None
+    word_timings: list[WordTiming] | None = None
+
+    @cached_property
+    def audio_int16_array(self) -> Int16Array:
+        """(S,) 16-bit samples."""
+        return float_to_int16(self.audio_float_array)
+
+    @property
+    def audio_int16_bytes(self) -> bytes:
+        """The 16-bit samples as little-endian bytes."""
+        return self.audio_int16_array.astype("<i2", copy=False).tobytes()
+
+
+class PartsSession:
+    """The clean graph, loaded; safe to use from many threads.
+
+    Args:
+        files: What to load.
+        use_cuda: Run on an NVIDIA GPU, as for `create_session`.
+        threads: Threads that speak one sentence; None takes a core each.
+
+    Raises:
+        PiperError: A file is missing or broken, or CUDA was asked for strictly and is not there.
+    """
+
+    has_durations = True
+    can_mix_speakers = True
+    can_seed = True
+
+    def __init__(
+        self, files: PartFiles, *, use_cuda: Cuda = False, threads: int | None = None
+    ) -> None:
+        self.files = files
+        threads = threads or available_cores()
+        # Windows at the same time use the cores better than the threads of one: of a height of 1
+        # ONNX Runtime's blocked convolutions give no work to a second thread.
+        self._workers = Workers(1 if use_cuda else min(threads, MOST_WORKERS))
+        load = partial(create_session, use_cuda=use_cuda, is_optimized=files.is_optimized)
+        share = max(1, threads // self._workers.size)
+        self._flow = load(files.flow, threads=share)
+        self._decoder = load(files.decoder, threads=share)
+        self._text = load(files.text, threads=threads)
+        self._shapes = {
+            graph: {value.name: value.shape for value in graph.get_inputs()}
+            for graph in (self._text, self._flow, self._decoder)
+        }
+        self._text_outputs = [value.name for value in self._text.get_outputs()]
+        self._flow_outputs = [value.name for value in self._flow.get_outputs()]
+        self.mean_hertz = files.mean_hertz
+        # Some voices have a thousand speakers, and one is needed.
+        self._speakers = None if files.speakers is None else np.load(files.speakers, mmap_mode="r")
+        self.num_speakers: int | None = 1 if self._speakers is None else len(self._speakers)
+
+    def speak(
+        self,
+        ids: Sequence[int],
+        settings: SpeechSettings,
+        random: np.random.Generator,
+        *,
+        is_streamed: bool,
+        is_shared: bool = False,
+    ) -> SpokenSentence:
+        """Speak one sentence: durations now, sound when its pieces are asked for.
+
+        Args:
+            ids: (P,) phoneme ids, BOS … EOS.
+            settings: How to speak.
+            random: Source of all noise.
+            is_streamed: Begin with a small window; else all windows are large.
+            is_shared: Others speak at the same time: larger windows, whose contexts are less work.
+
+        Raises:
+            PiperError: It would be longer than `MAX_FRAMES`.
+            BrokenModelError: The network cannot speak it.
+        """
+        speaker = self._mix_speakers(settings.speakers)
+        latents = self._encode(ids, settings, speaker, random)
+        plan = plan_windows(
+            latents.size,
+            reach=self.files.decoder_reach,
+            workers=self._workers.size,
+            is_streamed=is_streamed,
+            is_shared=is_shared,
+        )
+        pieces = self._decode_windows(latents, plan, speaker)
+        hop = self.files.hop_length
+        return SpokenSentence(pieces, latents.durations * hop, latents.size * hop)
+
+    def _mix_speakers(self, shares: Mapping[int, float]) -> FloatArray | None:
+        """Return (G,), the speakers' embeddings by their shares."""
+        if self._speakers is None:
+            return None
+        rows = [self._speakers[number] * np.float32(share) for number, share in shares.items()]
+        return np.sum(rows, axis=0, dtype=np.float32)
+
+    def _run(
+        self,
+        graph: onnxruntime.InferenceSession,
+        outputs: list[str],
+        feeds: Feeds,
+        speaker: FloatArray | None,
+    ) -> list[Any]:
+        """Run a part with those of the values that it reads."""
+        shapes = self._shapes[graph]
+        if speaker is not None and "speaker" in shapes:
+            # Each part wants the channels on the second axis.
+            feeds = {**feeds, "speaker": speaker.reshape(1, -1, *shapes["speaker"][2:])}
+        return run_graph(graph, outputs, {k: v for k, v in feeds.items() if k in shapes})
+
+    def _encode(
+        self,
+        ids: Sequence[int],
+        settings: SpeechSettings,
+        speaker: FloatArray | None,
+        random: np.random.Generator,
+    ) -> Latents | QuickLatents:
+        """Return how long the phonemes last, and what their sound is made of."""
+        feeds: Feeds = {
+            "input": np.asarray([ids], dtype=np.int64),
+            "input_lengths": np.asarray([len(ids)], dtype=np.int64),
+        }
+        if axes := self._shapes[self._text].get("rhythm_noise"):
+            shape = (*axes[:-1], len(ids))
+            feeds["rhythm_noise"] = draw_noise(shape, settings.noise_w_scale, random)
+        outputs = self._run(self._text, self._text_outputs, feeds, speaker)
+        found = dict(zip(self._text_outputs, outputs, strict=True))
+        durations = found["frames"].reshape(-1) * np.float32(settings.length_scale)
+        is_quick = "encoded" in found
+        emphasis = np.zeros(1, np.float32)
+        if settings.emphasis is not None:
+            emphasis = settings.emphasis[found["places"]] if is_quick else settings.emphasis
+            durations *= np.float32(EMPHASIS_LENGTH) ** emphasis
+        # A quick voice rounds, as its training does; VITS was trained to be rounded up.
+        durations = np.ceil(np.maximum(durations - 0.5, 0.0) if is_quick else durations)
+        # Written so that a NaN makes no sense, either.
+        if not durations.min(initial=0) >= 0:
+            raise BrokenModelError(
+                "The voice's network gives durations that are no numbers of frames, so its weights "
+                "are damaged; download or export the voice again."
+            )
+        if not durations.sum() <= MAX_FRAMES:
+            raise PiperError(
+                f"A sentence would take {durations.sum():.3g} frames of sound; "
+                "lower the length scale and the noise w scale, or make the sentence shorter."
+            )
+        counts = durations.astype(np.int64)
+        if not is_quick:
+            return Latents(counts, found["statistics"][0], settings.noise_scale, random)
+        noise = draw_noise((1, len(counts)), settings.noise_scale, random)
+        places, encoded = found["places"], found["encoded"]
+        semitones = np.full_like(noise, settings.pitch)
+        if settings.semitones is not None:
+            semitones[0] = settings.semitones[places]
+        semitones += EMPHASIS_SEMITONES * emphasis
+        return QuickLatents(counts, places, len(ids), encoded, semitones, noise)
+
+    def _decode_windows(
+        self, latents: Latents | QuickLatents, plan: WindowPlan, speaker: FloatArray | None
+    ) -> Iterator[FloatArray]:
+        """Yield the samples of the decoder's windows, working ahead by a window a worker."""
+        flows = [
+            (window, self._workers.defer(partial(self._run_flow, latents, window, speaker)))
+            for window in plan.flow
+        ]
+        pending: deque[Job[FloatArray]] = deque()
+        try:
+            for window in plan.decoder:
+                needed = [
+                    number
+                    for number, ((first, end), _) in enumerate(flows)
+                    if first < window.right and end > window.left
+                ]
+                # Flows come before the windows that wait for them, lest all workers wait; and some
+                # more of them, lest workers have nothing else to do.
+                for _, flow in flows[: needed[-1] + self._workers.size]:
+                    flow.begin()
+                done = flows[: needed[-1] + 1]
+                work = partial(self._decode, latents, done, window, speaker)
+                pending.append(self._workers.defer(work))
+                pending[-1].begin()
+                if len(pending) == self._workers.size:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            jobs: list[Job[Any]] = [*pending, *(job for _, job in flows)]
+            for job in jobs:
+                job.cancel()
+
+    def _run_flow(
+        self, latents: Latents | QuickLatents, window: Window, speaker: FloatArray | None
+    ) -> list[Any]:
+        """Return the flow's values of some frames, T last; the first is z."""
+        start, end = window
+        left = max(0, start - self.files.flow_reach)
+        right = min(latents.size, end + self.files.flow_reach)
+        feeds = latents.flow_feeds(left, right)
+        outputs = self._run(self._flow, self._flow_outputs, feeds, speaker)
+        return [output[..., start - left : end - left] for output in outputs]
+
+    def _decode(
+        self,
+        latents: Latents | QuickLatents,
+        flows: list[tuple[Window, Job[list[Any]]]],
+        window: DecoderWindow,
+        speaker: FloatArray | None,
+    ) -> FloatArray:
+        """Return the samples (S,) of some frames, given the flow's values up to their end."""
+        left, right = window.left, window.right
+        parts = [
+            job.result()[0][..., max(0, left - first) : right - first]
+            for (first, end), job in flows
+            if end > left
+        ]
+        z = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+        before = [turns for _, job in flows for turns in job.result()[1:]]
+        feeds = {"z": z, **latents.decoder_feeds(left, right, before)}
+        [output] = self._run(self._decoder, ["output"], feeds, speaker)
+        hop = self.files.hop_length
+        inner = slice((window.start - window.left) * hop, (window.end - window.left) * hop)
+        samples = np.asarray(output, np.float32).reshape(-1)[inner]
+        # How long the sound is has been said to others already.
+        if len(samples) != (window.end - window.start) * hop:
+            raise BrokenModelError(
+                "The voice's network gives less sound than its durations say; remove "
+                f"{self.files.decoder.parent}, which is made anew at the next start."
+            )
+        return samples

@@ -34,14 +34,12 @@ from piper.audio.chunk import (
 )
 from piper.config import SynthesisConfig, VoiceConfig
 from piper.errors import PiperError, describe_os_error
-from piper.text.frontend import Sentence
-from piper.text.ids import BOS, EOS, PAD
+from piper.text.frontend import BOS, EOS, PAD, Sentence
 from piper.text.markup import Pitch, Span
 from piper.text.sentence import Word
 from piper.voice.incoming import PacedSentence
-from piper.voice.session import Network, SpeechSettings, SpokenSentence
+from piper.voice.session import Network, SpeechSettings, SpokenSentence, StreamChunk
 from piper.voice.settings import Loudness, check_ids, check_silence, resolve_settings
-from piper.voice.stream import StreamChunk
 
 RUN_UP_PADS = 2
 """Fewest pads more that let all of 165 short utterances of the voice joe begin below -50 dB; with

@@ -24,17 +24,14 @@ from piper.audio.chunk import (
 )
 from piper.config import SynthesisConfig, VoiceConfig, load_voice_config
 from piper.errors import ConfigError, PiperError
-from piper.text.espeak import Espeak, find_espeak_data
-from piper.text.frontend import Frontend, Sentence, create_frontend
-from piper.text.ids import BOS, EOS, PAD
+from piper.text.frontend import BOS, EOS, PAD, Frontend, Sentence, TextOptions, create_frontend
 from piper.text.lexicon import load_lexicon
 from piper.text.markup import Piece
-from piper.text.options import TextOptions
+from piper.text.phonemizers import Espeak, find_espeak_data
 from piper.voice.cache import CacheDir, find_cache_dir, load_parts
 from piper.voice.incoming import MAX_SPOKEN_IDS, PacedSentence, pace_sentences
-from piper.voice.session import Cuda, Network, VoiceSession, create_session, find_cuda
+from piper.voice.session import Cuda, Network, StreamChunk, VoiceSession, create_session, find_cuda
 from piper.voice.settings import resolve_loudness
-from piper.voice.stream import StreamChunk
 from piper.voice.synthesizer import Narrator
 from piper.voices import find_voice
 

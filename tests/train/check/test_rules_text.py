@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from piper.config import PhonemeType, VoiceConfig
-from piper.text.ids import DEFAULT_PHONEME_ID_MAP
+from piper.text.frontend import DEFAULT_PHONEME_ID_MAP
 from piper.train.check.entries import Entry, TextMeasures
 from piper.train.check.findings import Finding
 from piper.train.check.measuring import TextMeasurer

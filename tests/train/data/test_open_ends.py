@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from piper.config import PhonemeType, VoiceConfig
-from piper.text.frontend import create_frontend
-from piper.text.ids import DEFAULT_PHONEME_ID_MAP
+from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, create_frontend
 from piper.train.data.cache import PreparedUtterance
 from piper.train.data.loader import OpenEnded, has_final_stop, remove_final_stop
 from piper.train.data.metadata import Row

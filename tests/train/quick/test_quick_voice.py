@@ -16,8 +16,7 @@ from torch.nn import functional as F
 
 from piper.config import VoiceConfig
 from piper.errors import ConfigError
-from piper.text.frontend import create_frontend
-from piper.text.ids import PAD
+from piper.text.frontend import PAD, create_frontend
 from piper.train.aligner.aligner import Alignment
 from piper.train.aligner.features import FRAME_SECONDS
 from piper.train.callbacks.batches import StepTrial

@@ -11,7 +11,7 @@ from pathlib import Path
 from piper.errors import ConfigError
 from piper.files import remove_link
 from piper.messages import configure_logging, translate
-from piper.option_values import CommandParser
+from piper.options import CommandParser
 from piper.progress import count_things
 from piper.train.command import run_command
 from piper.train.data.dataset_flags import add_dataset_flags, find_settings, refuse_storage

@@ -13,10 +13,8 @@ from statistics import median
 from piper.config import PhonemeType
 from piper.errors import PhonemizeError
 from piper.progress import ProgressLine
-from piper.text.frontend import Frontend
-from piper.text.ids import DEFAULT_PHONEME_ID_MAP
+from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend, Stress, TextOptions
 from piper.text.numbers.engine import find_writer
-from piper.text.options import Stress, TextOptions
 from piper.text.sentence import find_words
 from piper.text.stress import VOWELS, add_signs, load_accentor, move_stress
 from piper.train.check.entries import Entry, FitMeasures, TextMeasures

@@ -39,7 +39,7 @@ import numpy.typing as npt
 from piper.config import VoiceConfig
 from piper.errors import DatasetError
 from piper.files import parse_json, temporary_path
-from piper.text.options import VOICE_KEY
+from piper.text.frontend import VOICE_KEY
 from piper.train import storage
 from piper.train.data.audio import FloatArray
 from piper.train.data.metadata import Row

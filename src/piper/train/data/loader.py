@@ -33,7 +33,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from piper.config import PhonemeType, VoiceConfig
 from piper.errors import DatasetError, PiperError
 from piper.jobs import describe_end
-from piper.text.ids import BOS, EOS, PAD
+from piper.text.frontend import BOS, EOS, PAD
 from piper.train.data.batches import Batch, LengthBatchSampler, UtteranceItem, collate
 from piper.train.data.cache import (
     CachedUtterance,

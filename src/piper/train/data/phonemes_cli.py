@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from piper.option_values import CommandParser
+from piper.options import CommandParser
 from piper.text.frontend import create_frontend
 from piper.train.command import run_command
 from piper.train.data.dataset_config import create_voice_config

@@ -13,7 +13,7 @@ from itertools import takewhile
 from fontTools import unicodedata as properties
 
 from piper.config import PhonemeType, VoiceConfig
-from piper.text.espeak import Espeak
+from piper.text.phonemizers import Espeak
 
 EAST_ASIAN = "Hani"
 """Stands for Han, kana, hangul and bopomofo: Japanese and Korean write in several at once."""

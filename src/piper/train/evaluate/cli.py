@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from piper.errors import ConfigError
 from piper.files import refuse_overwriting
 from piper.messages import configure_logging, say, translate
-from piper.option_values import CommandParser
+from piper.options import CommandParser
 from piper.train.command import run_command
 from piper.train.data.dataset_flags import (
     add_espeak_voice_flag,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from piper.errors import DatasetError
 from piper.messages import say, translate
-from piper.option_values import CommandParser
+from piper.options import CommandParser
 from piper.progress import count_things
 from piper.train.command import run_command
 from piper.train.data.dataset_flags import TRAINED_RATES

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from piper.files import refuse_overwriting
 from piper.messages import say
-from piper.option_values import CommandParser
+from piper.options import CommandParser
 from piper.progress import count_things
 from piper.train.command import run_command
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from piper.errors import PiperError, describe_missing_package
 from piper.messages import say
-from piper.option_values import CommandParser
+from piper.options import CommandParser
 from piper.train.command import run_command
 from piper.train.data.dataset_flags import add_dataset_flags, find_settings, refuse_storage
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from piper.errors import DatasetError
 from piper.files import place_folder, read_bounded
 from piper.messages import configure_logging, say
-from piper.option_values import CommandParser
+from piper.options import CommandParser
 from piper.progress import count_things
 from piper.train.command import run_command
 
@@ -103,8 +103,7 @@ def _split(arguments: argparse.Namespace) -> int:
 
 def _read_text(path: Path, language: str) -> LongText:
     from piper.config import PhonemeType
-    from piper.text.frontend import Frontend
-    from piper.text.ids import DEFAULT_PHONEME_ID_MAP
+    from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend
     from piper.train.splitting.split import read_long_text
 
     try:
