@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
@@ -15,7 +16,6 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from piper.errors import PiperError
 from piper.jobs import available_cores
 from piper.text.frontend import PAD
 from piper.train.checkpoints import adapt_own_checkpoint
@@ -28,16 +28,16 @@ from piper.train.presets import (
     TRAINING_KEYS,
     create_network_config,
 )
-from piper.train.quick.calibration import calibrate, standardise_latents
 from piper.train.quick.config import QuickConfig
 from piper.train.quick.data import QuickDataModule
 from piper.train.quick.network import NO_PAD, QuickSynthesizer, SpectrumDiscriminator
 from piper.train.quick.schedule import APART, Plan, plan_update
-from piper.train.quick.step import Pieces, QuickStep, cut_pieces
+from piper.train.quick.step import LatentExtractor, Pieces, QuickStep, cut_pieces
 from piper.train.steps.update import seed_update
 from piper.train.voice_module import VoiceModule
 from piper.train.warm_start import read_warm_starts
 
+_LOGGER = logging.getLogger(__name__)
 VALIDATION_SEED = 20210611
 VALIDATION_FRAMES = 200
 DECODED_FRAMES = 48
@@ -53,6 +53,13 @@ hears. DistillMOS was 3.71, with (512, 256, 128) 3.63, and the longer the window
 UPDATES_WITHOUT_END = 3000
 """What counts as the budget where a training has no end."""
 TOGETHER_KEY = "together_since"
+WIDENING = 0.7
+"""Share of the recorded spread that predicted latents are given back: noise is not among it."""
+PITCH_WIDENING = 0.4
+"""The pitch's: its random share, at the default noise scale, brings the rest."""
+WIDEST = 2.0
+LONGEST, SHORTEST = 1.5, 0.8
+"""Bounds of the factor on durations."""
 
 
 @contextmanager
@@ -344,11 +351,8 @@ class QuickModel(VoiceModule):
         if step == 0 or step == self._calibrated_step:
             return
         batches = self._data().some_batches(CALIBRATION_UTTERANCES)
-        was_training = self.model_g.training
-        self.model_g.eval()
         with self.averaged_weights():
             calibrate(self.model_g, self.step.extract, map(self._cut_whole, batches))
-        self.model_g.train(was_training)
         self._calibrated_step = step
 
     def validation_losses(self, batch: Pieces, batch_index: int) -> dict[str, Tensor]:
@@ -367,8 +371,14 @@ class QuickModel(VoiceModule):
         """
         super().on_save_checkpoint(checkpoint)
         if self.trainer.state.fn == "fit":
-            with suppress(PiperError):  # of data that failed, after which training is saved
+            try:
                 self._calibrate()  # buffers that the checkpoint shares
+            except Exception as error:  # data or memory that failed; hours of training did not
+                _LOGGER.warning(
+                    "How lively the voice is to speak could not be measured for this checkpoint, "
+                    "which is whole in all else: %s",
+                    " ".join(str(error).split())[:200] or type(error).__name__,
+                )
         checkpoint[TOGETHER_KEY] = self._together_since
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -380,3 +390,46 @@ class QuickModel(VoiceModule):
     def adapt_checkpoint(self, checkpoint: dict[str, Any], path: Any) -> list[str]:
         """Make a checkpoint fit this network."""
         return adapt_own_checkpoint(checkpoint, self)
+
+
+@torch.no_grad()
+def standardise_latents(
+    network: QuickSynthesizer, extract: LatentExtractor, pieces: Iterable[Pieces]
+) -> None:
+    """Set mean and deviation of the latents to those of whole utterances, one a piece."""
+    latents = torch.cat([extract(one.audio, one.log_f0, one.voiced)[0] for one in pieces])
+    mean, deviation = latents.mean(0), latents.std(0).clamp(min=1e-2)
+    mean[-1] = deviation[-1] = 0.5  # voicing is 0 or 1
+    network.latent_mean.copy_(mean)
+    network.latent_deviation.copy_(deviation)
+
+
+@torch.no_grad()
+def calibrate(
+    network: QuickSynthesizer, extract: LatentExtractor, pieces: Iterable[Pieces]
+) -> None:
+    """Set the spread of latents and the length of durations by whole utterances, one a piece.
+
+    A network that is taught by distances speaks the mean of what could be said: its latents vary
+    less than the recordings', and the mean of the logarithms of durations is short. Both are
+    measured here, and made good when the voice speaks.
+    """
+    text = network.text
+    estimates, recordings = [], []
+    predicted, recorded = 0.0, 0.0
+    for one in pieces:
+        encoded = text.encode(one.ids, one.id_mask, one.speaker_ids)
+        estimates.append(text.estimate_latents(encoded, one.index).mean[0])
+        recordings.append(network.standardise(extract(one.audio, one.log_f0, one.voiced))[0])
+        durations = torch.expm1(text.estimate_durations(encoded, one.id_mask).mean)
+        predicted += float(durations.round().clamp(min=0.0).sum())
+        recorded += float(one.durations.sum())
+    estimate, recording = torch.cat(estimates), torch.cat(recordings)
+    wider = (recording.std(0) / estimate.std(0).clamp(min=1e-3)).clamp(1.0, WIDEST)
+    spread = 1.0 + WIDENING * (wider - 1.0)
+    spread[-2] = 1.0 + PITCH_WIDENING * (wider[-2] - 1.0)
+    spread[-1] = 1.0
+    network.predicted_mean.copy_(estimate.mean(0))
+    network.spread.copy_(spread)
+    scale = recorded / max(1.0, predicted)
+    network.duration_scale.fill_(min(max(scale, SHORTEST), LONGEST))

@@ -22,6 +22,7 @@ from piper.train.allowance import Allowance
 from piper.train.checkpoints import load_checkpoint
 from piper.train.export import export_voice
 from piper.train.flags import find_family
+from piper.train.quick_module import QuickModel
 from trainings import QUICK, Hurry, StopAfter, add_callback, find_differences
 
 
@@ -139,6 +140,23 @@ def test_a_training_that_is_stopped_is_as_good_as_one_that_ended(
     saved = load_checkpoint(checkpoint_of(tmp_path))["state_dict"]
     assert float(saved["model_g.duration_scale"]) != 1.0
     assert not torch.all(saved["model_g.predicted_mean"] == 0.0)
+
+
+def test_a_checkpoint_is_written_though_there_is_no_memory_to_measure_with(
+    aligned_dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def have_no_memory(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB.")
+
+    monkeypatch.setattr(QuickModel, "_cut_whole", have_no_memory)
+    monkeypatch.setattr(QuickModel, "_standardise", lambda _: None)
+    flags = (*QUICK, "--trainer.max_steps=2", "--trainer.limit_val_batches=0")
+    assert train(aligned_dataset, tmp_path, *flags) == 0
+    assert load_checkpoint(checkpoint_of(tmp_path))["global_step"] == 4
+    assert "is whole in all else: CUDA out of memory. Tried to allocate 2 GiB." in caplog.text
 
 
 def test_a_checkpoint_says_that_it_is_quick(trained: tuple[Path, Path], tmp_path: Path) -> None:
@@ -293,6 +311,9 @@ def test_two_processes_make_one_update(aligned_dataset: Path, tmp_path: Path) ->
     saved = load_checkpoint(checkpoint_of(tmp_path))
     assert saved["global_step"] == 8
     assert saved["together_since"] == 2
+    # One process makes no steps of networks that are not trained yet, so two make none either.
+    steps = [{int(s["step"]) for s in o["state"].values()} for o in saved["optimizer_states"]]
+    assert steps == [{4}, {2}]
     log = EventAccumulator(str(tmp_path / "lightning_logs/version_0"), {"scalars": 0})
     log.Reload()
     assert 0.5 < log.Scalars("train_mel")[0].value < 1.5

@@ -92,7 +92,11 @@ class Updater:
             groups = [
                 [p for p in group["params"] if p.requires_grad] for group in optimizer.param_groups
             ]
-            sum_gradients([p for group in groups for p in group])
+            parameters = [p for group in groups for p in group]
+            # All processes train the same networks. With gradients of zero, one that is not trained
+            # yet would be stepped for: AdamW counts steps, and lets weights decay.
+            if any(p.grad is not None for p in parameters):
+                sum_gradients(parameters)
             if scaler is not None:
                 scaler.unscale_(optimizer.optimizer)
             usual = [group.get("clip_norm") for group in optimizer.param_groups]
