@@ -54,7 +54,7 @@ def test_no_abbreviation_ends_the_process() -> None:
     # 198 letters with dots between them overwrote espeak-ng's stack: one request ended a server.
     texts = ["a." * 2000, "a .b. " * 500, "é." * 500, "𝓗.," * 500, "\u0301." * 500, "I.V.X." * 500]
     program = f"""
-from piper.text.espeak import Espeak
+from piper.text.phonemizers import Espeak
 for text in {texts!r}:
     for voice in ("en-us", "ru"):
         clauses = Espeak().translate(voice, text)
