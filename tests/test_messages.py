@@ -64,6 +64,8 @@ def test_each_message_is_translated_with_all_its_values(catalogue: polib.POFile)
 def test_no_message_is_taken_for_another(catalogue: polib.POFile) -> None:
     taken = {}
     for entry in catalogue:
+        if "page" in entry.flags:  # looked up as it is, by a page's script
+            continue
         value = r"5\1" if "numbers" in entry.flags else r"№\1"
         for message in messages_of(entry):
             shown, *told = (

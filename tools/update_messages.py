@@ -3,9 +3,10 @@
 
 New messages come in without a translation, which a person then writes; those that are gone go.
 What the code puts together has an entry with the flag `displayed`, which stays; the flag `numbers`
-says that numbers alone are its values (3 errors), so that its few words are not found in anything.
+says that numbers alone are its values (3 errors), so that its few words are not found in anything;
+`page` says that a page's script looks it up as it is, and that it is found in nothing else.
 Messages are what errors say that a user can mend, what is logged, rules and findings of a check,
-and the texts of the modules that draw pages and lines of a terminal.
+the texts of the modules that draw pages and lines of a terminal, and those of pages' templates.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 import polib
 
 from piper import errors
+from piper.train.pages.document import TEMPLATES, find_texts
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "piper"
@@ -25,11 +27,13 @@ CATALOGUES = PACKAGE / "locale"
 TOOLS = [ROOT / "tools" / "demo.py", *sorted((ROOT / "tools" / "runpod").glob("*.py"))]
 MIN_LETTERS = 8
 """Of fixed words: with fewer, anything would look like the message."""
+SCRIPTED = {"page", "review", "listening_test"}
+"""Pages with a dictionary, in which a text is looked up as a whole: new entries get `page`."""
 SHOWN = ("train/check/", "train/evaluate/", "train/pages/")
 """Modules whose texts are all shown; of other modules a text has several words."""
 _NOT_SHOWN = re.compile(
-    r"server/|server_options\.py|languages\.py|(\w+/)*(card|\w*style|verbs|audio_info|aliases|parser)\.py"
-    r"|text/(\w+_en|sentence|pinyin_symbols)\.py|train/vits/\w+\.py"
+    r"server/|server_options\.py|languages\.py|train/(command|resuming)\.py|(\w+/)*card\.py"
+    r"|text/(chinese|sentence|numbers/english)\.py|train/vits/\w+\.py"
 )
 """Modules whose texts are help, CSS, words, or for programs; what they raise is shown."""
 _NO_TEXTS = re.compile(
@@ -60,11 +64,18 @@ def find_messages() -> dict[str, set[str]]:
             is_page = name.startswith(SHOWN)
             texts = _texts_of(nodes, is_page=is_page)
             messages += [text for text in texts if is_page or _is_said(text)]
-        for message in messages:
-            has_words = _count_letters(message) >= MIN_LETTERS
-            if message and ("{0}" not in message or has_words or _COUNTED.fullmatch(message)):
-                found.setdefault(message, set()).add(path.relative_to(ROOT).as_posix())
+        for message in filter(_has_words, messages):
+            found.setdefault(message, set()).add(path.relative_to(ROOT).as_posix())
+    for path in sorted([*TEMPLATES.glob("*.html"), *TEMPLATES.glob("*.js")]):
+        texts = find_texts(path.name)
+        for message in texts if path.stem in SCRIPTED else filter(_has_words, texts):
+            found.setdefault(message, set()).add(path.relative_to(ROOT).as_posix())
     return found
+
+
+def _has_words(message: str) -> bool:
+    has_many = _count_letters(message) >= MIN_LETTERS
+    return bool(message and ("{0}" not in message or has_many or _COUNTED.fullmatch(message)))
 
 
 def _count_letters(message: str) -> int:
@@ -161,7 +172,9 @@ def update(path: Path) -> tuple[int, int]:
     known = {message for e in catalogue for message in (e.msgid, e.msgid_plural)}
     new = [message for message in messages if message not in known]
     for message in new:
-        catalogue.append(polib.POEntry(msgid=message, msgstr=""))
+        is_on_page = all(Path(file).stem in SCRIPTED for file in messages[message])
+        flags = ["page"] if is_on_page else []
+        catalogue.append(polib.POEntry(msgid=message, msgstr="", flags=flags))
     for entry in catalogue:
         entry.occurrences = [(file, "") for file in sorted(messages.get(entry.msgid, ()))]
     catalogue.sort(key=lambda entry: (entry.occurrences[:1], entry.msgid))

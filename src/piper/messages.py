@@ -106,6 +106,14 @@ def translate(message: str, language: str | None = None) -> str:
     return message if found is None else found
 
 
+def look_up(text: str, language: str) -> str:
+    """Return an entry's translation, `{0}` … where its values stand; the text where there is none.
+
+    A page's script puts in the values.
+    """
+    return _load_catalogue(language).texts.get(text) or text
+
+
 def say(text: str, file: TextIO | None = None) -> None:
     """Print what a command has to say, in the user's language, at once.
 
@@ -187,6 +195,9 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _Catalogue:
+    """The entries; those with the flag `page` are looked up by their whole text alone."""
+
+    texts: dict[str, str]
     plain: dict[str, str]
     entries: tuple[_Entry, ...]
 
@@ -272,10 +283,12 @@ def _find_form(number: str) -> int:
 def _load_catalogue(language: str) -> _Catalogue:
     import polib
 
+    texts: dict[str, str] = {}
     plain: dict[str, str] = {}
     entries = []
     for item in polib.pofile(str(_FOLDER / language / "piper.po")):
-        if not item.translated():
+        texts[item.msgid] = item.msgstr
+        if not item.translated() or "page" in item.flags:
             continue
         has_numbers = "numbers" in item.flags
         forms = item.msgstr_plural
@@ -293,4 +306,4 @@ def _load_catalogue(language: str) -> _Catalogue:
                 fixed = sum(map(len, parts[::2]))
                 entries.append(_Entry(tuple(parts[::2]), value, places, fixed, translations))
     entries.sort(key=lambda entry: -entry.fixed)
-    return _Catalogue(plain, tuple(entries))
+    return _Catalogue(texts, plain, tuple(entries))

@@ -7,6 +7,9 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
 
 from piper.files import replace_on_success
 from piper.progress import count_things
@@ -38,11 +41,7 @@ from piper.train.check.terminal import (
 from piper.train.pages.document import (
     PAGE_BYTES,
     PLAYER_BYTES,
-    draw_document,
-    draw_html_table,
-    draw_table,
-    escape,
-    fold,
+    render_report,
     write_json,
 )
 from piper.train.pages.drawings import (
@@ -58,71 +57,39 @@ from piper.train.pages.drawings import (
 from piper.train.pages.excerpts import Excerpt, Media, collect_media, drop_audio, find_excerpt
 
 
-@dataclass
-class RecordingFigures:
-    """Draws recordings; what is shown a second time refers to the first.
+class _Figures:
+    """Draws recordings; what is shown a second time refers to the first."""
 
-    Attributes:
-        media: Pictures and audio by excerpt.
-        num_silent: How many are shown without audio, since the page is full.
-    """
+    def __init__(self, media: Mapping[Excerpt, Media]) -> None:
+        self.media = media
+        self.num_silent = 0
+        self._places: dict[Excerpt, tuple[str, str]] = {}
 
-    media: Mapping[Excerpt, Media]
-    num_silent: int = 0
-    _places: dict[Excerpt, tuple[str, str]] = field(default_factory=dict)
-
-    def draw(
-        self,
-        excerpt: Excerpt,
-        measures: AudioMeasures,
-        span: tuple[float, float] | None,
-        *,
-        name: str,
-        section: str,
-    ) -> str:
-        """Return a figure of an excerpt, which is in `media`.
-
-        Args:
-            excerpt: What to show.
-            measures: Of the whole recording.
-            span: What to mark, in seconds of the whole recording.
-            name: Of the recording.
-            section: Title of the section, to which a second figure points back.
-        """
-        media = self.media[excerpt]
-        first = self._places.get(excerpt)
-        if first is None:
-            self._places[excerpt] = (f"recording-{len(self._places) + 1}", section)
-        identifier = self._places[excerpt][0]
+    def draw(self, excerpt: Excerpt, measures: AudioMeasures, finding: Finding) -> dict[str, Any]:
+        """Return what the template shows of a finding's excerpt, which is in `media`."""
+        media, span, name = self.media[excerpt], finding.span, finding.name
+        is_first = excerpt not in self._places
+        place = (f"recording-{len(self._places) + 1}", finding.rule.summary)
+        identifier, section = self._places.setdefault(excerpt, place)
+        is_silent = media.audio is None
+        self.num_silent += is_first and is_silent
         marked = f"; marked: {_name_seconds(*span)}" if span else ""
-        share = find_share(span, excerpt) if span else None
+        shares = [find_share(span, excerpt)] if span else []
         outline = _cut_outline(measures, excerpt)
-        wave = draw_wave(outline, share, f"Waveform of {name}{marked}")
-        picture = draw_picture(media, identifier) if first is None else _refer(identifier)
-        shares = [share] if share else []
-        return (
-            f"<figure>\n{wave}\n"
-            f"{draw_spectrogram(media, picture, shares, name, marked)}"
-            f"{draw_times(excerpt)}{self._draw_audio(media, identifier, name, first)}"
-            f"<figcaption>{_describe(excerpt, measures)}{marked}</figcaption>\n</figure>\n"
-        )
-
-    def _draw_audio(
-        self, media: Media, identifier: str, name: str, first: tuple[str, str] | None
-    ) -> str:
-        if media.audio is None:
-            self.num_silent += first is None
-            return '<p class="faint">Without audio, since the page is full.</p>\n'
-        if first is not None:
-            return (
-                f'<p><a href="#{identifier}-audio">Listen to it above</a>, '
-                f"at “{escape(first[1])}”.</p>\n"
-            )
-        return draw_player(media.audio, name, f"{identifier}-audio")
-
-
-def _refer(identifier: str) -> str:
-    return f'<use href="#{identifier}"/>'
+        again = Markup('<use href="#{}"/>').format(identifier)
+        picture = draw_picture(media, identifier) if is_first else again
+        return {
+            "identifier": identifier,
+            "section": section,
+            "is_silent": is_silent,
+            "wave": draw_wave(outline, shares[0] if span else None, f"Waveform of {name}{marked}"),
+            "spectrogram": draw_spectrogram(media, picture, shares, name, marked),
+            "times": draw_times(excerpt),
+            "player": draw_player(media.audio, name, f"{identifier}-audio")
+            if media.audio and is_first
+            else None,
+            "caption": f"{_describe(excerpt, measures)}{marked}",
+        }
 
 
 def _describe(excerpt: Excerpt, measures: AudioMeasures) -> str:
@@ -175,68 +142,48 @@ def collect_excerpts(
     return list(dict.fromkeys(excerpt for excerpt in found if excerpt))
 
 
-def find_anchor(broken: BrokenRule) -> str:
-    """Return the id of a rule's section."""
-    return f"rule-{broken.rule.name}"
-
-
-def draw_rule(
-    report: CheckReport, entries: dict[int, Entry], broken: BrokenRule, figures: RecordingFigures
-) -> str:
-    """Return the section of one rule."""
-    rule = broken.rule
+def _show_rule(
+    report: CheckReport, entries: dict[int, Entry], broken: BrokenRule, figures: _Figures
+) -> dict[str, Any]:
+    """Return what the template shows of a rule."""
     worst, others = find_worst(broken)
     count = count_things(len(broken.findings), "finding")
     if broken.share is not None:
         count += f", {describe_share(broken.share)} of the recordings"
-    parts = [
-        f'<section class="{rule.severity.value}" id="{escape(find_anchor(broken))}">\n'
-        f"<h3>{escape(rule.summary)}</h3>\n"
-        f'<dl>\n<dt>Rule</dt><dd><span class="kind">{rule.severity.value}</span> '
-        f"<code>{escape(rule.name)}</code></dd>\n"
-        f"<dt>Found at</dt><dd>{escape(rule.threshold)}</dd>\n"
-        f"<dt>Count</dt><dd>{escape(count)}</dd>\n"
-        f"<dt>What to do</dt><dd>{escape(rule.advice)}</dd>\n</dl>\n"
-    ]
-    parts += [_draw_finding(report, entries, finding, figures) for finding in worst]
-    if others:
-        listed = others[:OTHERS_LISTED]
-        rest = len(others) - len(listed)
-        rows = [[_name_line(other), other.name, other.message] for other in listed]
-        table = draw_table(f"More of {rule.name}", ["line", "recording", "what"], rows)
-        more = f"; {rest:,} beside are in report.json" if rest else ""
-        parts.append(fold(f"{len(listed):,} more{more}", table))
-    return "".join(parts) + "</section>\n"
+    rest = len(others) - OTHERS_LISTED
+    more = f"; {rest:,} beside are in report.json" if rest > 0 else ""
+    listed = others[:OTHERS_LISTED]
+    return {
+        **vars(broken.rule),
+        "num_findings": len(broken.findings),
+        "share": describe_share(broken.share),
+        "count": count,
+        "worst": [_show_finding(report, entries, finding, figures) for finding in worst],
+        "more": f"{len(listed):,} more{more}",
+        "table_title": f"More of {broken.rule.name}",
+        "others": [
+            ["" if one.line is None else str(one.line), one.name, one.message] for one in listed
+        ],
+    }
 
 
-def _draw_finding(
-    report: CheckReport, entries: dict[int, Entry], finding: Finding, figures: RecordingFigures
-) -> str:
+def _show_finding(
+    report: CheckReport, entries: dict[int, Entry], finding: Finding, figures: _Figures
+) -> dict[str, Any]:
     entry = None if finding.line is None else entries.get(finding.line)
     line = f"line {finding.line}" if finding.line is not None else ""
     speaker = entry.speaker or "" if entry else ""
-    title = " · ".join(part for part in (finding.name, line, speaker) if part)
-    parts = ["<article>\n"]
-    if title:
-        parts.append(f'<h4 dir="auto">{escape(title)}</h4>\n')
-    parts.append(f'<p dir="auto">{escape(finding.message)}</p>\n')
-    if entry and entry.text:
-        parts.append(f'<blockquote dir="auto">{escape(entry.text)}</blockquote>\n')
-    if entry and entry.audio_path:
-        excerpt = _find_excerpt(report, entries, finding)
-        if excerpt is not None and excerpt in figures.media:
-            measures = report.audio[excerpt.path]
-            summary = finding.rule.summary
-            parts.append(
-                figures.draw(excerpt, measures, finding.span, name=entry.name, section=summary)
-            )
-        else:
-            parts.append('<p class="faint">The recording cannot be decoded.</p>\n')
-    return "".join(parts) + "</article>\n"
-
-
-def _name_line(finding: Finding) -> str:
-    return "" if finding.line is None else str(finding.line)
+    excerpt = _find_excerpt(report, entries, finding)
+    figure = None
+    if excerpt is not None and excerpt in figures.media:
+        figure = figures.draw(excerpt, report.audio[excerpt.path], finding)
+    return {
+        "title": " · ".join(part for part in (finding.name, line, speaker) if part),
+        "message": finding.message,
+        "text": entry.text if entry else "",
+        "figure": figure,
+        "is_broken": entry is not None and entry.audio_path is not None,
+    }
 
 
 def _find_excerpt(
@@ -342,8 +289,6 @@ def _find_rate(report: CheckReport, entry: Entry) -> float | None:
     return count / seconds if seconds > 0 else None
 
 
-LONG_TABLE_ROWS = 20
-"""A table above this is folded."""
 _VERDICT_CLASSES = {
     Verdict.NOT_READY: Severity.ERROR.value,
     Verdict.WARNINGS: Severity.WARNING.value,
@@ -359,99 +304,44 @@ def write_report_page(report: CheckReport, path: Path, *, budget_bytes: int = PA
         path: The file.
         budget_bytes: What the file may take. The worst recordings of all rules get audio first;
             those that come when the page is full are shown without, and the page says so.
-
-    Raises:
-        OSError: The file cannot be written.
     """
     entries = index_entries(report)
     media = collect_media(
         collect_excerpts(report, entries, find_broken_rules(report)), budget_bytes
     )
     silent = drop_audio(media, -1)
-    room = budget_bytes - len(_draw_page(report, silent)) - PLAYER_BYTES * len(media)
-    page = _draw_page(report, drop_audio(media, room))
+    room = budget_bytes - len(_render(report, silent)) - PLAYER_BYTES * len(media)
+    page = _render(report, drop_audio(media, room))
     with replace_on_success(path) as temporary:
         temporary.write_bytes(page)
 
 
 def write_report_json(report: CheckReport, path: Path) -> None:
-    """Write `report.json`: `CheckReport.to_dict`, UTF-8.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
+    """Write `report.json`: `CheckReport.to_dict`, UTF-8."""
     write_json(report.to_dict(), path)
 
 
-def _draw_page(report: CheckReport, media: dict[Excerpt, Media]) -> bytes:
+def _render(report: CheckReport, media: dict[Excerpt, Media]) -> bytes:
     broken = find_broken_rules(report)
-    parts = [
-        _draw_verdict(report),
-        _draw_broken(broken),
-        _draw_facts(report),
-        _draw_distributions(report),
-        _draw_details(report, broken, media),
-    ]
-    return draw_document(f"Dataset check: {report.folder.name}", "".join(parts))
-
-
-def _draw_verdict(report: CheckReport) -> str:
-    shown = "".join(
-        (f"<p>{escape(sentence)}</p>\n" if sentence else "")
-        + (f"<pre><code>{escape(command)}</code></pre>\n" if command else "")
-        for sentence, command in list_next_steps(report)
-    )
-    return (
-        f'<div class="verdict {_VERDICT_CLASSES[report.verdict]}">\n'
-        f"<p><strong>{report.verdict.value.capitalize()}</strong></p>\n"
-        f"{shown}"
-        f"<p>{escape(describe_not_looked_at(report))}</p>\n"
-        f'<p class="faint">{escape(describe_set(report))}; {escape(describe_counts(report))}. '
-        f"<code>{escape(str(report.folder))}</code></p>\n</div>\n"
+    figures = _Figures(media)
+    entries = index_entries(report)
+    rules = [_show_rule(report, entries, item, figures) for item in broken]
+    return render_report(
+        "check.html",
+        f"Dataset check: {report.folder.name}",
+        report=report,
+        verdict_class=_VERDICT_CLASSES[report.verdict],
+        next_steps=list_next_steps(report),
+        not_looked_at=describe_not_looked_at(report),
+        set=describe_set(report),
+        counts=describe_counts(report),
+        rules=rules,
+        charts=[_draw_distribution(distribution) for distribution in find_distributions(report)],
+        num_silent=figures.num_silent,
     )
 
 
-def _draw_broken(broken: list[BrokenRule]) -> str:
-    if not broken:
-        return ""
-    rows = []
-    for item in broken:
-        severity = item.rule.severity.value
-        rows.append(
-            [
-                f'<span class="kind {severity}">{severity}</span>',
-                f'<a href="#{escape(find_anchor(item))}">{escape(item.rule.summary)}</a>',
-                f"{len(item.findings):,}",
-                escape(describe_share(item.share)),
-            ]
-        )
-    heads = ["severity", "what", "count", "share"]
-    return f"<h2>What was found</h2>\n{draw_html_table('What was found', heads, rows)}"
-
-
-def _draw_facts(report: CheckReport) -> str:
-    parts = ["<h2>Facts</h2>\n"] if report.facts or report.tables else []
-    for title, facts in report.facts.items():
-        items = "".join(
-            f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>\n" for name, value in facts.items()
-        )
-        parts.append(f"<h3>{escape(title)}</h3>\n<dl>\n{items}</dl>\n")
-    for title, heads, rows in report.tables:
-        table = draw_table(title, heads, rows)
-        if len(rows) > LONG_TABLE_ROWS:
-            table = fold(count_things(len(rows), "row"), table)
-        parts.append(f"<h3>{escape(title)}</h3>\n{table}")
-    return "".join(parts)
-
-
-def _draw_distributions(report: CheckReport) -> str:
-    figures = [_draw_distribution(distribution) for distribution in find_distributions(report)]
-    if not figures:
-        return ""
-    return f'<h2>Distributions</h2>\n<div class="charts">\n{"".join(figures)}</div>\n'
-
-
-def _draw_distribution(distribution: Distribution) -> str:
+def _draw_distribution(distribution: Distribution) -> dict[str, str]:
     values, unit, limits = distribution.values, distribution.unit, distribution.limits
     caption = (
         f"Recordings: {len(values):,}; median {format_number(statistics.median(values))}, "
@@ -461,24 +351,4 @@ def _draw_distribution(distribution: Distribution) -> str:
         named = ", ".join(f"{name} {format_number(limit)}" for name, limit in limits.items())
         caption += f" Thresholds, dashed where they are near: {named}."
     drawing = draw_histogram(values, unit, limits, f"{distribution.title}. {caption}")
-    return (
-        f"<div>\n<h3>{escape(distribution.title)}</h3>\n<figure>\n{drawing}\n"
-        f"<figcaption>{escape(caption)}</figcaption>\n</figure>\n</div>\n"
-    )
-
-
-def _draw_details(
-    report: CheckReport, broken: list[BrokenRule], media: dict[Excerpt, Media]
-) -> str:
-    if not broken:
-        return ""
-    figures = RecordingFigures(media)
-    entries = index_entries(report)
-    sections = "".join(draw_rule(report, entries, item, figures) for item in broken)
-    said = ""
-    if figures.num_silent:
-        said = (
-            f"<p>Without audio: {count_things(figures.num_silent, 'recording')} of those below, "
-            "since the page would grow too large. They lie in the dataset's folder.</p>\n"
-        )
-    return f"<h2>Findings, the worst recordings of each rule</h2>\n{said}{sections}"
+    return {"title": distribution.title, "drawing": drawing, "caption": caption}

@@ -480,7 +480,7 @@ def _find_key(state: _State) -> str:
         "recordings": sorted(create_key(one.speech.path) for one in state.recorded.values()),
     }
     if len(state.references) > 1:  # there was one of all of them once
-        parts["references"] = "each speaker's"
+        parts["references"] = "by-speaker"
     text = json.dumps(parts, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 

@@ -14,15 +14,14 @@ import hashlib
 import json
 import math
 import random
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from piper.errors import EvaluationError
 from piper.files import is_own_file, load_json_object, replace_on_success
@@ -35,6 +34,7 @@ from piper.train.data.audio import (
     trim_silence,
 )
 from piper.train.evaluate.results import Kind
+from piper.train.pages.document import load_dictionary, read_template, render
 from piper.train.pages.excerpts import find_media_type, samples_to_audio
 
 
@@ -164,7 +164,13 @@ def _frame(samples: FloatArray, rate: int) -> FloatArray:
     return np.pad(faded, round(SILENCE_SECONDS * rate)).astype(np.float32)
 
 
-_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
+SCRIPTS = ("page.js", "listening_test.js")
+SECONDS_A_PAIR = 20
+"""With two of usual sentences, and a moment to think."""
+_POLICY = (
+    "default-src 'none'; media-src data:; img-src data:; style-src 'unsafe-inline'; "
+    "script-src 'sha256-{}'; base-uri 'none'; form-action 'none'"
+)
 
 
 def make_listening_test(
@@ -206,7 +212,7 @@ def make_listening_test(
     pairs = plan_pairs(list(files), count, seed, most)
     data = _collect_data(files, pairs, names, texts)
     with replace_on_success(path) as temporary:
-        temporary.write_text(_fill_page(data), encoding="utf-8")
+        temporary.write_text(_render_page(data), encoding="utf-8")
     return len(pairs)
 
 
@@ -254,7 +260,18 @@ def _collect_data(
         for pair in pairs
     ]
     content = json.dumps([sounds, shown]).encode()
-    return {"test": hashlib.sha256(content).hexdigest()[:12], "sounds": sounds, "pairs": shown}
+    return {
+        "test": hashlib.sha256(content).hexdigest()[:12],
+        "sounds": sounds,
+        "pairs": shown,
+        "minutes": describe_minutes(len(pairs)),
+    }
+
+
+def describe_minutes(count: int) -> str:
+    """Return how long so many pairs take."""
+    minutes = max(1, round(count * SECONDS_A_PAIR / 60))
+    return "about a minute" if minutes == 1 else f"about {minutes} minutes"
 
 
 def _encode(audio: bytes) -> str:
@@ -265,16 +282,17 @@ def _disguise(words: Sequence[str]) -> str:
     return base64.b64encode(json.dumps(words).encode()).decode("ascii")
 
 
-def _fill_page(data: Mapping[str, Any]) -> str:
+def _render_page(data: Mapping[str, Any]) -> str:
     """Return the page with its data, and with a policy that lets no other script run."""
-    page = resources.files("piper.train.listening_test").joinpath("page.html")
-    text = page.read_text(encoding="utf-8")
-    script = _SCRIPT.search(text)
-    assert script is not None, "the page has a script"
-    digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode("ascii")
-    # In an element of data `</script>` would end it.
-    content = json.dumps(data).replace("<", "\\u003c")
-    return text.replace("SCRIPT-DIGEST", f"sha256-{digest}").replace("TEST-DATA", content)
+    script = Markup().join(map(read_template, SCRIPTS))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return render(
+        "listening_test.html",
+        policy=_POLICY.format(digest),
+        dictionary=load_dictionary(["listening_test.html", *SCRIPTS], [data["minutes"]]),
+        script=script,
+        data=data,
+    )
 
 
 @dataclass(frozen=True)

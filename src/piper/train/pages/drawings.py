@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from markupsafe import Markup
 
 from piper.messages import translate
 from piper.train.pages.document import escape
@@ -50,7 +51,7 @@ class DotRow:
 
 def draw_histogram(
     values: Sequence[float], unit: str, limits: Mapping[str, float], label: str
-) -> str:
+) -> Markup:
     """Return a histogram with axes; few values far off are counted in its last bars.
 
     Args:
@@ -82,13 +83,13 @@ def draw_histogram(
         if low <= limit <= high:
             parts.append(_draw_limit(name, limit, _x(limit, low, high)))
     parts.append(_draw_text(f"{unit}", (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4))
-    return (
+    return Markup(
         f'<svg class="histogram" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{escape(label)}">{"".join(parts)}</svg>'
     )
 
 
-def draw_dots(rows: Sequence[DotRow], unit: str, label: str) -> str:
+def draw_dots(rows: Sequence[DotRow], unit: str, label: str) -> Markup:
     """Return values as dots, a row for each thing that is compared, over one axis.
 
     Values far off stand at the axis' ends, as in a histogram.
@@ -117,13 +118,13 @@ def draw_dots(rows: Sequence[DotRow], unit: str, label: str) -> str:
     is_below, is_above = min(values) < low, max(values) > high
     parts += _draw_values(low, high, step, is_below, is_above, base)
     parts.append(_draw_text(unit, (LEFT + WIDTH - RIGHT) / 2, height - 4))
-    return (
+    return Markup(
         f'<svg class="histogram" viewBox="0 0 {WIDTH} {height}" role="img" '
         f'aria-label="{escape(label)}">{"".join(parts)}</svg>'
     )
 
 
-def draw_wave(outline: Sequence[float], span: tuple[float, float] | None, label: str) -> str:
+def draw_wave(outline: Sequence[float], span: tuple[float, float] | None, label: str) -> Markup:
     """Return a waveform that stretches to the width it is given.
 
     Args:
@@ -141,10 +142,10 @@ def draw_wave(outline: Sequence[float], span: tuple[float, float] | None, label:
     return draw_strip(path, [span] if span else [], label)
 
 
-def draw_strip(content: str, spans: Sequence[tuple[float, float]], label: str) -> str:
+def draw_strip(content: str, spans: Sequence[tuple[float, float]], label: str) -> Markup:
     """Return a strip along the time of a recording, with what is marked drawn over it."""
     drawn = "".join(map(_draw_span, spans))
-    return (
+    return Markup(
         f'<svg class="strip" viewBox="0 0 {WAVE_WIDTH} {WAVE_HEIGHT}" preserveAspectRatio="none" '
         f'role="img" aria-label="{escape(label)}">{content}{drawn}</svg>'
     )
@@ -261,7 +262,7 @@ Span = tuple[float, float]
 
 def draw_spectrogram(
     media: Media, picture: str, shares: Sequence[Span], name: str, marked: str = ""
-) -> str:
+) -> Markup:
     """Return a spectrogram with its highest pitch written on it.
 
     Args:
@@ -273,18 +274,18 @@ def draw_spectrogram(
     """
     pitch = f"{format_number(media.top_hertz / 1000)} kHz"
     strip = draw_strip(picture, shares, f"Spectrogram of {name}, 0 to {pitch}{marked}")
-    return f'<div class="spectrogram">{strip}<span class="pitch">{pitch}</span></div>\n'
+    return Markup(f'<div class="spectrogram">{strip}<span class="pitch">{pitch}</span></div>\n')
 
 
-def draw_picture(media: Media, identifier: str) -> str:
+def draw_picture(media: Media, identifier: str) -> Markup:
     """Return a spectrogram's picture, for a strip, with an id to refer to it."""
-    return (
+    return Markup(
         f'<image id="{identifier}" width="{WAVE_WIDTH}" height="{WAVE_HEIGHT}" '
         f'preserveAspectRatio="none" href="{_address("image/png", media.picture)}"/>'
     )
 
 
-def draw_player(audio: bytes, name: str, identifier: str) -> str:
+def draw_player(audio: bytes, name: str, identifier: str) -> Markup:
     """Return a player of encoded audio.
 
     Args:
@@ -293,19 +294,19 @@ def draw_player(audio: bytes, name: str, identifier: str) -> str:
         identifier: Of the element.
     """
     # No preload: a browser would decode all of a page's recordings at once.
-    return (
+    return Markup(
         f'<audio id="{identifier}" controls preload="none" '
         f'aria-label="{escape(name)}" src="{_address(find_media_type(audio), audio)}"></audio>\n'
     )
 
 
-def draw_times(excerpt: Excerpt) -> str:
+def draw_times(excerpt: Excerpt) -> Markup:
     """Return the times below an excerpt, of the whole recording."""
     marks = [
         excerpt.start_seconds + excerpt.seconds * i / TIME_MARKS for i in range(TIME_MARKS + 1)
     ]
     texts = "".join(f"<span>{mark:.1f} s</span>" for mark in marks)
-    return f'<div class="times" aria-hidden="true">{texts}</div>\n'
+    return Markup(f'<div class="times" aria-hidden="true">{texts}</div>\n')
 
 
 def find_share(span: Span, excerpt: Excerpt) -> Span:

@@ -19,7 +19,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ import numpy as np
 import uvicorn
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from markupsafe import Markup
 from pydantic import BaseModel, FiniteFloat
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -41,6 +41,7 @@ from piper.server.run import bind_socket
 from piper.train.check.run import count_speakers, entries_to_rows
 from piper.train.data.phonemes_cli import Hearing
 from piper.train.data.settings import DataSettings
+from piper.train.pages.document import load_dictionary, read_template, render
 from piper.train.pages.excerpts import Excerpt, decode_excerpt, levels_to_png, samples_to_levels
 from piper.train.review.gathering import Gathered
 from piper.train.review.reviewed_copy import write_reviewed_copy
@@ -326,6 +327,7 @@ def create_desk(
     )
 
 
+SCRIPTS = ("page.js", "review.js")
 MAX_BODY_BYTES = 100_000
 """A text of some pages."""
 _POLICY = (
@@ -393,9 +395,13 @@ def _create_page_router(desk: Desk) -> APIRouter:
     @router.get("/")
     def page() -> HTMLResponse:
         """Return the page."""
-        page = resources.files("piper.train.review").joinpath("page.html")
-        text = page.read_text(encoding="utf-8")
-        return HTMLResponse(text, headers={"Content-Security-Policy": _POLICY})
+        page = render(
+            "review.html",
+            policy=None,
+            dictionary=load_dictionary(["review.html", *SCRIPTS]),
+            script=Markup().join(map(read_template, SCRIPTS)),
+        )
+        return HTMLResponse(page, headers={"Content-Security-Policy": _POLICY})
 
     @router.get("/review")
     def review() -> dict[str, Any]:

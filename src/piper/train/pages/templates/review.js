@@ -1,245 +1,14 @@
-<!DOCTYPE html>
-<!-- The review's page: shows clips, plays them, sends decisions to app.py. Keeps none itself.
-  Russian (data-ru, and RUSSIAN in the script) in a browser that prefers it. -->
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title data-ru="Просмотр">Review</title>
-<link rel="icon" href="data:,">
-<style>
-:root {
-  color-scheme: light dark;
-  --ground: #fff; --raised: #f5f6f8; --ink: #1b1d22; --faint: #5a606b; --line: #d5d9e0;
-  --link: #1a56b0; --bar: #3d6fb6; --error: #b3261e; --warning: #8a5300; --note: #2b5f8f;
-  --kept: #1c6b33; --changed: #1a56b0; --dropped: #b3261e; --span: #e0452e; --shade: #fffb;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --ground: #14161a; --raised: #1e2127; --ink: #e6e8ec; --faint: #a0a7b4; --line: #3a3f49;
-    --link: #8ab4f8; --bar: #7aa7e8; --error: #ff8a80; --warning: #ffb74d; --note: #90caf9;
-    --kept: #81c995; --changed: #8ab4f8; --dropped: #ff8a80; --span: #ff6e57; --shade: #14161ac0;
-  }
-}
-* { box-sizing: border-box; }
-[hidden] { display: none !important; }
-html { -webkit-text-size-adjust: 100%; }
-body {
-  font: 1rem/1.45 system-ui, sans-serif; color: var(--ink); background: var(--ground);
-  max-width: 80rem; margin: 0 auto; padding: 1rem; overflow-wrap: anywhere;
-}
-h1 { font-size: 1.25rem; margin: 0; }
-h2 { font-size: 1.1rem; margin: 0; }
-button, select, input, textarea { font: inherit; color: inherit; }
-button, select, input {
-  background: var(--raised); border: 1px solid var(--line); border-radius: .4rem;
-  padding: .35rem .7rem;
-}
-button { cursor: pointer; }
-button:disabled { opacity: .45; cursor: default; }
-button kbd { margin-left: .25rem; }
-:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
-kbd {
-  font: .75rem/1.2 ui-monospace, monospace; color: var(--faint); border: 1px solid var(--line);
-  border-radius: .25rem; padding: 0 .3rem; background: var(--ground);
-}
-header, .tools, .row { display: flex; flex-wrap: wrap; align-items: center; gap: .5rem; }
-header { justify-content: space-between; gap: .5rem 1.5rem; }
-.advance { flex: 1 1 14rem; display: flex; align-items: center; gap: .6rem; }
-progress {
-  flex: 1; min-width: 4rem; height: .5rem; appearance: none; border: 0; border-radius: .25rem;
-  overflow: hidden; background: var(--line);
-}
-progress::-webkit-progress-bar { background: var(--line); }
-progress::-webkit-progress-value { background: var(--kept); }
-progress::-moz-progress-bar { background: var(--kept); }
-.faint { color: var(--faint); }
-.said { min-height: 1.5rem; margin: .4rem 0; }
-#mistake { color: var(--error); font-weight: 600; }
-.desk { display: grid; grid-template-columns: 17rem minmax(0, 1fr); gap: 1.25rem; }
-nav summary { display: none; }
-nav select { width: 100%; }
-#list {
-  list-style: none; margin: .5rem 0 0; padding: 0; max-height: calc(100vh - 12rem);
-  overflow-y: auto; border: 1px solid var(--line); border-radius: .5rem;
-}
-#list button {
-  display: grid; grid-template-columns: 1.3rem minmax(0, 1fr); width: 100%; text-align: start;
-  border: 0; border-radius: 0; background: none; padding: .35rem .5rem;
-}
-#list li + li { border-top: 1px solid var(--line); }
-#list [aria-current] { background: var(--raised); box-shadow: inset .25rem 0 var(--link); }
-#list span:last-child { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
-#list small { color: var(--faint); }
-.kept { color: var(--kept); } .changed { color: var(--changed); } .dropped { color: var(--dropped); }
-.undecided { color: var(--faint); }
-.error { --kind: var(--error); } .warning { --kind: var(--warning); } .note { --kind: var(--note); }
-.state { font-weight: 600; }
-#doubts { list-style: none; margin: .5rem 0; padding: 0; }
-#doubts li {
-  border-left: .25rem solid var(--kind); background: var(--raised); padding: .3rem .7rem;
-  margin: .3rem 0; border-radius: .25rem;
-}
-#doubts b { color: var(--kind); }
-#doubts p { margin: 0; font-size: .9rem; }
-figure { margin: .5rem 0; }
-.sight {
-  position: relative; touch-action: pan-y; cursor: pointer; border-radius: .4rem; overflow: hidden;
-}
-.sight svg { display: block; width: 100%; height: 5.5rem; background: var(--raised); }
-.sight img { display: block; width: 100%; height: 9rem; background: #440154; }
-#wave { fill: var(--bar); stroke: var(--bar); stroke-width: 1; vector-effect: non-scaling-stroke; }
-.shade, .span, .cursor { position: absolute; top: 0; bottom: 0; pointer-events: none; }
-.shade { background: var(--shade); }
-.span { border: 2px dashed var(--span); min-width: 4px; background: #e0452e1c; }
-.cursor { width: 2px; margin-left: -1px; background: #fff; box-shadow: 0 0 0 1px #000; }
-.border {
-  position: absolute; top: 0; bottom: 0; width: 1.6rem; cursor: ew-resize; touch-action: none;
-  border: 0 solid #ffc400;
-}
-.border::after {
-  content: ""; position: absolute; top: 0; width: .9rem; height: 1.3rem; background: #ffc400;
-}
-#start { border-left-width: 3px; } #start::after { left: 0; border-radius: 0 0 .6rem 0; }
-#end { border-right-width: 3px; } #end::after { right: 0; border-radius: 0 0 0 .6rem; }
-.border:focus-visible { outline: none; background: #ffc40040; }
-.pitch { position: absolute; left: 0; top: 5.5rem; padding: 0 .4rem; font-size: .75rem;
-  color: #fff; background: #0009; pointer-events: none; }
-.times { display: flex; justify-content: space-between; color: var(--faint); font-size: .8rem; }
-label { display: block; }
-textarea {
-  width: 100%; min-height: 4.5rem; resize: vertical; padding: .5rem .6rem; font-size: 1.1rem;
-  background: var(--ground); border: 1px solid var(--line); border-radius: .4rem;
-}
-.heard { font-size: 1rem; margin: .3rem 0; min-height: 1.45rem; }
-#original { margin: .3rem 0; }
-.actions {
-  position: sticky; bottom: 0; background: var(--ground); padding: .6rem 0; margin-top: .6rem;
-  border-top: 1px solid var(--line);
-}
-#keep { background: var(--kept); border-color: var(--kept); color: var(--ground); }
-#drop { background: var(--dropped); border-color: var(--dropped); color: var(--ground); }
-dialog {
-  background: var(--ground); color: inherit; border: 1px solid var(--line); border-radius: .6rem;
-  max-width: min(40rem, 100%); padding: 1.2rem;
-}
-dialog::backdrop { background: #0008; }
-dialog table { border-collapse: collapse; width: 100%; }
-dialog td { padding: .2rem .6rem .2rem 0; border-bottom: 1px solid var(--line); }
-dialog td:first-child { white-space: nowrap; }
-#folder { width: 100%; margin: .4rem 0 .8rem; }
-@media (max-width: 50rem) {
-  body { padding: .6rem; }
-  .desk { grid-template-columns: minmax(0, 1fr); gap: .5rem; }
-  nav summary { display: block; cursor: pointer; color: var(--link); padding: .3rem 0; }
-  #list { max-height: 50vh; }
-  kbd { display: none; }
-  dialog kbd { display: inline; }
-  .wide { display: none; }
-  .said { margin: .2rem 0; }
-  #listening button { text-transform: capitalize; }
-  .actions { position: static; }
-  .row button { flex: 1 1 auto; padding: .35rem .5rem; }
-}
-</style>
-</head>
-<body>
-<header>
-  <h1 id="title" data-ru="Просмотр">Review</h1>
-  <div class="advance"><progress id="progress" aria-labelledby="count"></progress>
-    <span id="count"></span></div>
-  <div class="tools">
-    <button id="undo" data-ru="Отменить ">Undo <kbd>Z</kbd></button>
-    <button id="redo" data-ru="Повторить ">Redo <kbd>Y</kbd></button>
-    <button id="open-copy" data-ru="Копия … ">Copy … <kbd>C</kbd></button>
-    <button id="open-keys" data-ru="Клавиши ">Keys <kbd>?</kbd></button>
-  </div>
-</header>
-<p class="said"><span id="saved" class="faint" role="status"></span>
-  <span id="mistake" role="alert"></span></p>
-<div class="desk">
-<nav aria-label="Clips" data-ru-label="Отрывки"><details id="clips"><summary data-ru="Все отрывки">All clips</summary>
-  <label data-ru="Показать ">Show <select id="filter"></select></label>
-  <ol id="list"></ol>
-</details></nav>
-<main>
-  <div class="row"><h2 id="name"></h2><span id="state" class="state"></span>
-    <span id="place" class="faint"></span></div>
-  <ul id="doubts"></ul>
-  <p id="obstacle" class="error"></p>
-  <div id="listening">
-  <figure>
-    <div class="sight" id="sight">
-      <svg viewBox="0 0 1000 100" preserveAspectRatio="none" role="img"
-        aria-label="Waveform" data-ru-label="Форма волны">
-        <path id="wave"/></svg>
-      <img id="spectrogram" alt="Spectrogram" data-ru-label="Спектрограмма" draggable="false">
-      <span id="pitch" class="pitch"></span>
-      <div id="spans"></div>
-      <div class="shade" id="before"></div><div class="shade" id="after"></div>
-      <div class="cursor" id="cursor" hidden></div>
-      <div class="border" id="start" role="slider" tabindex="0" aria-label="Start of the clip"
-        data-ru-label="Начало отрывка"></div>
-      <div class="border" id="end" role="slider" tabindex="0" aria-label="End of the clip"
-        data-ru-label="Конец отрывка"></div>
-    </div>
-    <div class="times" id="times" aria-hidden="true"></div>
-  </figure>
-  <div class="row">
-    <button id="play" data-ru="Слушать ">Play <kbd data-ru="Пробел">Space</kbd></button>
-    <button id="hear-start"><span class="wide" data-ru="Около">Around the</span>
-      <span data-ru="начала">start</span> <kbd>Q</kbd></button>
-    <button id="hear-end"><span class="wide" data-ru="Около">Around the</span>
-      <span data-ru="конца">end</span> <kbd>W</kbd></button>
-    <button id="hear-all" data-ru="Всё ">All <kbd>A</kbd></button>
-    <span id="borders" class="faint"></span>
-    <label><input type="checkbox" id="autoplay">
-      <span data-ru="слушать каждый отрывок">play each clip</span></label>
-  </div>
-  </div>
-  <p><label for="text" data-ru="Текст ">Text <kbd>T</kbd></label>
-    <textarea id="text" dir="auto" spellcheck="true" aria-describedby="heard"></textarea></p>
-  <p class="heard"><span class="faint" data-ru="Голос услышит:">The voice will hear:</span> <span id="heard"></span></p>
-  <p id="original" class="faint" dir="auto"></p>
-  <div class="row actions">
-    <button id="keep" data-ru="Оставить ">Keep <kbd>Enter</kbd></button>
-    <button id="drop" data-ru="Исключить ">Drop <kbd>D</kbd></button>
-    <button id="reset" data-ru="Не решено ">Undecided <kbd>U</kbd></button>
-    <button id="previous" data-ru="Назад ">Previous <kbd>↑</kbd></button>
-    <button id="next" data-ru="Вперёд ">Next <kbd>↓</kbd></button>
-    <button id="next-undecided" data-ru="Следующий без решения ">Next undecided <kbd>N</kbd></button>
-  </div>
-</main>
-</div>
-<audio id="audio" preload="auto"></audio>
-<dialog id="keys" aria-labelledby="keys-title">
-  <h2 id="keys-title" data-ru="Клавиши">Keys</h2>
-  <p><span data-ru="Пока пишете в поле текста, нажимайте их вместе с">While you write in the text, hold
-    with them</span> <kbd>Alt</kbd>.</p>
-  <table><tbody id="key-table"></tbody></table>
-  <p><button id="close-keys" data-ru="Закрыть ">Close <kbd>Esc</kbd></button></p>
-</dialog>
-<dialog id="copy" aria-labelledby="copy-title">
-  <h2 id="copy-title" data-ru="Записать копию">Write a copy</h2>
-  <p data-ru="Новый датасет со всем, что решено, и список всех изменений в changes.json. Остальное
-    копируется как есть; отрывки нарезки, которых никто не оставил, в копию не входят."
-    >A new dataset with all that is decided, and a list of every change in changes.json. What is
-    undecided is copied as it is; pieces of a split that nobody has kept stay out.</p>
-  <label for="folder" data-ru="Новая папка">New folder</label><input id="folder" spellcheck="false">
-  <p class="row"><button id="write-copy" data-ru="Записать копию">Write the copy</button>
-    <button id="close-copy" data-ru="Закрыть ">Close <kbd>Esc</kbd></button></p>
-  <p id="copied" role="status"></p>
-</dialog>
-<script>
-"use strict";
 const BORDER_SECONDS = 0.7;    // heard before and after a border
 const LEAST_SECONDS = 0.1;     // of a clip, as the server has it
 const STEP_SECONDS = 0.01;
 const WIDE_STEP_SECONDS = 0.1;
 const SAVE_MS = 300;           // after the last letter or shift
 const SIGNS = { undecided: "○", kept: "✓", changed: "✎", dropped: "✕" };
+const STATES = {
+  undecided: tell("undecided"), kept: tell("kept"), changed: tell("changed"),
+  dropped: tell("dropped"),
+};
 
-const at = id => document.getElementById(id);
 const audio = at("audio");
 const text = at("text");
 let clips = [];
@@ -251,89 +20,8 @@ let requests = Promise.resolve();
 
 // Words ------------------------------------------------------------------------------------------
 
-const isRussian = navigator.language.toLowerCase().split("-")[0] === "ru";
-const RUSSIAN = {
-  "The review has ended; start it again, and reload this page.":
-    "Просмотр закончился; запустите его снова и перезагрузите эту страницу.",
-  "Saved: {0} is {1}.": "Сохранено: {0}, {1}.",
-  "It cannot be kept. {0}": "Оставить нельзя. {0}",
-  "There is nothing more to take back or to repeat.": "Больше нечего отменять или повторять.",
-  "Taken back": "Отменено",
-  "Made again": "Повторено",
-  "{0}: {1} is {2}.": "{0}: {1}, {2}.",
-  "{0}: a clip that is not shown here.": "{0}: отрывок, который здесь не показан.",
-  "{0} of {1} decided": "решено {0} из {1}",
-  "all clips": "все отрывки",
-  "undecided": "не решено",
-  "kept": "оставлено",
-  "changed": "исправлено",
-  "dropped": "исключено",
-  "with errors": "с ошибками",
-  "with warnings": "с предупреждениями",
-  "Take this text": "Взять этот текст",
-  "It was: {0}": "Было: {0}",
-  "(empty)": "(пусто)",
-  "{0} seconds": "{0} с",
-  "start": "начало",
-  "end": "конец",
-  "{0} to {1} s, {2} s long": "от {0} до {1} с, длина {2} с",
-  "; {0} {1} s": "; {0} {1} с",
-  "{0} s": "{0} с",
-  "{0} kHz": "{0} кГц",
-  "in no line yet": "ещё ни в одной строке",
-  "line {0}": "строка {0}",
-  "{0}, speaker {1}": "{0}, диктор {1}",
-  "nothing": "ничего",
-  "This is the last clip.": "Это последний отрывок.",
-  "This is the first clip.": "Это первый отрывок.",
-  "Nothing undecided is left in this list.": "В этом списке решено всё.",
-  "All clips are decided.": "Решены все отрывки.",
-  "Play ": "Слушать ",
-  "Pause ": "Пауза ",
-  "Space": "Пробел",
-  "play the clip, or pause": "слушать отрывок или остановить",
-  "listen around the start": "слушать около начала",
-  "listen around the end": "слушать около конца",
-  "play all that is shown": "слушать всё, что показано",
-  "the start: then ← → shift it by 10 ms, with Shift by 100 ms":
-    "начало: затем ← → двигают его на 10 мс, с Shift на 100 мс",
-  "the end: likewise": "конец: так же",
-  "the text": "текст",
-  "keep, and on to the next undecided one (Ctrl+Enter in the text)":
-    "оставить и перейти к следующему без решения (в тексте Ctrl+Enter)",
-  "drop, and on to the next undecided one": "исключить и перейти к следующему без решения",
-  "undecided again, all as it was": "снять решение, всё как было",
-  "undo": "отменить",
-  "redo": "повторить",
-  "next clip": "следующий отрывок",
-  "previous clip": "предыдущий отрывок",
-  "next undecided clip": "следующий отрывок без решения",
-  "which clips the list shows": "какие отрывки в списке",
-  "write the copy": "записать копию",
-  "these keys": "эти клавиши",
-  "out of the text, or out of the filter": "выйти из текста или из фильтра",
-  "Writing …": "Запись …",
-  "Review: {0}": "Просмотр: {0}",
-};
-
-function tell(english, ...values) {
-  const words = (isRussian && RUSSIAN[english]) || english;
-  return words.replace(/\{(\d)\}/g, (_, place) => values[place]);
-}
-
 // What the server has to say it says in both languages.
 const told = (data, key) => (isRussian && data.ru && data.ru[key]) || data[key];
-
-if (isRussian) {
-  document.documentElement.lang = "ru";
-  for (const element of document.querySelectorAll("[data-ru]")) {
-    // What follows the text, the name of a key, stays.
-    element.firstChild.data = element.dataset.ru.replace(/\s+/g, " ");
-  }
-  for (const element of document.querySelectorAll("[data-ru-label]")) {
-    element.setAttribute("aria-label", element.dataset.ruLabel);
-  }
-}
 
 // Asking -----------------------------------------------------------------------------------------
 
@@ -385,7 +73,7 @@ function save(choice, isLast = false) {
     const answer = await ask(`clips/${clip.index}/decision`, body, { keepalive: isLast });
     accept(answer);
     const saved = clips[clip.index];
-    say(tell("Saved: {0} is {1}.", saved.name, tell(saved.state)));
+    say(tell("Saved: {0} is {1}.", saved.name, STATES[saved.state]));
   });
 }
 
@@ -440,7 +128,7 @@ function step(verb, done) {
     if (!answer.key) return say(tell("There is nothing more to take back or to repeat."));
     accept(answer);
     if (answer.clip) openClip(answer.clip.index);
-    say(answer.clip ? tell("{0}: {1} is {2}.", done, answer.clip.name, tell(answer.clip.state))
+    say(answer.clip ? tell("{0}: {1} is {2}.", done, answer.clip.name, STATES[answer.clip.state])
       : tell("{0}: a clip that is not shown here.", done));
   });
 }
@@ -478,10 +166,10 @@ function showFilter() {
     }
   }
   filter.add(new Option(tell("all clips"), "all"));
-  for (const state of Object.keys(SIGNS)) filter.add(new Option(tell(state), `state:${state}`));
-  for (const [severity, label] of [["error", "with errors"], ["warning", "with warnings"]]) {
+  for (const state of Object.keys(SIGNS)) filter.add(new Option(STATES[state], `state:${state}`));
+  for (const [severity, label] of [["error", tell("with errors")], ["warning", tell("with warnings")]]) {
     const count = clips.filter(clip => clip.doubts.some(doubt => doubt.severity === severity)).length;
-    if (count) filter.add(new Option(`${tell(label)} (${count})`, `severity:${severity}`));
+    if (count) filter.add(new Option(`${label} (${count})`, `severity:${severity}`));
   }
   for (const [rule, count] of [...rules].sort()) {
     filter.add(new Option(`${rule} (${count})`, `rule:${rule}`));
@@ -504,9 +192,9 @@ function showItem(index) {
   const item = at("list").children[index];
   const button = item.firstChild;
   const sign = element("span", clip.state, SIGNS[clip.state]);
-  sign.title = tell(clip.state);
+  sign.title = STATES[clip.state];
   sign.setAttribute("role", "img");
-  sign.setAttribute("aria-label", tell(clip.state));
+  sign.setAttribute("aria-label", STATES[clip.state]);
   const about = element("span", "", `${clip.name} `);
   about.append(element("small", "", clip.doubts.map(doubt => doubt.rule).join(", ") || clip.text));
   button.replaceChildren(sign, about);
@@ -551,7 +239,7 @@ function share(clip, seconds) {
 
 function showDecision() {
   const clip = clips[current];
-  at("state").textContent = `${SIGNS[clip.state]} ${tell(clip.state)}`;
+  at("state").textContent = `${SIGNS[clip.state]} ${STATES[clip.state]}`;
   at("state").className = `state ${clip.state}`;
   if (text.value !== clip.text) {
     text.value = clip.text;
@@ -580,8 +268,9 @@ function showBorders() {
   const moved = ["start", "end"].map(border => {
     const by = clip[border] - clip.original[border];
     const sign = by > 0 ? "+" : "−";
-    return Math.abs(by) < 0.001 ? "" : tell("; {0} {1} s", tell(border),
-      `${sign}${Math.abs(by).toFixed(2)}`);
+    const moved = `${sign}${Math.abs(by).toFixed(2)}`;
+    if (Math.abs(by) < 0.001) return "";
+    return border === "start" ? tell("; start {0} s", moved) : tell("; end {0} s", moved);
   });
   const figures = [clip.start, clip.end, clip.end - clip.start].map(seconds => seconds.toFixed(2));
   at("borders").textContent = tell("{0} to {1} s, {2} s long", ...figures) + moved.join("");
@@ -656,7 +345,7 @@ function move(by) {
   for (let index = current + by; index >= 0 && index < clips.length; index += by) {
     if (isShown(clips[index])) return openClip(index);
   }
-  say(tell(by > 0 ? "This is the last clip." : "This is the first clip."));
+  say(by > 0 ? tell("This is the last clip.") : tell("This is the first clip."));
 }
 
 function goToUndecided(said = "") {
@@ -666,7 +355,8 @@ function goToUndecided(said = "") {
   }
   if (clips[current].state !== "undecided") {
     const rest = clips.some(clip => clip.state === "undecided");
-    say(said + tell(rest ? "Nothing undecided is left in this list." : "All clips are decided."));
+    say(said + (rest ? tell("Nothing undecided is left in this list.")
+      : tell("All clips are decided.")));
   }
 }
 
@@ -706,7 +396,7 @@ audio.addEventListener("timeupdate", () => {
 });
 for (const kind of ["play", "pause", "ended"]) {
   audio.addEventListener(kind, () => {
-    at("play").firstChild.data = tell(audio.paused ? "Play " : "Pause ");
+    at("play").firstChild.data = audio.paused ? `${tell("Play")} ` : `${tell("Pause")} `;
     at("cursor").hidden = audio.paused;
   });
 }
@@ -759,27 +449,27 @@ at("sight").addEventListener("click", event => {
 // Keys -------------------------------------------------------------------------------------------
 
 const KEYS = [
-  [["space"], "Space", "play the clip, or pause", togglePlay],
-  [["q"], "Q", "listen around the start", () => playAround("start")],
-  [["w"], "W", "listen around the end", () => playAround("end")],
-  [["a"], "A", "play all that is shown", () => play(...clips[current].limits)],
-  [["s"], "S", "the start: then ← → shift it by 10 ms, with Shift by 100 ms",
+  [["space"], tell("Space"), tell("play the clip, or pause"), togglePlay],
+  [["q"], "Q", tell("listen around the start"), () => playAround("start")],
+  [["w"], "W", tell("listen around the end"), () => playAround("end")],
+  [["a"], "A", tell("play all that is shown"), () => play(...clips[current].limits)],
+  [["s"], "S", tell("the start: then ← → shift it by 10 ms, with Shift by 100 ms"),
     () => at("start").focus()],
-  [["e"], "E", "the end: likewise", () => at("end").focus()],
-  [["t"], "T", "the text", () => text.focus()],
-  [["enter", "k"], "Enter, K", "keep, and on to the next undecided one (Ctrl+Enter in the text)",
+  [["e"], "E", tell("the end: likewise"), () => at("end").focus()],
+  [["t"], "T", tell("the text"), () => text.focus()],
+  [["enter", "k"], "Enter, K", tell("keep, and on to the next undecided one (Ctrl+Enter in the text)"),
     () => decide("keep")],
-  [["d"], "D", "drop, and on to the next undecided one", () => decide("drop")],
-  [["u"], "U", "undecided again, all as it was", () => decide("undecided")],
-  [["z"], "Z", "undo", () => step("undo", tell("Taken back"))],
-  [["y"], "Y", "redo", () => step("redo", tell("Made again"))],
-  [["arrowdown", "j"], "↓, J", "next clip", () => move(1)],
-  [["arrowup", "i"], "↑, I", "previous clip", () => move(-1)],
-  [["n"], "N", "next undecided clip", () => goToUndecided()],
-  [["f"], "F", "which clips the list shows", () => { at("clips").open = true; at("filter").focus(); }],
-  [["c"], "C", "write the copy", () => at("copy").showModal()],
-  [["?"], "?", "these keys", () => at("keys").showModal()],
-  [["escape"], "Esc", "out of the text, or out of the filter", () => document.activeElement.blur()],
+  [["d"], "D", tell("drop, and on to the next undecided one"), () => decide("drop")],
+  [["u"], "U", tell("undecided again, all as it was"), () => decide("undecided")],
+  [["z"], "Z", tell("undo"), () => step("undo", tell("Taken back"))],
+  [["y"], "Y", tell("redo"), () => step("redo", tell("Made again"))],
+  [["arrowdown", "j"], "↓, J", tell("next clip"), () => move(1)],
+  [["arrowup", "i"], "↑, I", tell("previous clip"), () => move(-1)],
+  [["n"], "N", tell("next undecided clip"), () => goToUndecided()],
+  [["f"], "F", tell("which clips the list shows"), () => { at("clips").open = true; at("filter").focus(); }],
+  [["c"], "C", tell("write the copy"), () => at("copy").showModal()],
+  [["?"], "?", tell("these keys"), () => at("keys").showModal()],
+  [["escape"], "Esc", tell("out of the text, or out of the filter"), () => document.activeElement.blur()],
 ];
 
 function nameKey(event) {
@@ -816,8 +506,8 @@ document.addEventListener("keydown", event => {
 for (const [, label, what] of KEYS) {
   const row = element("tr");
   const cell = element("td");
-  cell.append(...label.split(", ").flatMap(part => [element("kbd", "", tell(part)), " "]));
-  row.append(cell, element("td", "", tell(what)));
+  cell.append(...label.split(", ").flatMap(part => [element("kbd", "", part), " "]));
+  row.append(cell, element("td", "", what));
   at("key-table").append(row);
 }
 
@@ -884,6 +574,3 @@ ask("review").then(review => {
   const first = clips.findIndex(clip => clip.state === "undecided");
   openClip(Math.max(0, first));
 }).catch(error => { at("mistake").textContent = error.message; });
-</script>
-</body>
-</html>
