@@ -40,7 +40,7 @@ def test_a_good_dataset_is_ready(checked: Path, capsys: pytest.CaptureFixture[st
     report = json.loads((checked / "check" / "report.json").read_text(encoding="utf-8"))
     assert report["verdict"] == "ready"
     assert report["recordings"] == 16
-    assert report["facts"]["Training"]["time and memory"] == "not measured (--quick)"
+    assert report["facts"]["Training"]["estimate"].startswith("by a table")
     # Those that training really holds out.
     split = VitsDataModule(dataset_dir=str(checked)).split
     assert report["held_out"] == [u.row.audio_path.name for u in split.validation]

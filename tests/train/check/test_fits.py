@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from lessons import read_rows
 
-from piper.train.check import aligning, training
+from piper.train.check import aligning
 from piper.train.check.entries import Entry, FitMeasures, TextFit
 from piper.train.check.findings import CheckReport, Finding, Severity
 from piper.train.check.rules_text import find_in_fits
@@ -31,12 +31,6 @@ def spoken_copy(spoken_dataset: Path, aligner_path: Path, tmp_path: Path) -> Pat
     (folder / ".cache").mkdir(exist_ok=True)
     shutil.copy(aligner_path, folder / ".cache" / aligning.ALIGNER_NAME)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def no_costs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What training costs is measured in other tests."""
-    monkeypatch.setattr(training, "measure_cost", lambda *_a, **_k: "not measured in this test")
 
 
 def change_lines(folder: Path, change: Callable[[list[str]], None]) -> None:

@@ -1,4 +1,4 @@
-"""What a training would be, in the facts of a check: preset, steps, time, memory."""
+"""What a training would be, in the facts of a check: preset, steps, time."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ import pytest
 from test_rules_set import create_set
 
 from piper.errors import ConfigError
-from piper.train.check.training import choose_quality, describe_cost, describe_training
-from piper.train.cost.estimate import Cost
+from piper.train.check import training
+from piper.train.check.training import choose_quality, describe_training, estimate_time
 from piper.train.data.settings import DataSettings
+from piper.train.presets import PRESETS
 
 HERE = Path("recordings")
 SETTINGS = DataSettings(HERE, HERE, HERE, HERE / "config.json", "voice", "ru")
-COST = Cost("cpu", 2, 25.0, None, False, 7_000_000_000, 10_000_000_000, 32)
 
 
 def describe(seconds: list[float], **changes: object) -> dict[str, str]:
     settings = replace(SETTINGS, **{"quality": "medium", **changes})
-    return describe_training(settings, *create_set(seconds), is_quick=True)
+    entries, audio, _ = create_set(seconds)
+    return describe_training(settings, entries, audio)
 
 
 def test_steps_follow_from_what_is_trained_on() -> None:
@@ -57,34 +58,21 @@ def test_a_quality_that_there_is_not_is_a_sentence() -> None:
         choose_quality(replace(SETTINGS, quality="huge"), 1.0, has_gpu=False)
 
 
-def test_time_and_memory_in_words() -> None:
-    assert describe_cost(COST, 40_000) == {
-        "time": "about 12 days, 25 s a step",
-        "memory": "about 7.0 of 10.0 GB, fits",
-        "measured": "on 2 threads of this processor, by smaller batches",
-    }
-    assert "rent a GPU" in describe_cost(COST, 80_000)["measured"]
-    quick = replace(COST, seconds_per_step=0.5)
-    said = "understood after 10 minutes; about 2.1 hours, 0.50 s a step"
-    assert describe_cost(quick, 15_000, 1_200)["time"] == said
-    gpu = replace(COST, device="NVIDIA H100", seconds_per_step=0.25, is_measured_whole=True)
-    facts = describe_cost(gpu, 400_000)
-    assert facts["time"] == "about 28 hours, 0.25 s a step"
-    assert facts["measured"] == "on NVIDIA H100"
+def test_time_is_an_estimate_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "available_cores", lambda: 2)
+    medium = estimate_time("medium", 40_000, 32, has_gpu=False)
+    assert medium["time"] == "about 12 days, 26 s a step"
+    assert medium["estimate"] == "by a table, for 2 cores; the first updates will tell"
+    assert "rent a GPU" in estimate_time("medium", 80_000, 32, has_gpu=False)["estimate"]
+    quick = estimate_time("quick", 15_000, 8, has_gpu=False)
+    assert quick["time"] == "understood after 4.0 minutes; about 50 minutes, 0.20 s a step"
+    gpu = estimate_time("medium", 400_000, 64, has_gpu=True)
+    assert gpu["time"] == "about 36 hours, 0.32 s a step"
+    assert gpu["estimate"] == "by a table, for an H200; the first updates will tell"
 
 
-def test_what_does_not_fit_is_said_with_what_would() -> None:
-    large = replace(COST, peak_bytes=12_000_000_000, fitting_batch_size=20)
-    memory = describe_cost(large, 1)["memory"]
-    assert memory == "about 12.0 of 10.0 GB; --data.batch_size=20 would fit"
-    none_fits = replace(large, fitting_batch_size=0)
-    assert "--data.max_seconds" in describe_cost(none_fits, 1)["memory"]
-    assert "memory" not in describe_cost(replace(COST, peak_bytes=0), 1)
-
-
-def test_other_programs_are_told_apart() -> None:
-    busy = replace(COST, alone_seconds_per_step=10.0)
-    facts = describe_cost(busy, 40_000)
-    assert facts["time"] == "about 12 days, 25 s a step; 4.6 days without other programs"
-    # They may be gone tomorrow.
-    assert "rent a GPU" not in describe_cost(busy, 80_000)["measured"]
+@pytest.mark.parametrize("quality", sorted(PRESETS))
+def test_every_quality_has_an_estimate_or_says_that_there_is_none(quality: str) -> None:
+    assert "a step" in estimate_time(quality, 1_000, 8, has_gpu=False)["time"]
+    on_gpu = estimate_time(quality, 1_000, 8, has_gpu=True)["time"]
+    assert "a step" in on_gpu or "no figure" in on_gpu

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from piper.errors import DatasetError
-from piper.train.data.batches import BatchBounds, LengthBatchSampler
+from piper.train.data.batches import BatchBounds, LengthBatchSampler, micro_batches, padding_share
 from piper.train.data.module import VitsDataModule
-from piper.train.data.split import micro_batches, padding_share
 
 
 def make_module(dataset: Path, **options: object) -> VitsDataModule:

@@ -7,8 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from piper.train.data.batches import BatchBounds, LengthBatchSampler
-from piper.train.data.split import micro_batches, padding_share
+from piper.train.data.batches import BatchBounds, LengthBatchSampler, micro_batches, padding_share
 
 LENGTHS = [int(length) for length in np.random.default_rng(7).integers(200, 1200, 500)]
 SPEECH = [int(n) for n in np.random.default_rng(3).lognormal(6.0, 0.5, 3000).clip(60, 3000)]

@@ -46,8 +46,8 @@ def check_dataset(
         settings: Of the dataset; the number of speakers is taken from its columns.
         num_processes: None takes one a core for more than a few recordings.
         has_stress: Whether Russian stresses are compared with those of silero-stress.
-        is_quick: Whether what takes long is left out: the aligner, and measuring what training
-            takes. What an earlier check has measured of unchanged lines counts all the same.
+        is_quick: Whether the aligner is left out, which takes long. What an earlier check has
+            measured of unchanged lines counts all the same.
         recogniser: A speech recogniser that hears every recording (`recognisers.SPECIFICATIONS`).
 
     Raises:
@@ -72,7 +72,7 @@ def check_dataset(
         *ask_rules(settings, entries, audio, errors, texts),
         *(rules_text.find_stresses(entries) if has_stress else ()),
     ]
-    report = _create_report(settings, entries, audio, texts, findings, is_quick=is_quick)
+    report = _create_report(settings, entries, audio, texts, findings)
     if structure.layout not in DOCUMENTED:
         report = _include(report, [], "columns", str(structure.layout))
     report = _include_fits(report, settings, num_processes, is_quick=is_quick)
@@ -187,8 +187,6 @@ def _create_report(
     audio: Mapping[Path, AudioMeasures],
     texts: Mapping[int, TextMeasures],
     findings: list[Finding],
-    *,
-    is_quick: bool,
 ) -> CheckReport:
     usable = rules_set.find_usable(entries, audio, texts)
     held_out = rules_set.choose_held_out(usable, settings)
@@ -198,7 +196,7 @@ def _create_report(
     facts = {
         "The set": rules_set.describe_set(entries, audio, texts),
         "Validation": rules_set.describe_split(held_out, audio, settings.num_test_examples),
-        "Training": describe_training(settings, training, audio, texts, is_quick=is_quick),
+        "Training": describe_training(settings, training, audio),
     }
     tables = [rules_set.tabulate_phonemes(texts)]
     if settings.num_speakers > 1:

@@ -1,7 +1,4 @@
-"""What a training on a set would be: preset, steps, time and memory on this machine.
-
-Knows sums over the set; what a step takes is measured elsewhere.
-"""
+"""What a training on a set would be: preset, steps, and an estimate of the time it takes."""
 
 from __future__ import annotations
 
@@ -9,11 +6,9 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from piper.jobs import is_machine_busy
+from piper.jobs import available_cores
 from piper.train.allowance import find_allowance
-from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
-from piper.train.cost.estimate import Cost, measure_cost
-from piper.train.cost.request import CostRequest
+from piper.train.check.entries import AudioMeasures, Entry
 from piper.train.data.settings import DataSettings
 from piper.train.presets import (
     DEFAULT_QUALITY,
@@ -28,8 +23,17 @@ FRESH_HOURS = 1.0
 HIGH_HOURS = 10.0
 """From here on a larger decoder has enough to learn from to be worth its time on a GPU."""
 DEFAULT_BATCH_SIZE = 32
-LENGTH_STEP_FRAMES = 32
-"""Lengths are rounded up to it: a recording more or less does not ask for a new measurement."""
+CORE_SECONDS = {
+    "tiny": 0.14,
+    "quick": 0.05,
+    "x_low": 1.0,
+    "low": 1.6,
+    "medium": 1.6,
+    "high": 1.8,
+}
+"""What an utterance takes in an update on one core (docs/RESULTS.md, what training will cost)."""
+GPU_SECONDS = {"medium": 0.005, "low": 0.005}
+"""The same on an H200, where the other qualities were not measured."""
 MANY_DAYS = 14
 UNDERSTOOD_STEPS = 1_200
 """After which a quick voice of 1.5 hours of recordings had nearly their phoneme error."""
@@ -39,18 +43,13 @@ def describe_training(
     settings: DataSettings,
     training: Sequence[Entry],
     audio: Mapping[Path, AudioMeasures],
-    texts: Mapping[int, TextMeasures],
-    *,
-    is_quick: bool = False,
 ) -> dict[str, str]:
-    """Return what a training would be, by name; measures for some seconds what a step takes.
+    """Return what a training would be, by name.
 
     Args:
         settings: Of the dataset.
         training: The lines that would be trained on.
         audio: Measures by the path of a recording.
-        texts: Measures by line.
-        is_quick: Whether the measuring is left out.
 
     Raises:
         ConfigError: config.json names a quality that there is not.
@@ -73,14 +72,7 @@ def describe_training(
     }
     if is_warm:
         facts["steps"] += ", from another voice (--model.warmstart), for an hour is too little"
-    if is_quick:
-        return facts | {"time and memory": "not measured (--quick)"}
-    num_ids = sum(texts[entry.line].num_ids for entry in training)
-    request = _create_request(settings, quality, size, seconds, num_ids)
-    cost = measure_cost(request, settings.cache_dir, is_busy=is_machine_busy())
-    if isinstance(cost, str):
-        return facts | {"time and memory": cost}
-    return facts | describe_cost(cost, steps, UNDERSTOOD_STEPS if quality == QUICK else None)
+    return facts | estimate_time(quality, steps, size, has_gpu=has_gpu)
 
 
 def choose_quality(settings: DataSettings, hours: float, *, has_gpu: bool) -> tuple[str, str]:
@@ -101,56 +93,22 @@ def choose_quality(settings: DataSettings, hours: float, *, has_gpu: bool) -> tu
     return DEFAULT_QUALITY, f"for high wants {HIGH_HOURS:.0f} hours; quick is trained in minutes"
 
 
-def describe_cost(cost: Cost, steps: int, understood: int | None = None) -> dict[str, str]:
-    """Return time and memory in words.
-
-    Args:
-        cost: Of a step.
-        steps: Of the whole training.
-        understood: After how many of them a voice is; None where that is not known.
-    """
-    on_cpu = cost.device == "cpu"
-    whole = _describe_seconds(cost.seconds_per_step * steps)
-    facts = {"time": f"about {whole}, {_describe_seconds(cost.seconds_per_step)} a step"}
-    best = cost.seconds_per_step
-    if cost.alone_seconds_per_step is not None:
-        best = cost.alone_seconds_per_step
-        facts["time"] += f"; {_describe_seconds(best * steps)} without other programs"
-    if understood is not None and understood < steps:
-        facts["time"] = f"understood after {_describe_seconds(best * understood)}; {facts['time']}"
-    if cost.peak_bytes:
-        facts["memory"] = _describe_memory(cost)
-    device = f"{cost.threads} threads of this processor" if on_cpu else cost.device
-    facts["measured"] = f"on {device}{'' if cost.is_measured_whole else ', by smaller batches'}"
-    if on_cpu and best * steps > MANY_DAYS * 86400:
-        facts["measured"] += "; rather rent a GPU (tools/runpod/start_training.py)"
-    return facts
-
-
-def _describe_memory(cost: Cost) -> str:
-    taken = f"about {cost.peak_bytes / 1e9:.1f} of {cost.available_bytes / 1e9:.1f} GB"
-    if cost.fits:
-        return f"{taken}, fits"
-    if cost.fitting_batch_size:
-        return f"{taken}; --data.batch_size={cost.fitting_batch_size} would fit"
-    return f"{taken}; leave out long recordings (--data.max_seconds)"
-
-
-def _create_request(
-    settings: DataSettings, quality: str, batch_size: int, seconds: Sequence[float], num_ids: int
-) -> CostRequest:
-    rate = settings.sample_rate / settings.hop_length
-    return CostRequest(
-        quality,
-        settings.sample_rate,
-        settings.num_symbols,
-        settings.num_speakers,
-        batch_size,
-        _round_up(rate * sum(seconds) / len(seconds)),
-        _round_up(rate * max(seconds)),
-        # One digit: a text more or less does not ask for a new measurement either.
-        round(num_ids / max(1.0, rate * sum(seconds)), 1),
-    )
+def estimate_time(quality: str, steps: int, batch_size: int, *, has_gpu: bool) -> dict[str, str]:
+    """Return about how long a training takes, by a table; the first updates of it tell the rest."""
+    if has_gpu and quality not in GPU_SECONDS:
+        name = quality.replace("_", "-")
+        return {"time": f"no figure for {name} on a GPU yet; the first updates will tell"}
+    cores = available_cores()
+    seconds = GPU_SECONDS[quality] if has_gpu else CORE_SECONDS[quality] / cores
+    seconds *= batch_size
+    time = f"about {_describe_seconds(seconds * steps)}, {_describe_seconds(seconds)} a step"
+    if quality == QUICK and steps > UNDERSTOOD_STEPS:
+        time = f"understood after {_describe_seconds(seconds * UNDERSTOOD_STEPS)}; {time}"
+    device = "an H200" if has_gpu else f"{cores} cores"
+    estimate = f"by a table, for {device}; the first updates will tell"
+    if not has_gpu and seconds * steps > MANY_DAYS * 86400:
+        estimate += "; rather rent a GPU (tools/runpod/start_training.py)"
+    return {"time": time, "estimate": estimate}
 
 
 def _find_trained_seconds(measures: AudioMeasures, settings: DataSettings) -> float:
@@ -160,10 +118,6 @@ def _find_trained_seconds(measures: AudioMeasures, settings: DataSettings) -> fl
     before = max(0.0, measures.start_silence_seconds - settings.keep_seconds_before_silence)
     after = max(0.0, measures.end_silence_seconds - settings.keep_seconds_after_silence)
     return max(0.0, measures.seconds - before - after)
-
-
-def _round_up(frames: float) -> int:
-    return max(1, -int(-frames // LENGTH_STEP_FRAMES)) * LENGTH_STEP_FRAMES
 
 
 def _has_gpu() -> bool:

@@ -1,11 +1,12 @@
-"""Utterances padded to a batch, and a batch in parts.
+"""Utterances padded to a batch, a batch in parts, and which utterances make one.
 
-Knows lengths only, neither files nor tensors. Order and number of batches follow from the lengths,
+Order and number of batches follow from the lengths,
 the bounds, the seed and the epoch; nothing random is kept between epochs.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,6 +18,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Sampler
+
+from piper.progress import count_things
+
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -360,3 +365,43 @@ class LengthBatchSampler(Sampler[list[int]]):
             batch = np.resize(batch, ranks)
         batch = batch[np.argsort(-self._lengths[batch], kind="stable")]
         return [int(index) for index in batch[self.rank :: ranks]]
+
+
+def padding_share(lengths: Sequence[int], batches: Sequence[Sequence[int]]) -> float:
+    """Return the share of the frames of these batches that is padding, 0 to 1."""
+    frames = np.asarray(lengths)
+    used = sum(float(frames[list(batch)].sum()) for batch in batches)
+    computed = sum(float(frames[list(batch)].max()) * len(batch) for batch in batches)
+    return 1 - used / computed
+
+
+def micro_batches(lengths: Sequence[int], sampler: LengthBatchSampler) -> list[list[int]]:
+    """Return the micro-batches of the sampler's present epoch, as `Batch.chunk` cuts them."""
+    parts: list[list[int]] = []
+    for batch in sampler:
+        batch.sort(key=lambda index: -lengths[index])
+        bounds = part_bounds(len(batch), sampler.bounds.accumulate)
+        parts += [batch[start:end] for start, end in bounds]
+    return parts
+
+
+def log_training_set(lengths: Sequence[int], sampler: LengthBatchSampler, hours: float) -> None:
+    """Log one line: utterances, hours, batches, and padding with and without order by length."""
+    parts = micro_batches(lengths, sampler)
+    order = np.random.default_rng(0).permutation([index for part in parts for index in part])
+    ends = np.cumsum([len(part) for part in parts])[:-1]
+    random = [[int(index) for index in part] for part in np.split(order, ends)]
+    bounds = sampler.bounds
+    accumulated = f" in {bounds.accumulate} parts" if bounds.accumulate > 1 else ""
+    shared = f" on each of {bounds.world_size} processes" if bounds.world_size > 1 else ""
+    _LOGGER.info(
+        "Training on %s (%.2f hours) in %s an epoch%s%s; padding is %.0f %% of "
+        "the frames (%.0f %% in random batches).",
+        count_things(len(lengths), "utterance"),
+        hours,
+        count_things(len(sampler), "batch"),
+        shared,
+        accumulated,
+        100 * padding_share(lengths, parts),
+        100 * padding_share(lengths, random),
+    )

@@ -11,7 +11,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from piper.config import VoiceConfig
-from piper.train.data.batches import Batch, BatchBounds, LengthBatchSampler
+from piper.train.data.batches import Batch, BatchBounds, LengthBatchSampler, log_training_set
 from piper.train.data.cache import PreparedUtterance
 from piper.train.data.dataset_config import complete_dataset_config
 from piper.train.data.loader import (
@@ -28,7 +28,6 @@ from piper.train.data.sharding import load_sharded_dataset
 from piper.train.data.split import (
     Split,
     leave_out_long,
-    log_training_set,
     split_dataset,
     warn_of_long_recordings,
 )

@@ -45,10 +45,6 @@ def _show(arguments: argparse.Namespace) -> int:
     return 0
 
 
-if __name__ == "__main__":
-    sys.exit(main())
-
-
 class Hearing:
     """Turns texts into phonemes as training does.
 
@@ -79,3 +75,7 @@ class Hearing:
 
     def _show(self, phoneme: str) -> str:
         return phoneme if phoneme in self._known else f"<{phoneme}>"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

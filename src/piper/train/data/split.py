@@ -1,7 +1,4 @@
-"""Which utterances are trained on and which are held out.
-
-Knows lengths and names; decides nothing.
-"""
+"""Which utterances are trained on and which are held out; without torch, for the check."""
 
 from __future__ import annotations
 
@@ -15,7 +12,6 @@ import numpy as np
 
 from piper.errors import DatasetError
 from piper.progress import count_things
-from piper.train.data.batches import LengthBatchSampler, part_bounds
 from piper.train.data.cache import PreparedUtterance
 from piper.train.data.settings import DataSettings
 
@@ -53,8 +49,6 @@ def leave_out_long(
             f"{settings.max_seconds:g}; raise it."
         )
     if long and is_told:
-        # Here, because it brings torch, which the check of a dataset does without.
-
         _LOGGER.warning(
             "%d of %d recordings (%.2f hours) are longer than --data.max_seconds=%g and left out: "
             "%s.",
@@ -120,46 +114,6 @@ NAMED_AT_MOST = 5
 OUTLIER_TIMES = 4.0
 """A recording this much longer than the median is named: all others of its batch are padded to
 it, and it alone decides how large a batch may be."""
-
-
-def padding_share(lengths: Sequence[int], batches: Sequence[Sequence[int]]) -> float:
-    """Return the share of the frames of these batches that is padding, 0 to 1."""
-    frames = np.asarray(lengths)
-    used = sum(float(frames[list(batch)].sum()) for batch in batches)
-    computed = sum(float(frames[list(batch)].max()) * len(batch) for batch in batches)
-    return 1 - used / computed
-
-
-def micro_batches(lengths: Sequence[int], sampler: LengthBatchSampler) -> list[list[int]]:
-    """Return the micro-batches of the sampler's present epoch, as `Batch.chunk` cuts them."""
-    parts: list[list[int]] = []
-    for batch in sampler:
-        batch.sort(key=lambda index: -lengths[index])
-        bounds = part_bounds(len(batch), sampler.bounds.accumulate)
-        parts += [batch[start:end] for start, end in bounds]
-    return parts
-
-
-def log_training_set(lengths: Sequence[int], sampler: LengthBatchSampler, hours: float) -> None:
-    """Log one line: utterances, hours, batches, and padding with and without order by length."""
-    parts = micro_batches(lengths, sampler)
-    order = np.random.default_rng(0).permutation([index for part in parts for index in part])
-    ends = np.cumsum([len(part) for part in parts])[:-1]
-    random = [[int(index) for index in part] for part in np.split(order, ends)]
-    bounds = sampler.bounds
-    accumulated = f" in {bounds.accumulate} parts" if bounds.accumulate > 1 else ""
-    shared = f" on each of {bounds.world_size} processes" if bounds.world_size > 1 else ""
-    _LOGGER.info(
-        "Training on %s (%.2f hours) in %s an epoch%s%s; padding is %.0f %% of "
-        "the frames (%.0f %% in random batches).",
-        count_things(len(lengths), "utterance"),
-        hours,
-        count_things(len(sampler), "batch"),
-        shared,
-        accumulated,
-        100 * padding_share(lengths, parts),
-        100 * padding_share(lengths, random),
-    )
 
 
 def warn_of_long_recordings(

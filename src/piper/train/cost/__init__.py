@@ -1,1 +1,0 @@
-"""What training would take on this machine."""
