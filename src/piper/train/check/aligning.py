@@ -64,12 +64,7 @@ def measure_fits(
     """Return how well texts fit; None where that is too little speech to learn from.
 
     Args:
-        entries: The dataset's lines.
-        audio: Measures by path.
-        texts: Measures by line.
-        cache_dir: Where aligner and results are kept.
         doubtful_lines: The aligner does not learn on them.
-        num_processes: None takes one a core for more than a few recordings.
         is_kept_only: Whether nothing is learnt or aligned: of unchanged lines there is what an
             earlier check has found, and of the others nothing.
     """
@@ -319,14 +314,7 @@ def recognise_recordings(
     """Return what was heard, by line; one process, since recognisers use all cores by themselves.
 
     Args:
-        entries: The dataset's lines.
-        audio: Measures by path; recordings without are left out.
-        cache_dir: Keeps what was heard.
-        recogniser: The function.
         name: Of the recogniser and its model, for what is kept.
-
-    Raises:
-        ConfigError: The recogniser failed.
     """
     # Here, because it brings torch, which most checks do without.
     from piper.train.aligner.features import SAMPLE_RATE, load_samples

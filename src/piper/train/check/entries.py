@@ -15,10 +15,8 @@ class Entry:
 
     Attributes:
         line: Counted from 1.
-        name: Of the recording, as the line has it.
         audio_path: Where it lies; None where it was not found.
         speaker: Its name where the set has several, else None.
-        text: As it is in the file.
     """
 
     line: int
@@ -38,9 +36,7 @@ class AudioMeasures:
     """What was measured of one recording; levels in dB of full scale, times in seconds.
 
     Attributes:
-        seconds: Length.
         sample_rate: Hertz.
-        channels: How many.
         subtype: libsndfile's name of the samples' format, such as `PCM_16`.
         has_all_data: False where the header promises more samples than there are.
         digest: Of the decoded samples: equal for the same audio under two names.
@@ -50,14 +46,10 @@ class AudioMeasures:
         crowding: How many times more samples there are at a loud level than at any quieter one, 1
             where they grow ever fewer: above that, tops were cut before an encoder rounded them.
         crowded_level: That level, 1 is full scale.
-        dc_offset: Mean of the samples.
         loud_db: Level of the loudest 50 ms.
         floor_db: The noise between words: 5th percentile of the levels.
         speech_db: Mean level where there is speech.
-        start_silence_seconds: Before the speech.
-        end_silence_seconds: After it.
         inner_silence_seconds: The longest silence inside.
-        inner_silence_start: Where that begins.
         start_edge_db: Level of the first 10 ms, beside `speech_db`.
         end_edge_db: Level of the last 10 ms.
         bandwidth_hertz: Above it there is no energy: half the sample rate where there is.
@@ -93,9 +85,7 @@ class TextMeasures:
     """What was measured of one text.
 
     Attributes:
-        phonemes: Of its sentences, joined.
         missing: Phonemes that the id map lacks, once for each time they occur.
-        words: As the text has them, without signs.
         num_ids: Phoneme ids that training would see.
         named: Letters that espeak-ng names instead of reading.
     """
@@ -113,10 +103,7 @@ class TextFit:
 
     Attributes:
         score: Mean over all speech.
-        num_units: Phonemes that were laid over the recording.
         worst_score: Mean over the half second that fits worst.
-        worst_start: Where that begins, in seconds.
-        worst_end: Where it ends.
     """
 
     score: float

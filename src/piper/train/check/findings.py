@@ -39,11 +39,8 @@ class Rule:
 
     Attributes:
         name: Words joined by hyphens, as scripts and `--ignore` have it.
-        group: What it looks at.
-        severity: How much it matters.
         summary: What is wrong, a phrase: "Silence before the speech".
         threshold: When it is found, with its figures: "more than 1.5 s".
-        advice: What to do, a sentence.
     """
 
     name: str
@@ -66,7 +63,6 @@ class Finding:
     """A rule that was broken, and where.
 
     Attributes:
-        rule: Which.
         message: What was found there, with figures: "2.3 s of silence at the start".
         line: Line of the CSV, counted from 1; None where it is about no line.
         name: The recording's name as the CSV has it; empty where it is about none.
@@ -128,11 +124,7 @@ class CheckReport:
     """The result of a check.
 
     Attributes:
-        folder: The dataset.
-        entries: Its lines.
         audio: Measures by the path of a recording; those that cannot be read are not in it.
-        texts: Measures by line.
-        findings: What is wrong.
         facts: What is good to know of the set: a title, and values by their names, in the order
             they are shown in.
         tables: Tables of the set: a title, the heads of the columns, the rows.

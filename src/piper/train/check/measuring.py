@@ -62,7 +62,6 @@ def find_bandwidth(samples: FloatArray, sample_rate: int) -> float:
 
     Args:
         samples: (S,) of one channel.
-        sample_rate: Hertz.
     """
     levels = _measure_bands(samples, sample_rate)
     band_hertz = sample_rate / 2 / NUM_BANDS
@@ -110,12 +109,7 @@ OGG_TAIL_BYTES = 65536 + 512
 
 
 def has_all_data(path: Path, decoded: DecodedAudio) -> bool:
-    """Return False where a WAV, AIFF, MP3 or Ogg file ends before its headers say.
-
-    Args:
-        path: The file.
-        decoded: What came out of it.
-    """
+    """Return False where a WAV, AIFF, MP3 or Ogg file ends before its headers say."""
     with path.open("rb") as file:
         head = file.read(12)
         size = path.stat().st_size
@@ -195,11 +189,7 @@ OUTLINE_DIGITS = 3
 
 
 def measure_recording(path: Path) -> AudioMeasures:
-    """Measure a recording.
-
-    Raises:
-        DatasetError: The file cannot be decoded, is empty, or holds NaN.
-    """
+    """Measure a recording."""
     decoded = decode(path)
     try:
         is_whole = has_all_data(path, decoded)
@@ -209,12 +199,7 @@ def measure_recording(path: Path) -> AudioMeasures:
 
 
 def measure_decoded(decoded: DecodedAudio, *, is_whole: bool = True) -> AudioMeasures:
-    """Measure a recording that was decoded.
-
-    Args:
-        decoded: Its samples.
-        is_whole: Whether the file holds all that its header promises.
-    """
+    """Measure a recording that was decoded."""
     samples, rate = decoded.mix(), decoded.sample_rate
     levels = measure_levels(samples, rate)
     smooth = smooth_levels(levels)
@@ -377,11 +362,7 @@ class TextMeasurer:
 def measure_audio(
     paths: Sequence[Path], cache_dir: Path, num_processes: int | None = None
 ) -> dict[Path, AudioMeasures | str]:
-    """Return the measures of recordings, or the sentences that say why there are none.
-
-    Raises:
-        DatasetError: The cache folder cannot be written.
-    """
+    """Return the measures of recordings, or the sentences that say why there are none."""
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         kept = load_results(cache_dir / MEASURES_NAME, _parse_measures)

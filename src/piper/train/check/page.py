@@ -203,9 +203,6 @@ class Distribution:
     """Values of one kind, over a dataset.
 
     Attributes:
-        title: What it is.
-        unit: Of the values.
-        values: Finite ones.
         limits: Thresholds by the names of their rules.
     """
 
@@ -300,8 +297,6 @@ def write_report_page(report: CheckReport, path: Path, *, budget_bytes: int = PA
     """Write `report.html`: one file with all that it shows, audio included.
 
     Args:
-        report: What was found; its recordings are decoded again, at most five of each rule.
-        path: The file.
         budget_bytes: What the file may take. The worst recordings of all rules get audio first;
             those that come when the page is full are shown without, and the page says so.
     """

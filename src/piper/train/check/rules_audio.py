@@ -199,13 +199,7 @@ RECORDING_RULES = (
 def find_defects(
     measures: AudioMeasures, *, sample_rate: int, segment_seconds: float
 ) -> Iterator[Defect]:
-    """Find what is wrong with one recording.
-
-    Args:
-        measures: Of the recording.
-        sample_rate: The training's, in hertz.
-        segment_seconds: Of a training segment.
-    """
+    """Find what is wrong with one recording."""
     yield from _check_format(measures, sample_rate)
     if measures.loud_db < SILENCE_DB:
         yield Defect(SILENCE, f"at most {measures.loud_db:.0f} dB", -measures.loud_db)
@@ -386,13 +380,6 @@ def find_in_audio(
     """Find what is wrong with the recordings.
 
     What is so for every recording of the set (not mono, a low rate) is one finding without a line.
-
-    Args:
-        entries: The dataset's lines; those without a recording are left out.
-        measures: Of each recording that could be measured.
-        errors: Sentences that say why the others could not.
-        sample_rate: The training's, in hertz.
-        segment_seconds: Of a training segment.
     """
     findings = [
         Finding(UNREADABLE, errors[entry.audio_path], entry.line, entry.name, 1.0)
@@ -540,7 +527,6 @@ class Pace:
     """How fast a recording is spoken.
 
     Attributes:
-        entry: Its line.
         phonemes_per_second: Of speech, without the long silences.
         spreads: How far off the speaker's median, with a sign: above 0 is faster.
     """
@@ -557,14 +543,7 @@ def find_in_matches(
     *,
     frame_seconds: float,
 ) -> list[Finding]:
-    """Return recordings that their texts do not fit.
-
-    Args:
-        entries: The dataset's lines.
-        audio: Measures by path.
-        texts: Measures by line.
-        frame_seconds: Of the training's spectrogram.
-    """
+    """Return recordings that their texts do not fit."""
     findings = list(_find_short(entries, audio, texts, frame_seconds))
     short = {finding.line for finding in findings}
     for pace in measure_paces(entries, audio, texts):

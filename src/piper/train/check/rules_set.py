@@ -243,12 +243,7 @@ def find_usable(
 
 
 def choose_held_out(usable: Sequence[Entry], settings: DataSettings) -> list[Entry]:
-    """Return what training would hold out, in the order in which it is listened to.
-
-    Args:
-        usable: The lines that can be used.
-        settings: Of the dataset.
-    """
+    """Return what training would hold out, in the order in which it is listened to."""
     names = [(_find_file_name(entry), find_trained_text(entry, settings)) for entry in usable]
     count = count_held_out(len(usable), settings.validation_split)
     return [usable[place] for place in rank_recordings(names, settings.seed)[:count]]
@@ -261,13 +256,7 @@ def _find_file_name(entry: Entry) -> str:
 def find_in_split(
     training: Sequence[Entry], held_out: Sequence[Entry], texts: Mapping[int, TextMeasures]
 ) -> list[Finding]:
-    """Return what one part of the split lacks.
-
-    Args:
-        training: The lines that are trained on.
-        held_out: Those that are validated on.
-        texts: Measures by line.
-    """
+    """Return what one part of the split lacks."""
     if not held_out:
         return []
     return [
@@ -439,8 +428,6 @@ class Structure:
     """A dataset's lines, and what is wrong with them.
 
     Attributes:
-        entries: Lines that have a name and a text column.
-        findings: What is wrong.
         layout: What the columns of most lines hold; where their values do not tell, what is
             documented.
     """

@@ -127,11 +127,7 @@ def find_in_texts(
     """Return what is wrong with the texts.
 
     Args:
-        entries: The dataset's lines.
         measures: By line; of a text that could not be phonemised there are none.
-        language: espeak-ng's voice, such as `ru`.
-        writes_numbers: Whether training writes numbers and abbreviations out.
-        has_stress_marks: Whether a `+` before a vowel means stress.
         has_spelling: Whether texts are written in a language's letters; where they are phonemes
             themselves (`phoneme_type=text`), or ids were made elsewhere, alphabets say nothing.
     """
@@ -448,12 +444,7 @@ RECOGNISED_RULES = (HEARD_OTHER, HEARD_OFF)
 
 
 def find_in_heard(entries: Sequence[Entry], heard: Mapping[int, str]) -> list[Finding]:
-    """Return texts that are not what was heard.
-
-    Args:
-        entries: The dataset's lines.
-        heard: What the recogniser wrote, by line.
-    """
+    """Return texts that are not what was heard."""
     errors = _find_errors(entries, heard)
     least = TIMES * median(errors.values()) if errors else 0.0
     findings = []

@@ -207,15 +207,7 @@ def _create_report(
 
 
 def leave_out_rules(report: CheckReport, names: str) -> CheckReport:
-    """Return a report without the findings of some rules.
-
-    Args:
-        report: Of a check.
-        names: Of the rules, joined by commas.
-
-    Raises:
-        ConfigError: There is no such rule.
-    """
+    """Return a report without the findings of some rules."""
     wanted = [name for name in (part.strip() for part in names.split(",")) if name]
     known = {rule.name for rule in RULES}
     for name in wanted:

@@ -22,8 +22,6 @@ class BrokenRule:
     """A rule, and what it found.
 
     Attributes:
-        rule: Which.
-        findings: The worst first.
         share: Of the recordings, 0 to 1; None where no finding is about a line.
     """
 
@@ -144,9 +142,7 @@ def report_to_text(report: CheckReport, columns: int = 80, *, has_colours: bool 
     are never cut, since they are there to be copied. Signs that cannot be printed are shown as `�`.
 
     Args:
-        report: What was found.
         columns: The terminal's width, at least 20.
-        has_colours: Whether severities and the verdict are coloured.
     """
     columns = max(20, columns)
     lines = [_cut(f"{translate(describe_set(report))} {translate('in')} {report.folder}", columns)]

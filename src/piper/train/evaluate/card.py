@@ -81,28 +81,13 @@ class CardFacts:
     """What an evaluation does not know of a voice; empty or None is not known.
 
     Attributes:
-        name: Of the voice.
         language: ISO 639, such as `ru`.
         license: Of the voice: an identifier such as `cc-by-4.0`, or its name.
-        license_link: Where the licence can be read.
-        speaker: Who speaks: a name, or what is known.
-        dataset: Name of the recordings.
-        dataset_address: Where they come from.
-        dataset_license: Their licence.
-        utterances: How many were trained on.
         hours: Of recordings that were trained on.
         held_out: Sentences that neither training nor its choice of a checkpoint saw, and that
             were evaluated.
-        quality: Name of the preset.
-        sample_rate: Hertz.
         started_from: The voice or checkpoint that training started from.
-        updates: Of the weights.
-        training_seconds: How long training took.
-        device: What it ran on.
-        date: When it ended.
         versions: Of what it was made with, by name.
-        seed: Of the training.
-        command: That trains it.
         voice_file: Its ONNX; None takes the evaluated file where it is one.
         limits: What it cannot do, a sentence each.
     """
@@ -133,17 +118,7 @@ class CardFacts:
 
 
 def write_model_card(evaluation: Evaluation, system: System, about: CardFacts, path: Path) -> None:
-    """Write a voice's MODEL_CARD.md.
-
-    Args:
-        evaluation: Where its figures come from.
-        system: The voice, one of the evaluation's.
-        about: What else is known of it.
-        path: The file.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
+    """Write a voice's MODEL_CARD.md."""
     sections = [
         _draw_front_matter(about),
         f"# {escape(about.name)}\n\n{_describe_voice(about)}\n",
@@ -314,11 +289,7 @@ VERSION_FACTS = ("piper-workshop", "torch", "onnxruntime")
 
 
 def load_card_facts(path: Path) -> dict[str, Any]:
-    """Return what a file tells: a JSON object with fields of `CardFacts`.
-
-    Raises:
-        ConfigError: It cannot be read, or has other fields.
-    """
+    """Return what a file tells: a JSON object with fields of `CardFacts`."""
     told = load_json_object(path)
     unknown = [name for name in told if name not in _NAMES]
     if unknown:
@@ -335,9 +306,6 @@ def find_card_facts(
     """Return what is known of a voice; what is told counts more than what is found.
 
     Args:
-        evaluation: Of the voice.
-        system: The voice there.
-        source: The file.
         told: Fields by name, as `load_card_facts` gives them.
     """
     details = system.details
@@ -372,13 +340,8 @@ def write_evaluation(
     """Write all files of an evaluation; return them.
 
     Args:
-        evaluation: What was found.
         sources: Its systems as they were given; the first voice gets a model card.
         told: What the card says beside, by the names of `CardFacts`.
-        folder: Where they go.
-
-    Raises:
-        OSError: A file cannot be written.
     """
     paths = [folder / "report.json", folder / "report.html"]
     write_report_json(evaluation, paths[0])
@@ -393,9 +356,5 @@ def write_evaluation(
 
 
 def write_report_json(evaluation: Evaluation, path: Path) -> None:
-    """Write `report.json`: `Evaluation.to_dict`, UTF-8.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
+    """Write `report.json`: `Evaluation.to_dict`, UTF-8."""
     write_json(evaluation.to_dict(), path)

@@ -331,13 +331,7 @@ _REQUIREMENT = re.compile(r"\s*([\w.:-]+)\s*(>=|<=|>|<)\s*([-+]?[0-9.]+(?:e[-+]?
 
 @dataclass(frozen=True)
 class Requirement:
-    """One figure, and what it has to be.
-
-    Attributes:
-        score: Name of the figure.
-        sign: `>=`, `<=`, `>` or `<`.
-        limit: The number beside it.
-    """
+    """One figure, and what it has to be."""
 
     score: str
     sign: str
@@ -362,9 +356,6 @@ def parse_requirements(text: str, plugged_in: Sequence[str] = ()) -> list[Requir
     Args:
         text: Such as `distillmos>=3.6,per<=0.12`.
         plugged_in: Scores of the user's own predictors.
-
-    Raises:
-        ConfigError: A part is none, or names no score.
     """
     found = []
     for part in text.split(","):
@@ -390,12 +381,7 @@ GAP = "  "
 
 
 def evaluation_to_text(evaluation: Evaluation, columns: int = 100) -> str:
-    """Return what `evaluate` prints: figures by group, what is better, what could not be had.
-
-    Args:
-        evaluation: What was found.
-        columns: The terminal's width; tables are never cut.
-    """
+    """Return what `evaluate` prints: figures by group, what is better, what could not be had."""
     systems = list(evaluation.systems)
     if evaluation.recordings is not None:
         systems.insert(0, evaluation.recordings)

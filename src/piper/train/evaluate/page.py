@@ -76,7 +76,6 @@ class RankedSentence:
     """A sentence and how bad it is beside the others.
 
     Attributes:
-        sentence: Which one.
         badness: 0 for the best of all in everything, 1 for the worst.
         stands_out: Label and score of what it is worst in, the worst first.
     """
@@ -211,8 +210,6 @@ def write_report_page(
     """Write `report.html`: one file with all that it shows, audio included.
 
     Args:
-        evaluation: What was found; the files of its speech are decoded again.
-        path: The file.
         budget_bytes: What the file may take. The worst sentences get sound and pictures first;
             those that come when the page is full are listed, and the page says so.
     """
@@ -534,12 +531,7 @@ def _name_times(trouble: Trouble) -> str:
 
 
 def _render_words(evaluation: Evaluation, room_bytes: int) -> Markup:
-    """Return the table of words and letters; those that come when the room is full have no player.
-
-    Args:
-        evaluation: All that was found.
-        room_bytes: What the table may take.
-    """
+    """Return the table of words and letters; when the room is full they have no player."""
     found = find_spoken(evaluation, (Kind.WORD, Kind.LETTER))
     if not found:
         return Markup()

@@ -109,11 +109,7 @@ def _load_ljspeech(source: Path, options: ReadOptions) -> Source:
 
 
 def _load_piper(source: Path, options: ReadOptions) -> Source:
-    """Read `file|text`, `file|speaker|text` or what else the values tell.
-
-    Raises:
-        DatasetError: They do not tell.
-    """
+    """Read `file|text`, `file|speaker|text` or what else the values tell."""
     path = find_list(source)
     rows = [row for _, row in _read_ljspeech_rows(path)] if path is not None else []
     layout = _guess_layout(rows)
@@ -211,9 +207,6 @@ def _find_beside(path: Path, suffixes: Sequence[str]) -> Path | None:
 def _load_pairs(source: Path, options: ReadOptions) -> Source:
     """Read all pairs; where recordings lie in several folders, those are the speakers,
     unless they are called as groups of prompts are.
-
-    Raises:
-        DatasetError: A text is not UTF-8.
     """
     suffixes = (ORIGINAL_SUFFIX, *TEXT_SUFFIXES) if options.use_original_text else TEXT_SUFFIXES
     root = options.audio_dir or source
@@ -317,13 +310,8 @@ def load_tables(
     """Read CSV files with a header.
 
     Args:
-        paths: The files.
-        folders: Where recordings are looked for, in order.
         options: `columns` names columns; else the usual names are found.
         use_quotes: Whether `"` around a field is no part of it.
-
-    Raises:
-        DatasetError: A column is missing, or quotes are not closed.
     """
     rows: list[SourceRow] = []
     left_out: list[LeftOut] = []
@@ -381,11 +369,7 @@ def _read_table(
 
 
 def _place_plain(path: Path, rows: list[list[str]]) -> tuple[Sequence[str], dict[str, int]]:
-    """Return what the columns of a table without a header hold, and their places by key.
-
-    Raises:
-        DatasetError: Their values do not tell.
-    """
+    """Return what the columns of a table without a header hold, and their places by key."""
     usual = Counter(map(len, rows)).most_common(1)[0][0]
     layout = find_layout([row for row in rows if len(row) == usual])
     if layout is None:
@@ -477,11 +461,7 @@ def find_line_files(source: Path, given: Mapping[str, str]) -> list[Path]:
 
 
 def load_line_files(paths: Sequence[Path], folders: Sequence[Path], options: ReadOptions) -> Source:
-    """Read files of one JSON object a line; the names of the first line count for all.
-
-    Raises:
-        DatasetError: A key is missing, or a file is not UTF-8.
-    """
+    """Read files of one JSON object a line; the names of the first line count for all."""
     rows: list[SourceRow] = []
     left_out: list[LeftOut] = []
     keys: dict[str, str] = {}
@@ -681,11 +661,7 @@ def _find_tables(source: Path) -> list[Path]:
 
 
 def _load_hugging_face(source: Path, options: ReadOptions) -> Source:
-    """Read what is there; recordings inside tables stay there until they are written.
-
-    Raises:
-        DatasetError: pyarrow is missing, or a column.
-    """
+    """Read what is there; recordings inside tables stay there until they are written."""
     if metadata := _find_metadata(source) if source.is_dir() else []:
         return _load_audio_folder(metadata, options)
     tables = _find_tables(source)
@@ -757,11 +733,7 @@ def find_format(source: Path, name: str | None = None) -> Format:
     """Return the format of a name, or the one that a source looks like.
 
     Args:
-        source: A folder, or the one file that lists the recordings.
         name: As `--format` has it; None looks into the source.
-
-    Raises:
-        DatasetError: There is no such source or format, or the source looks like none or several.
     """
     if not source.exists():
         raise DatasetError(f"{source} does not exist; name the folder of the recordings.")

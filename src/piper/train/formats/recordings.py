@@ -54,7 +54,6 @@ class RecordingJob:
     Attributes:
         source: The recording, or the table that holds it.
         cell: Column and row of the table.
-        target: The WAV.
     """
 
     source: Path
@@ -67,8 +66,6 @@ class Written:
     """What became of a recording.
 
     Attributes:
-        sample_rate: Hertz.
-        seconds: Its length.
         change: What was changed beside its format, may be empty.
         error: Why there is no file, may be empty.
     """
@@ -241,11 +238,7 @@ def _decode_frames(container: Any) -> Iterator[Any]:
 
 
 def check_libraries(jobs: list[RecordingJob]) -> None:
-    """Check that what the recordings' endings ask for is installed.
-
-    Raises:
-        DatasetError: soundfile or av is missing; the text says what to install.
-    """
+    """Check that what the recordings' endings ask for is installed."""
     try:
         import soundfile  # noqa: F401
     except (ImportError, OSError):  # OSError: there is no libsndfile for this machine

@@ -31,7 +31,6 @@ class SourceRow:
 
     Attributes:
         audio_path: The recording, or the table that holds it; it may be missing.
-        text: What is said; it may be empty.
         speaker: Name of the speaker, None where the source tells none.
         name: What to call the recording, without an ending; need not be unique.
         cell: Column and row of the table that `audio_path` is, None where it is a recording.
@@ -51,7 +50,6 @@ class LeftOut:
     Attributes:
         name: Of the recording, or file and line.
         reason: A phrase that begins with what is counted: "empty text".
-        detail: More of it, may be empty.
     """
 
     name: str
@@ -64,12 +62,8 @@ class Source:
     """All that a format's reader found.
 
     Attributes:
-        rows: In the order of the source.
-        left_out: Lines that are no rows.
         language: The espeak voice, where the source tells it.
-        config: What the source's own config.json holds.
         columns: What was read as what, as the user is told: `file|speaker|text`.
-        notes: What else the user is told of how it was read, sentences.
     """
 
     rows: Sequence[SourceRow]
@@ -105,10 +99,7 @@ class Format:
     """A layout of recordings and texts.
 
     Attributes:
-        name: As `--format` has it.
-        summary: What lies in the folder, a phrase.
         is_this: Whether a folder or file looks like it; opens a line or two at most.
-        load: Reads all rows.
         is_general: Asked only where none of the other formats is found, since folders of those
             may look like it too.
     """
@@ -156,9 +147,6 @@ def read_text(path: Path) -> str:
     r"""Return a text file without its byte-order mark, `\n` at the ends of lines.
 
     What is not UTF-8 is guessed, and said once a folder.
-
-    Raises:
-        DatasetError: It cannot be read.
     """
     try:
         text, encoding = decode_text(read_bounded(path, "text file"))
@@ -175,11 +163,7 @@ def _say_encoding(folder: Path, name: str, encoding: str) -> None:
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
-    """Return the numbered lines of a text file, empty ones left out.
-
-    Raises:
-        DatasetError: It cannot be read, or is not UTF-8.
-    """
+    """Return the numbered lines of a text file, empty ones left out."""
     # Not splitlines(), which would also cut a text at U+2028 or U+0085.
     numbered = enumerate(read_text(path).split("\n"), start=1)
     return [(number, line) for number, line in numbered if line.strip()]
@@ -219,11 +203,7 @@ NORMALISED_NAMES = ("normalized_text", "normalised_text", "text_normalized", "no
 
 
 def parse_columns(words: str) -> dict[str, str]:
-    """Return what `audio=…,text=…,speaker=…` says.
-
-    Raises:
-        DatasetError: It says something else.
-    """
+    """Return what `audio=…,text=…,speaker=…` says."""
     columns = {}
     for word in words.split(","):
         key, sign, name = word.partition("=")
@@ -244,7 +224,6 @@ def find_columns(
     Args:
         names: The columns' names; letters' case does not matter.
         given: Names that the user gave; these are taken or nothing.
-        use_original_text: Whether a normalised text counts less than the other.
     """
     by_lower = {_normalise(name): name for name in reversed(names)}
     found = {}
@@ -267,11 +246,7 @@ def _normalise(name: str) -> str:
 def check_columns(
     where: str, names: Sequence[str], found: Mapping[str, str], given: Mapping[str, str]
 ) -> None:
-    """Check that recording, text and whatever the user named were found.
-
-    Raises:
-        DatasetError: Something is missing; the text names all of it, and the columns there are.
-    """
+    """Check that recording, text and whatever the user named were found."""
     missing = [key for key in (AUDIO, TEXT, *given) if key not in found]
     if not missing:
         return
@@ -328,11 +303,7 @@ class Table:
         return pyarrow.types.is_struct(kind) and kind.get_field_index(BYTES) >= 0
 
     def read_columns(self, names: Sequence[str]) -> Iterator[list[Any]]:
-        """Return the values of columns row by row; `a.path` is a field of a structure.
-
-        Raises:
-            DatasetError: The file is damaged.
-        """
+        """Return the values of columns row by row; `a.path` is a field of a structure."""
         for number in range(len(self._blocks.counts)):
             columns = [self._read(number, name).to_pylist() for name in names]
             yield from (list(values) for values in zip(*columns, strict=True))
@@ -341,9 +312,6 @@ class Table:
         """Return the bytes of the recording in a column and row, and the path beside them.
 
         The block of the last call is kept: whoever asks in order reads each once.
-
-        Raises:
-            DatasetError: The file is damaged.
         """
         number = bisect_right(self._ends, row)
         if self._kept[:2] != (number, name):
@@ -424,9 +392,5 @@ def _first_line(error: Exception) -> str:
 
 @lru_cache(maxsize=2)
 def open_table(path: Path) -> Table:
-    """Return the table of a file; the last two stay open, a process.
-
-    Raises:
-        DatasetError: pyarrow is missing, or the file is damaged.
-    """
+    """Return the table of a file; the last two stay open, a process."""
     return Table(path)

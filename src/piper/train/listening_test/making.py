@@ -43,9 +43,7 @@ class Pair:
     """Two systems that say a sentence.
 
     Attributes:
-        sentence: Index of the sentence.
         left: Label of what is heard first.
-        right: Label of the other one.
     """
 
     sentence: int
@@ -61,9 +59,6 @@ def plan_pairs(labels: Sequence[str], count: int, seed: int, most: int | None = 
     often in it, but for one. Of each pair of systems, each is as often at the left, but for one.
 
     Args:
-        labels: Of the systems, two or more.
-        count: Sentences.
-        seed: Of the order.
         most: Pairs at most; all where it is None.
     """
     dice = random.Random(seed)
@@ -135,9 +130,6 @@ def match_sounds(sounds: Sequence[tuple[FloatArray, int]]) -> list[FloatArray]:
 
     Args:
         sounds: Samples, shape (S,), and their rate in hertz.
-
-    Raises:
-        ConfigError: pyloudnorm is not installed.
     """
     framed = [_frame(samples, rate) for samples, rate in sounds]
     measured = [
@@ -189,16 +181,13 @@ def make_listening_test(
 
     Args:
         systems: Files by label; the same sentences in the same order for each, two labels or more.
-        path: The page.
         texts: What is said, shown above each pair; None shows nothing.
         names: Of the sentences, in the result; None takes the file names of the first system.
-        seed: Of order and sides.
         most: Pairs at most; None asks for each sentence with each pair of systems.
 
     Raises:
         EvaluationError: There is nothing to compare.
         DatasetError: A file cannot be decoded.
-        OSError: The page cannot be written.
     """
     files = {label: [Path(file) for file in some] for label, some in systems.items()}
     count = _count_sentences(files)
@@ -300,8 +289,6 @@ class SpokenSentences:
     """Sentences that all of some systems spoke.
 
     Attributes:
-        names: Of the sentences.
-        texts: What is said.
         audio: Files by label, in the same order.
     """
 
@@ -316,10 +303,6 @@ def read_spoken_sentences(path: Path, labels: Sequence[str] | None) -> SpokenSen
     Args:
         path: report.json; what it names relatively may lie beside it.
         labels: Of the systems; None takes all voices, and of one voice the recordings too.
-
-    Raises:
-        ConfigError: It is no JSON, or cannot be read.
-        EvaluationError: It is no report, or has no such system.
     """
     try:
         report = load_json_object(path)

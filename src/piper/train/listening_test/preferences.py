@@ -27,12 +27,7 @@ class Choice:
     """What a listener said of a pair.
 
     Attributes:
-        test: Of which page.
-        listener: Who.
-        pair: Number of the pair in its test.
-        sentence: Name.
         left: Label of what was heard first, as A.
-        right: Label of B.
         choice: `left`, `right` or `none`.
     """
 
@@ -55,14 +50,8 @@ class Preference:
     """Two systems by what listeners preferred.
 
     Attributes:
-        first: Label.
-        second: Label.
-        num_first: Choices of the first.
-        num_second: Choices of the second.
-        num_none: Choices of neither.
         share: Of the second among the choices of either; NaN without one.
         low: Lower end of the share's 95 % interval (Wilson).
-        high: Upper end.
         chance: How often equal systems would differ as much or more (sign test, two-sided).
         better: Label of the better one; None where chance explains it.
     """
@@ -84,9 +73,6 @@ class ListeningSummary:
     """All results together.
 
     Attributes:
-        preferences: Of each pair of systems.
-        num_listeners: How many gave an answer.
-        num_choices: Answers.
         left_share: Of A among the choices of either, one half where the side does not matter.
     """
 
@@ -101,9 +87,6 @@ def summarise_listening_test(paths: Iterable[Path | str]) -> ListeningSummary:
 
     Answers of one listener to one pair of one test count once, the last one read: a result may be
     given before the test is at its end, and again after.
-
-    Args:
-        paths: CSV files that the page gave.
 
     Raises:
         EvaluationError: A file is no such result, or there is no answer in any.

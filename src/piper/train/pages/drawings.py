@@ -35,11 +35,8 @@ class DotRow:
     """Values of one thing among those that are compared.
 
     Attributes:
-        name: Of it.
         values: One a dot, all finite.
-        middle: A line across them.
         low: Where a bar around the middle begins; None for no bar.
-        high: Where it ends.
     """
 
     name: str
@@ -56,9 +53,7 @@ def draw_histogram(
 
     Args:
         values: At least one, all finite.
-        unit: Written below the axis.
         limits: Thresholds by names; a dashed line each, where it is not far off.
-        label: For those who do not see it.
     """
     low, high, step = _find_range(values, list(limits.values()))
     bars = BARS_A_MARK * round((high - low) / step)
@@ -96,8 +91,6 @@ def draw_dots(rows: Sequence[DotRow], unit: str, label: str) -> Markup:
 
     Args:
         rows: From top to bottom, each with a value at least.
-        unit: Written below the axis.
-        label: For those who do not see it.
     """
     values = [value for row in rows for value in row.values]
     middles = [row.middle for row in rows]
@@ -130,7 +123,6 @@ def draw_wave(outline: Sequence[float], span: tuple[float, float] | None, label:
     Args:
         outline: Peaks, 0 to 1, from start to end.
         span: What is marked, as shares of the length.
-        label: For those who do not see it.
     """
     peaks = _thin(outline, WAVE_POINTS)
     middle = WAVE_HEIGHT / 2
@@ -266,11 +258,8 @@ def draw_spectrogram(
     """Return a spectrogram with its highest pitch written on it.
 
     Args:
-        media: What is shown.
         picture: Of `draw_picture`, or what refers to it.
         shares: What is marked, as shares of the length.
-        name: Of the recording, for those who do not see it.
-        marked: What is marked, for them too.
     """
     pitch = f"{format_number(media.top_hertz / 1000)} kHz"
     strip = draw_strip(picture, shares, f"Spectrogram of {name}, 0 to {pitch}{marked}")
@@ -286,13 +275,7 @@ def draw_picture(media: Media, identifier: str) -> Markup:
 
 
 def draw_player(audio: bytes, name: str, identifier: str) -> Markup:
-    """Return a player of encoded audio.
-
-    Args:
-        audio: As `samples_to_audio` gave it.
-        name: What is heard.
-        identifier: Of the element.
-    """
+    """Return a player of encoded audio."""
     # No preload: a browser would decode all of a page's recordings at once.
     return Markup(
         f'<audio id="{identifier}" controls preload="none" '

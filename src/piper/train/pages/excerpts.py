@@ -46,13 +46,7 @@ PALETTE = bytes.fromhex(
 
 @dataclass(frozen=True)
 class Excerpt:
-    """Which part of which recording; the whole where it is not too long.
-
-    Attributes:
-        path: The recording.
-        start_seconds: Where the part begins.
-        seconds: How long it is.
-    """
+    """Which part of which recording; the whole where it is not too long."""
 
     path: Path
     start_seconds: float
@@ -65,7 +59,6 @@ class Media:
 
     Attributes:
         picture: PNG of the spectrogram, from 0 Hz to half the sample rate.
-        top_hertz: Half the sample rate.
         audio: MP3, one channel; None where there was no room for it.
     """
 
@@ -172,9 +165,6 @@ def samples_to_levels(
 
     Args:
         samples: (S,), of one channel.
-        rate: Hertz.
-        columns: Pixels along the time.
-        rows: Pixels along the pitch.
     """
     window = max(16, round(WINDOW_SECONDS * rate))
     hop = max(1, min(round(HOP_SECONDS * rate), len(samples) // columns))

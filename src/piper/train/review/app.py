@@ -66,9 +66,7 @@ class Guard:
     """Lets through what our own page asks for.
 
     Args:
-        app: What is protected.
         token: The first part of each address.
-        host: That the server listens on.
     """
 
     def __init__(self, app: ASGIApp, token: str, host: str) -> None:
@@ -115,15 +113,7 @@ def serve_page(app: FastAPI, host: str, port: int, path: str, *, has_browser: bo
     """Answer requests until the process is told to end.
 
     Args:
-        app: From `create_app`.
-        host: Address or name to listen on.
         port: 0 takes a free one.
-        path: Of the page, with the token.
-        has_browser: Whether a browser is opened.
-
-    Raises:
-        PiperError: The address or the port cannot be had.
-        KeyboardInterrupt: Ctrl+C ended it.
     """
     config = uvicorn.Config(
         app, log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE_SECONDS
@@ -174,8 +164,6 @@ class Media:
 
     Attributes:
         wav_path: 16-bit WAV of one channel.
-        picture: PNG of the spectrogram, 0 Hz to `top_hertz`.
-        top_hertz: Half the sample rate.
         outline: Peaks, 0 to 1, from the first limit to the second.
     """
 
@@ -197,11 +185,7 @@ def find_media_folder(cache_dir: Path, dataset: Path) -> Path:
 
 @contextmanager
 def create_media_folder(folder: Path) -> Iterator[Path]:
-    """Give an empty folder for WAVs, which is gone after the block; also what a kill has left.
-
-    Raises:
-        OSError: It cannot be made.
-    """
+    """Give an empty folder for WAVs, which is gone after the block; also what a kill has left."""
     remove_folder(folder)
     folder.mkdir(parents=True)
     try:
@@ -224,11 +208,7 @@ class MediaStore:
         self._lock = threading.Lock()
 
     def find(self, clip: Clip) -> Media:
-        """Return what is shown of a clip.
-
-        Raises:
-            DatasetError: There is nothing to be heard of it.
-        """
+        """Return what is shown of a clip."""
         with self._lock:
             if clip.key not in self._kept:
                 self._kept[clip.key] = self._create(clip)
@@ -259,14 +239,8 @@ class Desk:
     """What lies before the reviewer.
 
     Attributes:
-        folder: The dataset.
         config_path: Its config.json; need not exist.
         language: Of the texts, for the browser's spell-check.
-        gathered: All its clips.
-        clips: Those that are shown.
-        review: The decisions.
-        hearing: Texts to phonemes.
-        media: What is seen and heard.
     """
 
     folder: Path
@@ -284,11 +258,7 @@ class Desk:
         return {clip.key: index for index, clip in enumerate(self.clips)}
 
     def find_clip(self, index: int) -> Clip:
-        """Return the clip with a number.
-
-        Raises:
-            DatasetError: There is none.
-        """
+        """Return the clip with a number."""
         if not 0 <= index < len(self.clips):
             raise DatasetError(f"There is no clip {index}; reload the page.")
         return self.clips[index]
@@ -301,19 +271,7 @@ def create_desk(
     review: Review,
     media_folder: Path,
 ) -> Desk:
-    """Return what a review works with.
-
-    Args:
-        settings: Of the dataset.
-        gathered: All its clips.
-        clips: Those that are shown.
-        review: Of all.
-        media_folder: For WAVs, as long as the review lasts.
-
-    Raises:
-        ConfigError: config.json holds something wrong.
-        PhonemizeError: The espeak voice is unknown.
-    """
+    """Return what a review works with."""
     rows = entries_to_rows(gathered.entries)
     return Desk(
         settings.csv_path.parent,
@@ -360,13 +318,7 @@ class CopyBody(BaseModel):
 
 
 def create_app(desk: Desk, token: str, host: str = "127.0.0.1") -> FastAPI:
-    """Return the application; its page is at `/TOKEN/`.
-
-    Args:
-        desk: What is reviewed.
-        token: From `create_token`.
-        host: That the server listens on.
-    """
+    """Return the application; its page is at `/TOKEN/`."""
     app = FastAPI(title="Piper review", docs_url=None, redoc_url=None, openapi_url=None)
     add_error_handlers(app, lambda _path, _status, sentence: _tell(detail=sentence))
     app.add_exception_handler(OSError, _answer_os_error)

@@ -27,10 +27,6 @@ REPORT_NAME = Path("check") / "report.json"
 def load_doubts(path: Path, entries: Sequence[Entry]) -> dict[int, list[Doubt]]:
     """Return the findings of a check by line of the CSV; those about no entry are left out.
 
-    Args:
-        path: report.json.
-        entries: Of the CSV as it is now.
-
     Raises:
         DatasetError: It is no such file, or it is of another metadata.csv.
     """
@@ -82,10 +78,7 @@ class Piece:
 
     Attributes:
         name: Of its recording, without `.wav`.
-        source: The long recording.
         sha256: Its digest, as the split wrote it; empty where it did not.
-        start_seconds, end_seconds: Where it lies in that.
-        text: What is said.
         doubt: Why it is in no line of the CSV, a sentence; None where it is in one.
     """
 
@@ -99,11 +92,7 @@ class Piece:
 
 
 def load_pieces(path: Path) -> list[Piece]:
-    """Return the pieces of a split; none where there is no such file.
-
-    Raises:
-        DatasetError: The file holds something else.
-    """
+    """Return the pieces of a split; none where there is no such file."""
     if not path.is_file():
         return []
     data = load_json_object(path)
@@ -163,9 +152,6 @@ class Gathered:
 
     Attributes:
         clips: One for each line that names a recording and a text, then the pieces in no line.
-        entries: The lines.
-        findings: What is wrong with lines as such.
-        has_report: Whether there is a check's report.
     """
 
     clips: list[Clip]
@@ -175,11 +161,7 @@ class Gathered:
 
 
 def gather_clips(settings: DataSettings) -> Gathered:
-    """Read a dataset's lines, its check's report and its split.
-
-    Raises:
-        DatasetError: There is no metadata.csv, or the report is not of it.
-    """
+    """Read a dataset's lines, its check's report and its split."""
     folder = settings.csv_path.parent
     structure = read_structure(settings.csv_path, settings.audio_dir)
     report = folder / REPORT_NAME
@@ -210,14 +192,8 @@ def select_clips(gathered: Gathered, folder: Path, *, is_all: bool, rules: str) 
     """Return the clips to review, those with errors first.
 
     Args:
-        gathered: Of the dataset.
-        folder: The dataset's, for the sentence that says what to do.
         is_all: Whether also those that nothing is wrong with.
         rules: Names joined by commas; where there are any, only clips that break one of them.
-
-    Raises:
-        ConfigError: There is no such rule.
-        DatasetError: Nobody has looked for doubts yet.
     """
     wanted = {name for name in (part.strip() for part in rules.split(",")) if name}
     known = {rule.name for rule in RULES} | {SPLIT_RULE}

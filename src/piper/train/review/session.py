@@ -30,9 +30,6 @@ class Doubt:
 
     Attributes:
         rule: Name of the rule of the check, or `split`.
-        severity: error, warning or note.
-        message: What was found, with figures.
-        advice: What to do, a sentence; may be empty.
         span: Seconds of the file that is shown (`Clip.path`); None where it is about all of it.
         fitting_text: The text of another line that fits here; empty where none was found.
     """
@@ -52,15 +49,12 @@ class Clip:
     Attributes:
         key: What decisions name it by; the same when lines above it come or go.
         line: Of the CSV, counted from 1; None for a piece that is in no line.
-        name: Of the recording.
         speaker: Its name where the set has several, else None.
-        text: As it is in the dataset.
         path: The file that is shown and cut: the recording, or the long one that a split cut.
             None where there is none to be heard.
         ready_path: The recording in the dataset; None where there is none to copy.
         start_seconds, end_seconds: The clip in `path`.
         limits: How far its borders may be moved, in seconds of `path`; this is what is shown.
-        doubts: What is wrong with it, or may be.
         obstacle: Why it cannot be heard, a sentence; empty where it can.
     """
 
@@ -98,10 +92,7 @@ class Stamp:
 
     Attributes:
         size_bytes: Of the file that was heard; 0 where there was none.
-        mtime_ns: When that was changed.
         sha256: Of its bytes: a copied file is as good as the same.
-        text: In the dataset.
-        start_seconds, end_seconds: The clip in the file.
     """
 
     size_bytes: int
@@ -117,11 +108,7 @@ class Decision:
     """One decision.
 
     Attributes:
-        clip: Its key.
-        choice: What becomes of it.
-        text: What is said.
         start_seconds, end_seconds: Its borders in `Clip.path`.
-        stamp: What it was decided on.
     """
 
     clip: str
@@ -381,9 +368,6 @@ class Outcome:
     """What is decided of a clip.
 
     Attributes:
-        state: Of the clip.
-        text: What is said.
-        start_seconds, end_seconds: Its borders in `Clip.path`.
         note: Why an earlier decision does not count any more; empty where none was.
     """
 
@@ -395,12 +379,7 @@ class Outcome:
 
 
 class Review:
-    """Decisions on clips, each saved before the method returns. Threads may share it.
-
-    Args:
-        clips: All that can be decided on.
-        journal: Keeps the decisions.
-    """
+    """Decisions on clips, each saved before the method returns. Threads may share it."""
 
     def __init__(self, clips: Sequence[Clip], journal: Journal) -> None:
         self._journal = journal
@@ -446,11 +425,7 @@ class Review:
         """Save a decision.
 
         Args:
-            clip: One of those.
-            choice: What becomes of it.
             text: What is said; with `Choice.UNDECIDED` the dataset's own counts.
-            start_seconds: Where it begins in `Clip.path`; likewise.
-            end_seconds: Where it ends; likewise.
             is_continued: See `Journal.decide`.
 
         Raises:
@@ -480,20 +455,12 @@ class Review:
                 self._journal.decide(decision, is_continued=is_continued)
 
     def undo(self) -> str | None:
-        """Take the last decision back; return the key of its clip, None where there is none.
-
-        Raises:
-            DatasetError: It cannot be saved.
-        """
+        """Take the last decision back; return the key of its clip, None where there is none."""
         with self._lock:
             return self._journal.undo()
 
     def redo(self) -> str | None:
-        """Make the decision again that was taken back last; return as `undo`.
-
-        Raises:
-            DatasetError: It cannot be saved.
-        """
+        """Make the decision again that was taken back last; return as `undo`."""
         with self._lock:
             return self._journal.redo()
 

@@ -49,10 +49,7 @@ class LongWord:
     """A word of the text.
 
     Attributes:
-        start: Place of its first character.
-        end: Place after its last character.
         units: What of it takes time; empty where it is only written.
-        pause: What follows it.
     """
 
     start: int
@@ -63,12 +60,7 @@ class LongWord:
 
 @dataclass(frozen=True)
 class LongText:
-    """A text and its words.
-
-    Attributes:
-        text: As it is in the file.
-        words: In order, at least one.
-    """
+    """A text and its words."""
 
     text: str
     words: list[LongWord]
@@ -107,15 +99,7 @@ class LongText:
 
 
 def read_long_text(text: str, frontend: Frontend) -> LongText:
-    """Return the words of a text.
-
-    Args:
-        text: Of any length.
-        frontend: Of the language.
-
-    Raises:
-        DatasetError: Nothing in it is spoken.
-    """
+    """Return the words of a text."""
     words: list[LongWord] = []
     place = 0
     for sentence in frontend.text_to_sentences(text):
@@ -162,9 +146,7 @@ class LongRecording:
     """A recording of any length.
 
     Attributes:
-        path: The file.
         samples: (S,) at `features.SAMPLE_RATE`, channels averaged.
-        source_rate: Hertz of the file.
         source_frames: Its samples, for cutting at its own rate.
     """
 
@@ -180,11 +162,7 @@ class LongRecording:
 
 
 def load_long_recording(path: Path) -> LongRecording:
-    """Read a recording block by block: of an hour, 230 MB are kept.
-
-    Raises:
-        DatasetError: It is missing, cannot be decoded, or is empty.
-    """
+    """Read a recording block by block: of an hour, 230 MB are kept."""
     blocks: list[FloatArray] = []
     try:
         with soundfile.SoundFile(path) as file:
@@ -251,9 +229,6 @@ class Bead:
     """Speech and words that were matched.
 
     Attributes:
-        start_seconds: Where the speech begins.
-        end_seconds: Where it ends.
-        first_word: Of the text.
         last_word: After the last one.
     """
 
@@ -266,13 +241,7 @@ class Bead:
 def match_roughly(
     text: LongText, pauses: Sequence[tuple[float, float]], seconds: float
 ) -> list[Bead]:
-    """Match the speech between pauses with the words between marks.
-
-    Args:
-        text: All that is said.
-        pauses: Their starts and ends in seconds.
-        seconds: Length of the recording.
-    """
+    """Match the speech between pauses with the words between marks."""
     stretches, silences = _find_stretches(pauses, seconds)
     clauses, marks = _find_clauses(text)
     lengths = np.asarray([end - start for start, end in stretches])
@@ -418,10 +387,7 @@ class Piece:
 
     Attributes:
         start_seconds: Where it begins in the long recording, silence included.
-        end_seconds: Where it ends.
-        first_word: Of the text.
         last_word: After its last one.
-        text: What is said.
         score: How well the text fits; 0 at best.
         doubt: Why it should be listened to; None where nothing speaks against it.
     """
@@ -448,7 +414,6 @@ class Gap:
         word: The first one after it; 0 before the first of all.
         start_seconds: Where the word before ends.
         end_seconds: Where that word begins.
-        pause: What the text has there.
         quiet_until_seconds: From `start_seconds` on it is quiet up to here; then, where that is not
             `end_seconds`, something is said that the text lacks.
         quiet_from_seconds: From here on it is quiet up to `end_seconds`.
@@ -477,7 +442,6 @@ def find_gaps(
     """Return where cuts may be, both ends of the recording included.
 
     Args:
-        text: Its words.
         spans: Where each word lies; None for those that take no time.
         is_loud: (T,) whether a frame of the recording is loud.
     """
@@ -614,7 +578,6 @@ class SplitResult:
 
     Attributes:
         pieces: In order; those with a doubt are not for training until somebody listened.
-        aligner: The one that was used.
     """
 
     pieces: list[Piece]
@@ -627,8 +590,6 @@ def split_recording(
     """Cut a recording into pieces with their texts.
 
     Args:
-        recording: The long one.
-        text: All that is said in it, in order.
         work_dir: Keeps the state of an aligner that learns, so that stopped work goes on.
         aligner: One that knows the language; None lets one learn on this recording.
 
@@ -762,16 +723,7 @@ MOST_ERRORS = 0.35
 def split_by_recogniser(
     recording: LongRecording, text: LongText, recogniser: Recogniser
 ) -> list[Piece]:
-    """Cut a recording in its pauses; give each piece the words that are recognised in it.
-
-    Args:
-        recording: The long one.
-        text: All that is said in it, in order.
-        recogniser: Hears the pieces.
-
-    Raises:
-        ConfigError: The recogniser failed.
-    """
+    """Cut a recording in its pauses; give each piece the words that are recognised in it."""
     cuts = choose_cuts(_find_gaps(recording))
     heard: list[list[str]] = []
     progress = ProgressLine("Recognising", len(cuts) - 1, "pieces")
@@ -811,10 +763,6 @@ def match_words(
     written: Sequence[str], heard: Sequence[Sequence[str]]
 ) -> tuple[list[int], list[bool]]:
     """Return which written word each piece begins with, and whether the words there agree.
-
-    Args:
-        written: The text's words, normalised.
-        heard: Those of each piece, normalised.
 
     Returns:
         For each border, both ends included, the number of the first word after it; and whether the
