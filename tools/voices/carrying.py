@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -78,13 +79,24 @@ def pack_start(voice: Path, target: Path) -> int:
     """
     source = load_source(str(voice))
     data = {
-        "state_dict": {name: value.half() for name, value in source.weights.items()},
+        "state_dict": _halve(source.weights),
         "hyper_parameters": {"sample_rate": source.sample_rate},
         VOICE_CONFIG_KEY: {"phoneme_id_map": source.phoneme_ids},
     }
     with replace_on_success(target) as temporary:
         torch.save(data, temporary)
     return target.stat().st_size
+
+
+def _halve(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return what was learnt in half precision.
+
+    Numbers and vectors are small, and some are statistics; what a formula gives is exact.
+    """
+    return {
+        name: value.half() if value.dim() > 1 and not name.endswith("minimum_phase") else value
+        for name, value in weights.items()
+    }
 
 
 def write_parts(checkpoint_path: Path, folder: Path, part_bytes: int = PART_BYTES) -> list[Path]:
@@ -98,12 +110,13 @@ def write_parts(checkpoint_path: Path, folder: Path, part_bytes: int = PART_BYTE
     weights |= (checkpoint.get(AVERAGES_KEY) or {}).get("weights", {})
     network = network_config_from_checkpoint(checkpoint)
     data = {
-        "state_dict": {
-            # Numbers and vectors are small, and some are statistics.
-            f"model_g.{name}": value.half() if value.dim() > 1 else value
-            for name, value in weights.items()
-            if is_needed_to_speak(name, network)
-        },
+        "state_dict": _halve(
+            {
+                f"model_g.{name}": value
+                for name, value in weights.items()
+                if is_needed_to_speak(name, network)
+            }
+        ),
         "hyper_parameters": checkpoint["hyper_parameters"],
         VOICE_CONFIG_KEY: checkpoint[VOICE_CONFIG_KEY],
         **{name: checkpoint.get(name) for name in ("epoch", "global_step")},

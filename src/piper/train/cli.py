@@ -71,6 +71,7 @@ from piper.train.flags import (
     count_devices,
     describe_refusal,
     find_family,
+    has_gpu,
     resolve_network,
 )
 from piper.train.judges import AUTO, OFF, find_quality_predictor
@@ -338,7 +339,7 @@ class TrainCLI(LightningCLI):
         )
 
         if self.family.quality == QUICK:
-            device = "gpu" if torch.cuda.is_available() else "cpu"
+            device = "gpu" if has_gpu(self.family.accelerator) else "cpu"
             parser.set_defaults({"data.batch_size": QUICK_BATCH_SIZES[device]})
             if torch.backends.mps.is_available():
                 # Apple's GPUs know no float64, in which the pitch's phase is added up.

@@ -61,8 +61,12 @@ def count_devices(accelerator: str, devices: Any) -> int:
         return len(devices)
     if isinstance(devices, str) and devices != "auto":
         return len([part for part in devices.split(",") if part])
-    has_gpu = torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda")
-    return torch.cuda.device_count() if has_gpu else 1
+    return torch.cuda.device_count() if has_gpu(accelerator) else 1
+
+
+def has_gpu(accelerator: str) -> bool:
+    """Return whether a `--trainer.accelerator` means a GPU that PyTorch sees."""
+    return torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda")
 
 
 PRECISIONS = ("32", "32-true", "16", "16-mixed", "bf16", "bf16-mixed")
@@ -159,7 +163,7 @@ def adopt_dataset(config: Any) -> None:
 
 
 _FAMILY_FLAGS = (
-    *("model.quality", "ckpt_path", "trainer.default_root_dir"),
+    *("model.quality", "ckpt_path", "trainer.default_root_dir", "trainer.accelerator"),
     *("data.dataset_dir", "data.csv_path", "data.config_path"),
     *("data.cache_dir", "data.shards"),
 )
@@ -172,6 +176,7 @@ class Family(NamedTuple):
 
     Attributes:
         quality: `quick`, which has flags of its own, where it is what will be trained.
+        accelerator: `--trainer.accelerator`.
         asked: The `--ckpt_path` that was looked for; empty where none had to be.
         root: The folder that `last` was looked for in.
         path: The checkpoint that was found.
@@ -179,6 +184,7 @@ class Family(NamedTuple):
     """
 
     quality: str | None = None
+    accelerator: str = "auto"
     asked: str = ""
     root: str = ""
     path: str | None = None
@@ -209,12 +215,12 @@ def find_family(arguments: Sequence[str]) -> Family:
     for flags in found.given:  # the later ones count
         given |= flags
     quality = given.get("model.quality")
-    family = Family()
+    family = Family(accelerator=given.get("trainer.accelerator", "auto"))
     with suppress(PiperError, OSError):
         if quality is None and (asked := given.get("ckpt_path")):
             root = plain_address(given.get("trainer.default_root_dir") or ".")
             path = find_last_checkpoint(root) if asked == LAST else find_checkpoint(asked)
-            family = Family(None, asked, root, path)
+            family = family._replace(asked=asked, root=root, path=path)
             if path is not None:
                 checkpoint = load_checkpoint(path)
                 family = family._replace(checkpoint=checkpoint)

@@ -399,6 +399,9 @@ def standardise_latents(
     """Set mean and deviation of the latents to those of whole utterances, one a piece."""
     latents = torch.cat([extract(one.audio, one.log_f0, one.voiced)[0] for one in pieces])
     mean, deviation = latents.mean(0), latents.std(0).clamp(min=1e-2)
+    voiced = latents[latents[:, -1] > 0, -2]
+    if len(voiced):  # where there is no voice the pitch is interpolated, and mostly higher
+        mean[-2] = voiced.mean()
     mean[-1] = deviation[-1] = 0.5  # voicing is 0 or 1
     network.latent_mean.copy_(mean)
     network.latent_deviation.copy_(deviation)

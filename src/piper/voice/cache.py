@@ -46,7 +46,7 @@ from piper.files import (
     replace_on_success,
     sync_file,
 )
-from piper.voice.graph_quick import QuickGraphConfig, QuickParts, cut_quick_parts
+from piper.voice.graph_quick import QuickGraphConfig, cut_quick_parts
 from piper.voice.session import (
     BrokenModelError,
     Cuda,
@@ -60,8 +60,8 @@ from piper.voice.session import (
 if TYPE_CHECKING:
     import onnx
 
-    from piper.voice.graph import GraphParts
     from piper.voice.graph_config import GraphConfig
+    from piper.voice.graph_writer import VoiceParts
 
 MAX_DIFFERENCE = 1e-4
 """Largest difference of a sample from the original's, of a full scale of 1."""
@@ -205,7 +205,7 @@ def write_clean_graph(model_path: Path, folder: Path, *, is_optimized: bool) -> 
 
 def _make_parts(
     original: VoiceSession,
-) -> tuple[GraphParts, GraphConfig] | tuple[QuickParts, QuickGraphConfig]:
+) -> tuple[VoiceParts, GraphConfig | QuickGraphConfig]:
     """Return the parts of a voice of either family, and its shape.
 
     Raises:

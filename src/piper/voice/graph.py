@@ -41,7 +41,7 @@ from piper.voice.graph_config import (
     fold_weights,
     is_flipped,
 )
-from piper.voice.graph_writer import COMPACT_OPSET, GraphWriter, TensorSpec
+from piper.voice.graph_writer import COMPACT_OPSET, GraphWriter, TensorSpec, VoiceParts
 
 if TYPE_CHECKING:
     import onnx
@@ -589,34 +589,14 @@ def _finish(writer: GraphWriter, config: GraphConfig, include_durations: bool) -
     return writer.finish(inputs, outputs, {METADATA_KEY: config.to_json()})
 
 
-@dataclass(frozen=True)
-class GraphParts:
-    """The parts of a voice's graph.
-
-    Attributes:
-        text: `input` int64 (1, P), `rhythm_noise` float32 (1, 2, P) (already scaled; only with
-            the stochastic predictor), `speaker` float32 (1, G, 1) (only with several) →
-            `frames` float32 (1, 1, P), durations before length scale and rounding, and
-            `statistics` float32 (1, 2 C, P), mean above log deviation.
-        flow: `z_p` float32 (1, C, 1, T), `speaker` float32 (1, G, 1, 1) → `z` (1, C, 1, T).
-        decoder: `z`, `speaker` as the flow → `output` float32 (1, 1, 1, S).
-        speakers: (number of speakers, G) float32; None with one speaker.
-        flow_reach: Frames to each side that a frame of the flow's result depends on.
-        decoder_reach: Frames to each side that a frame's samples depend on.
-        num_symbols: Ids that the graph knows.
-    """
-
-    text: onnx.ModelProto
-    flow: onnx.ModelProto
-    decoder: onnx.ModelProto
-    speakers: np.ndarray | None
-    flow_reach: int
-    decoder_reach: int
-    num_symbols: int
-
-
-def build_parts(weights: Mapping[str, np.ndarray], config: GraphConfig) -> GraphParts:
+def build_parts(weights: Mapping[str, np.ndarray], config: GraphConfig) -> VoiceParts:
     """Build the parts.
+
+    text: `input` int64 (1, P), `rhythm_noise` float32 (1, 2, P) (already scaled; only with the
+    stochastic predictor), `speaker` float32 (1, G, 1) (only with several) → `frames` float32
+    (1, 1, P), durations before length scale and rounding, and `statistics` float32 (1, 2 C, P),
+    mean above log deviation. flow: `z_p` float32 (1, C, 1, T), `speaker` float32 (1, G, 1, 1) →
+    `z` (1, C, 1, T). decoder: `z`, `speaker` as the flow → `output` float32 (1, 1, 1, S).
 
     Args:
         weights: As for `piper.voice.graph.build_graph`.
@@ -628,7 +608,7 @@ def build_parts(weights: Mapping[str, np.ndarray], config: GraphConfig) -> Graph
     """
     config.check(weights)
     constants = fold_weights(weights, config)
-    return GraphParts(
+    return VoiceParts(
         text=_build_text(constants, config),
         flow=_build_flow(constants, config),
         decoder=_build_decoder(constants, config),

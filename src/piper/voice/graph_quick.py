@@ -26,7 +26,13 @@ import numpy as np
 
 from piper.files import parse_json
 from piper.voice.graph_config import is_count
-from piper.voice.graph_writer import QUICK_OPSET, GraphWriter, TensorSpec, import_onnx
+from piper.voice.graph_writer import (
+    QUICK_OPSET,
+    GraphWriter,
+    TensorSpec,
+    VoiceParts,
+    import_onnx,
+)
 
 if TYPE_CHECKING:
     import onnx
@@ -40,9 +46,14 @@ BLOCK_SCALE = 0.3
 """That a block of a fresh network has; in the graph it is part of a linear layer."""
 F0_RANGE_HERTZ = (50.0, 600.0)
 LOG_MAGNITUDE_RANGE = (-14.0, 6.0)
+"""Of the filters: beyond it a gradient step too far would end in infinities."""
 PITCH_SMOOTHING = 9
+"""Frames over which a phoneme's random pitch passes into the next one's."""
 NOISE_SMOOTHING = 5
+"""Phonemes over which pitch and rhythm wander: a number of its own for each phoneme is a jitter,
+with which the phoneme error was 0.175 instead of 0.135."""
 PITCH_NOISE_GAIN = 2.0
+"""Makes good what the mean over so many phonemes takes from the pitch's deviation."""
 _FLOAT, _INT64, _DOUBLE = 1, 7, 11
 """Types, as ONNX numbers them."""
 NOISE_FRAMES = 256
@@ -89,36 +100,6 @@ class QuickGraphConfig:
         ):
             raise ValueError(f"a quick voice's configuration with a wrong value: {text[:200]!r}")
         return cls(**data)
-
-
-@dataclass(frozen=True)
-class QuickParts:
-    """A quick voice's graph in three parts.
-
-    Attributes:
-        text: `input` int64 (1, P), `input_lengths` int64 (1,), `rhythm_noise` float32 (1, P)
-            (already scaled), `speaker` float32 (1, C) (only with several) → `frames` float32 (N,),
-            durations before length scale and rounding, `places` int64 (N,), the ids that they
-            belong to, and `encoded` float32 (1, N, C).
-        flow: `encoded`, `counts` float32 (N,), whole numbers of frames, `wander` float32 (1, N)
-            (noise, already scaled), `semitones` float32 (1, N), added to the pitch, and `times`
-            float32 (T,), the frames that are wanted → `z` float32 (1, L + 1, T), latents above
-            hertz, and `advance` float64 (T,), turns of the pitch's phase.
-        decoder: `z`, `turns` float32 (T, 1), the phase at each frame's start, and `rows` int64
-            (T,), the frames' places in the table of noise → `output` float32 (1, 1, 1, S).
-        speakers: (number of speakers, C) float32; None with one speaker.
-        flow_reach: Frames to each side that a frame of `z` depends on.
-        decoder_reach: Frames to each side that a frame's samples depend on.
-        num_symbols: Ids that the graph knows.
-    """
-
-    text: onnx.ModelProto
-    flow: onnx.ModelProto
-    decoder: onnx.ModelProto
-    speakers: np.ndarray | None
-    flow_reach: int
-    decoder_reach: int
-    num_symbols: int
 
 
 def build_quick_graph(
@@ -179,8 +160,18 @@ def build_quick_graph(
     return writer.finish(inputs, outputs, metadata | {STATISTICS_KEY: json.dumps(statistics)})
 
 
-def cut_quick_parts(model: onnx.ModelProto, config: QuickGraphConfig) -> QuickParts:
+def cut_quick_parts(model: onnx.ModelProto, config: QuickGraphConfig) -> VoiceParts:
     """Cut a graph that `build_quick_graph` wrote.
+
+    text: `input` int64 (1, P), `input_lengths` int64 (1,), `rhythm_noise` float32 (1, P) (already
+    scaled), `speaker` float32 (1, C) (only with several) → `frames` float32 (N,), durations before
+    length scale and rounding, `places` int64 (N,), the ids that they belong to, and `encoded`
+    float32 (1, N, C). flow: `encoded`, `counts` float32 (N,), whole numbers of frames, `wander`
+    float32 (1, N) (noise, already scaled), `semitones` float32 (1, N), added to the pitch, and
+    `times` float32 (T,), the frames that are wanted → `z` float32 (1, L + 1, T), latents above
+    hertz, and `advance` float64 (T,), turns of the pitch's phase. decoder: `z`, `turns` float32
+    (T, 1), the phase at each frame's start, and `rows` int64 (T,), the frames' places in the table
+    of noise → `output` float32 (1, 1, 1, S).
 
     Args:
         model: The graph.
@@ -208,7 +199,7 @@ def cut_quick_parts(model: onnx.ModelProto, config: QuickGraphConfig) -> QuickPa
     overlap = -(-(config.filter_length // 2) // config.hop_length)
     extractor = onnx.utils.Extractor(onnx.shape_inference.infer_shapes(model))
     speaker = ["speaker"] if config.num_speakers > 1 else []
-    return QuickParts(
+    return VoiceParts(
         text=extractor.extract_model(
             ["input", "input_lengths", "rhythm_noise", *speaker], ["frames", "places", "encoded"]
         ),

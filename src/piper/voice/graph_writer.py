@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,29 @@ _IR_VERSIONS = {OPSET: 8, QUICK_OPSET: 8, COMPACT_OPSET: 9}
 
 TensorSpec = tuple[str, type, Sequence[str | int]]
 """Name, dtype and axes of an input or output; an axis is a number, or a name where it varies."""
+
+
+@dataclass(frozen=True)
+class VoiceParts:
+    """A voice's graph in three parts; their inputs and outputs say those who write them.
+
+    Attributes:
+        text: Ids to durations, and to what the flow wants.
+        flow: That to `z`, frame by frame.
+        decoder: `z` to samples.
+        speakers: (number of speakers, C) float32; None with one speaker.
+        flow_reach: Frames to each side that a frame of `z` depends on.
+        decoder_reach: Frames to each side that a frame's samples depend on.
+        num_symbols: Ids that the graph knows.
+    """
+
+    text: onnx.ModelProto
+    flow: onnx.ModelProto
+    decoder: onnx.ModelProto
+    speakers: np.ndarray | None
+    flow_reach: int
+    decoder_reach: int
+    num_symbols: int
 
 
 def import_onnx() -> ModuleType:

@@ -25,6 +25,8 @@ from piper.train.flags import find_family
 from piper.train.quick_module import QuickModel
 from trainings import QUICK, Hurry, StopAfter, add_callback, find_differences
 
+LEAST_PHASE = "model_g.decoder.minimum_phase"
+
 
 def train(dataset: Path, root: Path, *flags: str) -> int:
     arguments = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={root}"]
@@ -119,6 +121,9 @@ def test_it_comes_back_from_a_rented_machine_in_parts(
     checkpoint = checkpoint_of(trained[1])
     write_parts(checkpoint, tmp_path / "parts")
     joined = join_parts(tmp_path / "parts", tmp_path / "voice.ckpt")
+    # What a formula gives comes back as it gives it.
+    tables = [load_checkpoint(one)["state_dict"][LEAST_PHASE] for one in (checkpoint, joined)]
+    assert torch.equal(*tables)
     spoken = []
     for number, source in enumerate((checkpoint, joined)):
         export_voice(source, tmp_path / f"{number}.onnx")
@@ -376,3 +381,15 @@ def test_the_family_is_found_wherever_the_dataset_is_named(
     said = capsys.readouterr().err
     assert "give --model.quality=quick" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(("flag", "size"), [("cpu", 8), ("auto", 64)])
+def test_the_default_batch_is_that_of_the_device_that_trains(
+    flag: str, size: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with suppress(SystemExit):
+        cli.main(
+            ["fit", "--model.quality=quick", f"--trainer.accelerator={flag}", "--print_config"]
+        )
+    assert f"batch_size: {size}\n" in capsys.readouterr().out

@@ -15,26 +15,35 @@ import torch
 from torch.nn import functional as F
 
 from piper.config import VoiceConfig
-from piper.errors import ConfigError
-from piper.text.frontend import PAD, create_frontend
-from piper.train.aligner.aligner import Alignment
-from piper.train.aligner.features import FRAME_SECONDS
+from piper.errors import ConfigError, DatasetError
+from piper.text.frontend import BOS, EOS, PAD, create_frontend
+from piper.train.aligner.aligner import Alignment, load_aligner, phonemes_to_groups
+from piper.train.aligner.features import FRAME_SECONDS, resample
 from piper.train.callbacks.batches import StepTrial
 from piper.train.data.batches import Batch, UtteranceItem, collate
-from piper.train.data.cache import UtteranceCache
+from piper.train.data.cache import EntryDamagedError, PackWriter, UtteranceCache
 from piper.train.data.prepare import PreparedDataset, prepare_dataset
 from piper.train.data.settings import DataSettings, resolve_settings
 from piper.train.families import build_voice_graph
-from piper.train.quick.config import QuickConfig
+from piper.train.quick.config import DECODED_FRAMES, QuickConfig
 from piper.train.quick.features import (
+    EDGE_FRAMES,
     FeatureCache,
     Features,
     alignment_to_durations,
+    find_aligner_path,
+    ids_to_phonemes,
     prepare_features,
+    trim_silence,
 )
-from piper.train.quick.network import NO_PAD, QuickSynthesizer, SpectrumDiscriminator
-from piper.train.quick.step import Phase, QuickStep, cut_pieces
-from piper.train.quick_module import QuickModel
+from piper.train.quick.network import (
+    NO_PAD,
+    QuickSynthesizer,
+    SpectralLoss,
+    SpectrumDiscriminator,
+)
+from piper.train.quick.step import LatentExtractor, Phase, QuickStep, cut_pieces
+from piper.train.quick_module import QuickModel, standardise_latents
 from piper.voice.graph_quick import (
     NOISE_FRAMES,
     QuickGraphConfig,
@@ -344,6 +353,21 @@ def test_ids_without_a_padding_symbol_are_all_spoken() -> None:
     assert session.run(["durations"], feeds)[0].ravel().tolist() == durations.tolist()
 
 
+def test_of_padding_alone_the_first_is_spoken_by_network_and_graph() -> None:
+    network = QuickSynthesizer(toy_config()).eval()
+    with torch.no_grad():
+        network.text.duration_exit.bias[0] = 1.6
+    ids = torch.zeros(1, 3, dtype=torch.long)
+    spoken = network.infer(ids, noise_w_scale=0.0).durations.tolist()
+    session = onnxruntime.InferenceSession(
+        build_voice_graph(network).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    scales = np.array([0.0, 1.0, 0.0], np.float32)
+    feeds = {"input": ids.numpy(), "input_lengths": np.array([3]), "scales": scales}
+    assert session.run(["durations"], feeds)[0].ravel().tolist() == spoken
+    assert spoken[0] > 0 == spoken[1] == spoken[2]
+
+
 def test_pauses_of_ids_of_somebody_s_own_are_no_padding_s() -> None:
     """What padding has of a recording nobody learns, and all that follows would be shifted."""
     phonemes = [PAD, "a", PAD, "t", PAD]
@@ -352,14 +376,108 @@ def test_pauses_of_ids_of_somebody_s_own_are_no_padding_s() -> None:
     alignment = Alignment(units, units, np.zeros(8), 1, states)
     rate = 1 / FRAME_SECONDS
     durations = alignment_to_durations(alignment, phonemes, {"a", "t"}, 8, rate)
-    assert durations is not None
     assert durations.tolist() == [0, 4, 0, 4, 0]
+
+
+def test_silence_is_trimmed_and_no_letter_where_ids_neither_begin_nor_end(
+    settings: DataSettings, prepared: PreparedDataset
+) -> None:
+    """Real speech with a second of silence around it, by ids without BOS, EOS and final stop."""
+    aligner, rate = load_aligner(find_aligner_path(settings)), RATE / HOP
+    utterance = prepared.utterances[0]
+    cached = UtteranceCache(settings.cache_dir).load(utterance.key, utterance.entry)
+    samples = np.pad(cached.samples, RATE)
+    phonemes = ids_to_phonemes(cached.ids.tolist(), prepared.voice)
+    bare = [p for p in phonemes if p not in (BOS, EOS, PAD, ".")]
+    alignment = aligner.align(
+        aligner.hear(resample(samples, RATE)), phonemes_to_groups([p for p in phonemes if p != PAD])
+    )
+    found, starts = [], []
+    for ids in (phonemes, bare):
+        frames, units = len(samples) // HOP, set(aligner.inventory)
+        durations = alignment_to_durations(alignment, ids, units, frames, rate)
+        assert durations.sum() == frames
+        starts.append(trim_silence(durations, alignment, ids, rate))
+        found.append(durations[durations > 0].tolist())
+    usual, own = found
+    assert usual[0] == EDGE_FRAMES
+    assert own == usual[1:-1]  # letters and pauses between words
+    assert starts[1] == starts[0] + EDGE_FRAMES > 0.9 * rate
+
+
+def test_what_cannot_be_aligned_is_said_by_its_cause() -> None:
+    states = np.array([0, 1, 1, 2])
+    units = np.array([0, 1, 1, 0])
+    alignment = Alignment(units, units, np.zeros(4), 1, states)
+    rate = 1 / FRAME_SECONDS
+    with pytest.raises(DatasetError, match="has 2 letters, of which the aligner places 1"):
+        alignment_to_durations(alignment, ["a", "t"], {"a", "t"}, 4, rate)
+    with pytest.raises(DatasetError, match="too short for its text"):
+        alignment_to_durations(alignment, [BOS, "a", EOS], {"a", "t"}, 2, rate)
 
 
 def test_a_frame_lies_about_the_middle_of_its_hop() -> None:
     """Of an odd number of samples there is none, and a frame would be missing."""
     with pytest.raises(ConfigError, match="hop_length=275 must be even"):
         toy_config(hop_length=275)
+
+
+@pytest.mark.parametrize(("filter_length", "least"), [(1024, 50), (2048, 66), (72, 36)])
+def test_the_shortest_hop_leaves_enough_sound_to_compare(filter_length: int, least: int) -> None:
+    with pytest.raises(ConfigError, match=f"hop_length={least - 2} leaves .* give {least} or more"):
+        toy_config(filter_length=filter_length, hop_length=least - 2)
+    config = toy_config(filter_length=filter_length, hop_length=least)
+    sound = torch.randn(2, DECODED_FRAMES * least - config.decoder_filter_length)
+    assert SpectralLoss(config)(sound[:1], sound[1:]) > 0
+
+
+def test_the_least_phase_is_computed_in_float32_under_autocast() -> None:
+    """Sums over hundreds of logarithms, of which bfloat16 has but two digits."""
+    decoder = QuickSynthesizer(toy_config()).decoder
+    with torch.no_grad():
+        decoder.exit.weight.zero_()
+        decoder.exit.bias.copy_((4 * torch.randn(decoder.exit.bias.shape)).bfloat16())
+    latents, f0 = torch.randn(1, 8, 82), torch.full((1, 8), 120.0)
+    noise = torch.randn(1, 8 * HOP)
+    wanted = decoder(latents, f0, noise).detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = decoder(latents, f0, noise)
+    assert torch.allclose(found, wanted, atol=1e-4 * float(wanted.abs().max()))
+
+
+def test_the_mean_pitch_of_a_voice_is_that_of_its_voiced_frames(
+    batch: Batch, prepared: PreparedDataset
+) -> None:
+    """Between them it is interpolated, from ends that are mostly higher: hertz would be off."""
+    config, f0 = toy_config(), batch.f0
+    assert f0 is not None
+    network = QuickSynthesizer(config)
+    frames = f0.shape[1]
+    pieces = cut_pieces(
+        batch,
+        config,
+        frames=frames,
+        decoded_frames=24,
+        pad_id=pad_id(prepared.voice),
+        rng=np.random.default_rng(0),
+    )
+    standardise_latents(network, LatentExtractor(config), pieces.chunk(1))
+    voiced = f0[0][f0[0] > 0]
+    assert network.latent_mean[-2].exp() == pytest.approx(
+        float(voiced.log().mean().exp()), rel=1e-4
+    )
+
+
+def test_features_of_another_size_than_they_say_are_damaged(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path)
+    cache.folder.mkdir()
+    writer = PackWriter(cache.folder)
+    for key, description in (("long", [1, 9, 0]), ("negative", [3, -1, 0])):
+        writer.append(key, description, b"abcd")
+    writer.close()
+    for place in cache.find().values():
+        with pytest.raises(EntryDamagedError, match="size"):
+            cache.load(place)
 
 
 def test_a_file_that_says_another_filter_length_is_refused() -> None:

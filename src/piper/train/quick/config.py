@@ -8,6 +8,10 @@ from piper.errors import ConfigError
 
 TEXT_KERNEL = 5
 """Of the convolutions over phonemes."""
+DECODED_FRAMES = 32
+"""That the decoder is given of a piece beside discriminators, when it is given the fewest."""
+LONGEST_FFT = 2048
+"""Samples; of the transforms that compare the decoder's sound with a recording."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,13 @@ class QuickConfig:
                 f"--model.filter_length={self.filter_length} and "
                 f"--model.hop_length={self.hop_length} must be even, and the first at least twice "
                 "the second."
+            )
+        least = 2 * ((LONGEST_FFT // 2 + self.decoder_filter_length) // (2 * DECODED_FRAMES) + 1)
+        if self.hop_length < least:
+            raise ConfigError(
+                f"--model.hop_length={self.hop_length} leaves too little sound in "
+                f"{DECODED_FRAMES} frames to learn from; with --model.filter_length="
+                f"{self.filter_length} give {least} or more."
             )
         if self.mel_fmax is not None and not 1000 <= self.mel_fmax <= self.sample_rate / 2:
             raise ConfigError(

@@ -137,8 +137,10 @@ class FeatureCache:
         """
         ids, frames, start = place.entry.description
         data = self._reader.read(place.key, place.entry)
+        if min(ids, frames, start) < 0 or len(data) != 2 * (ids + frames):
+            raise EntryDamagedError("its size is not the one that it says")
         durations = data[: 2 * ids].view("<u2").astype(np.int64)
-        f0 = data[2 * ids : 2 * (ids + frames)].view("<f2").astype(np.float32)
+        f0 = data[2 * ids :].view("<f2").astype(np.float32)
         return Features(durations, f0, start)
 
     def is_whole(self, place: FeatureEntry) -> bool:
@@ -372,20 +374,15 @@ class _Maker:
         cached = self._utterances.load(utterance.key, utterance.entry)
         phonemes = ids_to_phonemes(cached.ids.tolist(), self._voice)
         samples = resample(cached.samples, settings.sample_rate)
-        try:
-            alignment = self._aligner.align(self._aligner.hear(samples), _to_groups(phonemes))
-        except DatasetError as error:
-            return str(error)
         frames = len(cached.samples) // settings.hop_length
         rate = settings.sample_rate / settings.hop_length
-        durations = alignment_to_durations(
-            alignment, phonemes, set(self._aligner.inventory), frames, rate
-        )
-        if durations is None:
-            return "It is too short for its text."
-        start = max(0, int(durations[0]) - EDGE_FRAMES)
-        durations[0] -= start
-        durations[-1] -= max(0, int(durations[-1]) - EDGE_FRAMES)
+        try:
+            alignment = self._aligner.align(self._aligner.hear(samples), _to_groups(phonemes))
+            units = set(self._aligner.inventory)
+            durations = alignment_to_durations(alignment, phonemes, units, frames, rate)
+        except DatasetError as error:
+            return str(error)
+        start = trim_silence(durations, alignment, phonemes, rate)
         total = int(durations.sum())
         piece = cached.samples[start * settings.hop_length : (start + total) * settings.hop_length]
         f0 = track_pitch(piece, settings.sample_rate, settings.hop_length, job.pitch_range)
@@ -398,8 +395,8 @@ def alignment_to_durations(
     units: set[str],
     frames: int,
     frame_rate: float,
-) -> IntArray | None:
-    """Return the frames of each id, (P,), their sum being `frames`; None where they are too few.
+) -> IntArray:
+    """Return the frames of each id, (P,), their sum being `frames`.
 
     A letter has the frames in which the aligner finds it, at least one. A pause belongs to the
     space or mark between the words, and to BOS and EOS at the ends.
@@ -410,6 +407,9 @@ def alignment_to_durations(
         units: What the aligner knows.
         frames: T of the recording.
         frame_rate: Frames a second.
+
+    Raises:
+        DatasetError: There are too few frames, or the alignment is one of another text.
     """
     from piper.train.aligner.features import FRAME_SECONDS
 
@@ -419,17 +419,17 @@ def alignment_to_durations(
     edges = [*np.flatnonzero(np.diff(alignment.states, prepend=-1)), len(alignment.states)]
     spans: list[tuple[int, float]] = []
     spoken = 0
+    if (aligned := int(np.count_nonzero(alignment.units[edges[:-1]]))) != len(places):
+        raise DatasetError(
+            f"Its text has {len(places)} letters, of which the aligner places {aligned}."
+        )
     for start, end in pairwise(edges):
         seconds = float(end) * FRAME_SECONDS
         if alignment.units[start]:
-            if spoken == len(places):
-                return None
             spans.append((places[spoken], seconds))
             spoken += 1
         else:
             spans.append((_place_of_pause(phonemes, places, spoken), seconds))
-    if spoken != len(places) or not spans:
-        return None
     ends = [round(seconds * frame_rate) for _, seconds in spans]
     ends[-1] = frames
     for i in range(len(ends)):  # one frame each at least, from the left …
@@ -438,11 +438,41 @@ def alignment_to_durations(
     for i in reversed(range(len(ends))):  # … and within the recording, from the right
         limit = ends[i] = min(ends[i], limit - 1)
     if ends[0] < 1:
-        return None
+        raise DatasetError("It is too short for its text.")
     durations = np.zeros(len(phonemes), dtype=np.int64)
     for (place, _), (start, end) in zip(spans, pairwise([0, *ends]), strict=True):
         durations[place] += end - start
     return durations
+
+
+def trim_silence(
+    durations: IntArray, alignment: Alignment, phonemes: Sequence[str], frame_rate: float
+) -> int:
+    """Take most silence at both ends out of durations; return how many frames at the start.
+
+    Where no symbol before or after the letters has the silence, nothing of it stays: a letter would
+    learn it.
+
+    Args:
+        durations: (P,), changed.
+        alignment: Of the recording.
+        phonemes: (P,) of the ids, padding included.
+        frame_rate: Frames a second.
+    """
+    from piper.train.aligner.features import FRAME_SECONDS
+
+    spoken = np.flatnonzero(alignment.units)
+    places = np.flatnonzero(durations)
+    total = int(durations.sum())
+    before, end = total, total
+    if len(spoken):
+        before, end = (round(n * FRAME_SECONDS * frame_rate) for n in (spoken[0], spoken[-1] + 1))
+    removed = []
+    for place, silence in ((places[0], before), (places[-1], total - end)):
+        kept = 0 if is_unit(phonemes[place]) else EDGE_FRAMES
+        removed.append(int(min(max(0, silence - kept), durations[place] - 1)))
+        durations[place] -= removed[-1]
+    return removed[0]
 
 
 def _place_of_pause(phonemes: Sequence[str], places: Sequence[int], spoken: int) -> int:

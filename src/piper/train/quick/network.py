@@ -21,27 +21,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from piper.train.quick.config import TEXT_KERNEL, QuickConfig
+from piper.train.quick.config import LONGEST_FFT, TEXT_KERNEL, QuickConfig
 from piper.train.vits.layers import WeightNormConv2d, full_precision
 from piper.train.vits.mel import mel_filterbank
-from piper.voice.graph_quick import BLOCK_SCALE, create_minimum_phase
+from piper.voice.graph_quick import (
+    BLOCK_SCALE,
+    F0_RANGE_HERTZ,
+    LOG_MAGNITUDE_RANGE,
+    NOISE_SMOOTHING,
+    PITCH_NOISE_GAIN,
+    PITCH_SMOOTHING,
+    create_minimum_phase,
+)
 
-F0_RANGE_HERTZ = (50.0, 600.0)
-LOG_MAGNITUDE_RANGE = (-14.0, 6.0)
-"""Of the filters: beyond it a gradient step too far would end in infinities."""
 NO_PAD = -1
 """In place of the padding symbol's id, where ids of somebody's own have no such symbol."""
 POSITION_FEATURES = 4
 FRAME_KERNEL = 7
 TEXT_EXPANSION = 2
 EXPANSION = 3
-PITCH_SMOOTHING = 9
-"""Frames over which a phoneme's random pitch passes into the next one's."""
-NOISE_SMOOTHING = 5
-"""Phonemes over which pitch and rhythm wander: a number of its own for each phoneme is a jitter,
-with which the phoneme error was 0.175 instead of 0.135."""
-PITCH_NOISE_GAIN = 2.0
-"""Makes good what the mean over so many phonemes takes from the pitch's deviation."""
 
 
 class Block(nn.Module):
@@ -238,11 +236,12 @@ class Decoder(nn.Module):
             x = block(x)
         x = self.norm(x)
         logarithms = self.exit(x).float()
-        phase = self.phase(x).float() + logarithms[..., : self.config.bins] @ self.minimum_phase
+        learnt = self.phase(x).float()
         with full_precision(latents):
+            phase = learnt + logarithms[..., : self.config.bins] @ self.minimum_phase
             filters = logarithms.clamp(*LOG_MAGNITUDE_RANGE).exp().transpose(1, 2)
             magnitudes, aperiodic = filters.chunk(2, dim=1)
-            harmonic = torch.polar(magnitudes, phase.float().transpose(1, 2))
+            harmonic = torch.polar(magnitudes, phase.transpose(1, 2))
             pulses = create_pulses(f0.float(), self.config)
             if noise is None:
                 noise = torch.randn_like(pulses)
@@ -395,6 +394,7 @@ class QuickSynthesizer(nn.Module):
         """
         device = ids.device
         is_spoken = ids[0] != self.pad_id
+        is_spoken[0] = True  # as in the graph: something is left of padding alone
         ids = ids[:, is_spoken]
 
         def draw(*shape: int) -> Tensor:
@@ -507,7 +507,7 @@ class SpectralLoss(nn.Module):
     mels.
     """
 
-    RESOLUTIONS = ((2048, 160), (1024, 80), (512, 64), (256, 32))
+    RESOLUTIONS = ((LONGEST_FFT, 160), (1024, 80), (512, 64), (256, 32))
     """Samples of the Fourier transform, mels."""
 
     def __init__(self, config: QuickConfig) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from piper.train.quick.config import DECODED_FRAMES
 from piper.train.quick.step import Phase
 
 APART = 0.3
@@ -51,7 +52,7 @@ def plan_update(progress: float, update: int, together_since: int | None) -> Pla
     share = max(0.0, (progress - start) / max(1e-6, 1.0 - start))
     rate = find_rate(share, hold=0.5, last=0.02)
     ramp = min(1.0, (update - together_since) / RAMP_UPDATES)
-    phase = Phase(True, ramp, 0.7, 32)
+    phase = Phase(True, ramp, 0.7, DECODED_FRAMES)
     return Plan(phase, 96, text, DISCRIMINATED_RATE * rate, min(1.0, 2 * rate))
 
 

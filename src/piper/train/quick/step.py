@@ -112,7 +112,7 @@ def cut_pieces(
     *,
     frames: int,
     decoded_frames: int,
-    pad_id: int | None,
+    pad_id: int,
     rng: np.random.Generator,
 ) -> Pieces:
     """Cut a piece at random out of each utterance of a batch.
@@ -122,7 +122,7 @@ def cut_pieces(
         config: The network's shape.
         frames: T; shorter utterances are padded with silence.
         decoded_frames: How many of them the decoder is given.
-        pad_id: The id of the padding symbol.
+        pad_id: The id of the padding symbol; `NO_PAD` where there is none.
         rng: Where the pieces lie.
     """
     assert batch.durations is not None and batch.f0 is not None
@@ -137,9 +137,8 @@ def cut_pieces(
     for number in range(len(batch)):
         own = slice(0, int(batch.id_lengths[number]))
         ids, durations = batch.ids[number, own], batch.durations[number, own]
-        if pad_id is not None:
-            kept = ids != pad_id
-            ids, durations = ids[kept], durations[kept]
+        kept = ids != pad_id
+        ids, durations = ids[kept], durations[kept]
         total = int(durations.sum())
         start = int(rng.integers(0, max(1, total - frames + 1)))
         index = FrameIndex.from_durations(durations[None], max(total, start + frames))
@@ -319,10 +318,10 @@ class QuickStep:
         for parameter, *gradients in zip(
             self.parameters(phase), *(gradients for _, gradients in results), strict=True
         ):
-            total = gradients[0]
+            whole = gradients[0]
             for gradient in gradients[1:]:
-                total = total + gradient
-            parameter.grad = total
+                whole = whole + gradient
+            parameter.grad = whole
         names = results[0][0]
         return {name: torch.stack([named[name] for named, _ in results]).sum() for name in names}
 
