@@ -186,8 +186,7 @@ def _speak_in_order(args: argparse.Namespace, files: VoiceFiles) -> None:
         sink = stack.enter_context(_create_sink(args, files, voice.config.sample_rate))
         subtitles = progress = None
         if args.subtitles is not None:
-            from piper.audio.subtitles import create_subtitle_writer
-            from piper.voice.sequence import SubtitleTrack
+            from piper.audio.subtitles import SubtitleTrack, create_subtitle_writer
 
             writer = stack.enter_context(create_subtitle_writer(args.subtitles))
             subtitles = SubtitleTrack(writer, voice.config.sample_rate)

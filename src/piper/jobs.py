@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from piper.progress import ProgressLine
 
 from piper.errors import PiperError
-from piper.progress import ProgressLine
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -188,6 +186,8 @@ def connect(address: str, purpose: str, local_flag: str) -> Any:
 
 def _knock(address: str) -> None:
     """Raise at once where nothing listens: Ray itself goes on trying for minutes."""
+    import socket
+
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
@@ -219,6 +219,10 @@ def run_jobs(
         num_processes: None takes one a core, or this process alone for a few jobs.
         jobs_a_chunk: What a process is handed, and ends after Ctrl+C; 1 for jobs of many seconds.
     """
+    from concurrent.futures.process import BrokenProcessPool
+
+    from piper.progress import ProgressLine
+
     if num_processes is None:
         num_processes = max(1, min(available_cores(), len(jobs) // MIN_JOBS_A_PROCESS))
     progress = ProgressLine(label, len(jobs), unit)
@@ -245,6 +249,9 @@ def _run_pool(
     results: dict[int, Result],
     progress: ProgressLine,
 ) -> None:
+    import multiprocessing
+    from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+
     # "spawn" everywhere: espeak-ng and torch's threads do not survive a fork.
     executor = ProcessPoolExecutor(
         num_processes, multiprocessing.get_context("spawn"), _start_worker, (function,)
