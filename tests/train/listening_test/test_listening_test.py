@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import soundfile
 from made_evaluations import EVIL, make_evaluation
-from scipy import stats
 
 from piper.errors import DatasetError, EvaluationError
 from piper.train.command import run_verb
@@ -30,8 +29,7 @@ from piper.train.listening_test.making import (
     plan_pairs,
 )
 from piper.train.listening_test.preferences import (
-    find_chance,
-    find_wilson_interval,
+    compare_with_half,
     summary_to_text,
 )
 
@@ -169,7 +167,9 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
     assert not page.exists()
 
 
-def test_preferences_have_intervals_and_a_verdict_where_chance_is_small(tmp_path: Path) -> None:
+def test_preferences_have_intervals_and_a_verdict_where_p_is_small(
+    tmp_path: Path,
+) -> None:
     def answer(pair: int, choice: str, *, is_turned: bool = False) -> list[object]:
         sides = ["b", "a"] if is_turned else ["a", "b"]
         return ["t1", "ann", pair, f"s{pair}", *sides, choice, 3.2, 'so, "so"']
@@ -183,7 +183,7 @@ def test_preferences_have_intervals_and_a_verdict_where_chance_is_small(tmp_path
     assert (one.first, one.second) == ("a", "b")
     assert (one.num_first, one.num_second, one.num_none) == (1, 12, 2)
     assert one.share == pytest.approx(12 / 13)
-    assert one.chance == pytest.approx(2 * 14 / 2**13)
+    assert one.p_value == pytest.approx(2 * 14 / 2**13)
     assert one.better == "b"
     assert summary.left_share == pytest.approx(6 / 13)
     # A result given again counts once, its later answers win; another listener counts beside.
@@ -200,14 +200,17 @@ def test_preferences_have_intervals_and_a_verdict_where_chance_is_small(tmp_path
     assert "no difference shown" in summary_to_text(few)
 
 
-def test_intervals_and_chances_are_those_of_the_books() -> None:
-    for count, total in ((0, 5), (3, 10), (12, 13), (50, 100), (77, 120)):
-        exact = stats.binomtest(count, total)
-        assert find_chance(count, total) == pytest.approx(exact.pvalue)
-        interval = exact.proportion_ci(method="wilson")
-        assert find_wilson_interval(count, total) == pytest.approx((interval.low, interval.high))
-    assert find_wilson_interval(0, 0) == (0.0, 1.0)
-    assert find_chance(0, 0) == 1.0
+def test_a_share_has_the_interval_and_the_p_value_of_the_books() -> None:
+    for count, total, share in ((0, 5, 2 / 2**5), (3, 10, 352 / 2**10), (12, 13, 28 / 2**13)):
+        low, high, p_value = compare_with_half(count, total)
+        assert p_value == pytest.approx(share)
+        # E. B. Wilson, 1927, by the formula.
+        square, part = 1.959964**2, count / total
+        half = 1.959964 * (part * (1 - part) / total + square / (4 * total**2)) ** 0.5
+        middle = part + square / (2 * total)
+        ends = [(middle + sign * half) / (1 + square / total) for sign in (-1, 1)]
+        assert [low, high] == pytest.approx(ends, abs=1e-6)
+    assert compare_with_half(0, 0) == (0.0, 1.0, 1.0)
 
 
 def test_results_that_are_none(tmp_path: Path) -> None:

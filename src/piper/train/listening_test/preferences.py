@@ -16,9 +16,7 @@ from piper.progress import count_things
 COLUMNS = ("test", "listener", "pair", "sentence", "left", "right", "choice")
 """What a result must have; the page writes `seconds` and `comment` beside."""
 CHOICES = ("left", "right", "none")
-Z_95 = 1.959964
-"""A normal distribution has 95 % of itself within so many deviations."""
-CHANCE = 0.05
+MAX_P_VALUE = 0.05
 """A verdict is given where the sign test has less."""
 
 
@@ -52,8 +50,8 @@ class Preference:
     Attributes:
         share: Of the second among the choices of either; NaN without one.
         low: Lower end of the share's 95 % interval (Wilson).
-        chance: How often equal systems would differ as much or more (sign test, two-sided).
-        better: Label of the better one; None where chance explains it.
+        p_value: How often equal systems would differ as much or more (sign test, two-sided).
+        better: Label of the better one; None where that is likely.
     """
 
     first: str
@@ -64,7 +62,7 @@ class Preference:
     share: float
     low: float
     high: float
-    chance: float
+    p_value: float
     better: str | None
 
 
@@ -109,22 +107,18 @@ def summarise_listening_test(paths: Iterable[Path | str]) -> ListeningSummary:
     )
 
 
-def find_wilson_interval(count: int, total: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share (E. B. Wilson, 1927); 0 to 1 of nothing."""
+def compare_with_half(count: int, total: int) -> tuple[float, float, float]:
+    """Return the 95 % interval of a share (Wilson), and the p-value that it is one half.
+
+    Of nothing they are 0, 1 and 1.
+    """
+    from scipy.stats import binomtest
+
     if total == 0:
-        return 0.0, 1.0
-    share, square = count / total, Z_95**2
-    middle = share + square / (2 * total)
-    half = Z_95 * math.sqrt(share * (1 - share) / total + square / (4 * total**2))
-    below = 1 + square / total
-    return max(0.0, (middle - half) / below), min(1.0, (middle + half) / below)
-
-
-def find_chance(count: int, total: int) -> float:
-    """Return how often a fair coin comes as far from one half or farther, exactly."""
-    least = min(count, total - count)
-    tail = sum(math.comb(total, number) for number in range(least + 1))
-    return min(1.0, 2 * tail / 2**total)
+        return 0.0, 1.0, 1.0
+    test = binomtest(count, total)
+    interval = test.proportion_ci(0.95, "wilson")
+    return float(interval.low), float(interval.high), float(test.pvalue)
 
 
 def summary_to_text(summary: ListeningSummary) -> str:
@@ -139,7 +133,7 @@ def summary_to_text(summary: ListeningSummary) -> str:
         lines.append(
             f"{one.first}: {one.num_first}, {one.second}: {one.num_second}, "
             f"no difference: {one.num_none}; {one.second} {_percent(one.share)} "
-            f"({_percent(one.low)} to {_percent(one.high)}), sign test {one.chance:.3f}: {verdict}"
+            f"({_percent(one.low)} to {_percent(one.high)}), sign test {one.p_value:.3f}: {verdict}"
         )
     return "\n".join(lines)
 
@@ -148,7 +142,7 @@ def _find_preference(choices: Sequence[Choice], first: str, second: str) -> Pref
     preferred = [one.preferred for one in choices if {one.left, one.right} == {first, second}]
     counts = {label: preferred.count(label) for label in (first, second, None)}
     decided = counts[first] + counts[second]
-    chance = find_chance(counts[second], decided)
+    low, high, p_value = compare_with_half(counts[second], decided)
     more = first if counts[first] > counts[second] else second
     return Preference(
         first,
@@ -157,9 +151,10 @@ def _find_preference(choices: Sequence[Choice], first: str, second: str) -> Pref
         counts[second],
         counts[None],
         counts[second] / decided if decided else math.nan,
-        *find_wilson_interval(counts[second], decided),
-        chance,
-        more if chance < CHANCE else None,
+        low,
+        high,
+        p_value,
+        more if p_value < MAX_P_VALUE else None,
     )
 
 

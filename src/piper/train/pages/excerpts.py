@@ -8,8 +8,6 @@ only), libsndfile keeps its length exact, and it takes a third of FLAC's bytes: 
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 import soxr
+from PIL import Image
 
 from piper.errors import DatasetError
 from piper.train.data.audio import MOST_SECONDS, check_header
@@ -180,23 +179,12 @@ def samples_to_levels(
 
 
 def levels_to_png(levels: npt.NDArray[np.uint8]) -> bytes:
-    """Return a PNG of four bits a pixel, coloured by `PALETTE` (ISO/IEC 15948)."""
-    height, width = levels.shape
-    padded = np.pad(levels, ((0, 0), (0, width % 2)))
-    packed = padded[:, 0::2] << 4 | padded[:, 1::2]
-    # Each row begins with the number of its filter: none.
-    rows = np.pad(packed, ((0, 0), (1, 0))).tobytes()
-    header = struct.pack(">IIBBBBB", width, height, 4, 3, 0, 0, 0)
-    chunks = [
-        (b"IHDR", header),
-        (b"PLTE", PALETTE),
-        (b"IDAT", zlib.compress(rows, 9)),
-        (b"IEND", b""),
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in chunks
-    )
+    """Return a PNG of four bits a pixel, coloured by `PALETTE`."""
+    image = Image.frombytes("P", levels.shape[::-1], levels.tobytes())
+    image.putpalette(PALETTE)
+    file = io.BytesIO()
+    image.save(file, "PNG", bits=4)
+    return file.getvalue()
 
 
 def _pool_frames(frames: FloatArray, weights: FloatArray, columns: int) -> npt.NDArray[np.floating]:
