@@ -219,7 +219,7 @@ class Demo:
         say("\nTry next:")
         for words in (
             (*(python, "-m", "piper", "-m", _shown(self.voice)), "-f", "hello.wav", "--", HELLO),
-            ("make", "demo", "DEMO_ARGS=--minutes 30"),
+            demo_command(max(30.0, 2 * self.minutes)),
             (python, "-m", "piper.train", "fit", "--model.quality=quick", "--data.dataset_dir=DIR"),
         ):
             say(f"  {quote_command(words)}")
@@ -259,15 +259,23 @@ def read_processor_seconds() -> float:
     return sum(os.times()[:4])
 
 
-def demo_command() -> list[str]:
-    """Return the command that this demo was started with; it goes on with it, too."""
+def demo_command(minutes: float | None = None) -> list[str]:
+    """Return the command that this demo was started with; it goes on with it, too.
+
+    Args:
+        minutes: To train in all, instead of those that were given.
+    """
+    before = len(sys.orig_argv) - len(sys.argv) + 1
+    start, flags = sys.orig_argv[:before], list(sys.argv[1:])
+    if minutes is not None:
+        _, flags = _minutes_parser().parse_known_args(flags)
+        flags = ["--minutes", f"{minutes:g}", *flags]
     if "MAKELEVEL" not in os.environ:
-        return list(sys.orig_argv)
+        return [*start, *flags]
     # Variables of make's command line stand in MAKEFLAGS, after its options.
     variables = shlex.split(os.environ.get("MAKEFLAGS", "").partition("-- ")[2])
     words = [word for word in variables if not word.startswith("DEMO_ARGS=")]
-    flags = shlex.join(sys.argv[1:])
-    return ["make", "demo", *words, *([f"DEMO_ARGS={flags}"] if flags else [])]
+    return ["make", "demo", *words, *([f"DEMO_ARGS={shlex.join(flags)}"] if flags else [])]
 
 
 def run_tool(
@@ -296,11 +304,17 @@ def run_tool(
     return code
 
 
+def _minutes_parser() -> argparse.ArgumentParser:
+    """Return the flag that says how long to train, by itself."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--minutes", type=float, default=8.0, help="how long to train, in all")
+    return parser
+
+
 def create_parser() -> argparse.ArgumentParser:
     """Return the demo's flags (make demo DEMO_ARGS='…')."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, parents=[_minutes_parser()])
     parser.add_argument("--folder", type=Path, default=ROOT / "demo", help="where to put all of it")
-    parser.add_argument("--minutes", type=float, default=8.0, help="how long to train, in all")
     parser.add_argument(
         "--utterances",
         type=int,

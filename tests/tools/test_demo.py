@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 sys.path.insert(0, str(ROOT / "tools"))
-from demo import Demo  # noqa: E402
+from demo import Demo, demo_command  # noqa: E402
 from documents import accept_training  # noqa: E402
 
 
@@ -24,6 +24,29 @@ def test_the_trainer_understands_the_demo_s_command(tmp_path: Path) -> None:
     """A comma that was missing made twenty words of one flag, and no demo trained."""
     _, _, *arguments = Demo(tmp_path, 8, None, has_scores=False).training_command()
     accept_training(arguments)
+
+
+@pytest.mark.parametrize(
+    ("flags", "next_flags"),
+    [
+        ([], "--minutes 30"),
+        (["--minutes", "30", "--no-scores"], "--minutes 60 --no-scores"),
+        (["--utterances=40", "--minutes=1.5"], "--minutes 60 --utterances=40"),
+    ],
+)
+def test_more_minutes_are_told_with_the_other_flags(
+    flags: list[str], next_flags: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["demo.py", *flags])
+    monkeypatch.setattr(sys, "orig_argv", ["python", "tools/demo.py", *flags])
+    minutes = float(next_flags.split()[1])
+    monkeypatch.setenv("MAKEFLAGS", "w -- TORCH_INDEX=cpu")
+    monkeypatch.setenv("MAKELEVEL", "1")
+    told = ["make", "demo", "TORCH_INDEX=cpu"]
+    assert demo_command(minutes) == [*told, f"DEMO_ARGS={next_flags}"]
+    assert demo_command() == [*told, *([f"DEMO_ARGS={' '.join(flags)}"] if flags else [])]
+    monkeypatch.delenv("MAKELEVEL")
+    assert demo_command(minutes) == ["python", "tools/demo.py", *next_flags.split()]
 
 
 def start_demo(folder: Path, log: Path) -> subprocess.Popen[bytes]:

@@ -33,7 +33,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "inter_channels": 96,
         "filter_channels": 384,
     },
-    # Ours, for demonstrations and tests on a CPU: a step costs about a twentieth of medium's.
+    # Ours, for tests: a step costs about a twentieth of medium's.
     "tiny": {
         "hidden_channels": 64,
         "inter_channels": 64,
@@ -111,7 +111,7 @@ def parse_quality(name: str) -> str:
     """
     quality = name.replace("-", "_")
     if quality not in PRESETS:
-        known = ", ".join(known.replace("_", "-") for known in PRESETS)
+        known = ", ".join(known.replace("_", "-") for known in PRESETS if known != "tiny")
         raise ConfigError(
             f'The quality "{name}" is unknown; choose one of {known} '
             "(--model.quality, or audio.quality in the dataset's config.json)."
