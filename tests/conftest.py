@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from piper.config import VoiceConfig
@@ -36,6 +39,16 @@ os.environ["PIPER_JUDGES_DIR"] = ""
 sys.path.insert(0, str(Path(__file__).parent / "voice"))  # for network_shapes, used there too
 sys.path.insert(0, str(Path(__file__).parent / "train"))  # for trainings, in all its folders
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools" / "datasets"))  # for speech_dataset
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Let what a test and its fixtures draw not depend on the tests before it."""
+    random.seed(1)
+    np.random.seed(1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(1)
+
 
 TINY_SPEAKERS = {"anna": 0, "boris": 1, "vera": 2}
 
@@ -141,21 +154,50 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
+@contextmanager
+def kept(folder: Path) -> Iterator[None]:
+    """Fail where tests have changed a folder that others use after them."""
+
+    def read() -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    before = read()
+    yield
+    after = read()
+    changed = [path for path in before | after if before.get(path) != after.get(path)]
+    assert not changed, "A test has written into a dataset of all tests; let it copy that first."
+
+
 @pytest.fixture(scope="session")
-def speech_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def speech_dataset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Sixteen Russian sentences spoken by espeak-ng, 22,050 Hz; not to be changed by a test."""
     from make_test_dataset import make_test_dataset
 
-    return make_test_dataset(tmp_path_factory.mktemp("speech"), sentences=16)
+    folder = make_test_dataset(tmp_path_factory.mktemp("speech"), sentences=16)
+    with kept(folder):
+        yield folder
 
 
 @pytest.fixture(scope="session")
-def two_speaker_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two_speaker_dataset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Eight sentences by two speakers in turn, 16 kHz; not to be changed by a test."""
     from make_test_dataset import make_test_dataset
 
     folder = tmp_path_factory.mktemp("speakers")
-    return make_test_dataset(folder, sentences=8, sample_rate=16000, speakers=2)
+    make_test_dataset(folder, sentences=8, sample_rate=16000, speakers=2)
+    with kept(folder):
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def spoken_dataset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """All 42 sentences of synthetic speech, three minutes; not to be changed by a test."""
+    from make_test_dataset import SENTENCES, make_test_dataset
+
+    folder = tmp_path_factory.mktemp("spoken")
+    make_test_dataset(folder, sentences=len(SENTENCES), sample_rate=16000)
+    with kept(folder):
+        yield folder
 
 
 @pytest.fixture

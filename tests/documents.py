@@ -154,7 +154,7 @@ def accept_training(arguments: Sequence[str]) -> None:
 @cache
 def help_flags(tool: str) -> frozenset[str]:
     command = [sys.executable, str(ROOT / tool), "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     return frozenset(re.findall(r"(?<![\w-])--?[a-z][\w-]*", done.stdout))
 
 

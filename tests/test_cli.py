@@ -55,7 +55,7 @@ def synthesize(model: Path, text: str, **values: float) -> list[np.ndarray]:
 
 def run_piper(*arguments: str, **options: object) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "piper", *arguments]
-    return subprocess.run(command, capture_output=True, timeout=60, **options)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run(command, capture_output=True, timeout=120, **options)  # type: ignore[call-overload,no-any-return]
 
 
 def test_the_quick_start_s_command(tiny_voice: Path) -> None:
@@ -150,7 +150,7 @@ def test_without_an_output_option_a_pipe_or_a_file_gets_a_wav(tiny_voice: Path) 
     [expected] = synthesize(tiny_voice, "Hello.")
     command = [sys.executable, "-m", "piper", "-m", str(tiny_voice), *NO_NOISE, "Hello."]
     with Path("test.wav").open("wb") as file:
-        done = subprocess.run(command, stdout=file, stderr=subprocess.PIPE, timeout=60, check=True)
+        done = subprocess.run(command, stdout=file, stderr=subprocess.PIPE, timeout=120, check=True)
     assert b"Writing WAV to standard output" in done.stderr
     assert np.array_equal(read_wav("test.wav")[1], expected)
     assert not Path("output.wav").exists()
@@ -182,7 +182,7 @@ def test_closed_standard_streams_are_a_sentence_and_no_file_gets_their_number(
     def run(arguments: str) -> tuple[int, str]:
         command = f"'{sys.executable}' -m piper -m '{tiny_voice}' {' '.join(NO_NOISE)} {arguments}"
         done = subprocess.run(
-            ["/bin/bash", "-c", command], capture_output=True, text=True, timeout=60, check=False
+            ["/bin/bash", "-c", command], capture_output=True, text=True, timeout=120, check=False
         )
         return done.returncode, done.stderr
 
@@ -243,7 +243,7 @@ def test_a_stop_of_a_verb_leaves_nothing_half_written(number: signal.Signals) ->
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(number)
-        assert process.communicate(timeout=60)[1] == b"Stopped.\n"
+        assert process.communicate(timeout=120)[1] == b"Stopped.\n"
     assert process.returncode == 128 + number
     assert list(Path().iterdir()) == []
 
@@ -269,7 +269,7 @@ def test_nothing_is_sent_or_kept_of_what_is_spoken(tiny_voice: Path, tmp_path: P
         env={**environment, "HOME": str(home)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=True,
     )
     threads, files = done.stdout.splitlines()
@@ -555,7 +555,7 @@ def test_a_broken_pipe_is_quiet(tiny_voice: Path) -> None:
             [sys.executable, "-m", "piper", "-m", str(tiny_voice), "--output-raw", "Hello."],
             stdout=pipe,
             stderr=subprocess.PIPE,
-            timeout=60,
+            timeout=120,
             check=False,
         )
     assert (done.returncode, done.stderr) == (141, b"")
@@ -660,8 +660,8 @@ def test_a_device_or_a_pipe_as_output_is_written_to(tiny_voice: Path, tmp_path: 
         assert (raw.returncode, reader.communicate()[0]) == (0, wav[44:])
     # A player or converter that bash puts in the place of a file.
     command = " ".join([f"'{sys.executable}' -m piper", *said, "-f >(/bin/cat >out) -- Hello."])
-    assert subprocess.run(["/bin/bash", "-c", command], timeout=60, check=False).returncode == 0
-    end = time.monotonic() + 60
+    assert subprocess.run(["/bin/bash", "-c", command], timeout=120, check=False).returncode == 0
+    end = time.monotonic() + 120
     while Path("out").stat().st_size < len(wav):
         assert time.monotonic() < end
         time.sleep(0.02)

@@ -68,7 +68,7 @@ def install_rival(python: Path, wheel: Path) -> None:
 def run(python: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     command = [str(python), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
 
 
 def test_ours_was_installed_last(environment: Path, wheel: Path) -> None:

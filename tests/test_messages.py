@@ -155,7 +155,7 @@ def test_commands_speak_russian(language: str, arguments: list[str], said: str) 
         [sys.executable, "-m", *arguments],
         capture_output=True,
         env=environment | {"LANG": language, "PYTHONIOENCODING": "utf-8"},
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode == 1
     assert done.stderr.decode().startswith(said)

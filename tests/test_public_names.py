@@ -73,7 +73,7 @@ def find_modules_after(program: str, *arguments: str) -> set[str]:
     """Run a program in a fresh interpreter; return the modules that it has loaded."""
     code = f"{program}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
     command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 

@@ -71,7 +71,7 @@ def test_a_command_line_runs(block: Block, workspace: Path) -> None:
         env={**os.environ, "PATH": path},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=250,
         check=False,
     )
     assert done.returncode == 0, done.stderr

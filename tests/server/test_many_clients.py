@@ -70,7 +70,7 @@ def ask(port: int, question: Question) -> bytes | None:
     """Return the answer; None where it was refused for the time being."""
     if not question.body:
         return converse(port, question.text)
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     try:
         headers = {"Content-Type": "application/json"}
         connection.request("POST", question.path, question.body, headers)
@@ -87,7 +87,7 @@ def ask(port: int, question: Question) -> bytes | None:
 def converse(port: int, text: str) -> bytes | None:
     """Return the sound and the times of a text that comes in two parts."""
     times, sound = [], []
-    with connect(f"ws://127.0.0.1:{port}/live", open_timeout=60, compression=None) as socket:
+    with connect(f"ws://127.0.0.1:{port}/live", open_timeout=120, compression=None) as socket:
         middle = len(text) // 2
         for message in (
             {"type": "start"},

@@ -97,13 +97,13 @@ def test_interrupted_at_each_stage_it_goes_on_to_a_voice_that_speaks(tmp_path: P
     assert (folder / "ru_RU-demo-quick.onnx.json").is_file()
     # All is done: once more costs nothing.
     process = start_demo(folder, log)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=120) == 0
 
 
 @pytest.mark.long
 def test_the_folder_of_an_earlier_demo_is_named(tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text('{"seconds": {}, "done": ["recordings"]}')
     command = [sys.executable, str(ROOT / "tools/demo.py"), "--folder", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
     assert f"rm -r {tmp_path}" in done.stderr

@@ -310,7 +310,7 @@ def run_command(*command: str, folder: Path, **environment: str) -> subprocess.C
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=250,
         check=False,
     )
 
@@ -383,13 +383,13 @@ def test_a_training_saves_and_ends_on_ctrl_c_and_goes_on(dataset: Path, tmp_path
     first = ("--max-epochs", "1000", "--log-file", "out/the log")
     process = launch(dataset, tmp_path, *first)
     log = tmp_path / "out" / "the log"
-    end = time.monotonic() + 100
+    end = time.monotonic() + 250
     while not (log.exists() and "epoch 0 · batch" in log.read_text()):
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < end
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    output = process.communicate(timeout=60)[0].decode()
+    output = process.communicate(timeout=250)[0].decode()
     assert process.returncode == 130, output
     [checkpoint] = [path.relative_to(tmp_path) for path in find_checkpoints(tmp_path)]
     assert output == log.read_text()
@@ -407,7 +407,7 @@ def test_a_training_saves_and_ends_on_ctrl_c_and_goes_on(dataset: Path, tmp_path
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    output = process.communicate(timeout=100)[0].decode()
+    output = process.communicate(timeout=250)[0].decode()
     assert process.returncode == 0, output
     assert len(find_checkpoints(tmp_path)) == 2
     assert log.read_text().endswith(output), "the log of the first run is kept"
@@ -422,7 +422,7 @@ def read_epoch(checkpoint: Path) -> int:
 def test_the_training_s_own_error_is_the_launcher_s(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     process = launch(tmp_path / "empty", tmp_path)
-    output = process.communicate(timeout=60)[0].decode()
+    output = process.communicate(timeout=250)[0].decode()
     assert process.returncode == 1
     assert "Traceback" not in output
     assert output.splitlines()[-1].startswith("error: ")

@@ -81,7 +81,7 @@ def test_it_speaks_from_any_folder(tiny_voice: Path, tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr

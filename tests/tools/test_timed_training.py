@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,10 @@ FLAGS = (
 
 
 @pytest.mark.long
-def test_pieces_follow_each_other(speech_dataset: Path, tmp_path: Path) -> None:
-    flags = [*FLAGS, f"--data.dataset_dir={speech_dataset}", f"--data.cache_dir={tmp_path / 'c'}"]
+def test_pieces_follow_each_other(
+    speech_dataset: Path, copy_dataset: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    flags = [*FLAGS, f"--data.dataset_dir={copy_dataset(speech_dataset)}"]
     steps, seconds = [], []
     for until in (15.0, 30.0, 30.0):
         training = TimedTraining(tmp_path / "run", flags, Clock(is_processor=False))
@@ -44,9 +47,11 @@ def test_pieces_follow_each_other(speech_dataset: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_killed_tool_takes_its_training_with_it(speech_dataset: Path, tmp_path: Path) -> None:
+def test_a_killed_tool_takes_its_training_with_it(
+    speech_dataset: Path, copy_dataset: Callable[[Path], Path], tmp_path: Path
+) -> None:
     """Else the next run's training and the old one would write one folder."""
-    flags = [*FLAGS, f"--data.dataset_dir={speech_dataset}", f"--data.cache_dir={tmp_path / 'c'}"]
+    flags = [*FLAGS, f"--data.dataset_dir={copy_dataset(speech_dataset)}"]
     code = (
         f"import sys; sys.path.insert(0, {str(TOOL.parent)!r})\n"
         "from pathlib import Path; from timed_training import Clock, TimedTraining\n"

@@ -83,15 +83,6 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture(scope="session")
-def spoken_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All 42 sentences of synthetic speech, three minutes; not to be changed by a test."""
-    from make_test_dataset import SENTENCES, make_test_dataset
-
-    folder = tmp_path_factory.mktemp("spoken")
-    return make_test_dataset(folder, sentences=len(SENTENCES), sample_rate=16000)
-
-
-@pytest.fixture(scope="session")
 def aligner_path(spoken_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An aligner that learnt on that dataset."""
     from lessons import create_lessons

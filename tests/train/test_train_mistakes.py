@@ -151,26 +151,26 @@ def test_sample_rates_that_disagree(
     assert all(part in said for part in ("x_low", "16000", "22050", "config.json"))
 
 
-def test_an_unknown_quality(speech_dataset: Path, fail: Callable[..., str]) -> None:
-    said = fail(speech_dataset, "--model.quality=best")
+def test_an_unknown_quality(dataset: Path, fail: Callable[..., str]) -> None:
+    said = fail(dataset, "--model.quality=best")
     assert said.startswith('The quality "best" is unknown; choose one of medium, high, low, x-low')
 
 
 @pytest.mark.parametrize("flag", ["warmstart", "vocoder_warmstart", "warmstart_ckpt"])
 def test_a_file_to_start_from_that_is_not_there(
-    flag: str, speech_dataset: Path, fail: Callable[..., str]
+    flag: str, dataset: Path, fail: Callable[..., str]
 ) -> None:
     """Named before the recordings are prepared, which may take hours."""
-    assert fail(speech_dataset, f"--model.{flag}=gone.ckpt").startswith("The checkpoint gone.ckpt")
-    assert "gone.onnx does not exist" in fail(speech_dataset, f"--model.{flag}=gone.onnx")
+    assert fail(dataset, f"--model.{flag}=gone.ckpt").startswith("The checkpoint gone.ckpt")
+    assert "gone.onnx does not exist" in fail(dataset, f"--model.{flag}=gone.onnx")
 
 
 def test_a_gpu_that_is_not_there(
-    speech_dataset: Path, fail: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    dataset: Path, fail: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The one thing that cannot be had on both kinds of machine: no GPU where there may be one.
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    said = fail(speech_dataset, "--trainer.accelerator=gpu")
+    said = fail(dataset, "--trainer.accelerator=gpu")
     assert "no GPU" in said
     assert "--trainer.accelerator=auto" in said
 
@@ -188,19 +188,19 @@ def test_a_gpu_that_is_not_there(
     ],
 )
 def test_flags_that_lightning_refuses_or_stumbles_over(
-    flag: str, said: str, speech_dataset: Path, fail: Callable[..., str]
+    flag: str, said: str, dataset: Path, fail: Callable[..., str]
 ) -> None:
     """Each ended in forty lines of traceback."""
-    assert said in fail(speech_dataset, f"--trainer.{flag}")
+    assert said in fail(dataset, f"--trainer.{flag}")
 
 
-def test_a_missing_checkpoint(speech_dataset: Path, fail: Callable[..., str]) -> None:
-    said = fail(speech_dataset, "--ckpt_path=gone.ckpt")
+def test_a_missing_checkpoint(dataset: Path, fail: Callable[..., str]) -> None:
+    said = fail(dataset, "--ckpt_path=gone.ckpt")
     assert "gone.ckpt does not exist" in said
 
 
 def test_a_checkpoint_of_another_quality_is_a_short_table(
-    speech_dataset: Path, fail: Callable[..., str], tmp_path: Path
+    dataset: Path, fail: Callable[..., str], tmp_path: Path
 ) -> None:
 
     from piper.train.lightning import VitsModel
@@ -209,15 +209,15 @@ def test_a_checkpoint_of_another_quality_is_a_short_table(
     path = tmp_path / "other.ckpt"
     data = {"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}
     torch.save(data, path)
-    said = fail(speech_dataset, f"--ckpt_path={path}")
+    said = fail(dataset, f"--ckpt_path={path}")
     assert "hidden_channels" in said
     assert "inter_channels" in said
     assert "--model.warmstart" in said
     assert len(said.splitlines()) < 8
 
 
-def test_a_folder_that_cannot_be_written(speech_dataset: Path, fail: Callable[..., str]) -> None:
-    said = fail(speech_dataset, "--trainer.default_root_dir=/proc/nowhere")
+def test_a_folder_that_cannot_be_written(dataset: Path, fail: Callable[..., str]) -> None:
+    said = fail(dataset, "--trainer.default_root_dir=/proc/nowhere")
     assert "Nothing can be written to /proc/nowhere" in said
     assert len(said.splitlines()) == 1
 

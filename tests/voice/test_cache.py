@@ -279,7 +279,7 @@ def test_processes_that_start_at_once_make_it_once(own_voice: Path, tmp_path: Pa
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
-    outputs = [process.communicate(timeout=60) for process in started]
+    outputs = [process.communicate(timeout=120) for process in started]
     assert [out for out, _ in outputs] == ["PartsSession\n"] * 3
     assert sum(log.count("Making the clean graph") for _, log in outputs) == 1
     assert len(entries(cache)) == 1

@@ -79,7 +79,7 @@ def test_what_the_id_map_lacks_is_not_added() -> None:
 
 def test_the_benchmark_measures_both_ends(tiny_voice: Path) -> None:
     command = [sys.executable, str(BENCHMARK), "--model", str(tiny_voice)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     lines = done.stdout.splitlines()
     result = json.loads(lines[-1])
     assert len(result["texts"]) == 46

@@ -29,14 +29,14 @@ def limit_file_size(process: int, num_bytes: int) -> None:
     resource.prlimit(process, resource.RLIMIT_FSIZE, (num_bytes, hard))
 
 
-def wait_for_line(path: Path, text: str, count: int = 1, seconds: float = 60) -> None:
+def wait_for_line(path: Path, text: str, count: int = 1, seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while path.read_text().count(text) < count:
         assert time.monotonic() < end, path.read_text()
         time.sleep(0.05)
 
 
-def wait_for_change(path: Path, seconds: float = 60) -> None:
+def wait_for_change(path: Path, seconds: float = 120) -> None:
     """Wait until a file was written once more."""
     before, end = path.stat().st_mtime_ns, time.monotonic() + seconds
     while path.stat().st_mtime_ns == before:
@@ -68,7 +68,7 @@ def test_a_full_disk_is_outlived_and_at_the_end_one_sentence(dataset: Path, tmp_
         limit_file_size(process.pid, SMALL_BYTES)
         wait_for_line(said, "last.ckpt could not be written", said.read_text().count("could") + 1)
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=60)
+        process.wait(timeout=120)
     lines = said.read_text().splitlines()
     assert process.returncode == 1, lines
     errors = [line for line in lines if line.startswith("error: ")]
@@ -92,7 +92,7 @@ def test_two_processes_outlive_a_full_disk_together(dataset: Path, tmp_path: Pat
         limit_file_size(process.pid, resource.RLIM_INFINITY)
         wait_for_change(last)
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=60)
+        process.wait(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM, said.read_text()
     assert said.read_text().count("stopped and saved") == 1
     assert parts(last.parent) == []

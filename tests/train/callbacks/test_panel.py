@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -85,11 +86,15 @@ def test_noise_and_swapped_texts_are_heard(spoken_dataset: Path, recogniser: Pat
 @pytest.mark.long
 @pytest.mark.usefixtures("judges")
 def test_all_judges_hear_a_training(
-    spoken_dataset: Path, recogniser: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spoken_dataset: Path,
+    copy_dataset: Callable[[Path], Path],
+    recogniser: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(scores_module, "Scores", partial(Scores, wait_seconds=120.0))
     flags = (*SMALL, "--data.batch_size=16", "--data.num_test_examples=2", "--trainer.max_epochs=1")
-    flags = (*flags, f"--data.dataset_dir={spoken_dataset}", f"--data.cache_dir={tmp_path}/cache")
+    flags = (*flags, f"--data.dataset_dir={copy_dataset(spoken_dataset)}")
     flags = (*flags, f"--trainer.default_root_dir={tmp_path}", f"--model.scores={','.join(NAMES)}")
     assert cli.main(["fit", *flags, f"--model.phoneme_recogniser={recogniser}"]) == 0
     folder = tmp_path / "lightning_logs/version_0"

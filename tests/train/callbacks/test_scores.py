@@ -71,7 +71,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each validation wait for the one before: which ones have scores is no chance then."""
-    monkeypatch.setattr(scores_module, "Scores", partial(Scores, wait_seconds=60.0))
+    monkeypatch.setattr(scores_module, "Scores", partial(Scores, wait_seconds=250.0))
 
 
 def train(dataset: Path, root: Path, *flags: str) -> int:
@@ -163,12 +163,12 @@ def test_a_killed_judge_is_started_once_more(
     try:
         for _ in range(2):
             scorer.submit([sentence])
-            verdict = scorer.take(60.0)
+            verdict = scorer.take(250.0)
             assert verdict is not None
             assert verdict.spoken.scores == {"mortal": 5.0}
         assert caplog.text.count("scores speech has ended (SIGKILL); it starts anew") == 1
         scorer.submit([sentence])
-        assert scorer.take(60.0) is None
+        assert scorer.take(250.0) is None
         assert scorer.is_over
         assert caplog.text.count("has ended again (SIGKILL): training goes on without") == 1
     finally:
@@ -221,7 +221,7 @@ def test_open_scores_outlive_an_interruption(
     job = saved["callbacks"]["Scores"]["open"]
     assert candidate.name == f"epoch={job['epoch']}-step={job['step']}-candidate.ckpt"
 
-    monkeypatch.setattr(scores_module, "Scores", partial(Scores, wait_seconds=60.0))
+    monkeypatch.setattr(scores_module, "Scores", partial(Scores, wait_seconds=250.0))
     monkeypatch.setenv("NAP_SECONDS", "0")
     stray = candidate.with_name("epoch=0-step=2-candidate.ckpt")
     stray.write_bytes(b"a kill left it")

@@ -11,7 +11,6 @@ import os
 import resource
 import signal
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -165,7 +164,6 @@ def kill() -> None:
 
 
 def stop() -> None:
-    time.sleep(0.3)  # its thread sends the batch before
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
@@ -239,8 +237,14 @@ def test_a_signal_ends_a_training_that_waits_for_data(
     """It stood still until it was killed; it saves, and goes on with the batch it waited for."""
     expected, _ = train(dataset, tmp_path, 3)
     monkeypatch.setattr(loaders, "LOOK_SECONDS", 0.2)
+    heard = multiprocessing.Value("i", 0)
+
+    def stop_when_all_is_heard() -> None:  # a thread of this process sends it
+        wait_until(lambda: heard.value == batches)
+        stop()
+
     with monkeypatch.context() as patch:
-        fail_in_workers(patch, stop, batches + 1)
+        fail_in_workers(patch, stop_when_all_is_heard, batches + 1)
         module = VitsDataModule(dataset_dir=str(dataset), batch_size=4, num_workers=1)
         module.prepare_data()
         recorder, keeper = Recorder(), KeepLast()
@@ -249,6 +253,7 @@ def test_a_signal_ends_a_training_that_waits_for_data(
 
         def end() -> None:
             wait_until(lambda: sum(map(len, recorder.epochs.values())) == batches)
+            heard.value = batches
             os.kill(os.getpid(), signal.SIGTERM)
 
         threading.Thread(target=end).start()
@@ -256,7 +261,7 @@ def test_a_signal_ends_a_training_that_waits_for_data(
             trainer.fit(recorder, module)
     assert stopped.value.checkpoint is not None
     Path(stopped.value.checkpoint).rename(tmp_path / "at.ckpt")
-    heard = [batches for _, batches in sorted(recorder.epochs.items())]
+    given = [batches for _, batches in sorted(recorder.epochs.items())]
     rest, _ = train(dataset, tmp_path, 3, resumes=1)
-    joined = [batch for epoch in [*heard, *rest] for batch in epoch]
+    joined = [batch for epoch in [*given, *rest] for batch in epoch]
     assert joined == [batch for epoch in expected for batch in epoch]

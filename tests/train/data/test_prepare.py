@@ -416,7 +416,7 @@ def _has_processes(group: int) -> bool:
 def test_two_runs_at_once_share_the_work(dataset: Path, program: Path) -> None:
     command = [sys.executable, program, dataset]
     runs = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = "".join(run.communicate(timeout=60)[1] for run in runs)
+    said = "".join(run.communicate(timeout=120)[1] for run in runs)
     assert [run.returncode for run in runs] == [0, 0]
     made = [int(count) for count in re.findall(r"Preparing: (\d+) recordings? in", said)]
     assert sum(made) == 16, said

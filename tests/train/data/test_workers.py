@@ -45,7 +45,7 @@ class Waiter:
 
     def __call__(self, job: int) -> bool:
         (self.folder / str(job)).touch()
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while time.monotonic() < end and len(list(self.folder.iterdir())) < self.others:
             time.sleep(0.01)
         return len(list(self.folder.iterdir())) >= self.others

@@ -73,13 +73,13 @@ def stop_while_learning(dataset: Path) -> Stopped:
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
-        state, end = dataset / ".cache" / "aligner.pt.part", time.monotonic() + 60
+        state, end = dataset / ".cache" / "aligner.pt.part", time.monotonic() + 120
         while not state.exists():
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < end
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=120)
     return Stopped(process.returncode, said, {path.name for path in dataset.parent.iterdir()})
 
 

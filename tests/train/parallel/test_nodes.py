@@ -95,7 +95,6 @@ def losses_of(path: Path) -> torch.Tensor:
 
 
 @pytest.mark.long
-@pytest.mark.long
 def test_two_nodes_train_as_one_with_the_doubled_batch(
     datasets: list[Path], tmp_path: Path
 ) -> None:
@@ -134,8 +133,8 @@ def test_a_killed_process_ends_the_other_node(datasets: list[Path], tmp_path: Pa
         (worker,) = children_of(processes[1].pid)
         os.kill(worker, signal.SIGKILL)
         begin = time.monotonic()
-        said = finish(processes, 60)
-        assert time.monotonic() - begin < 40  # 6 to 8 seconds on an idle machine
+        said = finish(processes, 250)
+        assert time.monotonic() - begin < 200  # 6 to 8 seconds on an idle machine
     assert [process.returncode for process in processes] == [1, 1], said
     assert "error: Another process of this training has ended" in said[0]
     assert "this one (rank 0) ends too" in said[0]

@@ -97,7 +97,7 @@ def test_gradients_of_both_networks_need_no_host(use_sdp: bool, num_speakers: in
 
 
 def test_updates_read_nothing_but_what_is_logged(
-    speech_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[list[str]] = []
     original = cli.VitsModel.training_step
@@ -116,8 +116,7 @@ def test_updates_read_nothing_but_what_is_logged(
         *("--trainer.accelerator=cpu", "--trainer.max_steps=2", "--trainer.logger=false"),
         *("--trainer.enable_checkpointing=false", "--trainer.limit_val_batches=0"),
         *("--trainer.gradient_clip_val=100", "--trainer.log_every_n_steps=1000"),
-        f"--data.dataset_dir={speech_dataset}",
-        f"--data.cache_dir={tmp_path}",
+        f"--data.dataset_dir={dataset}",
         f"--trainer.default_root_dir={tmp_path}",
     ]
     assert cli.main(arguments) == 0

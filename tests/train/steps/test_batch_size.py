@@ -6,7 +6,6 @@ import logging
 import multiprocessing
 import re
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from piper.train.callbacks.batches import Batches, StepTrial, heaviest_batches
 from piper.train.checkpoints import load_checkpoint
 from piper.train.data.module import VitsDataModule
 from piper.train.lightning import VitsModel
+from piper.train.steps import batch_size
 from piper.train.steps.batch_size import (
     LARGEST,
     LARGEST_ON_CPU,
@@ -32,7 +32,7 @@ from piper.train.steps.batch_size import (
     find_largest,
     resident_bytes,
 )
-from trainings import fit_command
+from trainings import fit_command, wait_until
 
 MIB = 1024**2
 
@@ -82,9 +82,18 @@ class Allocate:
     mib_once: int = 0
 
     def __call__(self, size: int) -> None:
+        looks: list[int] = []
+
+        def look() -> int:
+            looks.append(1)
+            return resident_bytes()
+
         held = torch.ones((self.mib_once + size * self.mib_each) * MIB, dtype=torch.uint8)
-        # A real step takes seconds; what measures it looks every 2 ms, when it gets the core.
-        time.sleep(0.05)
+        # A real step takes seconds; what measures it looks every 2 ms, when it gets the core. The
+        # first look is over when the second one begins.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(batch_size, "resident_bytes", look)
+            wait_until(lambda: len(looks) >= 2)
         assert held[-1] == 1
 
 
