@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -35,6 +36,13 @@ os.environ["PIPER_CACHE_DIR"] = _cache_folder.name
 _judges_folder = os.environ.get("PIPER_JUDGES_DIR") or str(Path(sys.prefix) / "judges")
 os.environ.setdefault("PIPER_TESTS_JUDGES_DIR", _judges_folder)
 os.environ["PIPER_JUDGES_DIR"] = ""
+
+# Likewise; what `nohup` or a shell's `&` lets us ignore, they would ignore as well. Unlike that, a
+# handler is not inherited.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 sys.path.insert(0, str(Path(__file__).parent / "voice"))  # for network_shapes, used there too
 sys.path.insert(0, str(Path(__file__).parent / "train"))  # for trainings, in all its folders

@@ -126,10 +126,13 @@ def test_ours_alone_says_nothing(environment: Path) -> None:
 def test_it_costs_next_to_nothing(tmp_path: Path) -> None:
     for number in range(300):
         (tmp_path / f"package_{number}-1.0.dist-info").mkdir()
-    times = []
+    times, listings = [], []
     for _ in range(20):
         start = time.perf_counter()
         assert describe_rival(str(tmp_path)) is None
         times.append(time.perf_counter() - start)
-    assert min(times) < 0.002
+        start = time.perf_counter()
+        os.listdir(tmp_path)  # noqa: PTH208
+        listings.append(time.perf_counter() - start)
+    assert min(times) < 10 * min(listings)  # as long as the listing alone, on whatever machine
     assert describe_rival(str(tmp_path / "missing")) is None

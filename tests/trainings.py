@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -120,7 +121,7 @@ def add_callback(callback: Callback, patch: pytest.MonkeyPatch) -> None:
 def find_differences(
     first: Any, second: Any, path: str = "", tolerance: float = 0.0
 ) -> Iterator[str]:
-    """Name what differs between two checkpoints: bit for bit, or tensors by more than that."""
+    """Name what differs between two checkpoints: bit for bit, or numbers by more than that."""
     if re.search(r"/Plateau/history/\d+/2$", path):  # seconds of training before it
         return
     if isinstance(first, dict) and isinstance(second, dict):
@@ -137,5 +138,8 @@ def find_differences(
     elif isinstance(first, Tensor) and isinstance(second, Tensor):
         if not torch.allclose(first, second, rtol=0.0, atol=tolerance):
             yield f"{path}: tensors differ"
+    elif isinstance(first, float) and isinstance(second, float):
+        if not math.isclose(first, second, rel_tol=0.0, abs_tol=tolerance):
+            yield f"{path}: {first} and {second}"
     elif first != second:
         yield f"{path}: {first} and {second}"

@@ -6,6 +6,7 @@ import hashlib
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
+from torch.utils.data import _utils
 
 
 def compute(seconds: float) -> None:
@@ -33,6 +34,13 @@ class SlowBatch(Callback):
             if trainer.is_global_zero:
                 print("slow batch", flush=True)
             compute(self._seconds)
+
+
+class LongLooks(Callback):
+    """Lets torch wait half a minute for the end of each process that loads, instead of 5 s."""
+
+    def setup(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        _utils.MP_STATUS_CHECK_INTERVAL = 30.0
 
 
 class SlowValidation(Callback):

@@ -14,6 +14,8 @@ from piper.train.checkpoints import load_checkpoint
 from trainings import fit_command, last_checkpoint, wait_for
 
 Process = subprocess.Popen[str]
+SOON = 40
+"""Seconds: half a minute more than it takes, and less than a slow batch on any machine."""
 
 
 def start(dataset: Path, root: Path, *flags: str) -> Process:
@@ -63,7 +65,7 @@ def test_a_step_that_takes_too_long_is_given_up(dataset: Path, tmp_path: Path) -
     with start(dataset, tmp_path, *flags) as process:
         wait_for_slow_batch(process)
         said, seconds = end(process, signal.SIGTERM)
-    assert seconds < 60  # of the step's hundred
+    assert seconds < SOON
     assert "what ran took longer than 1 s" in said
     assert f"--ckpt_path={last_checkpoint(tmp_path)}" in said
     # Seven batches an epoch; the eighth was trained on after the last save.
@@ -76,7 +78,7 @@ def test_a_validation_that_takes_too_long_is_given_up(dataset: Path, tmp_path: P
     with start(dataset, tmp_path, *flags, "--stop_seconds=1") as process:
         wait_for_slow_batch(process)
         said, seconds = end(process, signal.SIGHUP)
-    assert seconds < 60
+    assert seconds < SOON
     assert f"--ckpt_path={last_checkpoint(tmp_path)}" in said
     assert load_checkpoint(last_checkpoint(tmp_path))["global_step"] == 14
 
@@ -98,7 +100,7 @@ def test_a_second_ctrl_c_ends_at_once(dataset: Path, tmp_path: Path) -> None:
         time.sleep(1)
         assert process.poll() is None
         said, seconds = end(process, signal.SIGINT)
-    assert seconds < 60
+    assert seconds < SOON
     assert "ended at once" in said
     assert f"--ckpt_path={last_checkpoint(tmp_path)}" in said
 
@@ -110,15 +112,17 @@ def test_a_signal_to_all_processes_leaves_the_loaders_their_work(
     number: signal.Signals, dataset: Path, tmp_path: Path
 ) -> None:
     """A terminal, systemd and SLURM tell all of them; a dead loader ended training unsaved."""
-    with start(dataset, tmp_path, "--data.num_workers=2", "--save_minutes=0.001") as process:
+    flags = ("--data.num_workers=2", "--save_minutes=0.001")
+    long_looks = "--trainer.callbacks+=slow_callbacks.LongLooks"
+    with start(dataset, tmp_path, *flags, long_looks) as process:
         wait_for(last_checkpoint(tmp_path), process)
         begin = time.monotonic()
         os.killpg(process.pid, number)
-        _, said = process.communicate(timeout=120)
+        _, said = process.communicate(timeout=250)
     assert process.returncode == 128 + number, said
     assert "Traceback" not in said
     assert "stopped and saved" in said
-    assert time.monotonic() - begin < 18  # loaders that waited for their own end took 20
+    assert time.monotonic() - begin < 100  # loaders that waited for their own end took 120
 
 
 @pytest.mark.long
@@ -128,7 +132,7 @@ def test_two_processes_are_given_up_together(dataset: Path, tmp_path: Path) -> N
     with start(dataset, tmp_path, *flags) as process:
         wait_for_slow_batch(process)
         said, seconds = end(process, signal.SIGTERM)
-    assert seconds < 60
+    assert seconds < SOON
     assert said.count("--ckpt_path=") == 1
     left = Path("/proc").glob("[0-9]*/stat")
     groups = [path.read_text().rpartition(")")[2].split()[2] for path in left if path.exists()]
