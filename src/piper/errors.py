@@ -52,6 +52,10 @@ class ConfigError(PiperError):
     """A voice's or dataset's JSON that cannot be used."""
 
 
+class BrokenModelError(PiperError):
+    """A network that ONNX Runtime cannot load or compute."""
+
+
 class VoiceNotFoundError(PiperError):
     """A voice that is not where it was looked for."""
 

@@ -134,8 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(args: argparse.Namespace) -> None:
     # FastAPI and ONNX Runtime take a moment to load; --help need not wait for them.
     with needs_extra("http"):
-        from piper.server.app import create_app
-        from piper.server.run import serve
+        from piper.server.app import create_app, serve
     from piper.server.settings import Access
 
     settings = replace(

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from piper.config import SynthesisConfig
 from piper.download import (
     CATALOGUE_URL,
     Manner,
@@ -32,7 +33,7 @@ from piper.options import (
     add_volume_option,
     parse_count,
 )
-from piper.server.settings import Downloads, ServerSettings, Silences, SpeechDefaults, SpeechLimits
+from piper.server.settings import Downloads, ServerSettings, SpeechDefaults, SpeechLimits
 from piper.text.frontend import load_text_options
 from piper.voices import VoiceFiles, find_voice, list_voices
 
@@ -149,18 +150,18 @@ def create_settings(args: argparse.Namespace) -> ServerSettings:
     return ServerSettings(
         defaults=SpeechDefaults(
             speaker=args.speaker,
-            length_scale=args.length_scale,
-            noise_scale=args.noise_scale,
-            noise_w_scale=args.noise_w_scale,
-            pitch=args.pitch,
-            silences=Silences(
-                args.sentence_silence,
-                args.paragraph_silence,
-                args.clause_silence,
-                args.ellipsis_silence,
-            ),
             input_format=args.input_format,
-            volume=args.volume,
+            config=SynthesisConfig(
+                length_scale=args.length_scale,
+                noise_scale=args.noise_scale,
+                noise_w_scale=args.noise_w_scale,
+                pitch=args.pitch,
+                volume=args.volume,
+                sentence_silence_seconds=args.sentence_silence or 0.0,
+                paragraph_silence_seconds=args.paragraph_silence,
+                clause_silence_seconds=args.clause_silence or 0.0,
+                ellipsis_silence_seconds=args.ellipsis_silence,
+            ),
         ),
         limits=SpeechLimits(
             max_waiting=args.max_waiting,

@@ -67,8 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(args: argparse.Namespace) -> None:
     # ONNX Runtime takes a moment to load; --help need not wait for it.
     with needs_extra("wyoming"):
-        from piper.server.wyoming import serve
-    from piper.server.settings import WyomingSettings
+        from piper.server.wyoming import WyomingSettings, serve
     from piper.server.speech import SpeechService
 
     settings = create_settings(args)

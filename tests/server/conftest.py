@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import hashlib
 import http.client
@@ -19,9 +20,9 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from piper.server.app import create_app
-from piper.server.run import bind_socket, create_config
+from piper.server.app import answer, create_app, create_server
 from piper.server.settings import ServerSettings
+from piper.server.sockets import bind_socket
 from piper.server.store import VoiceStore
 from piper.voices import VoiceFiles, find_voice
 
@@ -121,11 +122,10 @@ def start_server(voices_folder: Path) -> Iterator[Start]:
             store = VoiceStore(default, data_dirs=[folder], fallback=fallback)
         app = create_app(store, settings)
         listener = bind_socket("127.0.0.1", 0)
-        config = create_config(app)
+        server = create_server(app)
         if not has_websocket:
-            config.ws = "none"
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+            server.config.ws = "none"
+        thread = threading.Thread(target=asyncio.run, args=[answer(app, server, listener)])
         thread.start()
         running.append((server, thread))
         # The socket takes connections once the application has started.

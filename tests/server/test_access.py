@@ -15,7 +15,7 @@ from websockets.sync.client import connect as websocket
 
 from piper.errors import PiperError
 from piper.http_server import API_KEY_VARIABLE, create_parser, find_api_key, main
-from piper.server.access import ApiKey, is_own_name
+from piper.server.http import ApiKey, is_own_name
 from piper.server.settings import Access, ServerSettings
 
 KEY = "correct-horse"

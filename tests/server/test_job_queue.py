@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from piper.server.queue import (
+from piper.server.speech import (
     MAX_UNREAD_PIECES,
     Job,
     JobClosedError,

@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from piper import PiperVoice, SynthesisConfig
-from piper.server.settings import Access, ServerSettings, Silences, SpeechDefaults, SpeechLimits
+from piper.server.settings import Access, ServerSettings, SpeechDefaults, SpeechLimits
 
 START = {"type": "start", "noise_scale": 0, "noise_w_scale": 0}
 FIRST, SECOND = "Hello there, how are you today?", "I am very well."
@@ -127,7 +127,11 @@ def test_sound_comes_while_the_text_is_still_written(server: Any) -> None:
 
 
 def test_pauses_between_sentences_that_come_apart(start_server: Start, voices_folder: Path) -> None:
-    server = start_server(ServerSettings(defaults=SpeechDefaults(silences=Silences(0.5))))
+    server = start_server(
+        ServerSettings(
+            defaults=SpeechDefaults(config=SynthesisConfig(sentence_silence_seconds=0.5))
+        )
+    )
     with open_client(server) as client:
         for text in (FIRST, SECOND):
             client.say(text)

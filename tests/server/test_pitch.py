@@ -39,7 +39,7 @@ def folder(quick_voice: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(start_server: Callable[..., Any], folder: Path) -> Any:
     """A server that lowers its voices by three semitones where a request does not say."""
-    defaults = SpeechDefaults(noise_scale=0, noise_w_scale=0, pitch=-3.0)
+    defaults = SpeechDefaults(config=SynthesisConfig(noise_scale=0, noise_w_scale=0, pitch=-3.0))
     store = VoiceStore(find_voice(folder / "tiny.onnx"), data_dirs=[folder])
     return start_server(ServerSettings(defaults=defaults), store=store)
 
@@ -99,7 +99,7 @@ def test_wyoming(folder: Path) -> None:
     """Its events have no place for a pitch but SSML; the server's option counts for all."""
 
     async def ask(event: Event) -> np.ndarray:
-        defaults = SpeechDefaults(noise_scale=0, noise_w_scale=0, pitch=2.0)
+        defaults = SpeechDefaults(config=SynthesisConfig(noise_scale=0, noise_w_scale=0, pitch=2.0))
         async with run_wyoming(folder, defaults=defaults) as running, running.connect() as client:
             await client.write_event(event)
             return collect_samples(await read_until(client, "audio-stop"))

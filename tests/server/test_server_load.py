@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from piper import PiperVoice
-from piper.server.settings import ServerSettings, Silences, SpeechDefaults, SpeechLimits
+from piper.config import SynthesisConfig
+from piper.server.settings import ServerSettings, SpeechDefaults, SpeechLimits
 
 NO_NOISE = {"noise_scale": 0, "noise_w_scale": 0}
 LONG_TEXT = "Hello there, and hello again. " * 90
@@ -133,7 +134,10 @@ def test_clients_that_break_off_leave_nothing_behind(server: Any) -> None:
 
 def test_defaults_of_the_server(start_server: Start, voices_folder: Path) -> None:
     defaults = SpeechDefaults(
-        speaker="0", length_scale=2.0, noise_scale=0, noise_w_scale=0, silences=Silences(0.5)
+        speaker="0",
+        config=SynthesisConfig(
+            length_scale=2.0, noise_scale=0, noise_w_scale=0, sentence_silence_seconds=0.5
+        ),
     )
     server = start_server(ServerSettings(defaults=defaults))
     text = "Hello. Hello."

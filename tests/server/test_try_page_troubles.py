@@ -26,7 +26,7 @@ from try_pages import (
     wait_until,
 )
 
-from piper.server.access import ApiKey
+from piper.server.http import ApiKey
 from piper.server.settings import Access, ServerSettings
 
 

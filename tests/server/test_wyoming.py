@@ -30,7 +30,8 @@ from wyoming_clients import (
 )
 
 from piper import PiperVoice, SynthesisConfig
-from piper.server.settings import SpeechDefaults, SpeechLimits, WyomingSettings
+from piper.server.settings import SpeechDefaults, SpeechLimits
+from piper.server.wyoming import WyomingSettings
 
 LONG_TEXT = "Hello there, and hello again. " * 90
 
@@ -323,7 +324,9 @@ def test_clients_at_once_are_answered_like_single_ones(voices_folder: Path) -> N
 
 def test_the_volume_of_the_server(voices_folder: Path) -> None:
     async def check() -> None:
-        defaults = SpeechDefaults(noise_scale=0, noise_w_scale=0, volume=0.5)
+        defaults = SpeechDefaults(
+            config=SynthesisConfig(noise_scale=0, noise_w_scale=0, volume=0.5)
+        )
         async with (
             run_wyoming(voices_folder, defaults=defaults) as running,
             running.connect() as client,

@@ -13,15 +13,16 @@ import numpy.typing as npt
 from wyoming.client import AsyncTcpClient
 from wyoming.event import Event
 
-from piper.server.run import bind_socket
-from piper.server.settings import SpeechDefaults, SpeechLimits, WyomingSettings
+from piper.config import SynthesisConfig
+from piper.server.settings import SpeechDefaults, SpeechLimits
+from piper.server.sockets import bind_socket
 from piper.server.speech import SpeechService
 from piper.server.store import VoiceStore
-from piper.server.wyoming import WyomingServer
+from piper.server.wyoming import WyomingServer, WyomingSettings
 from piper.voices import find_voice
 
 MAX_SECONDS = 120
-NO_NOISE = SpeechDefaults(noise_scale=0, noise_w_scale=0)
+NO_NOISE = SpeechDefaults(config=SynthesisConfig(noise_scale=0, noise_w_scale=0))
 
 
 @dataclass

@@ -270,6 +270,43 @@ def test_many_threads_give_what_one_gives(speakers: PiperVoice) -> None:
         np.testing.assert_allclose(left, right, atol=1e-6)
 
 
+def test_a_planned_text_tells_its_length_first(voice: PiperVoice) -> None:
+    config = SynthesisConfig(seed=1, sentence_silence_seconds=0.1)
+    for normalize in ("off", "sentence"):
+        config = replace(config, normalize=normalize)
+        known: list[int] = []
+        pieces = list(
+            voice.synthesize_stream(LONG, config, max_planned_ids=10_000, watch=known.append)
+        )
+        audio = np.concatenate([piece.audio_float_array for piece in pieces])
+        assert {piece.total_samples for piece in pieces} == {len(audio)}
+        assert sum(known) == len(audio)
+        plain = [piece.audio_float_array for piece in voice.synthesize_stream(LONG, config)]
+        np.testing.assert_array_equal(audio, np.concatenate(plain))
+    pieces = list(voice.synthesize_stream(LONG, config, max_planned_ids=10))
+    assert {piece.total_samples for piece in pieces} == {None}
+
+
+def test_who_watches_ends_the_speech(voice: PiperVoice) -> None:
+    known = 0
+
+    def watch(num_samples: int) -> None:
+        nonlocal known
+        known += num_samples
+        if known > 5000:
+            raise TimeoutError
+
+    given = 0
+    with pytest.raises(TimeoutError):
+        for piece in voice.synthesize_stream(LONG, SEEDED, watch=watch):
+            given += len(piece.audio_float_array)
+    assert 0 < given <= 5000
+    known = 0
+    with pytest.raises(TimeoutError):
+        # Before any sound is made.
+        next(voice.synthesize_stream(LONG, SEEDED, max_planned_ids=10_000, watch=watch))
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3, 8])
 def test_any_number_of_threads_gives_the_same(tiny_voice: Path, threads: int) -> None:
     """Windows are cut for so many workers, and must not be heard."""

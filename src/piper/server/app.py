@@ -1,41 +1,56 @@
-"""The server's one application: routers over the same voices and the same queue. No endpoint's own.
-
-https://prometheus.io/docs/practices/naming/
+"""The HTTP server: an application of routers over the same voices and queue, and its connections.
 
 Another way to speak is another router that is made here with the same `SpeechService`.
+https://prometheus.io/docs/practices/naming/
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from http import HTTPStatus
 from typing import Any
 
+import uvicorn
 from fastapi import APIRouter, FastAPI
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
-    Counter,
     Gauge,
     Histogram,
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client import Counter as CounterMetric
 from pydantic import BaseModel
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from piper import __version__
 from piper.server import openai
-from piper.server.access import AccessGuard, ApiKey
-from piper.server.http import BodyLimit, HeadAsGet, Mistake, add_error_handlers, describe_mistake
+from piper.server.http import (
+    AccessGuard,
+    ApiKey,
+    BodyLimit,
+    HeadAsGet,
+    Mistake,
+    add_error_handlers,
+    describe_mistake,
+)
 from piper.server.piper import create_piper_router
-from piper.server.run import OpenLimit
-from piper.server.settings import ServerSettings
-from piper.server.speech import SpeechPiece, SpeechService
+from piper.server.settings import ServerSettings, SpeechLimits
+from piper.server.sockets import allow_files, bind_socket
+from piper.server.speech import SpeechService
 from piper.server.store import Downloader, VoiceStore
 from piper.server.websocket import create_live_router
+from piper.voice.session import StreamChunk
+
+_logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -53,7 +68,7 @@ class Metrics:
         ProcessCollector(registry=self._registry)
         build = Gauge("piper_build", "What runs.", ["version"], registry=self._registry)
         build.labels(__version__).set(1)
-        self._requests = Counter(
+        self._requests = CounterMetric(
             "piper_requests",
             "Answers, by endpoint and status code; 101 is a WebSocket.",
             ["method", "endpoint", "status"],
@@ -64,7 +79,7 @@ class Metrics:
             "Requests and WebSockets that are being answered.",
             registry=self._registry,
         )
-        self._audio = Counter(
+        self._audio = CounterMetric(
             "piper_audio_seconds", "Seconds of sound that were made.", registry=self._registry
         )
         self._first = Histogram(
@@ -83,8 +98,8 @@ class Metrics:
         )
         gauge.set_function(find_length)
 
-    def count_piece(self, piece: SpeechPiece, waited_seconds: float | None) -> None:
-        """Count sound that was made; see `SpeechMeter`."""
+    def count_piece(self, piece: StreamChunk, waited_seconds: float | None) -> None:
+        """Count sound that was made; see `SpeechService`."""
         self._audio.inc(piece.seconds)
         if waited_seconds is not None:
             self._first.observe(waited_seconds)
@@ -120,6 +135,122 @@ class Metrics:
         return count
 
 
+_Address = tuple[str, int]
+
+_LOOK_SECONDS = 0.1
+_NEW_SECONDS = 0.5
+"""After so long a request that came with its connection has been read, even in a burst."""
+_MAX_EXTRA = 1000
+"""Connections beyond those that are allowed, as long as all are too new to be judged."""
+_RETRY_SECONDS = 5
+
+
+class Connections:
+    """Bounds connections on which little or nothing comes or goes.
+
+    uvicorn waits for ever for a request's head, and for a client that reads nothing of its answer.
+    So its connections are looked at every so often; which of them has a request, the middleware
+    knows by the client's address.
+
+    Args:
+        limits: The bounds.
+    """
+
+    def __init__(self, limits: SpeechLimits) -> None:
+        self._limits = limits
+        self._server: uvicorn.Server | None = None
+        self._busy: Counter[_Address | None] = Counter()
+        self._silent_since: dict[_Address | None, float] = {}
+
+    def create_middleware(self, app: ASGIApp) -> ASGIApp:
+        """Return the application; requests and WebSockets beyond so many are refused."""
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "lifespan":
+                await app(scope, receive, send)
+            elif self._busy.total() >= self._limits.max_connections:
+                status = HTTPStatus.SERVICE_UNAVAILABLE
+                sentence = "The server has too many clients; try again later."
+                body = _describe(scope["path"], status, sentence)
+                refusal = JSONResponse(body, status, {"Retry-After": str(_RETRY_SECONDS)})
+                await refusal(scope, receive, send)
+            else:
+                await self._answer(app, scope, receive, send)
+
+        return answer
+
+    async def _answer(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        client = _find_client(scope["client"])
+        transports = self._find_all()
+        transport = transports.get(client)
+        if transport is not None:
+            # So that sending waits as long as there are bytes that wait for the client.
+            transport.set_write_buffer_limits(high=0)
+        loop = asyncio.get_running_loop()
+
+        async def send_or_end(message: Message) -> None:
+            if transport is None:
+                await send(message)
+                return
+            timer = loop.call_later(self._limits.max_idle_seconds, transport.abort)
+            try:
+                await send(message)
+            finally:
+                timer.cancel()
+
+        self._silent_since.pop(client, None)
+        self._busy[client] += 1
+        if len(transports) > self._limits.max_connections:
+            self.look()
+        try:
+            await app(scope, receive, send_or_end)
+        finally:
+            self._busy[client] -= 1
+            if not self._busy[client]:
+                del self._busy[client]
+
+    async def watch(self, server: uvicorn.Server) -> None:
+        """Look at a server's connections until it is told to end."""
+        self._server = server
+        while not server.should_exit:
+            self.look()
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def look(self) -> None:
+        """End the connections that have been silent for too long, or have to make room."""
+        now = asyncio.get_running_loop().time()
+        transports = self._find_all()
+        num_extra = len(transports) - self._limits.max_connections
+        silent = [address for address in self._silent_since if address in transports]
+        silent += transports.keys() - self._silent_since.keys() - self._busy.keys()
+        self._silent_since = {one: self._silent_since.get(one, now) for one in silent}
+        for address in silent:  # the longest silent first
+            silent_seconds = now - self._silent_since[address]
+            is_new = silent_seconds < _NEW_SECONDS and num_extra <= _MAX_EXTRA
+            if silent_seconds > self._limits.max_head_seconds or (num_extra > 0 and not is_new):
+                transports[address].abort()
+                num_extra -= 1
+
+    def end_all(self) -> None:
+        """End all connections, whatever is on its way."""
+        for transport in self._find_all().values():
+            transport.abort()
+
+    def _find_all(self) -> dict[_Address | None, asyncio.Transport]:
+        open_now = self._server.server_state.connections if self._server else ()
+        transports = [connection.transport for connection in open_now]
+        return {
+            _find_client(one.get_extra_info("peername")): one
+            for one in transports
+            if not one.is_closing()
+        }
+
+
+def _find_client(name: Any) -> _Address | None:
+    """Return a client's address and port as uvicorn says them; None where it has gone at once."""
+    return (str(name[0]), int(name[1])) if name else None
+
+
 class Health(BaseModel):
     """What `/health` says."""
 
@@ -136,7 +267,7 @@ _GUARDS: dict[int | str, dict[str, Any]] = {
 
 
 def create_app(voices: VoiceStore, settings: ServerSettings | None = None) -> FastAPI:
-    """Return the application; `app.state` has the `service` and the `downloader` that work for it.
+    """Return the application; `app.state` has what works for it, and its `connections`.
 
     Args:
         voices: The voices that it speaks with.
@@ -144,7 +275,7 @@ def create_app(voices: VoiceStore, settings: ServerSettings | None = None) -> Fa
     """
     settings = settings or ServerSettings()
     metrics = Metrics()
-    service = SpeechService(voices, settings.defaults, settings.limits, metrics)
+    service = SpeechService(voices, settings.defaults, settings.limits, metrics.count_piece)
     metrics.watch_queue(service.queue.__len__)
     downloader = Downloader(settings.downloads)
 
@@ -164,6 +295,7 @@ def create_app(voices: VoiceStore, settings: ServerSettings | None = None) -> Fa
     )
     app.state.service = service
     app.state.downloader = downloader
+    app.state.connections = Connections(settings.limits)
     add_error_handlers(app, _describe)
     key = ApiKey(settings.access.api_key)
     _add_middleware(app, settings, metrics, key)
@@ -189,7 +321,7 @@ def _add_middleware(app: FastAPI, settings: ServerSettings, metrics: Metrics, ke
             allow_methods=["*"],
             allow_headers=["*"],
         )
-    app.add_middleware(OpenLimit, max_open=limits.max_connections, describe=_describe)
+    app.add_middleware(app.state.connections.create_middleware)
     app.add_middleware(metrics.create_middleware)
 
 
@@ -217,3 +349,84 @@ def _create_state_router(service: SpeechService, metrics: Metrics) -> APIRouter:
         return Response(metrics.write(), headers={"Content-Type": CONTENT_TYPE})
 
     return router
+
+
+_GRACE_SECONDS = 3
+"""So long may answers take that are on their way when the server is told to end."""
+_BACKLOG = 256
+"""So many connections asyncio accepts before it looks at one of them."""
+_BURST = 4096
+"""Connections that may come between two looks: 1,700 at most where nothing else was to be done."""
+_HANG_SECONDS = 10
+"""So long uvicorn waits after that for connections that do not end."""
+
+
+def serve(app: FastAPI, host: str, port: int, *, is_debug: bool = False) -> None:
+    """Answer requests until the process is told to end.
+
+    Args:
+        app: From `create_app`.
+        host: Address or name to listen on.
+        port: 0 takes a free one; the log says which.
+        is_debug: Log each request.
+
+    Raises:
+        PiperError: The address or the port cannot be had.
+        KeyboardInterrupt: Ctrl+C ended it.
+    """
+    state = app.state
+    allow_files(state.service.limits.max_connections + _MAX_EXTRA + _BURST)
+    with closing(bind_socket(host, port)) as listener:
+        # Before anybody is told the address: a request now waits for the loop, and is not refused.
+        listener.listen(_BACKLOG)
+        name, number = listener.getsockname()[:2]
+        address = f"[{name}]" if ":" in name else name
+        _logger.info("Listening on http://%s:%d (Ctrl+C ends it)", address, number)
+        try:
+            asyncio.run(answer(app, create_server(app, is_debug=is_debug), listener))
+        finally:
+            # A second Ctrl+C ends the loop at once; threads must not keep the process.
+            state.downloader.close()
+            state.service.queue.close_jobs()
+
+
+def create_server(app: FastAPI, *, is_debug: bool = False) -> uvicorn.Server:
+    """Return what runs an application of `create_app`; with `is_debug` each request is logged."""
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="websockets-sansio",
+        # The command has set up logging; uvicorn is not to do so again.
+        log_config=None,
+        log_level="debug" if is_debug else "warning",
+        access_log=is_debug,
+        backlog=_BACKLOG,
+        # A connection is known by its own client, also where that is a proxy.
+        proxy_headers=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS + _HANG_SECONDS,
+        ws_max_size=app.state.service.limits.max_body_bytes,
+        # Speech is not made smaller by it, and each connection would take 300 kB more.
+        ws_per_message_deflate=False,
+    )
+    return uvicorn.Server(config)
+
+
+async def answer(app: FastAPI, server: uvicorn.Server, listener: socket.socket) -> None:
+    """Answer requests that come to a socket until the server is told to end."""
+    watching = asyncio.create_task(_watch(app, server))
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        watching.cancel()
+
+
+async def _watch(app: FastAPI, server: uvicorn.Server) -> None:
+    """Bound connections, and in the end what would outlast the server."""
+    state = app.state
+    await state.connections.watch(server)
+    # A download can be taken up again; speech that was cut off cannot.
+    state.downloader.close()
+    await asyncio.sleep(_GRACE_SECONDS)
+    state.service.queue.close_jobs()
+    # A client that reads nothing would hold up its answer, and the answer the end.
+    state.connections.end_all()

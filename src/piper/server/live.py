@@ -9,17 +9,19 @@ from dataclasses import replace
 from enum import Enum, auto
 from http import HTTPStatus
 
-from piper.server.queue import Job, JobClosedError, Patience, QueueFullError
 from piper.server.settings import RequestError
 from piper.server.speech import (
-    SpeechPiece,
+    Job,
+    JobClosedError,
+    Patience,
+    QueueFullError,
     SpeechRequest,
     SpeechService,
-    create_request_frontend,
-    find_input_format,
+    find_text_options,
 )
 from piper.text.frontend import Sentence
 from piper.voice.incoming import IncomingDocument, PacedSentence
+from piper.voice.session import StreamChunk
 from piper.voice.voice import PiperVoice
 from piper.voices import VoiceFiles
 
@@ -59,17 +61,16 @@ class LiveSpeech:
         self._service = service
         self._request = request
         self._files = files
-        self._incoming = IncomingDocument(
-            create_request_frontend(request, voice.frontend),
-            find_input_format(request, service.defaults),
-        )
-        self._silences = request.reading.silences.fill(service.defaults.silences)
+        options = find_text_options(request, voice.frontend)
+        frontend = voice.frontend if options is None else voice.frontend.with_options(options)
+        self._incoming = IncomingDocument(frontend, service.find_format(request))
+        self._config = replace(service.defaults.config, **request.settings)
         self._waiting: deque[PacedSentence | Mark] = deque()
         self._changed = asyncio.Event()
         self._has_ended = False
         self._previous: Sentence | None = None
         """The last one that was spoken, whole; None where no pause is to follow."""
-        self._job: Job[SpeechPiece] | None = None
+        self._job: Job[StreamChunk] | None = None
         self._patience = Patience(service.limits.max_idle_seconds)
         self._turn = 0
         """Counts what was cancelled."""
@@ -86,7 +87,7 @@ class LiveSpeech:
         files = await service.find(request.voice)
         loaded: list[PiperVoice] = []
 
-        def load(_: Job[SpeechPiece]) -> Iterator[SpeechPiece]:
+        def load(_: Job[StreamChunk]) -> Iterator[StreamChunk]:
             loaded.append(service.load(files))
             # A speaker that is not there shows now, not at the first sentence.
             service.create_config(request, files, loaded[0])
@@ -156,7 +157,7 @@ class LiveSpeech:
         if self._job is not None:
             self._job.close()
 
-    async def pieces(self) -> AsyncIterator[SpeechPiece | Mark]:
+    async def pieces(self) -> AsyncIterator[StreamChunk | Mark]:
         """Yield the sound as it is made, until the text has ended and all is spoken.
 
         Raises:
@@ -179,7 +180,7 @@ class LiveSpeech:
         self._waiting.extend(items)
         self._changed.set()
 
-    async def _speak_next(self) -> AsyncIterator[SpeechPiece]:
+    async def _speak_next(self) -> AsyncIterator[StreamChunk]:
         """Speak the next sentences that wait, up to a mark."""
         turn = self._turn
         sentences = self._take_group()
@@ -187,8 +188,8 @@ class LiveSpeech:
         self._previous = None if last.goes_on else last
         try:
             job = self._job = await _wait_for_place(
-                lambda: self._service.submit_sentences(
-                    self._request, self._files, sentences, self._patience
+                lambda: self._service.start(
+                    self._request, self._files, lambda: sentences, self._patience
                 ),
                 is_wanted=lambda: turn == self._turn,
             )
@@ -223,15 +224,15 @@ class LiveSpeech:
         """Return the seconds between the last job's last sentence and the next one."""
         if self._previous is None:
             return 0.0
-        silences = self._silences
+        config = self._config
         is_paragraph = self._previous.ends_paragraph or paced.begins_paragraph
-        pause = silences.paragraph if is_paragraph else None
-        return (silences.sentence if pause is None else pause) or 0.0
+        pause = config.paragraph_silence_seconds if is_paragraph else None
+        return config.sentence_silence_seconds if pause is None else pause
 
 
 async def _wait_for_place(
-    submit: Callable[[], Job[SpeechPiece]], is_wanted: Callable[[], bool] = lambda: True
-) -> Job[SpeechPiece]:
+    submit: Callable[[], Job[StreamChunk]], is_wanted: Callable[[], bool] = lambda: True
+) -> Job[StreamChunk]:
     """Submit a job as soon as the queue has a place.
 
     Raises:

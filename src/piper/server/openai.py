@@ -22,9 +22,11 @@ from piper.audio.encode import OutputFormat, StreamEncoder
 from piper.config import VoiceConfig, load_voice_config
 from piper.errors import VoiceNotFoundError
 from piper.server.http import Body, JobResponse, Name, ReadingBody, Semitones, closed_with_client
-from piper.server.settings import RequestError
-from piper.server.speech import SpeechPiece, SpeechRequest, SpeechService
+from piper.server.settings import MAX_ECHO
+from piper.server.speech import SpeechService
 from piper.server.store import VoiceStore
+from piper.voice.session import StreamChunk
+from piper.voices import VoiceFiles
 
 PREFIX = "/v1"
 _ANY_MODEL = "tts-1"
@@ -159,22 +161,18 @@ def _add_speech(router: APIRouter, service: SpeechService) -> None:
     @router.post("/audio/speech", response_class=Response, responses=_AUDIO | _MISTAKES)
     async def speech(request: Request, body: SpeechBody) -> Response:
         """Speak a text; the answer is sent as it is made."""
-        voice, speaker = await asyncio.to_thread(find_voice_and_speaker, body, service.voices)
-        job = await service.submit(
-            SpeechRequest(
-                body.input,
-                voice=voice,
-                speaker=speaker,
-                speed=body.speed,
-                pitch=body.pitch,
-                is_streamed=True,
-                reading=body.to_reading(),
-            )
+        files, speaker = await asyncio.to_thread(find_voice_and_speaker, body, service.voices)
+        wanted = body.to_request(
+            body.input,
+            voice=files.model.stem,
+            speaker=speaker,
+            speed=body.speed,
+            is_streamed=True,
         )
+        job = await service.submit(wanted, files)
         async with closed_with_client(request, job):
             first = await job.take()
-            if first is None:
-                raise RequestError("There is nothing to speak in the text; give one with words.")
+            assert first is not None, "without sound there is an error"
             kind = _FORMATS[body.response_format]
             encoder = StreamEncoder(
                 kind.encoding, first.sample_rate, kind.sample_rate, first.total_samples
@@ -190,11 +188,11 @@ _EVENTS = "text/event-stream"
 
 def _encode_with(
     encoder: StreamEncoder,
-) -> Callable[[AsyncIterator[SpeechPiece]], AsyncIterator[bytes]]:
-    async def encode(pieces: AsyncIterator[SpeechPiece]) -> AsyncIterator[bytes]:
+) -> Callable[[AsyncIterator[StreamChunk]], AsyncIterator[bytes]]:
+    async def encode(pieces: AsyncIterator[StreamChunk]) -> AsyncIterator[bytes]:
         async for piece in pieces:
             # A second and a half of MP3 take some ten milliseconds.
-            if data := await asyncio.to_thread(encoder.write, piece.samples):
+            if data := await asyncio.to_thread(encoder.write, piece.audio_int16_array):
                 yield data
         yield await asyncio.to_thread(encoder.finish)
 
@@ -214,8 +212,8 @@ def _to_event(event: dict[str, Any]) -> bytes:
     return f"data: {json.dumps(event)}\n\n".encode()
 
 
-def find_voice_and_speaker(body: SpeechBody, voices: VoiceStore) -> tuple[str | None, str | None]:
-    """Return what `voice` and `model` mean: a voice's name and a speaker; None is the default.
+def find_voice_and_speaker(body: SpeechBody, voices: VoiceStore) -> tuple[VoiceFiles, str | None]:
+    """Return what `voice` and `model` mean: a voice and a speaker of it; None is its default.
 
     Either may name a voice, the former also one with a speaker (`NAME:SPEAKER`). Where the model
     names the voice, or nothing does, `voice` is a speaker of it, unless it is one of OpenAI's.
@@ -227,22 +225,18 @@ def find_voice_and_speaker(body: SpeechBody, voices: VoiceStore) -> tuple[str | 
     wanted = body.voice_name
     name, _, speaker = wanted.partition(":")
     if name in names:
-        return name, speaker or None
-    model = body.model if body.model in names else None
+        return names[name], speaker or None
+    model = names.get(body.model or "")
     if wanted in _STOCK_VOICES or not wanted:
-        return model, None
-    if model is None and not _has_speaker(voices, wanted):
+        return model or voices.default, None
+    if model is None and wanted not in load_voice_config(voices.default.config).speaker_id_map:
         if voices.fallback is not None:
-            return wanted, None
+            return voices.find(wanted), None
         raise VoiceNotFoundError(
-            f"There is no voice {wanted[:60]!r} here; {PREFIX}/audio/voices lists those that there "
-            "are."
+            f"There is no voice {wanted[:MAX_ECHO]!r} here; {PREFIX}/audio/voices lists those that "
+            "there are."
         )
-    return model, wanted
-
-
-def _has_speaker(voices: VoiceStore, name: str) -> bool:
-    return name in load_voice_config(voices.default.config).speaker_id_map
+    return model or voices.default, wanted
 
 
 def _add_lists(router: APIRouter, voices: VoiceStore) -> None:
@@ -261,8 +255,8 @@ def _add_lists(router: APIRouter, voices: VoiceStore) -> None:
         models = await asyncio.to_thread(list_all)
         if model not in models:
             raise VoiceNotFoundError(
-                f"There is no model {model[:60]!r} here; {PREFIX}/models lists those that there "
-                "are."
+                f"There is no model {model[:MAX_ECHO]!r} here; {PREFIX}/models lists those that "
+                "there are."
             )
         return models[model]
 

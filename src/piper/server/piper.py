@@ -12,7 +12,6 @@ import hashlib
 import html
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
 from importlib import resources
@@ -23,45 +22,32 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from pydantic import BaseModel, ValidationError
 
-from piper.audio.encode import create_wav_header, samples_to_pcm
+from piper.audio.chunk import SAMPLE_WIDTH_BYTES
+from piper.audio.encode import create_wav_header
 from piper.config import load_voice_config
 from piper.server.http import (
     Body,
     JobResponse,
-    Length,
     Mistake,
     Name,
-    Noise,
-    ReadingBody,
-    Semitones,
+    VoiceBody,
     closed_with_client,
     parse_json,
 )
 from piper.server.settings import RequestError, SpeechDefaults, SpeechLimits
-from piper.server.speech import SpeechPiece, SpeechRequest, SpeechService
+from piper.server.speech import Job, SpeechService
 from piper.server.store import Downloader
+from piper.voice.session import StreamChunk
 
 _SCRIPTS = ("language.js", "sound.js", "reader.js", "speech.js", "controls.js", "page.js")
 """In the order in which they run: what one of them says at once, the next ones may use."""
 
 
-@dataclass(frozen=True)
-class Page:
-    """What a browser gets.
+def create_page(defaults: SpeechDefaults, limits: SpeechLimits) -> tuple[str, dict[str, str]]:
+    """Return the page and the headers of the answer.
 
-    Attributes:
-        html: The whole page; it loads nothing.
-        headers: Of the answer. Only the page's own style and script may run, by their digests, and
-            only its own server is asked.
-    """
-
-    html: str
-    headers: dict[str, str]
-
-
-@cache
-def create_page(defaults: SpeechDefaults, limits: SpeechLimits) -> Page:
-    """Return the page.
+    The page loads nothing. Only its own style and script may run, by their digests, and only its
+    own server is asked.
 
     Args:
         defaults: What its sliders stand at.
@@ -70,10 +56,10 @@ def create_page(defaults: SpeechDefaults, limits: SpeechLimits) -> Page:
     facts = {
         "most_characters": limits.max_text_characters,
         "speaker": defaults.speaker,
-        "length_scale": defaults.length_scale,
-        "noise_scale": defaults.noise_scale,
-        "noise_w_scale": defaults.noise_w_scale,
-        "pitch": defaults.pitch,
+        "length_scale": defaults.config.length_scale,
+        "noise_scale": defaults.config.noise_scale,
+        "noise_w_scale": defaults.config.noise_w_scale,
+        "pitch": defaults.config.pitch,
     }
     style = f"\n{_read('page.css')}"
     script = '\n"use strict";\n' + "\n".join(map(_read, _SCRIPTS))
@@ -98,7 +84,7 @@ def create_page(defaults: SpeechDefaults, limits: SpeechLimits) -> Page:
         # After an update of the server a script of the old page would speak to the new one.
         "Cache-Control": "no-cache",
     }
-    return Page(page, headers)
+    return page, headers
 
 
 def _read(name: str) -> str:
@@ -124,30 +110,11 @@ _NAME: dict[int | str, dict[str, Any]] = {
 }
 
 
-class SynthesizeBody(ReadingBody):
+class SynthesizeBody(VoiceBody):
     """What `/synthesize` takes; other keys are let pass, as clients send them."""
 
     text: str
-    voice: Name | None = None
-    speaker: int | Name | None = None
     speaker_id: int | None = None
-    length_scale: Length | None = None
-    noise_scale: Noise | None = None
-    noise_w_scale: Noise | None = None
-    pitch: Semitones | None = None
-
-    def to_request(self) -> SpeechRequest:
-        """Return the request; a number of a speaker counts more than a name, as ever."""
-        return SpeechRequest(
-            text=self.text,
-            voice=self.voice,
-            speaker=self.speaker if self.speaker_id is None else self.speaker_id,
-            length_scale=self.length_scale,
-            noise_scale=self.noise_scale,
-            noise_w_scale=self.noise_w_scale,
-            pitch=self.pitch,
-            reading=self.to_reading(),
-        )
 
 
 class DownloadBody(Body):
@@ -183,9 +150,12 @@ def create_piper_router(service: SpeechService, downloader: Downloader) -> APIRo
 
 def _add_speech(router: APIRouter, service: SpeechService) -> None:
     async def answer(request: Request, body: SynthesizeBody) -> Response:
-        job = await service.submit(body.to_request())
+        # A number of a speaker counts more than a name, as ever.
+        speaker = body.speaker if body.speaker_id is None else body.speaker_id
+        job = await service.submit(body.to_request(body.text, voice=body.voice, speaker=speaker))
         async with closed_with_client(request, job):
             first = await job.take()
+            assert first is not None, "without sound there is an error"
         return _create_wav_response(job, first)
 
     body = {"required": True, "content": {}}
@@ -215,6 +185,8 @@ def _add_speech(router: APIRouter, service: SpeechService) -> None:
         """The same for clients of older servers: the body is the text, or JSON."""
         return await answer(request, _parse_body(request, await request.body()))
 
+    create_own_page = cache(lambda: create_page(service.defaults, service.limits))
+
     @router.get(
         "/", response_class=HTMLResponse, responses=_WAV | _MISTAKES, include_in_schema=False
     )
@@ -222,8 +194,8 @@ def _add_speech(router: APIRouter, service: SpeechService) -> None:
         """A page to try the voices; with `?text=…` a WAV file, as older servers answer."""
         if "text" in request.query_params:
             return await answer(request, _parse_query(request))
-        shown = create_page(service.defaults, service.limits)
-        return HTMLResponse(shown.html, headers=shown.headers)
+        html, headers = create_own_page()
+        return HTMLResponse(html, headers=headers)
 
 
 def _add_voices(router: APIRouter, service: SpeechService, downloader: Downloader) -> None:
@@ -263,19 +235,17 @@ def _add_voices(router: APIRouter, service: SpeechService, downloader: Downloade
         return PlainTextResponse(await asyncio.to_thread(fetch))
 
 
-def _create_wav_response(job: Any, first: SpeechPiece | None) -> JobResponse:
-    if first is None:
-        raise RequestError("There is nothing to speak in the text; give one with words.")
+def _create_wav_response(job: Job[StreamChunk], first: StreamChunk) -> JobResponse:
     assert first.total_samples is not None, "only a streamed answer does not say"
     header = create_wav_header(first.total_samples, first.sample_rate)
 
-    async def encode(pieces: AsyncIterator[SpeechPiece]) -> AsyncIterator[bytes]:
+    async def encode(pieces: AsyncIterator[StreamChunk]) -> AsyncIterator[bytes]:
         start = header
         async for piece in pieces:
-            yield start + samples_to_pcm(piece.samples)
+            yield start + piece.audio_int16_bytes
             start = b""
 
-    length = len(header) + first.total_samples * first.samples.itemsize
+    length = len(header) + first.total_samples * SAMPLE_WIDTH_BYTES
     return JobResponse(
         job, first, encode, media_type="audio/wav", headers={"Content-Length": str(length)}
     )

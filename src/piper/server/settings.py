@@ -2,63 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 
+from piper.config import SynthesisConfig
 from piper.download import CATALOGUE_URL
-from piper.errors import PiperError, VoiceNotFoundError
+from piper.errors import BrokenModelError, PiperError, VoiceNotFoundError
 from piper.jobs import available_cores
-from piper.server.queue import QueueFullError
-from piper.voice.session import BrokenModelError
 
-
-@dataclass(frozen=True)
-class Silences:
-    """Silence in seconds, as `SynthesisConfig` has it; None is not said.
-
-    Attributes:
-        sentence: Between sentences.
-        paragraph: Between paragraphs; else that of sentences.
-        clause: Added after `, ; :`.
-        ellipsis: Added after `…`; else that of clauses.
-    """
-
-    sentence: float | None = None
-    paragraph: float | None = None
-    clause: float | None = None
-    ellipsis: float | None = None
-
-    def fill(self, others: Silences) -> Silences:
-        """Return these, with those that are not said taken from others."""
-        given = {name: value for name, value in vars(self).items() if value is not None}
-        return replace(others, **given)
+MAX_ECHO = 60
+"""Characters of a client's own words that an answer repeats."""
 
 
 @dataclass(frozen=True)
 class SpeechDefaults:
-    """How the server speaks where a request does not say; None takes the voice's own.
+    """How the server speaks where a request does not say.
 
     Attributes:
         speaker: Number or name, or a mixture like `3:0.7,5:0.3`; for the default voice only,
             because other voices have other speakers.
-        length_scale: Factor on durations.
-        noise_scale: Deviation of the prior's noise.
-        noise_w_scale: Deviation of the duration predictor's noise.
-        pitch: Semitones that are added.
-        silences: Pauses.
         input_format: What texts are: `plain`, `markdown` or `ssml`.
-        volume: Factor on the samples; what becomes too loud is clipped.
+        config: All else; its speaker and its `normalize` are not read.
     """
 
     speaker: str | None = None
-    length_scale: float | None = None
-    noise_scale: float | None = None
-    noise_w_scale: float | None = None
-    pitch: float = 0.0
-    silences: Silences = Silences()
     input_format: str = "plain"
-    volume: float = 1.0
+    config: SynthesisConfig = field(default_factory=SynthesisConfig)
 
 
 @dataclass(frozen=True)
@@ -135,22 +105,6 @@ class ServerSettings:
     access: Access = Access()
 
 
-@dataclass(frozen=True)
-class WyomingSettings:
-    """How a Wyoming server answers.
-
-    Attributes:
-        samples_per_chunk: Of one `audio-chunk`, at most.
-        is_streaming: Whether a text may come in pieces.
-        is_patient: Whether a client that sends no more may still listen. On a socket that is one
-            that has gone away; at standard input it is the usual end.
-    """
-
-    samples_per_chunk: int = 1024
-    is_streaming: bool = True
-    is_patient: bool = False
-
-
 class RequestError(PiperError):
     """A request that cannot be fulfilled; its text is what the client reads.
 
@@ -175,9 +129,6 @@ def to_request_error(error: PiperError) -> RequestError:
     """Return the same error with the status code that says whose mistake it is."""
     if isinstance(error, RequestError):
         return error
-    if isinstance(error, QueueFullError):
-        status = HTTPStatus.SERVICE_UNAVAILABLE
-        return RequestError(str(error), status, error.retry_after_seconds)
     if isinstance(error, VoiceNotFoundError):
         return RequestError(str(error), HTTPStatus.NOT_FOUND)
     if isinstance(error, BrokenModelError):

@@ -1,59 +1,305 @@
-"""Accepts requests for speech and has them spoken, off the event loop.
-
-Shapes: S samples.
-"""
+"""Accepts requests for speech and has them spoken in threads: so much at once, so much waiting."""
 
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 import logging
+import math
+import sys
+import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import Protocol
+from typing import Any, Generic, TypeVar
 
-import numpy as np
-
-from piper.audio.chunk import (
-    FloatArray,
-    Int16Array,
-    PhonemeAlignment,
-    WordTiming,
-    float_to_int16,
-    scale_audio,
-)
-from piper.config import SynthesisConfig, VoiceConfig
+from piper.config import SynthesisConfig
 from piper.errors import PiperError
-from piper.server.queue import Job, JobQueue, Patience
-from piper.server.settings import RequestError, Silences, SpeechDefaults, SpeechLimits
+from piper.server.settings import RequestError, SpeechDefaults, SpeechLimits
 from piper.server.store import VoiceStore
-from piper.text.frontend import Frontend, Sentence, Stress, TextOptions
+from piper.text.frontend import Frontend, Stress, TextOptions
+from piper.text.markup import Piece as TextPiece
 from piper.text.markup import parse_text
-from piper.voice.incoming import PacedSentence, pace_sentences
-from piper.voice.session import SpokenSentence
+from piper.voice.incoming import PacedSentence
+from piper.voice.session import StreamChunk
 from piper.voice.settings import find_speaker, parse_speaker_mix
-from piper.voice.synthesizer import Narrator
 from piper.voice.voice import PiperVoice
 from piper.voices import VoiceFiles
 
 _logger = logging.getLogger(__name__)
 
+Piece = TypeVar("Piece")
 
-@dataclass(frozen=True)
-class Reading:
-    """How a text is read; what it leaves open, the server's options and the voice say.
+_SHARE_OF_LAST_JOB = 0.2
+"""How much the last job counts in the mean time of a job."""
+_SLOWEST_SHARE = 0.5
+"""How fast pieces are to be taken, beside how fast they are used."""
+MAX_UNREAD_PIECES = 16
+"""A job that has so many lying rests until half of them are taken: who reads slowly costs neither
+a thread nor the memory of his whole answer."""
 
-    Attributes:
-        input_format: `markdown`, `ssml`, or `plain`, which is also called `text`.
-        options: How texts are prepared; its lexicon adds to the server's.
-        silences: Pauses.
+
+class QueueFullError(RequestError):
+    """There is as much to do as may be waiting."""
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        sentence = "The server has too much to do; try again later."
+        super().__init__(sentence, HTTPStatus.SERVICE_UNAVAILABLE, retry_after_seconds)
+
+
+class JobClosedError(Exception):
+    """Nobody wants the result any more, or the server is about to end."""
+
+
+class Patience:
+    """How long threads' work may lie before the one who takes it asks for more.
+
+    A place in the queue is not for whoever takes a byte now and then: pieces must be taken at half
+    of the speed at which they are used, but for a pause.
+
+    Args:
+        max_idle_seconds: Of one pause, and of all that are not earned by pieces.
     """
 
-    input_format: str | None = None
-    options: TextOptions = field(default_factory=TextOptions)
-    silences: Silences = field(default_factory=Silences)
+    def __init__(self, max_idle_seconds: float) -> None:
+        self._max_idle_seconds = max_idle_seconds
+        self._left_seconds = max_idle_seconds
+        self._given_at = 0.0
+
+    def give(self, seconds: float) -> float:
+        """Note that a piece is given; return after how many seconds there is no more patience.
+
+        Args:
+            seconds: How long the piece keeps the one who takes it busy.
+        """
+        self._given_at = time.monotonic()
+        self._left_seconds += seconds / _SLOWEST_SHARE
+        return max(0.0, min(self._max_idle_seconds, self._left_seconds))
+
+    def end_pause(self) -> None:
+        """Note that the next piece is asked for."""
+        self._left_seconds -= time.monotonic() - self._given_at
+
+
+class Job(Generic[Piece]):
+    """Pieces that threads make, one at a time, and an event loop takes.
+
+    Args:
+        work: Given the job, gives its pieces; several threads may go on with it, one after another.
+        queue: Where it stands.
+        patience: With the one who takes the pieces.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Job[Piece]], Iterator[Piece]],
+        queue: JobQueue[Piece],
+        patience: Patience,
+    ) -> None:
+        self.busy_seconds = 0.0
+        """What making the pieces has taken."""
+        self.due = time.monotonic()
+        """When the next piece is needed, by the clock that nobody sets."""
+        self._steps = work(self)
+        self._queue = queue
+        self._patience = patience
+        self._loop = asyncio.get_running_loop()
+        self._pieces: asyncio.Queue[Piece | Exception | None] = asyncio.Queue()
+        self._is_closed = threading.Event()
+        self._lock = threading.Lock()
+        self._num_unread = 0
+        self._is_first = True
+        self._is_resting = False
+        self._watchdog: asyncio.TimerHandle | None = None
+
+    # In the threads.
+
+    def check(self) -> None:
+        """Raise JobClosedError where the work is wanted no more; to be called often."""
+        if self._is_closed.is_set():
+            raise JobClosedError
+
+    def advance(self) -> bool:
+        """Make the next piece; return whether another one is wanted now.
+
+        The work's error is raised where the pieces are taken.
+        """
+        start = time.monotonic()
+        try:
+            self.check()
+            piece = next(self._steps, None)
+        except JobClosedError:
+            self._steps.close()  # type: ignore[attr-defined] # a generator, by `submit`
+            return False
+        except Exception as error:  # whatever it is, the one who waits must hear of it
+            self._send(error)
+            return False
+        finally:
+            self.busy_seconds += time.monotonic() - start
+        if piece is None:
+            self._send(None)
+            return False
+        self.due = self._find_due(piece)
+        with self._lock:
+            self._num_unread += 1
+            # Decided before it is sent, lest it be taken meanwhile and nobody wake the job.
+            self._is_resting = is_resting = self._num_unread >= MAX_UNREAD_PIECES
+        self._send(piece)
+        return not is_resting
+
+    def _find_due(self, piece: Piece) -> float:
+        start = time.monotonic() if self._is_first else self.due
+        self._is_first = False
+        return start + self._queue.find_seconds(piece)
+
+    def _send(self, piece: Piece | Exception | None) -> None:
+        # A loop that has ended has nobody left who waits.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._pieces.put_nowait, piece)
+
+    # In the event loop.
+
+    async def take(self) -> Piece | None:
+        """Return the next piece, None after the last.
+
+        Raises:
+            JobClosedError: The job has been closed.
+            Exception: What the work has raised.
+        """
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            self._watchdog = None
+            self._patience.end_pause()
+        if self._is_closed.is_set():
+            raise JobClosedError
+        piece = await self._pieces.get()
+        if self._is_closed.is_set():
+            raise JobClosedError
+        if isinstance(piece, Exception):
+            self.close()
+            raise piece
+        if piece is None:
+            self.close()
+        else:
+            seconds = self._patience.give(self._queue.find_seconds(piece))
+            self._watchdog = self._loop.call_later(seconds, self.close)
+            self._wake(MAX_UNREAD_PIECES // 2, num_taken=1)
+        return piece
+
+    def _wake(self, most_unread: int, num_taken: int = 0) -> None:
+        with self._lock:
+            self._num_unread -= num_taken
+            if not self._is_resting or self._num_unread > most_unread:
+                return
+            self._is_resting = False
+        self._queue.go_on(self)
+
+    def close(self) -> None:
+        """End the work at its next check and forget the pieces; closing again does nothing."""
+        if self._is_closed.is_set():
+            return
+        self._is_closed.set()
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        forgotten, self._pieces = self._pieces, asyncio.Queue()
+        forgotten.put_nowait(None)  # wakes the one who waits in take()
+        self._queue.forget(self)
+        self._wake(MAX_UNREAD_PIECES)  # to end what it holds
+
+
+class JobQueue(Generic[Piece]):
+    """Runs jobs in threads, a piece at a time; next is the one whose piece is needed first.
+
+    A job's first piece is needed when it is submitted, the next when the one who takes them is
+    done with those that were made (earliest deadline first; Liu and Layland 1973). So a long job
+    does not hold up a short one, and with more jobs than the threads can keep up with, the earlier
+    ones are kept whole.
+
+    Args:
+        at_once: Threads.
+        max_waiting: Jobs beyond those that are accepted; a job counts until its last piece is
+            taken or it is closed.
+        max_idle_seconds: A job is closed when nothing is taken for so long although there is
+            something; see `Patience`.
+        find_seconds: How long a piece keeps the one who takes it busy; None: no time.
+    """
+
+    def __init__(
+        self,
+        at_once: int,
+        max_waiting: int,
+        max_idle_seconds: float,
+        find_seconds: Callable[[Piece], float] | None = None,
+    ) -> None:
+        self.max_idle_seconds = max_idle_seconds
+        self.find_seconds = find_seconds or (lambda _: 0.0)
+        self._at_once = at_once
+        self._max_jobs = at_once + max_waiting
+        self._jobs: set[Job[Piece]] = set()
+        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="piper-speech")
+        self._lock = threading.Lock()
+        self._ready: list[tuple[float, int, Job[Piece]]] = []
+        self._numbers = itertools.count()
+        self._mean_seconds = 1.0
+
+    def __len__(self) -> int:
+        """Return how many jobs are accepted and not done."""
+        return len(self._jobs)
+
+    def submit(
+        self,
+        work: Callable[[Job[Piece]], Iterator[Piece]],
+        patience: Patience | None = None,
+    ) -> Job[Piece]:
+        """Accept a job. Call it in the event loop, and close the job in any case.
+
+        Args:
+            work: A generator function.
+            patience: Shared by jobs that one takes after each other; None: of this job alone.
+
+        Raises:
+            QueueFullError: Too many are waiting.
+        """
+        if len(self._jobs) >= self._max_jobs:
+            seconds = self._mean_seconds * len(self._jobs) / self._at_once
+            raise QueueFullError(max(1, math.ceil(seconds)))
+        job = Job(work, self, patience or Patience(self.max_idle_seconds))
+        self._jobs.add(job)
+        self.go_on(job)
+        return job
+
+    def go_on(self, job: Job[Piece]) -> None:
+        """Let a thread make the job's next piece when it is its turn."""
+        with self._lock:
+            heapq.heappush(self._ready, (job.due, next(self._numbers), job))
+        # After the end there are no threads, and nobody who waits.
+        with suppress(RuntimeError):
+            self._threads.submit(self._advance_next)
+
+    def _advance_next(self) -> None:
+        with self._lock:
+            _, _, job = heapq.heappop(self._ready)
+        if job.advance():
+            self.go_on(job)
+
+    def forget(self, job: Job[Piece]) -> None:
+        """Count a job no more."""
+        self._jobs.discard(job)
+        self._mean_seconds += _SHARE_OF_LAST_JOB * (job.busy_seconds - self._mean_seconds)
+
+    def close_jobs(self) -> None:
+        """Close all jobs."""
+        for job in list(self._jobs):
+            job.close()
+
+    async def close(self) -> None:
+        """Close all jobs and wait until their threads have ended."""
+        self.close_jobs()
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
 
 
 @dataclass(frozen=True)
@@ -64,287 +310,30 @@ class SpeechRequest:
         text: One or more sentences.
         voice: A voice's name.
         speaker: Number or name, or a mixture like `3:0.7,5:0.3`.
-        length_scale: Factor on durations.
-        noise_scale: Deviation of the prior's noise.
-        noise_w_scale: Deviation of the duration predictor's noise.
-        pitch: Semitones that are added.
         speed: Durations are divided by it, whatever else they are scaled by.
+        settings: Fields of `SynthesisConfig` that the client says.
+        input_format: `markdown`, `ssml`, or `plain`, which is also called `text`.
+        text_options: How the text is prepared; its lexicon adds to the server's.
         is_streamed: Give the sound while a sentence is in the making, as loud as the voice makes
             it; otherwise each sentence has full range, and the answer's length is known first.
         has_times: Say when phonemes and words are spoken; of a streamed answer only.
-        reading: How the text is read.
     """
 
     text: str
     voice: str | None = None
     speaker: int | str | None = None
-    length_scale: float | None = None
-    noise_scale: float | None = None
-    noise_w_scale: float | None = None
-    pitch: float | None = None
     speed: float = 1.0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    input_format: str | None = None
+    text_options: TextOptions | None = None
     is_streamed: bool = False
     has_times: bool = False
-    reading: Reading = field(default_factory=Reading)
-
-
-@dataclass(frozen=True)
-class SentenceTimes:
-    """What is known of a sentence when its first sound is there.
-
-    Attributes:
-        text: The sentence.
-        phonemes: How long each phoneme lasts, BOS and EOS included; None where it was not asked
-            for, or the voice does not say.
-        words: Likewise, when each word is spoken, from the sentence's beginning.
-    """
-
-    text: str
-    phonemes: list[PhonemeAlignment] | None = None
-    words: list[WordTiming] | None = None
-
-
-@dataclass(frozen=True)
-class SpeechPiece:
-    """The next samples of an answer.
-
-    Attributes:
-        samples: (S,) 16-bit.
-        sample_rate: Hertz.
-        total_samples: Of the whole answer, where that is known before the first sample is.
-        sentence: With the first piece of each sentence of a streamed answer.
-    """
-
-    samples: Int16Array
-    sample_rate: int
-    total_samples: int | None = None
-    sentence: SentenceTimes | None = None
-
-    @property
-    def seconds(self) -> float:
-        """How long it sounds."""
-        return len(self.samples) / self.sample_rate
-
-
-def create_config(
-    request: SpeechRequest, defaults: SpeechDefaults, config: VoiceConfig, *, is_default: bool
-) -> SynthesisConfig:
-    """Return how a voice is to speak.
-
-    Args:
-        request: What the client says; it counts first.
-        defaults: What the server was told.
-        config: The voice.
-        is_default: Whether it is the one that the server's speaker is meant for.
-
-    Raises:
-        PiperError: The voice has no such speaker.
-    """
-
-    def choose(value: float | None, default: float | None) -> float | None:
-        return default if value is None else value
-
-    speaker = _ignore_speaker(request.speaker, config)
-    if speaker is None and is_default:
-        speaker = defaults.speaker
-    mix = None
-    if isinstance(speaker, str) and ":" in speaker and speaker not in config.speaker_id_map:
-        mix = parse_speaker_mix(config, speaker)
-    length_scale = choose(request.length_scale, defaults.length_scale)
-    if request.speed != 1.0:
-        length_scale = (config.length_scale if length_scale is None else length_scale) / (
-            request.speed
-        )
-    silences = request.reading.silences.fill(defaults.silences)
-    return SynthesisConfig(
-        speaker_id=None if mix else find_speaker(config, speaker),
-        speaker_mix=mix,
-        length_scale=length_scale,
-        noise_scale=choose(request.noise_scale, defaults.noise_scale),
-        noise_w_scale=choose(request.noise_w_scale, defaults.noise_w_scale),
-        pitch=defaults.pitch if request.pitch is None else request.pitch,
-        volume=defaults.volume,
-        sentence_silence_seconds=silences.sentence or 0.0,
-        paragraph_silence_seconds=silences.paragraph,
-        clause_silence_seconds=silences.clause or 0.0,
-        ellipsis_silence_seconds=silences.ellipsis,
-    )
-
-
-def find_input_format(request: SpeechRequest, defaults: SpeechDefaults) -> str:
-    """Return the kind of markup that a request's text has, one of `MARKUP_KINDS`."""
-    kind = request.reading.input_format or defaults.input_format
-    return "plain" if kind == "text" else kind
-
-
-def create_request_frontend(request: SpeechRequest, frontend: Frontend) -> Frontend:
-    """Return what reads a request's text.
-
-    Args:
-        request: What the client says.
-        frontend: The voice's, with what the server was told.
-
-    Raises:
-        RequestError: It wants what only the server's own options may bring into memory.
-    """
-    options = request.reading.options
-    if options == TextOptions():
-        return frontend
-    if options.stress == Stress.SILERO and frontend.options.stress != Stress.SILERO:
-        raise RequestError(
-            "silero-stress is not loaded for a request; start the server with --stress silero."
-        )
-    if options.lexicon is not None and frontend.options.lexicon is not None:
-        options = replace(options, lexicon=frontend.options.lexicon.extend(options.lexicon))
-    return frontend.with_options(options)
-
-
-def _ignore_speaker(speaker: int | str | None, config: VoiceConfig) -> int | str | None:
-    """Return the speaker; None where it means nothing: no name, or a number where there is one.
-
-    Clients that speak by several voices send the number of a speaker with each of them.
-    """
-    is_number = isinstance(speaker, int) or (speaker is not None and speaker.isdecimal())
-    if speaker == "" or (is_number and config.num_speakers <= 1):
-        if speaker not in ("", "0", 0):
-            _logger.info("The speaker %r is ignored: the voice has one.", speaker)
-        return None
-    return speaker
 
 
 _MAX_PIECE_SAMPLES = 1 << 15
 """A slow client shows that it is alive every so often."""
 _MAX_PLANNED_IDS = 2000
 """About 50 seconds; their durations take a tenth of the work, which the first sound waits for."""
-
-
-class Speaking:
-    """One request that is being spoken.
-
-    Args:
-        voice: Speaks it.
-        config: How.
-        limits: How much at most.
-        job: Looked at often: whether anybody wants the rest.
-    """
-
-    def __init__(
-        self,
-        voice: PiperVoice,
-        config: SynthesisConfig,
-        limits: SpeechLimits,
-        job: Job[SpeechPiece],
-    ) -> None:
-        self._config = config
-        self._limits = limits
-        self._job = job
-        self._rate = voice.config.sample_rate
-        self._narrator = Narrator(voice.network, voice.config, is_shared=True)
-        self._samples_left = round(limits.max_audio_seconds * self._rate)
-
-    def speak(self, sentences: Sequence[PacedSentence]) -> Iterator[SpeechPiece]:
-        """Yield sentence after sentence, each of full range; the length of all is known first.
-
-        Raises:
-            RequestError: There is nothing to speak, or too much.
-        """
-        self._check(sentences)
-        spoken = self._plan(sentences)
-        total = sum(sentence.num_samples for sentence in spoken)
-        while spoken:
-            audio = self._collect(spoken.popleft())
-            samples = float_to_int16(scale_audio(audio, normalize=True, volume=self._config.volume))
-            for start in range(0, len(samples), _MAX_PIECE_SAMPLES):
-                piece = samples[start : start + _MAX_PIECE_SAMPLES]
-                yield SpeechPiece(piece, self._rate, total)
-
-    def stream(self, sentences: Sequence[PacedSentence]) -> Iterator[SpeechPiece]:
-        """Yield the sound while sentences are in the making; of short texts the length is known.
-
-        Raises:
-            RequestError: As `speak`; that there is too much may show on the way.
-        """
-        self._check(sentences)
-        total = None
-        spoken: Iterable[tuple[Sentence, SpokenSentence]] = self._narrator.speak(
-            sentences, self._config, is_streamed=True
-        )
-        if sum(len(paced.sentence.ids) for paced in sentences) <= _MAX_PLANNED_IDS:
-            spoken = list(spoken)
-            total = sum(sound.num_samples for _, sound in spoken)
-        for sentence, sound in spoken:
-            times: SentenceTimes | None = SentenceTimes(sentence.text)
-            for audio in sound.audio:
-                samples = scale_audio(audio, normalize=False, volume=self._config.volume)
-                yield from self._divide(float_to_int16(samples), total, times)
-                times = None
-
-    def stream_with_times(self, sentences: Sequence[PacedSentence]) -> Iterator[SpeechPiece]:
-        """Yield the sound as `stream` does, and when phonemes and words of it are spoken.
-
-        Raises:
-            RequestError: As `stream`.
-        """
-        self._check(sentences)
-        for chunk in self._narrator.stream(sentences, self._config, "off", include_alignments=True):
-            times = None
-            if chunk.is_first:
-                times = SentenceTimes(chunk.text, chunk.phoneme_alignments, chunk.word_timings)
-            yield from self._divide(chunk.audio_int16_array, None, times)
-
-    def _divide(
-        self, samples: Int16Array, total: int | None, times: SentenceTimes | None
-    ) -> Iterator[SpeechPiece]:
-        """Yield pieces of bounded size: a voice's own graph gives a whole sentence at a time."""
-        self._job.check()
-        self._count(len(samples))
-        for start in range(0, max(1, len(samples)), _MAX_PIECE_SAMPLES):
-            piece = samples[start : start + _MAX_PIECE_SAMPLES]
-            yield SpeechPiece(piece, self._rate, total, times if start == 0 else None)
-
-    def _check(self, sentences: Sequence[PacedSentence]) -> None:
-        if not sentences:
-            raise RequestError("There is nothing to speak in the text; give one with words.")
-
-    def _plan(self, sentences: Sequence[PacedSentence]) -> deque[SpokenSentence]:
-        """Return the sentences, whose sound is not yet made.
-
-        Durations are a tenth of the work. With them an answer's length stands in its header, and
-        the first sentence is on its way before the second one is spoken.
-        """
-        planned: deque[SpokenSentence] = deque()
-        for _, spoken in self._narrator.speak(sentences, self._config, is_streamed=False):
-            self._job.check()
-            planned.append(spoken)
-            self._count(spoken.num_samples)
-        return planned
-
-    def _count(self, num_samples: int) -> None:
-        self._samples_left -= num_samples
-        if self._samples_left < 0:
-            raise RequestError(
-                f"The speech would last more than {self._limits.max_audio_seconds:g} seconds; "
-                "divide the text.",
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            )
-
-    def _collect(self, spoken: SpokenSentence) -> FloatArray:
-        """Return the sound of a sentence; a window is made at a time, with a look at the job."""
-
-        def pieces() -> Iterator[FloatArray]:
-            for piece in spoken.audio:
-                self._job.check()
-                yield piece
-
-        return np.concatenate(list(pieces()))
-
-
-class SpeechMeter(Protocol):
-    """Counts what is spoken; called from several threads."""
-
-    def count_piece(self, piece: SpeechPiece, waited_seconds: float | None) -> None:
-        """Count a piece; with the first one of a request, the time since it was accepted."""
-        ...
 
 
 class SpeechService:
@@ -354,7 +343,8 @@ class SpeechService:
         voices: The voices.
         defaults: How to speak where a request does not say.
         limits: How much may be asked for.
-        meter: Counts what is spoken.
+        count: Called from several threads with each piece, and with the first one of a request
+            with the seconds since it was accepted.
     """
 
     def __init__(
@@ -362,18 +352,18 @@ class SpeechService:
         voices: VoiceStore,
         defaults: SpeechDefaults,
         limits: SpeechLimits,
-        meter: SpeechMeter | None = None,
+        count: Callable[[StreamChunk, float | None], None] | None = None,
     ) -> None:
         self.voices = voices
         self.limits = limits
         self.defaults = defaults
-        self.queue = JobQueue[SpeechPiece](
+        self.queue = JobQueue[StreamChunk](
             limits.at_once,
             limits.max_waiting,
             limits.max_idle_seconds,
             find_seconds=lambda piece: piece.seconds,
         )
-        self._meter = meter
+        self._count = count
 
     def prepare(self) -> None:
         """Load the default voice and check the defaults; blocking.
@@ -388,43 +378,31 @@ class SpeechService:
         parse_text("1", self.defaults.input_format)
         voice.frontend.text_to_phonemes("1")
 
-    async def submit(self, request: SpeechRequest) -> Job[SpeechPiece]:
+    async def submit(
+        self, request: SpeechRequest, files: VoiceFiles | None = None
+    ) -> Job[StreamChunk]:
         """Accept a request; close the job in any case.
 
-        Raises:
-            RequestError: The text is empty or too long.
-            VoiceNotFoundError: There is no such voice.
-            QueueFullError: Too many requests are waiting.
-        """
-        self._check_text(request.text)
-        files = await self.find(request.voice)
-        kind = find_input_format(request, self.defaults)
-
-        def find_sentences(voice: PiperVoice) -> Sequence[PacedSentence]:
-            frontend = create_request_frontend(request, voice.frontend)
-            return list(pace_sentences(frontend, parse_text(request.text, kind).text))
-
-        return self._submit(request, files, find_sentences)
-
-    def submit_sentences(
-        self,
-        request: SpeechRequest,
-        files: VoiceFiles,
-        sentences: Sequence[PacedSentence],
-        patience: Patience,
-    ) -> Job[SpeechPiece]:
-        """Accept a request whose text has been divided already; as `submit`.
-
         Args:
-            request: How to speak; its text is not read.
-            files: Its voice, by `find`.
-            sentences: By the frontend of that voice.
-            patience: With the one who takes the sound of this request and of others.
+            request: What is to be spoken.
+            files: Its voice, where that has been found.
 
         Raises:
-            QueueFullError: Too many requests are waiting.
+            RequestError: The text is empty or too long, or too many requests are waiting.
+            VoiceNotFoundError: There is no such voice.
         """
-        return self._submit(request, files, lambda _: sentences, patience)
+        text = request.text
+        if not text.strip():
+            raise RequestError("There is nothing to speak; give a text.")
+        most = self.limits.max_text_characters
+        if len(text) > most:
+            raise RequestError(
+                f"The text has {len(text)} characters, but at most {most} can be spoken at once; "
+                "divide it.",
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            )
+        files = files or await self.find(request.voice)
+        return self.start(request, files, lambda: parse_text(text, self.find_format(request)).text)
 
     async def find(self, name: str | None) -> VoiceFiles:
         """Return the files of a voice; None means the default one.
@@ -434,6 +412,66 @@ class SpeechService:
         """
         # Reading folders takes time on slow disks.
         return await asyncio.to_thread(self.voices.find, name)
+
+    def start(
+        self,
+        request: SpeechRequest,
+        files: VoiceFiles,
+        read: Callable[[], str | Iterable[TextPiece] | Iterable[PacedSentence]],
+        patience: Patience | None = None,
+    ) -> Job[StreamChunk]:
+        """Accept a request, whatever its text.
+
+        Args:
+            request: How to speak; its text is not read.
+            files: Its voice.
+            read: Gives the text, in a thread.
+            patience: With the one who takes the sound of this request and of others.
+
+        Raises:
+            QueueFullError: Too many requests are waiting.
+        """
+        start = time.monotonic()
+
+        def work(job: Job[StreamChunk]) -> Iterator[StreamChunk]:
+            voice = self.load(files)
+            samples_left = round(self.limits.max_audio_seconds * voice.config.sample_rate)
+
+            def watch(num_samples: int) -> None:
+                nonlocal samples_left
+                job.check()
+                samples_left -= num_samples
+                if samples_left < 0:
+                    raise RequestError(
+                        f"The speech would last more than {self.limits.max_audio_seconds:g} "
+                        "seconds; divide the text.",
+                        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                    )
+
+            if request.is_streamed:
+                max_planned_ids = 0 if request.has_times else _MAX_PLANNED_IDS
+            else:
+                max_planned_ids = sys.maxsize
+            job.check()
+            chunks = voice.synthesize_stream(
+                read(),
+                self.create_config(request, files, voice),
+                request.has_times,
+                text_options=find_text_options(request, voice.frontend),
+                max_planned_ids=max_planned_ids,
+                watch=watch,
+            )
+            is_first = True
+            for chunk in chunks:
+                for piece in _divide(chunk):
+                    if self._count is not None:
+                        self._count(piece, time.monotonic() - start if is_first else None)
+                    is_first = False
+                    yield piece
+            if is_first:
+                raise RequestError("There is nothing to speak in the text; give one with words.")
+
+        return self.queue.submit(work, patience)
 
     def load(self, files: VoiceFiles) -> PiperVoice:
         """Return a voice, ready to speak; blocking.
@@ -451,53 +489,77 @@ class SpeechService:
                 HTTPStatus.INTERNAL_SERVER_ERROR,
             ) from error
 
+    def find_format(self, request: SpeechRequest) -> str:
+        """Return the kind of markup that a request's text has, one of `MARKUP_KINDS`."""
+        kind = request.input_format or self.defaults.input_format
+        return "plain" if kind == "text" else kind
+
     def create_config(
         self, request: SpeechRequest, files: VoiceFiles, voice: PiperVoice
     ) -> SynthesisConfig:
-        """Return how a voice is to speak.
+        """Return how a voice is to speak: as the client says, else the server, else the voice.
 
         Raises:
             PiperError: It has no such speaker.
         """
-        is_default = files == self.voices.default
+        config = voice.config
+        speaker = request.speaker
         if files == self.voices.fallback and not self.voices.is_name_of(files, request.voice):
-            # The speaker is one of the voice that is not there.
-            request = replace(request, speaker=None)
-        return create_config(request, self.defaults, voice.config, is_default=is_default)
+            speaker = None  # it is one of the voice that is not there
+        # Clients that speak by several voices send the number of a speaker with each of them.
+        is_number = isinstance(speaker, int) or (speaker is not None and speaker.isdecimal())
+        if speaker == "" or (is_number and config.num_speakers <= 1):
+            if speaker not in ("", "0", 0):
+                _logger.info("The speaker %r is ignored: the voice has one.", speaker)
+            speaker = None
+        if speaker is None and files == self.voices.default:
+            speaker = self.defaults.speaker
+        mix = None
+        if isinstance(speaker, str) and ":" in speaker and speaker not in config.speaker_id_map:
+            mix = parse_speaker_mix(config, speaker)
+        wanted = replace(self.defaults.config, **request.settings)
+        if request.speed != 1.0:
+            length_scale = wanted.length_scale
+            length_scale = config.length_scale if length_scale is None else length_scale
+            wanted = replace(wanted, length_scale=length_scale / request.speed)
+        return replace(
+            wanted,
+            speaker_id=None if mix else find_speaker(config, speaker),
+            speaker_mix=mix,
+            normalize="off" if request.is_streamed else "sentence",
+        )
 
-    def _submit(
-        self,
-        request: SpeechRequest,
-        files: VoiceFiles,
-        find_sentences: Callable[[PiperVoice], Sequence[PacedSentence]],
-        patience: Patience | None = None,
-    ) -> Job[SpeechPiece]:
-        start = time.monotonic()
 
-        def work(job: Job[SpeechPiece]) -> Iterator[SpeechPiece]:
-            voice = self.load(files)
-            job.check()
-            config = self.create_config(request, files, voice)
-            speaking = Speaking(voice, config, self.limits, job)
-            sentences = find_sentences(voice)
-            if not request.is_streamed:
-                speak = speaking.speak
-            else:
-                speak = speaking.stream_with_times if request.has_times else speaking.stream
-            for number, piece in enumerate(speak(sentences)):
-                if self._meter is not None:
-                    self._meter.count_piece(piece, None if number else time.monotonic() - start)
-                yield piece
+def find_text_options(request: SpeechRequest, frontend: Frontend) -> TextOptions | None:
+    """Return how a request's text is prepared; None leaves it to the frontend.
 
-        return self.queue.submit(work, patience)
+    Args:
+        request: What the client says.
+        frontend: The voice's, with what the server was told.
 
-    def _check_text(self, text: str) -> None:
-        if not text.strip():
-            raise RequestError("There is nothing to speak; give a text.")
-        most = self.limits.max_text_characters
-        if len(text) > most:
-            raise RequestError(
-                f"The text has {len(text)} characters, but at most {most} can be spoken at once; "
-                "divide it.",
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            )
+    Raises:
+        RequestError: It wants what only the server's own options may bring into memory.
+    """
+    options = request.text_options
+    if options is None:
+        return None
+    if options.stress == Stress.SILERO and frontend.options.stress != Stress.SILERO:
+        raise RequestError(
+            "silero-stress is not loaded for a request; start the server with --stress silero."
+        )
+    if options.lexicon is not None and frontend.options.lexicon is not None:
+        options = replace(options, lexicon=frontend.options.lexicon.extend(options.lexicon))
+    return options
+
+
+def _divide(chunk: StreamChunk) -> Iterator[StreamChunk]:
+    """Yield parts of bounded size: a voice's own graph gives a whole sentence at a time."""
+    audio = chunk.audio_float_array
+    if len(audio) <= _MAX_PIECE_SAMPLES:
+        yield chunk
+        return
+    for start in range(0, len(audio), _MAX_PIECE_SAMPLES):
+        part = audio[start : start + _MAX_PIECE_SAMPLES]
+        if start:
+            chunk = replace(chunk, is_first=False, phoneme_alignments=None, word_timings=None)
+        yield replace(chunk, audio_float_array=part)

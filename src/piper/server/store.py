@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -26,7 +26,7 @@ from piper.download import (
 )
 from piper.errors import PiperError, VoiceNotFoundError, describe_os_error
 from piper.files import load_json_object
-from piper.server.settings import Downloads, RequestError
+from piper.server.settings import MAX_ECHO, Downloads, RequestError
 from piper.text.frontend import TextOptions, create_frontend
 from piper.voices import MODEL_SUFFIX, VoiceFiles, list_voices
 
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 _Stamp = tuple[int, ...]
-_MAX_ECHO = 60
-"""Characters of a client's own words that an answer repeats."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +148,7 @@ class VoiceStore:
             return self.fallback
         if files is None:
             raise VoiceNotFoundError(
-                f"There is no voice {name[:_MAX_ECHO]!r} here; "
+                f"There is no voice {name[:MAX_ECHO]!r} here; "
                 f"{self._listed_by} lists those that there are."
             )
         return files
@@ -174,7 +172,11 @@ class VoiceStore:
         # Others may load other voices meanwhile; who wants this one waits for the first to ask.
         with slot.lock:
             try:
-                voice = slot.load(files, self._use_cuda, self._threads, self._text_options)
+                # A voice may be downloaded anew while the server runs.
+                stamp = _find_stamp(files)
+                if slot.voice is None or stamp != slot.stamp:
+                    slot.voice, slot.stamp = None, stamp
+                    slot.voice = self._load(files)
             except OSError as error:
                 raise PiperError(describe_os_error(error)) from None
             except PiperError:
@@ -182,38 +184,28 @@ class VoiceStore:
                 raise
             if self._listed.get(files) == (slot.stamp, None):
                 del self._listed[files]  # there was too little memory for it, or the like
-            return voice
+            return slot.voice
+
+    def _load(self, files: VoiceFiles) -> PiperVoice:
+        from piper.voice.voice import PiperVoice
+
+        return PiperVoice.load(
+            files.model,
+            files.config,
+            use_cuda=self._use_cuda,
+            threads=self._threads,
+            text_options=self._text_options,
+            is_shared=True,
+        )
 
 
+@dataclass
 class _Slot:
     """A place for a loaded voice."""
 
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.stamp: _Stamp = ()
-        self._voice: PiperVoice | None = None
-
-    def load(
-        self,
-        files: VoiceFiles,
-        use_cuda: Cuda,
-        threads: int | None,
-        text_options: TextOptions | None,
-    ) -> PiperVoice:
-        from piper.voice.voice import PiperVoice
-
-        # A voice may be downloaded anew while the server runs.
-        stamp = _find_stamp(files)
-        if self._voice is None or stamp != self.stamp:
-            self._voice, self.stamp = None, stamp
-            self._voice = PiperVoice.load(
-                files.model,
-                files.config,
-                use_cuda=use_cuda,
-                threads=threads,
-                text_options=text_options,
-            )
-        return self._voice
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    stamp: _Stamp = ()
+    voice: PiperVoice | None = None
 
 
 def _find_stamp(files: VoiceFiles) -> _Stamp:

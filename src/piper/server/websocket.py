@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from itertools import accumulate
@@ -17,16 +16,14 @@ from fastapi import APIRouter
 from pydantic import Field, TypeAdapter, ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from piper.audio.chunk import SAMPLE_CHANNELS, PhonemeAlignment, WordTiming
-from piper.audio.encode import samples_to_pcm
+from piper.audio.chunk import SAMPLE_CHANNELS
 from piper.errors import PiperError
-from piper.server.access import ApiKey
-from piper.server.http import Body, Length, Name, Noise, ReadingBody, Semitones, describe_invalid
+from piper.server.http import ApiKey, Body, VoiceBody, describe_invalid
 from piper.server.live import LiveSpeech, Mark
-from piper.server.queue import JobClosedError
 from piper.server.settings import RequestError, to_request_error
-from piper.server.speech import SentenceTimes, SpeechRequest, SpeechService
+from piper.server.speech import JobClosedError, SpeechService
 from piper.text.frontend import BOS, EOS
+from piper.voice.session import StreamChunk
 
 _logger = logging.getLogger(__name__)
 
@@ -36,28 +33,9 @@ _START_SECONDS = 20.0
 """So long a client may take to say how it wants to be spoken to."""
 
 
-class _Start(ReadingBody):
+class _Start(VoiceBody):
     type: Literal["start"]
-    voice: Name | None = None
-    speaker: int | Name | None = None
-    length_scale: Length | None = None
-    noise_scale: Noise | None = None
-    noise_w_scale: Noise | None = None
-    pitch: Semitones | None = None
     api_key: str | None = None
-
-    def to_request(self) -> SpeechRequest:
-        return SpeechRequest(
-            text="",
-            voice=self.voice,
-            speaker=self.speaker,
-            length_scale=self.length_scale,
-            noise_scale=self.noise_scale,
-            noise_w_scale=self.noise_w_scale,
-            pitch=self.pitch,
-            has_times=True,
-            reading=self.to_reading(),
-        )
 
 
 class _Text(Body):
@@ -136,7 +114,10 @@ class _Conversation:
         assert isinstance(message, _Start)
         if not (self._key.fits_headers(self._socket.headers) or self._key.fits(message.api_key)):
             raise RequestError(self._key.REFUSAL, HTTPStatus.UNAUTHORIZED)
-        live = await LiveSpeech.open(self._service, message.to_request())
+        live = await LiveSpeech.open(
+            self._service,
+            message.to_request("", voice=message.voice, speaker=message.speaker, has_times=True),
+        )
         await self._socket.send_json(
             {
                 "type": "ready",
@@ -170,11 +151,11 @@ class _Conversation:
             if isinstance(piece, Mark):
                 await self._socket.send_json({"type": piece.name.lower()})
                 continue
-            if piece.sentence is not None:
-                await self._socket.send_json(self._describe(piece.sentence, piece.sample_rate))
+            if piece.is_first:
+                await self._socket.send_json(self._describe(piece))
                 self._sentences_sent += 1
-            await self._socket.send_bytes(samples_to_pcm(piece.samples))
-            self._samples_sent += len(piece.samples)
+            await self._socket.send_bytes(piece.audio_int16_bytes)
+            self._samples_sent += len(piece.audio_float_array)
         seconds = self._samples_sent / live.sample_rate
         await self._socket.send_json({"type": "end", "seconds": seconds})
         await self._socket.close(_NORMAL)
@@ -192,45 +173,37 @@ class _Conversation:
             status, sentence = describe_invalid(error.errors())
             raise RequestError(sentence.replace("The body", "The message"), status) from None
 
-    def _describe(self, sentence: SentenceTimes, sample_rate: int) -> dict[str, Any]:
+    def _describe(self, piece: StreamChunk) -> dict[str, Any]:
         """Return the message before a sentence's first sound; times count from the first of all."""
-        start = self._samples_sent / sample_rate
+        start = self._samples_sent / piece.sample_rate
+        words = phonemes = None
+        if piece.word_timings is not None:
+            words = [
+                {
+                    "text": word.text,
+                    "start_seconds": start + word.start_seconds,
+                    "end_seconds": start + word.end_seconds,
+                }
+                for word in piece.word_timings
+            ]
+        if piece.phoneme_alignments is not None:
+            samples = (phoneme.num_samples for phoneme in piece.phoneme_alignments)
+            ends = [start + end / piece.sample_rate for end in accumulate(samples, initial=0)]
+            phonemes = [
+                {"phoneme": phoneme.phoneme, "start_seconds": first, "end_seconds": end}
+                for phoneme, first, end in zip(
+                    piece.phoneme_alignments, ends, ends[1:], strict=False
+                )
+                if phoneme.phoneme not in (BOS, EOS)
+            ]
         return {
             "type": "sentence",
             "number": self._sentences_sent,
-            "text": sentence.text,
+            "text": piece.text,
             "start_seconds": start,
-            "words": None if sentence.words is None else _describe_words(sentence.words, start),
-            "phonemes": None
-            if sentence.phonemes is None
-            else _describe_phonemes(sentence.phonemes, sample_rate, start),
+            "words": words,
+            "phonemes": phonemes,
         }
-
-
-def _describe_words(words: Sequence[WordTiming], start: float) -> list[dict[str, Any]]:
-    return [
-        {
-            "text": word.text,
-            "start_seconds": start + word.start_seconds,
-            "end_seconds": start + word.end_seconds,
-        }
-        for word in words
-    ]
-
-
-def _describe_phonemes(
-    phonemes: Sequence[PhonemeAlignment], sample_rate: int, start: float
-) -> list[dict[str, Any]]:
-    ends = list(accumulate((phoneme.num_samples for phoneme in phonemes), initial=0))
-    return [
-        {
-            "phoneme": phoneme.phoneme,
-            "start_seconds": start + first / sample_rate,
-            "end_seconds": start + end / sample_rate,
-        }
-        for phoneme, first, end in zip(phonemes, ends, ends[1:], strict=False)
-        if phoneme.phoneme not in (BOS, EOS)
-    ]
 
 
 async def _refuse(socket: WebSocket, error: RequestError) -> None:

@@ -38,18 +38,17 @@ from wyoming.tts import SynthesizeStopped
 
 from piper import __version__
 from piper.audio.chunk import SAMPLE_CHANNELS, SAMPLE_WIDTH_BYTES
-from piper.audio.encode import samples_to_pcm
 from piper.config import VoiceConfig
 from piper.errors import PiperError, VoiceNotFoundError
 from piper.files import parse_json
 from piper.languages import describe_language, normalise_code
 from piper.server.live import LiveSpeech, Mark
-from piper.server.queue import Job, JobClosedError
-from piper.server.run import allow_files, bind_socket, bind_unix_socket
-from piper.server.settings import RequestError, WyomingSettings, to_request_error
-from piper.server.speech import Reading, SpeechPiece, SpeechRequest, SpeechService
+from piper.server.settings import MAX_ECHO, RequestError, to_request_error
+from piper.server.sockets import allow_files, bind_socket, bind_unix_socket
+from piper.server.speech import Job, JobClosedError, SpeechRequest, SpeechService
 from piper.server.store import VoiceStore
 from piper.text.markup import MARKUP_KINDS
+from piper.voice.session import StreamChunk
 
 MAX_PAYLOAD_BYTES = 1 << 20
 """Of one event, and thrown away: speaking needs none. A satellite sends 2 kB of a microphone."""
@@ -137,7 +136,6 @@ async def _skip(reader: asyncio.StreamReader, length_bytes: int) -> None:
 
 _PIPER = Attribution(name="Piper", url="https://github.com/rhasspy/piper")
 """Whose voices these are, or whose kind."""
-_MAX_ECHO = 60
 _MAX_SPEAKERS = 10_000
 """The JSON alone says how many there are; published voices have up to 904."""
 
@@ -185,7 +183,7 @@ def find_voice_of(voices: VoiceStore, language: str) -> str:
     if voices.fallback is not None:
         return voices.fallback.model.stem
     raise VoiceNotFoundError(
-        f"There is no voice for the language {language[:_MAX_ECHO]!r} here; "
+        f"There is no voice for the language {language[:MAX_ECHO]!r} here; "
         "describe lists those that there are."
     )
 
@@ -250,8 +248,9 @@ async def create_request(data: Mapping[str, Any], voices: VoiceStore) -> SpeechR
     if name is None and language is not None:
         name = await asyncio.to_thread(find_voice_of, voices, language)
     speaker = _read_name(voice, "speaker")
-    reading = Reading(input_format)
-    return SpeechRequest(text, voice=name, speaker=speaker, is_streamed=True, reading=reading)
+    return SpeechRequest(
+        text, voice=name, speaker=speaker, input_format=input_format, is_streamed=True
+    )
 
 
 def read_text(data: Mapping[str, Any]) -> str:
@@ -281,6 +280,23 @@ def _read_name(voice: Mapping[str, Any], key: str) -> str | None:
 
 
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WyomingSettings:
+    """How a Wyoming server answers.
+
+    Attributes:
+        samples_per_chunk: Of one `audio-chunk`, at most.
+        is_streaming: Whether a text may come in pieces.
+        is_patient: Whether a client that sends no more may still listen. On a socket that is one
+            that has gone away; at standard input it is the usual end.
+    """
+
+    samples_per_chunk: int = 1024
+    is_streaming: bool = True
+    is_patient: bool = False
+
 
 _LAST_WORD_SECONDS = 1.0
 _CODES = {
@@ -362,7 +378,7 @@ class Connection:
                 if event is None:
                     break
                 self._last_event_at = time.monotonic()
-                _logger.debug("An event came: %r", event.type[:_MAX_ECHO])
+                _logger.debug("An event came: %r", event.type[:MAX_ECHO])
                 handler = self._handlers.get(event.type)
                 if handler is not None:  # others are those of other services, or of later versions
                     await self._tell_mistakes(partial(handler, event.data))
@@ -482,21 +498,22 @@ class Connection:
             live.close()
         await self._send(SynthesizeStopped().event())
 
-    async def _send_speech(self, pieces: AsyncIterator[SpeechPiece | Mark]) -> None:
+    async def _send_speech(self, pieces: AsyncIterator[StreamChunk | Mark]) -> None:
         most = self._settings.samples_per_chunk
         num_samples = 0
         async for piece in pieces:
             if isinstance(piece, Mark):
                 continue
             rate, width, channels = piece.sample_rate, SAMPLE_WIDTH_BYTES, SAMPLE_CHANNELS
-            for start in range(0, len(piece.samples), most):
+            audio = piece.audio_int16_bytes
+            step = most * width * channels
+            for start in range(0, len(audio), step):
                 if not num_samples:
                     await self._send(AudioStart(rate, width, channels, timestamp=0).event())
-                samples = piece.samples[start : start + most]
-                audio = samples_to_pcm(samples)
+                part = audio[start : start + step]
                 milliseconds = num_samples * 1000 // rate
-                await self._send(AudioChunk(rate, width, channels, audio, milliseconds).event())
-                num_samples += len(samples)
+                await self._send(AudioChunk(rate, width, channels, part, milliseconds).event())
+                num_samples += len(part) // (width * channels)
         if num_samples:
             await self._send(AudioStop().event())
 
@@ -548,7 +565,7 @@ class Connection:
             await async_write_event(event, self._writer)
 
 
-async def _take_all(job: Job[SpeechPiece]) -> AsyncIterator[SpeechPiece]:
+async def _take_all(job: Job[StreamChunk]) -> AsyncIterator[StreamChunk]:
     while (piece := await job.take()) is not None:
         yield piece
 

@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from piper.errors import PiperError, VoiceNotFoundError
+from piper.errors import BrokenModelError, PiperError, VoiceNotFoundError
 from piper.files import (
     digest_file,
     hold_lock,
@@ -48,7 +48,6 @@ from piper.files import (
 )
 from piper.voice.graph_quick import QuickGraphConfig, cut_quick_parts
 from piper.voice.session import (
-    BrokenModelError,
     Cuda,
     PartFiles,
     PartsSession,

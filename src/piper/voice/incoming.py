@@ -63,14 +63,15 @@ def split_text(frontend: Frontend, text: str) -> list[Sentence]:
 
 
 def pace_sentences(
-    frontend: Frontend, text: str | Iterable[str | Piece]
+    frontend: Frontend, text: str | Iterable[str | Piece | PacedSentence]
 ) -> Iterable[PacedSentence]:
     """Return the sentences of a text, of pieces of one, or of a text that still grows.
 
     Args:
         frontend: What divides a text into sentences.
         text: A text; or `Piece`s, each a text of its own; or strings, the parts of one text, cut
-            anywhere. Pieces are read when their sentences are asked for.
+            anywhere. Pieces are read when their sentences are asked for. Sentences stay as they
+            are.
 
     Raises:
         PiperError: A piece's rate or silence makes no sense.
@@ -80,9 +81,16 @@ def pace_sentences(
     return _pace_parts(frontend, text)
 
 
-def _pace_parts(frontend: Frontend, parts: Iterable[str | Piece]) -> Iterator[PacedSentence]:
-    for is_piece, group in groupby(parts, lambda part: isinstance(part, Piece)):
-        if is_piece:
+def _pace_parts(
+    frontend: Frontend, parts: Iterable[str | Piece | PacedSentence]
+) -> Iterator[PacedSentence]:
+    def find_kind(part: str | Piece | PacedSentence) -> type:
+        return str if isinstance(part, str) else type(part)
+
+    for kind, group in groupby(parts, find_kind):
+        if kind is PacedSentence:
+            yield from cast("Iterator[PacedSentence]", group)
+        elif kind is Piece:
             yield from _pace_pieces(frontend, cast("Iterator[Piece]", group))
         else:
             sentences = collect_sentences(frontend, cast("Iterator[str]", group))

@@ -35,7 +35,7 @@ from piper.audio.chunk import (
     WordTiming,
     float_to_int16,
 )
-from piper.errors import PiperError, VoiceNotFoundError
+from piper.errors import BrokenModelError, PiperError, VoiceNotFoundError
 from piper.jobs import available_cores
 from piper.voice.graph_quick import NOISE_FRAMES, QUICK_METADATA_KEY, QuickGraphConfig
 
@@ -55,10 +55,6 @@ _seed_lock = threading.Lock()
 
 Cuda = bool | Literal["strict"]
 """Whether to run on an NVIDIA GPU: if there is one, or on nothing else."""
-
-
-class BrokenModelError(PiperError):
-    """A network that ONNX Runtime cannot load or compute."""
 
 
 def create_session(
@@ -825,6 +821,7 @@ class StreamChunk:
         phoneme_alignments: With the first piece, where asked for and the voice says them: how long
             each phoneme of the whole sentence lasts.
         word_timings: Likewise, when each word is spoken, from the sentence's beginning.
+        total_samples: Of the whole text, where they were planned.
     """
 
     sample_rate: int
@@ -834,6 +831,7 @@ class StreamChunk:
     text: str = ""
     phoneme_alignments: list[PhonemeAlignment] | None = None
     word_timings: list[WordTiming] | None = None
+    total_samples: int | None = None
 
     @cached_property
     def audio_int16_array(self) -> Int16Array:
@@ -844,6 +842,11 @@ class StreamChunk:
     def audio_int16_bytes(self) -> bytes:
         """The 16-bit samples as little-endian bytes."""
         return self.audio_int16_array.astype("<i2", copy=False).tobytes()
+
+    @property
+    def seconds(self) -> float:
+        """How long it sounds."""
+        return len(self.audio_float_array) / self.sample_rate
 
 
 class PartsSession:

@@ -14,8 +14,8 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -328,7 +328,17 @@ class Narrator:
         include_alignments: bool,
     ) -> Iterator[AudioChunk]:
         """Speak sentences, one chunk each, as loud as is asked for."""
-        chunks = self._whole_sentences(sentences, syn_config, include_alignments)
+        spoken = self.speak(sentences, syn_config, is_streamed=False)
+        return self._synthesize(spoken, syn_config, loudness, include_alignments)
+
+    def _synthesize(
+        self,
+        spoken_sentences: Iterable[tuple[Sentence, SpokenSentence]],
+        syn_config: SynthesisConfig,
+        loudness: Loudness,
+        include_alignments: bool,
+    ) -> Iterator[AudioChunk]:
+        chunks = self._whole_sentences(spoken_sentences, include_alignments)
         for chunk in level_chunks(chunks) if loudness == "utterance" else chunks:
             chunk.audio_float_array = scale_audio(
                 chunk.audio_float_array,
@@ -343,10 +353,30 @@ class Narrator:
         syn_config: SynthesisConfig,
         loudness: Loudness,
         include_alignments: bool,
+        max_planned_ids: int = 0,
+        watch: Callable[[int], None] | None = None,
     ) -> Iterator[StreamChunk]:
         """Speak sentences in small pieces; in whole sentences, where their peaks are needed."""
+        total = None
+        spoken_sentences: Iterable[tuple[Sentence, SpokenSentence]]
+        if max_planned_ids:
+            sentences = list(sentences)
+            if sum(len(paced.sentence.ids) for paced in sentences) > max_planned_ids:
+                max_planned_ids = 0
+        spoken_sentences = self.speak(sentences, syn_config, is_streamed=loudness == "off")
+        if max_planned_ids:
+            planned: deque[tuple[Sentence, SpokenSentence]] = deque()
+            for sentence, spoken in spoken_sentences:
+                if watch is not None:
+                    watch(spoken.num_samples)
+                planned.append((sentence, spoken))
+            total = sum(spoken.num_samples for _, spoken in planned)
+            # What has been spoken is not kept.
+            spoken_sentences = (planned.popleft() for _ in range(len(planned)))
+        if watch is not None:
+            spoken_sentences = _watch(spoken_sentences, watch, is_planned=total is not None)
         if loudness != "off":
-            chunks = self.synthesize(sentences, syn_config, loudness, include_alignments)
+            chunks = self._synthesize(spoken_sentences, syn_config, loudness, include_alignments)
             for number, chunk in enumerate(chunks):
                 yield StreamChunk(
                     sample_rate=chunk.sample_rate,
@@ -356,9 +386,9 @@ class Narrator:
                     text=chunk.text,
                     phoneme_alignments=chunk.phoneme_alignments,
                     word_timings=chunk.word_timings,
+                    total_samples=total,
                 )
             return
-        spoken_sentences = self.speak(sentences, syn_config, is_streamed=True)
         for number, (sentence, spoken) in enumerate(spoken_sentences):
             for place, piece in enumerate(spoken.audio):
                 is_asked = include_alignments and place == 0
@@ -373,6 +403,7 @@ class Narrator:
                     text=sentence.text,
                     phoneme_alignments=alignments,
                     word_timings=words,
+                    total_samples=total,
                 )
 
     def speak(
@@ -445,12 +476,11 @@ class Narrator:
 
     def _whole_sentences(
         self,
-        sentences: Iterable[PacedSentence],
-        syn_config: SynthesisConfig,
+        spoken_sentences: Iterable[tuple[Sentence, SpokenSentence]],
         include_alignments: bool,
     ) -> Iterator[AudioChunk]:
-        """Speak sentences as loud as the network makes them."""
-        for sentence, spoken in self.speak(sentences, syn_config, is_streamed=False):
+        """Give sentences whole, as loud as the network makes them."""
+        for sentence, spoken in spoken_sentences:
             id_samples = spoken.id_samples if include_alignments else None
             alignments, words = self._find_times(sentence, id_samples)
             yield AudioChunk(
@@ -489,9 +519,26 @@ class Narrator:
             )
 
 
+def _watch(
+    spoken_sentences: Iterable[tuple[Sentence, SpokenSentence]],
+    watch: Callable[[int], None],
+    *,
+    is_planned: bool,
+) -> Iterator[tuple[Sentence, SpokenSentence]]:
+    """Give the sentences, whose sound tells of each of its pieces."""
+
+    def pieces(audio: Iterator[FloatArray]) -> Iterator[FloatArray]:
+        for piece in audio:
+            watch(0 if is_planned else len(piece))
+            yield piece
+
+    for sentence, spoken in spoken_sentences:
+        yield sentence, replace(spoken, audio=pieces(spoken.audio))
+
+
 @lru_cache(maxsize=256)
 def _warn_about_pitch(voice: str) -> None:
-    """Say it once of each voice: servers have many narrators."""
+    """Say it once of each voice, also where that is loaded again and again."""
     _logger.warning(
         "The pitch of %s cannot be set, and stays as it is; only that of quick voices can.", voice
     )

@@ -112,6 +112,7 @@ class PiperVoice:
         download_dir: Kept for programs that read it back; nothing is downloaded into it.
         frontend: Text to ids; made from the config where none is given.
         seed: Makes speech repeatable, where the network takes its noise from here.
+        is_shared: Several threads speak at the same time: larger windows, which are less work.
 
     Attributes:
         network: What speaks.
@@ -126,6 +127,7 @@ class PiperVoice:
         *,
         frontend: Frontend | None = None,
         seed: int | None = None,
+        is_shared: bool = False,
     ) -> None:
         self.network: Network = session if hasattr(session, "speak") else VoiceSession(session)
         self.config = config
@@ -135,7 +137,7 @@ class PiperVoice:
             espeak = None if espeak_data_dir is None else Espeak(data_dir=espeak_data_dir)
             frontend = create_frontend(config, espeak=espeak)
         self.frontend = frontend
-        self._narrator = Narrator(self.network, config, seed)
+        self._narrator = Narrator(self.network, config, seed, is_shared=is_shared)
         self._load_session: Callable[[], onnxruntime.InferenceSession] | None = None
 
     @property
@@ -172,6 +174,7 @@ class PiperVoice:
         threads: int | None = None,
         cache_dir: CacheDir = None,
         text_options: TextOptions | None = None,
+        is_shared: bool = False,
     ) -> PiperVoice:
         """Load a voice.
 
@@ -194,6 +197,7 @@ class PiperVoice:
                 voice's own graph speaks.
             text_options: How texts are prepared; None takes the voice's own. Without a lexicon
                 there, the file `<model>.lexicon` is one, if it exists.
+            is_shared: Several threads speak at the same time: larger windows, which are less work.
 
         Raises:
             VoiceNotFoundError: The ONNX file or its JSON is not there.
@@ -221,7 +225,15 @@ class PiperVoice:
                 "them.",
                 files.model,
             )
-        voice = cls(session, config, espeak_data_dir, download_dir, frontend=frontend, seed=seed)
+        voice = cls(
+            session,
+            config,
+            espeak_data_dir,
+            download_dir,
+            frontend=frontend,
+            seed=seed,
+            is_shared=is_shared,
+        )
         voice._load_session = partial(
             create_session, files.model, use_cuda=use_cuda, threads=threads, seed=seed
         )
@@ -279,11 +291,13 @@ class PiperVoice:
 
     def synthesize_stream(
         self,
-        text: str | Iterable[str] | Iterable[Piece],
+        text: str | Iterable[str] | Iterable[Piece] | Iterable[PacedSentence],
         syn_config: SynthesisConfig | None = None,
         include_alignments: bool = False,
         *,
         text_options: TextOptions | None = None,
+        max_planned_ids: int = 0,
+        watch: Callable[[int], None] | None = None,
     ) -> Iterator[StreamChunk]:
         """Speak a text in small pieces, the first of which comes before the sentence is done.
 
@@ -293,10 +307,16 @@ class PiperVoice:
 
         Args:
             text: As for `synthesize`; or parts of a text that may still be in the making, cut
-                anywhere: each sentence is spoken as soon as it is complete.
+                anywhere: each sentence is spoken as soon as it is complete; or sentences, as
+                `piper.voice.incoming` gives them.
             syn_config: How to speak; None takes the voice's defaults.
             include_alignments: Also say how long each phoneme lasts and when each word is spoken.
             text_options: How this text is prepared; what they leave open, the voice's say.
+            max_planned_ids: Of a text of no more phoneme ids the durations are found first, a tenth
+                of the work, so that each piece says `total_samples`.
+            watch: Called before each piece of work is given on, with the number of samples that
+                are newly known of (planned ones count once, when they are planned). What it raises
+                ends the speech.
 
         Raises:
             PiperError: As `synthesize`.
@@ -304,7 +324,9 @@ class PiperVoice:
         sentences = pace_sentences(self._find_frontend(text_options), text)
         syn_config = syn_config or SynthesisConfig()
         loudness = resolve_loudness(syn_config, is_streamed=True)
-        return self._narrator.stream(sentences, syn_config, loudness, include_alignments)
+        return self._narrator.stream(
+            sentences, syn_config, loudness, include_alignments, max_planned_ids, watch
+        )
 
     def synthesize_stream_raw(self, text: str, **former: Any) -> Iterator[bytes]:
         """Give the 16-bit samples of each sentence, as Piper 1.2 did; `synthesize` is of today.

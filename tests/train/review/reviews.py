@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import uvicorn
 
-from piper.server.run import bind_socket
+from piper.server.sockets import bind_socket
 from piper.train.data.settings import DataSettings, resolve_settings
 from piper.train.review.app import Desk, create_app, create_desk
 from piper.train.review.gathering import Gathered, gather_clips, select_clips

@@ -141,7 +141,6 @@ def test_the_servers_extra_is_named_where_it_is_missing(
     for name in [name for name in sys.modules if name.startswith("piper.train.review.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    monkeypatch.delitem(sys.modules, "piper.server.run", raising=False)
     assert cli.main([str(doubted), "--no-browser"]) == 1
     assert capsys.readouterr().err == (
         "error: This needs the Python package 'uvicorn'; "

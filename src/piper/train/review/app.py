@@ -35,9 +35,8 @@ from piper.audio.encode import write_wav
 from piper.errors import DatasetError, PiperError, describe_os_error
 from piper.files import remove_folder
 from piper.messages import say, translate
-from piper.server.access import is_own_name
-from piper.server.http import BodyLimit, add_error_handlers
-from piper.server.run import bind_socket
+from piper.server.http import BodyLimit, add_error_handlers, is_own_name
+from piper.server.sockets import bind_socket
 from piper.train.check.run import count_speakers, entries_to_rows
 from piper.train.data.phonemes_cli import Hearing
 from piper.train.data.settings import DataSettings

@@ -1,0 +1,99 @@
+"""Sockets to listen on, and files for those that come."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from piper.errors import PiperError
+
+_OWN_FILES = 200
+"""Beside connections: an idle server has 12 open, more while it loads and downloads voices."""
+
+
+def allow_files(num_connections: int) -> None:
+    """Let the process have so many connections, where the system allows it.
+
+    Many systems let a process have 1,024 files by default; without one to spare a server cannot
+    even accept a connection to end it.
+    """
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows has no such limit
+        return
+    wanted = num_connections + _OWN_FILES
+    least, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most != resource.RLIM_INFINITY:
+        wanted = min(wanted, most)
+    if least != resource.RLIM_INFINITY and least < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
+def bind_socket(host: str, port: int, options: str = "--host and --port") -> socket.socket:
+    """Return a socket that is bound and does not listen yet.
+
+    Args:
+        host: Address or name to listen on.
+        port: 0 takes a free one.
+        options: The command's options that say where; an error names them.
+
+    Raises:
+        PiperError: The address or the port cannot be had.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        option = options.partition(" ")[0]
+        raise PiperError(
+            f"{host} is no address of this machine ({error.strerror}); mend {option}."
+        ) from None
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise PiperError(
+            f"The server cannot listen on {host}, port {port} ({error.strerror}); "
+            f"choose others with {options}."
+        ) from None
+    return listener
+
+
+def bind_unix_socket(path: str) -> socket.socket:
+    """Return a socket in the file system that is bound and does not listen yet.
+
+    One that an earlier server has left there is replaced; no other file is.
+
+    Raises:
+        PiperError: The place is taken, or cannot be had.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_dead_socket(path)
+        listener.bind(path)
+    except OSError as error:
+        listener.close()
+        raise PiperError(
+            f"The server cannot listen on {path} ({error.strerror or error}); "
+            "choose another place with --uri."
+        ) from None
+    return listener
+
+
+def _remove_dead_socket(path: str) -> None:
+    """Remove a socket that nobody listens on.
+
+    Raises:
+        OSError: Somebody does, or it cannot be removed.
+    """
+    place = Path(path)
+    if not place.is_socket():
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        try:
+            client.connect(path)
+        except ConnectionRefusedError:
+            place.unlink(missing_ok=True)
