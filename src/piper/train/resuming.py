@@ -19,9 +19,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import yaml
-from jsonargparse import get_loader
-
 from piper.errors import ConfigError, DatasetError
 from piper.train import storage
 from piper.train.storage import is_remote, join_address
@@ -132,6 +129,8 @@ def _check_absent(place: tuple[str, str], value: object, name: str) -> None:
 
 
 def _parse_value(text: str) -> object:
+    import yaml
+
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
@@ -181,6 +180,9 @@ def translate_model(model: dict[str, Any]) -> dict[str, Any]:
 
 def _translate_source(flag: str, source: str) -> str:
     """Return a file's name as it is, or its content where that holds an old name."""
+    import yaml
+    from jsonargparse import get_loader
+
     try:
         is_file = Path(source).is_file()
         text = Path(source).read_text(encoding="utf-8") if is_file else source

@@ -24,8 +24,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
-import soxr
 
 from piper.errors import ConfigError, DatasetError
 from piper.train import storage
@@ -189,6 +187,8 @@ def load_recording(
     decoded = decode(path, content)
     samples, source_rate = decoded.mix(), decoded.sample_rate
     if source_rate != sample_rate:
+        import soxr
+
         samples = soxr.resample(samples, source_rate, sample_rate)
     levels = smooth_levels(measure_levels(samples, sample_rate))
     if levels.max() < SILENCE_DB:
@@ -257,6 +257,8 @@ def decode(path: Path, content: bytes | None = None) -> DecodedAudio:
         DatasetError: It is corrupt, empty, far too long or loud, or holds NaN.
     """
     name = storage.plain_address(path)
+    import soundfile
+
     try:
         if content is None and storage.is_remote(path):
             content = storage.read_file(path)
