@@ -17,7 +17,6 @@ import pytest
 
 from piper.config import SynthesisConfig
 from piper.errors import ConfigError, PiperError
-from piper.voice import cache
 from piper.voice import cache as cache_module
 from piper.voice.cache import (
     CACHE_VARIABLE,
@@ -85,10 +84,10 @@ def test_it_is_kept_for_this_processor_and_this_onnx_runtime(
     assert [describe_machine() in path.name for path in entries(cache)] == [True]
     cpu_info = tmp_path / "cpuinfo"
     cpu_info.write_text("processor : 0\nmodel name : other\nflags : fpu avx\n\nprocessor : 1\n")
-    monkeypatch.setattr(cache, "CPU_INFO", cpu_info)
+    monkeypatch.setattr(cache_module, "CPU_INFO", cpu_info)
     assert np.array_equal(speak(own_voice, cache)[1], first)
     assert len(entries(cache)) == 2
-    monkeypatch.setattr(cache, "CPU_INFO", tmp_path / "none")
+    monkeypatch.setattr(cache_module, "CPU_INFO", tmp_path / "none")
     assert describe_machine().startswith(f"{onnxruntime.__version__}-")
 
 
@@ -159,11 +158,11 @@ def test_flipped_bytes_are_found_before_they_are_heard(
     if how == "written" or file == "voice.json":
         (entry / file).write_bytes(content)
     else:  # as if nobody had written: found with the check of all that is due once a day
-        monkeypatch.setattr(cache, "_find_state", lambda path: [path.stat().st_size, 0, 0])
-        cache.read_clean_graph(entry)
+        monkeypatch.setattr(cache_module, "_find_state", lambda path: [path.stat().st_size, 0, 0])
+        cache_module.read_clean_graph(entry)
         (entry / file).write_bytes(content)
-        assert cache.read_clean_graph(entry) is not None
-        monkeypatch.setattr(cache, "_CHECK_SECONDS", 0.0)
+        assert cache_module.read_clean_graph(entry) is not None
+        monkeypatch.setattr(cache_module, "_CHECK_SECONDS", 0.0)
     kind, again = speak(own_voice, cache)
     assert kind is PartsSession
     assert np.array_equal(again, first)
@@ -176,7 +175,7 @@ def test_whatever_goes_wrong_with_the_other_graph_the_voice_speaks(
     def fail(*arguments: object, **options: object) -> None:
         raise error
 
-    for place in ((cache, "compare_with_original"), (cache_module, "PartsSession")):
+    for place in ((cache_module, "compare_with_original"), (cache_module, "PartsSession")):
         with monkeypatch.context() as patch:
             patch.setattr(*place, fail)
             kind, audio = speak(own_voice, tmp_path / place[1])
