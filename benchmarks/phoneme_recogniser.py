@@ -25,12 +25,7 @@ from aligner import read_lessons
 from piper.train.aligner.aligner import Groups
 from piper.train.aligner.features import SAMPLE_RATE, load_samples, resample
 from piper.train.aligner.fitting import Lesson
-from piper.train.data.audio import FloatArray
-from piper.train.data.dataset_config import create_voice_config
-from piper.train.data.prepare import load_rows
-from piper.train.data.settings import resolve_settings
-from piper.train.phoneme_recogniser.fitting import fit_recogniser
-from piper.train.phoneme_recogniser.recogniser import (
+from piper.train.aligner.recogniser import (
     FOLLOWERS_WEIGHT,
     UNIT_GAIN,
     Followers,
@@ -38,9 +33,14 @@ from piper.train.phoneme_recogniser.recogniser import (
     add_phoneme_errors,
     decode,
     find_phoneme_errors,
+    fit_recogniser,
     load_phoneme_recogniser,
 )
-from piper.train.phoneme_recogniser.words import SpokenWords, find_spoken_words
+from piper.train.aligner.words import SpokenWords, find_spoken_words
+from piper.train.data.audio import FloatArray
+from piper.train.data.dataset_config import create_voice_config
+from piper.train.data.prepare import load_rows
+from piper.train.data.settings import resolve_settings
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools" / "datasets"))
 
@@ -196,7 +196,7 @@ def measure_errors(
         )
         name = "each frame's likeliest" if search is None else f"search, followers {search[0]}"
         figures[f"error rate, {name}"] = errors.rate
-    decoded = [recogniser.decode(rows) for rows in heard]
+    decoded = [recogniser.recognise(samples) for samples in spoken]
     by_length = sorted(range(len(lessons)), key=lambda place: len(references[place]))
     swapped = [
         find_phoneme_errors(references[other], decoded[place]).rate
@@ -205,7 +205,7 @@ def measure_errors(
     figures["error rate, swapped texts, median"] = float(np.median(swapped))
     figures["error rate, swapped texts, least"] = min(swapped)
     figures["error rate, espeak-ng"] = add_phoneme_errors(
-        find_phoneme_errors(reference, recogniser.recognise(samples).units)
+        find_phoneme_errors(reference, recogniser.recognise(samples))
         for reference, samples in zip(references, others, strict=True)
     ).rate
     started = time.perf_counter()

@@ -11,8 +11,14 @@ from lessons import create_lessons, read_rows, text_to_groups
 
 from piper.errors import DatasetError
 from piper.train.aligner import fitting
-from piper.train.aligner.aligner import load_aligner
-from piper.train.aligner.features import SAMPLE_RATE, extract_features, load_samples
+from piper.train.aligner.aligner import NETWORK, load_aligner
+from piper.train.aligner.features import (
+    SAMPLE_RATE,
+    AcousticNetwork,
+    extract_features,
+    load_samples,
+)
+from piper.train.aligner.trainer import SEED
 from piper.train.data.audio import find_speech
 
 
@@ -94,7 +100,7 @@ def test_a_long_recording_is_heard_as_its_parts_are(
     aligner_path: Path, rows: list[tuple[Path, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pieces of a minute are heard with a second around them: nothing shows where they meet."""
-    from piper.train.aligner import aligner as module
+    from piper.train.aligner import features as module
 
     aligner = load_aligner(aligner_path)
     samples = np.concatenate([load_samples(path) for path, _ in rows[:8]])
@@ -155,8 +161,8 @@ def test_it_learns_though_gradients_are_off(
     monkeypatch.setattr(fitting, "LEAST_PASSES", 1)
     with torch.no_grad():
         aligner = fitting.fit_aligner(create_lessons(spoken_dataset)[:4])
-    torch.manual_seed(fitting.SEED)
-    fresh = type(aligner.network)(40, len(aligner.inventory))
+    torch.manual_seed(SEED)
+    fresh = AcousticNetwork(NETWORK, len(aligner.inventory))
     assert not torch.equal(aligner.network.exit.weight, fresh.exit.weight)
 
 

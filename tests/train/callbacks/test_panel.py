@@ -13,6 +13,7 @@ from lessons import create_lessons, read_rows, text_to_groups
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from piper.train import cli
+from piper.train.aligner import recogniser as fitting
 from piper.train.aligner.aligner import load_aligner
 from piper.train.callbacks import scores as scores_module
 from piper.train.callbacks.scores import (
@@ -24,7 +25,6 @@ from piper.train.callbacks.scores import (
     WantedScores,
     score_title,
 )
-from piper.train.phoneme_recogniser import fitting
 from trainings import SMALL
 
 NAMES = ("per", "distillmos", "similarity")

@@ -1,21 +1,18 @@
-"""A fitted aligner: which unit is heard when, and where a text's words lie. Trains nothing.
+"""A fitted aligner: where a text's words and phonemes lie in a recording.
 
 Signs of stress, length and palatalisation are left out: they stand beside a letter, take no time
-of their own, and a network that sees a fifth of a second around each frame hears them anyway.
+of their own, and a network that sees 0.37 s around each frame takes them in anyway.
 
 The states are silence, the units of the first group, silence, those of the second, …, silence.
 Every unit takes one frame at least; every silence may be passed over. That is a hidden Markov
-model from left to right (Rabiner 1989, section IV) whose states are all heard. A silence may also
-be open to speech that the text lacks.
+model from left to right (Rabiner 1989, sections III.B and IV). A silence may also be open to speech
+that the text lacks. Hours of speech are gone through in a window of states that follows the best
+one, and the choices of a stretch are made again when the path is traced back, so that memory hardly
+grows with the length.
 
-Rabiner 1989, section III.B. Hours of speech are gone through in a window of states that follows the
-best one, and the choices of a stretch are made again when the way is traced back, so that memory
-grows with neither the square of the length nor, by much, with the length.
-
-What is likely is measured beside how often a unit is heard at all (a network's probabilities
-divided by those of the units, as hybrid models have it: Bourlard and Morgan 1994, chapter 7), and
-where it is loud there is no silence: without that rule all of a text would soon be squeezed into a
-few frames, and the rest be called silence.
+A unit's log likelihood is its log probability minus that of the unit in general (Bourlard and
+Morgan 1994, chapter 7), and where it is loud there is no silence: without that rule all of a text
+would soon be squeezed into a few frames, and the rest be called silence.
 """
 
 from __future__ import annotations
@@ -30,18 +27,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from piper.errors import DatasetError
-from piper.files import replace_on_success
 from piper.train.aligner.features import (
     FRAME_SECONDS,
-    MEL_CHANNELS,
     SAMPLE_RATE,
     AcousticNetwork,
-    cut_stretches,
-    extract_features,
+    NetworkOptions,
+    load_fitted,
+    save_fitted,
 )
 from piper.train.data.audio import FloatArray, find_speech_threshold, measure_levels, smooth_levels
 
@@ -267,7 +262,7 @@ class _Search:
         return low, np.maximum(moved + heard, IMPOSSIBLE), choice
 
 
-FORMAT = 1
+NETWORK = NetworkOptions(channels=128, dilations=(1, 1, 1, 1), is_normalised=False)
 LEVELS_A_FRAME = 2
 LOUD_IS_SPEECH = 10.0
 """Nats by which silence is less likely where it is loud: e^-10, more than any network's doubt."""
@@ -275,9 +270,6 @@ UNWRITTEN_COST = 2.5
 """Nats a frame by which speech without a text is less likely than its likeliest unit: right texts
 are 0.4 below it in the mean, wrong ones 2.6, and units that are stretched over other speech 5
 (festvox-ru). With 1.5 the last sounds of words were taken for it."""
-STRETCH_SECONDS = 60.0
-"""Long recordings are heard piece by piece: 8 MB of spectrogram a minute."""
-MARGIN_SECONDS = 1.0
 WORST_FRAMES = 25
 """Half a second. Of 119 recordings of festvox-ru 2 % have one below -3.0; with three words of the
 text left out 98 % have one below -2.9, and half of them one below -5.3."""
@@ -429,12 +421,9 @@ class Aligner:
             samples: (S,) at `features.SAMPLE_RATE`.
         """
         rows, loud = [], []
-        self.network.eval()
-        for part, first, frames in cut_stretches(samples, STRETCH_SECONDS, MARGIN_SECONDS):
-            with torch.inference_mode():
-                heard = self.network(extract_features(part).unsqueeze(0))[0]
-            rows.append(heard[first : first + frames].numpy())
-            loud.append(find_loud(part, len(heard))[first : first + frames])
+        for part, heard, counted in self.network.run(samples):
+            rows.append(heard[counted])
+            loud.append(find_loud(part, len(heard))[counted])
         return Hearing(np.concatenate(rows), np.concatenate(loud))
 
     def align(self, hearing: Hearing, groups: Groups, open_gaps: Collection[int] = ()) -> Alignment:
@@ -462,15 +451,13 @@ class Aligner:
 
     def save(self, path: Path) -> None:
         """Write the aligner to a file, whole or not at all."""
-        data: dict[str, Any] = {
-            "format": FORMAT,
+        data = {
             "inventory": self.inventory,
             "network": self.network.state_dict(),
             "log_prior": self.log_prior,
             "learnt": sorted(self.learnt),
         }
-        with replace_on_success(path) as temporary:
-            torch.save(data, temporary)
+        save_fitted(path, "aligner model", data)
 
 
 def load_aligner(path: Path) -> Aligner:
@@ -479,21 +466,16 @@ def load_aligner(path: Path) -> Aligner:
     Raises:
         DatasetError: The file is missing, or holds no aligner of this version.
     """
-    try:
-        data = torch.load(path, map_location="cpu", weights_only=True)
-        if data["format"] != FORMAT:
-            raise ValueError(data["format"])
-        network = AcousticNetwork(MEL_CHANNELS, len(data["inventory"]))
-        network.load_state_dict(data["network"])
-        log_prior, learnt = data["log_prior"], frozenset(data["learnt"])
-        return Aligner(list(data["inventory"]), network, log_prior, learnt)
-    except FileNotFoundError:
-        raise DatasetError(f"{path} does not exist; name the file of an aligner.") from None
-    except Exception as error:  # what torch raises for a damaged file has no common class
-        raise DatasetError(
-            f"{path} is no aligner of this version ({type(error).__name__}); name another, or "
-            "leave it out, and one is made."
-        ) from None
+    remedy = "name another, or leave it out, and one is made"
+    return load_fitted(path, "aligner model", remedy, create_aligner)
+
+
+def create_aligner(data: Mapping[str, Any]) -> Aligner:
+    """Return the aligner of a file's values."""
+    inventory = list(data["inventory"])
+    network = AcousticNetwork(NETWORK, len(inventory))
+    network.load_state_dict(data["network"])
+    return Aligner(inventory, network, data["log_prior"], frozenset(data["learnt"]))
 
 
 def find_loud(samples: FloatArray, frames: int) -> npt.NDArray[np.bool_]:

@@ -14,22 +14,20 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import os
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from piper.errors import DatasetError
-from piper.files import replace_on_success
 from piper.progress import ProgressLine
 from piper.train.aligner.aligner import (
     LOUD_IS_SPEECH,
+    NETWORK,
     Aligner,
     Groups,
     Topology,
@@ -37,12 +35,8 @@ from piper.train.aligner.aligner import (
     create_topology,
     find_loud,
 )
-from piper.train.aligner.features import (
-    MEL_CHANNELS,
-    AcousticNetwork,
-    extract_features,
-    load_samples,
-)
+from piper.train.aligner.features import extract_features, load_samples
+from piper.train.aligner.trainer import Schedule, Trainer, load_state
 from piper.train.data.audio import FloatArray
 
 IMPOSSIBLE = -1e30
@@ -136,55 +130,6 @@ def _may_skip(units: Tensor) -> Tensor:
     return (before == 0) & (units != 0)
 
 
-SPREAD = 0.15
-"""Of the mean length, by which lengths are shaken before they are sorted: each pass has batches of
-its own."""
-FIRST_RATE = 0.05
-"""Share of the learning rate in the first batch."""
-
-
-def plan_batches(frames: Sequence[int], size: int, chance: np.random.Generator) -> list[list[int]]:
-    """Return a pass's batches: of about equal lengths, in an order of the pass's own.
-
-    Args:
-        frames: Length of each recording.
-        size: Recordings of a batch.
-        chance: The pass's own.
-
-    Returns:
-        Numbers of recordings, each in one batch.
-    """
-    lengths = np.asarray(frames)
-    order = np.argsort(lengths + chance.uniform(0, SPREAD * lengths.mean(), len(lengths)))
-    batches = [order[start : start + size].tolist() for start in range(0, len(order), size)]
-    return [batches[index] for index in chance.permutation(len(batches))]
-
-
-def find_rate(share: float, peak: float, warm_up_share: float, last_share: float) -> float:
-    """Return the learning rate at a share of all batches: up quickly, down as a cosine.
-
-    Args:
-        share: Of all batches, that are done.
-        peak: The highest rate.
-        warm_up_share: Of all batches, until the rate is there.
-        last_share: Of the highest rate, what is left at the end.
-    """
-    if share < warm_up_share:
-        return peak * (FIRST_RATE + (1 - FIRST_RATE) * share / warm_up_share)
-    rest = (share - warm_up_share) / (1 - warm_up_share)
-    return peak * (last_share + (1 - last_share) * (1 + math.cos(math.pi * rest)) / 2)
-
-
-def measure_seconds(work: Callable[[], object]) -> float:
-    """Return the seconds that some work takes; it is done twice."""
-    seconds = 0.0
-    for _ in range(2):  # the first time libraries are still being set up
-        started = time.monotonic()
-        work()
-        seconds = time.monotonic() - started
-    return seconds
-
-
 _LOGGER = logging.getLogger(__name__)
 MOST_TRUST = 0.5
 """By which log likelihoods are multiplied from the middle of the passes on; before, by the share of
@@ -195,14 +140,8 @@ LEAST_BATCHES = 100
 """A small set is gone through more often: after 30 batches (42 recordings of synthetic speech)
 nothing was learnt, after 60 right texts stood out."""
 BATCH_SIZE = 16
-LEARNING_RATE = 3e-3
-WARM_UP_SHARE = 0.15
-LAST_SHARE = 0.01
-WEIGHT_DECAY = 0.01
-LARGEST_GRADIENT = 5.0
 PRIOR_COUNT = 10.0
 """Frames that each unit is taken to have been heard beside those counted."""
-SEED = 1234
 
 
 @dataclass(frozen=True)
@@ -257,24 +196,17 @@ def fit_aligner(lessons: Sequence[Lesson], state_path: Path | None = None) -> Al
     items = _load_items(lessons, inventory)
     if not items:
         raise DatasetError("There is no recording with a text that an aligner could learn from.")
-    fitting = _Fitting(inventory, items, [lesson.key for lesson in lessons])
-    if state_path is not None:
-        fitting.restore(state_path)
-    # Whoever calls may have turned gradients off.
-    with torch.enable_grad():
-        _run_passes(fitting, state_path)
-    return Aligner(inventory, fitting.network, fitting.log_prior, frozenset(fitting.keys))
-
-
-def _run_passes(fitting: _Fitting, state_path: Path | None) -> None:
-    fitting.announce()
-    progress = ProgressLine("Learning where words lie", fitting.total, "batches")
-    for _ in range(fitting.passes_done, fitting.passes):
-        for done in fitting.run_pass():
-            progress.show(done)
-        if state_path is not None:
-            fitting.keep(state_path)
-    progress.finish(fitting.total)
+    trainer = _AlignerTrainer(inventory, items, [lesson.key for lesson in lessons])
+    state = load_state(state_path, trainer.keys)
+    if state is not None:
+        trainer.restore(state)
+    _LOGGER.info(
+        "An aligner learns on %d recordings (%.0f minutes): about %.1f minutes.",
+        *trainer.estimate(),
+    )
+    done, total = trainer.batches_done, trainer.num_batches
+    trainer.run(ProgressLine("Learning where words lie", total, "batches", start=done), state_path)
+    return Aligner(inventory, trainer.network, trainer.log_prior, frozenset(trainer.keys))
 
 
 def _load_items(lessons: Sequence[Lesson], inventory: Sequence[str]) -> list[_Item]:
@@ -294,66 +226,37 @@ def _load_items(lessons: Sequence[Lesson], inventory: Sequence[str]) -> list[_It
     return items
 
 
-class _Fitting:
-    """A network on its way, and what its next pass needs."""
+class _AlignerTrainer(Trainer[_Item]):
+    """Learns the units' shares of frames that all paths through the texts give them together."""
 
     def __init__(
         self, inventory: Sequence[str], items: Sequence[_Item], keys: Sequence[str]
     ) -> None:
-        self._items = items
-        self.keys = keys
-        torch.manual_seed(SEED)
-        self.network = AcousticNetwork(MEL_CHANNELS, len(inventory))
+        schedule = Schedule(
+            min_passes=LEAST_PASSES,
+            min_batches=LEAST_BATCHES,
+            learning_rate=3e-3,
+            warm_up_share=0.15,
+            last_share=0.01,
+            weight_decay=0.01,
+            max_gradient=5.0,
+        )
+        super().__init__(NETWORK, len(inventory), items, BATCH_SIZE, keys, schedule)
         self.log_prior = torch.full((len(inventory),), -math.log(len(inventory)))
-        self.passes_done = 0
-        self._batches_a_pass = -(-len(items) // BATCH_SIZE)
-        self.passes = max(LEAST_PASSES, -(-LEAST_BATCHES // self._batches_a_pass))
-        self.total = self.passes * self._batches_a_pass
-        self._optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY
-        )
+        self._counts = torch.zeros_like(self.log_prior)
 
-    def announce(self) -> None:
-        """Say how long it will take, by a batch of middling length that is thrown away."""
-        batches = sorted(self._create_batches(0), key=_count_padded)
-        batch = batches[len(batches) // 2]
-        seconds = measure_seconds(lambda: self._find_loss(batch, 0.0)[0].backward())
-        self.network.zero_grad()
-        share = sum(map(_count_padded, batches)) / _count_padded(batch)
-        minutes = seconds * share * (self.passes - self.passes_done) / 60
-        hours = sum(item.frames for item in self._items) / 50 / 3600
-        _LOGGER.info(
-            "An aligner learns on %d recordings (%.0f minutes): about %.1f minutes.",
-            len(self._items),
-            60 * hours,
-            minutes,
-        )
+    def begin_pass(self) -> None:
+        """Count the units' frames anew."""
+        self._counts = torch.zeros_like(self.log_prior)
 
-    def run_pass(self) -> Iterator[int]:
-        """Go through the recordings once; give the number of batches done after each."""
-        trust = min(MOST_TRUST, self.passes_done / self.passes)
-        torch.manual_seed(SEED + self.passes_done)  # dropout, also of a fitting that goes on
-        counts = torch.zeros_like(self.log_prior)
-        done = self.passes_done * self._batches_a_pass
-        self.network.train()
-        for batch in self._create_batches(self.passes_done):
-            loss, heard = self._find_loss(batch, trust)
-            counts += heard
-            self._optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
-            for group in self._optimizer.param_groups:
-                group["lr"] = find_rate(done / self.total, LEARNING_RATE, WARM_UP_SHARE, LAST_SHARE)
-            self._optimizer.step()
-            done += 1
-            yield done
-        # Half of what was believed before, lest the units swing.
-        shares = (counts + PRIOR_COUNT) / (counts + PRIOR_COUNT).sum()
+    def finish_pass(self) -> None:
+        """Take over half of what was counted, lest the units swing."""
+        shares = (self._counts + PRIOR_COUNT) / (self._counts + PRIOR_COUNT).sum()
         self.log_prior = (0.5 * self.log_prior.exp() + 0.5 * shares).log()
-        self.passes_done += 1
 
-    def _find_loss(self, batch: Sequence[_Item], trust: float) -> tuple[Tensor, Tensor]:
-        """Return the loss of a batch, and for how many frames each unit was heard, (U,)."""
+    def compute_loss(self, batch: Sequence[_Item], done: float) -> Tensor:
+        """Return the cross entropy to the shares of units; they are counted."""
+        trust = min(MOST_TRUST, self.passes_done / self.passes)
         lengths = [item.frames for item in batch]
         heard = self.network(pad_sequence([item.features for item in batch], batch_first=True))
         is_loud = pad_sequence([item.is_loud for item in batch], batch_first=True)
@@ -361,40 +264,15 @@ class _Fitting:
             likelihoods = trust * (heard - self.log_prior)
             likelihoods[:, :, 0] -= LOUD_IS_SPEECH * is_loud
             shares = find_occupancies(likelihoods, lengths, [item.topology for item in batch])
-        return -(shares * heard).sum() / sum(lengths), shares.sum(dim=(0, 1))
+            self._counts += shares.sum(dim=(0, 1))
+        loss: Tensor = -(shares * heard).sum() / sum(lengths)
+        return loss
 
-    def _create_batches(self, number: int) -> list[list[_Item]]:
-        """Return a pass's batches: of about equal lengths, in an order of the pass's own."""
-        frames = [item.frames for item in self._items]
-        plan = plan_batches(frames, BATCH_SIZE, np.random.default_rng([SEED, number]))
-        return [[self._items[index] for index in batch] for batch in plan]
+    def state(self) -> dict[str, Any]:
+        """Return what a stopped fitting goes on from."""
+        return super().state() | {"log_prior": self.log_prior}
 
-    def keep(self, path: Path) -> None:
-        """Write the state to a file, whole or not at all."""
-        state = {
-            "keys": list(self.keys),
-            "passes_done": self.passes_done,
-            "network": self.network.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "log_prior": self.log_prior,
-        }
-        with replace_on_success(path) as temporary:
-            torch.save(state, temporary)
-
-    def restore(self, path: Path) -> None:
-        """Go on where a fitting on the same recordings was stopped; else begin anew."""
-        if not path.is_file():
-            return
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            if state["keys"] != list(self.keys):
-                return
-            self.network.load_state_dict(state["network"])
-            self._optimizer.load_state_dict(state["optimizer"])
-            self.log_prior, self.passes_done = state["log_prior"], state["passes_done"]
-        except Exception:  # what torch raises for a damaged file has no common class
-            _LOGGER.warning("%s cannot be used; the aligner is made anew.", os.fspath(path))
-
-
-def _count_padded(batch: Sequence[_Item]) -> int:
-    return len(batch) * max(item.frames for item in batch)
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        super().restore(state)
+        self.log_prior = state["log_prior"]

@@ -194,7 +194,7 @@ class PhonemeJudge(Judge):
     """Errors of what a recogniser hears, as a share of the phonemes of all texts."""
 
     def __init__(self, settings: PanelSettings, references: Sequence[Reference]) -> None:
-        from piper.train.phoneme_recogniser.recogniser import load_phoneme_recogniser
+        from piper.train.aligner.recogniser import load_phoneme_recogniser
 
         super().__init__(references)
         assert settings.recogniser_path is not None
@@ -205,7 +205,7 @@ class PhonemeJudge(Judge):
         """Return the phoneme error rate."""
         import soxr
 
-        from piper.train.phoneme_recogniser.recogniser import (
+        from piper.train.aligner.recogniser import (
             add_phoneme_errors,
             find_phoneme_errors,
         )
@@ -214,9 +214,7 @@ class PhonemeJudge(Judge):
         for reference, samples in zip(self.references, spoken, strict=True):
             if self._rate != RECOGNISER_RATE:
                 samples = soxr.resample(samples, self._rate, RECOGNISER_RATE)
-            # Where they lie, as `recognise` would say, takes as long again and is not asked.
-            heard = self._recogniser.decode(self._recogniser.hear(samples))
-            errors.append(find_phoneme_errors(reference.units, heard))
+            errors.append(find_phoneme_errors(reference.units, self._recogniser.recognise(samples)))
         return add_phoneme_errors(errors).rate
 
 
@@ -334,7 +332,7 @@ def _check_judge(name: str) -> None:
 
 
 def _check_recogniser(path: str | None) -> frozenset[str]:
-    from piper.train.phoneme_recogniser.recogniser import load_phoneme_recogniser
+    from piper.train.aligner.recogniser import load_phoneme_recogniser
 
     if not path:
         raise ConfigError(

@@ -18,6 +18,11 @@ from piper.errors import ConfigError, DatasetError, PiperError
 from piper.text.frontend import Frontend, create_frontend
 from piper.train.aligner.aligner import Groups, phonemes_to_groups
 from piper.train.aligner.fitting import Lesson, create_lesson_key
+from piper.train.aligner.recogniser import (
+    PhonemeRecogniser,
+    fit_recogniser,
+    load_phoneme_recogniser,
+)
 from piper.train.check.kept import keep_result, load_results
 from piper.train.data.audio import FloatArray
 from piper.train.data.dataset_config import create_voice_config
@@ -35,8 +40,6 @@ from piper.train.judges import (
     find_quality_predictor,
     load_speaker_encoder,
 )
-from piper.train.phoneme_recogniser.fitting import fit_recogniser
-from piper.train.phoneme_recogniser.recogniser import PhonemeRecogniser, load_phoneme_recogniser
 from piper.train.recognisers import load_recogniser
 
 NO_PHONEMES = (

@@ -35,6 +35,8 @@ import numpy.typing as npt
 from piper.errors import ConfigError, PiperError
 from piper.train.aligner.aligner import Groups
 from piper.train.aligner.features import SAMPLE_RATE, resample
+from piper.train.aligner.recogniser import find_phoneme_errors
+from piper.train.aligner.words import SpokenWords, find_spoken_words
 from piper.train.check.measuring import CLIPPED_RUN, FULL_SCALE
 from piper.train.data.audio import (
     MIN_LEVEL_DB,
@@ -50,8 +52,6 @@ from piper.train.data.pitch import PitchRange, PitchTracker
 from piper.train.evaluate.results import Kind, Sentence, SpokenSentence, Trouble
 from piper.train.evaluate.systems import Speech
 from piper.train.judges import QualityPredictor, SpeakerEncoder, measure_similarity
-from piper.train.phoneme_recogniser.recogniser import find_phoneme_errors
-from piper.train.phoneme_recogniser.words import SpokenWords, find_spoken_words
 from piper.train.recognisers import (
     Recogniser,
     find_character_error,
@@ -60,7 +60,7 @@ from piper.train.recognisers import (
 )
 
 if TYPE_CHECKING:
-    from piper.train.phoneme_recogniser.recogniser import PhonemeRecogniser
+    from piper.train.aligner.recogniser import PhonemeRecogniser
 
 HOP_SAMPLES = 160
 HOP_SECONDS = HOP_SAMPLES / SAMPLE_RATE
@@ -745,8 +745,8 @@ def _measure_words(utterance: Utterance, found: _Found) -> None:
         found.sizes["phonemes"] = len(reference)
         if judges.wants("per"):
             heard = judges.phonemes.recognise(utterance.heard_samples)
-            found.heard = " ".join(heard.units)
-            found.values["per"] = find_phoneme_errors(reference, heard.units).rate
+            found.heard = " ".join(heard)
+            found.values["per"] = find_phoneme_errors(reference, heard).rate
         if judges.wants(*_WORDS):
             _measure_troubles_of_words(utterance, found)
     if judges.words is not None and judges.wants("wer", "cer"):

@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 
-from piper.train.phoneme_recogniser.recogniser import (
+from piper.train.aligner.recogniser import (
     PhonemeErrors,
     add_phoneme_errors,
     find_phoneme_errors,

@@ -11,9 +11,9 @@ from lessons import text_to_groups
 
 from piper.train.aligner.features import load_samples
 from piper.train.aligner.fitting import Lesson
+from piper.train.aligner.recogniser import PhonemeRecogniser
+from piper.train.aligner.words import SpokenWords, find_spoken_words
 from piper.train.data.audio import FloatArray
-from piper.train.phoneme_recogniser.recogniser import PhonemeRecogniser
-from piper.train.phoneme_recogniser.words import SpokenWords, find_spoken_words
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 

@@ -9,10 +9,10 @@ import torch
 from lessons import create_lessons
 
 from piper.errors import DatasetError
+from piper.train.aligner import recogniser as fitting
 from piper.train.aligner.aligner import load_aligner
 from piper.train.aligner.fitting import Lesson
-from piper.train.phoneme_recogniser import fitting
-from piper.train.phoneme_recogniser.recogniser import PhonemeRecogniser
+from piper.train.aligner.recogniser import PhonemeRecogniser
 
 
 @pytest.fixture(autouse=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from lessons import create_lessons
 
+from piper.train.aligner import recogniser as fitting
 from piper.train.aligner.aligner import load_aligner
 from piper.train.aligner.fitting import Lesson
-from piper.train.phoneme_recogniser import fitting
-from piper.train.phoneme_recogniser.recogniser import PhonemeRecogniser
+from piper.train.aligner.recogniser import PhonemeRecogniser
 
 HELD_OUT = 6
 

@@ -16,8 +16,8 @@ from torch.nn.functional import ctc_loss
 
 from piper.errors import DatasetError
 from piper.train.aligner.aligner import Groups, GroupSpan, UnitSpan
+from piper.train.aligner.recogniser import PhonemeRecogniser
 from piper.train.data.audio import FloatArray
-from piper.train.phoneme_recogniser.recogniser import PhonemeRecogniser
 
 SKIPPED_GAIN = 3.0
 """Nats by which the text without a word must be likelier. Of 150 words that were cut out of held-

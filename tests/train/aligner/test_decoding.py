@@ -8,7 +8,7 @@ from itertools import groupby, product
 import numpy as np
 import pytest
 
-from piper.train.phoneme_recogniser.recogniser import Followers, count_followers, decode
+from piper.train.aligner.recogniser import Followers, count_followers, decode
 
 
 def log(rows: list[list[float]]) -> np.ndarray:
