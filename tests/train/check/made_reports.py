@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
+from piper.train.check.entries import AudioMeasures, Entry, TextMeasures, add_measures
 from piper.train.check.findings import CheckReport, Finding, Group, Rule, Severity
 
 SILENCE = Rule(
@@ -101,9 +101,7 @@ def make_report(
     }
     return CheckReport(
         folder,
-        entries,
-        {path: measure_recording(path) for path in paths},
-        texts,
+        add_measures(entries, {path: measure_recording(path) for path in paths}, texts),
         list(findings),
         facts={"The set": {"hours": "0.01", "speakers": "1"}, "Split": {"held out": "2"}},
         tables=[("Phonemes", ["phoneme", "times"], [["a", "1,204"], ["ʑ", "3"]])],

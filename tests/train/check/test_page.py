@@ -186,7 +186,7 @@ def test_what_cannot_be_shown_is_said(report: CheckReport, tmp_path: Path) -> No
 
 def test_a_set_without_recordings_and_findings(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
-    write_report_page(CheckReport(tmp_path, [], {}, {}, []), path)
+    write_report_page(CheckReport(tmp_path, [], []), path)
     page = Page(path.read_text(encoding="utf-8"))
     assert "Ready" in page.text
     assert f"python -m piper.train fit --data.dataset_dir={tmp_path}" in page.text
@@ -229,14 +229,21 @@ def test_a_long_recording_on_the_page(tmp_path: Path) -> None:
     assert np.abs(samples[: 24 * rate]).max() < 0.01 < 0.2 < np.abs(samples[26 * rate :]).max()
 
 
+def change_entries(report: CheckReport, **changes: object) -> CheckReport:
+    return replace(report, entries=[replace(one, **changes) for one in report.entries])
+
+
 def test_characters_are_counted_where_there_are_no_phonemes(report: CheckReport) -> None:
     with_texts = find_distributions(report)
-    without = find_distributions(replace(report, texts={}))
+    without = find_distributions(change_entries(report, read=None))
     assert (with_texts[-1].unit, without[-1].unit) == ("phonemes a second", "characters a second")
     # What is no number (digital silence between the words) is not drawn.
-    odd = {path: replace(m, floor_db=float("-inf")) for path, m in report.audio.items()}
+    odd = [
+        replace(entry, audio=replace(entry.audio, floor_db=float("-inf")) if entry.audio else None)
+        for entry in report.entries
+    ]
     titles = {distribution.title for distribution in with_texts}
-    left = {distribution.title for distribution in find_distributions(replace(report, audio=odd))}
+    left = {distribution.title for distribution in find_distributions(replace(report, entries=odd))}
     assert titles - left == {"Noise below the speech"}
 
 

@@ -12,7 +12,7 @@ import soundfile
 import soxr
 
 from piper.errors import DatasetError
-from piper.train.check.entries import AudioMeasures, Entry
+from piper.train.check.entries import AudioMeasures, Entry, add_measures
 from piper.train.check.findings import Finding, Group, Severity
 from piper.train.check.measuring import measure_recording
 from piper.train.check.rules_audio import AUDIO_RULES, find_in_audio
@@ -64,8 +64,7 @@ def check(entries: list[Entry], measures: dict[Path, AudioMeasures], tmp_path: P
             errors[path] = str(error)
         line = Entry(99, PLANTED, path, None, "Не такой, как остальные.")
         return find_in_audio(
-            [*entries, line],
-            known,
+            add_measures([*entries, line], known, {}),
             errors,
             sample_rate=training_rate,
             segment_seconds=SEGMENT_SECONDS,
@@ -279,12 +278,12 @@ def test_the_same_audio_twice(
     copy = replace(entries[3], line=99, name=PLANTED, audio_path=Path(PLANTED))
     known = {**measures, Path(PLANTED): measures[entries[3].audio_path]}  # type: ignore[index]
     settings = {"sample_rate": RATE, "segment_seconds": SEGMENT_SECONDS}
-    findings = find_in_audio([*entries, copy], known, {}, **settings)
+    findings = find_in_audio(add_measures([*entries, copy], known, {}), {}, **settings)
     assert names_of(findings) == {"same-audio"}
     assert findings[0].message == f"as line 4 ({entries[3].name})"
     # One file in two lines is found in the CSV.
     twice = replace(entries[3], line=99)
-    assert find_in_audio([*entries, twice], measures, {}, **settings) == []
+    assert find_in_audio(add_measures([*entries, twice], measures, {}), {}, **settings) == []
 
 
 def test_a_speaker_is_compared_with_himself(
@@ -298,11 +297,11 @@ def test_a_speaker_is_compared_with_himself(
         if path == entry.audio_path
     }
     settings = {"sample_rate": RATE, "segment_seconds": SEGMENT_SECONDS}
-    assert find_in_audio(speakers, known, {}, **settings) == []
-    findings = find_in_audio([*speakers[::2], speakers[1]], known, {}, **settings)
+    assert find_in_audio(add_measures(speakers, known, {}), {}, **settings) == []
+    findings = find_in_audio(add_measures([*speakers[::2], speakers[1]], known, {}), {}, **settings)
     assert findings == []  # one recording of "b" says nothing
     one = [replace(entry, speaker=None) for entry in [*speakers[::2], speakers[1]]]
-    found = find_in_audio(one, known, {}, **settings)
+    found = find_in_audio(add_measures(one, known, {}), {}, **settings)
     assert [f.line for f in found] == [2]
 
 
@@ -310,7 +309,7 @@ def test_what_all_have_is_said_once(
     entries: list[Entry], measures: dict[Path, AudioMeasures]
 ) -> None:
     settings = {"sample_rate": 44100, "segment_seconds": 0.2}
-    findings = find_in_audio(entries, measures, {}, **settings)
+    findings = find_in_audio(add_measures(entries, measures, {}), {}, **settings)
     assert [(f.rule.name, f.line) for f in findings] == [("lower-rate", None)]
     assert findings[0].message.startswith("all 16 recordings, such as ")
     assert "22,050 Hz, the training has 44,100 Hz" in findings[0].message
@@ -319,5 +318,5 @@ def test_what_all_have_is_said_once(
 def test_no_recordings(entries: list[Entry]) -> None:
     missing = [replace(entry, audio_path=None) for entry in entries]
     settings = {"sample_rate": RATE, "segment_seconds": SEGMENT_SECONDS}
-    assert find_in_audio(missing, {}, {}, **settings) == []
-    assert find_in_audio(entries, {}, {}, **settings) == []
+    assert find_in_audio(add_measures(missing, {}, {}), {}, **settings) == []
+    assert find_in_audio(add_measures(entries, {}, {}), {}, **settings) == []

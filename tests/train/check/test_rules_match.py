@@ -42,16 +42,16 @@ def create_measures(seconds: float, silence: float = 0.3) -> AudioMeasures:
 
 def check(recordings: list[tuple[int, float]], speakers: list[str] | None = None) -> list[Finding]:
     """Check recordings of so many phonemes in so many seconds of speech."""
-    entries, audio, texts = [], {}, {}
+    entries = []
     for line, (phonemes, seconds) in enumerate(recordings, 1):
         path = Path(f"{line}.wav")
         speaker = speakers[line - 1] if speakers else None
-        entries.append(Entry(line, path.name, path, speaker, "text"))
-        audio[path] = create_measures(seconds)
         # Signs of stress and pauses take no time.
         signs = ("a",) * phonemes + ("ˈ", ",", " ") * 5
-        texts[line] = TextMeasures(signs, (), (), 2 * len(signs) + 3)
-    return find_in_matches(entries, audio, texts, frame_seconds=FRAME_SECONDS)
+        read = TextMeasures(signs, (), (), 2 * len(signs) + 3)
+        audio = create_measures(seconds)
+        entries.append(Entry(line, path.name, path, speaker, "text", audio, read))
+    return find_in_matches(entries, frame_seconds=FRAME_SECONDS)
 
 
 def usual(count: int, rate: float = 13.0) -> list[tuple[int, float]]:

@@ -7,21 +7,20 @@ from pathlib import Path
 
 from test_rules_match import create_measures
 
-from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
+from piper.train.check.entries import Entry, TextMeasures
 from piper.train.check.findings import Finding
 from piper.train.check.rules_set import describe_set, find_in_set, tabulate_speakers
 
-Set = tuple[list[Entry], dict[Path, AudioMeasures], dict[int, TextMeasures]]
 
-
-def create_set(seconds: list[float], speakers: list[str | None] | None = None) -> Set:
-    entries, audio, texts = [], {}, {}
+def create_set(seconds: list[float], speakers: list[str | None] | None = None) -> list[Entry]:
+    entries = []
     for line, length in enumerate(seconds, 1):
         path = Path(f"{line}.wav")
-        entries.append(Entry(line, path.name, path, speakers[line - 1] if speakers else None, "да"))
-        audio[path] = create_measures(length, silence=0.0)
-        texts[line] = TextMeasures(("d", "ˈ", "ɑ"), (), ("да",), 9)
-    return entries, audio, texts
+        speaker = speakers[line - 1] if speakers else None
+        audio = create_measures(length, silence=0.0)
+        read = TextMeasures(("d", "ˈ", "ɑ"), (), ("да",), 9)
+        entries.append(Entry(line, path.name, path, speaker, "да", audio, read))
+    return entries
 
 
 def names(findings: list[Finding]) -> list[str]:
@@ -29,38 +28,38 @@ def names(findings: list[Finding]) -> list[str]:
 
 
 def test_an_hour_of_one_speaker_has_no_findings() -> None:
-    assert find_in_set(*create_set([9.0] * 400)) == []
+    assert find_in_set(create_set([9.0] * 400)) == []
 
 
 def test_too_little_is_said() -> None:
-    assert names(find_in_set(*create_set([9.0] * 19))) == ["few-recordings", "little-speech"]
-    assert names(find_in_set(*create_set([9.0] * 40))) == ["little-speech"]
+    assert names(find_in_set(create_set([9.0] * 19))) == ["few-recordings", "little-speech"]
+    assert names(find_in_set(create_set([9.0] * 40))) == ["little-speech"]
 
 
 def test_three_columns_of_one_speaker_are_no_speakers() -> None:
     """LJSpeech's second column is the text as it is written."""
-    findings = find_in_set(*create_set([9.0] * 400, [f"text {n}" for n in range(400)]))
+    findings = find_in_set(create_set([9.0] * 400, [f"text {n}" for n in range(400)]))
     assert "no-speakers" in names(findings)
     assert "speaker-speech" not in names(findings)
 
 
 def test_speakers_with_little_speech_are_named() -> None:
     speakers: list[str | None] = ["anna"] * 800 + ["boris"] * 100 + ["vera"] * 10
-    findings = find_in_set(*create_set([9.0] * 910, speakers))
+    findings = find_in_set(create_set([9.0] * 910, speakers))
     assert [(f.rule.name, f.message.split(":")[0]) for f in findings] == [
         ("speaker-speech", "vera"),
         ("balance", "boris"),
     ]
-    _, heads, rows = tabulate_speakers(*create_set([9.0] * 910, speakers)[:2])
+    _, heads, rows = tabulate_speakers(create_set([9.0] * 910, speakers))
     assert len(heads) == len(rows[0]) == 3
     assert rows[0] == ["anna", "800", "2.00"]
 
 
 def test_phonemes_that_are_hardly_heard_come_with_an_example() -> None:
-    entries, audio, texts = create_set([9.0] * 400)
-    entries[0] = replace(entries[0], text="щи")
-    texts[1] = TextMeasures(("ɕ", "i"), (), ("щи",), 7)
-    findings = find_in_set(entries, audio, texts)
+    entries = create_set([9.0] * 400)
+    read = TextMeasures(("ɕ", "i"), (), ("щи",), 7)
+    entries[0] = replace(entries[0], text="щи", read=read)
+    findings = find_in_set(entries)
     assert [(finding.rule.name, finding.message) for finding in findings] == [
         ("rare-phonemes", "'ɕ' once, in 'щи'"),
         ("rare-phonemes", "'i' once, in 'щи'"),
@@ -68,6 +67,6 @@ def test_phonemes_that_are_hardly_heard_come_with_an_example() -> None:
 
 
 def test_facts_say_how_much_there_is() -> None:
-    facts = describe_set(*create_set([9.0] * 400))
+    facts = describe_set(create_set([9.0] * 400))
     assert facts["recordings"] == "400"
     assert facts["hours"] == "1.00"

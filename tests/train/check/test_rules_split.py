@@ -37,29 +37,30 @@ def test_the_choice_is_that_of_training(dataset: Path) -> None:
 
 
 def test_lines_that_training_refuses_are_not_in_the_split() -> None:
-    entries, audio, texts = create_set([9.0] * 20)
-    del texts[3], audio[Path("5.wav")]
+    entries = create_set([9.0] * 20)
+    entries[2] = replace(entries[2], read=None)
+    entries[4] = replace(entries[4], audio=None)
     entries.append(Entry(21, "gone.wav", None, None, "нет"))
-    usable = find_usable(entries, audio, texts)
+    usable = find_usable(entries)
     assert [entry.line for entry in usable] == [1, 2, 4, *range(6, 21)]
 
 
 def test_little_and_nothing() -> None:
-    entries, audio, texts = create_set([60.0] * 20)
+    entries = create_set([60.0] * 20)
     held_out = choose_held_out(entries, SETTINGS)
-    facts = describe_split(held_out, audio, 5)
+    facts = describe_split(held_out, 5)
     assert facts["held out"] == "2 recordings, 2.0 minutes (--data.validation_split)"
     assert facts["spoken at each validation"] == f"{held_out[0].name}, {held_out[1].name}"
     assert choose_held_out(entries[:1], SETTINGS) == []
     assert choose_held_out(entries, replace(SETTINGS, validation_split=0.0)) == []
-    assert describe_split([], audio, 5)["held out"].startswith("none")
-    assert find_in_split(entries, [], texts) == []
+    assert describe_split([], 5)["held out"].startswith("none")
+    assert find_in_split(entries, []) == []
 
 
 def test_speakers_of_one_part_only_are_named() -> None:
     speakers: list[str | None] = ["anna", "anna", "boris", "vera", "vera", "vera"]
-    entries, _, texts = create_set([9.0] * 6, speakers)
-    findings = find_in_split([entries[0], *entries[3:]], entries[1:3], texts)
+    entries = create_set([9.0] * 6, speakers)
+    findings = find_in_split([entries[0], *entries[3:]], entries[1:3])
     assert [(finding.rule.name, finding.message) for finding in findings] == [
         ("untrained-speaker", "boris"),
         ("unvalidated-speaker", "vera: 3 recordings"),
@@ -67,14 +68,15 @@ def test_speakers_of_one_part_only_are_named() -> None:
 
 
 def test_a_column_of_texts_has_no_speakers() -> None:
-    entries, _, texts = create_set([9.0] * 20, [f"text {n}" for n in range(20)])
-    assert find_in_split(entries[2:], entries[:2], texts) == []
+    entries = create_set([9.0] * 20, [f"text {n}" for n in range(20)])
+    assert find_in_split(entries[2:], entries[:2]) == []
 
 
 def test_phonemes_that_training_never_hears_are_named() -> None:
-    entries, _, texts = create_set([9.0] * 4)
-    texts[2] = TextMeasures(("ɕ", "!", "d"), (), ("щи",), 7)
-    findings = find_in_split([entries[0], *entries[2:]], [entries[1]], texts)
+    entries = create_set([9.0] * 4)
+    read = TextMeasures(("ɕ", "!", "d"), (), ("щи",), 7)
+    entries[1] = replace(entries[1], read=read)
+    findings = find_in_split([entries[0], *entries[2:]], [entries[1]])
     assert names(findings) == ["untrained-phonemes"]
     assert findings[0].message == "'ɕ' in 'да'"
-    assert find_in_split(entries[1:], [entries[0]], texts) == []
+    assert find_in_split(entries[1:], [entries[0]]) == []

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from piper.config import PhonemeType, VoiceConfig
 from piper.text.frontend import DEFAULT_PHONEME_ID_MAP
-from piper.train.check.entries import Entry, TextMeasures
+from piper.train.check.entries import Entry
 from piper.train.check.findings import Finding
 from piper.train.check.measuring import TextMeasurer
 from piper.train.check.rules_text import find_in_texts, find_usual_script
@@ -40,11 +41,8 @@ def check(
         for line, text in enumerate(texts, 1)
     ]
     measurer = TextMeasurer(create_voice(**changes))
-    measured = {entry.line: measurer(entry.text) for entry in entries if entry.text}
-    texts_by_line: dict[int, TextMeasures] = {n: m for n, m in measured.items() if m is not None}
     return find_in_texts(
-        entries,
-        texts_by_line,
+        [replace(entry, read=measurer(entry.text) if entry.text else None) for entry in entries],
         language="ru",
         writes_numbers=writes_numbers,
         has_stress_marks=True,

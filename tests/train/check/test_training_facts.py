@@ -20,8 +20,7 @@ SETTINGS = DataSettings(HERE, HERE, HERE, HERE / "config.json", "voice", "ru")
 
 def describe(seconds: list[float], **changes: object) -> dict[str, str]:
     settings = replace(SETTINGS, **{"quality": "medium", **changes})
-    entries, audio, _ = create_set(seconds)
-    return describe_training(settings, entries, audio)
+    return describe_training(settings, create_set(seconds))
 
 
 def test_steps_follow_from_what_is_trained_on() -> None:

@@ -21,7 +21,7 @@ from piper.errors import DatasetError
 from piper.files import remove_link
 from piper.jobs import run_jobs
 from piper.progress import ProgressLine
-from piper.train.check.entries import AudioMeasures, Entry, FitMeasures, TextFit, TextMeasures
+from piper.train.check.entries import Entry, FitMeasures, TextFit
 from piper.train.check.kept import keep_result, load_results
 from piper.train.check.measuring import create_key
 from piper.train.recognisers import Recogniser
@@ -53,8 +53,6 @@ MOST_STRAYS = 12
 
 def measure_fits(
     entries: Sequence[Entry],
-    audio: Mapping[Path, AudioMeasures],
-    texts: Mapping[int, TextMeasures],
     cache_dir: Path,
     *,
     doubtful_lines: Collection[int] = (),
@@ -70,11 +68,10 @@ def measure_fits(
     """
     if is_kept_only and not (cache_dir / ALIGNER_NAME).is_file():
         return None
-    lessons = _create_lessons(entries, audio, texts)
+    lessons = _create_lessons(entries)
+    seconds = {entry.line: entry.audio.seconds for entry in entries if entry.audio}
     usable = {line: lesson for line, lesson in lessons.items() if line not in doubtful_lines}
-    aligner = _find_aligner(
-        cache_dir / ALIGNER_NAME, usable, entries, audio, is_kept_only=is_kept_only
-    )
+    aligner = _find_aligner(cache_dir / ALIGNER_NAME, usable, entries, is_kept_only=is_kept_only)
     if aligner is None:
         return None
     fitter = _Fitter(cache_dir, aligner, num_processes, is_kept_only=is_kept_only)
@@ -82,7 +79,7 @@ def measure_fits(
     own = {line: fit for (line, _), fit in fits.items()}
     scores = fitter.load_medians() if is_kept_only else None
     if scores is None:
-        wrong = [fit.score for fit in fitter.measure(_pair_with_others(lessons, audio)).values()]
+        wrong = [fit.score for fit in fitter.measure(_pair_with_others(lessons, seconds)).values()]
         if not own or not wrong:
             return None
         scores = (median(fit.score for fit in own.values()), median(wrong))
@@ -96,31 +93,22 @@ def measure_fits(
     return measures
 
 
-def _create_lessons(
-    entries: Sequence[Entry],
-    audio: Mapping[Path, AudioMeasures],
-    texts: Mapping[int, TextMeasures],
-) -> dict[int, Lesson]:
+def _create_lessons(entries: Sequence[Entry]) -> dict[int, Lesson]:
     from piper.train.aligner.aligner import phonemes_to_groups
     from piper.train.aligner.fitting import Lesson, create_lesson_key
 
     lessons = {}
     for entry in entries:
         path = entry.audio_path
-        if path is not None and path in audio and entry.line in texts:
-            groups = phonemes_to_groups(texts[entry.line].phonemes)
+        if path is not None and entry.audio and entry.read:
+            groups = phonemes_to_groups(entry.read.phonemes)
             if groups:
                 lessons[entry.line] = Lesson(create_lesson_key(path, groups), path, groups)
     return lessons
 
 
 def _find_aligner(
-    path: Path,
-    lessons: Mapping[int, Lesson],
-    entries: Sequence[Entry],
-    audio: Mapping[Path, AudioMeasures],
-    *,
-    is_kept_only: bool,
+    path: Path, lessons: Mapping[int, Lesson], entries: Sequence[Entry], *, is_kept_only: bool
 ) -> Aligner | None:
     """Return the cache's aligner where it still serves, else one that is fitted now, if it may."""
     from piper.train.aligner.aligner import load_aligner
@@ -134,8 +122,8 @@ def _find_aligner(
                 return aligner
         except DatasetError:
             pass  # of an earlier version, or damaged
-    chosen = [] if is_kept_only else choose_lessons(lessons, entries, audio)
-    if sum(audio[lesson.path].seconds for lesson in chosen) < 60 * LEAST_MINUTES:
+    chosen, minutes = ([], 0.0) if is_kept_only else choose_lessons(lessons, entries)
+    if minutes < LEAST_MINUTES:
         return None
     state_path = path.with_name(f"{path.name}.part")
     remove_link(path)
@@ -147,20 +135,18 @@ def _find_aligner(
 
 
 def choose_lessons(
-    lessons: Mapping[int, Lesson], entries: Sequence[Entry], audio: Mapping[Path, AudioMeasures]
-) -> list[Lesson]:
-    """Return what an aligner learns on: so many minutes a speaker and in all, by their digests."""
+    lessons: Mapping[int, Lesson], entries: Sequence[Entry]
+) -> tuple[list[Lesson], float]:
+    """Return what an aligner learns on, and its minutes: so many a speaker, by their digests."""
     minutes: dict[str | None, float] = defaultdict(float)
     chosen = []
-    usable = [entry for entry in entries if entry.line in lessons]
-    for entry in sorted(usable, key=lambda entry: lessons[entry.line].key):
-        lesson = lessons[entry.line]
-        seconds = audio[lesson.path].seconds
+    usable = [(one, one.audio.seconds) for one in entries if one.audio and one.line in lessons]
+    for entry, seconds in sorted(usable, key=lambda one: lessons[one[0].line].key):
         has_room = minutes[entry.speaker] < SPEAKER_MINUTES and sum(minutes.values()) < MOST_MINUTES
         if seconds <= LONGEST_LESSON_SECONDS and has_room:
             minutes[entry.speaker] += seconds / 60
-            chosen.append(lesson)
-    return chosen
+            chosen.append(lessons[entry.line])
+    return chosen, sum(minutes.values())
 
 
 class _Fitter:
@@ -241,10 +227,10 @@ def load_once(path: Path, process: int) -> Aligner:
 
 
 def _pair_with_others(
-    lessons: Mapping[int, Lesson], audio: Mapping[Path, AudioMeasures]
+    lessons: Mapping[int, Lesson], seconds: Mapping[int, float]
 ) -> dict[tuple[int, int], Lesson]:
     """Return some recordings with the text of the one that is next in length."""
-    by_length = sorted(lessons, key=lambda line: audio[lessons[line].path].seconds)
+    by_length = sorted(lessons, key=seconds.__getitem__)
     pairs = [
         (line, other)
         for line, other in pairwise(by_length)
@@ -287,15 +273,12 @@ RECOGNISED_NAME = "recognised-1.jsonl"
 """In the cache; the number is raised when what is kept changes."""
 
 
-def load_heard(
-    entries: Sequence[Entry], audio: Mapping[Path, AudioMeasures], cache_dir: Path
-) -> tuple[str, dict[int, str]]:
+def load_heard(entries: Sequence[Entry], cache_dir: Path) -> tuple[str, dict[int, str]]:
     """Return what an earlier check's recogniser heard of the recordings, and the recogniser's name.
 
     Of several the one that heard most of them; the name is empty where there is none.
     """
-    paths = {e.line: e.audio_path for e in entries if e.audio_path in audio and e.audio_path}
-    lines = {create_key(path): line for line, path in paths.items()}
+    lines = {create_key(e.audio_path): e.line for e in entries if e.audio_path and e.audio}
     heard: dict[str, dict[int, str]] = defaultdict(dict)
     for key, text in load_results(cache_dir / RECOGNISED_NAME, str).items():
         name, _, recording = key.partition("|")
@@ -306,7 +289,6 @@ def load_heard(
 
 def recognise_recordings(
     entries: Sequence[Entry],
-    audio: Mapping[Path, AudioMeasures],
     cache_dir: Path,
     recogniser: Recogniser,
     name: str,
@@ -323,7 +305,7 @@ def recognise_recordings(
     heard: dict[int, str] = {}
     progress = ProgressLine("Recognising", len(entries), "recordings")
     for done, entry in enumerate(entries, start=1):
-        if entry.audio_path is not None and entry.audio_path in audio:
+        if entry.audio_path is not None and entry.audio:
             key = f"{name}|{create_key(entry.audio_path)}"
             if key not in kept:
                 kept[key] = recogniser(load_samples(entry.audio_path), SAMPLE_RATE)

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -17,6 +18,8 @@ class Entry:
         line: Counted from 1.
         audio_path: Where it lies; None where it was not found.
         speaker: Its name where the set has several, else None.
+        audio: What was measured of the recording; None where it cannot be read.
+        read: What was measured of the text; None where it cannot be phonemised.
     """
 
     line: int
@@ -24,6 +27,8 @@ class Entry:
     audio_path: Path | None
     speaker: str | None
     text: str
+    audio: AudioMeasures | None = None
+    read: TextMeasures | None = None
 
     @property
     def spoken(self) -> tuple[str | None, str]:
@@ -95,6 +100,18 @@ class TextMeasures:
     words: tuple[str, ...]
     num_ids: int
     named: str = ""
+
+
+def add_measures(
+    entries: Sequence[Entry],
+    audio: Mapping[Path, AudioMeasures],
+    texts: Mapping[int, TextMeasures],
+) -> list[Entry]:
+    """Return the lines with what was measured of them: by paths, and by lines."""
+    return [
+        replace(entry, audio=audio.get(entry.audio_path or Path()), read=texts.get(entry.line))
+        for entry in entries
+    ]
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
+from piper.train.check.entries import AudioMeasures, Entry
 
 
 class Severity(StrEnum):
@@ -124,7 +124,6 @@ class CheckReport:
     """The result of a check.
 
     Attributes:
-        audio: Measures by the path of a recording; those that cannot be read are not in it.
         facts: What is good to know of the set: a title, and values by their names, in the order
             they are shown in.
         tables: Tables of the set: a title, the heads of the columns, the rows.
@@ -134,13 +133,17 @@ class CheckReport:
 
     folder: Path
     entries: list[Entry]
-    audio: Mapping[Path, AudioMeasures]
-    texts: Mapping[int, TextMeasures]
     findings: list[Finding]
     facts: dict[str, dict[str, str]] = field(default_factory=dict)
     tables: list[tuple[str, list[str], list[list[str]]]] = field(default_factory=list)
     held_out: list[str] = field(default_factory=list)
     not_looked_at: tuple[str, ...] = ()
+
+    @property
+    def audio(self) -> dict[Path, AudioMeasures]:
+        """Measures by the path of a recording; those that cannot be read are not in it."""
+        measured = ((entry.audio_path, entry.audio) for entry in self.entries)
+        return {path: audio for path, audio in measured if path and audio}
 
     @property
     def verdict(self) -> Verdict:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,13 +128,11 @@ def find_worst(broken: BrokenRule) -> tuple[list[Finding], list[Finding]]:
     return list(worst.values()), others
 
 
-def collect_excerpts(
-    report: CheckReport, entries: dict[int, Entry], rules: list[BrokenRule]
-) -> list[Excerpt]:
+def collect_excerpts(entries: dict[int, Entry], rules: list[BrokenRule]) -> list[Excerpt]:
     """Return what is to be seen and heard: the worst of each rule, then the second of each."""
     worst = [find_worst(broken)[0] for broken in rules]
     found = [
-        _find_excerpt(report, entries, findings[rank])
+        _find_excerpt(entries, findings[rank])
         for rank in range(WORST_SHOWN)
         for findings in worst
         if rank < len(findings)
@@ -142,9 +140,7 @@ def collect_excerpts(
     return list(dict.fromkeys(excerpt for excerpt in found if excerpt))
 
 
-def _show_rule(
-    report: CheckReport, entries: dict[int, Entry], broken: BrokenRule, figures: _Figures
-) -> dict[str, Any]:
+def _show_rule(entries: dict[int, Entry], broken: BrokenRule, figures: _Figures) -> dict[str, Any]:
     """Return what the template shows of a rule."""
     worst, others = find_worst(broken)
     count = count_things(len(broken.findings), "finding")
@@ -158,7 +154,7 @@ def _show_rule(
         "num_findings": len(broken.findings),
         "share": describe_share(broken.share),
         "count": count,
-        "worst": [_show_finding(report, entries, finding, figures) for finding in worst],
+        "worst": [_show_finding(entries, finding, figures) for finding in worst],
         "more": f"{len(listed):,} more{more}",
         "table_title": f"More of {broken.rule.name}",
         "others": [
@@ -167,16 +163,14 @@ def _show_rule(
     }
 
 
-def _show_finding(
-    report: CheckReport, entries: dict[int, Entry], finding: Finding, figures: _Figures
-) -> dict[str, Any]:
+def _show_finding(entries: dict[int, Entry], finding: Finding, figures: _Figures) -> dict[str, Any]:
     entry = None if finding.line is None else entries.get(finding.line)
     line = f"line {finding.line}" if finding.line is not None else ""
     speaker = entry.speaker or "" if entry else ""
-    excerpt = _find_excerpt(report, entries, finding)
+    excerpt = _find_excerpt(entries, finding)
     figure = None
-    if excerpt is not None and excerpt in figures.media:
-        figure = figures.draw(excerpt, report.audio[excerpt.path], finding)
+    if entry and entry.audio and excerpt is not None and excerpt in figures.media:
+        figure = figures.draw(excerpt, entry.audio, finding)
     return {
         "title": " · ".join(part for part in (finding.name, line, speaker) if part),
         "message": finding.message,
@@ -186,25 +180,16 @@ def _show_finding(
     }
 
 
-def _find_excerpt(
-    report: CheckReport, entries: dict[int, Entry], finding: Finding
-) -> Excerpt | None:
+def _find_excerpt(entries: dict[int, Entry], finding: Finding) -> Excerpt | None:
     entry = None if finding.line is None else entries.get(finding.line)
-    if entry is None or entry.audio_path is None:
+    if entry is None or entry.audio_path is None or not entry.audio or not entry.audio.seconds > 0:
         return None
-    measures = report.audio.get(entry.audio_path)
-    if measures is None or not measures.seconds > 0:
-        return None
-    return find_excerpt(entry.audio_path, measures.seconds, finding.span)
+    return find_excerpt(entry.audio_path, entry.audio.seconds, finding.span)
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """Values of one kind, over a dataset.
-
-    Attributes:
-        limits: Thresholds by the names of their rules.
-    """
+    """Values of one kind over a dataset, and thresholds by the names of their rules."""
 
     title: str
     unit: str
@@ -212,78 +197,49 @@ class Distribution:
     limits: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _AudioKind:
-    title: str
-    unit: str
-    measure: Callable[[AudioMeasures], float]
-    limits: dict[str, float]
-
-
-_AUDIO_KINDS = (
-    _AudioKind(
-        "Length of the recordings",
-        "s",
-        lambda audio: audio.seconds,
-        {TOO_SHORT.name: LEAST_SECONDS, TOO_LONG.name: LONG_SECONDS},
-    ),
-    _AudioKind(
-        "Level of the loudest 50 ms",
-        "dB of full scale",
-        lambda audio: audio.loud_db,
-        {QUIET.name: QUIET_DB},
-    ),
-    _AudioKind(
-        "Noise below the speech",
-        "dB",
-        lambda audio: audio.speech_db - audio.floor_db,
-        {NOISE.name: NOISE_DB},
-    ),
-    _AudioKind(
-        "Silence before the speech",
-        "s",
-        lambda audio: audio.start_silence_seconds,
-        {START_SILENCE.name: EDGE_SILENCE_SECONDS},
-    ),
-)
-
-
 def find_distributions(report: CheckReport) -> list[Distribution]:
     """Return what can be drawn of a dataset; what was not measured is left out."""
+    audio = report.audio.values()
+    has_phonemes = any(entry.read for entry in report.entries)
+    name = "Phonemes" if has_phonemes else "Characters"
+    # Its thresholds follow each speaker's own pace, so there is no line to draw.
+    rates = [
+        count / seconds
+        for entry in report.entries
+        if entry.audio and (entry.read or not has_phonemes)
+        if (seconds := speech_seconds(entry.audio)) > 0
+        for count in [len(entry.read.phonemes if entry.read else entry.text)]
+    ]
     found = [
         Distribution(
-            kind.title,
-            kind.unit,
-            _keep_finite(map(kind.measure, report.audio.values())),
-            kind.limits,
-        )
-        for kind in _AUDIO_KINDS
+            "Length of the recordings",
+            "s",
+            [one.seconds for one in audio],
+            {TOO_SHORT.name: LEAST_SECONDS, TOO_LONG.name: LONG_SECONDS},
+        ),
+        Distribution(
+            "Level of the loudest 50 ms",
+            "dB of full scale",
+            [one.loud_db for one in audio],
+            {QUIET.name: QUIET_DB},
+        ),
+        Distribution(
+            "Noise below the speech",
+            "dB",
+            [one.speech_db - one.floor_db for one in audio],
+            {NOISE.name: NOISE_DB},
+        ),
+        Distribution(
+            "Silence before the speech",
+            "s",
+            [one.start_silence_seconds for one in audio],
+            {START_SILENCE.name: EDGE_SILENCE_SECONDS},
+        ),
+        Distribution(f"{name} a second of speech", f"{name.lower()} a second", rates),
     ]
-    name = "Phonemes" if report.texts else "Characters"
-    # Its thresholds follow each speaker's own pace, so there is no line to draw.
-    rates = [rate for entry in report.entries if (rate := _find_rate(report, entry)) is not None]
-    found.append(
-        Distribution(f"{name} a second of speech", f"{name.lower()} a second", _keep_finite(rates))
-    )
-    return [distribution for distribution in found if distribution.values]
-
-
-def _keep_finite(values: Iterable[float]) -> list[float]:
-    return [float(value) for value in values if math.isfinite(value)]
-
-
-def _find_rate(report: CheckReport, entry: Entry) -> float | None:
-    measures = report.audio.get(entry.audio_path) if entry.audio_path else None
-    if measures is None:
-        return None
-    seconds = speech_seconds(measures)
-    if not report.texts:
-        count = len(entry.text)
-    elif entry.line in report.texts:
-        count = len(report.texts[entry.line].phonemes)
-    else:
-        return None
-    return count / seconds if seconds > 0 else None
+    # What is no number (digital silence between the words) is not drawn.
+    finite = [replace(one, values=list(filter(math.isfinite, one.values))) for one in found]
+    return [one for one in finite if one.values]
 
 
 _VERDICT_CLASSES = {
@@ -301,9 +257,7 @@ def write_report_page(report: CheckReport, path: Path, *, budget_bytes: int = PA
             those that come when the page is full are shown without, and the page says so.
     """
     entries = index_entries(report)
-    media = collect_media(
-        collect_excerpts(report, entries, find_broken_rules(report)), budget_bytes
-    )
+    media = collect_media(collect_excerpts(entries, find_broken_rules(report)), budget_bytes)
     silent = drop_audio(media, -1)
     room = budget_bytes - len(_render(report, silent)) - PLAYER_BYTES * len(media)
     page = _render(report, drop_audio(media, room))
@@ -320,7 +274,7 @@ def _render(report: CheckReport, media: dict[Excerpt, Media]) -> bytes:
     broken = find_broken_rules(report)
     figures = _Figures(media)
     entries = index_entries(report)
-    rules = [_show_rule(report, entries, item, figures) for item in broken]
+    rules = [_show_rule(entries, item, figures) for item in broken]
     return render_report(
         "check.html",
         f"Dataset check: {report.folder.name}",

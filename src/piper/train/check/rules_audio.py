@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
+from piper.train.check.entries import AudioMeasures, Entry
 from piper.train.check.findings import Finding, Group, Rule, Severity, create_rule
 from piper.train.data.audio import SILENCE_DB
 
@@ -52,16 +52,6 @@ CUT_ABOVE_FLOOR_DB = 12.0
 """Steady noise is at most 3 dB above its own floor in any 10 ms."""
 LEAST_SECONDS = 0.4
 """Spoken letters have 0.42 s with what surrounds them (97 of 100 prompts)."""
-
-
-@dataclass(frozen=True)
-class Defect:
-    """A rule that a recording breaks; see `Finding` for the attributes."""
-
-    rule: Rule
-    message: str
-    score: float
-    span: tuple[float, float] | None = None
 
 
 create_audio_rule = partial(create_rule, Group.AUDIO)
@@ -196,90 +186,93 @@ RECORDING_RULES = (
 )
 
 
-def find_defects(
-    measures: AudioMeasures, *, sample_rate: int, segment_seconds: float
-) -> Iterator[Defect]:
-    """Find what is wrong with one recording."""
+_Defect = tuple[Rule, str, float] | tuple[Rule, str, float, tuple[float, float]]
+"""A rule that a recording breaks, message, score and span: see `Finding`."""
+
+
+def _find_defects(
+    measures: AudioMeasures, sample_rate: int, segment_seconds: float
+) -> Iterator[_Defect]:
     yield from _check_format(measures, sample_rate)
     if measures.loud_db < SILENCE_DB:
-        yield Defect(SILENCE, f"at most {measures.loud_db:.0f} dB", -measures.loud_db)
+        yield SILENCE, f"at most {measures.loud_db:.0f} dB", -measures.loud_db
         return  # every other level is one of silence
     variation = measures.loud_db - measures.floor_db
     speech = measures.seconds - measures.start_silence_seconds - measures.end_silence_seconds
     if variation < VARIATION_DB:
-        yield Defect(NO_SPEECH, f"the level varies by {variation:.1f} dB", 1.0)
+        yield NO_SPEECH, f"the level varies by {variation:.1f} dB", 1.0
     elif speech < SPEECH_SECONDS:
-        yield Defect(NO_SPEECH, f"{speech:.2f} s of sound", 1.0)
+        yield NO_SPEECH, f"{speech:.2f} s of sound", 1.0
     else:
         yield from _check_signal(measures)
         yield from _check_bandwidth(measures, sample_rate)
         yield from _check_silences(measures)
         yield from _check_edges(measures)
     if measures.seconds < max(LEAST_SECONDS, segment_seconds):
-        yield Defect(TOO_SHORT, f"{measures.seconds:.2f} s", -measures.seconds)
+        yield TOO_SHORT, f"{measures.seconds:.2f} s", -measures.seconds
 
 
-def _check_format(measures: AudioMeasures, sample_rate: int) -> Iterator[Defect]:
+def _check_format(measures: AudioMeasures, sample_rate: int) -> Iterator[_Defect]:
     if not measures.has_all_data:
         message = f"the file ends after {measures.seconds:.2f} s, its header promises more"
-        yield Defect(TRUNCATED, message, 1.0)
+        yield TRUNCATED, message, 1.0
     if measures.channels != 1:
-        yield Defect(NOT_MONO, f"{measures.channels} channels", measures.channels)
+        yield NOT_MONO, f"{measures.channels} channels", measures.channels
     if measures.sample_rate < sample_rate:
         message = f"{measures.sample_rate:,} Hz, the training has {sample_rate:,} Hz"
-        yield Defect(LOWER_RATE, message, -measures.sample_rate)
+        yield LOWER_RATE, message, -measures.sample_rate
 
 
-def _check_signal(measures: AudioMeasures) -> Iterator[Defect]:
+def _check_signal(measures: AudioMeasures) -> Iterator[_Defect]:
     clipped = measures.clipped_share
     if clipped > CLIPPED_SHARE:
         rule = HEAVY_CLIPPING if clipped > HEAVILY_CLIPPED_SHARE else CLIPPING
         message = f"{clipped:.2%} of the samples, at {measures.peak:.2f} of full scale"
-        yield Defect(rule, message, clipped)
+        yield rule, message, clipped
     elif measures.crowding > CROWDING:
         rule = HEAVY_CLIPPING if measures.crowding > HEAVY_CROWDING else CLIPPING
         message = (
             f"{measures.crowding:.1f} times more samples at {measures.crowded_level:.2f} of full "
             "scale than at a quieter level: clipped before it was encoded"
         )
-        yield Defect(rule, message, CLIPPED_SHARE * measures.crowding)
+        yield rule, message, CLIPPED_SHARE * measures.crowding
     if abs(measures.dc_offset) > DC_OFFSET:
         message = f"{measures.dc_offset:+.3f} of full scale"
-        yield Defect(DC, message, abs(measures.dc_offset))
+        yield DC, message, abs(measures.dc_offset)
     if measures.loud_db < QUIET_DB:
-        yield Defect(QUIET, f"at most {measures.loud_db:.0f} dB", -measures.loud_db)
+        yield QUIET, f"at most {measures.loud_db:.0f} dB", -measures.loud_db
     noise = measures.floor_db
     if measures.seconds < SHORT_SECONDS:
         noise = min(noise, measures.start_edge_db, measures.end_edge_db)
     if measures.speech_db - noise < NOISE_DB:
         below = measures.speech_db - noise
-        yield Defect(NOISE, f"{below:.0f} dB below the speech", -below)
+        yield NOISE, f"{below:.0f} dB below the speech", -below
 
 
-def _check_bandwidth(measures: AudioMeasures, sample_rate: int) -> Iterator[Defect]:
+def _check_bandwidth(measures: AudioMeasures, sample_rate: int) -> Iterator[_Defect]:
     # What lies above half the training's rate is lost anyway: an MP3 of 44.1 kHz that ends at
     # 16 kHz is as good as any for a training at 22,050 Hz.
     wanted = min(measures.sample_rate, sample_rate) / 2
     if measures.bandwidth_hertz < UPSAMPLED_SHARE * wanted:
         found, whole = measures.bandwidth_hertz / 1000, wanted / 1000
         message = f"nothing above {found:.1f} kHz, where {whole:.1f} kHz are possible"
-        yield Defect(UPSAMPLED, message, 1 - found / whole)
+        yield UPSAMPLED, message, 1 - found / whole
 
 
-def _check_silences(measures: AudioMeasures) -> Iterator[Defect]:
+def _check_silences(measures: AudioMeasures) -> Iterator[_Defect]:
     start, end = measures.start_silence_seconds, measures.end_silence_seconds
     inner, inner_start = measures.inner_silence_seconds, measures.inner_silence_start
     if start > EDGE_SILENCE_SECONDS:
-        yield Defect(START_SILENCE, f"{start:.1f} s of silence at the start", start, (0.0, start))
+        yield START_SILENCE, f"{start:.1f} s of silence at the start", start, (0.0, start)
     if end > EDGE_SILENCE_SECONDS:
         span = (measures.seconds - end, measures.seconds)
-        yield Defect(END_SILENCE, f"{end:.1f} s of silence at the end", end, span)
+        yield END_SILENCE, f"{end:.1f} s of silence at the end", end, span
     if inner > INNER_SILENCE_SECONDS:
         message = f"{inner:.1f} s of silence from {inner_start:.1f} s on"
-        yield Defect(INNER_SILENCE, message, inner, (inner_start, inner_start + inner))
+        yield INNER_SILENCE, message, inner, (inner_start, inner_start + inner)
 
 
-def _check_edges(measures: AudioMeasures) -> Iterator[Defect]:
+def _check_edges(measures: AudioMeasures) -> Iterator[_Defect]:
     shown = min(0.5, measures.seconds)
     for rule, level, span in (
         (CUT_START, measures.start_edge_db, (0.0, shown)),
@@ -289,7 +282,7 @@ def _check_edges(measures: AudioMeasures) -> Iterator[Defect]:
             continue  # said already
         below = measures.speech_db - level
         if below < CUT_BELOW_SPEECH_DB and level - measures.floor_db > CUT_ABOVE_FLOOR_DB:
-            yield Defect(rule, f"{below:.0f} dB below the speech at the very edge", -below, span)
+            yield rule, f"{below:.0f} dB below the speech at the very edge", -below, span
 
 
 SPREAD_DB = 8.0
@@ -356,28 +349,14 @@ AUDIO_RULES = (
 _RULES_OF_SETS = (NOT_MONO, LOWER_RATE, UPSAMPLED)
 
 
-@dataclass(frozen=True)
-class _Heard:
-    """A line whose recording was measured."""
-
-    entry: Entry
-    path: Path
-    measures: AudioMeasures
-
-    @property
-    def has_sound(self) -> bool:
-        return self.measures.loud_db >= SILENCE_DB
-
-
 def find_in_audio(
     entries: Sequence[Entry],
-    measures: Mapping[Path, AudioMeasures],
     errors: Mapping[Path, str],
     *,
     sample_rate: int,
     segment_seconds: float,
 ) -> list[Finding]:
-    """Find what is wrong with the recordings.
+    """Find what is wrong with the recordings; `errors` says why some could not be measured.
 
     What is so for every recording of the set (not mono, a low rate) is one finding without a line.
     """
@@ -386,25 +365,19 @@ def find_in_audio(
         for entry in entries
         if entry.audio_path is not None and entry.audio_path in errors
     ]
-    heard = [
-        _Heard(entry, entry.audio_path, measures[entry.audio_path])
-        for entry in entries
-        if entry.audio_path is not None and entry.audio_path in measures
-    ]
-    for one in heard:
-        for defect in find_defects(
-            one.measures, sample_rate=sample_rate, segment_seconds=segment_seconds
-        ):
-            line, name = one.entry.line, one.entry.name
-            findings.append(
-                Finding(defect.rule, defect.message, line, name, defect.score, defect.span)
-            )
+    heard = [(entry, entry.audio) for entry in entries if entry.audio]
+    for entry, audio in heard:
+        for rule, message, *place in _find_defects(audio, sample_rate, segment_seconds):
+            findings.append(Finding(rule, message, entry.line, entry.name, *place))
     findings = _say_once(findings, len(heard))
     findings += _find_mixed_rates(heard, sample_rate)
     findings += _find_spread(heard)
     findings += _find_long(heard)
     findings += _find_same_audio(heard)
     return findings
+
+
+_Measured = Sequence[tuple[Entry, AudioMeasures]]
 
 
 def _say_once(findings: list[Finding], num_heard: int) -> list[Finding]:
@@ -420,56 +393,55 @@ def _say_once(findings: list[Finding], num_heard: int) -> list[Finding]:
     return kept
 
 
-def _find_mixed_rates(heard: Sequence[_Heard], sample_rate: int) -> Iterator[Finding]:
-    counts = Counter(one.measures.sample_rate for one in heard)
+def _find_mixed_rates(heard: _Measured, sample_rate: int) -> Iterator[Finding]:
+    counts = Counter(audio.sample_rate for _, audio in heard)
     if len(counts) < 2:
         return
     usual = max(counts, key=lambda rate: (counts[rate], rate == sample_rate, rate))
-    for one in heard:
-        rate = one.measures.sample_rate
+    for entry, audio in heard:
+        rate = audio.sample_rate
         if rate != usual:
             message = f"{rate:,} Hz, most have {usual:,} Hz"
-            yield Finding(MIXED_RATES, message, one.entry.line, one.entry.name, abs(rate - usual))
+            yield Finding(MIXED_RATES, message, entry.line, entry.name, abs(rate - usual))
 
 
-def _find_spread(heard: Sequence[_Heard]) -> Iterator[Finding]:
+def _find_spread(heard: _Measured) -> Iterator[Finding]:
     levels: dict[str | None, list[float]] = defaultdict(list)
-    for one in heard:
-        if one.has_sound:
-            levels[one.entry.speaker].append(one.measures.speech_db)
+    for entry, audio in heard:
+        if audio.loud_db >= SILENCE_DB:
+            levels[entry.speaker].append(audio.speech_db)
     medians = {
         speaker: median(found)
         for speaker, found in levels.items()
         if len(found) >= SPREAD_RECORDINGS
     }
-    for one in heard:
+    for entry, audio in heard:
         # A very quiet one has been found already.
-        if one.measures.loud_db < QUIET_DB or one.entry.speaker not in medians:
+        if audio.loud_db < QUIET_DB or entry.speaker not in medians:
             continue
-        off = one.measures.speech_db - medians[one.entry.speaker]
+        off = audio.speech_db - medians[entry.speaker]
         if abs(off) > SPREAD_DB:
             message = f"{abs(off):.0f} dB {'louder' if off > 0 else 'quieter'} than the median"
-            yield Finding(LOUDNESS_SPREAD, message, one.entry.line, one.entry.name, abs(off))
+            yield Finding(LOUDNESS_SPREAD, message, entry.line, entry.name, abs(off))
 
 
-def _find_long(heard: Sequence[_Heard]) -> Iterator[Finding]:
+def _find_long(heard: _Measured) -> Iterator[Finding]:
     if not heard:
         return
-    usual = median(one.measures.seconds for one in heard)
+    usual = median(audio.seconds for _, audio in heard)
     most = min(LONG_SECONDS, max(LONG_LEAST_SECONDS, LONG_TIMES * usual))
-    for one in heard:
-        seconds = one.measures.seconds
-        if seconds > most:
-            message = f"{seconds:.1f} s, the median is {usual:.1f} s"
-            yield Finding(TOO_LONG, message, one.entry.line, one.entry.name, seconds)
+    for entry, audio in heard:
+        if audio.seconds > most:
+            message = f"{audio.seconds:.1f} s, the median is {usual:.1f} s"
+            yield Finding(TOO_LONG, message, entry.line, entry.name, audio.seconds)
 
 
-def _find_same_audio(heard: Sequence[_Heard]) -> Iterator[Finding]:
-    groups: dict[str, dict[Path, Entry]] = defaultdict(dict)
-    for one in heard:
-        if one.has_sound:  # silence equals silence
+def _find_same_audio(heard: _Measured) -> Iterator[Finding]:
+    groups: dict[str, dict[Path | None, Entry]] = defaultdict(dict)
+    for entry, audio in heard:
+        if audio.loud_db >= SILENCE_DB:  # silence equals silence
             # One file in two lines is a matter of the CSV.
-            groups[one.measures.digest].setdefault(one.path, one.entry)
+            groups[audio.digest].setdefault(entry.audio_path, entry)
     for group in groups.values():
         first, *others = group.values()
         if any(other.spoken != first.spoken for other in others):
@@ -536,17 +508,11 @@ class Pace:
     spreads: float
 
 
-def find_in_matches(
-    entries: Sequence[Entry],
-    audio: Mapping[Path, AudioMeasures],
-    texts: Mapping[int, TextMeasures],
-    *,
-    frame_seconds: float,
-) -> list[Finding]:
+def find_in_matches(entries: Sequence[Entry], *, frame_seconds: float) -> list[Finding]:
     """Return recordings that their texts do not fit."""
-    findings = list(_find_short(entries, audio, texts, frame_seconds))
+    findings = list(_find_short(entries, frame_seconds))
     short = {finding.line for finding in findings}
-    for pace in measure_paces(entries, audio, texts):
+    for pace in measure_paces(entries):
         off = abs(pace.spreads)
         if off < OFF or pace.entry.line in short:
             continue
@@ -564,18 +530,14 @@ def find_in_matches(
     return findings
 
 
-def measure_paces(
-    entries: Sequence[Entry],
-    audio: Mapping[Path, AudioMeasures],
-    texts: Mapping[int, TextMeasures],
-) -> list[Pace]:
+def measure_paces(entries: Sequence[Entry]) -> list[Pace]:
     """Return how fast each recording is spoken, those of too few or too short ones left out."""
     rates: dict[str | None, list[tuple[Entry, float]]] = defaultdict(list)
     for entry in entries:
-        if not entry.audio_path or entry.audio_path not in audio or entry.line not in texts:
+        if not entry.audio or not entry.read:
             continue
-        seconds = speech_seconds(audio[entry.audio_path])
-        count = sum(phoneme.isalpha() for phoneme in texts[entry.line].phonemes)
+        seconds = speech_seconds(entry.audio)
+        count = sum(phoneme.isalpha() for phoneme in entry.read.phonemes)
         if count >= LEAST_PHONEMES and seconds > 0:
             rates[entry.speaker].append((entry, count / seconds))
     paces = []
@@ -597,18 +559,11 @@ def speech_seconds(measures: AudioMeasures) -> float:
     return max(0.0, measures.seconds - silence - measures.inner_silence_seconds)
 
 
-def _find_short(
-    entries: Sequence[Entry],
-    audio: Mapping[Path, AudioMeasures],
-    texts: Mapping[int, TextMeasures],
-    frame_seconds: float,
-) -> Iterator[Finding]:
+def _find_short(entries: Sequence[Entry], frame_seconds: float) -> Iterator[Finding]:
     for entry in entries:
-        if entry.audio_path and entry.audio_path in audio and entry.line in texts:
-            frames = audio[entry.audio_path].seconds / frame_seconds
-            num_ids = texts[entry.line].num_ids
+        if entry.audio and entry.read:
+            frames, num_ids = entry.audio.seconds / frame_seconds, entry.read.num_ids
             if num_ids > frames:
                 message = f"{frames:.0f} frames for {num_ids} phoneme ids"
-                yield Finding(
-                    TOO_SHORT_FOR_TEXT, message, entry.line, entry.name, num_ids / max(frames, 1)
-                )
+                score = num_ids / max(frames, 1)
+                yield Finding(TOO_SHORT_FOR_TEXT, message, entry.line, entry.name, score)

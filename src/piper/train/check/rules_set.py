@@ -15,7 +15,7 @@ from statistics import median
 from piper.errors import DatasetError
 from piper.files import read_bounded
 from piper.progress import count_things
-from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
+from piper.train.check.entries import Entry
 from piper.train.check.findings import Finding, Group, Severity, create_rule
 from piper.train.check.measuring import find_trained_text
 from piper.train.data.metadata import (
@@ -96,11 +96,7 @@ RARE_PHONEMES = _create_set_rule(
 SET_RULES = (NO_SPEAKERS, FEW_RECORDINGS, LITTLE_SPEECH, SPEAKER_SPEECH, BALANCE, RARE_PHONEMES)
 
 
-def find_in_set(
-    entries: Sequence[Entry],
-    audio: Mapping[Path, AudioMeasures],
-    texts: Mapping[int, TextMeasures],
-) -> list[Finding]:
+def find_in_set(entries: Sequence[Entry]) -> list[Finding]:
     """Return what is wrong with the set as a whole."""
     findings = []
     speakers = {entry.speaker for entry in entries if entry.speaker is not None}
@@ -108,19 +104,18 @@ def find_in_set(
     if not has_speakers:
         message = f"{len(speakers)} different values in {len(entries)} lines"
         findings.append(Finding(NO_SPEAKERS, message))
-    usable = [entry for entry in entries if entry.audio_path in audio and entry.line in texts]
+    usable = find_usable(entries)
     if len(usable) < FEWEST_RECORDINGS:
         findings.append(Finding(FEW_RECORDINGS, f"{len(usable)} can be used"))
-    hours = measure_hours(entries, audio)
+    hours = measure_hours(entries)
     if (total := sum(hours.values())) < FEW_HOURS:
         findings.append(Finding(LITTLE_SPEECH, f"{60 * total:.1f} minutes"))
     if has_speakers and len(speakers) > 1:
         findings += _check_speech_of_speakers(hours)
-    counts = count_phonemes(texts)
-    for phoneme, count in sorted(counts.items(), key=lambda item: item[1]):
+    for phoneme, count in sorted(count_phonemes(entries).items(), key=lambda item: item[1]):
         if count < RARE_TIMES and phoneme.isalpha():
             times = "once" if count == 1 else f"{count} times"
-            message = f"{phoneme!r} {times}, in {_find_example(phoneme, entries, texts)!r:.60}"
+            message = f"{phoneme!r} {times}, in {_find_example(phoneme, entries)!r:.60}"
             findings.append(Finding(RARE_PHONEMES, message, score=-count))
     return findings
 
@@ -134,40 +129,34 @@ def _check_speech_of_speakers(hours: Mapping[str | None, float]) -> Iterator[Fin
             yield Finding(BALANCE, f"{speaker}: {own:.2f} hours, another {most:.2f}", score=-own)
 
 
-def _find_example(phoneme: str, entries: Sequence[Entry], texts: Mapping[int, TextMeasures]) -> str:
-    lines = (e.text for e in entries if e.line in texts and phoneme in texts[e.line].phonemes)
-    return next(lines, "")
+def _find_example(phoneme: str, entries: Sequence[Entry]) -> str:
+    return next((e.text for e in entries if e.read and phoneme in e.read.phonemes), "")
 
 
-def measure_hours(
-    entries: Sequence[Entry], audio: Mapping[Path, AudioMeasures]
-) -> dict[str | None, float]:
+def measure_hours(entries: Sequence[Entry]) -> dict[str | None, float]:
     """Return the hours of each speaker's recordings; under None where there is one."""
-    seconds: Counter[str | None] = Counter()
+    seconds: defaultdict[str | None, float] = defaultdict(float)
     for entry in entries:
-        if entry.audio_path and entry.audio_path in audio:
-            # Counter's type knows whole numbers only.
-            seconds[entry.speaker] += audio[entry.audio_path].seconds  # type: ignore[assignment]
+        if entry.audio:
+            seconds[entry.speaker] += entry.audio.seconds
     return {speaker: count / 3600 for speaker, count in seconds.items()}
 
 
-def count_phonemes(texts: Mapping[int, TextMeasures]) -> Counter[str]:
+def count_phonemes(entries: Sequence[Entry]) -> Counter[str]:
     """Return how often each phoneme is heard, signs of stress and pauses included."""
-    return Counter(phoneme for measured in texts.values() for phoneme in measured.phonemes)
+    return Counter(phoneme for entry in entries if entry.read for phoneme in entry.read.phonemes)
 
 
-def describe_set(
-    entries: Sequence[Entry],
-    audio: Mapping[Path, AudioMeasures],
-    texts: Mapping[int, TextMeasures],
-) -> dict[str, str]:
+def describe_set(entries: Sequence[Entry]) -> dict[str, str]:
     """Return what is good to know of a set, by name."""
-    hours = measure_hours(entries, audio)
-    seconds = [audio[e.audio_path].seconds for e in entries if e.audio_path in audio]  # type: ignore[index]
+    hours = measure_hours(entries)
+    seconds = [entry.audio.seconds for entry in entries if entry.audio]
     total = sum(hours.values())
-    counts = count_phonemes(texts)
-    pairs = Counter(pair for measured in texts.values() for pair in pairwise(measured.phonemes))
-    rates = Counter(measured.sample_rate for measured in audio.values())
+    counts = count_phonemes(entries)
+    texts = [entry.read.phonemes for entry in entries if entry.read]
+    pairs = Counter(pair for phonemes in texts for pair in pairwise(phonemes))
+    recordings = {entry.audio_path: entry.audio for entry in entries if entry.audio}
+    rates = Counter(audio.sample_rate for audio in recordings.values())
     return {
         "recordings": str(len(entries)),
         "hours": f"{total:.2f}",
@@ -182,19 +171,17 @@ def describe_set(
     }
 
 
-def tabulate_phonemes(texts: Mapping[int, TextMeasures]) -> tuple[str, list[str], list[list[str]]]:
+def tabulate_phonemes(entries: Sequence[Entry]) -> tuple[str, list[str], list[list[str]]]:
     """Return a table of phonemes and how often they are heard, the rare ones first."""
-    counts = sorted(count_phonemes(texts).items(), key=lambda item: (item[1], item[0]))
+    counts = sorted(count_phonemes(entries).items(), key=lambda item: (item[1], item[0]))
     rows = [[phoneme if phoneme.strip() else "(space)", str(count)] for phoneme, count in counts]
     return "Phonemes", ["phoneme", "times"], rows
 
 
-def tabulate_speakers(
-    entries: Sequence[Entry], audio: Mapping[Path, AudioMeasures]
-) -> tuple[str, list[str], list[list[str]]]:
+def tabulate_speakers(entries: Sequence[Entry]) -> tuple[str, list[str], list[list[str]]]:
     """Return a table of speakers, their recordings and hours."""
     counts = Counter(entry.speaker for entry in entries)
-    hours = measure_hours(entries, audio)
+    hours = measure_hours(entries)
     rows = [
         [str(speaker), str(counts[speaker]), f"{hours.get(speaker, 0.0):.2f}"]
         for speaker in sorted(counts, key=lambda speaker: -hours.get(speaker, 0.0))
@@ -230,16 +217,12 @@ SPLIT_RULES = (UNTRAINED_SPEAKER, UNVALIDATED_SPEAKER, UNTRAINED_PHONEMES)
 NAMED_AT_MOST = 5
 
 
-def find_usable(
-    entries: Sequence[Entry],
-    audio: Mapping[Path, AudioMeasures],
-    texts: Mapping[int, TextMeasures],
-) -> list[Entry]:
+def find_usable(entries: Sequence[Entry]) -> list[Entry]:
     """Return the lines whose recording and text can be used: training refuses a set with others.
 
     So the split is that of the set once those lines are mended or removed.
     """
-    return [entry for entry in entries if entry.audio_path in audio and entry.line in texts]
+    return [entry for entry in entries if entry.audio and entry.read]
 
 
 def choose_held_out(usable: Sequence[Entry], settings: DataSettings) -> list[Entry]:
@@ -253,16 +236,11 @@ def _find_file_name(entry: Entry) -> str:
     return entry.audio_path.name if entry.audio_path is not None else entry.name
 
 
-def find_in_split(
-    training: Sequence[Entry], held_out: Sequence[Entry], texts: Mapping[int, TextMeasures]
-) -> list[Finding]:
+def find_in_split(training: Sequence[Entry], held_out: Sequence[Entry]) -> list[Finding]:
     """Return what one part of the split lacks."""
     if not held_out:
         return []
-    return [
-        *_check_split_of_speakers(training, held_out),
-        *_check_phonemes(training, held_out, texts),
-    ]
+    return [*_check_split_of_speakers(training, held_out), *_check_phonemes(training, held_out)]
 
 
 def _check_split_of_speakers(
@@ -279,27 +257,22 @@ def _check_split_of_speakers(
         yield Finding(UNVALIDATED_SPEAKER, f"{speaker}: {recordings}", score=count)
 
 
-def _check_phonemes(
-    training: Sequence[Entry], held_out: Sequence[Entry], texts: Mapping[int, TextMeasures]
-) -> Iterator[Finding]:
-    trained = {phoneme for entry in training for phoneme in texts[entry.line].phonemes}
+def _check_phonemes(training: Sequence[Entry], held_out: Sequence[Entry]) -> Iterator[Finding]:
+    trained = count_phonemes(training)
     unheard: dict[str, Entry] = {}
     for entry in held_out:
-        for phoneme in texts[entry.line].phonemes:
+        for phoneme in entry.read.phonemes if entry.read else ():
             if phoneme not in trained and phoneme.isalpha():
                 unheard.setdefault(phoneme, entry)
     for phoneme, entry in sorted(unheard.items()):
         yield Finding(UNTRAINED_PHONEMES, f"{phoneme!r} in {entry.text!r:.60}", name=entry.name)
 
 
-def describe_split(
-    held_out: Sequence[Entry], audio: Mapping[Path, AudioMeasures], num_examples: int
-) -> dict[str, str]:
+def describe_split(held_out: Sequence[Entry], num_examples: int) -> dict[str, str]:
     """Return what is good to know of the validation, by name."""
     if not held_out:
         return {"held out": "none: val_loss will be that of recordings which are trained on"}
-    paths = [entry.audio_path for entry in held_out if entry.audio_path is not None]
-    seconds = sum(audio[path].seconds for path in paths)
+    seconds = sum(entry.audio.seconds for entry in held_out if entry.audio)
     count = count_things(len(held_out), "recording")
     facts = {"held out": f"{count}, {seconds / 60:.1f} minutes (--data.validation_split)"}
     if num_examples:

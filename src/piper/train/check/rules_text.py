@@ -17,7 +17,7 @@ from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend, Stress, TextOp
 from piper.text.numbers.engine import find_writer
 from piper.text.sentence import find_words
 from piper.text.stress import VOWELS, add_signs, load_accentor, move_stress
-from piper.train.check.entries import Entry, FitMeasures, TextMeasures
+from piper.train.check.entries import Entry, FitMeasures
 from piper.train.check.findings import Finding, Group, Rule, Severity, create_rule
 from piper.train.data.scripts import (
     EAST_ASIAN,
@@ -117,7 +117,6 @@ TEXT_RULES = (
 
 def find_in_texts(
     entries: Sequence[Entry],
-    measures: Mapping[int, TextMeasures],
     *,
     language: str,
     writes_numbers: bool,
@@ -127,7 +126,6 @@ def find_in_texts(
     """Return what is wrong with the texts.
 
     Args:
-        measures: By line; of a text that could not be phonemised there are none.
         has_spelling: Whether texts are written in a language's letters; where they are phonemes
             themselves (`phoneme_type=text`), or ids were made elsewhere, alphabets say nothing.
     """
@@ -137,7 +135,7 @@ def find_in_texts(
         if not entry.text:
             findings.append(Finding(EMPTY_TEXT, "the text is empty", entry.line, entry.name))
             continue
-        measured = measures.get(entry.line)
+        measured = entry.read
         if measured is None or not measured.num_ids:
             message = f"the text is {entry.text!r:.60}"
             findings.append(Finding(NO_PHONEMES, message, entry.line, entry.name))
@@ -149,7 +147,7 @@ def find_in_texts(
         if not writes_numbers:
             found += _check_written(entry.text, language)
         findings += [Finding(rule, text, entry.line, entry.name) for rule, text in found]
-    findings += _check_missing(entries, measures)
+    findings += _check_missing(entries)
     findings += _check_lengths(entries)
     return findings
 
@@ -232,14 +230,12 @@ def _check_written(text: str, language: str) -> Iterator[tuple[Rule, str]]:
         yield SHORT_FORMS, ", ".join(forms[:NAMED_AT_MOST])
 
 
-def _check_missing(
-    entries: Sequence[Entry], measures: Mapping[int, TextMeasures]
-) -> Iterator[Finding]:
+def _check_missing(entries: Sequence[Entry]) -> Iterator[Finding]:
     """Yield a finding for each phoneme and the line that has it first, with how often it occurs."""
     counts: Counter[str] = Counter()
     lines: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
-        missing = measures[entry.line].missing if entry.line in measures else ()
+        missing = entry.read.missing if entry.read else ()
         counts.update(missing)
         for phoneme in dict.fromkeys(missing):
             lines[phoneme].append(entry)

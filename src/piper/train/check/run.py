@@ -10,7 +10,7 @@ from piper.config import PhonemeType, VoiceConfig
 from piper.errors import ConfigError
 from piper.train.check import rules_audio, rules_set, rules_text
 from piper.train.check.aligning import load_heard, measure_fits, recognise_recordings
-from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
+from piper.train.check.entries import Entry, add_measures
 from piper.train.check.findings import CheckReport, Finding
 from piper.train.check.measuring import measure_audio, measure_texts
 from piper.train.check.terminal import count_things
@@ -67,19 +67,20 @@ def check_dataset(
     audio = {path: m for path, m in measured.items() if not isinstance(m, str)}
     errors = {path: m for path, m in measured.items() if isinstance(m, str)}
     texts = measure_texts(entries, settings, voice, num_processes)
+    entries = add_measures(entries, audio, texts)
     findings = [
         *structure.findings,
-        *ask_rules(settings, entries, audio, errors, texts),
+        *ask_rules(settings, entries, errors),
         *(rules_text.find_stresses(entries) if has_stress else ()),
     ]
-    report = _create_report(settings, entries, audio, texts, findings)
+    report = _create_report(settings, entries, findings)
     if structure.layout not in DOCUMENTED:
         report = _include(report, [], "columns", str(structure.layout))
     report = _include_fits(report, settings, num_processes, is_quick=is_quick)
     if hear is not None and recogniser is not None:
-        heard = recognise_recordings(entries, audio, settings.cache_dir, hear, recogniser)
+        heard = recognise_recordings(entries, settings.cache_dir, hear, recogniser)
     else:
-        recogniser, heard = load_heard(entries, audio, settings.cache_dir)
+        recogniser, heard = load_heard(entries, settings.cache_dir)
     return _include_heard(report, recogniser, heard) if recogniser else report
 
 
@@ -88,7 +89,7 @@ def _include_heard(report: CheckReport, recogniser: str, heard: Mapping[int, str
     findings = rules_text.find_in_heard(report.entries, heard)
     fact = rules_text.describe_heard(report.entries, heard)
     report = _include(report, findings, "recognised", f"{fact} ({recogniser})")
-    missing = sum(e.audio_path in report.audio and e.line not in heard for e in report.entries)
+    missing = sum(bool(e.audio) and e.line not in heard for e in report.entries)
     if not missing:
         return report
     what = f"what {recogniser} hears in {count_things(missing, 'recording')} (--recogniser)"
@@ -103,24 +104,18 @@ def _include(report: CheckReport, findings: list[Finding], name: str, fact: str)
 
 
 def ask_rules(
-    settings: DataSettings,
-    entries: Sequence[Entry],
-    audio: Mapping[Path, AudioMeasures],
-    errors: Mapping[Path, str],
-    texts: Mapping[int, TextMeasures],
+    settings: DataSettings, entries: Sequence[Entry], errors: Mapping[Path, str]
 ) -> list[Finding]:
     """Return what is wrong with recordings, texts, how they match, and the set."""
     return [
         *rules_audio.find_in_audio(
             entries,
-            audio,
             errors,
             sample_rate=settings.sample_rate,
             segment_seconds=settings.segment_size / settings.sample_rate,
         ),
         *rules_text.find_in_texts(
             entries,
-            texts,
             language=settings.espeak_voice,
             writes_numbers=bool(settings.text_options.write_numbers),
             has_stress_marks=settings.has_stress_marks,
@@ -128,9 +123,9 @@ def ask_rules(
             and settings.phoneme_type is not PhonemeType.TEXT,
         ),
         *rules_audio.find_in_matches(
-            entries, audio, texts, frame_seconds=settings.hop_length / settings.sample_rate
+            entries, frame_seconds=settings.hop_length / settings.sample_rate
         ),
-        *rules_set.find_in_set(entries, audio, texts),
+        *rules_set.find_in_set(entries),
     ]
 
 
@@ -140,8 +135,6 @@ def _include_fits(
     """Return the report with what an aligner says of the texts, or said in an earlier check."""
     fits = measure_fits(
         report.entries,
-        report.audio,
-        report.texts,
         settings.cache_dir,
         doubtful_lines=report.lines_with_errors,
         num_processes=num_processes,
@@ -151,7 +144,7 @@ def _include_fits(
     if fits is not None or not is_quick:
         report = _include(report, findings, "texts and recordings", rules_text.describe_fits(fits))
     known = fits.fits if fits is not None else {}
-    missing = sum(e.audio_path in report.audio and e.line not in known for e in report.entries)
+    missing = sum(bool(e.audio) and e.line not in known for e in report.entries)
     if not missing or (fits is not None and not is_quick):
         return report  # what cannot be aligned was looked at
     texts = count_things(len(report.entries), "text")
@@ -182,28 +175,24 @@ def entries_to_rows(entries: Sequence[Entry]) -> list[Row]:
 
 
 def _create_report(
-    settings: DataSettings,
-    entries: list[Entry],
-    audio: Mapping[Path, AudioMeasures],
-    texts: Mapping[int, TextMeasures],
-    findings: list[Finding],
+    settings: DataSettings, entries: list[Entry], findings: list[Finding]
 ) -> CheckReport:
-    usable = rules_set.find_usable(entries, audio, texts)
+    usable = rules_set.find_usable(entries)
     held_out = rules_set.choose_held_out(usable, settings)
     lines = {entry.line for entry in held_out}
     training = [entry for entry in usable if entry.line not in lines]
-    findings = [*findings, *rules_set.find_in_split(training, held_out, texts)]
+    findings = [*findings, *rules_set.find_in_split(training, held_out)]
     facts = {
-        "The set": rules_set.describe_set(entries, audio, texts),
-        "Validation": rules_set.describe_split(held_out, audio, settings.num_test_examples),
-        "Training": describe_training(settings, training, audio),
+        "The set": rules_set.describe_set(entries),
+        "Validation": rules_set.describe_split(held_out, settings.num_test_examples),
+        "Training": describe_training(settings, training),
     }
-    tables = [rules_set.tabulate_phonemes(texts)]
+    tables = [rules_set.tabulate_phonemes(entries)]
     if settings.num_speakers > 1:
-        tables.insert(0, rules_set.tabulate_speakers(entries, audio))
+        tables.insert(0, rules_set.tabulate_speakers(entries))
     names = [entry.name for entry in held_out]
     folder = settings.csv_path.parent
-    return CheckReport(folder, entries, audio, texts, findings, facts, tables, names)
+    return CheckReport(folder, entries, findings, facts, tables, names)
 
 
 def leave_out_rules(report: CheckReport, names: str) -> CheckReport:

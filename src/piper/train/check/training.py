@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from piper.jobs import available_cores
 from piper.train.allowance import find_allowance
@@ -39,25 +38,11 @@ UNDERSTOOD_STEPS = 1_200
 """After which a quick voice of 1.5 hours of recordings had nearly their phoneme error."""
 
 
-def describe_training(
-    settings: DataSettings,
-    training: Sequence[Entry],
-    audio: Mapping[Path, AudioMeasures],
-) -> dict[str, str]:
-    """Return what a training would be, by name.
-
-    Args:
-        settings: Of the dataset.
-        training: The lines that would be trained on.
-        audio: Measures by the path of a recording.
-
-    Raises:
-        ConfigError: config.json names a quality that there is not.
-    """
+def describe_training(settings: DataSettings, training: Sequence[Entry]) -> dict[str, str]:
+    """Return what a training on these lines would be, by name."""
     if not training:
         return {"steps": "none: there is nothing to train on"}
-    paths = [entry.audio_path for entry in training if entry.audio_path is not None]
-    seconds = [_find_trained_seconds(audio[path], settings) for path in paths]
+    seconds = [_find_trained_seconds(one.audio, settings) for one in training if one.audio]
     has_gpu = _has_gpu()
     quality, reason = choose_quality(settings, sum(seconds) / 3600, has_gpu=has_gpu)
     size = settings.batch_size if isinstance(settings.batch_size, int) else DEFAULT_BATCH_SIZE

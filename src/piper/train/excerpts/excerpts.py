@@ -12,7 +12,7 @@ import shutil
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -265,8 +265,6 @@ def find_candidates(
     with_errors = report.lines_with_errors
     fits = measure_fits(
         report.entries,
-        report.audio,
-        report.texts,
         settings.cache_dir,
         doubtful_lines=with_errors,
         num_processes=num_processes,
@@ -414,7 +412,7 @@ def create_entry(candidate: Candidate, line: int = 0) -> Entry:
     """Return a phrase as a line of the dataset; no file has its path."""
     source, phrase = candidate.source, candidate.phrase
     path = Path(f"{source.audio_path} {phrase.start_seconds:.3f}")
-    return Entry(line, path.name, path, source.speaker, phrase.text)
+    return Entry(line, path.name, path, source.speaker, phrase.text, candidate.measures)
 
 
 def _leave_out_poor(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -431,14 +429,9 @@ def _leave_out_faulty(
     """Return those in which a check would find nothing."""
     first = max((entry.line for entry in report.entries), default=0) + 1
     own = [create_entry(one, line) for line, one in enumerate(candidates, start=first)]
-    paths = [entry.audio_path for entry in own if entry.audio_path is not None]
-    audio = {
-        **report.audio,
-        **dict(zip(paths, (one.measures for one in candidates), strict=True)),
-    }
     texts = measure_texts(own, settings, create_voice(settings, report.entries), None)
-    entries = [*report.entries, *own]
-    findings = ask_rules(settings, entries, audio, {}, {**report.texts, **texts})
+    own = [replace(entry, read=texts.get(entry.line)) for entry in own]
+    findings = ask_rules(settings, [*report.entries, *own], {})
     faulty = {finding.line for finding in findings}
     return [one for entry, one in zip(own, candidates, strict=True) if entry.line not in faulty]
 
