@@ -637,10 +637,10 @@ def test_the_choices_are_those_of_what_they_choose() -> None:
     from piper import options
     from piper.audio import encode, sinks, subtitles
     from piper.text import markup
-    from piper.voice import settings
+    from piper.voice import synthesizer
 
     assert options.INPUT_FORMATS == markup.MARKUP_KINDS
-    assert settings._LOUDNESS == options.LOUDNESSES
+    assert synthesizer._LOUDNESS == options.LOUDNESSES
     assert tuple(encode.OutputFormat) == options.FORMATS
     assert tuple(sinks.OutputNaming) == options.NAMINGS
     assert tuple(subtitles._WRITERS) == options.SUBTITLE_ENDINGS

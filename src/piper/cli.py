@@ -267,7 +267,7 @@ def _speak_batch(args: argparse.Namespace, files: VoiceFiles) -> None:
 
 
 def _create_config(args: argparse.Namespace, config: VoiceConfig) -> SynthesisConfig:
-    from piper.voice.settings import find_speaker, parse_speaker_mix
+    from piper.voice.synthesizer import find_speaker, parse_speaker_mix
 
     mix = None
     if args.speaker and ":" in args.speaker and args.speaker not in config.speaker_id_map:

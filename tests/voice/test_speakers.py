@@ -6,7 +6,7 @@ import pytest
 
 from piper.config import VoiceConfig
 from piper.errors import PiperError
-from piper.voice.settings import find_speaker
+from piper.voice.synthesizer import find_speaker
 
 
 def create_config(num_speakers: int, names: dict[str, int], default: int = 0) -> VoiceConfig:

@@ -20,8 +20,8 @@ from piper.server.speech import (
     find_text_options,
 )
 from piper.text.frontend import Sentence
-from piper.voice.incoming import IncomingDocument, PacedSentence
 from piper.voice.session import StreamChunk
+from piper.voice.synthesizer import IncomingDocument, PacedSentence
 from piper.voice.voice import PiperVoice
 from piper.voices import VoiceFiles
 

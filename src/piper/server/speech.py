@@ -24,9 +24,8 @@ from piper.server.store import VoiceStore
 from piper.text.frontend import Frontend, Stress, TextOptions
 from piper.text.markup import Piece as TextPiece
 from piper.text.markup import parse_text
-from piper.voice.incoming import PacedSentence
 from piper.voice.session import StreamChunk
-from piper.voice.settings import find_speaker, parse_speaker_mix
+from piper.voice.synthesizer import PacedSentence, find_speaker, parse_speaker_mix
 from piper.voice.voice import PiperVoice
 from piper.voices import VoiceFiles
 

@@ -35,7 +35,7 @@ from piper.progress import ProgressLine
 from piper.text.frontend import TextOptions
 from piper.text.markup import Piece, Utterance
 from piper.voice.sequence import speak_utterance
-from piper.voice.settings import find_speaker
+from piper.voice.synthesizer import find_speaker
 from piper.voice.voice import PiperVoice
 from piper.voices import VoiceFiles, find_voice
 

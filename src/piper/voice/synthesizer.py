@@ -1,4 +1,4 @@
-"""Speaks sentences: noise, pauses, loudness and times around a network.
+"""A text to sentences with their pace, and those to speech: settings, pauses, loudness, times.
 
 Voices were trained on recordings whose silence was trimmed, often with the quiet beginning of an
 s, sh or t, and on sentences that ended in a mark. So they begin such a sound at full strength with
@@ -12,12 +12,16 @@ Shapes: P phonemes, S samples.
 from __future__ import annotations
 
 import logging
+import math
+import re
 import sys
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import groupby
+from typing import Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -34,12 +38,461 @@ from piper.audio.chunk import (
 )
 from piper.config import SynthesisConfig, VoiceConfig
 from piper.errors import PiperError, describe_os_error
-from piper.text.frontend import BOS, EOS, PAD, Sentence
-from piper.text.markup import Pitch, Span
+from piper.text.frontend import BOS, EOS, PAD, Frontend, Sentence
+from piper.text.markup import Piece, Pitch, Span, parse_markup
 from piper.text.sentence import Word
-from piper.voice.incoming import PacedSentence
 from piper.voice.session import Network, SpeechSettings, SpokenSentence, StreamChunk
-from piper.voice.settings import Loudness, check_ids, check_silence, resolve_settings
+
+# A voice may have hundreds; an error should stay readable.
+_MAX_NAMES = 10
+
+
+def find_speaker(config: VoiceConfig, speaker: int | str | None) -> int:
+    """Return a speaker's number.
+
+    Args:
+        config: The voice.
+        speaker: A number, a name, or a number as text; None means the voice's default.
+
+    Raises:
+        PiperError: The voice has no such speaker.
+    """
+    if speaker is None:
+        speaker = config.default_speaker_id
+    num_speakers = max(1, config.num_speakers)
+    number = speaker
+    if isinstance(speaker, str):
+        number = int(speaker) if speaker.isascii() and speaker.isdecimal() else -1
+        # Names may be numbers, too (those of LibriTTS-R are). A number means what it means to
+        # other clients, and is a name only where there is no such number.
+        if not 0 <= number < num_speakers:
+            number = config.speaker_id_map.get(speaker, -1)
+    if isinstance(number, int) and 0 <= number < num_speakers:
+        return number
+    if num_speakers == 1:
+        has = "one speaker, 0"
+    else:
+        has = f"speakers 0 to {num_speakers - 1}"
+        names = list(config.speaker_id_map)
+        if names:
+            more = ", …" if len(names) > _MAX_NAMES else ""
+            has += f" ({', '.join(names[:_MAX_NAMES])}{more})"
+    raise PiperError(f"There is no speaker {speaker}: the voice has {has}; choose one of these.")
+
+
+def parse_speaker_mix(config: VoiceConfig, text: str) -> dict[int, float]:
+    """Return the shares of speakers written as `3:0.7,anna:0.3`.
+
+    Args:
+        config: The voice.
+        text: Numbers or names with their shares.
+
+    Raises:
+        PiperError: The text is written otherwise, or the voice has no such speaker.
+    """
+    mix: dict[int, float] = {}
+    for part in text.split(","):
+        name, colon, share = part.strip().rpartition(":")
+        try:
+            value = float(share)
+        except ValueError:
+            colon = ""
+        if not colon:
+            raise PiperError(
+                f"{text!r} is no mixture of speakers; write speakers and shares like 3:0.7,5:0.3."
+            )
+        number = find_speaker(config, name)
+        mix[number] = mix.get(number, 0.0) + value
+    return check_speaker_mix(config, mix)
+
+
+def check_speaker_mix(config: VoiceConfig, mix: Mapping[int, float]) -> dict[int, float]:
+    """Return the shares divided by their sum.
+
+    Raises:
+        PiperError: A speaker is not there, or a share makes no sense.
+    """
+    total = math.fsum(mix.values())
+    if not math.isfinite(total) or total <= 0 or min(mix.values()) < 0:
+        raise PiperError(
+            f"The speakers' shares are {', '.join(map(str, mix.values())) or 'none'}; "
+            "give shares of 0 or more whose sum is more than 0."
+        )
+    return {find_speaker(config, number): share / total for number, share in mix.items()}
+
+
+Loudness = Literal["sentence", "utterance", "off"]
+LONGEST_SILENCE_SECONDS = 600
+LARGEST_PITCH = 12
+"""Semitones up or down: an octave, beyond which no voice is like itself."""
+_LOUDNESS = ("sentence", "utterance", "off")
+
+
+def resolve_settings(syn_config: SynthesisConfig, config: VoiceConfig) -> SpeechSettings:
+    """Return what the network is to be told.
+
+    Raises:
+        PiperError: The voice has no such speaker, or a value makes no sense.
+    """
+    if syn_config.speaker_mix is not None:
+        speakers = check_speaker_mix(config, syn_config.speaker_mix)
+    else:
+        speakers = {find_speaker(config, syn_config.speaker_id): 1.0}
+    return SpeechSettings(
+        noise_scale=_check_scale("noise_scale", syn_config.noise_scale, config.noise_scale),
+        length_scale=_check_scale(
+            "length_scale", syn_config.length_scale, config.length_scale, is_zero_allowed=False
+        ),
+        noise_w_scale=_check_scale("noise_w_scale", syn_config.noise_w_scale, config.noise_w_scale),
+        speakers=speakers,
+        pitch=_check_pitch(syn_config.pitch),
+    )
+
+
+def resolve_loudness(syn_config: SynthesisConfig, *, is_streamed: bool) -> Loudness:
+    """Return over what the sound is brought to full range.
+
+    Raises:
+        PiperError: There is no such way.
+    """
+    if syn_config.normalize is None:
+        return "sentence" if syn_config.normalize_audio and not is_streamed else "off"
+    if syn_config.normalize not in _LOUDNESS:
+        raise PiperError(
+            f"normalize is {syn_config.normalize!r}, but it must be one of {', '.join(_LOUDNESS)}."
+        )
+    return syn_config.normalize
+
+
+def check_silence(name: str, seconds: float) -> None:
+    """Check that a silence can be made.
+
+    Raises:
+        PiperError: It is negative, not a number, or so long that it can only be a mistake.
+    """
+    if not 0 <= seconds <= LONGEST_SILENCE_SECONDS:
+        raise PiperError(
+            f"{name} is {seconds}, but it must be from 0 to {LONGEST_SILENCE_SECONDS} seconds."
+        )
+
+
+def check_ids(ids: Sequence[int], config: VoiceConfig) -> None:
+    """Check that the network has a row for each id.
+
+    Raises:
+        PiperError: It has not, or there are no ids.
+    """
+    highest = max(ids, default=0)
+    if not ids or min(ids) < 0 or highest >= config.num_symbols:
+        raise PiperError(
+            f"The phoneme ids must not be empty and lie between 0 and "
+            f"{config.num_symbols - 1}, which is what the voice's num_symbols allows, but the "
+            f"highest is {highest}; check phoneme_id_map and num_symbols in its JSON."
+        )
+
+
+def _check_pitch(semitones: float) -> float:
+    # Written so that a NaN is wrong, too.
+    if not -LARGEST_PITCH <= semitones <= LARGEST_PITCH:
+        raise PiperError(
+            f"pitch is {semitones}, but it must be from -{LARGEST_PITCH} to {LARGEST_PITCH} "
+            "semitones."
+        )
+    return semitones
+
+
+def _check_scale(
+    name: str, value: float | None, default: float, *, is_zero_allowed: bool = True
+) -> float:
+    value = default if value is None else value
+    if not math.isfinite(value) or value < 0 or (value == 0 and not is_zero_allowed):
+        bound = "0 or more" if is_zero_allowed else "more than 0"
+        raise PiperError(f"{name} is {value}, but it must be {bound}.")
+    return value
+
+
+_END = re.compile(r"""[.!?…。！？।؟]["'”»)\]]*\s|\n|[。！？]""")
+"""Where a sentence may end; whether it does, the frontend says."""
+_SURE_END = re.compile(r"""[!?。！？।؟]["'”»)\]]*\s+$|\n\s*\n$|[。！？]$""")
+"""Where no following word is needed to know: a period may be that of "Corp.", a single line break
+may stand in the middle of a sentence."""
+
+
+MAX_SPOKEN_IDS = 400
+"""Longer sentences are spoken in parts, each of some 11 seconds: the memory that the text encoder
+takes grows with the square of the ids."""
+_MAX_WAITING_CHARACTERS = 600
+"""So much of a text that comes in parts is more than one part of a sentence."""
+
+
+_MAX_BLOCK_CHARACTERS = 2000
+"""A longer block of Markdown is read in parts; blocks of code may have any length."""
+_FENCE = re.compile(r" {0,3}(```|~~~)")
+_INLINE_SIGN = re.compile(r"[*_`~\[\]<>#|\\&]")
+_BLOCK_SIGN = re.compile(r"\s*(?:[-+=]|\d{1,9}[.)])| {4}|\t")
+_ITEM_SIGN = re.compile(r"^(\s*\d*)([-+=#>.)]|\*(?=\s))")
+
+
+@dataclass(frozen=True)
+class PacedSentence:
+    """A sentence with what the piece that it stands in says of its pace.
+
+    Attributes:
+        sentence: The sentence.
+        rate: Factor on the speed; 2 is twice as fast.
+        begins_paragraph: Whether a paragraph ended between it and the sentence before it.
+        silence_before_seconds: Of pieces without words before it.
+        silence_after_seconds: Of its piece, whose last sentence it is.
+        spans: Of words in its text; where they overlap, the later one counts.
+    """
+
+    sentence: Sentence
+    rate: float = 1.0
+    begins_paragraph: bool = False
+    silence_before_seconds: float = 0.0
+    silence_after_seconds: float = 0.0
+    spans: tuple[Span, ...] = ()
+
+
+def split_text(frontend: Frontend, text: str) -> list[Sentence]:
+    """Return the sentences of a text as they are spoken: long ones in parts."""
+    return frontend.text_to_sentences(text, MAX_SPOKEN_IDS)
+
+
+def pace_sentences(
+    frontend: Frontend, text: str | Iterable[str | Piece | PacedSentence]
+) -> Iterable[PacedSentence]:
+    """Return the sentences of a text, of pieces of one, or of a text that still grows.
+
+    Args:
+        frontend: What divides a text into sentences.
+        text: A text; or `Piece`s, each a text of its own; or strings, the parts of one text, cut
+            anywhere. Pieces are read when their sentences are asked for. Sentences stay as they
+            are.
+
+    Raises:
+        PiperError: A piece's rate or silence makes no sense.
+    """
+    if isinstance(text, str):
+        return [PacedSentence(sentence) for sentence in split_text(frontend, text)]
+    return _pace_parts(frontend, text)
+
+
+def _pace_parts(
+    frontend: Frontend, parts: Iterable[str | Piece | PacedSentence]
+) -> Iterator[PacedSentence]:
+    def find_kind(part: str | Piece | PacedSentence) -> type:
+        return str if isinstance(part, str) else type(part)
+
+    for kind, group in groupby(parts, find_kind):
+        if kind is PacedSentence:
+            yield from cast("Iterator[PacedSentence]", group)
+        elif kind is Piece:
+            yield from _pace_pieces(frontend, cast("Iterator[Piece]", group))
+        else:
+            sentences = collect_sentences(frontend, cast("Iterator[str]", group))
+            yield from map(PacedSentence, sentences)
+
+
+def _pace_pieces(frontend: Frontend, pieces: Iterable[Piece]) -> Iterator[PacedSentence]:
+    begins_paragraph = False
+    silence = 0.0
+    for piece in pieces:
+        _check_piece(piece)
+        sentences = split_text(frontend, piece.text) if piece.text else []
+        place = 0
+        for number, sentence in enumerate(sentences, start=1):
+            after = piece.silence_seconds if number == len(sentences) else 0.0
+            place = max(place, piece.text.find(sentence.text, place))
+            yield PacedSentence(
+                sentence,
+                piece.rate,
+                begins_paragraph,
+                silence,
+                after,
+                tuple(
+                    replace(one, start=one.start - place, end=one.end - place)
+                    for one in piece.spans
+                    if one.start < place + len(sentence.text) and one.end > place
+                ),
+            )
+            place += len(sentence.text)
+            begins_paragraph, silence = False, 0.0
+        begins_paragraph = begins_paragraph or piece.ends_paragraph
+        if not sentences:
+            silence += piece.silence_seconds
+
+
+def _check_piece(piece: Piece) -> None:
+    if not (math.isfinite(piece.rate) and piece.rate > 0):
+        raise PiperError(f"The rate of a piece is {piece.rate}, but it must be more than 0.")
+    check_silence("The silence of a piece", piece.silence_seconds)
+
+
+def collect_sentences(frontend: Frontend, pieces: Iterable[str]) -> Iterator[Sentence]:
+    """Yield each sentence as soon as the pieces of text hold the whole of it.
+
+    Args:
+        frontend: What divides a text into sentences.
+        pieces: Parts of a text, cut anywhere, as a language model writes them.
+    """
+    incoming = IncomingText(frontend)
+    for piece in pieces:
+        yield from incoming.add(piece)
+    yield from incoming.finish()
+
+
+class IncomingText:
+    """A text that comes in parts: gives each sentence as soon as the whole of it is there.
+
+    Args:
+        frontend: What divides a text into sentences.
+    """
+
+    def __init__(self, frontend: Frontend) -> None:
+        self._frontend = frontend
+        self.rest = ""
+        """What came after the last sentence that was given."""
+
+    def add(self, part: str) -> list[Sentence]:
+        """Take the next part, cut anywhere; return the sentences that it completes."""
+        text = self.rest = self.rest + part
+        is_long = len(text) > _MAX_WAITING_CHARACTERS
+        if not (is_long or _END.search(text, max(0, len(text) - len(part) - 2))):
+            return []
+        sentences = split_text(self._frontend, text)
+        if _SURE_END.search(text):
+            self.rest = ""
+            return sentences
+        if len(sentences) > 1 and sentences[-1].text in text:
+            self.rest = text[text.rindex(sentences[-1].text) :]
+            return sentences[:-1]
+        return []
+
+    def finish(self) -> list[Sentence]:
+        """Return the sentences of the rest, and be ready for another text."""
+        sentences = split_text(self._frontend, self.rest)
+        self.rest = ""
+        return sentences
+
+
+class IncomingDocument:
+    """A text of any kind of markup that comes in parts, as sentences with their pace.
+
+    Of Markdown a block is read when a blank line ends it; prose, a paragraph in which no sign of
+    markup has come yet, is given sentence by sentence. SSML is read when all of it is there.
+
+    Args:
+        frontend: What divides a text into sentences.
+        kind: One of `piper.text.markup.MARKUP_KINDS`.
+    """
+
+    def __init__(self, frontend: Frontend, kind: str) -> None:
+        self._frontend = frontend
+        self._kind = kind
+        self._text = IncomingText(frontend)
+        self._begins_paragraph = False
+        self._is_inside = False
+        """Whether what comes goes on with a paragraph of which something was given."""
+
+    @property
+    def rest(self) -> str:
+        """What came after the last sentence that was given."""
+        return self._text.rest
+
+    def add(self, part: str) -> list[PacedSentence]:
+        """Take the next part, cut anywhere; return the sentences that it completes.
+
+        Raises:
+            MarkupError: A library is missing.
+        """
+        if self._kind == "plain":
+            return list(map(PacedSentence, self._text.add(part)))
+        rest = self._text.rest + part
+        found: list[PacedSentence] = []
+        if self._kind == "markdown":
+            while (end := _find_block_end(rest, self._is_inside)) is not None:
+                block = rest[: end.place]
+                rest = end.opening + rest[end.place :]
+                found += self._read_block(block)
+                self._begins_paragraph, self._is_inside = True, False
+            if not _find_sign(rest, is_inside=self._is_inside):
+                self._text.rest = ""
+                prose = list(map(PacedSentence, self._text.add(rest)))
+                if prose and not self._text.rest:  # whether a line has ended counts
+                    self._text.rest = rest[len(rest.rstrip()) :]
+                self._is_inside = self._is_inside or bool(prose)
+                return found + self._begin(prose)
+        self._text.rest = rest
+        return found
+
+    def finish(self) -> list[PacedSentence]:
+        """Return the sentences of the rest, and be ready for another text.
+
+        Raises:
+            MarkupError: The markup is wrong, or a library is missing.
+        """
+        if self._kind == "plain":
+            return list(map(PacedSentence, self._text.finish()))
+        found = self._read_block(self._text.rest)
+        self.forget()
+        return found
+
+    def forget(self) -> None:
+        """Forget the rest, and be ready for another text."""
+        self._text.rest = ""
+        self._begins_paragraph = self._is_inside = False
+
+    def _read_block(self, block: str) -> list[PacedSentence]:
+        if self._is_inside:
+            # What would begin an item or a heading stands in the middle of a line.
+            block = _ITEM_SIGN.sub(r"\1\\\2", block, count=1)
+        pieces = parse_markup(block, self._kind) if block.strip() else []
+        return self._begin(list(pace_sentences(self._frontend, pieces)))
+
+    def _begin(self, sentences: list[PacedSentence]) -> list[PacedSentence]:
+        if sentences and self._begins_paragraph:
+            sentences[0] = replace(sentences[0], begins_paragraph=True)
+            self._begins_paragraph = False
+        return sentences
+
+
+@dataclass(frozen=True)
+class _BlockEnd:
+    """Where a block of Markdown ends, and what is to stand before the next one."""
+
+    place: int
+    opening: str = ""
+
+
+def _find_block_end(text: str, is_inside: bool) -> _BlockEnd | None:
+    """Return where the first block ends: at a blank line outside of code, or it is too long."""
+    place = 0
+    is_code = False
+    has_text = False
+    for line in text.splitlines(keepends=True):
+        is_rest = is_inside and not place  # of a line that has begun
+        if not line.endswith("\n"):
+            break
+        place += len(line)
+        if _FENCE.match(line):
+            is_code = not is_code
+        if line.strip() or is_rest:
+            has_text = True
+        elif has_text and not is_code:
+            return _BlockEnd(place)
+        if place > _MAX_BLOCK_CHARACTERS:
+            return _BlockEnd(place, "```\n" if is_code else "")
+    return None
+
+
+def _find_sign(text: str, *, is_inside: bool) -> bool:
+    """Return whether a paragraph may have markup in it."""
+    if _INLINE_SIGN.search(text):
+        return True
+    lines = text.split("\n")
+    return any(map(_BLOCK_SIGN.match, lines[1:] if is_inside else lines))
+
 
 RUN_UP_PADS = 2
 """Fewest pads more that let all of 165 short utterances of the voice joe begin below -50 dB; with

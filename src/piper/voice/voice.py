@@ -29,10 +29,14 @@ from piper.text.lexicon import load_lexicon
 from piper.text.markup import Piece
 from piper.text.phonemizers import Espeak, find_espeak_data
 from piper.voice.cache import CacheDir, find_cache_dir, load_parts
-from piper.voice.incoming import MAX_SPOKEN_IDS, PacedSentence, pace_sentences
 from piper.voice.session import Cuda, Network, StreamChunk, VoiceSession, create_session, find_cuda
-from piper.voice.settings import resolve_loudness
-from piper.voice.synthesizer import Narrator
+from piper.voice.synthesizer import (
+    MAX_SPOKEN_IDS,
+    Narrator,
+    PacedSentence,
+    pace_sentences,
+    resolve_loudness,
+)
 from piper.voices import find_voice
 
 if TYPE_CHECKING:
@@ -308,7 +312,7 @@ class PiperVoice:
         Args:
             text: As for `synthesize`; or parts of a text that may still be in the making, cut
                 anywhere: each sentence is spoken as soon as it is complete; or sentences, as
-                `piper.voice.incoming` gives them.
+                `piper.voice.synthesizer` gives them.
             syn_config: How to speak; None takes the voice's defaults.
             include_alignments: Also say how long each phoneme lasts and when each word is spoken.
             text_options: How this text is prepared; what they leave open, the voice's say.
