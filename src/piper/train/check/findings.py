@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -88,35 +87,21 @@ class Verdict(StrEnum):
     NOT_READY = "not ready"
 
 
-def judge(findings: Iterable[Finding]) -> Verdict:
-    """Return the verdict on a dataset with these findings."""
-    severities = {finding.rule.severity for finding in findings}
-    if Severity.ERROR in severities:
-        return Verdict.NOT_READY
-    return Verdict.WARNINGS if Severity.WARNING in severities else Verdict.READY
+@dataclass(frozen=True)
+class BrokenRule:
+    """A rule and its findings, the worst first.
+
+    Attributes:
+        share: Of the recordings, 0 to 1; None where no finding is about a line.
+    """
+
+    rule: Rule
+    findings: list[Finding]
+    share: float | None
 
 
-def group_by_rule(findings: Iterable[Finding]) -> list[tuple[Rule, list[Finding]]]:
-    """Return the findings of each rule, the worst first; rules by severity, group and number."""
-    found: dict[Rule, list[Finding]] = {}
-    for finding in findings:
-        found.setdefault(finding.rule, []).append(finding)
-    severities, groups = list(Severity), list(Group)
-    ranked = sorted(
-        found.items(),
-        key=lambda item: (
-            severities.index(item[0].severity),
-            groups.index(item[0].group),
-            -len(item[1]),
-            item[0].name,
-        ),
-    )
-    return [(rule, sort_worst_first(some)) for rule, some in ranked]
-
-
-def sort_worst_first(findings: Sequence[Finding]) -> list[Finding]:
-    """Return a rule's findings, the worst first, then in the order of the CSV."""
-    return sorted(findings, key=lambda finding: (-finding.score, finding.line or 0))
+RULE_FIELDS = ("group", "severity", "summary", "threshold", "advice")
+FINDING_FIELDS = ("line", "name", "message", "span", "likely_line")
 
 
 @dataclass(frozen=True)
@@ -148,7 +133,33 @@ class CheckReport:
     @property
     def verdict(self) -> Verdict:
         """What becomes of the dataset."""
-        return judge(self.findings)
+        severities = {finding.rule.severity for finding in self.findings}
+        if Severity.ERROR in severities:
+            return Verdict.NOT_READY
+        return Verdict.WARNINGS if Severity.WARNING in severities else Verdict.READY
+
+    @property
+    def broken_rules(self) -> list[BrokenRule]:
+        """The rules that were broken, by severity, group and number of findings."""
+        found: dict[Rule, list[Finding]] = {}
+        for finding in sorted(self.findings, key=lambda one: (-one.score, one.line or 0)):
+            found.setdefault(finding.rule, []).append(finding)
+        broken = []
+        for rule, findings in found.items():
+            lines = {finding.line for finding in findings if finding.line is not None}
+            # A line that cannot be split into columns is no entry: the share may exceed the whole.
+            share = min(1.0, len(lines) / max(1, len(self.entries))) if lines else None
+            broken.append(BrokenRule(rule, findings, share))
+        severities, groups = list(Severity), list(Group)
+        return sorted(
+            broken,
+            key=lambda one: (
+                severities.index(one.rule.severity),
+                groups.index(one.rule.group),
+                -len(one.findings),
+                one.rule.name,
+            ),
+        )
 
     @property
     def lines_with_errors(self) -> set[int]:
@@ -173,23 +184,13 @@ class CheckReport:
             ],
             "rules": [
                 {
-                    "rule": rule.name,
-                    "group": rule.group.value,
-                    "severity": rule.severity.value,
-                    "summary": rule.summary,
-                    "threshold": rule.threshold,
-                    "advice": rule.advice,
+                    "rule": one.rule.name,
+                    **{name: getattr(one.rule, name) for name in RULE_FIELDS},
                     "findings": [
-                        {
-                            "line": finding.line,
-                            "name": finding.name,
-                            "message": finding.message,
-                            "span": finding.span,
-                            "likely_line": finding.likely_line,
-                        }
-                        for finding in found
+                        {name: getattr(finding, name) for name in FINDING_FIELDS}
+                        for finding in one.findings
                     ],
                 }
-                for rule, found in group_by_rule(self.findings)
+                for one in self.broken_rules
             ],
         }

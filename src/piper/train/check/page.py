@@ -14,7 +14,7 @@ from markupsafe import Markup
 from piper.files import replace_on_success
 from piper.progress import count_things
 from piper.train.check.entries import AudioMeasures, Entry
-from piper.train.check.findings import CheckReport, Finding, Severity, Verdict
+from piper.train.check.findings import BrokenRule, CheckReport, Finding, Severity, Verdict
 from piper.train.check.rules_audio import (
     EDGE_SILENCE_SECONDS,
     LEAST_SECONDS,
@@ -29,12 +29,10 @@ from piper.train.check.rules_audio import (
     speech_seconds,
 )
 from piper.train.check.terminal import (
-    BrokenRule,
     describe_counts,
     describe_not_looked_at,
     describe_set,
     describe_share,
-    find_broken_rules,
     index_entries,
     list_next_steps,
 )
@@ -257,7 +255,7 @@ def write_report_page(report: CheckReport, path: Path, *, budget_bytes: int = PA
             those that come when the page is full are shown without, and the page says so.
     """
     entries = index_entries(report)
-    media = collect_media(collect_excerpts(entries, find_broken_rules(report)), budget_bytes)
+    media = collect_media(collect_excerpts(entries, report.broken_rules), budget_bytes)
     silent = drop_audio(media, -1)
     room = budget_bytes - len(_render(report, silent)) - PLAYER_BYTES * len(media)
     page = _render(report, drop_audio(media, room))
@@ -271,7 +269,7 @@ def write_report_json(report: CheckReport, path: Path) -> None:
 
 
 def _render(report: CheckReport, media: dict[Excerpt, Media]) -> bytes:
-    broken = find_broken_rules(report)
+    broken = report.broken_rules
     figures = _Figures(media)
     entries = index_entries(report)
     rules = [_show_rule(entries, item, figures) for item in broken]

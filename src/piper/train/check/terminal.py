@@ -5,40 +5,15 @@ from __future__ import annotations
 import shlex
 import textwrap
 import unicodedata
-from dataclasses import dataclass
 
 from piper.messages import translate
 from piper.progress import count_things
 from piper.train.check.entries import Entry
-from piper.train.check.findings import CheckReport, Finding, Rule, Severity, Verdict, group_by_rule
+from piper.train.check.findings import BrokenRule, CheckReport, Finding, Severity, Verdict
 from piper.train.check.training import FRESH_HOURS
 
 WARNINGS_NAMED = 3
 """Of the rules that only warn; those that stand in the way are all named."""
-
-
-@dataclass(frozen=True)
-class BrokenRule:
-    """A rule, and what it found.
-
-    Attributes:
-        share: Of the recordings, 0 to 1; None where no finding is about a line.
-    """
-
-    rule: Rule
-    findings: list[Finding]
-    share: float | None
-
-
-def find_broken_rules(report: CheckReport) -> list[BrokenRule]:
-    """Return the rules that were broken, in the order of `group_by_rule`."""
-    broken = []
-    for rule, findings in group_by_rule(report.findings):
-        lines = {finding.line for finding in findings if finding.line is not None}
-        # A line that cannot be split into columns is no entry, so a share may go beyond the whole.
-        share = min(1.0, len(lines) / max(1, len(report.entries))) if lines else None
-        broken.append(BrokenRule(rule, findings, share))
-    return broken
 
 
 def describe_share(share: float | None) -> str:
@@ -64,7 +39,7 @@ def describe_set(report: CheckReport) -> str:
 
 def list_next_steps(report: CheckReport) -> list[tuple[str, str]]:
     """Return what to do after the verdict: sentences, each with a command for a shell or none."""
-    rules = [broken.rule for broken in find_broken_rules(report)]
+    rules = [broken.rule for broken in report.broken_rules]
     errors = [rule.name for rule in rules if rule.severity is Severity.ERROR]
     warnings = [rule.name for rule in rules if rule.severity is Severity.WARNING]
     review = _find_review_command(report)
@@ -148,7 +123,7 @@ def report_to_text(report: CheckReport, columns: int = 80, *, has_colours: bool 
     lines = [_cut(f"{translate(describe_set(report))} {translate('in')} {report.folder}", columns)]
     for title, facts in report.facts.items():
         lines += _describe_facts(title, facts, columns)
-    broken = find_broken_rules(report)
+    broken = report.broken_rules
     if broken:
         lines += ["", *_draw_table(broken, columns, has_colours)]
     lines += ["", *_draw_verdict(report, columns, has_colours)]
@@ -170,11 +145,10 @@ def _draw_table(broken: list[BrokenRule], columns: int, has_colours: bool) -> li
     heads = [translate(head) for head in ("severity", "rule", "count", "share")]
     counts = [f"{len(item.findings):,}" for item in broken]
     shares = [describe_share(item.share) for item in broken]
+    names = [item.rule.name for item in broken]
+    cells = [severities, names, counts, shares]
     widths = [
-        _widest(heads[0], severities),
-        _widest(heads[1], [item.rule.name for item in broken]),
-        _widest(heads[2], counts),
-        _widest(heads[3], shares),
+        max(map(_measure, [head, *column])) for head, column in zip(heads, cells, strict=True)
     ]
     others = widths[0] + widths[2] + widths[3] + 3 * len(GAP)
     widths[1] = max(4, min(widths[1], columns - others))
@@ -193,10 +167,6 @@ def _draw_table(broken: list[BrokenRule], columns: int, has_colours: bool) -> li
         if not is_wide:
             lines.append(GAP + _cut(example, columns - len(GAP)))
     return lines
-
-
-def _widest(head: str, cells: list[str]) -> int:
-    return max(map(_measure, [head, *cells]))
 
 
 def _draw_row(cells: list[str], widths: list[int]) -> str:
