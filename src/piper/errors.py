@@ -88,5 +88,9 @@ class TrainingError(PiperError):
     """A training that cannot go on as it was asked to."""
 
 
+class ProcessStartError(PiperError):
+    """A worker process that ended before it could work."""
+
+
 class EvaluationError(PiperError):
     """An evaluation that cannot be done as it was asked for, or has nothing to judge."""

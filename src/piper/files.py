@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Self, TypeVar
 
 from piper.errors import ConfigError, PiperError, describe_os_error
 
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/(self|\d+))/fd/(\d+)")
 _MAX_LINKS = 40
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
+Result = TypeVar("Result")
 _TEMPORARY = re.compile(r"\..+\.\d+\.\d+\.part")
 _numbers = itertools.count(1)
 _cleaned: set[Path] = set()
@@ -265,16 +267,6 @@ def remove_link(path: Path) -> None:
         path.unlink()
 
 
-def open_to_append(path: Path) -> int:
-    """Open a file to which lines are added, which may be new, and is no link to another one.
-
-    Raises:
-        OSError: It cannot be opened.
-    """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
-    return os.open(path, flags, 0o666)
-
-
 def remove_leftovers(folder: Path) -> None:
     """Remove temporary files that killed processes left in a folder; looks once a process.
 
@@ -356,49 +348,110 @@ def place_folder(part: Path, folder: Path) -> None:
 
 
 @contextmanager
-def hold_lock(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+def hold_lock(
+    path: Path, on_wait: Callable[[], None] | None = None, *, is_removed: bool = False
+) -> Iterator[None]:
     """Let one process at a time into the block; who waits, waits for as long as it takes.
 
-    The lock is the process's: it is gone when the process is, however it ends. The file stays,
-    unless whoever is in the block removes it as the last thing there.
+    The lock is the process's: it is gone when the process is, however it ends. On a disk without
+    locks, as some networks have, all are let in.
 
     Args:
-        path: The lock's file.
-        on_wait: Called before waiting, where another process is in the block.
+        path: The lock's file, which holds nothing else; its folder is made where it is missing.
+        on_wait: Called before waiting, where another process is in the block; may raise instead.
+        is_removed: Whether the file goes at the end; else it stays.
 
     Raises:
         OSError: The file cannot be made.
     """
+    from filelock import FileLock, Timeout  # takes a moment to load
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        with path.open("ab") as file:
-            _lock_file(file, on_wait)
-            # A lock on a file that was removed meanwhile keeps nobody out.
-            if _is_file_at(path, file):
-                yield
-                return
-
-
-def _lock_file(file: BinaryIO, on_wait: Callable[[], None] | None) -> None:
+    lock = FileLock(path, fallback_to_soft=False)
     try:
-        import fcntl
-    except ImportError:  # Windows: two processes may do the work twice
-        return
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if on_wait is not None:
+                on_wait()
+            lock.acquire()
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        if on_wait is not None:
-            on_wait()
-        fcntl.flock(file, fcntl.LOCK_EX)
-    except OSError:  # some network disks have no locks
-        pass
+        yield
+    finally:
+        if is_removed:
+            with suppress(OSError):  # Windows removes no file that is open
+                path.unlink()
+        lock.release()
 
 
-def _is_file_at(path: Path, file: BinaryIO) -> bool:
+def append_record(path: Path, record: Any, *, is_synced: bool = False) -> None:
+    """Add a record to a file that has a line of JSON for each; several processes may do so at once.
+
+    What a kill or a full disk cut off gets a line of its own, which `load_records` passes over.
+
+    Args:
+        path: The file, which may be new; its folder must be there.
+        record: Of JSON's kinds of values.
+        is_synced: Whether it must outlast a loss of power before this returns.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    text = json.dumps(record, ensure_ascii=False) + "\n"
+    # Half a character, which UTF-8 cannot hold, is written as JSON writes it: \ud800.
+    line = text.encode("utf-8", "backslashreplace")
+    # No link is followed: in a folder that somebody else made it may lead to any file.
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+    descriptor = os.open(path, flags, 0o666)
     try:
-        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+        num_bytes = os.lseek(descriptor, 0, os.SEEK_END)
+        if num_bytes:
+            os.lseek(descriptor, -1, os.SEEK_END)
+            if os.read(descriptor, 1) != b"\n":
+                line = b"\n" + line
+        # One write where the disk has room: lines of several processes stay whole.
+        while line:
+            line = line[os.write(descriptor, line) :]
+        if is_synced:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    if is_synced and not num_bytes:
+        sync_file(path.parent)  # the name, too
+
+
+def load_records(path: Path) -> list[Any]:
+    """Return the records of a file, without those that are cut off; none where there is no file.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
-        return False
+        return []
+    records = []
+    for line in filter(None, lines):
+        with suppress(ValueError):
+            records.append(parse_json(line.decode("utf-8", "surrogatepass"), str(path)))
+    return records
+
+
+def load_results(path: Path, parse: Callable[[Any], Result]) -> dict[str, Result]:
+    """Return results by key, of records that are a key and a value; others are left out.
+
+    Raises:
+        OSError: The file is there and cannot be read.
+    """
+    results: dict[str, Result] = {}
+    for record in load_records(path):
+        with suppress(ValueError, TypeError, KeyError):
+            key, value = record
+            results[key] = parse(value)
+    return results
 
 
 MAX_DEPTH = 100

@@ -7,16 +7,20 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-if TYPE_CHECKING:
-    from piper.progress import ProgressLine
+from piper.errors import PiperError, ProcessStartError
 
-from piper.errors import PiperError
+# What starts processes loads more where it does so: speaking a line does without.
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.process import BaseProcess
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -197,8 +201,44 @@ _LOGGER = logging.getLogger(__name__)
 JOBS_A_CHUNK = 8
 MIN_JOBS_A_PROCESS = 64
 """Below this, a process costs more to start (0.3 s) than it saves (8 ms a recording)."""
+MAX_LOSSES = 2
+"""A job whose process is killed, most often for want of memory, gets another chance."""
+MAX_LOSSES_ON_CLUSTER = 5
+"""Machines are lost, too, and that says nothing of a job; but five of them one after the other,
+with the same one, hardly are."""
+CHUNKS_A_CORE = 2
+"""Handed out to a cluster at once: one that runs, and one that waits so that no core does. So what
+is under way is bounded, whatever there is to do."""
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What becomes of a job whose processes ended in the midst of it, one after the other.
+
+    Attributes:
+        reason: How the last of them ended.
+    """
+
+    reason: str
+
+
+class _Waiting:
+    """The numbers of jobs that are to be done, in chunks; what was lost comes again, each alone."""
+
+    def __init__(self, num_jobs: int, jobs_a_chunk: int, max_losses: int) -> None:
+        starts = range(0, num_jobs, jobs_a_chunk)
+        self.chunks = deque(range(num_jobs)[start : start + jobs_a_chunk] for start in starts)
+        self._max_losses = max_losses
+        self._losses: Counter[int] = Counter()
+
+    def put_back(self, chunk: range) -> list[int]:
+        """Take what a process was lost with; return the jobs that have cost too many."""
+        self._losses.update(chunk)
+        again = [number for number in chunk if self._losses[number] < self._max_losses]
+        self.chunks.extendleft(range(number, number + 1) for number in reversed(again))
+        return [number for number in chunk if number not in again]
 
 
 def run_jobs(
@@ -211,16 +251,16 @@ def run_jobs(
 ) -> list[Result]:
     """Return `function(job)` for each job, in order.
 
+    Where processes cannot be started or are lost again and again, this one goes on alone.
+
     Args:
-        function: Can be pickled; raises nothing that a job may cause.
+        function: As `run_in_processes` takes it.
         jobs: Can be pickled.
         label: What is being done, for the progress line.
         unit: What the jobs are, for the progress line.
         num_processes: None takes one a core, or this process alone for a few jobs.
         jobs_a_chunk: What a process is handed, and ends after Ctrl+C; 1 for jobs of many seconds.
     """
-    from concurrent.futures.process import BrokenProcessPool
-
     from piper.progress import ProgressLine
 
     if num_processes is None:
@@ -228,11 +268,20 @@ def run_jobs(
     progress = ProgressLine(label, len(jobs), unit)
     results: dict[int, Result] = {}
     if num_processes > 1:
+        trouble: object = ""
         try:
-            _run_pool(function, jobs, num_processes, jobs_a_chunk, results, progress)
-        except (BrokenProcessPool, OSError) as error:
-            # A program without `if __name__ == "__main__"`, no shared memory, a killed worker.
-            _LOGGER.warning("Going on with one process, since several did not work (%s).", error)
+            with closing(run_in_processes(function, jobs, num_processes, jobs_a_chunk)) as made:
+                for number, result in made:
+                    if isinstance(result, Lost):
+                        trouble = result.reason
+                    else:
+                        results[number] = result
+                        progress.show(len(results))
+        except (ProcessStartError, OSError) as error:
+            # A program without `if __name__ == "__main__"`, or no shared memory.
+            trouble = error
+        if trouble:
+            _LOGGER.warning("Going on with one process, since several did not work (%s).", trouble)
     for number, job in enumerate(jobs):
         if number not in results:
             results[number] = function(job)
@@ -241,43 +290,184 @@ def run_jobs(
     return [results[number] for number in range(len(jobs))]
 
 
-def _run_pool(
+@dataclass
+class _Worker:
+    process: BaseProcess
+    connection: Connection
+    is_ready: bool = False
+    chunk: range = range(0)
+
+
+def run_in_processes(
     function: Callable[[Job], Result],
     jobs: Sequence[Job],
     num_processes: int,
-    jobs_a_chunk: int,
-    results: dict[int, Result],
-    progress: ProgressLine,
-) -> None:
-    import multiprocessing
-    from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+    jobs_a_chunk: int = 1,
+    *,
+    is_killed: bool = False,
+) -> Generator[tuple[int, Result | Lost]]:
+    """Yield the number of each job and what comes of it, as they are done, by other processes.
 
-    # "spawn" everywhere: espeak-ng and torch's threads do not survive a fork.
-    executor = ProcessPoolExecutor(
-        num_processes, multiprocessing.get_context("spawn"), _start_worker, (function,)
-    )
+    Closing the generator ends the processes. What `function` raises is raised here.
+
+    Args:
+        function: Can be pickled, and is sent once: what it opened stays open from job to job.
+        jobs: Can be pickled.
+        num_processes: How many, at most.
+        jobs_a_chunk: What a process is handed.
+        is_killed: Whether closing ends the processes at once, else after their chunks: for jobs
+            that leave nothing half done.
+
+    Raises:
+        ProcessStartError: A process ended before it could work.
+    """
+    import multiprocessing.connection
+
+    waiting = _Waiting(len(jobs), jobs_a_chunk, MAX_LOSSES)
+    workers: list[_Worker] = []
     try:
-        futures: dict[Future[list[Result]], int] = {}
-        with interrupts_blocked():
-            for start in range(0, len(jobs), jobs_a_chunk):
-                chunk = jobs[start : start + jobs_a_chunk]
-                futures[executor.submit(_run_chunk, chunk)] = start
-        for future in as_completed(futures):
-            results.update(enumerate(future.result(), start=futures[future]))
-            progress.show(len(results))
+        for _ in range(min(num_processes, len(waiting.chunks))):
+            workers.append(_start_worker(function))
+        while workers:
+            ready = multiprocessing.connection.wait([worker.connection for worker in workers])
+            for worker in [worker for worker in workers if worker.connection in ready]:
+                chunk, worker.chunk = worker.chunk, range(0)
+                try:
+                    answer = worker.connection.recv()
+                except (EOFError, OSError):
+                    workers.remove(worker)
+                    reason = _end(worker)
+                    if not worker.is_ready:
+                        raise ProcessStartError(
+                            f"A worker process ended while it started ({reason}); try fewer of "
+                            "them, and in a program of your own begin under "
+                            '`if __name__ == "__main__":`.'
+                        ) from None
+                    workers.append(_start_worker(function))
+                    yield from ((number, Lost(reason)) for number in waiting.put_back(chunk))
+                    continue
+                if isinstance(answer, Exception):
+                    raise answer
+                worker.is_ready = True
+                yield from zip(chunk, answer, strict=True)
+                if waiting.chunks:
+                    worker.chunk = waiting.chunks.popleft()
+                    with suppress(OSError):  # it has ended; the next wait finds that out
+                        worker.connection.send([jobs[number] for number in worker.chunk])
+                else:
+                    workers.remove(worker)
+                    _end(worker)
     finally:
-        # After Ctrl+C the chunks that run end, the others do not begin.
-        executor.shutdown(wait=True, cancel_futures=True)
+        for worker in workers:
+            if is_killed:
+                worker.process.terminate()
+            worker.connection.close()
+        for worker in workers:
+            worker.process.join()
 
 
-def _run_chunk(jobs: Sequence[Any]) -> list[Any]:
-    return [_functions[0](job) for job in jobs]
+def _start_worker(function: Callable[[Any], Any]) -> _Worker:
+    import multiprocessing
+
+    # "spawn" everywhere: the state of espeak-ng, ONNX Runtime and torch does not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, function), daemon=True)
+    with interrupts_blocked():
+        process.start()
+    theirs.close()
+    return _Worker(process, ours)
 
 
-_functions: list[Callable[[Any], Any]] = []
-"""What this process runs; sent once, so that what it opened stays open from chunk to chunk."""
+def _end(worker: _Worker) -> str:
+    """Let a process end, which closing its pipe does; return how it ended."""
+    worker.connection.close()
+    worker.process.join()
+    return describe_end(worker.process.exitcode)
 
 
-def _start_worker(function: Callable[[Any], Any]) -> None:
-    _functions.append(function)
+def _work(connection: Connection, function: Callable[[Any], Any]) -> None:
     end_with_parent()
+    answer: list[Any] | Exception = []
+    with suppress(EOFError, OSError):
+        while True:
+            connection.send(answer)
+            chunk = connection.recv()
+            try:
+                answer = [function(job) for job in chunk]
+            except Exception as error:
+                answer = error
+
+
+def run_on_cluster(
+    function: Callable[[Any], Result],
+    jobs: Sequence[Job],
+    address: str,
+    purpose: str,
+    local_flag: str,
+    *,
+    jobs_a_chunk: int = 1,
+    max_chunks: int | None = None,
+    send: Callable[[Job], Any] | None = None,
+) -> Generator[tuple[int, Result | Lost]]:
+    """Yield the number of each job and what comes of it, as they are done, by a Ray cluster.
+
+    The machines need this package, but no common disk. What a lost machine had is done on another.
+
+    Args:
+        function: As for `run_in_processes`.
+        jobs: What to do.
+        address: See `connect`.
+        purpose: Likewise.
+        local_flag: Likewise.
+        jobs_a_chunk: What a core is handed: to hand something out costs a few milliseconds.
+        max_chunks: With the cluster at once; None asks it for its cores, which may grow and shrink.
+        send: What is sent of a job, asked for when it is its turn; None sends the job.
+
+    Raises:
+        PiperError: Ray is not installed, or the cluster does not answer.
+    """
+    ray = connect(address, purpose, local_flag)
+    try:
+        # Tried again here and not by Ray, which would start a deadly job for ever.
+        run = ray.remote(num_cpus=1, max_retries=0)(_run_there)
+        # In a list it travels as a name, which a process looks up once.
+        shared = [ray.put(function)]
+        waiting = _Waiting(len(jobs), jobs_a_chunk, MAX_LOSSES_ON_CLUSTER)
+        running: dict[Any, range] = {}
+        while waiting.chunks or running:
+            cores = max(1, int(ray.cluster_resources().get("CPU", 0)))
+            while waiting.chunks and len(running) < (max_chunks or cores * CHUNKS_A_CORE):
+                chunk = waiting.chunks.popleft()
+                sent = [send(jobs[number]) if send else jobs[number] for number in chunk]
+                running[run.remote(shared, sent)] = chunk
+            [ready], _ = ray.wait(list(running), num_returns=1)
+            chunk = running.pop(ready)
+            try:
+                made = ray.get(ready)
+            except ray.exceptions.RayError as error:
+                reason = str(error).strip().splitlines()
+                lost = Lost(reason[-1] if reason else "no answer")
+                yield from ((number, lost) for number in waiting.put_back(chunk))
+                continue
+            if isinstance(made, PiperError):
+                raise made
+            yield from zip(chunk, made, strict=True)
+    finally:
+        ray.shutdown()
+
+
+_functions: dict[str, Callable[[Any], Any]] = {}
+"""What this process of a cluster runs, by Ray's name for it."""
+
+
+def _run_there(shared: Sequence[Any], jobs: Sequence[Any]) -> list[Any] | PiperError:
+    import ray
+
+    name = shared[0].hex()
+    if name not in _functions:
+        _functions[name] = ray.get(shared[0])
+    try:
+        return [_functions[name](job) for job in jobs]
+    except PiperError as error:
+        return error

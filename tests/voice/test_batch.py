@@ -104,10 +104,10 @@ def test_only_what_changed_is_spoken_again(
 def test_a_manifest_that_was_cut_short_loses_no_more_than_its_last_line(
     tiny_voice: Path, tmp_path: Path
 ) -> None:
+    (tmp_path / ".000003.wav.1.2.part").write_bytes(b"half")
     speak(LINES[:2], tiny_voice, tmp_path, jobs=1)
     manifest = tmp_path / "manifest.jsonl"
     manifest.write_bytes(manifest.read_bytes()[:-20])
-    (tmp_path / ".000003.wav.1.2.part").write_bytes(b"half")
     assert speak(LINES[:2], tiny_voice, tmp_path, jobs=1).spoken == 1
     assert speak(LINES[:2], tiny_voice, tmp_path, jobs=1).spoken == 0
     assert read_names(tmp_path) == ["000001.wav", "000002.wav"]

@@ -19,7 +19,7 @@ import soundfile
 
 from piper.config import SynthesisConfig
 from piper.voice import batch
-from piper.voice.batch import LineSettings, speak_lines
+from piper.voice.batch import LineOutcome, LineSettings, LineSpeaker, LineTask, speak_lines
 from piper.voice.voice import PiperVoice
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
@@ -79,14 +79,13 @@ def test_a_line_that_ends_its_process_fails_alone(
     head, _ = cluster
 
     # Inside a function, so that it travels to the workers as it is.
-    def speak(task: Any, *others: Any) -> Any:
-        from piper.voice.batch import _speak_line
+    class Speaker(LineSpeaker):
+        def __call__(self, task: LineTask) -> LineOutcome:
+            if "line 2," in task.text:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().__call__(task)
 
-        if "line 2," in task.text:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return _speak_line(task, *others)
-
-    monkeypatch.setattr(batch, "_speak_line", speak)
+    monkeypatch.setattr(batch, "LineSpeaker", Speaker)
     report = speak_lines(
         LINES[:4],
         tiny_voice,

@@ -8,29 +8,31 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import multiprocessing
-import multiprocessing.connection
-import os
 import signal
 import tempfile
 import threading
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
+from functools import cached_property
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, Protocol, TextIO
+from types import FrameType
+from typing import Any, TextIO
 
 from piper.audio.encode import OutputFormat
 from piper.audio.sinks import NameGiver, OutputNaming, create_sink, number_to_file_name
 from piper.config import SynthesisConfig, load_voice_config
 from piper.errors import PiperError
-from piper.files import is_plain_name, parse_json, refuse_overwriting, replace_on_success
-from piper.jobs import available_cores, connect, interrupts_blocked
+from piper.files import (
+    append_record,
+    hold_lock,
+    is_plain_name,
+    load_records,
+    refuse_overwriting,
+    replace_on_success,
+)
+from piper.jobs import Lost, available_cores, run_in_processes, run_on_cluster
 from piper.progress import ProgressLine
 from piper.text.frontend import TextOptions
 from piper.text.markup import Piece, Utterance
@@ -87,27 +89,43 @@ class LineOutcome:
 class LineSpeaker:
     """Speaks lines with a voice of its own, on one thread: the cores are the processes' business.
 
-    Args:
-        model: The voice's ONNX file.
-        config: Its JSON.
-        settings: How to speak and write.
+    Can be sent to other processes; a voice is loaded with the first line.
 
-    Raises:
-        PiperError: The voice cannot be loaded.
+    Args:
+        files: The voice's ONNX file and its JSON; or their contents, for machines without them.
+        settings: How to speak and write.
     """
 
-    def __init__(self, model: Path, config: Path, settings: LineSettings) -> None:
-        self._voice = PiperVoice.load(model, config, threads=1, text_options=settings.text_options)
+    def __init__(self, files: VoiceFiles | tuple[bytes, bytes], settings: LineSettings) -> None:
+        self._files = files
         self._settings = settings
 
-    def speak(self, task: LineTask) -> LineOutcome:
-        """Speak a line; an error is part of the outcome, since others are to follow."""
+    def __call__(self, task: LineTask) -> LineOutcome:
+        """Speak a line; an error is part of the outcome, since others are to follow.
+
+        Raises:
+            PiperError: The voice cannot be loaded.
+        """
+        self._voice  # noqa: B018
         try:
             return self._speak(task)
         except PiperError as error:
             return LineOutcome(task, error=str(error))
         except Exception as error:  # whatever it is, the other lines do not depend on it
             return LineOutcome(task, error=f"{type(error).__name__}: {error}")
+
+    @cached_property
+    def _voice(self) -> PiperVoice:
+        options = self._settings.text_options
+        if isinstance(self._files, VoiceFiles):
+            files = self._files
+            return PiperVoice.load(files.model, files.config, threads=1, text_options=options)
+        # Files, since that is what a voice is loaded from; afterwards they are not needed.
+        with tempfile.TemporaryDirectory(prefix="piper-voice-") as folder:
+            model, config = Path(folder, "voice.onnx"), Path(folder, "voice.onnx.json")
+            model.write_bytes(self._files[0])
+            config.write_bytes(self._files[1])
+            return PiperVoice.load(model, config, threads=1, text_options=options)
 
     def _speak(self, task: LineTask) -> LineOutcome:
         settings = self._settings
@@ -128,6 +146,7 @@ class LineSpeaker:
 
 
 MANIFEST_NAME = "manifest.jsonl"
+LOCK_NAME = ".manifest.lock"
 
 
 @dataclass(frozen=True)
@@ -163,26 +182,32 @@ class Manifest:
 
     Args:
         folder: Where; made where it is missing.
-
-    Raises:
-        PiperError: The folder cannot be written, or another process is at it.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.path = folder / MANIFEST_NAME
+        self._entries: dict[str, Entry] = {}
+        self._lock = hold_lock(folder / LOCK_NAME, self._refuse, is_removed=True)
+
+    def __enter__(self) -> Manifest:
+        """Read what is done.
+
+        Raises:
+            PiperError: The folder cannot be written, or another process is at it.
+        """
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            self._lock.__enter__()
+            for record in load_records(self.path):
+                with suppress(TypeError, KeyError, AttributeError):
+                    name = record.pop("name")
+                    self._entries[name] = Entry(**record)
         except OSError as error:
             raise self._cannot_write(error) from None
-        try:
-            self._lock()
-            self._entries = self._read()
-            self._remove_leftovers()
-        except BaseException:
-            os.close(self._file)
-            raise
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._lock.__exit__(*error)
 
     def is_done(self, name: str, digest: str) -> bool:
         """Return whether the line of this name is done, with this digest, and its file there."""
@@ -204,62 +229,21 @@ class Manifest:
         Raises:
             PiperError: The file cannot be written.
         """
-        record = json.dumps({"name": name, **asdict(entry)}, ensure_ascii=False) + "\n"
         try:
             with stops_deferred():
                 if entry.file:
                     with replace_on_success(self.folder / entry.file) as temporary:
                         temporary.write_bytes(audio)
-                os.write(self._file, record.encode("utf-8", "surrogatepass"))
+                append_record(self.path, {"name": name, **asdict(entry)})
         except OSError as error:
             raise self._cannot_write(error) from None
         self._entries[name] = entry
 
-    def __enter__(self) -> Manifest:
-        return self
-
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        os.close(self._file)  # which gives the lock back
-
-    def _lock(self) -> None:
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise PiperError(
-                f"Another process is writing to {self.folder}; wait for its end, "
-                "or give another --output-dir."
-            ) from None
-        except OSError:  # some network file systems have no locks
-            return
-
-    def _read(self) -> dict[str, Entry]:
-        content = self.path.read_bytes()
-        if content and not content.endswith(b"\n"):
-            # A record was cut short; the next one must not be glued to it.
-            os.write(self._file, b"\n")
-        entries: dict[str, Entry] = {}
-        for line in content.splitlines():
-            try:
-                record = parse_json(line.decode("utf-8", "surrogatepass"), MANIFEST_NAME)
-                name = record.pop("name")
-                entries[name] = Entry(**record)
-            except (ValueError, TypeError, KeyError, AttributeError):
-                continue
-        return entries
-
-    def _remove_leftovers(self) -> None:
-        # Of a process that was killed while it wrote; no other one is at work here.
-        for path in self.folder.glob(".*.[0-9]*.[0-9]*.part"):
-            path.unlink(missing_ok=True)
+    def _refuse(self) -> None:
+        raise PiperError(
+            f"Another process is writing to {self.folder}; wait for its end, "
+            "or give another --output-dir."
+        )
 
     def _cannot_write(self, error: OSError) -> PiperError:
         reason = error.strerror or str(error)
@@ -374,14 +358,6 @@ def name_units(unit: str, number: int) -> str:
     return unit if number == 1 else f"{unit}s"
 
 
-class Workers(Protocol):
-    """What speaks lines: processes of this machine, or a cluster."""
-
-    def run(self, tasks: Iterable[LineTask]) -> Iterator[LineOutcome]:
-        """Yield what becomes of each line, in the order in which they are done."""
-        ...
-
-
 def speak_lines(
     lines: Iterable[str | Utterance],
     voice_path: Path | str,
@@ -416,6 +392,8 @@ def speak_lines(
             writing to it, a library is missing, or the cluster does not answer.
         InterruptedBatchError: Ctrl+C while it spoke.
     """
+    if jobs is not None and jobs < 1:
+        raise PiperError(f"jobs is {jobs}, but at least one line must be spoken at a time.")
     settings = settings or LineSettings()
     files = find_voice(voice_path, config_path=config_path)
     _check_settings(files, settings)
@@ -429,10 +407,9 @@ def speak_lines(
         run = _Run(manifest, settings, _digest_files(files), _find_unit(utterances))
         waiting = [task for task in tasks if not run.is_done(task)]
         run.report.skipped = len(tasks) - len(waiting)
-        if not waiting:
-            return run.report
-        with _create_workers(files, settings, jobs, ray_address) as workers:
-            run.speak(workers, waiting, progress_stream)
+        if waiting:
+            with closing(_run_tasks(waiting, files, settings, jobs, ray_address)) as outcomes:
+                run.take(outcomes, len(waiting), progress_stream)
         return run.report
 
 
@@ -450,24 +427,24 @@ class _Run:
     def is_done(self, task: LineTask) -> bool:
         return self._manifest.is_done(task.name, self._digest(task))
 
-    def speak(
-        self, workers: Workers, tasks: list[LineTask], progress_stream: TextIO | None
+    def take(
+        self, outcomes: Iterable[LineOutcome], num_tasks: int, progress_stream: TextIO | None
     ) -> None:
         start = time.monotonic()
-        unit = name_units(self.report.unit, len(tasks))
-        progress = ProgressLine("Speaking", len(tasks), unit, progress_stream)
+        unit = name_units(self.report.unit, num_tasks)
+        progress = ProgressLine("Speaking", num_tasks, unit, progress_stream)
         done = 0
         try:
-            for outcome in workers.run(tasks):
+            for outcome in outcomes:
                 self._take(outcome)
                 done += 1
                 progress.show(done)
         except KeyboardInterrupt:
             settled = self.report.spoken + len(self.report.failures)
-            raise InterruptedBatchError(self.report, len(tasks) - settled) from None
+            raise InterruptedBatchError(self.report, num_tasks - settled) from None
         finally:
             # On a terminal, what is said next must not stand in the same line.
-            if progress.is_terminal or done == len(tasks):
+            if progress.is_terminal or done == num_tasks:
                 progress.finish(done)
         self.report.wall_seconds = time.monotonic() - start
 
@@ -558,263 +535,31 @@ def _digest_files(files: VoiceFiles) -> str:
     return digest.hexdigest()
 
 
-def _create_workers(
-    files: VoiceFiles, settings: LineSettings, jobs: int | None, ray_address: str | None
-) -> AbstractContextManager[Workers]:
-    if jobs is not None and jobs < 1:
-        raise PiperError(f"jobs is {jobs}, but at least one line must be spoken at a time.")
-    if ray_address is not None:
-        return RayWorkers(files.model, files.config, settings, ray_address, jobs)
-
-    return LocalWorkers(files.model, files.config, settings, jobs or available_cores())
-
-
-LINES_A_CORE = 2
-"""Lines handed out at once: one that is spoken, and one that waits so that no core does."""
-
-
-MOST_RETRIES = 4
-"""Of a line whose process came to no end; one that ends five is to blame, not the machines."""
-
-
-class RayWorkers:
-    """The cores of a Ray cluster, each of which speaks a line at a time.
-
-    The voice travels with the work, so the machines need this package, but no common disk. A line
-    whose machine is lost is spoken on another one. Use it in a `with` block.
-
-    Args:
-        model: The voice's ONNX file.
-        config: Its JSON.
-        settings: How to speak and write.
-        address: The cluster, as `host:port`, or `auto` for the one that this machine belongs to.
-        max_lines: Lines spoken at once; None means one a core of the cluster.
-
-    Raises:
-        PiperError: Ray is not installed, or the cluster does not answer.
-    """
-
-    def __init__(
-        self,
-        model: Path,
-        config: Path,
-        settings: LineSettings,
-        address: str,
-        max_lines: int | None = None,
-    ) -> None:
-        self._ray = connect(address, "speaking", "--jobs")
-        self._settings = settings
-        self._max_lines = max_lines
+def _run_tasks(
+    tasks: Sequence[LineTask],
+    files: VoiceFiles,
+    settings: LineSettings,
+    jobs: int | None,
+    ray_address: str | None,
+) -> Generator[LineOutcome]:
+    """Yield what becomes of each line, in the order in which they are done."""
+    if ray_address is None:
+        speaker, num_processes = LineSpeaker(files, settings), jobs or available_cores()
+        made = run_in_processes(speaker, tasks, num_processes, is_killed=True)
+    else:
         try:
-            contents = (model.read_bytes(), config.read_bytes())
+            contents = files.model.read_bytes(), files.config.read_bytes()
         except OSError as error:
             raise PiperError(f"{error.filename} cannot be read ({error.strerror}).") from None
-        self._digests = tuple(hashlib.sha256(content).hexdigest() for content in contents)
-        self._contents = [self._ray.put(content) for content in contents]
-
-    def run(self, tasks: Iterable[LineTask]) -> Iterator[LineOutcome]:
-        """Yield what becomes of each line, in the order in which they are done.
-
-        Raises:
-            PiperError: The voice cannot be loaded, or the cluster is gone.
-        """
-        ray = self._ray
-        # A machine may be lost at any time, and that says nothing about the line.
-        speak = ray.remote(num_cpus=1, max_retries=MOST_RETRIES)(_speak_line)
-        waiting = deque(tasks)
-        running: dict[Any, LineTask] = {}
-        while waiting or running:
-            while waiting and len(running) < self._find_room():
-                task = waiting.popleft()
-                running[speak.remote(task, self._settings, self._digests, *self._contents)] = task
-            [ready], _ = ray.wait(list(running), num_returns=1)
-            task = running.pop(ready)
-            try:
-                result = ray.get(ready)
-            except ray.exceptions.RayError as error:
-                reason = str(error).strip().splitlines()
-                result = LineOutcome(task, error=f"Ray: {reason[-1] if reason else 'no answer'}")
-            if isinstance(result, str):
-                raise PiperError(result)
-            yield result
-
-    def __enter__(self) -> RayWorkers:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ray.shutdown()
-
-    def _find_room(self) -> int:
-        """Return how many lines may be with the cluster, which can grow and shrink."""
-        if self._max_lines is not None:
-            return self._max_lines
-        cores = int(self._ray.cluster_resources().get("CPU", 0))
-        return max(1, cores) * LINES_A_CORE
-
-
-def _speak_line(
-    task: LineTask,
-    settings: LineSettings,
-    digests: tuple[str, ...],
-    model: bytes,
-    config: bytes,
-) -> LineOutcome | str:
-    """Speak a line on some machine; a text says why the voice cannot be loaded there."""
-    key = repr((digests, settings))
-    if key not in _speakers:
-        _speakers.clear()  # one voice at a time in a process that others use as well
-        try:
-            # A file, since that is what a voice is loaded from; afterwards it is not needed.
-            with tempfile.TemporaryDirectory(prefix="piper-voice-") as folder:
-                files = Path(folder, "voice.onnx"), Path(folder, "voice.onnx.json")
-                files[0].write_bytes(model)
-                files[1].write_bytes(config)
-                _speakers[key] = LineSpeaker(*files, settings)
-        except PiperError as error:
-            return str(error)
-    return _speakers[key].speak(task)
-
-
-_speakers: dict[str, LineSpeaker] = {}
-"""What this process has loaded; Ray gives a process many lines, one after the other."""
-
-
-MAX_ATTEMPTS = 2
-"""A line whose process is killed, most often for want of memory, gets another chance."""
-
-
-@dataclass
-class _Worker:
-    process: BaseProcess
-    connection: Connection
-    is_ready: bool = False
-    task: LineTask | None = None
-
-
-class LocalWorkers:
-    """Processes with a voice each; a line at a time goes to whichever is free.
-
-    Use it in a `with` block, whose end ends the processes, too.
-
-    Args:
-        model: The voice's ONNX file.
-        config: Its JSON.
-        settings: How to speak and write.
-        num_processes: How many.
-    """
-
-    def __init__(
-        self, model: Path, config: Path, settings: LineSettings, num_processes: int
-    ) -> None:
-        self._arguments = (model, config, settings)
-        self._num_processes = num_processes
-        self._workers: list[_Worker] = []
-        self._attempts: dict[int, int] = {}
-
-    def run(self, tasks: Iterable[LineTask]) -> Iterator[LineOutcome]:
-        """Yield what becomes of each line, in the order in which they are done.
-
-        Raises:
-            PiperError: The voice cannot be loaded, or processes cannot be started.
-        """
-        waiting = deque(tasks)
-        for _ in range(min(self._num_processes, len(waiting))):
-            self._start()
-        while self._workers:
-            connections = [worker.connection for worker in self._workers]
-            ready = multiprocessing.connection.wait(connections)
-            for worker in [worker for worker in self._workers if worker.connection in ready]:
-                outcome = self._receive(worker, waiting)
-                if outcome is not None:
-                    yield outcome
-                if worker in self._workers:
-                    self._give(worker, waiting)
-
-    def __enter__(self) -> LocalWorkers:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        # They write no files, so ending them leaves nothing half done.
-        for worker in self._workers:
-            worker.process.terminate()
-        for worker in self._workers:
-            worker.process.join()
-            worker.connection.close()
-        self._workers.clear()
-
-    def _start(self) -> None:
-        # "spawn" everywhere: espeak-ng's and ONNX Runtime's state does not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs, *self._arguments), daemon=True)
-        with interrupts_blocked():
-            process.start()
-            self._workers.append(_Worker(process, ours))
-        theirs.close()
-
-    def _receive(self, worker: _Worker, waiting: deque[LineTask]) -> LineOutcome | None:
-        try:
-            message = worker.connection.recv()
-        except (EOFError, OSError):
-            return self._replace(worker, waiting)
-        if isinstance(message, LineOutcome):
-            worker.task = None
-            return message
-        if message:
-            raise PiperError(message)
-        worker.is_ready = True
-        return None
-
-    def _give(self, worker: _Worker, waiting: deque[LineTask]) -> None:
-        if waiting:
-            worker.task = waiting.popleft()
-            try:
-                worker.connection.send(worker.task)
-            except OSError:
-                return  # it has ended; the next wait() finds that out
-        else:
-            self._workers.remove(worker)
-            worker.connection.close()  # which ends it
-            worker.process.join()
-
-    def _replace(self, worker: _Worker, waiting: deque[LineTask]) -> LineOutcome | None:
-        """Start another process for one that ended unasked."""
-        self._workers.remove(worker)
-        worker.connection.close()
-        worker.process.join()
-        if not worker.is_ready:
-            raise PiperError(
-                "A process for speaking ended while it started "
-                f"(exit code {worker.process.exitcode}); try fewer --jobs, and in a program of "
-                'your own call speak_lines under `if __name__ == "__main__":`.'
-            )
-        self._start()
-        task = worker.task
-        if task is None:
-            return None
-        self._attempts[task.number] = self._attempts.get(task.number, 0) + 1
-        if self._attempts[task.number] < MAX_ATTEMPTS:
-            waiting.appendleft(task)
-            return None
-        return LineOutcome(
-            task,
-            error=f"the process that spoke it ended (exit code {worker.process.exitcode}) "
-            f"{MAX_ATTEMPTS} times, perhaps for want of memory",
-        )
-
-
-def _work(connection: Connection, model: Path, config: Path, settings: LineSettings) -> None:
-    # Ctrl+C goes to all processes of a terminal; the parent alone answers it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        speaker = LineSpeaker(model, config, settings)
-    except PiperError as error:
-        connection.send(str(error))
-        return
-    connection.send("")
-    # The parent's end, however it came, closes the pipe, and that is this process's end.
-    try:
-        while True:
-            connection.send(speaker.speak(connection.recv()))
-    except (EOFError, OSError):
-        return
+        there = LineSpeaker(contents, settings)
+        made = run_on_cluster(there, tasks, ray_address, "speaking", "--jobs", max_chunks=jobs)
+    with closing(made):
+        for number, outcome in made:
+            if isinstance(outcome, Lost):
+                yield LineOutcome(
+                    tasks[number],
+                    error=f"each process that spoke it ended ({outcome.reason}), perhaps for want "
+                    "of memory",
+                )
+            else:
+                yield outcome

@@ -88,14 +88,13 @@ def test_a_recording_that_ends_its_process_is_named(
     dataset = copy_dataset(speech_dataset)
 
     # Inside a function, so that it travels to the workers as it is.
-    def make(sent: Any, settings: DataSettings, voice: Any) -> Any:
-        from piper.train.data.prepare import _make_utterances
+    class Maker(prepare.SentMaker):
+        def __call__(self, sent: Any) -> Any:
+            if sent[0].audio_path.name == "utterance003.wav":
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().__call__(sent)
 
-        if any(job.row.audio_path.name == "utterance003.wav" for job, _ in sent):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return _make_utterances(sent, settings, voice)
-
-    monkeypatch.setattr(prepare, "_make_utterances", make)
+    monkeypatch.setattr(prepare, "SentMaker", Maker)
     settings = resolve_settings(dataset_dir=dataset)
     with caplog.at_level(logging.WARNING):
         assert len(prepare_dataset(settings, ray_address=head.address).utterances) == 15

@@ -18,11 +18,10 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from piper.errors import DatasetError
-from piper.files import remove_link
+from piper.files import append_record, load_results, remove_link
 from piper.jobs import run_jobs
 from piper.progress import ProgressLine
 from piper.train.check.entries import Entry, FitMeasures, TextFit
-from piper.train.check.kept import keep_result, load_results
 from piper.train.check.measuring import create_key
 from piper.train.recognisers import Recogniser
 
@@ -167,7 +166,7 @@ class _Fitter:
 
     def keep_medians(self, usual: float, other: float) -> None:
         """Keep the medians of the texts' own scores and of those of other recordings."""
-        keep_result(self._kept_path, f"{self._digest}|{MEDIANS}", [usual, other])
+        append_record(self._kept_path, [f"{self._digest}|{MEDIANS}", [usual, other]])
 
     def load_medians(self) -> tuple[float, float] | None:
         """Return the medians that an earlier check has kept."""
@@ -208,7 +207,7 @@ class _FitMeasurer:
             num_units = sum(map(len, lesson.groups))
             result = TextFit(alignment.score, num_units, *alignment.find_worst())
         value = None if result is None else astuple(result)
-        keep_result(self.kept_path, f"{self.digest}|{lesson.key}", value)
+        append_record(self.kept_path, [f"{self.digest}|{lesson.key}", value])
         return result
 
 
@@ -309,7 +308,7 @@ def recognise_recordings(
             key = f"{name}|{create_key(entry.audio_path)}"
             if key not in kept:
                 kept[key] = recogniser(load_samples(entry.audio_path), SAMPLE_RATE)
-                keep_result(cache_dir / RECOGNISED_NAME, key, kept[key])
+                append_record(cache_dir / RECOGNISED_NAME, [key, kept[key]])
             heard[entry.line] = kept[key]
         progress.show(done)
     progress.finish(len(entries))

@@ -22,11 +22,11 @@ import numpy.typing as npt
 
 from piper.config import VoiceConfig
 from piper.errors import DatasetError, PiperError
+from piper.files import append_record, load_results
 from piper.jobs import run_jobs
 from piper.text.frontend import create_frontend
 from piper.text.sentence import find_words
 from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
-from piper.train.check.kept import keep_result, load_results
 from piper.train.data.audio import (
     FLOOR_PERCENTILE,
     MIN_LEVEL_DB,
@@ -327,7 +327,7 @@ class _AudioMeasurer:
         except DatasetError as error:
             result = str(error)
         value = result if isinstance(result, str) else asdict(result)
-        keep_result(self.kept_path, create_key(path), value)
+        append_record(self.kept_path, [create_key(path), value])
         return result
 
 

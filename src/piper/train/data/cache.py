@@ -156,19 +156,19 @@ def claim_pack(path: Path) -> BinaryIO | None:
     None, too, where it may not be written, or where there are no locks (Windows, some network
     disks): nobody then goes on with a pack of others.
     """
-    try:
-        import fcntl
+    from filelock import lock_descriptor
 
-        file = path.open("r+b", buffering=0)
-    except (ImportError, OSError):
+    if os.name == "nt":  # where a lock would keep readers out, too
         return None
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Whoever compacts may have removed it since it was opened.
-        if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
-            return file
+        file = path.open("r+b", buffering=0)
     except OSError:
-        pass
+        return None
+    with suppress(OSError):
+        is_held = lock_descriptor(file.fileno(), blocking=False)
+        # Whoever compacts may have removed it since it was opened.
+        if is_held and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+            return file
     file.close()
     return None
 

@@ -6,8 +6,9 @@ Each utterance is stored as soon as it is made, so an interrupted run goes on wh
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from piper.config import VoiceConfig
 from piper.errors import DatasetError, PiperError, describe_os_error
 from piper.files import hold_lock
-from piper.jobs import connect, run_jobs
+from piper.jobs import JOBS_A_CHUNK, MAX_LOSSES_ON_CLUSTER, Lost, run_jobs, run_on_cluster
 from piper.progress import ProgressLine
 from piper.text.frontend import create_frontend
 from piper.train import storage
@@ -190,17 +191,7 @@ def find_ids(row: Row, voice: VoiceConfig) -> tuple[list[int], str]:
     return ids, "".join(missing)
 
 
-JOBS_A_TASK = 8
-"""A task of Ray's costs a few milliseconds, as much as a recording."""
-TASKS_A_CORE = 2
-"""Tasks handed out at once: one that runs, and one that waits so that no core does. So what is
-under way is bounded, 6 MB of recordings a core, whatever the dataset's size."""
-MOST_LOSSES = 5
-"""Tasks with a recording that came to no end before it is given up. Machines are lost, too, and
-that says nothing of it; but five of them one after the other, with the same one, hardly are."""
-
-
-def run_on_cluster(
+def run_jobs_on_cluster(
     jobs: Sequence[PrepareJob],
     settings: DataSettings,
     voice: VoiceConfig,
@@ -209,9 +200,8 @@ def run_on_cluster(
 ) -> list[PackEntry | str]:
     """Prepare utterances on a cluster, store them here, and return their entries in order.
 
-    The machines need this package, but no common disk: a recording travels with its task, unless it
-    lies in a storage, which they read themselves. What a lost machine had is done on another one,
-    each recording in a task of its own, so that one that ends its process is known.
+    A recording travels with its job, unless it lies in a storage, which the machines read
+    themselves.
 
     Args:
         jobs: What to prepare.
@@ -227,83 +217,61 @@ def run_on_cluster(
         PiperError: Ray is not installed, or the cluster does not answer.
         DatasetError: The cache cannot be written.
     """
-    ray = connect(address, "preparing", "--num-processes")
-    try:
-        return _run(ray, jobs, cache, ray.put(settings), ray.put(voice))
-    finally:
-        ray.shutdown()
-
-
-def _run(
-    ray: Any, jobs: Sequence[PrepareJob], cache: UtteranceCache, *shared: Any
-) -> list[PackEntry | str]:
-    # Tried again here and not by Ray, which would start a deadly recording for ever.
-    make = ray.remote(num_cpus=1, max_retries=0)(_make_utterances)
-    progress = ProgressLine("Preparing", len(jobs), "recordings")
-    numbers = range(len(jobs))
-    waiting = deque(numbers[at : at + JOBS_A_TASK] for at in range(0, len(jobs), JOBS_A_TASK))
-    running: dict[Any, range] = {}
-    losses: Counter[int] = Counter()
-    results: dict[int, PackEntry | str] = {}
-    while waiting or running:
-        cores = max(1, int(ray.cluster_resources().get("CPU", 0)))
-        while waiting and len(running) < cores * TASKS_A_CORE:
-            task = waiting.popleft()
-            sent = [(jobs[number], _read(jobs[number])) for number in task]
-            running[make.remote(sent, *shared)] = task
-        [ready], _ = ray.wait(list(running), num_returns=1)
-        task = running.pop(ready)
-        try:
-            made = ray.get(ready)
-        except ray.exceptions.RayError as error:
-            losses.update(task)
-            again = [number for number in task if losses[number] < MOST_LOSSES]
-            waiting.extendleft(range(number, number + 1) for number in reversed(again))
-            lost = set(task).difference(again)
-            results |= {number: _describe_loss(jobs[number], error) for number in lost}
-        else:
-            for number, one in zip(task, made, strict=True):
-                is_error = isinstance(one, str)
-                results[number] = one if is_error else cache.store_encoded(jobs[number].key, *one)
-        progress.show(len(results))
-    progress.finish(len(results))
-    return [results[number] for number in numbers]
-
-
-def _describe_loss(job: PrepareJob, error: Exception) -> str:
-    """Say that a recording has no entry, because no process came to its end."""
-    reason = str(error).strip().splitlines()
-    return (
-        f"line {job.row.line}: {job.row.audio_path.name} ended {MOST_LOSSES} processes that read "
-        f"it; mend or remove it (Ray: {reason[-1] if reason else 'no answer'})"
+    maker = SentMaker(settings, voice)
+    made = run_on_cluster(
+        maker, jobs, address, "preparing", "--num-processes", jobs_a_chunk=JOBS_A_CHUNK, send=_send
     )
+    progress = ProgressLine("Preparing", len(jobs), "recordings")
+    results: dict[int, PackEntry | str] = {}
+    with closing(made):
+        for number, result in made:
+            row = jobs[number].row
+            if isinstance(result, Lost):
+                results[number] = (
+                    f"line {row.line}: {row.audio_path.name} ended {MAX_LOSSES_ON_CLUSTER} "
+                    f"processes that read it; mend or remove it (Ray: {result.reason})"
+                )
+            elif isinstance(result, str):
+                results[number] = result
+            else:
+                results[number] = cache.store_encoded(jobs[number].key, *result)
+            progress.show(len(results))
+    progress.finish(len(results))
+    return [results[number] for number in range(len(jobs))]
 
 
-def _read(job: PrepareJob) -> bytes | str | None:
-    """Return a recording's bytes, or why there are none; None where the task reads them itself."""
-    if storage.is_remote(job.row.audio_path):
-        return None
+def _send(job: PrepareJob) -> tuple[Row, bytes | str | None]:
+    """Return a row with its recording's bytes, or why there are none; None: read it there."""
+    path = job.row.audio_path
+    if storage.is_remote(path):
+        return job.row, None
     try:
-        return job.row.audio_path.read_bytes()
+        return job.row, path.read_bytes()
     except OSError as error:
-        return describe_os_error(error)
+        return job.row, describe_os_error(error)
 
 
-def _make_utterances(
-    sent: Sequence[tuple[PrepareJob, bytes | str | None]],
-    settings: DataSettings,
-    voice: VoiceConfig,
-) -> list[tuple[list[Any], bytes] | str]:
-    """Prepare some utterances on some machine."""
-    made: list[tuple[list[Any], bytes] | str] = []
-    for job, content in sent:
+@dataclass(frozen=True)
+class SentMaker:
+    """What a machine of a cluster runs: what `_send` gives to an encoded utterance, or to why not.
+
+    Attributes:
+        settings: Of the dataset.
+        voice: Whose phonemes and ids.
+    """
+
+    settings: DataSettings
+    voice: VoiceConfig
+
+    def __call__(self, sent: tuple[Row, bytes | str | None]) -> tuple[list[Any], bytes] | str:
+        """Prepare an utterance."""
+        row, content = sent
         try:
             if isinstance(content, str):
                 raise PiperError(content)
-            made.append(encode_utterance(make_utterance(job.row, settings, voice, content)))
+            return encode_utterance(make_utterance(row, self.settings, self.voice, content))
         except PiperError as error:
-            made.append(f"line {job.row.line}: {error}")
-    return made
+            return f"line {row.line}: {error}"
 
 
 LOCK_NAME = "prepare.lock"
@@ -361,7 +329,7 @@ def prepare_dataset(
 
         def make(missing: Sequence[PrepareJob]) -> list[PackEntry | str]:
             if ray_address is not None:
-                return run_on_cluster(missing, settings, voice, cache, ray_address)
+                return run_jobs_on_cluster(missing, settings, voice, cache, ray_address)
             return run_jobs(preparer, missing, "Preparing", "recordings", num_processes)
 
         entries = _complete(settings, jobs, damaged, cache, make)

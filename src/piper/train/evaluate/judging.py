@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from piper.errors import ConfigError, DatasetError, PiperError
+from piper.files import append_record, load_results
 from piper.text.frontend import Frontend, create_frontend
 from piper.train.aligner.aligner import Groups, phonemes_to_groups
 from piper.train.aligner.fitting import Lesson, create_lesson_key
@@ -23,7 +24,6 @@ from piper.train.aligner.recogniser import (
     fit_recogniser,
     load_phoneme_recogniser,
 )
-from piper.train.check.kept import keep_result, load_results
 from piper.train.data.audio import FloatArray
 from piper.train.data.dataset_config import create_voice_config
 from piper.train.data.metadata import Row
@@ -253,7 +253,7 @@ class KeptOpinions:
         key = f"{self._name}|{rate}|{digest}"
         if key not in self._kept:
             self._kept[key] = float(self._predictor(samples, rate))
-            keep_result(self._path, key, self._kept[key])
+            append_record(self._path, [key, self._kept[key]])
         return self._kept[key]
 
 

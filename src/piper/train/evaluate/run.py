@@ -20,9 +20,9 @@ import numpy.typing as npt
 
 from piper.config import load_voice_config
 from piper.errors import PiperError
+from piper.files import append_record, load_results
 from piper.progress import ProgressLine
 from piper.text.frontend import Frontend, create_frontend
-from piper.train.check.kept import keep_result, load_results
 from piper.train.check.measuring import create_key
 from piper.train.data.dataset_config import create_voice_config
 from piper.train.data.settings import DataSettings
@@ -461,7 +461,7 @@ def _measure_all(
             reference = None if is_recording else state.references.get(speaker)
             result = measure_utterance(utterance, recorded, reference)
             kept[key] = spoken_to_dict(result)
-            keep_result(path, key, kept[key])
+            append_record(path, [key, kept[key]])
         measured.append(dict_to_spoken(kept[key], utterance.sentence, utterance.speech))
         progress.show(done)
     progress.finish(len(utterances))

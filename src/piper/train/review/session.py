@@ -5,20 +5,20 @@ Lines are only added; what counts follows from reading all of them.
 
 from __future__ import annotations
 
+import errno
 import hashlib
-import json
 import os
 import re
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from piper.errors import DatasetError, describe_os_error
-from piper.files import open_to_append, parse_json_object
+from piper.files import append_record, hold_lock, load_records
 
 SPLIT_RULE = "split"
 """The name under which the doubts of a split stand among the rules of a check."""
@@ -191,7 +191,6 @@ class Journal:
         self._done: list[Decision] = []
         self._undone: list[Decision] = []
         self._by_clip: dict[str, list[Decision]] = {}
-        self._has_cut_line = False
         for entry in self._read():
             self._apply(entry)
 
@@ -273,51 +272,23 @@ class Journal:
 
     def _read(self) -> Iterator[dict[str, Any]]:
         try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
-            return
+            records = load_records(self.path)
         except OSError as error:
             raise DatasetError(describe_os_error(error)) from None
-        self._has_cut_line = bool(data) and not data.endswith(b"\n")
-        for line in data.split(b"\n"):
+        for entry in records:
             try:
-                entry = parse_json_object(line, str(self.path))
                 if entry["do"] in (_DECIDE, _AMEND):
                     Decision.from_dict(entry)
             except (ValueError, KeyError, TypeError):
-                continue  # empty, or cut off by a kill: it was never answered
+                continue  # nothing that was ever answered
             yield entry
 
     def _write(self, entry: dict[str, Any]) -> None:
-        line = json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n"
-        # What a kill or a full disk has cut off gets a line of its own.
-        data = (("\n" if self._has_cut_line else "") + line).encode("utf-8", "backslashreplace")
         try:
-            _append(self.path, data)
+            append_record(self.path, entry, is_synced=True)
         except OSError as error:
-            self._has_cut_line = True
             raise DatasetError(f"The decision is not saved: {describe_os_error(error)}") from None
-        self._has_cut_line = False
         self._apply(entry)
-
-
-def _append(path: Path, data: bytes) -> None:
-    """Add bytes to a file; return when they are on the disk."""
-    is_new = not path.exists() or path.stat().st_size == 0
-    descriptor = open_to_append(path)
-    try:
-        while data:
-            data = data[os.write(descriptor, data) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    if is_new and os.name == "posix":
-        # The name, too, must outlast a loss of power.
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 @contextmanager
@@ -325,24 +296,22 @@ def hold_journal(path: Path) -> Iterator[None]:
     """Let one process at a time review a dataset; the lock goes with the process.
 
     Raises:
-        DatasetError: Another process reviews it.
+        DatasetError: Another process reviews it, or its folder cannot be written.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows: whoever starts two has to know
-        yield
-        return
-    try:
-        file = os.fdopen(open_to_append(path), "ab")
-    except OSError as error:
-        raise DatasetError(describe_os_error(error)) from None
-    with file:
+
+    def refuse() -> None:
+        raise DatasetError(
+            f"{path.parent} is being reviewed by another process; go on there, or end it."
+        )
+
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DatasetError(
-                f"{path.parent} is being reviewed by another process; go on there, or end it."
-            ) from None
+            if path.is_symlink():  # which somebody else may have made, to any file
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+            lock = path.with_name(f".{path.name}.lock")
+            stack.enter_context(hold_lock(lock, refuse, is_removed=True))
+        except OSError as error:
+            raise DatasetError(describe_os_error(error)) from None
         yield
 
 
