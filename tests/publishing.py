@@ -37,7 +37,6 @@ class Hub:
         requests: Path and headers of each request.
         sent_bytes: Of the ONNX, in all answers.
         has_ranges: Whether a Range is heeded.
-        etag: Of the ONNX, quotes included.
         cuts: How many bytes of each ONNX answer come before the connection breaks; None is all.
         statuses: Codes that the first requests for the ONNX are answered with.
         retry_after: Header of those answers.
@@ -52,7 +51,6 @@ class Hub:
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     sent_bytes: int = 0
     has_ranges: bool = True
-    etag: str = '"one"'
     cuts: list[int | None] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     retry_after: str = ""
@@ -131,7 +129,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         hub = self.hub
         start = 0
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        if wanted and hub.has_ranges and self.headers.get("If-Range", hub.etag) == hub.etag:
+        if wanted and hub.has_ranges:
             start = int(wanted[1])
         if start >= len(content):
             self.send_error(416)
@@ -143,8 +141,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if not is_model:
             self.send_header("Content-Length", str(len(content) - start))
         else:
-            if hub.etag:
-                self.send_header("ETag", hub.etag)
             if hub.length_shift_bytes is not None:
                 length = len(content) - start + hub.length_shift_bytes
                 self.send_header("Content-Length", str(length))

@@ -2,9 +2,7 @@
 
 What has come lies in a part beside the file-to-be, `.NAME.DIGEST.part`. It is named by the
 catalogue's digest, so that what came of another version is never taken for this one, and outlives
-whatever ends the transfer; the next one asks for the rest. `.NAME.DIGEST.etag` holds the server's
-name for the version that the part is of: the rest of that one only is asked for. The digest decides
-in the end.
+whatever ends the transfer; the next one asks for the rest, and the digest decides in the end.
 
 A voice's files take their names when all of them are whole, the ONNX last: who finds the ONNX finds
 a whole voice. Meanwhile `.NAME.onnx.download` keeps a second download of the voice waiting.
@@ -15,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import logging
-import os
 import re
 import shutil
 import threading
@@ -25,14 +22,20 @@ import urllib.parse
 import urllib.request
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from piper import voices
 from piper.errors import PiperError, VoiceNotFoundError, describe_os_error
-from piper.files import hold_lock, is_plain_name, parse_json_object, replace_on_success
+from piper.files import (
+    hold_lock,
+    is_plain_name,
+    parse_json_object,
+    replace_on_success,
+    sync_file,
+)
 from piper.progress import ProgressLine
 from piper.voices import CONFIG_SUFFIX, MODEL_SUFFIX
 
@@ -84,11 +87,6 @@ class WebError(PiperError):
         self.is_unreachable = is_unreachable
         self.retry_after_seconds = retry_after_seconds
 
-    @property
-    def is_temporary(self) -> bool:
-        """Whether another attempt may do better."""
-        return self.status is None or self.status in _BUSY
-
 
 class Retries:
     """Decides on another attempt after a failure, and waits for it.
@@ -101,38 +99,31 @@ class Retries:
         stop: Ends a wait when it is set.
     """
 
-    def __init__(
-        self,
-        waits_seconds: Sequence[float] = WAITS_SECONDS,
-        stop: threading.Event | None = None,
-    ) -> None:
+    def __init__(self, waits_seconds: Sequence[float], stop: threading.Event | None = None) -> None:
         self._waits_seconds = waits_seconds
         self._stop = stop or threading.Event()
         self._failures = 0
         self._was_reached = False
 
-    def reset(self) -> None:
-        """Something came: the next failure is a first one."""
-        self._failures = 0
-        self._was_reached = True
-
-    def wait(self, error: WebError) -> None:
+    def wait(self, error: WebError, *, has_come: bool = False) -> None:
         """Return when it is time for another attempt.
 
         Args:
             error: The failure.
+            has_come: Whether something came before it: then it is a first one.
 
         Raises:
             WebError: The same, where another attempt would be in vain.
         """
+        if has_come:
+            self._failures, self._was_reached = 0, True
         is_hopeless = error.is_unreachable and not self._was_reached
-        if is_hopeless or not error.is_temporary or self._failures == len(self._waits_seconds):
+        is_refusal = error.status is not None and error.status not in _BUSY
+        if is_hopeless or is_refusal or self._failures == len(self._waits_seconds):
             raise error
         self._was_reached = True
-        seconds = max(
-            self._waits_seconds[self._failures],
-            min(error.retry_after_seconds, _MAX_RETRY_AFTER_SECONDS),
-        )
+        asked_for = min(error.retry_after_seconds, _MAX_RETRY_AFTER_SECONDS)
+        seconds = max(self._waits_seconds[self._failures], asked_for)
         self._failures += 1
         _logger.warning("%s; trying again in %g s", str(error).partition(";")[0], seconds)
         if self._stop.wait(seconds):
@@ -140,36 +131,34 @@ class Retries:
 
 
 def open_url(url: str, headers: Mapping[str, str] | None = None) -> http.client.HTTPResponse:
-    """Ask for an address; redirections are followed.
-
-    Args:
-        url: Begins with https:// or http://.
-        headers: Of the request.
+    """Ask for an address of the web; redirections are followed.
 
     Raises:
         PiperError: It is not an address of the web.
         WebError: There is no connection, or the answer is a refusal.
     """
-    if urllib.parse.urlsplit(url).scheme.lower() not in ("http", "https"):
-        raise _no_address(url)
+    response: Any = None
     try:
-        request = urllib.request.Request(
-            url, headers={"User-Agent": "piper-workshop", **(headers or {})}
-        )
-        response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
+        if urllib.parse.urlsplit(url).scheme.lower() in ("http", "https"):
+            headers = {"User-Agent": "piper-workshop", **(headers or {})}
+            request = urllib.request.Request(url, headers=headers)
+            response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
         with error:
+            when = error.headers.get("Retry-After") or ""
             raise WebError(
                 f"{url} answers {error.code} {error.reason}; "
                 "check the address, or try again later.",
                 status=error.code,
-                retry_after_seconds=_read_retry_after(error),
+                retry_after_seconds=float(when) if when.isdecimal() else 0.0,  # it may be a date
             ) from None
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise _cannot_fetch(url, error, is_unreachable=True) from None
-    if not isinstance(response, http.client.HTTPResponse):  # redirected to ftp://
-        response.close()
-        raise _no_address(url)
+    if not isinstance(response, http.client.HTTPResponse):  # or redirected to ftp://
+        raise PiperError(
+            f"{url} is not an address of the web; give one that begins with https:// or http:// "
+            "(`python -m http.server` gives a folder such an address)."
+        )
     return response
 
 
@@ -179,45 +168,14 @@ def read_blocks(response: http.client.HTTPResponse, url: str) -> Iterator[bytes]
     Raises:
         WebError: The connection broke off.
     """
-    while True:
-        try:
-            block = response.read1(_BLOCK_BYTES)
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            raise _cannot_fetch(url, error) from None
-        if not block:
-            break
-        yield block
+    try:
+        while block := response.read1(_BLOCK_BYTES):
+            yield block
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise _cannot_fetch(url, error) from None
     # Reading in blocks ends without an error where the connection breaks off.
     if response.length:
         raise _cannot_fetch(url, EOFError(f"{response.length} bytes of it did not come"))
-
-
-def read_url(url: str, retries: Retries, max_bytes: int) -> bytes:
-    """Return all that lies at an address.
-
-    Raises:
-        PiperError: It is not an address of the web, or does not give it, or gives more than that,
-            or takes longer than five minutes.
-    """
-    while True:
-        end = time.monotonic() + _MAX_SECONDS
-        try:
-            with open_url(url) as response:
-                content = bytearray()
-                for block in read_blocks(response, url):
-                    content += block
-                    if len(content) > max_bytes or time.monotonic() > end:
-                        raise PiperError(
-                            f"{url} does not end ({len(content):,} bytes came); check the address."
-                        )
-                return bytes(content)
-        except WebError as error:
-            retries.wait(error)
-
-
-def _read_retry_after(error: urllib.error.HTTPError) -> float:
-    text = error.headers.get("Retry-After") or ""
-    return float(text) if text.isdecimal() else 0.0  # a date is as good as nothing here
 
 
 def _cannot_fetch(url: str, error: Exception, *, is_unreachable: bool = False) -> WebError:
@@ -225,13 +183,6 @@ def _cannot_fetch(url: str, error: Exception, *, is_unreachable: bool = False) -
     return WebError(
         f"{url} cannot be fetched ({reason}); check the network and the address.",
         is_unreachable=is_unreachable,
-    )
-
-
-def _no_address(url: str) -> PiperError:
-    return PiperError(
-        f"{url} is not an address of the web; give one that begins with https:// or http:// "
-        "(`python -m http.server` gives a folder such an address)."
     )
 
 
@@ -252,13 +203,18 @@ class CatalogueFile:
         url: Where it is.
         name: Its name on disk.
         size_bytes: Its length.
-        md5: Its digest, 32 hexadecimal digits.
+        md5: Its digest, 32 hexadecimal digits. The catalogue has no better one; it guards against
+            broken downloads, not against forgery.
     """
 
     url: str
     name: str
     size_bytes: int
     md5: str
+
+    def part_path(self, folder: Path) -> Path:
+        """Return where what has come of it lies, if it is to lie in this folder."""
+        return folder / f".{self.name}.{self.md5[:12]}.part"
 
 
 @dataclass(frozen=True)
@@ -305,10 +261,24 @@ def fetch_catalogue(url: str = CATALOGUE_URL) -> dict[str, Any]:
     """Fetch the catalogue as it is: a voice's name to all that is said of it.
 
     Raises:
-        PiperError: It cannot be fetched, or is not a JSON object.
+        PiperError: It cannot be fetched, is not a JSON object, is far too large, or takes longer
+            than five minutes.
     """
-    raw = read_url(url, Retries(_WAITS_SECONDS), _MAX_BYTES)
-    return parse_json_object(raw, url)
+    retries = Retries(_WAITS_SECONDS)
+    while True:
+        end = time.monotonic() + _MAX_SECONDS
+        content = bytearray()
+        try:
+            with open_url(url) as response:
+                for block in read_blocks(response, url):
+                    content += block
+                    if len(content) > _MAX_BYTES or time.monotonic() > end:
+                        raise PiperError(
+                            f"{url} does not end ({len(content):,} bytes came); check the address."
+                        )
+            return parse_json_object(bytes(content), url)
+        except WebError as error:
+            retries.wait(error)
 
 
 def parse_catalogue(data: Mapping[str, Any], url: str) -> dict[str, CatalogueVoice]:
@@ -452,9 +422,6 @@ def _parse_files(entries: Mapping[str, Any], url: str) -> dict[str, CatalogueFil
 
 MEGABYTE = 1_000_000
 
-_MAX_RESTARTS = 2
-"""So often is begun anew because the parts of a file did not fit together."""
-
 
 @dataclass(frozen=True)
 class Manner:
@@ -473,155 +440,117 @@ class Manner:
     stop: threading.Event = field(default_factory=threading.Event)
 
 
-class Part:
-    """What has come of a file.
+def _fetch(file: CatalogueFile, folder: Path, manner: Manner) -> None:
+    """Fetch what is missing of a file; its part is whole then.
 
-    Args:
-        file: The file.
-        folder: Where it will lie.
+    Raises:
+        PiperError: It cannot be fetched, or is not what the catalogue says.
+        OSError: It cannot be written.
+    """
+    part = file.part_path(folder)
+    has, total = _size(part), describe_size(file.size_bytes)
+    there = f"{describe_size(has)} of {total} are there" if has else total
+    _logger.info("Downloading %s (%s)", file.name, there)
+    retries = Retries(manner.waits_seconds, manner.stop)
+    # Of several answers, one may have been of another version.
+    is_patched, is_anew = has > 0, False
+    while True:
+        start = _size(part)
+        try:
+            if start < file.size_bytes:
+                wrong = _receive(file, part, start, manner)
+            elif (md5 := find_md5(part)) == file.md5:
+                return
+            else:
+                wrong = f"its MD5 is {md5}, but the catalogue says {file.md5}"
+        except WebError as error:
+            if error.status != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not start:
+                retries.wait(error, has_come=_size(part) > start)
+                is_patched = _size(part) > 0
+                continue
+            wrong = "the server has less of it"
+        if wrong:
+            part.unlink(missing_ok=True)
+            if is_anew or not is_patched:
+                raise _not_whole(file, wrong)
+            is_anew = True
+            _logger.warning("What came of %s does not fit (%s); starting anew", file.name, wrong)
+
+
+def _receive(file: CatalogueFile, part: Path, start: int, manner: Manner) -> str:
+    """Ask for a file from byte `start` on, and write what comes; return why nothing could be taken.
+
+    Raises:
+        WebError: Not all of it came.
+        PiperError: What comes is not the catalogue's file; the part is gone.
     """
 
-    def __init__(self, file: CatalogueFile, folder: Path) -> None:
-        self._file = file
-        stem = f".{file.name}.{file.md5[:12]}"
-        self._path = folder / f"{stem}.part"
-        self._etag_path = folder / f"{stem}.etag"
-        self._restarts = 0
-        self._is_patched = False
+    def check_length(size_bytes: int) -> None:
+        if size_bytes != file.size_bytes:
+            part.unlink(missing_ok=True)
+            wrong = f"{size_bytes} bytes came, but the catalogue says {file.size_bytes}"
+            raise _not_whole(file, wrong)
 
-    @property
-    def size_bytes(self) -> int:
-        """How much has come."""
-        return self._path.stat().st_size if self._path.is_file() else 0
+    with open_url(file.url, {"Range": f"bytes={start}-"} if start else {}) as response:
+        if start and response.status != http.HTTPStatus.PARTIAL_CONTENT:
+            _logger.info("The server sends %s from its beginning", file.name)
+            start = 0
+        elif start and not (response.headers["Content-Range"] or "").startswith(f"bytes {start}-"):
+            return "the server sent the rest of something else"
+        if response.length is not None:
+            check_length(start + response.length)
+        with part.open("rb+" if start else "wb") as stream:
+            stream.seek(start)
+            _copy(response, stream, file, manner)
+    check_length(_size(part))
+    return ""
 
-    def fetch(self, manner: Manner) -> None:
-        """Fetch what is missing; the part is whole then.
 
-        Raises:
-            PiperError: It cannot be fetched, or is not what the catalogue says.
-            OSError: It cannot be written.
-        """
-        retries = Retries(manner.waits_seconds, manner.stop)
-        # Of several answers, one may have been of another version.
-        self._is_patched = self.size_bytes > 0
-        _logger.info("Downloading %s (%s)", self._file.name, self._describe_size())
-        while not self._is_whole():
-            had_bytes = self.size_bytes
-            try:
-                self._receive(had_bytes, manner)
-            except WebError as error:
-                if error.status == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and had_bytes:
-                    self._start_anew("the server has less of it")
-                    continue
-                if self.size_bytes > had_bytes:
-                    retries.reset()
-                self._is_patched = self.size_bytes > 0
-                retries.wait(error)
-
-    def move(self, path: Path) -> None:
-        """Give the whole part its name, on the disk too before anything else happens."""
-        with self._path.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        with replace_on_success(path) as temporary:
-            shutil.move(self._path, temporary)
-        self.remove()
-
-    def remove(self) -> None:
-        """Remove what has come, and what was kept of other versions of the file."""
-        pattern = re.compile(rf"\.{re.escape(self._file.name)}\.[0-9a-f]{{12}}\.(part|etag)")
-        for path in self._path.parent.glob(".*"):
-            if pattern.fullmatch(path.name):
-                path.unlink(missing_ok=True)
-
-    def _is_whole(self) -> bool:
-        if not self._path.is_file() or self.size_bytes < self._file.size_bytes:
-            return False
-        if (md5 := find_md5(self._path)) == self._file.md5:
-            return True
-        wrong = f"its MD5 is {md5}, but the catalogue says {self._file.md5}"
-        if not self._is_patched:
-            self.remove()
-            raise _not_whole(self._file, wrong)
-        self._start_anew(wrong)
-        return False
-
-    def _start_anew(self, reason: str) -> None:
-        self.remove()
-        self._is_patched = False
-        self._restarts += 1
-        if self._restarts > _MAX_RESTARTS:
-            raise _not_whole(self._file, reason)
-        _logger.warning("What came of %s does not fit (%s); starting anew", self._file.name, reason)
-
-    def _receive(self, start: int, manner: Manner) -> None:
-        """Ask for the file from byte `start` on, and write what comes of it.
-
-        Raises:
-            WebError: Not all of it came.
-            PiperError: What comes is not the catalogue's file; the part is gone.
-        """
-        etag = self._read_etag()
-        headers = {"Range": f"bytes={start}-"} if start else {}
-        if start and etag:
-            headers["If-Range"] = etag
-        with open_url(self._file.url, headers) as response:
-            if start and response.status != http.HTTPStatus.PARTIAL_CONTENT:
-                _logger.info("The server sends %s from its beginning", self._file.name)
-                self._is_patched, start = False, 0
-            elif start and not _is_rest(response, start, etag):
-                self._start_anew("the server sent the rest of something else")
+def _copy(
+    response: http.client.HTTPResponse, stream: BinaryIO, file: CatalogueFile, manner: Manner
+) -> None:
+    done = stream.tell()
+    line = None
+    if manner.is_shown and file.size_bytes >= MEGABYTE:
+        line = ProgressLine(file.name, file.size_bytes, "MB", start=done, scale=MEGABYTE)
+    try:
+        for block in read_blocks(response, file.url):
+            if manner.stop.is_set():
+                raise PiperError(
+                    f"The download of {file.name} was stopped; the next one goes on from there."
+                )
+            stream.write(block)
+            done += len(block)
+            if done > file.size_bytes:
                 return
-            if response.length is not None:
-                self._check_length(start + response.length)
-            with self._path.open("rb+" if start else "wb") as stream:
-                if not start:
-                    self._etag_path.write_text(_read_strong_etag(response), encoding="ascii")
-                stream.seek(start)
-                self._copy(response, stream, manner)
-        self._check_length(self.size_bytes)
-
-    def _copy(self, response: http.client.HTTPResponse, stream: BinaryIO, manner: Manner) -> None:
-        done = stream.tell()
-        line = None
-        if manner.is_shown and self._file.size_bytes >= MEGABYTE:
-            line = ProgressLine(
-                self._file.name, self._file.size_bytes, "MB", start=done, scale=MEGABYTE
-            )
-        try:
-            for block in read_blocks(response, self._file.url):
-                if manner.stop.is_set():
-                    raise PiperError(
-                        f"The download of {self._file.name} was stopped; "
-                        "the next one goes on from there."
-                    )
-                stream.write(block)
-                done += len(block)
-                if done > self._file.size_bytes:
-                    return
-                if line:
-                    line.show(done)
             if line:
-                line.finish(done)
-        finally:
-            if line:
-                line.leave()
+                line.show(done)
+        if line:
+            line.finish(done)
+    finally:
+        if line:
+            line.leave()
 
-    def _check_length(self, size_bytes: int) -> None:
-        if size_bytes != self._file.size_bytes:
-            self.remove()
-            wrong = f"{size_bytes} bytes came, but the catalogue says {self._file.size_bytes}"
-            raise _not_whole(self._file, wrong)
 
-    def _read_etag(self) -> str:
-        try:
-            return self._etag_path.read_text(encoding="ascii")
-        except (FileNotFoundError, UnicodeDecodeError):
-            return ""
+def _place(file: CatalogueFile, folder: Path) -> None:
+    """Give a whole part its name, on the disk too before anything else happens."""
+    with replace_on_success(folder / file.name) as temporary:
+        shutil.move(file.part_path(folder), temporary)
+        sync_file(temporary)
+    _logger.info("Wrote %s", folder / file.name)
+    # What came of other versions goes, too; `.etag` is what earlier releases kept beside it.
+    others = re.compile(rf"\.{re.escape(file.name)}\.[0-9a-f]{{12}}\.(part|etag)")
+    for path in folder.glob(".*"):
+        if others.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
-    def _describe_size(self) -> str:
-        total = describe_size(self._file.size_bytes)
-        has = self.size_bytes
-        return f"{describe_size(has)} of {total} are there" if has else total
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _not_whole(file: CatalogueFile, wrong: str) -> PiperError:
+    return PiperError(f"{file.url} did not arrive whole ({wrong}); try again later.")
 
 
 def describe_size(size_bytes: int) -> str:
@@ -632,32 +561,13 @@ def describe_size(size_bytes: int) -> str:
 
 
 def find_md5(path: Path) -> str:
-    """Return a file's digest.
-
-    The catalogue has no better one; it guards against broken downloads, not against forgery.
+    """Return a file's digest, as the catalogue has it.
 
     Raises:
         OSError: It cannot be read.
     """
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def _is_rest(response: http.client.HTTPResponse, start: int, etag: str) -> bool:
-    """Whether an answer begins at byte `start`, and is of the version that has this ETag."""
-    content_range = response.headers.get("Content-Range") or ""
-    is_same = not etag or _read_strong_etag(response) in ("", etag)
-    return content_range.startswith(f"bytes {start}-") and is_same
-
-
-def _read_strong_etag(response: http.client.HTTPResponse) -> str:
-    """Return the answer's ETag, or nothing: a weak one does not promise the same bytes."""
-    etag = response.headers.get("ETag") or ""
-    return etag if re.fullmatch(r'"[\x21\x23-\x7e]*"', etag) else ""
-
-
-def _not_whole(file: CatalogueFile, wrong: str) -> PiperError:
-    return PiperError(f"{file.url} did not arrive whole ({wrong}); try again later.")
 
 
 def download_voice(
@@ -696,12 +606,8 @@ def download_voice(
     with _disk_errors_explained(folder):
         if is_forced or _find_missing(voice, folder):
             check_room([voice], folder, is_forced=is_forced)
-            with hold_lock(lock_path, note_another):
-                try:
-                    _download(voice, folder, is_forced, manner)
-                finally:
-                    with suppress(OSError):  # Windows removes no file that is open
-                        lock_path.unlink()
+            with hold_lock(lock_path, note_another, is_removed=True):
+                _download(voice, folder, is_forced, manner)
         else:
             _find_missing(voice, folder, warns=True)
     return [folder / file.name for file in voice.files]
@@ -764,7 +670,7 @@ def check_room(voices: Iterable[CatalogueVoice], folder: Path, *, is_forced: boo
     with _disk_errors_explained(folder):
         files = {file for voice in voices for file in voice.files}
         needed_bytes = sum(
-            max(file.size_bytes - Part(file, folder).size_bytes, 0)
+            max(file.size_bytes - _size(file.part_path(folder)), 0)
             for file in files
             if is_forced or not (folder / file.name).is_file()
         )
@@ -792,12 +698,10 @@ def is_published(path: Path, file: CatalogueFile) -> bool:
 def _download(voice: CatalogueVoice, folder: Path, is_forced: bool, manner: Manner) -> None:
     # Another process may have brought it while this one waited.
     wanted = voice.files if is_forced else _find_missing(voice, folder, warns=True)
-    parts = {file: Part(file, folder) for file in wanted}
-    for part in parts.values():
-        part.fetch(manner)
-    for file, part in reversed(parts.items()):
-        part.move(folder / file.name)
-        _logger.info("Wrote %s", folder / file.name)
+    for file in wanted:
+        _fetch(file, folder, manner)
+    for file in reversed(wanted):
+        _place(file, folder)
 
 
 def _find_missing(
@@ -882,8 +786,10 @@ def _compare(voice: CatalogueVoice, folder: Path) -> str:
     """Return what is to be said of a published voice; nothing where there is nothing of it."""
     there = [file for file in voice.files if (folder / file.name).is_file()]
     if len(there) < len(voice.files):
-        come_bytes = sum(Part(file, folder).size_bytes for file in voice.files)
-        come_bytes += sum((folder / file.name).stat().st_size for file in there)
+        paths = [
+            path for file in voice.files for path in (file.part_path(folder), folder / file.name)
+        ]
+        come_bytes = sum(map(_size, paths))
         if not come_bytes:
             return ""
         total = describe_size(voice.size_bytes)
