@@ -1,9 +1,7 @@
 """Files at local paths and at fsspec's addresses (`s3://bucket/folder`), by the same few verbs.
 
-Knows fsspec, but neither local files nor what is stored. What a backend raises comes out as an
-OSError that names the address and gives a reason.
-
-Does not know what is in them. A local address is a plain path here, `file://` or not.
+What a backend raises comes out as an OSError that names the address and gives a reason. A local
+address is a plain path here, `file://` or not.
 """
 
 from __future__ import annotations
@@ -57,132 +55,247 @@ class StoredFile:
     etag: str = ""
 
 
-def write_object(address: str, content: bytes) -> None:
-    """Write an object in one piece: a stream closed by an error would leave half of it.
-
-    Raises:
-        OSError: It cannot be written; the old one is still there.
-        ConfigError: The address needs a package that is not installed.
-    """
-    _put(address, lambda filesystem, path: filesystem.pipe_file(path, content))
+MAX_FETCHED_BYTES = 64 * 1024**3
+"""Of a file in a storage, beyond any checkpoint or recording."""
+_LOCAL_PREFIXES = ("file://", "local://")
+_FOLDED = re.compile(r"([a-z][a-z0-9]+):/(?=[^/])")
 
 
-def upload_object(address: str, path: Path) -> None:
-    """Copy a local file to an object, in parts where it is large.
+def plain_address(address: Path | str) -> str:
+    """Return an address as everything here takes it: a local one without `file://`."""
+    text = str(address)
+    for prefix in _LOCAL_PREFIXES:
+        if text.startswith(prefix):
+            return text.removeprefix(prefix)
+    if isinstance(address, Path):
+        # pathlib folds the two slashes of s3://bucket into one.
+        return _FOLDED.sub(r"\1://", text, count=1) if _FOLDED.match(text) else text
+    return text
 
-    Raises:
-        OSError: It cannot be written; an old one is still there.
-        ConfigError: The address needs a package that is not installed.
-    """
-    _put(address, lambda filesystem, target: filesystem.put_file(str(path), target))
+
+def is_remote(address: Path | str) -> bool:
+    """Return whether an address needs fsspec."""
+    return "://" in plain_address(address)
 
 
-def fetch_object(address: str, path: Path, max_bytes: int) -> None:
-    """Copy an object to a local path.
+def join_address(folder: Path | str, *names: str) -> str:
+    """Return the address of what lies in a folder."""
+    folder = plain_address(folder)
+    if is_remote(folder):
+        return "/".join([folder.rstrip("/"), *names])
+    return str(Path(folder, *names))
+
+
+def write_file(address: Path | str, write: Callable[[BinaryIO], Any]) -> None:
+    """Write a file so that an end at any moment leaves the old or the new one whole.
 
     Args:
-        address: Of the object.
-        path: Where to.
-        max_bytes: With more of them it is given up: a web server may send without an end.
+        address: Where to; a missing local folder is made.
+        write: Writes the content to the binary file that it is given.
 
     Raises:
-        OSError: It is missing, cannot be read, or is larger.
+        OSError: It cannot be written; what was half-written is removed.
+        ConfigError: The address needs a package that is not installed.
     """
-    from fsspec.callbacks import Callback
+    address = plain_address(address)
+    if is_remote(address):
+        buffer = BytesIO()
+        write(buffer)
+        # In one piece: a stream closed by an error would leave half of it.
+        _put(address, lambda filesystem, path: filesystem.pipe_file(path, buffer.getvalue()))
+        return
+    target = Path(address)
+    if target.is_symlink() and is_plain_name(str(target.readlink())):
+        target.unlink()  # `last.ckpt -> epoch=9.ckpt` is a second name for what is to stay
+    with replace_on_success(target) as temporary, temporary.open("wb") as file:
+        recorder = _Recorder(file)
+        try:
+            write(cast(BinaryIO, recorder))
+        except RuntimeError:
+            # torch.save answers a full disk with a RuntimeError about positions.
+            if recorder.error is None:
+                raise
+            raise recorder.error from None
+        file.flush()
+        os.fsync(file.fileno())
+    sync_file(target.parent)
 
-    class Bound(Callback):
-        def call(self, hook_name: str | None = None, **_: Any) -> None:
-            if self.value > max_bytes:
-                raise OSError(errno.EFBIG, f"more than {max_bytes:,} bytes came", address)
 
-    filesystem, remote_path = find_filesystem(address)
-    with _as_os_errors(address):
-        filesystem.get_file(remote_path, str(path), callback=Bound())
+def copy_file(
+    source: Path | str, target: Path | str, *, max_bytes: int = MAX_FETCHED_BYTES
+) -> None:
+    """Copy a file between here and a storage, or here, without holding it in memory.
+
+    An end at any moment leaves the old or the new file whole.
+
+    Args:
+        source: What to copy.
+        target: Where to.
+        max_bytes: A source in a storage that has more is refused.
+
+    Raises:
+        OSError: One cannot be read or the other not be written.
+        ConfigError: An address needs a package that is not installed.
+    """
+    source, target = plain_address(source), plain_address(target)
+    if is_remote(target):
+        with local_file(source) as path:
+            _put(target, lambda filesystem, there: filesystem.put_file(str(path), there))
+        return
+    with replace_on_success(target) as temporary:
+        if is_remote(source):
+            _fetch(source, temporary, max_bytes)
+        else:
+            shutil.copyfile(source, temporary)
 
 
-def read_object(address: str) -> bytes:
-    """Return the content of an object.
+def read_file(address: Path | str) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    if not is_remote(address):
+        return Path(plain_address(address)).read_bytes()
+    with _storage_of(address) as (filesystem, path):
+        return bytes(filesystem.cat_file(path))
+
+
+@contextmanager
+def local_file(address: Path | str) -> Iterator[Path]:
+    """Give a path to read a file by: its own, or that of a copy that is removed afterwards.
 
     Raises:
         OSError: It is missing or cannot be read.
     """
-    filesystem, path = find_filesystem(address)
-    with _as_os_errors(address):
-        return bytes(filesystem.cat_file(path))
+    address = plain_address(address)
+    if not is_remote(address):
+        yield Path(address)
+        return
+    with tempfile.TemporaryDirectory(prefix="piper-") as folder:
+        copy = Path(folder) / address.rpartition("/")[2]
+        _fetch(address, copy, MAX_FETCHED_BYTES)
+        yield copy
 
 
-def is_object(address: str) -> bool:
-    """Return whether there is an object.
-
-    Raises:
-        OSError: The storage cannot be asked.
-    """
-    filesystem, path = find_filesystem(address)
-    with _as_os_errors(address):
-        filesystem.invalidate_cache()
-        try:
-            # Not isfile(), which takes a network that is gone for an object that is not there.
-            return bool(filesystem.info(path)["type"] == "file")
-        except FileNotFoundError:
-            return False
-
-
-def remove_object(address: str) -> None:
-    """Remove an object, where it is there.
-
-    Raises:
-        OSError: It cannot be removed.
-    """
-    filesystem, path = find_filesystem(address)
-    with _as_os_errors(address), suppress(FileNotFoundError):
-        filesystem.rm_file(path)
-
-
-def move_object(source: str, target: str) -> None:
-    """Give an object another name in its storage.
+def move_file(source: Path | str, target: Path | str) -> None:
+    """Give a file another name in its folder or storage.
 
     Raises:
         OSError: It is missing, or cannot be moved.
     """
-    filesystem, path = find_filesystem(source)
-    with _as_os_errors(source):
-        filesystem.mv(path, find_filesystem(target)[1])
+    if not is_remote(source):
+        Path(plain_address(source)).replace(plain_address(target))
+        return
+    with _storage_of(source) as (filesystem, path):
+        filesystem.mv(path, _find_filesystem(plain_address(target))[1])
 
 
-def list_objects(folder: str) -> list[StoredFile]:
-    """Return what lies in a folder, in no order; nothing where there is none.
+def is_file(address: Path | str) -> bool:
+    """Return whether there is a file.
 
     Raises:
         OSError: The storage cannot be asked.
     """
-    filesystem, path = find_filesystem(folder)
-    with _as_os_errors(folder):
+    if not is_remote(address):
+        return Path(plain_address(address)).is_file()
+    with _storage_of(address) as (filesystem, path), suppress(FileNotFoundError):
         filesystem.invalidate_cache()
-        try:
-            entries = filesystem.ls(path, detail=True)
-        except FileNotFoundError:
-            return []
-        return [_describe(filesystem, entry) for entry in entries]
+        # Not isfile(), which takes a network that is gone for an object that is not there.
+        return bool(filesystem.info(path)["type"] == "file")
+    return False
 
 
-def list_object_tree(folder: str) -> dict[str, StoredFile]:
-    """Return all objects below a folder, by their names from there on.
+def remove_file(address: Path | str) -> None:
+    """Remove a file, where it is there.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    if not is_remote(address):
+        Path(plain_address(address)).unlink(missing_ok=True)
+        return
+    with _storage_of(address) as (filesystem, path), suppress(FileNotFoundError):
+        filesystem.rm_file(path)
+
+
+def list_folder(folder: Path | str) -> list[StoredFile]:
+    """Return what lies in a folder, in no order; nothing where there is no such folder.
 
     Raises:
         OSError: The storage cannot be asked.
     """
-    filesystem, path = find_filesystem(folder)
-    with _as_os_errors(folder):
+    if is_remote(folder):
+        with _storage_of(folder) as (filesystem, path), suppress(FileNotFoundError):
+            filesystem.invalidate_cache()
+            entries = filesystem.ls(path, detail=True)
+            return [_describe(filesystem, entry) for entry in entries]
+        return []
+    found = []
+    with suppress(FileNotFoundError, NotADirectoryError):
+        for entry in Path(plain_address(folder)).iterdir():
+            with suppress(FileNotFoundError):  # gone since the folder was read
+                status, is_folder = entry.stat(), entry.is_dir()
+                size = 0 if is_folder else status.st_size
+                found.append(StoredFile(entry.name, status.st_mtime, size, is_folder))
+    return found
+
+
+def list_tree(folder: str) -> dict[str, StoredFile]:
+    """Return all files of a storage below an address, by their names from there on.
+
+    Raises:
+        OSError: The storage cannot be asked.
+    """
+    with _storage_of(folder) as (filesystem, path):
         filesystem.invalidate_cache()
         prefix = path.rstrip("/") + "/"
         entries = filesystem.find(path, detail=True).items()
         return {name.removeprefix(prefix): _describe(filesystem, entry) for name, entry in entries}
 
 
+def check_writable(folder: Path | str) -> None:
+    """Refuse a folder that nothing can be written to; it is made where it is missing.
+
+    Raises:
+        ConfigError: What stands in the way, and what to do.
+    """
+    probe = join_address(folder, f".piper-write-test-{os.getpid()}")
+    try:
+        write_file(probe, lambda file: file.write(b"piper\n"))
+        remove_file(probe)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigError(
+            f"Nothing can be written to {plain_address(folder)} ({reason}), so no training would "
+            "be kept: name another folder as --trainer.default_root_dir, or mend its rights."
+        ) from None
+
+
+class _Recorder:
+    """A file that remembers what the system answered to a write."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = self.error or error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
 def _put(address: str, put: Callable[[Any, str], Any]) -> None:
     """Let an object be written so that an end at any moment leaves the old or the new one whole."""
-    filesystem, path = find_filesystem(address)
-    with _as_os_errors(address):
+    with _storage_of(address) as (filesystem, path):
         if _protocol(address) in OBJECT_STORES:
             put(filesystem, path)
             return
@@ -198,11 +311,33 @@ def _put(address: str, put: Callable[[Any, str], Any]) -> None:
             raise
 
 
+def _fetch(address: str, path: Path, max_bytes: int) -> None:
+    """Copy an object to a local path, or give it up: a web server may send without an end."""
+    from fsspec.callbacks import Callback
+
+    class Bound(Callback):
+        def call(self, hook_name: str | None = None, **_: Any) -> None:
+            if self.value > max_bytes:
+                raise OSError(errno.EFBIG, f"more than {max_bytes:,} bytes came", address)
+
+    with _storage_of(address) as (filesystem, there):
+        filesystem.get_file(there, str(path), callback=Bound())
+
+
+@contextmanager
+def _storage_of(address: Path | str) -> Iterator[tuple[Any, str]]:
+    """Give fsspec's file system for an address, and the path in it; errors of it are OSErrors."""
+    address = plain_address(address)
+    filesystem, path = _find_filesystem(address)
+    with _as_os_errors(address):
+        yield filesystem, path
+
+
 def _protocol(address: str) -> str:
     return address.partition("://")[0].rpartition("::")[2]
 
 
-def find_filesystem(address: str) -> tuple[Any, str]:
+def _find_filesystem(address: str) -> tuple[Any, str]:
     """Return fsspec's file system for an address, and the path in it.
 
     Raises:
@@ -268,235 +403,3 @@ def _describe(filesystem: Any, entry: dict[str, Any]) -> StoredFile:
     except (NotImplementedError, AttributeError, KeyError):
         modified = 0.0
     return StoredFile(name, modified, int(entry.get("size") or 0), False, etag)
-
-
-MAX_FETCHED_BYTES = 64 * 1024**3
-"""Of a file in a storage, beyond any checkpoint or recording."""
-_LOCAL_PREFIXES = ("file://", "local://")
-_FOLDED = re.compile(r"([a-z][a-z0-9]+):/(?=[^/])")
-
-
-def plain_address(address: Path | str) -> str:
-    """Return an address as everything here takes it: a local one without `file://`."""
-    text = str(address)
-    for prefix in _LOCAL_PREFIXES:
-        if text.startswith(prefix):
-            return text.removeprefix(prefix)
-    if isinstance(address, Path):
-        # pathlib folds the two slashes of s3://bucket into one.
-        return _FOLDED.sub(r"\1://", text, count=1) if _FOLDED.match(text) else text
-    return text
-
-
-def is_remote(address: Path | str) -> bool:
-    """Return whether an address needs fsspec."""
-    return "://" in plain_address(address)
-
-
-def join_address(folder: Path | str, *names: str) -> str:
-    """Return the address of what lies in a folder."""
-    folder = plain_address(folder)
-    if is_remote(folder):
-        return "/".join([folder.rstrip("/"), *names])
-    return str(Path(folder, *names))
-
-
-def write_file(address: Path | str, write: Callable[[BinaryIO], Any]) -> None:
-    """Write a file so that an end at any moment leaves the old or the new one whole.
-
-    Args:
-        address: Where to; a missing local folder is made.
-        write: Writes the content to the binary file that it is given.
-
-    Raises:
-        OSError: It cannot be written; what was half-written is removed.
-        ConfigError: The address needs a package that is not installed.
-    """
-    address = plain_address(address)
-    if is_remote(address):
-        buffer = BytesIO()
-        write(buffer)
-        write_object(address, buffer.getvalue())
-        return
-    target = Path(address)
-    if target.is_symlink() and is_plain_name(str(target.readlink())):
-        target.unlink()  # `last.ckpt -> epoch=9.ckpt` is a second name for what is to stay
-    with replace_on_success(target) as temporary, temporary.open("wb") as file:
-        recorder = _Recorder(file)
-        try:
-            write(cast(BinaryIO, recorder))
-        except RuntimeError:
-            # torch.save answers a full disk with a RuntimeError about positions.
-            if recorder.error is None:
-                raise
-            raise recorder.error from None
-        file.flush()
-        os.fsync(file.fileno())
-    sync_file(target.parent)
-
-
-def copy_file(
-    source: Path | str, target: Path | str, *, max_bytes: int = MAX_FETCHED_BYTES
-) -> None:
-    """Copy a file between here and a storage, or here, without holding it in memory.
-
-    An end at any moment leaves the old or the new file whole.
-
-    Args:
-        source: What to copy.
-        target: Where to.
-        max_bytes: A source in a storage that has more is refused.
-
-    Raises:
-        OSError: One cannot be read or the other not be written.
-        ConfigError: An address needs a package that is not installed.
-    """
-    source, target = plain_address(source), plain_address(target)
-    if is_remote(target):
-        with local_file(source) as path:
-            upload_object(target, path)
-        return
-    with replace_on_success(target) as temporary:
-        if is_remote(source):
-            fetch_object(source, temporary, max_bytes)
-        else:
-            shutil.copyfile(source, temporary)
-
-
-def read_file(address: Path | str) -> bytes:
-    """Return the content of a file.
-
-    Raises:
-        OSError: It cannot be read.
-    """
-    address = plain_address(address)
-    return read_object(address) if is_remote(address) else Path(address).read_bytes()
-
-
-@contextmanager
-def local_file(address: Path | str) -> Iterator[Path]:
-    """Give a path to read a file by: its own, or that of a copy that is removed afterwards.
-
-    Raises:
-        OSError: It is missing or cannot be read.
-    """
-    address = plain_address(address)
-    if not is_remote(address):
-        yield Path(address)
-        return
-    with tempfile.TemporaryDirectory(prefix="piper-") as folder:
-        copy = Path(folder) / address.rpartition("/")[2]
-        fetch_object(address, copy, MAX_FETCHED_BYTES)
-        yield copy
-
-
-def move_file(source: Path | str, target: Path | str) -> None:
-    """Give a file another name in its folder or storage.
-
-    Raises:
-        OSError: It is missing, or cannot be moved.
-    """
-    source, target = plain_address(source), plain_address(target)
-    if is_remote(source):
-        move_object(source, target)
-    else:
-        Path(source).replace(target)
-
-
-def is_file(address: Path | str) -> bool:
-    """Return whether there is a file.
-
-    Raises:
-        OSError: The storage cannot be asked.
-    """
-    address = plain_address(address)
-    return is_object(address) if is_remote(address) else Path(address).is_file()
-
-
-def remove_file(address: Path | str) -> None:
-    """Remove a file, where it is there.
-
-    Raises:
-        OSError: It cannot be removed.
-    """
-    address = plain_address(address)
-    if is_remote(address):
-        remove_object(address)
-    else:
-        Path(address).unlink(missing_ok=True)
-
-
-def list_folder(folder: Path | str) -> list[StoredFile]:
-    """Return what lies in a folder, in no order; nothing where there is no such folder.
-
-    Raises:
-        OSError: The storage cannot be asked.
-    """
-    folder = plain_address(folder)
-    if is_remote(folder):
-        return list_objects(folder)
-    return [found for path in _local_entries(Path(folder)) if (found := _describe_local(path))]
-
-
-def list_tree(folder: Path | str) -> dict[str, StoredFile]:
-    """Return all files of a storage below an address, by their names from there on.
-
-    Raises:
-        OSError: The storage cannot be asked.
-    """
-    return list_object_tree(plain_address(folder))
-
-
-def check_writable(folder: Path | str) -> None:
-    """Refuse a folder that nothing can be written to; it is made where it is missing.
-
-    Raises:
-        ConfigError: What stands in the way, and what to do.
-    """
-    probe = join_address(folder, f".piper-write-test-{os.getpid()}")
-    try:
-        write_file(probe, lambda file: file.write(b"piper\n"))
-        remove_file(probe)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ConfigError(
-            f"Nothing can be written to {plain_address(folder)} ({reason}), so no training would "
-            "be kept: name another folder as --trainer.default_root_dir, or mend its rights."
-        ) from None
-
-
-class _Recorder:
-    """A file that remembers what the system answered to a write."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.error: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        try:
-            return self._file.write(data)
-        except OSError as error:
-            self.error = self.error or error
-            raise
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-
-def _local_entries(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def _describe_local(path: Path) -> StoredFile | None:
-    try:
-        found = path.stat()
-    except FileNotFoundError:  # gone since the folder was read
-        return None
-    is_folder = path.is_dir()
-    return StoredFile(path.name, found.st_mtime, 0 if is_folder else found.st_size, is_folder)
