@@ -1,8 +1,7 @@
 """A changed copy of a dataset, whole or not at all, with a list of every change.
 
-Does not know what is changed, or why; the original stays as it is.
-
-What cannot be mended without listening is left out: lines with an error of another kind.
+The original stays as it is. What cannot be mended without listening is left out: lines with an
+error of another kind.
 """
 
 from __future__ import annotations
@@ -12,11 +11,12 @@ import re
 import shutil
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import soxr
@@ -30,6 +30,7 @@ from piper.train.check.findings import CheckReport, Finding, Severity
 from piper.train.check.rules_text import find_scripts, find_usual_script
 from piper.train.data import scripts
 from piper.train.data.audio import FloatArray, TrimSettings, decode, trim_silence
+from piper.train.data.metadata import write_metadata
 
 LEFT_OUT = "left out"
 """What was done to a line that is not in the copy."""
@@ -50,21 +51,6 @@ class Change:
     name: str
     rule: str
     what: str
-
-
-@dataclass(frozen=True)
-class CopiedLine:
-    """A line of the copy's CSV.
-
-    Attributes:
-        name: Of the recording in `wavs/`.
-        speaker: Its name where the set has several, else None.
-        text: What is said.
-    """
-
-    name: str
-    speaker: str | None
-    text: str
 
 
 class RecordingNames:
@@ -92,65 +78,112 @@ def require_new_folder(folder: Path) -> None:
         raise DatasetError(f"{folder} is there already; name a new folder.")
 
 
-@contextmanager
-def create_copy(folder: Path) -> Iterator[Path]:
-    """Give a folder with `wavs/` to write to; it becomes `folder` if the block ends without error.
+@dataclass(frozen=True)
+class _Recording:
+    """A recording of a copy; where it is not made, the source is copied as it is."""
+
+    source: Path
+    target: Path
+    make: Callable[[], tuple[np.ndarray, int]] | None
+
+    def write(self) -> None:
+        if self.make is None:
+            shutil.copy(self.source, self.target)
+        else:
+            write_wav(self.target, *self.make())
+
+
+class Copy:
+    """What a copy of a dataset will hold, and what is otherwise in it.
 
     Args:
-        folder: Of the copy; must not exist yet, or be empty.
+        entries: The original's lines.
+        findings: Of its check. Lines that are no entries are left out: headers, other delimiters,
+            too many columns.
 
-    Raises:
-        DatasetError: There is something in the folder.
-    """
-    require_new_folder(folder)
-    part = folder.absolute().with_name(f".{folder.absolute().name}.part")
-    remove_folder(part)  # of a killed run
-    (part / "wavs").mkdir(parents=True)
-    try:
-        yield part
-        place_folder(part, folder)
-    finally:
-        remove_folder(part)
-
-
-def write_lines(
-    folder: Path, lines: Sequence[CopiedLine], changes: Sequence[Change], config_path: Path
-) -> None:
-    """Write metadata.csv, changes.json and config.json of a copy.
-
-    Args:
-        folder: As `create_copy` gave it.
-        lines: Of metadata.csv, in order.
+    Attributes:
         changes: All that is otherwise.
-        config_path: The original's config.json; need not exist.
-
-    Raises:
-        DatasetError: There is no line.
+        names: Of the recordings.
     """
-    if not lines:
-        raise DatasetError("No line is left that could be used; see the report.")
-    if config_path.is_file():
-        shutil.copy(config_path, folder / "config.json")
-    listed = json.dumps([asdict(change) for change in changes], ensure_ascii=False, indent=1)
-    (folder / "changes.json").write_text(listed + "\n", encoding="utf-8")
-    rows = [
-        "|".join([line.name, *([] if line.speaker is None else [line.speaker]), line.text]) + "\n"
-        for line in lines
-    ]
-    (folder / "metadata.csv").write_text("".join(rows), encoding="utf-8")
+
+    def __init__(self, entries: Sequence[Entry], findings: Sequence[Finding]) -> None:
+        known = {entry.line for entry in entries}
+        self.changes = [
+            Change(finding.line, finding.name, finding.rule.name, LEFT_OUT)
+            for finding in findings
+            if finding.line is not None
+            and finding.line not in known
+            and finding.rule.severity is Severity.ERROR
+            and finding.rule.name != "encoding"
+        ]
+        self.names = RecordingNames()
+        self._rows: list[tuple[str, str | None, str]] = []
+        self._recordings: list[_Recording] = []
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(
+        self,
+        source: Path,
+        name: str,
+        speaker: str | None,
+        text: str,
+        make: Callable[[], tuple[np.ndarray, int]] | None = None,
+    ) -> None:
+        """Add a line.
+
+        Args:
+            source: The recording that is copied.
+            name: Its name in the copy, which `names` gave.
+            speaker: Its name where the set has several, else None.
+            text: What is said.
+            make: Returns the samples that are written instead, and their rate; can be pickled.
+        """
+        self._rows.append((name, speaker, text))
+        self._recordings.append(_Recording(source, Path(name), make))
+
+    def write(
+        self, folder: Path, config_path: Path, lists: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write the copy, whole or not at all.
+
+        Args:
+            folder: Of the copy; must not exist yet, or be empty.
+            config_path: The original's config.json; need not exist.
+            lists: JSON files that the copy has beside its changes.json.
+
+        Raises:
+            DatasetError: There is something in the folder, no line is left, or a recording cannot
+                be made.
+        """
+        require_new_folder(folder)
+        part = folder.absolute().with_name(f".{folder.absolute().name}.part")
+        remove_folder(part)  # of a killed run
+        try:
+            (part / "wavs").mkdir(parents=True)
+            made = [replace(one, target=part / "wavs" / one.target) for one in self._recordings]
+            run_jobs(_Recording.write, made, "Copying", "recordings")
+            if not self._rows:
+                raise DatasetError("No line is left that could be used; see the report.")
+            if config_path.is_file():
+                shutil.copy(config_path, part / "config.json")
+            changes = [asdict(change) for change in self.changes]
+            for name, values in {"changes.json": changes, **(lists or {})}.items():
+                listed = json.dumps(values, ensure_ascii=False, indent=1)
+                (part / name).write_text(listed + "\n", encoding="utf-8")
+            write_metadata(part, self._rows)
+            place_folder(part, folder)
+        finally:
+            remove_folder(part)
 
 
-def write_cut(path: Path, samples: FloatArray, sample_rate: int) -> None:
-    """Write samples that were cut from a recording as a WAV of 16 bits.
+def to_int16(samples: FloatArray) -> np.ndarray:
+    """Return samples that were cut from a recording, as libsndfile gave them, as 16-bit numbers.
 
-    Args:
-        path: Where.
-        samples: (S,) float32, as libsndfile gave them.
-        sample_rate: Hertz.
+    libsndfile divides by 32,768: so a sample of 16 bits comes out as it was.
     """
-    # libsndfile divides by 32,768: so a sample of 16 bits comes out as it was.
-    whole = np.clip(np.round(samples * 32768), -32768, 32767).astype(np.int16)
-    write_wav(path, whole, sample_rate)
+    return np.clip(np.round(samples * 32768), -32768, 32767).astype(np.int16)
 
 
 KEEP_SECONDS = 0.25
@@ -167,77 +200,42 @@ LEFT_OUT_RULES = frozenset(("same-audio",))
 """Warnings whose lines are better left out."""
 
 
-@dataclass(frozen=True)
-class _AudioJob:
-    source: Path
-    target: Path
-    rules: frozenset[str]
-    sample_rate: int
-    gain_db: float
-
-
 def mend_dataset(report: CheckReport, config_path: Path, folder: Path) -> list[Change]:
-    """Write a mended copy of a dataset, whole or not at all.
-
-    Args:
-        report: Of its check.
-        config_path: The dataset's config.json; need not exist.
-        folder: Of the copy; must not exist yet, or be empty.
-
-    Raises:
-        DatasetError: There is something in the folder, or nothing is left to copy.
-    """
-    with create_copy(folder) as part:
-        changes, lines, jobs = _plan_copy(report, part / "wavs")
-        run_jobs(_write_recording, jobs, "Copying", "recordings")
-        write_lines(part, lines, changes, config_path)
-    return changes
-
-
-def _plan_copy(
-    report: CheckReport, wavs: Path
-) -> tuple[list[Change], list[CopiedLine], list[_AudioJob]]:
-    """Return all changes, the copy's lines, and how its recordings are made."""
+    """Write a mended copy of a dataset, whole or not at all; see `Copy.write`."""
     by_line: dict[int | None, list[Finding]] = defaultdict(list)
     for finding in report.findings:
         by_line[finding.line].append(finding)
-    changes, lines, jobs = list_dropped_lines(report.entries, report.findings), [], []
-    planner = _AudioPlanner(report, wavs)
+    copy = Copy(report.entries, report.findings)
+    changes = copy.changes
+    rates = [measures.sample_rate for measures in report.audio.values()]
+    usual_rate = max(set(rates), key=rates.count, default=0)
+    levels = _median_levels(report.entries, report.audio)
     script = find_usual_script(entry.text for entry in report.entries)
     for entry in report.entries:
         findings = {finding.rule.name: finding for finding in by_line[entry.line]}
         text, mended = mend_text(entry.text, script, findings.keys() & TEXT_RULES)
         reason = _find_reason(findings, text)
-        if entry.audio_path not in report.audio:
+        path = entry.audio_path
+        if path not in report.audio:
             # Also where `--ignore` left the finding out: there is nothing to copy.
-            reason = reason or ("unreadable" if entry.audio_path else "missing-file")
-        if reason:
+            reason = reason or ("unreadable" if path else "missing-file")
+        if reason or path is None:
             changes.append(Change(entry.line, entry.name, reason, LEFT_OUT))
             continue
         if "other-name" in findings:
             mended.append(("other-name", "the recording was found by another spelling"))
+        rules = frozenset(findings) & AUDIO_RULES
+        mended += [(rule, "mended in the recording") for rule in sorted(rules)]
         changes += [Change(entry.line, entry.name, rule, what) for rule, what in mended]
-        job, name = planner.plan(entry, frozenset(findings) & AUDIO_RULES)
-        jobs.append(job)
-        changes += [
-            Change(entry.line, entry.name, rule, "mended in the recording")
-            for rule in sorted(job.rules)
-        ]
-        lines.append(CopiedLine(name, entry.speaker, text))
-    return changes, lines, jobs
-
-
-def list_dropped_lines(entries: Sequence[Entry], findings: Sequence[Finding]) -> list[Change]:
-    """Return the lines that are no entries: headers, other delimiters, too many columns."""
-    known = {entry.line for entry in entries}
-    return [
-        Change(finding.line, finding.name, finding.rule.name, LEFT_OUT)
-        for finding in findings
-        if finding.line is not None
-        and finding.line not in known
-        and finding.rule.severity is Severity.ERROR
-        and finding.rule.name != "encoding"
-    ]
+        measures = report.audio[path]
+        is_level_wrong = rules & {"quiet", "loudness-spread"}
+        gain_db = levels[entry.speaker] - measures.speech_db if is_level_wrong else 0.0
+        rate = usual_rate if "mixed-rates" in rules else measures.sample_rate
+        make = partial(_mend_recording, path, rules, rate, gain_db) if rules else None
+        name = copy.names.take(f"{path.stem}.wav" if rules else path.name)
+        copy.add(path, name, entry.speaker, text, make)
+    copy.write(folder, config_path)
+    return changes
 
 
 def _find_reason(findings: Mapping[str, Finding], text: str) -> str:
@@ -303,30 +301,6 @@ def _has_mixed_word(text: str) -> bool:
     return any(_is_mixed(word) for word in re.findall(r"\w+", text))
 
 
-class _AudioPlanner:
-    """Decides what is done to each recording, and what it is called in the copy."""
-
-    def __init__(self, report: CheckReport, folder: Path) -> None:
-        self._audio = report.audio
-        self._folder = folder
-        self._names = RecordingNames()
-        rates = [measures.sample_rate for measures in report.audio.values()]
-        self._rate = max(set(rates), key=rates.count, default=0)
-        self._levels = _median_levels(report.entries, report.audio)
-
-    def plan(self, entry: Entry, rules: frozenset[str]) -> tuple[_AudioJob, str]:
-        """Return the job of a recording, and its name."""
-        path = entry.audio_path
-        assert path is not None
-        name = self._names.take(path.name if not rules else f"{path.stem}.wav")
-        measures = self._audio[path]
-        gain_db = 0.0
-        if rules & {"quiet", "loudness-spread"}:
-            gain_db = self._levels[entry.speaker] - measures.speech_db
-        rate = self._rate if "mixed-rates" in rules else measures.sample_rate
-        return _AudioJob(path, self._folder / name, rules, rate, gain_db), name
-
-
 def _median_levels(
     entries: Sequence[Entry], audio: Mapping[Path, AudioMeasures]
 ) -> dict[str | None, float]:
@@ -337,20 +311,20 @@ def _median_levels(
     return {speaker: median(found) for speaker, found in levels.items()}
 
 
-def _write_recording(job: _AudioJob) -> None:
-    if not job.rules:
-        shutil.copy(job.source, job.target)
-        return
-    decoded = decode(job.source)
+def _mend_recording(
+    path: Path, rules: frozenset[str], wanted_rate: int, gain_db: float
+) -> tuple[np.ndarray, int]:
+    """Return a recording's mended samples, float32, and their rate."""
+    decoded = decode(path)
     samples: FloatArray = decoded.mix()
     rate = decoded.sample_rate
-    if "dc-offset" in job.rules:
+    if "dc-offset" in rules:
         samples = samples - samples.mean()
-    if job.rules & {"start-silence", "end-silence"}:
+    if rules & {"start-silence", "end-silence"}:
         samples = trim_silence(samples, rate, TrimSettings(True, KEEP_SECONDS, KEEP_SECONDS))
-    if job.gain_db:
+    if gain_db:
         peak = float(abs(samples).max()) or 1.0
-        samples = samples * min(10 ** (job.gain_db / 20), HIGHEST_PEAK / peak)
-    if rate != job.sample_rate:
-        samples = soxr.resample(samples, rate, job.sample_rate)
-    write_wav(job.target, samples.astype("float32"), job.sample_rate)
+        samples = samples * min(10 ** (gain_db / 20), HIGHEST_PEAK / peak)
+    if rate != wanted_rate:
+        samples = soxr.resample(samples, rate, wanted_rate)
+    return samples.astype("float32"), wanted_rate

@@ -16,7 +16,7 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from functools import lru_cache
@@ -25,7 +25,7 @@ from pathlib import Path, PurePosixPath
 from statistics import StatisticsError, correlation, mean
 
 from piper.errors import DatasetError
-from piper.files import read_bounded
+from piper.files import read_bounded, replace_on_success
 from piper.train.data.remote_dataset import RemoteRecordings
 
 AUDIO_SUFFIXES = (
@@ -701,3 +701,18 @@ def _check_speakers(csv_path: Path, rows: Sequence[Row], num_speakers: int) -> N
             f"{csv_path} has {len(speakers)} speakers ({named}{more}), but "
             f"--model.num_speakers={num_speakers}; pass --model.num_speakers={len(speakers)}."
         )
+
+
+def write_metadata(folder: Path, rows: Iterable[tuple[str, str | None, str]]) -> bytes:
+    """Write a dataset's metadata.csv, and return what is in it.
+
+    Args:
+        folder: The dataset.
+        rows: Name of the recording, speaker (None where there is one only) and text; no `|` and no
+            line end in them.
+    """
+    lines = ["|".join(cell for cell in row if cell is not None) + "\n" for row in rows]
+    content = "".join(lines).encode("utf-8")
+    with replace_on_success(folder / "metadata.csv") as temporary:
+        temporary.write_bytes(content)
+    return content

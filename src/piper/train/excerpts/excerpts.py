@@ -6,13 +6,12 @@ nothing to find in them.
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,16 +26,7 @@ from piper.text.frontend import create_frontend
 from piper.train.aligner.aligner import GroupSpan
 from piper.train.aligner.features import FRAME_SECONDS
 from piper.train.check.aligning import ALIGNER_NAME, load_once, measure_fits
-from piper.train.check.copying import (
-    LEFT_OUT,
-    Change,
-    CopiedLine,
-    RecordingNames,
-    create_copy,
-    list_dropped_lines,
-    write_cut,
-    write_lines,
-)
+from piper.train.check.copying import LEFT_OUT, Change, Copy, RecordingNames, to_int16
 from piper.train.check.entries import AudioMeasures, Entry, FitMeasures
 from piper.train.check.findings import CheckReport
 from piper.train.check.measuring import find_trained_text, measure_decoded, measure_texts
@@ -461,15 +451,6 @@ class NamedExcerpt:
         }
 
 
-@dataclass(frozen=True)
-class _CopyJob:
-    """A recording of the copy; without a candidate the file is copied as it is."""
-
-    source: Path
-    target: Path
-    candidate: Candidate | None = None
-
-
 def write_copy(
     report: CheckReport, excerpts: Sequence[Candidate], config_path: Path, folder: Path
 ) -> None:
@@ -484,29 +465,21 @@ def write_copy(
     Raises:
         DatasetError: There is something in the folder, or a recording cannot be decoded any more.
     """
-    names = RecordingNames()
-    changes = list_dropped_lines(report.entries, report.findings)
-    lines, jobs = [], []
-    with create_copy(folder) as part:
-        for entry in report.entries:
-            path = entry.audio_path
-            if path is None or path not in report.audio:
-                rule = "missing-file" if path is None else "unreadable"
-                changes.append(Change(entry.line, entry.name, rule, LEFT_OUT))
-                continue
-            name = names.take(path.name)
-            jobs.append(_CopyJob(path, part / "wavs" / name))
-            lines.append(CopiedLine(name, entry.speaker, entry.text))
-        named = name_excerpts(excerpts, names)
-        for one in named:
-            source = one.candidate.source
-            assert source.audio_path is not None  # it was cut from there
-            jobs.append(_CopyJob(source.audio_path, part / "wavs" / one.name, one.candidate))
-            lines.append(CopiedLine(one.name, source.speaker, one.candidate.phrase.text))
-        run_jobs(_write_recording, jobs, "Copying", "recordings")
-        write_lines(part, lines, changes, config_path)
-        listed = json.dumps([one.to_dict() for one in named], ensure_ascii=False, indent=1)
-        (part / EXCERPTS_NAME).write_text(listed + "\n", encoding="utf-8")
+    copy = Copy(report.entries, report.findings)
+    for entry in report.entries:
+        path = entry.audio_path
+        if path is None or path not in report.audio:
+            rule = "missing-file" if path is None else "unreadable"
+            copy.changes.append(Change(entry.line, entry.name, rule, LEFT_OUT))
+            continue
+        copy.add(path, copy.names.take(path.name), entry.speaker, entry.text)
+    named = name_excerpts(excerpts, copy.names)
+    for one in named:
+        source, phrase = one.candidate.source, one.candidate.phrase
+        assert source.audio_path is not None  # it was cut from there
+        make = partial(_cut_recording, source.audio_path, phrase)
+        copy.add(source.audio_path, one.name, source.speaker, phrase.text, make)
+    copy.write(folder, config_path, {EXCERPTS_NAME: [one.to_dict() for one in named]})
 
 
 def name_excerpts(
@@ -529,9 +502,6 @@ def name_excerpts(
     return named
 
 
-def _write_recording(job: _CopyJob) -> None:
-    if job.candidate is None:
-        shutil.copy(job.source, job.target)
-        return
-    samples, rate = cut_phrase(job.source, job.candidate.phrase)
-    write_cut(job.target, samples, rate)
+def _cut_recording(path: Path, phrase: Phrase) -> tuple[np.ndarray, int]:
+    samples, rate = cut_phrase(path, phrase)
+    return to_int16(samples), rate

@@ -18,7 +18,7 @@ from piper.jobs import run_jobs
 from piper.messages import say
 from piper.progress import count_things
 from piper.train.data.dataset_flags import find_trained_rate
-from piper.train.data.metadata import is_file
+from piper.train.data.metadata import is_file, write_metadata
 from piper.train.formats.readers import find_format
 from piper.train.formats.recordings import (
     UNDECODABLE,
@@ -286,11 +286,14 @@ class Journal:
             path.unlink(missing_ok=True)  # of a killed run; the lock says that none is at work
         return {name for name in wanted if (self.folder / "wavs" / f"{name}.wav").is_file()}
 
-    def finish(self, identity: Identity, csv_text: str, facts: Mapping[str, Any]) -> None:
+    def finish(
+        self,
+        identity: Identity,
+        rows: Iterable[tuple[str, str | None, str]],
+        facts: Mapping[str, Any],
+    ) -> None:
         """Write metadata.csv, and then that the import is complete."""
-        data = csv_text.encode("utf-8")
-        with replace_on_success(self.folder / "metadata.csv") as temporary:
-            temporary.write_bytes(data)
+        data = write_metadata(self.folder, rows)
         report = {
             "source": str(identity.source),
             "format": identity.format_name,
@@ -463,7 +466,10 @@ def _convert(
     with replace_on_success(folder / "config.json") as temporary:
         text = json.dumps(config, ensure_ascii=False, indent=2)
         temporary.write_text(text + "\n", encoding="utf-8")
-    journal.finish(identity, _create_csv(rows, len(speakers)), _describe(report, changes))
+    listed = (
+        (f"{row.name}.wav", row.speaker if len(speakers) > 1 else None, row.text) for row in rows
+    )
+    journal.finish(identity, listed, _describe(report, changes))
     return report
 
 
@@ -511,14 +517,6 @@ def _create_config(
     else:
         config.pop("speaker_id_map", None)
     return config
-
-
-def _create_csv(rows: Sequence[PlannedRow], num_speakers: int) -> str:
-    lines = []
-    for row in rows:
-        speaker = f"{row.speaker}|" if num_speakers > 1 else ""
-        lines.append(f"{row.name}.wav|{speaker}{row.text}\n")
-    return "".join(lines)
 
 
 def _describe(report: ImportReport, changes: Sequence[Mapping[str, str]]) -> dict[str, Any]:

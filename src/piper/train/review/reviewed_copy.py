@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import soundfile
 import soxr
 
 from piper.errors import DatasetError
-from piper.jobs import run_jobs
 from piper.progress import count_things
-from piper.train.check.copying import (
-    LEFT_OUT,
-    Change,
-    CopiedLine,
-    RecordingNames,
-    create_copy,
-    list_dropped_lines,
-    write_cut,
-    write_lines,
-)
+from piper.train.check.copying import LEFT_OUT, Change, Copy, to_int16
 from piper.train.pages.excerpts import Excerpt, decode_excerpt
 from piper.train.review.gathering import Gathered, is_doubted
 from piper.train.review.session import Clip, Outcome, Review, State
@@ -60,16 +51,6 @@ class CopySummary:
         )
 
 
-@dataclass(frozen=True)
-class _CopyJob:
-    """A recording of the copy; None for the seconds copies the file as it is."""
-
-    source: Path
-    target: Path
-    seconds: tuple[float, float] | None
-    sample_rate: int | None
-
-
 def write_reviewed_copy(
     gathered: Gathered, review: Review, config_path: Path, folder: Path
 ) -> CopySummary:
@@ -87,37 +68,32 @@ def write_reviewed_copy(
     """
     planner = _Planner(gathered)
     undecided = 0
-    with create_copy(folder) as part:
-        for clip in gathered.clips:
-            outcome = review.find_outcome(clip)
-            is_out = clip.is_in_dataset and clip.ready_path is None
-            undecided += outcome.state is State.UNDECIDED and is_doubted(clip) and not is_out
-            planner.plan(clip, outcome, part / "wavs")
-        run_jobs(_write_recording, planner.jobs, "Copying", "recordings")
-        write_lines(part, planner.lines, planner.changes, config_path)
-    changes = planner.changes
-    left_out = sum(change.what == LEFT_OUT for change in changes)
-    return CopySummary(len(planner.lines), len(changes), left_out, undecided)
+    for clip in gathered.clips:
+        outcome = review.find_outcome(clip)
+        is_out = clip.is_in_dataset and clip.ready_path is None
+        undecided += outcome.state is State.UNDECIDED and is_doubted(clip) and not is_out
+        planner.plan(clip, outcome)
+    copy = planner.copy
+    copy.write(folder, config_path)
+    left_out = sum(change.what == LEFT_OUT for change in copy.changes)
+    return CopySummary(len(copy), len(copy.changes), left_out, undecided)
 
 
 class _Planner:
-    """Collects lines, changes and recordings of the copy, clip by clip."""
+    """Decides clip by clip what the copy holds."""
 
     def __init__(self, gathered: Gathered) -> None:
-        self.lines: list[CopiedLine] = []
-        self.changes = list_dropped_lines(gathered.entries, gathered.findings)
-        self.jobs: list[_CopyJob] = []
-        self._names = RecordingNames()
+        self.copy = Copy(gathered.entries, gathered.findings)
         self._missing_lines = {e.line for e in gathered.entries if e.audio_path is None}
         self._usual_rate = _find_usual_rate(gathered.clips)
 
-    def plan(self, clip: Clip, outcome: Outcome, wavs: Path) -> None:
+    def plan(self, clip: Clip, outcome: Outcome) -> None:
         """Add a clip, or that it is left out."""
         is_kept = outcome.state in (State.KEPT, State.CHANGED)
         is_dropped = outcome.state is State.DROPPED
         if not clip.is_in_dataset:
             if is_kept:
-                self._add_cut(clip, outcome, wavs, "joined")
+                self._add_cut(clip, outcome, "joined")
             return
         if is_dropped or clip.ready_path is None:
             missing = "missing-file" if clip.line in self._missing_lines else "unreadable"
@@ -127,26 +103,25 @@ class _Planner:
             self._note(clip, f"the text was {clip.text!r:.200}")
         borders = (outcome.start_seconds, outcome.end_seconds)
         if borders != (clip.start_seconds, clip.end_seconds):
-            self._add_cut(clip, outcome, wavs, "cut anew")
+            self._add_cut(clip, outcome, "cut anew")
             return
         if clip.name not in (clip.ready_path.name, clip.ready_path.stem):
             self._note(clip, f"the recording is called {clip.ready_path.name}")
-        name = self._names.take(clip.ready_path.name)
-        self.jobs.append(_CopyJob(clip.ready_path, wavs / name, None, None))
-        self.lines.append(CopiedLine(name, clip.speaker, outcome.text))
+        name = self.copy.names.take(clip.ready_path.name)
+        self.copy.add(clip.ready_path, name, clip.speaker, outcome.text)
 
-    def _add_cut(self, clip: Clip, outcome: Outcome, wavs: Path, what: str) -> None:
+    def _add_cut(self, clip: Clip, outcome: Outcome, what: str) -> None:
         assert clip.path is not None  # a clip that cannot be heard is not kept
         start, end = outcome.start_seconds, outcome.end_seconds
         self._note(clip, f"{what}: {start:.2f} to {end:.2f} s of {clip.path.name}")
         stem = Path(clip.name).stem if clip.ready_path is None else clip.ready_path.stem
-        name = self._names.take(f"{stem}.wav")
+        name = self.copy.names.take(f"{stem}.wav")
         rate = self._usual_rate if clip.ready_path is None else _find_rate(clip.ready_path)
-        self.jobs.append(_CopyJob(clip.path, wavs / name, (start, end), rate))
-        self.lines.append(CopiedLine(name, clip.speaker, outcome.text))
+        make = partial(_cut_recording, clip.path, start, end, rate)
+        self.copy.add(clip.path, name, clip.speaker, outcome.text, make)
 
     def _note(self, clip: Clip, what: str, rule: str = REVIEW_RULE) -> None:
-        self.changes.append(Change(clip.line, clip.name, rule, what))
+        self.copy.changes.append(Change(clip.line, clip.name, rule, what))
 
 
 def _find_rate(path: Path) -> int:
@@ -161,17 +136,13 @@ def _find_usual_rate(clips: Sequence[Clip]) -> int | None:
     return rates.most_common(1)[0][0] if rates else None
 
 
-def _write_recording(job: _CopyJob) -> None:
-    if job.seconds is None:
-        shutil.copy(job.source, job.target)
-        return
-    start, end = job.seconds
-    decoded = decode_excerpt(Excerpt(job.source, start, end - start))
+def _cut_recording(
+    path: Path, start: float, end: float, wanted_rate: int | None
+) -> tuple[np.ndarray, int]:
+    decoded = decode_excerpt(Excerpt(path, start, end - start))
     if decoded is None:
-        raise DatasetError(
-            f"{job.source} cannot be decoded any more; replace it, or drop the clip."
-        )
+        raise DatasetError(f"{path} cannot be decoded any more; replace it, or drop the clip.")
     samples, rate = decoded
-    if job.sample_rate not in (None, rate):
-        samples, rate = soxr.resample(samples, rate, job.sample_rate), job.sample_rate
-    write_cut(job.target, samples, rate)
+    if wanted_rate not in (None, rate):
+        samples, rate = soxr.resample(samples, rate, wanted_rate), wanted_rate
+    return to_int16(samples), rate

@@ -71,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _split(arguments: argparse.Namespace) -> int:
+    from piper.train.check.copying import require_new_folder
     from piper.train.splitting.split import (
         SPLIT_NAME,
         load_long_recording,
@@ -79,8 +80,7 @@ def _split(arguments: argparse.Namespace) -> int:
     )
 
     folder: Path = arguments.folder
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DatasetError(f"{folder} is there already; name a new folder.")
+    require_new_folder(folder)
     text = _read_text(arguments.text, arguments.language)
     recording = load_long_recording(arguments.recording)
     # Stays where the work is stopped: the aligner's state is in it.

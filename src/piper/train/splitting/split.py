@@ -32,6 +32,7 @@ from piper.train.aligner.features import FRAME_SECONDS, SAMPLE_RATE
 from piper.train.aligner.fitting import Lesson, fit_aligner
 from piper.train.data.audio import FloatArray, check_header, measure_levels, smooth_levels
 from piper.train.data.dataset_flags import find_trained_rate
+from piper.train.data.metadata import write_metadata
 from piper.train.recognisers import Recogniser, find_character_error, normalise_words
 
 
@@ -847,20 +848,20 @@ def write_pieces(
     """
     (folder / "wavs").mkdir(parents=True, exist_ok=True)
     progress = ProgressLine("Cutting", len(pieces), "pieces")
-    lines = []
+    rows = []
     with soundfile.SoundFile(recording.path) as file:
         for done, named in enumerate(pieces, start=1):
             if named.piece.doubt is None:
                 samples = _read(file, named.piece)
                 write_wav(folder / "wavs" / f"{named.name}.wav", samples, recording.source_rate)
-                lines.append(f"{named.name}.wav|{named.piece.text.replace('|', ' ')}\n")
+                rows.append((f"{named.name}.wav", None, named.piece.text.replace("|", " ")))
             progress.show(done)
     progress.finish(len(pieces))
     rate = sample_rate or find_trained_rate(recording.source_rate)
     config = {"audio": {"sample_rate": rate}, "espeak": {"voice": language}}
     _write_json(folder / "config.json", config)
     _write_json(folder / SPLIT_NAME, _describe(recording, pieces))
-    (folder / "metadata.csv").write_text("".join(lines), encoding="utf-8")
+    write_metadata(folder, rows)
 
 
 def _read(file: soundfile.SoundFile, piece: Piece) -> np.ndarray:
