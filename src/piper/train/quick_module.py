@@ -50,6 +50,11 @@ WEIGHT_DECAY = 0.01
 DISCRIMINATOR_SIZES = (256, 128, 64)
 """Samples. Windows no longer than a pitch period hear what buzzes; what is longer the spectral loss
 hears. DistillMOS was 3.71, with (512, 256, 128) 3.63, and the longer the windows the less."""
+LITTLE_SECONDS = 1800.0
+LITTLE_DROPOUT = 0.2
+"""So much less than that is learnt by heart: with ten minutes the phoneme error was 1.16 times the
+recordings' instead of 1.53. With 80 minutes voices were as good without dropout after 830 updates.
+"""
 UPDATES_WITHOUT_END = 3000
 """What counts as the budget where a training has no end."""
 TOGETHER_KEY = "together_since"
@@ -224,6 +229,7 @@ class QuickModel(VoiceModule):
             # The step's own threads compute, each alone: those of torch would wait for each other.
             torch.set_num_threads(1)
         self.step.to(self.device)
+        self.step.dropout = LITTLE_DROPOUT if self._data().seconds < LITTLE_SECONDS else 0.0
         # Ids of somebody's own may have none; those of texts always do.
         self._pad_id = next(iter(self._data().voice_config().phoneme_id_map.get(PAD, ())), NO_PAD)
         self.model_g.pad_id.fill_(self._pad_id)

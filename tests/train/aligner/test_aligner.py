@@ -119,6 +119,7 @@ def test_stopped_learning_goes_on_to_the_same_aligner(
 ) -> None:
     monkeypatch.setattr(fitting, "LEAST_BATCHES", 1)
     monkeypatch.setattr(fitting, "LEAST_PASSES", 3)
+    monkeypatch.setattr(fitting, "MOST_PASSES", 1)
     lessons = create_lessons(spoken_dataset)[:6]
     wanted = fitting.fit_aligner(lessons)
     monkeypatch.setattr(fitting.ProgressLine, "show", _stop_at(3))
@@ -127,9 +128,24 @@ def test_stopped_learning_goes_on_to_the_same_aligner(
     monkeypatch.undo()
     monkeypatch.setattr(fitting, "LEAST_BATCHES", 1)
     monkeypatch.setattr(fitting, "LEAST_PASSES", 3)
+    monkeypatch.setattr(fitting, "MOST_PASSES", 1)
     found = fitting.fit_aligner(lessons, tmp_path / "state")
     for name, weights in wanted.network.state_dict().items():
         assert torch.equal(found.network.state_dict()[name], weights), name
+
+
+@pytest.mark.parametrize(
+    ("recordings", "passes"),
+    [
+        (8, 100),  # 100 batches of what is least
+        (66, 40),  # ten minutes: 200 batches; after 100 too little was learnt
+        (126, 25),
+        (590, 10),
+    ],
+)
+def test_a_small_set_is_gone_through_more_often(recordings: int, passes: int) -> None:
+    item: fitting._Item = None  # type: ignore[assignment]
+    assert fitting._AlignerTrainer(["a"], [item] * recordings, []).passes == passes
 
 
 def _stop_at(done: int):  # type: ignore[no-untyped-def]
@@ -147,6 +163,7 @@ def test_how_long_it_takes_is_said_first(
 ) -> None:
     monkeypatch.setattr(fitting, "LEAST_BATCHES", 1)
     monkeypatch.setattr(fitting, "LEAST_PASSES", 1)
+    monkeypatch.setattr(fitting, "MOST_PASSES", 1)
     with caplog.at_level("INFO"):
         fitting.fit_aligner(create_lessons(spoken_dataset)[:4])
     assert "An aligner learns on 4 recordings" in caplog.text
@@ -159,6 +176,7 @@ def test_it_learns_though_gradients_are_off(
     """silero-stress turned them off for the whole process, and `check --stress` loads it first."""
     monkeypatch.setattr(fitting, "LEAST_BATCHES", 1)
     monkeypatch.setattr(fitting, "LEAST_PASSES", 1)
+    monkeypatch.setattr(fitting, "MOST_PASSES", 1)
     with torch.no_grad():
         aligner = fitting.fit_aligner(create_lessons(spoken_dataset)[:4])
     torch.manual_seed(SEED)

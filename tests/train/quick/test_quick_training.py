@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,10 +23,13 @@ from piper.train.allowance import Allowance
 from piper.train.checkpoints import load_checkpoint
 from piper.train.export import export_voice
 from piper.train.flags import find_family
+from piper.train.quick.step import QuickStep
 from piper.train.quick_module import QuickModel
 from trainings import QUICK, Hurry, StopAfter, add_callback, find_differences
 
 LEAST_PHASE = "model_g.decoder.minimum_phase"
+DROPOUTS: list[float] = []
+"""Of the updates of the training that all tests share."""
 
 
 def train(dataset: Path, root: Path, *flags: str) -> int:
@@ -41,8 +45,16 @@ def trained(aligned_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     root = tmp_path_factory.mktemp("quick")
     dataset = Path(shutil.copytree(aligned_dataset, root / "dataset"))
     argv, sys.argv = sys.argv, ["piper.train"]
+    whole = QuickStep.backward
+
+    def backward(self: QuickStep, *arguments: Any, **options: Any) -> dict[str, torch.Tensor]:
+        DROPOUTS.append(self.dropout)
+        return whole(self, *arguments, **options)
+
     try:
-        code = train(dataset, root, *QUICK, "--trainer.max_steps=6", "--model.ema_decay=0.9")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(QuickStep, "backward", backward)
+            code = train(dataset, root, *QUICK, "--trainer.max_steps=6", "--model.ema_decay=0.9")
     finally:
         sys.argv = argv
     assert code == 0
@@ -75,6 +87,11 @@ def test_a_training_is_logged_and_says_what_it_is(trained: tuple[Path, Path]) ->
         assert f"`{re.sub('_[0-9]+/', '_N/', tag)}`" in told
     rates = [item.value for item in log.Scalars("learning_rate_generator")]
     assert rates[-1] < 0.5 * rates[1]  # the schedule ends with the budget
+
+
+def test_few_recordings_are_not_learnt_by_heart(trained: tuple[Path, Path]) -> None:
+    """With half an hour and more, nothing is left out in training."""
+    assert DROPOUTS == [0.2] * 6
 
 
 def test_it_becomes_a_voice_that_speaks(trained: tuple[Path, Path], tmp_path: Path) -> None:

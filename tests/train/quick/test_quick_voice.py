@@ -160,6 +160,7 @@ def test_threads_change_nothing_in_the_gradients(
     torch.manual_seed(1)
     network = QuickSynthesizer(config)
     step = QuickStep(network, [SpectrumDiscriminator(512, 4)], config)
+    step.dropout = 0.2
     pieces = cut_pieces(
         batch,
         config,
@@ -180,6 +181,34 @@ def test_threads_change_nothing_in_the_gradients(
     if phase is APART:
         for gradient, other in zip(gradients, others, strict=True):
             assert torch.allclose(gradient, other, rtol=1e-3, atol=1e-6)
+
+
+def test_channels_are_left_out_of_whole_pieces_in_training_alone(
+    batch: Batch, prepared: PreparedDataset
+) -> None:
+    """Ten minutes of recordings would be learnt by heart; what is spoken lacks no channel."""
+    config = toy_config()
+    network = QuickSynthesizer(config)
+    dropout = network.text.draw_dropout(50, 0.2)
+    for factors in (*dropout.text, dropout.durations, *dropout.frames):
+        assert factors.shape[:2] == (50, 1)
+        assert set(factors.unique().tolist()) == {0.0, 1.25}
+        assert float((factors == 0).float().mean()) == pytest.approx(0.2, abs=0.05)
+    step = QuickStep(network, [], config)
+    step.dropout = 0.2
+    pieces = cut_pieces(
+        batch,
+        config,
+        frames=60,
+        decoded_frames=24,
+        pad_id=pad_id(prepared.voice),
+        rng=np.random.default_rng(3),
+    )
+    noise = torch.zeros(len(pieces), 24 * HOP)
+    validated = [float(step.losses(pieces, noise)["mel"]) for _ in range(2)]
+    trained = [float(step.backward(pieces, APART)["mel"]) for _ in range(2)]
+    assert validated[0] == validated[1]
+    assert len({*validated, *trained}) == 3
 
 
 def test_it_learns(batch: Batch, prepared: PreparedDataset) -> None:

@@ -139,6 +139,11 @@ LEAST_PASSES = 10
 LEAST_BATCHES = 100
 """A small set is gone through more often: after 30 batches (42 recordings of synthetic speech)
 nothing was learnt, after 60 right texts stood out."""
+ENOUGH_BATCHES = 200
+MOST_PASSES = 40
+"""More passes than the least end with so many batches. Of ten minutes of speech (66 recordings),
+borders lay 1.3 frames of 16 ms off those of an aligner of 1.2 hours after 100 batches (20 passes),
+0.8 after 200 and after 300, and 1.4 after 600, when it knew the recordings by heart."""
 BATCH_SIZE = 16
 PRIOR_COUNT = 10.0
 """Frames that each unit is taken to have been heard beside those counted."""
@@ -232,8 +237,9 @@ class _AlignerTrainer(Trainer[_Item]):
     def __init__(
         self, inventory: Sequence[str], items: Sequence[_Item], keys: Sequence[str]
     ) -> None:
+        enough = -(-ENOUGH_BATCHES // -(-len(items) // BATCH_SIZE))
         schedule = Schedule(
-            min_passes=LEAST_PASSES,
+            min_passes=max(LEAST_PASSES, min(MOST_PASSES, enough)),
             min_batches=LEAST_BATCHES,
             learning_rate=3e-3,
             warm_up_share=0.15,

@@ -237,6 +237,11 @@ class VitsDataModule(LightningDataModule):
         return self._split
 
     @property
+    def seconds(self) -> float:
+        """How long the training utterances are in all."""
+        return sum(u.num_samples for u in self.split.training) / self.settings.sample_rate
+
+    @property
     def train_lengths(self) -> list[int]:
         """Frames of each training utterance."""
         return self._lengths(self.split.training)
@@ -324,8 +329,7 @@ class VitsDataModule(LightningDataModule):
         utterances = self.split.training
         sampler = self._sampler(utterances, self.accumulate_grad_batches, shuffle=True)
         if self._rank == 0:
-            seconds = sum(u.num_samples for u in utterances) / self.settings.sample_rate
-            log_training_set(self._lengths(utterances), sampler, seconds / 3600)
+            log_training_set(self._lengths(utterances), sampler, self.seconds / 3600)
             warn_of_long_recordings(utterances, self.settings)
         return self._loader(utterances, sampler)
 

@@ -14,6 +14,7 @@ latents.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -59,11 +60,22 @@ class Block(nn.Module):
         self.reduce = nn.Linear(expansion * channels, channels)
         self.scale = nn.Parameter(torch.full((channels,), BLOCK_SCALE))
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return x plus what the block adds; frames outside of the mask (B, T, 1) count as 0."""
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, dropout: Tensor | None = None
+    ) -> Tensor:
+        """Return x plus what the block adds.
+
+        Args:
+            x: (B, T, C).
+            mask: (B, T, 1), 1 inside; what is outside counts as 0.
+            dropout: (B, 1, H) factors on the hidden channels, in training.
+        """
         inside = x if mask is None else x * mask
         mixed = self.mix(inside.transpose(1, 2)).transpose(1, 2)
-        return x + self.scale * self.reduce(F.gelu(self.expand(self.norm(mixed))))
+        hidden = F.gelu(self.expand(self.norm(mixed)))
+        if dropout is not None:
+            hidden = hidden * dropout
+        return x + self.scale * self.reduce(hidden)
 
 
 @dataclass(frozen=True)
@@ -133,6 +145,26 @@ class LatentEstimate:
     pitch_log_deviation: Tensor
 
 
+@dataclass(frozen=True)
+class TextDropout:
+    """Factors on the hidden channels of the text side's blocks in training, (B, 1, H) each.
+
+    Attributes:
+        text: Of the blocks over phonemes.
+        durations: Of the block of the durations.
+        frames: Of the blocks over frames.
+    """
+
+    text: Sequence[Tensor]
+    durations: Tensor
+    frames: Sequence[Tensor]
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> TextDropout:
+        """Return the factors with each tensor changed."""
+        text, frames = ([function(one) for one in group] for group in (self.text, self.frames))
+        return TextDropout(text, function(self.durations), frames)
+
+
 class TextSide(nn.Module):
     """Phonemes to durations, and with durations to latents."""
 
@@ -159,34 +191,63 @@ class TextSide(nn.Module):
         self.frame_norm = nn.LayerNorm(channels)
         self.exit = nn.Linear(channels, config.latents + 1)
 
-    def encode(self, ids: Tensor, mask: Tensor, speaker_ids: Tensor | None = None) -> Tensor:
+    def draw_dropout(self, count: int, share: float) -> TextDropout:
+        """Return which hidden channels of the blocks are left out in training, of so many pieces.
+
+        A channel is left out of a whole piece: drawn at once, it is the same however many threads
+        share the pieces, and costs nothing.
+        """
+
+        def draw(block: nn.Module) -> Tensor:
+            assert isinstance(block, Block)
+            return F.dropout(torch.ones(count, 1, block.expand.out_features), share)
+
+        return TextDropout(
+            [draw(block) for block in self.text_blocks],
+            draw(self.duration_block),
+            [draw(block) for block in self.frame_blocks],
+        )
+
+    def encode(
+        self,
+        ids: Tensor,
+        mask: Tensor,
+        speaker_ids: Tensor | None = None,
+        dropout: TextDropout | None = None,
+    ) -> Tensor:
         """Return the phonemes' encodings, (B, P, C).
 
         Args:
             ids: (B, P), padding symbols left out.
             mask: (B, P, 1), 1 where there is a phoneme.
             speaker_ids: (B,), with several speakers.
+            dropout: In training.
         """
         x = self.embedding(ids)
         if self.speakers is not None and speaker_ids is not None:
             x = x + self.speakers(speaker_ids).unsqueeze(1)
-        for block in self.text_blocks:
-            x = block(x, mask)
+        for number, block in enumerate(self.text_blocks):
+            x = block(x, mask, dropout and dropout.text[number])
         encoded: Tensor = self.text_norm(x)
         return encoded
 
-    def estimate_durations(self, encoded: Tensor, mask: Tensor) -> DurationEstimate:
+    def estimate_durations(
+        self, encoded: Tensor, mask: Tensor, dropout: TextDropout | None = None
+    ) -> DurationEstimate:
         """Return how long phonemes last; gradients do not reach the encodings."""
         x = F.gelu(self.duration_entry(encoded.detach()))
-        x = self.duration_exit(self.duration_block(x, mask)).float()
+        x = self.duration_block(x, mask, dropout and dropout.durations)
+        x = self.duration_exit(x).float()
         return DurationEstimate(x[..., 0], x[..., 1].clamp(-5.0, 1.0))
 
-    def estimate_latents(self, encoded: Tensor, index: FrameIndex) -> LatentEstimate:
+    def estimate_latents(
+        self, encoded: Tensor, index: FrameIndex, dropout: TextDropout | None = None
+    ) -> LatentEstimate:
         """Return the frames' latents."""
         rows = index.phonemes.unsqueeze(-1).expand(-1, -1, encoded.shape[-1])
         x = encoded.gather(1, rows) + self.position(index.positions)
-        for block in self.frame_blocks:
-            x = block(x, index.mask)
+        for number, block in enumerate(self.frame_blocks):
+            x = block(x, index.mask, dropout and dropout.frames[number])
         x = self.exit(self.frame_norm(x)).float()
         return LatentEstimate(x[..., :-1], x[..., -1].clamp(-5.0, 1.0))
 

@@ -28,6 +28,7 @@ from piper.train.quick.network import (
     QuickSynthesizer,
     SpectralLoss,
     SpectrumDiscriminator,
+    TextDropout,
 )
 from piper.train.vits.layers import full_precision
 from piper.train.vits.mel import mel_filterbank
@@ -251,7 +252,12 @@ class QuickStep:
         discriminators: That tell recordings from what the decoder made.
         config: The network's shape.
         weights: Of the losses, by name.
+
+    Attributes:
+        dropout: Share of the text side's hidden channels that is left out.
     """
+
+    dropout = 0.0
 
     def __init__(
         self,
@@ -300,6 +306,10 @@ class QuickStep:
         predicted = torch.rand(count) < phase.predicted_share
         noise_size = phase.decoded_frames * self.config.hop_length
         noise = torch.randn(count, noise_size).to(pieces.audio.device)
+        dropout = None
+        if self.dropout:
+            dropout = self.network.text.draw_dropout(count, self.dropout)
+            dropout = dropout.map(lambda tensor: tensor.to(pieces.audio.device))
         own = [pieces.index.mask.new_tensor(count), pieces.index.mask.sum(), pieces.id_mask.sum()]
         total, frames, phonemes = sum_over_processes(torch.stack(own)).unbind()
 
@@ -307,7 +317,12 @@ class QuickStep:
             start, end = bounds[number]
             share = _Share((end - start) / total, frames, phonemes, scale)
             return self._differentiate(
-                split[number], phase, share, predicted[start:end], noise[start:end]
+                split[number],
+                phase,
+                share,
+                predicted[start:end],
+                noise[start:end],
+                dropout and dropout.map(lambda tensor: tensor[start:end]),
             )
 
         numbers = range(len(bounds))
@@ -359,13 +374,19 @@ class QuickStep:
         return self._pool
 
     def _differentiate(
-        self, pieces: Pieces, phase: Phase, share: _Share, predicted: Tensor, noise: Tensor
+        self,
+        pieces: Pieces,
+        phase: Phase,
+        share: _Share,
+        predicted: Tensor,
+        noise: Tensor,
+        dropout: TextDropout | None,
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
         """Return the losses of some pieces, and the gradients of all that is trained."""
         recorded = self.network.standardise(
             self.extract(pieces.audio, pieces.log_f0, pieces.voiced)
         )
-        named, estimate = self.text_losses(pieces, recorded, share)
+        named, estimate = self.text_losses(pieces, recorded, share, dropout)
         text = list(self.network.text.parameters())
         gradients = list(
             torch.autograd.grad(share.scaled(self.total(named)), text, allow_unused=True)
@@ -383,17 +404,17 @@ class QuickStep:
         return {name: value.detach() for name, value in named.items()}, filled
 
     def text_losses(
-        self, pieces: Pieces, recorded: Tensor, share: _Share
+        self, pieces: Pieces, recorded: Tensor, share: _Share, dropout: TextDropout | None = None
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Return the losses of the text side by name, and the latents that it predicts."""
         text = self.network.text
-        encoded = text.encode(pieces.ids, pieces.id_mask, pieces.speaker_ids)
-        estimate = text.estimate_latents(encoded, pieces.index)
+        encoded = text.encode(pieces.ids, pieces.id_mask, pieces.speaker_ids, dropout)
+        estimate = text.estimate_latents(encoded, pieces.index, dropout)
         mask, place = pieces.index.mask, self.config.mel_channels
         error = estimate.mean - recorded
         voiced = (UNVOICED_WEIGHT + (1 - UNVOICED_WEIGHT) * pieces.voiced) * mask[..., 0]
         pitch = error[..., place]
-        durations = text.estimate_durations(encoded, pieces.id_mask)
+        durations = text.estimate_durations(encoded, pieces.id_mask, dropout)
         off = durations.mean - torch.log1p(pieces.durations.float())
         ids = pieces.id_mask[..., 0]
         named = {
