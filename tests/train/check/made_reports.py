@@ -13,32 +13,32 @@ from piper.train.check.entries import AudioMeasures, Entry, TextMeasures, add_me
 from piper.train.check.findings import CheckReport, Finding, Group, Rule, Severity
 
 SILENCE = Rule(
-    "start-silence",
     Group.AUDIO,
+    "start-silence",
     Severity.WARNING,
     "Silence before the speech",
     "more than 0.3 s",
     "Trim the recordings, or leave --data.trim_silence on.",
 )
 MISSING = Rule(
-    "missing-file",
     Group.STRUCTURE,
+    "missing-file",
     Severity.ERROR,
     "A recording is not there",
     "no file of that name",
     "Put the file into wavs/, or remove the line.",
 )
 LEVELS = Rule(
-    "loudness",
     Group.AUDIO,
+    "loudness",
     Severity.WARNING,
     "Far louder or quieter than the others",
     "6 dB off the median",
     "Level the recordings.",
 )
 RARE = Rule(
-    "rare-phonemes",
     Group.SET,
+    "rare-phonemes",
     Severity.NOTE,
     "Phonemes that are hardly heard",
     "fewer than 5 times",

@@ -42,19 +42,12 @@ class Rule:
         threshold: When it is found, with its figures: "more than 1.5 s".
     """
 
-    name: str
     group: Group
+    name: str
     severity: Severity
     summary: str
     threshold: str
     advice: str
-
-
-def create_rule(
-    group: Group, name: str, severity: Severity, summary: str, threshold: str, advice: str
-) -> Rule:
-    """Return a rule; the group comes first, since a module has rules of one group alone."""
-    return Rule(name, group, severity, summary, threshold, advice)
 
 
 @dataclass(frozen=True)

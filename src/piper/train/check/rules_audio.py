@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 
 from piper.train.check.entries import AudioMeasures, Entry
-from piper.train.check.findings import Finding, Group, Rule, Severity, create_rule
+from piper.train.check.findings import Finding, Group, Rule, Severity
 from piper.train.data.audio import SILENCE_DB
 
 VARIATION_DB = 6.0
@@ -54,7 +54,7 @@ LEAST_SECONDS = 0.4
 """Spoken letters have 0.42 s with what surrounds them (97 of 100 prompts)."""
 
 
-create_audio_rule = partial(create_rule, Group.AUDIO)
+create_audio_rule = partial(Rule, Group.AUDIO)
 
 
 TRUNCATED = create_audio_rule(
@@ -179,10 +179,6 @@ CUT_END = create_audio_rule(
     "Ends within a sound",
     f"the last 10 ms less than {CUT_BELOW_SPEECH_DB:.0f} dB below the speech",
     "Cut it from the source anew, a little later, or take the half word out of the text.",
-)
-RECORDING_RULES = (
-    *(TRUNCATED, SILENCE, NO_SPEECH, HEAVY_CLIPPING, CLIPPING, NOT_MONO, LOWER_RATE, UPSAMPLED),
-    *(DC, QUIET, NOISE, START_SILENCE, END_SILENCE, INNER_SILENCE, TOO_SHORT, CUT_START, CUT_END),
 )
 
 
@@ -341,11 +337,6 @@ SAME_AUDIO_OTHER_TEXT = create_audio_rule(
     "equal sample by sample, with another text or speaker",
     "Listen, and keep the line that is right.",
 )
-AUDIO_RULES = (
-    UNREADABLE,
-    *RECORDING_RULES,
-    *(MIXED_RATES, LOUDNESS_SPREAD, TOO_LONG, SAME_AUDIO, SAME_AUDIO_OTHER_TEXT),
-)
 _RULES_OF_SETS = (NOT_MONO, LOWER_RATE, UPSAMPLED)
 
 
@@ -468,30 +459,29 @@ DEVIATION = 1.4826
 """Standard deviation of a normal distribution, in median absolute deviations."""
 
 RATE = Rule(
-    "rate",
     Group.MATCH,
+    "rate",
     Severity.WARNING,
     "Spoken much faster or slower than the speaker's other recordings",
     f"phonemes a second {OFF:g} spreads off the speaker's median",
     "Listen: words may be missing in the text or in the recording.",
 )
 WRONG_RATE = Rule(
-    "wrong-rate",
     Group.MATCH,
+    "wrong-rate",
     Severity.ERROR,
     "Text and recording cannot belong together",
     f"phonemes a second {FAR_OFF:g} spreads off the speaker's median",
     "Listen, and give the recording its own text, or remove the line.",
 )
 TOO_SHORT_FOR_TEXT = Rule(
-    "too-short-for-text",
     Group.MATCH,
+    "too-short-for-text",
     Severity.ERROR,
     "Fewer frames than phoneme ids",
     "each id needs a frame of its own",
     "Text and recording do not belong together; mend or remove the line.",
 )
-RATE_RULES = (RATE, WRONG_RATE, TOO_SHORT_FOR_TEXT)
 
 
 @dataclass(frozen=True)

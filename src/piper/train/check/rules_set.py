@@ -16,7 +16,7 @@ from piper.errors import DatasetError
 from piper.files import read_bounded
 from piper.progress import count_things
 from piper.train.check.entries import Entry
-from piper.train.check.findings import Finding, Group, Severity, create_rule
+from piper.train.check.findings import Finding, Group, Rule, Severity
 from piper.train.check.measuring import find_trained_text
 from piper.train.data.metadata import (
     FILE,
@@ -48,7 +48,7 @@ SPEAKER_HOURS = 0.1
 BALANCE_TIMES = 5.0
 
 
-_create_set_rule = partial(create_rule, Group.SET)
+_create_set_rule = partial(Rule, Group.SET)
 
 
 NO_SPEAKERS = _create_set_rule(
@@ -93,7 +93,6 @@ RARE_PHONEMES = _create_set_rule(
     f"fewer than {RARE_TIMES} times",
     "Record sentences with them, or expect them to sound odd.",
 )
-SET_RULES = (NO_SPEAKERS, FEW_RECORDINGS, LITTLE_SPEECH, SPEAKER_SPEECH, BALANCE, RARE_PHONEMES)
 
 
 def find_in_set(entries: Sequence[Entry]) -> list[Finding]:
@@ -189,7 +188,7 @@ def tabulate_speakers(entries: Sequence[Entry]) -> tuple[str, list[str], list[li
     return "Speakers", ["speaker", "recordings", "hours"], rows
 
 
-_create_split_rule = partial(create_rule, Group.SET)
+_create_split_rule = partial(Rule, Group.SET)
 
 UNTRAINED_SPEAKER = _create_split_rule(
     "untrained-speaker",
@@ -212,7 +211,6 @@ UNTRAINED_PHONEMES = _create_split_rule(
     "only in recordings that are held out",
     "Record sentences with them, or take another --data.seed.",
 )
-SPLIT_RULES = (UNTRAINED_SPEAKER, UNVALIDATED_SPEAKER, UNTRAINED_PHONEMES)
 
 NAMED_AT_MOST = 5
 
@@ -287,7 +285,7 @@ HEADER_WORDS = frozenset(
 """Names of a first column that make the first line a header."""
 
 
-_create_structure_rule = partial(create_rule, Group.STRUCTURE)
+_create_structure_rule = partial(Rule, Group.STRUCTURE)
 
 
 ENCODING = _create_structure_rule(
@@ -388,11 +386,6 @@ CONTROL_CHARACTERS = _create_structure_rule(
     "Invisible characters in a text",
     "tabs, control and formatting characters, the sign of a decoding error",
     "Remove them.",
-)
-STRUCTURE_RULES = (
-    *(ENCODING, BYTE_ORDER_MARK, HEADER, DELIMITER, COLUMNS, EMPTY_NAME, OTHER_NAME),
-    *(MISSING_FILE, OUTSIDE_FILE, UNREFERENCED_FILE, DUPLICATE_NAME, DUPLICATE_TEXT, QUOTES),
-    CONTROL_CHARACTERS,
 )
 
 
@@ -503,7 +496,7 @@ def _check_entry(entry: Entry, folders: Sequence[Path]) -> Iterator[Finding]:
     elif find_named(entry.name, folders) is None:
         message = f"{entry.name:.60}: {entry.audio_path.name} is there"
         yield Finding(OTHER_NAME, message, entry.line, entry.name)
-    elif not any(_is_below(entry.audio_path, folder) for folder in folders):
+    elif not is_below(entry.audio_path, folders):
         yield Finding(OUTSIDE_FILE, f"{entry.audio_path}"[:200], entry.line, entry.name)
     text = entry.text
     if len(text) > 1 and ((text[0] == text[-1] == '"') or '""' in text):
@@ -516,10 +509,11 @@ def _check_entry(entry: Entry, folders: Sequence[Path]) -> Iterator[Finding]:
         yield Finding(CONTROL_CHARACTERS, f"{named} in {text!r:.60}", entry.line, entry.name)
 
 
-def _is_below(path: Path, folder: Path) -> bool:
-    """Return whether a path leads below a folder by its names, whatever links there are."""
-    whole = Path(os.path.abspath(path))  # noqa: PTH100 - `resolve` would follow links
-    return whole.is_relative_to(os.path.abspath(folder))  # noqa: PTH100
+def is_below(path: Path, folders: Sequence[Path]) -> bool:
+    """Return whether a path leads below a folder by its names alone, whatever links there are."""
+    # `resolve` would follow links.
+    place, *wholes = (Path(os.path.abspath(one)) for one in (path, *folders))  # noqa: PTH100
+    return any(place.is_relative_to(whole) for whole in wholes)
 
 
 def _find_duplicates(entries: Sequence[Entry]) -> Iterator[Finding]:

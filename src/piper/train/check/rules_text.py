@@ -18,7 +18,7 @@ from piper.text.numbers.engine import find_writer
 from piper.text.sentence import find_words
 from piper.text.stress import VOWELS, add_signs, load_accentor, move_stress
 from piper.train.check.entries import Entry, FitMeasures
-from piper.train.check.findings import Finding, Group, Rule, Severity, create_rule
+from piper.train.check.findings import Finding, Group, Rule, Severity
 from piper.train.data.scripts import (
     EAST_ASIAN,
     describe_named_letters,
@@ -35,7 +35,7 @@ SPOKEN_SIGNS = frozenset(".,!?:;…—–-‑()[]«»„“”\"'’‘‚¡¿�
 NAMED_AT_MOST = 5
 
 
-_create_text_rule = partial(create_rule, Group.TEXT)
+_create_text_rule = partial(Rule, Group.TEXT)
 
 
 EMPTY_TEXT = _create_text_rule(
@@ -108,10 +108,6 @@ LONG_TEXT = _create_text_rule(
     "A text far longer than the others",
     f"more than {LONG_TIMES:g} times the median and {LONG_CHARACTERS} characters",
     "Cut recording and text, or leave it out with --data.max_seconds.",
-)
-TEXT_RULES = (
-    *(EMPTY_TEXT, NO_PHONEMES, NUMBERS, SHORT_FORMS, MIXED_SCRIPTS, NAMED_LETTERS),
-    *(FOREIGN_WORDS, ODD_CHARACTERS, MISSING_PHONEMES, LONG_TEXT),
 )
 
 
@@ -263,15 +259,14 @@ def _check_lengths(entries: Sequence[Entry]) -> Iterator[Finding]:
 
 
 STRESS = Rule(
-    "stress",
     Group.TEXT,
+    "stress",
     Severity.NOTE,
     "Words that espeak-ng and silero-stress stress differently",
     "another vowel; words with a sign of stress in the text are left out",
     "Listen: where silero-stress is right, train with --data.stress=silero, or write a + before "
     "the vowel.",
 )
-STRESS_RULES = (STRESS,)
 
 
 def find_stresses(entries: Sequence[Entry]) -> list[Finding]:
@@ -353,7 +348,7 @@ LEAST_UNITS = 8
 WORDS_TIMES = 1.5
 """Half a second so much worse than a wrong text is on the whole: words are missing there."""
 
-_create_fit_rule = partial(create_rule, Group.MATCH)
+_create_fit_rule = partial(Rule, Group.MATCH)
 
 OTHER_TEXT = _create_fit_rule(
     "other-text",
@@ -377,7 +372,6 @@ WORDS_OFF = _create_fit_rule(
     f"half a second that fits {WORDS_TIMES:g} times worse than a wrong text does on the whole",
     "Listen to the marked part, and write what is said.",
 )
-FIT_RULES = (OTHER_TEXT, POOR_FIT, WORDS_OFF)
 
 
 def find_in_fits(entries: Sequence[Entry], measures: FitMeasures | None) -> list[Finding]:
@@ -420,7 +414,7 @@ OTHER, OFF = 0.6, 0.25
 TIMES = 3.0
 """A recogniser that makes many mistakes everywhere says little: what counts is what stands out."""
 
-_create_recognised_rule = partial(create_rule, Group.MATCH)
+_create_recognised_rule = partial(Rule, Group.MATCH)
 
 HEARD_OTHER = _create_recognised_rule(
     "heard-other",
@@ -436,7 +430,6 @@ HEARD_OFF = _create_recognised_rule(
     f"{OFF:.0%} of the characters and more, and {TIMES:g} times the median of the set",
     "Compare what was heard word by word; the recogniser may be wrong.",
 )
-RECOGNISED_RULES = (HEARD_OTHER, HEARD_OFF)
 
 
 def find_in_heard(entries: Sequence[Entry], heard: Mapping[int, str]) -> list[Finding]:

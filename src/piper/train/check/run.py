@@ -11,7 +11,7 @@ from piper.errors import ConfigError
 from piper.train.check import rules_audio, rules_set, rules_text
 from piper.train.check.aligning import load_heard, measure_fits, recognise_recordings
 from piper.train.check.entries import Entry, add_measures
-from piper.train.check.findings import CheckReport, Finding
+from piper.train.check.findings import CheckReport, Finding, Rule
 from piper.train.check.measuring import measure_audio, measure_texts
 from piper.train.check.terminal import count_things
 from piper.train.check.training import describe_training
@@ -20,10 +20,11 @@ from piper.train.data.metadata import IDS, PHONEME_IDS, Row, create_layout
 from piper.train.data.settings import DataSettings
 from piper.train.recognisers import load_recogniser
 
-RULES = (
-    *(*rules_set.STRUCTURE_RULES, *rules_audio.AUDIO_RULES, *rules_text.TEXT_RULES),
-    *(*rules_audio.RATE_RULES, *rules_text.FIT_RULES, *rules_text.RECOGNISED_RULES),
-    *(*rules_set.SET_RULES, *rules_set.SPLIT_RULES, *rules_text.STRESS_RULES),
+RULES = tuple(
+    value
+    for module in (rules_set, rules_audio, rules_text)
+    for value in vars(module).values()
+    if isinstance(value, Rule)
 )
 """All that a check looks for."""
 DOCUMENTED = [

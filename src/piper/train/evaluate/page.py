@@ -134,11 +134,11 @@ def _rank(system: System, score: Score) -> Mapping[str, float]:
         and math.isfinite(value := spoken.values.get(score.name, math.nan))
     }
     array = np.array(list(values.values())) * (1 if score.is_lower_better else -1)
-    distinct, places, counts = np.unique(array, return_inverse=True, return_counts=True)
-    if len(distinct) < 2:
+    if len(values) < 2 or np.ptp(array) == 0:
         return {}
-    means = np.cumsum(counts) - (counts + 1) / 2
-    ranks = means[places] / (len(array) - 1)
+    from scipy.stats import rankdata
+
+    ranks = (rankdata(array) - 1) / (len(array) - 1)
     return dict(zip(values, ranks.tolist(), strict=True))
 
 

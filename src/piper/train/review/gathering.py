@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from piper.errors import ConfigError, DatasetError
 from piper.files import is_own_file, is_plain_name, load_json_object
 from piper.train.check.entries import Entry
 from piper.train.check.findings import Finding
-from piper.train.check.rules_set import read_structure
+from piper.train.check.rules_set import is_below, read_structure
 from piper.train.check.run import RULES
 from piper.train.data.settings import DataSettings
 from piper.train.review.session import SPLIT_RULE, Clip, Doubt
@@ -228,7 +227,7 @@ def _create_clip(entry: Entry, key: str, doubts: Sequence[Doubt], folders: Seque
     path, obstacle, seconds = entry.audio_path, "", 0.0
     if path is None:
         obstacle = "There is no recording of this name; put it into wavs/, or drop the line."
-    elif not _is_inside(path, folders):
+    elif not is_below(path, folders):
         path, obstacle = None, "The recording lies outside the dataset; copy it into wavs/."
     else:
         seconds, obstacle = _measure(path)
@@ -247,12 +246,6 @@ def _create_clip(entry: Entry, key: str, doubts: Sequence[Doubt], folders: Seque
         tuple(doubts),
         obstacle,
     )
-
-
-def _is_inside(path: Path, folders: Sequence[Path]) -> bool:
-    """Tell by the names alone: `../` leads out, a link that lies inside was put there."""
-    place = os.path.abspath(path)  # noqa: PTH100 - Path.resolve would follow links
-    return any(Path(place).is_relative_to(folder.absolute()) for folder in folders)
 
 
 def _measure(path: Path) -> tuple[float, str]:
