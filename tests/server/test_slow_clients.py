@@ -118,6 +118,23 @@ def test_silent_connections_make_room(start_server: Start) -> None:
         connection.close()
 
 
+def test_a_thousand_silent_connections_leave_others_answered(start_server: Start) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allow_files(4000)
+    silent: list[socket.socket] = []
+    try:
+        server = start_server(ServerSettings(limits=SpeechLimits(max_head_seconds=300)))
+        silent += [connect(server) for _ in range(1200)]
+        assert server.synthesize(text="Hello.").status == 200
+        wait_for(lambda: count_open(server) <= SpeechLimits.max_connections)
+        assert server.synthesize(text="Hello.").status == 200
+    finally:
+        for connection in silent:
+            connection.close()
+        wait_for(lambda: count_open(server) == 0)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
 def test_more_requests_than_connections_are_503(start_server: Start) -> None:
     server = start_server(
         ServerSettings(limits=SpeechLimits(max_connections=2, max_audio_seconds=3600))

@@ -34,13 +34,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from piper import __version__
 from piper.server import openai
 from piper.server.http import (
+    GUARDS,
     AccessGuard,
     ApiKey,
     BodyLimit,
     HeadAsGet,
-    Mistake,
     add_error_handlers,
     describe_mistake,
+    describe_statuses,
 )
 from piper.server.piper import create_piper_router
 from piper.server.settings import ServerSettings, SpeechLimits
@@ -48,7 +49,6 @@ from piper.server.sockets import allow_files, bind_socket
 from piper.server.speech import SpeechService
 from piper.server.store import Downloader, VoiceStore
 from piper.server.websocket import create_live_router
-from piper.voice.session import StreamChunk
 
 _logger = logging.getLogger(__name__)
 
@@ -79,10 +79,10 @@ class Metrics:
             "Requests and WebSockets that are being answered.",
             registry=self._registry,
         )
-        self._audio = CounterMetric(
+        self.audio = CounterMetric(
             "piper_audio_seconds", "Seconds of sound that were made.", registry=self._registry
         )
-        self._first = Histogram(
+        self.first = Histogram(
             "piper_first_audio_seconds",
             "From accepting a request for speech to its first sound.",
             buckets=_BUCKETS_SECONDS,
@@ -97,12 +97,6 @@ class Metrics:
             registry=self._registry,
         )
         gauge.set_function(find_length)
-
-    def count_piece(self, piece: StreamChunk, waited_seconds: float | None) -> None:
-        """Count sound that was made; see `SpeechService`."""
-        self._audio.inc(piece.seconds)
-        if waited_seconds is not None:
-            self._first.observe(waited_seconds)
 
     def count_answer(self, scope: Scope, status: int) -> None:
         """Count an answer."""
@@ -151,9 +145,6 @@ class Connections:
     uvicorn waits for ever for a request's head, and for a client that reads nothing of its answer.
     So its connections are looked at every so often; which of them has a request, the middleware
     knows by the client's address.
-
-    Args:
-        limits: The bounds.
     """
 
     def __init__(self, limits: SpeechLimits) -> None:
@@ -260,22 +251,13 @@ class Health(BaseModel):
     """Accepted and not answered yet."""
 
 
-_GUARDS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Mistake} for status in (401, 403, 503)
-}
-"""What every endpoint may be answered with before it is asked."""
-
-
 def create_app(voices: VoiceStore, settings: ServerSettings | None = None) -> FastAPI:
-    """Return the application; `app.state` has what works for it, and its `connections`.
-
-    Args:
-        voices: The voices that it speaks with.
-        settings: Defaults, limits, downloads, who may use it.
-    """
+    """Return the application; `app.state` has what works for it, and its `connections`."""
     settings = settings or ServerSettings()
     metrics = Metrics()
-    service = SpeechService(voices, settings.defaults, settings.limits, metrics.count_piece)
+    service = SpeechService(
+        voices, settings.defaults, settings.limits, metrics.audio.inc, metrics.first.observe
+    )
     metrics.watch_queue(service.queue.__len__)
     downloader = Downloader(settings.downloads)
 
@@ -291,7 +273,7 @@ def create_app(voices: VoiceStore, settings: ServerSettings | None = None) -> Fa
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        responses=_GUARDS,
+        responses=describe_statuses(*GUARDS),
     )
     app.state.service = service
     app.state.downloader = downloader
@@ -362,18 +344,7 @@ _HANG_SECONDS = 10
 
 
 def serve(app: FastAPI, host: str, port: int, *, is_debug: bool = False) -> None:
-    """Answer requests until the process is told to end.
-
-    Args:
-        app: From `create_app`.
-        host: Address or name to listen on.
-        port: 0 takes a free one; the log says which.
-        is_debug: Log each request.
-
-    Raises:
-        PiperError: The address or the port cannot be had.
-        KeyboardInterrupt: Ctrl+C ended it.
-    """
+    """Answer requests until the process is told to end."""
     state = app.state
     allow_files(state.service.limits.max_connections + _MAX_EXTRA + _BURST)
     with closing(bind_socket(host, port)) as listener:

@@ -26,7 +26,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from piper.errors import PiperError
-from piper.server.settings import MAX_ECHO, Access, to_request_error
+from piper.server.settings import FAILURE, MAX_ECHO, Access, to_request_error
 from piper.server.speech import Job, JobClosedError, SpeechRequest
 from piper.text.frontend import TextOptions
 from piper.text.lexicon import parse_lexicon
@@ -64,11 +64,7 @@ class ReadingBody(Body):
     ellipsis_silence: Silence | None = None
 
     def to_request(self, text: str, **more: Any) -> SpeechRequest:
-        """Return what is to be spoken, with more fields of a `SpeechRequest`.
-
-        Raises:
-            LexiconError: An entry of the lexicon is wrong.
-        """
+        """Return what is to be spoken, with more fields of a `SpeechRequest`."""
         given = self.model_dump(include=set(_SETTINGS), exclude_none=True)
         options = self.model_dump(include=_TEXT_OPTIONS, exclude_none=True)
         if self.lexicon:
@@ -173,11 +169,7 @@ class BodyLimit:
 
 
 class HeadAsGet:
-    """Lets HEAD be answered as GET is; uvicorn sends no body. Media players ask so first.
-
-    Args:
-        app: What answers GET.
-    """
+    """Lets HEAD be answered as GET is; uvicorn sends no body. Media players ask so first."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -195,6 +187,17 @@ class HeadAsGet:
             await send(message)
 
         await self._app(asked, receive, send_head)
+
+
+def describe_statuses(
+    *statuses: int, model: type[BaseModel] = Mistake
+) -> dict[int | str, dict[str, Any]]:
+    """Return what the schema says of answers that are not what was asked for."""
+    return {status: {"model": model} for status in statuses}
+
+
+GUARDS = (401, 403, 503)
+"""What every endpoint may be answered with before it is asked."""
 
 
 def describe_mistake(path: str, status: int, sentence: str) -> dict[str, Any]:
@@ -237,8 +240,7 @@ def add_error_handlers(
         return answer(request, _CLIENT_GONE, "The client did not wait.")
 
     async def answer_failure(request: Request, error: Exception) -> Response:
-        sentence = "The server has failed; its log says how."
-        return answer(request, HTTPStatus.INTERNAL_SERVER_ERROR, sentence)
+        return answer(request, HTTPStatus.INTERNAL_SERVER_ERROR, FAILURE)
 
     app.add_exception_handler(PiperError, answer_mistake)
     app.add_exception_handler(HTTPException, answer_http_error)
@@ -309,15 +311,7 @@ async def _nothing() -> AsyncIterator[bytes]:
 
 
 class JobResponse(StreamingResponse):
-    """Sends a job's pieces as they come; closes the job when it ends, whatever the reason.
-
-    Args:
-        job: Where the pieces come from.
-        first: The piece that was taken already.
-        encode: The pieces to the answer's bytes.
-        headers: Of the answer.
-        media_type: Of the answer.
-    """
+    """Sends a job's pieces as they come; closes the job when it ends, whatever the reason."""
 
     def __init__(
         self,
@@ -328,13 +322,7 @@ class JobResponse(StreamingResponse):
         media_type: str,
         headers: dict[str, str] | None = None,
     ) -> None:
-        async def pieces() -> AsyncIterator[Any]:
-            piece = first
-            while piece is not None:
-                yield piece
-                piece = await job.take()
-
-        super().__init__(encode(pieces()), headers=headers, media_type=media_type)
+        super().__init__(encode(job.take_all(first)), headers=headers, media_type=media_type)
         self._job = job
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -368,9 +356,6 @@ class ApiKey:
 
     Args:
         key: None lets everybody in.
-
-    Raises:
-        PiperError: It is empty.
     """
 
     REFUSAL = "The API key is missing or wrong; send the header Authorization: Bearer KEY."
@@ -432,12 +417,6 @@ class AccessGuard:
 
     A browser lets every page that it shows open WebSockets to every server, and send simple
     requests; only where they come from tells them from our own page.
-
-    Args:
-        app: What is protected.
-        access: Who may use it.
-        key: Of the server.
-        describe: Path, status code and sentence to an answer's body.
     """
 
     def __init__(

@@ -77,12 +77,7 @@ class LiveSpeech:
 
     @classmethod
     async def open(cls, service: SpeechService, request: SpeechRequest) -> LiveSpeech:
-        """Return one that is ready.
-
-        Raises:
-            VoiceNotFoundError: There is no such voice.
-            PiperError: It cannot be loaded, or has no such speaker.
-        """
+        """Return one that is ready."""
         request = replace(request, text="", is_streamed=True)
         files = await service.find(request.voice)
         loaded: list[PiperVoice] = []
@@ -102,11 +97,7 @@ class LiveSpeech:
         return cls(service, request, files, loaded[0])
 
     async def add(self, text: str) -> None:
-        """Take the next part of the text, cut anywhere.
-
-        Raises:
-            RequestError: The part is too long, or more of the text is unspoken than is allowed.
-        """
+        """Take the next part of the text, cut anywhere."""
         limits = self._service.limits
         rest = len(self._incoming.rest) + len(text)
         if rest > limits.max_text_characters:
@@ -158,11 +149,7 @@ class LiveSpeech:
             self._job.close()
 
     async def pieces(self) -> AsyncIterator[StreamChunk | Mark]:
-        """Yield the sound as it is made, until the text has ended and all is spoken.
-
-        Raises:
-            PiperError: A sentence cannot be spoken, or no place in the queue was to be had.
-        """
+        """Yield the sound as it is made, until the text has ended and all is spoken."""
         while True:
             if not self._waiting:
                 if self._has_ended:
@@ -193,7 +180,7 @@ class LiveSpeech:
                 ),
                 is_wanted=lambda: turn == self._turn,
             )
-            while (piece := await job.take()) is not None:
+            async for piece in job.take_all():
                 yield piece
         except JobClosedError:
             # Cancelled; if not, then nobody has taken anything for too long, or the server ends.

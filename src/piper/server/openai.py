@@ -21,7 +21,16 @@ from pydantic import BaseModel, Field
 from piper.audio.encode import OutputFormat, StreamEncoder
 from piper.config import VoiceConfig, load_voice_config
 from piper.errors import VoiceNotFoundError
-from piper.server.http import Body, JobResponse, Name, ReadingBody, Semitones, closed_with_client
+from piper.server.http import (
+    GUARDS,
+    Body,
+    JobResponse,
+    Name,
+    ReadingBody,
+    Semitones,
+    closed_with_client,
+    describe_statuses,
+)
 from piper.server.settings import MAX_ECHO
 from piper.server.speech import SpeechService
 from piper.server.store import VoiceStore
@@ -135,12 +144,7 @@ def describe_openai_mistake(status: int, sentence: str) -> dict[str, Any]:
     return OpenAIMistake(error=OpenAIError(message=sentence, type=kind)).model_dump()
 
 
-_MISTAKES: dict[int | str, dict[str, Any]] = {
-    status: {"model": OpenAIMistake} for status in (400, 404, 408, 413, 422, 500)
-}
-_GUARDS: dict[int | str, dict[str, Any]] = {
-    status: {"model": OpenAIMistake} for status in (401, 403, 503)
-}
+_MISTAKES = describe_statuses(400, 404, 408, 413, 422, 500, model=OpenAIMistake)
 _AUDIO: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The speech",
@@ -151,7 +155,7 @@ _AUDIO: dict[int | str, dict[str, Any]] = {
 
 def create_openai_router(service: SpeechService) -> APIRouter:
     """Return the endpoints."""
-    router = APIRouter(prefix=PREFIX, responses=_GUARDS)
+    router = APIRouter(prefix=PREFIX, responses=describe_statuses(*GUARDS, model=OpenAIMistake))
     _add_speech(router, service)
     _add_lists(router, service.voices)
     return router
@@ -217,9 +221,6 @@ def find_voice_and_speaker(body: SpeechBody, voices: VoiceStore) -> tuple[VoiceF
 
     Either may name a voice, the former also one with a speaker (`NAME:SPEAKER`). Where the model
     names the voice, or nothing does, `voice` is a speaker of it, unless it is one of OpenAI's.
-
-    Raises:
-        VoiceNotFoundError: There is neither such a voice nor such a speaker.
     """
     names = voices.find_all()
     wanted = body.voice_name

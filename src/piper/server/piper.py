@@ -28,10 +28,10 @@ from piper.config import load_voice_config
 from piper.server.http import (
     Body,
     JobResponse,
-    Mistake,
     Name,
     VoiceBody,
     closed_with_client,
+    describe_statuses,
     parse_json,
 )
 from piper.server.settings import RequestError, SpeechDefaults, SpeechLimits
@@ -48,10 +48,6 @@ def create_page(defaults: SpeechDefaults, limits: SpeechLimits) -> tuple[str, di
 
     The page loads nothing. Only its own style and script may run, by their digests, and only its
     own server is asked.
-
-    Args:
-        defaults: What its sliders stand at.
-        limits: Longer texts it does not send.
     """
     facts = {
         "most_characters": limits.max_text_characters,
@@ -96,9 +92,7 @@ def _digest(text: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
-_MISTAKES: dict[int | str, dict[str, Any]] = {
-    status: {"model": Mistake} for status in (400, 404, 408, 413, 415, 422, 500, 503)
-}
+_MISTAKES = describe_statuses(400, 404, 408, 413, 415, 422, 500, 503)
 _WAV: dict[int | str, dict[str, Any]] = {
     200: {"description": "The speech", "content": {"audio/wav": {}}}
 }
@@ -218,7 +212,7 @@ def _add_voices(router: APIRouter, service: SpeechService, downloader: Downloade
         listed = await asyncio.to_thread(voices.list)
         return {name: voice.data for name, voice in listed.items()}
 
-    @router.get("/all-voices", responses={503: {"model": Mistake}})
+    @router.get("/all-voices", responses=describe_statuses(503))
     async def list_published() -> dict[str, Any]:
         """The voices that are published, as the catalogue has them."""
         return await asyncio.to_thread(downloader.list_published)
@@ -252,12 +246,7 @@ def _create_wav_response(job: Job[StreamChunk], first: StreamChunk) -> JobRespon
 
 
 def _parse_body(request: Request, body: bytes) -> SynthesizeBody:
-    """Return what a body of JSON or of plain text asks for.
-
-    Raises:
-        RequestError: It is neither.
-        RequestValidationError: It is not the JSON that is wanted.
-    """
+    """Return what a body of JSON or of plain text asks for."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type == "application/json":
         return parse_json(SynthesizeBody, body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -11,6 +12,9 @@ from piper.download import CATALOGUE_URL
 from piper.errors import BrokenModelError, PiperError, VoiceNotFoundError
 from piper.jobs import available_cores
 
+_logger = logging.getLogger(__name__)
+
+FAILURE = "The server has failed; its log says how."
 MAX_ECHO = 60
 """Characters of a client's own words that an answer repeats."""
 
@@ -106,13 +110,7 @@ class ServerSettings:
 
 
 class RequestError(PiperError):
-    """A request that cannot be fulfilled; its text is what the client reads.
-
-    Args:
-        message: One sentence that says what to do.
-        status: The answer's status code.
-        retry_after_seconds: When it makes sense to ask again.
-    """
+    """A request that cannot be fulfilled; its text is what the client reads."""
 
     def __init__(
         self,
@@ -125,10 +123,13 @@ class RequestError(PiperError):
         self.retry_after_seconds = retry_after_seconds
 
 
-def to_request_error(error: PiperError) -> RequestError:
+def to_request_error(error: Exception) -> RequestError:
     """Return the same error with the status code that says whose mistake it is."""
     if isinstance(error, RequestError):
         return error
+    if not isinstance(error, PiperError):
+        _logger.error("A request has failed", exc_info=error)
+        return RequestError(FAILURE, HTTPStatus.INTERNAL_SERVER_ERROR)
     if isinstance(error, VoiceNotFoundError):
         return RequestError(str(error), HTTPStatus.NOT_FOUND)
     if isinstance(error, BrokenModelError):

@@ -36,9 +36,6 @@ def bind_socket(host: str, port: int, options: str = "--host and --port") -> soc
         host: Address or name to listen on.
         port: 0 takes a free one.
         options: The command's options that say where; an error names them.
-
-    Raises:
-        PiperError: The address or the port cannot be had.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -66,9 +63,6 @@ def bind_unix_socket(path: str) -> socket.socket:
     """Return a socket in the file system that is bound and does not listen yet.
 
     One that an earlier server has left there is replaced; no other file is.
-
-    Raises:
-        PiperError: The place is taken, or cannot be had.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

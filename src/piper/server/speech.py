@@ -10,7 +10,7 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -101,8 +101,8 @@ class Job(Generic[Piece]):
     ) -> None:
         self.busy_seconds = 0.0
         """What making the pieces has taken."""
-        self.due = time.monotonic()
-        """When the next piece is needed, by the clock that nobody sets."""
+        self.due: float | None = None
+        """When the next piece is needed, by the clock that nobody sets; None: the first, now."""
         self._steps = work(self)
         self._queue = queue
         self._patience = patience
@@ -111,7 +111,6 @@ class Job(Generic[Piece]):
         self._is_closed = threading.Event()
         self._lock = threading.Lock()
         self._num_unread = 0
-        self._is_first = True
         self._is_resting = False
         self._watchdog: asyncio.TimerHandle | None = None
 
@@ -142,18 +141,13 @@ class Job(Generic[Piece]):
         if piece is None:
             self._send(None)
             return False
-        self.due = self._find_due(piece)
+        self.due = (self.due or time.monotonic()) + self._queue.find_seconds(piece)
         with self._lock:
             self._num_unread += 1
             # Decided before it is sent, lest it be taken meanwhile and nobody wake the job.
             self._is_resting = is_resting = self._num_unread >= MAX_UNREAD_PIECES
         self._send(piece)
         return not is_resting
-
-    def _find_due(self, piece: Piece) -> float:
-        start = time.monotonic() if self._is_first else self.due
-        self._is_first = False
-        return start + self._queue.find_seconds(piece)
 
     def _send(self, piece: Piece | Exception | None) -> None:
         # A loop that has ended has nobody left who waits.
@@ -188,6 +182,13 @@ class Job(Generic[Piece]):
             self._watchdog = self._loop.call_later(seconds, self.close)
             self._wake(MAX_UNREAD_PIECES // 2, num_taken=1)
         return piece
+
+    async def take_all(self, first: Piece | None = None) -> AsyncIterator[Piece]:
+        """Yield the first piece, if it has been taken, and all others."""
+        piece = await self.take() if first is None else first
+        while piece is not None:
+            yield piece
+            piece = await self.take()
 
     def _wake(self, most_unread: int, num_taken: int = 0) -> None:
         with self._lock:
@@ -274,7 +275,8 @@ class JobQueue(Generic[Piece]):
     def go_on(self, job: Job[Piece]) -> None:
         """Let a thread make the job's next piece when it is its turn."""
         with self._lock:
-            heapq.heappush(self._ready, (job.due, next(self._numbers), job))
+            due = time.monotonic() if job.due is None else job.due
+            heapq.heappush(self._ready, (due, next(self._numbers), job))
         # After the end there are no threads, and nobody who waits.
         with suppress(RuntimeError):
             self._threads.submit(self._advance_next)
@@ -342,8 +344,8 @@ class SpeechService:
         voices: The voices.
         defaults: How to speak where a request does not say.
         limits: How much may be asked for.
-        count: Called from several threads with each piece, and with the first one of a request
-            with the seconds since it was accepted.
+        count_sound: Called from several threads with the seconds of each piece of sound.
+        count_wait: Likewise, with those from accepting a request to its first piece.
     """
 
     def __init__(
@@ -351,7 +353,8 @@ class SpeechService:
         voices: VoiceStore,
         defaults: SpeechDefaults,
         limits: SpeechLimits,
-        count: Callable[[StreamChunk, float | None], None] | None = None,
+        count_sound: Callable[[float], None] = lambda seconds: None,
+        count_wait: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self.voices = voices
         self.limits = limits
@@ -360,16 +363,13 @@ class SpeechService:
             limits.at_once,
             limits.max_waiting,
             limits.max_idle_seconds,
-            find_seconds=lambda piece: piece.seconds,
+            find_seconds=lambda piece: len(piece.audio_float_array) / piece.sample_rate,
         )
-        self._count = count
+        self._count_sound = count_sound
+        self._count_wait = count_wait
 
     def prepare(self) -> None:
-        """Load the default voice and check the defaults; blocking.
-
-        Raises:
-            PiperError: The voice cannot be loaded, or has no such speaker.
-        """
+        """Load the default voice and check the defaults; blocking."""
         files = self.voices.default
         voice = self.voices.load(files)
         self.create_config(SpeechRequest(""), files, voice)
@@ -380,16 +380,7 @@ class SpeechService:
     async def submit(
         self, request: SpeechRequest, files: VoiceFiles | None = None
     ) -> Job[StreamChunk]:
-        """Accept a request; close the job in any case.
-
-        Args:
-            request: What is to be spoken.
-            files: Its voice, where that has been found.
-
-        Raises:
-            RequestError: The text is empty or too long, or too many requests are waiting.
-            VoiceNotFoundError: There is no such voice.
-        """
+        """Accept a request; close the job in any case."""
         text = request.text
         if not text.strip():
             raise RequestError("There is nothing to speak; give a text.")
@@ -404,11 +395,7 @@ class SpeechService:
         return self.start(request, files, lambda: parse_text(text, self.find_format(request)).text)
 
     async def find(self, name: str | None) -> VoiceFiles:
-        """Return the files of a voice; None means the default one.
-
-        Raises:
-            VoiceNotFoundError: There is no such voice.
-        """
+        """Return the files of a voice; None means the default one."""
         # Reading folders takes time on slow disks.
         return await asyncio.to_thread(self.voices.find, name)
 
@@ -426,9 +413,6 @@ class SpeechService:
             files: Its voice.
             read: Gives the text, in a thread.
             patience: With the one who takes the sound of this request and of others.
-
-        Raises:
-            QueueFullError: Too many requests are waiting.
         """
         start = time.monotonic()
 
@@ -461,12 +445,12 @@ class SpeechService:
                 watch=watch,
             )
             is_first = True
-            for chunk in chunks:
-                for piece in _divide(chunk):
-                    if self._count is not None:
-                        self._count(piece, time.monotonic() - start if is_first else None)
-                    is_first = False
-                    yield piece
+            for piece in _divide(chunks):
+                if is_first:
+                    self._count_wait(time.monotonic() - start)
+                is_first = False
+                self._count_sound(self.queue.find_seconds(piece))
+                yield piece
             if is_first:
                 raise RequestError("There is nothing to speak in the text; give one with words.")
 
@@ -496,11 +480,7 @@ class SpeechService:
     def create_config(
         self, request: SpeechRequest, files: VoiceFiles, voice: PiperVoice
     ) -> SynthesisConfig:
-        """Return how a voice is to speak: as the client says, else the server, else the voice.
-
-        Raises:
-            PiperError: It has no such speaker.
-        """
+        """Return how a voice is to speak: as the client says, else the server, else the voice."""
         config = voice.config
         speaker = request.speaker
         if files == self.voices.fallback and not self.voices.is_name_of(files, request.voice):
@@ -532,10 +512,6 @@ class SpeechService:
 def find_text_options(request: SpeechRequest, frontend: Frontend) -> TextOptions | None:
     """Return how a request's text is prepared; None leaves it to the frontend.
 
-    Args:
-        request: What the client says.
-        frontend: The voice's, with what the server was told.
-
     Raises:
         RequestError: It wants what only the server's own options may bring into memory.
     """
@@ -551,14 +527,15 @@ def find_text_options(request: SpeechRequest, frontend: Frontend) -> TextOptions
     return options
 
 
-def _divide(chunk: StreamChunk) -> Iterator[StreamChunk]:
+def _divide(chunks: Iterable[StreamChunk]) -> Iterator[StreamChunk]:
     """Yield parts of bounded size: a voice's own graph gives a whole sentence at a time."""
-    audio = chunk.audio_float_array
-    if len(audio) <= _MAX_PIECE_SAMPLES:
-        yield chunk
-        return
-    for start in range(0, len(audio), _MAX_PIECE_SAMPLES):
-        part = audio[start : start + _MAX_PIECE_SAMPLES]
-        if start:
-            chunk = replace(chunk, is_first=False, phoneme_alignments=None, word_timings=None)
-        yield replace(chunk, audio_float_array=part)
+    for chunk in chunks:
+        audio = chunk.audio_float_array
+        if len(audio) <= _MAX_PIECE_SAMPLES:
+            yield chunk
+            continue
+        for start in range(0, len(audio), _MAX_PIECE_SAMPLES):
+            part = audio[start : start + _MAX_PIECE_SAMPLES]
+            if start:
+                chunk = replace(chunk, is_first=False, phoneme_alignments=None, word_timings=None)
+            yield replace(chunk, audio_float_array=part)

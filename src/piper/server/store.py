@@ -131,14 +131,7 @@ class VoiceStore:
         return voice
 
     def find(self, name: str | None) -> VoiceFiles:
-        """Return the files of a voice.
-
-        Args:
-            name: None or an empty one means the default voice.
-
-        Raises:
-            VoiceNotFoundError: There is none of this name, and no other one for that.
-        """
+        """Return the files of a voice."""
         if self.is_name_of(self.default, name):
             return self.default
         name = str(name).removesuffix(MODEL_SUFFIX)
@@ -159,11 +152,7 @@ class VoiceStore:
         return wanted == files.model.name.removesuffix(MODEL_SUFFIX)
 
     def load(self, files: VoiceFiles) -> PiperVoice:
-        """Return a voice, ready to speak; load it where it is not, or its files have changed.
-
-        Raises:
-            PiperError: It cannot be loaded.
-        """
+        """Return a voice, ready to speak; load it where it is not, or its files have changed."""
         with self._lock:
             slot = self._slots.setdefault(files, _Slot())
             self._slots.move_to_end(files)
@@ -280,11 +269,7 @@ Result = TypeVar("Result")
 
 
 class Downloader:
-    """Fetches the catalogue and voices; safe to use from many threads, and blocking.
-
-    Args:
-        settings: Where from and where to.
-    """
+    """Fetches the catalogue and voices; safe to use from many threads, and blocking."""
 
     def __init__(self, settings: Downloads) -> None:
         self._settings = settings
@@ -296,11 +281,7 @@ class Downloader:
         self._work: Future[Any] = Future()
 
     def list_published(self) -> dict[str, Any]:
-        """Return the catalogue as it is published.
-
-        Raises:
-            RequestError: It cannot be had now.
-        """
+        """Return the catalogue as it is published."""
         if self._is_fresh():
             return self._catalogue
         with self._only_one():
@@ -312,10 +293,6 @@ class Downloader:
         Args:
             name: Its name, or another one that the catalogue knows.
             is_forced: Download what is there, too.
-
-        Raises:
-            VoiceNotFoundError: The catalogue has no such voice.
-            RequestError: It cannot be had now.
         """
 
         def fetch() -> str:

@@ -6,7 +6,6 @@ Speaks nothing. The messages are described in docs/HTTP.md.
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import suppress
 from http import HTTPStatus
 from itertools import accumulate
@@ -17,15 +16,12 @@ from pydantic import Field, TypeAdapter, ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from piper.audio.chunk import SAMPLE_CHANNELS
-from piper.errors import PiperError
 from piper.server.http import ApiKey, Body, VoiceBody, describe_invalid
 from piper.server.live import LiveSpeech, Mark
 from piper.server.settings import RequestError, to_request_error
 from piper.server.speech import JobClosedError, SpeechService
 from piper.text.frontend import BOS, EOS
 from piper.voice.session import StreamChunk
-
-_logger = logging.getLogger(__name__)
 
 # RFC 6455, section 7.4.1, and its registry.
 _NORMAL, _POLICY_VIOLATION, _INTERNAL_ERROR, _TRY_AGAIN_LATER = 1000, 1008, 1011, 1013
@@ -53,12 +49,7 @@ _START = TypeAdapter(_Start)
 
 
 def create_live_router(service: SpeechService, key: ApiKey) -> APIRouter:
-    """Return the endpoint.
-
-    Args:
-        service: Speaks.
-        key: What a client has to say, in a header or in its first message.
-    """
+    """Return the endpoint."""
     router = APIRouter()
 
     @router.websocket("/live")
@@ -68,15 +59,11 @@ def create_live_router(service: SpeechService, key: ApiKey) -> APIRouter:
             await _Conversation(socket, service, key).hold()
         except WebSocketDisconnect:
             return
-        except PiperError as error:
-            await _refuse(socket, to_request_error(error))
         except JobClosedError:
             reason = "The sound was not taken for too long, or the server ends; try again later."
             await _refuse(socket, RequestError(reason, HTTPStatus.SERVICE_UNAVAILABLE))
-        except Exception:
-            _logger.exception("A conversation has failed")
-            failure = "The server has failed; its log says how."
-            await _refuse(socket, RequestError(failure, HTTPStatus.INTERNAL_SERVER_ERROR))
+        except Exception as error:
+            await _refuse(socket, to_request_error(error))
 
     return router
 

@@ -45,7 +45,7 @@ from piper.languages import describe_language, normalise_code
 from piper.server.live import LiveSpeech, Mark
 from piper.server.settings import MAX_ECHO, RequestError, to_request_error
 from piper.server.sockets import allow_files, bind_socket, bind_unix_socket
-from piper.server.speech import Job, JobClosedError, SpeechRequest, SpeechService
+from piper.server.speech import JobClosedError, SpeechRequest, SpeechService
 from piper.server.store import VoiceStore
 from piper.text.markup import MARKUP_KINDS
 from piper.voice.session import StreamChunk
@@ -64,8 +64,10 @@ async def read_event(
 ) -> Event | None:
     """Return the next event, without its payload; None where the client has ended.
 
+    The reader's own limit bounds the line.
+
     Args:
-        reader: Its limit bounds the line.
+        reader: What the client sends.
         max_bytes: Of the event's JSON.
         max_seconds: From the event's first byte to its last.
 
@@ -141,14 +143,7 @@ _MAX_SPEAKERS = 10_000
 
 
 def create_info(voices: VoiceStore, *, is_streaming: bool) -> Info:
-    """Return the answer to `describe`: every voice that can be loaded, the default one first.
-
-    It is blocking.
-
-    Args:
-        voices: The voices.
-        is_streaming: Whether a text may come in pieces.
-    """
+    """Return the answer to `describe`; blocking."""
     program = TtsProgram(
         name="piper",
         description="Piper voices",
@@ -167,19 +162,16 @@ def find_voice_of(voices: VoiceStore, language: str) -> str:
     Args:
         voices: The voices.
         language: As `ru_RU`, `ru-RU` or `ru`; a language alone takes any country's.
-
-    Raises:
-        VoiceNotFoundError: There is none.
     """
     wanted = normalise_code(language)
     languages = {name: find_language(config) for name, config in _load_configs(voices).items()}
-    for name, its_language in languages.items():
-        if its_language == wanted:
-            return name
-    for name, its_language in languages.items():
-        # One who asks for Austrian German is better served with German than with nothing.
-        if its_language.partition("_")[0] == wanted.partition("_")[0]:
-            return name
+    same = [name for name, one in languages.items() if one == wanted]
+    # One who asks for Austrian German is better served with German than with nothing.
+    similar = [
+        name for name, one in languages.items() if one.partition("_")[0] == wanted.partition("_")[0]
+    ]
+    if same or similar:
+        return (same + similar)[0]
     if voices.fallback is not None:
         return voices.fallback.model.stem
     raise VoiceNotFoundError(
@@ -225,15 +217,9 @@ _MAX_NAME_CHARACTERS = 200
 
 
 async def create_request(data: Mapping[str, Any], voices: VoiceStore) -> SpeechRequest:
-    """Return the request of a `synthesize`.
+    """Return the request of a `synthesize`, by its data.
 
-    Args:
-        data: The event's.
-        voices: Among them a language's is looked for where no voice is named.
-
-    Raises:
-        RequestError: It is not such an event, or wants what there is not.
-        VoiceNotFoundError: There is no voice of the language.
+    Among the voices one of the language is looked for where none is named.
     """
     input_format = data.get("text_format")
     if input_format is not None and input_format not in ("text", *MARKUP_KINDS):
@@ -254,11 +240,7 @@ async def create_request(data: Mapping[str, Any], voices: VoiceStore) -> SpeechR
 
 
 def read_text(data: Mapping[str, Any]) -> str:
-    """Return the text of an event.
-
-    Raises:
-        RequestError: It has none.
-    """
+    """Return the text of an event."""
     text = data.get("text")
     if not isinstance(text, str):
         raise RequestError('An event to be spoken has no "text"; give one.')
@@ -310,28 +292,18 @@ _OTHER_CODE = "bad-request"
 
 @dataclass
 class _TextStream:
-    """A text that comes in pieces.
-
-    Attributes:
-        live: What speaks it.
-        has_text: Whether a piece has come.
-        spare_text: The whole text, as clients send it for servers that know no pieces.
-    """
+    """A text that comes in pieces."""
 
     live: LiveSpeech | None
+    """What speaks it."""
     has_text: bool = False
+    """Whether a piece has come."""
     spare_text: str = ""
+    """The whole text, as clients send it for servers that know no pieces."""
 
 
 class Connection:
-    """A client, from its first event to its last.
-
-    Args:
-        service: What speaks.
-        reader: Where its events come from.
-        writer: Where ours go to.
-        settings: How it is answered.
-    """
+    """A client, from its first event to its last."""
 
     def __init__(
         self,
@@ -486,7 +458,7 @@ class Connection:
         request = await create_request(data, self._service.voices)
         job = await self._service.submit(request)
         try:
-            await self._send_speech(_take_all(job))
+            await self._send_speech(job.take_all())
         finally:
             job.close()
 
@@ -542,13 +514,8 @@ class Connection:
             return
         except (OSError, JobClosedError):
             raise  # there is nobody to be told
-        except PiperError as error:
+        except Exception as error:
             mistake = to_request_error(error)
-        except Exception:
-            _logger.exception("A request has failed")
-            mistake = RequestError(
-                "The server has failed; its log says how.", HTTPStatus.INTERNAL_SERVER_ERROR
-            )
         # Home Assistant shows no errors: whoever hears nothing finds out here.
         _logger.info("A client is told: %r", str(mistake))
         code = _CODES.get(HTTPStatus(mistake.status), _OTHER_CODE)
@@ -556,18 +523,9 @@ class Connection:
             await self._send(event)
 
     async def _send(self, event: Event) -> None:
-        """Send an event.
-
-        Raises:
-            OSError: The client has gone, or has taken nothing for too long.
-        """
+        """Send an event; an OSError is a client that has gone, or takes nothing for too long."""
         async with self._write_lock, asyncio.timeout(self._service.limits.max_idle_seconds):
             await async_write_event(event, self._writer)
-
-
-async def _take_all(job: Job[StreamChunk]) -> AsyncIterator[StreamChunk]:
-    while (piece := await job.take()) is not None:
-        yield piece
 
 
 async def _add_text(live: LiveSpeech, text: str) -> None:
@@ -587,22 +545,12 @@ _BACKLOG = 100
 
 
 class WyomingServer:
-    """All clients of a server.
-
-    Args:
-        service: What speaks.
-        settings: How clients are answered.
-    """
+    """All clients of a server."""
 
     def __init__(self, service: SpeechService, settings: WyomingSettings | None = None) -> None:
         self._service = service
         self._settings = settings or WyomingSettings()
         self._connections: dict[Connection, asyncio.Task[None]] = {}
-
-    @property
-    def max_connections(self) -> int:
-        """Clients at the same time."""
-        return self._service.limits.max_connections
 
     async def listen(self, listener: socket.socket) -> asyncio.Server:
         """Begin to answer the clients of a bound socket."""
@@ -612,11 +560,7 @@ class WyomingServer:
         return await asyncio.start_server(self._accept, sock=listener, limit=limit)
 
     async def answer_standard_streams(self) -> None:
-        """Answer the events at standard input on standard output, until the input ends.
-
-        Raises:
-            PiperError: They are files.
-        """
+        """Answer the events at standard input on standard output, until the input ends."""
         if not (_can_be_waited_for(sys.stdin) and _can_be_waited_for(sys.stdout)):
             raise PiperError(
                 "Standard input and output must be pipes for --uri stdio://; "
@@ -652,7 +596,7 @@ class WyomingServer:
 
     def _has_room(self) -> bool:
         """Return whether another client may come, maybe in place of one that has long been idle."""
-        if len(self._connections) < self.max_connections:
+        if len(self._connections) < self._service.limits.max_connections:
             return True
         idle = [one for one in self._connections if one.idle_since is not None]
         if not idle:
@@ -688,10 +632,6 @@ def serve(service: SpeechService, uri: str, settings: WyomingSettings) -> None:
         service: What speaks.
         uri: `tcp://HOST:PORT`, where the port 0 takes a free one; `unix://PATH`; or `stdio://`.
         settings: How clients are answered.
-
-    Raises:
-        PiperError: The address makes no sense or cannot be had.
-        KeyboardInterrupt: Ctrl+C ended it.
     """
     if asyncio.run(_serve(service, uri, settings)) == signal.SIGINT:
         raise KeyboardInterrupt
@@ -718,6 +658,7 @@ async def _serve(service: SpeechService, uri: str, settings: WyomingSettings) ->
             if answering.done():
                 answering.result()
         else:
+            allow_files(service.limits.max_connections + _BACKLOG)
             await _serve_socket(server, uri, ended)
     finally:
         await server.close()
@@ -726,7 +667,6 @@ async def _serve(service: SpeechService, uri: str, settings: WyomingSettings) ->
 
 async def _serve_socket(server: WyomingServer, uri: str, ended: asyncio.Future[int]) -> None:
     listener = bind_uri(uri)
-    allow_files(server.max_connections + _BACKLOG)
     listening = await server.listen(listener)
     name = listener.getsockname()
     if listener.family == socket.AF_UNIX:
@@ -744,11 +684,7 @@ async def _serve_socket(server: WyomingServer, uri: str, ended: asyncio.Future[i
 
 
 def bind_uri(uri: str) -> socket.socket:
-    """Return a socket that is bound to an address and does not listen yet.
-
-    Raises:
-        PiperError: It is no address, or cannot be had.
-    """
+    """Return a socket that is bound to an address and does not listen yet."""
     try:
         parts = urlsplit(uri)
         port = DEFAULT_PORT if parts.port is None else parts.port

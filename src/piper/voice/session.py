@@ -843,11 +843,6 @@ class StreamChunk:
         """The 16-bit samples as little-endian bytes."""
         return self.audio_int16_array.astype("<i2", copy=False).tobytes()
 
-    @property
-    def seconds(self) -> float:
-        """How long it sounds."""
-        return len(self.audio_float_array) / self.sample_rate
-
 
 class PartsSession:
     """The clean graph, loaded; safe to use from many threads.
