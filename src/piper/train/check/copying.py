@@ -25,7 +25,7 @@ from piper.audio.encode import write_wav
 from piper.errors import DatasetError
 from piper.files import place_folder, remove_folder
 from piper.jobs import run_jobs
-from piper.train.check.entries import AudioMeasures, Entry
+from piper.train.check.entries import Entry
 from piper.train.check.findings import CheckReport, Finding, Severity
 from piper.train.check.rules_text import find_scripts, find_usual_script
 from piper.train.data import scripts
@@ -42,9 +42,6 @@ class Change:
 
     Attributes:
         line: Of the original's CSV; None where it is about no line.
-        name: Of the recording.
-        rule: Why.
-        what: What was done.
     """
 
     line: int | None
@@ -69,11 +66,7 @@ class RecordingNames:
 
 
 def require_new_folder(folder: Path) -> None:
-    """Refuse a folder that holds something.
-
-    Raises:
-        DatasetError: It does, or is a file.
-    """
+    """Refuse a folder that holds something."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DatasetError(f"{folder} is there already; name a new folder.")
 
@@ -134,10 +127,6 @@ class Copy:
         """Add a line.
 
         Args:
-            source: The recording that is copied.
-            name: Its name in the copy, which `names` gave.
-            speaker: Its name where the set has several, else None.
-            text: What is said.
             make: Returns the samples that are written instead, and their rate; can be pickled.
         """
         self._rows.append((name, speaker, text))
@@ -152,10 +141,6 @@ class Copy:
             folder: Of the copy; must not exist yet, or be empty.
             config_path: The original's config.json; need not exist.
             lists: JSON files that the copy has beside its changes.json.
-
-        Raises:
-            DatasetError: There is something in the folder, no line is left, or a recording cannot
-                be made.
         """
         require_new_folder(folder)
         part = folder.absolute().with_name(f".{folder.absolute().name}.part")
@@ -209,17 +194,17 @@ def mend_dataset(report: CheckReport, config_path: Path, folder: Path) -> list[C
     changes = copy.changes
     rates = [measures.sample_rate for measures in report.audio.values()]
     usual_rate = max(set(rates), key=rates.count, default=0)
-    levels = _median_levels(report.entries, report.audio)
+    levels = _median_levels(report.entries)
     script = find_usual_script(entry.text for entry in report.entries)
     for entry in report.entries:
         findings = {finding.rule.name: finding for finding in by_line[entry.line]}
         text, mended = mend_text(entry.text, script, findings.keys() & TEXT_RULES)
         reason = _find_reason(findings, text)
         path = entry.audio_path
-        if path not in report.audio:
+        if entry.audio is None:
             # Also where `--ignore` left the finding out: there is nothing to copy.
             reason = reason or ("unreadable" if path else "missing-file")
-        if reason or path is None:
+        if reason or path is None or entry.audio is None:
             changes.append(Change(entry.line, entry.name, reason, LEFT_OUT))
             continue
         if "other-name" in findings:
@@ -227,7 +212,7 @@ def mend_dataset(report: CheckReport, config_path: Path, folder: Path) -> list[C
         rules = frozenset(findings) & AUDIO_RULES
         mended += [(rule, "mended in the recording") for rule in sorted(rules)]
         changes += [Change(entry.line, entry.name, rule, what) for rule, what in mended]
-        measures = report.audio[path]
+        measures = entry.audio
         is_level_wrong = rules & {"quiet", "loudness-spread"}
         gain_db = levels[entry.speaker] - measures.speech_db if is_level_wrong else 0.0
         rate = usual_rate if "mixed-rates" in rules else measures.sample_rate
@@ -252,7 +237,6 @@ def mend_text(text: str, script: str, rules: set[str]) -> tuple[str, list[tuple[
     """Mend what can be mended in a text.
 
     Args:
-        text: As it is in the file.
         script: The alphabet of most letters of the set.
         rules: Those that it breaks.
 
@@ -301,13 +285,11 @@ def _has_mixed_word(text: str) -> bool:
     return any(_is_mixed(word) for word in re.findall(r"\w+", text))
 
 
-def _median_levels(
-    entries: Sequence[Entry], audio: Mapping[Path, AudioMeasures]
-) -> dict[str | None, float]:
+def _median_levels(entries: Sequence[Entry]) -> dict[str | None, float]:
     levels: dict[str | None, list[float]] = defaultdict(list)
     for entry in entries:
-        if entry.audio_path and entry.audio_path in audio:
-            levels[entry.speaker].append(audio[entry.audio_path].speech_db)
+        if entry.audio:
+            levels[entry.speaker].append(entry.audio.speech_db)
     return {speaker: median(found) for speaker, found in levels.items()}
 
 

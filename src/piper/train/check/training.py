@@ -61,11 +61,7 @@ def describe_training(settings: DataSettings, training: Sequence[Entry]) -> dict
 
 
 def choose_quality(settings: DataSettings, hours: float, *, has_gpu: bool) -> tuple[str, str]:
-    """Return the quality to train, and why: half a sentence.
-
-    Raises:
-        ConfigError: config.json names a quality that there is not.
-    """
+    """Return the quality to train, and why: half a sentence."""
     if settings.quality:
         return parse_quality(settings.quality), f"as {settings.config_path.name} says"
     if not has_gpu:

@@ -129,7 +129,7 @@ def _print_list(chosen: Sequence[Candidate]) -> None:
     from piper.train.excerpts.excerpts import name_excerpts
 
     for one in name_excerpts(chosen):
-        phrase = one.candidate.phrase
+        phrase = one.phrase
         place = f"{phrase.start_seconds:.2f}\t{phrase.end_seconds:.2f}\t{phrase.score:.2f}"
         print(f"{one.name}\t{place}\t{phrase.text}")
 

@@ -69,8 +69,6 @@ class Phrase:
 
     Attributes:
         start_seconds: Where it begins in its recording, silence included.
-        end_seconds: Where it ends.
-        num_words: That are spoken.
         text: Exactly these words.
         score: Mean of the aligner's scores over their frames; 0 at best.
         ends_sentence: Whether the text has the end of a sentence after them.
@@ -95,7 +93,6 @@ def find_phrases(
     """Give the phrases of a recording, in order; a recording that is one phrase has none.
 
     Args:
-        text: What is said in the recording.
         spans: Where each word lies; None for those that take no time.
         is_loud: (T,) whether a frame of the recording is loud.
         most_words: Of a phrase.
@@ -218,17 +215,26 @@ FADE_SECONDS = 0.005
 
 @dataclass(frozen=True)
 class Candidate:
-    """A phrase that was found.
-
-    Attributes:
-        source: The line of its recording.
-        phrase: Where it lies, and its words.
-        measures: Of its samples.
-    """
+    """A phrase that was found; its recording gets a name when it is chosen."""
 
     source: Entry
     phrase: Phrase
     measures: AudioMeasures
+    name: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what excerpts.json says of it; times are those of the source, in seconds."""
+        phrase = self.phrase
+        return {
+            "name": self.name,
+            "source": self.source.name,
+            "start": phrase.start_seconds,
+            "end": phrase.end_seconds,
+            "words": phrase.num_words,
+            "text": phrase.text,
+            "score": phrase.score,
+            "ends_sentence": phrase.ends_sentence,
+        }
 
 
 def find_candidates(
@@ -244,10 +250,7 @@ def find_candidates(
     Args:
         report: Of a quick check. Nothing is cut from a line with an error, or whose text does not
             fit.
-        settings: Of the dataset.
-        most_words: Of a phrase.
         has_own_marks: Whether texts end as they stand, instead of in a full stop.
-        num_processes: None takes one a core for more than a few recordings.
 
     Raises:
         DatasetError: There is too little speech to learn where words lie.
@@ -332,11 +335,7 @@ def _measure(path: Path, phrases: Sequence[Phrase]) -> list[tuple[Phrase, AudioM
 
 
 def cut_phrase(path: Path, phrase: Phrase) -> tuple[FloatArray, int]:
-    """Return a phrase's samples, (S,), the mean of the channels, and their rate in hertz.
-
-    Raises:
-        DatasetError: The recording cannot be decoded any more.
-    """
+    """Return a phrase's samples, (S,), the mean of the channels, and their rate in hertz."""
     seconds = phrase.end_seconds - phrase.start_seconds
     decoded = decode_excerpt(Excerpt(path, phrase.start_seconds, seconds))
     if decoded is None:
@@ -368,9 +367,6 @@ def choose_excerpts(
     a recording has it already.
 
     Args:
-        candidates: All that were found.
-        report: Of the dataset's check.
-        settings: Of the dataset.
         most: So many; None takes at most `MOST_SHARE` of the recordings' time.
     """
     good = _leave_out_faulty(_leave_out_poor(candidates), report, settings)
@@ -429,28 +425,6 @@ def _leave_out_faulty(
 EXCERPTS_NAME = "excerpts.json"
 
 
-@dataclass(frozen=True)
-class NamedExcerpt:
-    """A phrase and the name of its recording."""
-
-    name: str
-    candidate: Candidate
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what excerpts.json says of it; times are those of the source, in seconds."""
-        phrase = self.candidate.phrase
-        return {
-            "name": self.name,
-            "source": self.candidate.source.name,
-            "start": phrase.start_seconds,
-            "end": phrase.end_seconds,
-            "words": phrase.num_words,
-            "text": phrase.text,
-            "score": phrase.score,
-            "ends_sentence": phrase.ends_sentence,
-        }
-
-
 def write_copy(
     report: CheckReport, excerpts: Sequence[Candidate], config_path: Path, folder: Path
 ) -> None:
@@ -458,24 +432,19 @@ def write_copy(
 
     Args:
         report: Of the dataset's check; lines without a readable recording are left out.
-        excerpts: In the order of the lines.
         config_path: The dataset's config.json; need not exist.
-        folder: Of the copy; must not exist yet, or be empty.
-
-    Raises:
-        DatasetError: There is something in the folder, or a recording cannot be decoded any more.
     """
     copy = Copy(report.entries, report.findings)
     for entry in report.entries:
         path = entry.audio_path
-        if path is None or path not in report.audio:
+        if path is None or entry.audio is None:
             rule = "missing-file" if path is None else "unreadable"
             copy.changes.append(Change(entry.line, entry.name, rule, LEFT_OUT))
             continue
         copy.add(path, copy.names.take(path.name), entry.speaker, entry.text)
     named = name_excerpts(excerpts, copy.names)
     for one in named:
-        source, phrase = one.candidate.source, one.candidate.phrase
+        source, phrase = one.source, one.phrase
         assert source.audio_path is not None  # it was cut from there
         make = partial(_cut_recording, source.audio_path, phrase)
         copy.add(source.audio_path, one.name, source.speaker, phrase.text, make)
@@ -484,13 +453,8 @@ def write_copy(
 
 def name_excerpts(
     excerpts: Sequence[Candidate], names: RecordingNames | None = None
-) -> list[NamedExcerpt]:
-    """Return the excerpts with names: `a-w01.wav` is the first of `a.wav`.
-
-    Args:
-        excerpts: In the order of the lines.
-        names: Those that are taken already.
-    """
+) -> list[Candidate]:
+    """Return the excerpts with names: `a-w01.wav` is the first of `a.wav`."""
     names = names or RecordingNames()
     counts: Counter[int] = Counter()
     named = []
@@ -498,7 +462,7 @@ def name_excerpts(
         counts[one.source.line] += 1
         assert one.source.audio_path is not None
         name = f"{one.source.audio_path.stem}-w{counts[one.source.line]:02}.wav"
-        named.append(NamedExcerpt(names.take(name), one))
+        named.append(replace(one, name=names.take(name)))
     return named
 
 

@@ -94,7 +94,6 @@ class PlannedRow:
     Attributes:
         name: Of the WAV, without its ending; unique.
         shown_name: As the source has it.
-        text: On one line, without `|`.
         speaker: None where there is one only.
         audio_path: The recording, or the table that holds it.
         cell: Column and row of the table.
@@ -115,8 +114,6 @@ class Plan:
     """What is to be imported.
 
     Attributes:
-        rows: In the order of the source.
-        left_out: What is not, and why.
         changes: For import.json: name, and a text before and after.
     """
 
@@ -131,7 +128,6 @@ def plan_rows(
     """Decide about each row.
 
     Args:
-        source: What was read.
         roots: Recordings outside these folders, links followed, are not touched.
         is_one_speaker: Whether the source's speakers are one person.
         limit: At most so many rows, the first ones.
@@ -206,23 +202,14 @@ PLAN_NAME = "recordings.json"
 
 @dataclass(frozen=True)
 class Identity:
-    """What makes two imports the same: the folder and its format.
-
-    Attributes:
-        source: Absolute, links resolved.
-        format_name: Of the format.
-    """
+    """What makes two imports the same: the folder and its format."""
 
     source: Path
     format_name: str
 
 
 class Journal:
-    """The records of an import in its folder.
-
-    Args:
-        folder: Where the dataset is made.
-    """
+    """The records of an import in its folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -231,11 +218,7 @@ class Journal:
         self._plan_path = folder / WORK_NAME / PLAN_NAME
 
     def check(self, identity: Identity) -> None:
-        """Check that the folder is new, or an import of the same source that nobody edited.
-
-        Raises:
-            DatasetError: It is something else.
-        """
+        """Check that the folder is new, or an import of the same source that nobody edited."""
         if not self.folder.exists() or (self.folder.is_dir() and not any(self.folder.iterdir())):
             return
         if not self.folder.is_dir():
@@ -323,12 +306,8 @@ class ImportOptions:
     """What a user may say about an import.
 
     Attributes:
-        format_name: As `find_format` has it; None finds it out.
         language: The espeak voice; None where the source tells it.
         sample_rate: Hertz that the voice will have; None takes that of most recordings.
-        read: How the source is read.
-        is_one_speaker: Whether the source's speakers are one person.
-        limit: At most so many recordings, the first ones.
     """
 
     format_name: str | None = None
@@ -344,18 +323,11 @@ class ImportReport:
     """What came of an import.
 
     Attributes:
-        folder: The dataset.
-        format_name: Of the source.
-        num_recordings: In metadata.csv.
         num_reused: Of these, how many lay there from an earlier run.
-        seconds: Of speech.
         num_speakers: 1 where the source tells none.
         sample_rate: Hertz that the voice will have.
         rates: How many recordings there are of each rate.
-        left_out: What was not imported.
         changes: How many texts and recordings were changed.
-        columns: What was read as what.
-        notes: What else there is to say of how the source was read.
     """
 
     folder: Path
@@ -378,13 +350,11 @@ def import_dataset(
     """Make a dataset of a source, or go on with one; the source stays as it is.
 
     Args:
-        source: A folder of a format that `find_format` knows, or the file that lists it.
         folder: The dataset: new, empty, or an import of the same source.
 
     Raises:
         DatasetError: The source cannot be read, nothing of it can be used, or the folder is
             something else.
-        OSError: Something cannot be written.
     """
     options = options or ImportOptions()
     found_format = find_format(source, options.format_name)

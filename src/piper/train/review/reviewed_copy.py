@@ -28,9 +28,7 @@ class CopySummary:
     """What a copy came to.
 
     Attributes:
-        num_lines: In its metadata.csv.
-        num_changes: In its changes.json.
-        num_left_out: Of those, lines that are not in the copy.
+        num_left_out: Lines that are not in the copy; each is a change, too.
         num_undecided: Doubted clips that nobody has decided on: lines are copied as they are,
             pieces stay out.
     """
@@ -58,13 +56,7 @@ def write_reviewed_copy(
 
     Args:
         gathered: All clips of the dataset, not only those that were reviewed.
-        review: Of them.
         config_path: The dataset's config.json; need not exist.
-        folder: Of the copy; must not exist yet, or be empty.
-
-    Raises:
-        DatasetError: There is something in the folder, nothing is left to copy, or a recording
-            cannot be decoded.
     """
     planner = _Planner(gathered)
     undecided = 0

@@ -29,7 +29,6 @@ class Doubt:
     """Why a clip is to be looked at.
 
     Attributes:
-        rule: Name of the rule of the check, or `split`.
         span: Seconds of the file that is shown (`Clip.path`); None where it is about all of it.
         fitting_text: The text of another line that fits here; empty where none was found.
     """
@@ -148,11 +147,7 @@ class Decision:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Decision:
-        """Return the decision of a line of the journal.
-
-        Raises:
-            KeyError, TypeError, ValueError: It is no such line.
-        """
+        """Return the decision of a line of the journal."""
         of = data["of"]
         stamp = Stamp(
             int(of["bytes"]),
@@ -181,9 +176,6 @@ class Journal:
 
     Args:
         path: review.jsonl; made with the first decision.
-
-    Raises:
-        DatasetError: It cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -213,23 +205,15 @@ class Journal:
         """Write a decision down.
 
         Args:
-            decision: What was decided.
             is_continued: It goes on with the last one, of the same clip (letters of one text):
                 one undo takes both back.
-
-        Raises:
-            DatasetError: The disk is full, or may not be written to.
         """
         last = self._done[-1] if self._done else None
         is_amended = is_continued and last is not None and last.clip == decision.clip
         self._write({"do": _AMEND if is_amended else _DECIDE, **decision.to_dict()})
 
     def undo(self) -> str | None:
-        """Take the last decision back; return the key of its clip, None where there is none.
-
-        Raises:
-            DatasetError: As `decide`.
-        """
+        """Take the last decision back; return the key of its clip, None where there is none."""
         if not self._done:
             return None
         clip = self._done[-1].clip
@@ -237,11 +221,7 @@ class Journal:
         return clip
 
     def redo(self) -> str | None:
-        """Make the decision again that was taken back last; return the key of its clip.
-
-        Raises:
-            DatasetError: As `decide`.
-        """
+        """Make the decision again that was taken back last; return the key of its clip."""
         if not self._undone:
             return None
         clip = self._undone[-1].clip
@@ -293,11 +273,7 @@ class Journal:
 
 @contextmanager
 def hold_journal(path: Path) -> Iterator[None]:
-    """Let one process at a time review a dataset; the lock goes with the process.
-
-    Raises:
-        DatasetError: Another process reviews it, or its folder cannot be written.
-    """
+    """Let one process at a time review a dataset; the lock goes with the process."""
 
     def refuse() -> None:
         raise DatasetError(
@@ -396,9 +372,6 @@ class Review:
         Args:
             text: What is said; with `Choice.UNDECIDED` the dataset's own counts.
             is_continued: See `Journal.decide`.
-
-        Raises:
-            DatasetError: That cannot be, or cannot be saved; the sentence says why.
         """
         text = text.strip()
         if _HALF_CHARACTER.search(text):

@@ -75,7 +75,6 @@ def _split(arguments: argparse.Namespace) -> int:
     from piper.train.splitting.split import (
         SPLIT_NAME,
         load_long_recording,
-        name_pieces,
         write_pieces,
     )
 
@@ -88,8 +87,7 @@ def _split(arguments: argparse.Namespace) -> int:
     part.mkdir(parents=True, exist_ok=True)
     pieces = _find_pieces(arguments, recording, text, part)
     shutil.rmtree(part / "wavs", ignore_errors=True)
-    named = name_pieces(recording, pieces)
-    write_pieces(part, recording, named, arguments.language, arguments.sample_rate)
+    write_pieces(part, recording, pieces, arguments.language, arguments.sample_rate)
     place_folder(part, folder)
     kept = [piece for piece in pieces if piece.doubt is None]
     minutes = sum(piece.seconds for piece in kept) / 60

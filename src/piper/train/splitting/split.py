@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from itertools import pairwise
@@ -809,58 +809,39 @@ def _judge(piece: Piece, heard: Sequence[str], is_sure: bool) -> Piece:
 SPLIT_NAME = "split.json"
 
 
-@dataclass(frozen=True)
-class NamedPiece:
-    """A piece and the name of its recording, without the ending."""
-
-    name: str
-    piece: Piece
-
-
-def name_pieces(recording: LongRecording, pieces: Sequence[Piece]) -> list[NamedPiece]:
-    """Return the pieces with names: the recording's, and a number."""
-    digits = max(4, len(str(len(pieces))))
-    stem = "".join(sign if sign.isalnum() or sign in "-_" else "_" for sign in recording.path.stem)
-    return [
-        NamedPiece(f"{stem}-{number:0{digits}}", piece)
-        for number, piece in enumerate(pieces, start=1)
-    ]
-
-
 def write_pieces(
     folder: Path,
     recording: LongRecording,
-    pieces: Sequence[NamedPiece],
+    pieces: Sequence[Piece],
     language: str,
     sample_rate: int | None,
 ) -> None:
     """Write the dataset of the pieces without a doubt, and a list of all.
 
-    Args:
-        folder: Where.
-        recording: What the pieces are cut from, at its own rate.
-        pieces: All of them.
-        language: espeak-ng voice.
-        sample_rate: Of the voice to be, in hertz; None takes what fits the recording.
+    Their recordings are called after the long one, with a number.
 
-    Raises:
-        OSError: Something cannot be written.
+    Args:
+        recording: What the pieces are cut from, at its own rate.
+        sample_rate: Of the voice to be, in hertz; None takes what fits the recording.
     """
     (folder / "wavs").mkdir(parents=True, exist_ok=True)
     progress = ProgressLine("Cutting", len(pieces), "pieces")
+    digits = max(4, len(str(len(pieces))))
+    stem = "".join(sign if sign.isalnum() or sign in "-_" else "_" for sign in recording.path.stem)
+    names = [f"{stem}-{number:0{digits}}" for number in range(1, len(pieces) + 1)]
     rows = []
     with soundfile.SoundFile(recording.path) as file:
-        for done, named in enumerate(pieces, start=1):
-            if named.piece.doubt is None:
-                samples = _read(file, named.piece)
-                write_wav(folder / "wavs" / f"{named.name}.wav", samples, recording.source_rate)
-                rows.append((f"{named.name}.wav", None, named.piece.text.replace("|", " ")))
+        for done, (name, piece) in enumerate(zip(names, pieces, strict=True), start=1):
+            if piece.doubt is None:
+                samples = _read(file, piece)
+                write_wav(folder / "wavs" / f"{name}.wav", samples, recording.source_rate)
+                rows.append((f"{name}.wav", None, piece.text.replace("|", " ")))
             progress.show(done)
     progress.finish(len(pieces))
     rate = sample_rate or find_trained_rate(recording.source_rate)
     config = {"audio": {"sample_rate": rate}, "espeak": {"voice": language}}
     _write_json(folder / "config.json", config)
-    _write_json(folder / SPLIT_NAME, _describe(recording, pieces))
+    _write_json(folder / SPLIT_NAME, _describe(recording, dict(zip(names, pieces, strict=True))))
     write_metadata(folder, rows)
 
 
@@ -873,20 +854,20 @@ def _read(file: soundfile.SoundFile, piece: Piece) -> np.ndarray:
     return np.asarray(samples.mean(axis=1, dtype=np.float32))
 
 
-def _describe(recording: LongRecording, pieces: Sequence[NamedPiece]) -> dict[str, object]:
+def _describe(recording: LongRecording, pieces: Mapping[str, Piece]) -> dict[str, object]:
     return {
         "source": str(recording.path.absolute()),
         "sha256": digest_file(recording.path),
         "pieces": [
             {
-                "name": named.name,
-                "start": named.piece.start_seconds,
-                "end": named.piece.end_seconds,
-                "text": named.piece.text,
-                "score": named.piece.score,
-                "doubt": named.piece.doubt,
+                "name": name,
+                "start": piece.start_seconds,
+                "end": piece.end_seconds,
+                "text": piece.text,
+                "score": piece.score,
+                "doubt": piece.doubt,
             }
-            for named in pieces
+            for name, piece in pieces.items()
         ],
     }
 
