@@ -48,21 +48,21 @@ def make_tone(hertz: float, seconds: float = 1.0) -> np.ndarray:
 
 def test_identical_speech_has_no_distance(speech: np.ndarray) -> None:
     likeness = measure_likeness(speech, SAMPLE_RATE, speech, SAMPLE_RATE)
-    assert set(vars(likeness).values()) == {0.0}
+    assert set(likeness.values()) == {0.0}
 
 
 def test_level_silence_around_and_rate_are_no_difference(speech: np.ndarray) -> None:
     silence = np.zeros(SAMPLE_RATE, np.float32)
     other = 0.3 * np.concatenate([silence, speech, silence])
     likeness = measure_likeness(speech, SAMPLE_RATE, other, SAMPLE_RATE)
-    assert likeness.mel_cepstral_distance < 0.3
-    assert likeness.pitch_error < 0.1
-    assert likeness.voicing_error < 0.05
+    assert likeness["mel_cepstral_distance"] < 0.3
+    assert likeness["pitch_error"] < 0.1
+    assert likeness["voicing_error"] < 0.05
     likeness = measure_likeness(
         speech, SAMPLE_RATE, soxr.resample(speech, SAMPLE_RATE, 22050), 22050
     )
-    assert likeness.mel_cepstral_distance < 0.7
-    assert likeness.pitch_error < 0.1
+    assert likeness["mel_cepstral_distance"] < 0.7
+    assert likeness["pitch_error"] < 0.1
 
 
 def test_another_pitch_is_a_shift_and_another_sentence_far_away(
@@ -72,17 +72,17 @@ def test_another_pitch_is_a_shift_and_another_sentence_far_away(
     factor = 2 ** (2 / 12)
     faster = soxr.resample(speech, SAMPLE_RATE, SAMPLE_RATE / factor)
     likeness = measure_likeness(faster, SAMPLE_RATE, speech, SAMPLE_RATE)
-    assert likeness.pitch_shift == pytest.approx(2.0, abs=0.1)
-    assert likeness.pitch_error == pytest.approx(2.0, abs=0.3)
-    assert likeness.pitch_contour_error < 0.5
+    assert likeness["pitch_shift"] == pytest.approx(2.0, abs=0.1)
+    assert likeness["pitch_error"] == pytest.approx(2.0, abs=0.3)
+    assert likeness["pitch_contour_error"] < 0.5
     samples, rate = soundfile.read(speech_dataset / "wavs/utterance003.wav", dtype="float32")
     other = measure_likeness(samples, rate, speech, SAMPLE_RATE)
     noise = 0.02 * np.random.default_rng(1).standard_normal(len(speech), dtype=np.float32)
     noisy = measure_likeness(speech + noise, SAMPLE_RATE, speech, SAMPLE_RATE)
-    assert 0.5 < likeness.mel_cepstral_distance < other.mel_cepstral_distance
-    assert noisy.mel_cepstral_distance > 0.5
-    assert other.mel_cepstral_distance > 3.0
-    assert other.pitch_contour_error > likeness.pitch_contour_error
+    assert 0.5 < likeness["mel_cepstral_distance"] < other["mel_cepstral_distance"]
+    assert noisy["mel_cepstral_distance"] > 0.5
+    assert other["mel_cepstral_distance"] > 3.0
+    assert other["pitch_contour_error"] > likeness["pitch_contour_error"]
 
 
 def test_the_distance_is_the_spectra_s_difference_in_db() -> None:
@@ -126,8 +126,8 @@ def test_too_little_speech_has_no_pitch() -> None:
     silence = np.zeros(SAMPLE_RATE, np.float32)
     same = np.arange(100)
     difference = compare_pitch(np.zeros(100), np.full(100, 120.0), Pairs(same, same))
-    assert math.isnan(difference.error)
-    assert difference.voicing_error == 1.0
+    assert math.isnan(difference["pitch_error"])
+    assert difference["voicing_error"] == 1.0
     for samples in (short, silence, silence[:0]):
         assert measure_likeness(samples, SAMPLE_RATE, short, SAMPLE_RATE) is not None
 
@@ -139,21 +139,16 @@ def test_lengths_and_pauses_are_compared_unit_by_unit() -> None:
     slower = [
         Span("d", 0.00, 0.14), Span("a", 0.14, 0.24), Span("n", 0.34, 0.44), Span("e", 0.44, 0.64),
     ]  # fmt: skip
-    assert vars(compare_timing(recorded, recorded)) == {
-        "duration_error_ms": 0.0,
-        "pause_error_ms": 0.0,
-        "length_ratio": 1.0,
-    }
+    same = compare_timing(recorded, recorded)
+    assert same == {"duration_error": 0.0, "pause_error": 0.0}
     timing = compare_timing(slower, recorded)
-    assert timing.duration_error_ms == pytest.approx(10.0)
-    assert timing.pause_error_ms == pytest.approx(200.0)
-    assert timing.length_ratio == pytest.approx(0.54 / 0.5)
+    assert timing["duration_error"] == pytest.approx(10.0)
+    assert timing["pause_error"] == pytest.approx(200.0)
     # What one of both lacks is left out, and a pause beside it, too.
     timing = compare_timing([slower[0], *slower[2:]], recorded)
-    assert timing.duration_error_ms == pytest.approx(40.0 / 3)
-    assert timing.pause_error_ms is None
-    assert compare_timing([], recorded).duration_error_ms is None
-    assert compare_timing([Span("x", 0.0, 0.1)], recorded).length_ratio is None
+    assert timing == {"duration_error": pytest.approx(40.0 / 3)}
+    assert compare_timing([], recorded) == {}
+    assert compare_timing([Span("x", 0.0, 0.1)], recorded) == {}
 
 
 def test_the_speaking_rate_leaves_pauses_out() -> None:

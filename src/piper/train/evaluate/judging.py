@@ -7,15 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from piper.errors import ConfigError, DatasetError, PiperError
-from piper.files import append_record, load_results
 from piper.text.frontend import Frontend, create_frontend
 from piper.train.aligner.aligner import Groups, phonemes_to_groups
 from piper.train.aligner.fitting import Lesson, create_lesson_key
@@ -24,13 +20,12 @@ from piper.train.aligner.recogniser import (
     fit_recogniser,
     load_phoneme_recogniser,
 )
-from piper.train.data.audio import FloatArray
 from piper.train.data.dataset_config import create_voice_config
 from piper.train.data.metadata import Row
 from piper.train.data.settings import DataSettings
 from piper.train.evaluate.measuring import LEVEL, Judges
-from piper.train.evaluate.results import SCORES, Group, Sentence, SpokenSentence, Trouble
-from piper.train.evaluate.systems import ALL, SPLIT, Speech, load_names, load_rows, split_rows
+from piper.train.evaluate.results import SCORES, Group, Sentence
+from piper.train.evaluate.systems import ALL, SPLIT, load_names, load_rows, split_rows
 from piper.train.judges import (
     DISTILLMOS,
     OFF,
@@ -225,56 +220,4 @@ def check_unlearnt(
     return (
         f"{len(names)} sentences are named like recordings that the phoneme recogniser learnt on "
         f"({', '.join(names[:3])}); if they are the same, its error says nothing."
-    )
-
-
-KEPT_NAME = "opinions-1.jsonl"
-"""In the output's folder; the number is raised when judges are given other samples."""
-
-
-class KeptOpinions:
-    """A predictor that remembers.
-
-    Args:
-        name: Of the predictor.
-        predictor: Scores speech.
-        folder: Where opinions are kept.
-    """
-
-    def __init__(self, name: str, predictor: QualityPredictor, folder: Path) -> None:
-        self._name = name
-        self._predictor = predictor
-        self._path = folder / KEPT_NAME
-        self._kept = load_results(self._path, float)
-
-    def __call__(self, samples: FloatArray, rate: int) -> float:
-        """Return the opinion of samples, (S,), at a rate in hertz."""
-        digest = hashlib.blake2b(np.ascontiguousarray(samples).data, digest_size=16).hexdigest()
-        key = f"{self._name}|{rate}|{digest}"
-        if key not in self._kept:
-            self._kept[key] = float(self._predictor(samples, rate))
-            append_record(self._path, [key, self._kept[key]])
-        return self._kept[key]
-
-
-def spoken_to_dict(spoken: SpokenSentence) -> dict[str, Any]:
-    """Return what was measured, with JSON's kinds of values."""
-    return {
-        "values": dict(spoken.values),
-        "troubles": [asdict(trouble) for trouble in spoken.troubles],
-        "heard": spoken.heard,
-        "recognised": spoken.recognised,
-        "wanted": spoken.wanted,
-        "sizes": dict(spoken.sizes),
-    }
-
-
-def dict_to_spoken(value: Mapping[str, Any], sentence: Sentence, speech: Speech) -> SpokenSentence:
-    """Return what `spoken_to_dict` gave, with the sentence and how it was said."""
-    troubles = tuple(Trouble(**trouble) for trouble in value["troubles"])
-    return SpokenSentence(
-        sentence=sentence,
-        audio=speech.path,
-        seconds=speech.seconds,
-        **{**value, "troubles": troubles},
     )

@@ -8,32 +8,28 @@ out, and so are higher ones, where a high voice's pitch begins. Frames have 25 m
 16 kHz, whatever rate the speech had. Other definitions give other figures: compare those of one
 program only.
 
-Whose voice it is says `piper.train.judges`.
-
 A click is a discontinuity of less than a millisecond. The fourth difference of the samples makes it
 large beside speech, which has less and less sound the higher it gets, and it stands alone, whereas
 the pulses of a voice come again within 20 ms, and the burst of a plosive or a fricative lasts. So
 it is a click where the difference is several times as large as any other within 25 ms on each side.
 A small click inside a loud fricative is not found, and hardly heard.
-
-Knows judges and measures; neither speaks, nor compares systems, nor shows anything.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
-from statistics import median
-from typing import TYPE_CHECKING, Protocol
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
 from piper.errors import ConfigError, PiperError
-from piper.train.aligner.aligner import Groups
+from piper.train.aligner.aligner import Groups, UnitSpan
 from piper.train.aligner.features import SAMPLE_RATE, resample
 from piper.train.aligner.recogniser import find_phoneme_errors
 from piper.train.aligner.words import SpokenWords, find_spoken_words
@@ -152,10 +148,8 @@ def pair_frames(first: Cepstra, second: Cepstra) -> Pairs:
 
 def measure_distance(first: Cepstra, second: Cepstra, pairs: Pairs) -> float:
     """Return the mel-cepstral distance in dB, the mean over the pairs; NaN without any."""
-    if len(pairs.first) == 0:
-        return math.nan
     differences = first.coefficients[pairs.first] - second.coefficients[pairs.second]
-    return float(DISTANCE_FACTOR * np.sqrt(np.square(differences).sum(axis=1)).mean())
+    return _find_mean(DISTANCE_FACTOR * np.sqrt(np.square(differences).sum(axis=1)))
 
 
 def _create_filters() -> LevelArray:
@@ -180,23 +174,6 @@ speech. It keeps most errors by an octave out."""
 SEMITONES = 12.0
 
 
-@dataclass(frozen=True)
-class PitchDifference:
-    """How two utterances' pitches differ; NaN where no frame is voiced in both.
-
-    Attributes:
-        error: Mean absolute difference in semitones over pairs that are voiced in both.
-        shift: Median of the differences, first minus second: all of a voice too high or too low.
-        contour_error: Mean absolute difference in semitones from that shift.
-        voicing_error: Share of all pairs in which one is voiced and the other is not.
-    """
-
-    error: float
-    shift: float
-    contour_error: float
-    voicing_error: float
-
-
 def find_pitch(samples: FloatArray, rate: int, frames: int) -> LevelArray:
     """Return the pitch of every 10 ms in hertz, (T,); 0 where there is no voice.
 
@@ -217,8 +194,12 @@ def find_pitch(samples: FloatArray, rate: int, frames: int) -> LevelArray:
     return tracker.to_frames(found, frames)
 
 
-def compare_pitch(first: LevelArray, second: LevelArray, pairs: Pairs) -> PitchDifference:
-    """Return how two pitches differ.
+def compare_pitch(first: LevelArray, second: LevelArray, pairs: Pairs) -> dict[str, float]:
+    """Return how two pitches differ; NaN where no frame is voiced in both.
+
+    `pitch_error` is the mean absolute difference in semitones, `pitch_shift` the median of first
+    minus second, `pitch_contour_error` the mean absolute difference from that shift, all over pairs
+    that are voiced in both; `voicing_error` is the share of all pairs that are voiced in one only.
 
     Args:
         first: Hertz of every 10 ms, (T,), 0 where there is no voice.
@@ -226,21 +207,21 @@ def compare_pitch(first: LevelArray, second: LevelArray, pairs: Pairs) -> PitchD
         pairs: Frames that belong together.
     """
     own, other = first[pairs.first], second[pairs.second]
-    if len(own) == 0:
-        return PitchDifference(math.nan, math.nan, math.nan, math.nan)
     is_voiced, is_other_voiced = own > 0, other > 0
-    voicing_error = float(np.mean(is_voiced != is_other_voiced))
     both = is_voiced & is_other_voiced
-    if not both.any():
-        return PitchDifference(math.nan, math.nan, math.nan, voicing_error)
     semitones = SEMITONES * np.log2(own[both] / other[both])
-    shift = float(np.median(semitones))
-    return PitchDifference(
-        error=float(np.abs(semitones).mean()),
-        shift=shift,
-        contour_error=float(np.abs(semitones - shift).mean()),
-        voicing_error=voicing_error,
-    )
+    shift = float(np.median(semitones)) if len(semitones) else math.nan
+    return {
+        "pitch_error": _find_mean(np.abs(semitones)),
+        "pitch_shift": shift,
+        "pitch_contour_error": _find_mean(np.abs(semitones - shift)),
+        "voicing_error": _find_mean(is_voiced != is_other_voiced),
+    }
+
+
+def _find_mean(values: npt.NDArray[Any]) -> float:
+    """Return the mean; NaN of nothing."""
+    return float(values.mean()) if len(values) else math.nan
 
 
 LEAST_PAUSE_SECONDS = 0.06
@@ -249,60 +230,12 @@ MARGIN_SECONDS = 0.05
 """What stays around the speech on both sides."""
 
 
-@dataclass(frozen=True)
-class Likeness:
-    """How near speech is to its recording; NaN for what could not be measured.
-
-    Attributes:
-        mel_cepstral_distance: In dB, see `cepstra`.
-        pitch_error: Mean absolute difference in semitones, of what is voiced in both.
-        pitch_shift: Median of the differences in semitones; above 0 the speech is higher.
-        pitch_contour_error: Mean absolute difference in semitones from that shift.
-        voicing_error: Share of the speech that is voiced in one only.
-    """
-
-    mel_cepstral_distance: float
-    pitch_error: float
-    pitch_shift: float
-    pitch_contour_error: float
-    voicing_error: float
-
-
-class Span(Protocol):
-    """Where a unit of a text lies, such as the aligner's `UnitSpan`."""
-
-    @property
-    def unit(self) -> int | str:
-        """What is said there."""
-
-    @property
-    def start_seconds(self) -> float:
-        """Its beginning."""
-
-    @property
-    def end_seconds(self) -> float:
-        """Its end."""
-
-
-@dataclass(frozen=True)
-class Timing:
-    """How the lengths of speech differ from those of its recording; None without any to compare.
-
-    Attributes:
-        duration_error_ms: Mean absolute difference of phonemes' lengths.
-        pause_error_ms: Mean absolute difference of pauses that either of both has.
-        length_ratio: All phonemes' length beside that in the recording; above 1 it is slower.
-    """
-
-    duration_error_ms: float | None
-    pause_error_ms: float | None
-    length_ratio: float | None
-
-
 def measure_likeness(
     spoken: FloatArray, spoken_rate: int, recorded: FloatArray, recorded_rate: int
-) -> Likeness:
-    """Return how near speech is to a recording of the same words.
+) -> dict[str, float]:
+    """Return how near speech is to a recording of the same words; NaN for what it has nothing of.
+
+    `mel_cepstral_distance` in dB, and what `compare_pitch` gives.
 
     Args:
         spoken: (S,), 1 is full scale.
@@ -321,43 +254,31 @@ def measure_likeness(
         find_pitch(speech[1], SAMPLE_RATE, len(second.is_speech)),
         pairs,
     )
-    return Likeness(
-        mel_cepstral_distance=measure_distance(first, second, pairs),
-        pitch_error=pitch.error,
-        pitch_shift=pitch.shift,
-        pitch_contour_error=pitch.contour_error,
-        voicing_error=pitch.voicing_error,
-    )
+    return {"mel_cepstral_distance": measure_distance(first, second, pairs), **pitch}
 
 
-def compare_timing(spoken: Sequence[Span], recorded: Sequence[Span]) -> Timing:
-    """Return how lengths and pauses differ between units that both have.
+def compare_timing(spoken: Sequence[UnitSpan], recorded: Sequence[UnitSpan]) -> dict[str, float]:
+    """Return `duration_error` and `pause_error` in ms, where there is something to compare.
+
+    Mean absolute differences: of phonemes' lengths, and of pauses that either of both has.
 
     Args:
         spoken: Units in their order.
         recorded: Likewise, of the same text; what only one of both has is left out.
     """
     matches = _match_units(spoken, recorded)
-    if not matches:
-        return Timing(None, None, None)
-    lengths = np.array([[_length(spoken[i]), _length(recorded[j])] for i, j in matches])
+    lengths = [abs(_length(spoken[i]) - _length(recorded[j])) for i, j in matches]
     pauses = [
         (_gap(spoken, i), _gap(recorded, j))
         for (i, j), following in pairwise(matches)
         if following == (i + 1, j + 1)
     ]
-    errors = [
-        abs(own - other) for own, other in pauses if max(own, other) >= LEAST_PAUSE_SECONDS - 1e-6
-    ]
-    total, recorded_total = lengths.sum(axis=0)
-    return Timing(
-        duration_error_ms=1000.0 * float(np.abs(lengths[:, 0] - lengths[:, 1]).mean()),
-        pause_error_ms=1000.0 * float(np.mean(errors)) if errors else None,
-        length_ratio=float(total / recorded_total) if recorded_total > 0 else None,
-    )
+    gaps = [abs(own - other) for own, other in pauses if _is_pause(max(own, other))]
+    errors = {"duration_error": lengths, "pause_error": gaps}
+    return {name: 1000.0 * fmean(some) for name, some in errors.items() if some}
 
 
-def measure_speaking_rate(spans: Sequence[Span]) -> float | None:
+def measure_speaking_rate(spans: Sequence[UnitSpan]) -> float | None:
     """Return phonemes per second of speech, pauses left out; None without any.
 
     Args:
@@ -365,11 +286,11 @@ def measure_speaking_rate(spans: Sequence[Span]) -> float | None:
     """
     gaps = [_gap(spans, number) for number in range(len(spans) - 1)]
     seconds = sum(_length(span) for span in spans)
-    seconds += sum(gap for gap in gaps if gap < LEAST_PAUSE_SECONDS - 1e-6)
+    seconds += sum(gap for gap in gaps if not _is_pause(gap))
     return len(spans) / seconds if seconds > 0 else None
 
 
-def _match_units(first: Sequence[Span], second: Sequence[Span]) -> list[tuple[int, int]]:
+def _match_units(first: Sequence[UnitSpan], second: Sequence[UnitSpan]) -> list[tuple[int, int]]:
     """Return the numbers of units that belong together: the longest common subsequence."""
     from rapidfuzz.distance import Indel
 
@@ -381,11 +302,15 @@ def _match_units(first: Sequence[Span], second: Sequence[Span]) -> list[tuple[in
     return matches
 
 
-def _length(span: Span) -> float:
+def _is_pause(seconds: float) -> bool:
+    return seconds >= LEAST_PAUSE_SECONDS - 1e-6
+
+
+def _length(span: UnitSpan) -> float:
     return span.end_seconds - span.start_seconds
 
 
-def _gap(spans: Sequence[Span], number: int) -> float:
+def _gap(spans: Sequence[UnitSpan], number: int) -> float:
     """Return the silence after a unit that another one follows, in seconds."""
     return max(0.0, spans[number + 1].start_seconds - spans[number].end_seconds)
 
@@ -536,31 +461,7 @@ MOST_SKIPPED = 0.25
 """Of the words; recordings have 0.02 of theirs that the recogniser misses."""
 
 
-def find_word_troubles(words: SpokenWords, groups: Groups, seconds: float) -> list[Trouble]:
-    """Return the words that were skipped or said twice, and the ends that are missing.
-
-    Args:
-        words: How the text was said.
-        groups: Units of the text.
-        seconds: How long the speech is.
-    """
-    troubles = []
-    for number in words.skipped:
-        start, end = _find_gap(words, number, seconds)
-        name = "".join(groups[number])
-        troubles.append(Trouble("skipped_words", f"[{name}] was not said", start, end))
-    for said in words.repeated:
-        name = " ".join("".join(group) for group in groups[said.first : said.last + 1])
-        message = f"[{name}] was said twice"
-        troubles.append(Trouble("repeated_words", message, said.start_seconds, said.end_seconds))
-    if not words.has_first:
-        troubles.append(Trouble("lost_ends", "the first phoneme is missing", 0.0, 0.0))
-    if not words.has_last:
-        troubles.append(Trouble("lost_ends", "the last phoneme is missing", seconds, seconds))
-    return troubles
-
-
-def has_times(words: SpokenWords | None) -> bool:
+def has_times(words: SpokenWords | None) -> TypeGuard[SpokenWords]:
     """Tell whether enough was said for times to mean something.
 
     Where most words are missing, the few others are laid over the sounds of all.
@@ -568,13 +469,6 @@ def has_times(words: SpokenWords | None) -> bool:
     if words is None or not words.units:
         return False
     return len(words.skipped) <= MOST_SKIPPED * len(words.groups)
-
-
-def _find_gap(words: SpokenWords, number: int, seconds: float) -> tuple[float, float]:
-    """Return where a word that was not said should be: between those around it."""
-    before = [span.end_seconds for span in words.groups[:number] if span is not None]
-    after = [span.start_seconds for span in words.groups[number + 1 :] if span is not None]
-    return (before[-1] if before else 0.0, after[0] if after else seconds)
 
 
 Embedding = FloatArray
@@ -653,77 +547,38 @@ def measure_utterance(
         recorded: Its recording, None where there is none or it is the recording itself.
         reference: What the speaker is like, None where nobody knows.
     """
-    sentence, judges = utterance.sentence, utterance.judges
-    found = _Found()
+    judges, speech = utterance.judges, utterance.speech
+    wanted = " ".join(unit for group in utterance.groups for unit in group)
+    found = SpokenSentence(utterance.sentence, speech.path, speech.seconds, wanted=wanted)
     _measure_signal(utterance, found)
     _measure_words(utterance, found)
-    if sentence.kind is Kind.SENTENCE:
-        _measure_opinions(utterance, found)
+    if utterance.sentence.kind is Kind.SENTENCE:
+        for name, predictor in judges.opinions.items():
+            if judges.wants(name):
+                found.values[name] = _ask(name, predictor, speech)
         if reference is not None and utterance.embedding is not None and judges.wants("similarity"):
             found.values["similarity"] = measure_similarity(utterance.embedding, reference)
         if recorded is not None:
             _measure_likeness(utterance, recorded, found)
-    values = {
+    found.values = {
         name: value
         for name, value in found.values.items()
-        if judges.wants(name) and value == value  # no NaN
+        if judges.wants(name) and not math.isnan(value)
     }
-    return SpokenSentence(
-        sentence=sentence,
-        audio=utterance.speech.path,
-        seconds=utterance.speech.seconds,
-        values=values,
-        troubles=tuple(sorted(found.troubles, key=lambda trouble: trouble.start_seconds)),
-        heard=found.heard,
-        recognised=found.recognised,
-        wanted=" ".join(unit for group in utterance.groups for unit in group),
-        sizes=found.sizes,
-    )
+    found.troubles.sort(key=lambda trouble: trouble.start_seconds)
+    return found
 
 
-def add_value(spoken: SpokenSentence, name: str, value: float) -> SpokenSentence:
-    """Return a sentence with a score that comes from all sentences together."""
-    return replace(spoken, values={**spoken.values, name: value})
-
-
-def add_spread(spoken: Sequence[SpokenSentence]) -> list[SpokenSentence]:
+def add_spread(spoken: Sequence[SpokenSentence]) -> None:
     """Say how far each sentence's level is from the middle one's, which is its share in the spread.
 
     The levels themselves, which no table has, are taken out.
     """
-    levels = [
-        one.values[LEVEL]
-        for one in spoken
-        if one.sentence.kind is Kind.SENTENCE and LEVEL in one.values
-    ]
-    middle = median(levels) if levels else 0.0
-    return [_exchange_level(one, middle) for one in spoken]
-
-
-def _exchange_level(spoken: SpokenSentence, middle: float) -> SpokenSentence:
-    values = dict(spoken.values)
-    level = values.pop(LEVEL, None)
-    if level is not None and spoken.sentence.kind is Kind.SENTENCE:
-        values["loudness_spread"] = abs(level - middle)
-    return replace(spoken, values=values)
-
-
-class _Found:
-    """What is found of a sentence, one thing after the other."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, float] = {}
-        self.troubles: list[Trouble] = []
-        self.sizes: dict[str, int] = {}
-        self.heard = ""
-        self.recognised = ""
-
-
-def _measure_opinions(utterance: Utterance, found: _Found) -> None:
-    for name, predictor in utterance.judges.opinions.items():
-        if utterance.judges.wants(name):
-            speech = utterance.speech
-            found.values[name] = _ask(name, predictor, speech)
+    levels = [(one, one.values.pop(LEVEL)) for one in spoken if LEVEL in one.values]
+    levels = [(one, level) for one, level in levels if one.sentence.kind is Kind.SENTENCE]
+    middle = median(level for _, level in levels) if levels else 0.0
+    for one, level in levels:
+        one.values["loudness_spread"] = abs(level - middle)
 
 
 def _ask(name: str, predictor: QualityPredictor, speech: Speech) -> float:
@@ -738,15 +593,15 @@ def _ask(name: str, predictor: QualityPredictor, speech: Speech) -> float:
         ) from error
 
 
-def _measure_words(utterance: Utterance, found: _Found) -> None:
+def _measure_words(utterance: Utterance, found: SpokenSentence) -> None:
     judges = utterance.judges
     if judges.phonemes is not None and utterance.groups:
         reference = [unit for group in utterance.groups for unit in group]
         found.sizes["phonemes"] = len(reference)
         if judges.wants("per"):
-            heard = judges.phonemes.recognise(utterance.heard_samples)
-            found.heard = " ".join(heard)
-            found.values["per"] = find_phoneme_errors(reference, heard).rate
+            recognised = judges.phonemes.recognise(utterance.heard_samples)
+            found.heard = " ".join(recognised)
+            found.values["per"] = find_phoneme_errors(reference, recognised).rate
         if judges.wants(*_WORDS):
             _measure_troubles_of_words(utterance, found)
     if judges.words is not None and judges.wants("wer", "cer"):
@@ -758,26 +613,46 @@ def _measure_words(utterance: Utterance, found: _Found) -> None:
         found.values["cer"] = find_character_error(wanted, heard_words)
 
 
-def _measure_troubles_of_words(utterance: Utterance, found: _Found) -> None:
-    words = utterance.spoken_words
+def _measure_troubles_of_words(utterance: Utterance, found: SpokenSentence) -> None:
+    words, speech = utterance.spoken_words, utterance.speech
     if words is None:
         return
-    found.troubles += find_word_troubles(words, utterance.groups, utterance.speech.seconds)
-    found.values["skipped_words"] = float(len(words.skipped))
-    found.values["repeated_words"] = float(len(words.repeated))
-    found.values["lost_ends"] = float((not words.has_first) + (not words.has_last))
+
+    def note(name: str, message: str, start: float, end: float) -> None:
+        found.troubles.append(Trouble(name, message, start, end))
+
+    def spell(first: int, last: int) -> str:
+        return " ".join("".join(group) for group in utterance.groups[first : last + 1])
+
+    for number in words.skipped:
+        # Where it should be: between the words around it.
+        before = [span.end_seconds for span in words.groups[:number] if span is not None]
+        after = [span.start_seconds for span in words.groups[number + 1 :] if span is not None]
+        place = (before or [0.0])[-1], (after or [speech.seconds])[0]
+        note("skipped_words", f"[{spell(number, number)}] was not said", *place)
+    for said in words.repeated:
+        message = f"[{spell(said.first, said.last)}] was said twice"
+        note("repeated_words", message, said.start_seconds, said.end_seconds)
+    if not words.has_first:
+        note("lost_ends", "the first phoneme is missing", 0.0, 0.0)
+    if not words.has_last:
+        note("lost_ends", "the last phoneme is missing", speech.seconds, speech.seconds)
     spans = [(span.start_seconds, span.end_seconds) for span in words.groups if span is not None]
-    speech = utterance.speech
     silences = find_silent_speech(speech.samples, speech.sample_rate, spans)
     for start, end in silences:
-        found.troubles.append(Trouble("silent_speech", "silence inside a word", start, end))
-    found.values["silent_speech"] = sum(end - start for start, end in silences)
+        note("silent_speech", "silence inside a word", start, end)
+    found.values |= {
+        "skipped_words": float(len(words.skipped)),
+        "repeated_words": float(len(words.repeated)),
+        "lost_ends": float((not words.has_first) + (not words.has_last)),
+        "silent_speech": sum(end - start for start, end in silences),
+    }
     rate = measure_speaking_rate(words.units) if has_times(words) else None
     if rate is not None:
         found.values["speaking_rate"] = rate
 
 
-def _measure_signal(utterance: Utterance, found: _Found) -> None:
+def _measure_signal(utterance: Utterance, found: SpokenSentence) -> None:
     speech = utterance.speech
     measures = measure_signal(speech.samples, speech.sample_rate, speech.joints_seconds)
     found.values["clipped_share"] = measures.clipped_share
@@ -788,7 +663,7 @@ def _measure_signal(utterance: Utterance, found: _Found) -> None:
         found.troubles.append(Trouble("clicks", "a click", place, place))
 
 
-def _measure_likeness(utterance: Utterance, recorded: Utterance, found: _Found) -> None:
+def _measure_likeness(utterance: Utterance, recorded: Utterance, found: SpokenSentence) -> None:
     judges = utterance.judges
     if judges.wants(*_SPECTRAL):
         likeness = measure_likeness(
@@ -797,18 +672,9 @@ def _measure_likeness(utterance: Utterance, recorded: Utterance, found: _Found) 
             recorded.speech.samples,
             recorded.speech.sample_rate,
         )
-        found.values["mel_cepstral_distance"] = likeness.mel_cepstral_distance
-        found.values["pitch_error"] = likeness.pitch_error
-        found.values["pitch_contour_error"] = likeness.pitch_contour_error
-        found.values["voicing_error"] = likeness.voicing_error
+        found.values |= {name: likeness[name] for name in _SPECTRAL}
     if not judges.wants("duration_error", "pause_error"):
         return
     ours, theirs = utterance.spoken_words, recorded.spoken_words
-    if ours is None or theirs is None:
-        return
     if has_times(ours) and has_times(theirs):
-        timing = compare_timing(ours.units, theirs.units)
-        if timing.duration_error_ms is not None:
-            found.values["duration_error"] = timing.duration_error_ms
-        if timing.pause_error_ms is not None:
-            found.values["pause_error"] = timing.pause_error_ms
+        found.values |= compare_timing(ours.units, theirs.units)

@@ -116,7 +116,7 @@ class Sentence:
     speaker: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class SpokenSentence:
     """How a system said a sentence.
 
@@ -135,12 +135,23 @@ class SpokenSentence:
     sentence: Sentence
     audio: Path
     seconds: float
-    values: Mapping[str, float]
-    troubles: tuple[Trouble, ...] = ()
+    values: dict[str, float] = field(default_factory=dict)
+    troubles: list[Trouble] = field(default_factory=list)
     heard: str = ""
     recognised: str = ""
     wanted: str = ""
-    sizes: Mapping[str, int] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+
+    def measured(self) -> dict[str, Any]:
+        """Return what was measured, with JSON's kinds of values."""
+        return {
+            "values": self.values,
+            "troubles": [vars(trouble) for trouble in self.troubles],
+            "wanted": self.wanted,
+            "heard": self.heard,
+            "recognised": self.recognised,
+            "sizes": self.sizes,
+        }
 
 
 @dataclass(frozen=True)
@@ -262,11 +273,7 @@ def _system_to_dict(system: System) -> dict[str, Any]:
                 "audio": str(spoken.audio),
                 "sha256": digest_file(spoken.audio),
                 "seconds": round(spoken.seconds, 4),
-                "values": dict(spoken.values),
-                "troubles": [vars(trouble) for trouble in spoken.troubles],
-                "wanted": spoken.wanted,
-                "heard": spoken.heard,
-                "recognised": spoken.recognised,
+                **spoken.measured(),
             }
             for spoken in system.spoken
         ],

@@ -11,7 +11,7 @@ import json
 import platform
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -29,12 +29,9 @@ from piper.train.data.settings import DataSettings
 from piper.train.evaluate.cost import measure_cost
 from piper.train.evaluate.judging import (
     JudgeRequest,
-    KeptOpinions,
     check_unlearnt,
-    dict_to_spoken,
     find_digest,
     load_judges,
-    spoken_to_dict,
     text_to_groups,
 )
 from piper.train.evaluate.measuring import (
@@ -42,7 +39,6 @@ from piper.train.evaluate.measuring import (
     Judges,
     Utterance,
     add_spread,
-    add_value,
     measure_utterance,
 )
 from piper.train.evaluate.results import (
@@ -56,6 +52,7 @@ from piper.train.evaluate.results import (
     Sentence,
     SpokenSentence,
     System,
+    Trouble,
 )
 from piper.train.evaluate.systems import (
     RECORDINGS_LABEL,
@@ -325,13 +322,6 @@ def _prepare(request: Request) -> _State:
         sentences = load_texts(request.texts, request.num_sentences)
         frontend = _find_frontend(request.sources)
     judges, missing = load_judges(request.judging)
-    judges = replace(
-        judges,
-        opinions={
-            name: KeptOpinions(name, predictor, request.folder)
-            for name, predictor in judges.opinions.items()
-        },
-    )
     if judges.phonemes is not None:
         groups = [text_to_groups(frontend, sentence.text) for sentence in sentences]
         warning = check_unlearnt(judges.phonemes, sentences, groups)
@@ -383,11 +373,11 @@ def _measure_recordings(state: _State) -> System | None:
     own = _find_references(utterances, state) if state.judges.wants("similarity") else {}
     state.key = _find_key(state)
     spoken = _measure_all(utterances, RECORDINGS_LABEL, state, is_recording=True)
-    spoken = [
-        add_value(one, "similarity", own[one.sentence.name]) if one.sentence.name in own else one
-        for one in spoken
-    ]
-    return create_system(RECORDINGS_LABEL, None, add_spread(spoken), {}, {})
+    for one in spoken:
+        if one.sentence.name in own:
+            one.values["similarity"] = own[one.sentence.name]
+    add_spread(spoken)
+    return create_system(RECORDINGS_LABEL, None, spoken, {}, {})
 
 
 def _find_references(utterances: Sequence[Utterance], state: _State) -> dict[str, float]:
@@ -431,7 +421,8 @@ def _measure_system(source: Source, state: _State) -> System:
         for sentence, one in zip(sentences, speech, strict=True)
     ]
     spoken = _measure_all(utterances, source.label, state, is_recording=False)
-    return create_system(source.label, source.path, add_spread(spoken), cost, details)
+    add_spread(spoken)
+    return create_system(source.label, source.path, spoken, cost, details)
 
 
 def _export(source: Source, folder: Path) -> Path:
@@ -459,10 +450,12 @@ def _measure_all(
             recorded = None if is_recording else state.recorded.get(utterance.sentence.name)
             speaker = utterance.sentence.speaker
             reference = None if is_recording else state.references.get(speaker)
-            result = measure_utterance(utterance, recorded, reference)
-            kept[key] = spoken_to_dict(result)
+            kept[key] = measure_utterance(utterance, recorded, reference).measured()
             append_record(path, [key, kept[key]])
-        measured.append(dict_to_spoken(kept[key], utterance.sentence, utterance.speech))
+        speech = utterance.speech
+        spoken = SpokenSentence(utterance.sentence, speech.path, speech.seconds, **kept[key])
+        spoken.troubles = [Trouble(**trouble) for trouble in kept[key]["troubles"]]
+        measured.append(spoken)
         progress.show(done)
     progress.finish(len(utterances))
     return measured
