@@ -9,6 +9,7 @@ import http.client
 import http.server
 import json
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -116,12 +117,15 @@ def start_server(voices_folder: Path) -> Iterator[Start]:
         has_websocket: bool = True,
         fallback: VoiceFiles | None = None,
         store: VoiceStore | None = None,
+        send_buffer_bytes: int | None = None,
     ) -> RunningServer:
         if store is None:
             default = find_voice(voices_folder / "tiny.onnx")
             store = VoiceStore(default, data_dirs=[folder], fallback=fallback)
         app = create_app(store, settings)
         listener = bind_socket("127.0.0.1", 0)
+        if send_buffer_bytes is not None:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
         server = create_server(app)
         if not has_websocket:
             server.config.ws = "none"

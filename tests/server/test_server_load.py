@@ -7,7 +7,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -39,20 +38,6 @@ def wait_for_requests(server: Any, number: int) -> None:
     while len(server.app.state.service.queue) != number:
         assert time.monotonic() < end
         time.sleep(0.01)
-
-
-def test_requests_at_once_are_answered_like_single_ones(server: Any) -> None:
-    requests = [
-        {"text": f"Number {i} speaks. " * (1 + i % 3), "voice": voice, "length_scale": 1 + i % 4}
-        for i in range(12)
-        for voice in ("tiny", "speakers")
-    ]
-    alone = [server.synthesize(**request, **NO_NOISE).body for request in requests]
-    with ThreadPoolExecutor(16) as pool:
-        together = list(pool.map(lambda r: server.synthesize(**r, **NO_NOISE), requests))
-    assert [answer.status for answer in together] == [200] * len(requests)
-    assert [answer.body for answer in together] == alone
-    server.wait_until_idle()
 
 
 def test_a_text_without_stops_is_spoken(start_server: Start) -> None:
@@ -104,15 +89,6 @@ def test_a_client_that_goes_away_stops_its_work(start_server: Start) -> None:
         assert server.synthesize(text="Hello.").status == 200
         waits.append(time.monotonic() - start)
     assert min(waits) < max(0.5, whole / 2)
-
-
-def test_a_client_that_takes_nothing_is_given_up(start_server: Start) -> None:
-    limits = SpeechLimits(max_idle_seconds=1.0, max_audio_seconds=3600)
-    server = start_server(ServerSettings(limits=limits))
-    client = begin_long_request(server)
-    wait_for_requests(server, 1)
-    server.wait_until_idle(seconds=25)  # less than the default limit
-    client.close()
 
 
 def test_clients_that_break_off_leave_nothing_behind(server: Any) -> None:

@@ -167,6 +167,18 @@ def test_who_reads_nothing_loses_the_connection(start_server: Start) -> None:
     server.wait_until_idle()
 
 
+def test_who_leaves_the_end_of_an_answer_loses_the_connection(start_server: Start) -> None:
+    # The application is done by then, and the connection closed but for what lies there.
+    limits = SpeechLimits(max_head_seconds=0.5)
+    server = start_server(ServerSettings(limits=limits), send_buffer_bytes=4096)
+    with connect(server) as connection:
+        connection.sendall(
+            b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        )
+        connection.recv(100)
+        wait_for(lambda: count_open(server) == 0, LESS_THAN_DEFAULT_SECONDS)
+
+
 def test_a_websocket_that_reads_nothing_is_closed(start_server: Start) -> None:
     server = start_server(ServerSettings(limits=LONG))
     with connect(server) as connection:

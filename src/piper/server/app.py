@@ -233,7 +233,8 @@ class Connections:
         return {
             _find_client(one.get_extra_info("peername")): one
             for one in transports
-            if not one.is_closing()
+            # One that is being closed still waits for a client that does not read the rest.
+            if not one.is_closing() or one.get_write_buffer_size()
         }
 
 

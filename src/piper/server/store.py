@@ -8,9 +8,9 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, InvalidStateError
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -282,10 +282,7 @@ class Downloader:
 
     def list_published(self) -> dict[str, Any]:
         """Return the catalogue as it is published."""
-        if self._is_fresh():
-            return self._catalogue
-        with self._only_one():
-            return self._do(self._fetch)
+        return self._catalogue if self._is_fresh() else self._do(self._fetch)
 
     def download(self, name: str, *, is_forced: bool) -> str:
         """Download what of a voice is not there yet; return its name.
@@ -301,36 +298,12 @@ class Downloader:
             download_voice(voice, self._settings.folder, is_forced=is_forced, manner=self._manner)
             return voice.name
 
-        with self._only_one():
-            return self._do(fetch)
+        return self._do(fetch)
 
     def close(self) -> None:
         """End the download that is going on; what has come of it is kept for the next one."""
         self._stop.set()
         self._work.cancel()
-
-    def _do(self, work: Callable[[], Result]) -> Result:
-        """Do it in a thread that nothing waits for at the end.
-
-        The other server may say nothing for half a minute, or ask for a minute's patience.
-        """
-        done: Future[Result] = Future()
-        self._work = done
-
-        def run() -> None:
-            with suppress(InvalidStateError):  # nobody waits any more
-                try:
-                    done.set_result(work())
-                except Exception as error:
-                    done.set_exception(error)
-
-        threading.Thread(target=run, name="piper-download", daemon=True).start()
-        if self._stop.is_set():
-            done.cancel()
-        try:
-            return done.result()
-        except CancelledError:
-            raise _unavailable("The server ends; ask again when it is back.") from None
 
     def _is_fresh(self) -> bool:
         return time.monotonic() - self._fetched_at < _KEEP_SECONDS
@@ -341,13 +314,31 @@ class Downloader:
             self._fetched_at = time.monotonic()
         return self._catalogue
 
-    @contextmanager
-    def _only_one(self) -> Iterator[None]:
-        """Let in one at a time; who does not find his voice is told so, all else is ours."""
+    def _do(self, work: Callable[[], Result]) -> Result:
+        """Do one thing at a time, in a thread that nothing waits for at the end.
+
+        The other server may say nothing for half a minute, or ask for a minute's patience. Who does
+        not find his voice is told so; all else is no mistake of his.
+        """
         if not self._lock.acquire(blocking=False):
             raise _unavailable("Another download is going on; try again later.")
+        done: Future[Result] = Future()
+        self._work = done
+
+        def run() -> None:
+            with suppress(InvalidStateError):  # nobody waits any more
+                try:
+                    done.set_result(work())
+                except Exception as error:
+                    done.set_exception(error)
+
         try:
-            yield
+            threading.Thread(target=run, name="piper-download", daemon=True).start()
+            if self._stop.is_set():
+                done.cancel()
+            return done.result()
+        except CancelledError:
+            raise _unavailable("The server ends; ask again when it is back.") from None
         except VoiceNotFoundError:
             raise
         except PiperError as error:
