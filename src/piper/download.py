@@ -561,11 +561,7 @@ def describe_size(size_bytes: int) -> str:
 
 
 def find_md5(path: Path) -> str:
-    """Return a file's digest, as the catalogue has it.
-
-    Raises:
-        OSError: It cannot be read.
-    """
+    """Return a file's digest, as the catalogue has it."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
@@ -614,11 +610,7 @@ def download_voice(
 
 
 def get_voices(download_dir: Path | str, update_voices: bool = False) -> dict[str, Any]:
-    """Return the catalogue, as Piper 1.2 did; `piper.download_voices` is the way of today.
-
-    Raises:
-        PiperError: It cannot be fetched.
-    """
+    """Return the catalogue, as Piper 1.2 did; `piper.download_voices` is the way of today."""
     _warn_about_call("get_voices", "piper.download.fetch_catalogue()")
     return fetch_catalogue(CATALOGUE_URL)
 
@@ -629,11 +621,7 @@ def ensure_voice_exists(
     download_dir: Path | str,
     voices_info: Mapping[str, Any],
 ) -> None:
-    """Download a voice that is in none of the folders, as Piper 1.2 did.
-
-    Raises:
-        PiperError: There is no such voice, or it cannot be fetched or written.
-    """
+    """Download a voice that is in none of the folders, as Piper 1.2 did."""
     _warn_about_call("ensure_voice_exists", "piper.download_voices.download_voice()")
     if name not in voices.list_voices(list(data_dirs)):
         catalogue = parse_catalogue(voices_info, CATALOGUE_URL)
@@ -641,11 +629,7 @@ def ensure_voice_exists(
 
 
 def find_voice(name: str, data_dirs: Iterable[Path | str]) -> tuple[Path, Path]:
-    """Return a voice's ONNX and JSON, as Piper 1.2 did.
-
-    Raises:
-        VoiceNotFoundError: It is in none of the folders.
-    """
+    """Return a voice's ONNX and JSON, as Piper 1.2 did."""
     _warn_about_call("find_voice", "piper.voices.find_voice()")
     files = voices.find_voice(name, data_dirs=list(data_dirs))
     return files.model, files.config
@@ -687,11 +671,7 @@ def check_room(voices: Iterable[CatalogueVoice], folder: Path, *, is_forced: boo
 
 
 def is_published(path: Path, file: CatalogueFile) -> bool:
-    """Return whether a file on disk is the catalogue's, byte by byte.
-
-    Raises:
-        OSError: It cannot be read.
-    """
+    """Return whether a file on disk is the catalogue's, byte by byte."""
     return path.stat().st_size == file.size_bytes and find_md5(path) == file.md5
 
 
@@ -736,24 +716,13 @@ def _disk_errors_explained(folder: Path) -> Iterator[None]:
         ) from None
 
 
-@dataclass(frozen=True)
-class InstalledVoice:
-    """A voice of a folder, or what there is of it.
-
-    Attributes:
-        name: Its name.
-        state: What is to be said of it: `whole`, `not in the catalogue`, or what is wrong.
-        is_good: Nothing is wrong.
-    """
-
-    name: str
-    state: str
-    is_good: bool
+WHOLE, OWN = "whole", "not in the catalogue"
+"""States of a voice in which nothing is wrong with it."""
 
 
 def inspect_voices(
     catalogue: Mapping[str, CatalogueVoice], folder: Path, names: Collection[str] = ()
-) -> list[InstalledVoice]:
+) -> dict[str, str]:
     """Compare the voices of a folder with the catalogue, byte by byte.
 
     Args:
@@ -762,49 +731,32 @@ def inspect_voices(
         names: Names of the catalogue that must be there; none means whatever is there.
 
     Returns:
-        Voices by name, unfinished ones and files of the user's own among them.
+        By name `WHOLE`, `OWN`, or what is wrong with a voice; unfinished ones are among them.
 
     Raises:
         PiperError: A file cannot be read.
     """
     try:
-        found = {}
-        for voice in catalogue.values():
-            if state := _compare(voice, folder):
-                found[voice.name] = InstalledVoice(voice.name, state, state == "whole")
-        for name in set(names) - found.keys():
-            found[name] = InstalledVoice(name, "missing", False)
+        if names:
+            return {name: _compare(catalogue[name], folder) or "missing" for name in sorted(names)}
+        states = {name: _compare(voice, folder) for name, voice in catalogue.items()}
         published = {file.name for voice in catalogue.values() for file in voice.files}
-        if not names:
-            found.update(_find_others(folder, published))
+        for path in folder.glob(f"*{MODEL_SUFFIX}"):
+            if path.name not in published:
+                config = path.with_name(path.name + CONFIG_SUFFIX)
+                missing = f"not in the catalogue, and {config.name} is missing"
+                states[path.stem] = OWN if config.is_file() else missing
     except OSError as error:
         raise PiperError(describe_os_error(error)) from None
-    return [found[name] for name in sorted(names or found)]
+    return {name: states[name] for name in sorted(states) if states[name]}
 
 
 def _compare(voice: CatalogueVoice, folder: Path) -> str:
     """Return what is to be said of a published voice; nothing where there is nothing of it."""
-    there = [file for file in voice.files if (folder / file.name).is_file()]
-    if len(there) < len(voice.files):
-        paths = [
-            path for file in voice.files for path in (file.part_path(folder), folder / file.name)
-        ]
-        come_bytes = sum(map(_size, paths))
-        if not come_bytes:
-            return ""
-        total = describe_size(voice.size_bytes)
-        return f"unfinished: {describe_size(come_bytes)} of {total} are there"
-    wrong = [file.name for file in there if not is_published(folder / file.name, file)]
-    return f"damaged or changed: {', '.join(wrong)}" if wrong else "whole"
-
-
-def _find_others(folder: Path, published: Collection[str]) -> dict[str, InstalledVoice]:
-    others = {}
-    for path in folder.glob(f"*{MODEL_SUFFIX}"):
-        if path.name not in published:
-            config = path.with_name(path.name + CONFIG_SUFFIX)
-            state = "not in the catalogue"
-            if not config.is_file():
-                state += f", and {config.name} is missing"
-            others[path.stem] = InstalledVoice(path.stem, state, config.is_file())
-    return others
+    paths = {file: folder / file.name for file in voice.files}
+    if all(path.is_file() for path in paths.values()):
+        wrong = [file.name for file, path in paths.items() if not is_published(path, file)]
+        return f"damaged or changed: {', '.join(wrong)}" if wrong else WHOLE
+    come_bytes = sum(_size(path) + _size(file.part_path(folder)) for file, path in paths.items())
+    there, total = describe_size(come_bytes), describe_size(voice.size_bytes)
+    return f"unfinished: {there} of {total} are there" if come_bytes else ""

@@ -13,6 +13,8 @@ from pathlib import Path
 from piper import download
 from piper.download import (
     CATALOGUE_URL,
+    OWN,
+    WHOLE,
     CatalogueVoice,
     Manner,
     describe_size,
@@ -184,13 +186,13 @@ def _run(args: argparse.Namespace) -> int:
 def _show_installed(
     catalogue: Mapping[str, CatalogueVoice], folder: Path, names: Sequence[str]
 ) -> int:
-    voices = inspect_voices(catalogue, folder, names)
-    if not voices:
+    states = inspect_voices(catalogue, folder, names)
+    if not states:
         raise PiperError(f"There are no voices in {folder}; name their folder with --download-dir.")
-    print("\n".join(_align([(voice.name, voice.state) for voice in voices])), flush=True)
-    if bad := [voice.name for voice in voices if not voice.is_good]:
+    print("\n".join(_align(list(states.items()))), flush=True)
+    if bad := [name for name, state in states.items() if state not in (WHOLE, OWN)]:
         raise PiperError(
-            f"{len(bad)} of {len(voices)} voices cannot be relied on ({', '.join(bad)}); download "
+            f"{len(bad)} of {len(states)} voices cannot be relied on ({', '.join(bad)}); download "
             "them by name, with --force-redownload where the files are there."
         )
     return 0

@@ -46,6 +46,27 @@ def is_plain_name(name: object) -> bool:
     )
 
 
+class UniqueNames:
+    """Gives each name once; letters' case does not tell names apart, as on Windows and macOS.
+
+    Args:
+        separator: Stands before the number of a name that was given before.
+    """
+
+    def __init__(self, separator: str = "-") -> None:
+        self._separator = separator
+        self._counts: dict[str, int] = {}
+
+    def take(self, name: str, suffix: str = "") -> str:
+        """Return the name with its suffix, and between them a number where it was given before."""
+        first = unique = name + suffix
+        while unique.casefold() in self._counts:
+            number = self._counts[first.casefold()] = self._counts[first.casefold()] + 1
+            unique = f"{name}{self._separator}{number}{suffix}"
+        self._counts[unique.casefold()] = 1
+        return unique
+
+
 class Completed(ABC):
     """What is completed at the end of a `with` block, and taken back when the block raises."""
 

@@ -25,7 +25,7 @@ from piper.audio.encode import (
     samples_to_pcm,
 )
 from piper.errors import PiperError
-from piper.files import Completed, open_straight, refuse_overwriting
+from piper.files import Completed, UniqueNames, open_straight, refuse_overwriting
 
 # 255 bytes is the usual limit of a name; a letter of the texts met most has up to 3 bytes.
 _MAX_NAME_BYTES = 200
@@ -44,22 +44,20 @@ class NameGiver:
 
     def __init__(self, naming: OutputNaming) -> None:
         self._naming = naming
-        self._names: set[str] = set()
+        self._names = UniqueNames(" ")
+        self._count = 0
 
     def give_name(self, text: str) -> str:
         """Return the name for the next utterance."""
         if self._naming is OutputNaming.NUMBER:
-            name = number_to_file_name(len(self._names) + 1)
+            self._count += 1
+            name = number_to_file_name(self._count)
         elif self._naming is OutputNaming.TEXT:
             name = text_to_file_name(text)
         else:
             name = str(time.time_ns())
         # "Hi!" and "Hi?" may get one name; within a run none may overwrite another's file.
-        unused, number = name, 2
-        while unused.casefold() in self._names:
-            unused, number = f"{name} {number}", number + 1
-        self._names.add(unused.casefold())
-        return unused
+        return self._names.take(name)
 
 
 def number_to_file_name(number: int) -> str:

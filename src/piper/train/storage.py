@@ -1,7 +1,8 @@
 """Files at local paths and at fsspec's addresses (`s3://bucket/folder`), by the same few verbs.
 
-What a backend raises comes out as an OSError that names the address and gives a reason. A local
-address is a plain path here, `file://` or not.
+All of them raise OSError where something cannot be read, written or asked, with the address and a
+reason, whatever a backend raises; and ConfigError where an address needs a package that is not
+installed. A local address is a plain path here, `file://` or not.
 """
 
 from __future__ import annotations
@@ -92,10 +93,6 @@ def write_file(address: Path | str, write: Callable[[BinaryIO], Any]) -> None:
     Args:
         address: Where to; a missing local folder is made.
         write: Writes the content to the binary file that it is given.
-
-    Raises:
-        OSError: It cannot be written; what was half-written is removed.
-        ConfigError: The address needs a package that is not installed.
     """
     address = plain_address(address)
     if is_remote(address):
@@ -132,10 +129,6 @@ def copy_file(
         source: What to copy.
         target: Where to.
         max_bytes: A source in a storage that has more is refused.
-
-    Raises:
-        OSError: One cannot be read or the other not be written.
-        ConfigError: An address needs a package that is not installed.
     """
     source, target = plain_address(source), plain_address(target)
     if is_remote(target):
@@ -150,11 +143,7 @@ def copy_file(
 
 
 def read_file(address: Path | str) -> bytes:
-    """Return the content of a file.
-
-    Raises:
-        OSError: It cannot be read.
-    """
+    """Return the content of a file."""
     if not is_remote(address):
         return Path(plain_address(address)).read_bytes()
     with _storage_of(address) as (filesystem, path):
@@ -163,11 +152,7 @@ def read_file(address: Path | str) -> bytes:
 
 @contextmanager
 def local_file(address: Path | str) -> Iterator[Path]:
-    """Give a path to read a file by: its own, or that of a copy that is removed afterwards.
-
-    Raises:
-        OSError: It is missing or cannot be read.
-    """
+    """Give a path to read a file by: its own, or that of a copy that is removed afterwards."""
     address = plain_address(address)
     if not is_remote(address):
         yield Path(address)
@@ -179,11 +164,7 @@ def local_file(address: Path | str) -> Iterator[Path]:
 
 
 def move_file(source: Path | str, target: Path | str) -> None:
-    """Give a file another name in its folder or storage.
-
-    Raises:
-        OSError: It is missing, or cannot be moved.
-    """
+    """Give a file another name in its folder or storage."""
     if not is_remote(source):
         Path(plain_address(source)).replace(plain_address(target))
         return
@@ -192,11 +173,7 @@ def move_file(source: Path | str, target: Path | str) -> None:
 
 
 def is_file(address: Path | str) -> bool:
-    """Return whether there is a file.
-
-    Raises:
-        OSError: The storage cannot be asked.
-    """
+    """Return whether there is a file."""
     if not is_remote(address):
         return Path(plain_address(address)).is_file()
     with _storage_of(address) as (filesystem, path), suppress(FileNotFoundError):
@@ -207,11 +184,7 @@ def is_file(address: Path | str) -> bool:
 
 
 def remove_file(address: Path | str) -> None:
-    """Remove a file, where it is there.
-
-    Raises:
-        OSError: It cannot be removed.
-    """
+    """Remove a file, where it is there."""
     if not is_remote(address):
         Path(plain_address(address)).unlink(missing_ok=True)
         return
@@ -220,11 +193,7 @@ def remove_file(address: Path | str) -> None:
 
 
 def list_folder(folder: Path | str) -> list[StoredFile]:
-    """Return what lies in a folder, in no order; nothing where there is no such folder.
-
-    Raises:
-        OSError: The storage cannot be asked.
-    """
+    """Return what lies in a folder, in no order; nothing where there is no such folder."""
     if is_remote(folder):
         with _storage_of(folder) as (filesystem, path), suppress(FileNotFoundError):
             filesystem.invalidate_cache()
@@ -242,11 +211,7 @@ def list_folder(folder: Path | str) -> list[StoredFile]:
 
 
 def list_tree(folder: str) -> dict[str, StoredFile]:
-    """Return all files of a storage below an address, by their names from there on.
-
-    Raises:
-        OSError: The storage cannot be asked.
-    """
+    """Return all files of a storage below an address, by their names from there on."""
     with _storage_of(folder) as (filesystem, path):
         filesystem.invalidate_cache()
         prefix = path.rstrip("/") + "/"

@@ -15,7 +15,6 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
@@ -99,6 +98,7 @@ class LineSpeaker:
     def __init__(self, files: VoiceFiles | tuple[bytes, bytes], settings: LineSettings) -> None:
         self._files = files
         self._settings = settings
+        self._voice: PiperVoice | None = None
 
     def __call__(self, task: LineTask) -> LineOutcome:
         """Speak a line; an error is part of the outcome, since others are to follow.
@@ -106,16 +106,15 @@ class LineSpeaker:
         Raises:
             PiperError: The voice cannot be loaded.
         """
-        self._voice  # noqa: B018
+        voice = self._voice = self._voice or self._load()
         try:
-            return self._speak(task)
+            return self._speak(voice, task)
         except PiperError as error:
             return LineOutcome(task, error=str(error))
         except Exception as error:  # whatever it is, the other lines do not depend on it
             return LineOutcome(task, error=f"{type(error).__name__}: {error}")
 
-    @cached_property
-    def _voice(self) -> PiperVoice:
+    def _load(self) -> PiperVoice:
         options = self._settings.text_options
         if isinstance(self._files, VoiceFiles):
             files = self._files
@@ -127,21 +126,21 @@ class LineSpeaker:
             config.write_bytes(self._files[1])
             return PiperVoice.load(model, config, threads=1, text_options=options)
 
-    def _speak(self, task: LineTask) -> LineOutcome:
+    def _speak(self, voice: PiperVoice, task: LineTask) -> LineOutcome:
         settings = self._settings
         syn_config = settings.syn_config
         if settings.seed is not None:
             syn_config = replace(syn_config, seed=settings.seed + task.number)
         buffer = io.BytesIO()
         sink = create_sink(
-            self._voice.config.sample_rate,
+            voice.config.sample_rate,
             buffer,
             output_file="-",
             output_format=settings.output_format,
             output_rate=settings.output_rate,
         )
         with sink:
-            seconds = speak_utterance(self._voice, task.text, syn_config, sink)
+            seconds = speak_utterance(voice, task.text, syn_config, sink)
         return LineOutcome(task, buffer.getvalue() if seconds else b"", seconds)
 
 

@@ -17,8 +17,9 @@ import pytest
 import soundfile
 
 from piper.errors import DatasetError
+from piper.files import UniqueNames
 from piper.train.formats.cli import main
-from piper.train.formats.convert import UniqueNames, mend_name, mend_text
+from piper.train.formats.convert import mend_name, mend_text
 
 Write = Callable[..., Path]
 
@@ -205,7 +206,9 @@ def test_mending_of_names_and_texts() -> None:
     assert mend_name("и\u0306") == "й"
     assert len(mend_name("я" * 500).encode()) <= 120
     names = UniqueNames()
-    assert [names.create(name) for name in ("a", "A", "a-2", "a")] == ["a", "A-2", "a-2-2", "a-3"]
+    assert [names.take(name) for name in ("a", "A", "a-2", "a")] == ["a", "A-2", "a-2-2", "a-3"]
+    # On a disk that takes the two for one, a copy's second recording went over its first.
+    assert [names.take(name, ".wav") for name in ("b", "B")] == ["b.wav", "B-2.wav"]
     assert (
         mend_text("\ufeff один|два\r\nтри\u2028четыре\x00пять \ud800") == "один два три четыре пять"
     )

@@ -23,7 +23,7 @@ import soxr
 
 from piper.audio.encode import write_wav
 from piper.errors import DatasetError
-from piper.files import place_folder, remove_folder
+from piper.files import UniqueNames, place_folder, remove_folder
 from piper.jobs import run_jobs
 from piper.train.check.entries import Entry
 from piper.train.check.findings import CheckReport, Finding, Severity
@@ -48,21 +48,6 @@ class Change:
     name: str
     rule: str
     what: str
-
-
-class RecordingNames:
-    """Gives each recording of a copy a name of its own: names of several folders may be alike."""
-
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-
-    def take(self, name: str) -> str:
-        """Return the name, or the next free one with a number: `a-2.wav`."""
-        wanted, number = name, 2
-        while wanted in self._taken:
-            wanted, number = f"{Path(name).stem}-{number}{Path(name).suffix}", number + 1
-        self._taken.add(wanted)
-        return wanted
 
 
 def require_new_folder(folder: Path) -> None:
@@ -109,7 +94,7 @@ class Copy:
             and finding.rule.severity is Severity.ERROR
             and finding.rule.name != "encoding"
         ]
-        self.names = RecordingNames()
+        self.names = UniqueNames()
         self._rows: list[tuple[str, str | None, str]] = []
         self._recordings: list[_Recording] = []
 
@@ -217,7 +202,7 @@ def mend_dataset(report: CheckReport, config_path: Path, folder: Path) -> list[C
         gain_db = levels[entry.speaker] - measures.speech_db if is_level_wrong else 0.0
         rate = usual_rate if "mixed-rates" in rules else measures.sample_rate
         make = partial(_mend_recording, path, rules, rate, gain_db) if rules else None
-        name = copy.names.take(f"{path.stem}.wav" if rules else path.name)
+        name = copy.names.take(path.stem, ".wav" if rules else path.suffix)
         copy.add(path, name, entry.speaker, text, make)
     copy.write(folder, config_path)
     return changes

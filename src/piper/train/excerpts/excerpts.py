@@ -21,12 +21,13 @@ import numpy.typing as npt
 
 from piper.config import VoiceConfig
 from piper.errors import DatasetError, PiperError
+from piper.files import UniqueNames
 from piper.jobs import run_jobs
 from piper.text.frontend import create_frontend
 from piper.train.aligner.aligner import GroupSpan
 from piper.train.aligner.features import FRAME_SECONDS
 from piper.train.check.aligning import ALIGNER_NAME, load_once, measure_fits
-from piper.train.check.copying import LEFT_OUT, Change, Copy, RecordingNames, to_int16
+from piper.train.check.copying import LEFT_OUT, Change, Copy, to_int16
 from piper.train.check.entries import AudioMeasures, Entry, FitMeasures
 from piper.train.check.findings import CheckReport
 from piper.train.check.measuring import find_trained_text, measure_decoded, measure_texts
@@ -441,7 +442,7 @@ def write_copy(
             rule = "missing-file" if path is None else "unreadable"
             copy.changes.append(Change(entry.line, entry.name, rule, LEFT_OUT))
             continue
-        copy.add(path, copy.names.take(path.name), entry.speaker, entry.text)
+        copy.add(path, copy.names.take(path.stem, path.suffix), entry.speaker, entry.text)
     named = name_excerpts(excerpts, copy.names)
     for one in named:
         source, phrase = one.source, one.phrase
@@ -452,17 +453,17 @@ def write_copy(
 
 
 def name_excerpts(
-    excerpts: Sequence[Candidate], names: RecordingNames | None = None
+    excerpts: Sequence[Candidate], names: UniqueNames | None = None
 ) -> list[Candidate]:
     """Return the excerpts with names: `a-w01.wav` is the first of `a.wav`."""
-    names = names or RecordingNames()
+    names = names or UniqueNames()
     counts: Counter[int] = Counter()
     named = []
     for one in excerpts:
         counts[one.source.line] += 1
         assert one.source.audio_path is not None
-        name = f"{one.source.audio_path.stem}-w{counts[one.source.line]:02}.wav"
-        named.append(replace(one, name=names.take(name)))
+        name = f"{one.source.audio_path.stem}-w{counts[one.source.line]:02}"
+        named.append(replace(one, name=names.take(name, ".wav")))
     return named
 
 

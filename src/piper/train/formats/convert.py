@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from piper.errors import DatasetError
-from piper.files import hold_lock, load_kept_object, replace_on_success
+from piper.files import UniqueNames, hold_lock, load_kept_object, replace_on_success
 from piper.jobs import run_jobs
 from piper.messages import say
 from piper.progress import count_things
@@ -61,23 +61,6 @@ def mend_text(text: str) -> str:
 def is_mended(before: str, after: str) -> bool:
     """Return whether more than spaces at the ends changed: something to tell the user."""
     return before.strip() != after
-
-
-class UniqueNames:
-    """Gives each name once; letters' case does not tell names apart, as on Windows and macOS."""
-
-    def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
-
-    def create(self, name: str) -> str:
-        """Return a safe name, with a number where it was given before."""
-        safe = mend_name(name)
-        unique = safe
-        while unique.casefold() in self._counts:
-            self._counts[safe.casefold()] += 1
-            unique = f"{safe}-{self._counts[safe.casefold()]}"
-        self._counts[unique.casefold()] = 1
-        return unique
 
 
 EMPTY_TEXT = "empty text"
@@ -155,7 +138,7 @@ def plan_rows(
             left_out.append(LeftOut(shown_name, reason, detail))
             continue
         seen.add((path, row.cell))
-        name = names.create(_add_speaker(row.name, speaker))
+        name = names.take(mend_name(_add_speaker(row.name, speaker)))
         changes += _find_changes(name, row, text, speaker)
         stamp = _create_stamp(path, row.cell)
         planned.append(PlannedRow(name, shown_name, text, speaker, path, row.cell, stamp))

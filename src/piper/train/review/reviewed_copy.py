@@ -99,7 +99,7 @@ class _Planner:
             return
         if clip.name not in (clip.ready_path.name, clip.ready_path.stem):
             self._note(clip, f"the recording is called {clip.ready_path.name}")
-        name = self.copy.names.take(clip.ready_path.name)
+        name = self.copy.names.take(clip.ready_path.stem, clip.ready_path.suffix)
         self.copy.add(clip.ready_path, name, clip.speaker, outcome.text)
 
     def _add_cut(self, clip: Clip, outcome: Outcome, what: str) -> None:
@@ -107,7 +107,7 @@ class _Planner:
         start, end = outcome.start_seconds, outcome.end_seconds
         self._note(clip, f"{what}: {start:.2f} to {end:.2f} s of {clip.path.name}")
         stem = Path(clip.name).stem if clip.ready_path is None else clip.ready_path.stem
-        name = self.copy.names.take(f"{stem}.wav")
+        name = self.copy.names.take(stem, ".wav")
         rate = self._usual_rate if clip.ready_path is None else _find_rate(clip.ready_path)
         make = partial(_cut_recording, clip.path, start, end, rate)
         self.copy.add(clip.path, name, clip.speaker, outcome.text, make)
