@@ -24,15 +24,17 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from piper.errors import ConfigError
 
+_LOGGER = logging.getLogger(__name__)
 FOLDER_VARIABLE = "PIPER_JUDGES_DIR"
 """Names another folder, or, empty, none."""
 FOLDER_NAME = "judges"
@@ -47,12 +49,14 @@ class JudgePackage:
         purpose: What there is not without it.
         modules: All that have to be there.
         requirements: For pip, without their dependencies.
+        unused: A module that it imports, of which nothing is used here.
     """
 
     title: str
     purpose: str
     modules: tuple[str, ...]
     requirements: tuple[str, ...]
+    unused: str
 
 
 DISTILLMOS = JudgePackage(
@@ -60,13 +64,17 @@ DISTILLMOS = JudgePackage(
     purpose="a predicted opinion of listeners",
     modules=("distillmos", "xls_r_sqa"),
     requirements=("distillmos==0.9.1", "xls-r-sqa==0.1.0"),
+    # It serves its command line only, and its wheels are bound to one version of torch each.
+    unused="torchaudio",
 )
 RESEMBLYZER = JudgePackage(
     title="Resemblyzer",
     purpose="the speaker's similarity",
     modules=("resemblyzer", "webrtcvad"),
-    # webrtcvad itself has no wheels; librosa is not needed, see `speaker`.
+    # webrtcvad itself has no wheels.
     requirements=("Resemblyzer==0.1.4", "webrtcvad-wheels==2.0.14.post1"),
+    # For its reading of files and its spectrograms; it would bring numba.
+    unused="librosa",
 )
 JUDGES = (DISTILLMOS, RESEMBLYZER)
 REQUIREMENTS = tuple(requirement for judge in JUDGES for requirement in judge.requirements)
@@ -117,12 +125,9 @@ def say_how_to_get(judge: JudgePackage) -> str:
 
 @contextlib.contextmanager
 def stand_in_for(name: str) -> Iterator[None]:
-    """Let a judge be imported without a package that it imports and that is not used here.
+    """Let a judge be imported without a module that it imports and that is not used here.
 
-    Where the package is installed, nothing is replaced; afterwards nothing stays behind.
-
-    Args:
-        name: Of the package's module.
+    Where the module is there, nothing is replaced; afterwards nothing stays behind.
     """
     if _is_module_here(name):
         yield
@@ -136,6 +141,28 @@ def stand_in_for(name: str) -> Iterator[None]:
             del sys.modules[name]
 
 
+Loaded = TypeVar("Loaded")
+
+
+def load_judge(judge: JudgePackage, create: Callable[[Any], Loaded]) -> Loaded | None:
+    """Return what is made of a judge's package; None where it is not here or cannot be used."""
+    if not is_judge_here(judge):
+        return None
+    try:
+        # A network may tell standard output where its weights lie.
+        with stand_in_for(judge.unused), contextlib.redirect_stdout(io.StringIO()):
+            return create(importlib.import_module(judge.modules[0]))
+    except (ImportError, AttributeError, RuntimeError, OSError, pickle.UnpicklingError) as error:
+        _LOGGER.warning(
+            "%s is installed but cannot be used (%s), so there is no %s; install it anew by %s.",
+            judge.title,
+            error,
+            _without_article(judge.purpose),
+            say_how_to_get(judge),
+        )
+        return None
+
+
 def _is_module_here(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
@@ -146,8 +173,6 @@ def _is_module_here(name: str) -> bool:
 def _without_article(words: str) -> str:
     return words.removeprefix("a ").removeprefix("the ")
 
-
-_LOGGER = logging.getLogger(__name__)
 
 QualityPredictor = Callable[[npt.NDArray[np.float32], int], float]
 """Samples (S,) within 1 and their rate in hertz to a score; higher is better."""
@@ -190,7 +215,7 @@ def find_quality_predictor(
     if name == AUTO:
         return _load_distillmos()
     if ":" in name:
-        return _import_predictor(name, flag)
+        return import_plugin(name, flag)
     found = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     if name not in found:
         raise ConfigError(
@@ -198,60 +223,44 @@ def find_quality_predictor(
             "package.module:function"
             + (f", or one of {', '.join(sorted(found))}." if found else ".")
         )
-    return _check_callable(name, flag, _import_or_explain(name, flag, found[name].load))
+    return _load_function(name, flag, found[name].load)
 
 
-def _import_predictor(name: str, flag: str) -> QualityPredictor:
+def import_plugin(name: str, flag: str) -> Callable[..., Any]:
+    """Return the function that a flag names as `package.module:function`.
+
+    Raises:
+        ConfigError: There is none.
+    """
     module, _, attribute = name.partition(":")
-
-    def load() -> Any:
-        value: Any = importlib.import_module(module)
-        for part in attribute.split("."):
-            value = getattr(value, part)
-        return value
-
-    return _check_callable(name, flag, _import_or_explain(name, flag, load))
+    return _load_function(
+        name, flag, lambda: attrgetter(attribute)(importlib.import_module(module))
+    )
 
 
-def _import_or_explain(name: str, flag: str, load: Callable[[], Any]) -> Any:
+def _load_function(name: str, flag: str, load: Callable[[], Any]) -> Callable[..., Any]:
     try:
-        return load()
+        function = load()
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
             f"{flag}={name} cannot be imported ({error}); check the name, and that "
             "its package is installed."
         ) from None
-
-
-def _check_callable(name: str, flag: str, value: Any) -> QualityPredictor:
-    if not callable(value):
+    if not callable(function):
         raise ConfigError(
-            f"{flag}={name} is no function; it has to take samples and their rate, "
-            "and to return a score."
+            f"{flag}={name} is no function; it has to take samples and their rate in hertz."
         )
-    predictor: QualityPredictor = value
-    return predictor
+    return function
 
 
 def _load_distillmos() -> QualityPredictor | None:
     """Return DistillMOS (Stahl and Gamper 2025, 1 to 5, any language) where it is installed."""
-    if not is_judge_here(DISTILLMOS):
-        return None
-    try:
-        # torchaudio serves its command line only, and its wheels are bound to one version of
-        # torch each. The network tells standard output where its weights lie.
-        with stand_in_for("torchaudio"), contextlib.redirect_stdout(io.StringIO()):
-            package: Any = importlib.import_module("distillmos")
-            network = package.ConvTransformerSQAModel().eval()
+
+    def create(package: Any) -> QualityPredictor:
+        network = package.ConvTransformerSQAModel().eval()
         return _Distillmos(network.cnn, network.transformer_pool_attn)
-    except (ImportError, AttributeError, RuntimeError, OSError) as error:
-        _LOGGER.warning(
-            "DistillMOS is installed but cannot be used (%s), so speech is not scored; install it "
-            "anew by %s.",
-            error,
-            say_how_to_get(DISTILLMOS),
-        )
-        return None
+
+    return load_judge(DISTILLMOS, create)
 
 
 class _Distillmos:
@@ -323,21 +332,11 @@ LEAST_SAMPLES = 480
 
 def load_speaker_encoder() -> SpeakerEncoder | None:
     """Return Resemblyzer, or None where it is not installed or cannot be used."""
-    if not is_judge_here(RESEMBLYZER):
-        return None
-    try:
-        # Only its reading of files and its spectrograms want librosa, which would bring numba.
-        with stand_in_for("librosa"):
-            package: Any = importlib.import_module("resemblyzer")
+
+    def create(package: Any) -> SpeakerEncoder:
         return SpeakerEncoder(package, package.VoiceEncoder("cpu", verbose=False).eval())
-    except (ImportError, AttributeError, RuntimeError, OSError, pickle.UnpicklingError) as error:
-        _LOGGER.warning(
-            "Resemblyzer is installed but cannot be used (%s), so speakers are not compared; "
-            "install it anew by %s.",
-            error,
-            say_how_to_get(RESEMBLYZER),
-        )
-        return None
+
+    return load_judge(RESEMBLYZER, create)
 
 
 class SpeakerEncoder:

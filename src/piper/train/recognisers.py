@@ -1,15 +1,15 @@
-"""Speech recognisers as plug-ins: a specification to a function. Recognises nothing itself."""
+"""Speech recognisers as plug-ins, and the errors of what they recognised."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import Any
 
 from piper.errors import ConfigError, PiperError
 from piper.train.data.audio import FloatArray
+from piper.train.judges import import_plugin
 
 Recogniser = Callable[[FloatArray, int], str]
 """Samples (S,) float32, one channel, and their rate in hertz (16,000 here), to what is said."""
@@ -38,15 +38,7 @@ def load_recogniser(specification: str, language: str) -> Recogniser:
     known = {"faster-whisper": _load_faster_whisper, "gigaam": _load_gigaam}
     if name in known:
         return known[name](rest, language)
-    try:
-        function = getattr(import_module(name), rest)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f'The recogniser "{specification}" cannot be loaded ({error}); give {SPECIFICATIONS}.'
-        ) from None
-    if not callable(function):
-        raise ConfigError(f'"{specification}" is no function; give {SPECIFICATIONS}.')
-    return _Checked(function, specification)
+    return _Checked(import_plugin(specification, "--recogniser"), specification)
 
 
 class _Checked:

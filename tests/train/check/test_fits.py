@@ -255,9 +255,9 @@ def test_a_recogniser_hears_swapped_texts(
     [
         (":broken", "failed (RuntimeError: no model)"),
         (":silent", "returned NoneType"),
-        (":gone", "cannot be loaded"),
+        (":gone", "cannot be imported"),
         ("", "give faster-whisper:MODEL"),
-        ("_no_module:f", "cannot be loaded"),
+        ("_no_module:f", "cannot be imported"),
     ],
 )
 def test_a_bad_recogniser_is_a_sentence(

@@ -1,7 +1,7 @@
 """An evaluation from its request to its result: speaks, measures, compares. Shows nothing.
 
 Intervals come from the bootstrap over sentences, bias-corrected and accelerated (Efron and
-Tibshirani 1993, chapter 14), by SciPy.
+Tibshirani 1993, chapter 14), by SciPy; where that has no number, plain percentiles.
 """
 
 from __future__ import annotations
@@ -126,35 +126,23 @@ def _find_mean(
     ) -> object:
         return (sample * share).sum(axis) / np.maximum(share.sum(axis), 1e-12)
 
-    with warnings.catch_warnings():
-        # Where nearly all values are equal it cannot correct for skewness, and gives no number.
-        warnings.simplefilter("ignore")
-        interval = bootstrap(
-            (numbers, shares),
-            average,
-            paired=True,
-            vectorized=True,
-            n_resamples=RESAMPLES,
-            confidence_level=CONFIDENCE,
-            method="BCa",
-            rng=np.random.default_rng(SEED),
-        ).confidence_interval
-    low, high = float(interval.low), float(interval.high)
-    if not np.isfinite([low, high]).all():
-        return mean, *_find_percentiles(numbers, shares)
-    return mean, low, high
-
-
-def _find_percentiles(
-    numbers: npt.NDArray[np.float64], shares: npt.NDArray[np.float64]
-) -> tuple[float, float]:
-    """Return the plain percentile interval (Efron and Tibshirani 1993, chapter 13)."""
-    chance = np.random.default_rng(SEED)
-    places = chance.integers(0, len(numbers), (RESAMPLES, len(numbers)))
-    sums = np.maximum(shares[places].sum(1), 1e-12)
-    means = (numbers[places] * shares[places]).sum(1) / sums
-    low, high = np.percentile(means, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
-    return float(low), float(high)
+    for method in ("BCa", "percentile"):
+        with warnings.catch_warnings():
+            # Where nearly all values are equal it cannot correct for skewness, and gives no number.
+            warnings.simplefilter("ignore")
+            interval = bootstrap(
+                (numbers, shares),
+                average,
+                paired=True,
+                vectorized=True,
+                n_resamples=RESAMPLES,
+                confidence_level=CONFIDENCE,
+                method=method,
+                rng=np.random.default_rng(SEED),
+            ).confidence_interval
+        if np.isfinite([interval.low, interval.high]).all():
+            break
+    return mean, float(interval.low), float(interval.high)
 
 
 WEIGHTS = {"per": "phonemes", "wer": "words", "cer": "letters"}
