@@ -218,6 +218,14 @@ def _copy_into(path: Path, stream: BinaryIO) -> None:
         stream.truncate()
 
 
+def write_json(path: Path, data: Any, indent: int = 1) -> None:
+    """Write JSON that people read, too: UTF-8, whole or not at all."""
+    text = json.dumps(data, ensure_ascii=False, indent=indent)
+    with replace_on_success(path) as temporary:
+        # A name on the disk that is no UTF-8 holds lone surrogates: `\\udcff`, as JSON escapes it.
+        temporary.write_bytes(f"{text}\n".encode("utf-8", "backslashreplace"))
+
+
 def digest_file(path: Path) -> str:
     """Return the SHA-256 of a file."""
     import hashlib  # takes a moment to load

@@ -19,7 +19,7 @@ from piper.server.sockets import bind_socket
 from piper.train.data.settings import DataSettings, resolve_settings
 from piper.train.review.app import Desk, create_app, create_desk
 from piper.train.review.gathering import Gathered, gather_clips, select_clips
-from piper.train.review.session import JOURNAL_NAME, Journal, Review
+from piper.train.review.session import JOURNAL_NAME, Review
 
 TOKEN = "token-of-the-tests"
 RATE = 22050
@@ -63,7 +63,7 @@ def open_table(folder: Path) -> Table:
     """Read a dataset and its journal, as a start of the command does."""
     settings = resolve_settings(dataset_dir=folder)
     gathered = gather_clips(settings)
-    return Table(settings, gathered, Review(gathered.clips, Journal(folder / JOURNAL_NAME)))
+    return Table(settings, gathered, Review(gathered.clips, folder / JOURNAL_NAME))
 
 
 @dataclass

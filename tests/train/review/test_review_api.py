@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from reviews import RunningReview, list_digests, open_table
 
-from piper.train.review.app import create_media_folder, find_media_folder
+from piper.train.review.app import create_media_folder
 from piper.train.review.gathering import select_clips
 
 
@@ -210,10 +210,10 @@ def test_reviews_of_two_datasets_share_a_cache(tmp_path: Path) -> None:
     """Each empties its folder when it starts: not the other's, and none that somebody made."""
     (tmp_path / "review").mkdir()
     (tmp_path / "review" / "notes.txt").touch()
-    with create_media_folder(find_media_folder(tmp_path, Path("anna"))) as anna:
+    with create_media_folder(tmp_path, Path("anna")) as anna:
         (anna / "1.wav").touch()
-        with create_media_folder(find_media_folder(tmp_path, Path("boris"))):
+        with create_media_folder(tmp_path, Path("boris")):
             assert (anna / "1.wav").exists()
-        with create_media_folder(find_media_folder(tmp_path, Path("anna"))) as again:
+        with create_media_folder(tmp_path, Path("anna")) as again:
             assert not list(again.iterdir())  # what a kill has left
     assert [path.name for path in tmp_path.rglob("*")] == ["review", "notes.txt"]

@@ -6,7 +6,6 @@ error of another kind.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import unicodedata
@@ -23,7 +22,7 @@ import soxr
 
 from piper.audio.encode import write_wav
 from piper.errors import DatasetError
-from piper.files import UniqueNames, place_folder, remove_folder
+from piper.files import UniqueNames, place_folder, remove_folder, write_json
 from piper.jobs import run_jobs
 from piper.train.check.entries import Entry
 from piper.train.check.findings import CheckReport, Finding, Severity
@@ -140,8 +139,7 @@ class Copy:
                 shutil.copy(config_path, part / "config.json")
             changes = [asdict(change) for change in self.changes]
             for name, values in {"changes.json": changes, **(lists or {})}.items():
-                listed = json.dumps(values, ensure_ascii=False, indent=1)
-                (part / name).write_text(listed + "\n", encoding="utf-8")
+                write_json(part / name, values)
             write_metadata(part, self._rows)
             place_folder(part, folder)
         finally:

@@ -11,7 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from piper.files import replace_on_success
+from piper.files import replace_on_success, write_json
 from piper.progress import count_things
 from piper.train.check.entries import AudioMeasures, Entry
 from piper.train.check.findings import BrokenRule, CheckReport, Finding, Severity, Verdict
@@ -40,7 +40,6 @@ from piper.train.pages.document import (
     PAGE_BYTES,
     PLAYER_BYTES,
     render_report,
-    write_json,
 )
 from piper.train.pages.drawings import (
     draw_histogram,
@@ -265,7 +264,7 @@ def write_report_page(report: CheckReport, path: Path, *, budget_bytes: int = PA
 
 def write_report_json(report: CheckReport, path: Path) -> None:
     """Write `report.json`: `CheckReport.to_dict`, UTF-8."""
-    write_json(report.to_dict(), path)
+    write_json(path, report.to_dict())
 
 
 def _render(report: CheckReport, media: dict[Excerpt, Media]) -> bytes:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from piper.errors import ConfigError
-from piper.files import load_json_object, replace_on_success
+from piper.files import load_json_object, replace_on_success, write_json
 from piper.train.checkpoints import load_checkpoint
 from piper.train.evaluate.page import (
     NOTHING,
@@ -26,7 +26,6 @@ from piper.train.evaluate.page import (
 )
 from piper.train.evaluate.results import Evaluation, Figure, Kind, Score, System
 from piper.train.evaluate.systems import Source, SourceKind
-from piper.train.pages.document import write_json
 
 _SIGNS = re.compile(r"[\\`*_\[\]<>|~$&]")
 """Those that mean something within a line; so no text makes a link, a tag or a cell."""
@@ -357,4 +356,4 @@ def write_evaluation(
 
 def write_report_json(evaluation: Evaluation, path: Path) -> None:
     """Write `report.json`: `Evaluation.to_dict`, UTF-8."""
-    write_json(evaluation.to_dict(), path)
+    write_json(path, evaluation.to_dict())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import unicodedata
 from collections import Counter
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from piper.errors import DatasetError
-from piper.files import UniqueNames, hold_lock, load_kept_object, replace_on_success
+from piper.files import UniqueNames, hold_lock, load_kept_object, write_json
 from piper.jobs import run_jobs
 from piper.messages import say
 from piper.progress import count_things
@@ -183,43 +182,34 @@ WORK_NAME = ".import"
 PLAN_NAME = "recordings.json"
 
 
-@dataclass(frozen=True)
-class Identity:
-    """What makes two imports the same: the folder and its format."""
-
-    source: Path
-    format_name: str
-
-
 class Journal:
-    """The records of an import in its folder."""
+    """The records of an import in its folder: of which source, in which format."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, source: Path, format_name: str) -> None:
         self.folder = folder
+        self.identity = {"source": str(source.resolve()), "format": format_name}
         self.report_path = folder / REPORT_NAME
         self.lock_path = folder / WORK_NAME / "lock"
         self._plan_path = folder / WORK_NAME / PLAN_NAME
 
-    def check(self, identity: Identity) -> None:
+    def check(self) -> None:
         """Check that the folder is new, or an import of the same source that nobody edited."""
         if not self.folder.exists() or (self.folder.is_dir() and not any(self.folder.iterdir())):
             return
         if not self.folder.is_dir():
             raise DatasetError(f"{self.folder} is a file; name a folder to make the dataset in.")
-        report = self._load_report()
+        report = load_kept_object(self.report_path)
         # Right after the start there is nothing but the lock.
         if not report and {path.name for path in self.folder.iterdir()} - {WORK_NAME}:
             raise DatasetError(
                 f"{self.folder} holds something that is no import; name a folder that is empty "
                 "or does not exist."
             )
-        if report and (report.get("source"), report.get("format")) != (
-            str(identity.source),
-            identity.format_name,
-        ):
+        if report and {name: report.get(name) for name in self.identity} != self.identity:
             raise DatasetError(
                 f"{self.folder} is an import of {report.get('source')} ({report.get('format')}), "
-                f"not of {identity.source} ({identity.format_name}); name another folder."
+                f"not of {self.identity['source']} ({self.identity['format']}); name another "
+                "folder."
             )
         digest = report.get("metadata_sha256")
         csv_path = self.folder / "metadata.csv"
@@ -229,12 +219,11 @@ class Journal:
                 "folder, or delete the file to import anew."
             )
 
-    def begin(self, identity: Identity) -> None:
+    def begin(self) -> None:
         """Write down what the import is of, before anything is made."""
-        report = {"source": str(identity.source), "format": identity.format_name}
-        digest = self._load_report().get("metadata_sha256")
-        started: dict[str, Any] = {**report, "is_complete": False}
-        self._write(self.report_path, started | ({"metadata_sha256": digest} if digest else {}))
+        digest = load_kept_object(self.report_path).get("metadata_sha256")
+        known = {"metadata_sha256": digest} if digest else {}
+        write_json(self.report_path, {**self.identity, "is_complete": False, **known})
 
     def plan(self, wanted: Mapping[str, Sequence[Any]]) -> set[str]:
         """Write down what each recording is made of; return the names that stand as they are.
@@ -247,34 +236,16 @@ class Journal:
             if name in old and old[name] != list(stamp):
                 # Before the new plan is written: what is there must never belong to another one.
                 (self.folder / "wavs" / f"{name}.wav").unlink(missing_ok=True)
-        self._write(self._plan_path, {**old, **{key: list(value) for key, value in wanted.items()}})
+        write_json(self._plan_path, {**old, **wanted})
         for path in (self.folder / "wavs").glob(".*.part"):
             path.unlink(missing_ok=True)  # of a killed run; the lock says that none is at work
         return {name for name in wanted if (self.folder / "wavs" / f"{name}.wav").is_file()}
 
-    def finish(
-        self,
-        identity: Identity,
-        rows: Iterable[tuple[str, str | None, str]],
-        facts: Mapping[str, Any],
-    ) -> None:
+    def finish(self, rows: Iterable[tuple[str, str | None, str]], facts: Mapping[str, Any]) -> None:
         """Write metadata.csv, and then that the import is complete."""
-        data = write_metadata(self.folder, rows)
-        report = {
-            "source": str(identity.source),
-            "format": identity.format_name,
-            "is_complete": True,
-            "metadata_sha256": _find_sha256(data),
-        }
-        self._write(self.report_path, {**report, **facts})
-
-    def _load_report(self) -> dict[str, Any]:
-        return load_kept_object(self.report_path)
-
-    def _write(self, path: Path, data: Mapping[str, Any]) -> None:
-        with replace_on_success(path) as temporary:
-            text = json.dumps(data, ensure_ascii=False, indent=1)
-            temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+        digest = _find_sha256(write_metadata(self.folder, rows))
+        done = {"is_complete": True, "metadata_sha256": digest}
+        write_json(self.report_path, {**self.identity, **done, **facts})
 
 
 def _find_sha256(data: bytes) -> str:
@@ -342,9 +313,8 @@ def import_dataset(
     options = options or ImportOptions()
     found_format = find_format(source, options.format_name)
     _check_folders(source, folder, options.read.audio_dir)
-    identity = Identity(source.resolve(), found_format.name)
-    journal = Journal(folder)
-    journal.check(identity)
+    journal = Journal(folder, source, found_format.name)
+    journal.check()
     try:
         found = found_format.load(source, options.read)
     except DatasetError as error:
@@ -366,9 +336,9 @@ def import_dataset(
     if not plan.rows:
         raise DatasetError(_describe_nothing(source, plan.left_out))
     with hold_lock(journal.lock_path):
-        journal.check(identity)
-        journal.begin(identity)
-        return _convert(journal, identity, found, plan, replace(options, language=language))
+        journal.check()
+        journal.begin()
+        return _convert(journal, found, plan, replace(options, language=language))
 
 
 def _check_folders(source: Path, folder: Path, audio_dir: Path | None) -> None:
@@ -382,9 +352,7 @@ def _check_folders(source: Path, folder: Path, audio_dir: Path | None) -> None:
         raise DatasetError(f"--audio-dir {audio_dir} does not exist.")
 
 
-def _convert(
-    journal: Journal, identity: Identity, found: Source, plan: Plan, options: ImportOptions
-) -> ImportReport:
+def _convert(journal: Journal, found: Source, plan: Plan, options: ImportOptions) -> ImportReport:
     folder = journal.folder
     there = journal.plan({row.name: row.stamp for row in plan.rows})
     written, num_reused = _write_recordings(folder, plan.rows, there)
@@ -398,13 +366,13 @@ def _convert(
         if result.change:
             changes.append({"name": row.name, "audio": result.change})
     if not rows:
-        raise DatasetError(_describe_nothing(identity.source, left_out))
+        raise DatasetError(_describe_nothing(journal.identity["source"], left_out))
     rates = Counter(written[row.name].sample_rate for row in rows)
     speakers = {row.speaker for row in rows}
     config = _create_config(folder, found.config, options, rates, len(speakers))
     report = ImportReport(
         folder=folder,
-        format_name=identity.format_name,
+        format_name=journal.identity["format"],
         num_recordings=len(rows),
         num_reused=num_reused,
         seconds=sum(written[row.name].seconds for row in rows),
@@ -416,13 +384,11 @@ def _convert(
         columns=found.columns,
         notes=found.notes,
     )
-    with replace_on_success(folder / "config.json") as temporary:
-        text = json.dumps(config, ensure_ascii=False, indent=2)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_json(folder / "config.json", config, indent=2)
     listed = (
         (f"{row.name}.wav", row.speaker if len(speakers) > 1 else None, row.text) for row in rows
     )
-    journal.finish(identity, listed, _describe(report, changes))
+    journal.finish(listed, _describe(report, changes))
     return report
 
 
@@ -479,10 +445,7 @@ def _describe(report: ImportReport, changes: Sequence[Mapping[str, str]]) -> dic
         "speakers": report.num_speakers,
         "sample_rate": report.sample_rate,
         "sample_rates": {str(rate): count for rate, count in sorted(report.rates.items())},
-        "left_out": [
-            {"name": one.name, "reason": one.reason, "detail": one.detail}
-            for one in report.left_out
-        ],
+        "left_out": [vars(one) for one in report.left_out],
         "changes": list(changes),
     }
 
@@ -493,7 +456,7 @@ def describe_left_out(left_out: Sequence[LeftOut]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
 
 
-def _describe_nothing(source: Path, left_out: Sequence[LeftOut]) -> str:
+def _describe_nothing(source: Path | str, left_out: Sequence[LeftOut]) -> str:
     if not left_out:
         return f"{source} lists no recordings; is it the right folder and --format?"
     named = "; ".join(

@@ -1,4 +1,4 @@
-"""Pages from `templates/`, whose values are escaped, and a report's JSON.
+"""Pages from `templates/`, whose values are escaped.
 
 A report asks browsers to load nothing from elsewhere and to run no scripts
 (Content-Security-Policy), so that no text of a dataset can do what escaping has overlooked.
@@ -9,9 +9,8 @@ script has its words as a dictionary, and shows the browser's language.
 from __future__ import annotations
 
 import html
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from markupsafe import escape as escape_html
 
-from piper.files import replace_on_success
 from piper.messages import ENGLISH, find_language, look_up, translate
 from piper.progress import count_things
 
@@ -126,14 +124,6 @@ def find_figure_columns(rows: Sequence[Sequence[str]]) -> list[Markup]:
         is_figure = bool(cells) and all(_FIGURE.fullmatch(cell) for cell in cells)
         classes.append(Markup(' class="figure"') if is_figure else Markup())
     return classes
-
-
-def write_json(data: Mapping[str, Any], path: Path) -> None:
-    """Write a report's data, UTF-8, whole or not at all."""
-    text = json.dumps(data, ensure_ascii=False, indent=1)
-    with replace_on_success(path) as temporary:
-        # A name on the disk that is no UTF-8 holds lone surrogates: `\\udcff`, as JSON escapes it.
-        temporary.write_bytes(f"{text}\n".encode("utf-8", "backslashreplace"))
 
 
 _LABEL = r'(?:(?<= aria-label=")|(?<= title="))(?P<label>[^"]+)(?=")'

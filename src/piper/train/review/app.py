@@ -46,19 +46,12 @@ from piper.train.review.gathering import Gathered
 from piper.train.review.reviewed_copy import write_reviewed_copy
 from piper.train.review.session import Choice, Clip, Review
 
-TOKEN_BYTES = 16
-"""128 bits are not guessed."""
 _HEADERS = [
     (b"cache-control", b"no-store"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
-
-
-def create_token() -> str:
-    """Return a new token, of letters that an address may hold."""
-    return secrets.token_urlsafe(TOKEN_BYTES)
 
 
 class Guard:
@@ -172,19 +165,15 @@ class Media:
     outline: list[float]
 
 
-def find_media_folder(cache_dir: Path, dataset: Path) -> Path:
-    """Return where the WAVs of a dataset's review go.
+@contextmanager
+def create_media_folder(cache_dir: Path, dataset: Path) -> Iterator[Path]:
+    """Give an empty folder for a dataset's WAVs, which is gone after the block.
 
     Several datasets may share a cache, and be reviewed at once; a folder that somebody made there
-    has another name, since this one is emptied.
+    has another name, since this one is emptied of what a kill has left.
     """
     digest = hashlib.sha256(os.fsencode(dataset.absolute())).hexdigest()
-    return cache_dir / f".review-{digest[:16]}"
-
-
-@contextmanager
-def create_media_folder(folder: Path) -> Iterator[Path]:
-    """Give an empty folder for WAVs, which is gone after the block; also what a kill has left."""
+    folder = cache_dir / f".review-{digest[:16]}"
     remove_folder(folder)
     folder.mkdir(parents=True)
     try:
@@ -323,8 +312,7 @@ def create_app(desk: Desk, token: str, host: str = "127.0.0.1") -> FastAPI:
     app.add_exception_handler(OSError, _answer_os_error)
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(Guard, token=token, host=host)
-    app.include_router(_create_page_router(desk), prefix=f"/{token}")
-    app.include_router(_create_decision_router(desk), prefix=f"/{token}")
+    app.include_router(_create_router(desk), prefix=f"/{token}")
     return app
 
 
@@ -340,7 +328,7 @@ def _tell(**texts: str) -> dict[str, Any]:
     return {**texts, "ru": {name: translate(text, "ru") for name, text in texts.items()}}
 
 
-def _create_page_router(desk: Desk) -> APIRouter:
+def _create_router(desk: Desk) -> APIRouter:
     router = APIRouter()
 
     @router.get("/")
@@ -390,12 +378,6 @@ def _create_page_router(desk: Desk) -> APIRouter:
             return {"phonemes": desk.hearing.describe(body.text), "mistake": ""}
         except PiperError as error:
             return {"phonemes": "", **_tell(mistake=str(error))}
-
-    return router
-
-
-def _create_decision_router(desk: Desk) -> APIRouter:
-    router = APIRouter()
 
     @router.post("/clips/{index}/decision")
     def decide(index: int, body: DecisionBody) -> dict[str, Any]:

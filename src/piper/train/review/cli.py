@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import secrets
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,14 +72,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _review(arguments: argparse.Namespace) -> int:
     from piper.train.review.gathering import gather_clips, select_clips
-    from piper.train.review.session import JOURNAL_NAME, Journal, Review, hold_journal
+    from piper.train.review.session import JOURNAL_NAME, Review, hold_journal
 
     settings = find_settings(arguments)
     refuse_storage(settings, "reviewed")
     gathered = gather_clips(settings)
     path = settings.csv_path.parent / JOURNAL_NAME
     if arguments.fix is not None:
-        return _write_copy(settings, gathered, Review(gathered.clips, Journal(path)), arguments.fix)
+        return _write_copy(settings, gathered, Review(gathered.clips, path), arguments.fix)
     clips = select_clips(
         gathered, settings.csv_path.parent, is_all=arguments.all, rules=arguments.rules
     )
@@ -89,7 +90,7 @@ def _review(arguments: argparse.Namespace) -> int:
         say("Nothing to review: no line has an error or a warning; --all shows every line.")
         return 0
     with hold_journal(path):
-        review = Review(gathered.clips, Journal(path))
+        review = Review(gathered.clips, path)
         say(_describe(clips, review))
         _open_page(arguments, settings, gathered, clips, review)
     return 0
@@ -129,19 +130,16 @@ def _open_page(
     try:
         from piper.train.review.app import (
             create_app,
+            create_desk,
             create_media_folder,
-            create_token,
-            find_media_folder,
             serve_page,
         )
     except ModuleNotFoundError as error:
         raise PiperError(describe_missing_package(error, "http")) from None
-    from piper.train.review.app import create_desk
 
-    media_folder = find_media_folder(settings.cache_dir, settings.csv_path.parent)
-    with create_media_folder(media_folder) as folder:
+    with create_media_folder(settings.cache_dir, settings.csv_path.parent) as folder:
         desk = create_desk(settings, gathered, clips, review, folder)
-        token = create_token()
+        token = secrets.token_urlsafe(16)  # 128 bits are not guessed
         app = create_app(desk, token, arguments.host)
         has_browser = not arguments.no_browser
         serve_page(app, arguments.host, arguments.port, f"/{token}/", has_browser=has_browser)

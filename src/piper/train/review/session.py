@@ -117,15 +117,6 @@ class Decision:
     end_seconds: float
     stamp: Stamp
 
-    def has_text_of(self, clip: Clip) -> bool:
-        """Whether the clip's text is as it was."""
-        return self.text == clip.text
-
-    def has_borders_of(self, clip: Clip) -> bool:
-        """Whether the clip's borders are as they were."""
-        borders = (self.start_seconds, self.end_seconds)
-        return borders == (clip.start_seconds, clip.end_seconds)
-
     def to_dict(self) -> dict[str, Any]:
         """Return what a line of the journal holds."""
         stamp = self.stamp
@@ -183,6 +174,7 @@ class Journal:
         self._done: list[Decision] = []
         self._undone: list[Decision] = []
         self._by_clip: dict[str, list[Decision]] = {}
+        self._lock = threading.RLock()
         for entry in self._read():
             self._apply(entry)
 
@@ -196,12 +188,12 @@ class Journal:
         """Whether one was taken back, and none made since."""
         return bool(self._undone)
 
-    def find(self, clip: str) -> Decision | None:
+    def find_decision(self, clip: str) -> Decision | None:
         """Return the decision on a clip that counts."""
         decisions = self._by_clip.get(clip)
         return decisions[-1] if decisions else None
 
-    def decide(self, decision: Decision, *, is_continued: bool = False) -> None:
+    def add(self, decision: Decision, *, is_continued: bool = False) -> None:
         """Write a decision down.
 
         Args:
@@ -214,19 +206,19 @@ class Journal:
 
     def undo(self) -> str | None:
         """Take the last decision back; return the key of its clip, None where there is none."""
-        if not self._done:
-            return None
-        clip = self._done[-1].clip
-        self._write({"do": _UNDO})
-        return clip
+        return self._step(_UNDO, self._done)
 
     def redo(self) -> str | None:
         """Make the decision again that was taken back last; return the key of its clip."""
-        if not self._undone:
-            return None
-        clip = self._undone[-1].clip
-        self._write({"do": _REDO})
-        return clip
+        return self._step(_REDO, self._undone)
+
+    def _step(self, kind: str, decisions: Sequence[Decision]) -> str | None:
+        with self._lock:
+            if not decisions:
+                return None
+            clip = decisions[-1].clip
+            self._write({"do": kind})
+            return clip
 
     def _apply(self, entry: dict[str, Any]) -> None:
         kind = entry["do"]
@@ -323,29 +315,18 @@ class Outcome:
     note: str = ""
 
 
-class Review:
+class Review(Journal):
     """Decisions on clips, each saved before the method returns. Threads may share it."""
 
-    def __init__(self, clips: Sequence[Clip], journal: Journal) -> None:
-        self._journal = journal
+    def __init__(self, clips: Sequence[Clip], path: Path) -> None:
+        super().__init__(path)
         self._seen = {clip.key: _find_file_state(clip) for clip in clips}
         self._digests: dict[tuple[Path, int, int], str] = {}
-        self._lock = threading.RLock()
-
-    @property
-    def can_undo(self) -> bool:
-        """Whether there is a decision to take back."""
-        return self._journal.can_undo
-
-    @property
-    def can_redo(self) -> bool:
-        """Whether a decision that was taken back can be made again."""
-        return self._journal.can_redo
 
     def find_outcome(self, clip: Clip) -> Outcome:
         """Return what is decided of a clip."""
         with self._lock:
-            decision = self._journal.find(clip.key)
+            decision = self.find_decision(clip.key)
             note = self._find_change(clip, decision) if decision else ""
         if decision is None or note:
             return _undecided(clip, note)
@@ -353,7 +334,8 @@ class Review:
             return _undecided(clip)
         state = State.DROPPED
         if decision.choice is Choice.KEEP:
-            is_same = decision.has_text_of(clip) and decision.has_borders_of(clip)
+            decided = (decision.text, decision.start_seconds, decision.end_seconds)
+            is_same = decided == (clip.text, clip.start_seconds, clip.end_seconds)
             state = State.KEPT if is_same else State.CHANGED
         return Outcome(state, decision.text, decision.start_seconds, decision.end_seconds)
 
@@ -371,7 +353,7 @@ class Review:
 
         Args:
             text: What is said; with `Choice.UNDECIDED` the dataset's own counts.
-            is_continued: See `Journal.decide`.
+            is_continued: See `Journal.add`.
         """
         text = text.strip()
         if _HALF_CHARACTER.search(text):
@@ -393,18 +375,8 @@ class Review:
                 )
             stamp = self._create_stamp(clip)
             decision = Decision(clip.key, choice, text, start_seconds, end_seconds, stamp)
-            if decision != self._journal.find(clip.key):
-                self._journal.decide(decision, is_continued=is_continued)
-
-    def undo(self) -> str | None:
-        """Take the last decision back; return the key of its clip, None where there is none."""
-        with self._lock:
-            return self._journal.undo()
-
-    def redo(self) -> str | None:
-        """Make the decision again that was taken back last; return as `undo`."""
-        with self._lock:
-            return self._journal.redo()
+            if decision != self.find_decision(clip.key):
+                self.add(decision, is_continued=is_continued)
 
     def _create_stamp(self, clip: Clip) -> Stamp:
         size_bytes, mtime_ns = self._seen[clip.key]

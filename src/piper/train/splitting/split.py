@@ -9,7 +9,6 @@ Writes nothing but the aligner's state.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ import soxr
 
 from piper.audio.encode import write_wav
 from piper.errors import DatasetError
-from piper.files import digest_file
+from piper.files import digest_file, write_json
 from piper.progress import ProgressLine
 from piper.text.frontend import Frontend, Sentence
 from piper.train.aligner.aligner import Aligner, Alignment, Groups, GroupSpan, is_unit
@@ -840,8 +839,8 @@ def write_pieces(
     progress.finish(len(pieces))
     rate = sample_rate or find_trained_rate(recording.source_rate)
     config = {"audio": {"sample_rate": rate}, "espeak": {"voice": language}}
-    _write_json(folder / "config.json", config)
-    _write_json(folder / SPLIT_NAME, _describe(recording, dict(zip(names, pieces, strict=True))))
+    write_json(folder / "config.json", config)
+    write_json(folder / SPLIT_NAME, _describe(recording, dict(zip(names, pieces, strict=True))))
     write_metadata(folder, rows)
 
 
@@ -870,7 +869,3 @@ def _describe(recording: LongRecording, pieces: Mapping[str, Piece]) -> dict[str
             for name, piece in pieces.items()
         ],
     }
-
-
-def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
