@@ -52,7 +52,6 @@ class JudgeRequest:
         predictors: The user's own predictors of opinion, by name or as MODULE:FUNCTION.
         phonemes: A phoneme recogniser's file; None where there is none.
         words: A speech recogniser as `train/recognisers` names them.
-        language: espeak-ng's voice of the texts.
     """
 
     scores: Collection[str] | None = None
@@ -63,11 +62,7 @@ class JudgeRequest:
 
 
 def parse_scores(text: str | None, predictors: Sequence[str]) -> frozenset[str] | None:
-    """Return the scores that a flag names, those of a named group among them.
-
-    Raises:
-        ConfigError: There is no such score.
-    """
+    """Return the scores that a flag names, those of a named group among them."""
     if text is None:
         return None
     groups = {group.value: {s.name for s in SCORES.values() if s.group is group} for group in Group}
@@ -89,7 +84,6 @@ def load_judges(request: JudgeRequest) -> tuple[Judges, list[str]]:
 
     Raises:
         ConfigError: A plug-in that was asked for cannot be used.
-        DatasetError: The phoneme recogniser's file cannot be used.
     """
     wanted = request.scores
     missing = []
@@ -137,14 +131,9 @@ def fit_for_dataset(settings: DataSettings, held_out: str, path: Path) -> Phonem
     """Return a recogniser of a dataset's recordings: the kept one where nothing has changed.
 
     Args:
-        settings: Of the dataset.
         held_out: What it must not learn on, as `split_rows` takes it. A file may name recordings
             that the dataset lacks; its own error is then that of the recordings that training
             holds out.
-        path: Where it is kept.
-
-    Raises:
-        DatasetError: The dataset cannot be used.
     """
     rows = load_rows(settings)
     learnt, tested = _divide(rows, held_out, settings)

@@ -92,7 +92,6 @@ class Pairs:
 
     Attributes:
         first: (N,) numbers of the first one's frames.
-        second: (N,) of the second one's.
     """
 
     first: IntArray
@@ -130,9 +129,6 @@ def pair_frames(first: Cepstra, second: Cepstra) -> Pairs:
 
     Where both are silent they are left out, so that neither pauses nor the silence around speech
     count for anything.
-
-    Raises:
-        ConfigError: The library dtw-python is not installed.
     """
     try:
         from dtw import dtw
@@ -179,11 +175,7 @@ def find_pitch(samples: FloatArray, rate: int, frames: int) -> LevelArray:
 
     Args:
         samples: (S,), 1 is full scale.
-        rate: Hertz.
         frames: T; frame t is about the time (t + 0.5) * 10 ms.
-
-    Raises:
-        ConfigError: The library praat-parselmouth is not installed.
     """
     tracker = PitchTracker(samples, rate, HOP_SECONDS, "evaluate")
     found = tracker.look(EVERYONES_RANGE)
@@ -203,7 +195,6 @@ def compare_pitch(first: LevelArray, second: LevelArray, pairs: Pairs) -> dict[s
 
     Args:
         first: Hertz of every 10 ms, (T,), 0 where there is no voice.
-        second: Likewise.
         pairs: Frames that belong together.
     """
     own, other = first[pairs.first], second[pairs.second]
@@ -239,12 +230,7 @@ def measure_likeness(
 
     Args:
         spoken: (S,), 1 is full scale.
-        spoken_rate: Hertz.
         recorded: (S,) likewise, of its own length.
-        recorded_rate: Hertz.
-
-    Raises:
-        ConfigError: praat-parselmouth or dtw-python is not installed.
     """
     speech = [_prepare(*one) for one in ((spoken, spoken_rate), (recorded, recorded_rate))]
     first, second = (extract_cepstra(samples) for samples in speech)
@@ -263,7 +249,6 @@ def compare_timing(spoken: Sequence[UnitSpan], recorded: Sequence[UnitSpan]) -> 
     Mean absolute differences: of phonemes' lengths, and of pauses that either of both has.
 
     Args:
-        spoken: Units in their order.
         recorded: Likewise, of the same text; what only one of both has is left out.
     """
     matches = _match_units(spoken, recorded)
@@ -279,11 +264,7 @@ def compare_timing(spoken: Sequence[UnitSpan], recorded: Sequence[UnitSpan]) -> 
 
 
 def measure_speaking_rate(spans: Sequence[UnitSpan]) -> float | None:
-    """Return phonemes per second of speech, pauses left out; None without any.
-
-    Args:
-        spans: Units in their order.
-    """
+    """Return phonemes per second of speech, pauses left out; None without any."""
     gaps = [_gap(spans, number) for number in range(len(spans) - 1)]
     seconds = sum(_length(span) for span in spans)
     seconds += sum(gap for gap in gaps if not _is_pause(gap))
@@ -373,7 +354,6 @@ def measure_signal(
 
     Args:
         samples: (S,), 1 is full scale; speech may go beyond it before it becomes 16 bits.
-        rate: Hertz.
         joints_seconds: Where pieces were put together: less is a click there.
     """
     if len(samples) == 0:
@@ -397,7 +377,6 @@ def find_silent_speech(
 
     Args:
         samples: (S,), 1 is full scale.
-        rate: Hertz.
         words: Where each lies, in seconds.
     """
     if len(samples) == 0:
@@ -483,10 +462,6 @@ class Judges:
     """All that hears speech here; what is not there is None.
 
     Attributes:
-        opinions: Predictors of listeners' opinion by name.
-        encoder: Tells speakers apart.
-        phonemes: Hears phonemes.
-        words: Hears words.
         wanted: Scores to give; None gives all.
     """
 
@@ -503,14 +478,7 @@ class Judges:
 
 @dataclass(frozen=True)
 class Utterance:
-    """A sentence as it was said, and what is heard of it once.
-
-    Attributes:
-        sentence: What was to be said.
-        speech: How it was said.
-        groups: Units of its text.
-        judges: Who hears it.
-    """
+    """A sentence as it was said, and what is heard of it once."""
 
     sentence: Sentence
     speech: Speech
@@ -543,7 +511,6 @@ def measure_utterance(
     """Return a sentence's scores and troubles.
 
     Args:
-        utterance: As it was said.
         recorded: Its recording, None where there is none or it is the recording itself.
         reference: What the speaker is like, None where nobody knows.
     """

@@ -35,9 +35,7 @@ class Score:
 
     Attributes:
         name: In report.json and `--require`.
-        title: In tables.
         unit: Of the figure; empty for a share or a score without one.
-        group: What it is about.
         is_lower_better: None where neither end is better.
         digits: After the point, where it is shown.
     """
@@ -86,9 +84,6 @@ class Trouble:
 
     Attributes:
         name: Of the score that counts it, such as `clicks`.
-        message: What it is, in a few words.
-        start_seconds: Where it begins.
-        end_seconds: Where it ends.
     """
 
     name: str
@@ -103,8 +98,6 @@ class Sentence:
 
     Attributes:
         name: Of its recording, or `sentence_0001` and so on.
-        text: What is spoken.
-        kind: Whether it is a sentence, a word or a letter.
         recording: The file, None where there is none.
         speaker: The speaker's name, None in voices of one.
     """
@@ -121,11 +114,8 @@ class SpokenSentence:
     """How a system said a sentence.
 
     Attributes:
-        sentence: What was said.
         audio: The file, as it was spoken; of recordings theirs.
-        seconds: How long it is.
         values: Scores by name; those that could not be had are not in it.
-        troubles: What is wrong with it.
         heard: Phonemes that the recogniser heard, empty without one.
         recognised: Words that a speech recogniser heard, empty without one.
         wanted: Phonemes of the text, as the recogniser writes them.
@@ -159,10 +149,7 @@ class Figure:
     """A score of all sentences together.
 
     Attributes:
-        value: The figure.
         low: Lower end of its 95 % interval; None where there is none (size, memory).
-        high: Upper end.
-        count: Sentences that it comes from.
     """
 
     value: float
@@ -178,8 +165,6 @@ class System:
     Attributes:
         label: Short and unique in the evaluation.
         source: The file, as it was given; None for the recordings.
-        spoken: Its sentences, words and letters.
-        figures: Of its sentences, by score.
         details: What is known of it: quality, sample rate, updates, …
     """
 
@@ -195,14 +180,9 @@ class Comparison:
     """Two systems by the differences of the same sentences.
 
     Attributes:
-        first: Label.
-        second: Label.
-        score: Name.
         difference: Mean of second minus first.
         low: Lower end of its 95 % interval; None where there are too few sentences for one.
-        high: Upper end.
         better: Label of the better one; None where the interval holds zero.
-        count: Sentences that both have.
     """
 
     first: str
@@ -222,7 +202,6 @@ class Evaluation:
     Attributes:
         dataset: Where the sentences come from: a folder, or a file of texts.
         recordings: The ceiling, None where there are no recordings.
-        systems: What was evaluated, as given.
         comparisons: Each system after the first beside the first, by score.
         scores: Those that anything has, in the order of tables; plugged in ones last.
         missing: What could not be measured, and how to get it, a sentence each.

@@ -84,7 +84,6 @@ def summarise(values: Sequence[float], weights: Sequence[float] | None = None) -
     """Return the mean of sentences' values and its interval.
 
     Args:
-        values: One a sentence, at least one.
         weights: How much each counts, such as its number of phonemes; None counts all alike.
     """
     value, low, high = _find_mean(values, weights)
@@ -99,9 +98,7 @@ def find_difference(
     Pairs, since sentences differ more from each other than voices do.
 
     Args:
-        first: One value a sentence.
         second: The other system's, in the same order.
-        weights: How much each sentence counts.
     """
     return _find_mean(np.subtract(second, first), weights)
 
@@ -239,14 +236,10 @@ class Request:
 
     Attributes:
         sources: The systems, the first of which the others are compared with.
-        folder: For speech, voices and what is kept.
-        judging: Who hears.
         settings: Of the dataset; None with texts.
         texts: A file of sentences, where there is no dataset.
         held_out: Which of the dataset's lines, as `split_rows` takes it.
-        num_sentences: At most so many.
         num_words: Single words; 0 leaves out words and letters.
-        seed: Of the voices' noise.
     """
 
     sources: Sequence[Source]
@@ -277,11 +270,7 @@ class _State:
 
 
 def evaluate(request: Request) -> Evaluation:
-    """Speak, score and compare; what was done before is not done again.
-
-    Raises:
-        PiperError: A voice, a dataset or a recogniser cannot be used.
-    """
+    """Speak, score and compare; what was done before is not done again."""
     state = _prepare(request)
     recordings = _measure_recordings(state)
     systems = [_measure_system(source, state) for source in request.sources]

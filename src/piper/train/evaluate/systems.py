@@ -47,8 +47,6 @@ class Source:
     """A system as it was given.
 
     Attributes:
-        label: Short and unique.
-        kind: What it is.
         path: The file, or the folder of speech.
     """
 
@@ -62,7 +60,6 @@ def parse_sources(given: Sequence[tuple[SourceKind, str]]) -> list[Source]:
 
     Raises:
         ConfigError: A label is there twice, or is that of the recordings.
-        PiperError: A file is not there.
     """
     sources: list[Source] = []
     for kind, text in given:
@@ -120,11 +117,7 @@ MOST_LETTERS = 40
 
 
 def load_rows(settings: DataSettings) -> list[Row]:
-    """Return the lines of a dataset.
-
-    Raises:
-        DatasetError: A file is missing or a line is wrong.
-    """
+    """Return the lines of a dataset."""
     return load_metadata(
         settings.csv_path,
         settings.audio_dir,
@@ -140,13 +133,8 @@ def split_rows(
     """Return the lines that may be learnt on, and those that are held out, in a fixed order.
 
     Args:
-        rows: Of the dataset.
         held_out: `split` (those that training holds out), `all`, or a file of recordings' names.
         settings: Share and seed of the split.
-
-    Raises:
-        ConfigError: The file of names cannot be read, or names what is not there.
-        DatasetError: Nothing is held out.
     """
     if held_out == ALL:
         return [], list(rows)
@@ -176,11 +164,7 @@ def split_rows(
 
 
 def load_names(path: Path) -> list[str]:
-    """Return the recordings' names in a file, one a line; lines that begin with `#` are left out.
-
-    Raises:
-        ConfigError: It cannot be read, or names none.
-    """
+    """Return recordings' names from a file, one a line; lines that begin with `#` do not count."""
     wish = "give split, all, or a file with a recording's name in each line"
     names = _read_lines(path, "--held-out", wish)
     found = list(dict.fromkeys(name for name in names if not name.startswith("#")))
@@ -198,11 +182,7 @@ def rows_to_sentences(rows: Sequence[Row], most: int) -> list[Sentence]:
 
 
 def load_texts(path: Path, most: int) -> list[Sentence]:
-    """Return the lines of a file as something to say.
-
-    Raises:
-        ConfigError: It cannot be read, or has no line.
-    """
+    """Return the lines of a file as something to say."""
     wish = "give a UTF-8 file with a sentence in each line"
     texts = _read_lines(path, "--texts", wish)[:most]
     if not texts:
@@ -226,7 +206,6 @@ def find_singles(sentences: Sequence[Sentence], num_words: int) -> list[Sentence
     Short utterances are where voices fail first: a word has no context that would carry it.
 
     Args:
-        sentences: Whose words.
         num_words: How many words, the same ones each time; 0 gives neither words nor letters.
     """
     if num_words <= 0:
@@ -271,9 +250,7 @@ class Speech:
     """What a system said.
 
     Attributes:
-        path: The file.
         samples: (S,) float32.
-        sample_rate: Hertz.
         joints_seconds: Where sentences of one text meet.
     """
 
@@ -292,8 +269,6 @@ class VoiceSpeaker:
     """A voice that speaks sentences into a folder; what lies there already is not spoken again.
 
     Args:
-        model_path: The ONNX file.
-        folder: For the files; of this voice and seed alone.
         seed: Of its noise. Each sentence is spoken by itself, whatever was spoken before it.
     """
 
@@ -304,11 +279,7 @@ class VoiceSpeaker:
         self._voice: PiperVoice | None = None
 
     def speak_all(self, sentences: Sequence[Sentence], label: str) -> list[Speech]:
-        """Return all sentences spoken, in their order.
-
-        Raises:
-            PiperError: The voice cannot be loaded, or has no such speaker.
-        """
+        """Return all sentences spoken, in their order."""
         self._folder.mkdir(parents=True, exist_ok=True)
         progress = ProgressLine(f"Speaking ({label})", len(sentences), "sentences")
         spoken = []
@@ -357,12 +328,7 @@ class VoiceSpeaker:
 
 
 def find_speech(folder: Path, sentences: Sequence[Sentence]) -> list[Speech]:
-    """Return what lies in a folder, a file for each sentence, named as its recording.
-
-    Raises:
-        ConfigError: A sentence has no file.
-        DatasetError: A file cannot be decoded.
-    """
+    """Return what lies in a folder, a file for each sentence, named as its recording."""
     found = []
     for sentence in sentences:
         paths = [folder / f"{sentence.name}{suffix}" for suffix in SUFFIXES]
@@ -377,11 +343,7 @@ def find_speech(folder: Path, sentences: Sequence[Sentence]) -> list[Speech]:
 
 
 def load_speech(path: Path) -> Speech:
-    """Return a file's samples, the mean of its channels.
-
-    Raises:
-        DatasetError: It cannot be decoded.
-    """
+    """Return a file's samples, the mean of its channels."""
     decoded = decode(path)
     return Speech(path, decoded.mix(), decoded.sample_rate)
 
