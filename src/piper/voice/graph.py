@@ -168,9 +168,6 @@ def decoder(writer: GraphWriter, z: str, g: str | None, config: GraphConfig) -> 
             x = writer.conv_transpose(x, f"ups.{i}", stride=rate)
             if not writer.is_compact:
                 x = writer.op("Unsqueeze", x, writer.constant([2]))
-            else:
-                # Changes nothing, but brings x into the blocked layout: `graph_blocked` says why.
-                x = writer.op("MaxPool", x, kernel_shape=[1, 1])
             # All blocks begin with the same leaky ReLU of the same values.
             active = writer.op("LeakyRelu", x, alpha=LEAKY_SLOPE)
             sums = []
@@ -608,13 +605,16 @@ def build_parts(weights: Mapping[str, np.ndarray], config: GraphConfig) -> Voice
     """
     config.check(weights)
     constants = fold_weights(weights, config)
+    names = [f"dec.conv_pre.weight{kind}" for kind in ("", ":flipped")]
+    first = next(constants[name] for name in names if name in constants)
+    last = constants["dec.conv_post.weight:scaled"]
     return VoiceParts(
         text=_build_text(constants, config),
         flow=_build_flow(constants, config),
         decoder=_build_decoder(constants, config),
         speakers=constants["emb_g.weight"] if config.num_speakers > 1 else None,
         flow_reach=find_flow_reach(constants),
-        decoder_reach=find_decoder_reach(constants, config),
+        decoder_reach=find_decoder_reach(config, first.shape[-1], last.shape[-1]),
         num_symbols=len(weights["enc_p.emb.weight"]),
     )
 
@@ -685,7 +685,7 @@ def find_flow_reach(constants: Mapping[str, np.ndarray]) -> int:
     return sum(kernel // 2 for kernel in kernels)
 
 
-def find_decoder_reach(constants: Mapping[str, np.ndarray], config: GraphConfig) -> int:
+def find_decoder_reach(config: GraphConfig, first_kernel: int, last_kernel: int) -> int:
     """Return the frames to each side that a frame's samples depend on, from the end to the start.
 
     A transposed convolution of stride s and kernel k, whose margins of (k - s) / 2 are cut off,
@@ -698,11 +698,9 @@ def find_decoder_reach(constants: Mapping[str, np.ndarray], config: GraphConfig)
         # Blocks of kind "1" have a second convolution, without dilation, after each.
         steps = sum(dilations) + (len(dilations) if config.resblock == "1" else 0)
         widest = max(widest, steps * (kernel // 2))
-    reach = constants["dec.conv_post.weight:scaled"].shape[-1] // 2
+    reach = last_kernel // 2
     for rate, kernel in zip(
         reversed(config.upsample_rates), reversed(config.upsample_kernel_sizes), strict=True
     ):
         reach = math.ceil((reach + widest + (kernel - rate) / 2) / rate)
-    first = "dec.conv_pre.weight"
-    first = first if first in constants else f"{first}:flipped"
-    return reach + constants[first].shape[-1] // 2
+    return reach + first_kernel // 2
