@@ -10,6 +10,7 @@ import logging
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -367,13 +368,12 @@ def _resolve_settings(data: dict[str, Any]) -> DataSettings:
             f"{settings.sample_rate} (--model.sample_rate, or audio.sample_rate in "
             f"{settings.config_path}): change one of them."
         )
-    return resolve_settings(**{**data, "sample_rate": implied})
+    return replace(settings, sample_rate=implied)
 
 
 def _audio_of_config(settings: DataSettings) -> dict[str, Any]:
     """Return what the dataset's config.json says of its audio."""
-    path = settings.config_path
-    audio = load_json_object(path).get("audio") if path.is_file() else None
+    audio = settings.found.get("audio")
     return audio if isinstance(audio, dict) else {}
 
 

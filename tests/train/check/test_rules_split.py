@@ -14,7 +14,12 @@ from piper.train.data.module import VitsDataModule
 from piper.train.data.settings import DataSettings, resolve_settings
 
 HERE = Path("recordings")
-SETTINGS = DataSettings(HERE, HERE, HERE, HERE, "voice", "ru")
+SETTINGS = DataSettings(
+    **dict.fromkeys(("csv_path", "audio_dir", "cache_dir"), HERE),
+    config_path=HERE,
+    voice_name="voice",
+    espeak_voice="ru",
+)
 
 
 def test_the_choice_is_that_of_training(dataset: Path) -> None:

@@ -15,7 +15,12 @@ from piper.train.data.settings import DataSettings
 from piper.train.presets import PRESETS
 
 HERE = Path("recordings")
-SETTINGS = DataSettings(HERE, HERE, HERE, HERE / "config.json", "voice", "ru")
+SETTINGS = DataSettings(
+    **dict.fromkeys(("csv_path", "audio_dir", "cache_dir"), HERE),
+    config_path=HERE / "config.json",
+    voice_name="voice",
+    espeak_voice="ru",
+)
 
 
 def describe(seconds: list[float], **changes: object) -> dict[str, str]:

@@ -24,7 +24,6 @@ from piper.config import VoiceConfig
 from piper.errors import DatasetError, PiperError
 from piper.files import append_record, load_results
 from piper.jobs import run_jobs
-from piper.text.frontend import create_frontend
 from piper.text.sentence import find_words
 from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
 from piper.train.data.audio import (
@@ -40,6 +39,7 @@ from piper.train.data.audio import (
     smooth_levels,
 )
 from piper.train.data.metadata import remove_stress_marks
+from piper.train.data.prepare import text_to_ids
 from piper.train.data.scripts import find_named_letters
 from piper.train.data.settings import DataSettings
 
@@ -339,22 +339,15 @@ class TextMeasurer:
 
     def __call__(self, text: str) -> TextMeasures | None:
         """Return what training would make of a text; None where nothing can be made of it."""
-        frontend = create_frontend(self.voice)
         try:
-            sentences = frontend.text_to_phonemes(text)
+            phonemes, ids = text_to_ids(text, self.voice)
         except PiperError:
             return None
-        known = self.voice.phoneme_id_map
-        phonemes = [phoneme for sentence in sentences for phoneme in sentence]
-        num_ids = 0
-        for sentence in sentences:
-            if heard := [phoneme for phoneme in sentence if phoneme in known]:
-                num_ids += len(frontend.phonemes_to_ids(heard))
         return TextMeasures(
             tuple(phonemes),
-            tuple(phoneme for phoneme in phonemes if phoneme not in known),
+            tuple(phoneme for phoneme in phonemes if phoneme not in self.voice.phoneme_id_map),
             tuple(text[start:end] for start, end in find_words(text)),
-            num_ids,
+            len(ids),
             find_named_letters(text, self.voice),
         )
 

@@ -46,8 +46,7 @@ def create_voice_config(settings: DataSettings, rows: Sequence[Row]) -> VoiceCon
         language=describe_language(settings.espeak_voice),
         extra={"dataset": settings.voice_name, VOICE_KEY: settings.text_options.to_dict()},
     )
-    path = settings.config_path
-    existing = load_json_object(path) if path.is_file() else {}
+    path, existing = settings.config_path, settings.found
     made = replace(voice, phonemizer=_find_phonemizer(settings, existing, voice))
     completed = _complete(existing, made)
     if settings.quality:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
@@ -62,131 +62,16 @@ class VitsDataModule(LightningDataModule):
     The Trainer needs `use_distributed_sampler=False`: the batches are shared out here.
 
     Args:
-        dataset_dir: Folder with metadata.csv, wavs/ and config.json; the short way to name a
-            dataset, from which the other paths follow.
-        shards: Address of a dataset that `prepare --shards` has written, instead of its folder.
-        csv_path: The file with lines `file.wav|Text.` (`file.wav|speaker|Text.` with several
-            speakers).
-        audio_dir: Folder of the recordings. Default: wavs/ in dataset_dir, else the CSV's folder.
-        cache_dir: Where prepared recordings or fetched shards are kept. Default: .cache beside the
-            CSV; for shards .cache in the working folder.
-        config_path: The dataset's config.json; read if it exists, completed for the voice.
-            Default: config.json beside the CSV.
-        voice_name: Name of the voice. Default: the name of the dataset's folder.
-        espeak_voice: espeak-ng's voice for the texts, such as ru or en-us. Default: what
-            config.json says.
-        batch_size: Utterances in the batch of one process, or auto: the largest that fits.
-        max_batch_frames: Most frames of that batch, padding included: with longer utterances it
-            holds fewer of them. Default: any number.
-        max_seconds: Longer recordings are left out. Default: none are.
-        num_workers: Processes that load batches. Default: from cores and memory.
-        validation_split: Share of the utterances held out for validation.
-        num_test_examples: Held-out utterances that are spoken at every validation.
-        open_ends: Share (0 to 1) of the training utterances ending in a full stop that are trained
-            on a second time without it, so that texts without one sound right later.
-        trim_silence: Cut the silence before and after the speech.
-        keep_seconds_before_silence: Seconds of silence that stay before the speech.
-        keep_seconds_after_silence: Seconds of silence that stay after the speech.
-        loudness: LUFS that each recording is brought to, such as -23. Default: as it is.
-        phoneme_type: espeak, text (the text's own characters), pinyin or japanese. Default: what
-            config.json says, else espeak.
-        dataset_type: text, or phoneme_ids where the CSV's last column holds the ids.
-        phonemes_path: JSON with a phoneme_id_map to use instead of the default one.
-        write_numbers: Write out numbers, dates, money and abbreviations in Russian and English
-            texts (extra numbers). Default: what config.json says, else no.
-        stress: marks (in Russian texts `+` before the vowel), silero (extra ru) or off. Default:
-            what config.json says, else marks.
-        abbreviations: Let sentences go on after titles and short forms, as in `Dr. Smith`.
-            Default: what config.json says, else yes; no where it was trained on without saying.
-        num_symbols: Rows of the phoneme embedding. Default: what config.json says, else 256.
-        num_speakers: Follows from the model's.
-        sample_rate: Follows from the model's.
-        filter_length: Follows from the model's.
-        hop_length: Follows from the model's.
-        win_length: Follows from the model's.
-        segment_size: Follows from the model's.
-        quality: Follows from the model's preset; written into config.json.
-        seed: Of the validation split and the order of batches.
+        flags: Fields of `DatasetFlags`.
 
     Raises:
         ConfigError: Flags and config.json disagree, or a value cannot be used.
         DatasetError: There is no dataset.
     """
 
-    def __init__(
-        self,
-        dataset_dir: str | None = None,
-        shards: str | None = None,
-        csv_path: str | None = None,
-        audio_dir: str | None = None,
-        cache_dir: str | None = None,
-        config_path: str | None = None,
-        voice_name: str | None = None,
-        espeak_voice: str | None = None,
-        batch_size: int | Literal["auto"] = DEFAULT_BATCH_SIZE,
-        max_batch_frames: int | None = None,
-        max_seconds: float | None = None,
-        num_workers: int | None = None,
-        validation_split: float = 0.1,
-        num_test_examples: int = 5,
-        open_ends: float = 0.0,
-        trim_silence: bool = True,
-        keep_seconds_before_silence: float = 0.25,
-        keep_seconds_after_silence: float = 0.25,
-        loudness: float | None = None,
-        phoneme_type: str | None = None,
-        dataset_type: str = "text",
-        phonemes_path: str | None = None,
-        write_numbers: bool | None = None,
-        stress: str | None = None,
-        abbreviations: bool | None = None,
-        num_symbols: int | None = None,
-        num_speakers: int | None = None,
-        sample_rate: int | None = None,
-        filter_length: int = 1024,
-        hop_length: int = 256,
-        win_length: int = 1024,
-        segment_size: int = 8192,
-        quality: str | None = None,
-        seed: int = 1234,
-    ) -> None:
+    def __init__(self, **flags: Any) -> None:
         super().__init__()
-        self.settings: DataSettings = resolve_settings(
-            dataset_dir=dataset_dir,
-            shards=shards,
-            csv_path=csv_path,
-            audio_dir=audio_dir,
-            cache_dir=cache_dir,
-            config_path=config_path,
-            voice_name=voice_name,
-            espeak_voice=espeak_voice,
-            batch_size=batch_size,
-            max_batch_frames=max_batch_frames,
-            max_seconds=max_seconds,
-            num_workers=num_workers,
-            validation_split=validation_split,
-            num_test_examples=num_test_examples,
-            open_ends=open_ends,
-            trim_silence=trim_silence,
-            keep_seconds_before_silence=keep_seconds_before_silence,
-            keep_seconds_after_silence=keep_seconds_after_silence,
-            loudness=loudness,
-            phoneme_type=phoneme_type,
-            dataset_type=dataset_type,
-            phonemes_path=phonemes_path,
-            write_numbers=write_numbers,
-            stress=stress,
-            abbreviations=abbreviations,
-            num_symbols=num_symbols,
-            num_speakers=num_speakers,
-            sample_rate=sample_rate,
-            filter_length=filter_length,
-            hop_length=hop_length,
-            win_length=win_length,
-            segment_size=segment_size,
-            quality=quality,
-            seed=seed,
-        )
+        self.settings: DataSettings = resolve_settings(**flags)
         self._split: Split | None = None
         self._voice: VoiceConfig | None = None
         self.found_batch_size: int | None = None

@@ -19,7 +19,7 @@ from piper.errors import DatasetError, PiperError, describe_os_error
 from piper.files import hold_lock
 from piper.jobs import JOBS_A_CHUNK, MAX_LOSSES_ON_CLUSTER, Lost, run_jobs, run_on_cluster
 from piper.progress import ProgressLine
-from piper.text.frontend import create_frontend
+from piper.text.frontend import Frontend, create_frontend
 from piper.train import storage
 from piper.train.data.audio import load_recording, normalise_loudness
 from piper.train.data.cache import (
@@ -173,22 +173,34 @@ def find_ids(row: Row, voice: VoiceConfig) -> tuple[list[int], str]:
                 "symbols; mend it, or raise --data.num_symbols."
             )
         return row.ids, ""
-    frontend = create_frontend(voice)
     if named := find_named_letters(row.text, voice):
         raise DatasetError(f"{describe_named_letters(named, voice.espeak_voice)}.")
-    ids: list[int] = []
-    missing: list[str] = []
-    for phonemes in frontend.text_to_phonemes(row.text):
-        # Sorted out here, so that each process does not warn of the same phoneme on its own.
-        known = [phoneme for phoneme in phonemes if phoneme in voice.phoneme_id_map]
-        missing.extend(phoneme for phoneme in phonemes if phoneme not in voice.phoneme_id_map)
-        if known:
-            ids.extend(frontend.phonemes_to_ids(known))
+    phonemes, ids = text_to_ids(row.text, voice)
     if not ids:
         raise DatasetError(
             f"the text {row.text!r:.60} gives no phonemes; write what is said in words."
         )
-    return ids, "".join(missing)
+    return ids, "".join(phoneme for phoneme in phonemes if phoneme not in voice.phoneme_id_map)
+
+
+_made: list[tuple[VoiceConfig, Frontend]] = []
+
+
+def text_to_ids(text: str, voice: VoiceConfig) -> tuple[list[str], list[int]]:
+    """Return a text's phonemes, and the ids of those that the id map has.
+
+    The front end is made once a process.
+    """
+    if not _made or _made[0][0] != voice:
+        _made[:] = [(voice, create_frontend(voice))]
+    frontend = _made[0][1]
+    sentences = frontend.text_to_phonemes(text)
+    # Sorted out here, so that each process does not warn of the same phoneme on its own.
+    known = [[one for one in sentence if one in voice.phoneme_id_map] for sentence in sentences]
+    ids = [
+        number for sentence in known if sentence for number in frontend.phonemes_to_ids(sentence)
+    ]
+    return [phoneme for sentence in sentences for phoneme in sentence], ids
 
 
 def run_jobs_on_cluster(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from piper.config import PhonemeType
 from piper.errors import ConfigError, DatasetError
@@ -106,18 +106,156 @@ def parse_id_map(data: Any, path: Path) -> dict[str, list[int]]:
     return result
 
 
-def resolve_paths(
-    dataset_dir: str | Path | None,
-    csv_path: str | Path | None,
-    audio_dir: str | Path | None,
-    cache_dir: str | Path | None,
-    config_path: str | Path | None,
-) -> tuple[Path, Path, Path, Path]:
+DEFAULT_SAMPLE_RATE = 22050
+DEFAULT_NUM_SYMBOLS = 256
+MIN_SAMPLE_RATE = 8000
+# The phoneme types that are trained here, and the language that voices of a type have.
+_LANGUAGES = {"espeak": "", "text": "", "pinyin": "zh", "japanese": "ja"}
+AUTO_BATCH_SIZE = "auto"
+"""A batch size that is found when training starts: the largest that fits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetFlags:
+    """The `--data.*` flags as they are given; None where config.json may say, or where it follows.
+
+    Attributes:
+        dataset_dir: Folder with metadata.csv, wavs/ and config.json; the short way to name a
+            dataset, from which the other paths follow.
+        shards: Address of a dataset that `prepare --shards` has written, instead of its folder.
+        csv_path: The file with lines `file.wav|Text.` (`file.wav|speaker|Text.` with several
+            speakers).
+        audio_dir: Folder of the recordings. Default: wavs/ in dataset_dir, else the CSV's folder.
+        cache_dir: Where prepared recordings or fetched shards are kept. Default: .cache beside the
+            CSV; for shards .cache in the working folder.
+        config_path: The dataset's config.json; read if it exists, completed for the voice.
+            Default: config.json beside the CSV.
+        voice_name: Name of the voice. Default: the name of the dataset's folder.
+        espeak_voice: espeak-ng's voice for the texts, such as ru or en-us. Default: what
+            config.json says.
+        batch_size: Utterances in the batch of one process, or auto: the largest that fits.
+        max_batch_frames: Most frames of that batch, padding included: with longer utterances it
+            holds fewer of them. Default: any number.
+        max_seconds: Longer recordings are left out. Default: none are.
+        num_workers: Processes that load batches. Default: from cores and memory.
+        validation_split: Share of the utterances held out for validation.
+        num_test_examples: Held-out utterances that are spoken at every validation.
+        open_ends: Share (0 to 1) of the training utterances ending in a full stop that are trained
+            on a second time without it, so that texts without one sound right later.
+        trim_silence: Cut the silence before and after the speech.
+        keep_seconds_before_silence: Seconds of silence that stay before the speech.
+        keep_seconds_after_silence: Seconds of silence that stay after the speech.
+        loudness: LUFS that each recording is brought to, such as -23. Default: as it is.
+        phoneme_type: espeak, text (the text's own characters), pinyin or japanese. Default: what
+            config.json says, else espeak.
+        dataset_type: text, or phoneme_ids where the CSV's last column holds the ids.
+        phonemes_path: JSON with a phoneme_id_map to use instead of the default one.
+        write_numbers: Write out numbers, dates, money and abbreviations in Russian and English
+            texts (extra numbers). Default: what config.json says, else no.
+        stress: marks (in Russian texts `+` before the vowel), silero (extra ru) or off. Default:
+            what config.json says, else marks.
+        abbreviations: Let sentences go on after titles and short forms, as in `Dr. Smith`.
+            Default: what config.json says, else yes; no where it was trained on without saying.
+        num_symbols: Rows of the phoneme embedding. Default: what config.json says, else 256.
+        num_speakers: Follows from the model's.
+        sample_rate: Follows from the model's.
+        filter_length: Follows from the model's.
+        hop_length: Follows from the model's.
+        win_length: Follows from the model's.
+        segment_size: Follows from the model's.
+        quality: Follows from the model's preset; written into config.json.
+        seed: Of the validation split and the order of batches.
+    """
+
+    dataset_dir: str | Path | None = None
+    shards: str | None = None
+    csv_path: str | Path | None = None
+    audio_dir: str | Path | None = None
+    cache_dir: str | Path | None = None
+    config_path: str | Path | None = None
+    voice_name: str | None = None
+    espeak_voice: str | None = None
+    batch_size: int | Literal["auto"] = 32
+    max_batch_frames: int | None = None
+    max_seconds: float | None = None
+    num_workers: int | None = None
+    validation_split: float = 0.1
+    num_test_examples: int = 5
+    open_ends: float = 0.0
+    trim_silence: bool = True
+    keep_seconds_before_silence: float = 0.25
+    keep_seconds_after_silence: float = 0.25
+    loudness: float | None = None
+    phoneme_type: str | None = None
+    dataset_type: str = "text"
+    phonemes_path: str | Path | None = None
+    write_numbers: bool | None = None
+    stress: str | None = None
+    abbreviations: bool | None = None
+    num_symbols: int | None = None
+    num_speakers: int | None = None
+    sample_rate: int | None = None
+    filter_length: int = 1024
+    hop_length: int = 256
+    win_length: int = 1024
+    segment_size: int = 8192
+    quality: str | None = None
+    seed: int = 1234
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings(DatasetFlags):
+    """Everything that preparing and batching a dataset depends on: flags with nothing left open.
+
+    Paths are those of this machine: of shards the folder that they were brought to, of a dataset in
+    a storage copies without recordings. config.json need not exist before preparation.
+
+    Attributes:
+        phoneme_id_map: Phoneme to ids; None means that it is made from the texts.
+        speaker_id_map: Ids of speakers that config.json names.
+        text_options: What is done to the texts before they become phonemes.
+        address: Where the dataset lies in a storage, else None.
+        found: What config.json held.
+    """
+
+    csv_path: Path
+    audio_dir: Path
+    cache_dir: Path
+    config_path: Path
+    voice_name: str
+    espeak_voice: str
+    sample_rate: int = DEFAULT_SAMPLE_RATE
+    quality: str = ""
+    phoneme_type: PhonemeType = PhonemeType.ESPEAK
+    num_symbols: int = DEFAULT_NUM_SYMBOLS
+    num_speakers: int = 1
+    phoneme_id_map: dict[str, list[int]] | None = None
+    speaker_id_map: dict[str, int] | None = None
+    text_options: TextOptions = DEFAULT_TEXT_OPTIONS
+    address: str | None = None
+    found: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def has_stress_marks(self) -> bool:
+        """Whether a `+` before a vowel is honoured; elsewhere it is taken out of the texts."""
+        is_russian = self.phoneme_type is PhonemeType.ESPEAK and self.espeak_voice == "ru"
+        return is_russian and self.text_options.stress != Stress.OFF
+
+    @property
+    def trim(self) -> TrimSettings:
+        """The three flags of trimming."""
+        return TrimSettings(
+            self.trim_silence, self.keep_seconds_before_silence, self.keep_seconds_after_silence
+        )
+
+
+def resolve_paths(flags: DatasetFlags) -> tuple[Path, Path, Path, Path]:
     """Return CSV, folder of the recordings, cache and config.json.
 
     Raises:
         DatasetError: There is no dataset.
     """
+    dataset_dir, csv_path = flags.dataset_dir, flags.csv_path
     if dataset_dir is None and csv_path is None:
         raise DatasetError(
             "No dataset was named; pass --data.dataset_dir=DIR (with metadata.csv and wavs/ in it) "
@@ -133,8 +271,8 @@ def resolve_paths(
     audio = Path(csv_path).parent if csv_path is not None else folder
     if dataset_dir is not None:
         audio = find_audio_folder(folder) or audio
-    if audio_dir is not None:
-        audio = Path(audio_dir)
+    if flags.audio_dir is not None:
+        audio = Path(flags.audio_dir)
     if not audio.is_dir():
         raise DatasetError(
             f"The folder of the recordings {audio} does not exist; pass it with --data.audio_dir."
@@ -142,8 +280,8 @@ def resolve_paths(
     return (
         Path(csv_path) if csv_path is not None else folder / "metadata.csv",
         audio,
-        Path(cache_dir) if cache_dir is not None else folder / ".cache",
-        Path(config_path) if config_path is not None else folder / "config.json",
+        Path(flags.cache_dir) if flags.cache_dir is not None else folder / ".cache",
+        Path(flags.config_path) if flags.config_path is not None else folder / "config.json",
     )
 
 
@@ -195,187 +333,70 @@ def resolve_shard_paths(
     return folder / HEADER_NAME, folder, cache, folder / load_header(folder).voice.name
 
 
-DEFAULT_SAMPLE_RATE = 22050
-DEFAULT_NUM_SYMBOLS = 256
-MIN_SAMPLE_RATE = 8000
-# The phoneme types that are trained here, and the language that voices of a type have.
-_LANGUAGES = {"espeak": "", "text": "", "pinyin": "zh", "japanese": "ja"}
-AUTO_BATCH_SIZE = "auto"
-"""A batch size that is found when training starts: the largest that fits."""
-
-
-@dataclass(frozen=True)
-class DataSettings:
-    """Everything that preparing and batching a dataset depends on.
-
-    Attributes:
-        csv_path: metadata.csv.
-        audio_dir: Folder of the recordings.
-        cache_dir: Where prepared utterances lie; may be deleted at any time.
-        config_path: The dataset's config.json; need not exist before preparation.
-        voice_name: Name of the voice (`dataset` of its JSON).
-        espeak_voice: espeak-ng's voice, such as `ru`.
-        sample_rate: Hertz of what is trained on.
-        quality: Name of the preset, for the voice's JSON; may be empty.
-        phoneme_type: How text becomes phonemes.
-        phoneme_id_map: Phoneme to ids; None means that it is made from the texts.
-        speaker_id_map: Ids of speakers that config.json names.
-        dataset_type: `text` or `phoneme_ids`.
-        text_options: What is done to the texts before they become phonemes.
-        num_symbols: Rows of the phoneme embedding.
-        num_speakers: The speaker column counts only where this is above 1.
-        trim_silence, keep_seconds_before_silence, keep_seconds_after_silence: Trimming.
-        loudness: LUFS that recordings are brought to; None leaves them as they are.
-        filter_length, hop_length, win_length: The linear spectrogram, in samples.
-        segment_size: Samples that the discriminators hear; shorter clips are padded to it.
-        batch_size: Most utterances of one process's micro-batch, or "auto".
-        max_batch_frames: Most padded frames of it; None: any number.
-        max_seconds: Longer recordings are left out; None keeps all.
-        num_workers: Loader processes; None follows cores and memory.
-        validation_split: Share of the rows held out for validation.
-        num_test_examples: Held-out rows that are listened to at every validation.
-        open_ends: Share of the training utterances with a final stop that are trained on a second
-            time, without it.
-        seed: Of the split and the order of batches.
-        shards: Where prepared shards lie; None where there are recordings. The paths above are
-            then those of the shards' folder on this machine.
-        address: Where the dataset lies in a storage, else None. The paths above are then those of
-            copies, without recordings.
-    """
-
-    csv_path: Path
-    audio_dir: Path
-    cache_dir: Path
-    config_path: Path
-    voice_name: str
-    espeak_voice: str
-    sample_rate: int = DEFAULT_SAMPLE_RATE
-    quality: str = ""
-    phoneme_type: PhonemeType = PhonemeType.ESPEAK
-    phoneme_id_map: dict[str, list[int]] | None = None
-    speaker_id_map: dict[str, int] | None = None
-    dataset_type: str = "text"
-    text_options: TextOptions = DEFAULT_TEXT_OPTIONS
-    num_symbols: int = DEFAULT_NUM_SYMBOLS
-    num_speakers: int = 1
-    trim_silence: bool = True
-    keep_seconds_before_silence: float = 0.25
-    keep_seconds_after_silence: float = 0.25
-    loudness: float | None = None
-    filter_length: int = 1024
-    hop_length: int = 256
-    win_length: int = 1024
-    segment_size: int = 8192
-    batch_size: int | str = 32
-    max_batch_frames: int | None = None
-    max_seconds: float | None = None
-    num_workers: int | None = None
-    validation_split: float = 0.1
-    num_test_examples: int = 5
-    open_ends: float = 0.0
-    seed: int = 1234
-    shards: str | None = None
-    address: str | None = None
-
-    @property
-    def has_stress_marks(self) -> bool:
-        """Whether a `+` before a vowel is honoured; elsewhere it is taken out of the texts."""
-        is_russian = self.phoneme_type is PhonemeType.ESPEAK and self.espeak_voice == "ru"
-        return is_russian and self.text_options.stress != Stress.OFF
-
-    @property
-    def trim(self) -> TrimSettings:
-        """The three flags of trimming."""
-        return TrimSettings(
-            self.trim_silence, self.keep_seconds_before_silence, self.keep_seconds_after_silence
-        )
-
-
-def resolve_settings(
-    *,
-    dataset_dir: str | Path | None = None,
-    csv_path: str | Path | None = None,
-    audio_dir: str | Path | None = None,
-    cache_dir: str | Path | None = None,
-    config_path: str | Path | None = None,
-    voice_name: str | None = None,
-    espeak_voice: str | None = None,
-    sample_rate: int | None = None,
-    quality: str | None = None,
-    phoneme_type: str | None = None,
-    phonemes_path: str | Path | None = None,
-    write_numbers: bool | None = None,
-    stress: str | None = None,
-    abbreviations: bool | None = None,
-    num_symbols: int | None = None,
-    num_speakers: int | None = None,
-    hop_length: int = 256,
-    shards: str | None = None,
-    **others: Any,
-) -> DataSettings:
-    """Put flags and config.json together; None means that a flag was not given.
+def resolve_settings(**given: Any) -> DataSettings:
+    """Put flags and config.json together.
 
     Args:
-        dataset_dir: Folder with metadata.csv, wavs/, config.json; the other paths follow from it.
-        shards: Address of prepared shards, instead of all of these.
-        others: Fields of `DataSettings` that have no second source.
+        given: Fields of `DatasetFlags`.
 
     Raises:
         ConfigError: Flag and config.json disagree, or a value cannot be used.
         DatasetError: There is no dataset.
     """
-    address = None
-    if shards is not None:
-        csv, audio, cache, config = resolve_shard_paths(
-            shards, cache_dir, (dataset_dir, csv_path, audio_dir, config_path, phonemes_path)
+    flags, address = DatasetFlags(**given), None
+    named = (flags.csv_path, flags.audio_dir, flags.config_path)
+    if flags.shards is not None:
+        paths = resolve_shard_paths(
+            flags.shards, flags.cache_dir, (*named, flags.dataset_dir, flags.phonemes_path)
         )
-        others |= agree_settings(load_header(audio), others, DataSettings)
-    elif dataset_dir is not None and is_remote(dataset_dir):
-        address = plain_address(dataset_dir).rstrip("/")
-        csv, audio, cache, config = resolve_remote_paths(
-            address, cache_dir, (csv_path, audio_dir, config_path)
-        )
+        made_with = agree_settings(load_header(paths[1]), vars(flags), DatasetFlags)
+        flags = replace(flags, **made_with)
+    elif flags.dataset_dir is not None and is_remote(flags.dataset_dir):
+        address = plain_address(flags.dataset_dir).rstrip("/")
+        paths = resolve_remote_paths(address, flags.cache_dir, named)
     else:
-        csv, audio, cache, config = resolve_paths(
-            dataset_dir, csv_path, audio_dir, cache_dir, config_path
-        )
+        paths = resolve_paths(flags)
+    csv, audio, cache, config = paths
     found = FoundConfig(config, load_json_object(config) if config.is_file() else {})
-    csv_folder = csv.absolute().parent
     # A folder of clips alone has no voice: asked for here, before hours of work.
-    voice = found.agree("espeak_voice", "espeak.voice", espeak_voice, "")
-    kind = _parse_phoneme_type(found.agree("phoneme_type", "phoneme_type", phoneme_type, "espeak"))
+    voice = found.agree("espeak_voice", "espeak.voice", flags.espeak_voice, "")
+    kind = _parse_phoneme_type(
+        found.agree("phoneme_type", "phoneme_type", flags.phoneme_type, "espeak")
+    )
     if not voice and kind is PhonemeType.ESPEAK:
         raise ConfigError(
             f"{config} names no espeak voice; pass --data.espeak_voice (such as ru or en-us)."
         )
-    voice = voice or _LANGUAGES[kind]
-    settings = DataSettings(
-        csv_path=csv,
-        audio_dir=audio,
-        cache_dir=cache,
-        config_path=config,
-        voice_name=voice_name or found.find("dataset", str) or Path(address or csv_folder).name,
-        espeak_voice=voice,
-        sample_rate=found.agree(
-            "sample_rate", "audio.sample_rate", sample_rate, DEFAULT_SAMPLE_RATE, "model"
-        ),
-        # A flag may say otherwise than the file: the recordings are the same in each quality.
-        quality=quality or found.find("audio.quality", str) or "",
-        phoneme_type=kind,
-        phoneme_id_map=_resolve_id_map(found, phonemes_path, kind),
-        speaker_id_map=found.find("speaker_id_map", dict),
-        text_options=resolve_text_options(
-            found.data,
-            config,
-            TextOptions(write_numbers=write_numbers, stress=stress, abbreviations=abbreviations),
-        ),
-        num_symbols=found.agree("num_symbols", "num_symbols", num_symbols, DEFAULT_NUM_SYMBOLS),
-        num_speakers=found.agree("num_speakers", "num_speakers", num_speakers, 1, "model"),
-        hop_length=found.agree("hop_length", "hop_length", hop_length, hop_length, "model"),
-        shards=shards,
-        address=address,
-        **others,
+    said = TextOptions(
+        write_numbers=flags.write_numbers, stress=flags.stress, abbreviations=flags.abbreviations
     )
+    name = flags.voice_name or found.find("dataset", str)
+    resolved: dict[str, Any] = {
+        "csv_path": csv,
+        "audio_dir": audio,
+        "cache_dir": cache,
+        "config_path": config,
+        "voice_name": name or Path(address or csv.absolute().parent).name,
+        "espeak_voice": voice or _LANGUAGES[kind],
+        # A flag may say otherwise than the file: the recordings are the same in each quality.
+        "quality": flags.quality or found.find("audio.quality", str) or "",
+        "phoneme_type": kind,
+        "phoneme_id_map": _resolve_id_map(found, flags.phonemes_path, kind),
+        "speaker_id_map": found.find("speaker_id_map", dict),
+        "text_options": resolve_text_options(found.data, config, said),
+        "address": address,
+        "found": found.data,
+    }
+    for key, dotted, default in (
+        ("sample_rate", "audio.sample_rate", DEFAULT_SAMPLE_RATE),
+        ("num_speakers", "num_speakers", 1),
+        ("hop_length", "hop_length", flags.hop_length),
+    ):
+        resolved[key] = found.agree(key, dotted, getattr(flags, key), default, "model")
+    resolved["num_symbols"] = found.agree(
+        "num_symbols", "num_symbols", flags.num_symbols, DEFAULT_NUM_SYMBOLS
+    )
+    settings = DataSettings(**{**vars(flags), **resolved})
     _check(settings)
     return settings
 
