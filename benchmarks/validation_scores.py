@@ -1,9 +1,9 @@
 """What scores cost a training: how long it stands still at validations, without and with them.
 
-The same small training several times in turn: without any score, with the opinion in line
-(--validation_quality), and with judges beside it (--model.scores). A table of the time that passes,
-of the processor's time that the training itself takes, which other programs do not change, and of
-how many validations have a score; then one JSON line. The pause of the first validation is left
+The same small training several times in turn: without any score, and with scores beside it
+(--model.scores). A table of the time that passes, of the processor's time that the training itself
+takes, which other programs do not change, and of how many validations have a score; then one JSON
+line. The pause of the first validation is left
 out, since libraries are loaded in it, and that of the last, which nothing follows.
 """
 
@@ -93,7 +93,6 @@ def main() -> None:
         beside.append(f"--model.phoneme_recogniser={args.recogniser}")
     kinds = {
         "no score": ("val_quality", ["--validation_quality=off"]),
-        "opinion in line": ("val_quality", ["--validation_quality=auto"]),
         f"{args.scores} beside": (f"val_{args.scores.partition(',')[0]}", beside),
     }
     pauses: dict[str, list[tuple[float, float]]] = {name: [] for name in kinds}

@@ -46,10 +46,10 @@ from piper.train.callbacks.checkpoints import (
     KeepBest,
     KeepLast,
 )
-from piper.train.callbacks.judge import Judge
 from piper.train.callbacks.listening import Listen
 from piper.train.callbacks.progress import DataWait, Memory, Plateau, Progress
 from piper.train.callbacks.scores import create_scores
+from piper.train.callbacks.sentences import MeasureSentences
 from piper.train.callbacks.stopping import DEFAULT_STOP_SECONDS, TrainingStopped
 from piper.train.checkpoints import (
     CHECKPOINT_FOLDER,
@@ -74,7 +74,7 @@ from piper.train.flags import (
     has_gpu,
     resolve_network,
 )
-from piper.train.judges import AUTO, OFF, find_quality_predictor
+from piper.train.judges import AUTO
 from piper.train.lightning import VitsModel
 from piper.train.presets import NETWORK_KEYS, QUICK, QUICK_BATCH_SIZES, QUICK_KEYS, network_keys
 from piper.train.quick.data import QuickDataModule
@@ -327,7 +327,7 @@ class TrainCLI(LightningCLI):
         parser.add_argument(
             "--validation_quality",
             type=str,
-            default="auto",
+            default=AUTO,
             help="Score speech at validations: auto (DistillMOS where it is installed), off, or "
             "another predictor as package.module:function.",
         )
@@ -412,24 +412,23 @@ class TrainCLI(LightningCLI):
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Any:
         options = self.config[self.subcommand]
-        scores = create_scores(options.model.scores, options.model.phoneme_recogniser)
-        plateau, wait = Plateau(options.patience, scores), DataWait()
-        # The same judge need not hear everything twice.
-        is_heard = scores is not None and options.validation_quality == AUTO
-        judge = Judge(find_quality_predictor(OFF if is_heard else options.validation_quality))
+        scores = create_scores(
+            options.model.scores, options.model.phoneme_recogniser, options.validation_quality
+        )
+        chooser = scores if scores is not None and scores.chooses else None
+        plateau, wait, measures = Plateau(options.patience, chooser), DataWait(), MeasureSentences()
         budget = Budget(
             is_active=not has_limit(options.trainer), is_warm=is_warm_start(options.model)
         )
-        self.progress = Progress(plateau, judge, wait, scores, is_verbose=options.verbose)
-        heard = [judge] if scores is None else [judge, scores]
-        ours: list[Any] = [Batches(), budget, *heard, plateau]
-        ours += [self.progress, Memory(), Listen(*heard)]
+        self.progress = Progress(plateau, measures, wait, scores, is_verbose=options.verbose)
+        ours: list[Any] = [Batches(), budget, measures, *([scores] if scores else []), plateau]
+        ours += [self.progress, Memory(), Listen(scores)]
         is_by_time = options.trainer.check_val_every_n_epoch == BY_TIME
         if is_by_time and options.trainer.val_check_interval is None:
-            ours.append(ValidationInterval(judge))
+            ours.append(ValidationInterval(measures))
         if keeps_checkpoints(config):
             ours += [
-                KeepBest(options.keep_best, scores),
+                KeepBest(options.keep_best, chooser),
                 KeepLast(options.save_minutes, options.keep_every_hours, options.stop_seconds),
             ]
         return super()._instantiate_trainer(config, [*callbacks, *ours, Ending(), wait])

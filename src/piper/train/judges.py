@@ -20,10 +20,13 @@ import logging
 import math
 import os
 import pickle
+import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from multiprocessing.connection import Connection
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
@@ -32,7 +35,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from piper.errors import ConfigError
+from piper.errors import ConfigError, PiperError
+from piper.jobs import available_cores, end_with_parent
 
 _LOGGER = logging.getLogger(__name__)
 FOLDER_VARIABLE = "PIPER_JUDGES_DIR"
@@ -449,3 +453,235 @@ def _extract_mels(speech: FloatArray) -> Any:
 def _normalise(vector: FloatArray) -> FloatArray:
     length = max(float(np.linalg.norm(vector)), LEAST_LENGTH)
     return np.asarray(vector / length, dtype=np.float32)
+
+
+OPINION, ERRORS, SIMILARITY = "distillmos", "per", "similarity"
+RECOGNISER_RATE = 16000
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a test sentence should be like.
+
+    Attributes:
+        recording: (S,) as it is trained on.
+        units: Its phonemes, as `aligner/units` has them.
+        speaker: The speaker's number; 0 where there is one.
+    """
+
+    recording: FloatArray
+    units: tuple[str, ...]
+    speaker: int = 0
+
+
+@dataclass(frozen=True)
+class MetricSettings:
+    """Which metrics there are.
+
+    Attributes:
+        names: Predictors by the title of their score: those above, or plug-ins.
+        sample_rate: Hertz of what they hear.
+        recogniser_path: A phoneme recogniser's file; only for the phoneme error rate.
+    """
+
+    names: Mapping[str, str]
+    sample_rate: int
+    recogniser_path: Path | None = None
+
+
+@dataclass(frozen=True)
+class MetricScores:
+    """Scores of sentences.
+
+    Attributes:
+        scores: By name; one that could not be had is not in it.
+        troubles: Why not, by name.
+    """
+
+    scores: Mapping[str, float] = field(default_factory=dict)
+    troubles: Mapping[str, str] = field(default_factory=dict)
+
+
+def score_title(name: str) -> str:
+    """Return the name of a score in the log, after `val_`: of `package.module:function` the last.
+
+    It stands in names of files, too, so it is one word.
+    """
+    return re.sub(r"\W", "_", name.rpartition(":")[2])
+
+
+class Metric(ABC):
+    """Scores all test sentences together.
+
+    Args:
+        references: What they should be like, in their order.
+    """
+
+    def __init__(self, references: Sequence[Reference]) -> None:
+        self.references = references
+
+    @abstractmethod
+    def score(self, spoken: Sequence[FloatArray]) -> float:
+        """Return the score of the sentences, (S,) each, as they are spoken."""
+
+    def score_recordings(self) -> float:
+        """Return what the recordings themselves get; NaN where that means nothing."""
+        return self.score([reference.recording for reference in self.references])
+
+
+class Metrics:
+    """All metrics that are wanted of a training.
+
+    Args:
+        settings: Which.
+        references: Of the sentences that they will hear.
+    """
+
+    def __init__(self, settings: MetricSettings, references: Sequence[Reference]) -> None:
+        self._metrics: dict[str, Metric] = {}
+        self._troubles: dict[str, str] = {}
+        for title, name in settings.names.items():
+            try:
+                self._metrics[title] = _create_metric(name, settings, references)
+            except Exception as error:  # someone else's code, and only a figure
+                self._troubles[title] = _describe(error)
+
+    def score(self, spoken: Sequence[FloatArray]) -> MetricScores:
+        """Score the sentences, (S,) each, as they are spoken."""
+        return self._ask(lambda metric: metric.score(spoken))
+
+    def score_recordings(self) -> MetricScores:
+        """Score the recordings of the sentences: what a voice can hope for."""
+        return self._ask(lambda metric: metric.score_recordings())
+
+    def _ask(self, ask: Callable[[Metric], float]) -> MetricScores:
+        scores: dict[str, float] = {}
+        troubles = dict(self._troubles)
+        for title, metric in self._metrics.items():
+            try:
+                scores[title] = float(ask(metric))
+            except Exception as error:  # likewise
+                troubles[title] = _describe(error)
+        return MetricScores({t: s for t, s in scores.items() if math.isfinite(s)}, troubles)
+
+
+def _create_metric(name: str, settings: MetricSettings, references: Sequence[Reference]) -> Metric:
+    if name == ERRORS:
+        return PhonemeMetric(settings, references)
+    if name == SIMILARITY:
+        return SpeakerMetric(settings, references)
+    return OpinionMetric(name, settings, references)
+
+
+class OpinionMetric(Metric):
+    """The mean of a predictor's scores."""
+
+    def __init__(
+        self, name: str, settings: MetricSettings, references: Sequence[Reference]
+    ) -> None:
+        super().__init__(references)
+        predictor = find_quality_predictor(AUTO if name == OPINION else name)
+        if predictor is None:
+            raise PiperError("it is not installed")
+        self._predictor = predictor
+        self._rate = settings.sample_rate
+
+    def score(self, spoken: Sequence[FloatArray]) -> float:
+        """Return the mean score."""
+        return float(np.mean([self._predictor(samples, self._rate) for samples in spoken]))
+
+
+class PhonemeMetric(Metric):
+    """Errors of what a recogniser hears, as a share of the phonemes of all texts."""
+
+    def __init__(self, settings: MetricSettings, references: Sequence[Reference]) -> None:
+        from piper.train.aligner.recogniser import load_phoneme_recogniser
+
+        super().__init__(references)
+        assert settings.recogniser_path is not None
+        self._recogniser = load_phoneme_recogniser(settings.recogniser_path)
+        self._rate = settings.sample_rate
+
+    def score(self, spoken: Sequence[FloatArray]) -> float:
+        """Return the phoneme error rate."""
+        import soxr
+
+        from piper.train.aligner.recogniser import (
+            add_phoneme_errors,
+            find_phoneme_errors,
+        )
+
+        errors = []
+        for reference, samples in zip(self.references, spoken, strict=True):
+            if self._rate != RECOGNISER_RATE:
+                samples = soxr.resample(samples, self._rate, RECOGNISER_RATE)
+            errors.append(find_phoneme_errors(reference.units, self._recogniser.recognise(samples)))
+        return add_phoneme_errors(errors).rate
+
+
+class SpeakerMetric(Metric):
+    """How near sentences are to the recordings of their speakers."""
+
+    def __init__(self, settings: MetricSettings, references: Sequence[Reference]) -> None:
+        super().__init__(references)
+        encoder = load_speaker_encoder()
+        if encoder is None:
+            raise PiperError("it is not installed")
+        self._encoder = encoder
+        self._rate = settings.sample_rate
+        embeddings = self._embed([reference.recording for reference in references])
+        self._speakers = [reference.speaker for reference in references]
+        numbers = np.asarray(self._speakers)
+        self._recorded = {number: embeddings[numbers == number] for number in self._speakers}
+        self._likes = {number: create_reference(own) for number, own in self._recorded.items()}
+
+    def score(self, spoken: Sequence[FloatArray]) -> float:
+        """Return the mean similarity of sentences to their speakers."""
+        pairs = zip(self._embed(spoken), self._speakers, strict=True)
+        return float(np.mean([measure_similarity(e, self._likes[s]) for e, s in pairs]))
+
+    def score_recordings(self) -> float:
+        """Return the mean similarity of recordings to the others of their speaker."""
+        several = [own for own in self._recorded.values() if len(own) > 1]
+        if not several:
+            return math.nan
+        return float(np.mean(np.concatenate([compare_with_others(own) for own in several])))
+
+    def _embed(self, spoken: Sequence[FloatArray]) -> FloatArray:
+        return np.stack([self._encoder.embed(samples, self._rate) for samples in spoken])
+
+
+def _describe(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:150] or type(error).__name__
+
+
+NICENESS = 10
+"""A tenth of the processor's time where a training wants all of it."""
+CORES_A_THREAD = 4
+"""A thread for so many cores: the others are the training's."""
+MAX_THREADS = 4
+
+
+def serve_scores(
+    connection: Connection, settings: MetricSettings, references: Sequence[Reference]
+) -> None:
+    """Score what comes through a connection, until it is closed.
+
+    A process that takes few threads of a low priority, sees no GPU, and ends with the one that
+    started it.
+    """
+    end_with_parent()
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
+    import torch
+
+    torch.set_num_threads(max(1, min(MAX_THREADS, available_cores() // CORES_A_THREAD)))
+    metrics = Metrics(settings, references)
+    while True:
+        try:
+            spoken, with_recordings = connection.recv()
+            recorded = metrics.score_recordings() if with_recordings else MetricScores()
+            connection.send((metrics.score(spoken), recorded))
+        except (EOFError, OSError):
+            return

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from piper.train.callbacks import judge
-from piper.train.callbacks.judge import (
+from piper.train.callbacks import sentences
+from piper.train.callbacks.sentences import (
     Measures,
     decode_in_pieces,
-    decoder_reach_frames,
+    decoder_receptive_field,
     measure_example,
     summarise_measures,
 )
@@ -52,14 +52,14 @@ def test_pieces_equal_the_whole(quality: str, monkeypatch: pytest.MonkeyPatch) -
     z = torch.randn(1, 16, 75)
     with torch.no_grad():
         whole = voice.model_g.dec(z, None)[0, 0]
-        monkeypatch.setattr(judge, "PIECE_FRAMES", 20)
+        monkeypatch.setattr(sentences, "PIECE_FRAMES", 20)
         pieces = decode_in_pieces(voice.model_g, z, None)
         assert pieces.shape == whole.shape
         assert torch.allclose(pieces, whole, atol=2e-6)
 
 
 @pytest.mark.parametrize("quality", ["medium", "high"])
-def test_the_reach_covers_what_the_decoder_looks_at(quality: str) -> None:
+def test_the_receptive_field_covers_what_the_decoder_looks_at(quality: str) -> None:
     """Found by what moves a frame's samples; the bound may be wider, but not much."""
     config = create_network_config(quality, **NARROW, upsample_initial_channel=16)
     decoder = Voice(config).model_g.dec.double()
@@ -70,7 +70,7 @@ def test_the_reach_covers_what_the_decoder_looks_at(quality: str) -> None:
     moved = gradient[0].abs().sum(0).nonzero().flatten()
     reach = int(max(30 - moved.min(), moved.max() - 30))
     assert reach > 0
-    assert reach <= decoder_reach_frames(config) <= reach + 3
+    assert reach <= decoder_receptive_field(config) <= reach + 3
 
 
 @pytest.mark.parametrize(("speakers", "speaker_id"), [(1, None), (3, 2)])

@@ -16,15 +16,8 @@ from piper.train import cli
 from piper.train.aligner import recogniser as fitting
 from piper.train.aligner.aligner import load_aligner
 from piper.train.callbacks import scores as scores_module
-from piper.train.callbacks.scores import (
-    FloatArray,
-    Panel,
-    PanelSettings,
-    Reference,
-    Scores,
-    WantedScores,
-    score_title,
-)
+from piper.train.callbacks.scores import Scores, WantedScores
+from piper.train.judges import FloatArray, Metrics, MetricSettings, Reference, score_title
 from trainings import SMALL
 
 NAMES = ("per", "distillmos", "similarity")
@@ -67,9 +60,11 @@ def drown(samples: FloatArray) -> FloatArray:
 @pytest.mark.usefixtures("judges")
 def test_noise_and_swapped_texts_are_heard(spoken_dataset: Path, recogniser: Path) -> None:
     references = read_references(spoken_dataset)
-    panel = Panel(PanelSettings(NAMES, 16000, recogniser), references)
-    recorded = panel.hear_recordings()
-    noisy = panel.hear([drown(reference.recording) for reference in references])
+    metrics = Metrics(
+        MetricSettings(dict(zip(NAMES, NAMES, strict=True)), 16000, recogniser), references
+    )
+    recorded = metrics.score_recordings()
+    noisy = metrics.score([drown(reference.recording) for reference in references])
     assert recorded.troubles == noisy.troubles == {}
     assert recorded.scores["per"] < 0.6
     assert noisy.scores["per"] > recorded.scores["per"] + 0.1
@@ -79,7 +74,7 @@ def test_noise_and_swapped_texts_are_heard(spoken_dataset: Path, recogniser: Pat
     assert noisy.scores["similarity"] < recorded.scores["similarity"] - 0.1
     # Texts that belong to other recordings.
     swapped = [Reference(r.recording, references[i - 1].units) for i, r in enumerate(references)]
-    wrong = Panel(PanelSettings(("per",), 16000, recogniser), swapped).hear_recordings()
+    wrong = Metrics(MetricSettings({"per": "per"}, 16000, recogniser), swapped).score_recordings()
     assert wrong.scores["per"] > recorded.scores["per"] + 0.2
 
 
@@ -135,9 +130,10 @@ def test_a_judge_that_fails_leaves_the_others(
     (tmp_path / "some_opinions.py").write_text(source, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     sentence = np.zeros(160, dtype=np.float32)
-    names = [f"some_opinions:{name}" for name in ("good", "bad", "nothing", "missing")]
-    panel = Panel(PanelSettings((*names, "distillmos"), 16000), [Reference(sentence, ())])
-    opinion = panel.hear([sentence])
+    names = {name: f"some_opinions:{name}" for name in ("good", "bad", "nothing", "missing")}
+    settings = MetricSettings({**names, "distillmos": "distillmos"}, 16000)
+    metrics = Metrics(settings, [Reference(sentence, ())])
+    opinion = metrics.score([sentence])
     assert opinion.scores == {"good": 4.0}
     assert opinion.troubles.keys() == {"bad", "missing", "distillmos"}
     assert opinion.troubles["bad"] == "division by zero"

@@ -86,18 +86,16 @@ def test_figures_in_a_few_words() -> None:
         "val_mel_text": 0.7,
         "val_duration_error_ms": 21.4,
         "val_length_ratio": 0.987,
-        "val_quality": 3.456,
     }
-    assert describe_figures(figures, 4.13) == [
+    assert describe_figures(figures) == [
         "whole sentences: mel 0.457",
         "from text 0.700",
         "durations 21 ms off",
         "0.99 of the length",
-        "quality 3.46 (recordings 4.13)",
     ]
-    assert describe_figures({}, 4.13) == []
+    assert describe_figures({}) == []
     # What came out as no number is left out.
-    assert describe_figures({"val_mel_whole": 1.0}, None) == ["whole sentences: mel 1.000"]
+    assert describe_figures({"val_mel_whole": 1.0}) == ["whole sentences: mel 1.000"]
 
 
 def test_days_are_hours() -> None:

@@ -17,8 +17,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from piper.train import cli
 from piper.train.callbacks import scores as scores_module
-from piper.train.callbacks.scores import PanelSettings, Reference, Scorer, Scores
+from piper.train.callbacks.scores import Scorer, Scores
 from piper.train.checkpoints import load_checkpoint
+from piper.train.judges import MetricSettings, Reference
 from trainings import SMALL, add_module, fit_command, last_checkpoint
 
 FLAGS = (*SMALL, "--data.batch_size=5", "--data.num_test_examples=1", "--keep_best=2")
@@ -71,7 +72,9 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each validation wait for the one before: which ones have scores is no chance then."""
-    monkeypatch.setattr(scores_module, "Scores", partial(Scores, wait_seconds=250.0))
+    monkeypatch.setattr(
+        scores_module, "Scores", partial(Scores, wait_seconds=250.0, last_seconds=250.0)
+    )
 
 
 def train(dataset: Path, root: Path, *flags: str) -> int:
@@ -99,20 +102,18 @@ def test_figures_stand_where_their_weights_do_and_the_first_chooses_the_best(
 ) -> None:
     """The first score falls while val_loss improves, and higher is better.
 
-    The same judge in line with the training says the same of the same weights.
+    What --validation_quality asks for beside them is scored as well, and chooses nothing.
     """
     caplog.set_level("INFO", logger="piper")
     flags = ("--model.scores=opinions:falling,opinions:level,opinions:broken", "--patience=2")
     flags = (*flags, "--validation_quality=opinions:level", "--trainer.max_epochs=9")
     assert train(dataset, root, *flags) == 0
 
-    beside, in_line = read_scalars(root, "val_level"), read_scalars(root, "val_quality")
+    beside = read_scalars(root, "val_level")
     assert sorted(beside) == sorted(read_scalars(root, "val_loss"))
-    assert len(in_line) > 1
-    for step, value in in_line.items():
-        assert beside[step] == pytest.approx(value, abs=1e-4)
+    assert read_scalars(root, "val_quality") == beside
     recordings = read_scalars(root, "val_level_recordings")
-    assert recordings == pytest.approx(read_scalars(root, "val_quality_recordings"), abs=1e-6)
+    assert recordings == read_scalars(root, "val_quality_recordings")
 
     # The first call was for the recordings, the second for what training began with.
     found = {name: re.search(r"-val_falling=(.*)\.ckpt", name) for name in names(root)}
@@ -129,6 +130,24 @@ def test_figures_stand_where_their_weights_do_and_the_first_chooses_the_best(
     said = capsys.readouterr().err
     assert re.search(r"step 3 · falling 7\.00 \(recordings 9\.00\) · level 1\.\d\d \(rec", said)
     assert " · best 7.0000 at step 3, " in said
+
+
+@pytest.mark.usefixtures("predictors", "patient")
+def test_a_quality_alone_leaves_the_choice_to_the_loss(
+    dataset: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One more figure in the log; `validate` has it in its table, and waits for it."""
+    flags = ("--validation_quality=opinions:level", "--trainer.max_epochs=1")
+    assert train(dataset, root, *flags) == 0
+    figures = read_scalars(root, "val_quality")
+    assert sorted(figures) == sorted(read_scalars(root, "val_loss"))
+    assert list(read_scalars(root, "val_quality_recordings")) == [0]
+    assert any("-val_loss=" in name for name in names(root))
+    assert re.search(r"step \d+ · quality 1\.\d\d \(rec", capsys.readouterr().err)
+    arguments = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={root}"]
+    checkpoint = f"--ckpt_path={last_checkpoint(root)}"
+    assert cli.main(["validate", *FLAGS[:-1], *arguments, flags[0], checkpoint]) == 0
+    assert "val_quality_recordings" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("predictors")
@@ -158,14 +177,14 @@ def test_a_killed_judge_is_started_once_more(
     """It is killed at its second call, which is made once more, and at the fourth and fifth."""
     monkeypatch.setenv("DEADLY_CALLS", "2 4")
     sentence = np.zeros(1600, dtype=np.float32)
-    settings = PanelSettings(("opinions:mortal",), 16000)
+    settings = MetricSettings({"mortal": "opinions:mortal"}, 16000)
     scorer = Scorer(settings, [Reference(sentence, ())])
     try:
         for _ in range(2):
             scorer.submit([sentence])
-            verdict = scorer.take(250.0)
-            assert verdict is not None
-            assert verdict.spoken.scores == {"mortal": 5.0}
+            answer = scorer.take(250.0)
+            assert answer is not None
+            assert answer[0].scores == {"mortal": 5.0}
         assert caplog.text.count("scores speech has ended (SIGKILL); it starts anew") == 1
         scorer.submit([sentence])
         assert scorer.take(250.0) is None
@@ -221,7 +240,9 @@ def test_open_scores_outlive_an_interruption(
     job = saved["callbacks"]["Scores"]["open"]
     assert candidate.name == f"epoch={job['epoch']}-step={job['step']}-candidate.ckpt"
 
-    monkeypatch.setattr(scores_module, "Scores", partial(Scores, wait_seconds=250.0))
+    monkeypatch.setattr(
+        scores_module, "Scores", partial(Scores, wait_seconds=250.0, last_seconds=250.0)
+    )
     monkeypatch.setenv("NAP_SECONDS", "0")
     stray = candidate.with_name("epoch=0-step=2-candidate.ckpt")
     stray.write_bytes(b"a kill left it")
@@ -256,6 +277,7 @@ def find_children(process: int) -> list[int]:
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
+        (["--validation_quality=utmos"], '--validation_quality: there is no predictor "utmos"'),
         (["--model.scores=utmos"], '--model.scores: there is no predictor "utmos"'),
         (["--model.scores=clicks"], '--model.scores: "clicks" is no score of a training; give'),
         (["--model.scores=similarity"], "--model.scores=similarity: Resemblyzer is not installed"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,28 +13,11 @@ from lightning.pytorch import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from piper.train import cli
-from piper.train.callbacks.judge import FIGURES, Judge
-from trainings import SMALL, add_module
+from piper.train.callbacks.sentences import FIGURES, MeasureSentences
+from trainings import SMALL
 
-FLAGS = (*SMALL, "--data.batch_size=5", "--data.num_test_examples=1")
+FLAGS = (*SMALL, "--data.batch_size=5", "--data.num_test_examples=1", "--validation_quality=off")
 TWO = "--data.num_test_examples=2"
-
-PREDICTOR = """
-calls = []
-
-def level(audio, rate):
-    calls.append(len(audio))
-    return 1.0 + float(abs(audio).mean())
-
-def broken(audio, rate):
-    raise ZeroDivisionError("no such luck")
-"""
-
-
-@pytest.fixture
-def predictors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    add_module(tmp_path / "predictors", "loudness", PREDICTOR, monkeypatch)
-    return "loudness"
 
 
 def train(dataset: Path, root: Path, *flags: str) -> int:
@@ -56,28 +38,19 @@ def steps_of(log: EventAccumulator, tag: str) -> list[int]:
 def test_figures_are_logged_beside_the_losses(
     dataset: Path,
     tmp_path: Path,
-    predictors: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(cli, "Judge", partial(Judge, share=1e9))
-    flags = ("--trainer.max_epochs=2", f"--validation_quality={predictors}:level", TWO)
-    assert train(dataset, tmp_path, *flags, "--verbose") == 0
+    monkeypatch.setattr(cli, "MeasureSentences", partial(MeasureSentences, share=1e9))
+    assert train(dataset, tmp_path, "--trainer.max_epochs=2", TWO, "--verbose") == 0
     log = read_log(tmp_path)
-    for tag in FIGURES[:-1]:
+    for tag in FIGURES:
         assert steps_of(log, tag) == steps_of(log, "val_loss"), tag
         assert all(event.value > 0 for event in log.Scalars(tag)), tag
-    # What the recordings score does not change.
-    assert steps_of(log, "val_quality_recordings") == [0]
     # Whole utterances and segments of the same network are about as far from the recordings.
     whole, segments = (log.Scalars(tag)[-1].value for tag in ("val_mel_whole", "val_mel"))
     assert whole == pytest.approx(segments, rel=0.3)
-    calls = sys.modules["loudness"].calls
-    # Two sentences at three validations, and their recordings.
-    assert len(calls) == 3 * 2 + 2
-    said = capsys.readouterr().err
-    assert "whole sentences: mel " in said
-    assert " (recordings 1." in said
+    assert "whole sentences: mel " in capsys.readouterr().err
 
 
 def test_the_budget_of_time_is_kept(
@@ -87,13 +60,12 @@ def test_the_budget_of_time_is_kept(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Too dear for each validation: done at the first and the last, and said once."""
-    monkeypatch.setattr(cli, "Judge", partial(Judge, share=1e-9))
+    monkeypatch.setattr(cli, "MeasureSentences", partial(MeasureSentences, share=1e-9))
     caplog.set_level("INFO", logger="piper")
-    assert train(dataset, tmp_path, "--trainer.max_epochs=3", "--validation_quality=off") == 0
+    assert train(dataset, tmp_path, "--trainer.max_epochs=3") == 0
     log = read_log(tmp_path)
     validated = steps_of(log, "val_loss")
     assert steps_of(log, "val_mel_text") == [validated[0], validated[-1]]
-    assert steps_of(log, "val_quality") == []
     assert caplog.text.count("it is done about every") == 1
 
 
@@ -102,30 +74,19 @@ def test_as_many_sentences_as_fit_then_always_the_same(
 ) -> None:
     """Means over other sentences would not compare, neither within a run nor after resuming."""
     caplog.set_level("INFO", logger="piper")
-    judges: list[Judge] = []
+    measures: list[MeasureSentences] = []
 
-    def create(seconds: float, *args: Any) -> Judge:
-        judges.append(Judge(*args, share=1e9, first_seconds=seconds))
-        return judges[-1]
+    def create(seconds: float, *args: Any) -> MeasureSentences:
+        measures.append(MeasureSentences(*args, share=1e9, first_seconds=seconds))
+        return measures[-1]
 
-    monkeypatch.setattr(cli, "Judge", partial(create, 0.0))
-    flags = ("--validation_quality=off", "--ckpt_path=last", TWO)
+    monkeypatch.setattr(cli, "MeasureSentences", partial(create, 0.0))
+    flags = ("--ckpt_path=last", TWO)
     assert train(dataset, tmp_path, *flags, "--trainer.max_epochs=1") == 0
     assert "Validations measure 1 of the 2 test sentences" in caplog.text
-    monkeypatch.setattr(cli, "Judge", partial(create, 1e9))
+    monkeypatch.setattr(cli, "MeasureSentences", partial(create, 1e9))
     assert train(dataset, tmp_path, *flags, "--trainer.max_epochs=2") == 0
-    assert [judge.state_dict() for judge in judges] == [{"sentences": 1}] * 2
-
-
-def test_a_predictor_that_fails_ends_no_training(
-    dataset: Path, tmp_path: Path, predictors: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    flags = ("--trainer.max_epochs=1", f"--validation_quality={predictors}:broken")
-    assert train(dataset, tmp_path, *flags) == 0
-    assert caplog.text.count("the predictor failed (no such luck)") == 1
-    log = read_log(tmp_path)
-    assert steps_of(log, "val_quality") == []
-    assert steps_of(log, "val_mel_text")
+    assert [one.state_dict() for one in measures] == [{"sentences": 1}] * 2
 
 
 @pytest.mark.parametrize("is_averaged", [False, True])
@@ -150,7 +111,7 @@ def test_a_network_that_has_gone_astray_ends_no_training(
 
     monkeypatch.setattr(cli.VitsModel, hook, lose_the_durations)
     flags = ("--trainer.limit_train_batches=1", "--trainer.max_epochs=1")
-    assert train(dataset, tmp_path, *flags, "--validation_quality=off") == 0
+    assert train(dataset, tmp_path, *flags) == 0
     log = read_log(tmp_path)
     # Spectra need no durations.
     assert 0 in steps_of(log, "val_mel_whole")
@@ -159,16 +120,6 @@ def test_a_network_that_has_gone_astray_ends_no_training(
     assert ("sentence_0/speech" in spoken) == is_averaged
     if not is_averaged:
         assert caplog.text.count("A test sentence cannot be spoken") == 1
-
-
-def test_a_wrong_name_is_said_before_training(
-    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    flags = ("--validation_quality=utmos", "--trainer.max_epochs=1")
-    assert train(dataset, tmp_path, *flags) == 1
-    said = capsys.readouterr().err
-    assert said.startswith('error: --validation_quality: there is no predictor "utmos"')
-    assert "Traceback" not in said
 
 
 def test_validate_measures_too(
@@ -182,5 +133,5 @@ def test_validate_measures_too(
 def test_a_training_of_minutes_is_not_measured_for_one(tmp_path: Path) -> None:
     """The first measurement took 20 s of a quick voice's eight minutes, and the last one, too."""
     trainer = Trainer(max_time="00:00:08:00", accelerator="cpu", logger=False)
-    assert Judge()._find_limit(trainer) == pytest.approx(4.8)
-    assert Judge()._find_limit(Trainer(accelerator="cpu", logger=False)) == 20.0
+    assert MeasureSentences()._find_limit(trainer) == pytest.approx(4.8)
+    assert MeasureSentences()._find_limit(Trainer(accelerator="cpu", logger=False)) == 20.0

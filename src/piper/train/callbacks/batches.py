@@ -19,7 +19,7 @@ from piper.errors import ConfigError
 from piper.progress import count_things
 from piper.train.allowance import find_allowance
 from piper.train.callbacks.axis import count_updates
-from piper.train.callbacks.judge import Judge
+from piper.train.callbacks.sentences import MeasureSentences
 from piper.train.data.batches import BatchBounds
 from piper.train.data.loader import ResumableLoader
 from piper.train.data.module import VitsDataModule
@@ -100,17 +100,18 @@ class ValidationInterval(Callback):
     A minute of recordings is one batch, ten hours on a GPU are ten seconds, and a quick voice is
     trained in eight minutes: a validation with its checkpoints and its sentences after each epoch
     would take as long as the training. Those before the first and after the last update are always
-    made. What judges take is not counted here: they have a share of their own.
+    made. What measuring sentences takes is not
+    counted here: it has a share of its own.
 
     Args:
-        judge: Whose seconds are left out.
+        measures: Whose seconds are left out.
     """
 
-    def __init__(self, judge: Judge | None = None) -> None:
-        self._judge = judge
+    def __init__(self, measures: MeasureSentences | None = None) -> None:
+        self._measures = measures
         self._begin = self._last = 0.0
         self._started: float | None = None
-        self._judged = 0.0
+        self._measured = 0.0
         self._spent = 0.0
         self._cost: float | None = None
         """Seconds of the last one; None before there was one in this run."""
@@ -121,7 +122,7 @@ class ValidationInterval(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count what it takes."""
-        self._started, self._judged = time.monotonic(), self._judge_seconds()
+        self._started, self._measured = time.monotonic(), self._measuring_seconds()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A validation and all that it brought with it is over."""
@@ -153,12 +154,12 @@ class ValidationInterval(Callback):
         if self._started is None:
             return
         self._last = time.monotonic()
-        self._cost = self._last - self._started - (self._judge_seconds() - self._judged)
+        self._cost = self._last - self._started - (self._measuring_seconds() - self._measured)
         self._spent += self._cost
         self._started = None
 
-    def _judge_seconds(self) -> float:
-        return 0.0 if self._judge is None else self._judge.spent_seconds
+    def _measuring_seconds(self) -> float:
+        return 0.0 if self._measures is None else self._measures.spent_seconds
 
 
 def has_limit(trainer: Any) -> bool:

@@ -1,7 +1,4 @@
-"""Test sentences as the network speaks them now.
-
-Knows TensorBoard's writer and the generator, but neither losses nor files.
-"""
+"""Test sentences as the network speaks them now, in TensorBoard's log."""
 
 from __future__ import annotations
 
@@ -15,8 +12,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from piper.train.callbacks.axis import logged_step
-from piper.train.callbacks.judge import Judge, speak_example
 from piper.train.callbacks.scores import Scores
+from piper.train.callbacks.sentences import speak_example
 from piper.train.callbacks.stopping import is_stopping
 from piper.train.data.module import ListeningExample
 from piper.train.families import Spoken
@@ -30,11 +27,11 @@ class Listen(Callback):
     """Logs audio, mel spectrogram beside the recording's, and alignment of each test sentence.
 
     Args:
-        speakers: May have spoken the sentences already, for a score.
+        scores: May have had the sentences spoken already.
     """
 
-    def __init__(self, *speakers: Judge | Scores) -> None:
-        self._speakers = speakers
+    def __init__(self, scores: Scores | None = None) -> None:
+        self._scores = scores
         self._has_warned = False
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -50,7 +47,7 @@ class Listen(Callback):
         step = logged_step(trainer)
         model: Any = pl_module
         config: NetworkShape = model.network_config
-        already = {n: one for who in self._speakers for n, one in who.spoken.items()}
+        already = self._scores.spoken if self._scores is not None else {}
         with model.averaged_weights():
             for index, example in enumerate(examples):
                 spoken = already.get(index) or self._speak(model, example)

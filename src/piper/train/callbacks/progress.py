@@ -1,9 +1,4 @@
-"""Progress of a training: lines of text, how far its score went, what it waits for, its memory.
-
-Knows the score of each validation by the name that checkpoints are kept by; no losses, no files.
-
-Knows what the other callbacks have to say, not how they come to it.
-"""
+"""Progress of a training: lines of text, how far its score went, what it waits for, its memory."""
 
 from __future__ import annotations
 
@@ -23,8 +18,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from piper.progress import ChangingLine, count_things
 from piper.train.callbacks.axis import count_updates, logged_step
-from piper.train.callbacks.judge import Judge
 from piper.train.callbacks.scores import Scored, Scores
+from piper.train.callbacks.sentences import MeasureSentences
 from piper.train.evaluate.results import SCORES
 
 _LOGGER = logging.getLogger(__name__)
@@ -367,25 +362,25 @@ class Progress(Callback):
 
     Args:
         plateau: Knows the best validation so far and what to expect.
-        judge: Knows how the fixed sentences sound.
+        measures: Knows how far the fixed sentences are from their recordings.
         wait: Knows the share of time that is spent waiting for data.
-        scores: Tells what judges say of a validation, later than it.
+        scores: Tells what a validation is scored with, later than it.
         is_verbose: Say all that a validation measured, and what the scores so far let one expect.
     """
 
     def __init__(
         self,
         plateau: Plateau,
-        judge: Judge,
+        measures: MeasureSentences,
         wait: DataWait,
         scores: Scores | None = None,
         *,
         is_verbose: bool = False,
     ) -> None:
         self._plateau = plateau
-        self._judge = judge
+        self._measures = measures
         self._wait = wait
-        self._has_scores = scores is not None
+        self._has_scores = scores is not None and scores.chooses
         if scores is not None:
             scores.listeners.append(self._say_scores)
         self._is_verbose = is_verbose
@@ -429,11 +424,8 @@ class Progress(Callback):
             for name in (LOSSES if self._is_verbose else LOSSES[:1])
             if name in trainer.callback_metrics
         ]
-        figures = dict(self._judge.figures)
-        if not self._is_verbose:
-            figures = {name: value for name, value in figures.items() if name == "val_quality"}
-        recordings = self._judge.recordings_quality if self._is_verbose else None
-        shown += describe_figures(figures, recordings)
+        if self._is_verbose:
+            shown += describe_figures(self._measures.figures)
         self._say(trainer.current_epoch, count_updates(trainer), shown, not self._has_scores)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -472,10 +464,10 @@ class Progress(Callback):
         return parts
 
     def _say_scores(self, trainer: Trainer, scored: Scored) -> None:
-        """Write what judges said of an earlier step on a line of its own."""
+        """Write the scores of an earlier step on a line of their own."""
         shown = describe_scores(scored.figures, scored.recordings)
         if shown:
-            self._say(scored.job.epoch, scored.job.update, shown, has_standing=True)
+            self._say(scored.job.epoch, scored.job.update, shown, self._has_scores)
 
     def _say(self, epoch: int, update: int, figures: Sequence[str], has_standing: bool) -> None:
         """Write what a validation found on a line of its own, and in it how it stands."""
@@ -496,23 +488,19 @@ def clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
-def describe_figures(figures: Mapping[str, float], recordings: float | None) -> list[str]:
+def describe_figures(figures: Mapping[str, float]) -> list[str]:
     """Say in a few words each how the fixed sentences came out; nothing where not measured."""
     texts = {
         "val_mel_whole": "whole sentences: mel {:.3f}",
         "val_mel_text": "from text {:.3f}",
         "val_duration_error_ms": "durations {:.0f} ms off",
         "val_length_ratio": "{:.2f} of the length",
-        "val_quality": "quality {:.2f}",
     }
-    parts = [text.format(figures[name]) for name, text in texts.items() if name in figures]
-    if "val_quality" in figures and recordings is not None:
-        parts[-1] += f" (recordings {recordings:.2f})"
-    return parts
+    return [text.format(figures[name]) for name, text in texts.items() if name in figures]
 
 
 def describe_scores(figures: Mapping[str, float], recordings: Mapping[str, float]) -> list[str]:
-    """Say the scores of judges in a few words each, and what recordings get beside them."""
+    """Say scores in a few words each, and what recordings get beside them."""
     parts = []
     for name, value in figures.items():
         score = SCORES.get(name.removeprefix("val_"))

@@ -1,44 +1,32 @@
-"""Scores of judges at validations, taken beside the training: it speaks, a process judges.
+"""Scores of speech at validations, taken beside the training: it speaks, a process scores.
 
-Knows samples, recordings and judges; nothing of a training, its steps or its files.
-
-Knows flags and where judges are had; scores nothing.
-
-It takes few threads of a low priority and sees no GPU; it ends with the process that started it.
-Importing this loads no torch: the process hides GPUs first.
-
-Knows when sentences are spoken, where figures go and who wants to hear of them; what they mean, and
-how they come about, is in `panel` and `scorer`.
+`--model.scores` names them, and the first chooses the best checkpoints; `--validation_quality` asks
+for one more, which chooses nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import math
 import multiprocessing
-import os
 import queue
-import re
 import threading
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from piper.errors import ConfigError, DatasetError, PiperError
-from piper.jobs import available_cores, describe_end, end_with_parent, interrupts_blocked
+from piper.errors import ConfigError, DatasetError
+from piper.jobs import describe_end, interrupts_blocked
 from piper.train.aligner.aligner import is_unit
 from piper.train.callbacks.axis import count_updates, logged_step
-from piper.train.callbacks.judge import is_last_validation, speak_example
+from piper.train.callbacks.sentences import is_last_validation, speak_example
 from piper.train.callbacks.stopping import is_stopping
 from piper.train.data.module import ListeningExample
 from piper.train.evaluate.results import SCORES
@@ -46,221 +34,25 @@ from piper.train.families import Spoken
 from piper.train.judges import (
     AUTO,
     DISTILLMOS,
+    ERRORS,
     OFF,
+    OPINION,
     RESEMBLYZER,
+    SIMILARITY,
+    FloatArray,
+    MetricScores,
+    MetricSettings,
+    Reference,
     explain_missing_judge,
     find_quality_predictor,
     is_judge_here,
+    score_title,
+    serve_scores,
 )
 
-FloatArray = npt.NDArray[np.float32]
-
-OPINION, ERRORS, SIMILARITY = "distillmos", "per", "similarity"
-RECOGNISER_RATE = 16000
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What a test sentence should be like.
-
-    Attributes:
-        recording: (S,) as it is trained on.
-        units: Its phonemes, as `aligner/units` has them.
-        speaker: The speaker's number; 0 where there is one.
-    """
-
-    recording: FloatArray
-    units: tuple[str, ...]
-    speaker: int = 0
-
-
-@dataclass(frozen=True)
-class PanelSettings:
-    """Which judges there are.
-
-    Attributes:
-        names: As the flag gives them: those above, or plug-ins of `judges/opinion`.
-        sample_rate: Hertz of what they hear.
-        recogniser_path: A phoneme recogniser's file; only for the phoneme error rate.
-    """
-
-    names: tuple[str, ...]
-    sample_rate: int
-    recogniser_path: Path | None = None
-
-
-@dataclass(frozen=True)
-class Opinion:
-    """What the judges said.
-
-    Attributes:
-        scores: By name; one that could not be had is not in it.
-        troubles: Why, by name.
-    """
-
-    scores: Mapping[str, float] = field(default_factory=dict)
-    troubles: Mapping[str, str] = field(default_factory=dict)
-
-
-def score_title(name: str) -> str:
-    """Return the name of a score in the log, after `val_`: of `package.module:function` the last.
-
-    It stands in names of files, too, so it is one word.
-    """
-    return re.sub(r"\W", "_", name.rpartition(":")[2])
-
-
-class Judge(ABC):
-    """Scores all test sentences together.
-
-    Args:
-        references: What they should be like, in their order.
-    """
-
-    def __init__(self, references: Sequence[Reference]) -> None:
-        self.references = references
-
-    @abstractmethod
-    def score(self, spoken: Sequence[FloatArray]) -> float:
-        """Return the score of the sentences, (S,) each, as they are spoken."""
-
-    def score_recordings(self) -> float:
-        """Return what the recordings themselves get; NaN where that means nothing."""
-        return self.score([reference.recording for reference in self.references])
-
-
-class Panel:
-    """All judges that are wanted.
-
-    Args:
-        settings: Which.
-        references: Of the sentences that they will hear.
-    """
-
-    def __init__(self, settings: PanelSettings, references: Sequence[Reference]) -> None:
-        self._judges: dict[str, Judge] = {}
-        self._troubles: dict[str, str] = {}
-        for name in settings.names:
-            title = score_title(name)
-            try:
-                self._judges[title] = _create_judge(name, settings, references)
-            except Exception as error:  # someone else's code, and only a figure
-                self._troubles[title] = _describe(error)
-
-    def hear(self, spoken: Sequence[FloatArray]) -> Opinion:
-        """Score the sentences, (S,) each, as they are spoken."""
-        return self._ask(lambda judge: judge.score(spoken))
-
-    def hear_recordings(self) -> Opinion:
-        """Score the recordings of the sentences: what a voice can hope for."""
-        return self._ask(lambda judge: judge.score_recordings())
-
-    def _ask(self, ask: Callable[[Judge], float]) -> Opinion:
-        scores: dict[str, float] = {}
-        troubles = dict(self._troubles)
-        for title, judge in self._judges.items():
-            try:
-                scores[title] = float(ask(judge))
-            except Exception as error:  # likewise
-                troubles[title] = _describe(error)
-        return Opinion({t: s for t, s in scores.items() if math.isfinite(s)}, troubles)
-
-
-def _create_judge(name: str, settings: PanelSettings, references: Sequence[Reference]) -> Judge:
-    if name == ERRORS:
-        return PhonemeJudge(settings, references)
-    if name == SIMILARITY:
-        return SpeakerJudge(settings, references)
-    return OpinionJudge(name, settings, references)
-
-
-class OpinionJudge(Judge):
-    """The mean of a predictor's scores."""
-
-    def __init__(self, name: str, settings: PanelSettings, references: Sequence[Reference]) -> None:
-        super().__init__(references)
-        predictor = find_quality_predictor(AUTO if name == OPINION else name)
-        if predictor is None:
-            raise PiperError("it is not installed")
-        self._predictor = predictor
-        self._rate = settings.sample_rate
-
-    def score(self, spoken: Sequence[FloatArray]) -> float:
-        """Return the mean score."""
-        return float(np.mean([self._predictor(samples, self._rate) for samples in spoken]))
-
-
-class PhonemeJudge(Judge):
-    """Errors of what a recogniser hears, as a share of the phonemes of all texts."""
-
-    def __init__(self, settings: PanelSettings, references: Sequence[Reference]) -> None:
-        from piper.train.aligner.recogniser import load_phoneme_recogniser
-
-        super().__init__(references)
-        assert settings.recogniser_path is not None
-        self._recogniser = load_phoneme_recogniser(settings.recogniser_path)
-        self._rate = settings.sample_rate
-
-    def score(self, spoken: Sequence[FloatArray]) -> float:
-        """Return the phoneme error rate."""
-        import soxr
-
-        from piper.train.aligner.recogniser import (
-            add_phoneme_errors,
-            find_phoneme_errors,
-        )
-
-        errors = []
-        for reference, samples in zip(self.references, spoken, strict=True):
-            if self._rate != RECOGNISER_RATE:
-                samples = soxr.resample(samples, self._rate, RECOGNISER_RATE)
-            errors.append(find_phoneme_errors(reference.units, self._recogniser.recognise(samples)))
-        return add_phoneme_errors(errors).rate
-
-
-class SpeakerJudge(Judge):
-    """How near sentences are to the recordings of their speakers."""
-
-    def __init__(self, settings: PanelSettings, references: Sequence[Reference]) -> None:
-        from piper.train.judges import create_reference, load_speaker_encoder
-
-        super().__init__(references)
-        encoder = load_speaker_encoder()
-        if encoder is None:
-            raise PiperError("it is not installed")
-        self._encoder = encoder
-        self._rate = settings.sample_rate
-        embeddings = self._embed([reference.recording for reference in references])
-        self._speakers = [reference.speaker for reference in references]
-        numbers = np.asarray(self._speakers)
-        self._recorded = {number: embeddings[numbers == number] for number in self._speakers}
-        self._likes = {number: create_reference(own) for number, own in self._recorded.items()}
-
-    def score(self, spoken: Sequence[FloatArray]) -> float:
-        """Return the mean similarity of sentences to their speakers."""
-        from piper.train.judges import measure_similarity
-
-        pairs = zip(self._embed(spoken), self._speakers, strict=True)
-        return float(np.mean([measure_similarity(e, self._likes[s]) for e, s in pairs]))
-
-    def score_recordings(self) -> float:
-        """Return the mean similarity of recordings to the others of their speaker."""
-        from piper.train.judges import compare_with_others
-
-        several = [own for own in self._recorded.values() if len(own) > 1]
-        if not several:
-            return math.nan
-        return float(np.mean(np.concatenate([compare_with_others(own) for own in several])))
-
-    def _embed(self, spoken: Sequence[FloatArray]) -> FloatArray:
-        return np.stack([self._encoder.embed(samples, self._rate) for samples in spoken])
-
-
-def _describe(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0][:150] or type(error).__name__
-
-
 _PACKAGES = {OPINION: DISTILLMOS, SIMILARITY: RESEMBLYZER}
+QUALITY = "quality"
+"""The title of what `--validation_quality` asks for."""
 
 
 @dataclass(frozen=True)
@@ -269,13 +61,21 @@ class WantedScores:
 
     Attributes:
         names: As they were given; the best checkpoints are kept by the first.
+        quality: One more, by `--validation_quality`; empty for none.
         recogniser_path: The phoneme recogniser's file, where it is needed.
         learnt: Names of the recordings that the recogniser knows.
     """
 
     names: tuple[str, ...] = ()
+    quality: str = ""
     recogniser_path: Path | None = None
     learnt: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def by_title(self) -> dict[str, str]:
+        """The predictors by the titles of their scores."""
+        named = {score_title(name): name for name in self.names}
+        return {**named, QUALITY: self.quality} if self.quality else named
 
     @property
     def monitor(self) -> str:
@@ -289,12 +89,14 @@ class WantedScores:
         return "min" if known is not None and known.is_lower_better else "max"
 
 
-def check_scores(scores: str | None, recogniser: str | None) -> WantedScores:
-    """Return what two flags ask for.
+def check_scores(scores: str | None, recogniser: str | None, quality: str = OFF) -> WantedScores:
+    """Return what three flags ask for.
 
     Args:
         scores: Names, joined by commas; None or empty for none.
         recogniser: A phoneme recogniser's file.
+        quality: `--validation_quality`; `auto` is DistillMOS where it is here and nothing else
+            scores.
 
     Raises:
         ConfigError: A score is unknown, its judge is not here, or the file holds no recogniser.
@@ -314,7 +116,12 @@ def check_scores(scores: str | None, recogniser: str | None) -> WantedScores:
             learnt = _check_recogniser(recogniser)
         else:
             _check_judge(name)
-    return WantedScores(names, Path(recogniser) if recogniser else None, learnt)
+    if quality == AUTO:
+        quality = AUTO if not names and is_judge_here(DISTILLMOS) else OFF
+    elif quality != OFF:
+        find_quality_predictor(quality)
+    quality = "" if quality == OFF else quality
+    return WantedScores(names, quality, Path(recogniser) if recogniser else None, learnt)
 
 
 def _check_judge(name: str) -> None:
@@ -348,39 +155,25 @@ def _check_recogniser(path: str | None) -> frozenset[str]:
 
 _LOGGER = logging.getLogger(__name__)
 
-NICENESS = 10
-"""A tenth of the processor's time where a training wants all of it."""
-CORES_A_THREAD = 4
-"""A thread for so many cores: the others are the training's."""
-MAX_THREADS = 4
 LIVES = 2
 """A process that was killed is started once more: it may have been by chance."""
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What a process answers.
-
-    Attributes:
-        spoken: Scores of the sentences.
-        recorded: Scores of their recordings, where they were asked for.
-    """
-
-    spoken: Opinion
-    recorded: Opinion
+Answer = tuple[MetricScores, MetricScores]
+"""Scores of the sentences, and of their recordings where they were asked for."""
 
 
 class Scorer:
     """Scores sentences in a process of its own, one job at a time, and never lets anyone wait.
 
     Args:
-        settings: Which judges there are.
+        settings: Which metrics there are.
         references: What the sentences should be like.
     """
 
-    def __init__(self, settings: PanelSettings, references: Sequence[Reference]) -> None:
+    def __init__(self, settings: MetricSettings, references: Sequence[Reference]) -> None:
         self._arguments = (settings, tuple(references))
-        self._verdicts: queue.SimpleQueue[Verdict | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
         self._process: Any = None
         self._connection: Connection | None = None
         self._lives = LIVES
@@ -403,7 +196,7 @@ class Scorer:
         arguments = (tuple(spoken), with_recordings)
         threading.Thread(target=self._score, args=arguments, name="scores", daemon=True).start()
 
-    def take(self, seconds: float = 0.0) -> Verdict | None:
+    def take(self, seconds: float = 0.0) -> Answer | None:
         """Return what came of the job, or raise where it has not come yet.
 
         Args:
@@ -415,7 +208,7 @@ class Scorer:
         Raises:
             queue.Empty: It has not come.
         """
-        return self._verdicts.get(timeout=seconds) if seconds else self._verdicts.get_nowait()
+        return self._answers.get(timeout=seconds) if seconds else self._answers.get_nowait()
 
     def close(self) -> None:
         """End the process."""
@@ -432,13 +225,13 @@ class Scorer:
                 if connection is None:
                     return
                 connection.send(job)
-                verdict = connection.recv()
+                answer = connection.recv()
             except (EOFError, OSError):
                 self._bury()
             else:
-                self._verdicts.put(verdict)
+                self._answers.put(answer)
                 return
-        self._verdicts.put(None)
+        self._answers.put(None)
 
     def _connect(self) -> Connection | None:
         """Return the way to the process, which is started where there is none."""
@@ -475,27 +268,6 @@ class Scorer:
             _LOGGER.warning("The process that scores speech has ended (%s); it starts anew.", end)
 
 
-def serve_scores(
-    connection: Connection, settings: PanelSettings, references: Sequence[Reference]
-) -> None:
-    """Score what comes through a connection, until it is closed."""
-    end_with_parent()
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    if hasattr(os, "nice"):
-        os.nice(NICENESS)
-    import torch
-
-    torch.set_num_threads(max(1, min(MAX_THREADS, available_cores() // CORES_A_THREAD)))
-    panel = Panel(settings, references)
-    while True:
-        try:
-            spoken, with_recordings = connection.recv()
-            recorded = panel.hear_recordings() if with_recordings else Opinion()
-            connection.send(Verdict(panel.hear(spoken), recorded))
-        except (EOFError, OSError):
-            return
-
-
 LAST_SECONDS = 120.0
 """How long the last scores are waited for: five sentences take three judges 10 s on one core, and
 loading them as long."""
@@ -522,10 +294,6 @@ class Job:
     log_step: int
     sentences: tuple[Tensor, ...]
 
-    def samples(self) -> list[FloatArray]:
-        """Return the sentences as (S,) float32 within 1."""
-        return [(sentence.float() / FULL_SCALE).numpy() for sentence in self.sentences]
-
 
 @dataclass(frozen=True)
 class Scored:
@@ -543,7 +311,7 @@ class Scored:
 
 
 class Scores(Callback):
-    """Lets judges hear each validation's weights, while training goes on.
+    """Scores each validation's weights by what they speak, while training goes on.
 
     One job at a time: a validation that comes while the one before is still being scored has no
     scores, except the last, which waits. Only the first process does all this.
@@ -561,7 +329,10 @@ class Scores(Callback):
         wait_seconds: float = 0.0,
         last_seconds: float = LAST_SECONDS,
     ) -> None:
-        self.monitor, self.mode = wanted.monitor, wanted.mode
+        self.chooses = bool(wanted.names)
+        """Whether the best checkpoints are kept by a score."""
+        if self.chooses:
+            self.monitor, self.mode = wanted.monitor, wanted.mode
         self.listeners: list[Callable[[Trainer, Scored], None]] = []
         """Called on the first process when scores have come, also where there are none of them."""
         self.spoken: dict[int, Spoken] = {}
@@ -584,10 +355,12 @@ class Scores(Callback):
         Raises:
             ConfigError: There are none.
         """
-        if stage != "fit":
+        if stage not in ("fit", "validate"):
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         examples = data.listening_examples()
+        if not examples and not self.chooses:
+            return
         if not examples:
             raise ConfigError(
                 "--model.scores speaks held-out sentences, and there are none; give "
@@ -596,8 +369,8 @@ class Scores(Callback):
         if not trainer.is_global_zero:
             return
         self._warn_about_learnt(examples)
-        settings = PanelSettings(
-            self._wanted.names, data.settings.sample_rate, self._wanted.recogniser_path
+        settings = MetricSettings(
+            self._wanted.by_title, data.settings.sample_rate, self._wanted.recogniser_path
         )
         symbols = {i: p for p, ids in data.voice_config().phoneme_id_map.items() for i in ids}
         self._scorer = Scorer(settings, [_create_reference(one, symbols) for one in examples])
@@ -617,7 +390,7 @@ class Scores(Callback):
         if self._open is not None:
             _LOGGER.warning("The scores of step %s have not come.", step)
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """End the process."""
         self._close()
 
@@ -631,6 +404,7 @@ class Scores(Callback):
         """Return what is being scored, for an interrupted training to take it up."""
         return {
             "names": list(self._wanted.names),
+            "quality": self._wanted.quality,
             "open": asdict(self._open) if self._open is not None else None,
             "recordings": dict(self._recordings),
             "scored_step": self._scored_step,
@@ -640,11 +414,26 @@ class Scores(Callback):
         """Take up what was being scored."""
         job = state_dict["open"]
         self._open = Job(**{**job, "sentences": tuple(job["sentences"])}) if job else None
-        if state_dict["names"] == list(self._wanted.names):
+        was = state_dict["names"], state_dict.get("quality", "")
+        if was == (list(self._wanted.names), self._wanted.quality):
             self._recordings = dict(state_dict["recordings"])
         self._scored_step = state_dict["scored_step"]
 
     # -- validations
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Score a checkpoint that is only validated, and wait for it."""
+        if trainer.state.fn != "validate":
+            return
+        figures: dict[str, float] = {}
+        if self._scorer is not None and (spoken := self._speak(trainer, pl_module)):
+            self._scorer.submit(_unpack(spoken), with_recordings=True)
+            with contextlib.suppress(queue.Empty):
+                if (answer := self._scorer.take(self._last_seconds)) is not None:
+                    figures = {
+                        k: v for part in self._name_figures(*answer) for k, v in part.items()
+                    }
+        pl_module.log_dict(trainer.strategy.broadcast(figures), batch_size=1)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Speak the sentences with the weights that will be exported, and have them scored."""
@@ -672,6 +461,16 @@ class Scores(Callback):
                 "meanwhile have none."
             )
             return False
+        if (sentences := self._speak(trainer, model)) is None:
+            return False
+        epoch, step = trainer.current_epoch, trainer.global_step
+        self._open = Job(epoch, step, count_updates(trainer), logged_step(trainer), sentences)
+        self._scored_step = step
+        self._submit(self._open)
+        return True
+
+    def _speak(self, trainer: Trainer, model: Any) -> tuple[Tensor, ...] | None:
+        """Return the sentences, (S,) int16 each; None, and it is said, where they cannot be had."""
         examples = trainer.datamodule.listening_examples()  # type: ignore[attr-defined]
         try:
             with model.averaged_weights():
@@ -679,20 +478,15 @@ class Scores(Callback):
         except RuntimeError as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             self._tell(f"A validation has no scores: sentences cannot be spoken ({reason:.150}).")
-            return False
-        epoch, step = trainer.current_epoch, trainer.global_step
-        sentences = tuple(
+            return None
+        return tuple(
             (spoken.audio.clamp(-1.0, 1.0) * FULL_SCALE).round().to(torch.int16)
             for spoken in self.spoken.values()
         )
-        self._open = Job(epoch, step, count_updates(trainer), logged_step(trainer), sentences)
-        self._scored_step = step
-        self._submit(self._open)
-        return True
 
     def _submit(self, job: Job) -> None:
         assert self._scorer is not None
-        self._scorer.submit(job.samples(), with_recordings=not self._recordings)
+        self._scorer.submit(_unpack(job.sentences), with_recordings=not self._recordings)
 
     def _receive(self, trainer: Trainer, seconds: float = 0.0) -> None:
         """Take scores where they have come, or come within some seconds, and pass them on."""
@@ -702,30 +496,35 @@ class Scores(Callback):
         while True:
             left = max(0.0, end - time.monotonic())
             try:
-                verdict = self._scorer.take(min(left, POLL_SECONDS))
+                answer = self._scorer.take(min(left, POLL_SECONDS))
             except queue.Empty:
                 if left > 0.0 and not is_stopping(trainer):
                     continue
                 return
-            self._pass_on(trainer, self._open, verdict)
+            self._pass_on(trainer, self._open, answer)
             return
 
-    def _pass_on(self, trainer: Trainer, job: Job, verdict: Verdict | None) -> None:
+    def _pass_on(self, trainer: Trainer, job: Job, answer: Answer | None) -> None:
         self._open = None
         figures: dict[str, float] = {}
         logged: dict[str, float] = {}
-        if verdict is not None:
-            for name, reason in {**verdict.recorded.troubles, **verdict.spoken.troubles}.items():
-                self._tell(f"A validation has no val_{name}: its judge failed ({reason}).")
-            figures = {f"val_{name}": score for name, score in verdict.spoken.scores.items()}
-            recorded = verdict.recorded.scores.items()
-            if recorded:
-                self._recordings = {f"val_{name}": score for name, score in recorded}
-                logged = {f"{name}_recordings": v for name, v in self._recordings.items()}
+        if answer is not None:
+            figures, logged = self._name_figures(*answer)
         for logger in trainer.loggers if figures or logged else ():
             logger.log_metrics({**figures, **logged}, step=job.log_step)
         for listener in self.listeners:
             listener(trainer, Scored(job, figures, self._recordings))
+
+    def _name_figures(
+        self, spoken: MetricScores, recorded: MetricScores
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """Return figures by their names in the log, those of recordings apart."""
+        for name, reason in {**recorded.troubles, **spoken.troubles}.items():
+            self._tell(f"A validation has no val_{name}: its judge failed ({reason}).")
+        if recorded.scores:
+            self._recordings = {f"val_{name}": score for name, score in recorded.scores.items()}
+        figures = {f"val_{name}": score for name, score in spoken.scores.items()}
+        return figures, {f"val_{name}_recordings": v for name, v in recorded.scores.items()}
 
     def _warn_about_learnt(self, examples: Sequence[ListeningExample]) -> None:
         known = sum(example.name in self._wanted.learnt for example in examples)
@@ -748,20 +547,25 @@ class Scores(Callback):
             self._scorer.close()
 
 
-def create_scores(names: str | None, recogniser: str | None) -> Scores | None:
-    """Return what `--model.scores` and `--model.phoneme_recogniser` ask for; None for nothing.
+def create_scores(names: str | None, recogniser: str | None, quality: str) -> Scores | None:
+    """Return what three flags ask for (see `check_scores`); None for nothing.
 
     Raises:
         ConfigError: A score or its judge is not there.
     """
-    wanted = check_scores(names, recogniser)
-    return Scores(wanted) if wanted.names else None
+    wanted = check_scores(names, recogniser, quality)
+    return Scores(wanted) if wanted.by_title else None
 
 
 def is_judged(trainer: Trainer) -> bool:
     """Return whether a validation is one of a training, and no trial."""
     is_trial = trainer.sanity_checking or getattr(trainer, "fast_dev_run", False)
     return trainer.state.fn == "fit" and not is_trial
+
+
+def _unpack(sentences: Sequence[Tensor]) -> list[FloatArray]:
+    """Return sentences, (S,) int16 each, as float32 within 1."""
+    return [(sentence.float() / FULL_SCALE).numpy() for sentence in sentences]
 
 
 def _create_reference(example: ListeningExample, symbols: Mapping[int, str]) -> Reference:

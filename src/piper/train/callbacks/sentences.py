@@ -1,19 +1,15 @@
-"""Judges a training by what users will hear: fixed sentences at validations, within a budget.
+"""Fixed sentences at validations: how far they are from their recordings, within a budget of time.
 
-Knows the network and one utterance; nothing of training, logs or when to measure. Symbols as in
-`vits/synthesizer`.
-
-Knows when to measure and where the figures go; how they come about is in `measures`, `judges`.
+Symbols as in `vits/synthesizer`.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import Any
 
@@ -27,7 +23,6 @@ from piper.train.callbacks.stopping import is_stopping
 from piper.train.data.module import ListeningExample
 from piper.train.distributed import is_distributed
 from piper.train.families import Spoken, speak
-from piper.train.judges import QualityPredictor
 from piper.train.presets import NetworkShape
 from piper.train.vits.align import compute_log_likelihood, expand_by_path, find_alignment
 from piper.train.vits.config import NetworkConfig
@@ -35,6 +30,8 @@ from piper.train.vits.generator import EDGE_KERNEL_SIZE
 from piper.train.vits.layers import draw_normal
 from piper.train.vits.mel import audio_to_mel, spectrogram_to_mel
 from piper.train.vits.synthesizer import Synthesizer
+from piper.voice.graph import find_decoder_reach
+from piper.voice.graph_config import GraphConfig
 
 MEASURE_SEED = 20210611
 NOISE_SCALE = 0.667
@@ -126,7 +123,7 @@ def decode_in_pieces(network: Synthesizer, z: Tensor, g: Tensor | None) -> Tenso
 
     Equal to decoding them at once: pieces overlap by as much as the decoder looks at.
     """
-    reach = decoder_reach_frames(network.config)
+    reach = decoder_receptive_field(network.config)
     hop, frames = network.config.hop_length, z.shape[2]
     pieces = []
     for start in range(0, frames, PIECE_FRAMES):
@@ -137,26 +134,11 @@ def decode_in_pieces(network: Synthesizer, z: Tensor, g: Tensor | None) -> Tenso
     return torch.cat(pieces)
 
 
-def decoder_reach_frames(config: NetworkConfig) -> int:
+def decoder_receptive_field(config: NetworkConfig) -> int:
     """Return how many frames on each side of a frame the decoder's output depends on, at most."""
-    edge = EDGE_KERNEL_SIZE // 2
-    reach, samples = float(edge), 1
-    for rate, kernel in zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True):
-        reach += kernel / rate / samples
-        samples *= rate
-        reach += _block_reach(config) / samples
-    return math.ceil(reach + edge / samples)
-
-
-def _block_reach(config: NetworkConfig) -> int:
-    """Return the reach of the widest residual block, in its own samples."""
-    plain = 1 if config.resblock == "1" else 0  # block 1 has a plain convolution after each
-    return max(
-        kernel // 2 * sum(dilation + plain for dilation in dilations)
-        for kernel, dilations in zip(
-            config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True
-        )
-    )
+    names = [field.name for field in fields(GraphConfig) if hasattr(config, field.name)]
+    shape = GraphConfig(**{name: getattr(config, name) for name in names})
+    return find_decoder_reach(shape, EDGE_KERNEL_SIZE, EDGE_KERNEL_SIZE)
 
 
 def _mel_difference(audio: Tensor, recorded: Tensor, config: NetworkConfig) -> float:
@@ -176,15 +158,8 @@ def _speaker_tensor(
 
 _LOGGER = logging.getLogger(__name__)
 
-FIGURES = (
-    "val_mel_whole",
-    "val_mel_text",
-    "val_duration_error_ms",
-    "val_length_ratio",
-    "val_quality",
-    "val_quality_recordings",
-)
-"""Names of the figures in the log; the last is that of the recordings themselves, given once."""
+FIGURES = ("val_mel_whole", "val_mel_text", "val_duration_error_ms", "val_length_ratio")
+"""Names of the figures in the log."""
 SHARE = 0.03
 """Of the time since the last measurement, the most that the next may take."""
 FIRST_SECONDS = 20.0
@@ -196,25 +171,23 @@ WAIT = timedelta(hours=2)
 """How long other processes wait for the first, where torch's own limit would be 10 minutes."""
 
 
-class Judge(Callback):
+class MeasureSentences(Callback):
     """Measures whole held-out utterances with the weights that will be exported.
 
-    Only the first process does; the others wait for its figures, so that all have the same.
+    Only the first process does; the others wait for its figures, so that all have the same. What
+    they compare are VITS's posterior and prior; quick voices log the like as losses.
 
     Args:
-        predictor: Scores speech; None leaves the score out.
         share: Of the time since the last measurement, the most that the next may take.
         first_seconds: How long the first measurement may take.
     """
 
     def __init__(
         self,
-        predictor: QualityPredictor | None = None,
         *,
         share: float = SHARE,
         first_seconds: float = FIRST_SECONDS,
     ) -> None:
-        self._predictor = predictor
         self._share = share
         self._first_seconds = first_seconds
         self._count: int | None = None
@@ -223,18 +196,21 @@ class Judge(Callback):
         self.spent_seconds = 0.0
         """Of all measurements so far."""
         self._is_broken = self._has_said = False
-        self._recordings: float | None = None
         self._send: FromFirst | None = None
         self.figures: dict[str, float] = {}
         """What the last validation measured, by name; empty where it was not time to."""
-        self.spoken: dict[int, Spoken] = {}
-        """Sentences that the last validation spoke for a score, by number."""
+
+    @property
+    def state_key(self) -> str:
+        """As in checkpoints of earlier versions."""
+        return "Judge"
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure where it is time to, and log the figures on every process."""
         if trainer.sanity_checking or getattr(trainer, "fast_dev_run", False):
             return
-        self.spoken = {}
+        if not isinstance(pl_module.network_config, NetworkConfig):
+            return
         self._send = self._send or FromFirst()
         figures = {}
         if trainer.is_global_zero and self._is_due(trainer):
@@ -255,11 +231,6 @@ class Judge(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with as many sentences."""
         self._count = state_dict.get("sentences")
-
-    @property
-    def recordings_quality(self) -> float | None:
-        """The score of the recordings themselves, or None where there is none."""
-        return self._recordings
 
     def _is_due(self, trainer: Trainer) -> bool:
         if self._is_broken:
@@ -304,14 +275,8 @@ class Judge(Callback):
         begin: float,
     ) -> dict[str, float]:
         measures: list[Measures] = []
-        # What they compare are VITS's posterior and prior; quick voices log the like as losses.
-        is_vits = isinstance(model.network_config, NetworkConfig)
         count, limit = 0, self._find_limit(trainer)
-        scores: list[float] = []
-        recordings: list[float] = []
-        # Those are scored once.
-        has_recordings = self._predictor is None or self._recordings is not None
-        for index, example in enumerate(examples[: self._count]):
+        for example in examples[: self._count]:
             if is_stopping(trainer):
                 return {}
             if self._count is None and count:
@@ -319,13 +284,7 @@ class Judge(Callback):
                 if mean * (count + 1) > limit:
                     break
             count += 1
-            if is_vits:
-                measures.append(measure_example(model, example))
-            if self._predictor is not None:
-                self.spoken[index] = speak_example(model, example)
-                scores.append(self._score(self.spoken[index].audio.numpy(), model))
-                if not has_recordings:
-                    recordings.append(self._score(example.audio.numpy(), model))
+            measures.append(measure_example(model, example))
         if self._count is None and count < len(examples):
             _LOGGER.info(
                 "Validations measure %d of the %d test sentences, which take %.0f s.",
@@ -334,11 +293,7 @@ class Judge(Callback):
                 time.monotonic() - begin,
             )
         self._count = count
-        figures = summarise_measures(measures, model.network_config) if is_vits else {}
-        figures["val_quality"] = sum(scores) / len(scores) if scores else math.nan
-        if recordings:
-            self._recordings = figures["val_quality_recordings"] = statistics.fmean(recordings)
-        return figures
+        return summarise_measures(measures, model.network_config)
 
     def _find_limit(self, trainer: Trainer) -> float:
         """Return how many seconds the first measurement may take."""
@@ -348,17 +303,6 @@ class Judge(Callback):
             if isinstance(one, Timer) and one._duration is not None
         ]
         return min([self._first_seconds, *limits])
-
-    def _score(self, audio: Any, model: Any) -> float:
-        if self._predictor is None:
-            return math.nan
-        try:
-            return float(self._predictor(audio, model.network_config.sample_rate))
-        except Exception as error:
-            # Someone else's code, and only a figure.
-            _LOGGER.warning("Speech is no longer scored: the predictor failed (%s).", error)
-            self._predictor = None
-            return math.nan
 
     def _give_up(self, what: str, error: Exception) -> None:
         self._is_broken = True
