@@ -1,11 +1,5 @@
 """What the layers of VITS share: weight norm, layer norm, dropout, masks, noise, layout in memory.
 
-Minimal filtering (Winograd 1980; for networks, Lavin and Gray 2016, "Fast algorithms for
-convolutional neural networks"): a window of 8 rows and a kernel are both evaluated as polynomials
-at 8 points, multiplied there, and the products are interpolated. A window gives 6 outputs of a
-kernel of 3, or 4 of a kernel of 5: 8 products in place of 18 and 20. Rounding grows from 2.5e-7 of
-the result to some 1.2e-6, which float32 has room for and half precision has not.
-
 A signal keeps its shape (B, C, T); only its strides are those of (B, T, C). Convolutions are then
 plain matrix products, normalisation over channels and gates read memory in order, and tensor cores
 need no transposed copies. Convolutions and pointwise functions keep the layout they are given.
@@ -17,11 +11,8 @@ two under other names, and the older one that had these names is deprecated.
 
 from __future__ import annotations
 
-import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from fractions import Fraction
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -186,189 +177,6 @@ def draw_pass(
     )
 
 
-WINDOW = 8
-KERNEL_SIZES = (3, 5)
-MIN_CHANNELS = 96  # below it the transforms cost what the products save
-# small, and in pairs of opposite signs, for the least rounding; infinity is the eighth
-_POINTS = tuple(Fraction(point) for point in ("0", "1", "-1", "1/2", "-1/2", "2", "-2"))
-_ALL_ONES = 1  # the point whose powers are all 1
-
-
-def is_faster(x: Tensor, weight: Tensor) -> bool:
-    """Whether `convolve_rows` beats torch's convolution for (B, C, T) and (C', C, K).
-
-    It does in float32 on a CPU, where multiplications are the limit, and with many channels.
-    """
-    return (
-        x.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
-        and weight.shape[2] in KERNEL_SIZES
-        and min(weight.shape[:2]) >= MIN_CHANNELS
-    )
-
-
-def convolve_rows_by_winograd(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Convolve along the rows of (B, T, C), which are padded to keep their number.
-
-    Args:
-        x: (B, T, C).
-        weight: (C', C, K) with K of `KERNEL_SIZES`.
-        bias: (C') or None.
-
-    Returns:
-        (B, T, C').
-    """
-    return _ConvolveRows.apply(x, weight, bias)[:, : x.shape[1]]
-
-
-class _ConvolveRows(torch.autograd.Function):
-    """Windows are transformed again in the backward pass: twice the signal, in 5 % of its time."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """(B, T, C), (C', C, K) and (C') to (B, L, C'), of which the first T rows are meant."""
-        kernel = weight.shape[2]
-        _, to_outputs, _ = _matrices(kernel, x.dtype)
-        windows = _transform_windows(x, kernel).transpose(0, 1)
-        kernels = _transform_kernels(weight)
-        # kernels that are larger than the signal take longer to transform than to keep
-        ctx.save_for_backward(x, weight, kernels if kernels.numel() > windows.numel() else None)
-        products = torch.bmm(windows, kernels.transpose(1, 2))
-        if bias is not None:
-            products[_ALL_ONES] += bias  # a constant is its own value at one point
-        count = windows.shape[1]
-        y = x.new_empty((x.shape[0], _pad_length(x, kernel), weight.shape[0]))
-        blocks = y.view(count, -1, weight.shape[0])
-        torch.bmm(to_outputs.expand(count, -1, -1), products.transpose(0, 1), out=blocks)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of the signal, the weight and the bias."""
-        x, weight, kernels = ctx.saved_tensors
-        kernel = weight.shape[2]
-        _, to_outputs, to_kernel = _matrices(kernel, x.dtype)
-        blocks = gradients[0].contiguous().view(-1, WINDOW + 1 - kernel, weight.shape[0])
-        of_products = torch.bmm(to_outputs.t().expand(blocks.shape[0], -1, -1), blocks)
-        of_products = of_products.transpose(0, 1)
-        of_x = of_weight = of_bias = None
-        if _is_asked_for(ctx, 0):
-            kernels = _transform_kernels(weight) if kernels is None else kernels
-            of_windows = torch.bmm(of_products, kernels).transpose(0, 1)
-            of_x = _sum_windows(of_windows, x, kernel)
-        if _is_asked_for(ctx, 1):
-            windows = _transform_windows(x, kernel).transpose(0, 1)
-            of_kernels = torch.bmm(of_products.transpose(1, 2), windows)
-            of_weight = (of_kernels.flatten(1).t() @ to_kernel).view_as(weight)
-        if ctx.needs_input_grad[2]:
-            of_bias = of_products[_ALL_ONES].sum(0)
-        return of_x, of_weight, of_bias
-
-
-def _is_asked_for(ctx: Any, index: int) -> bool:
-    """Whether this backward pass leads to an input.
-
-    `needs_input_grad` says whether any pass could; a pass for the gradients of some inputs alone
-    (`backward(inputs=...)`) would compute twice what it needs.
-    """
-    node = ctx.next_functions[index][0]
-    if node is None or node.name().endswith("AccumulateGrad"):
-        return ctx.needs_input_grad[index]
-    return torch._C._will_engine_execute_node(node)  # as torch.utils.checkpoint asks
-
-
-def _pad_length(x: Tensor, kernel: int) -> int:
-    """L: rows of (B, T, C) and K - 1 zeros, and more until the batch's are whole windows."""
-    step = WINDOW + 1 - kernel
-    step //= math.gcd(step, x.shape[0])
-    return -(-(x.shape[1] + kernel - 1) // step) * step
-
-
-def _transform_windows(x: Tensor, kernel: int) -> Tensor:
-    """(B, T, C) to the windows' values at the points (N, 8, C).
-
-    The batch becomes one stream of B L rows, each utterance between zeros, of which N windows are
-    cut that overlap by K - 1 rows.
-    """
-    batch, rows, channels = x.shape
-    length, before = _pad_length(x, kernel), kernel // 2
-    stream = x.new_empty((batch * length + kernel - 1, channels))
-    stream[batch * length :] = 0.0
-    utterances = stream[: batch * length].view(batch, length, channels)
-    utterances[:, :before] = 0.0
-    utterances[:, before : before + rows] = x
-    utterances[:, before + rows :] = 0.0
-    windows = stream.unfold(0, WINDOW, WINDOW + 1 - kernel).transpose(1, 2)
-    to_spectrum, _, _ = _matrices(kernel, x.dtype)
-    return torch.bmm(to_spectrum.expand(windows.shape[0], -1, -1), windows)
-
-
-def _sum_windows(of_windows: Tensor, x: Tensor, kernel: int) -> Tensor:
-    """The transpose of `_transform_windows`: (N, 8, C) to (B, T, C) as `x` has it."""
-    count, _, channels = of_windows.shape
-    outputs, before = WINDOW + 1 - kernel, kernel // 2
-    to_window = _matrices(kernel, x.dtype)[0].t().expand(count, -1, -1)
-    blocks = x.new_empty((count + 1, outputs, channels))
-    blocks[-1] = 0.0
-    torch.bmm(to_window[:, :outputs], of_windows, out=blocks[:-1])
-    # a window's last rows are the next one's first
-    blocks[1:, : kernel - 1].baddbmm_(to_window[:, outputs:], of_windows)
-    utterances = blocks[:-1].view(x.shape[0], -1, channels)
-    return utterances[:, before : before + x.shape[1]]
-
-
-def _transform_kernels(weight: Tensor) -> Tensor:
-    """(C', C, K) to the kernels' values at the points (8, C', C)."""
-    to_kernel = _matrices(weight.shape[2], weight.dtype)[2]
-    return (to_kernel @ weight.flatten(0, 1).t()).view(WINDOW, *weight.shape[:2])
-
-
-@lru_cache(maxsize=8)
-def _matrices(kernel: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Window to spectrum (8, 8), products to outputs (9 - K, 8), kernel to spectrum (8, K).
-
-    The transposed form of Toom and Cook's multiplication of polynomials, in exact fractions.
-    """
-    outputs = WINDOW + 1 - kernel
-    to_spectrum, to_kernel = [], []
-    for point in _POINTS:
-        others = [other for other in _POINTS if other != point]
-        scale = Fraction(1)
-        for other in others:
-            scale *= point - other
-        to_spectrum.append([*_expand_roots(others), Fraction(0)])
-        to_kernel.append([point**power / scale for power in range(kernel)])
-    to_spectrum.append(_expand_roots(_POINTS))
-    to_kernel.append([Fraction(power == kernel - 1) for power in range(kernel)])
-    to_outputs = [
-        [*(point**power for point in _POINTS), Fraction(power == outputs - 1)]
-        for power in range(outputs)
-    ]
-    # made outside inference mode, or training could not use what validation made
-    with torch.inference_mode(False):
-        window, output, taps = (
-            torch.tensor([[float(entry) for entry in row] for row in matrix], dtype=dtype)
-            for matrix in (to_spectrum, to_outputs, to_kernel)
-        )
-        # powers of two, so exact, that make the two inputs' rows alike in size
-        balance = (window.abs().sum(1) / taps.abs().sum(1)).sqrt().log2().round().exp2()
-        return window / balance.unsqueeze(1), output, taps * balance.unsqueeze(1)
-
-
-def _expand_roots(roots: list[Fraction] | tuple[Fraction, ...]) -> list[Fraction]:
-    """Coefficients of the polynomial with these roots, the constant first."""
-    coefficients = [Fraction(1)]
-    for root in roots:
-        shifted = [Fraction(0), *coefficients]
-        coefficients = [
-            high - root * low
-            for high, low in zip(shifted, [*coefficients, Fraction(0)], strict=True)
-        ]
-    return coefficients
-
-
-WIDE_DILATION = 9  # with rows narrower than that, the dilated kernel is as fast or faster
 HALVES = (torch.bfloat16, torch.float16)
 
 
@@ -387,20 +195,9 @@ def convolve(
     dilation: int = 1,
     groups: int = 1,
 ) -> Tensor:
-    """`F.conv1d` in the layout of `x`; torch's own would lay the result out in rows of time.
-
-    Where there is a faster way the result is channels last in any case.
-    """
-    is_plain = stride == dilation == groups == 1 and padding == weight.shape[2] // 2
-    if is_plain and is_faster(x, weight):
-        return convolve_rows_by_winograd(x.mT, weight, bias).mT
+    """`F.conv1d` in the layout of `x`; torch's own would lay the result out in rows of time."""
     if 1 < groups < x.shape[1] and dilation == 1 and x.is_cuda and x.dtype in HALVES:
         return convolve_groups(x, weight, bias, stride=stride, padding=padding, groups=groups)
-    is_wide = dilation >= WIDE_DILATION or (dilation > 1 and groups > 1)
-    # The compiler does not get through the folding of a length that varies (torch 2.13).
-    is_plain_cpu = x.device.type == "cpu" and not torch.compiler.is_compiling()
-    if is_plain_cpu and is_wide and stride == 1 and padding % dilation == 0:
-        return _convolve_folded(x, weight, bias, padding, dilation, groups)
     y = F.conv2d(
         x.unsqueeze(2),
         weight.unsqueeze(2),
@@ -437,27 +234,6 @@ def convolve_groups(
     return y.unflatten(1, (count, -1)).permute(1, 2, 0, 3).flatten(2).mT
 
 
-def _convolve_folded(
-    x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, dilation: int, groups: int
-) -> Tensor:
-    """Convolve with a kernel that is dilated no more, down the columns of rows of one dilation.
-
-    On a CPU torch's widely dilated convolutions take 1.7 times as long, depthwise ones 4 times.
-    """
-    size, reach = x.shape[2], dilation * (weight.shape[2] - 1)
-    outputs = size + 2 * padding - reach
-    # padded and cut as (B, T, C), since gradients come in the layout of what is cut
-    rows = F.pad(x.mT, (0, 0, 0, -size % dilation)) if size % dilation else x.mT
-    y = F.conv2d(
-        rows.mT.unflatten(2, (-1, dilation)),
-        weight.unsqueeze(3),
-        bias,
-        padding=(padding // dilation, 0),
-        groups=groups,
-    )
-    return y.flatten(2).mT[:, :outputs].mT
-
-
 def convolve_transposed(
     x: Tensor, weight: Tensor, bias: Tensor | None, *, stride: int = 1, padding: int = 0
 ) -> Tensor:
@@ -479,8 +255,6 @@ def convolve_rows(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -
     Returns:
         (B, T', C') with T' = ceil(T / stride).
     """
-    if stride == 1 and is_faster(x, weight):
-        return convolve_rows_by_winograd(x, weight, bias)
     size = weight.shape[2]
     outputs = (x.shape[1] - 1) // stride + 1
     # what the kernel sees at output t are blocks t, t + 1, ... of `stride` rows each
