@@ -234,7 +234,7 @@ def test_unknown_espeak_voice(dataset: Path) -> None:
         prepare_dataset(settings)
 
 
-def test_config_is_completed_not_overwritten(dataset: Path, settings: DataSettings) -> None:
+def test_config_is_completed_not_overwritten(dataset: Path) -> None:
     path = dataset / "config.json"
     mine = {
         "audio": {"sample_rate": 22050, "room": "studio"},
@@ -247,7 +247,7 @@ def test_config_is_completed_not_overwritten(dataset: Path, settings: DataSettin
     elsewhere.write_text(json.dumps(mine), encoding="utf-8")
     path.unlink(missing_ok=True)
     path.symlink_to(elsewhere)
-    voice = prepare_dataset(settings).voice
+    voice = prepare_dataset(resolve_settings(dataset_dir=dataset)).voice
     assert json.loads(elsewhere.read_text(encoding="utf-8")) == mine  # a link of a stranger's
     written = json.loads(path.read_text(encoding="utf-8"))
     assert written["audio"] == {"sample_rate": 22050, "room": "studio", "quality": ""}
