@@ -339,7 +339,7 @@ _GRACE_SECONDS = 3
 _BACKLOG = 256
 """So many connections asyncio accepts before it looks at one of them."""
 _BURST = 4096
-"""Connections that may come between two looks: 1,700 at most where nothing else was to be done."""
+"""Connections that may come between two looks; at such a burst files were not used up."""
 _HANG_SECONDS = 10
 """So long uvicorn waits after that for connections that do not end."""
 
