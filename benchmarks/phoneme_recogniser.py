@@ -26,9 +26,9 @@ from piper.train.aligner.aligner import Groups
 from piper.train.aligner.features import SAMPLE_RATE, load_samples, resample
 from piper.train.aligner.fitting import Lesson
 from piper.train.aligner.recogniser import (
-    FOLLOWERS_WEIGHT,
+    BIGRAM_WEIGHT,
     UNIT_GAIN,
-    Followers,
+    BigramModel,
     PhonemeRecogniser,
     add_phoneme_errors,
     decode,
@@ -46,8 +46,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tools" / "datasets"))
 
 from make_test_dataset import synthesize_speech
 
-SEARCHES = ((0.0, 0.0), (FOLLOWERS_WEIGHT, UNIT_GAIN), (0.4, 1.5))
-"""Weights of the followers, each with the gain that went best with it."""
+SEARCHES = ((0.0, 0.0), (BIGRAM_WEIGHT, UNIT_GAIN), (0.4, 1.5))
+"""Weights of the bigrams, each with the gain that went best with it."""
 FADE_SAMPLES = 80
 WORDS_A_RECORDING = 6
 STRESS_SIGN = "\u0301"
@@ -178,28 +178,37 @@ def speak_others(dataset: Path, lessons: Sequence[Lesson]) -> list[FloatArray]:
     return [resample(samples.astype(np.float32) / 32768, rate) for samples in spoken]
 
 
+def find_likeliest(rows: FloatArray) -> list[int]:
+    """Return each frame's likeliest unit, written once between blanks."""
+    best = rows.argmax(axis=1)
+    return [int(unit) for unit in best[np.diff(best, prepend=0) != 0] if unit != 0]
+
+
 def measure_errors(
     recogniser: PhonemeRecogniser, lessons: Sequence[Lesson], others: Sequence[FloatArray]
 ) -> dict[str, float]:
     """Return error rates: of recordings, of each other's texts, of another voice; the speed."""
     figures: dict[str, float] = {}
     spoken = [load_samples(lesson.path) for lesson in lessons]
-    heard = [recogniser.hear(samples) for samples in spoken]
+    heard = [recogniser.compute_log_probabilities(samples) for samples in spoken]
     references = [list_units(lesson.groups) for lesson in lessons]
     for search in (None, *SEARCHES):
-        table = None if search is None else Followers(recogniser.followers, *search)
+        decoded = [
+            find_likeliest(rows)
+            if search is None
+            else decode(rows, BigramModel(recogniser.bigrams, *search))
+            for rows in heard
+        ]
         errors = add_phoneme_errors(
-            find_phoneme_errors(
-                reference, [recogniser.inventory[unit] for unit in decode(rows, table)]
-            )
-            for reference, rows in zip(references, heard, strict=True)
+            find_phoneme_errors(reference, [recogniser.inventory[unit] for unit in units])
+            for reference, units in zip(references, decoded, strict=True)
         )
-        name = "each frame's likeliest" if search is None else f"search, followers {search[0]}"
+        name = "each frame's likeliest" if search is None else f"search, bigrams {search[0]}"
         figures[f"error rate, {name}"] = errors.rate
-    decoded = [recogniser.recognise(samples) for samples in spoken]
+    recognised = [recogniser.recognise(samples) for samples in spoken]
     by_length = sorted(range(len(lessons)), key=lambda place: len(references[place]))
     swapped = [
-        find_phoneme_errors(references[other], decoded[place]).rate
+        find_phoneme_errors(references[other], recognised[place]).rate
         for place, other in zip(by_length, by_length[1:] + by_length[:1], strict=True)
     ]
     figures["error rate, swapped texts, median"] = float(np.median(swapped))

@@ -37,6 +37,6 @@ def recogniser(
         patch.setattr(fitting, "fit_aligner", lambda *_: load_aligner(aligner_path))
         patch.setattr(fitting, "CHANNELS", 64)
         patch.setattr(fitting, "BATCH_FRAMES", 1000)
-        patch.setattr(fitting, "LEAST_BATCHES", 120)
+        patch.setattr(fitting, "MIN_BATCHES", 120)
         patch.setattr(fitting, "LEARNING_RATE", 4e-3)
         return fitting.fit_recogniser(lessons, held_out)

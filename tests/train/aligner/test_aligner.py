@@ -117,8 +117,8 @@ def test_a_long_recording_is_heard_as_its_parts_are(
 def test_stopped_learning_goes_on_to_the_same_aligner(
     spoken_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fitting, "LEAST_BATCHES", 1)
-    monkeypatch.setattr(fitting, "LEAST_PASSES", 3)
+    monkeypatch.setattr(fitting, "MIN_BATCHES", 1)
+    monkeypatch.setattr(fitting, "MIN_PASSES", 3)
     monkeypatch.setattr(fitting, "MOST_PASSES", 1)
     lessons = create_lessons(spoken_dataset)[:6]
     wanted = fitting.fit_aligner(lessons)
@@ -126,8 +126,8 @@ def test_stopped_learning_goes_on_to_the_same_aligner(
     with pytest.raises(KeyboardInterrupt):
         fitting.fit_aligner(lessons, tmp_path / "state")
     monkeypatch.undo()
-    monkeypatch.setattr(fitting, "LEAST_BATCHES", 1)
-    monkeypatch.setattr(fitting, "LEAST_PASSES", 3)
+    monkeypatch.setattr(fitting, "MIN_BATCHES", 1)
+    monkeypatch.setattr(fitting, "MIN_PASSES", 3)
     monkeypatch.setattr(fitting, "MOST_PASSES", 1)
     found = fitting.fit_aligner(lessons, tmp_path / "state")
     for name, weights in wanted.network.state_dict().items():
@@ -161,8 +161,8 @@ def test_how_long_it_takes_is_said_first(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(fitting, "LEAST_BATCHES", 1)
-    monkeypatch.setattr(fitting, "LEAST_PASSES", 1)
+    monkeypatch.setattr(fitting, "MIN_BATCHES", 1)
+    monkeypatch.setattr(fitting, "MIN_PASSES", 1)
     monkeypatch.setattr(fitting, "MOST_PASSES", 1)
     with caplog.at_level("INFO"):
         fitting.fit_aligner(create_lessons(spoken_dataset)[:4])
@@ -174,8 +174,8 @@ def test_it_learns_though_gradients_are_off(
     spoken_dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """silero-stress turned them off for the whole process, and `check --stress` loads it first."""
-    monkeypatch.setattr(fitting, "LEAST_BATCHES", 1)
-    monkeypatch.setattr(fitting, "LEAST_PASSES", 1)
+    monkeypatch.setattr(fitting, "MIN_BATCHES", 1)
+    monkeypatch.setattr(fitting, "MIN_PASSES", 1)
     monkeypatch.setattr(fitting, "MOST_PASSES", 1)
     with torch.no_grad():
         aligner = fitting.fit_aligner(create_lessons(spoken_dataset)[:4])

@@ -21,7 +21,7 @@ def short_learning(monkeypatch: pytest.MonkeyPatch, aligner_path: Path) -> None:
     monkeypatch.setattr(fitting, "fit_aligner", lambda *_: load_aligner(aligner_path))
     monkeypatch.setattr(fitting, "CHANNELS", 16)
     monkeypatch.setattr(fitting, "PASSES", 3)
-    monkeypatch.setattr(fitting, "LEAST_BATCHES", 1)
+    monkeypatch.setattr(fitting, "MIN_BATCHES", 1)
     monkeypatch.setattr(fitting, "BATCH_FRAMES", 500)
 
 

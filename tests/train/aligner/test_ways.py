@@ -12,7 +12,7 @@ import torch
 from piper.errors import DatasetError
 from piper.train.aligner import aligner
 from piper.train.aligner.aligner import OPEN_SILENCE, Topology, create_topology
-from piper.train.aligner.fitting import find_occupancies
+from piper.train.aligner.fitting import compute_occupancies
 
 NUMBERS = {"a": 1, "b": 2, "c": 3}
 NUMBER_LETTERS = "abc"
@@ -45,7 +45,7 @@ def test_a_text_has_silence_around_each_group() -> None:
     topology = create_topology(TEXT, NUMBERS, open_gaps={0, 2})
     assert topology.units.tolist() == [OPEN_SILENCE, 1, 2, 0, 3, OPEN_SILENCE, 1, 0]
     assert topology.groups.tolist() == [0, 0, 0, 1, 1, 2, 2, 3]
-    assert topology.least_frames == 4
+    assert topology.min_frames == 4
 
 
 def test_units_that_are_not_known_are_left_out() -> None:
@@ -60,7 +60,7 @@ def test_occupancies_are_those_of_all_ways(seed: int) -> None:
     other = create_topology((("c",),), NUMBERS)
     lengths = [6, 4]
     likelihoods = np.stack([make_likelihoods(6, 4, seed), make_likelihoods(6, 4, seed + 100)])
-    found = find_occupancies(torch.from_numpy(likelihoods), lengths, [topology, other])
+    found = compute_occupancies(torch.from_numpy(likelihoods), lengths, [topology, other])
     for row, (text, frames) in enumerate(zip((topology, other), lengths, strict=True)):
         wanted = np.zeros((6, 4))
         for way in list_ways(text, frames):

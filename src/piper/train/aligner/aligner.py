@@ -106,7 +106,7 @@ class Topology:
         return self.units > 0
 
     @property
-    def least_frames(self) -> int:
+    def min_frames(self) -> int:
         """Frames that the text takes at least."""
         return int(self.is_speech.sum())
 
@@ -165,9 +165,9 @@ def find_best_path(likelihoods: FloatArray, topology: Topology) -> IntArray:
         DatasetError: There are fewer frames than the text takes.
     """
     frames, states = len(likelihoods), len(topology)
-    if frames < max(1, topology.least_frames):
+    if frames < max(1, topology.min_frames):
         raise DatasetError(
-            f"{topology.least_frames} phonemes do not fit into {frames} frames; text and recording "
+            f"{topology.min_frames} phonemes do not fit into {frames} frames; text and recording "
             "do not belong together."
         )
     search = _Search(likelihoods, topology)
@@ -258,15 +258,15 @@ class _Search:
             is_better = skipped > moved
             moved = np.where(is_better, skipped, moved)
             choice[is_better] = 2
-        heard = self._likelihoods[frame, self._units[low : low + width]]
-        return low, np.maximum(moved + heard, IMPOSSIBLE), choice
+        own = self._likelihoods[frame, self._units[low : low + width]]
+        return low, np.maximum(moved + own, IMPOSSIBLE), choice
 
 
 NETWORK = NetworkOptions(channels=128, dilations=(1, 1, 1, 1), is_normalised=False)
 LEVELS_A_FRAME = 2
 LOUD_IS_SPEECH = 10.0
 """Nats by which silence is less likely where it is loud: e^-10, more than any network's doubt."""
-UNWRITTEN_COST = 2.5
+FILLER_COST = 2.5
 """Nats a frame by which speech without a text is less likely than its likeliest unit: right texts
 are 0.4 below it in the mean, wrong ones 2.6, and units that are stretched over other speech 5
 (festvox-ru). With 1.5 the last sounds of words were taken for it."""
@@ -293,8 +293,6 @@ class GroupSpan:
     """Where a group of units lies.
 
     Attributes:
-        start_seconds: Its beginning.
-        end_seconds: Its end.
         score: Mean of the scores of its frames.
     """
 
@@ -308,10 +306,8 @@ class UnitSpan:
     """Where a unit of a text lies.
 
     Attributes:
-        unit: Its number.
+        unit: Its number in the inventory.
         group: Number of its group.
-        start_seconds: Its beginning.
-        end_seconds: Its end.
     """
 
     unit: int
@@ -391,28 +387,21 @@ class Alignment:
         return spans
 
 
+@dataclass
 class Aligner:
     """Lays texts over recordings.
 
-    Args:
+    Attributes:
         inventory: U units, silence first.
         network: To their log probabilities.
         log_prior: (U,) how often each is heard, as a logarithm.
         learnt: Keys of the recordings that it was fitted on.
     """
 
-    def __init__(
-        self,
-        inventory: list[str],
-        network: AcousticNetwork,
-        log_prior: Tensor,
-        learnt: frozenset[str] = frozenset(),
-    ) -> None:
-        self.inventory = inventory
-        self.network = network
-        self.log_prior = log_prior
-        self.learnt = learnt
-        self._numbers = {unit: number for number, unit in enumerate(inventory)}
+    inventory: list[str]
+    network: AcousticNetwork
+    log_prior: Tensor
+    learnt: frozenset[str] = frozenset()
 
     def hear(self, samples: FloatArray) -> Hearing:
         """Return what is heard in a recording.
@@ -421,9 +410,9 @@ class Aligner:
             samples: (S,) at `features.SAMPLE_RATE`.
         """
         rows, loud = [], []
-        for part, heard, counted in self.network.run(samples):
-            rows.append(heard[counted])
-            loud.append(find_loud(part, len(heard))[counted])
+        for part, log_probs, counted in self.network.run(samples):
+            rows.append(log_probs[counted])
+            loud.append(find_loud(part, len(log_probs))[counted])
         return Hearing(np.concatenate(rows), np.concatenate(loud))
 
     def align(self, hearing: Hearing, groups: Groups, open_gaps: Collection[int] = ()) -> Alignment:
@@ -438,15 +427,16 @@ class Aligner:
         Raises:
             DatasetError: The recording is too short for the text.
         """
-        topology = create_topology(groups, self._numbers, open_gaps)
+        numbers = {unit: number for number, unit in enumerate(self.inventory)}
+        topology = create_topology(groups, numbers, open_gaps)
         likelihoods = hearing.log_probabilities - self.log_prior.numpy()
-        unwritten = likelihoods[:, 1:].max(axis=1) - UNWRITTEN_COST
+        filler = likelihoods[:, 1:].max(axis=1) - FILLER_COST
         likelihoods[:, 0] -= LOUD_IS_SPEECH * hearing.is_loud
-        open_silence = np.maximum(likelihoods[:, 0], unwritten)
+        open_silence = np.maximum(likelihoods[:, 0], filler)
         path = find_best_path(np.column_stack([likelihoods, open_silence]), topology)
         units = np.maximum(topology.units[path], 0)
-        heard = hearing.log_probabilities
-        scores = heard[np.arange(len(units)), units] - heard.max(axis=1)
+        log_probs = hearing.log_probabilities
+        scores = log_probs[np.arange(len(units)), units] - log_probs.max(axis=1)
         return Alignment(units, topology.groups[path], scores, len(groups), path)
 
     def save(self, path: Path) -> None:

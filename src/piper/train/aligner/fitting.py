@@ -1,12 +1,12 @@
-"""An aligner is made of recordings and their texts, with no borders known beforehand.
+"""An aligner is fitted to recordings and their texts, with no borders known beforehand.
 
-Rabiner 1989, section III. Knows topologies and log likelihoods, no audio and no network.
+Rabiner 1989, section III.
 
-At first every way through a text is as good as another, so that each unit is expected around its
-share of the recording; what the network learns of that is trusted a little more from pass to pass
-(`MOST_TRUST`). Trusted at once, it would find few units likely everywhere, and squeeze the others
-into a frame each: so went all trials with a trust of 1, and those that began with units of equal
-length.
+At first every path through a text is as good as another, so that each unit is expected around its
+share of the recording; what the network learns of that is given a larger scale from pass to pass
+(`MAX_ACOUSTIC_SCALE`). At full scale from the first on, it would find few units likely everywhere,
+and squeeze the others into a frame each: so went all trials with a scale of 1, and those that began
+with units of equal length.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ IMPOSSIBLE = -1e30
 """Not minus infinity: differences of two of them would be no numbers."""
 
 
-def find_occupancies(
+def compute_occupancies(
     likelihoods: Tensor, lengths: Sequence[int], topologies: Sequence[Topology]
 ) -> Tensor:
     """Return the probability of each unit at each frame, given the texts.
@@ -63,11 +63,11 @@ def find_occupancies(
     for row, topology in enumerate(topologies):
         units[row, : len(topology)] = torch.from_numpy(topology.units)
         is_state[row, : len(topology)] = True
-    heard = likelihoods.gather(2, units.unsqueeze(1).expand(-1, frames, -1))
-    heard = heard.masked_fill(~is_state.unsqueeze(1), IMPOSSIBLE)
+    emissions = likelihoods.gather(2, units.unsqueeze(1).expand(-1, frames, -1))
+    emissions = emissions.masked_fill(~is_state.unsqueeze(1), IMPOSSIBLE)
     last = torch.tensor([length - 1 for length in lengths])
-    forward = _accumulate(heard, units, _first_states(batch, states))
-    backward = _accumulate_backward(heard, units, topologies, last)
+    forward = _accumulate(emissions, units, _first_states(batch, states))
+    backward = _accumulate_backward(emissions, units, topologies, last)
     joint = forward + backward
     joint = joint - joint.amax(dim=2, keepdim=True)
     shares = joint.exp()
@@ -85,36 +85,36 @@ def _first_states(batch: int, states: int) -> Tensor:
     return start
 
 
-def _accumulate(heard: Tensor, units: Tensor, start: Tensor) -> Tensor:
-    """Return (B, T, S) log probabilities of all that was heard up to a frame, and of its state."""
+def _accumulate(emissions: Tensor, units: Tensor, start: Tensor) -> Tensor:
+    """Return (B, T, S) log probabilities of all frames up to a frame, and of its state."""
     barrier = torch.where(_may_skip(units), 0.0, IMPOSSIBLE)
-    sums = torch.empty_like(heard)
-    state = start + heard[:, 0]
+    sums = torch.empty_like(emissions)
+    state = start + emissions[:, 0]
     sums[:, 0] = state
-    for frame in range(1, heard.shape[1]):
+    for frame in range(1, emissions.shape[1]):
         before = torch.nn.functional.pad(state[:, :-1], (1, 0), value=IMPOSSIBLE)
         skipped = torch.nn.functional.pad(state[:, :-2], (2, 0), value=IMPOSSIBLE) + barrier
-        state = torch.logaddexp(torch.logaddexp(state, before), skipped) + heard[:, frame]
+        state = torch.logaddexp(torch.logaddexp(state, before), skipped) + emissions[:, frame]
         state = state.clamp_min(IMPOSSIBLE)
         sums[:, frame] = state
     return sums
 
 
 def _accumulate_backward(
-    heard: Tensor, units: Tensor, topologies: Sequence[Topology], last: Tensor
+    emissions: Tensor, units: Tensor, topologies: Sequence[Topology], last: Tensor
 ) -> Tensor:
-    """Return (B, T, S) log probabilities of all that is heard after a frame, given its state."""
+    """Return (B, T, S) log probabilities of all frames after a frame, given its state."""
     end = torch.full(units.shape, IMPOSSIBLE)
     for row, topology in enumerate(topologies):
         end[row, max(0, len(topology) - 2) : len(topology)] = 0.0
     # A state may be left for the second next where it is itself what a skip leads from.
     allowed = torch.nn.functional.pad(_may_skip(units)[:, 2:], (0, 2), value=False)
     barrier = torch.where(allowed, 0.0, IMPOSSIBLE)
-    sums = torch.empty_like(heard)
+    sums = torch.empty_like(emissions)
     state = end
     sums[:, -1] = state
-    for frame in range(heard.shape[1] - 2, -1, -1):
-        coming = state + heard[:, frame + 1]
+    for frame in range(emissions.shape[1] - 2, -1, -1):
+        coming = state + emissions[:, frame + 1]
         after = torch.nn.functional.pad(coming[:, 1:], (0, 1), value=IMPOSSIBLE)
         skipped = torch.nn.functional.pad(coming[:, 2:], (0, 2), value=IMPOSSIBLE) + barrier
         moved = torch.logaddexp(torch.logaddexp(coming, after), skipped).clamp_min(IMPOSSIBLE)
@@ -131,12 +131,12 @@ def _may_skip(units: Tensor) -> Tensor:
 
 
 _LOGGER = logging.getLogger(__name__)
-MOST_TRUST = 0.5
+MAX_ACOUSTIC_SCALE = 0.5
 """By which log likelihoods are multiplied from the middle of the passes on; before, by the share of
 them that is done. Never 1: what is heard in neighbouring frames is nearly the same, and counts for
 less than twice."""
-LEAST_PASSES = 10
-LEAST_BATCHES = 100
+MIN_PASSES = 10
+MIN_BATCHES = 100
 """A small set is gone through more often: after 30 batches (42 recordings of synthetic speech)
 nothing was learnt, after 60 right texts stood out."""
 ENOUGH_BATCHES = 200
@@ -225,7 +225,7 @@ def _load_items(lessons: Sequence[Lesson], inventory: Sequence[str]) -> list[_It
         features = extract_features(samples)
         topology = create_topology(lesson.groups, numbers)
         frames = len(features) // 2
-        if 0 < topology.least_frames <= frames:
+        if 0 < topology.min_frames <= frames:
             is_loud = torch.from_numpy(find_loud(samples, frames))
             items.append(_Item(features, is_loud, topology))
     return items
@@ -239,8 +239,8 @@ class _AlignerTrainer(Trainer[_Item]):
     ) -> None:
         enough = -(-ENOUGH_BATCHES // -(-len(items) // BATCH_SIZE))
         schedule = Schedule(
-            min_passes=max(LEAST_PASSES, min(MOST_PASSES, enough)),
-            min_batches=LEAST_BATCHES,
+            min_passes=max(MIN_PASSES, min(MOST_PASSES, enough)),
+            min_batches=MIN_BATCHES,
             learning_rate=3e-3,
             warm_up_share=0.15,
             last_share=0.01,
@@ -262,16 +262,16 @@ class _AlignerTrainer(Trainer[_Item]):
 
     def compute_loss(self, batch: Sequence[_Item], done: float) -> Tensor:
         """Return the cross entropy to the shares of units; they are counted."""
-        trust = min(MOST_TRUST, self.passes_done / self.passes)
+        scale = min(MAX_ACOUSTIC_SCALE, self.passes_done / self.passes)
         lengths = [item.frames for item in batch]
-        heard = self.network(pad_sequence([item.features for item in batch], batch_first=True))
+        log_probs = self.network(pad_sequence([item.features for item in batch], batch_first=True))
         is_loud = pad_sequence([item.is_loud for item in batch], batch_first=True)
         with torch.no_grad():
-            likelihoods = trust * (heard - self.log_prior)
+            likelihoods = scale * (log_probs - self.log_prior)
             likelihoods[:, :, 0] -= LOUD_IS_SPEECH * is_loud
-            shares = find_occupancies(likelihoods, lengths, [item.topology for item in batch])
+            shares = compute_occupancies(likelihoods, lengths, [item.topology for item in batch])
             self._counts += shares.sum(dim=(0, 1))
-        loss: Tensor = -(shares * heard).sum() / sum(lengths)
+        loss: Tensor = -(shares * log_probs).sum() / sum(lengths)
         return loss
 
     def state(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +52,9 @@ _LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PhonemeErrors:
-    """How what was heard differs from a text.
+    """How recognised units differ from a text's.
 
     Attributes:
-        substitutions: Units of the text for which others were heard.
-        deletions: Units of the text that were not heard.
-        insertions: Units that were heard and are not in the text.
         count: Units of the text.
     """
 
@@ -72,14 +69,14 @@ class PhonemeErrors:
         return (self.substitutions + self.deletions + self.insertions) / max(1, self.count)
 
 
-def find_phoneme_errors(reference: Sequence[str], heard: Sequence[str]) -> PhonemeErrors:
-    """Return the fewest errors that lead from a text's units to those that were heard.
+def find_phoneme_errors(reference: Sequence[str], recognised: Sequence[str]) -> PhonemeErrors:
+    """Return the fewest errors that lead from a text's units to the recognised ones.
 
     Levenshtein's distance; of several shortest ways the one that rapidfuzz takes.
     """
     from rapidfuzz.distance import Levenshtein
 
-    kinds = Counter(step.tag for step in Levenshtein.editops(reference, heard))
+    kinds = Counter(step.tag for step in Levenshtein.editops(reference, recognised))
     return PhonemeErrors(kinds["replace"], kinds["delete"], kinds["insert"], len(reference))
 
 
@@ -96,15 +93,15 @@ def add_phoneme_errors(errors: Iterable[PhonemeErrors]) -> PhonemeErrors:
 
 BLANK = 0
 BEAM = 8
-LEAST_SHARE = 0.003
+MIN_SHARE = 0.003
 """A unit that is less likely at a frame is not tried there."""
-FOLLOWER_COUNT = 1.0
-"""By which a unit's followers are counted before any was seen."""
+BIGRAM_COUNT = 1.0
+"""By which each pair of units is counted before any was seen."""
 
 
 @dataclass(frozen=True)
-class Followers:
-    """Which unit follows which in texts, and how much that counts beside what is heard.
+class BigramModel:
+    """Which unit follows which in texts, and how much that counts beside the sound.
 
     Attributes:
         log_probabilities: (U, U) of the unit after each unit; row 0 is the beginning.
@@ -117,9 +114,9 @@ class Followers:
     gain: float = 0.0
 
 
-def count_followers(texts: Sequence[Sequence[int]], num_units: int) -> FloatArray:
+def count_bigrams(texts: Sequence[Sequence[int]], num_units: int) -> FloatArray:
     """Return (U, U) log probabilities of the unit after each unit; row 0 is the beginning."""
-    counts = np.full((num_units, num_units), FOLLOWER_COUNT)
+    counts = np.full((num_units, num_units), BIGRAM_COUNT)
     for text in texts:
         np.add.at(counts, ([0, *text[:-1]], list(text)), 1.0)
     counts[:, BLANK] = 0.0
@@ -128,26 +125,18 @@ def count_followers(texts: Sequence[Sequence[int]], num_units: int) -> FloatArra
     return result
 
 
-def decode(heard: FloatArray, followers: Followers | None = None) -> list[int]:
+def decode(log_probs: FloatArray, bigrams: BigramModel) -> list[int]:
     """Return the likeliest units.
 
     Args:
-        heard: (T, U) log probabilities, of the blank first.
-        followers: None takes the likeliest of each frame alone.
+        log_probs: (T, U), of the blank first.
+        bigrams: Of the same units.
     """
-    if followers is None:
-        best = heard.argmax(axis=1)
-        is_new = np.diff(best, prepend=BLANK) != 0
-        return [int(unit) for unit in best[is_new] if unit != BLANK]
-    return list(_search(heard, followers))
-
-
-def _search(heard: FloatArray, followers: Followers) -> tuple[int, ...]:
     # Of each prefix: log probability of its ways that end in a blank, and in its last unit.
     beam: dict[tuple[int, ...], tuple[float, float]] = {(): (0.0, -math.inf)}
-    gains = followers.weight * followers.log_probabilities + followers.gain
-    least = math.log(LEAST_SHARE)
-    for row in heard:
+    gains = bigrams.weight * bigrams.log_probabilities + bigrams.gain
+    least = math.log(MIN_SHARE)
+    for row in log_probs:
         tried = [int(unit) for unit in np.flatnonzero(row > least) if unit != BLANK]
         blank = float(row[BLANK])
         grown: dict[tuple[int, ...], list[float]] = {}
@@ -167,7 +156,8 @@ def _search(heard: FloatArray, followers: Followers) -> tuple[int, ...]:
                 longer[1] = _add(longer[1], source + gain)
         ranked = sorted(grown.items(), key=lambda item: -_add(*item[1]))[:BEAM]
         beam = {prefix: (pair[0], pair[1]) for prefix, pair in ranked}
-    return max(beam, key=lambda prefix: _add(*beam[prefix]))
+    best = max(beam.items(), key=lambda item: _add(*item[1]))
+    return list(best[0])
 
 
 def _add(left: float, right: float) -> float:
@@ -177,59 +167,50 @@ def _add(left: float, right: float) -> float:
     return left if right == -math.inf else left + math.log1p(math.exp(right - left))
 
 
-LEAST_SOUND = 3e-4
+MIN_SOUND = 3e-4
 """-70 dB: what is fainter all the time is no speech."""
-FOLLOWERS_WEIGHT = 0.2
+BIGRAM_WEIGHT = 0.2
 UNIT_GAIN = 0.5
 NEVER = -30.0
 """Log probability of units where there is no sound."""
 
 
+@dataclass
 class PhonemeRecogniser:
     """Hears phonemes.
 
-    Args:
+    Attributes:
         inventory: U units, silence first.
         network: To their log probabilities.
-        aligner: Lays units over speech; of the same inventory.
-        followers: Which unit follows which in the texts that it learnt on.
+        aligner: Of the same inventory.
+        bigrams: (U, U), as `count_bigrams` gives them.
         floor: Errors on recordings that it did not learn on; None where there were none.
         learnt: Of the recordings that it learnt on their lessons' keys, and their files' names
-            without the ending, so that nobody judges a voice by sentences that it knows.
+            without the ending, so that nobody scores a voice by sentences that it knows.
         details: What is known of the learning: recordings, minutes, …
     """
 
-    def __init__(
-        self,
-        inventory: Sequence[str],
-        network: AcousticNetwork,
-        aligner: Aligner,
-        followers: FloatArray,
-        floor: PhonemeErrors | None = None,
-        learnt: frozenset[str] = frozenset(),
-        details: Mapping[str, str] | None = None,
-    ) -> None:
-        self.inventory = list(inventory)
-        self.network = network
-        self.aligner = aligner
-        self.followers = followers
-        self.floor = floor
-        self.learnt = learnt
-        self.details = dict(details or {})
+    inventory: list[str]
+    network: AcousticNetwork
+    aligner: Aligner
+    bigrams: FloatArray
+    floor: PhonemeErrors | None = None
+    learnt: frozenset[str] = frozenset()
+    details: dict[str, str] = field(default_factory=dict)
 
-    def hear(self, samples: FloatArray) -> FloatArray:
-        """Return log probabilities of units, (T, U), a row every 20 ms; the first is no unit.
+    def compute_log_probabilities(self, samples: FloatArray) -> FloatArray:
+        """Return those of units, (T, U), a row every 20 ms; the first is no unit.
 
         Args:
-            samples: (S,) at `SAMPLE_RATE` of the aligner's features.
+            samples: (S,) at `SAMPLE_RATE`.
         """
         rows = []
-        for part, heard, counted in self.network.run(samples):
-            # It learnt on speech alone: in digital silence it would hear a vowel.
-            if np.abs(part).max(initial=0.0) < LEAST_SOUND:
-                heard = np.full_like(heard, NEVER)
-                heard[:, 0] = 0.0
-            rows.append(heard[counted])
+        for part, log_probs, counted in self.network.run(samples):
+            # It learnt on speech alone: in digital silence it would find a vowel.
+            if np.abs(part).max(initial=0.0) < MIN_SOUND:
+                log_probs = np.full_like(log_probs, NEVER)
+                log_probs[:, 0] = 0.0
+            rows.append(log_probs[counted])
         return np.concatenate(rows)
 
     def recognise(self, samples: FloatArray) -> tuple[str, ...]:
@@ -238,8 +219,9 @@ class PhonemeRecogniser:
         Args:
             samples: (S,) float32 within 1 at 16,000 Hz, one channel.
         """
-        followers = Followers(self.followers, FOLLOWERS_WEIGHT, UNIT_GAIN)
-        return tuple(self.inventory[number] for number in decode(self.hear(samples), followers))
+        log_probs = self.compute_log_probabilities(samples)
+        numbers = decode(log_probs, BigramModel(self.bigrams, BIGRAM_WEIGHT, UNIT_GAIN))
+        return tuple(self.inventory[number] for number in numbers)
 
     def save(self, path: Path) -> None:
         """Write the recogniser to a file, whole or not at all."""
@@ -248,7 +230,7 @@ class PhonemeRecogniser:
             "network": self.network.state_dict(),
             "aligner": self.aligner.network.state_dict(),
             "log_prior": self.aligner.log_prior,
-            "followers": torch.from_numpy(self.followers),
+            "followers": torch.from_numpy(self.bigrams),
             "floor": None if self.floor is None else asdict(self.floor),
             "learnt": sorted(self.learnt),
             "details": self.details,
@@ -296,8 +278,7 @@ WARPS = (0.96, 1.04)
 NOISE_SHARE = 0.3
 NOISE_BELOW_SPEECH = (3.5, 9.0)
 """Nats from loud speech down to the noise: 15 to 39 dB."""
-TIME_MASKS, TIME_MASK_FRAMES = 1, 10
-CHANNEL_MASKS, CHANNEL_MASK_WIDTH = 1, 6
+MAX_MASKED_FRAMES, MAX_MASKED_CHANNELS = 10, 6
 """As SpecAugment has it (Park et al. 2019), but no longer than two sounds."""
 
 
@@ -316,15 +297,10 @@ def vary(mels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     if _draw(0.0, 1.0) < NOISE_SHARE:
         mels = _add_noise(mels)
     features = normalise(mels)
-    frames, channels = features.shape
-    for _ in range(TIME_MASKS):
-        width = int(_draw(0, TIME_MASK_FRAMES + 1))
-        start = int(_draw(0, max(1, frames - width)))
-        features[start : start + width] = 0.0
-    for _ in range(CHANNEL_MASKS):
-        width = int(_draw(0, CHANNEL_MASK_WIDTH + 1))
-        start = int(_draw(0, channels - width))
-        features[:, start : start + width] = 0.0
+    for rows, widest in ((features, MAX_MASKED_FRAMES), (features.T, MAX_MASKED_CHANNELS)):
+        width = int(_draw(0, widest + 1))
+        start = int(_draw(0, max(1, len(rows) - width)))
+        rows[start : start + width] = 0.0
     return features, labels
 
 
@@ -360,9 +336,9 @@ def _add_noise(mels: Tensor) -> Tensor:
     return torch.logaddexp(mels, loud + colour + swing)
 
 
-MOST_MINUTES = 120.0
+MAX_MINUTES = 120.0
 """More speech would make a better recogniser, but not within minutes."""
-LONGEST_LESSON_SECONDS = 20.0
+MAX_LESSON_SECONDS = 20.0
 """The memory of a batch grows with its longest recording."""
 
 
@@ -371,7 +347,6 @@ class LabelledRecording:
     """A recording to learn from.
 
     Attributes:
-        lesson: Where it comes from.
         mels: (T, M) log mel energies, T even.
         labels: (T / 2,) number of the unit of each frame.
         units: (P,) numbers of the text's units.
@@ -401,7 +376,7 @@ def label_recordings(lessons: Sequence[Lesson], aligner: Aligner) -> list[Labell
         progress.show(done)
         try:
             samples = load_samples(lesson.path)
-            if len(samples) > LONGEST_LESSON_SECONDS * SAMPLE_RATE:
+            if len(samples) > MAX_LESSON_SECONDS * SAMPLE_RATE:
                 continue
             alignment = aligner.align(aligner.hear(samples), lesson.groups)
         except DatasetError:
@@ -410,7 +385,7 @@ def label_recordings(lessons: Sequence[Lesson], aligner: Aligner) -> list[Labell
         mels, labels = extract_mels(samples), torch.from_numpy(alignment.units)
         found.append(LabelledRecording(lesson, mels, labels, torch.tensor(units)))
         seconds += len(samples) / SAMPLE_RATE
-        if seconds > 60 * MOST_MINUTES:
+        if seconds > 60 * MAX_MINUTES:
             break
     progress.finish(len(lessons))
     return found
@@ -418,13 +393,13 @@ def label_recordings(lessons: Sequence[Lesson], aligner: Aligner) -> list[Labell
 
 CHANNELS = 160
 PASSES = 16
-LEAST_BATCHES = 300
+MIN_BATCHES = 300
 BATCH_FRAMES = 1500
 """Half a minute of speech: many small updates teach more in the same time than few large ones."""
 ALIGNER_UNITS = 25_000
 """Of the texts that the aligner learns on: 48 minutes of festvox-ru."""
 LEARNING_RATE = 2e-3
-LEAST_FRAME_SHARE = 0.2
+MIN_FRAME_SHARE = 0.2
 """Of the loss of single frames beside that of the sequence, nearly from the middle on; at first it
 is 1."""
 
@@ -505,7 +480,7 @@ class _RecogniserTrainer(Trainer[LabelledRecording]):
     ) -> None:
         schedule = Schedule(
             min_passes=PASSES,
-            min_batches=LEAST_BATCHES,
+            min_batches=MIN_BATCHES,
             learning_rate=LEARNING_RATE,
             warm_up_share=0.1,
             last_share=0.005,
@@ -532,14 +507,14 @@ class _RecogniserTrainer(Trainer[LabelledRecording]):
         lengths = torch.tensor([len(labels) for _, labels in varied])
         features = pad_sequence([features for features, _ in varied], batch_first=True)
         labels = pad_sequence([labels for _, labels in varied], batch_first=True, padding_value=-1)
-        heard = self.network(features)
+        log_probs = self.network(features)
         counts = torch.tensor([len(recording.units) for recording in batch])
         units = torch.cat([recording.units for recording in batch])
         of_sequence = ctc_loss(
-            heard.transpose(0, 1), units, lengths, counts, reduction="sum", zero_infinity=True
+            log_probs.transpose(0, 1), units, lengths, counts, reduction="sum", zero_infinity=True
         ) / int(counts.sum())
-        of_frames = nll_loss(heard.flatten(0, 1), labels.flatten(), ignore_index=-1)
-        share = max(LEAST_FRAME_SHARE, 1 - 2 * done)
+        of_frames = nll_loss(log_probs.flatten(0, 1), labels.flatten(), ignore_index=-1)
+        share = max(MIN_FRAME_SHARE, 1 - 2 * done)
         return (1 - share) * of_sequence + share * of_frames
 
 
@@ -554,7 +529,7 @@ def _create_fitted(
         inventory,
         trainer.network,
         trainer.aligner,
-        count_followers(texts, len(inventory)),
+        count_bigrams(texts, len(inventory)),
         learnt=learnt,
         details={"recordings": str(len(recordings)), "minutes": f"{minutes:.1f}"},
     )

@@ -1,6 +1,6 @@
 """Which words of a text were said, skipped or repeated, and where.
 
-A word was skipped where the text without it is likelier to have been heard than the text with it;
+A word was skipped where the text without it is likelier to have been said than the text with it;
 repeated where the text that has it twice is. So is it with the first and the last phoneme. How
 likely a text is all ways through it say together (connectionist temporal classification).
 """
@@ -29,7 +29,7 @@ units at most, and none of 1,215 places that were left alone. With 3 they are 12
 END_GAIN = 2.0
 """The same of the text without its first or last unit: 41 of 60 that were cut off, and 1 of 60 that
 were left alone. A neighbour often still tells of a vowel that was cut. With 1 they are 45 and 2."""
-LONGEST_REPETITION = 3
+MAX_REPETITION = 3
 """Groups that are looked for twice in a row."""
 TEXTS_AT_ONCE = 64
 IMPOSSIBLE = -1e4
@@ -84,23 +84,25 @@ def find_spoken_words(
         samples: (S,) at 16,000 Hz.
         recogniser: Hears the units; those that it does not know are left out.
     """
-    judge = _Judge(recogniser.hear(samples), groups, recogniser.inventory)
-    whole = [number for number in range(len(groups)) if judge.units[number]]
-    said = _leave_out(judge, whole)
+    scorer = _TextScorer(
+        recogniser.compute_log_probabilities(samples), groups, recogniser.inventory
+    )
+    whole = [number for number in range(len(groups)) if scorer.units[number]]
+    said = _leave_out(scorer, whole)
     skipped = tuple(number for number in whole if number not in said)
-    order = _double(judge, said)
-    has_first, has_last = _find_ends(judge, order)
+    order = _double(scorer, said)
+    has_first, has_last = _find_ends(scorer, order)
     has_first = has_first and whole[:1] == said[:1]
     has_last = has_last and whole[-1:] == said[-1:]
     repeated, spans, units = _lay(groups, order, samples, recogniser)
     return SpokenWords(skipped, repeated, has_first, has_last, spans, units)
 
 
-class _Judge:
-    """Says how likely texts are for what was heard.
+class _TextScorer:
+    """Says how likely texts are, given the sound.
 
     Args:
-        heard: (T, U) log probabilities, of no unit first.
+        log_probs: (T, U), of no unit first.
         groups: Of the text.
         inventory: U units.
 
@@ -108,8 +110,8 @@ class _Judge:
         units: Numbers of each group's units.
     """
 
-    def __init__(self, heard: FloatArray, groups: Groups, inventory: Sequence[str]) -> None:
-        self._heard = torch.from_numpy(heard)
+    def __init__(self, log_probs: FloatArray, groups: Groups, inventory: Sequence[str]) -> None:
+        self._log_probs = torch.from_numpy(log_probs)
         numbers = {unit: number for number, unit in enumerate(inventory)}
         self.units = [[numbers[unit] for unit in group if unit in numbers] for group in groups]
 
@@ -122,9 +124,9 @@ class _Judge:
         scores = []
         for start in range(0, len(texts), TEXTS_AT_ONCE):
             some = texts[start : start + TEXTS_AT_ONCE]
-            frames = len(self._heard)
+            frames = len(self._log_probs)
             loss = ctc_loss(
-                self._heard.unsqueeze(1).expand(-1, len(some), -1),
+                self._log_probs.unsqueeze(1).expand(-1, len(some), -1),
                 torch.tensor([unit for text in some for unit in text], dtype=torch.long),
                 torch.full((len(some),), frames),
                 torch.tensor([len(text) for text in some]),
@@ -135,12 +137,12 @@ class _Judge:
         return np.concatenate(scores)
 
 
-def _leave_out(judge: _Judge, order: Sequence[int]) -> list[int]:
+def _leave_out(scorer: _TextScorer, order: Sequence[int]) -> list[int]:
     """Return the groups without those that were skipped, the surest first."""
     said = list(order)
     while said:
         shorter = [said[:place] + said[place + 1 :] for place in range(len(said))]
-        scores = judge.score([judge.spell(some) for some in [said, *shorter]])
+        scores = scorer.score([scorer.spell(some) for some in [said, *shorter]])
         best = int(scores[1:].argmax())
         if scores[1 + best] - scores[0] < SKIPPED_GAIN:
             break
@@ -148,16 +150,16 @@ def _leave_out(judge: _Judge, order: Sequence[int]) -> list[int]:
     return said
 
 
-def _double(judge: _Judge, order: Sequence[int]) -> list[int]:
+def _double(scorer: _TextScorer, order: Sequence[int]) -> list[int]:
     """Return the groups with those twice that were said twice."""
     said = list(order)
     for _ in range(len(order)):
         longer = [
             said[: place + length] + said[place:]
-            for length in range(1, LONGEST_REPETITION + 1)
+            for length in range(1, MAX_REPETITION + 1)
             for place in range(len(said) - length + 1)
         ]
-        scores = judge.score([judge.spell(some) for some in [said, *longer]])
+        scores = scorer.score([scorer.spell(some) for some in [said, *longer]])
         best = int(scores[1:].argmax()) if longer else 0
         if not longer or scores[1 + best] - scores[0] < REPEATED_GAIN:
             break
@@ -165,12 +167,12 @@ def _double(judge: _Judge, order: Sequence[int]) -> list[int]:
     return said
 
 
-def _find_ends(judge: _Judge, order: Sequence[int]) -> tuple[bool, bool]:
+def _find_ends(scorer: _TextScorer, order: Sequence[int]) -> tuple[bool, bool]:
     """Return whether the first and the last unit were said."""
-    units = judge.spell(order)
+    units = scorer.spell(order)
     if not units:
         return False, False
-    whole, no_first, no_last = judge.score([units, units[1:], units[:-1]])
+    whole, no_first, no_last = scorer.score([units, units[1:], units[:-1]])
     return bool(no_first - whole < END_GAIN), bool(no_last - whole < END_GAIN)
 
 
