@@ -21,7 +21,6 @@ from piper.train.evaluate.page import (
     NOTHING,
     explain_score,
     format_value,
-    name_score,
     write_report_page,
 )
 from piper.train.evaluate.results import Evaluation, Figure, Kind, Score, System
@@ -238,14 +237,14 @@ def _draw_figures(evaluation: Evaluation, system: System, about: CardFacts) -> s
     recordings = evaluation.recordings
     rows = []
     for score in scores:
-        row = [name_score(score), _describe_figure(score, system.figures[score.name])]
+        row = [score.name_with_unit, _describe_figure(score, system.figures[score.name])]
         if recordings is not None:
             row.append(_describe_figure(score, recordings.figures.get(score.name)))
         rows.append(row)
     heads = ["score", "this voice", *(["recordings"] if recordings is not None else [])]
     count = sum(one.sentence.kind is Kind.SENTENCE for one in system.spoken)
     unseen = " that training has not seen" if about.held_out == count else ""
-    meanings = draw_facts({name_score(score): explain_score(score) for score in scores})
+    meanings = draw_facts({score.name_with_unit: explain_score(score) for score in scores})
     facts = draw_facts(evaluation.facts)
     done = f"\nHow it was done:\n\n{facts}" if facts else ""
     return (

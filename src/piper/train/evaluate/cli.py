@@ -316,10 +316,6 @@ def _name(kind: str) -> str:
     return {"model": "voice"}.get(kind, kind)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
-
-
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -409,14 +405,9 @@ def format_figure(figure: Figure | None, score: Score) -> str:
     return f"{text} ({translate(interval)})"
 
 
-def name_score(score: Score) -> str:
-    """Return a score's title with its unit."""
-    return f"{score.title}, {score.unit}" if score.unit else score.title
-
-
 def _describe_score(score: Score, systems: Sequence[System]) -> list[str]:
     cells = [format_figure(system.figures.get(score.name), score) for system in systems]
-    return [f"{GAP}{translate(name_score(score))}", *cells]
+    return [f"{GAP}{translate(score.name_with_unit)}", *cells]
 
 
 def _draw_table(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -444,6 +435,10 @@ def _describe_comparison(comparison: Comparison, score: Score) -> str:
     difference = Figure(comparison.difference, comparison.low, comparison.high, comparison.count)
     sign = "+" if comparison.difference > 0 else ""
     return (
-        f"{GAP}{translate(name_score(score))}: {sign}{format_figure(difference, score)}, "
+        f"{GAP}{translate(score.name_with_unit)}: {sign}{format_figure(difference, score)}, "
         + translate(f"{comparison.better} is better")
     )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

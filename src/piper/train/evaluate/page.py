@@ -186,11 +186,6 @@ def explain_score(score: Score) -> str:
     return f"{meaning} {LOWER if score.is_lower_better else HIGHER}"
 
 
-def name_score(score: Score) -> str:
-    """Return a score's title with its unit."""
-    return f"{score.title}, {score.unit}" if score.unit else score.title
-
-
 HEADLINES = ("distillmos", "per", "similarity")
 """What a voice is said to be in a sentence, where it was measured."""
 NOTHING = "–"
@@ -261,7 +256,7 @@ def _render(
         listed_title="Sentences without sound and pictures, since the page would grow too large: "
         f"{len(rows):,}",
         words=words,
-        meanings=[(one, name_score(one), explain_score(one)) for one in evaluation.scores],
+        meanings=[(one, one.name_with_unit, explain_score(one)) for one in evaluation.scores],
     )
 
 
@@ -344,7 +339,7 @@ def _show_groups(evaluation: Evaluation) -> list[dict[str, Any]]:
 def _show_score(evaluation: Evaluation, systems: Sequence[System], score: Score) -> dict[str, Any]:
     return {
         "name": score.name,
-        "title": name_score(score),
+        "title": score.name_with_unit,
         "meaning": explain_score(score),
         "end": {None: "", True: "lower is better", False: "higher is better"}[
             score.is_lower_better
@@ -380,7 +375,7 @@ def _tabulate_differences(evaluation: Evaluation) -> list[list[str]]:
     return [
         [
             f"{one.second} − {one.first}",
-            name_score(scores[one.score]),
+            scores[one.score].name_with_unit,
             _sign(scores[one.score], one.difference),
             *(
                 "" if edge is None else _sign(scores[one.score], edge)
@@ -435,7 +430,7 @@ def _render_sentence(
     longest = max((one.seconds for one in spoken.values()), default=0.0)
     rows = [
         [
-            name_score(score),
+            score.name_with_unit,
             *(
                 format_value(score, one.values[score.name]) if score.name in one.values else ""
                 for one in spoken.values()

@@ -47,6 +47,11 @@ class Score:
     is_lower_better: bool | None
     digits: int = 2
 
+    @property
+    def name_with_unit(self) -> str:
+        """Its title with its unit."""
+        return f"{self.title}, {self.unit}" if self.unit else self.title
+
 
 _ALL = (
     Score("distillmos", "DistillMOS", "", Group.QUALITY, False),
