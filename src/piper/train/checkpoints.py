@@ -3,8 +3,6 @@
 Nothing that a file pickles is executed: only plain data, tensors and `pathlib` paths come out;
 any other class becomes an inert stand-in, which is then left out. What a file holds is checked
 here, so that all else may rely on it: checksums, weights that are tensors, numbers that make sense.
-
-Knows names and places of checkpoints, but not what is trained.
 """
 
 from __future__ import annotations
@@ -190,11 +188,7 @@ def _find_broken_part(path: Path) -> str | None:
 
 
 def _check_content(data: dict[str, Any], path: str) -> dict[str, Any]:
-    """Return a checkpoint whose weights, hyper-parameters and own keys are what they should be.
-
-    Raises:
-        CheckpointError: One is not, and a voice cannot do without it.
-    """
+    """Return a checkpoint whose weights, hyper-parameters and own keys are what they should be."""
     weights = {name: value for name, value in data["state_dict"].items() if isinstance(name, str)}
     for name, value in weights.items():
         if name.startswith(NETWORK_PREFIXES) and not _is_plain_tensor(value):
@@ -662,11 +656,7 @@ def _obey(checkpoint: Mapping[str, Any], saved: Mapping[str, Any], now: Mapping[
 
 
 def _check_begun(saved: Mapping[str, Any], now: Mapping[str, Any], updates: int) -> None:
-    """Refuse what belongs to the beginning of a training that has gone further.
-
-    Raises:
-        ConfigError: What to leave out.
-    """
+    """Refuse what belongs to the beginning of a training that has gone further."""
     for key in ("warmup_updates", "hold_decoder"):
         is_other = key in saved and saved[key] != now[key]
         if is_other and 0 < now[key] <= updates:

@@ -1,7 +1,4 @@
-"""The trainer's command line: Lightning's, with our defaults, links and one-sentence errors.
-
-Knows flags and how they depend on each other; all work is done elsewhere.
-"""
+"""The trainer's command line: Lightning's, with our defaults, links and one-sentence errors."""
 
 from __future__ import annotations
 

@@ -237,11 +237,7 @@ def _test_voice(
     checkpoint_path: str,
     output_path: Path,
 ) -> tuple[float, float]:
-    """Speak by the voice and by the network it came from; return difference and seconds.
-
-    Raises:
-        ExportError: They differ, or what they give is no sound.
-    """
+    """Speak by the voice and by the network it came from; return difference and seconds."""
     map_ids = [i for ids in config.phoneme_id_map.values() for i in ids] if config else []
     audio, difference = compare_with_network(VoiceSession(model_path), network, map_ids)
     if problem := _find_no_sound(audio):

@@ -1,4 +1,4 @@
-"""`python -m piper.train.export_onnx --checkpoint C --output-file O`: the command; no work here."""
+"""`python -m piper.train.export_onnx --checkpoint C --output-file O`: the command."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What flags, dataset and checkpoint say together about a training, before anything is built.
-
-Knows the parsed command line as a namespace; builds neither networks nor loaders.
-"""
+"""What flags, dataset and checkpoint say together about a training, before anything is built."""
 
 from __future__ import annotations
 
@@ -322,11 +319,7 @@ def resolve_network(config: Any, found: Family) -> None:
 
 
 def _check_family(quality: str | None, family: str | None) -> None:
-    """Refuse a quality of another family than the one whose flags the parser has.
-
-    Raises:
-        ConfigError: The quality stands where nobody looks for it before flags are parsed.
-    """
+    """Refuse a quality of another family than the one whose flags the parser has."""
     if (quality == QUICK) != (family == QUICK):
         raise ConfigError(
             f"The quality {quality} was found too late to read the flags by it; give "
@@ -408,11 +401,7 @@ def _leave_out_warm_start(config: Any) -> None:
 
 
 def _check_hold(model: Any) -> None:
-    """Refuse to hold a decoder that has learnt nothing.
-
-    Raises:
-        ConfigError: No flag says what it starts from.
-    """
+    """Refuse to hold a decoder that has learnt nothing."""
     if model.get("hold_decoder") and not (model.warmstart or model.vocoder_warmstart):
         raise ConfigError(
             f"--model.hold_decoder={model.hold_decoder} is for a decoder that speaks already: give "
@@ -423,11 +412,7 @@ def _check_hold(model: Any) -> None:
 def _network_of_checkpoint(
     checkpoint: Mapping[str, Any], path: str, quality: str | None, given: dict[str, Any]
 ) -> NetworkShape:
-    """Return the network of a checkpoint to resume, where nothing that was given contradicts it.
-
-    Raises:
-        CheckpointError: It was trained with another network than the one asked for.
-    """
+    """Return the network of a checkpoint to resume, where nothing that was given contradicts it."""
     saved = network_config_from_checkpoint(checkpoint, path)
     values = {key: getattr(saved, key) for key in network_keys(find_quality(saved))}
     is_same_family = (quality == QUICK) == (find_quality(saved) == QUICK)

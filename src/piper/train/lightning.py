@@ -193,11 +193,7 @@ class VitsModel(VoiceModule):
         self._compile_choice = compile
 
     def _freeze_voice(self) -> None:
-        """Let no weight of the generator learn but the speaker table's.
-
-        Raises:
-            ConfigError: There is one speaker.
-        """
+        """Let no weight of the generator learn but the speaker table's."""
         if (table := self.model_g.emb_g) is None:
             raise ConfigError(
                 "--model.new_speakers_only is for voices of several speakers: leave it out, or "

@@ -1,4 +1,4 @@
-"""`python -m piper.train prepare DIR`: flags, output, exit code; no work here."""
+"""`python -m piper.train prepare DIR`: the command."""
 
 from __future__ import annotations
 

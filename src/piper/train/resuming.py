@@ -2,8 +2,6 @@
 
 Rewrites arguments and the YAML that `--config` and `--model` name before a parser sees them; what
 is not an old name stays as it is.
-
-Knows words of a command line and config.yaml; neither torch nor what is trained.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
@@ -197,17 +197,8 @@ class VoiceModule(LightningModule, ABC):
         for schedule in cast(list[Any], self.lr_schedulers() or []):
             schedule.step()
         # No end goes unheard: Lightning validates every few epochs, and not where time is up.
-        if self._is_last_epoch() and self.trainer.global_step != self._validated_step:
+        if is_last_epoch(self.trainer) and self.trainer.global_step != self._validated_step:
             self._validate()
-
-    def _is_last_epoch(self) -> bool:
-        trainer = self.trainer
-        max_epochs = trainer.max_epochs or -1
-        return (
-            trainer.should_stop
-            or 0 < trainer.max_steps <= trainer.global_step
-            or 0 < max_epochs <= trainer.current_epoch + 1
-        )
 
     def _planned_updates(self) -> float:
         """Updates that are left of the budget of epochs and steps; infinite where there is none."""
@@ -292,3 +283,13 @@ class VoiceModule(LightningModule, ABC):
             for change in changes:
                 _LOGGER.info("%s", change)
         self._loaded_averages = checkpoint.get(checkpoints.AVERAGES_KEY)
+
+
+def is_last_epoch(trainer: Trainer) -> bool:
+    """Return whether training ends with the present epoch or update, as far as is known."""
+    max_epochs = trainer.max_epochs or -1
+    return (
+        trainer.should_stop
+        or 0 < trainer.max_steps <= trainer.global_step
+        or 0 < max_epochs <= trainer.current_epoch + 1
+    )

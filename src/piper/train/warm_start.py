@@ -1,11 +1,9 @@
 """Starts a network from another training's weights, or from a published voice's.
 
-Knows names and shapes of weights, but neither files nor modules. Where a network has several
+Where a network has several
 speakers, a layer of kernel 1 turns the speaker's embedding `g` into a vector W g + b that is added
 to the output of another convolution, in the decoder, the duration predictor and each WaveNet. For
 one speaker this vector is a constant, so that it can be added to the other layer's bias instead.
-
-Knows weights by name and shape, symbols and speakers, but nothing of how training goes on.
 """
 
 from __future__ import annotations

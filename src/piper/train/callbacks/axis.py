@@ -1,4 +1,4 @@
-"""Where a figure stands on the axis of the log. Knows Lightning's counters, nothing else."""
+"""Where a figure stands on the axis of the log."""
 
 from __future__ import annotations
 

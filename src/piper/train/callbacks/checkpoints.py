@@ -1,13 +1,4 @@
-"""What is kept of a training: the last checkpoint, the best, a history; and its last word.
-
-Knows names of checkpoints and folders; neither scores nor trainings.
-
-Knows what Lightning puts into a checkpoint, but not when one is due.
-
-Knows names of files and numbers of steps; what is in them, and when hours are over, it is told.
-
-Knows Lightning's hooks, but not what a checkpoint holds.
-"""
+"""What is kept of a training: the last checkpoint, the best, a history; and its last word."""
 
 from __future__ import annotations
 

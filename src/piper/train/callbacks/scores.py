@@ -26,7 +26,7 @@ from piper.errors import ConfigError, DatasetError
 from piper.jobs import describe_end, interrupts_blocked
 from piper.train.aligner.aligner import is_unit
 from piper.train.callbacks.axis import count_updates, logged_step
-from piper.train.callbacks.sentences import is_last_validation, speak_example
+from piper.train.callbacks.sentences import speak_example
 from piper.train.callbacks.stopping import is_stopping
 from piper.train.data.module import ListeningExample
 from piper.train.evaluate.results import SCORES
@@ -49,6 +49,7 @@ from piper.train.judges import (
     score_title,
     serve_scores,
 )
+from piper.train.voice_module import is_last_epoch
 
 _PACKAGES = {OPINION: DISTILLMOS, SIMILARITY: RESEMBLYZER}
 QUALITY = "quality"
@@ -451,7 +452,7 @@ class Scores(Callback):
 
     def _begin(self, trainer: Trainer, model: Any) -> bool:
         """Speak, where nothing is being scored; return whether that was so."""
-        is_last = is_last_validation(trainer)
+        is_last = is_last_epoch(trainer)
         self._receive(trainer, self._last_seconds if is_last else self._wait_seconds)
         if self._scorer is None or self._scorer.is_over or is_stopping(trainer):
             return False

@@ -30,6 +30,7 @@ from piper.train.vits.generator import EDGE_KERNEL_SIZE
 from piper.train.vits.layers import draw_normal
 from piper.train.vits.mel import audio_to_mel, spectrogram_to_mel
 from piper.train.vits.synthesizer import Synthesizer
+from piper.train.voice_module import is_last_epoch
 from piper.voice.graph import find_decoder_reach
 from piper.voice.graph_config import GraphConfig
 
@@ -235,7 +236,7 @@ class MeasureSentences(Callback):
     def _is_due(self, trainer: Trainer) -> bool:
         if self._is_broken:
             return False
-        if not self._last_end or trainer.state.fn != "fit" or is_last_validation(trainer):
+        if not self._last_end or trainer.state.fn != "fit" or is_last_epoch(trainer):
             return True
         passed = time.monotonic() - self._last_end
         if self._cost <= self._share * passed:
@@ -330,16 +331,6 @@ class FromFirst:
         dist.broadcast(tensor, src=0, group=self._group)
         received: list[float] = tensor.tolist()
         return received
-
-
-def is_last_validation(trainer: Trainer) -> bool:
-    """Return whether training ends with the present epoch or update, as far as is known."""
-    max_epochs = trainer.max_epochs or -1
-    return (
-        trainer.should_stop
-        or 0 < trainer.max_steps <= trainer.global_step
-        or 0 < max_epochs <= trainer.current_epoch + 1
-    )
 
 
 LISTENING_SEED = 20210611

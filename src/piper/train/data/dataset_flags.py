@@ -1,4 +1,4 @@
-"""Flags of all commands that read a dataset. Reads nothing itself."""
+"""Flags of all commands that read a dataset."""
 
 from __future__ import annotations
 

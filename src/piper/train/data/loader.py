@@ -1,7 +1,7 @@
 """A loader that an interrupted epoch goes on in, and that outlives the processes that load for it.
 
 Ctrl+C in a terminal, systemd, SLURM and a lost connection tell all processes of a training at
-once. A loader that dies then takes the training with it before it can save. Knows signals only.
+once. A loader that dies then takes the training with it before it can save.
 
 A voice that was trained on whole sentences has never seen ids that end with a sound: a stop has
 always come before the end. A variant has the same recording behind ids without the stop. A question
@@ -424,9 +424,6 @@ class ResumableLoader(DataLoader[Any]):
 
         A thread does the work: none of the ways by which processes send batches has an end of its
         waiting under all circumstances.
-
-        Raises:
-            OSError: It took too long, or a process that loads has ended.
         """
         answers: SimpleQueue[tuple[_Found | None, BaseException | None]] = SimpleQueue()
 

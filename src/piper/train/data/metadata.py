@@ -1,9 +1,7 @@
 """metadata.csv to rows, with every mistake named.
 
 Lists come from other machines: with backslashes, folders that are not here, other capitals, quotes,
-another ending. Decodes nothing.
-
-Reads no files.
+another ending.
 
 The file is `|` separated without a header and without quoting: in `a.wav|"Hello," she said.` the
 quotes belong to the text, and an unbalanced one swallows nothing.
@@ -581,11 +579,7 @@ def _refuse_no_speakers(csv_path: Path, rows: Sequence[Sequence[str]], num_speak
 def _check_found(
     csv_path: Path, found: Layout, rows: Sequence[Sequence[str]], num_speakers: int
 ) -> Layout:
-    """Return a layout that was found where it can be trained on as the flags are.
-
-    Raises:
-        DatasetError: It takes another flag; the text says which.
-    """
+    """Return a layout that was found where it can be trained on as the flags are."""
     if (place := found.find(IDS)) is not None:
         raise DatasetError(
             f"{csv_path}: the columns look like {found} (the last is {rows[0][place].strip()!r:.40}"

@@ -1,4 +1,4 @@
-"""What the --data.* flags and a dataset's config.json say together. Reads no recordings."""
+"""What the --data.* flags and a dataset's config.json say together."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 The decoder, whose pieces are of one length, and the duration predictor's couplings: they are more
 than half of a step's kernels and hardly any of its arithmetic. The judges are left out: a compiled
 backward pass computes the gradients of weights and audio both, and the step asks for each alone.
-Knows the networks, but neither losses nor Lightning.
 """
 
 from __future__ import annotations

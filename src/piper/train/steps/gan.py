@@ -3,7 +3,7 @@
 All of them are computed in float32, whatever the network's precision is: the sums run over
 thousands of frames, which bfloat16's eight bits of mantissa do not hold.
 
-Knows the networks and the losses, but not Lightning, optimizers or files. The symbols `z_p`,
+The symbols `z_p`,
 `m_p`, `logs_p`, `logs_q` are those of VITS (Kim et al. 2021), as in the network's modules.
 
 Both networks learn from one pass: all losses are taken with the weights from before the update.

@@ -2,8 +2,6 @@
 
 Nothing is copied to the host: whether an update is skipped is decided on the device.
 
-Knows a network as parameters, but neither training nor files.
-
 A voice brings a decoder that speaks, but neither the encoder of recordings nor discriminators.
 Until those have learnt something, their gradients are of no use to it; held, it shows the new
 encoder which latents it can speak.
