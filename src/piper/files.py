@@ -8,6 +8,7 @@ import json
 import os
 import re
 import stat
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,6 +23,8 @@ _MAX_LINKS = 40
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 Result = TypeVar("Result")
 _TEMPORARY = re.compile(r"\..+\.\d+\.\d+\.part")
+STALE_SECONDS = 600.0
+"""Then a file is a killed process's, where locks do not tell: others write every few seconds."""
 _numbers = itertools.count(1)
 _cleaned: set[Path] = set()
 """Folders that this process has looked into for what killed processes left."""
@@ -299,7 +302,7 @@ def remove_link(path: Path) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Remove temporary files that killed processes left in a folder; looks once a process.
 
-    Where there are no locks, as on Windows, they stay.
+    On Windows they stay.
     """
     if folder in _cleaned:
         return
@@ -326,8 +329,9 @@ def _hold(path: Path, *, is_new: bool = True) -> int | None:
                 return lock
         except FileNotFoundError:
             pass
-        except OSError:  # held by another, or the disk has no locks
-            if is_new:
+        except OSError as error:  # held by another, or the disk has no locks
+            is_old = time.time() - os.fstat(lock).st_mtime > STALE_SECONDS
+            if is_new or (is_old and error.errno in _NO_LOCKS):
                 return lock
         os.close(lock)
         if not is_new:

@@ -12,7 +12,6 @@ import math
 import os
 import re
 import socket
-import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor
 
 from piper.errors import CheckpointError, ConfigError, TrainingError
+from piper.files import remove_leftovers
 from piper.train import storage
 from piper.train.presets import (
     QUICK,
@@ -33,7 +33,7 @@ from piper.train.presets import (
     network_keys,
 )
 from piper.train.quick.config import QuickConfig
-from piper.train.storage import StoredFile, join_address, plain_address
+from piper.train.storage import join_address, plain_address
 from piper.train.vits.config import NetworkConfig
 
 _LOGGER = logging.getLogger(__name__)
@@ -769,11 +769,7 @@ FULL_IS_BETTER_SECONDS = 1800.0
 """A last.ckpt that is older by so much is still preferred: the other files lack the optimizers'
 running means, which take longer to come back than the three saves that half an hour holds."""
 
-STALE_SECONDS = 600.0
-"""What a killed process left half-written: a live one writes at least every few seconds."""
-
 _VERSION = re.compile(r"version_\d+")
-_PART = re.compile(r"\..+\.\d+\.\d+\.part")
 
 
 @dataclass(frozen=True)
@@ -910,23 +906,8 @@ def find_checkpoint_folders(root: Path | str) -> list[str]:
     return [*versions, join_address(root, CHECKPOINT_FOLDER)]
 
 
-def remove_stale_parts(root: Path | str, process: int) -> None:
-    """Remove what killed trainings left half-written; each is as large as a checkpoint.
-
-    Args:
-        root: The trainings' folder.
-        process: This process's id. Its own name on a file is a former process's: containers give
-            the same ids again.
-    """
-    if storage.is_remote(root):
-        return  # an upload that ends early leaves no object
-    for folder in find_checkpoint_folders(root):
-        for file in storage.list_folder(folder):
-            if _is_stale(file, process):
-                storage.remove_file(join_address(folder, file.name))
-
-
-def _is_stale(file: StoredFile, process: int) -> bool:
-    if not _PART.fullmatch(file.name):
-        return False
-    return f".{process}." in file.name or time.time() - file.modified > STALE_SECONDS
+def remove_stale_parts(root: Path | str) -> None:
+    """Remove what killed trainings left half-written; each is as large as a checkpoint."""
+    if not storage.is_remote(root):  # where an upload that ends early leaves no object
+        for folder in find_checkpoint_folders(root):
+            remove_leftovers(Path(folder))

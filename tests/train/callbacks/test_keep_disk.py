@@ -14,6 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 
+from piper import files
+from piper.files import replace_on_success
 from piper.train import cli, storage
 from piper.train.checkpoints import load_checkpoint
 from piper.train.event_log import EventFile
@@ -161,18 +163,19 @@ def test_a_folder_that_cannot_be_written_ends_before_training(
     assert not any(line.startswith("epoch") for line in said)
 
 
-def test_half_files_of_killed_trainings_are_removed(tmp_path: Path) -> None:
+def test_half_files_of_killed_trainings_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each is as large as a checkpoint, and each restart of a machine would add one."""
     from piper.train.checkpoints import remove_stale_parts
 
     folder = last_checkpoint(tmp_path).parent
     folder.mkdir(parents=True)
-    old, own, young = (
-        folder / f".last.ckpt.{process}.140001.part" for process in (1, os.getpid(), 2)
-    )
-    for path in (old, own, young):
-        path.write_bytes(b"half")
-    os.utime(old, (time.time() - 3600, time.time() - 3600))
     (folder / "last.ckpt").write_bytes(b"whole")
-    remove_stale_parts(tmp_path, os.getpid())
-    assert {path.name for path in folder.iterdir()} == {"last.ckpt", young.name}
+    with replace_on_success(folder / "best.ckpt") as being_written:
+        # A container gives its processes the same numbers again.
+        for process in (1, os.getpid()):
+            (folder / f".last.ckpt.{process}.140001.part").write_bytes(b"half")
+        monkeypatch.setattr(files, "_cleaned", set())  # as in a process that starts
+        remove_stale_parts(tmp_path)
+        assert {path.name for path in folder.iterdir()} == {"last.ckpt", being_written.name}

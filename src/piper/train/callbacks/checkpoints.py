@@ -510,7 +510,7 @@ class KeepLast(Checkpoint):
         self._folder = find_checkpoint_folder(trainer)
         if stage == "fit" and trainer.is_global_zero:
             with contextlib.suppress(OSError):
-                remove_stale_parts(trainer.default_root_dir, os.getpid())
+                remove_stale_parts(trainer.default_root_dir)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals over.

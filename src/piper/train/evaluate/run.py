@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from piper.config import load_voice_config
 from piper.errors import PiperError
-from piper.files import append_record, load_results
+from piper.files import append_record, digest_file, load_results
 from piper.progress import ProgressLine
 from piper.text.frontend import Frontend, create_frontend
 from piper.train.check.measuring import create_key
@@ -456,5 +456,4 @@ def _find_key(state: _State) -> str:
 
 
 def _digest_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:8]
+    return digest_file(path)[:8]

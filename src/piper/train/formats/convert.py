@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from piper.errors import DatasetError
-from piper.files import UniqueNames, hold_lock, load_kept_object, write_json
+from piper.files import UniqueNames, digest_file, hold_lock, load_kept_object, write_json
 from piper.jobs import run_jobs
 from piper.messages import say
 from piper.progress import count_things
@@ -213,7 +213,7 @@ class Journal:
             )
         digest = report.get("metadata_sha256")
         csv_path = self.folder / "metadata.csv"
-        if digest and csv_path.is_file() and _find_sha256(csv_path.read_bytes()) != digest:
+        if digest and csv_path.is_file() and digest_file(csv_path) != digest:
             raise DatasetError(
                 f"{csv_path} was edited after the import, which would overwrite it; name another "
                 "folder, or delete the file to import anew."
@@ -243,13 +243,9 @@ class Journal:
 
     def finish(self, rows: Iterable[tuple[str, str | None, str]], facts: Mapping[str, Any]) -> None:
         """Write metadata.csv, and then that the import is complete."""
-        digest = _find_sha256(write_metadata(self.folder, rows))
+        digest = hashlib.sha256(write_metadata(self.folder, rows)).hexdigest()
         done = {"is_complete": True, "metadata_sha256": digest}
         write_json(self.report_path, {**self.identity, **done, **facts})
-
-
-def _find_sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 NAMED_AT_MOST = 3

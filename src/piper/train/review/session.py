@@ -6,7 +6,6 @@ Lines are only added; what counts follows from reading all of them.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 import threading
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from piper.errors import DatasetError, describe_os_error
-from piper.files import append_record, hold_lock, load_records
+from piper.files import append_record, digest_file, hold_lock, load_records
 
 SPLIT_RULE = "split"
 """The name under which the doubts of a split stand among the rules of a check."""
@@ -404,8 +403,7 @@ class Review(Journal):
             return ""
         key = (clip.path, *_find_file_state(clip))
         if key not in self._digests:
-            with clip.path.open("rb") as file:
-                self._digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
+            self._digests[key] = digest_file(clip.path)
         return self._digests[key]
 
 
