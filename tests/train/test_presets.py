@@ -23,5 +23,5 @@ def test_given_values_replace_the_preset_and_none_keeps_it() -> None:
 
 
 def test_an_unknown_quality_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"medium, high, low, x-low, tiny"):
+    with pytest.raises(ConfigError, match=r"medium, high, low, x-low, quick"):
         create_network_config("ultra")
