@@ -451,8 +451,10 @@ class ResumableLoader(DataLoader[Any]):
 
     def _recover(self, reason: str, *, is_sharing: bool) -> None:
         """Start the processes again, or do their work here, and say why."""
-        # A connection breaks a moment before the end of its process shows.
-        connection.wait([process.sentinel for process in self._processes], LOOK_SECONDS)
+        if not is_sharing:
+            # A connection breaks a moment before the end of its process shows; seconds where the
+            # machine is busy.
+            connection.wait([process.sentinel for process in self._processes], KILLED_SECONDS)
         ends = {process.exitcode for process in self._processes} - {None, 0}
         is_sharing = is_sharing or -getattr(signal, "SIGBUS", 0) in ends - {0}
         if is_sharing:
