@@ -25,7 +25,7 @@ from piper.train.data.dataset_config import create_voice_config
 from piper.train.data.prepare import load_rows
 from piper.train.data.settings import resolve_settings
 
-LEAST_PAUSE_SECONDS = 0.1
+MIN_PAUSE_SECONDS = 0.1
 
 
 def read_lessons(dataset: Path) -> list[Lesson]:
@@ -65,7 +65,7 @@ def read_pauses(path: Path) -> list[tuple[float, float]]:
     return [
         (start, end)
         for (start, _), (end, phone) in pairwise(phones)
-        if phone == "pau" and end - start >= LEAST_PAUSE_SECONDS and (end, phone) != phones[-1]
+        if phone == "pau" and end - start >= MIN_PAUSE_SECONDS and (end, phone) != phones[-1]
     ]
 
 

@@ -2,9 +2,9 @@
 
 Each figure is the median of several processes, ours and the others' in turn, so that whatever else
 the machine does meets all. Speaks one sentence of about eleven seconds. Our second start counts:
-the first one makes the voice's clean graph. A program that is not installed is left out, with the
-command that installs it. With `--peers-model` the others speak another voice: so a quick voice is
-set beside a VITS voice. With `--one-core` all run on one core, in processor seconds.
+the first one makes the voice's optimised model. A program that is not installed is left out, with
+the command that installs it. With `--peers-model` the others speak another voice: so a quick voice
+is set beside a VITS voice. With `--one-core` all run on one core, in processor seconds.
 """
 
 from __future__ import annotations

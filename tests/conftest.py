@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # second thread only waits for the first, and spins where other programs want the core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Likewise; clean graphs of the tests' voices are not to fill the user's cache.
+# Likewise; optimised models of the tests' voices are not to fill the user's cache.
 _cache_folder = tempfile.TemporaryDirectory(prefix="piper-test-cache-")
 os.environ["PIPER_CACHE_DIR"] = _cache_folder.name
 

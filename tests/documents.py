@@ -33,7 +33,7 @@ from piper import (  # noqa: E402
     wyoming_server,
 )
 from piper.train import cli, export_onnx  # noqa: E402
-from piper.train.command import VERBS  # noqa: E402
+from piper.train.command import SUBCOMMANDS  # noqa: E402
 from piper.train.flags import find_family  # noqa: E402
 from piper.train.presets import QUICK  # noqa: E402
 
@@ -173,11 +173,11 @@ def check_tool(tool: str, arguments: list[str]) -> None:
 
 def verb_parsers() -> dict[str, argparse.ArgumentParser]:
     """Return the parsers of the verbs of `python -m piper.train` that are no trainings."""
-    return {verb: import_module(name).create_parser() for verb, (name, _) in VERBS.items()}
+    return {verb: import_module(name).create_parser() for verb, (name, _) in SUBCOMMANDS.items()}
 
 
 def check_module(module: str, arguments: list[str]) -> None:
-    if module == "piper.train" and arguments[0] in VERBS:
+    if module == "piper.train" and arguments[0] in SUBCOMMANDS:
         accept(verb_parsers()[arguments[0]].parse_args, arguments[1:])
         return
     if module == "piper.train":

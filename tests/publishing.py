@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from piper.download import Manner, download_voice, load_catalogue
+from piper.download import TransferOptions, download_voice, load_catalogue
 from piper.errors import PiperError
 
 NAME = "ru_RU-test-medium"
@@ -184,11 +184,11 @@ def serve_hub(root: Path) -> Iterator[Hub]:
         server.server_close()
 
 
-HASTY = Manner(waits_seconds=(0.01, 0.02))
+HASTY = TransferOptions(waits_seconds=(0.01, 0.02))
 WHOLE = {f"{NAME}.onnx": ONNX, f"{NAME}.onnx.json": CONFIG}
 
 
-def download(hub: Hub, target: Path, manner: Manner = HASTY, **options: Any) -> list[Path]:
+def download(hub: Hub, target: Path, manner: TransferOptions = HASTY, **options: Any) -> list[Path]:
     return download_voice(load_catalogue(hub.url)[NAME], target, manner=manner, **options)
 
 
@@ -205,7 +205,7 @@ def leave_part(hub: Hub, target: Path, size_bytes: int = 1_000_000) -> Path:
     """Let a download end after so many bytes of the ONNX."""
     hub.cuts = [size_bytes]
     with pytest.raises(PiperError, match=r"bytes of it did not come"):
-        download(hub, target, Manner(waits_seconds=()))
+        download(hub, target, TransferOptions(waits_seconds=()))
     hub.requests.clear()
     hub.sent_bytes = 0
     return find_part(target)

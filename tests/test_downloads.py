@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from piper import download_voices
-from piper.download import Manner, describe_size, ensure_voice_exists, get_voices
+from piper.download import TransferOptions, describe_size, ensure_voice_exists, get_voices
 from piper.download import find_voice as find_former_voice
 from piper.download_voices import main
 from piper.errors import PiperError
@@ -185,7 +185,7 @@ def test_two_downloads_at_once_do_it_once(hub: Hub, target: Path) -> None:
     with start_command(hub, target) as first:
         wait_for_part(target, 1)
         with pytest.raises(PiperError, match=f"Another process downloads {NAME}; try again"):
-            download(hub, target, Manner(is_patient=False))
+            download(hub, target, TransferOptions(is_patient=False))
         with start_command(hub, target) as second:
             assert first.stderr and second.stderr
             said = ""
@@ -202,7 +202,7 @@ def test_two_downloads_at_once_do_it_once(hub: Hub, target: Path) -> None:
 
 def test_a_stop_keeps_the_part(hub: Hub, target: Path) -> None:
     hub.seconds_a_block = 0.5
-    manner = Manner()
+    manner = TransferOptions()
     caught: list[PiperError] = []
 
     def run() -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from piper.train.command import VERBS
+from piper.train.command import SUBCOMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -116,7 +116,7 @@ def commands(tiny_voice: Path, tmp_path_factory: pytest.TempPathFactory) -> list
         "prepare": [dataset],
         "listening-test": ["--report", dataset, "-o", f"{out}.html"],
     }
-    assert set(arguments) == set(VERBS)
+    assert set(arguments) == set(SUBCOMMANDS)
     train = [["piper.train", verb, *rest] for verb, rest in arguments.items()]
     quick = [f"--data.dataset_dir={dataset}", "--data.num_workers=0", "--model.quality=tiny"]
     quick += ["--trainer.accelerator=cpu", "--trainer.fast_dev_run=true"]
@@ -192,7 +192,7 @@ def test_without_extras_every_command_names_the_one_that_it_wants(
     assert not unclear
     wanted = {found[1] for error in errors.values() for found in SENTENCE.finditer(error)}
     assert wanted == {"train", "http", "wyoming", "codecs", "formats", "markdown", "numbers", "ray"}
-    assert sum("[train]" in error for error in errors.values()) >= len(VERBS)
+    assert sum("[train]" in error for error in errors.values()) >= len(SUBCOMMANDS)
 
 
 @pytest.fixture(scope="module")
@@ -229,4 +229,4 @@ def test_one_extra_alone(
     errors = find_errors(run_commands(python, commands, tmp_path))
     assert not any(f"[{extra}]" in error for error in errors.values()), errors
     if extra != "train":
-        assert sum("[train]" in error for error in errors.values()) >= len(VERBS) - 1
+        assert sum("[train]" in error for error in errors.values()) >= len(SUBCOMMANDS) - 1

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from piper.installation import describe_rival
+from piper.installation import describe_conflict
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "piper"
 SHIM = PACKAGE.parents[1] / "tools" / "shim"
@@ -129,10 +129,10 @@ def test_it_costs_next_to_nothing(tmp_path: Path) -> None:
     times, listings = [], []
     for _ in range(20):
         start = time.perf_counter()
-        assert describe_rival(str(tmp_path)) is None
+        assert describe_conflict(str(tmp_path)) is None
         times.append(time.perf_counter() - start)
         start = time.perf_counter()
         os.listdir(tmp_path)  # noqa: PTH208
         listings.append(time.perf_counter() - start)
     assert min(times) < 10 * min(listings)  # as long as the listing alone, on whatever machine
-    assert describe_rival(str(tmp_path / "missing")) is None
+    assert describe_conflict(str(tmp_path / "missing")) is None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from piper.download import Manner, download_voice, load_catalogue
+from piper.download import TransferOptions, download_voice, load_catalogue
 from piper.download_voices import main
 from piper.errors import PiperError
 from publishing import NAME, Hub
@@ -66,7 +66,7 @@ def test_a_download_that_broke(hub: Hub, folder: Path, capsys: pytest.CaptureFix
     hub.cuts = [1_000_000]
     new = folder.with_name("new")
     with pytest.raises(PiperError):
-        download_voice(load_catalogue(hub.url)[NAME], new, manner=Manner(waits_seconds=()))
+        download_voice(load_catalogue(hub.url)[NAME], new, manner=TransferOptions(waits_seconds=()))
     assert inspect(hub, new) == 1
     assert capsys.readouterr().out == f"{NAME}  unfinished: 1.0 MB of 1.9 MB are there\n"
 

@@ -43,7 +43,7 @@ HELLO = "Доброе утро!"
 VOICE_NAME = "ru_RU-demo-quick"
 SAMPLE_RATE = 16000
 """Hertz of the recordings."""
-LEAST_UTTERANCES = 40
+MIN_UTTERANCES = 40
 """Two of them are held out."""
 SYNTHETIC_SENTENCES = 160
 HELD_OUT_STEP = 14
@@ -318,7 +318,7 @@ def create_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--utterances",
         type=int,
-        help=f"recordings to take, {LEAST_UTTERANCES} or more; default: all",
+        help=f"recordings to take, {MIN_UTTERANCES} or more; default: all",
     )
     parser.add_argument("--no-scores", action="store_true", help="judge nothing")
     return parser
@@ -328,8 +328,8 @@ def main() -> int:
     """Run the demo; return the exit code."""
     parser = create_parser()
     arguments = parser.parse_args()
-    if arguments.utterances is not None and arguments.utterances < LEAST_UTTERANCES:
-        parser.error(f"--utterances: give {LEAST_UTTERANCES} or more")
+    if arguments.utterances is not None and arguments.utterances < MIN_UTTERANCES:
+        parser.error(f"--utterances: give {MIN_UTTERANCES} or more")
     try:
         Demo(
             arguments.folder,

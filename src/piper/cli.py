@@ -22,7 +22,7 @@ from piper.errors import (
     describe_os_error,
 )
 from piper.files import refuse_overwriting
-from piper.installation import warn_about_rival
+from piper.installation import warn_about_conflict
 from piper.jobs import open_standard_streams, stops_as_interrupt
 from piper.messages import configure_logging, print_error, say, take_language
 from piper.options import is_batch, parse_arguments
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_arguments(take_language(sys.argv[1:] if argv is None else argv))
     quiet = logging.ERROR if args.quiet else logging.INFO
     configure_logging(logging.DEBUG if args.debug else quiet)
-    warn_about_rival()
+    warn_about_conflict()
     if args.left_out:
         _logger.warning(
             "--output-raw writes to standard output, so %s is left out; --output-format raw writes "
@@ -349,11 +349,7 @@ def _find_kinds(args: argparse.Namespace) -> list[str]:
 
 
 def read_inputs(args: argparse.Namespace) -> Iterator[Utterance]:
-    """Yield what is to be spoken: the command line's text, lines, or whole documents.
-
-    Raises:
-        PiperError: A file cannot be read, is not UTF-8, or its markup cannot be read.
-    """
+    """Yield what is to be spoken: the command line's text, lines, or whole documents."""
     from piper.text.markup import parse_text, read_utterances
 
     kinds = _find_kinds(args)

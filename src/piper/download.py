@@ -424,7 +424,7 @@ MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True)
-class Manner:
+class TransferOptions:
     """How a transfer behaves.
 
     Attributes:
@@ -440,7 +440,7 @@ class Manner:
     stop: threading.Event = field(default_factory=threading.Event)
 
 
-def _fetch(file: CatalogueFile, folder: Path, manner: Manner) -> None:
+def _fetch(file: CatalogueFile, folder: Path, manner: TransferOptions) -> None:
     """Fetch what is missing of a file; its part is whole then.
 
     Raises:
@@ -477,7 +477,7 @@ def _fetch(file: CatalogueFile, folder: Path, manner: Manner) -> None:
             _logger.warning("What came of %s does not fit (%s); starting anew", file.name, wrong)
 
 
-def _receive(file: CatalogueFile, part: Path, start: int, manner: Manner) -> str:
+def _receive(file: CatalogueFile, part: Path, start: int, manner: TransferOptions) -> str:
     """Ask for a file from byte `start` on, and write what comes; return why nothing could be taken.
 
     Raises:
@@ -507,7 +507,10 @@ def _receive(file: CatalogueFile, part: Path, start: int, manner: Manner) -> str
 
 
 def _copy(
-    response: http.client.HTTPResponse, stream: BinaryIO, file: CatalogueFile, manner: Manner
+    response: http.client.HTTPResponse,
+    stream: BinaryIO,
+    file: CatalogueFile,
+    manner: TransferOptions,
 ) -> None:
     done = stream.tell()
     line = None
@@ -571,7 +574,7 @@ def download_voice(
     folder: Path | str,
     *,
     is_forced: bool = False,
-    manner: Manner | None = None,
+    manner: TransferOptions | None = None,
 ) -> list[Path]:
     """Download the files of a voice that are not there yet.
 
@@ -591,7 +594,7 @@ def download_voice(
         PiperError: A file cannot be fetched or written, or is not what the catalogue says.
     """
     folder = Path(folder)
-    manner = manner or Manner()
+    manner = manner or TransferOptions()
     lock_path = folder / f".{voice.files[0].name}.download"
 
     def note_another() -> None:
@@ -675,7 +678,9 @@ def is_published(path: Path, file: CatalogueFile) -> bool:
     return path.stat().st_size == file.size_bytes and find_md5(path) == file.md5
 
 
-def _download(voice: CatalogueVoice, folder: Path, is_forced: bool, manner: Manner) -> None:
+def _download(
+    voice: CatalogueVoice, folder: Path, is_forced: bool, manner: TransferOptions
+) -> None:
     # Another process may have brought it while this one waited.
     wanted = voice.files if is_forced else _find_missing(voice, folder, warns=True)
     for file in wanted:

@@ -16,7 +16,7 @@ from piper.download import (
     OWN,
     WHOLE,
     CatalogueVoice,
-    Manner,
+    TransferOptions,
     describe_size,
     find_catalogue_voice,
     inspect_voices,
@@ -50,11 +50,7 @@ EXIT_NO_READER = 141  # 128 + SIGPIPE
 
 
 def list_voices() -> None:
-    """Print the names of all published voices.
-
-    Raises:
-        PiperError: The catalogue cannot be fetched.
-    """
+    """Print the names of all published voices."""
     print("\n".join(load_catalogue(VOICES_JSON)), flush=True)
 
 
@@ -65,9 +61,6 @@ def download_voice(voice: str, download_dir: Path | str, force_redownload: bool 
         voice: Its name, such as `en_US-lessac-medium`, or an alias.
         download_dir: Where to; it is made where it is missing.
         force_redownload: Download what is there, too.
-
-    Raises:
-        PiperError: There is no such voice, or it cannot be fetched or written.
     """
     model = Path(download_dir, f"{voice}{MODEL_SUFFIX}")
     if model.is_file() and Path(f"{model}{CONFIG_SUFFIX}").is_file() and not force_redownload:
@@ -175,7 +168,7 @@ def _run(args: argparse.Namespace) -> int:
                 voice,
                 args.download_dir,
                 is_forced=args.force_redownload,
-                manner=Manner(is_shown=True),
+                manner=TransferOptions(is_shown=True),
             )
     except KeyboardInterrupt:
         _logger.info("Interrupted; the same command goes on from here.")

@@ -259,9 +259,6 @@ def refuse_overwriting(
     Args:
         outputs: Files that a command writes, by the option that names them; None: not given.
         inputs: Files that it reads, likewise.
-
-    Raises:
-        PiperError: There is such a file.
     """
     known = {
         _identify(path): f"read by this run ({name}) and would be overwritten"
@@ -502,9 +499,6 @@ def parse_json(content: str | bytes, source: str) -> Any:
     Args:
         content: As text or as UTF-8, with or without a byte order mark.
         source: What to call it in errors: a file's path, with the line where it has several.
-
-    Raises:
-        ConfigError: It is not UTF-8 JSON, is nested too deep, or has a number that is too long.
     """
     try:
         text = content if isinstance(content, str) else content.decode("utf-8")
@@ -541,12 +535,7 @@ def parse_json_object(content: str | bytes, source: str) -> dict[str, Any]:
 
 
 def load_json_object(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds an object.
-
-    Raises:
-        ConfigError: The file is missing, cannot be read, or holds something else; or a string in it
-            has half a character, which can be neither shown nor sent on.
-    """
+    """Read a JSON file that holds an object."""
     data = _load_object(path)
     try:
         json.dumps(data, ensure_ascii=False).encode("utf-8")

@@ -88,11 +88,7 @@ def _parse_api_key(text: str) -> str:
 
 
 def find_api_key(args: argparse.Namespace) -> str | None:
-    """Return the key that the options or the environment say.
-
-    Raises:
-        PiperError: The environment's is none.
-    """
+    """Return the key that the options or the environment say."""
     text = os.environ.get(API_KEY_VARIABLE)
     if args.api_key is not None or text is None:
         key: str | None = args.api_key

@@ -17,7 +17,7 @@ _RIVAL_PREFIX = RIVAL_NAME.replace("-", "_") + "-"
 _RECORD_SUFFIX = ".dist-info"
 
 
-def describe_rival(packages_folder: str | None = None) -> str | None:
+def describe_conflict(packages_folder: str | None = None) -> str | None:
     """Return a sentence where the other distribution is installed in the same folder, else None.
 
     It reads the names in one folder (0.1 ms), and not `importlib.metadata`, whose import alone
@@ -55,8 +55,8 @@ def _owns_files(record: str) -> bool:
         return True  # installed by something that keeps no list
 
 
-def warn_about_rival() -> None:
+def warn_about_conflict() -> None:
     """Log that sentence as a warning; for commands, once at their start."""
-    sentence = describe_rival()
+    sentence = describe_conflict()
     if sentence is not None:
         _logger.warning(sentence)

@@ -162,9 +162,6 @@ def connect(address: str, purpose: str, local_flag: str) -> Any:
         address: The cluster, as `host:port`, or `auto` for the one that this machine belongs to.
         purpose: What is to be done there, such as `speaking`.
         local_flag: The flag that does it on several cores of this machine.
-
-    Raises:
-        PiperError: Ray is not installed, or the cluster does not answer.
     """
     try:
         import ray
@@ -317,9 +314,6 @@ def run_in_processes(
         jobs_a_chunk: What a process is handed.
         is_killed: Whether closing ends the processes at once, else after their chunks: for jobs
             that leave nothing half done.
-
-    Raises:
-        ProcessStartError: A process ended before it could work.
     """
     import multiprocessing.connection
 
@@ -423,9 +417,6 @@ def run_on_cluster(
         jobs_a_chunk: What a core is handed: to hand something out costs a few milliseconds.
         max_chunks: With the cluster at once; None asks it for its cores, which may grow and shrink.
         send: What is sent of a job, asked for when it is its turn; None sends the job.
-
-    Raises:
-        PiperError: Ray is not installed, or the cluster does not answer.
     """
     ray = connect(address, purpose, local_flag)
     try:

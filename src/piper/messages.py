@@ -33,7 +33,7 @@ _SENTENCE_END = re.compile(r"(?<=[.:]) (?=[A-Z])")
 _NUMBER = re.compile(r"[-+−]?\d[\d.,:/]*|–")
 _THING = re.compile("[^;,]*")
 _ANYTHING = re.compile(".*", re.DOTALL)
-MOST_PARTS = 24
+MAX_PARTS = 24
 """Of a message that are looked up one by one; what has more is data."""
 _NAME = re.compile(r"\S*( \(?[-−+]?\d[\d.,]*( %)?\)?)*")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -244,8 +244,8 @@ def _find_list(message: str, language: str) -> str | None:
 
 
 def _find_all(pattern: re.Pattern[str], message: str) -> list[re.Match[str]]:
-    found = list(islice(pattern.finditer(message), MOST_PARTS + 1))
-    return found if len(found) <= MOST_PARTS else []
+    found = list(islice(pattern.finditer(message), MAX_PARTS + 1))
+    return found if len(found) <= MAX_PARTS else []
 
 
 @lru_cache(maxsize=4096)

@@ -16,7 +16,7 @@ from piper.files import find_descriptor
 from piper.messages import LANGUAGES, translate
 
 SUBTITLE_ENDINGS = (".srt", ".vtt", ".json")
-MOST_THREADS = 1024
+MAX_THREADS = 1024
 """Or processes; with more than a machine's limit nothing else can be started on it."""
 _UNKNOWN = re.compile(r"unrecognized arguments: .*?(?<!\S)(-[^\s=]+)")
 _CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
@@ -124,16 +124,16 @@ def parse_seed(text: str) -> int:
 def parse_jobs(text: str) -> int:
     """Return a number of processes; 0 is one a core."""
     value = int(text)
-    if not 0 <= value <= MOST_THREADS:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to {MOST_THREADS}")
+    if not 0 <= value <= MAX_THREADS:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to {MAX_THREADS}")
     return value
 
 
 def parse_threads(text: str) -> int:
     """Return a number of threads."""
     value = int(text)
-    if not 1 <= value <= MOST_THREADS:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 to {MOST_THREADS}")
+    if not 1 <= value <= MAX_THREADS:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 to {MAX_THREADS}")
     return value
 
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from piper.config import SynthesisConfig
 from piper.download import (
     CATALOGUE_URL,
-    Manner,
+    TransferOptions,
     download_voice,
     find_catalogue_voice,
     load_catalogue,
 )
 from piper.errors import PiperError, describe_missing_package, describe_os_error
-from piper.installation import warn_about_rival
+from piper.installation import warn_about_conflict
 from piper.jobs import open_standard_streams
 from piper.messages import print_error, translate
 from piper.options import (
@@ -191,9 +191,6 @@ def create_store(
         settings: By `create_settings`.
         listed_by: What tells a client which voices there are.
         can_download: Whether a published default voice that is not there is downloaded.
-
-    Raises:
-        PiperError: The default voice is not there, or cannot be had.
     """
     from piper.server.store import VoiceStore
 
@@ -223,7 +220,7 @@ def _find_published(model: str, folders: list[Path], downloads: Downloads) -> Vo
     files = list_voices(folders).get(model)
     if files is None:
         voice = find_catalogue_voice(load_catalogue(downloads.catalogue_url), model)
-        manner = Manner(is_shown=True)
+        manner = TransferOptions(is_shown=True)
         files = VoiceFiles(*download_voice(voice, downloads.folder, manner=manner))
     return files
 
@@ -234,9 +231,6 @@ def needs_extra(extra: str) -> Iterator[None]:
 
     Args:
         extra: Of this distribution; it brings the package.
-
-    Raises:
-        PiperError: It is not there.
     """
     try:
         yield
@@ -303,7 +297,7 @@ def run_command(args: argparse.Namespace, serve: Callable[[argparse.Namespace], 
     """Run a server until it is told to end; return the command's exit code."""
     open_standard_streams()
     _start_log(args.debug)
-    warn_about_rival()
+    warn_about_conflict()
     try:
         serve(args)
     except PiperError as error:

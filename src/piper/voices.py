@@ -37,9 +37,6 @@ def find_voice(
         model: The ONNX file's path, or a voice's name such as `ru_RU-irina-medium`.
         data_dirs: Folders where `NAME.onnx` is looked for; none means the current one.
         config_path: The JSON; None means the file beside the ONNX, `<model>.json`.
-
-    Raises:
-        VoiceNotFoundError: The ONNX file or the JSON is not there.
     """
     if Path(model).suffix == CONFIG_SUFFIX:
         raise VoiceNotFoundError(

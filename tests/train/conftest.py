@@ -93,6 +93,6 @@ def aligner_path(spoken_dataset: Path, tmp_path_factory: pytest.TempPathFactory)
     # Three quarters of what a user's would get: enough here, and four seconds less.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fitting, "MIN_BATCHES", 75)
-        patch.setattr(fitting, "MOST_PASSES", 1)
+        patch.setattr(fitting, "MAX_PASSES", 1)
         fitting.fit_aligner(create_lessons(spoken_dataset)).save(path)
     return path

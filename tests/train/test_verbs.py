@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from piper.errors import describe_os_error
-from piper.train.command import TRAINER_VERBS, VERBS, run_verb
+from piper.train.command import SUBCOMMANDS, TRAINER_VERBS, run_subcommand
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -24,8 +24,9 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_every_verb_has_help_without_torch() -> None:
     code = (
-        "import sys; from piper.train.command import VERBS; from importlib import import_module\n"
-        "for module, _ in VERBS.values(): import_module(module).create_parser().format_help()\n"
+        "import sys; from importlib import import_module\n"
+        "from piper.train.command import SUBCOMMANDS as names\n"
+        "for module, _ in names.values(): import_module(module).create_parser().format_help()\n"
         "assert not {'torch', 'lightning'} & set(sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -33,10 +34,10 @@ def test_every_verb_has_help_without_torch() -> None:
 
 
 def test_other_words_are_left_to_the_trainer() -> None:
-    assert run_verb(["fit", "check"]) is None
-    assert run_verb(["--config=run.yaml", "fit"]) is None
+    assert run_subcommand(["fit", "check"]) is None
+    assert run_subcommand(["--config=run.yaml", "fit"]) is None
     before = {"import", "check", "review", "split", "excerpts", "phonemes", "prepare"}
-    assert set(VERBS) == before | {"evaluate", "listening-test"}
+    assert set(SUBCOMMANDS) == before | {"evaluate", "listening-test"}
 
 
 @pytest.mark.parametrize(
@@ -87,23 +88,23 @@ def test_a_mistake_is_one_sentence(tmp_path: Path) -> None:
 def test_the_overview_lists_each_verb_and_a_wrong_one_is_guessed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert run_verb(["--help"]) == 0
+    assert run_subcommand(["--help"]) == 0
     lines = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line[:2] == "  "]
-    assert sorted(lines) == sorted([*VERBS, *TRAINER_VERBS])
+    assert sorted(lines) == sorted([*SUBCOMMANDS, *TRAINER_VERBS])
     assert lines.index("fit") < lines.index("evaluate")
-    assert run_verb(["chekc", "recordings"]) == 2
+    assert run_subcommand(["chekc", "recordings"]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: python -m piper.train has no verb chekc; did you mean check? (")
-    assert run_verb([]) == 2
+    assert run_subcommand([]) == 2
     capsys.readouterr()
     for verb in ("test", "predict"):  # of Lightning
-        assert run_verb([verb, "--config=a.yaml"]) == 2
+        assert run_subcommand([verb, "--config=a.yaml"]) == 2
         assert capsys.readouterr().err.startswith(f"error: There is no `{verb}` here: ")
 
 
 def test_a_wrong_flag_is_guessed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        run_verb(["check", "recordings", "--outptu-dir=x"])
+        run_subcommand(["check", "recordings", "--outptu-dir=x"])
     assert stop.value.code == 2
     usage, error = capsys.readouterr().err.splitlines()
     assert usage == "usage: python -m piper.train check [options] DIR"

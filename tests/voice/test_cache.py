@@ -1,4 +1,4 @@
-"""The cache of clean graphs: made, used, mended, and done without."""
+"""The cache of optimised models: made, used, mended, and done without."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from piper.voice.cache import (
     compare_with_original,
     describe_machine,
     find_cache_dir,
-    read_clean_graph,
-    write_clean_graph,
+    read_optimised_model,
+    write_optimised_model,
 )
 from piper.voice.session import PartsSession, VoiceSession
 from piper.voice.voice import PiperVoice
@@ -94,11 +94,11 @@ def test_it_is_kept_for_this_processor_and_this_onnx_runtime(
 def test_a_graph_for_a_gpu_is_optimised_at_each_start(own_voice: Path, tmp_path: Path) -> None:
     for name, is_optimized in (("plain", False), ("blocked", True)):
         (tmp_path / name).mkdir()
-        assert write_clean_graph(own_voice, tmp_path / name, is_optimized=is_optimized) is None
+        assert write_optimised_model(own_voice, tmp_path / name, is_optimized=is_optimized) is None
     plain, blocked = (onnx.load(tmp_path / name / "decoder.onnx") for name in ("plain", "blocked"))
     assert {node.domain for node in plain.graph.node} == {""}
     assert any(node.domain for node in blocked.graph.node)
-    files = read_clean_graph(tmp_path / "plain")
+    files = read_optimised_model(tmp_path / "plain")
     assert files is not None
     assert not files.is_optimized
     assert compare_with_original(PartsSession(files), VoiceSession(own_voice), 256, 1) is None
@@ -159,9 +159,9 @@ def test_flipped_bytes_are_found_before_they_are_heard(
         (entry / file).write_bytes(content)
     else:  # as if nobody had written: found with the check of all that is due once a day
         monkeypatch.setattr(cache_module, "_find_state", lambda path: [path.stat().st_size, 0, 0])
-        cache_module.read_clean_graph(entry)
+        cache_module.read_optimised_model(entry)
         (entry / file).write_bytes(content)
-        assert cache_module.read_clean_graph(entry) is not None
+        assert cache_module.read_optimised_model(entry) is not None
         monkeypatch.setattr(cache_module, "_CHECK_SECONDS", 0.0)
     kind, again = speak(own_voice, cache)
     assert kind is PartsSession
@@ -280,7 +280,7 @@ def test_processes_that_start_at_once_make_it_once(own_voice: Path, tmp_path: Pa
     ]
     outputs = [process.communicate(timeout=120) for process in started]
     assert [out for out, _ in outputs] == ["PartsSession\n"] * 3
-    assert sum(log.count("Making the clean graph") for _, log in outputs) == 1
+    assert sum(log.count("Making the optimised model") for _, log in outputs) == 1
     assert len(entries(cache)) == 1
 
 

@@ -120,9 +120,6 @@ def create_codec_encoder(
         stream: Where to write; it must be able to seek.
         sample_rate: Hertz, one that the format holds.
         is_streamed: What was written has been read before the end; nothing is mended in it.
-
-    Raises:
-        PiperError: soundfile or av is missing, or libsndfile lacks the format.
     """
     if output_format is OutputFormat.AAC:
         return _AacEncoder(stream, sample_rate)
@@ -267,11 +264,7 @@ def set_wav_format(wav_file: wave.Wave_write, sample_rate: int) -> None:
 
 
 def create_wav_header(num_samples: int, sample_rate: int) -> bytes:
-    """Return what stands before the samples of a WAV file whose length is known beforehand.
-
-    Raises:
-        PiperError: That would be more than a WAV can hold.
-    """
+    """Return what stands before the samples of a WAV file whose length is known beforehand."""
     if num_samples * SAMPLE_WIDTH_BYTES * SAMPLE_CHANNELS > MAX_WAV_DATA_BYTES:
         raise PiperError("The speech is longer than a WAV file can be (4 GiB); divide the text.")
     buffer = io.BytesIO()
@@ -302,11 +295,7 @@ class WavEncoder(Encoder):
         set_wav_format(self._wav_file, sample_rate)
 
     def write(self, samples: Int16Array) -> None:
-        """Append samples.
-
-        Raises:
-            PiperError: That would be more than a WAV can hold.
-        """
+        """Append samples."""
         pcm = samples_to_pcm(samples)
         if self._num_bytes + len(pcm) > MAX_WAV_DATA_BYTES:
             raise PiperError(
@@ -331,9 +320,6 @@ def create_encoder(
         stream: Where; it must be able to seek, unless the format is raw.
         sample_rate: Hertz, one that the format holds (`find_rate`).
         is_streamed: What was written has been read before the end, as `piper.audio.encode` does.
-
-    Raises:
-        PiperError: The library for the format is missing.
     """
     if output_format is OutputFormat.RAW:
         return RawEncoder(stream)
@@ -348,11 +334,7 @@ def encode_samples(
     sample_rate: int,
     output_format: OutputFormat = OutputFormat.WAV,
 ) -> bytes:
-    """Return a whole file with these samples, float (-1 to 1) or 16-bit.
-
-    Raises:
-        PiperError: The library for the format is missing.
-    """
+    """Return a whole file with these samples, float (-1 to 1) or 16-bit."""
     buffer = io.BytesIO()
     encoder = create_encoder(output_format, buffer, sample_rate)
     encoder.write(_to_int16(samples))
@@ -379,9 +361,6 @@ def write_wav(
         path: Where; its folder is made where it is missing.
         samples: (S,) float (-1 to 1) or 16-bit.
         sample_rate: Hertz.
-
-    Raises:
-        PiperError: The file cannot be written.
     """
     with AudioWriter(path, sample_rate) as writer:
         writer.write(samples)
@@ -514,11 +493,7 @@ class Resampler:
 def resample(
     samples: npt.NDArray[np.float32] | Int16Array, from_rate: int, to_rate: int
 ) -> FloatArray:
-    """Return (S,) samples, float (-1 to 1) or 16-bit, at another rate.
-
-    Raises:
-        PiperError: The library soxr is missing.
-    """
+    """Return (S,) samples, float (-1 to 1) or 16-bit, at another rate."""
     resampler = Resampler(from_rate, to_rate)
     return np.concatenate([resampler.write(samples), resampler.finish()])
 

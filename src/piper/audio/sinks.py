@@ -85,11 +85,7 @@ def has_player() -> bool:
 
 
 def play_wav(wav: bytes) -> None:
-    """Play a whole WAV file and wait for its end.
-
-    Raises:
-        PiperError: The player fails.
-    """
+    """Play a whole WAV file and wait for its end."""
     import subprocess
 
     # A WAV instead of raw samples: ffplay's option for the channels changed its name.
@@ -272,11 +268,7 @@ class PlayerSink(Sink):
         self._pcm += samples_to_pcm(samples)
 
     def end(self) -> None:
-        """Play the utterance.
-
-        Raises:
-            PiperError: The player fails.
-        """
+        """Play the utterance."""
         play_wav(pcm_to_wav(bytes(self._pcm), self._sample_rate))
 
 
@@ -335,9 +327,6 @@ def create_sink(
         inputs: Files that are read, by their options; none in a folder is replaced.
 
     Without any of these it plays, if ffplay is there; else it writes `output.wav`.
-
-    Raises:
-        PiperError: The file cannot be written, or a library for it is missing.
     """
     if output_format is None:
         has_ending = output_file is not None and output_file != "-"

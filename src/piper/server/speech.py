@@ -260,9 +260,6 @@ class JobQueue(Generic[Piece]):
         Args:
             work: A generator function.
             patience: Shared by jobs that one takes after each other; None: of this job alone.
-
-        Raises:
-            QueueFullError: Too many are waiting.
         """
         if len(self._jobs) >= self._max_jobs:
             seconds = self._mean_seconds * len(self._jobs) / self._at_once
@@ -457,11 +454,7 @@ class SpeechService:
         return self.queue.submit(work, patience)
 
     def load(self, files: VoiceFiles) -> PiperVoice:
-        """Return a voice, ready to speak; blocking.
-
-        Raises:
-            RequestError: It cannot be loaded; not the client's mistake.
-        """
+        """Return a voice, ready to speak; blocking."""
         try:
             return self.voices.load(files)
         except PiperError as error:
@@ -510,11 +503,7 @@ class SpeechService:
 
 
 def find_text_options(request: SpeechRequest, frontend: Frontend) -> TextOptions | None:
-    """Return how a request's text is prepared; None leaves it to the frontend.
-
-    Raises:
-        RequestError: It wants what only the server's own options may bring into memory.
-    """
+    """Return how a request's text is prepared; None leaves it to the frontend."""
     options = request.text_options
     if options is None:
         return None

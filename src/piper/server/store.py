@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from piper.config import VoiceConfig
 from piper.download import (
-    Manner,
+    TransferOptions,
     download_voice,
     fetch_catalogue,
     find_catalogue_voice,
@@ -275,7 +275,7 @@ class Downloader:
         self._settings = settings
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._manner = Manner(is_patient=False, stop=self._stop)
+        self._manner = TransferOptions(is_patient=False, stop=self._stop)
         self._catalogue: dict[str, Any] = {}
         self._fetched_at = float("-inf")
         self._work: Future[Any] = Future()

@@ -70,9 +70,6 @@ async def read_event(
         reader: What the client sends.
         max_bytes: Of the event's JSON.
         max_seconds: From the event's first byte to its last.
-
-    Raises:
-        FrameError: The client sent something else.
     """
     first = await reader.read(1)  # between events a client may take its time
     if not first:

@@ -66,9 +66,6 @@ class Diacritizer:
         """Return the words that get vowel signs, or their signs in another order.
 
         A word that has nearly all of its signs keeps them.
-
-        Raises:
-            PhonemizeError: The model that the environment names is none of libtashkeel's.
         """
         edits: list[Edit] = []
         is_lacking = any(not _has_signs(match[0]) for match in _WORD.finditer(text))

@@ -64,10 +64,6 @@ def load_lexicon(path: Path | str) -> Lexicon:
     """Read a lexicon: lines `word<TAB>other text` or `word<TAB>[[phonemes]]`.
 
     Empty lines and lines that begin with `#` are skipped.
-
-    Raises:
-        LexiconError: The file is missing or not UTF-8, or a line is wrong; the text names file and
-            line.
     """
     path = Path(path)
     entries: dict[str, str] = {}
@@ -93,9 +89,6 @@ def parse_lexicon(entries: Mapping[str, str], where: str) -> Lexicon:
     Args:
         entries: The words; of two that differ in capitals alone the last one counts.
         where: What to call them in errors.
-
-    Raises:
-        LexiconError: An entry is wrong.
     """
     lines = [_parse_line(where, f"{word}\t{text}") for word, text in entries.items()]
     return _create_lexicon({_to_key(word): text for word, text in lines})

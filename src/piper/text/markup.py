@@ -125,9 +125,6 @@ def parse_markup(text: str, kind: str = "plain") -> list[Piece]:
     Args:
         text: The text.
         kind: `plain`, `markdown` or `ssml`.
-
-    Raises:
-        MarkupError: The kind is none of these, a library is missing, or the markup is wrong.
     """
     if kind == "plain":
         return [Piece(text)]
@@ -199,9 +196,6 @@ def parse_text(text: str, kind: str, name: str = "") -> Utterance:
         text: The text.
         kind: One of `piper.text.markup.MARKUP_KINDS`.
         name: A document's name; empty takes its first words.
-
-    Raises:
-        MarkupError: As `parse_markup`.
     """
     if kind == PLAIN:
         return Utterance(text, text)
@@ -216,9 +210,6 @@ def read_utterances(lines: Iterable[bytes], kind: str, source: str = "") -> Iter
         lines: The file; lines are read when they are asked for.
         kind: One of `piper.text.markup.MARKUP_KINDS`, or `JSON`.
         source: Its path; empty for standard input.
-
-    Raises:
-        PiperError: It is not UTF-8, or its markup cannot be read.
     """
     where = source or "standard input"
     if kind == PLAIN:

@@ -70,9 +70,6 @@ def parse_markdown(text: str) -> list[Piece]:
 
     Of links, pictures and HTML the text is spoken. Fenced blocks of code are left out; a paragraph
     that is only indented is text.
-
-    Raises:
-        MarkupError: markdown-it-py is not installed.
     """
     try:
         from markdown_it import MarkdownIt
@@ -319,12 +316,7 @@ _MARK = re.compile(r"[.,!?:;]+")
 
 
 def parse_ssml(text: str) -> list[Piece]:
-    """Return the pieces of an SSML text; the root element `speak` may be left out.
-
-    Raises:
-        MarkupError: The text is no well-formed XML, declares a document type, or an attribute has a
-            wrong value, or elements are nested too deeply.
-    """
+    """Return the pieces of an SSML text; the root element `speak` may be left out."""
     text = text.removeprefix("\ufeff")
     # Entities of a document type can make a small text expand without end.
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
@@ -341,8 +333,8 @@ def parse_ssml(text: str) -> list[Piece]:
     except (ValueError, LookupError, RecursionError) as error:  # half a character, an odd encoding
         raise MarkupError(f"The SSML cannot be read ({error!s:.200}); write it anew.") from None
     reader = _SsmlReader()
-    reader.read(root, _Manner())
-    reader.end_piece(_Manner())
+    reader.read(root, _Style())
+    reader.end_piece(_Style())
     if reader.unknown:
         _LOGGER.warning(
             "This SSML is not known and has no effect: %s; known are the tags %s.",
@@ -353,7 +345,7 @@ def parse_ssml(text: str) -> list[Piece]:
 
 
 @dataclass(frozen=True)
-class _Manner:
+class _Style:
     """How what stands inside an element is spoken."""
 
     rate: float = 1.0
@@ -369,11 +361,11 @@ class _SsmlReader:
         self.unknown: set[str] = set()
         self._text = ""
         self._depth = 0
-        self._open: list[tuple[int, _Manner]] = []
+        self._open: list[tuple[int, _Style]] = []
         """Spans that we are inside of: where they began in the text so far, and how they sound."""
         self._closed: list[Span] = []
 
-    def read(self, element: ElementTree.Element, manner: _Manner) -> None:
+    def read(self, element: ElementTree.Element, manner: _Style) -> None:
         """Read an element and what it holds."""
         name = element.tag.rpartition("}")[2]
         if name == "break":
@@ -410,7 +402,7 @@ class _SsmlReader:
                 self.unknown.add(f"tag <{name:.{_MAX_NAME}}>")
             self._read_inside(element, manner)
 
-    def end_piece(self, manner: _Manner, *, ends_paragraph: bool = False) -> None:
+    def end_piece(self, manner: _Style, *, ends_paragraph: bool = False) -> None:
         """Make a piece of the text so far."""
         inside = [inner for _, inner in self._open]
         while self._open:
@@ -436,7 +428,7 @@ class _SsmlReader:
             self.pieces[-1] = replace(self.pieces[-1], ends_paragraph=True)
         self._text, self._closed = "", []
 
-    def _read_span(self, element: ElementTree.Element, manner: _Manner, outer: _Manner) -> None:
+    def _read_span(self, element: ElementTree.Element, manner: _Style, outer: _Style) -> None:
         is_other = replace(manner, rate=outer.rate) != outer
         if is_other:
             self._open.append((len(self._text), manner))
@@ -450,7 +442,7 @@ class _SsmlReader:
             span = Span(start, len(self._text), manner.pitch, manner.emphasis)
             self._closed.append(span)
 
-    def _read_inside(self, element: ElementTree.Element, manner: _Manner) -> None:
+    def _read_inside(self, element: ElementTree.Element, manner: _Style) -> None:
         self._depth += 1
         if self._depth > _MAX_DEPTH:
             raise MarkupError(
@@ -462,14 +454,14 @@ class _SsmlReader:
             self._text += child.tail or ""
         self._depth -= 1
 
-    def _add_silence(self, seconds: float, manner: _Manner) -> None:
+    def _add_silence(self, seconds: float, manner: _Style) -> None:
         self.end_piece(manner)
         if not self.pieces:
             self.pieces.append(Piece("", manner.rate))
         silence = self.pieces[-1].silence_seconds + seconds
         self.pieces[-1] = replace(self.pieces[-1], silence_seconds=silence)
 
-    def _add_phonemes(self, element: ElementTree.Element, manner: _Manner) -> None:
+    def _add_phonemes(self, element: ElementTree.Element, manner: _Style) -> None:
         # Raw phonemes swallow a mark after them, so it goes inside.
         tail = element.tail or ""
         match = _MARK.match(tail)
@@ -571,11 +563,7 @@ def _parse_rate(element: ElementTree.Element, outer: float) -> float:
 
 
 def _parse_pitch(element: ElementTree.Element, outer: Pitch | None) -> Pitch | None:
-    """Return the pitch of a `prosody` element: a word, 180Hz, or more or less than the outer one.
-
-    Raises:
-        MarkupError: It is written otherwise, or out of bounds.
-    """
+    """Return the pitch of a `prosody` element: a word, 180Hz, or a step from the outer one."""
     text = element.get("pitch")
     if text is None:
         return outer

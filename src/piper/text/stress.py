@@ -157,9 +157,6 @@ def add_signs(text: str, accentor: Callable[[str], str] | None = None) -> list[E
     Args:
         text: Russian text, with stress signs or without.
         accentor: What marks a text with `+`; None loads silero-stress (some seconds, once).
-
-    Raises:
-        PhonemizeError: silero-stress is not installed.
     """
     accentor = accentor or load_accentor()
     removals, signed = remove_signs(text)
@@ -182,11 +179,7 @@ def add_signs(text: str, accentor: Callable[[str], str] | None = None) -> list[E
 
 
 def load_accentor() -> Callable[[str], str]:
-    """Return silero-stress, loaded once in a process.
-
-    Raises:
-        PhonemizeError: It is not installed.
-    """
+    """Return silero-stress, loaded once in a process."""
     with _lock:
         if not _accentor:
             _accentor.append(_create_accentor())

@@ -6,7 +6,7 @@ from pathlib import Path
 from piper.errors import describe_missing_package, describe_os_error
 from piper.jobs import calm_threads, open_standard_streams
 from piper.messages import print_error, say, take_language
-from piper.train.command import EXTRA, FAILED, INTERRUPTED, WITH_LANGUAGE, run_verb
+from piper.train.command import EXTRA, FAILED, INTERRUPTED, WITH_LANGUAGE, run_subcommand
 
 
 def run() -> int:
@@ -23,7 +23,7 @@ def run() -> int:
         # Elsewhere the flag is that of the texts' language.
         if not arguments or arguments[0] not in WITH_LANGUAGE:
             arguments = take_language(arguments)
-        code = run_verb(arguments)
+        code = run_subcommand(arguments)
         if code is not None:
             return code
         # Here and not above: processes that prepare recordings import this module too, and torch

@@ -135,11 +135,7 @@ def load_checkpoint(path: Path | str, map_location: Any = "cpu") -> dict[str, An
 
 
 def load_checkpoint_to_resume(path: Path | str, map_location: Any = "cpu") -> dict[str, Any]:
-    """Read a checkpoint whose training is to go on; as `load_checkpoint`, and the rest is checked.
-
-    Raises:
-        CheckpointError: As there, or the training's place in its epochs makes no sense.
-    """
+    """Read a checkpoint whose training is to go on: `load_checkpoint`, and the rest is checked."""
     return check_to_resume(load_checkpoint(path, map_location), path)
 
 
@@ -147,9 +143,6 @@ def check_to_resume(data: dict[str, Any], path: Path | str) -> dict[str, Any]:
     """Check what `load_checkpoint` read of a checkpoint whose training is to go on.
 
     Optimizers and schedules that are not as torch writes them are left out, with a warning.
-
-    Raises:
-        CheckpointError: The training's place in its epochs makes no sense.
     """
     for key, is_sound in (
         ("optimizer_states", _is_optimizer_state),
@@ -352,9 +345,6 @@ def network_config_from_checkpoint(
 
     Unknown keys of other trainers are left out; counts and widths are taken from the weights
     themselves, which cannot be wrong about them.
-
-    Raises:
-        ConfigError: The hyper-parameters do not fit each other.
     """
     saved = checkpoint.get("hyper_parameters") or {}
     quality = QUICK if saved.get("quality") == QUICK else None
@@ -544,10 +534,6 @@ def adapt_checkpoint(
 
     Returns:
         A sentence for each setting that is another one from here on.
-
-    Raises:
-        CheckpointError: The checkpoint is of another quality; the text is a short table.
-        ConfigError: A setting of the model cannot hold from here on.
     """
     saved, present = read_training_settings(checkpoint), find_present_rates(checkpoint)
     network = network_config_from_checkpoint(checkpoint)
@@ -592,9 +578,6 @@ def adapt_own_checkpoint(checkpoint: dict[str, Any], model: _Trainable) -> list[
     """Change a checkpoint of a family that only this project writes, likewise.
 
     Its optimizers count parameters as ours do, and rates are set anew at each update.
-
-    Raises:
-        CheckpointError: The checkpoint is of another network; the text is a short table.
     """
     fitted, report = fit_weights(checkpoint["state_dict"], model.state_dict())
     if report.other_shape or any(name.startswith("model_g.") for name in report.missing):
@@ -692,11 +675,7 @@ def _show_setting(value: Any) -> str:
 def raise_other_network(
     checkpoint: Mapping[str, Any], config: NetworkShape, report: FitReport
 ) -> None:
-    """Say in a short table how a checkpoint's network differs from the present one.
-
-    Raises:
-        CheckpointError: Always.
-    """
+    """Say in a short table how a checkpoint's network differs from the present one."""
     differences = find_differences(network_config_from_checkpoint(checkpoint), config)
     if differences:
         raise CheckpointError(

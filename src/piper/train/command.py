@@ -61,7 +61,7 @@ def _run(work: Callable[[], int], if_stopped: str, received: Sequence[int]) -> i
         return 128 + received[0] if received else INTERRUPTED
 
 
-VERBS = {
+SUBCOMMANDS = {
     "import": ("piper.train.formats.cli", "make a dataset from recordings and texts in any layout"),
     "split": ("piper.train.splitting.cli", "cut a long recording with its text into utterances"),
     "check": ("piper.train.check.cli", "say what is wrong with a dataset"),
@@ -99,7 +99,7 @@ PROGRAM = "python -m piper.train"
 WRONG_USAGE = 2
 
 
-def run_verb(arguments: Sequence[str]) -> int | None:
+def run_subcommand(arguments: Sequence[str]) -> int | None:
     """Run the verb that a command line begins with.
 
     Args:
@@ -109,25 +109,25 @@ def run_verb(arguments: Sequence[str]) -> int | None:
         Its exit code; None where it is for the trainer.
     """
     first = arguments[0] if arguments else "--help"
-    if first in VERBS:
-        module, _ = VERBS[first]
+    if first in SUBCOMMANDS:
+        module, _ = SUBCOMMANDS[first]
         return int(import_module(module).main(arguments[1:]))
     if first in ("-h", "--help"):
-        print(describe_verbs())
+        print(describe_subcommands())
         return 0 if arguments else WRONG_USAGE
     if first.startswith("-") or first in TRAINER_VERBS:
         return None
     if first in ABSENT_VERBS:
         print_error(f"There is no `{first}` here: {ABSENT_VERBS[first]}.")
         return WRONG_USAGE
-    meant = guess(first, [*VERBS, *TRAINER_VERBS])
+    meant = guess(first, [*SUBCOMMANDS, *TRAINER_VERBS])
     print_error(f"{PROGRAM} has no verb {first}{meant} ({PROGRAM} --help lists them)")
     return WRONG_USAGE
 
 
-def describe_verbs() -> str:
+def describe_subcommands() -> str:
     """Return the verbs with what they do, in the order in which a voice comes to be."""
-    lines = {name: purpose for name, (_, purpose) in VERBS.items()}
+    lines = {name: purpose for name, (_, purpose) in SUBCOMMANDS.items()}
     # What trains comes after what prepares, and before what judges.
     ordered = dict.fromkeys(name for name in lines if name not in ("evaluate", "listening-test"))
     ordered |= dict.fromkeys([*TRAINER_VERBS, *lines])

@@ -142,9 +142,6 @@ def check_agreement(numbers: Mapping[str, int], device: torch.device) -> None:
     Args:
         numbers: By a name that a person understands.
         device: Where this process trains.
-
-    Raises:
-        TrainingError: Another process has another number; said by all of them.
     """
     if not is_distributed():
         return

@@ -129,12 +129,6 @@ def export_voice(
         use_averages: Take the moving averages of the weights, where the checkpoint has them.
         espeak_voice: espeak-ng's voice that it was trained with, for a checkpoint without a JSON
             that was trained on Piper's own phonemes.
-
-    Raises:
-        CheckpointError: The checkpoint cannot be read or is no voice's.
-        ConfigError: The JSON is broken.
-        ExportError: Voice and network differ, or give no sound; nothing is then left behind.
-        PiperError: A file that is written is one that is read.
     """
     checkpoint_path, output_path = find_checkpoint(checkpoint_path), Path(output_path)
     config_out = output_path.with_name(output_path.name + ".json")
@@ -281,9 +275,6 @@ def load_network(
         config: Its network.
         path: Its file, for the error.
         use_averages: Take the moving averages of the weights, where it has them.
-
-    Raises:
-        ExportError: It lacks weights of a voice.
     """
     network = create_network(config)
     weights = {

@@ -72,11 +72,7 @@ PRECISIONS = ("32", "32-true", "16", "16-mixed", "bf16", "bf16-mixed")
 
 
 def check_trainer(trainer: Any) -> None:
-    """Refuse what Lightning takes and then stumbles over, and GPUs that are not there.
-
-    Raises:
-        ConfigError: Says which flag.
-    """
+    """Refuse what Lightning takes and then stumbles over, and GPUs that are not there."""
     # 0 epochs between validations means by time.
     least = {"check_val_every_n_epoch": 0, "log_every_n_steps": 1, "accumulate_grad_batches": 1}
     for key, number in least.items():
@@ -108,11 +104,7 @@ def describe_refusal(error: Exception) -> str | None:
 
 
 def check_limits(trainer: Any, checkpoint: Mapping[str, Any], path: str) -> None:
-    """Refuse to go on to an end that lies behind the checkpoint.
-
-    Raises:
-        ConfigError: Names the flag, and where the checkpoint stands.
-    """
+    """Refuse to go on to an end that lies behind the checkpoint."""
     stands = {
         "max_epochs": checkpoint.get("epoch"),
         # Both optimizers step once an update.
@@ -145,12 +137,7 @@ def _check_gpus(trainer: Any) -> None:
 
 
 def adopt_dataset(config: Any) -> None:
-    """Go on with the dataset of the run that a checkpoint belongs to, where no flag names one.
-
-    Raises:
-        ConfigError: The run's config.yaml cannot be read.
-        DatasetError: There is none, or its dataset is gone.
-    """
+    """Go on with the dataset of the run that a checkpoint belongs to, where no flag names one."""
     if any(config.data.get(key) for key in DATASET_FLAGS):
         return
     run = find_run(config.ckpt_path)

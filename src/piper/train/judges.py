@@ -210,9 +210,6 @@ def find_quality_predictor(
 
     Returns:
         The predictor, or None where there is none to use.
-
-    Raises:
-        ConfigError: There is no predictor of that name.
     """
     if name == OFF:
         return None
@@ -231,11 +228,7 @@ def find_quality_predictor(
 
 
 def import_plugin(name: str, flag: str) -> Callable[..., Any]:
-    """Return the function that a flag names as `package.module:function`.
-
-    Raises:
-        ConfigError: There is none.
-    """
+    """Return the function that a flag names as `package.module:function`."""
     module, _, attribute = name.partition(":")
     return _load_function(
         name, flag, lambda: attrgetter(attribute)(importlib.import_module(module))
@@ -326,11 +319,11 @@ LEVEL_DB = -20.0
 """Resemblyzer only raises speech below -30 dB, so a recording beside itself 20 dB quieter had a
 similarity of 0.85 to 0.92; at one level it has 1, and other speakers are not nearer (0.46 to 0.64,
 with the package's own rule 0.47 to 0.66)."""
-LEAST_COVERAGE = 0.75
+MIN_COVERAGE = 0.75
 """Of the last window, likewise."""
-LEAST_LENGTH = 1e-12
+MIN_LENGTH = 1e-12
 """Of a vector before it gets length 1: embeddings of what is no sound may be all zero."""
-LEAST_SAMPLES = 480
+MIN_SAMPLES = 480
 """The shortest that its detector of speech looks at, 30 ms."""
 
 
@@ -369,7 +362,7 @@ class SpeakerEncoder:
 
         speech = self._prepare(samples, rate)
         samples_of, frames_of = self._network.compute_partial_slices(
-            len(speech), WINDOWS_A_SECOND, LEAST_COVERAGE
+            len(speech), WINDOWS_A_SECOND, MIN_COVERAGE
         )
         speech = np.pad(speech, (0, max(0, samples_of[-1].stop - len(speech))))
         mels = _extract_mels(speech)
@@ -389,7 +382,7 @@ class SpeakerEncoder:
             return speech
         audio = self._package.audio
         loud = audio.normalize_volume(speech, LEVEL_DB).clip(-1.0, 1.0)
-        if len(loud) < LEAST_SAMPLES:
+        if len(loud) < MIN_SAMPLES:
             return np.asarray(loud, dtype=np.float32)
         without_pauses = audio.trim_long_silences(loud)
         # Whispers and noise may have no speech for the detector; then all of it is embedded.
@@ -451,7 +444,7 @@ def _extract_mels(speech: FloatArray) -> Any:
 
 
 def _normalise(vector: FloatArray) -> FloatArray:
-    length = max(float(np.linalg.norm(vector)), LEAST_LENGTH)
+    length = max(float(np.linalg.norm(vector)), MIN_LENGTH)
     return np.asarray(vector / length, dtype=np.float32)
 
 

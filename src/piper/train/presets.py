@@ -104,11 +104,7 @@ TRAINING_DEFAULTS: dict[str, Any] = {
 
 
 def parse_quality(name: str) -> str:
-    """Return a quality's name as a voice's JSON writes it: `x-low` is `x_low` there.
-
-    Raises:
-        ConfigError: There is no such quality.
-    """
+    """Return a quality's name as a voice's JSON writes it: `x-low` is `x_low` there."""
     quality = name.replace("-", "_")
     if quality not in PRESETS:
         known = ", ".join(known.replace("_", "-") for known in PRESETS if known != "tiny")
@@ -136,9 +132,6 @@ def create_network_config(quality: str | None = None, **overrides: Any) -> Netwo
         quality: Its name; None means medium.
         overrides: Hyper-parameters by the names of `NetworkConfig`, or of `QuickConfig` for
             quick voices; None keeps the quality's value.
-
-    Raises:
-        ConfigError: The quality is unknown, or the values do not fit each other.
     """
     name = parse_quality(quality or DEFAULT_QUALITY)
     chosen = {key: value for key, value in overrides.items() if value is not None}

@@ -26,9 +26,6 @@ def load_recogniser(specification: str, language: str) -> Recogniser:
     Args:
         specification: One of `SPECIFICATIONS`.
         language: Of the texts, an espeak-ng voice such as `ru` or `en-us`.
-
-    Raises:
-        ConfigError: There is no such recogniser, or its library is not installed.
     """
     name, separator, rest = specification.partition(":")
     if not separator or not name or not rest:

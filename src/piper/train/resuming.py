@@ -77,9 +77,6 @@ def translate_arguments(arguments: Sequence[str]) -> list[str]:
 
     Args:
         arguments: As a shell gives them, without the program's name.
-
-    Raises:
-        ConfigError: It asks for what Piper's trainer can and this one cannot; it says what to do.
     """
     result: list[str] = []
     if len(arguments) > 1 and "-" not in (arguments[0][:1], arguments[1][:1]):
@@ -141,11 +138,7 @@ def translate_score(value: Any) -> str:
 
 
 def translate_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of a `config.yaml` with the names of today.
-
-    Raises:
-        ConfigError: It asks for what Piper's trainer can and this one cannot; it says what to do.
-    """
+    """Return the content of a `config.yaml` with the names of today."""
     result = {
         key: translate_config(value) if key in _VERBS and isinstance(value, dict) else value
         for key, value in config.items()
@@ -316,10 +309,6 @@ def find_run(checkpoint: str, made: Path | None = None) -> Run:
     Args:
         checkpoint: Its path or address.
         made: A folder whose datasets need not be there: they can be made again.
-
-    Raises:
-        ConfigError: The file cannot be read, or holds something else.
-        DatasetError: There is no such file, it names no dataset, or what is no longer there.
     """
     name = storage.plain_address(checkpoint)
     folder = name.rpartition("/")[0] if is_remote(name) else str(Path(name).absolute().parent)

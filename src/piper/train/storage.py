@@ -220,11 +220,7 @@ def list_tree(folder: str) -> dict[str, StoredFile]:
 
 
 def check_writable(folder: Path | str) -> None:
-    """Refuse a folder that nothing can be written to; it is made where it is missing.
-
-    Raises:
-        ConfigError: What stands in the way, and what to do.
-    """
+    """Refuse a folder that nothing can be written to; it is made where it is missing."""
     probe = join_address(folder, f".piper-write-test-{os.getpid()}")
     try:
         write_file(probe, lambda file: file.write(b"piper\n"))

@@ -96,11 +96,7 @@ class VoiceModule(LightningModule, ABC):
 
     @abstractmethod
     def adapt_checkpoint(self, checkpoint: dict[str, Any], path: Any) -> list[str]:
-        """Make a checkpoint fit; return a sentence for each setting that is another one now.
-
-        Raises:
-            CheckpointError: It is of another network.
-        """
+        """Make a checkpoint fit; return a sentence for each setting that is another one now."""
 
     @property
     def training_settings(self) -> dict[str, Any]:

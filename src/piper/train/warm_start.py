@@ -173,11 +173,7 @@ class WarmSource:
         return self.weights.get(find_name(TABLES, self.weights))
 
     def find_speaker(self, wanted: str | None) -> int | None:
-        """Return the row of a speaker by name or id; None where none was asked for.
-
-        Raises:
-            CheckpointError: There is no such speaker.
-        """
+        """Return the row of a speaker by name or id; None where none was asked for."""
         if wanted is None:
             return None
         table = self.speaker_table
@@ -203,9 +199,6 @@ def load_source(path: str) -> WarmSource:
     Args:
         path: A `.ckpt` of this or another trainer, the folder of a run, or a voice's `.onnx`.
             Symbols and speakers are known from the checkpoint itself or the JSON beside the file.
-
-    Raises:
-        PiperError: The file cannot be read.
     """
     return _load_voice(path) if path.endswith(".onnx") else _load_checkpoint(find_checkpoint(path))
 
@@ -251,9 +244,6 @@ def compare_voices(
 
     Returns:
         Sentences on what is new.
-
-    Raises:
-        CheckpointError: A row would belong to another symbol or speaker.
     """
     said = find_voice_json(checkpoint, path or "")
     theirs, ours = _symbol_rows(said), voice.phoneme_id_map
@@ -491,11 +481,7 @@ VOCODER_PREFIXES = ("model_g.dec.", "model_d.", "model_mrd.")
 def read_warm_starts(
     path: Path | str | None, vocoder_path: Path | str | None = None, speaker: str | None = None
 ) -> list[WarmStart]:
-    """Read the files that `--model.warmstart` and `--model.vocoder_warmstart` name.
-
-    Raises:
-        PiperError: A file cannot be read, or lacks the speaker.
-    """
+    """Read the files that `--model.warmstart` and `--model.vocoder_warmstart` name."""
     starts = []
     if path:
         starts.append(WarmStart.read(path, NETWORK_PREFIXES, speaker))
@@ -522,9 +508,6 @@ def warm_start(
         prefixes: Which weights to take, by the beginning of their names.
         speaker: Of a file with several: whom a network with one speaker, and speakers that the
             file does not know, start from; a name or an id.
-
-    Raises:
-        CheckpointError: The file cannot be read, nothing in it fits, or it lacks the speaker.
     """
     return WarmStart.read(path, prefixes, speaker).apply(module, voice)
 
@@ -560,11 +543,7 @@ class WarmStart:
         return TABLES[0].startswith(self.prefixes) and self.source.speaker_table is not None
 
     def check_family(self, network: NetworkConfig | QuickConfig) -> None:
-        """Refuse a file of another family than the network's.
-
-        Raises:
-            CheckpointError: It is.
-        """
+        """Refuse a file of another family than the network's."""
         if self.source.is_quick != isinstance(network, QuickConfig):
             theirs, ours = ("quick", "VITS") if self.source.is_quick else ("VITS", "quick")
             raise CheckpointError(
@@ -574,11 +553,7 @@ class WarmStart:
             )
 
     def apply(self, module: nn.Module, voice: VoiceConfig | None = None) -> WarmReport:
-        """Take over what fits.
-
-        Raises:
-            CheckpointError: Nothing does.
-        """
+        """Take over what fits."""
         whole = module.state_dict()
         own = {name: value for name, value in whole.items() if name.startswith(self.prefixes)}
         transfer = _Transfer(self, own, voice)

@@ -37,11 +37,6 @@ def patch_voice(
 
     Returns:
         Whether something was written: a voice that has the output already is left alone.
-
-    Raises:
-        VoiceNotFoundError: There is no such file.
-        CheckpointError: It is not ONNX.
-        ExportError: It cannot be patched, or cannot be written.
     """
     path = Path(path)
     model = read_model(path)
@@ -71,9 +66,6 @@ def add_alignment_output(
 
     Returns:
         False where the model has that output already.
-
-    Raises:
-        ExportError: There is no such value, or another second output.
     """
     name = tensor_name or _find_durations(model.graph, source)
     outputs = [value.name for value in model.graph.output]
@@ -117,11 +109,7 @@ def _describe_value(model: onnx.ModelProto, name: str) -> onnx.ValueInfoProto:
 
 
 def _check_durations(path: Path, original: Path, tensor_name: str | None) -> None:
-    """Speak a few ids at two speeds, and compare the durations with the sound.
-
-    Raises:
-        ExportError: They do not belong together.
-    """
+    """Speak a few ids at two speeds, and compare the durations with the sound."""
     try:
         session = VoiceSession(path)
         outputs = [

@@ -101,11 +101,7 @@ class LineSpeaker:
         self._voice: PiperVoice | None = None
 
     def __call__(self, task: LineTask) -> LineOutcome:
-        """Speak a line; an error is part of the outcome, since others are to follow.
-
-        Raises:
-            PiperError: The voice cannot be loaded.
-        """
+        """Speak a line; an error is part of the outcome, since others are to follow."""
         voice = self._voice = self._voice or self._load()
         try:
             return self._speak(voice, task)
@@ -190,11 +186,7 @@ class Manifest:
         self._lock = hold_lock(folder / LOCK_NAME, self._refuse, is_removed=True)
 
     def __enter__(self) -> Manifest:
-        """Read what is done.
-
-        Raises:
-            PiperError: The folder cannot be written, or another process is at it.
-        """
+        """Read what is done."""
         try:
             self._lock.__enter__()
             for record in load_records(self.path):
@@ -223,11 +215,7 @@ class Manifest:
             return False
 
     def add(self, name: str, entry: Entry, audio: bytes) -> None:
-        """Write a line's file, then its record; a line without audio gets no file.
-
-        Raises:
-            PiperError: The file cannot be written.
-        """
+        """Write a line's file, then its record; a line without audio gets no file."""
         try:
             with stops_deferred():
                 if entry.file:

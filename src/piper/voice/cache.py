@@ -1,4 +1,4 @@
-"""Keeps the clean graph of each voice in a cache folder.
+"""Keeps the optimised model of each voice in a cache folder.
 
 The files are the parts of `graph_parts`, as ONNX Runtime has optimised them for this machine
 where that is wanted, the speakers' embeddings, and a description.
@@ -64,7 +64,7 @@ _CHECK_SECONDS = 24 * 3600.0
 """How long files that nobody has written to are believed to be whole."""
 
 
-def read_clean_graph(folder: Path) -> PartFiles | None:
+def read_optimised_model(folder: Path) -> PartFiles | None:
     """Return the files in a folder; None where they are not there or not whole.
 
     All of them are read and compared with their checksums where a file was written to since that
@@ -136,16 +136,13 @@ def _sum_description(data: Mapping[str, Any]) -> int:
     return zlib.crc32(json.dumps(data, sort_keys=True).encode())
 
 
-def write_clean_graph(model_path: Path, folder: Path, *, is_optimized: bool) -> str | None:
-    """Write a voice's clean graph; return why it must not be used, or None.
+def write_optimised_model(model_path: Path, folder: Path, *, is_optimized: bool) -> str | None:
+    """Write a voice's optimised model; return why it must not be used, or None.
 
     Args:
         model_path: The voice's ONNX.
         folder: An empty folder.
         is_optimized: Optimise for this machine's processor now, and not at each start.
-
-    Raises:
-        BrokenModelError: A graph could not be loaded now; with more memory it may be.
     """
     # Not needed where the cache is already filled.
     from piper.voice.weights import UnreadableModelError
@@ -182,7 +179,7 @@ def write_clean_graph(model_path: Path, folder: Path, *, is_optimized: bool) -> 
     for path in folder.iterdir():
         sync_file(path)
     del parts
-    files = read_clean_graph(folder)
+    files = read_optimised_model(folder)
     if files is None:
         return "it could not be written"
     session = PartsSession(files)
@@ -195,11 +192,7 @@ def write_clean_graph(model_path: Path, folder: Path, *, is_optimized: bool) -> 
 def _make_parts(
     original: VoiceSession,
 ) -> tuple[VoiceParts, GraphConfig | QuickGraphConfig]:
-    """Return the parts of a voice of either family, and its shape.
-
-    Raises:
-        PiperError: It has none.
-    """
+    """Return the parts of a voice of either family, and its shape."""
     from piper.voice.graph import build_parts
     from piper.voice.weights import load_voice_weights, read_model
 
@@ -340,7 +333,7 @@ class _Identity:
 
 
 def find_cache_dir(cache_dir: CacheDir = None) -> Path | None:
-    """Return the folder for clean graphs; None where caching is off.
+    """Return the folder for optimised models; None where caching is off.
 
     Args:
         cache_dir: A folder, or False for none. None means what the environment variable
@@ -369,7 +362,7 @@ def load_parts(
     use_cuda: Cuda = False,
     threads: int | None = None,
 ) -> PartsSession | str:
-    """Load the clean graph of a voice; make it first where there is none.
+    """Load the optimised model of a voice; make it first where there is none.
 
     Args:
         model_path: The voice's ONNX.
@@ -384,7 +377,7 @@ def load_parts(
         machine = PLAIN if use_cuda else describe_machine()
         entry = cache_dir / f"{_find_content(model_path, cache_dir)}-{machine}-{FORMAT}"
         for is_last in (False, True):
-            if (files := read_clean_graph(entry)) is not None:
+            if (files := read_optimised_model(entry)) is not None:
                 # Another process may be mending the entry at this moment.
                 with suppress(BrokenModelError, VoiceNotFoundError, ValueError):
                     return PartsSession(files, use_cuda=use_cuda, threads=threads)
@@ -396,10 +389,10 @@ def load_parts(
     except OSError as error:
         return f"the cache {cache_dir} cannot be used: {error.strerror or error}"
     except (BrokenModelError, MemoryError) as error:
-        return f"its clean graph cannot be made now: {error or 'too little memory'}"
+        return f"its optimised model cannot be made now: {error or 'too little memory'}"
     except Exception as error:  # whatever it is: what the voice itself cannot do, it will say
-        return f"its clean graph cannot be made now: {type(error).__name__}: {error}"
-    return "its clean graph cannot be loaded"
+        return f"its optimised model cannot be made now: {type(error).__name__}: {error}"
+    return "its optimised model cannot be loaded"
 
 
 def _find_content(model_path: Path, cache_dir: Path) -> str:
@@ -421,13 +414,13 @@ def _find_content(model_path: Path, cache_dir: Path) -> str:
 def _make_entry(
     model_path: Path, entry: Path, broken: PartFiles | None, *, is_optimized: bool
 ) -> str | None:
-    """Build, check and keep a voice's clean graph; return why there is none, or None.
+    """Build, check and keep a voice's optimised model; return why there is none, or None.
 
     Args:
         model_path: The voice's ONNX.
         entry: The folder to make.
         broken: What lies there and could not be loaded.
-        is_optimized: As for `write_clean_graph`.
+        is_optimized: As for `write_optimised_model`.
 
     Raises:
         OSError: The cache cannot be written.
@@ -444,7 +437,7 @@ def _make_entry(
         return "the Python package 'onnx', which makes it, is not installed"
     identity = _Identity.of(model_path)
     with hold_lock(entry.with_name(f".{entry.name}.lock")):
-        if broken is None and read_clean_graph(entry) is not None:
+        if broken is None and read_optimised_model(entry) is not None:
             return None  # another process was quicker
         if entry.exists():
             _logger.warning("%s is damaged: it is made anew.", entry)
@@ -452,8 +445,8 @@ def _make_entry(
         remove_folder(temporary)  # of a process that was killed
         temporary.mkdir(parents=True)
         try:
-            _logger.debug("Making the clean graph of %s in %s", model_path, entry)
-            reason = write_clean_graph(model_path, temporary, is_optimized=is_optimized)
+            _logger.debug("Making the optimised model of %s in %s", model_path, entry)
+            reason = write_optimised_model(model_path, temporary, is_optimized=is_optimized)
             if _Identity.of(model_path) != identity:
                 return "the voice was changed meanwhile"
             if reason is None:

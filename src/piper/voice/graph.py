@@ -545,10 +545,6 @@ def build_graph(
             training needs may be there or not.
         config: The network's shape; `GraphConfig.from_weights` reads most of it.
         include_durations: Give the durations as the second output.
-
-    Raises:
-        ExportError: A weight is missing, does not fit the configuration, or `onnx` is not
-            installed.
     """
     config.check(weights)
     constants = fold_weights(weights, config, is_plain=True)
@@ -598,10 +594,6 @@ def build_parts(weights: Mapping[str, np.ndarray], config: GraphConfig) -> Voice
     Args:
         weights: As for `piper.voice.graph.build_graph`.
         config: The network's shape.
-
-    Raises:
-        ExportError: A weight is missing, does not fit the configuration, or `onnx` is not
-            installed.
     """
     config.check(weights)
     constants = fold_weights(weights, config)

@@ -74,9 +74,6 @@ class GraphConfig:
             sample_rate: Hertz.
             upsample_rates: Strides; by default half of each kernel, as in all of Piper's presets.
             resblock_dilation_sizes: By default those of Piper's presets.
-
-        Raises:
-            ExportError: The weights are not those of a Piper voice.
         """
         relative = _shape(weights, "enc_p.encoder.attn_layers.0.emb_rel_k")
         hidden = _shape(weights, "enc_p.emb.weight")[1]
@@ -108,11 +105,7 @@ class GraphConfig:
         )
 
     def check(self, weights: Mapping[str, np.ndarray]) -> None:
-        """Compare with the weights.
-
-        Raises:
-            ExportError: Something that the weights' shapes show is different here.
-        """
+        """Compare with the weights."""
         seen = GraphConfig.from_weights(
             weights,
             sample_rate=self.sample_rate,
@@ -231,9 +224,6 @@ def fold_weights(
         config: The network's shape.
         is_plain: Leave the decoder's upsampling weights as they are, name, axes and all: other
             programs read there how long a frame is.
-
-    Raises:
-        ExportError: A weight is missing.
     """
     needed = {name: array for name, array in weights.items() if is_spoken_with(name)}
     arrays = _fold_weight_norm(_Arrays(needed))
@@ -260,9 +250,6 @@ def unfold_weights(constants: Mapping[str, np.ndarray], config: GraphConfig) -> 
     Args:
         constants: As `fold_weights` returned them.
         config: The network's shape.
-
-    Raises:
-        ExportError: A constant is missing.
     """
     arrays = _Arrays({name: _unshaped(name, a) for name, a in constants.items()})
     hidden = np.float32(math.sqrt(arrays["enc_p.emb.weight:scaled"].shape[1]))

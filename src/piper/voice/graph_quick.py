@@ -115,9 +115,6 @@ def build_quick_graph(
     Args:
         weights: Named as in a checkpoint without `model_g.`.
         config: The network's shape.
-
-    Raises:
-        ExportError: A weight is missing, or `onnx` is not installed.
     """
     writer = GraphWriter(_fold(weights), opset=QUICK_OPSET)
     noise, length, duration_noise, pitch = _split_scales(writer)

@@ -52,11 +52,7 @@ class VoiceParts:
 
 
 def import_onnx() -> ModuleType:
-    """Return the package `onnx`, which only writing and rewriting voices needs.
-
-    Raises:
-        ExportError: It is not installed.
-    """
+    """Return the package `onnx`, which only writing and rewriting voices needs."""
     try:
         import onnx
     except ImportError:
@@ -129,11 +125,7 @@ class GraphWriter:
         return ".".join([*self._scope, name]) in self._constants
 
     def array(self, name: str) -> np.ndarray:
-        """Return the constant of this name, relative to the scope.
-
-        Raises:
-            ExportError: There is none.
-        """
+        """Return the constant of this name, relative to the scope."""
         full = ".".join([*self._scope, name])
         if full not in self._constants:
             raise ExportError(

@@ -36,9 +36,6 @@ def stream_utterance(
 
     Returns:
         Seconds of audio; 0 where there is nothing in it to speak.
-
-    Raises:
-        PiperError: The voice cannot speak so, or the sink cannot write.
     """
     num_samples = 0
     for piece in voice.synthesize_stream(text, syn_config):
@@ -69,9 +66,6 @@ def speak_utterance(
         sink: Where to; nothing is begun for an utterance without words.
         name: What the sink may call it.
         subtitles: Takes the sentences with their times.
-
-    Raises:
-        PiperError: The voice cannot speak so, or the sink cannot write.
     """
     num_samples = 0
     for chunk in voice.synthesize(text, syn_config, include_alignments=subtitles is not None):
@@ -149,9 +143,6 @@ def speak_sequence(
         is_one: Speak them as one utterance, which has one loudness.
         subtitles: Takes the sentences with their times; not when streamed.
         progress: Is told what is done.
-
-    Raises:
-        PiperError: The voice cannot speak so, or the sink cannot write.
     """
 
     def speak(pieces: Iterable[Piece], name: str) -> float:

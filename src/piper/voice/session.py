@@ -77,11 +77,6 @@ def create_session(
         is_optimized: The file was written as an `optimized_path` on such a machine.
         optimized_path: Also write the graph as ONNX Runtime has optimised it for this machine, with
             its weights in a file beside it that has the ending `.bin`.
-
-    Raises:
-        VoiceNotFoundError: There is no such file.
-        BrokenModelError: It cannot be loaded.
-        PiperError: CUDA was asked for with `strict` and is not there.
     """
     # Heavy, and not needed before a voice is loaded.
     import onnxruntime
@@ -125,11 +120,7 @@ def create_session(
 def run_graph(
     session: onnxruntime.InferenceSession, outputs: list[str], feeds: dict[str, Any]
 ) -> list[Any]:
-    """Return outputs of a graph.
-
-    Raises:
-        BrokenModelError: It cannot compute them, such as with ids that its tables lack.
-    """
+    """Return outputs of a graph."""
     try:
         return list(session.run(outputs, feeds))
     except Exception as error:  # onnxruntime's errors have no public base class
@@ -195,11 +186,7 @@ def _create_options(
 
 
 def find_cuda(wanted: Cuda) -> Cuda:
-    """Return what is wanted where the installed ONNX Runtime knows CUDA, else False.
-
-    Raises:
-        PiperError: It does not, and nothing else will do.
-    """
+    """Return what is wanted where the installed ONNX Runtime knows CUDA, else False."""
     import onnxruntime
 
     available = onnxruntime.get_available_providers()
@@ -447,11 +434,7 @@ class VoiceSession:
         is_streamed: bool,
         is_shared: bool = False,
     ) -> SpokenSentence:
-        """Speak one sentence in one piece; the noise is the graph's own, so `random` is not read.
-
-        Raises:
-            PiperError: A mixture of speakers is wanted, which only the clean graph can make.
-        """
+        """Speak one sentence in one piece, with the graph's own noise: `random` is not read."""
         if self.has_speakers and len(settings.speakers) != 1:
             raise PiperError(
                 f"The speakers of {self.path} cannot be mixed, because its weights could not be "
@@ -777,13 +760,13 @@ class Job(Generic[Result]):
 EMPHASIS_SEMITONES = 1.5
 EMPHASIS_LENGTH = 1.12
 """Of moderate emphasis; strong emphasis has them twice."""
-MOST_WORKERS = 4
+MAX_WORKERS = 4
 """Each window at work takes about 30 MB."""
 
 
 @dataclass(frozen=True)
 class PartFiles:
-    """The clean graph of a voice, in files.
+    """The optimised model of a voice, in files.
 
     Attributes:
         text: ONNX of the phonemes' part.
@@ -845,7 +828,7 @@ class StreamChunk:
 
 
 class PartsSession:
-    """The clean graph, loaded; safe to use from many threads.
+    """The optimised model, loaded; safe to use from many threads.
 
     Args:
         files: What to load.
@@ -867,7 +850,7 @@ class PartsSession:
         threads = threads or available_cores()
         # Windows at the same time use the cores better than the threads of one: of a height of 1
         # ONNX Runtime's blocked convolutions give no work to a second thread.
-        self._workers = Workers(1 if use_cuda else min(threads, MOST_WORKERS))
+        self._workers = Workers(1 if use_cuda else min(threads, MAX_WORKERS))
         load = partial(create_session, use_cuda=use_cuda, is_optimized=files.is_optimized)
         share = max(1, threads // self._workers.size)
         self._flow = load(files.flow, threads=share)
@@ -901,10 +884,6 @@ class PartsSession:
             random: Source of all noise.
             is_streamed: Begin with a small window; else all windows are large.
             is_shared: Others speak at the same time: larger windows, whose contexts are less work.
-
-        Raises:
-            PiperError: It would be longer than `MAX_FRAMES`.
-            BrokenModelError: The network cannot speak it.
         """
         speaker = self._mix_speakers(settings.speakers)
         latents = self._encode(ids, settings, speaker, random)

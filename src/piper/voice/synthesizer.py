@@ -5,7 +5,8 @@ s, sh or t, and on sentences that ended in a mark. So they begin such a sound at
 the first sample, and swallow the last consonant of a text without a mark.
 `benchmarks/short_utterances.py` measures both.
 
-There is one way from ids to sound, `Narrator.speak`; whole sentences and streams are made of it.
+There is one way from ids to sound, `SpeechSynthesizer.speak`; whole sentences and streams are
+made of it.
 Shapes: P phonemes, S samples.
 """
 
@@ -53,9 +54,6 @@ def find_speaker(config: VoiceConfig, speaker: int | str | None) -> int:
     Args:
         config: The voice.
         speaker: A number, a name, or a number as text; None means the voice's default.
-
-    Raises:
-        PiperError: The voice has no such speaker.
     """
     if speaker is None:
         speaker = config.default_speaker_id
@@ -86,9 +84,6 @@ def parse_speaker_mix(config: VoiceConfig, text: str) -> dict[int, float]:
     Args:
         config: The voice.
         text: Numbers or names with their shares.
-
-    Raises:
-        PiperError: The text is written otherwise, or the voice has no such speaker.
     """
     mix: dict[int, float] = {}
     for part in text.split(","):
@@ -107,11 +102,7 @@ def parse_speaker_mix(config: VoiceConfig, text: str) -> dict[int, float]:
 
 
 def check_speaker_mix(config: VoiceConfig, mix: Mapping[int, float]) -> dict[int, float]:
-    """Return the shares divided by their sum.
-
-    Raises:
-        PiperError: A speaker is not there, or a share makes no sense.
-    """
+    """Return the shares divided by their sum."""
     total = math.fsum(mix.values())
     if not math.isfinite(total) or total <= 0 or min(mix.values()) < 0:
         raise PiperError(
@@ -129,11 +120,7 @@ _LOUDNESS = ("sentence", "utterance", "off")
 
 
 def resolve_settings(syn_config: SynthesisConfig, config: VoiceConfig) -> SpeechSettings:
-    """Return what the network is to be told.
-
-    Raises:
-        PiperError: The voice has no such speaker, or a value makes no sense.
-    """
+    """Return what the network is to be told."""
     if syn_config.speaker_mix is not None:
         speakers = check_speaker_mix(config, syn_config.speaker_mix)
     else:
@@ -150,11 +137,7 @@ def resolve_settings(syn_config: SynthesisConfig, config: VoiceConfig) -> Speech
 
 
 def resolve_loudness(syn_config: SynthesisConfig, *, is_streamed: bool) -> Loudness:
-    """Return over what the sound is brought to full range.
-
-    Raises:
-        PiperError: There is no such way.
-    """
+    """Return over what the sound is brought to full range."""
     if syn_config.normalize is None:
         return "sentence" if syn_config.normalize_audio and not is_streamed else "off"
     if syn_config.normalize not in _LOUDNESS:
@@ -165,11 +148,7 @@ def resolve_loudness(syn_config: SynthesisConfig, *, is_streamed: bool) -> Loudn
 
 
 def check_silence(name: str, seconds: float) -> None:
-    """Check that a silence can be made.
-
-    Raises:
-        PiperError: It is negative, not a number, or so long that it can only be a mistake.
-    """
+    """Check that a silence can be made."""
     if not 0 <= seconds <= LONGEST_SILENCE_SECONDS:
         raise PiperError(
             f"{name} is {seconds}, but it must be from 0 to {LONGEST_SILENCE_SECONDS} seconds."
@@ -177,11 +156,7 @@ def check_silence(name: str, seconds: float) -> None:
 
 
 def check_ids(ids: Sequence[int], config: VoiceConfig) -> None:
-    """Check that the network has a row for each id.
-
-    Raises:
-        PiperError: It has not, or there are no ids.
-    """
+    """Check that the network has a row for each id."""
     highest = max(ids, default=0)
     if not ids or min(ids) < 0 or highest >= config.num_symbols:
         raise PiperError(
@@ -269,9 +244,6 @@ def pace_sentences(
         text: A text; or `Piece`s, each a text of its own; or strings, the parts of one text, cut
             anywhere. Pieces are read when their sentences are asked for. Sentences stay as they
             are.
-
-    Raises:
-        PiperError: A piece's rate or silence makes no sense.
     """
     if isinstance(text, str):
         return [PacedSentence(sentence) for sentence in split_text(frontend, text)]
@@ -401,11 +373,7 @@ class IncomingDocument:
         return self._text.rest
 
     def add(self, part: str) -> list[PacedSentence]:
-        """Take the next part, cut anywhere; return the sentences that it completes.
-
-        Raises:
-            MarkupError: A library is missing.
-        """
+        """Take the next part, cut anywhere; return the sentences that it completes."""
         if self._kind == "plain":
             return list(map(PacedSentence, self._text.add(part)))
         rest = self._text.rest + part
@@ -427,11 +395,7 @@ class IncomingDocument:
         return found
 
     def finish(self) -> list[PacedSentence]:
-        """Return the sentences of the rest, and be ready for another text.
-
-        Raises:
-            MarkupError: The markup is wrong, or a library is missing.
-        """
+        """Return the sentences of the rest, and be ready for another text."""
         if self._kind == "plain":
             return list(map(PacedSentence, self._text.finish()))
         found = self._read_block(self._text.rest)
@@ -538,9 +502,6 @@ def level_chunks(chunks: Iterable[AudioChunk]) -> Iterator[AudioChunk]:
     """Yield the chunks so that the highest peak of all is 1; silence stays silence.
 
     The first chunk comes when all are spoken, since only then the peak is known.
-
-    Raises:
-        PiperError: There is no room for the temporary file.
     """
     import tempfile  # which a cold start need not wait for
 
@@ -749,7 +710,7 @@ def _insert_silence(
 _logger = logging.getLogger(__name__)
 
 
-class Narrator:
+class SpeechSynthesizer:
     """Speaks sentences by a network; safe to use from many threads.
 
     Args:

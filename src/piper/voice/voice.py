@@ -32,8 +32,8 @@ from piper.voice.cache import CacheDir, find_cache_dir, load_parts
 from piper.voice.session import Cuda, Network, StreamChunk, VoiceSession, create_session, find_cuda
 from piper.voice.synthesizer import (
     MAX_SPOKEN_IDS,
-    Narrator,
     PacedSentence,
+    SpeechSynthesizer,
     pace_sentences,
     resolve_loudness,
 )
@@ -60,7 +60,7 @@ def add_own_lexicon(options: TextOptions, model: Path) -> TextOptions:
 def load_network(
     path: Path, cache: Path | None, *, use_cuda: Cuda, threads: int | None, seed: int | None
 ) -> Network:
-    """Load the clean graph of a voice, or else its own.
+    """Load the optimised model of a voice, or else its own.
 
     Raises:
         PiperError: The file is no voice, or CUDA is wanted strictly and not there.
@@ -141,7 +141,7 @@ class PiperVoice:
             espeak = None if espeak_data_dir is None else Espeak(data_dir=espeak_data_dir)
             frontend = create_frontend(config, espeak=espeak)
         self.frontend = frontend
-        self._narrator = Narrator(self.network, config, seed, is_shared=is_shared)
+        self._narrator = SpeechSynthesizer(self.network, config, seed, is_shared=is_shared)
         self._load_session: Callable[[], onnxruntime.InferenceSession] | None = None
 
     @property
@@ -182,8 +182,8 @@ class PiperVoice:
     ) -> PiperVoice:
         """Load a voice.
 
-        The first time, a clean graph is made of the voice and kept (`piper.voice.cache`); with it
-        the voice loads and speaks sooner, and can stream, align, mix speakers and take seeds.
+        The first time, an optimised model is made of the voice and kept (`piper.voice.cache`); with
+        it the voice loads and speaks sooner, and can stream, align, mix speakers and take seeds.
 
         Args:
             model_path: The ONNX file.
@@ -196,7 +196,7 @@ class PiperVoice:
             seed: Makes speech repeatable: the same sentences in the same order give the same
                 samples on the same machine.
             threads: Threads of one sentence's network; None takes a core each.
-            cache_dir: Folder for the clean graph; None means the environment variable
+            cache_dir: Folder for the optimised model; None means the environment variable
                 PIPER_CACHE_DIR, else the user's cache folder; False means none, so that the
                 voice's own graph speaks.
             text_options: How texts are prepared; None takes the voice's own. Without a lexicon

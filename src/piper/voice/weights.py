@@ -58,11 +58,6 @@ def load_voice_weights(path: Path | str) -> tuple[dict[str, np.ndarray], GraphCo
 
     Returns:
         Weights named as in a checkpoint without `model_g.`, and the network's shape.
-
-    Raises:
-        VoiceNotFoundError: There is no such file.
-        CheckpointError: The file is not ONNX, or no voice of the family VITS.
-        ExportError: The package `onnx` is not installed.
     """
     path = Path(path)
     model = read_model(path)
@@ -99,11 +94,6 @@ def load_quick_weights(path: Path | str) -> tuple[dict[str, np.ndarray], QuickGr
 
     Returns:
         Weights named as in a checkpoint without `model_g.`, and what else the graph knows.
-
-    Raises:
-        VoiceNotFoundError: There is no such file.
-        CheckpointError: The file is not ONNX, or cannot be understood.
-        ExportError: The package `onnx` is not installed.
     """
     model = read_model(Path(path))
     metadata = {entry.key: entry.value for entry in model.metadata_props}
@@ -124,13 +114,7 @@ def load_quick_weights(path: Path | str) -> tuple[dict[str, np.ndarray], QuickGr
 
 
 def read_model(path: Path) -> onnx.ModelProto:
-    """Read an ONNX file.
-
-    Raises:
-        VoiceNotFoundError: There is no such file.
-        UnreadableModelError: The file is not ONNX.
-        ExportError: The package `onnx` is not installed.
-    """
+    """Read an ONNX file."""
     onnx = import_onnx()
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 

@@ -119,7 +119,7 @@ def test_stopped_learning_goes_on_to_the_same_aligner(
 ) -> None:
     monkeypatch.setattr(fitting, "MIN_BATCHES", 1)
     monkeypatch.setattr(fitting, "MIN_PASSES", 3)
-    monkeypatch.setattr(fitting, "MOST_PASSES", 1)
+    monkeypatch.setattr(fitting, "MAX_PASSES", 1)
     lessons = create_lessons(spoken_dataset)[:6]
     wanted = fitting.fit_aligner(lessons)
     monkeypatch.setattr(fitting.ProgressLine, "show", _stop_at(3))
@@ -128,7 +128,7 @@ def test_stopped_learning_goes_on_to_the_same_aligner(
     monkeypatch.undo()
     monkeypatch.setattr(fitting, "MIN_BATCHES", 1)
     monkeypatch.setattr(fitting, "MIN_PASSES", 3)
-    monkeypatch.setattr(fitting, "MOST_PASSES", 1)
+    monkeypatch.setattr(fitting, "MAX_PASSES", 1)
     found = fitting.fit_aligner(lessons, tmp_path / "state")
     for name, weights in wanted.network.state_dict().items():
         assert torch.equal(found.network.state_dict()[name], weights), name
@@ -163,7 +163,7 @@ def test_how_long_it_takes_is_said_first(
 ) -> None:
     monkeypatch.setattr(fitting, "MIN_BATCHES", 1)
     monkeypatch.setattr(fitting, "MIN_PASSES", 1)
-    monkeypatch.setattr(fitting, "MOST_PASSES", 1)
+    monkeypatch.setattr(fitting, "MAX_PASSES", 1)
     with caplog.at_level("INFO"):
         fitting.fit_aligner(create_lessons(spoken_dataset)[:4])
     assert "An aligner learns on 4 recordings" in caplog.text
@@ -176,7 +176,7 @@ def test_it_learns_though_gradients_are_off(
     """silero-stress turned them off for the whole process, and `check --stress` loads it first."""
     monkeypatch.setattr(fitting, "MIN_BATCHES", 1)
     monkeypatch.setattr(fitting, "MIN_PASSES", 1)
-    monkeypatch.setattr(fitting, "MOST_PASSES", 1)
+    monkeypatch.setattr(fitting, "MAX_PASSES", 1)
     with torch.no_grad():
         aligner = fitting.fit_aligner(create_lessons(spoken_dataset)[:4])
     torch.manual_seed(SEED)

@@ -16,7 +16,7 @@ from piper.train.check.findings import CheckReport, Finding, Severity
 from piper.train.check.rules_text import find_in_fits
 from piper.train.check.run import check_dataset
 from piper.train.check.terminal import report_to_text
-from piper.train.command import run_verb
+from piper.train.command import run_subcommand
 from piper.train.data.settings import resolve_settings
 from piper.train.review.gathering import gather_clips
 
@@ -130,7 +130,7 @@ def test_quick_keeps_what_a_full_check_has_found(
     assert "Aligning" not in capsys.readouterr().err
     assert [finding.line for finding in find_fits(report)] == [SWAPPED[0]]
     assert report.not_looked_at == ("whether 1 of 42 texts are what is said (--quick)",)
-    run_verb(["check", str(spoken_copy), "--quick"])
+    run_subcommand(["check", str(spoken_copy), "--quick"])
     settings = resolve_settings(dataset_dir=spoken_copy)
     doubts = {clip.line: clip.doubts for clip in gather_clips(settings).clips}
     assert "other-text" in [doubt.rule for doubt in doubts[SWAPPED[0]]]
@@ -160,7 +160,7 @@ def test_a_set_that_changed_much_gets_a_new_aligner(
         raise LearntError(len(list(lessons)))  # type: ignore[call-overload]
 
     monkeypatch.setattr("piper.train.aligner.fitting.fit_aligner", learn)
-    monkeypatch.setattr(aligning, "LEAST_MINUTES", 1.0)
+    monkeypatch.setattr(aligning, "MIN_MINUTES", 1.0)
     change_lines(spoken_copy, lambda lines: lines.__delitem__(slice(0, 10)))
     with pytest.raises(LearntError, match="32"):
         check(spoken_copy)
@@ -176,7 +176,7 @@ def test_an_aligner_that_learnt_nothing_says_nothing(
     spoken_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After 30 batches on 42 recordings, most texts were once called wrong."""
-    monkeypatch.setattr(aligning, "LEAST_DISTANCE", 100.0)
+    monkeypatch.setattr(aligning, "MIN_DISTANCE", 100.0)
     report = check(spoken_copy)
     assert find_fits(report) == []
     assert "not measured" in report.facts["The set"]["texts and recordings"]
@@ -236,7 +236,7 @@ def test_a_recogniser_hears_swapped_texts(
     change_lines(spoken_copy, lambda lines: lines.__setitem__(slice(None), lines[slice(*KNOWN)]))
     lines = [number - KNOWN[0] for number in SWAPPED]
     command = ["check", str(spoken_copy), "--quick", "--recogniser", f"{recogniser}:recognise"]
-    assert run_verb(command) == 0
+    assert run_subcommand(command) == 0
     settings = resolve_settings(dataset_dir=spoken_copy)
     # Kept: the second time nothing is heard again, so a broken recogniser is not asked.
     report = check_dataset(settings, is_quick=True, recogniser=f"{recogniser}:recognise")
@@ -268,7 +268,7 @@ def test_a_bad_recogniser_is_a_sentence(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     command = ["check", str(dataset), "--quick", "--recogniser", recogniser + function]
-    assert run_verb(command) == 1
+    assert run_subcommand(command) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ")
     assert message in error
@@ -280,5 +280,5 @@ def test_a_recogniser_that_is_not_installed_says_how_to_install_it(
 ) -> None:
     for module in ("faster_whisper", "gigaam"):
         monkeypatch.setitem(sys.modules, module, None)
-    assert run_verb(["check", str(dataset), "--quick", "--recogniser", name]) == 1
+    assert run_subcommand(["check", str(dataset), "--quick", "--recogniser", name]) == 1
     assert f"pip install {name.split(':')[0]}" in capsys.readouterr().err

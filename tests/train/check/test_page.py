@@ -19,7 +19,7 @@ from page_reader import Page, find_english, show_in
 from piper.train.check.entries import Entry
 from piper.train.check.findings import CheckReport, Finding
 from piper.train.check.page import find_distributions, write_report_json, write_report_page
-from piper.train.check.rules_audio import LEAST_SECONDS, LONG_SECONDS
+from piper.train.check.rules_audio import LONG_SECONDS, MIN_SECONDS
 from piper.train.check.run import RULES
 from piper.train.pages.excerpts import (
     MAX_SECONDS,
@@ -146,7 +146,7 @@ def test_distributions_have_axes_units_and_thresholds(source: str, page: Page) -
     # A near threshold has a line, a far one only words.
     assert "<title>too-short</title>" in source
     assert "<title>too-long</title>" not in source
-    assert f"too-short {LEAST_SECONDS}, too-long {LONG_SECONDS:g}" in page.text
+    assert f"too-short {MIN_SECONDS}, too-long {LONG_SECONDS:g}" in page.text
 
 
 def test_the_budget_is_kept_and_what_is_left_out_is_said(

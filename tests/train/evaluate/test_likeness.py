@@ -12,7 +12,7 @@ import soundfile
 import soxr
 
 from piper.train.evaluate.measuring import (
-    LEAST_PAUSE_SECONDS,
+    MIN_PAUSE_SECONDS,
     SAMPLE_RATE,
     Pairs,
     compare_pitch,
@@ -154,6 +154,6 @@ def test_lengths_and_pauses_are_compared_unit_by_unit() -> None:
 def test_the_speaking_rate_leaves_pauses_out() -> None:
     spans = [Span("a", 0.0, 0.1), Span("b", 0.1, 0.2), Span("c", 1.2, 1.3)]
     assert measure_speaking_rate(spans) == pytest.approx(10.0)
-    closed = [Span("a", 0.0, 0.1), Span("b", 0.1 + LEAST_PAUSE_SECONDS - 0.02, 0.24)]
+    closed = [Span("a", 0.0, 0.1), Span("b", 0.1 + MIN_PAUSE_SECONDS - 0.02, 0.24)]
     assert measure_speaking_rate(closed) == pytest.approx(2 / 0.24)
     assert measure_speaking_rate([]) is None

@@ -18,7 +18,7 @@ import soundfile
 from made_evaluations import EVIL, make_evaluation
 
 from piper.errors import DatasetError, EvaluationError
-from piper.train.command import run_verb
+from piper.train.command import run_subcommand
 from piper.train.data.audio import measure_loudness
 from piper.train.evaluate.card import write_report_json
 from piper.train.listening_test import make_listening_test, summarise_listening_test
@@ -235,7 +235,7 @@ def test_the_command_reads_a_report_and_results(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def run(*arguments: str) -> str:
-        assert run_verb(["listening-test", *arguments]) == 0
+        assert run_subcommand(["listening-test", *arguments]) == 0
         return capsys.readouterr().out
 
     evaluation = make_evaluation(speech_dataset, tiny_voice, tmp_path)
@@ -248,7 +248,7 @@ def test_the_command_reads_a_report_and_results(
     # Four sentences with three pairs of systems; words and letters are left out.
     assert result == f"{page}: 12 pairs of recordings, anna, boris\n"
     before = report.read_bytes()
-    assert run_verb(["listening-test", "--report", str(report), "-o", str(report)]) == 1
+    assert run_subcommand(["listening-test", "--report", str(report), "-o", str(report)]) == 1
     assert "report.json is read by this run (--report)" in capsys.readouterr().err
     assert report.read_bytes() == before
     # The page is given away: it carries no recording of this machine that a report merely names.
@@ -256,7 +256,7 @@ def test_the_command_reads_a_report_and_results(
     said["systems"][1]["sentences"][0]["audio"] = str(speech_dataset / "wavs" / "utterance009.wav")
     report.write_text(json.dumps(said), encoding="utf-8")
     page.unlink()
-    assert run_verb(["listening-test", "--report", str(report), "-o", str(page)]) == 1
+    assert run_subcommand(["listening-test", "--report", str(report), "-o", str(page)]) == 1
     assert "utterance009.wav lies outside of" in capsys.readouterr().err
     assert not page.exists()
     csv_path = write_result(
@@ -268,7 +268,7 @@ def test_the_command_reads_a_report_and_results(
 
 def test_the_command_s_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def run(*arguments: str) -> str:
-        assert run_verb(["listening-test", *arguments]) == 1
+        assert run_subcommand(["listening-test", *arguments]) == 1
         return capsys.readouterr().err
 
     report = tmp_path / "report.json"

@@ -22,7 +22,7 @@ from piper.train.distributed import GanDDPStrategy, check_agreement
 from piper.train.lightning import VitsModel
 from piper.train.vits.layers import Draws
 
-MOST_FRAMES = 2000
+MAX_FRAMES = 2000
 SMALL = {"hidden_channels": 16, "inter_channels": 16, "filter_channels": 16, "n_layers": 1}
 NAMES = ("mel", "kl", "duration", "adversarial", "feature", "discriminator", "loss")
 
@@ -33,8 +33,8 @@ def draw_by_utterance(self: Any, ids: Tensor, spectrogram: Tensor, generator: An
     for utterance in ids:
         seed = int((utterance * torch.arange(1, len(utterance) + 1)).sum())
         random = torch.Generator().manual_seed(seed)
-        latents = torch.randn(MOST_FRAMES, self.config.inter_channels, generator=random)
-        durations = torch.randn(MOST_FRAMES, 2, generator=random)
+        latents = torch.randn(MAX_FRAMES, self.config.inter_channels, generator=random)
+        durations = torch.randn(MAX_FRAMES, 2, generator=random)
         rows.append((latents, durations, torch.rand((), generator=random)))
     latents, durations, segments = (torch.stack(part) for part in zip(*rows, strict=True))
     return Draws(

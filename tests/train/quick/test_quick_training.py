@@ -27,7 +27,7 @@ from piper.train.quick.step import QuickStep
 from piper.train.quick_module import QuickModel
 from trainings import QUICK, Hurry, StopAfter, add_callback, find_differences
 
-LEAST_PHASE = "model_g.decoder.minimum_phase"
+MIN_PHASE = "model_g.decoder.minimum_phase"
 DROPOUTS: list[float] = []
 """Of the updates of the training that all tests share."""
 
@@ -139,7 +139,7 @@ def test_it_comes_back_from_a_rented_machine_in_parts(
     write_parts(checkpoint, tmp_path / "parts")
     joined = join_parts(tmp_path / "parts", tmp_path / "voice.ckpt")
     # What a formula gives comes back as it gives it.
-    tables = [load_checkpoint(one)["state_dict"][LEAST_PHASE] for one in (checkpoint, joined)]
+    tables = [load_checkpoint(one)["state_dict"][MIN_PHASE] for one in (checkpoint, joined)]
     assert torch.equal(*tables)
     spoken = []
     for number, source in enumerate((checkpoint, joined)):

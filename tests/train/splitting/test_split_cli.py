@@ -15,7 +15,7 @@ import soundfile
 from lessons import read_rows
 
 from piper.files import MAX_FILE_BYTES
-from piper.train.command import run_verb
+from piper.train.command import run_subcommand
 from piper.train.data.audio import find_speech
 from piper.train.data.metadata import load_metadata
 from piper.train.splitting import split as split_module
@@ -53,7 +53,7 @@ def joined(spoken_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Lo
 
 def split(joined: LongSpeech, folder: Path, *options: str) -> int:
     command = ["split", str(joined.recording), str(folder), "--text", str(joined.text)]
-    return run_verb([*command, "--language", "ru", *options]) or 0
+    return run_subcommand([*command, "--language", "ru", *options]) or 0
 
 
 def read_words(text: str) -> list[str]:
@@ -194,7 +194,7 @@ def test_it_learns_on_the_recording_itself(
     joined: LongSpeech, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Without its silences the synthetic speech has 1.4 minutes.
-    monkeypatch.setattr(split_module, "LEAST_MINUTES", 1.0)
+    monkeypatch.setattr(split_module, "MIN_MINUTES", 1.0)
     assert split(joined, tmp_path / "out") == 0
     check_pieces(joined, tmp_path / "out")
     assert (tmp_path / "out" / "aligner.pt").is_file()
@@ -247,7 +247,7 @@ def test_mistakes_are_sentences(
         recording = tmp_path / "short.wav"
         soundfile.write(recording, samples[: 5 * RATE], RATE)
     command = ["split", str(recording), str(folder), "--text", str(text), "--language", language]
-    assert run_verb(command) == 1
+    assert run_subcommand(command) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ")
     assert message in error
@@ -265,7 +265,7 @@ def test_ctrl_c_while_it_learns_keeps_what_was_learnt(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(split_module, "fit_aligner", stop)
-    monkeypatch.setattr(split_module, "LEAST_MINUTES", 1.0)
+    monkeypatch.setattr(split_module, "MIN_MINUTES", 1.0)
     assert split(joined, tmp_path / "out") == 130
     assert states[0].is_file()
     assert not (tmp_path / "out").exists()
@@ -273,8 +273,8 @@ def test_ctrl_c_while_it_learns_keeps_what_was_learnt(
 
 def test_nothing_heavy_is_loaded_for_help() -> None:
     code = (
-        "import sys; from piper.train.command import run_verb\n"
-        "try:\n run_verb(['split', '--help'])\nexcept SystemExit: pass\n"
+        "import sys; from piper.train.command import run_subcommand\n"
+        "try:\n run_subcommand(['split', '--help'])\nexcept SystemExit: pass\n"
         "assert 'torch' not in sys.modules and 'soundfile' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -14,7 +14,7 @@ from piper.errors import TrainingError
 from piper.train import cli
 from piper.train.checkpoints import load_checkpoint
 from piper.train.steps.update import (
-    MOST_SKIPPED_IN_A_ROW,
+    MAX_SKIPPED_IN_A_ROW,
     GanMixedPrecision,
     OptimizerSettings,
     Updater,
@@ -82,7 +82,7 @@ def test_a_gradient_that_is_not_finite_stops_both_networks(bad: float) -> None:
 def test_many_skipped_updates_in_a_row_end_the_training() -> None:
     weights, optimizers, updater = create_pair()
     updater.check()
-    for update in range(MOST_SKIPPED_IN_A_ROW):
+    for update in range(MAX_SKIPPED_IN_A_ROW):
         updater.check()
         give_gradients(weights, float("nan"))
         updater.apply(optimizers, NAMES, update)

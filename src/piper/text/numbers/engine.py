@@ -89,9 +89,6 @@ def find_writer(language: str) -> Callable[[str], list[Edit]] | None:
 
     Args:
         language: The espeak-ng voice, such as `ru` or `en-us`.
-
-    Raises:
-        PhonemizeError: A library that the language needs is not installed.
     """
     name, libraries = _LANGUAGES.get(language.partition("-")[0], ("", ()))
     if not name:

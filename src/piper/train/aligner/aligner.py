@@ -160,9 +160,6 @@ def find_best_path(likelihoods: FloatArray, topology: Topology) -> IntArray:
         likelihoods: (T, U) log likelihoods of units, and in one more column, the last, of an open
             silence where the text has some.
         topology: Of the text, S states.
-
-    Raises:
-        DatasetError: There are fewer frames than the text takes.
     """
     frames, states = len(likelihoods), len(topology)
     if frames < max(1, topology.min_frames):
@@ -423,9 +420,6 @@ class Aligner:
             groups: Of the text; units that the aligner does not know are left out.
             open_gaps: Groups before which something may be said that the text lacks (the number of
                 groups stands for the end): loud as it is, it counts as silence.
-
-        Raises:
-            DatasetError: The recording is too short for the text.
         """
         numbers = {unit: number for number, unit in enumerate(self.inventory)}
         topology = create_topology(groups, numbers, open_gaps)
@@ -451,11 +445,7 @@ class Aligner:
 
 
 def load_aligner(path: Path) -> Aligner:
-    """Read an aligner.
-
-    Raises:
-        DatasetError: The file is missing, or holds no aligner of this version.
-    """
+    """Read an aligner."""
     remedy = "name another, or leave it out, and one is made"
     return load_fitted(path, "aligner model", remedy, create_aligner)
 

@@ -39,11 +39,7 @@ MARGIN_SECONDS = 1.0
 
 
 def load_samples(path: Path) -> FloatArray:
-    """Return a recording's samples at `SAMPLE_RATE`, one channel, (S,).
-
-    Raises:
-        DatasetError: It cannot be decoded.
-    """
+    """Return a recording's samples at `SAMPLE_RATE`, one channel, (S,)."""
     decoded = decode(path)
     return resample(decoded.mix(), decoded.sample_rate)
 
@@ -210,9 +206,6 @@ def load_fitted(
         kind: What it is to be.
         remedy: What to do where it is missing or something else.
         create: The file's values to what was fitted.
-
-    Raises:
-        DatasetError: The file is missing, or holds no such thing of this version.
     """
     try:
         data = torch.load(path, map_location="cpu", weights_only=True)

@@ -140,7 +140,7 @@ MIN_BATCHES = 100
 """A small set is gone through more often: after 30 batches (42 recordings of synthetic speech)
 nothing was learnt, after 60 right texts stood out."""
 ENOUGH_BATCHES = 200
-MOST_PASSES = 40
+MAX_PASSES = 40
 """More passes than the least end with so many batches. Of ten minutes of speech (66 recordings),
 borders lay 1.3 frames of 16 ms off those of an aligner of 1.2 hours after 100 batches (20 passes),
 0.8 after 200 and after 300, and 1.4 after 600, when it knew the recordings by heart."""
@@ -193,9 +193,6 @@ def fit_aligner(lessons: Sequence[Lesson], state_path: Path | None = None) -> Al
     Args:
         lessons: Recordings and texts; those that cannot be read, or are too short, are left out.
         state_path: Gets the state after each pass: stopped, it goes on there. None keeps none.
-
-    Raises:
-        DatasetError: No lesson can be used.
     """
     inventory = create_inventory([lesson.groups for lesson in lessons])
     items = _load_items(lessons, inventory)
@@ -239,7 +236,7 @@ class _AlignerTrainer(Trainer[_Item]):
     ) -> None:
         enough = -(-ENOUGH_BATCHES // -(-len(items) // BATCH_SIZE))
         schedule = Schedule(
-            min_passes=max(MIN_PASSES, min(MOST_PASSES, enough)),
+            min_passes=max(MIN_PASSES, min(MAX_PASSES, enough)),
             min_batches=MIN_BATCHES,
             learning_rate=3e-3,
             warm_up_share=0.15,

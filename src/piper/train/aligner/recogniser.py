@@ -239,11 +239,7 @@ class PhonemeRecogniser:
 
 
 def load_phoneme_recogniser(path: Path) -> PhonemeRecogniser:
-    """Read a recogniser.
-
-    Raises:
-        DatasetError: The file is missing, or holds no recogniser of this version.
-    """
+    """Read a recogniser."""
     remedy = "make one with evaluate --fit-recogniser"
     return load_fitted(path, "phoneme recogniser", remedy, _create_recogniser)
 
@@ -415,9 +411,6 @@ def fit_recogniser(
             out of the lessons.
         state_path: Gets the state after each pass: stopped, it goes on there. Its caller removes
             it when the recogniser is saved. None keeps none.
-
-    Raises:
-        DatasetError: No lesson can be used.
     """
     kept_out = {lesson.key for lesson in held_out} | {lesson.path for lesson in held_out}
     own = [one for one in lessons if one.key not in kept_out and one.path not in kept_out]

@@ -187,11 +187,7 @@ class Batches(Callback):
         self._limit_bytes = limit_bytes
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Find the batch size: the weights are on their device, and no loader was made yet.
-
-        Raises:
-            ConfigError: Not even one utterance fits.
-        """
+        """Find the batch size: the weights are on their device, and no loader was made yet."""
         data = getattr(trainer, "datamodule", None)
         if not isinstance(data, VitsDataModule) or not data.has_open_batch_size:
             return
@@ -224,9 +220,6 @@ class Batches(Callback):
 
         It counts the batches of an interrupted epoch as they were; with other ranks or another
         batch size the epoch has another number of them.
-
-        Raises:
-            TrainingError: Other processes are elsewhere, or have other data.
         """
         loader = trainer.train_dataloader
         if not isinstance(loader, ResumableLoader):

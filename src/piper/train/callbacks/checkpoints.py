@@ -577,11 +577,7 @@ class KeepLast(Checkpoint):
             self._save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the end.
-
-        Raises:
-            CheckpointError: It cannot be saved; says what there is instead.
-        """
+        """Save the end."""
         if not self._save(trainer, is_end=True):
             raise self._unsaved("Training is at its end")
 

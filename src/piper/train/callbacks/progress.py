@@ -250,7 +250,7 @@ def _shown_minutes(seconds: float) -> str:
 
 
 WINDOW_BATCHES = 100
-LEAST_BATCHES = 10
+MIN_BATCHES = 10
 SHOWN_PERCENT = 5.0
 
 
@@ -316,7 +316,7 @@ class DataWait(Callback):
             end, begin, following = self._open.popleft()
             self._pauses.append((begin.seconds_since(end), following.seconds_since(end)))
         total = sum(seconds for _, seconds in self._pauses)
-        if len(self._pauses) < LEAST_BATCHES or not total:
+        if len(self._pauses) < MIN_BATCHES or not total:
             return None
         return 100.0 * sum(pause for pause, _ in self._pauses) / total
 

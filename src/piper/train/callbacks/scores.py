@@ -98,9 +98,6 @@ def check_scores(scores: str | None, recogniser: str | None, quality: str = OFF)
         recogniser: A phoneme recogniser's file.
         quality: `--validation_quality`; `auto` is DistillMOS where it is here and nothing else
             scores.
-
-    Raises:
-        ConfigError: A score is unknown, its judge is not here, or the file holds no recogniser.
     """
     names = tuple(name for part in (scores or "").split(",") if (name := part.strip()))
     titles = [score_title(name) for name in names]
@@ -351,11 +348,7 @@ class Scores(Callback):
     # -- begin and end
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Look at the sentences before anything is trained.
-
-        Raises:
-            ConfigError: There are none.
-        """
+        """Look at the sentences before anything is trained."""
         if stage not in ("fit", "validate"):
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -549,11 +542,7 @@ class Scores(Callback):
 
 
 def create_scores(names: str | None, recogniser: str | None, quality: str) -> Scores | None:
-    """Return what three flags ask for (see `check_scores`); None for nothing.
-
-    Raises:
-        ConfigError: A score or its judge is not there.
-    """
+    """Return what three flags ask for (see `check_scores`); None for nothing."""
     wanted = check_scores(names, recogniser, quality)
     return Scores(wanted) if wanted.by_title else None
 

@@ -34,20 +34,20 @@ FITS_NAME = "fits-1.jsonl"
 """In the cache; the number is raised when the measures change."""
 MEDIANS = "medians"
 """Their key among the fits."""
-LEAST_MINUTES = 2.0
+MIN_MINUTES = 2.0
 """Of speech: with less an aligner learns the recordings by heart, wrong texts included."""
 SPEAKER_MINUTES = 30.0
-MOST_MINUTES = 60.0
+MAX_MINUTES = 60.0
 LONGEST_LESSON_SECONDS = 20.0
 SHARE_KNOWN = 0.8
 """Of what an aligner learnt on: while so much is as it was, it is not made anew."""
 WRONG_PAIRS = 40
-LEAST_DISTANCE = 0.8
+MIN_DISTANCE = 0.8
 """From right to wrong texts, in the median: with less nothing was learnt, and nothing can be said.
 On festvox-ru it is 2.2, on telephone prompts 4, on three minutes of synthetic speech 1.5."""
-LEAST_SHARE = 0.45
+MIN_SHARE = 0.45
 """Texts that fit less are compared with each other's recordings, to say which belongs where."""
-MOST_STRAYS = 12
+MAX_STRAYS = 12
 
 
 def measure_fits(
@@ -84,10 +84,10 @@ def measure_fits(
         scores = (median(fit.score for fit in own.values()), median(wrong))
         fitter.keep_medians(*scores)
     usual, other = scores
-    if usual - other < LEAST_DISTANCE:
+    if usual - other < MIN_DISTANCE:
         return None
     measures = FitMeasures(own, usual, other, {})
-    strays = [line for line, fit in own.items() if measures.find_share(fit.score) < LEAST_SHARE]
+    strays = [line for line, fit in own.items() if measures.find_share(fit.score) < MIN_SHARE]
     measures.likely_lines.update(_find_owners(measures, lessons, fitter, strays))
     return measures
 
@@ -122,7 +122,7 @@ def _find_aligner(
         except DatasetError:
             pass  # of an earlier version, or damaged
     chosen, minutes = ([], 0.0) if is_kept_only else choose_lessons(lessons, entries)
-    if minutes < LEAST_MINUTES:
+    if minutes < MIN_MINUTES:
         return None
     state_path = path.with_name(f"{path.name}.part")
     remove_link(path)
@@ -141,7 +141,7 @@ def choose_lessons(
     chosen = []
     usable = [(one, one.audio.seconds) for one in entries if one.audio and one.line in lessons]
     for entry, seconds in sorted(usable, key=lambda one: lessons[one[0].line].key):
-        has_room = minutes[entry.speaker] < SPEAKER_MINUTES and sum(minutes.values()) < MOST_MINUTES
+        has_room = minutes[entry.speaker] < SPEAKER_MINUTES and sum(minutes.values()) < MAX_MINUTES
         if seconds <= LONGEST_LESSON_SECONDS and has_room:
             minutes[entry.speaker] += seconds / 60
             chosen.append(lessons[entry.line])
@@ -252,7 +252,7 @@ def _find_owners(
     measures: FitMeasures, lessons: Mapping[int, Lesson], fitter: _Fitter, strays: Sequence[int]
 ) -> dict[int, int]:
     """Return for recordings whose text is another's the line, among those, whose text fits."""
-    worst = sorted(strays, key=lambda line: measures.fits[line].score)[:MOST_STRAYS]
+    worst = sorted(strays, key=lambda line: measures.fits[line].score)[:MAX_STRAYS]
     pairs = {
         (line, other): _exchange(lessons[line], lessons[other])
         for line in worst
@@ -262,7 +262,7 @@ def _find_owners(
     owners: dict[int, int] = {}
     best: dict[int, float] = {}
     for (line, other), fit in fitter.measure(pairs).items():
-        is_fit = measures.find_share(fit.score) >= LEAST_SHARE
+        is_fit = measures.find_share(fit.score) >= MIN_SHARE
         if is_fit and fit.score > best.get(line, float("-inf")):
             owners[line], best[line] = other, fit.score
     return owners

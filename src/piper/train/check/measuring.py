@@ -102,7 +102,7 @@ SPARE_BYTES = 64
 """Some writers count the 44 bytes of the header as data; that is 1.4 ms at 16 kHz."""
 MP3_SPARE_SAMPLES = 3 * 1152
 """Decoders differ about the first and the last frame."""
-MOST_CHUNKS = 10_000
+MAX_CHUNKS = 10_000
 """Of a damaged file that would be looked through by empty chunks of 8 bytes."""
 OGG_TAIL_BYTES = 65536 + 512
 """More than the largest page, so that the last one begins in it."""
@@ -128,7 +128,7 @@ def has_all_data(path: Path, decoded: DecodedAudio) -> bool:
 def _has_all_of_chunk(file: BinaryIO, file_size: int, wanted: bytes, order: str) -> bool:
     position = 12
     wide_size = None
-    for _ in range(MOST_CHUNKS):
+    for _ in range(MAX_CHUNKS):
         file.seek(position)
         head = file.read(8)
         if len(head) < 8:
@@ -173,13 +173,13 @@ FULL_SCALE = 0.999
 OWN_SCALE = 0.9995
 """Of the peak: a clipped recording that was turned down has its flat tops there. In 1,763 real
 recordings (festvox-ru and telephone prompts) not one sample is in a run so near to its peak."""
-LEAST_PEAK = 0.05
+MIN_PEAK = 0.05
 """In quieter recordings one step of 16 bits is wider than what `OWN_SCALE` leaves."""
 CLIPPED_RUN = 3
 LEVELS = 30
 """Steps of level that samples are counted in, up to a fifth above all but the loudest of them."""
 LOUDEST_PART = 1000
-LEAST_SHARE = 0.002
+MIN_SHARE = 0.002
 """Of the samples, in a step of level that counts: rarer ones rise by chance."""
 CROWDING_SECONDS = 2.0
 """Of 2,114 stretches of half a second of real speech 5 % crowd by chance at more than 1.15, of 544
@@ -260,7 +260,7 @@ def _find_clipped_share(decoded: DecodedAudio) -> float:
     """
     sizes = np.abs(decoded.samples)
     peak = float(sizes.max())
-    if peak < LEAST_PEAK or len(sizes) < CLIPPED_RUN:
+    if peak < MIN_PEAK or len(sizes) < CLIPPED_RUN:
         return 0.0
     is_full = sizes >= min(FULL_SCALE, OWN_SCALE * peak)
     if np.count_nonzero(is_full) < CLIPPED_RUN:
@@ -283,13 +283,13 @@ def _find_crowding(samples: FloatArray, sample_rate: int) -> tuple[float, float]
         return 1.0, 0.0
     place = len(sizes) - 1 - len(sizes) // LOUDEST_PART
     loud = float(np.partition(sizes, place)[place])
-    if loud < LEAST_PEAK / 2:
+    if loud < MIN_PEAK / 2:
         return 1.0, 0.0
     width = 1.2 * loud / LEVELS
     counts = np.bincount(np.minimum(sizes / width, LEVELS).astype(np.intp), minlength=LEVELS + 1)
     smooth = np.convolve(counts[:LEVELS], (0.25, 0.5, 0.25), mode="valid")
     rises = smooth / np.maximum(np.minimum.accumulate(smooth), 1.0)
-    rises[smooth < LEAST_SHARE * len(sizes)] = 1.0
+    rises[smooth < MIN_SHARE * len(sizes)] = 1.0
     highest = int(rises.argmax())
     return float(rises[highest]), (highest + 1.5) * width
 

@@ -17,8 +17,8 @@ from piper.train.check.entries import AudioMeasures, Entry
 from piper.train.check.findings import BrokenRule, CheckReport, Finding, Severity, Verdict
 from piper.train.check.rules_audio import (
     EDGE_SILENCE_SECONDS,
-    LEAST_SECONDS,
     LONG_SECONDS,
+    MIN_SECONDS,
     NOISE,
     NOISE_DB,
     QUIET,
@@ -212,7 +212,7 @@ def find_distributions(report: CheckReport) -> list[Distribution]:
             "Length of the recordings",
             "s",
             [one.seconds for one in audio],
-            {TOO_SHORT.name: LEAST_SECONDS, TOO_LONG.name: LONG_SECONDS},
+            {TOO_SHORT.name: MIN_SECONDS, TOO_LONG.name: LONG_SECONDS},
         ),
         Distribution(
             "Level of the loudest 50 ms",

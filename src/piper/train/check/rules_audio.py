@@ -50,7 +50,7 @@ CUT_BELOW_SPEECH_DB = 18.0
 last second of speech, 80 of 100 are above -18 dB, and the others were cut in a pause."""
 CUT_ABOVE_FLOOR_DB = 12.0
 """Steady noise is at most 3 dB above its own floor in any 10 ms."""
-LEAST_SECONDS = 0.4
+MIN_SECONDS = 0.4
 """Spoken letters have 0.42 s with what surrounds them (97 of 100 prompts)."""
 
 
@@ -163,7 +163,7 @@ TOO_SHORT = create_audio_rule(
     "too-short",
     Severity.WARNING,
     "Very short",
-    f"less than {LEAST_SECONDS:g} s, or than a segment of the training",
+    f"less than {MIN_SECONDS:g} s, or than a segment of the training",
     "Make sure that it holds all of its text; training pads it with silence.",
 )
 CUT_START = create_audio_rule(
@@ -204,7 +204,7 @@ def _find_defects(
         yield from _check_bandwidth(measures, sample_rate)
         yield from _check_silences(measures)
         yield from _check_edges(measures)
-    if measures.seconds < max(LEAST_SECONDS, segment_seconds):
+    if measures.seconds < max(MIN_SECONDS, segment_seconds):
         yield TOO_SHORT, f"{measures.seconds:.2f} s", -measures.seconds
 
 
@@ -449,9 +449,9 @@ def _find_same_audio(heard: _Measured) -> Iterator[Finding]:
 
 FEWEST = 10
 """Recordings of a speaker from which on his pace is known."""
-LEAST_PHONEMES = 8
+MIN_PHONEMES = 8
 """Of single words the pace says nothing: `да` can take half a second or two."""
-LEAST_SPREAD = 0.08
+MIN_SPREAD = 0.08
 """The spread of the logarithm that readers have at least; festvox-ru has 0.10."""
 OFF, FAR_OFF = 4.0, 8.0
 """Spreads away from the speaker's median. Festvox-ru: 0 of 620 beyond the first."""
@@ -528,7 +528,7 @@ def measure_paces(entries: Sequence[Entry]) -> list[Pace]:
             continue
         seconds = speech_seconds(entry.audio)
         count = sum(phoneme.isalpha() for phoneme in entry.read.phonemes)
-        if count >= LEAST_PHONEMES and seconds > 0:
+        if count >= MIN_PHONEMES and seconds > 0:
             rates[entry.speaker].append((entry, count / seconds))
     paces = []
     for of_speaker in rates.values():
@@ -536,7 +536,7 @@ def measure_paces(entries: Sequence[Entry]) -> list[Pace]:
             continue
         logs = [math.log(rate) for _, rate in of_speaker]
         middle = median(logs)
-        spread = max(LEAST_SPREAD, DEVIATION * median(abs(log - middle) for log in logs))
+        spread = max(MIN_SPREAD, DEVIATION * median(abs(log - middle) for log in logs))
         paces += [
             Pace(entry, rate, (math.log(rate) - middle) / spread) for entry, rate in of_speaker
         ]

@@ -409,9 +409,6 @@ def read_structure(csv_path: Path, audio_dir: Path) -> Structure:
     Args:
         csv_path: Lines `file|text`, `file|speaker|text`, or another layout of `data.layout`.
         audio_dir: Folder of the recordings; names are looked for here, then beside the CSV.
-
-    Raises:
-        DatasetError: There is no such file, or nothing in it.
     """
     text, findings = _read_text(csv_path)
     lines = [(n, line) for n, line in enumerate(text.split("\n"), start=1) if line.strip()]

@@ -273,9 +273,6 @@ def find_stresses(entries: Sequence[Entry]) -> list[Finding]:
     """Return a finding for each word that the two disagree about, the most frequent first.
 
     Takes a text after the other, for silero-stress keeps state: some 10 ms each.
-
-    Raises:
-        PhonemizeError: silero-stress is not installed.
     """
     accentor = load_accentor()
     judge = _Judge()
@@ -343,7 +340,7 @@ OTHER_SHARE = 0.45
 POOR_SHARE = 0.6
 """Of 620 recordings of festvox-ru the worst has 0.68, of 554 telephone prompts 5 have less than
 0.6; with texts swapped between recordings of equal length the best of 399 had 0.30."""
-LEAST_UNITS = 8
+MIN_UNITS = 8
 """Phonemes from which on a text can be told from another; below, it may sound much like it."""
 WORDS_TIMES = 1.5
 """Half a second so much worse than a wrong text is on the whole: words are missing there."""
@@ -355,7 +352,7 @@ OTHER_TEXT = _create_fit_rule(
     Severity.ERROR,
     "The text is not what is said",
     f"fits by less than {OTHER_SHARE:.0%} (100 %: as usual in this set, 0 %: as the text of "
-    f"another recording), {LEAST_UNITS} phonemes and more",
+    f"another recording), {MIN_UNITS} phonemes and more",
     "Listen, and give the recording its own text, or remove the line.",
 )
 POOR_FIT = _create_fit_rule(
@@ -387,7 +384,7 @@ def _find(entries: Sequence[Entry], measures: FitMeasures) -> Iterator[Finding]:
         share = measures.find_share(fit.score)
         span = (fit.worst_start, fit.worst_end)
         if share < POOR_SHARE:
-            is_other = share < OTHER_SHARE and fit.num_units >= LEAST_UNITS
+            is_other = share < OTHER_SHARE and fit.num_units >= MIN_UNITS
             message = f"fits by {max(0.0, share):.0%}"
             likely = measures.likely_lines.get(entry.line)
             if likely is not None:

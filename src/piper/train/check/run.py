@@ -50,11 +50,6 @@ def check_dataset(
         is_quick: Whether the aligner is left out, which takes long. What an earlier check has
             measured of unchanged lines counts all the same.
         recogniser: A speech recogniser that hears every recording (`recognisers.SPECIFICATIONS`).
-
-    Raises:
-        DatasetError: There is no metadata.csv, or nothing in it.
-        ConfigError: config.json holds something wrong, or the recogniser failed.
-        PhonemizeError: The espeak voice is unknown, or silero-stress is wanted and not installed.
     """
     hear = load_recogniser(recogniser, settings.espeak_voice) if recogniser else None
     structure = rules_set.read_structure(settings.csv_path, settings.audio_dir)

@@ -35,7 +35,7 @@ MOST_SECONDS = 600.0
 """An utterance has some ten; more than ten minutes is a recording that was not cut yet."""
 RATES = (4_000, 768_000)
 """Hertz of recordings that there are."""
-MOST_CHANNELS = 32
+MAX_CHANNELS = 32
 BLOCK_FRAMES = 1 << 18
 CUT_IT = "cut it into sentences (`python -m piper.train split` does it by its text)"
 
@@ -84,25 +84,17 @@ def read_samples(file: soundfile.SoundFile, dtype: str) -> Any:
 
 
 def check_header(sample_rate: int, channels: int) -> None:
-    """Refuse what no recording has.
-
-    Raises:
-        DatasetError: Rate or channels are beyond it.
-    """
+    """Refuse what no recording has."""
     if not RATES[0] <= sample_rate <= RATES[1]:
         raise DatasetError(
             f"has {sample_rate:,} Hz, but recordings have {RATES[0]:,} to {RATES[1]:,}; replace it"
         )
-    if channels > MOST_CHANNELS:
-        raise DatasetError(f"has {channels} channels, more than {MOST_CHANNELS}; replace it")
+    if channels > MAX_CHANNELS:
+        raise DatasetError(f"has {channels} channels, more than {MAX_CHANNELS}; replace it")
 
 
 def refuse_length(seconds: float) -> None:
-    """Refuse a recording that is longer than an utterance can be.
-
-    Raises:
-        DatasetError: Always.
-    """
+    """Refuse a recording that is longer than an utterance can be."""
     length = f"{seconds / 3600:,.1f} hours" if seconds < 1e7 else "more than a hundred days"
     if seconds <= MOST_SECONDS + 1:
         length = f"more than {MOST_SECONDS / 60:.0f} minutes"
@@ -123,7 +115,7 @@ FLOOR_PERCENTILE = 5
 ABOVE_FLOOR_DB = 8.0
 BELOW_LOUD_DB = (35.0, 20.0)
 HEAD_BYTES = 16
-MOST_PEAK = 100.0
+MAX_PEAK = 100.0
 """Of float files: those of whole numbers, to 32,768, and damaged ones are far above."""
 
 
@@ -180,9 +172,6 @@ def load_recording(
         sample_rate: Hertz of the result.
         trim: How much silence stays.
         content: Its bytes, where they were read already.
-
-    Raises:
-        DatasetError: The file is corrupt, empty, or holds nothing but silence.
     """
     decoded = decode(path, content)
     samples, source_rate = decoded.mix(), decoded.sample_rate
@@ -252,9 +241,6 @@ def decode(path: Path, content: bytes | None = None) -> DecodedAudio:
     Args:
         path: Where it lies.
         content: Its bytes, where they were read already.
-
-    Raises:
-        DatasetError: It is corrupt, empty, far too long or loud, or holds NaN.
     """
     name = storage.plain_address(path)
     import soundfile
@@ -285,7 +271,7 @@ def decode(path: Path, content: bytes | None = None) -> DecodedAudio:
         raise DatasetError(f"{name} is empty (no samples); replace the recording.")
     if not np.isfinite(samples).all():
         raise DatasetError(f"{name} holds samples that are no numbers (NaN); replace it.")
-    if (peak := float(np.abs(samples).max())) > MOST_PEAK:
+    if (peak := float(np.abs(samples).max())) > MAX_PEAK:
         raise DatasetError(
             f"{name} holds samples of up to {peak:.3g}, where full scale is 1; make it quieter, or "
             "replace it."
@@ -339,9 +325,6 @@ def normalise_loudness(samples: FloatArray, sample_rate: int, loudness: float) -
         samples: (S,), 1 is full scale.
         sample_rate: Hertz.
         loudness: LUFS.
-
-    Raises:
-        ConfigError: pyloudnorm is not installed.
     """
     measured = measure_loudness(samples, sample_rate)
     peak = float(np.abs(samples).max(initial=0.0))
@@ -356,9 +339,6 @@ def measure_loudness(samples: FloatArray, sample_rate: int) -> float:
 
     What is shorter than a block is measured as if it were repeated: silence around it would make a
     word of 0.2 s seem 3 dB quieter than it is.
-
-    Raises:
-        ConfigError: pyloudnorm is not installed.
     """
     try:
         import pyloudnorm

@@ -330,11 +330,7 @@ class UtteranceCache:
         self._writer = PackWriter(folder)
 
     def create(self) -> None:
-        """Make the folder, where it is missing.
-
-        Raises:
-            DatasetError: It cannot be made.
-        """
+        """Make the folder, where it is missing."""
         with self._writing():
             self._folder.mkdir(parents=True, exist_ok=True)
 
@@ -351,11 +347,7 @@ class UtteranceCache:
         return decode_utterance(self._reader.read(key, entry), entry.description)
 
     def store(self, key: str, utterance: CachedUtterance) -> PackEntry:
-        """Store an utterance under a key; an older entry of the key counts no more.
-
-        Raises:
-            DatasetError: The folder cannot be written.
-        """
+        """Store an utterance under a key; an older entry of the key counts no more."""
         return self.store_encoded(key, *encode_utterance(utterance))
 
     def store_encoded(self, key: str, description: list[Any], data: bytes) -> PackEntry:
@@ -443,7 +435,7 @@ _OLD_NAMES = re.compile(r"[0-9a-f]{32}\.npz|manifest-[0-9a-f]{32}\.json")
 """Files of the cache as it was with a file an utterance; nothing reads them."""
 
 
-_LEAST_USED = 0.98
+_MIN_USED = 0.98
 """A pack of which more is used stays: 256 MB are not written anew to win five."""
 
 
@@ -486,7 +478,7 @@ def compact(folder: Path, keys: Collection[str]) -> None:
 
 def _rewrite(pack: Path, newest: Mapping[str, PackEntry], writer: PackWriter) -> None:
     used = {key: entry for key, entry in read_index(pack) if newest.get(key) == entry}
-    if sum(entry.num_bytes for entry in used.values()) >= _LEAST_USED * _size(pack):
+    if sum(entry.num_bytes for entry in used.values()) >= _MIN_USED * _size(pack):
         return
     reader = PackReader()
     for key, entry in used.items():

@@ -27,11 +27,6 @@ def create_voice_config(settings: DataSettings, rows: Sequence[Row]) -> VoiceCon
     """Return the voice that this dataset makes: what export writes beside the ONNX.
 
     The same on every process, and the same before and after config.json was completed.
-
-    Raises:
-        ConfigError: config.json holds something wrong.
-        PhonemizeError: The espeak voice is unknown.
-        DatasetError: There are more symbols or speakers than the network has rows for.
     """
     voice = VoiceConfig(
         num_symbols=settings.num_symbols,

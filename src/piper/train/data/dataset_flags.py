@@ -60,10 +60,6 @@ def find_settings(arguments: argparse.Namespace, **others: Any) -> DataSettings:
     Args:
         arguments: With the flags of `add_dataset_flags`.
         others: Fields of `DataSettings` for which a command has flags of its own.
-
-    Raises:
-        ConfigError: They disagree, or a value cannot be used.
-        DatasetError: There is no dataset.
     """
     return resolve_settings(
         dataset_dir=arguments.dataset,
@@ -81,9 +77,6 @@ def refuse_storage(settings: DataSettings, done: str) -> None:
     Args:
         settings: Of the dataset.
         done: What the command would have done with it, such as `checked`.
-
-    Raises:
-        ConfigError: It lies in a storage.
     """
     if settings.address is not None:
         raise ConfigError(

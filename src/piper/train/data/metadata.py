@@ -33,7 +33,7 @@ AUDIO_SUFFIXES = (
 """Endings of recordings, in the order in which they are looked for where a name has none."""
 AUDIO_FOLDERS = ("wavs", "wav", "audio", "clips", "recordings")
 """Folders that datasets keep recordings in, in whatever capitals."""
-MOST_INDEXED = 1_000_000
+MAX_INDEXED = 1_000_000
 """Files and folders below a folder that are looked through: it may be somebody's whole disk."""
 
 
@@ -109,7 +109,7 @@ def _find_time(folder: Path) -> int:
 def _index(folder: Path, changed: int) -> Mapping[str, Sequence[Path]]:
     """Return the recordings below a folder by their names in small letters, also without ending."""
     found: dict[str, list[Path]] = {}
-    for path in walk_recordings(folder, MOST_INDEXED):
+    for path in walk_recordings(folder, MAX_INDEXED):
         name = path.name.lower()
         for key in {name, find_stem(name)}:
             found.setdefault(key, []).append(path)
@@ -158,9 +158,9 @@ IDS = "phoneme ids"
 
 SPEAKERS_SHARE = 0.5
 """Of the lines: so many different names in a column are no speakers."""
-MOST_OF = 0.9
+MAX_OF = 0.9
 """Of a column's values, since a few may be wrong; and of two words that are the same."""
-LEAST_WORDS = 3.0
+MIN_WORDS = 3.0
 """A speaker's name has fewer, a sentence more; in the mean."""
 LIKE = 0.5
 """How much two spellings of one sentence are alike at least (`SequenceMatcher.ratio`): LJSpeech's
@@ -170,7 +170,7 @@ VERSIONS_SHARE = 0.6
 ROWS_LOOKED_AT = 200
 CHARACTERS_LOOKED_AT = 120
 """Of a text: comparing takes the square of it."""
-MOST_BARS = 8
+MAX_BARS = 8
 """Within the texts of a line: more are looked at no further."""
 LENGTHS_AGREE = 0.8
 """Correlation from which on a number beside a text is its length."""
@@ -312,7 +312,7 @@ def reads_like_text(values: Collection[str]) -> bool:
     if not values:
         return False
     num_ended = sum(value.endswith(_ENDS) for value in values)
-    return num_ended >= 0.5 * len(values) or mean(len(v.split()) for v in values) >= LEAST_WORDS
+    return num_ended >= 0.5 * len(values) or mean(len(v.split()) for v in values) >= MIN_WORDS
 
 
 def split_row(columns: Sequence[str], layout: Layout) -> list[str] | None:
@@ -339,7 +339,7 @@ def split_row(columns: Sequence[str], layout: Layout) -> list[str] | None:
 
 def _split_versions(values: list[str]) -> list[str] | None:
     """Return file, text and normalised text; of the latter two one may be all there is."""
-    if not 2 <= len(values) <= MOST_BARS:
+    if not 2 <= len(values) <= MAX_BARS:
         return None
     name, *texts = values
     if len(texts) == 1:
@@ -365,7 +365,7 @@ def _has_words(text: str) -> bool:
 
 
 def _are_mostly(values: Sequence[str], pattern: re.Pattern[str]) -> bool:
-    return sum(pattern.fullmatch(value) is not None for value in values) >= MOST_OF * len(values)
+    return sum(pattern.fullmatch(value) is not None for value in values) >= MAX_OF * len(values)
 
 
 def _are_versions(columns: Sequence[Sequence[str]], first: int, second: int) -> bool:
@@ -374,7 +374,7 @@ def _are_versions(columns: Sequence[Sequence[str]], first: int, second: int) -> 
     if not any(b for _, b in pairs):
         return bool(pairs)
     # A speaker's name may stand in many texts, and a text of one word is spelt in one way.
-    least = LIKE if reads_like_text(columns[first]) else MOST_OF
+    least = LIKE if reads_like_text(columns[first]) else MAX_OF
     likenesses = [_measure_likeness(a, b) if b else 1.0 for a, b in pairs]
     return sum(likeness >= least for likeness in likenesses) >= VERSIONS_SHARE * len(pairs)
 
@@ -479,9 +479,6 @@ def load_metadata(
         dataset_type: `text` or `phoneme_ids`.
         has_stress_marks: Whether each `+` before a vowel stays in the texts.
         recordings: Where they lie in a storage, instead of `audio_dir`.
-
-    Raises:
-        DatasetError: A file is missing or a line is wrong; the text names file and line.
     """
     if dataset_type not in DATASET_TYPES:
         raise DatasetError(

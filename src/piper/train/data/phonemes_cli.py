@@ -64,11 +64,7 @@ class Hearing:
         self._has_stress_marks = settings.has_stress_marks
 
     def describe(self, text: str) -> str:
-        """Return the phonemes of a text; those that the id map lacks stand in `<>`.
-
-        Raises:
-            PhonemizeError: The text cannot be turned into phonemes.
-        """
+        """Return the phonemes of a text; those that the id map lacks stand in `<>`."""
         spoken = text if self._has_stress_marks else remove_stress_marks(text)
         sentences = self._frontend.text_to_phonemes(spoken)
         return " ".join("".join(map(self._show, sentence)) for sentence in sentences)

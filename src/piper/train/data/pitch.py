@@ -10,7 +10,7 @@ import numpy as np
 from piper.errors import ConfigError
 from piper.train.data.audio import FloatArray, LevelArray
 
-LEAST_PERIODS = 3
+MIN_PERIODS = 3
 """Of the lowest pitch that Praat wants to see at once."""
 
 
@@ -69,7 +69,7 @@ class PitchTracker:
 
     def look(self, where: PitchRange) -> Any:
         """Return Praat's pitch, or None where the sound is too short for any."""
-        if self._sound is None or self._sound.duration <= LEAST_PERIODS / where.low:
+        if self._sound is None or self._sound.duration <= MIN_PERIODS / where.low:
             return None
         return self._sound.to_pitch_ac(
             time_step=self._hop_seconds, pitch_floor=where.low, pitch_ceiling=where.high

@@ -53,9 +53,6 @@ def leave_out_errors(settings: DataSettings, errors: Sequence[str], num_rows: in
     """Name the first few lines that cannot be used, of so many that the CSV has.
 
     One bad file among thousands does not end the work of hours: it is left out with a warning.
-
-    Raises:
-        DatasetError: There are too many of them for that.
     """
     if not errors:
         return
@@ -80,11 +77,7 @@ def leave_out_errors(settings: DataSettings, errors: Sequence[str], num_rows: in
 
 
 def refuse_short(settings: DataSettings, utterances: Sequence[PreparedUtterance]) -> None:
-    """Refuse texts that cannot be aligned: each id needs a frame of its own.
-
-    Raises:
-        DatasetError: There are such utterances.
-    """
+    """Refuse texts that cannot be aligned: each id needs a frame of its own."""
     bad = [u for u in utterances if u.num_ids > u.num_samples // settings.hop_length]
     if bad:
         named = "; ".join(
@@ -144,11 +137,6 @@ def make_utterance(
         settings: Of the dataset.
         voice: Whose phonemes and ids.
         content: The recording's bytes, where they were read already.
-
-    Raises:
-        DatasetError: The recording or its text cannot be used.
-        PhonemizeError: The text cannot be phonemised.
-        ConfigError: A library that the settings need is not installed.
     """
     recording = load_recording(row.audio_path, settings.sample_rate, settings.trim, content)
     samples = recording.samples
@@ -159,13 +147,7 @@ def make_utterance(
 
 
 def find_ids(row: Row, voice: VoiceConfig) -> tuple[list[int], str]:
-    """Return a row's ids, and the phonemes that the id map lacks.
-
-    Raises:
-        DatasetError: Its text gives no phonemes or names of letters instead, or its ids are beyond
-            the network's symbols.
-        PhonemizeError: Its text cannot be phonemised.
-    """
+    """Return a row's ids, and the phonemes that the id map lacks."""
     if row.ids is not None:
         if max(row.ids) >= voice.num_symbols:
             raise DatasetError(
@@ -224,10 +206,6 @@ def run_jobs_on_cluster(
 
     Returns:
         For each job its entry, or the sentence that says why there is none.
-
-    Raises:
-        PiperError: Ray is not installed, or the cluster does not answer.
-        DatasetError: The cache cannot be written.
     """
     maker = SentMaker(settings, voice)
     made = run_on_cluster(
@@ -322,13 +300,6 @@ def prepare_dataset(
         is_verified: Read all that the cache holds, and make anew what is damaged; training finds
             out by itself when it reads an utterance.
         ray_address: The Ray cluster whose cores do it; None means those of this machine.
-
-    Raises:
-        DatasetError: More than a few recordings or texts cannot be used; the first of them are
-            named with their lines. A few are left out with a warning.
-        ConfigError: config.json holds something wrong.
-        PhonemizeError: The espeak voice is unknown.
-        PiperError: The cluster does not answer, or a library is not installed.
     """
     rows = load_rows(settings) if rows is None else rows
     voice = create_voice_config(settings, rows)
@@ -373,9 +344,6 @@ def load_rows(settings: DataSettings, *, is_listed_anew: bool = True) -> list[Ro
     Args:
         settings: Of the dataset.
         is_listed_anew: Whether a storage is asked which recordings it has now.
-
-    Raises:
-        DatasetError: A file is missing or a line is wrong.
     """
     recordings = None
     if settings.address is not None:

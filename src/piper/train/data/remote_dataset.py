@@ -49,12 +49,7 @@ class RemoteRecordings:
 
 
 def open_dataset(address: str, cache_dir: Path) -> Path:
-    """Return a folder in the cache with copies of metadata.csv and config.json as they are now.
-
-    Raises:
-        DatasetError: There is no dataset, or it cannot be read.
-        ConfigError: The address needs a package that is not installed.
-    """
+    """Return a folder in the cache with copies of metadata.csv and config.json as they are now."""
     folder = cache_dir / f"dataset-{hashlib.sha256(address.encode()).hexdigest()[:16]}"
     for name in (CSV_NAME, CONFIG_NAME):
         try:
@@ -72,11 +67,7 @@ def open_dataset(address: str, cache_dir: Path) -> Path:
 
 
 def list_recordings(address: str, folder: Path) -> RemoteRecordings:
-    """Ask the storage once for all recordings, and keep the answer for the other processes.
-
-    Raises:
-        DatasetError: The storage cannot be asked.
-    """
+    """Ask the storage once for all recordings, and keep the answer for the other processes."""
     try:
         found = storage.list_tree(address)
     except OSError as error:

@@ -47,11 +47,7 @@ def describe_script(script: str) -> str:
 
 
 def find_named_letters(text: str, voice: VoiceConfig) -> str:
-    """Return the letters of a text that espeak-ng names instead of reading, each once.
-
-    Raises:
-        PhonemizeError: It lacks the voice.
-    """
+    """Return the letters of a text that espeak-ng names instead of reading, each once."""
     if text.isascii() or voice.phoneme_type is not PhonemeType.ESPEAK:
         return ""
     letters = dict.fromkeys(text)

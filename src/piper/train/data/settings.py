@@ -29,11 +29,7 @@ class FoundConfig:
         self.data = data
 
     def find(self, dotted: str, kind: type[T]) -> T | None:
-        """Return what a dotted key holds; None where it is not there.
-
-        Raises:
-            ConfigError: It holds something of another kind.
-        """
+        """Return what a dotted key holds; None where it is not there."""
         value: Any = self.data
         for part in dotted.split("."):
             value = value.get(part) if isinstance(value, dict) else None
@@ -70,9 +66,6 @@ def resolve_text_options(config: Mapping[str, Any], path: Path, flags: TextOptio
         config: What config.json holds.
         path: That file, for errors.
         flags: The flags; None means that one was not given.
-
-    Raises:
-        ConfigError: Flag and file disagree, or a value is of no known kind.
     """
     # A config.json with an id map is one that a training has completed, here or elsewhere.
     found = config.get(VOICE_KEY, {} if "phoneme_id_map" in config else None)
@@ -89,11 +82,7 @@ def resolve_text_options(config: Mapping[str, Any], path: Path, flags: TextOptio
 
 
 def parse_id_map(data: Any, path: Path) -> dict[str, list[int]]:
-    """Return phonemes and their ids as lists.
-
-    Raises:
-        ConfigError: It is no such map; `path` says where it stands.
-    """
+    """Return phonemes and their ids as lists."""
     result: dict[str, list[int]] = {}
     for symbol, ids in data.items() if isinstance(data, dict) else [("", data)]:
         id_list = [ids] if isinstance(ids, int) else ids
@@ -250,11 +239,7 @@ class DataSettings(DatasetFlags):
 
 
 def resolve_paths(flags: DatasetFlags) -> tuple[Path, Path, Path, Path]:
-    """Return CSV, folder of the recordings, cache and config.json.
-
-    Raises:
-        DatasetError: There is no dataset.
-    """
+    """Return CSV, folder of the recordings, cache and config.json."""
     dataset_dir, csv_path = flags.dataset_dir, flags.csv_path
     if dataset_dir is None and csv_path is None:
         raise DatasetError(
@@ -294,10 +279,6 @@ def resolve_remote_paths(
         address: Of the dataset's folder.
         cache_dir: Where the copies go; None means .cache in the working folder.
         named: Paths of its parts that were given beside it.
-
-    Raises:
-        ConfigError: There are such paths, or a package is not installed.
-        DatasetError: There is no dataset.
     """
     if any(path is not None for path in named):
         raise ConfigError(
@@ -318,10 +299,6 @@ def resolve_shard_paths(
         shards: Their address.
         cache_dir: Where what is brought goes; None means .cache in the working folder.
         named: Paths that were given beside it.
-
-    Raises:
-        ConfigError: There are such paths, or a package is not installed.
-        DatasetError: There are no shards.
     """
     if any(path is not None for path in named):
         raise ConfigError(
@@ -338,10 +315,6 @@ def resolve_settings(**given: Any) -> DataSettings:
 
     Args:
         given: Fields of `DatasetFlags`.
-
-    Raises:
-        ConfigError: Flag and config.json disagree, or a value cannot be used.
-        DatasetError: There is no dataset.
     """
     flags, address = DatasetFlags(**given), None
     named = (flags.csv_path, flags.audio_dir, flags.config_path)

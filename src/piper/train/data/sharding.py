@@ -52,10 +52,6 @@ def write_shards(
 
     A shard that is there already is not written again, so a stopped run goes on; dataset.json comes
     last. What it does not name any more stays: a training may still read it.
-
-    Raises:
-        DatasetError: An utterance in the cache is damaged, or the address cannot be written.
-        ConfigError: The address is the cache's, or needs a package that is not installed.
     """
     address = storage.plain_address(address)
     if not storage.is_remote(address) and Path(address).resolve() == settings.cache_dir.resolve():
@@ -79,11 +75,7 @@ def write_shards(
 
 
 def load_sharded_dataset(settings: DataSettings) -> PreparedDataset:
-    """Return a dataset of shards, which are brought here where they are missing.
-
-    Raises:
-        DatasetError: They cannot be had, or are not what they should be.
-    """
+    """Return a dataset of shards, which are brought here where they are missing."""
     assert settings.shards is not None
     folder = settings.audio_dir
     fetch_shards(settings.shards, folder)

@@ -97,12 +97,7 @@ class ShardHeader:
 
 
 def load_header(folder: Path) -> ShardHeader:
-    """Read dataset.json.
-
-    Raises:
-        DatasetError: It is of another format.
-        ConfigError: It is no JSON.
-    """
+    """Read dataset.json."""
     data = load_json_object(folder / HEADER_NAME)
     try:
         if data["format"] != FORMAT_VERSION:
@@ -136,10 +131,6 @@ def open_shards(address: str, cache_dir: Path) -> Path:
     """Return the folder that shards are read from, with dataset.json and the voice's JSON in it.
 
     It is their own where they lie on a disk of this machine; else one in the cache.
-
-    Raises:
-        DatasetError: There are no shards, or they cannot be read.
-        ConfigError: The address needs a package that is not installed.
     """
     address = storage.plain_address(address)
     if not storage.is_remote(address):
@@ -165,9 +156,6 @@ def fetch_shards(address: str, folder: Path) -> None:
     """Bring what is not here yet; a process of a machine does it, others wait.
 
     A run that is stopped goes on after the last whole shard.
-
-    Raises:
-        DatasetError: A file cannot be had, or is not what dataset.json says.
     """
     header = load_header(folder)
     files = [header.rows, *header.shards]
@@ -239,11 +227,7 @@ def fetch_file(file: ShardFile, address: str, folder: Path, *, is_anew: bool = F
 
 
 def replace_shard(address: str, path: Path, reason: str) -> None:
-    """Bring a shard anew whose copy here was damaged.
-
-    Raises:
-        DatasetError: There is no other copy, or it cannot be had.
-    """
+    """Bring a shard anew whose copy here was damaged."""
     if not storage.is_remote(address):
         raise DatasetError(
             f"A shard is damaged ({reason}); copy it anew, or write the shards again with "
@@ -294,9 +278,6 @@ def agree_settings(header: ShardHeader, given: Mapping[str, Any], defaults: Any)
         header: Of the shards.
         given: Values of flags.
         defaults: An object or class that has the flags' default values.
-
-    Raises:
-        ConfigError: A flag was given that says otherwise.
     """
     for name, value in header.settings.items():
         flag = given.get(name, value)

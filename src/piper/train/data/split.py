@@ -34,11 +34,7 @@ class Split:
 def leave_out_long(
     utterances: Sequence[PreparedUtterance], settings: DataSettings, *, is_told: bool = True
 ) -> list[PreparedUtterance]:
-    """Return the utterances that are not longer than `max_seconds`, and name the others.
-
-    Raises:
-        DatasetError: None is left.
-    """
+    """Return the utterances that are not longer than `max_seconds`, and name the others."""
     if settings.max_seconds is None:
         return list(utterances)
     limit = settings.max_seconds * settings.sample_rate

@@ -19,7 +19,7 @@ from piper.train.evaluate.results import Figure
 
 ROUNDS = 3
 """Of each sentence; the first is left out, since memory is still being taken."""
-MOST_SENTENCES = 5
+MAX_SENTENCES = 5
 _PROCESS = """
 import json, resource, sys, time
 from piper import PiperVoice
@@ -55,13 +55,10 @@ def measure_cost(model_path: Path, texts: Sequence[str]) -> Mapping[str, Figure]
     Args:
         model_path: The voice.
         texts: Sentences; the first few are spoken.
-
-    Raises:
-        PiperError: The voice cannot speak.
     """
     # Graphs of published voices are made clean once, by a process that needs more memory.
     _run(model_path, texts[:1], 1)
-    result = _run(model_path, texts[:MOST_SENTENCES], ROUNDS)
+    result = _run(model_path, texts[:MAX_SENTENCES], ROUNDS)
     figures = {"size_megabytes": Figure(model_path.stat().st_size / 1e6, None, None, 1)}
     if result["factors"]:
         figures["real_time_factor"] = _find_median(result["factors"])

@@ -80,11 +80,7 @@ def parse_scores(text: str | None, predictors: Sequence[str]) -> frozenset[str] 
 
 
 def load_judges(request: JudgeRequest) -> tuple[Judges, list[str]]:
-    """Return those that are there, and a sentence for each that is missing.
-
-    Raises:
-        ConfigError: A plug-in that was asked for cannot be used.
-    """
+    """Return those that are there, and a sentence for each that is missing."""
     wanted = request.scores
     missing = []
     opinions: dict[str, QualityPredictor] = {}
@@ -186,11 +182,7 @@ def find_digest(recogniser: PhonemeRecogniser) -> str:
 def check_unlearnt(
     recogniser: PhonemeRecogniser, sentences: Sequence[Sentence], groups: Sequence[Groups]
 ) -> str | None:
-    """Return a warning where recordings have names of those that the recogniser learnt on.
-
-    Raises:
-        ConfigError: It learnt on some of them: it would judge what it knows.
-    """
+    """Return a warning where recordings have names of those that the recogniser learnt on."""
     known = [
         sentence.name
         for sentence, some in zip(sentences, groups, strict=True)

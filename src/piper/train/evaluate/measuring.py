@@ -66,7 +66,7 @@ MEL_CHANNELS = 40
 COEFFICIENTS = 13
 FLOOR_DB = -60.0
 """Of mel magnitudes, beneath the loudest: what is quieter is a room's noise, or a lack of it."""
-LEAST_POWER = 1e-12
+MIN_POWER = 1e-12
 """Lest digital silence have no logarithm."""
 DISTANCE_FACTOR = 10.0 / math.log(10.0) * math.sqrt(2.0)
 
@@ -117,9 +117,9 @@ def extract_cepstra(samples: FloatArray) -> Cepstra:
     window = np.hanning(WINDOW_SAMPLES + 1)[:-1]
     spectra = np.abs(np.fft.rfft(frames[::HOP_SAMPLES] * window, FFT_SAMPLES, axis=1))
     mels = spectra @ _create_filters()
-    floor = max(float(mels.max()) * 10 ** (FLOOR_DB / 20), LEAST_POWER)
+    floor = max(float(mels.max()) * 10 ** (FLOOR_DB / 20), MIN_POWER)
     logarithms = np.log(np.maximum(mels, floor))
-    power = np.square(spectra).sum(axis=1) + LEAST_POWER
+    power = np.square(spectra).sum(axis=1) + MIN_POWER
     levels = smooth_levels(10 * np.log10(power))
     return Cepstra(logarithms @ _create_cosines(), levels > find_speech_threshold(levels))
 
@@ -215,7 +215,7 @@ def _find_mean(values: npt.NDArray[Any]) -> float:
     return float(values.mean()) if len(values) else math.nan
 
 
-LEAST_PAUSE_SECONDS = 0.06
+MIN_PAUSE_SECONDS = 0.06
 """Three frames of the aligner's; shorter silence belongs to the sounds, such as a stop's."""
 MARGIN_SECONDS = 0.05
 """What stays around the speech on both sides."""
@@ -284,7 +284,7 @@ def _match_units(first: Sequence[UnitSpan], second: Sequence[UnitSpan]) -> list[
 
 
 def _is_pause(seconds: float) -> bool:
-    return seconds >= LEAST_PAUSE_SECONDS - 1e-6
+    return seconds >= MIN_PAUSE_SECONDS - 1e-6
 
 
 def _length(span: UnitSpan) -> float:
@@ -315,13 +315,13 @@ JOINT_SECONDS = 0.002
 """How near to a joint a click is one of it."""
 NEAR_SECONDS = 0.0005
 FAR_SECONDS = 0.025
-LEAST_CLICK = 0.02
+MIN_CLICK = 0.02
 """Of the speech's peak, -34 dB."""
 IMPULSE_GAIN = 6.0
 """The fourth difference of a single sample of 1."""
-LEAST_NEIGHBOUR = 1e-4
+MIN_NEIGHBOUR = 1e-4
 """Three steps of 16 bits: rounding stands in for silence."""
-LEAST_SILENCE_SECONDS = 0.2
+MIN_SILENCE_SECONDS = 0.2
 """Between the pauses of 150 recordings of festvox-ru, as people marked them, none is longer than
 0.14 s: the closures of stops."""
 
@@ -389,7 +389,7 @@ def find_silent_speech(
         first, last = (max(0, round(seconds / hop_seconds)) for seconds in (start, end))
         edges = np.flatnonzero(np.diff(is_silent[first:last].astype(int), prepend=0, append=0))
         for begin, stop in edges.reshape(-1, 2) + first:
-            if (stop - begin) * hop_seconds >= LEAST_SILENCE_SECONDS:
+            if (stop - begin) * hop_seconds >= MIN_SILENCE_SECONDS:
                 found.append((float(begin * hop_seconds), float(stop * hop_seconds)))
     return tuple(found)
 
@@ -416,7 +416,7 @@ def _find_clicks(samples: FloatArray, rate: int, joints_seconds: Sequence[float]
     for joint in joints_seconds:
         middle = round(joint * rate)
         least[max(0, middle - reach) : middle + reach + 1] = JOINT_CLICK_RATIO
-    places = np.flatnonzero((sizes > IMPULSE_GAIN * LEAST_CLICK * peak) & (ratios > least))
+    places = np.flatnonzero((sizes > IMPULSE_GAIN * MIN_CLICK * peak) & (ratios > least))
     # A click is a few samples.
     starts = places[np.diff(places, prepend=-rate) > NEAR_SECONDS * rate]
     return [float(start) / rate for start in starts]
@@ -433,10 +433,10 @@ def _isolate(samples: LevelArray, rate: int) -> tuple[LevelArray, npt.NDArray[np
     middle = (near + far) // 2
     before = highest[far - middle : far - middle + len(sizes)]
     after = highest[far + middle : far + middle + len(sizes)]
-    return sizes, sizes / (np.maximum(before, after) + LEAST_NEIGHBOUR)
+    return sizes, sizes / (np.maximum(before, after) + MIN_NEIGHBOUR)
 
 
-MOST_SKIPPED = 0.25
+MAX_SKIPPED = 0.25
 """Of the words; recordings have 0.02 of theirs that the recogniser misses."""
 
 
@@ -447,7 +447,7 @@ def has_times(words: SpokenWords | None) -> TypeGuard[SpokenWords]:
     """
     if words is None or not words.units:
         return False
-    return len(words.skipped) <= MOST_SKIPPED * len(words.groups)
+    return len(words.skipped) <= MAX_SKIPPED * len(words.groups)
 
 
 Embedding = FloatArray

@@ -66,7 +66,7 @@ def compare_heard(wanted: Sequence[str], heard: Sequence[str]) -> list[tuple[str
 
 STANDS_OUT = 0.9
 """Share of the sentences that are better in a score, from which a sentence stands out by it."""
-MOST_NAMED = 3
+MAX_NAMED = 3
 NO_CONCERN = 0.5
 """What a sentence gets that nothing is known of: it is neither good nor bad."""
 
@@ -112,7 +112,7 @@ def rank_sentences(evaluation: Evaluation) -> list[RankedSentence]:
             float(np.mean(ranks.get(name, [NO_CONCERN]))),
             tuple(
                 (label, score)
-                for _, label, score in sorted(found[name], key=lambda one: -one[0])[:MOST_NAMED]
+                for _, label, score in sorted(found[name], key=lambda one: -one[0])[:MAX_NAMED]
             ),
         )
         for name, sentence in sentences.items()

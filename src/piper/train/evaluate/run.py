@@ -76,7 +76,7 @@ from piper.voices import find_voice
 CONFIDENCE = 0.95
 RESAMPLES = 9999
 SEED = 20210611
-LEAST_SENTENCES = 5
+MIN_SENTENCES = 5
 """Of fewer nothing can be said: resamples of four are 35 different ones."""
 
 
@@ -111,7 +111,7 @@ def _find_mean(
     if not shares.any():
         shares = np.ones_like(numbers)
     mean = float(np.average(numbers, weights=shares))
-    if len(numbers) < LEAST_SENTENCES:
+    if len(numbers) < MIN_SENTENCES:
         return mean, None, None
     if np.ptp(numbers) == 0:
         return mean, mean, mean

@@ -56,11 +56,7 @@ class Source:
 
 
 def parse_sources(given: Sequence[tuple[SourceKind, str]]) -> list[Source]:
-    """Return the systems of a command line, each `PATH` or `LABEL=PATH`.
-
-    Raises:
-        ConfigError: A label is there twice, or is that of the recordings.
-    """
+    """Return the systems of a command line, each `PATH` or `LABEL=PATH`."""
     sources: list[Source] = []
     for kind, text in given:
         label, separator, rest = text.partition("=")
@@ -112,7 +108,7 @@ def _find_free(name: str, taken: set[str]) -> str:
 
 
 SPLIT, ALL = "split", "all"
-MOST_LETTERS = 40
+MAX_LETTERS = 40
 """An alphabet; of writing with more signs those that are met most often."""
 
 
@@ -223,7 +219,7 @@ def find_singles(sentences: Sequence[Sentence], num_words: int) -> list[Sentence
     chosen = dict.fromkeys(
         ranked[int((i + 0.5) * step)] for i in range(min(num_words, len(ranked)))
     )
-    letters = sorted(counts, key=lambda letter: (-counts[letter], letter))[:MOST_LETTERS]
+    letters = sorted(counts, key=lambda letter: (-counts[letter], letter))[:MAX_LETTERS]
     return [
         *(Sentence(f"word_{place:02d}", word, Kind.WORD) for place, word in enumerate(chosen, 1)),
         *(

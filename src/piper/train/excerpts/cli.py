@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from piper.train.data.settings import DataSettings
     from piper.train.excerpts.excerpts import Candidate
 
-MOST_WORDS = 3
+MAX_WORDS = 3
 
 
 def create_parser() -> argparse.ArgumentParser:
@@ -37,7 +37,7 @@ def create_parser() -> argparse.ArgumentParser:
         "--words",
         metavar="N",
         type=int,
-        default=MOST_WORDS,
+        default=MAX_WORDS,
         help="phrases of so many words at most; default: %(default)s",
     )
     add(

@@ -46,14 +46,14 @@ from piper.train.splitting.split import (
     is_squeezed,
 )
 
-LEAST_SECONDS, MOST_SECONDS = 0.25, 3.0
+MIN_SECONDS, MOST_SECONDS = 0.25, 3.0
 """Of speech: less is a word that was swallowed, more is no short utterance any more."""
-LEAST_KEPT_SECONDS, MOST_KEPT_SECONDS = 0.15, 0.3
+MIN_KEPT_SECONDS, MAX_KEPT_SECONDS = 0.15, 0.3
 """Of silence on either side; training keeps a quarter of a second."""
 NEIGHBOUR_SECONDS = 0.05
 """Of silence that is left to the word beyond: the aligner hears every 20 ms, and a word's last
 sound fades away below the threshold of speech."""
-LEAST_EDGE_UNITS = 2
+MIN_EDGE_UNITS = 2
 """Of the words on either side of both pauses. A single sound, such as "и", may have been said on
 the other side of its pause: that was so in all 4 of 290 excerpts of festvox-ru that had a syllable
 too many or too few."""
@@ -109,7 +109,7 @@ def find_phrases(
         speech_seconds = right.start_seconds - left.end_seconds
         if not 0 < len(numbers) <= most_words or numbers == spoken:
             continue
-        if not LEAST_SECONDS <= speech_seconds <= MOST_SECONDS:
+        if not MIN_SECONDS <= speech_seconds <= MOST_SECONDS:
             continue
         written = _write(text, left.word, right.word, has_own_marks)
         if written and not _are_doubtful(text, spans, numbers):
@@ -154,10 +154,10 @@ def _hear(gap: Gap, num_words: int, is_loud: npt.NDArray[np.bool_]) -> _QuietGap
     is_end = gap.word in (0, num_words)
     left_seconds = 0.0 if is_end else NEIGHBOUR_SECONDS
     kept = [
-        min(MOST_KEPT_SECONDS, float(frames) * FRAME_SECONDS - left_seconds)
+        min(MAX_KEPT_SECONDS, float(frames) * FRAME_SECONDS - left_seconds)
         for frames in (before, after)
     ]
-    if min(kept) < LEAST_KEPT_SECONDS and not is_end:
+    if min(kept) < MIN_KEPT_SECONDS and not is_end:
         return None
     return _QuietGap(gap.word, gap.start_seconds, gap.end_seconds, *kept)
 
@@ -169,7 +169,7 @@ def _are_doubtful(
     before = next((word for word in text.words[: numbers[0]][::-1] if word.units), None)
     after = next((word for word in text.words[numbers[-1] + 1 :] if word.units), None)
     edges = (before, text.words[numbers[0]], text.words[numbers[-1]], after)
-    if any(word is not None and len(word.units) < LEAST_EDGE_UNITS for word in edges):
+    if any(word is not None and len(word.units) < MIN_EDGE_UNITS for word in edges):
         return True
     return any(
         span.score < BORDER_SCORE or is_squeezed(text.words[number], span)
@@ -252,9 +252,6 @@ def find_candidates(
         report: Of a quick check. Nothing is cut from a line with an error, or whose text does not
             fit.
         has_own_marks: Whether texts end as they stand, instead of in a full stop.
-
-    Raises:
-        DatasetError: There is too little speech to learn where words lie.
     """
     with_errors = report.lines_with_errors
     fits = measure_fits(
@@ -349,9 +346,9 @@ def cut_phrase(path: Path, phrase: Phrase) -> tuple[FloatArray, int]:
     return samples, rate
 
 
-MOST_SHARE = 0.1
+MAX_SHARE = 0.1
 """Of the recordings' time: single words are the smaller part of what a voice will say."""
-MOST_FROM_ONE = 3
+MAX_FROM_ONE = 3
 """Excerpts of one recording, so that they are of many."""
 
 
@@ -368,19 +365,19 @@ def choose_excerpts(
     a recording has it already.
 
     Args:
-        most: So many; None takes at most `MOST_SHARE` of the recordings' time.
+        most: So many; None takes at most `MAX_SHARE` of the recordings' time.
     """
     good = _leave_out_faulty(_leave_out_poor(candidates), report, settings)
     order = sorted(good, key=_rank)
     known = {entry.spoken for entry in report.entries}
-    room_seconds = MOST_SHARE * sum(measures.seconds for measures in report.audio.values())
+    room_seconds = MAX_SHARE * sum(measures.seconds for measures in report.audio.values())
     from_one: Counter[int] = Counter()
     chosen: list[Candidate] = []
     for one in order:
         spoken = create_entry(one).spoken
         seconds = one.measures.seconds
         is_full = len(chosen) == most if most is not None else seconds > room_seconds
-        if spoken in known or is_full or from_one[one.source.line] == MOST_FROM_ONE:
+        if spoken in known or is_full or from_one[one.source.line] == MAX_FROM_ONE:
             continue
         known.add(spoken)
         from_one[one.source.line] += 1

@@ -301,10 +301,6 @@ def import_dataset(
 
     Args:
         folder: The dataset: new, empty, or an import of the same source.
-
-    Raises:
-        DatasetError: The source cannot be read, nothing of it can be used, or the folder is
-            something else.
     """
     options = options or ImportOptions()
     found_format = find_format(source, options.format_name)

@@ -28,7 +28,7 @@ from piper.train.formats.source import open_table
 
 FULL_SCALE = 32768
 MIN_SAMPLE_RATE = 8000
-MOST_BYTES = 10**9
+MAX_BYTES = 10**9
 """Of a compressed recording, which is read into memory: ten minutes have a tenth of it."""
 INSTALL = 'pip install "piper-workshop[formats]"'
 UNDECODABLE = "undecodable"
@@ -192,9 +192,9 @@ def _decode_with_av(file: BinaryIO, format_name: str) -> tuple[Samples, int]:
     except ImportError:
         raise DatasetError(f"read by the library av, which is not installed: {INSTALL}") from None
     try:
-        content = file.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise DatasetError(f"has more than {MOST_BYTES / 1e9:.0f} GB; {CUT_IT}")
+        content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise DatasetError(f"has more than {MAX_BYTES / 1e9:.0f} GB; {CUT_IT}")
         with av.open(_Content(content), format=format_name) as container:
             if not container.streams.audio:
                 raise DatasetError("no audio in it")

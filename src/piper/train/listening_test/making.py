@@ -184,10 +184,6 @@ def make_listening_test(
         texts: What is said, shown above each pair; None shows nothing.
         names: Of the sentences, in the result; None takes the file names of the first system.
         most: Pairs at most; None asks for each sentence with each pair of systems.
-
-    Raises:
-        EvaluationError: There is nothing to compare.
-        DatasetError: A file cannot be decoded.
     """
     files = {label: [Path(file) for file in some] for label, some in systems.items()}
     count = _count_sentences(files)
@@ -345,12 +341,7 @@ def _collect(folder: Path, systems: dict[str, dict[str, Any]]) -> SpokenSentence
 
 
 def _find_file(folder: Path, spoken: dict[str, Any]) -> Path:
-    """Return where a sentence's sound lies.
-
-    Raises:
-        EvaluationError: It is a file of this machine that the report's writer may never have heard:
-            the page, which is given away, would carry it.
-    """
+    """Return where a sentence's sound lies."""
     path = Path(spoken["audio"])
     # `folder / path` is `path` where that is absolute.
     places = [place for place in (path, folder / path) if place.is_file()]

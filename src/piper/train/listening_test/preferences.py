@@ -85,9 +85,6 @@ def summarise_listening_test(paths: Iterable[Path | str]) -> ListeningSummary:
 
     Answers of one listener to one pair of one test count once, the last one read: a result may be
     given before the test is at its end, and again after.
-
-    Raises:
-        EvaluationError: A file is no such result, or there is no answer in any.
     """
     choices = {
         (choice.test, choice.listener, choice.pair): choice

@@ -182,10 +182,6 @@ def prepare_features(
         utterances: As prepared.
         num_processes: None takes one a core for more than a few utterances.
         is_verified: Read all that the cache holds, and make anew what is damaged.
-
-    Raises:
-        DatasetError: No recording can be aligned.
-        ConfigError: praat-parselmouth is not installed.
     """
     cache = FeatureCache(settings.cache_dir)
     cache.folder.mkdir(parents=True, exist_ok=True)
@@ -407,9 +403,6 @@ def alignment_to_durations(
         units: What the aligner knows.
         frames: T of the recording.
         frame_rate: Frames a second.
-
-    Raises:
-        DatasetError: There are too few frames, or the alignment is one of another text.
     """
     from piper.train.aligner.features import FRAME_SECONDS
 
@@ -501,9 +494,6 @@ def track_pitch(
         rate: Hertz.
         hop_length: Samples per frame; frame t is about its middle.
         pitch_range: Where it is looked for.
-
-    Raises:
-        ConfigError: praat-parselmouth is not installed.
     """
     tracker = PitchTracker(samples, rate, hop_length / rate, "train")
     pitch = tracker.to_frames(tracker.look(pitch_range), len(samples) // hop_length)

@@ -223,7 +223,7 @@ class MediaStore:
 
 
 @dataclass(frozen=True)
-class Desk:
+class ReviewContext:
     """What lies before the reviewer.
 
     Attributes:
@@ -252,16 +252,16 @@ class Desk:
         return self.clips[index]
 
 
-def create_desk(
+def create_context(
     settings: DataSettings,
     gathered: Gathered,
     clips: Sequence[Clip],
     review: Review,
     media_folder: Path,
-) -> Desk:
+) -> ReviewContext:
     """Return what a review works with."""
     rows = entries_to_rows(gathered.entries)
-    return Desk(
+    return ReviewContext(
         settings.csv_path.parent,
         settings.config_path,
         settings.espeak_voice,
@@ -305,7 +305,7 @@ class CopyBody(BaseModel):
     folder: str
 
 
-def create_app(desk: Desk, token: str, host: str = "127.0.0.1") -> FastAPI:
+def create_app(desk: ReviewContext, token: str, host: str = "127.0.0.1") -> FastAPI:
     """Return the application; its page is at `/TOKEN/`."""
     app = FastAPI(title="Piper review", docs_url=None, redoc_url=None, openapi_url=None)
     add_error_handlers(app, lambda _path, _status, sentence: _tell(detail=sentence))
@@ -328,7 +328,7 @@ def _tell(**texts: str) -> dict[str, Any]:
     return {**texts, "ru": {name: translate(text, "ru") for name, text in texts.items()}}
 
 
-def _create_router(desk: Desk) -> APIRouter:
+def _create_router(desk: ReviewContext) -> APIRouter:
     router = APIRouter()
 
     @router.get("/")
@@ -408,7 +408,7 @@ def _create_router(desk: Desk) -> APIRouter:
     return router
 
 
-def _find_copy_folder(desk: Desk, name: str) -> Path:
+def _find_copy_folder(desk: ReviewContext, name: str) -> Path:
     """Return where a copy goes: a relative path is meant beside the dataset."""
     if not name or "\0" in name:
         raise DatasetError("Name a new folder for the copy.")
@@ -419,18 +419,18 @@ def _find_copy_folder(desk: Desk, name: str) -> Path:
     return desk.folder.absolute().parent / folder
 
 
-def _answer(desk: Desk, key: str | None) -> dict[str, Any]:
+def _answer(desk: ReviewContext, key: str | None) -> dict[str, Any]:
     """Return the clip that has changed, null where it is not shown, and what can be undone."""
     index = desk.indices.get(key) if key else None
     clip = None if index is None else _clip_to_dict(desk, index)
     return {"clip": clip, "key": key, **_find_steps(desk)}
 
 
-def _find_steps(desk: Desk) -> dict[str, bool]:
+def _find_steps(desk: ReviewContext) -> dict[str, bool]:
     return {"can_undo": desk.review.can_undo, "can_redo": desk.review.can_redo}
 
 
-def _clip_to_dict(desk: Desk, index: int) -> dict[str, Any]:
+def _clip_to_dict(desk: ReviewContext, index: int) -> dict[str, Any]:
     clip = desk.clips[index]
     outcome = desk.review.find_outcome(clip)
     return {

@@ -130,7 +130,7 @@ def _open_page(
     try:
         from piper.train.review.app import (
             create_app,
-            create_desk,
+            create_context,
             create_media_folder,
             serve_page,
         )
@@ -138,7 +138,7 @@ def _open_page(
         raise PiperError(describe_missing_package(error, "http")) from None
 
     with create_media_folder(settings.cache_dir, settings.csv_path.parent) as folder:
-        desk = create_desk(settings, gathered, clips, review, folder)
+        desk = create_context(settings, gathered, clips, review, folder)
         token = secrets.token_urlsafe(16)  # 128 bits are not guessed
         app = create_app(desk, token, arguments.host)
         has_browser = not arguments.no_browser

@@ -24,11 +24,7 @@ REPORT_NAME = Path("check") / "report.json"
 
 
 def load_doubts(path: Path, entries: Sequence[Entry]) -> dict[int, list[Doubt]]:
-    """Return the findings of a check by line of the CSV; those about no entry are left out.
-
-    Raises:
-        DatasetError: It is no such file, or it is of another metadata.csv.
-    """
+    """Return the findings of a check by line of the CSV; those about no entry are left out."""
     names = {entry.line: entry.name for entry in entries}
     texts = {entry.line: entry.text for entry in entries}
     again = f"python -m piper.train check {path.parents[1]}"

@@ -282,7 +282,7 @@ def hold_journal(path: Path) -> Iterator[None]:
         yield
 
 
-LEAST_SECONDS = 0.1
+MIN_SECONDS = 0.1
 """Of a clip: a word of one vowel is longer."""
 _FORBIDDEN = "|\n\r"
 """In a text: metadata.csv separates columns and lines by them."""
@@ -430,5 +430,5 @@ def _check(clip: Clip, text: str, start_seconds: float, end_seconds: float) -> N
     low, high = clip.limits
     if not (low - 1e-3 <= start_seconds and end_seconds <= high + 1e-3):
         raise DatasetError(f"The borders must lie between {low:.2f} and {high:.2f} s.")
-    if end_seconds - start_seconds < LEAST_SECONDS:
-        raise DatasetError(f"The clip must last {LEAST_SECONDS} s at least; move a border back.")
+    if end_seconds - start_seconds < MIN_SECONDS:
+        raise DatasetError(f"The clip must last {MIN_SECONDS} s at least; move a border back.")

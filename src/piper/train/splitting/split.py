@@ -133,7 +133,7 @@ def _read_sentence(sentence: Sentence, place: int) -> list[LongWord]:
 
 
 BLOCK_SECONDS = 60.0
-LEAST_PAUSE_SECONDS = 0.15
+MIN_PAUSE_SECONDS = 0.15
 """Shorter ones are stops' closures and breaths within a phrase."""
 LOUD_PERCENTILE = 95
 FLOOR_PERCENTILE = 2
@@ -202,13 +202,13 @@ def find_pauses(samples: FloatArray) -> list[tuple[float, float]]:
     return [
         (float(start) * hop, float(end) * hop)
         for start, end in zip(edges[::2], edges[1::2], strict=True)
-        if (end - start) * hop >= LEAST_PAUSE_SECONDS
+        if (end - start) * hop >= MIN_PAUSE_SECONDS
     ]
 
 
 DoubleArray = npt.NDArray[np.float64]
 
-MOST_TOGETHER = 6
+MAX_TOGETHER = 6
 """Stretches of either side in a match: `он, кажется, всё-таки, уже, ушёл` read in one breath."""
 SPREAD = 0.25
 """Of the logarithm of seconds a phoneme, from stretch to stretch; readers have 0.1 to 0.2."""
@@ -295,7 +295,7 @@ def _count_units(text: LongText, first: int, last: int) -> int:
 
 def _find_band(rows: int, columns: int) -> Callable[[int], range]:
     """Return which clauses may end with a stretch: those around the same share of the whole."""
-    half = max(40, 4 * MOST_TOGETHER, columns // 8)
+    half = max(40, 4 * MAX_TOGETHER, columns // 8)
 
     def band(row: int) -> range:
         middle = round(row * columns / max(1, rows))
@@ -319,8 +319,8 @@ def _find_steps(
         yield (i, j - 1), SKIP_COST
     if i and j:
         reward = _find_reward(silences[i - 1], marks[j - 1])
-        for a in range(max(0, i - MOST_TOGETHER), i):
-            for b in range(max(0, j - MOST_TOGETHER), j):
+        for a in range(max(0, i - MAX_TOGETHER), i):
+            for b in range(max(0, j - MAX_TOGETHER), j):
                 seconds = spoken[i] - spoken[a]
                 if seconds <= LONGEST_SECONDS or i - a == 1:
                     cost = _compute_rough_cost(seconds, written[j] - written[b], i - a, j - b)
@@ -363,9 +363,9 @@ def _trace(
     return beads[::-1]
 
 
-LEAST_SECONDS = 2.0
+MIN_SECONDS = 2.0
 MOST_SECONDS = 12.0
-LEAST_GAP_SECONDS = 0.12
+MIN_GAP_SECONDS = 0.12
 """Of silence between two words that are cut apart: in less a sound would be cut."""
 KEEP_SECONDS = 0.3
 """Of silence on either side of a piece; training trims it to what it wants."""
@@ -373,7 +373,7 @@ TOO_LONG_COST, TOO_SHORT_COST = 4.0, 6.0
 """For each second too much or too little: more than any cut is worth."""
 GAP_WORTH = {Pause.NONE: -1.0, Pause.CLAUSE: -0.4, Pause.SENTENCE: 2.0, Pause.PARAGRAPH: 2.5}
 EDGE_FRAMES = 4
-LEAST_UNWRITTEN_SECONDS = 0.3
+MIN_UNWRITTEN_SECONDS = 0.3
 """Loud that long inside a pause is speech without a text; less is a breath or a click."""
 UNWRITTEN_WORTH = 6.0
 """Of a cut where something is said that the text lacks: no piece should hold it."""
@@ -449,7 +449,7 @@ def find_gaps(
     spoken = [(index, span) for index, span in enumerate(spans) if span is not None]
     gaps = [_create_gap(0, 0.0, spoken[0][1].start_seconds, Pause.PARAGRAPH, is_loud)]
     for (before, left), (after, right) in pairwise(spoken):
-        if right.start_seconds - left.end_seconds >= LEAST_GAP_SECONDS:
+        if right.start_seconds - left.end_seconds >= MIN_GAP_SECONDS:
             pause = max(word.pause for word in text.words[before:after])
             # Words that take no time go with what was said before them.
             gaps.append(_create_gap(after, left.end_seconds, right.start_seconds, pause, is_loud))
@@ -465,14 +465,14 @@ def _create_gap(
     loud = np.flatnonzero(is_loud[first:last])
     # A word's last sounds, and the next one's first, may be louder than the threshold.
     inner = loud[(loud >= EDGE_FRAMES) & (loud < last - first - EDGE_FRAMES)]
-    if len(inner) * FRAME_SECONDS < LEAST_UNWRITTEN_SECONDS:
+    if len(inner) * FRAME_SECONDS < MIN_UNWRITTEN_SECONDS:
         return Gap(word, start, end, pause, end, start)
     until, begin = (first + int(frame) for frame in (inner[0], inner[-1] + 1))
     return Gap(word, start, end, pause, until * FRAME_SECONDS, begin * FRAME_SECONDS)
 
 
 def choose_cuts(gaps: Sequence[Gap]) -> list[Gap]:
-    """Return the gaps to cut in: most worth, with pieces of `LEAST_SECONDS` to `MOST_SECONDS`.
+    """Return the gaps to cut in: most worth, with pieces of `MIN_SECONDS` to `MOST_SECONDS`.
 
     The first and the last are always among them.
     """
@@ -494,7 +494,7 @@ def choose_cuts(gaps: Sequence[Gap]) -> list[Gap]:
 
 
 def _compute_piece_cost(seconds: float) -> float:
-    too_long, too_short = max(0.0, seconds - MOST_SECONDS), max(0.0, LEAST_SECONDS - seconds)
+    too_long, too_short = max(0.0, seconds - MOST_SECONDS), max(0.0, MIN_SECONDS - seconds)
     is_off = 3.0 * (too_long > 0 or too_short > 0)
     return TOO_LONG_COST * too_long + TOO_SHORT_COST * too_short + is_off
 
@@ -550,9 +550,9 @@ def find_wrong_score(scores: np.ndarray) -> float:
     return middle - float(np.clip(6 * spread, 0.5, 1.2))
 
 
-LEAST_MINUTES = 2.0
+MIN_MINUTES = 2.0
 """Of speech that an aligner learns on."""
-MOST_LESSON_SECONDS = 3600.0
+MAX_LESSON_SECONDS = 3600.0
 MARGIN_SAMPLES = 1600
 """A tenth of a second around a stretch, so that its first and last sounds are whole."""
 ROUNDS = 3
@@ -563,7 +563,7 @@ WORST_SHARE = 0.15
 """Of all pieces; what fits least teaches nothing."""
 BORDER_SCORE = -4.0
 """Of a piece's first or last word; what is heard there is another word, or half of it."""
-LEAST_UNITS, SQUEEZED_FRAMES = 3, 1.6
+MIN_UNITS, SQUEEZED_FRAMES = 3, 1.6
 """A word of that many phonemes with fewer frames a phoneme was not said: none of 671 words of
 festvox-ru has fewer than 2.1, and words that nobody says get one."""
 SLOW_TIMES = 1.5
@@ -592,9 +592,6 @@ def split_recording(
     Args:
         work_dir: Keeps the state of an aligner that learns, so that stopped work goes on.
         aligner: One that knows the language; None lets one learn on this recording.
-
-    Raises:
-        DatasetError: There is too little speech to learn from, or far less than the text has.
     """
     if aligner is not None:
         return SplitResult(_cut(recording, text, aligner), aligner)
@@ -608,7 +605,7 @@ def split_recording(
         limit = float(np.quantile([piece.score for piece in pieces], WORST_SHARE))
         lessons = [piece for piece in good if piece.score >= limit]
         # Where hardly anything fits, the first guess is as good a teacher as what came of it.
-        if sum(piece.seconds for piece in lessons) < 60 * LEAST_MINUTES:
+        if sum(piece.seconds for piece in lessons) < 60 * MIN_MINUTES:
             break
         beads = [
             Bead(piece.start_seconds, piece.end_seconds, piece.first_word, piece.last_word)
@@ -638,7 +635,7 @@ def _fit(
         for number, bead in enumerate(beads):
             groups = text.groups[bead.first_word : bead.last_word]
             length = bead.end_seconds - bead.start_seconds
-            if not any(groups) or seconds + length > MOST_LESSON_SECONDS:
+            if not any(groups) or seconds + length > MAX_LESSON_SECONDS:
                 continue
             seconds += length
             start = max(0, round(bead.start_seconds * SAMPLE_RATE) - MARGIN_SAMPLES)
@@ -648,10 +645,10 @@ def _fit(
             stat = recording.path.stat()
             key = f"{recording.path}|{stat.st_size}|{stat.st_mtime_ns}|{start}|{end}|{groups}"
             lessons.append(Lesson(key, path, groups))
-        if seconds < 60 * LEAST_MINUTES:
+        if seconds < 60 * MIN_MINUTES:
             raise DatasetError(
                 f"{recording.path} has {seconds / 60:.1f} minutes of speech, too little to learn "
-                f"where sounds lie ({LEAST_MINUTES:g} are needed); name an aligner of another "
+                f"where sounds lie ({MIN_MINUTES:g} are needed); name an aligner of another "
                 "recording with --aligner."
             )
         return fit_aligner(lessons, state_path)
@@ -705,7 +702,7 @@ def _find_doubt(
         return f"the {which} word does not fit what is heard there"
     if piece.seconds > MOST_SECONDS + SLACK_SECONDS:
         return f"{piece.seconds:.1f} s, for there is no pause to cut it in"
-    if piece.seconds < LEAST_SECONDS - SLACK_SECONDS:
+    if piece.seconds < MIN_SECONDS - SLACK_SECONDS:
         return f"only {piece.seconds:.1f} s, with no neighbour that it could be joined to"
     return None
 
@@ -713,10 +710,10 @@ def _find_doubt(
 def is_squeezed(word: LongWord, span: GroupSpan) -> bool:
     """Tell whether a word has so little room that it was not said there."""
     frames = (span.end_seconds - span.start_seconds) / FRAME_SECONDS
-    return len(word.units) >= LEAST_UNITS and frames < SQUEEZED_FRAMES * len(word.units)
+    return len(word.units) >= MIN_UNITS and frames < SQUEEZED_FRAMES * len(word.units)
 
 
-MOST_ERRORS = 0.35
+MAX_ERRORS = 0.35
 """Of a piece's characters: beyond, recogniser and text speak of different things."""
 
 
@@ -798,7 +795,7 @@ def _judge(piece: Piece, heard: Sequence[str], is_sure: bool) -> Piece:
     doubt = None
     if not piece.text:
         doubt = "no words of the text are said in it"
-    elif error > MOST_ERRORS:
+    elif error > MAX_ERRORS:
         doubt = f"{' '.join(heard)!r} was recognised, {error:.0%} off the text"
     elif not is_sure:
         doubt = f"{' '.join(heard)!r} was recognised; its first or last word may be its neighbour's"

@@ -19,7 +19,7 @@ LARGEST = 128
 """Above it a step is no faster an utterance, and an epoch has few updates."""
 LARGEST_ON_CPU = 16
 """A CPU takes twice as long for twice the batch; more updates an hour train better."""
-LEAST_UPDATES = 8
+MIN_UPDATES = 8
 """Updates an epoch that a found batch size leaves at least: small datasets need them."""
 MEASURED_UTTERANCES = (1, 2, 4)
 """Batches whose memory is measured on a CPU; the line through the last two tells the rest."""
@@ -38,7 +38,7 @@ def bound_batch_size(utterances: int, ranks_and_parts: int, is_cpu: bool) -> int
         is_cpu: Whether training runs on a CPU.
     """
     largest = LARGEST_ON_CPU if is_cpu else LARGEST
-    return max(1, min(largest, utterances // (ranks_and_parts * LEAST_UPDATES)))
+    return max(1, min(largest, utterances // (ranks_and_parts * MIN_UPDATES)))
 
 
 def find_largest(fits: Callable[[int], bool], top: int) -> int:

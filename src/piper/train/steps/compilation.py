@@ -115,9 +115,6 @@ def is_wanted(choice: str, device: torch.device, updates: float) -> bool:
         choice: `off`, `on`, or `auto`: on a GPU with all that it takes, in a run that repays it.
         device: Where the network is.
         updates: Updates that the training is to take.
-
-    Raises:
-        ConfigError: There is no such choice.
     """
     if choice not in ("off", "on", "auto"):
         raise ConfigError(f"--model.compile is {choice!r}: choose off, on or auto.")

@@ -108,11 +108,7 @@ def discriminator_loss(
 
 
 def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """Return the sum of named losses, each times the weight of the same name.
-
-    Raises:
-        ConfigError: A loss has no weight, or a weight no loss.
-    """
+    """Return the sum of named losses, each times the weight of the same name."""
     if set(losses) != set(weights):
         unknown = sorted(set(losses) ^ set(weights))
         raise ConfigError(
@@ -416,9 +412,6 @@ class MicroBatches:
 
         Returns:
             The losses by name, as `GanStep.backward` gives them.
-
-        Raises:
-            TrainingError: Not even one utterance fits in memory.
         """
         parts = self._enough_parts(batch, parts)
         while True:

@@ -30,7 +30,7 @@ from torch.optim.lr_scheduler import ExponentialLR
 from piper.errors import TrainingError
 from piper.train.distributed import sum_gradients
 
-MOST_SKIPPED_IN_A_ROW = 50
+MAX_SKIPPED_IN_A_ROW = 50
 """Skipped updates after which training is not going to recover: 16-mixed begins with a factor of
 65,536 and halves it at each skipped update, so 16 in a row are ordinary."""
 
@@ -112,15 +112,11 @@ class Updater:
         return figures
 
     def check(self) -> None:
-        """Read the count of skipped updates from the device, now and then.
-
-        Raises:
-            TrainingError: Too many in a row were skipped for the training to recover.
-        """
+        """Read the count of skipped updates from the device, now and then."""
         if self._skipped_in_a_row is None:
             return
         in_a_row = int(self._skipped_in_a_row)
-        if in_a_row >= MOST_SKIPPED_IN_A_ROW:
+        if in_a_row >= MAX_SKIPPED_IN_A_ROW:
             raise TrainingError(
                 f"The last {in_a_row} updates were skipped, because losses or gradients were not "
                 "finite: go on from an earlier checkpoint (--ckpt_path=FILE) with a lower "

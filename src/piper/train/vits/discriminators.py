@@ -236,11 +236,7 @@ class MultiResolutionDiscriminator(DiscriminatorSet):
 
     @classmethod
     def for_network(cls, config: NetworkConfig) -> MultiResolutionDiscriminator:
-        """Return the judges of a network.
-
-        Raises:
-            ConfigError: Its segments have fewer frames than the first layer's kernel.
-        """
+        """Return the judges of a network."""
         # Besides, oneDNN's bfloat16 convolution with such a kernel reads beyond an input of two
         # frames (torch 2.13 on a CPU), which the fourth layer would get.
         frames = _LAYERS[0][0][1]
