@@ -1,13 +1,11 @@
 """Keeps the optimised model of each voice in a cache folder.
 
-The files are the parts of `graph_parts`, as ONNX Runtime has optimised them for this machine
-where that is wanted, the speakers' embeddings, and a description.
-
-A voice's entry is a folder named by the SHA-256 of its ONNX and by the machine: the two parts of
-`graph_parts` as ONNX Runtime has optimised them for this processor, the speakers' embeddings, and a
-description. It is made the first time that the voice is loaded, compared with the original, and
-moved into place by one renaming. To hash 60 MB at each start would take longer than all the rest of
-loading, so an index remembers the hash of a file that has the same path, size and times as before.
+A voice's entry is a folder named by the SHA-256 of its ONNX and by the machine. It holds the three
+parts (`build_parts`, `cut_quick_parts`), as ONNX Runtime has optimised them for this processor
+where that is wanted, the speakers' embeddings, and a description. It is made the first time that
+the voice is loaded, compared with the original, and moved into place by one renaming. To hash 60 MB
+at each start would take longer than all the rest of loading, so an index remembers the hash of a
+file that has the same path, size and times as before.
 """
 
 from __future__ import annotations
@@ -209,7 +207,6 @@ def _write_part(model: onnx.ModelProto, path: Path, *, is_optimized: bool) -> No
     with weights inside. Optimised, the convolutions' weights lie in it as the processor wants them,
     and most of loading is spared.
     """
-
     if not is_optimized:
         _save(model, path)
         return

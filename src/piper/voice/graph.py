@@ -1,28 +1,16 @@
 """Builds the inference graph of a VITS voice from named weights, whole or in three parts.
 
-Shapes: B batch, C channels, P phonemes, T frames,
-S samples; frames have an axis of height 1 before them (`graph_folding` says why). Source: Kim et
-al. 2021 (VITS) and Kong et al. 2020 (HiFi-GAN), with the papers' symbols: `m_p`, `logs_p` mean and
-log deviation of the prior, `z_p` a sample of it, `g` the speaker's embedding (B, G, 1, 1).
+Needs the package `onnx` when called.
 
-Shapes: B batch, C
-channels, P phonemes, H heads, D channels a head, K bins of a spline. A mask is (B, 1, P), 1 where
-there is a phoneme; it is applied only where values would otherwise leak: before convolutions that
-look sideways, and at the durations. None stands for a mask of ones: nothing is padded.
+Shapes: B batch, C channels, P phonemes, T frames, S samples, G channels of a speaker, H heads,
+D channels a head, K bins of a spline. Frames have an axis of height 1 before them, for which
+`graph_config` shapes the weights. Source: Kim et al. 2021 (VITS) and Kong et al. 2020 (HiFi-GAN),
+with the papers' symbols: `m_p`, `logs_p` mean and log deviation of the prior, `z_p` a sample of it,
+`g` the speaker's embedding, (B, G, 1) beside phonemes and (B, G, 1, 1) beside frames.
 
-Shapes: B batch, C channels, P phonemes, G channels of a
-speaker. Source: Kim et al. 2021 (VITS), with the paper's symbols: `m_p` and `logs_p` are mean and
-log deviation of the prior, `g` is the speaker's embedding (B, G, 1).
-
-Needs the package
-`onnx` when called. Shapes: B batch, P phonemes, T frames, S samples.
-
-The text's part turns a sentence's ids
-into durations and the prior's statistics; flow and decoder turn a window of latents into samples.
-What stands between, lengths and noise, is left to NumPy, so that noise can have a seed and a
-window of frames is enough for sound. Nothing is padded, so there are no masks. Needs the package
-`onnx` when called. Shapes: P phonemes, C latent channels, G channels of a speaker, T frames, S
-samples.
+A mask is (B, 1, P) or (B, 1, T), 1 where there is a phoneme or a frame; it is applied only where
+values would otherwise leak: before convolutions that look sideways, and at the durations. None
+stands for a mask of ones: nothing is padded.
 """
 
 from __future__ import annotations
@@ -109,7 +97,7 @@ def reverse_flow(
 
     A mask (B, 1, T) of None stands for ones: nothing is padded.
 
-    The channel reversal after each layer is folded into the weights (`graph_folding`), so each
+    The channel reversal after each layer is folded into the weights (`fold_weights`), so each
     layer only chooses which half it changes.
     """
     with writer.scope("flow"):
@@ -153,7 +141,7 @@ def decoder(writer: GraphWriter, z: str, g: str | None, config: GraphConfig) -> 
     """Write the HiFi-GAN generator; z (B, C, 1, T) → `output` (B, 1, 1, S) in [-1, 1].
 
     In the compact graph the average over parallel blocks is a plain sum: the next convolution's
-    weights hold the division (`graph_folding`). The whole graph keeps upsampling as it is in other
+    weights hold the division (`fold_weights`). The whole graph keeps upsampling as it is in other
     voices, along one axis and with the weights' own names.
     """
     with writer.scope("dec"):
@@ -583,7 +571,10 @@ def _finish(writer: GraphWriter, config: GraphConfig, include_durations: bool) -
 
 
 def build_parts(weights: Mapping[str, np.ndarray], config: GraphConfig) -> VoiceParts:
-    """Build the parts.
+    """Build the parts: phonemes to durations and statistics, windows of frames to sound.
+
+    What stands between, lengths and noise, is left to NumPy, so that noise can have a seed and a
+    window of frames is enough for sound. Nothing is padded, so there are no masks.
 
     text: `input` int64 (1, P), `rhythm_noise` float32 (1, 2, P) (already scaled; only with the
     stochastic predictor), `speaker` float32 (1, G, 1) (only with several) → `frames` float32
@@ -592,7 +583,7 @@ def build_parts(weights: Mapping[str, np.ndarray], config: GraphConfig) -> Voice
     `z` (1, C, 1, T). decoder: `z`, `speaker` as the flow → `output` float32 (1, 1, 1, S).
 
     Args:
-        weights: As for `piper.voice.graph.build_graph`.
+        weights: As for `build_graph`.
         config: The network's shape.
     """
     config.check(weights)

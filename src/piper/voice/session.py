@@ -1,15 +1,14 @@
 """Runs a voice's network in ONNX Runtime: ids to audio.
 
-Shapes: P phonemes, S samples.
+A voice is spoken by its own graph, a whole sentence at once (`VoiceSession`), or by the clean graph
+in three parts, window by window (`PartsSession`). The text's part needs the whole sentence, flow
+and decoder only a window of frames with as much context to each side as their convolutions reach.
+(A quick voice's "flow" is what makes latents of encoded phonemes.) The decoder's windows are
+smaller than the flow's, which needs more context and less memory. Noise is drawn for the whole
+sentence before the first window, so the windows' sizes change nothing in the sound.
 
-Shapes: P phonemes, C latent channels, T frames. Source: Kim et al. 2021 (VITS).
-
-Text encoder and durations need the whole sentence, flow and decoder only a window of frames with
-as much context to each side as their convolutions reach. (A quick voice's "flow" is what makes
-latents of encoded phonemes.) The decoder's windows are smaller than the flow's, which needs more
-context and less memory. Noise is drawn for the whole sentence before the first window, so the
-windows' sizes change nothing in the sound. Shapes: P phonemes, C latent channels, G channels of a
-speaker, T frames, S samples. Source: Kim et al. 2021 (VITS).
+Shapes: P phonemes, N of them without padding symbols, C latent channels, G channels of a speaker,
+T frames, S samples. Source: Kim et al. 2021 (VITS).
 """
 
 from __future__ import annotations
@@ -298,7 +297,7 @@ class SpokenSentence:
 
 
 class Network(Protocol):
-    """What speaks ids: a voice's own graph, or the clean one in two parts."""
+    """What speaks ids: a voice's own graph, or the clean one in three parts."""
 
     has_durations: bool
     can_mix_speakers: bool
