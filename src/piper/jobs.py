@@ -40,11 +40,6 @@ def available_cores() -> int:
     return max(1, cores)
 
 
-def is_machine_busy() -> bool:
-    """Return whether other programs took more than half of the cores in the last minute."""
-    return hasattr(os, "getloadavg") and os.getloadavg()[0] > available_cores() / 2
-
-
 SPINS = 500
 """How often a thread of GNU's OpenMP, which torch has on Linux, looks whether its wait is over
 before it sleeps: about ten microseconds. Its own 300,000 are milliseconds in which it keeps a core

@@ -12,7 +12,6 @@ import pytest
 from piper.audio import encode
 from piper.audio.encode import (
     AudioWriter,
-    create_silence,
     create_wav_header,
     pcm_to_wav,
     samples_to_pcm,
@@ -63,14 +62,6 @@ def test_a_header_before_the_samples_are_known(samples: int) -> None:
 def test_no_header_for_more_than_a_wav_holds() -> None:
     with pytest.raises(PiperError, match="longer than a WAV file can be"):
         create_wav_header(2**31, 22050)
-
-
-@pytest.mark.parametrize("seconds", [0.0, 0.1, 1 / 3, 0.00003])
-def test_silence_is_whole_samples(seconds: float) -> None:
-    # An odd number of bytes would turn all speech after it into noise.
-    silence = create_silence(seconds, 22050)
-    assert len(samples_to_pcm(silence)) == 2 * round(seconds * 22050)
-    assert not silence.any()
 
 
 def test_writer_grows_and_shows_the_file_only_when_whole(tmp_path: Path) -> None:

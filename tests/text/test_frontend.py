@@ -17,7 +17,6 @@ from piper.text.frontend import (
     Frontend,
     TextOptions,
     create_frontend,
-    sentences_to_ids,
 )
 
 GOLDEN: list[dict[str, Any]] = json.loads(
@@ -61,12 +60,6 @@ def test_phonemes_are_single_code_points_and_ids_frame_each_sentence() -> None:
         assert len(sentence.ids) == 2 * len(sentence.phonemes) + 3
     assert "\u0303" in sentences[0].phonemes
     assert not frontend.missing
-
-
-def test_a_training_row_is_its_sentences_one_after_the_other() -> None:
-    sentences = create_espeak().text_to_sentences("Yes. No.")
-    assert sentences_to_ids(sentences) == sentences[0].ids + sentences[1].ids
-    assert sentences_to_ids([]) == []
 
 
 @pytest.mark.parametrize("text", ["", "  ", "\n\n\n", "...", "[[ ]]"])

@@ -251,11 +251,6 @@ def samples_to_pcm(samples: npt.NDArray[np.float32] | Int16Array) -> bytes:
     return _to_int16(samples).astype("<i2", copy=False).tobytes()
 
 
-def create_silence(seconds: float, sample_rate: int) -> Int16Array:
-    """Return silence: whole samples, so that 16-bit bytes after it never shift by one."""
-    return np.zeros(max(0, round(seconds * sample_rate)), dtype=np.int16)
-
-
 def set_wav_format(wav_file: wave.Wave_write, sample_rate: int) -> None:
     """Tell an open WAV file the format: 16-bit, one channel, `sample_rate` hertz."""
     wav_file.setframerate(sample_rate)

@@ -52,8 +52,6 @@ from piper.server.websocket import create_live_router
 
 _logger = logging.getLogger(__name__)
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
-
 _BUCKETS_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _OTHER = "other"
 """A label for all addresses that are none of ours, lest every nonsense make a line of its own."""
@@ -329,7 +327,7 @@ def _create_state_router(service: SpeechService, metrics: Metrics) -> APIRouter:
     )
     async def figures() -> Response:
         """Figures for Prometheus."""
-        return Response(metrics.write(), headers={"Content-Type": CONTENT_TYPE})
+        return Response(metrics.write(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     return router
 

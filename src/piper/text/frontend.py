@@ -865,11 +865,6 @@ def _compile_clusters(clusters: Iterable[str]) -> re.Pattern[str] | None:
     return re.compile("|".join(choices), re.DOTALL) if longest_first else None
 
 
-def sentences_to_ids(sentences: Iterable[Sentence]) -> list[int]:
-    """Return the ids of a training row: the complete ids of its sentences, one after the other."""
-    return [phoneme_id for sentence in sentences for phoneme_id in sentence.ids]
-
-
 def _ends_line(source: str) -> bool:
     return "\n" in source[len(source.rstrip()) :]
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from piper.errors import ConfigError
-from piper.train import checkpoints as checkpoints
+from piper.train import checkpoints
 from piper.train.data.batches import Batch
 from piper.train.distributed import sum_over_processes
 from piper.train.presets import (

@@ -14,7 +14,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
-from piper.train import checkpoints as checkpoints
+from piper.train import checkpoints
 from piper.train.data.batches import Batch
 from piper.train.distributed import sum_over_processes
 from piper.train.presets import TRAINING_KEYS, NetworkShape

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from piper.errors import CheckpointError, PiperError
-from piper.train import checkpoints as checkpoints
+from piper.train import checkpoints
 from piper.train.cli import SafeCheckpointIO
 from piper.train.export import load_network
 from piper.train.lightning import VitsModel

@@ -27,7 +27,7 @@ def create_generator() -> Synthesizer:
     return Synthesizer(config)
 
 
-def test_names_of_weights_stay_and_all_is_undone() -> None:
+def test_names_of_weights_stay() -> None:
     generator = create_generator()
     names = list(generator.state_dict())
     compilation.compile_generator(generator)
@@ -36,8 +36,6 @@ def test_names_of_weights_stay_and_all_is_undone() -> None:
     assert parts[0] is generator.dec
     assert len(parts) == 9
     assert list(generator.state_dict()) == names
-    compilation.restore_generator(generator)
-    assert not [module for module in generator.modules() if "forward" in vars(module)]
 
 
 def test_whole_utterances_and_validation_take_the_plain_functions(

@@ -183,11 +183,6 @@ class Scorer:
         """Whether the process has ended too often, so that nothing is scored any more."""
         return self._lives <= 0
 
-    @property
-    def process_id(self) -> int | None:
-        """The process's number; None before it is started."""
-        return None if self._process is None else self._process.pid
-
     def submit(self, spoken: Sequence[FloatArray], *, with_recordings: bool = False) -> None:
         """Begin to score sentences, (S,) each; at once back, and to be taken by `take`."""
         # What is sent is larger than a pipe holds, and a process that starts does not read yet.

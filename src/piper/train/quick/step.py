@@ -39,7 +39,6 @@ UNVOICED_WEIGHT = 0.1
 UNVOICED_LOG_F0 = 4.7
 """Where a piece has no voiced frame: 110 Hz."""
 
-TEXT_LOSSES = ("mel", "pitch", "voicing", "duration", "pitch_spread", "duration_spread")
 WEIGHTS: dict[str, float] = {
     "mel": 1.0,
     "pitch": 0.2,

@@ -95,12 +95,6 @@ def compile_generator(generator: Synthesizer) -> None:
         module.forward = CompiledForward(module, length, compiler)
 
 
-def restore_generator(generator: Synthesizer) -> None:
-    """Undo `compile_generator`."""
-    for module, _ in _find_parts(generator):
-        module.__dict__.pop("forward", None)
-
-
 def _find_parts(generator: Synthesizer) -> list[tuple[nn.Module, int | None]]:
     """The modules that are compiled, each with the length of its pieces."""
     parts: list[tuple[nn.Module, int | None]] = [(generator.dec, generator.config.segment_frames)]

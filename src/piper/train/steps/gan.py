@@ -36,9 +36,6 @@ from piper.train.vits.layers import Draws, cut_segments, place_segments
 from piper.train.vits.mel import audio_to_mel, spectrogram_to_mel
 from piper.train.vits.synthesizer import Posterior, Synthesizer, SynthesizerOutput
 
-GENERATOR_LOSSES = ("mel", "kl", "duration", "adversarial", "feature")
-DISCRIMINATOR_LOSS = "discriminator"
-
 USUAL_WEIGHTS = {"mel": 45.0, "kl": 1.0, "duration": 1.0, "adversarial": 1.0, "feature": 1.0}
 """The generator's losses weighed as in VITS: 45 as in HiFi-GAN, the others as they are."""
 
