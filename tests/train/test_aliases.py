@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from piper.errors import ConfigError
-from piper.train.data.module import VitsDataModule
+from piper.train.data.settings import DatasetFlags
 from piper.train.lightning import VitsModel
 from piper.train.resuming import (
     ABSENT,
@@ -92,7 +92,7 @@ keep_seconds_after_silence phoneme_type dataset_type phonemes_path vowel_cluster
 
 @pytest.mark.parametrize(
     ("part", "theirs", "ours"),
-    [("model", THEIR_MODEL, VitsModel), ("data", THEIR_DATA, VitsDataModule)],
+    [("model", THEIR_MODEL, VitsModel), ("data", THEIR_DATA, DatasetFlags)],
 )
 def test_every_flag_of_the_existing_trainer_is_known_or_answered(
     part: str, theirs: str, ours: type
