@@ -260,7 +260,7 @@ def _find_settings(arguments: argparse.Namespace, folder: Path) -> Any:
 
 def _evaluate(arguments: argparse.Namespace, recogniser: Path | None) -> Any:
     from piper.train.evaluate.card import load_card_facts, write_evaluation
-    from piper.train.evaluate.judging import JudgeRequest, parse_scores
+    from piper.train.evaluate.judging import MetricRequest, parse_scores
     from piper.train.evaluate.run import Request, evaluate
     from piper.train.evaluate.systems import SourceKind, parse_sources
 
@@ -268,7 +268,7 @@ def _evaluate(arguments: argparse.Namespace, recogniser: Path | None) -> Any:
     settings = None
     if arguments.dataset is not None:
         settings = _find_settings(arguments, arguments.dataset)
-    judging = JudgeRequest(
+    judging = MetricRequest(
         parse_scores(arguments.scores, arguments.quality_predictor),
         tuple(arguments.quality_predictor),
         recogniser,

@@ -1,7 +1,4 @@
-"""Which judges hear, and which are missing: names to what measures. Hears nothing.
-
-By the samples themselves, so that another recogniser, or another choice of scores, costs nothing.
-"""
+"""Names of scores to what gives them, and what of it is missing."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ from piper.train.aligner.recogniser import (
 from piper.train.data.dataset_config import create_voice_config
 from piper.train.data.metadata import Row
 from piper.train.data.settings import DataSettings
-from piper.train.evaluate.measuring import LEVEL, Judges
+from piper.train.evaluate.measuring import LEVEL, Metrics
 from piper.train.evaluate.results import SCORES, Group, Sentence
 from piper.train.evaluate.systems import ALL, SPLIT, load_names, load_rows, split_rows
 from piper.train.judges import (
@@ -44,8 +41,8 @@ NO_PHONEMES = (
 
 
 @dataclass(frozen=True)
-class JudgeRequest:
-    """Who is wanted.
+class MetricRequest:
+    """Which scores are wanted, and by what.
 
     Attributes:
         scores: Names of scores or of groups; None wants all.
@@ -79,21 +76,21 @@ def parse_scores(text: str | None, predictors: Sequence[str]) -> frozenset[str] 
     return frozenset(wanted | ({LEVEL} if "loudness_spread" in wanted else set()))
 
 
-def load_judges(request: JudgeRequest) -> tuple[Judges, list[str]]:
+def load_metrics(request: MetricRequest) -> tuple[Metrics, list[str]]:
     """Return those that are there, and a sentence for each that is missing."""
     wanted = request.scores
     missing = []
-    opinions: dict[str, QualityPredictor] = {}
+    predictors: dict[str, QualityPredictor] = {}
     if wanted is None or "distillmos" in wanted:
         predictor = find_quality_predictor("auto")
         if predictor is None:
             missing.append(explain_missing_judge(DISTILLMOS))
         else:
-            opinions["distillmos"] = predictor
+            predictors["distillmos"] = predictor
     for name in request.predictors:
         plugged_in = find_quality_predictor(name) if name != OFF else None
         if plugged_in is not None:
-            opinions[name] = plugged_in
+            predictors[name] = plugged_in
     encoder = None
     if wanted is None or "similarity" in wanted:
         encoder = load_speaker_encoder()
@@ -105,7 +102,7 @@ def load_judges(request: JudgeRequest) -> tuple[Judges, list[str]]:
     elif wanted is None or "per" in wanted:
         missing.append(NO_PHONEMES)
     words = load_recogniser(request.words, request.language) if request.words else None
-    return Judges(opinions, encoder, phonemes, words, wanted), missing
+    return Metrics(predictors, encoder, phonemes, words, wanted), missing
 
 
 _LOGGER = logging.getLogger(__name__)

@@ -458,14 +458,14 @@ _WORDS = ("skipped_words", "repeated_words", "lost_ends", "silent_speech", "spea
 
 
 @dataclass(frozen=True)
-class Judges:
-    """All that hears speech here; what is not there is None.
+class Metrics:
+    """All that scores speech here; what is not there is None.
 
     Attributes:
         wanted: Scores to give; None gives all.
     """
 
-    opinions: Mapping[str, QualityPredictor] = field(default_factory=dict)
+    predictors: Mapping[str, QualityPredictor] = field(default_factory=dict)
     encoder: SpeakerEncoder | None = None
     phonemes: PhonemeRecogniser | None = None
     words: Recogniser | None = None
@@ -483,26 +483,26 @@ class Utterance:
     sentence: Sentence
     speech: Speech
     groups: Groups
-    judges: Judges
+    metrics: Metrics
 
     @cached_property
-    def heard_samples(self) -> FloatArray:
+    def low_rate_samples(self) -> FloatArray:
         """(S,) at the recogniser's rate."""
         return resample(self.speech.samples, self.speech.sample_rate)
 
     @cached_property
     def spoken_words(self) -> SpokenWords | None:
         """Where words and phonemes lie; None without a recogniser."""
-        if self.judges.phonemes is None or not self.groups:
+        if self.metrics.phonemes is None or not self.groups:
             return None
-        return find_spoken_words(self.groups, self.heard_samples, self.judges.phonemes)
+        return find_spoken_words(self.groups, self.low_rate_samples, self.metrics.phonemes)
 
     @cached_property
     def embedding(self) -> Embedding | None:
         """Whose voice it is; None without an encoder."""
-        if self.judges.encoder is None:
+        if self.metrics.encoder is None:
             return None
-        return self.judges.encoder.embed(self.speech.samples, self.speech.sample_rate)
+        return self.metrics.encoder.embed(self.speech.samples, self.speech.sample_rate)
 
 
 def measure_utterance(
@@ -514,23 +514,27 @@ def measure_utterance(
         recorded: Its recording, None where there is none or it is the recording itself.
         reference: What the speaker is like, None where nobody knows.
     """
-    judges, speech = utterance.judges, utterance.speech
+    metrics, speech = utterance.metrics, utterance.speech
     wanted = " ".join(unit for group in utterance.groups for unit in group)
     found = SpokenSentence(utterance.sentence, speech.path, speech.seconds, wanted=wanted)
     _measure_signal(utterance, found)
     _measure_words(utterance, found)
     if utterance.sentence.kind is Kind.SENTENCE:
-        for name, predictor in judges.opinions.items():
-            if judges.wants(name):
+        for name, predictor in metrics.predictors.items():
+            if metrics.wants(name):
                 found.values[name] = _ask(name, predictor, speech)
-        if reference is not None and utterance.embedding is not None and judges.wants("similarity"):
+        if (
+            reference is not None
+            and utterance.embedding is not None
+            and metrics.wants("similarity")
+        ):
             found.values["similarity"] = measure_similarity(utterance.embedding, reference)
         if recorded is not None:
             _measure_likeness(utterance, recorded, found)
     found.values = {
         name: value
         for name, value in found.values.items()
-        if judges.wants(name) and not math.isnan(value)
+        if metrics.wants(name) and not math.isnan(value)
     }
     found.troubles.sort(key=lambda trouble: trouble.start_seconds)
     return found
@@ -561,18 +565,18 @@ def _ask(name: str, predictor: QualityPredictor, speech: Speech) -> float:
 
 
 def _measure_words(utterance: Utterance, found: SpokenSentence) -> None:
-    judges = utterance.judges
-    if judges.phonemes is not None and utterance.groups:
+    metrics = utterance.metrics
+    if metrics.phonemes is not None and utterance.groups:
         reference = [unit for group in utterance.groups for unit in group]
         found.sizes["phonemes"] = len(reference)
-        if judges.wants("per"):
-            recognised = judges.phonemes.recognise(utterance.heard_samples)
+        if metrics.wants("per"):
+            recognised = metrics.phonemes.recognise(utterance.low_rate_samples)
             found.heard = " ".join(recognised)
             found.values["per"] = find_phoneme_errors(reference, recognised).rate
-        if judges.wants(*_WORDS):
+        if metrics.wants(*_WORDS):
             _measure_troubles_of_words(utterance, found)
-    if judges.words is not None and judges.wants("wer", "cer"):
-        text = judges.words(utterance.heard_samples, SAMPLE_RATE)
+    if metrics.words is not None and metrics.wants("wer", "cer"):
+        text = metrics.words(utterance.low_rate_samples, SAMPLE_RATE)
         found.recognised = text
         wanted, heard_words = normalise_words(utterance.sentence.text), normalise_words(text)
         found.sizes["words"], found.sizes["letters"] = len(wanted), sum(map(len, wanted))
@@ -631,8 +635,8 @@ def _measure_signal(utterance: Utterance, found: SpokenSentence) -> None:
 
 
 def _measure_likeness(utterance: Utterance, recorded: Utterance, found: SpokenSentence) -> None:
-    judges = utterance.judges
-    if judges.wants(*_SPECTRAL):
+    metrics = utterance.metrics
+    if metrics.wants(*_SPECTRAL):
         likeness = measure_likeness(
             utterance.speech.samples,
             utterance.speech.sample_rate,
@@ -640,7 +644,7 @@ def _measure_likeness(utterance: Utterance, recorded: Utterance, found: SpokenSe
             recorded.speech.sample_rate,
         )
         found.values |= {name: likeness[name] for name in _SPECTRAL}
-    if not judges.wants("duration_error", "pause_error"):
+    if not metrics.wants("duration_error", "pause_error"):
         return
     ours, theirs = utterance.spoken_words, recorded.spoken_words
     if has_times(ours) and has_times(theirs):

@@ -28,15 +28,15 @@ from piper.train.data.dataset_config import create_voice_config
 from piper.train.data.settings import DataSettings
 from piper.train.evaluate.cost import measure_cost
 from piper.train.evaluate.judging import (
-    JudgeRequest,
+    MetricRequest,
     check_unlearnt,
     find_digest,
-    load_judges,
+    load_metrics,
     text_to_groups,
 )
 from piper.train.evaluate.measuring import (
     Embedding,
-    Judges,
+    Metrics,
     Utterance,
     add_spread,
     measure_utterance,
@@ -244,7 +244,7 @@ class Request:
 
     sources: Sequence[Source]
     folder: Path
-    judging: JudgeRequest
+    judging: MetricRequest
     settings: DataSettings | None = None
     texts: Path | None = None
     held_out: str = "split"
@@ -260,7 +260,7 @@ class _State:
     request: Request
     sentences: list[Sentence]
     frontend: Frontend
-    judges: Judges
+    metrics: Metrics
     missing: list[str]
     facts: dict[str, str]
     recorded: dict[str, Utterance] = field(default_factory=dict)
@@ -298,13 +298,13 @@ def _prepare(request: Request) -> _State:
         assert request.texts is not None
         sentences = load_texts(request.texts, request.num_sentences)
         frontend = _find_frontend(request.sources)
-    judges, missing = load_judges(request.judging)
-    if judges.phonemes is not None:
+    metrics, missing = load_metrics(request.judging)
+    if metrics.phonemes is not None:
         groups = [text_to_groups(frontend, sentence.text) for sentence in sentences]
-        warning = check_unlearnt(judges.phonemes, sentences, groups)
+        warning = check_unlearnt(metrics.phonemes, sentences, groups)
         missing += [warning] if warning else []
-    facts = _find_facts(request, sentences, judges)
-    return _State(request, sentences, frontend, judges, missing, facts)
+    facts = _find_facts(request, sentences, metrics)
+    return _State(request, sentences, frontend, metrics, missing, facts)
 
 
 def _find_frontend(sources: Sequence[Source]) -> Frontend:
@@ -314,20 +314,22 @@ def _find_frontend(sources: Sequence[Source]) -> Frontend:
     raise PiperError("--texts wants a --model, whose phonemes are those of the texts.")
 
 
-def _find_facts(request: Request, sentences: Sequence[Sentence], judges: Judges) -> dict[str, str]:
+def _find_facts(
+    request: Request, sentences: Sequence[Sentence], metrics: Metrics
+) -> dict[str, str]:
     facts = {
         "sentences": str(len(sentences)),
         "intervals": "95 %, bootstrap over sentences",
         "seed": str(request.seed),
         "machine": f"{platform.system()} {platform.machine()}, CPU",
     }
-    if judges.phonemes is not None:
-        floor = judges.phonemes.floor
+    if metrics.phonemes is not None:
+        floor = metrics.phonemes.floor
         if floor is not None:
             facts["phoneme recogniser's own error"] = (
                 f"{floor.rate:.3f} of {floor.count:,} phonemes, recordings that it did not learn on"
             )
-        facts |= {f"phoneme recogniser, {n}": v for n, v in judges.phonemes.details.items()}
+        facts |= {f"phoneme recogniser, {n}": v for n, v in metrics.phonemes.details.items()}
     for package in _VERSIONED:
         try:
             facts[package] = version(package)
@@ -347,7 +349,7 @@ def _measure_recordings(state: _State) -> System | None:
             sentence, load_speech(sentence.recording), state
         )
     utterances = list(state.recorded.values())
-    own = _find_references(utterances, state) if state.judges.wants("similarity") else {}
+    own = _find_references(utterances, state) if state.metrics.wants("similarity") else {}
     state.key = _find_key(state)
     spoken = _measure_all(utterances, RECORDINGS_LABEL, state, is_recording=True)
     for one in spoken:
@@ -390,9 +392,9 @@ def _measure_system(source: Source, state: _State) -> System:
         sentences = [*state.sentences, *find_singles(state.sentences, request.num_words)]
         folder = request.folder / "speech" / f"{source.label}-{_digest_file(model)}-{request.seed}"
         speech = VoiceSpeaker(model, folder, request.seed).speak_all(sentences, source.label)
-        if state.judges.wants(*COST_SCORES):
+        if state.metrics.wants(*COST_SCORES):
             cost = measure_cost(model, [sentence.text for sentence in state.sentences])
-            cost = {name: value for name, value in cost.items() if state.judges.wants(name)}
+            cost = {name: value for name, value in cost.items() if state.metrics.wants(name)}
     utterances = [
         _create_utterance(sentence, one, state)
         for sentence, one in zip(sentences, speech, strict=True)
@@ -410,7 +412,7 @@ def _export(source: Source, folder: Path) -> Path:
 
 
 def _create_utterance(sentence: Sentence, speech: Speech, state: _State) -> Utterance:
-    return Utterance(sentence, speech, text_to_groups(state.frontend, sentence.text), state.judges)
+    return Utterance(sentence, speech, text_to_groups(state.frontend, sentence.text), state.metrics)
 
 
 def _measure_all(
@@ -439,14 +441,14 @@ def _measure_all(
 
 
 def _find_key(state: _State) -> str:
-    """Return what tells this evaluation's judges and recordings from others."""
-    judges = state.judges
+    """Return what tells this evaluation's metrics and recordings from others."""
+    metrics = state.metrics
     parts = {
-        "opinions": sorted(judges.opinions),
-        "encoder": judges.encoder is not None,
-        "phonemes": find_digest(judges.phonemes) if judges.phonemes is not None else "",
+        "opinions": sorted(metrics.predictors),
+        "encoder": metrics.encoder is not None,
+        "phonemes": find_digest(metrics.phonemes) if metrics.phonemes is not None else "",
         "words": state.request.judging.words or "",
-        "wanted": sorted(judges.wanted) if judges.wanted is not None else None,
+        "wanted": sorted(metrics.wanted) if metrics.wanted is not None else None,
         "recordings": sorted(create_key(one.speech.path) for one in state.recorded.values()),
     }
     if len(state.references) > 1:  # there was one of all of them once
