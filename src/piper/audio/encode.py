@@ -1,6 +1,6 @@
 """Samples to bytes of an audio file: kinds of file, codecs, rates, whole and while it is heard.
 
-Nothing that was given can be changed any more, so headers say what is known at the beginning.
+Bytes that were given on cannot be changed any more, so headers say what is known at the beginning.
 """
 
 from __future__ import annotations

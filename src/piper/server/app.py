@@ -1,7 +1,6 @@
 """The HTTP server: an application of routers over the same voices and queue, and its connections.
 
 Another way to speak is another router that is made here with the same `SpeechService`.
-https://prometheus.io/docs/practices/naming/
 """
 
 from __future__ import annotations
@@ -59,7 +58,10 @@ _METHODS = frozenset(("GET", "HEAD", "OPTIONS", "POST", "WEBSOCKET"))
 
 
 class Metrics:
-    """The figures of one application; safe to use from many threads."""
+    """The figures of one application; safe to use from many threads.
+
+    Named by https://prometheus.io/docs/practices/naming/.
+    """
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()

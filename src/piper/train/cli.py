@@ -352,7 +352,7 @@ class TrainCLI(LightningCLI):
             )
 
     def _parse_ckpt_path(self) -> None:
-        """Do nothing: a checkpoint's hyper-parameters are read by `_resolve_network`, safely."""
+        """Do nothing: a checkpoint's hyper-parameters are read by `flags.py`, safely."""
 
     def before_instantiate_classes(self) -> None:
         """Settle what flags, dataset and checkpoint say together, before anything is built."""

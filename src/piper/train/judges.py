@@ -1,13 +1,7 @@
 """What is said of speech by networks that others have trained: an opinion, whose voice it is.
 
-They have a folder of their own, since their dependencies would bring another torch and NumPy, and
-it is at the end of the path where modules are looked for, so that it hides nothing.
-
 Nothing is ever downloaded: DistillMOS is used where it is installed or `make judges` put it, and
 others by their names.
-
-Resemblyzer is the encoder of "Generalized End-to-End Loss for Speaker Verification" (Wan and others
-2018), trained on thousands of English speakers at 16 kHz.
 """
 
 from __future__ import annotations
@@ -87,6 +81,9 @@ REQUIREMENTS = tuple(requirement for judge in JUDGES for requirement in judge.re
 
 def find_judges_folder() -> Path | None:
     """Return the folder that `PIPER_JUDGES_DIR` names, else `judges` of this Python's environment.
+
+    The packages have a folder of their own, since their dependencies would bring another torch and
+    NumPy. It is at the end of the path where modules are looked for, so that it hides nothing.
 
     None where it does not exist, or the variable is empty.
     """
@@ -338,6 +335,9 @@ def load_speaker_encoder() -> SpeakerEncoder | None:
 
 class SpeakerEncoder:
     """Speech to what tells a speaker from others.
+
+    Resemblyzer is the encoder of "Generalized End-to-End Loss for Speaker Verification" (Wan and
+    others 2018), trained on thousands of English speakers at 16 kHz.
 
     Args:
         package: The module resemblyzer.

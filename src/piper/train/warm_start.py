@@ -1,10 +1,4 @@
-"""Starts a network from another training's weights, or from a published voice's.
-
-Where a network has several
-speakers, a layer of kernel 1 turns the speaker's embedding `g` into a vector W g + b that is added
-to the output of another convolution, in the decoder, the duration predictor and each WaveNet. For
-one speaker this vector is a constant, so that it can be added to the other layer's bias instead.
-"""
+"""Starts a network from another training's weights, or from a published voice's."""
 
 from __future__ import annotations
 
@@ -44,6 +38,11 @@ _CONDITION = re.compile(r"(model_g\..*(?:\.cond|\.cond_layer))\.(bias|weight|wei
 
 def fold_speaker(weights: Mapping[str, Tensor], row: int) -> dict[str, Tensor]:
     """Return the weights of a network that speaks as one of its speakers, and has no other.
+
+    Where a network has several speakers, a layer of kernel 1 turns the speaker's embedding `g` into
+    a vector W g + b that is added to the output of another convolution, in the decoder, the
+    duration predictor and each WaveNet. For one speaker this vector is a constant, so that it can
+    be added to the other layer's bias instead.
 
     Equal to the network it comes from, but for the plain duration predictor: its layer pads the
     text with zeros after the speaker's vector was added, so its first and last phoneme differ.

@@ -1,7 +1,4 @@
-"""How large a training's batches are, when it ends and how often it is validated.
-
-What is tried is a function that takes a step with N utterances and throws its result away.
-"""
+"""How large a training's batches are, when it ends and how often it is validated."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Utterances padded to a batch, a batch in parts, and which utterances make one.
 
-Order and number of batches follow from the lengths,
-the bounds, the seed and the epoch; nothing random is kept between epochs.
+Order and number of batches follow from the lengths, the bounds, the seed and the epoch; nothing
+random is kept between epochs.
 """
 
 from __future__ import annotations

@@ -1,12 +1,4 @@
-"""A loader that an interrupted epoch goes on in, and that outlives the processes that load for it.
-
-Ctrl+C in a terminal, systemd, SLURM and a lost connection tell all processes of a training at
-once. A loader that dies then takes the training with it before it can save.
-
-A voice that was trained on whole sentences has never seen ids that end with a sound: a stop has
-always come before the end. A variant has the same recording behind ids without the stop. A question
-or an exclamation without its mark would be another intonation, so these have none.
-"""
+"""Prepared utterances to batches that are loaded ahead, through signals, kills and resuming."""
 
 from __future__ import annotations
 
@@ -54,7 +46,11 @@ ends the processes by other means, and by SIGTERM only those that hang."""
 
 
 def outlast_signals(worker_id: int) -> None:
-    """Leave signals to the parent; a DataLoader calls it in each process that it starts."""
+    """Leave signals to the parent; a DataLoader calls it in each process that it starts.
+
+    Ctrl+C in a terminal, systemd, SLURM and a lost connection tell all processes of a training at
+    once. A loader that dies then takes the training with it before it can save.
+    """
     # A forked process shares the socket by which the parent hears of signals: it would repeat them.
     signal.set_wakeup_fd(-1)
     for name in ("SIGINT", "SIGHUP"):
@@ -79,7 +75,12 @@ _STOP_CHARACTERS_AT_END = re.compile(r"[^.…?!](\.+|…)$")
 
 @dataclass(frozen=True)
 class OpenEnded(PreparedUtterance):
-    """An utterance that is trained on without the final stop of its ids."""
+    """An utterance that is trained on without the final stop of its ids.
+
+    A voice that was trained on whole sentences has never seen ids that end with a sound: a stop has
+    always come before the end. A variant has the same recording behind ids without the stop. A
+    question or an exclamation without its mark would be another intonation, so these have none.
+    """
 
 
 def create_open_ends(

@@ -1,10 +1,9 @@
 """metadata.csv to rows, with every mistake named.
 
-Lists come from other machines: with backslashes, folders that are not here, other capitals, quotes,
-another ending.
-
 The file is `|` separated without a header and without quoting: in `a.wav|"Hello," she said.` the
-quotes belong to the text, and an unbalanced one swallows nothing.
+quotes belong to the text, and an unbalanced one swallows nothing. Lists come from other machines,
+too: with backslashes, folders that are not here, other capitals, another ending, more columns, and
+with quotes around each text.
 """
 
 from __future__ import annotations

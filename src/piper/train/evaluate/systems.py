@@ -1,7 +1,4 @@
-"""What is evaluated: voices, checkpoints, speech in files; and their sentences, spoken.
-
-Speaks nothing and measures nothing.
-"""
+"""What is evaluated: voices, checkpoints, speech in files; and their sentences, spoken."""
 
 from __future__ import annotations
 

@@ -1,11 +1,4 @@
-"""A blind comparison by people, as one page with all its sound. Judges nothing itself.
-
-Of two equal sounds the louder one is preferred, and a late start is heard as a slow
-voice; neither is what is asked.
-
-The page holds which side is which system only in disguise: who looks at it does not see it, who
-wants to know can find out.
-"""
+"""A blind comparison by people, as one page with all its sound. Judges nothing itself."""
 
 from __future__ import annotations
 
@@ -124,6 +117,9 @@ FADE_SECONDS = 0.02
 
 def match_sounds(sounds: Sequence[tuple[FloatArray, int]]) -> list[FloatArray]:
     """Return the same sentence by several systems at one loudness, with equal silence around it.
+
+    Of two equal sounds the louder one is preferred, and a late start is heard as a slow voice;
+    neither is what is asked.
 
     All get the loudness of the one whose peaks allow the least, at most `LOUDNESS_LUFS`. Sounds
     that are nothing but silence stay as they are.
@@ -264,6 +260,10 @@ def _encode(audio: bytes) -> str:
 
 
 def _disguise(words: Sequence[str]) -> str:
+    """Say which side is which system so that who looks at the page does not see it.
+
+    Who wants to know can find out.
+    """
     return base64.b64encode(json.dumps(words).encode()).decode("ascii")
 
 

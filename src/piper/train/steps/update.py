@@ -1,13 +1,6 @@
 """One update of both networks from their gradients, or of neither.
 
 Nothing is copied to the host: whether an update is skipped is decided on the device.
-
-A voice brings a decoder that speaks, but neither the encoder of recordings nor discriminators.
-Until those have learnt something, their gradients are of no use to it; held, it shows the new
-encoder which latents it can speak.
-
-Lightning's plugin scales, unscales and adapts its factor an optimizer at a time: the second one's
-gradients would be unscaled by a factor that the first one's step has just changed.
 """
 
 from __future__ import annotations
@@ -249,7 +242,10 @@ def create_optimizer(
 class Hold:
     """Keeps a part's weights for the first updates of a training.
 
-    Gradients go through it to what came before, and none are computed of its weights.
+    A voice brings a decoder that speaks, but neither the encoder of recordings nor discriminators.
+    Until those have learnt something, their gradients are of no use to the decoder; held, it shows
+    the new encoder which latents it can speak. Gradients go through it to what came before, and
+    none are computed of its weights.
 
     Args:
         part: What is held.
@@ -298,7 +294,9 @@ def seed_update(seed: int, rank: int, update: int) -> None:
 class GanMixedPrecision(MixedPrecision):
     """Autocast to float16 with a gradient scaler whose use is left to the module.
 
-    The scaler's state is in checkpoints, as with Lightning's own.
+    Lightning's plugin scales, unscales and adapts its factor an optimizer at a time: the second
+    one's gradients would be unscaled by a factor that the first one's step has just changed. The
+    scaler's state is in checkpoints, as with Lightning's own.
     """
 
     def __init__(self, device: str = "cuda") -> None:

@@ -1,14 +1,11 @@
-"""How many frames each phoneme lasts: two predictors.
-
-Linear tails with slope 1 outside the box, as in section 3.1 of the paper. Everything is computed
-for all points and then chosen: selecting points by a mask would copy counts to the host.
+"""How many frames each phoneme lasts: two predictors, and the flows and splines of one of them.
 
 Flows take and give (B, 2, P): a duration (or noise) and its companion. Each returns the log of
 the absolute determinant too, one number an utterance (B,). Kim et al. 2021, appendix A.1.
 
-Both run in float32 also under autocast: they are small, and full of logarithms. Both see the text
-encoder's states detached, so that their loss does not move it (Kim et al. 2021, section 2.2.2).
-`w` are durations in frames, `logw` their natural logarithms, `g` is the speaker embedding.
+Both predictors run in float32 also under autocast: they are small, and full of logarithms. Both see
+the text encoder's states detached, so that their loss does not move it (Kim et al. 2021, section
+2.2.2). `w` are durations in frames, `logw` their natural logarithms, `g` is the speaker embedding.
 """
 
 from __future__ import annotations
@@ -44,7 +41,11 @@ def transform_by_spline(
     bound: float,
     is_inverse: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Map numbers through splines.
+    """Map numbers through rational-quadratic splines (Durkan et al. 2019, "Neural spline flows").
+
+    Linear tails have slope 1 outside the box, as in section 3.1 of the paper. Everything is
+    computed for all points and then chosen: selecting points by a mask would copy counts to the
+    host.
 
     Args:
         x: (...), float32.

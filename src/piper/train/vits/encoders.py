@@ -1,8 +1,5 @@
 """Text to the latents' prior, spectrograms to their posterior, and the flow between them.
 
-Residual coupling layers that only shift (Kim et al. 2021, section 2.5.1), so that the volume, and
-with it the log-determinant, stays the same. `g` is the speaker embedding.
-
 Symbols of the paper (Kim et al. 2021, "Conditional variational autoencoder with adversarial
 learning for end-to-end text-to-speech"): `m` and `logs` are a normal distribution's mean and log
 deviation, `g` is the speaker embedding.
@@ -284,7 +281,11 @@ class Flip(nn.Module):
 
 
 class ResidualCoupling(nn.Module):
-    """Shift one half of the channels by a function of the other half."""
+    """Shift one half of the channels by a function of the other half.
+
+    It only shifts (Kim et al. 2021, section 2.5.1), so that the volume, and with it the
+    log-determinant, stays the same.
+    """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()

@@ -1,13 +1,4 @@
-"""What the layers of VITS share: weight norm, layer norm, dropout, masks, noise, layout in memory.
-
-A signal keeps its shape (B, C, T); only its strides are those of (B, T, C). Convolutions are then
-plain matrix products, normalisation over channels and gates read memory in order, and tensor cores
-need no transposed copies. Convolutions and pointwise functions keep the layout they are given.
-
-Each weight is `weight_g * weight_v / |weight_v|` (Salimans and
-Kingma 2016), the norm taken over all axes but the first. torch's own parametrisation stores the
-two under other names, and the older one that had these names is deprecated.
-"""
+"""What the layers of VITS share: weight norm, layer norm, dropout, masks, noise, memory layout."""
 
 from __future__ import annotations
 
@@ -181,7 +172,12 @@ HALVES = (torch.bfloat16, torch.float16)
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """The signal (B, C, T), copied where its channels were not next to each other."""
+    """The signal (B, C, T), copied where its channels were not next to each other.
+
+    It keeps its shape; only its strides are those of (B, T, C). Convolutions are then plain matrix
+    products, normalisation over channels and gates read memory in order, and tensor cores need no
+    transposed copies. Convolutions and pointwise functions keep the layout they are given.
+    """
     return x.mT.contiguous().mT
 
 
@@ -270,7 +266,12 @@ def convolve_rows(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -
 
 
 class WeightNormed(nn.Module):
-    """The two halves of a convolution's weight; takes them over from a plain layer."""
+    """The two halves of a convolution's weight; takes them over from a plain layer.
+
+    The weight is `weight_g * weight_v / |weight_v|` (Salimans and Kingma 2016), the norm taken over
+    all axes but the first. torch's own parametrisation stores the two under other names, and the
+    older one that had these names is deprecated.
+    """
 
     def __init__(self, plain: nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d) -> None:
         super().__init__()
