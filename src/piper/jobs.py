@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
 
+_LOGGER = logging.getLogger(__name__)
+
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -189,7 +191,6 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
 
 
-_LOGGER = logging.getLogger(__name__)
 JOBS_A_CHUNK = 8
 MIN_JOBS_A_PROCESS = 64
 """Below this, a process costs more to start (0.3 s) than it saves (8 ms a recording)."""

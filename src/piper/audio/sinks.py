@@ -27,6 +27,8 @@ from piper.audio.encode import (
 from piper.errors import PiperError
 from piper.files import Completed, UniqueNames, open_straight, refuse_overwriting
 
+_logger = logging.getLogger(__name__)
+
 # 255 bytes is the usual limit of a name; a letter of the texts met most has up to 3 bytes.
 _MAX_NAME_BYTES = 200
 
@@ -109,8 +111,6 @@ def _find_seconds(wav: bytes) -> float:
     with wave.open(io.BytesIO(wav)) as file:
         return file.getnframes() / file.getframerate()
 
-
-_logger = logging.getLogger(__name__)
 
 DEFAULT_OUTPUT_FILE = "output.wav"
 

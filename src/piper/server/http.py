@@ -31,6 +31,8 @@ from piper.server.speech import Job, JobClosedError, SpeechRequest
 from piper.text.frontend import TextOptions
 from piper.text.lexicon import parse_lexicon
 
+_logger = logging.getLogger(__name__)
+
 # Beyond these the durations get out of hand: with a noise of 5 a word may last for hours.
 Length = Annotated[float, Field(ge=0.1, le=10.0, allow_inf_nan=False)]
 Noise = Annotated[float, Field(ge=0.0, le=2.0, allow_inf_nan=False)]
@@ -99,8 +101,6 @@ _SETTINGS = {
 """Clients' names of numbers to those of `SynthesisConfig`."""
 _TEXT_OPTIONS = {"write_numbers", "stress", "abbreviations"}
 
-
-_logger = logging.getLogger(__name__)
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -50,6 +50,8 @@ from piper.server.store import VoiceStore
 from piper.text.markup import MARKUP_KINDS
 from piper.voice.session import StreamChunk
 
+_logger = logging.getLogger(__name__)
+
 MAX_PAYLOAD_BYTES = 1 << 20
 """Of one event, and thrown away: speaking needs none. A satellite sends 2 kB of a microphone."""
 _PART_BYTES = 1 << 16
@@ -256,9 +258,6 @@ def _read_name(voice: Mapping[str, Any], key: str) -> str | None:
             "correct it."
         )
     return name
-
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

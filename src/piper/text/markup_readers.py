@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
+_LOGGER = logging.getLogger(__name__)
+
 _PARAGRAPH_ENDS = frozenset(
     {"paragraph_close", "heading_close", "blockquote_close", "table_close"}
     | {"bullet_list_close", "ordered_list_close"}
@@ -265,9 +267,6 @@ def _without_front_matter(text: str) -> str:
         return text
     _, mark, rest = text[4:].partition("\n---\n")
     return rest if mark else text
-
-
-_LOGGER = logging.getLogger(__name__)
 
 
 _KNOWN = ("speak", "p", "s", "break", "prosody", "emphasis", "phoneme", "sub", "say-as")

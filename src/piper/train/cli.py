@@ -81,6 +81,8 @@ from piper.train.steps.update import create_precision
 from piper.train.storage import check_writable, join_address, plain_address
 from piper.train.vits.config import NetworkConfig
 
+_LOGGER = logging.getLogger(__name__)
+
 
 class SafeCheckpointIO(TorchCheckpointIO):
     """Leaves the old or the new file whole, however a write ends; reads plain data only."""
@@ -129,9 +131,6 @@ DATA_FROM_MODEL: dict[str, Any] = {
 
 _ODD_STATE = (AttributeError, IndexError, KeyError, TypeError, ValueError, ZeroDivisionError)
 """How Lightning and callbacks answer to a checkpoint of odd structure, before a first update."""
-
-_LOGGER = logging.getLogger(__name__)
-
 
 SHOWN_FLAGS = {
     "ckpt_path": "Checkpoint to go on from; last: the newest of --trainer.default_root_dir.",

@@ -30,6 +30,8 @@ from piper.train.quick.config import QuickConfig
 from piper.train.resuming import find_run
 from piper.train.vits.config import NetworkConfig
 
+_LOGGER = logging.getLogger(__name__)
+
 TABLES = ("model_g.emb_g.weight", "model_g.text.speakers.weight")
 EMBEDDINGS = ("model_g.enc_p.emb.weight", "model_g.text.embedding.weight")
 """Rows of speakers and of phonemes, by family: VITS, quick."""
@@ -134,8 +136,6 @@ def _plain_weight(weights: Mapping[str, Tensor], stem: str) -> Tensor:
     norm = torch.linalg.vector_norm(direction, dim=axes, keepdim=True)
     return direction * (weights[f"{stem}.weight_g"].double() / norm)
 
-
-_LOGGER = logging.getLogger(__name__)
 
 NAMED_AT_MOST = 12
 """How many speakers or symbols a sentence names before it says how many more there are."""

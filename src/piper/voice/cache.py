@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from piper.voice.graph_config import GraphConfig
     from piper.voice.graph_writer import VoiceParts
 
+_logger = logging.getLogger(__name__)
+
 MAX_DIFFERENCE = 1e-4
 """Largest difference of a sample from the original's, of a full scale of 1."""
 
@@ -298,8 +300,6 @@ def _describe_processor() -> str:
     machine = os.uname().machine if hasattr(os, "uname") else ""
     return machine + os.environ.get("PROCESSOR_IDENTIFIER", "")
 
-
-_logger = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "PIPER_CACHE_DIR"
 """Environment variable: the cache folder, or `off`."""

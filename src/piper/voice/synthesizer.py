@@ -44,6 +44,8 @@ from piper.text.markup import Piece, Pitch, Span, parse_markup
 from piper.text.sentence import Word
 from piper.voice.session import Network, SpeechSettings, SpokenSentence, StreamChunk
 
+_logger = logging.getLogger(__name__)
+
 # A voice may have hundreds; an error should stay readable.
 _MAX_NAMES = 10
 
@@ -705,9 +707,6 @@ def _insert_silence(
         start += len(piece)
     for _, length in waiting:
         yield np.zeros(length, dtype=np.float32)
-
-
-_logger = logging.getLogger(__name__)
 
 
 class SpeechSynthesizer:

@@ -39,6 +39,8 @@ from piper.train.aligner.features import extract_features, load_samples
 from piper.train.aligner.trainer import Schedule, Trainer, load_state
 from piper.train.data.audio import FloatArray
 
+_LOGGER = logging.getLogger(__name__)
+
 IMPOSSIBLE = -1e30
 """Not minus infinity: differences of two of them would be no numbers."""
 
@@ -130,7 +132,6 @@ def _may_skip(units: Tensor) -> Tensor:
     return (before == 0) & (units != 0)
 
 
-_LOGGER = logging.getLogger(__name__)
 MAX_ACOUSTIC_SCALE = 0.5
 """By which log likelihoods are multiplied from the middle of the passes on; before, by the share of
 them that is done. Never 1: what is heard in neighbouring frames is nearly the same, and counts for

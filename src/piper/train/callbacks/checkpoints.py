@@ -37,6 +37,8 @@ from piper.train.distributed import SharedFlag
 from piper.train.resuming import quote_command, resume_command
 from piper.train.storage import is_file, join_address, move_file
 
+_LOGGER = logging.getLogger(__name__)
+
 
 def candidate_name(epoch: int, step: int) -> str:
     """Return the name of weights that have no score yet."""
@@ -88,8 +90,6 @@ def _match(folder: str, pattern: str) -> list[tuple[str, re.Match[str]]]:
         if (match := re.fullmatch(pattern, file.name))
     ]
 
-
-_LOGGER = logging.getLogger(__name__)
 
 OPTIMIZER_KEYS = ("optimizer_states",)
 """What a slim checkpoint lacks. AdamW keeps two numbers a weight, so that of a medium voice's

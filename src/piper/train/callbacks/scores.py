@@ -51,6 +51,8 @@ from piper.train.judges import (
 )
 from piper.train.voice_module import is_last_epoch
 
+_LOGGER = logging.getLogger(__name__)
+
 _PACKAGES = {OPINION: DISTILLMOS, SIMILARITY: RESEMBLYZER}
 QUALITY = "quality"
 """The title of what `--validation_quality` asks for."""
@@ -150,8 +152,6 @@ def _check_recogniser(path: str | None) -> frozenset[str]:
     except DatasetError as error:
         raise ConfigError(f"--model.phoneme_recogniser: {error}") from None
 
-
-_LOGGER = logging.getLogger(__name__)
 
 LIVES = 2
 """A process that was killed is started once more: it may have been by chance."""

@@ -34,6 +34,8 @@ from piper.train.voice_module import is_last_epoch
 from piper.voice.graph import find_decoder_reach
 from piper.voice.graph_config import GraphConfig
 
+_LOGGER = logging.getLogger(__name__)
+
 MEASURE_SEED = 20210611
 NOISE_SCALE = 0.667
 """Deviation of the prior's noise when speaking, the default of voices."""
@@ -156,8 +158,6 @@ def _speaker_tensor(
         return None
     return torch.tensor([example.speaker_id or 0], dtype=torch.long, device=device)
 
-
-_LOGGER = logging.getLogger(__name__)
 
 FIGURES = ("val_mel_whole", "val_mel_text", "val_duration_error_ms", "val_length_ratio")
 """Names of the figures in the log."""

@@ -40,6 +40,8 @@ from piper.train.data.shards import replace_shard
 from piper.train.data.split import rank_recording
 from piper.train.vits.mel import spectrogram
 
+_LOGGER = logging.getLogger(__name__)
+
 LINGER_SECONDS = 20
 """After SIGTERM: more than the parent takes for its running step and for saving; torch itself
 ends the processes by other means, and by SIGTERM only those that hang."""
@@ -65,7 +67,6 @@ def _end_later(number: int, frame: FrameType | None) -> None:
     signal.alarm(LINGER_SECONDS)
 
 
-_LOGGER = logging.getLogger(__name__)
 STOPS = (".", "…")
 _STOP_AT_END = re.compile(r"[^.…?!][.。।۔][\s\"'“”«»‘’)\]]*$")
 """espeak-ng hears an ellipsis at the end as no sign at all, so such ids have no stop already."""

@@ -25,6 +25,8 @@ from piper.errors import DatasetError
 from piper.files import read_bounded, replace_on_success
 from piper.train.data.remote_dataset import RemoteRecordings
 
+_LOGGER = logging.getLogger(__name__)
+
 AUDIO_SUFFIXES = (
     *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".g722", ".aif", ".aiff", ".au", ".caf"),
     *(".m4a", ".mp4", ".aac", ".webm", ".mka", ".wma"),
@@ -416,8 +418,6 @@ def _agree(numbers: Sequence[str], texts: Sequence[str]) -> bool:
     except StatisticsError:  # all texts are of one length
         return False
 
-
-_LOGGER = logging.getLogger(__name__)
 
 PHONEME_IDS = "phoneme_ids"
 DATASET_TYPES = ("text", PHONEME_IDS)

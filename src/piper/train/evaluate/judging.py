@@ -34,6 +34,8 @@ from piper.train.judges import (
 )
 from piper.train.recognisers import load_recogniser
 
+_LOGGER = logging.getLogger(__name__)
+
 NO_PHONEMES = (
     "There is no phoneme recogniser, so there is no phoneme error, no word is missed and nothing "
     "is said of durations; fit one with --fit-recogniser DIR on recordings of the same language."
@@ -105,7 +107,6 @@ def load_metrics(request: MetricRequest) -> tuple[Metrics, list[str]]:
     return Metrics(predictors, encoder, phonemes, words, wanted), missing
 
 
-_LOGGER = logging.getLogger(__name__)
 RECOGNISER_NAME = "phoneme_recogniser.pt"
 """In a dataset's cache."""
 

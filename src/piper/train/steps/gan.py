@@ -36,6 +36,8 @@ from piper.train.vits.layers import Draws, cut_segments, place_segments
 from piper.train.vits.mel import audio_to_mel, spectrogram_to_mel
 from piper.train.vits.synthesizer import Posterior, Synthesizer, SynthesizerOutput
 
+_LOGGER = logging.getLogger(__name__)
+
 USUAL_WEIGHTS = {"mel": 45.0, "kl": 1.0, "duration": 1.0, "adversarial": 1.0, "feature": 1.0}
 """The generator's losses weighed as in VITS: 45 as in HiFi-GAN, the others as they are."""
 
@@ -358,8 +360,6 @@ class GanStep:
         audio = cut_segments(batch.audio, starts * config.hop_length, config.segment_size)
         return audio, spectrogram_to_mel(spectrogram, config), starts
 
-
-_LOGGER = logging.getLogger(__name__)
 
 _CPU_SIGNS = ("can't allocate memory", "could not create a ", "not enough memory")
 """What errors of torch's and oneDNN's allocators on a CPU say."""
