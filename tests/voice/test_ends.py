@@ -13,7 +13,7 @@ import pytest
 
 from piper.config import SynthesisConfig
 from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Sentence
-from piper.voice.synthesizer import is_wanted, widen_ends
+from piper.voice.synthesizer import needs_room, widen_ends
 from piper.voice.voice import PiperVoice
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "short_utterances.py"
@@ -52,7 +52,7 @@ def test_by_default_single_words_have_it(voice: PiperVoice) -> None:
         [found] = voice.synthesize(text, default)
         [expected] = voice.synthesize(text, config)
         assert found.phoneme_ids == expected.phoneme_ids, text
-    assert is_wanted(Sentence([], []), None)
+    assert needs_room(Sentence([], []), None)
     assert widen_ends(Sentence([], []), {}) == Sentence([], [])
 
 

@@ -23,7 +23,7 @@ from piper.train.presets import (
     saved_hyper_parameters,
 )
 from piper.train.steps import gan
-from piper.train.steps.compilation import compile_generator, is_wanted
+from piper.train.steps.compilation import compile_generator, should_compile
 from piper.train.steps.gan import GanStep, MicroBatches, Totals
 from piper.train.steps.update import Hold, OptimizerSettings, create_optimizer, seed_update
 from piper.train.vits.config import NetworkConfig
@@ -180,12 +180,12 @@ class VitsModel(VoiceModule):
         self.model_mrd: MultiResolutionDiscriminator | None = None
         if training.use_mrd:
             self.model_mrd = MultiResolutionDiscriminator.for_network(network)
-        judges = [*self.model_d.discriminators]
+        discriminators = [*self.model_d.discriminators]
         if self.model_mrd is not None:
-            judges += self.model_mrd.discriminators
+            discriminators += self.model_mrd.discriminators
         weights = {**gan.USUAL_WEIGHTS, "mel": training.c_mel, "kl": training.c_kl}
-        self.gan = GanStep(self.model_g, judges, network, weights)
-        self.micro_batches = MicroBatches(self.gan, self.model_g, *judges)
+        self.gan = GanStep(self.model_g, discriminators, network, weights)
+        self.micro_batches = MicroBatches(self.gan, self.model_g, *discriminators)
         self.hold = Hold(self.model_g.dec, "decoder", training.hold_decoder)
         self._kept_speakers: tuple[list[int], Tensor] | None = None
         if training.new_speakers_only:
@@ -227,7 +227,7 @@ class VitsModel(VoiceModule):
         return [optimizer for optimizer, _ in pairs], [schedule for _, schedule in pairs]
 
     def discriminator_parameters(self) -> list[nn.Parameter]:
-        """All judges' parameters, in the order in which Piper's optimizer states count them."""
+        """Parameters of all discriminators, in the order of Piper's optimizer states."""
         mrd = self.model_mrd.parameters() if self.model_mrd is not None else ()
         return [*self.model_d.parameters(), *mrd]
 
@@ -265,7 +265,7 @@ class VitsModel(VoiceModule):
     def on_train_start(self) -> None:
         """Validate first; then compile, where the training is long enough for it."""
         super().on_train_start()
-        if is_wanted(self._compile_choice, self.device, self._planned_updates()):
+        if should_compile(self._compile_choice, self.device, self._planned_updates()):
             compile_generator(self.model_g)
 
     # -- validation

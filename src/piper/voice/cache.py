@@ -240,13 +240,13 @@ def compare_with_original(
     A duration within rounding of a whole number may come out one frame longer in either graph, so
     one sentence of another length is let pass.
     """
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     others = 0
     for i, length in enumerate(_CHECK_LENGTHS):
-        ids = random.integers(0, symbols, length).tolist()
+        ids = rng.integers(0, symbols, length).tolist()
         settings = SpeechSettings(0.0, 1.0, 0.0, {(num_speakers - 1) * (i % 2): 1.0})
         mine, theirs = (
-            np.concatenate(list(net.speak(ids, settings, random, is_streamed=False).audio))
+            np.concatenate(list(net.speak(ids, settings, rng, is_streamed=False).audio))
             for net in (parts, original)
         )
         if len(mine) != len(theirs):

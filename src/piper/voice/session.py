@@ -312,7 +312,7 @@ class Network(Protocol):
         self,
         ids: Sequence[int],
         settings: SpeechSettings,
-        random: np.random.Generator,
+        rng: np.random.Generator,
         *,
         is_streamed: bool,
         is_shared: bool = False,
@@ -322,7 +322,7 @@ class Network(Protocol):
         Args:
             ids: (P,) phoneme ids, BOS … EOS.
             settings: How to speak.
-            random: Source of all noise.
+            rng: Source of all noise.
             is_streamed: In several pieces, if the network can; the first is small and comes soon.
             is_shared: Others speak at the same time: rather less work than an early end.
         """
@@ -428,12 +428,12 @@ class VoiceSession:
         self,
         ids: Sequence[int],
         settings: SpeechSettings,
-        random: np.random.Generator,
+        rng: np.random.Generator,
         *,
         is_streamed: bool,
         is_shared: bool = False,
     ) -> SpokenSentence:
-        """Speak one sentence in one piece, with the graph's own noise: `random` is not read."""
+        """Speak one sentence in one piece, with the graph's own noise: `rng` is not read."""
         if self.has_speakers and len(settings.speakers) != 1:
             raise PiperError(
                 f"The speakers of {self.path} cannot be mixed, because its weights could not be "
@@ -494,7 +494,7 @@ class Latents:
         durations: (P,) frames of each phoneme.
         statistics: (2 C, P): mean above log deviation.
         noise_scale: Factor on the deviation.
-        random: Source of the noise.
+        rng: Source of the noise.
     """
 
     def __init__(
@@ -502,7 +502,7 @@ class Latents:
         durations: npt.NDArray[np.int64],
         statistics: FloatArray,
         noise_scale: float,
-        random: np.random.Generator,
+        rng: np.random.Generator,
     ) -> None:
         self.durations = durations
         self._phonemes = np.repeat(np.arange(len(durations)), durations)
@@ -512,7 +512,7 @@ class Latents:
         self._mean, logarithm = np.split(statistics, 2)
         self._deviation = np.exp(logarithm)
         self._noise_scale = noise_scale
-        self._random = random
+        self._rng = rng
         self._lock = threading.Lock()
         self._noise: FloatArray | None = None
 
@@ -539,7 +539,7 @@ class Latents:
         with self._lock:
             if self._noise is None:
                 shape = (len(self._mean), self.size)
-                self._noise = draw_noise(shape, self._noise_scale, self._random)
+                self._noise = draw_noise(shape, self._noise_scale, self._rng)
             return self._noise
 
 
@@ -595,9 +595,9 @@ class QuickLatents:
         return {"turns": (turns - turns.round()).astype(np.float32), "rows": rows}
 
 
-def draw_noise(shape: tuple[int, ...], scale: float, random: np.random.Generator) -> FloatArray:
+def draw_noise(shape: tuple[int, ...], scale: float, rng: np.random.Generator) -> FloatArray:
     """Return normal noise of such a deviation, float32."""
-    noise = random.standard_normal(shape, dtype=np.float32)
+    noise = rng.standard_normal(shape, dtype=np.float32)
     noise *= np.float32(scale)
     return noise
 
@@ -870,7 +870,7 @@ class PartsSession:
         self,
         ids: Sequence[int],
         settings: SpeechSettings,
-        random: np.random.Generator,
+        rng: np.random.Generator,
         *,
         is_streamed: bool,
         is_shared: bool = False,
@@ -880,12 +880,12 @@ class PartsSession:
         Args:
             ids: (P,) phoneme ids, BOS … EOS.
             settings: How to speak.
-            random: Source of all noise.
+            rng: Source of all noise.
             is_streamed: Begin with a small window; else all windows are large.
             is_shared: Others speak at the same time: larger windows, whose contexts are less work.
         """
         speaker = self._mix_speakers(settings.speakers)
-        latents = self._encode(ids, settings, speaker, random)
+        latents = self._encode(ids, settings, speaker, rng)
         plan = plan_windows(
             latents.size,
             reach=self.files.decoder_reach,
@@ -923,7 +923,7 @@ class PartsSession:
         ids: Sequence[int],
         settings: SpeechSettings,
         speaker: FloatArray | None,
-        random: np.random.Generator,
+        rng: np.random.Generator,
     ) -> Latents | QuickLatents:
         """Return how long the phonemes last, and what their sound is made of."""
         feeds: Feeds = {
@@ -932,7 +932,7 @@ class PartsSession:
         }
         if axes := self._shapes[self._text].get("rhythm_noise"):
             shape = (*axes[:-1], len(ids))
-            feeds["rhythm_noise"] = draw_noise(shape, settings.noise_w_scale, random)
+            feeds["rhythm_noise"] = draw_noise(shape, settings.noise_w_scale, rng)
         outputs = self._run(self._text, self._text_outputs, feeds, speaker)
         found = dict(zip(self._text_outputs, outputs, strict=True))
         durations = found["frames"].reshape(-1) * np.float32(settings.length_scale)
@@ -956,8 +956,8 @@ class PartsSession:
             )
         counts = durations.astype(np.int64)
         if not is_quick:
-            return Latents(counts, found["statistics"][0], settings.noise_scale, random)
-        noise = draw_noise((1, len(counts)), settings.noise_scale, random)
+            return Latents(counts, found["statistics"][0], settings.noise_scale, rng)
+        noise = draw_noise((1, len(counts)), settings.noise_scale, rng)
         places, encoded = found["places"], found["encoded"]
         semitones = np.full_like(noise, settings.pitch)
         if settings.semitones is not None:

@@ -467,8 +467,8 @@ FULL_STOP = "."
 _MARKS = frozenset(".?!,:;…。．？！、，：；।۔؟،؛")
 
 
-def is_wanted(sentence: Sentence, whole_ends: bool | None) -> bool:
-    """Return whether a sentence gets the room: None means where it has no more than one word."""
+def needs_room(sentence: Sentence, whole_ends: bool | None) -> bool:
+    """Return whether a sentence gets wide ends: None means where it has no more than one word."""
     if whole_ends is None:
         # Not by `sentence.words`, which takes 10 ms of a long sentence to find.
         return len(sentence.text.split()) <= 1
@@ -831,13 +831,13 @@ class SpeechSynthesizer:
             self._warn_about_seed()
         for paced in sentences:
             sentence = paced.sentence
-            if is_wanted(sentence, syn_config.whole_ends):
+            if needs_room(sentence, syn_config.whole_ends):
                 sentence = widen_ends(sentence, self.config.phoneme_id_map)
             check_ids(sentence.ids, self.config)
             spoken = self.session.speak(
                 sentence.ids,
                 self._shape(settings, replace(paced, sentence=sentence)),
-                seeds.create_random(),
+                seeds.create_rng(),
                 is_streamed=is_streamed,
                 is_shared=self._is_shared,
             )
@@ -968,7 +968,7 @@ class SeedSource:
         self._sequence = np.random.SeedSequence(seed)
         self._lock = threading.Lock()
 
-    def create_random(self) -> np.random.Generator:
+    def create_rng(self) -> np.random.Generator:
         """Return the next source of noise."""
         with self._lock:
             [child] = self._sequence.spawn(1)

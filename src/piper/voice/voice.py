@@ -141,7 +141,7 @@ class PiperVoice:
             espeak = None if espeak_data_dir is None else Espeak(data_dir=espeak_data_dir)
             frontend = create_frontend(config, espeak=espeak)
         self.frontend = frontend
-        self._narrator = SpeechSynthesizer(self.network, config, seed, is_shared=is_shared)
+        self._synthesizer = SpeechSynthesizer(self.network, config, seed, is_shared=is_shared)
         self._load_session: Callable[[], onnxruntime.InferenceSession] | None = None
 
     @property
@@ -291,7 +291,7 @@ class PiperVoice:
         sentences = pace_sentences(self._find_frontend(text_options), text)
         syn_config = syn_config or SynthesisConfig()
         loudness = resolve_loudness(syn_config, is_streamed=False)
-        return self._narrator.synthesize(sentences, syn_config, loudness, include_alignments)
+        return self._synthesizer.synthesize(sentences, syn_config, loudness, include_alignments)
 
     def synthesize_stream(
         self,
@@ -328,7 +328,7 @@ class PiperVoice:
         sentences = pace_sentences(self._find_frontend(text_options), text)
         syn_config = syn_config or SynthesisConfig()
         loudness = resolve_loudness(syn_config, is_streamed=True)
-        return self._narrator.stream(
+        return self._synthesizer.stream(
             sentences, syn_config, loudness, include_alignments, max_planned_ids, watch
         )
 
@@ -445,7 +445,7 @@ class PiperVoice:
         sentences = [PacedSentence(Sentence([], [*head, *ids, *tail])) for head, ids, tail in parts]
         audio: list[FloatArray] = []
         samples: list[npt.NDArray[np.int64]] = []
-        spoken_parts = self._narrator.speak(
+        spoken_parts = self._synthesizer.speak(
             sentences, syn_config or SynthesisConfig(), is_streamed=False
         )
         for (head, ids, _), (_, spoken) in zip(parts, spoken_parts, strict=True):

@@ -67,7 +67,7 @@ def test_whole_utterances_and_validation_take_the_plain_functions(
     ],
 )
 def test_choice(choice: str, device: str, updates: int, wanted: bool) -> None:
-    assert compilation.is_wanted(choice, torch.device(device), updates) is wanted
+    assert compilation.should_compile(choice, torch.device(device), updates) is wanted
 
 
 @pytest.mark.parametrize(
@@ -85,13 +85,13 @@ def test_what_is_missing_is_said(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(compilation, "find_spec", lambda name: name)  # as where Triton is
     with caplog.at_level(logging.WARNING):
-        assert not compilation.is_wanted(choice, torch.device(device), 10**6)
+        assert not compilation.should_compile(choice, torch.device(device), 10**6)
     assert f"nothing is compiled, for want of {missing} (apt-get install" in caplog.text
 
 
 def test_unknown_choice_is_a_mistake() -> None:
     with pytest.raises(ConfigError, match="choose off, on or auto"):
-        compilation.is_wanted("yes", torch.device("cpu"), 1)
+        compilation.should_compile("yes", torch.device("cpu"), 1)
 
 
 def run_updates(tmp_path: Path, *arguments: str, **environment: str) -> str:

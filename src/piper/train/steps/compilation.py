@@ -1,8 +1,9 @@
 """Parts of the generator compiled by `torch.compile`, and run as they are where that is of no use.
 
 The decoder, whose pieces are of one length, and the duration predictor's couplings: they are more
-than half of a step's kernels and hardly any of its arithmetic. The judges are left out: a compiled
-backward pass computes the gradients of weights and audio both, and the step asks for each alone.
+than half of a step's kernels and hardly any of its arithmetic. The discriminators are left out: a
+compiled backward pass computes the gradients of weights and audio both, and the step asks for each
+alone.
 """
 
 from __future__ import annotations
@@ -102,8 +103,8 @@ def _find_parts(generator: Synthesizer) -> list[tuple[nn.Module, int | None]]:
     return parts + [(coupling, None) for coupling in couplings]
 
 
-def is_wanted(choice: str, device: torch.device, updates: float) -> bool:
-    """Whether to compile.
+def should_compile(choice: str, device: torch.device, updates: float) -> bool:
+    """Return whether parts of the generator are to be compiled.
 
     Args:
         choice: `off`, `on`, or `auto`: on a GPU with all that it takes, in a run that repays it.
