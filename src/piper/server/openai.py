@@ -1,6 +1,6 @@
 """OpenAI's speech endpoint and list of models, so that its clients speak by our voices.
 
-Speaks nothing. Source: https://platform.openai.com/docs/api-reference/audio/createSpeech
+Source: https://platform.openai.com/docs/api-reference/audio/createSpeech
 """
 
 from __future__ import annotations

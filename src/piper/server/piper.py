@@ -1,4 +1,4 @@
-"""The endpoints of the existing Piper server, for programs that know them. Speaks nothing.
+"""The endpoints of the existing Piper server, for programs that know them.
 
 Its answers differ where that one's were mistakes: WAV is `audio/wav`, a mistake is 4xx with a
 sentence, an unknown voice is 404, and nobody reads what another one has had spoken.

@@ -1,6 +1,6 @@
 """`/live`: a WebSocket that takes parts of a text and gives parts of its sound, with times.
 
-Speaks nothing. The messages are described in docs/HTTP.md.
+The messages are described in docs/HTTP.md.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """TensorBoard's log of a training, here or in a cloud's storage; no failure of it ends training.
 
-Knows TensorBoard's files, but not what is logged. Events are written to a local file record by
-record. For a remote address that file is uploaded every minute by a thread, and begun anew when it
-has grown: writing to the address itself would upload all of it with each line, and training would
-wait for the network.
+Events are written to a local file record by record. For a remote address that file is uploaded
+every minute by a thread, and begun anew when it has grown: writing to the address itself would
+upload all of it with each line, and training would wait for the network.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Runs a voice's network in ONNX Runtime: ids to audio.
 
-A voice is spoken by its own graph, a whole sentence at once (`VoiceSession`), or by the clean graph
-in three parts, window by window (`PartsSession`). The text's part needs the whole sentence, flow
-and decoder only a window of frames with as much context to each side as their convolutions reach.
+A voice is spoken by its own graph, a whole sentence at once (`VoiceSession`), or by the optimised
+model in three parts, window by window (`PartsSession`). The text's part needs the whole sentence,
+flow and decoder only a window of frames with as much context to each side as convolutions reach.
 (A quick voice's "flow" is what makes latents of encoded phonemes.) The decoder's windows are
 smaller than the flow's, which needs more context and less memory. Noise is drawn for the whole
 sentence before the first window, so the windows' sizes change nothing in the sound.
@@ -297,7 +297,7 @@ class SpokenSentence:
 
 
 class Network(Protocol):
-    """What speaks ids: a voice's own graph, or the clean one in three parts."""
+    """What speaks ids: a voice's own graph, or the optimised model in three parts."""
 
     has_durations: bool
     can_mix_speakers: bool

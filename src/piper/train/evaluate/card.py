@@ -1,4 +1,4 @@
-"""The model card of a voice, MODEL_CARD.md: data, training, figures, limits. Measures nothing.
+"""The model card of a voice, MODEL_CARD.md: data, training, figures, limits.
 
 It has the form of Hugging Face's model cards. What is not known is left out.
 """

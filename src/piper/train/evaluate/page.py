@@ -1,4 +1,4 @@
-"""The report as a page that opens without a network. Measures nothing."""
+"""The report as a page that opens without a network."""
 
 from __future__ import annotations
 

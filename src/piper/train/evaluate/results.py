@@ -1,4 +1,4 @@
-"""What an evaluation found, as data: scores, sentences, systems, comparisons. Measures nothing."""
+"""What an evaluation found, as data: scores, sentences, systems, comparisons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m piper.train import SOURCE DIR`: the command; no work here."""
+"""`python -m piper.train import SOURCE DIR`: flags, output, exit code."""
 
 from __future__ import annotations
 

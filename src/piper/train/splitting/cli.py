@@ -1,4 +1,4 @@
-"""`python -m piper.train split LONG --text TEXT DIR`: flags, output, exit code; no work here."""
+"""`python -m piper.train split LONG --text TEXT DIR`: flags, output, exit code."""
 
 from __future__ import annotations
 
