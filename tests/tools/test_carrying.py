@@ -100,7 +100,8 @@ def test_training_starts_from_carried_weights(
     start = tmp_path / "start.ckpt"
     assert pack_start(tiny_voice, start) < 0.62 * tiny_voice.stat().st_size
     weights = torch.load(start, weights_only=True)["state_dict"]
-    assert {value.dtype for value in weights.values()} == {torch.float16}
+    for name, value in weights.items():  # vectors are small, and some are statistics
+        assert value.dtype is (torch.float16 if value.dim() > 1 else torch.float32), name
     flags = [f"--data.dataset_dir={packed / 'packed'}", "--data.dataset_type=phoneme_ids"]
     flags += [f"--trainer.default_root_dir={tmp_path}", "--trainer.max_steps=1"]
     with pytest.MonkeyPatch.context() as patch:

@@ -368,7 +368,7 @@ def test_mixtures_that_make_no_sense(speakers: PiperVoice, original: PiperVoice)
             parse_speaker_mix(speakers.config, text)
 
 
-def test_a_mixture_needs_the_clean_graph(tiny_voice_multi_speaker: Path) -> None:
+def test_a_mixture_needs_the_optimised_model(tiny_voice_multi_speaker: Path) -> None:
     own = PiperVoice.load(tiny_voice_multi_speaker, cache_dir=False)
     with pytest.raises(PiperError, match="cannot be mixed"):
         whole(own, "Hi.", SynthesisConfig(speaker_mix={0: 1, 1: 1}))

@@ -144,7 +144,9 @@ def test_a_voice_without_durations_warns_once_and_gives_none(
     assert voice.phoneme_ids_to_audio([1, 0, 2], include_alignments=True)[1] is None
 
 
-def test_the_clean_graph_gives_durations_for_any_voice(tiny_voice_without_durations: Path) -> None:
+def test_the_optimised_model_gives_any_voices_durations(
+    tiny_voice_without_durations: Path,
+) -> None:
     voice = PiperVoice.load(tiny_voice_without_durations, include_alignments=True)
     [chunk] = voice.synthesize("Hi.", include_alignments=True)
     assert chunk.phoneme_id_samples is not None

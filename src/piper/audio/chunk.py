@@ -124,3 +124,39 @@ class AudioChunk:
     def duration_seconds(self) -> float:
         """Length in seconds."""
         return len(self.audio_float_array) / self.sample_rate
+
+
+@dataclass(frozen=True)
+class StreamChunk:
+    """The next piece of speech, a part of a sentence.
+
+    Attributes:
+        sample_rate: Hertz.
+        audio_float_array: (S,) float32 between -1 and 1.
+        sentence: Number of the sentence that it belongs to, from 0.
+        is_first: Whether it begins that sentence.
+        text: The sentence's text, where it is known.
+        phoneme_alignments: With the first piece, where asked for and the voice says them: how long
+            each phoneme of the whole sentence lasts.
+        word_timings: Likewise, when each word is spoken, from the sentence's beginning.
+        total_samples: Of the whole text, where they were planned.
+    """
+
+    sample_rate: int
+    audio_float_array: FloatArray
+    sentence: int
+    is_first: bool
+    text: str = ""
+    phoneme_alignments: list[PhonemeAlignment] | None = None
+    word_timings: list[WordTiming] | None = None
+    total_samples: int | None = None
+
+    @cached_property
+    def audio_int16_array(self) -> Int16Array:
+        """(S,) 16-bit samples."""
+        return float_to_int16(self.audio_float_array)
+
+    @property
+    def audio_int16_bytes(self) -> bytes:
+        """The 16-bit samples as little-endian bytes."""
+        return self.audio_int16_array.astype("<i2", copy=False).tobytes()

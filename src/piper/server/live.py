@@ -9,6 +9,7 @@ from dataclasses import replace
 from enum import Enum, auto
 from http import HTTPStatus
 
+from piper.audio.chunk import StreamChunk
 from piper.server.settings import RequestError
 from piper.server.speech import (
     Job,
@@ -20,7 +21,6 @@ from piper.server.speech import (
     find_text_options,
 )
 from piper.text.frontend import Sentence
-from piper.voice.session import StreamChunk
 from piper.voice.synthesizer import IncomingDocument, PacedSentence
 from piper.voice.voice import PiperVoice
 from piper.voices import VoiceFiles

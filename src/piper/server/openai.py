@@ -18,6 +18,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
+from piper.audio.chunk import StreamChunk
 from piper.audio.encode import OutputFormat, StreamEncoder
 from piper.config import VoiceConfig, load_voice_config
 from piper.errors import VoiceNotFoundError
@@ -34,7 +35,6 @@ from piper.server.http import (
 from piper.server.settings import MAX_ECHO
 from piper.server.speech import SpeechService
 from piper.server.store import VoiceStore
-from piper.voice.session import StreamChunk
 from piper.voices import VoiceFiles
 
 PREFIX = "/v1"

@@ -22,7 +22,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from pydantic import BaseModel, ValidationError
 
-from piper.audio.chunk import SAMPLE_WIDTH_BYTES
+from piper.audio.chunk import SAMPLE_WIDTH_BYTES, StreamChunk
 from piper.audio.encode import create_wav_header
 from piper.config import load_voice_config
 from piper.server.http import (
@@ -37,7 +37,6 @@ from piper.server.http import (
 from piper.server.settings import RequestError, SpeechDefaults, SpeechLimits
 from piper.server.speech import Job, SpeechService
 from piper.server.store import Downloader
-from piper.voice.session import StreamChunk
 
 _SCRIPTS = ("language.js", "sound.js", "reader.js", "speech.js", "controls.js", "page.js")
 """In the order in which they run: what one of them says at once, the next ones may use."""

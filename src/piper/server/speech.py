@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar
 
+from piper.audio.chunk import StreamChunk
 from piper.config import SynthesisConfig
 from piper.errors import PiperError
 from piper.server.settings import RequestError, SpeechDefaults, SpeechLimits
@@ -24,7 +25,6 @@ from piper.server.store import VoiceStore
 from piper.text.frontend import Frontend, Stress, TextOptions
 from piper.text.markup import Piece as TextPiece
 from piper.text.markup import parse_text
-from piper.voice.session import StreamChunk
 from piper.voice.synthesizer import PacedSentence, find_speaker, parse_speaker_mix
 from piper.voice.voice import PiperVoice
 from piper.voices import VoiceFiles

@@ -15,13 +15,12 @@ from fastapi import APIRouter
 from pydantic import Field, TypeAdapter, ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from piper.audio.chunk import SAMPLE_CHANNELS
+from piper.audio.chunk import SAMPLE_CHANNELS, StreamChunk
 from piper.server.http import ApiKey, Body, VoiceBody, describe_invalid
 from piper.server.live import LiveSpeech, Mark
 from piper.server.settings import RequestError, to_request_error
 from piper.server.speech import JobClosedError, SpeechService
 from piper.text.frontend import BOS, EOS
-from piper.voice.session import StreamChunk
 
 # RFC 6455, section 7.4.1, and its registry.
 _NORMAL, _POLICY_VIOLATION, _INTERNAL_ERROR, _TRY_AGAIN_LATER = 1000, 1008, 1011, 1013

@@ -37,7 +37,7 @@ from wyoming.ping import Pong
 from wyoming.tts import SynthesizeStopped
 
 from piper import __version__
-from piper.audio.chunk import SAMPLE_CHANNELS, SAMPLE_WIDTH_BYTES
+from piper.audio.chunk import SAMPLE_CHANNELS, SAMPLE_WIDTH_BYTES, StreamChunk
 from piper.config import VoiceConfig
 from piper.errors import PiperError, VoiceNotFoundError
 from piper.files import parse_json
@@ -48,7 +48,6 @@ from piper.server.sockets import allow_files, bind_socket, bind_unix_socket
 from piper.server.speech import JobClosedError, SpeechRequest, SpeechService
 from piper.server.store import VoiceStore
 from piper.text.markup import MARKUP_KINDS
-from piper.voice.session import StreamChunk
 
 _logger = logging.getLogger(__name__)
 

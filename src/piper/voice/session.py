@@ -19,7 +19,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache, partial
+from functools import cache, lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
@@ -29,10 +29,6 @@ import numpy.typing as npt
 
 from piper.audio.chunk import (
     FloatArray,
-    Int16Array,
-    PhonemeAlignment,
-    WordTiming,
-    float_to_int16,
 )
 from piper.errors import BrokenModelError, PiperError, VoiceNotFoundError
 from piper.jobs import available_cores
@@ -788,42 +784,6 @@ class PartFiles:
     hop_length: int
     is_optimized: bool
     mean_hertz: float | None
-
-
-@dataclass(frozen=True)
-class StreamChunk:
-    """The next piece of speech, a part of a sentence.
-
-    Attributes:
-        sample_rate: Hertz.
-        audio_float_array: (S,) float32 between -1 and 1.
-        sentence: Number of the sentence that it belongs to, from 0.
-        is_first: Whether it begins that sentence.
-        text: The sentence's text, where it is known.
-        phoneme_alignments: With the first piece, where asked for and the voice says them: how long
-            each phoneme of the whole sentence lasts.
-        word_timings: Likewise, when each word is spoken, from the sentence's beginning.
-        total_samples: Of the whole text, where they were planned.
-    """
-
-    sample_rate: int
-    audio_float_array: FloatArray
-    sentence: int
-    is_first: bool
-    text: str = ""
-    phoneme_alignments: list[PhonemeAlignment] | None = None
-    word_timings: list[WordTiming] | None = None
-    total_samples: int | None = None
-
-    @cached_property
-    def audio_int16_array(self) -> Int16Array:
-        """(S,) 16-bit samples."""
-        return float_to_int16(self.audio_float_array)
-
-    @property
-    def audio_int16_bytes(self) -> bytes:
-        """The 16-bit samples as little-endian bytes."""
-        return self.audio_int16_array.astype("<i2", copy=False).tobytes()
 
 
 class PartsSession:

@@ -34,6 +34,7 @@ from piper.audio.chunk import (
     AudioChunk,
     FloatArray,
     PhonemeAlignment,
+    StreamChunk,
     WordTiming,
     scale_audio,
 )
@@ -42,7 +43,7 @@ from piper.errors import PiperError, describe_os_error
 from piper.text.frontend import BOS, EOS, PAD, Frontend, Sentence
 from piper.text.markup import Piece, Pitch, Span, parse_markup
 from piper.text.sentence import Word
-from piper.voice.session import Network, SpeechSettings, SpokenSentence, StreamChunk
+from piper.voice.session import Network, SpeechSettings, SpokenSentence
 
 _logger = logging.getLogger(__name__)
 

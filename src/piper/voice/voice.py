@@ -19,6 +19,7 @@ from piper.audio.chunk import (
     AudioChunk,
     FloatArray,
     PhonemeAlignment,
+    StreamChunk,
     float_to_int16,
     scale_audio,
 )
@@ -29,7 +30,7 @@ from piper.text.lexicon import load_lexicon
 from piper.text.markup import Piece
 from piper.text.phonemizers import Espeak, find_espeak_data
 from piper.voice.cache import CacheDir, find_cache_dir, load_parts
-from piper.voice.session import Cuda, Network, StreamChunk, VoiceSession, create_session, find_cuda
+from piper.voice.session import Cuda, Network, VoiceSession, create_session, find_cuda
 from piper.voice.synthesizer import (
     MAX_SPOKEN_IDS,
     PacedSentence,
@@ -74,7 +75,7 @@ def load_network(
         reason = found
     session = VoiceSession(path, use_cuda=use_cuda, threads=threads, seed=seed)
     if reason:
-        _logger.info("%s speaks by its own graph, without its clean one (%s).", path, reason)
+        _logger.info("%s speaks by its own graph, not by its optimised model (%s).", path, reason)
     return session
 
 

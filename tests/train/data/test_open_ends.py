@@ -11,9 +11,9 @@ import torch
 from piper.config import PhonemeType, VoiceConfig
 from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, create_frontend
 from piper.train.data.cache import PreparedUtterance
-from piper.train.data.loader import OpenEnded, has_final_stop, remove_final_stop
 from piper.train.data.metadata import Row
 from piper.train.data.module import VitsDataModule
+from piper.train.data.split import OpenEnded, has_final_stop, remove_final_stop
 
 LETTERS = {symbol: [place] for place, symbol in enumerate("_^$.…!? данет")}
 

@@ -14,19 +14,14 @@ from piper.config import VoiceConfig
 from piper.train.data.batches import Batch, BatchBounds, LengthBatchSampler, log_training_set
 from piper.train.data.cache import PreparedUtterance
 from piper.train.data.dataset_config import complete_dataset_config
-from piper.train.data.loader import (
-    ResumableLoader,
-    UtteranceDataset,
-    create_collate,
-    create_loader,
-    create_open_ends,
-)
+from piper.train.data.loader import ResumableLoader, UtteranceDataset, create_collate, create_loader
 from piper.train.data.prepare import PreparedDataset, load_prepared_dataset, prepare_dataset
 from piper.train.data.resources import default_num_workers
 from piper.train.data.settings import AUTO_BATCH_SIZE, DataSettings, resolve_settings
 from piper.train.data.sharding import load_sharded_dataset
 from piper.train.data.split import (
     Split,
+    create_open_ends,
     leave_out_long,
     split_dataset,
     warn_of_long_recordings,
