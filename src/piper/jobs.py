@@ -315,6 +315,8 @@ def run_in_processes(
 
     waiting = _Waiting(len(jobs), jobs_a_chunk, MAX_LOSSES)
     workers: list[_Worker] = []
+    starts_lost = 0
+    has_started = False
     try:
         for _ in range(min(num_processes, len(waiting.chunks))):
             workers.append(_start_worker(function))
@@ -327,7 +329,9 @@ def run_in_processes(
                 except (EOFError, OSError):
                     workers.remove(worker)
                     reason = _end(worker)
-                    if not worker.is_ready:
+                    starts_lost += not worker.is_ready
+                    # Where another one has started, this one was killed, and is replaced, too.
+                    if not worker.is_ready and (not has_started or starts_lost > MAX_LOSSES):
                         raise ProcessStartError(
                             f"A worker process ended while it started ({reason}); try fewer of "
                             "them, and in a program of your own begin under "
@@ -338,7 +342,7 @@ def run_in_processes(
                     continue
                 if isinstance(answer, Exception):
                     raise answer
-                worker.is_ready = True
+                worker.is_ready = has_started = True
                 yield from zip(chunk, answer, strict=True)
                 if waiting.chunks:
                     worker.chunk = waiting.chunks.popleft()
