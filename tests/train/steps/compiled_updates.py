@@ -64,7 +64,7 @@ def take_updates(step: GanStep, count: int) -> torch.Tensor:
         optimizer.zero_grad()
         named = step.backward(create_batch(step, number))
         optimizer.step()
-        gan.append(torch.stack([named[name] for name in sorted(named)]))
+        losses.append(torch.stack([named[name] for name in sorted(named)]))
     return torch.stack(losses)
 
 
