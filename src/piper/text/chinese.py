@@ -13,7 +13,6 @@ import re
 import unicodedata
 from collections.abc import Container, Iterator
 from functools import cache
-from importlib import metadata
 from itertools import groupby
 from typing import Any
 
@@ -186,6 +185,9 @@ class PinyinPhonemizer(MarkedTextPhonemizer):
     padded: Container[str] | None = PADDED
 
     def __init__(self) -> None:
+        # Not above: every command that reads a dataset looks into this module for its symbols.
+        from importlib import metadata
+
         try:
             import pypinyin  # type: ignore[import-not-found, unused-ignore]
             import unicode_rbnf  # type: ignore[import-not-found, unused-ignore]  # noqa: F401

@@ -351,3 +351,13 @@ def measure_loudness(samples: FloatArray, sample_rate: int) -> float:
     if 0 < len(samples) < block_samples:
         samples = np.tile(samples, -(-block_samples // len(samples)))
     return float(pyloudnorm.Meter(sample_rate).integrated_loudness(samples))
+
+
+TRAINED_RATES = (16000, 22050)
+"""Hertz."""
+
+
+def find_trained_rate(sample_rate: int) -> int:
+    """Return the rate that a voice of recordings with this one should have, in hertz."""
+    # Up from 22,050 Hz, nothing that a voice of that rate has is missing.
+    return TRAINED_RATES[sample_rate >= TRAINED_RATES[-1]]

@@ -82,13 +82,3 @@ def refuse_storage(settings: DataSettings, done: str) -> None:
         raise ConfigError(
             f"{settings.address} cannot be {done} where it lies; copy it to a folder first."
         )
-
-
-TRAINED_RATES = (16000, 22050)
-"""Hertz."""
-
-
-def find_trained_rate(sample_rate: int) -> int:
-    """Return the rate that a voice of recordings with this one should have, in hertz."""
-    # Up from 22,050 Hz, nothing that a voice of that rate has is missing.
-    return TRAINED_RATES[sample_rate >= TRAINED_RATES[-1]]

@@ -13,7 +13,7 @@ from piper.messages import say, translate
 from piper.options import CommandParser
 from piper.progress import count_things
 from piper.train.command import run_command
-from piper.train.data.dataset_flags import TRAINED_RATES
+from piper.train.data.audio import TRAINED_RATES
 from piper.train.formats.convert import (
     ImportOptions,
     ImportReport,

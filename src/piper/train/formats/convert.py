@@ -16,7 +16,7 @@ from piper.files import UniqueNames, digest_file, hold_lock, load_kept_object, w
 from piper.jobs import run_jobs
 from piper.messages import say
 from piper.progress import count_things
-from piper.train.data.dataset_flags import find_trained_rate
+from piper.train.data.audio import find_trained_rate
 from piper.train.data.metadata import is_file, write_metadata
 from piper.train.formats.readers import find_format
 from piper.train.formats.recordings import (

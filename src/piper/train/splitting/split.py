@@ -29,8 +29,13 @@ from piper.text.frontend import Frontend, Sentence
 from piper.train.aligner.aligner import Aligner, Alignment, Groups, GroupSpan, is_unit
 from piper.train.aligner.features import FRAME_SECONDS, SAMPLE_RATE
 from piper.train.aligner.fitting import Lesson, fit_aligner
-from piper.train.data.audio import FloatArray, check_header, measure_levels, smooth_levels
-from piper.train.data.dataset_flags import find_trained_rate
+from piper.train.data.audio import (
+    FloatArray,
+    check_header,
+    find_trained_rate,
+    measure_levels,
+    smooth_levels,
+)
 from piper.train.data.metadata import write_metadata
 from piper.train.recognisers import Recogniser, find_character_error, normalise_words
 
