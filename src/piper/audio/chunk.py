@@ -80,8 +80,24 @@ class WordTiming:
     end_seconds: float
 
 
+class _Sound:
+    """What chunks of both kinds make of their float samples."""
+
+    audio_float_array: FloatArray
+
+    @cached_property
+    def audio_int16_array(self) -> Int16Array:
+        """(S,) 16-bit samples."""
+        return float_to_int16(self.audio_float_array)
+
+    @cached_property
+    def audio_int16_bytes(self) -> bytes:
+        """The 16-bit samples as little-endian bytes."""
+        return self.audio_int16_array.astype("<i2", copy=False).tobytes()
+
+
 @dataclass
-class AudioChunk:
+class AudioChunk(_Sound):
     """The speech of one sentence.
 
     Attributes:
@@ -110,16 +126,6 @@ class AudioChunk:
     text: str = ""
     word_timings: list[WordTiming] | None = None
 
-    @cached_property
-    def audio_int16_array(self) -> Int16Array:
-        """(S,) 16-bit samples."""
-        return float_to_int16(self.audio_float_array)
-
-    @cached_property
-    def audio_int16_bytes(self) -> bytes:
-        """The 16-bit samples as little-endian bytes."""
-        return self.audio_int16_array.astype("<i2", copy=False).tobytes()
-
     @property
     def duration_seconds(self) -> float:
         """Length in seconds."""
@@ -127,7 +133,7 @@ class AudioChunk:
 
 
 @dataclass(frozen=True)
-class StreamChunk:
+class StreamChunk(_Sound):
     """The next piece of speech, a part of a sentence.
 
     Attributes:
@@ -150,13 +156,3 @@ class StreamChunk:
     phoneme_alignments: list[PhonemeAlignment] | None = None
     word_timings: list[WordTiming] | None = None
     total_samples: int | None = None
-
-    @cached_property
-    def audio_int16_array(self) -> Int16Array:
-        """(S,) 16-bit samples."""
-        return float_to_int16(self.audio_float_array)
-
-    @property
-    def audio_int16_bytes(self) -> bytes:
-        """The 16-bit samples as little-endian bytes."""
-        return self.audio_int16_array.astype("<i2", copy=False).tobytes()

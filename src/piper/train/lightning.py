@@ -29,12 +29,10 @@ from piper.train.steps.update import Hold, OptimizerSettings, create_optimizer, 
 from piper.train.vits.config import NetworkConfig
 from piper.train.vits.discriminators import Discriminator, MultiResolutionDiscriminator
 from piper.train.vits.synthesizer import Synthesizer
-from piper.train.voice_module import VoiceModule
+from piper.train.voice_module import VALIDATION_SEED, VoiceModule
 from piper.train.warm_start import read_warm_starts
 
 _LOGGER = logging.getLogger(__name__)
-VALIDATION_SEED = 20210611
-"""Seed of validation's noise and segments: the same in each epoch, so that epochs compare."""
 
 
 class VitsModel(VoiceModule):

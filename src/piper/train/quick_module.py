@@ -34,11 +34,10 @@ from piper.train.quick.network import NO_PAD, QuickSynthesizer, SpectrumDiscrimi
 from piper.train.quick.schedule import APART, Plan, plan_update
 from piper.train.quick.step import LatentExtractor, Pieces, QuickStep, cut_pieces
 from piper.train.steps.update import seed_update
-from piper.train.voice_module import VoiceModule
+from piper.train.voice_module import VALIDATION_SEED, VoiceModule
 from piper.train.warm_start import read_warm_starts
 
 _LOGGER = logging.getLogger(__name__)
-VALIDATION_SEED = 20210611
 VALIDATION_FRAMES = 200
 DECODED_FRAMES = 48
 MEASURED_UTTERANCES = 160

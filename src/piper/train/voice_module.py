@@ -22,6 +22,8 @@ from piper.train.steps.update import Updater, UpdateSettings, WeightAverages
 from piper.train.warm_start import WarmStart, compare_voices, name_some, speakers_of
 
 _LOGGER = logging.getLogger(__name__)
+VALIDATION_SEED = 20210611
+"""Seed of validation's noise and segments: the same in each epoch, so that epochs compare."""
 
 
 class VoiceModule(LightningModule, ABC):

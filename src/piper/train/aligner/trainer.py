@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,7 @@ class Schedule:
         return peak * (self.last_share + (1 - self.last_share) * (1 + math.cos(math.pi * rest)) / 2)
 
 
-class Trainer(Generic[Item]):
+class Trainer(ABC, Generic[Item]):
     """A network on its way, and what its next pass needs.
 
     Args:
@@ -113,9 +114,9 @@ class Trainer(Generic[Item]):
         """In all passes."""
         return self.passes_done * self._batches_a_pass
 
+    @abstractmethod
     def compute_loss(self, batch: Sequence[Item], done: float) -> Tensor:
         """Return the loss of a batch when a share of all batches is done."""
-        raise NotImplementedError
 
     def begin_pass(self) -> None:
         """Get ready for a pass."""
