@@ -38,7 +38,7 @@ NOTHING_TO_SPEAK = (
     "There was nothing to speak: give a text after --, with --input-file, or on standard input."
 )
 
-_logger = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 EXIT_ERROR = 1
 EXIT_SIGNAL = 128
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     configure_logging(logging.DEBUG if args.debug else quiet)
     warn_about_conflict()
     if args.left_out:
-        _logger.warning(
+        _LOGGER.warning(
             "--output-raw writes to standard output, so %s is left out; --output-format raw writes "
             "samples to a file.",
             args.left_out,
@@ -120,7 +120,7 @@ def _speak(args: argparse.Namespace) -> None:
         pass  # each line says where its speech goes
     elif _is_sent_on(args):
         args.output_file = "-"
-        _logger.info("Writing WAV to standard output; --output-file names a file.")
+        _LOGGER.info("Writing WAV to standard output; --output-file names a file.")
     _check_output(args, files)
     if is_batch(args):
         _speak_batch(args, files)

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from piper.errors import ConfigError
 from piper.files import load_json_object
 
-_logger = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 DEFAULT_HOP_LENGTH = 256
 DEFAULT_NOISE_SCALE = 0.667
@@ -280,7 +280,7 @@ _MAX_EXPANSION = 16
 
 @lru_cache(maxsize=256)
 def _warn_once(sentence: str) -> None:
-    _logger.warning("%s", sentence)
+    _LOGGER.warning("%s", sentence)
 
 
 def _to_number(value: Any, kind: type) -> Any:

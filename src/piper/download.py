@@ -49,7 +49,7 @@ __all__ = [
     "is_published",
 ]
 
-_logger = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 30
 """A connection on which nothing comes for so long is given up."""
@@ -125,7 +125,7 @@ class Retries:
         asked_for = min(error.retry_after_seconds, _MAX_RETRY_AFTER_SECONDS)
         seconds = max(self._waits_seconds[self._failures], asked_for)
         self._failures += 1
-        _logger.warning("%s; trying again in %g s", str(error).partition(";")[0], seconds)
+        _LOGGER.warning("%s; trying again in %g s", str(error).partition(";")[0], seconds)
         if self._stop.wait(seconds):
             raise error
 
@@ -450,7 +450,7 @@ def _fetch(file: CatalogueFile, folder: Path, manner: TransferOptions) -> None:
     part = file.part_path(folder)
     has, total = _size(part), describe_size(file.size_bytes)
     there = f"{describe_size(has)} of {total} are there" if has else total
-    _logger.info("Downloading %s (%s)", file.name, there)
+    _LOGGER.info("Downloading %s (%s)", file.name, there)
     retries = Retries(manner.waits_seconds, manner.stop)
     # Of several answers, one may have been of another version.
     is_patched, is_anew = has > 0, False
@@ -474,7 +474,7 @@ def _fetch(file: CatalogueFile, folder: Path, manner: TransferOptions) -> None:
             if is_anew or not is_patched:
                 raise _not_whole(file, wrong)
             is_anew = True
-            _logger.warning("What came of %s does not fit (%s); starting anew", file.name, wrong)
+            _LOGGER.warning("What came of %s does not fit (%s); starting anew", file.name, wrong)
 
 
 def _receive(file: CatalogueFile, part: Path, start: int, manner: TransferOptions) -> str:
@@ -493,7 +493,7 @@ def _receive(file: CatalogueFile, part: Path, start: int, manner: TransferOption
 
     with open_url(file.url, {"Range": f"bytes={start}-"} if start else {}) as response:
         if start and response.status != http.HTTPStatus.PARTIAL_CONTENT:
-            _logger.info("The server sends %s from its beginning", file.name)
+            _LOGGER.info("The server sends %s from its beginning", file.name)
             start = 0
         elif start and not (response.headers["Content-Range"] or "").startswith(f"bytes {start}-"):
             return "the server sent the rest of something else"
@@ -540,7 +540,7 @@ def _place(file: CatalogueFile, folder: Path) -> None:
     with replace_on_success(folder / file.name) as temporary:
         shutil.move(file.part_path(folder), temporary)
         sync_file(temporary)
-    _logger.info("Wrote %s", folder / file.name)
+    _LOGGER.info("Wrote %s", folder / file.name)
     # What came of other versions goes, too; `.etag` is what earlier releases kept beside it.
     others = re.compile(rf"\.{re.escape(file.name)}\.[0-9a-f]{{12}}\.(part|etag)")
     for path in folder.glob(".*"):
@@ -600,7 +600,7 @@ def download_voice(
     def note_another() -> None:
         if not manner.is_patient:
             raise PiperError(f"Another process downloads {voice.name}; try again later.")
-        _logger.info("Waiting for another process that downloads %s", voice.name)
+        _LOGGER.info("Waiting for another process that downloads %s", voice.name)
 
     with _disk_errors_explained(folder):
         if is_forced or _find_missing(voice, folder):
@@ -699,9 +699,9 @@ def _find_missing(
         if not path.is_file():
             missing.append(file)
         elif warns and is_published(path, file):
-            _logger.info("%s is already there", path)
+            _LOGGER.info("%s is already there", path)
         elif warns:
-            _logger.warning(
+            _LOGGER.warning(
                 "%s is kept although it is not the catalogue's file; "
                 "--force-redownload replaces it.",
                 path,

@@ -29,7 +29,7 @@ from piper.messages import configure_logging, print_error
 from piper.options import CommandParser, add_option
 from piper.voices import CONFIG_SUFFIX, MODEL_SUFFIX
 
-_logger = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 # Names that other programs import from here.
 VOICES_JSON = CATALOGUE_URL
@@ -171,7 +171,7 @@ def _run(args: argparse.Namespace) -> int:
                 manner=TransferOptions(is_shown=True),
             )
     except KeyboardInterrupt:
-        _logger.info("Interrupted; the same command goes on from here.")
+        _LOGGER.info("Interrupted; the same command goes on from here.")
         raise
     return 0
 

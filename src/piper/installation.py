@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 
-_logger = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 OWN_NAME = "piper-workshop"
 RIVAL_NAME = "piper-tts"
@@ -59,4 +59,4 @@ def warn_about_conflict() -> None:
     """Log that sentence as a warning; for commands, once at their start."""
     sentence = describe_conflict()
     if sentence is not None:
-        _logger.warning(sentence)
+        _LOGGER.warning(sentence)

@@ -27,7 +27,7 @@ from piper.audio.encode import (
 from piper.errors import PiperError
 from piper.files import Completed, UniqueNames, open_straight, refuse_overwriting
 
-_logger = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 # 255 bytes is the usual limit of a name; a letter of the texts met most has up to 3 bytes.
 _MAX_NAME_BYTES = 200
@@ -334,7 +334,7 @@ def create_sink(
     wanted = output_rate or sample_rate
     rate = wanted if is_raw else find_rate(output_format, wanted)
     if rate != wanted:
-        _logger.info("%s cannot hold %d Hz; writing %d Hz.", output_format.upper(), wanted, rate)
+        _LOGGER.info("%s cannot hold %d Hz; writing %d Hz.", output_format.upper(), wanted, rate)
     # Made before the file is, which should not be left behind where the library is missing.
     resampler = Resampler(sample_rate, rate) if rate != sample_rate else None
     if is_raw or (output_file == "-" and output_format is OutputFormat.RAW):
@@ -381,4 +381,4 @@ def _write_stream(stream: BinaryIO, data: bytes, path: str | None = None) -> Non
 
 def _log_file(writer: AudioWriter) -> None:
     seconds = writer.num_samples / writer.sample_rate
-    _logger.info("Wrote %s (%.2f s)", writer.path, seconds)
+    _LOGGER.info("Wrote %s (%.2f s)", writer.path, seconds)

@@ -49,7 +49,7 @@ from piper.server.speech import SpeechService
 from piper.server.store import Downloader, VoiceStore
 from piper.server.websocket import create_live_router
 
-_logger = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 _BUCKETS_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _OTHER = "other"
@@ -353,7 +353,7 @@ def serve(app: FastAPI, host: str, port: int, *, is_debug: bool = False) -> None
         listener.listen(_BACKLOG)
         name, number = listener.getsockname()[:2]
         address = f"[{name}]" if ":" in name else name
-        _logger.info("Listening on http://%s:%d (Ctrl+C ends it)", address, number)
+        _LOGGER.info("Listening on http://%s:%d (Ctrl+C ends it)", address, number)
         try:
             asyncio.run(answer(app, create_server(app, is_debug=is_debug), listener))
         finally:

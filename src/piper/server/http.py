@@ -31,7 +31,7 @@ from piper.server.speech import Job, JobClosedError, SpeechRequest
 from piper.text.frontend import TextOptions
 from piper.text.lexicon import parse_lexicon
 
-_logger = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 # Beyond these the durations get out of hand: with a noise of 5 a word may last for hours.
 Length = Annotated[float, Field(ge=0.1, le=10.0, allow_inf_nan=False)]
@@ -333,10 +333,10 @@ class JobResponse(StreamingResponse):
             await super().__call__(scope, receive, send)
         except* JobClosedError:  # alone or in a group, as the version of Starlette has it
             # The head is sent, so there is no other way to say that the rest will not come.
-            _logger.info("An answer ended early: the client took too long, or the server ends.")
+            _LOGGER.info("An answer ended early: the client took too long, or the server ends.")
         except* PiperError as group:
             # Such as more sound than is allowed, which shows late in a stream.
-            _logger.info("An answer ended early: %s", group.exceptions[0])
+            _LOGGER.info("An answer ended early: %s", group.exceptions[0])
         finally:
             self._job.close()
 

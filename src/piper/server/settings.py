@@ -12,7 +12,7 @@ from piper.download import CATALOGUE_URL
 from piper.errors import BrokenModelError, PiperError, VoiceNotFoundError
 from piper.jobs import available_cores
 
-_logger = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 FAILURE = "The server has failed; its log says how."
 MAX_ECHO = 60
@@ -128,7 +128,7 @@ def to_request_error(error: Exception) -> RequestError:
     if isinstance(error, RequestError):
         return error
     if not isinstance(error, PiperError):
-        _logger.error("A request has failed", exc_info=error)
+        _LOGGER.error("A request has failed", exc_info=error)
         return RequestError(FAILURE, HTTPStatus.INTERNAL_SERVER_ERROR)
     if isinstance(error, VoiceNotFoundError):
         return RequestError(str(error), HTTPStatus.NOT_FOUND)

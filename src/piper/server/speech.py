@@ -29,7 +29,7 @@ from piper.voice.synthesizer import PacedSentence, find_speaker, parse_speaker_m
 from piper.voice.voice import PiperVoice
 from piper.voices import VoiceFiles
 
-_logger = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 Piece = TypeVar("Piece")
 
@@ -459,7 +459,7 @@ class SpeechService:
             return self.voices.load(files)
         except PiperError as error:
             # The files' places are not the client's business.
-            _logger.error("A voice cannot be loaded: %s", error)
+            _LOGGER.error("A voice cannot be loaded: %s", error)
             raise RequestError(
                 f"The voice {files.model.stem} cannot be loaded; the server's log says why.",
                 HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -482,7 +482,7 @@ class SpeechService:
         is_number = isinstance(speaker, int) or (speaker is not None and speaker.isdecimal())
         if speaker == "" or (is_number and config.num_speakers <= 1):
             if speaker not in ("", "0", 0):
-                _logger.info("The speaker %r is ignored: the voice has one.", speaker)
+                _LOGGER.info("The speaker %r is ignored: the voice has one.", speaker)
             speaker = None
         if speaker is None and files == self.voices.default:
             speaker = self.defaults.speaker

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from piper.voice.session import Cuda
     from piper.voice.voice import PiperVoice
 
-_logger = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 _Stamp = tuple[int, ...]
 
@@ -126,7 +126,7 @@ class VoiceStore:
             voice = _check_voice(name, files)
         except Exception as error:  # whatever others wrote, the other voices are to be listed
             reason = describe_os_error(error) if isinstance(error, OSError) else str(error)
-            _logger.warning("%r is not listed: %s", name, reason or type(error).__name__)
+            _LOGGER.warning("%r is not listed: %s", name, reason or type(error).__name__)
         self._listed[files] = stamp, voice
         return voice
 
@@ -137,7 +137,7 @@ class VoiceStore:
         name = str(name).removesuffix(MODEL_SUFFIX)
         files = self.find_all().get(name)
         if files is None and self.fallback is not None:
-            _logger.info("There is no voice %r; %s speaks.", name, self.fallback.model.stem)
+            _LOGGER.info("There is no voice %r; %s speaks.", name, self.fallback.model.stem)
             return self.fallback
         if files is None:
             raise VoiceNotFoundError(

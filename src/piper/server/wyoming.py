@@ -49,7 +49,7 @@ from piper.server.speech import JobClosedError, SpeechRequest, SpeechService
 from piper.server.store import VoiceStore
 from piper.text.markup import MARKUP_KINDS
 
-_logger = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 MAX_PAYLOAD_BYTES = 1 << 20
 """Of one event, and thrown away: speaking needs none. A satellite sends 2 kB of a microphone."""
@@ -345,7 +345,7 @@ class Connection:
                 if event is None:
                     break
                 self._last_event_at = time.monotonic()
-                _logger.debug("An event came: %r", event.type[:MAX_ECHO])
+                _LOGGER.debug("An event came: %r", event.type[:MAX_ECHO])
                 handler = self._handlers.get(event.type)
                 if handler is not None:  # others are those of other services, or of later versions
                     await self._tell_mistakes(partial(handler, event.data))
@@ -353,7 +353,7 @@ class Connection:
                 await self._tell_mistakes(partial(self._stop_stream, {}))
                 await self._finish_speech()
         except FrameError as error:
-            _logger.info("A client is told: %r", str(error))
+            _LOGGER.info("A client is told: %r", str(error))
             await self._refuse(Error(str(error), _OTHER_CODE))
         except (OSError, JobClosedError):  # the client has gone, or takes nothing any more
             pass
@@ -512,7 +512,7 @@ class Connection:
         except Exception as error:
             mistake = to_request_error(error)
         # Home Assistant shows no errors: whoever hears nothing finds out here.
-        _logger.info("A client is told: %r", str(mistake))
+        _LOGGER.info("A client is told: %r", str(mistake))
         code = _CODES.get(HTTPStatus(mistake.status), _OTHER_CODE)
         for event in (Error(str(mistake), code).event(), *ends):
             await self._send(event)
@@ -669,7 +669,7 @@ async def _serve_socket(server: WyomingServer, uri: str, ended: asyncio.Future[i
     else:
         host = f"[{name[0]}]" if ":" in name[0] else name[0]
         address = f"tcp://{host}:{name[1]}"
-    _logger.info("Listening on %s (Ctrl+C ends it)", address)
+    _LOGGER.info("Listening on %s (Ctrl+C ends it)", address)
     try:
         await ended
     finally:

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from piper.voice.graph_config import GraphConfig
     from piper.voice.graph_writer import VoiceParts
 
-_logger = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 MAX_DIFFERENCE = 1e-4
 """Largest difference of a sample from the original's, of a full scale of 1."""
@@ -437,12 +437,12 @@ def _make_entry(
         if broken is None and read_optimised_model(entry) is not None:
             return None  # another process was quicker
         if entry.exists():
-            _logger.warning("%s is damaged: it is made anew.", entry)
+            _LOGGER.warning("%s is damaged: it is made anew.", entry)
         temporary = entry.with_name(f".{entry.name}.part")
         remove_folder(temporary)  # of a process that was killed
         temporary.mkdir(parents=True)
         try:
-            _logger.debug("Making the optimised model of %s in %s", model_path, entry)
+            _LOGGER.debug("Making the optimised model of %s in %s", model_path, entry)
             reason = write_optimised_model(model_path, temporary, is_optimized=is_optimized)
             if _Identity.of(model_path) != identity:
                 return "the voice was changed meanwhile"

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     import onnxruntime
 
-_logger = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 _CUDA_PROVIDER = "CUDAExecutionProvider"
 _CPU_PROVIDER = "CPUExecutionProvider"
@@ -108,7 +108,7 @@ def create_session(
         finally:
             if seed is not None:
                 onnxruntime.set_seed(secrets.randbits(62))
-    _logger.debug("Loaded %s on %s", path, session.get_providers()[0])
+    _LOGGER.debug("Loaded %s on %s", path, session.get_providers()[0])
     return session
 
 
@@ -144,7 +144,7 @@ def _share_arena() -> bool:
     try:
         onnxruntime.create_and_register_allocator(memory, None)
     except Exception as error:  # onnxruntime's errors have no public base class
-        _logger.debug("Each session has an arena of its own (%s)", error)
+        _LOGGER.debug("Each session has an arena of its own (%s)", error)
         return False
     return True
 
@@ -220,7 +220,7 @@ def _do_without_cuda(wanted: Cuda, reason: str) -> None:
 @cache
 def _warn_about_cuda(reason: str) -> None:
     """Warn once: each voice has several graphs, and servers load many voices."""
-    _logger.warning(
+    _LOGGER.warning(
         "CUDA was asked for, but %s. The CPU speaks; --strict-cuda makes this an error.", reason
     )
 
@@ -451,7 +451,7 @@ class VoiceSession:
 
 @lru_cache(maxsize=256)
 def _warn_about_words(path: Path) -> None:
-    _logger.warning(
+    _LOGGER.warning(
         "%s speaks by its own graph, which says all words of a sentence in one way; emphasis, and "
         "the pitch of single words, have no effect there.",
         path,

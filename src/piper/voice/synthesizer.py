@@ -45,7 +45,7 @@ from piper.text.markup import Piece, Pitch, Span, parse_markup
 from piper.text.sentence import Word
 from piper.voice.session import Network, SpeechSettings, SpokenSentence
 
-_logger = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 # A voice may have hundreds; an error should stay readable.
 _MAX_NAMES = 10
@@ -927,7 +927,7 @@ class SpeechSynthesizer:
     def _warn_about_seed(self) -> None:
         if not self.session.can_seed and not self._has_warned:
             self._has_warned = True
-            _logger.warning(
+            _LOGGER.warning(
                 "This voice speaks by its own graph, whose noise takes no seed at each call; "
                 "give the seed to PiperVoice.load()."
             )
@@ -953,7 +953,7 @@ def _watch(
 @lru_cache(maxsize=256)
 def _warn_about_pitch(voice: str) -> None:
     """Say it once of each voice, also where that is loaded again and again."""
-    _logger.warning(
+    _LOGGER.warning(
         "The pitch of %s cannot be set, and stays as it is; only that of quick voices can.", voice
     )
 

@@ -43,7 +43,7 @@ from piper.voices import find_voice
 if TYPE_CHECKING:
     import onnxruntime
 
-_logger = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 
 def add_own_lexicon(options: TextOptions, model: Path) -> TextOptions:
@@ -75,7 +75,7 @@ def load_network(
         reason = found
     session = VoiceSession(path, use_cuda=use_cuda, threads=threads, seed=seed)
     if reason:
-        _logger.info("%s speaks by its own graph, not by its optimised model (%s).", path, reason)
+        _LOGGER.info("%s speaks by its own graph, not by its optimised model (%s).", path, reason)
     return session
 
 
@@ -83,7 +83,7 @@ def warn_about_phonemizer(config: VoiceConfig, frontend: Frontend) -> None:
     """Say where a voice was trained on phonemes of another program or version."""
     trained, present = config.phonemizer, frontend.phonemizer
     if trained is not None and trained != present:
-        _logger.warning(
+        _LOGGER.warning(
             "The voice was trained on phonemes of %s %s, but speaks with those of %s %s; "
             "some words may sound worse.",
             trained.name,
@@ -225,7 +225,7 @@ class PiperVoice:
         )
         check_speakers(session, config, files.config)
         if include_alignments and not session.has_durations:
-            _logger.warning(
+            _LOGGER.warning(
                 "%s gives no durations, so there will be no alignments; export it again to get "
                 "them.",
                 files.model,
