@@ -22,7 +22,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from piper.train.check.findings import Severity
+from piper.train.check.issues import Severity
 from piper.train.check.run import check_dataset
 from piper.train.data.settings import resolve_settings
 
@@ -221,16 +221,16 @@ def measure(source: Path, count: int, folder: Path, *, is_quick: bool = False) -
     shutil.copy(source / "config.json", folder / "config.json")
     report = check_dataset(resolve_settings(dataset_dir=folder), is_quick=is_quick)
     said: dict[int | None, set[str]] = {}
-    for finding in report.findings:
-        said.setdefault(finding.line, set()).add(finding.rule.name)
+    for issue in report.issues:
+        said.setdefault(issue.line, set()).add(issue.rule.name)
     kinds: dict[str, list[bool]] = {}
     for kind, line, rules in planted.lines:
         kinds.setdefault(kind, []).append(bool(rules & said.get(line, set())))
     spoilt = {line for _, line, _ in planted.lines}
     wrong = {
-        finding.line
-        for finding in report.findings
-        if finding.rule.severity is Severity.ERROR and finding.line not in (None, *spoilt)
+        issue.line
+        for issue in report.issues
+        if issue.rule.severity is Severity.ERROR and issue.line not in (None, *spoilt)
     }
     found = sum(sum(results) for results in kinds.values())
     return {

@@ -1,4 +1,4 @@
-"""A report on a real dataset with measures and findings made by hand, for the tests of how it is
+"""A report on a real dataset with measures and issues made by hand, for the tests of how it is
 shown."""
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 
 from piper.train.check.entries import AudioMeasures, Entry, TextMeasures, add_measures
-from piper.train.check.findings import CheckReport, Finding, Group, Rule, Severity
+from piper.train.check.issues import CheckReport, Group, Issue, Rule, Severity
 
 SILENCE = Rule(
     Group.AUDIO,
@@ -90,7 +90,7 @@ def measure_recording(path: Path) -> AudioMeasures:
 
 
 def make_report(
-    folder: Path, findings: Sequence[Finding] = (), entries: Sequence[Entry] | None = None
+    folder: Path, issues: Sequence[Issue] = (), entries: Sequence[Entry] | None = None
 ) -> CheckReport:
     """Return a report on a folder, all of whose recordings are there."""
     entries = list(entries or read_dataset(folder))
@@ -102,16 +102,16 @@ def make_report(
     return CheckReport(
         folder,
         add_measures(entries, {path: measure_recording(path) for path in paths}, texts),
-        list(findings),
+        list(issues),
         facts={"The set": {"hours": "0.01", "speakers": "1"}, "Split": {"held out": "2"}},
         tables=[("Phonemes", ["phoneme", "times"], [["a", "1,204"], ["ʑ", "3"]])],
     )
 
 
-def find_all(entries: Sequence[Entry]) -> list[Finding]:
-    """Return findings of four rules: with and without a line, a recording, a span."""
+def find_all(entries: Sequence[Entry]) -> list[Issue]:
+    """Return issues of four rules: with and without a line, a recording, a span."""
     found = [
-        Finding(
+        Issue(
             SILENCE,
             f"{0.4 + 0.01 * index:.2f} s of silence at the start",
             entry.line,
@@ -123,8 +123,8 @@ def find_all(entries: Sequence[Entry]) -> list[Finding]:
     ]
     first = entries[7]
     return [
-        Finding(RARE, "ʑ is heard 3 times"),
+        Issue(RARE, "ʑ is heard 3 times"),
         *found,
-        Finding(LEVELS, "7.0 dB quieter", first.line, first.name, 7.0),
-        Finding(MISSING, "lost.wav is not in wavs/", len(entries) + 1, "lost.wav"),
+        Issue(LEVELS, "7.0 dB quieter", first.line, first.name, 7.0),
+        Issue(MISSING, "lost.wav is not in wavs/", len(entries) + 1, "lost.wav"),
     ]

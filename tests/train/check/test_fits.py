@@ -12,7 +12,7 @@ from lessons import read_rows
 
 from piper.train.check import aligning
 from piper.train.check.entries import Entry, FitMeasures, TextFit
-from piper.train.check.findings import CheckReport, Finding, Severity
+from piper.train.check.issues import CheckReport, Issue, Severity
 from piper.train.check.rules_text import find_in_fits
 from piper.train.check.run import check_dataset
 from piper.train.check.terminal import report_to_text
@@ -51,9 +51,9 @@ def check(folder: Path, *, is_quick: bool = False) -> CheckReport:
     return check_dataset(settings, num_processes=1, is_quick=is_quick)
 
 
-def find_fits(report: CheckReport) -> list[Finding]:
+def find_fits(report: CheckReport) -> list[Issue]:
     names = ("other-text", "poor-fit", "words-off")
-    return [finding for finding in report.findings if finding.rule.name in names]
+    return [issue for issue in report.issues if issue.rule.name in names]
 
 
 def test_right_texts_are_left_alone(spoken_copy: Path) -> None:
@@ -65,10 +65,10 @@ def test_right_texts_are_left_alone(spoken_copy: Path) -> None:
 def test_swapped_texts_are_found_and_each_other_s_line_is_named(spoken_copy: Path) -> None:
     change_lines(spoken_copy, swap_texts)
     found = find_fits(check(spoken_copy))
-    assert [finding.line for finding in found] == list(SWAPPED)
-    assert all(finding.rule.severity is Severity.ERROR for finding in found)
-    for finding, other in zip(found, reversed(SWAPPED), strict=True):
-        assert f"the text of line {other} fits here" in finding.message
+    assert [issue.line for issue in found] == list(SWAPPED)
+    assert all(issue.rule.severity is Severity.ERROR for issue in found)
+    for issue, other in zip(found, reversed(SWAPPED), strict=True):
+        assert f"the text of line {other} fits here" in issue.message
 
 
 def test_missing_words_are_found_where_they_are_missing(spoken_copy: Path) -> None:
@@ -77,7 +77,7 @@ def test_missing_words_are_found_where_they_are_missing(spoken_copy: Path) -> No
         lambda lines: lines.__setitem__(19, lines[19].replace(" взорвался аплодисментами", "")),
     )
     found = find_fits(check(spoken_copy))
-    assert [finding.line for finding in found] == [20]
+    assert [issue.line for issue in found] == [20]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_rules_by_scores(
     found = find_in_fits(
         [Entry(7, "a.wav", None, None, "Да.")], FitMeasures({7: fit}, -0.4, -2.6, {7: 12})
     )
-    assert [finding.rule.name for finding in found] == ([name] if name else [])
+    assert [issue.rule.name for issue in found] == ([name] if name else [])
     if name == "words-off":
         assert found[0].span == (1.0, 1.5)
     elif name:
@@ -122,13 +122,13 @@ def test_quick_keeps_what_a_full_check_has_found(
 ) -> None:
     """It once threw the aligner's errors away, and said "ready"; the review lost them with it."""
     change_lines(spoken_copy, swap_texts)
-    assert [finding.line for finding in find_fits(check(spoken_copy))] == list(SWAPPED)
+    assert [issue.line for issue in find_fits(check(spoken_copy))] == list(SWAPPED)
     # One of the two is mended, and so is not known any more; an untouched line stays as it was.
     change_lines(spoken_copy, lambda lines: lines.__setitem__(33, lines[33] + " Да."))
     capsys.readouterr()
     report = check(spoken_copy, is_quick=True)
     assert "Aligning" not in capsys.readouterr().err
-    assert [finding.line for finding in find_fits(report)] == [SWAPPED[0]]
+    assert [issue.line for issue in find_fits(report)] == [SWAPPED[0]]
     assert report.not_looked_at == ("whether 1 of 42 texts are what is said (--quick)",)
     run_subcommand(["check", str(spoken_copy), "--quick"])
     settings = resolve_settings(dataset_dir=spoken_copy)
@@ -240,11 +240,11 @@ def test_a_recogniser_hears_swapped_texts(
     settings = resolve_settings(dataset_dir=spoken_copy)
     # Kept: the second time nothing is heard again, so a broken recogniser is not asked.
     report = check_dataset(settings, is_quick=True, recogniser=f"{recogniser}:recognise")
-    found = [finding for finding in report.findings if finding.rule.name == "heard-other"]
-    assert [finding.line for finding in found] == lines
+    found = [issue for issue in report.issues if issue.rule.name == "heard-other"]
+    assert [issue.line for issue in found] == lines
     # What it heard counts in later checks, too, until the recordings change.
     later = check_dataset(settings, is_quick=True)
-    assert [f for f in later.findings if f.rule.name == "heard-other"] == found
+    assert [f for f in later.issues if f.rule.name == "heard-other"] == found
     texts = {line: read_rows(spoken_copy)[line - 1][1] for line in lines}
     assert texts[lines[1]].upper()[:20] in found[0].message
     assert "heard-other" in capsys.readouterr().out

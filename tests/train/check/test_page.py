@@ -17,7 +17,7 @@ from made_reports import LEVELS, MISSING, SILENCE, find_all, make_report, read_d
 from page_reader import Page, find_english, show_in
 
 from piper.train.check.entries import Entry
-from piper.train.check.findings import CheckReport, Finding
+from piper.train.check.issues import CheckReport, Issue
 from piper.train.check.page import find_distributions, write_report_json, write_report_page
 from piper.train.check.rules_audio import LONG_SECONDS, MIN_SECONDS
 from piper.train.check.run import RULES
@@ -37,7 +37,7 @@ def entries(speech_dataset: Path) -> list[Entry]:
 @pytest.fixture(scope="module")
 def report(speech_dataset: Path, entries: list[Entry]) -> CheckReport:
     evil = [replace(entries[0], text=EVIL), *entries[1:]]
-    first = Finding(LEVELS, EVIL, 1, entries[0].name, 9.0, (0.1, 0.2))
+    first = Issue(LEVELS, EVIL, 1, entries[0].name, 9.0, (0.1, 0.2))
     return make_report(speech_dataset, [*find_all(entries), first], evil)
 
 
@@ -60,9 +60,9 @@ def test_verdict_facts_tables_and_rules(page: Page, report: CheckReport) -> None
     assert "1 rule stands in the way: missing-file" in text
     for said in ("16 recordings, 0.01 hours", "held out", "ʑ", "1,204", "50.0 %"):
         assert said in text
-    for finding in report.findings:
-        rule = finding.rule
-        for said in (rule.name, rule.summary, rule.threshold, rule.advice, finding.message):
+    for issue in report.issues:
+        rule = issue.rule
+        for said in (rule.name, rule.summary, rule.threshold, rule.advice, issue.message):
             assert said in text, said
     links = {attributes.get("href") for attributes in page.find("a")}
     assert f"#rule-{SILENCE.name}" in links
@@ -153,7 +153,7 @@ def test_the_budget_is_kept_and_what_is_left_out_is_said(
     report: CheckReport, source: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "report.html"
-    silent = replace(report, findings=[])
+    silent = replace(report, issues=[])
     write_report_page(silent, path)
     least = path.stat().st_size
     write_report_page(report, path, budget_bytes=0)
@@ -177,14 +177,14 @@ def test_what_cannot_be_shown_is_said(report: CheckReport, tmp_path: Path) -> No
     broken = tmp_path / "broken.wav"
     broken.write_bytes(b"RIFF, and no more")
     entry = Entry(3, "broken.wav", broken, None, "Текст.")
-    unread = make_report(report.folder, [Finding(MISSING, "cannot be read", 3, "broken.wav")])
+    unread = make_report(report.folder, [Issue(MISSING, "cannot be read", 3, "broken.wav")])
     write_report_page(replace(unread, entries=[entry]), tmp_path / "report.html")
     text = Page((tmp_path / "report.html").read_text(encoding="utf-8")).text
     assert "The recording cannot be decoded." in text
     assert "cannot be read" in text
 
 
-def test_a_set_without_recordings_and_findings(tmp_path: Path) -> None:
+def test_a_set_without_recordings_and_issues(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     write_report_page(CheckReport(tmp_path, [], []), path)
     page = Page(path.read_text(encoding="utf-8"))
@@ -194,13 +194,13 @@ def test_a_set_without_recordings_and_findings(tmp_path: Path) -> None:
 
 
 def test_names_that_are_no_utf8(report: CheckReport, tmp_path: Path) -> None:
-    finding = Finding(MISSING, "not in wavs/", 99, "a\udcff\x00.wav")
-    odd = replace(report, findings=[finding])
+    issue = Issue(MISSING, "not in wavs/", 99, "a\udcff\x00.wav")
+    odd = replace(report, issues=[issue])
     write_report_page(odd, tmp_path / "report.html")
     assert "a\ufffd\ufffd.wav" in (tmp_path / "report.html").read_text(encoding="utf-8")
     write_report_json(odd, tmp_path / "report.json")
     read = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert read["rules"][0]["findings"][0]["name"] == finding.name
+    assert read["rules"][0]["findings"][0]["name"] == issue.name
 
 
 def test_json_is_the_report(report: CheckReport, tmp_path: Path) -> None:
@@ -218,8 +218,8 @@ def test_a_long_recording_on_the_page(tmp_path: Path) -> None:
     tone[16000 * 45 :] = 0.3 * np.sin(np.arange(16000 * 5) / 5)
     soundfile.write(tmp_path / "wavs" / "long.wav", tone, 16000)
     (tmp_path / "metadata.csv").write_text("long.wav|Текст.\n", encoding="utf-8")
-    finding = Finding(SILENCE, "45 s", 1, "long.wav", span=(40.0, 45.0))
-    write_report_page(make_report(tmp_path, [finding]), tmp_path / "report.html")
+    issue = Issue(SILENCE, "45 s", 1, "long.wav", span=(40.0, 45.0))
+    write_report_page(make_report(tmp_path, [issue]), tmp_path / "report.html")
     source = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "20.00 to 50.00 s of 50.0 s at 16,000 Hz; marked: 40.00 to 45.00 s" in source
     (audio,) = re.findall(r'src="data:audio/mpeg;base64,([^"]+)"', source)
@@ -251,13 +251,13 @@ def test_in_russian_no_english_is_left(
     report: CheckReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LANGUAGE", "ru")
-    findings = [
-        Finding(rule, "nothing was heard", 1 + number % 8, f"utterance{number % 8:03}.wav")
+    issues = [
+        Issue(rule, "nothing was heard", 1 + number % 8, f"utterance{number % 8:03}.wav")
         for number, rule in enumerate(RULES)
     ]
     whole = replace(
         report,
-        findings=findings,
+        issues=issues,
         not_looked_at=["texts and recordings"],
         facts={"The set": {"hours": "0.01", "length": "1.0 to 2.0 s, median 1.5 s"}},
     )

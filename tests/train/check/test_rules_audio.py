@@ -13,7 +13,7 @@ import soxr
 
 from piper.errors import DatasetError
 from piper.train.check.entries import AudioMeasures, Entry, add_measures
-from piper.train.check.findings import Finding, Group, Severity
+from piper.train.check.issues import Group, Issue, Severity
 from piper.train.check.measuring import measure_recording
 from piper.train.check.rules_audio import find_in_audio
 from piper.train.check.run import RULES
@@ -45,7 +45,7 @@ def speech(entries: list[Entry]) -> np.ndarray:
     return samples
 
 
-Check = Callable[..., list[Finding]]
+Check = Callable[..., list[Issue]]
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def check(entries: list[Entry], measures: dict[Path, AudioMeasures], tmp_path: P
 
     def check(
         planted: np.ndarray | Path, rate: int = RATE, training_rate: int = RATE
-    ) -> list[Finding]:
+    ) -> list[Issue]:
         path = planted if isinstance(planted, Path) else tmp_path / PLANTED
         if not isinstance(planted, Path):
             soundfile.write(path, planted, rate)
@@ -74,11 +74,11 @@ def check(entries: list[Entry], measures: dict[Path, AudioMeasures], tmp_path: P
     return check
 
 
-def names_of(findings: list[Finding]) -> set[str]:
+def names_of(issues: list[Issue]) -> set[str]:
     """Return the rules' names, having made sure that they are about the planted one."""
-    assert {(f.line, f.name) for f in findings} <= {(99, PLANTED)}
-    assert len({f.rule for f in findings}) == len(findings)
-    return {finding.rule.name for finding in findings}
+    assert {(f.line, f.name) for f in issues} <= {(99, PLANTED)}
+    assert len({f.rule for f in issues}) == len(issues)
+    return {issue.rule.name for issue in issues}
 
 
 def add_noise(samples: np.ndarray, level_db: float) -> np.ndarray:
@@ -118,9 +118,9 @@ def test_nothing_is_wrong_with_sound_recordings(check: Check, speech: np.ndarray
 
 def test_not_audio(check: Check, tmp_path: Path) -> None:
     (tmp_path / PLANTED).write_bytes(b"not audio " * 100)
-    findings = check(tmp_path / PLANTED)
-    assert names_of(findings) == {"unreadable"}
-    assert "cannot be decoded" in findings[0].message
+    issues = check(tmp_path / PLANTED)
+    assert names_of(issues) == {"unreadable"}
+    assert "cannot be decoded" in issues[0].message
 
 
 def test_cut_off_by_a_broken_copy(check: Check, speech: np.ndarray, tmp_path: Path) -> None:
@@ -173,9 +173,9 @@ def test_very_quiet(check: Check, speech: np.ndarray) -> None:
 @pytest.mark.parametrize("gain_db", [-11, 11])
 def test_loudness_spread(check: Check, speech: np.ndarray, gain_db: float) -> None:
     # Limited softly, so that the louder one has no flat tops.
-    findings = check(np.tanh(speech * 10 ** (gain_db / 20)))
-    assert names_of(findings) == {"loudness-spread"}
-    assert ("louder" if gain_db > 0 else "quieter") in findings[0].message
+    issues = check(np.tanh(speech * 10 ** (gain_db / 20)))
+    assert names_of(issues) == {"loudness-spread"}
+    assert ("louder" if gain_db > 0 else "quieter") in issues[0].message
 
 
 @pytest.mark.parametrize("level_db", [-42, -35, -30])
@@ -193,24 +193,24 @@ def test_speech_without_a_pause_is_no_noise(check: Check, speech: np.ndarray) ->
 
 
 def test_silences(check: Check, speech: np.ndarray) -> None:
-    findings = check(np.concatenate([silence(2), speech]))
-    assert names_of(findings) == {"start-silence"}
-    assert findings[0].message == "2.4 s of silence at the start"
-    assert findings[0].span == (0, pytest.approx(2.4, abs=0.05))
-    findings = check(np.concatenate([speech, silence(2)]))
-    assert names_of(findings) == {"end-silence"}
+    issues = check(np.concatenate([silence(2), speech]))
+    assert names_of(issues) == {"start-silence"}
+    assert issues[0].message == "2.4 s of silence at the start"
+    assert issues[0].span == (0, pytest.approx(2.4, abs=0.05))
+    issues = check(np.concatenate([speech, silence(2)]))
+    assert names_of(issues) == {"end-silence"}
     seconds = len(speech) / RATE + 2
-    assert findings[0].span == (pytest.approx(seconds - 2.6, abs=0.1), pytest.approx(seconds))
-    findings = check(np.concatenate([speech, silence(1), speech]))
-    assert names_of(findings) == {"inner-silence"}
-    assert findings[0].span is not None
-    assert findings[0].span[1] - findings[0].span[0] == pytest.approx(2, abs=0.1)
+    assert issues[0].span == (pytest.approx(seconds - 2.6, abs=0.1), pytest.approx(seconds))
+    issues = check(np.concatenate([speech, silence(1), speech]))
+    assert names_of(issues) == {"inner-silence"}
+    assert issues[0].span is not None
+    assert issues[0].span[1] - issues[0].span[0] == pytest.approx(2, abs=0.1)
 
 
 def test_too_short(check: Check, speech: np.ndarray) -> None:
-    findings = check(cut_out(speech, 0.3))
-    assert names_of(findings) == {"too-short"}
-    assert findings[0].message == "0.30 s"
+    issues = check(cut_out(speech, 0.3))
+    assert names_of(issues) == {"too-short"}
+    assert issues[0].message == "0.30 s"
 
 
 def test_too_long(check: Check, speech: np.ndarray) -> None:
@@ -223,9 +223,9 @@ def test_too_long(check: Check, speech: np.ndarray) -> None:
 
 def test_cut_within_a_word(check: Check, speech: np.ndarray) -> None:
     loudest = int(np.abs(speech).argmax())
-    findings = check(speech[loudest:])
-    assert names_of(findings) == {"cut-start"}
-    assert findings[0].span == (0, 0.5)
+    issues = check(speech[loudest:])
+    assert names_of(issues) == {"cut-start"}
+    assert issues[0].span == (0, 0.5)
     assert names_of(check(speech[:loudest])) == {"cut-end"}
     both = np.concatenate([speech[loudest:], speech[:loudest]])
     assert names_of(check(both)) == {"cut-start", "cut-end"}
@@ -236,24 +236,24 @@ def test_noise_at_the_edge_is_no_cut(check: Check, speech: np.ndarray) -> None:
 
 
 def test_not_mono(check: Check, speech: np.ndarray) -> None:
-    findings = check(np.stack([speech, speech * 0.8], axis=1))
-    assert names_of(findings) == {"not-mono"}
-    assert findings[0].message == "2 channels"
+    issues = check(np.stack([speech, speech * 0.8], axis=1))
+    assert names_of(issues) == {"not-mono"}
+    assert issues[0].message == "2 channels"
 
 
 def test_another_rate(check: Check, speech: np.ndarray) -> None:
-    findings = check(resample(speech, 44100, 48000), 48000)
-    assert names_of(findings) == {"mixed-rates"}
-    assert findings[0].message == "48,000 Hz, most have 22,050 Hz"
+    issues = check(resample(speech, 44100, 48000), 48000)
+    assert names_of(issues) == {"mixed-rates"}
+    assert issues[0].message == "48,000 Hz, most have 22,050 Hz"
     assert names_of(check(resample(speech, 16000), 16000)) == {"mixed-rates", "lower-rate"}
     assert names_of(check(resample(speech, 16000), 16000, 16000)) == {"mixed-rates"}
 
 
 @pytest.mark.parametrize("low", [8000, 11025, 16000])
 def test_upsampled_before(check: Check, speech: np.ndarray, low: int) -> None:
-    findings = check(resample(speech, low, RATE))
-    assert names_of(findings) == {"upsampled"}
-    assert findings[0].message.startswith("nothing above ")
+    issues = check(resample(speech, low, RATE))
+    assert names_of(issues) == {"upsampled"}
+    assert issues[0].message.startswith("nothing above ")
 
 
 def test_only_what_training_would_hear_counts(check: Check, speech: np.ndarray) -> None:
@@ -267,19 +267,19 @@ def test_only_what_training_would_hear_counts(check: Check, speech: np.ndarray) 
 def test_the_same_audio_twice(
     check: Check, entries: list[Entry], measures: dict[Path, AudioMeasures], speech: np.ndarray
 ) -> None:
-    findings = check(speech)
-    assert [(f.rule.name, f.line) for f in findings] == [
+    issues = check(speech)
+    assert [(f.rule.name, f.line) for f in issues] == [
         ("same-audio-other-text", 4),
         ("same-audio-other-text", 99),
     ]
-    assert findings[0].rule.severity is Severity.ERROR
-    assert "line 99 (planted.wav), which says 'Не такой" in findings[0].message
+    assert issues[0].rule.severity is Severity.ERROR
+    assert "line 99 (planted.wav), which says 'Не такой" in issues[0].message
     copy = replace(entries[3], line=99, name=PLANTED, audio_path=Path(PLANTED))
     known = {**measures, Path(PLANTED): measures[entries[3].audio_path]}  # type: ignore[index]
     settings = {"sample_rate": RATE, "segment_seconds": SEGMENT_SECONDS}
-    findings = find_in_audio(add_measures([*entries, copy], known, {}), {}, **settings)
-    assert names_of(findings) == {"same-audio"}
-    assert findings[0].message == f"as line 4 ({entries[3].name})"
+    issues = find_in_audio(add_measures([*entries, copy], known, {}), {}, **settings)
+    assert names_of(issues) == {"same-audio"}
+    assert issues[0].message == f"as line 4 ({entries[3].name})"
     # One file in two lines is found in the CSV.
     twice = replace(entries[3], line=99)
     assert find_in_audio(add_measures([*entries, twice], measures, {}), {}, **settings) == []
@@ -297,8 +297,8 @@ def test_a_speaker_is_compared_with_himself(
     }
     settings = {"sample_rate": RATE, "segment_seconds": SEGMENT_SECONDS}
     assert find_in_audio(add_measures(speakers, known, {}), {}, **settings) == []
-    findings = find_in_audio(add_measures([*speakers[::2], speakers[1]], known, {}), {}, **settings)
-    assert findings == []  # one recording of "b" says nothing
+    issues = find_in_audio(add_measures([*speakers[::2], speakers[1]], known, {}), {}, **settings)
+    assert issues == []  # one recording of "b" says nothing
     one = [replace(entry, speaker=None) for entry in [*speakers[::2], speakers[1]]]
     found = find_in_audio(add_measures(one, known, {}), {}, **settings)
     assert [f.line for f in found] == [2]
@@ -308,10 +308,10 @@ def test_what_all_have_is_said_once(
     entries: list[Entry], measures: dict[Path, AudioMeasures]
 ) -> None:
     settings = {"sample_rate": 44100, "segment_seconds": 0.2}
-    findings = find_in_audio(add_measures(entries, measures, {}), {}, **settings)
-    assert [(f.rule.name, f.line) for f in findings] == [("lower-rate", None)]
-    assert findings[0].message.startswith("all 16 recordings, such as ")
-    assert "22,050 Hz, the training has 44,100 Hz" in findings[0].message
+    issues = find_in_audio(add_measures(entries, measures, {}), {}, **settings)
+    assert [(f.rule.name, f.line) for f in issues] == [("lower-rate", None)]
+    assert issues[0].message.startswith("all 16 recordings, such as ")
+    assert "22,050 Hz, the training has 44,100 Hz" in issues[0].message
 
 
 def test_no_recordings(entries: list[Entry]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
-from piper.train.check.findings import Finding
+from piper.train.check.issues import Issue
 from piper.train.check.rules_audio import FEWEST, find_in_matches
 
 FRAME_SECONDS = 256 / 22050
@@ -40,7 +40,7 @@ def create_measures(seconds: float, silence: float = 0.3) -> AudioMeasures:
     )
 
 
-def check(recordings: list[tuple[int, float]], speakers: list[str] | None = None) -> list[Finding]:
+def check(recordings: list[tuple[int, float]], speakers: list[str] | None = None) -> list[Issue]:
     """Check recordings of so many phonemes in so many seconds of speech."""
     entries = []
     for line, (phonemes, seconds) in enumerate(recordings, 1):
@@ -60,7 +60,7 @@ def usual(count: int, rate: float = 13.0) -> list[tuple[int, float]]:
     return [(40 + i, (40 + i) / (rate * (1 + steps[i % 5]))) for i in range(count)]
 
 
-def test_a_reader_s_own_variation_is_no_finding() -> None:
+def test_a_reader_s_own_variation_is_no_issue() -> None:
     assert check(usual(40)) == []
 
 
@@ -69,17 +69,17 @@ def test_a_reader_s_own_variation_is_no_finding() -> None:
     [(60 / 26, "rate", "faster"), (60 / 6.5, "rate", "slower"), (60 / 3.0, "wrong-rate", "slower")],
 )
 def test_another_pace_is_found(seconds: float, rule: str, how: str) -> None:
-    [finding] = check([*usual(40), (60, seconds)])
-    assert (finding.rule.name, finding.line) == (rule, 41)
-    assert how in finding.message
+    [issue] = check([*usual(40), (60, seconds)])
+    assert (issue.rule.name, issue.line) == (rule, 41)
+    assert how in issue.message
 
 
 def test_texts_that_were_swapped_are_found_where_their_lengths_differ() -> None:
     recordings = usual(40)
     (short, seconds), (long, longer) = (20, 20 / 13), (120, 120 / 13)
     found = check([*recordings, (short, longer), (long, seconds)])
-    assert {finding.line for finding in found} == {41, 42}
-    assert {finding.rule.severity.value for finding in found} == {"error"}
+    assert {issue.line for issue in found} == {41, 42}
+    assert {issue.rule.severity.value for issue in found} == {"error"}
 
 
 def test_speakers_have_paces_of_their_own() -> None:
@@ -92,6 +92,6 @@ def test_of_a_few_recordings_the_pace_is_not_known() -> None:
 
 
 def test_fewer_frames_than_ids_cannot_be_trained() -> None:
-    [finding] = check([*usual(20), (400, 1.0)])
-    assert finding.rule.name == "too-short-for-text"
-    assert "frames for 833 phoneme ids" in finding.message
+    [issue] = check([*usual(20), (400, 1.0)])
+    assert issue.rule.name == "too-short-for-text"
+    assert "frames for 833 phoneme ids" in issue.message

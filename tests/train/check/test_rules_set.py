@@ -8,7 +8,7 @@ from pathlib import Path
 from test_rules_match import create_measures
 
 from piper.train.check.entries import Entry, TextMeasures
-from piper.train.check.findings import Finding
+from piper.train.check.issues import Issue
 from piper.train.check.rules_set import describe_set, find_in_set, tabulate_speakers
 
 
@@ -23,11 +23,11 @@ def create_set(seconds: list[float], speakers: list[str | None] | None = None) -
     return entries
 
 
-def names(findings: list[Finding]) -> list[str]:
-    return [finding.rule.name for finding in findings]
+def names(issues: list[Issue]) -> list[str]:
+    return [issue.rule.name for issue in issues]
 
 
-def test_an_hour_of_one_speaker_has_no_findings() -> None:
+def test_an_hour_of_one_speaker_has_no_issues() -> None:
     assert find_in_set(create_set([9.0] * 400)) == []
 
 
@@ -38,15 +38,15 @@ def test_too_little_is_said() -> None:
 
 def test_three_columns_of_one_speaker_are_no_speakers() -> None:
     """LJSpeech's second column is the text as it is written."""
-    findings = find_in_set(create_set([9.0] * 400, [f"text {n}" for n in range(400)]))
-    assert "no-speakers" in names(findings)
-    assert "speaker-speech" not in names(findings)
+    issues = find_in_set(create_set([9.0] * 400, [f"text {n}" for n in range(400)]))
+    assert "no-speakers" in names(issues)
+    assert "speaker-speech" not in names(issues)
 
 
 def test_speakers_with_little_speech_are_named() -> None:
     speakers: list[str | None] = ["anna"] * 800 + ["boris"] * 100 + ["vera"] * 10
-    findings = find_in_set(create_set([9.0] * 910, speakers))
-    assert [(f.rule.name, f.message.split(":")[0]) for f in findings] == [
+    issues = find_in_set(create_set([9.0] * 910, speakers))
+    assert [(f.rule.name, f.message.split(":")[0]) for f in issues] == [
         ("speaker-speech", "vera"),
         ("balance", "boris"),
     ]
@@ -59,8 +59,8 @@ def test_phonemes_that_are_hardly_heard_come_with_an_example() -> None:
     entries = create_set([9.0] * 400)
     read = TextMeasures(("ɕ", "i"), (), ("щи",), 7)
     entries[0] = replace(entries[0], text="щи", read=read)
-    findings = find_in_set(entries)
-    assert [(finding.rule.name, finding.message) for finding in findings] == [
+    issues = find_in_set(entries)
+    assert [(issue.rule.name, issue.message) for issue in issues] == [
         ("rare-phonemes", "'ɕ' once, in 'щи'"),
         ("rare-phonemes", "'i' once, in 'щи'"),
     ]

@@ -65,8 +65,8 @@ def test_little_and_nothing() -> None:
 def test_speakers_of_one_part_only_are_named() -> None:
     speakers: list[str | None] = ["anna", "anna", "boris", "vera", "vera", "vera"]
     entries = create_set([9.0] * 6, speakers)
-    findings = find_in_split([entries[0], *entries[3:]], entries[1:3])
-    assert [(finding.rule.name, finding.message) for finding in findings] == [
+    issues = find_in_split([entries[0], *entries[3:]], entries[1:3])
+    assert [(issue.rule.name, issue.message) for issue in issues] == [
         ("untrained-speaker", "boris"),
         ("unvalidated-speaker", "vera: 3 recordings"),
     ]
@@ -81,7 +81,7 @@ def test_phonemes_that_training_never_hears_are_named() -> None:
     entries = create_set([9.0] * 4)
     read = TextMeasures(("ɕ", "!", "d"), (), ("щи",), 7)
     entries[1] = replace(entries[1], read=read)
-    findings = find_in_split([entries[0], *entries[2:]], [entries[1]])
-    assert names(findings) == ["untrained-phonemes"]
-    assert findings[0].message == "'ɕ' in 'да'"
+    issues = find_in_split([entries[0], *entries[2:]], [entries[1]])
+    assert names(issues) == ["untrained-phonemes"]
+    assert issues[0].message == "'ɕ' in 'да'"
     assert find_in_split(entries[1:], [entries[0]]) == []

@@ -17,11 +17,11 @@ def create_entries(*texts: str) -> list[Entry]:
 
 def test_disagreements_are_counted_and_named() -> None:
     texts = ("Он потом пришёл.", "Она потом ушла домой.", "Берега этой земли.", "Мама дома.")
-    findings = find_stresses(create_entries(*texts))
-    found = {finding.message.split(":")[0]: finding for finding in findings}
-    finding = found["espeak-ng п+отом, silero-stress пот+ом"]
-    assert (finding.line, finding.score) == (1, 2)
-    assert "2 times" in finding.message
+    issues = find_stresses(create_entries(*texts))
+    found = {issue.message.split(":")[0]: issue for issue in issues}
+    issue = found["espeak-ng п+отом, silero-stress пот+ом"]
+    assert (issue.line, issue.score) == (1, 2)
+    assert "2 times" in issue.message
     assert "espeak-ng з+емли, silero-stress земл+и" in found
     assert not any("дома" in message or "мама" in message for message in found)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from piper.errors import DatasetError
-from piper.train.check.findings import Finding
+from piper.train.check.issues import Issue
 from piper.train.check.rules_set import Structure, read_structure
 
 GOOD = [
@@ -32,13 +32,13 @@ def read(folder: Path, *more: str, lines: list[str] | None = None) -> Structure:
     return read_structure(path, folder / "wavs")
 
 
-def found(findings: list[Finding]) -> list[tuple[str, int | None]]:
-    return [(finding.rule.name, finding.line) for finding in findings]
+def found(issues: list[Issue]) -> list[tuple[str, int | None]]:
+    return [(issue.rule.name, issue.line) for issue in issues]
 
 
-def test_a_good_file_has_no_findings(folder: Path) -> None:
+def test_a_good_file_has_no_issues(folder: Path) -> None:
     structure = read(folder)
-    assert structure.findings == []
+    assert structure.issues == []
     assert [(entry.name, entry.text) for entry in structure.entries] == GOOD
     assert str(structure.layout) == "file|text"
 
@@ -67,38 +67,38 @@ def test_a_good_file_has_no_findings(folder: Path) -> None:
 def test_each_mistake_is_named_with_its_line(folder: Path, line: str, rule: str, said: str) -> None:
     (folder / "wavs" / "a4.wav").write_bytes(b"RIFF")
     is_named = line.startswith("a4.wav|") or said == "a4.wav is there"
-    [finding] = [f for f in read(folder, line).findings if f.rule.name != "unreferenced-file"]
-    assert (finding.rule.name, finding.line) == (rule, 4)
-    assert said in finding.message
-    assert any(f.rule.name == "unreferenced-file" for f in read(folder, line).findings) != (
+    [issue] = [f for f in read(folder, line).issues if f.rule.name != "unreferenced-file"]
+    assert (issue.rule.name, issue.line) == (rule, 4)
+    assert said in issue.message
+    assert any(f.rule.name == "unreferenced-file" for f in read(folder, line).issues) != (
         is_named and rule not in ("columns", "delimiter")
     )
 
 
 def test_a_header_is_no_missing_recording(folder: Path) -> None:
     lines = ["file|text", *(f"{name}|{text}" for name, text in GOOD)]
-    assert found(read(folder, lines=lines).findings) == [("header", 1)]
+    assert found(read(folder, lines=lines).issues) == [("header", 1)]
 
 
 def test_another_encoding_is_read_all_the_same(folder: Path) -> None:
     path = folder / "metadata.csv"
     path.write_bytes("\r\n".join(f"{n}|{t}" for n, t in GOOD).encode("cp1251"))
     structure = read_structure(path, folder / "wavs")
-    assert found(structure.findings) == [("encoding", 1)]
+    assert found(structure.issues) == [("encoding", 1)]
     assert [(entry.name, entry.text) for entry in structure.entries] == GOOD
 
 
 def test_a_byte_order_mark_is_no_part_of_a_name(folder: Path) -> None:
     path = folder / "metadata.csv"
     path.write_text("\n".join(f"{n}|{t}" for n, t in GOOD), encoding="utf-8-sig")
-    assert found(read_structure(path, folder / "wavs").findings) == [("byte-order-mark", 1)]
+    assert found(read_structure(path, folder / "wavs").issues) == [("byte-order-mark", 1)]
 
 
 def test_recordings_without_a_line_are_named(folder: Path) -> None:
     (folder / "wavs" / "more").mkdir()
     (folder / "wavs" / "more" / "b.flac").write_bytes(b"fLaC")
-    [finding] = read(folder).findings
-    assert (finding.rule.name, finding.name) == ("unreferenced-file", "more/b.flac")
+    [issue] = read(folder).issues
+    assert (issue.rule.name, issue.name) == ("unreferenced-file", "more/b.flac")
 
 
 def test_a_recording_outside_the_dataset_is_named(folder: Path, tmp_path: Path) -> None:
@@ -108,8 +108,8 @@ def test_a_recording_outside_the_dataset_is_named(folder: Path, tmp_path: Path) 
     for path in (inside, outside):
         path.write_bytes(b"RIFF")
     lines = [f"../../{outside.name}|Раз два.", f"{outside}|Раз три.", "../b.wav|Раз пять."]
-    findings = read(folder, *lines, f"{inside}|Раз шесть.", "linked.wav|Раз семь.").findings
-    assert found([f for f in findings if f.rule.name == "outside-file"]) == [
+    issues = read(folder, *lines, f"{inside}|Раз шесть.", "linked.wav|Раз семь.").issues
+    assert found([f for f in issues if f.rule.name == "outside-file"]) == [
         ("outside-file", 4),
         ("outside-file", 5),
     ]

@@ -10,7 +10,7 @@ import pytest
 from piper.config import PhonemeType, VoiceConfig
 from piper.text.frontend import DEFAULT_PHONEME_ID_MAP
 from piper.train.check.entries import Entry
-from piper.train.check.findings import Finding
+from piper.train.check.issues import Issue
 from piper.train.check.measuring import TextMeasurer
 from piper.train.check.rules_text import find_in_texts, find_usual_script
 
@@ -35,7 +35,7 @@ def create_voice(**changes: object) -> VoiceConfig:
 
 def check(
     *texts: str, writes_numbers: bool = False, has_spelling: bool = True, **changes: object
-) -> list[Finding]:
+) -> list[Issue]:
     entries = [
         Entry(line, f"{line}.wav", Path(f"{line}.wav"), None, text)
         for line, text in enumerate(texts, 1)
@@ -50,7 +50,7 @@ def check(
     )
 
 
-def test_good_texts_have_no_findings() -> None:
+def test_good_texts_have_no_issues() -> None:
     assert check(*GOOD) == []
 
 
@@ -68,10 +68,10 @@ def test_good_texts_have_no_findings() -> None:
     ],
 )
 def test_each_mistake_is_named(text: str, rules: set[str], said: str) -> None:
-    findings = check(*GOOD, text)
-    assert {finding.rule.name for finding in findings} == rules
-    assert {finding.line for finding in findings} == {5}
-    assert said in findings[0].message
+    issues = check(*GOOD, text)
+    assert {issue.rule.name for issue in issues} == rules
+    assert {issue.line for issue in issues} == {5}
+    assert said in issues[0].message
 
 
 def test_numbers_that_training_writes_out_are_no_mistake() -> None:
@@ -84,16 +84,16 @@ def test_a_hyphen_joins_words_of_two_alphabets() -> None:
 
 def test_phonemes_that_the_id_map_lacks_are_counted_with_an_example() -> None:
     id_map = {key: ids for key, ids in DEFAULT_PHONEME_ID_MAP.items() if key != "ɭ"}
-    findings = check(*GOOD, phoneme_id_map=id_map)
-    assert [finding.rule.name for finding in findings] == ["missing-phonemes"]
-    count = sum(int(finding.message.split(" times")[0].split()[-1]) for finding in findings)
+    issues = check(*GOOD, phoneme_id_map=id_map)
+    assert [issue.rule.name for issue in issues] == ["missing-phonemes"]
+    count = sum(int(issue.message.split(" times")[0].split()[-1]) for issue in issues)
     assert count > 3
-    assert "first in 'Она вышла" in findings[0].message
+    assert "first in 'Она вышла" in issues[0].message
 
 
 def test_a_text_far_longer_than_the_others_is_named() -> None:
-    findings = check(*GOOD, " ".join(GOOD * 3))
-    assert [(f.rule.name, f.line) for f in findings] == [("long-text", 5)]
+    issues = check(*GOOD, " ".join(GOOD * 3))
+    assert [(f.rule.name, f.line) for f in issues] == [("long-text", 5)]
 
 
 def test_the_alphabet_is_that_of_most_letters() -> None:

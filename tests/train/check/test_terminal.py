@@ -10,7 +10,7 @@ import pytest
 from made_reports import LEVELS, MISSING, RARE, SILENCE, find_all, make_report, read_dataset
 
 from piper.train.check.entries import Entry
-from piper.train.check.findings import CheckReport, Finding
+from piper.train.check.issues import CheckReport, Issue
 from piper.train.check.terminal import report_to_text
 
 
@@ -60,9 +60,9 @@ def test_a_narrow_terminal_has_the_example_below(report: CheckReport) -> None:
 def test_no_line_is_wider_than_the_terminal(
     report: CheckReport, entries: list[Entry], columns: int
 ) -> None:
-    long = Finding(replace(MISSING, name="a-rule-" * 9), "слово " * 40, 3, entries[2].name)
+    long = Issue(replace(MISSING, name="a-rule-" * 9), "слово " * 40, 3, entries[2].name)
     facts = {"A title of a group": {f"fact {index}": "value" * 3 for index in range(20)}}
-    wide = replace(report, findings=[*report.findings, long], facts=facts)
+    wide = replace(report, issues=[*report.issues, long], facts=facts)
     text = report_to_text(wide, columns)
     # Commands are there to be copied, and never cut.
     lines = [line for line in text.splitlines() if not line.startswith("  python -m ")]
@@ -74,15 +74,15 @@ def test_no_line_is_wider_than_the_terminal(
 
 
 def test_wide_letters_count_two(report: CheckReport) -> None:
-    chinese = replace(report, findings=[Finding(SILENCE, "静" * 60, 1, "a.wav")])
+    chinese = replace(report, issues=[Issue(SILENCE, "静" * 60, 1, "a.wav")])
     (line,) = [line for line in report_to_text(chinese, 60).splitlines() if "静" in line]
     assert line == "  line 1: " + "静" * 24 + "…"
 
 
 def test_names_and_texts_cannot_steer_the_terminal(report: CheckReport) -> None:
     # An escape sequence, a line end, and a name that is no UTF-8 on the disk.
-    finding = Finding(SILENCE, "a\x1b[31mb\nc\udcffd", 1, "a.wav")
-    text = report_to_text(replace(report, findings=[finding]), 80)
+    issue = Issue(SILENCE, "a\x1b[31mb\nc\udcffd", 1, "a.wav")
+    text = report_to_text(replace(report, issues=[issue]), 80)
     assert "line 1: a\ufffd[31mb c\ufffdd" in text
     assert "\x1b" not in text
     assert text.encode("utf-8")
@@ -99,7 +99,7 @@ def test_colours_only_when_asked_for(report: CheckReport) -> None:
 
 def test_ready_gives_the_command_that_trains(report: CheckReport, tmp_path: Path) -> None:
     folder = tmp_path / "my recordings" / ("long" * 25)
-    ready = replace(report, folder=folder, findings=[])
+    ready = replace(report, folder=folder, issues=[])
     lines = report_to_text(ready, 80).splitlines()
     # Not cut, whatever it takes, and quoted for a shell: it is to be copied.
     assert lines[-4:] == [
@@ -112,13 +112,13 @@ def test_ready_gives_the_command_that_trains(report: CheckReport, tmp_path: Path
 
 def test_several_speakers_are_in_the_command(report: CheckReport, entries: list[Entry]) -> None:
     several = [replace(entry, speaker=f"s{entry.line % 3}") for entry in entries]
-    text = report_to_text(replace(report, entries=several, findings=[]), 80)
+    text = report_to_text(replace(report, entries=several, issues=[]), 80)
     assert text.endswith(f"--data.dataset_dir={report.folder} --model.num_speakers=3")
 
 
 def test_warnings_are_named_before_the_command(report: CheckReport) -> None:
-    warnings = [finding for finding in report.findings if finding.rule is not MISSING]
-    text = report_to_text(replace(report, findings=warnings), 100)
+    warnings = [issue for issue in report.issues if issue.rule is not MISSING]
+    text = report_to_text(replace(report, issues=warnings), 100)
     assert "\nVerdict: ready with warnings (9 warnings, 1 note)\n" in text
     said = "\nTraining can start; before it, look at start-silence, loudness:\n"
     assert f"{said}  python -m piper.train review {report.folder}\n" in text

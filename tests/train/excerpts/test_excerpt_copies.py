@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from piper.errors import DatasetError
-from piper.train.check.findings import CheckReport
+from piper.train.check.issues import CheckReport
 from piper.train.check.measuring import measure_decoded
 from piper.train.check.run import check_dataset
 from piper.train.data.audio import DecodedAudio

@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from piper.train.check.findings import Verdict
+    from piper.train.check.issues import Verdict
     from piper.train.check.page import write_report_json, write_report_page
     from piper.train.check.run import check_dataset, leave_out_rules
     from piper.train.check.terminal import report_to_text

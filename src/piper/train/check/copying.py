@@ -25,7 +25,7 @@ from piper.errors import DatasetError
 from piper.files import UniqueNames, place_folder, remove_folder, write_json
 from piper.jobs import run_jobs
 from piper.train.check.entries import Entry
-from piper.train.check.findings import CheckReport, Finding, Severity
+from piper.train.check.issues import CheckReport, Issue, Severity
 from piper.train.check.rules_text import find_scripts, find_usual_script
 from piper.train.data import scripts
 from piper.train.data.audio import FloatArray, TrimSettings, decode, trim_silence
@@ -75,7 +75,7 @@ class Copy:
 
     Args:
         entries: The original's lines.
-        findings: Of its check. Lines that are no entries are left out: headers, other delimiters,
+        issues: Of its check. Lines that are no entries are left out: headers, other delimiters,
             too many columns.
 
     Attributes:
@@ -83,15 +83,15 @@ class Copy:
         names: Of the recordings.
     """
 
-    def __init__(self, entries: Sequence[Entry], findings: Sequence[Finding]) -> None:
+    def __init__(self, entries: Sequence[Entry], issues: Sequence[Issue]) -> None:
         known = {entry.line for entry in entries}
         self.changes = [
-            Change(finding.line, finding.name, finding.rule.name, LEFT_OUT)
-            for finding in findings
-            if finding.line is not None
-            and finding.line not in known
-            and finding.rule.severity is Severity.ERROR
-            and finding.rule.name != "encoding"
+            Change(issue.line, issue.name, issue.rule.name, LEFT_OUT)
+            for issue in issues
+            if issue.line is not None
+            and issue.line not in known
+            and issue.rule.severity is Severity.ERROR
+            and issue.rule.name != "encoding"
         ]
         self.names = UniqueNames()
         self._rows: list[tuple[str, str | None, str]] = []
@@ -170,29 +170,29 @@ LEFT_OUT_RULES = frozenset(("same-audio",))
 
 def mend_dataset(report: CheckReport, config_path: Path, folder: Path) -> list[Change]:
     """Write a mended copy of a dataset, whole or not at all; see `Copy.write`."""
-    by_line: dict[int | None, list[Finding]] = defaultdict(list)
-    for finding in report.findings:
-        by_line[finding.line].append(finding)
-    copy = Copy(report.entries, report.findings)
+    by_line: dict[int | None, list[Issue]] = defaultdict(list)
+    for issue in report.issues:
+        by_line[issue.line].append(issue)
+    copy = Copy(report.entries, report.issues)
     changes = copy.changes
     rates = [measures.sample_rate for measures in report.audio.values()]
     usual_rate = max(set(rates), key=rates.count, default=0)
     levels = _median_levels(report.entries)
     script = find_usual_script(entry.text for entry in report.entries)
     for entry in report.entries:
-        findings = {finding.rule.name: finding for finding in by_line[entry.line]}
-        text, mended = mend_text(entry.text, script, findings.keys() & TEXT_RULES)
-        reason = _find_reason(findings, text)
+        issues = {issue.rule.name: issue for issue in by_line[entry.line]}
+        text, mended = mend_text(entry.text, script, issues.keys() & TEXT_RULES)
+        reason = _find_reason(issues, text)
         path = entry.audio_path
         if entry.audio is None:
-            # Also where `--ignore` left the finding out: there is nothing to copy.
+            # Also where `--ignore` left the issue out: there is nothing to copy.
             reason = reason or ("unreadable" if path else "missing-file")
         if reason or path is None or entry.audio is None:
             changes.append(Change(entry.line, entry.name, reason, LEFT_OUT))
             continue
-        if "other-name" in findings:
+        if "other-name" in issues:
             mended.append(("other-name", "the recording was found by another spelling"))
-        rules = frozenset(findings) & AUDIO_RULES
+        rules = frozenset(issues) & AUDIO_RULES
         mended += [(rule, "mended in the recording") for rule in sorted(rules)]
         changes += [Change(entry.line, entry.name, rule, what) for rule, what in mended]
         measures = entry.audio
@@ -206,12 +206,12 @@ def mend_dataset(report: CheckReport, config_path: Path, folder: Path) -> list[C
     return changes
 
 
-def _find_reason(findings: Mapping[str, Finding], text: str) -> str:
+def _find_reason(issues: Mapping[str, Issue], text: str) -> str:
     """Return the rule for which a line is left out; empty where it stays."""
-    for name, finding in findings.items():
+    for name, issue in issues.items():
         is_mended = name == "mixed-scripts" and not _has_mixed_word(text)
         is_mended = is_mended or name == "encoding"
-        if name in LEFT_OUT_RULES or (finding.rule.severity is Severity.ERROR and not is_mended):
+        if name in LEFT_OUT_RULES or (issue.rule.severity is Severity.ERROR and not is_mended):
             return name
     return ""
 

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from piper.files import replace_on_success, write_json
 from piper.progress import count_things
 from piper.train.check.entries import AudioMeasures, Entry
-from piper.train.check.findings import BrokenRule, CheckReport, Finding, Severity, Verdict
+from piper.train.check.issues import BrokenRule, CheckReport, Issue, Severity, Verdict
 from piper.train.check.rules_audio import (
     EDGE_SILENCE_SECONDS,
     LONG_SECONDS,
@@ -62,11 +62,11 @@ class _Figures:
         self.num_silent = 0
         self._places: dict[Excerpt, tuple[str, str]] = {}
 
-    def draw(self, excerpt: Excerpt, measures: AudioMeasures, finding: Finding) -> dict[str, Any]:
-        """Return what the template shows of a finding's excerpt, which is in `media`."""
-        media, span, name = self.media[excerpt], finding.span, finding.name
+    def draw(self, excerpt: Excerpt, measures: AudioMeasures, issue: Issue) -> dict[str, Any]:
+        """Return what the template shows of an issue's excerpt, which is in `media`."""
+        media, span, name = self.media[excerpt], issue.span, issue.name
         is_first = excerpt not in self._places
-        place = (f"recording-{len(self._places) + 1}", finding.rule.summary)
+        place = (f"recording-{len(self._places) + 1}", issue.rule.summary)
         identifier, section = self._places.setdefault(excerpt, place)
         is_silent = media.audio is None
         self.num_silent += is_first and is_silent
@@ -109,19 +109,19 @@ def _cut_outline(measures: AudioMeasures, excerpt: Excerpt) -> tuple[float, ...]
 
 WORST_SHOWN = 5
 OTHERS_LISTED = 200
-"""Of a rule's findings, beside those that are shown; report.json has all."""
+"""Of a rule's issues, beside those that are shown; report.json has all."""
 
 
-def find_worst(broken: BrokenRule) -> tuple[list[Finding], list[Finding]]:
-    """Return the findings to show, of different recordings and the worst first, and the others."""
-    worst: dict[object, Finding] = {}
+def find_worst(broken: BrokenRule) -> tuple[list[Issue], list[Issue]]:
+    """Return the issues to show, of different recordings and the worst first, and the others."""
+    worst: dict[object, Issue] = {}
     others = []
-    for finding in broken.findings:
-        key = (finding.line, finding.name)
+    for issue in broken.issues:
+        key = (issue.line, issue.name)
         if len(worst) < WORST_SHOWN and key not in worst:
-            worst[key] = finding
+            worst[key] = issue
         else:
-            others.append(finding)
+            others.append(issue)
     return list(worst.values()), others
 
 
@@ -129,10 +129,10 @@ def collect_excerpts(entries: dict[int, Entry], rules: list[BrokenRule]) -> list
     """Return what is to be seen and heard: the worst of each rule, then the second of each."""
     worst = [find_worst(broken)[0] for broken in rules]
     found = [
-        _find_excerpt(entries, findings[rank])
+        _find_excerpt(entries, issues[rank])
         for rank in range(WORST_SHOWN)
-        for findings in worst
-        if rank < len(findings)
+        for issues in worst
+        if rank < len(issues)
     ]
     return list(dict.fromkeys(excerpt for excerpt in found if excerpt))
 
@@ -140,7 +140,7 @@ def collect_excerpts(entries: dict[int, Entry], rules: list[BrokenRule]) -> list
 def _show_rule(entries: dict[int, Entry], broken: BrokenRule, figures: _Figures) -> dict[str, Any]:
     """Return what the template shows of a rule."""
     worst, others = find_worst(broken)
-    count = count_things(len(broken.findings), "finding")
+    count = count_things(len(broken.issues), "issue")
     if broken.share is not None:
         count += f", {describe_share(broken.share)} of the recordings"
     rest = len(others) - OTHERS_LISTED
@@ -148,10 +148,10 @@ def _show_rule(entries: dict[int, Entry], broken: BrokenRule, figures: _Figures)
     listed = others[:OTHERS_LISTED]
     return {
         **vars(broken.rule),
-        "num_findings": len(broken.findings),
+        "num_issues": len(broken.issues),
         "share": describe_share(broken.share),
         "count": count,
-        "worst": [_show_finding(entries, finding, figures) for finding in worst],
+        "worst": [_show_issue(entries, issue, figures) for issue in worst],
         "more": f"{len(listed):,} more{more}",
         "table_title": f"More of {broken.rule.name}",
         "others": [
@@ -160,28 +160,28 @@ def _show_rule(entries: dict[int, Entry], broken: BrokenRule, figures: _Figures)
     }
 
 
-def _show_finding(entries: dict[int, Entry], finding: Finding, figures: _Figures) -> dict[str, Any]:
-    entry = None if finding.line is None else entries.get(finding.line)
-    line = f"line {finding.line}" if finding.line is not None else ""
+def _show_issue(entries: dict[int, Entry], issue: Issue, figures: _Figures) -> dict[str, Any]:
+    entry = None if issue.line is None else entries.get(issue.line)
+    line = f"line {issue.line}" if issue.line is not None else ""
     speaker = entry.speaker or "" if entry else ""
-    excerpt = _find_excerpt(entries, finding)
+    excerpt = _find_excerpt(entries, issue)
     figure = None
     if entry and entry.audio and excerpt is not None and excerpt in figures.media:
-        figure = figures.draw(excerpt, entry.audio, finding)
+        figure = figures.draw(excerpt, entry.audio, issue)
     return {
-        "title": " · ".join(part for part in (finding.name, line, speaker) if part),
-        "message": finding.message,
+        "title": " · ".join(part for part in (issue.name, line, speaker) if part),
+        "message": issue.message,
         "text": entry.text if entry else "",
         "figure": figure,
         "is_broken": entry is not None and entry.audio_path is not None,
     }
 
 
-def _find_excerpt(entries: dict[int, Entry], finding: Finding) -> Excerpt | None:
-    entry = None if finding.line is None else entries.get(finding.line)
+def _find_excerpt(entries: dict[int, Entry], issue: Issue) -> Excerpt | None:
+    entry = None if issue.line is None else entries.get(issue.line)
     if entry is None or entry.audio_path is None or not entry.audio or not entry.audio.seconds > 0:
         return None
-    return find_excerpt(entry.audio_path, entry.audio.seconds, finding.span)
+    return find_excerpt(entry.audio_path, entry.audio.seconds, issue.span)
 
 
 @dataclass(frozen=True)

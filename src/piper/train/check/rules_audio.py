@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 
 from piper.train.check.entries import AudioMeasures, Entry
-from piper.train.check.findings import Finding, Group, Rule, Severity
+from piper.train.check.issues import Group, Issue, Rule, Severity
 from piper.train.data.audio import SILENCE_DB
 
 VARIATION_DB = 6.0
@@ -183,7 +183,7 @@ CUT_END = create_audio_rule(
 
 
 _Defect = tuple[Rule, str, float] | tuple[Rule, str, float, tuple[float, float]]
-"""A rule that a recording breaks, message, score and span: see `Finding`."""
+"""A rule that a recording breaks, message, score and span: see `Issue`."""
 
 
 def _find_defects(
@@ -346,45 +346,45 @@ def find_in_audio(
     *,
     sample_rate: int,
     segment_seconds: float,
-) -> list[Finding]:
+) -> list[Issue]:
     """Find what is wrong with the recordings; `errors` says why some could not be measured.
 
-    What is so for every recording of the set (not mono, a low rate) is one finding without a line.
+    What is so for every recording of the set (not mono, a low rate) is one issue without a line.
     """
-    findings = [
-        Finding(UNREADABLE, errors[entry.audio_path], entry.line, entry.name, 1.0)
+    issues = [
+        Issue(UNREADABLE, errors[entry.audio_path], entry.line, entry.name, 1.0)
         for entry in entries
         if entry.audio_path is not None and entry.audio_path in errors
     ]
     heard = [(entry, entry.audio) for entry in entries if entry.audio]
     for entry, audio in heard:
         for rule, message, *place in _find_defects(audio, sample_rate, segment_seconds):
-            findings.append(Finding(rule, message, entry.line, entry.name, *place))
-    findings = _say_once(findings, len(heard))
-    findings += _find_mixed_rates(heard, sample_rate)
-    findings += _find_spread(heard)
-    findings += _find_long(heard)
-    findings += _find_same_audio(heard)
-    return findings
+            issues.append(Issue(rule, message, entry.line, entry.name, *place))
+    issues = _say_once(issues, len(heard))
+    issues += _find_mixed_rates(heard, sample_rate)
+    issues += _find_spread(heard)
+    issues += _find_long(heard)
+    issues += _find_same_audio(heard)
+    return issues
 
 
 _Measured = Sequence[tuple[Entry, AudioMeasures]]
 
 
-def _say_once(findings: list[Finding], num_heard: int) -> list[Finding]:
-    """Replace what all recordings have by one finding about the set."""
-    counts = Counter(finding.rule for finding in findings)
+def _say_once(issues: list[Issue], num_heard: int) -> list[Issue]:
+    """Replace what all recordings have by one issue about the set."""
+    counts = Counter(issue.rule for issue in issues)
     common = [rule for rule in _RULES_OF_SETS if counts[rule] == num_heard >= WHOLE_SET]
-    kept = [finding for finding in findings if finding.rule not in common]
+    kept = [issue for issue in issues if issue.rule not in common]
     for rule in common:
-        first = next(finding for finding in findings if finding.rule is rule)
+        first = next(issue for issue in issues if issue.rule is rule)
         kept.append(
-            Finding(rule, f"all {num_heard} recordings, such as {first.name}: {first.message}")
+            Issue(rule, f"all {num_heard} recordings, such as {first.name}: {first.message}")
         )
     return kept
 
 
-def _find_mixed_rates(heard: _Measured, sample_rate: int) -> Iterator[Finding]:
+def _find_mixed_rates(heard: _Measured, sample_rate: int) -> Iterator[Issue]:
     counts = Counter(audio.sample_rate for _, audio in heard)
     if len(counts) < 2:
         return
@@ -393,10 +393,10 @@ def _find_mixed_rates(heard: _Measured, sample_rate: int) -> Iterator[Finding]:
         rate = audio.sample_rate
         if rate != usual:
             message = f"{rate:,} Hz, most have {usual:,} Hz"
-            yield Finding(MIXED_RATES, message, entry.line, entry.name, abs(rate - usual))
+            yield Issue(MIXED_RATES, message, entry.line, entry.name, abs(rate - usual))
 
 
-def _find_spread(heard: _Measured) -> Iterator[Finding]:
+def _find_spread(heard: _Measured) -> Iterator[Issue]:
     levels: dict[str | None, list[float]] = defaultdict(list)
     for entry, audio in heard:
         if audio.loud_db >= SILENCE_DB:
@@ -413,10 +413,10 @@ def _find_spread(heard: _Measured) -> Iterator[Finding]:
         off = audio.speech_db - medians[entry.speaker]
         if abs(off) > SPREAD_DB:
             message = f"{abs(off):.0f} dB {'louder' if off > 0 else 'quieter'} than the median"
-            yield Finding(LOUDNESS_SPREAD, message, entry.line, entry.name, abs(off))
+            yield Issue(LOUDNESS_SPREAD, message, entry.line, entry.name, abs(off))
 
 
-def _find_long(heard: _Measured) -> Iterator[Finding]:
+def _find_long(heard: _Measured) -> Iterator[Issue]:
     if not heard:
         return
     usual = median(audio.seconds for _, audio in heard)
@@ -424,10 +424,10 @@ def _find_long(heard: _Measured) -> Iterator[Finding]:
     for entry, audio in heard:
         if audio.seconds > most:
             message = f"{audio.seconds:.1f} s, the median is {usual:.1f} s"
-            yield Finding(TOO_LONG, message, entry.line, entry.name, audio.seconds)
+            yield Issue(TOO_LONG, message, entry.line, entry.name, audio.seconds)
 
 
-def _find_same_audio(heard: _Measured) -> Iterator[Finding]:
+def _find_same_audio(heard: _Measured) -> Iterator[Issue]:
     groups: dict[str, dict[Path | None, Entry]] = defaultdict(dict)
     for entry, audio in heard:
         if audio.loud_db >= SILENCE_DB:  # silence equals silence
@@ -440,11 +440,11 @@ def _find_same_audio(heard: _Measured) -> Iterator[Finding]:
             for entry in (first, *others):
                 other = next(one for one in group.values() if one.spoken != entry.spoken)
                 message = f"as line {other.line} ({other.name}), which says {other.text!r:.60}"
-                yield Finding(SAME_AUDIO_OTHER_TEXT, message, entry.line, entry.name, 1.0)
+                yield Issue(SAME_AUDIO_OTHER_TEXT, message, entry.line, entry.name, 1.0)
         else:
             for entry in others:
                 message = f"as line {first.line} ({first.name})"
-                yield Finding(SAME_AUDIO, message, entry.line, entry.name, 1.0)
+                yield Issue(SAME_AUDIO, message, entry.line, entry.name, 1.0)
 
 
 FEWEST = 10
@@ -498,18 +498,18 @@ class Pace:
     spreads: float
 
 
-def find_in_matches(entries: Sequence[Entry], *, frame_seconds: float) -> list[Finding]:
+def find_in_matches(entries: Sequence[Entry], *, frame_seconds: float) -> list[Issue]:
     """Return recordings that their texts do not fit."""
-    findings = list(_find_short(entries, frame_seconds))
-    short = {finding.line for finding in findings}
+    issues = list(_find_short(entries, frame_seconds))
+    short = {issue.line for issue in issues}
     for pace in measure_paces(entries):
         off = abs(pace.spreads)
         if off < OFF or pace.entry.line in short:
             continue
         how = "faster" if pace.spreads > 0 else "slower"
         usual = pace.phonemes_per_second
-        findings.append(
-            Finding(
+        issues.append(
+            Issue(
                 WRONG_RATE if off >= FAR_OFF else RATE,
                 f"{usual:.1f} phonemes a second, {off:.1f} spreads {how} than usual",
                 pace.entry.line,
@@ -517,7 +517,7 @@ def find_in_matches(entries: Sequence[Entry], *, frame_seconds: float) -> list[F
                 off,
             )
         )
-    return findings
+    return issues
 
 
 def measure_paces(entries: Sequence[Entry]) -> list[Pace]:
@@ -549,11 +549,11 @@ def speech_seconds(measures: AudioMeasures) -> float:
     return max(0.0, measures.seconds - silence - measures.inner_silence_seconds)
 
 
-def _find_short(entries: Sequence[Entry], frame_seconds: float) -> Iterator[Finding]:
+def _find_short(entries: Sequence[Entry], frame_seconds: float) -> Iterator[Issue]:
     for entry in entries:
         if entry.audio and entry.read:
             frames, num_ids = entry.audio.seconds / frame_seconds, entry.read.num_ids
             if num_ids > frames:
                 message = f"{frames:.0f} frames for {num_ids} phoneme ids"
                 score = num_ids / max(frames, 1)
-                yield Finding(TOO_SHORT_FOR_TEXT, message, entry.line, entry.name, score)
+                yield Issue(TOO_SHORT_FOR_TEXT, message, entry.line, entry.name, score)

@@ -16,7 +16,7 @@ from piper.errors import DatasetError
 from piper.files import read_bounded
 from piper.progress import count_things
 from piper.train.check.entries import Entry
-from piper.train.check.findings import Finding, Group, Rule, Severity
+from piper.train.check.issues import Group, Issue, Rule, Severity
 from piper.train.check.measuring import find_trained_text
 from piper.train.data.metadata import (
     FILE,
@@ -95,37 +95,37 @@ RARE_PHONEMES = _create_set_rule(
 )
 
 
-def find_in_set(entries: Sequence[Entry]) -> list[Finding]:
+def find_in_set(entries: Sequence[Entry]) -> list[Issue]:
     """Return what is wrong with the set as a whole."""
-    findings = []
+    issues = []
     speakers = {entry.speaker for entry in entries if entry.speaker is not None}
     has_speakers = are_speakers(speakers, len(entries))
     if not has_speakers:
         message = f"{len(speakers)} different values in {len(entries)} lines"
-        findings.append(Finding(NO_SPEAKERS, message))
+        issues.append(Issue(NO_SPEAKERS, message))
     usable = find_usable(entries)
     if len(usable) < FEWEST_RECORDINGS:
-        findings.append(Finding(FEW_RECORDINGS, f"{len(usable)} can be used"))
+        issues.append(Issue(FEW_RECORDINGS, f"{len(usable)} can be used"))
     hours = measure_hours(entries)
     if (total := sum(hours.values())) < FEW_HOURS:
-        findings.append(Finding(LITTLE_SPEECH, f"{60 * total:.1f} minutes"))
+        issues.append(Issue(LITTLE_SPEECH, f"{60 * total:.1f} minutes"))
     if has_speakers and len(speakers) > 1:
-        findings += _check_speech_of_speakers(hours)
+        issues += _check_speech_of_speakers(hours)
     for phoneme, count in sorted(count_phonemes(entries).items(), key=lambda item: item[1]):
         if count < RARE_TIMES and phoneme.isalpha():
             times = "once" if count == 1 else f"{count} times"
             message = f"{phoneme!r} {times}, in {_find_example(phoneme, entries)!r:.60}"
-            findings.append(Finding(RARE_PHONEMES, message, score=-count))
-    return findings
+            issues.append(Issue(RARE_PHONEMES, message, score=-count))
+    return issues
 
 
-def _check_speech_of_speakers(hours: Mapping[str | None, float]) -> Iterator[Finding]:
+def _check_speech_of_speakers(hours: Mapping[str | None, float]) -> Iterator[Issue]:
     most = max(hours.values(), default=0.0)
     for speaker, own in sorted(hours.items(), key=lambda item: item[1]):
         if own < SPEAKER_HOURS:
-            yield Finding(SPEAKER_SPEECH, f"{speaker}: {60 * own:.1f} minutes", score=-own)
+            yield Issue(SPEAKER_SPEECH, f"{speaker}: {60 * own:.1f} minutes", score=-own)
         elif own * BALANCE_TIMES < most:
-            yield Finding(BALANCE, f"{speaker}: {own:.2f} hours, another {most:.2f}", score=-own)
+            yield Issue(BALANCE, f"{speaker}: {own:.2f} hours, another {most:.2f}", score=-own)
 
 
 def _find_example(phoneme: str, entries: Sequence[Entry]) -> str:
@@ -234,7 +234,7 @@ def _find_file_name(entry: Entry) -> str:
     return entry.audio_path.name if entry.audio_path is not None else entry.name
 
 
-def find_in_split(training: Sequence[Entry], held_out: Sequence[Entry]) -> list[Finding]:
+def find_in_split(training: Sequence[Entry], held_out: Sequence[Entry]) -> list[Issue]:
     """Return what one part of the split lacks."""
     if not held_out:
         return []
@@ -243,19 +243,19 @@ def find_in_split(training: Sequence[Entry], held_out: Sequence[Entry]) -> list[
 
 def _check_split_of_speakers(
     training: Sequence[Entry], held_out: Sequence[Entry]
-) -> Iterator[Finding]:
+) -> Iterator[Issue]:
     trained, validated = ({entry.speaker for entry in part} for part in (training, held_out))
     if not are_speakers(trained | validated, len(training) + len(held_out)):
         return
     for speaker in sorted(str(speaker) for speaker in validated - trained):
-        yield Finding(UNTRAINED_SPEAKER, speaker)
+        yield Issue(UNTRAINED_SPEAKER, speaker)
     for speaker in sorted(str(speaker) for speaker in trained - validated):
         count = sum(str(entry.speaker) == speaker for entry in training)
         recordings = count_things(count, "recording")
-        yield Finding(UNVALIDATED_SPEAKER, f"{speaker}: {recordings}", score=count)
+        yield Issue(UNVALIDATED_SPEAKER, f"{speaker}: {recordings}", score=count)
 
 
-def _check_phonemes(training: Sequence[Entry], held_out: Sequence[Entry]) -> Iterator[Finding]:
+def _check_phonemes(training: Sequence[Entry], held_out: Sequence[Entry]) -> Iterator[Issue]:
     trained = count_phonemes(training)
     unheard: dict[str, Entry] = {}
     for entry in held_out:
@@ -263,7 +263,7 @@ def _check_phonemes(training: Sequence[Entry], held_out: Sequence[Entry]) -> Ite
             if phoneme not in trained and phoneme.isalpha():
                 unheard.setdefault(phoneme, entry)
     for phoneme, entry in sorted(unheard.items()):
-        yield Finding(UNTRAINED_PHONEMES, f"{phoneme!r} in {entry.text!r:.60}", name=entry.name)
+        yield Issue(UNTRAINED_PHONEMES, f"{phoneme!r} in {entry.text!r:.60}", name=entry.name)
 
 
 def describe_split(held_out: Sequence[Entry], num_examples: int) -> dict[str, str]:
@@ -399,7 +399,7 @@ class Structure:
     """
 
     entries: list[Entry]
-    findings: list[Finding]
+    issues: list[Issue]
     layout: Layout
 
 
@@ -410,7 +410,7 @@ def read_structure(csv_path: Path, audio_dir: Path) -> Structure:
         csv_path: Lines `file|text`, `file|speaker|text`, or another layout of `data.layout`.
         audio_dir: Folder of the recordings; names are looked for here, then beside the CSV.
     """
-    text, findings = _read_text(csv_path)
+    text, issues = _read_text(csv_path)
     lines = [(n, line) for n, line in enumerate(text.split("\n"), start=1) if line.strip()]
     if not lines:
         raise DatasetError(f"{csv_path} is empty; write one line `file.wav|Text.` a recording.")
@@ -425,34 +425,34 @@ def read_structure(csv_path: Path, audio_dir: Path) -> Structure:
     layout = (find_layout(usual) if num_columns > 2 else None) or _guess_layout(num_columns)
     for number, line, columns in rows:
         if number == lines[0][0] and _is_header(line, folders):
-            findings.append(Finding(HEADER, f"the line is {line!r:.60}", number))
+            issues.append(Issue(HEADER, f"the line is {line!r:.60}", number))
         elif len(columns) == 1:
-            findings.append(Finding(DELIMITER, _describe_delimiter(line), number))
+            issues.append(Issue(DELIMITER, _describe_delimiter(line), number))
         elif len(columns) != num_columns:
             message = f"{len(columns)} columns, most lines have {num_columns}"
-            findings.append(Finding(COLUMNS, message, number, columns[0]))
+            issues.append(Issue(COLUMNS, message, number, columns[0]))
         else:
             entries.append(_create_entry(number, columns, layout, folders))
     for entry in entries:
-        findings += _check_entry(entry, folders)
-    findings += _find_duplicates(entries)
-    findings += _find_unreferenced(entries, audio_dir)
-    return Structure(entries, findings, layout)
+        issues += _check_entry(entry, folders)
+    issues += _find_duplicates(entries)
+    issues += _find_unreferenced(entries, audio_dir)
+    return Structure(entries, issues, layout)
 
 
-def _read_text(csv_path: Path) -> tuple[str, list[Finding]]:
+def _read_text(csv_path: Path) -> tuple[str, list[Issue]]:
     try:
         data = read_bounded(csv_path, "metadata.csv")
     except FileNotFoundError:
         raise DatasetError(f"{csv_path} does not exist; name the dataset's folder.") from None
-    findings = []
+    issues = []
     if data.startswith(b"\xef\xbb\xbf"):
-        findings.append(Finding(BYTE_ORDER_MARK, "before the first name", 1))
+        issues.append(Issue(BYTE_ORDER_MARK, "before the first name", 1))
     text, encoding = decode_text(data)
     if encoding != UTF_8:
         line = find_bad_line(data)
-        findings.append(Finding(ENCODING, f"read as {encoding} here: {text[:40]!r}", line))
-    return text, findings
+        issues.append(Issue(ENCODING, f"read as {encoding} here: {text[:40]!r}", line))
+    return text, issues
 
 
 def _is_header(line: str, folders: Sequence[Path]) -> bool:
@@ -484,26 +484,26 @@ def _create_entry(
     return Entry(number, name, path, speaker, text)
 
 
-def _check_entry(entry: Entry, folders: Sequence[Path]) -> Iterator[Finding]:
+def _check_entry(entry: Entry, folders: Sequence[Path]) -> Iterator[Issue]:
     if not entry.name:
-        yield Finding(EMPTY_NAME, f"the text is {entry.text!r:.60}", entry.line)
+        yield Issue(EMPTY_NAME, f"the text is {entry.text!r:.60}", entry.line)
     elif entry.audio_path is None:
         message = f"{entry.name:.60} is not in {folders[0].name}/"
-        yield Finding(MISSING_FILE, message, entry.line, entry.name)
+        yield Issue(MISSING_FILE, message, entry.line, entry.name)
     elif find_named(entry.name, folders) is None:
         message = f"{entry.name:.60}: {entry.audio_path.name} is there"
-        yield Finding(OTHER_NAME, message, entry.line, entry.name)
+        yield Issue(OTHER_NAME, message, entry.line, entry.name)
     elif not is_below(entry.audio_path, folders):
-        yield Finding(OUTSIDE_FILE, f"{entry.audio_path}"[:200], entry.line, entry.name)
+        yield Issue(OUTSIDE_FILE, f"{entry.audio_path}"[:200], entry.line, entry.name)
     text = entry.text
     if len(text) > 1 and ((text[0] == text[-1] == '"') or '""' in text):
-        yield Finding(QUOTES, f"the text is {text!r:.60}", entry.line, entry.name)
+        yield Issue(QUOTES, f"the text is {text!r:.60}", entry.line, entry.name)
     odd = sorted(
         {c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Co", "Cn") or c == "\ufffd"}
     )
     if odd:
         named = ", ".join(f"U+{ord(character):04X}" for character in odd)
-        yield Finding(CONTROL_CHARACTERS, f"{named} in {text!r:.60}", entry.line, entry.name)
+        yield Issue(CONTROL_CHARACTERS, f"{named} in {text!r:.60}", entry.line, entry.name)
 
 
 def is_below(path: Path, folders: Sequence[Path]) -> bool:
@@ -513,7 +513,7 @@ def is_below(path: Path, folders: Sequence[Path]) -> bool:
     return any(place.is_relative_to(whole) for whole in wholes)
 
 
-def _find_duplicates(entries: Sequence[Entry]) -> Iterator[Finding]:
+def _find_duplicates(entries: Sequence[Entry]) -> Iterator[Issue]:
     names: dict[Path, Entry] = {}
     texts: dict[tuple[str | None, str], Entry] = {}
     for entry in entries:
@@ -522,16 +522,16 @@ def _find_duplicates(entries: Sequence[Entry]) -> Iterator[Finding]:
             if first is not entry:
                 how = "the same text" if first.text == entry.text else "another text"
                 message = f"already in line {first.line}, with {how}"
-                yield Finding(DUPLICATE_NAME, message, entry.line, entry.name)
+                yield Issue(DUPLICATE_NAME, message, entry.line, entry.name)
                 continue
         if entry.spoken[1]:
             first = texts.setdefault(entry.spoken, entry)
             if first is not entry:
                 message = f"as line {first.line} ({first.name}): {entry.text!r:.60}"
-                yield Finding(DUPLICATE_TEXT, message, entry.line, entry.name)
+                yield Issue(DUPLICATE_TEXT, message, entry.line, entry.name)
 
 
-def _find_unreferenced(entries: Sequence[Entry], audio_dir: Path) -> Iterator[Finding]:
+def _find_unreferenced(entries: Sequence[Entry], audio_dir: Path) -> Iterator[Issue]:
     named = {entry.audio_path for entry in entries}
     folders: dict[Path, list[Path]] = defaultdict(list)
     for path in walk_recordings(audio_dir):
@@ -539,6 +539,6 @@ def _find_unreferenced(entries: Sequence[Entry], audio_dir: Path) -> Iterator[Fi
             folders[path.parent].append(path)
     for paths in folders.values():
         for path in paths:
-            yield Finding(
+            yield Issue(
                 UNREFERENCED_FILE, "no line names it", None, str(path.relative_to(audio_dir))
             )

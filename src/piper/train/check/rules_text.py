@@ -18,7 +18,7 @@ from piper.text.numbers.engine import find_writer
 from piper.text.sentence import find_words
 from piper.text.stress import VOWELS, add_signs, load_accentor, move_stress
 from piper.train.check.entries import Entry, FitMeasures
-from piper.train.check.findings import Finding, Group, Rule, Severity
+from piper.train.check.issues import Group, Issue, Rule, Severity
 from piper.train.data.scripts import (
     EAST_ASIAN,
     describe_named_letters,
@@ -118,7 +118,7 @@ def find_in_texts(
     writes_numbers: bool,
     has_stress_marks: bool,
     has_spelling: bool = True,
-) -> list[Finding]:
+) -> list[Issue]:
     """Return what is wrong with the texts.
 
     Args:
@@ -126,26 +126,26 @@ def find_in_texts(
             themselves (`phoneme_type=text`), or ids were made elsewhere, alphabets say nothing.
     """
     script = find_usual_script(entry.text for entry in entries)
-    findings: list[Finding] = []
+    issues: list[Issue] = []
     for entry in entries:
         if not entry.text:
-            findings.append(Finding(EMPTY_TEXT, "the text is empty", entry.line, entry.name))
+            issues.append(Issue(EMPTY_TEXT, "the text is empty", entry.line, entry.name))
             continue
         measured = entry.read
         if measured is None or not measured.num_ids:
             message = f"the text is {entry.text!r:.60}"
-            findings.append(Finding(NO_PHONEMES, message, entry.line, entry.name))
+            issues.append(Issue(NO_PHONEMES, message, entry.line, entry.name))
         if measured is not None and measured.named:
             message = describe_named_letters(measured.named, language)
-            findings.append(Finding(NAMED_LETTERS, message, entry.line, entry.name))
+            issues.append(Issue(NAMED_LETTERS, message, entry.line, entry.name))
         found = list(_check_signs(entry.text, has_stress_marks)) if has_spelling else []
         found += _check_letters(entry.text, script) if has_spelling else ()
         if not writes_numbers:
             found += _check_written(entry.text, language)
-        findings += [Finding(rule, text, entry.line, entry.name) for rule, text in found]
-    findings += _check_missing(entries)
-    findings += _check_lengths(entries)
-    return findings
+        issues += [Issue(rule, text, entry.line, entry.name) for rule, text in found]
+    issues += _check_missing(entries)
+    issues += _check_lengths(entries)
+    return issues
 
 
 def find_usual_script(texts: Iterable[str]) -> str:
@@ -226,8 +226,8 @@ def _check_written(text: str, language: str) -> Iterator[tuple[Rule, str]]:
         yield SHORT_FORMS, ", ".join(forms[:NAMED_AT_MOST])
 
 
-def _check_missing(entries: Sequence[Entry]) -> Iterator[Finding]:
-    """Yield a finding for each phoneme and the line that has it first, with how often it occurs."""
+def _check_missing(entries: Sequence[Entry]) -> Iterator[Issue]:
+    """Yield an issue for each phoneme and the line that has it first, with how often it occurs."""
     counts: Counter[str] = Counter()
     lines: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
@@ -237,7 +237,7 @@ def _check_missing(entries: Sequence[Entry]) -> Iterator[Finding]:
             lines[phoneme].append(entry)
     for phoneme, count in counts.most_common():
         first = lines[phoneme][0]
-        yield Finding(
+        yield Issue(
             MISSING_PHONEMES,
             f"{phoneme!r} (U+{ord(phoneme[0]):04X}) {count} times in {len(lines[phoneme])} lines, "
             f"first in {first.text!r:.60}",
@@ -247,7 +247,7 @@ def _check_missing(entries: Sequence[Entry]) -> Iterator[Finding]:
         )
 
 
-def _check_lengths(entries: Sequence[Entry]) -> Iterator[Finding]:
+def _check_lengths(entries: Sequence[Entry]) -> Iterator[Issue]:
     lengths = [len(entry.text) for entry in entries if entry.text]
     if not lengths:
         return
@@ -255,7 +255,7 @@ def _check_lengths(entries: Sequence[Entry]) -> Iterator[Finding]:
     for entry in entries:
         if len(entry.text) > limit:
             message = f"{len(entry.text)} characters; the median is {median(lengths):.0f}"
-            yield Finding(LONG_TEXT, message, entry.line, entry.name, len(entry.text))
+            yield Issue(LONG_TEXT, message, entry.line, entry.name, len(entry.text))
 
 
 STRESS = Rule(
@@ -269,8 +269,8 @@ STRESS = Rule(
 )
 
 
-def find_stresses(entries: Sequence[Entry]) -> list[Finding]:
-    """Return a finding for each word that the two disagree about, the most frequent first.
+def find_stresses(entries: Sequence[Entry]) -> list[Issue]:
+    """Return an issue for each word that the two disagree about, the most frequent first.
 
     Takes a text after the other, for silero-stress keeps state: some 10 ms each.
     """
@@ -290,13 +290,13 @@ def find_stresses(entries: Sequence[Entry]) -> list[Finding]:
                 first.setdefault((other, stressed), entry)
         progress.show(done)
     progress.finish(len(spoken))
-    findings = []
+    issues = []
     for (other, stressed), count in counts.most_common():
         entry = first[other, stressed]
         times = "once" if count == 1 else f"{count} times"
         message = f"espeak-ng {other}, silero-stress {stressed}: {times}, in {entry.text!r:.60}"
-        findings.append(Finding(STRESS, message, entry.line, entry.name, count))
-    return findings
+        issues.append(Issue(STRESS, message, entry.line, entry.name, count))
+    return issues
 
 
 class _Judge:
@@ -371,12 +371,12 @@ WORDS_OFF = _create_fit_rule(
 )
 
 
-def find_in_fits(entries: Sequence[Entry], measures: FitMeasures | None) -> list[Finding]:
+def find_in_fits(entries: Sequence[Entry], measures: FitMeasures | None) -> list[Issue]:
     """Return texts that do not fit; nothing where no aligner was made."""
     return [] if measures is None else list(_find(entries, measures))
 
 
-def _find(entries: Sequence[Entry], measures: FitMeasures) -> Iterator[Finding]:
+def _find(entries: Sequence[Entry], measures: FitMeasures) -> Iterator[Issue]:
     for entry in entries:
         fit = measures.fits.get(entry.line)
         if fit is None:
@@ -390,10 +390,10 @@ def _find(entries: Sequence[Entry], measures: FitMeasures) -> Iterator[Finding]:
             if likely is not None:
                 message += f"; the text of line {likely} fits here"
             rule = OTHER_TEXT if is_other else POOR_FIT
-            yield Finding(rule, message, entry.line, entry.name, 1 - share, None, likely)
+            yield Issue(rule, message, entry.line, entry.name, 1 - share, None, likely)
         elif fit.worst_score < WORDS_TIMES * measures.wrong_score:
             message = f"around {span[0]:.1f} to {span[1]:.1f} s"
-            yield Finding(WORDS_OFF, message, entry.line, entry.name, -fit.worst_score, span)
+            yield Issue(WORDS_OFF, message, entry.line, entry.name, -fit.worst_score, span)
 
 
 def describe_fits(measures: FitMeasures | None) -> str:
@@ -429,18 +429,18 @@ HEARD_OFF = _create_recognised_rule(
 )
 
 
-def find_in_heard(entries: Sequence[Entry], heard: Mapping[int, str]) -> list[Finding]:
+def find_in_heard(entries: Sequence[Entry], heard: Mapping[int, str]) -> list[Issue]:
     """Return texts that are not what was heard."""
     errors = _find_errors(entries, heard)
     least = TIMES * median(errors.values()) if errors else 0.0
-    findings = []
+    issues = []
     for entry in entries:
         error = errors.get(entry.line, 0.0)
         if error >= max(OFF, least):
             rule = HEARD_OTHER if error >= OTHER else HEARD_OFF
             message = f"{heard[entry.line]!r:.80}, {error:.0%} off"
-            findings.append(Finding(rule, message, entry.line, entry.name, error))
-    return findings
+            issues.append(Issue(rule, message, entry.line, entry.name, error))
+    return issues
 
 
 def describe_heard(entries: Sequence[Entry], heard: Mapping[int, str]) -> str:

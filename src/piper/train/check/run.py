@@ -11,7 +11,7 @@ from piper.errors import ConfigError
 from piper.train.check import rules_audio, rules_set, rules_text
 from piper.train.check.aligning import load_heard, measure_fits, recognise_recordings
 from piper.train.check.entries import Entry, add_measures
-from piper.train.check.findings import CheckReport, Finding, Rule
+from piper.train.check.issues import CheckReport, Issue, Rule
 from piper.train.check.measuring import measure_audio, measure_texts
 from piper.train.check.terminal import count_things
 from piper.train.check.training import describe_training
@@ -64,12 +64,12 @@ def check_dataset(
     errors = {path: m for path, m in measured.items() if isinstance(m, str)}
     texts = measure_texts(entries, settings, voice, num_processes)
     entries = add_measures(entries, audio, texts)
-    findings = [
-        *structure.findings,
+    issues = [
+        *structure.issues,
         *ask_rules(settings, entries, errors),
         *(rules_text.find_stresses(entries) if has_stress else ()),
     ]
-    report = _create_report(settings, entries, findings)
+    report = _create_report(settings, entries, issues)
     if structure.layout not in DOCUMENTED:
         report = _include(report, [], "columns", str(structure.layout))
     report = _include_fits(report, settings, num_processes, is_quick=is_quick)
@@ -82,9 +82,9 @@ def check_dataset(
 
 def _include_heard(report: CheckReport, recogniser: str, heard: Mapping[int, str]) -> CheckReport:
     """Return the report with what a recogniser heard, now or in an earlier check."""
-    findings = rules_text.find_in_heard(report.entries, heard)
+    issues = rules_text.find_in_heard(report.entries, heard)
     fact = rules_text.describe_heard(report.entries, heard)
-    report = _include(report, findings, "recognised", f"{fact} ({recogniser})")
+    report = _include(report, issues, "recognised", f"{fact} ({recogniser})")
     missing = sum(bool(e.audio) and e.line not in heard for e in report.entries)
     if not missing:
         return report
@@ -92,16 +92,16 @@ def _include_heard(report: CheckReport, recogniser: str, heard: Mapping[int, str
     return replace(report, not_looked_at=(*report.not_looked_at, what))
 
 
-def _include(report: CheckReport, findings: list[Finding], name: str, fact: str) -> CheckReport:
-    """Return the report with more findings, and a fact of the set."""
+def _include(report: CheckReport, issues: list[Issue], name: str, fact: str) -> CheckReport:
+    """Return the report with more issues, and a fact of the set."""
     facts = {title: dict(values) for title, values in report.facts.items()}
     facts["The set"][name] = fact
-    return replace(report, findings=[*report.findings, *findings], facts=facts)
+    return replace(report, issues=[*report.issues, *issues], facts=facts)
 
 
 def ask_rules(
     settings: DataSettings, entries: Sequence[Entry], errors: Mapping[Path, str]
-) -> list[Finding]:
+) -> list[Issue]:
     """Return what is wrong with recordings, texts, how they match, and the set."""
     return [
         *rules_audio.find_in_audio(
@@ -136,9 +136,9 @@ def _include_fits(
         num_processes=num_processes,
         is_kept_only=is_quick,
     )
-    findings = rules_text.find_in_fits(report.entries, fits)
+    issues = rules_text.find_in_fits(report.entries, fits)
     if fits is not None or not is_quick:
-        report = _include(report, findings, "texts and recordings", rules_text.describe_fits(fits))
+        report = _include(report, issues, "texts and recordings", rules_text.describe_fits(fits))
     known = fits.fits if fits is not None else {}
     missing = sum(bool(e.audio) and e.line not in known for e in report.entries)
     if not missing or (fits is not None and not is_quick):
@@ -171,13 +171,13 @@ def entries_to_rows(entries: Sequence[Entry]) -> list[Row]:
 
 
 def _create_report(
-    settings: DataSettings, entries: list[Entry], findings: list[Finding]
+    settings: DataSettings, entries: list[Entry], issues: list[Issue]
 ) -> CheckReport:
     usable = rules_set.find_usable(entries)
     held_out = rules_set.choose_held_out(usable, settings)
     lines = {entry.line for entry in held_out}
     training = [entry for entry in usable if entry.line not in lines]
-    findings = [*findings, *rules_set.find_in_split(training, held_out)]
+    issues = [*issues, *rules_set.find_in_split(training, held_out)]
     facts = {
         "The set": rules_set.describe_set(entries),
         "Validation": rules_set.describe_split(held_out, settings.num_test_examples),
@@ -188,11 +188,11 @@ def _create_report(
         tables.insert(0, rules_set.tabulate_speakers(entries))
     names = [entry.name for entry in held_out]
     folder = settings.csv_path.parent
-    return CheckReport(folder, entries, findings, facts, tables, names)
+    return CheckReport(folder, entries, issues, facts, tables, names)
 
 
 def leave_out_rules(report: CheckReport, names: str) -> CheckReport:
-    """Return a report without the findings of some rules."""
+    """Return a report without the issues of some rules."""
     wanted = [name for name in (part.strip() for part in names.split(",")) if name]
     known = {rule.name for rule in RULES}
     for name in wanted:
@@ -200,5 +200,5 @@ def leave_out_rules(report: CheckReport, names: str) -> CheckReport:
             raise ConfigError(
                 f'There is no rule "{name}"; choose from {", ".join(sorted(known))} (--ignore).'
             )
-    kept = [finding for finding in report.findings if finding.rule.name not in wanted]
-    return replace(report, findings=kept)
+    kept = [issue for issue in report.issues if issue.rule.name not in wanted]
+    return replace(report, issues=kept)

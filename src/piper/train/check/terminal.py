@@ -9,7 +9,7 @@ import unicodedata
 from piper.messages import translate
 from piper.progress import count_things
 from piper.train.check.entries import Entry
-from piper.train.check.findings import BrokenRule, CheckReport, Finding, Severity, Verdict
+from piper.train.check.issues import BrokenRule, CheckReport, Issue, Severity, Verdict
 from piper.train.check.training import FRESH_HOURS
 
 WARNINGS_NAMED = 3
@@ -24,8 +24,8 @@ def describe_share(share: float | None) -> str:
 
 
 def describe_counts(report: CheckReport) -> str:
-    """Return how many findings there are of each severity: "3 errors, 1 warning"."""
-    severities = [finding.rule.severity for finding in report.findings]
+    """Return how many issues there are of each severity: "3 errors, 1 warning"."""
+    severities = [issue.rule.severity for issue in report.issues]
     counts = [(severities.count(severity), severity.value) for severity in Severity]
     return ", ".join(count_things(n, name) for n, name in counts if n) or "nothing found"
 
@@ -68,7 +68,7 @@ def _find_review_command(report: CheckReport) -> str:
     """Return the command that opens what was found in lines; empty where there is no such."""
     serious = (Severity.ERROR, Severity.WARNING)
     lines = {entry.line for entry in report.entries}
-    if not any(f.line in lines and f.rule.severity in serious for f in report.findings):
+    if not any(f.line in lines and f.rule.severity in serious for f in report.issues):
         return ""
     return shlex.join(["python", "-m", "piper.train", "review", str(report.folder)])
 
@@ -143,7 +143,7 @@ def _describe_facts(title: str, facts: dict[str, str], columns: int) -> list[str
 def _draw_table(broken: list[BrokenRule], columns: int, has_colours: bool) -> list[str]:
     severities = [translate(item.rule.severity.value) for item in broken]
     heads = [translate(head) for head in ("severity", "rule", "count", "share")]
-    counts = [f"{len(item.findings):,}" for item in broken]
+    counts = [f"{len(item.issues):,}" for item in broken]
     shares = [describe_share(item.share) for item in broken]
     names = [item.rule.name for item in broken]
     cells = [severities, names, counts, shares]
@@ -158,7 +158,7 @@ def _draw_table(broken: list[BrokenRule], columns: int, has_colours: bool) -> li
     lines = [_cut(head + GAP + translate("example") if is_wide else head, columns)]
     for item, severity, count, share in zip(broken, severities, counts, shares, strict=True):
         row = _cut(_draw_row([severity, item.rule.name, count, share], widths), columns)
-        example = _describe_example(item.findings[0])
+        example = _describe_example(item.issues[0])
         if is_wide:
             row += GAP + _cut(example, room)
         if has_colours:
@@ -181,9 +181,9 @@ def _draw_row(cells: list[str], widths: list[int]) -> str:
     )
 
 
-def _describe_example(finding: Finding) -> str:
-    place = finding.name if finding.line is None else f"{translate('line')} {finding.line}"
-    message = translate(finding.message)
+def _describe_example(issue: Issue) -> str:
+    place = issue.name if issue.line is None else f"{translate('line')} {issue.line}"
+    message = translate(issue.message)
     return f"{place}: {message}" if place else message
 
 

@@ -16,7 +16,7 @@ from piper.train.command import run_command
 from piper.train.data.dataset_flags import add_dataset_flags, find_settings
 
 if TYPE_CHECKING:
-    from piper.train.check.findings import CheckReport
+    from piper.train.check.issues import CheckReport
     from piper.train.data.settings import DataSettings
     from piper.train.excerpts.excerpts import Candidate
 

@@ -29,7 +29,7 @@ from piper.train.aligner.features import FRAME_SECONDS
 from piper.train.check.aligning import ALIGNER_NAME, load_once, measure_fits
 from piper.train.check.copying import LEFT_OUT, Change, Copy, to_int16
 from piper.train.check.entries import AudioMeasures, Entry, FitMeasures
-from piper.train.check.findings import CheckReport
+from piper.train.check.issues import CheckReport
 from piper.train.check.measuring import find_trained_text, measure_decoded, measure_texts
 from piper.train.check.rules_text import find_in_fits
 from piper.train.check.run import ask_rules, create_voice
@@ -283,7 +283,7 @@ def find_candidates(
 
 def _choose_sources(report: CheckReport, fits: FitMeasures) -> list[tuple[Entry, Path]]:
     """Return the lines that phrases may be cut from, and their recordings."""
-    doubtful = {finding.line for finding in find_in_fits(report.entries, fits)}
+    doubtful = {issue.line for issue in find_in_fits(report.entries, fits)}
     doubtful |= report.lines_with_errors
     return [
         (entry, entry.audio_path)
@@ -415,8 +415,8 @@ def _leave_out_faulty(
     own = [create_entry(one, line) for line, one in enumerate(candidates, start=first)]
     texts = measure_texts(own, settings, create_voice(settings, report.entries), None)
     own = [replace(entry, read=texts.get(entry.line)) for entry in own]
-    findings = ask_rules(settings, [*report.entries, *own], {})
-    faulty = {finding.line for finding in findings}
+    issues = ask_rules(settings, [*report.entries, *own], {})
+    faulty = {issue.line for issue in issues}
     return [one for entry, one in zip(own, candidates, strict=True) if entry.line not in faulty]
 
 
@@ -432,7 +432,7 @@ def write_copy(
         report: Of the dataset's check; lines without a readable recording are left out.
         config_path: The dataset's config.json; need not exist.
     """
-    copy = Copy(report.entries, report.findings)
+    copy = Copy(report.entries, report.issues)
     for entry in report.entries:
         path = entry.audio_path
         if path is None or entry.audio is None:

@@ -32,10 +32,8 @@ def create_parser() -> argparse.ArgumentParser:
     )
     add_dataset_flags(parser)
     add = parser.add_argument
-    add("--all", action="store_true", help="show every line, not only those with a finding")
-    add(
-        "--rules", default="", metavar="RULES", help="show only findings of these, joined by commas"
-    )
+    add("--all", action="store_true", help="show every line, not only those with an issue")
+    add("--rules", default="", metavar="RULES", help="show only issues of these, joined by commas")
     add(
         "--fix",
         type=Path,

@@ -13,7 +13,7 @@ import soundfile
 from piper.errors import ConfigError, DatasetError
 from piper.files import is_own_file, is_plain_name, load_json_object
 from piper.train.check.entries import Entry
-from piper.train.check.findings import Finding
+from piper.train.check.issues import Issue
 from piper.train.check.rules_set import is_below, read_structure
 from piper.train.check.run import RULES
 from piper.train.data.settings import DataSettings
@@ -151,7 +151,7 @@ class Gathered:
 
     clips: list[Clip]
     entries: list[Entry]
-    findings: list[Finding]
+    issues: list[Issue]
     has_report: bool
 
 
@@ -180,7 +180,7 @@ def gather_clips(settings: DataSettings) -> Gathered:
             clip = _move_to_source(clip, piece, source_seconds)
         clips.append(clip)
     clips += _create_piece_clips(pieces, structure.entries, source_seconds)
-    return Gathered(clips, structure.entries, structure.findings, report.is_file())
+    return Gathered(clips, structure.entries, structure.issues, report.is_file())
 
 
 def select_clips(gathered: Gathered, folder: Path, *, is_all: bool, rules: str) -> list[Clip]:

@@ -75,7 +75,7 @@ class _Planner:
     """Decides clip by clip what the copy holds."""
 
     def __init__(self, gathered: Gathered) -> None:
-        self.copy = Copy(gathered.entries, gathered.findings)
+        self.copy = Copy(gathered.entries, gathered.issues)
         self._missing_lines = {e.line for e in gathered.entries if e.audio_path is None}
         self._usual_rate = _find_usual_rate(gathered.clips)
 

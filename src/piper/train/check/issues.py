@@ -12,7 +12,7 @@ from piper.train.check.entries import AudioMeasures, Entry
 
 
 class Severity(StrEnum):
-    """How much a finding matters; in falling order."""
+    """How much an issue matters; in falling order."""
 
     ERROR = "error"
     """Training would refuse the row, or learn something wrong from it."""
@@ -51,7 +51,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Issue:
     """A rule that was broken, and where.
 
     Attributes:
@@ -82,19 +82,19 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class BrokenRule:
-    """A rule and its findings, the worst first.
+    """A rule and its issues, the worst first.
 
     Attributes:
-        share: Of the recordings, 0 to 1; None where no finding is about a line.
+        share: Of the recordings, 0 to 1; None where no issue is about a line.
     """
 
     rule: Rule
-    findings: list[Finding]
+    issues: list[Issue]
     share: float | None
 
 
 RULE_FIELDS = ("group", "severity", "summary", "threshold", "advice")
-FINDING_FIELDS = ("line", "name", "message", "span", "likely_line")
+ISSUE_FIELDS = ("line", "name", "message", "span", "likely_line")
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class CheckReport:
 
     folder: Path
     entries: list[Entry]
-    findings: list[Finding]
+    issues: list[Issue]
     facts: dict[str, dict[str, str]] = field(default_factory=dict)
     tables: list[tuple[str, list[str], list[list[str]]]] = field(default_factory=list)
     held_out: list[str] = field(default_factory=list)
@@ -126,30 +126,30 @@ class CheckReport:
     @property
     def verdict(self) -> Verdict:
         """What becomes of the dataset."""
-        severities = {finding.rule.severity for finding in self.findings}
+        severities = {issue.rule.severity for issue in self.issues}
         if Severity.ERROR in severities:
             return Verdict.NOT_READY
         return Verdict.WARNINGS if Severity.WARNING in severities else Verdict.READY
 
     @property
     def broken_rules(self) -> list[BrokenRule]:
-        """The rules that were broken, by severity, group and number of findings."""
-        found: dict[Rule, list[Finding]] = {}
-        for finding in sorted(self.findings, key=lambda one: (-one.score, one.line or 0)):
-            found.setdefault(finding.rule, []).append(finding)
+        """The rules that were broken, by severity, group and number of issues."""
+        found: dict[Rule, list[Issue]] = {}
+        for issue in sorted(self.issues, key=lambda one: (-one.score, one.line or 0)):
+            found.setdefault(issue.rule, []).append(issue)
         broken = []
-        for rule, findings in found.items():
-            lines = {finding.line for finding in findings if finding.line is not None}
+        for rule, issues in found.items():
+            lines = {issue.line for issue in issues if issue.line is not None}
             # A line that cannot be split into columns is no entry: the share may exceed the whole.
             share = min(1.0, len(lines) / max(1, len(self.entries))) if lines else None
-            broken.append(BrokenRule(rule, findings, share))
+            broken.append(BrokenRule(rule, issues, share))
         severities, groups = list(Severity), list(Group)
         return sorted(
             broken,
             key=lambda one: (
                 severities.index(one.rule.severity),
                 groups.index(one.rule.group),
-                -len(one.findings),
+                -len(one.issues),
                 one.rule.name,
             ),
         )
@@ -157,12 +157,12 @@ class CheckReport:
     @property
     def lines_with_errors(self) -> set[int]:
         """Lines of the CSV that have an error each."""
-        errors = (f for f in self.findings if f.rule.severity is Severity.ERROR)
-        return {finding.line for finding in errors if finding.line is not None}
+        errors = (f for f in self.issues if f.rule.severity is Severity.ERROR)
+        return {issue.line for issue in errors if issue.line is not None}
 
     def to_dict(self) -> dict[str, Any]:
         """Return what report.json holds."""
-        counts = Counter(finding.rule.severity for finding in self.findings)
+        counts = Counter(issue.rule.severity for issue in self.issues)
         return {
             "dataset": str(self.folder),
             "verdict": self.verdict.value,
@@ -180,8 +180,8 @@ class CheckReport:
                     "rule": one.rule.name,
                     **{name: getattr(one.rule, name) for name in RULE_FIELDS},
                     "findings": [
-                        {name: getattr(finding, name) for name in FINDING_FIELDS}
-                        for finding in one.findings
+                        {name: getattr(issue, name) for name in ISSUE_FIELDS}
+                        for issue in one.issues
                     ],
                 }
                 for one in self.broken_rules
