@@ -3,7 +3,7 @@
 Voices were trained on recordings whose silence was trimmed, often with the quiet beginning of an
 s, sh or t, and on sentences that ended in a mark. So they begin such a sound at full strength with
 the first sample, and swallow the last consonant of a text without a mark.
-`benchmarks/short_utterances.py` measures both.
+docs/RESULTS.md has the figures.
 
 There is one way from ids to sound, `SpeechSynthesizer.speak`; whole sentences and streams are
 made of it.
