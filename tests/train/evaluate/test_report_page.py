@@ -18,7 +18,7 @@ from made_evaluations import CLICK, EVIL, make_evaluation
 from page_reader import Page, find_english, show_in
 from playwright.sync_api import Browser
 
-from piper.train.evaluate.card import write_report_json
+from piper.files import write_json
 from piper.train.evaluate.page import rank_sentences, write_report_page
 from piper.train.evaluate.results import Comparison, Evaluation
 
@@ -211,7 +211,7 @@ def test_equal_sentences_have_no_worst_one(evaluation: Evaluation) -> None:
 
 
 def test_json_is_the_evaluation(evaluation: Evaluation, tmp_path: Path) -> None:
-    write_report_json(evaluation, tmp_path / "report.json")
+    write_json(tmp_path / "report.json", evaluation.to_dict())
     read = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert read == json.loads(json.dumps(evaluation.to_dict()))
     assert [system["label"] for system in read["systems"]] == ["recordings", "anna", "boris"]

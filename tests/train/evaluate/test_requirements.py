@@ -39,7 +39,7 @@ def test_what_is_required(text: str, failures: list[str]) -> None:
         ("distillmos=3", '"distillmos=3" is no requirement; write NAME>=NUMBER'),
         ("", '"" is no requirement'),
         ("per<=0.1,", '"" is no requirement'),
-        ("per<=1.2.3", '"1.2.3" is no number'),
+        ("per<=1.2.3", '"per<=1.2.3" is no requirement'),
     ],
 )
 def test_a_mistake_is_one_sentence(text: str, said: str) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from piper.train.evaluate.run import find_difference, summarise
+from piper.train.evaluate.results import Figure
+from piper.train.evaluate.run import summarise
 
 
 def test_intervals_hold_the_mean_as_often_as_they_say() -> None:
@@ -26,14 +27,13 @@ def test_pairs_find_a_difference_that_single_intervals_hide() -> None:
     second = list(hard + 0.1 + chance.normal(0, 0.05, 30))
     one, two = summarise(first), summarise(second)
     assert one.high is not None and two.low is not None and one.high > two.low
-    difference, low, high = find_difference(first, second)
-    assert low is not None and high is not None
-    assert 0 < low < difference < high
+    difference = summarise(np.subtract(second, first))
+    assert difference.low is not None and difference.high is not None
+    assert 0 < difference.low < difference.value < difference.high
 
 
-def test_identical_systems_differ_by_nothing() -> None:
-    values = [3.1, 2.9, 3.4, 3.3, 3.0, 3.2]
-    assert find_difference(values, values) == (0.0, 0.0, 0.0)
+def test_equal_values_have_an_interval_of_nothing() -> None:
+    assert summarise([0.0] * 6) == Figure(0.0, 0.0, 0.0, 6)
 
 
 def test_weights_make_a_rate_that_of_all_together() -> None:

@@ -18,9 +18,9 @@ import soundfile
 from made_evaluations import EVIL, make_evaluation
 
 from piper.errors import DatasetError, EvaluationError
+from piper.files import write_json
 from piper.train.command import run_subcommand
 from piper.train.data.audio import measure_loudness
-from piper.train.evaluate.card import write_report_json
 from piper.train.listening_test import make_listening_test, summarise_listening_test
 from piper.train.listening_test.making import (
     LOUDNESS_LUFS,
@@ -240,7 +240,7 @@ def test_the_command_reads_a_report_and_results(
 
     evaluation = make_evaluation(speech_dataset, tiny_voice, tmp_path)
     report, page = tmp_path / "report.json", tmp_path / "listen.html"
-    write_report_json(evaluation, report)
+    write_json(report, evaluation.to_dict())
     result = run("--report", str(report), "-o", str(page), "--most", "3")
     assert result == f"{page}: 3 pairs of anna, boris\n"
     assert len(read_data(page)["pairs"]) == 3  # type: ignore[arg-type]

@@ -9,22 +9,21 @@ import dataclasses
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
 from piper.errors import ConfigError
 from piper.files import load_json_object, replace_on_success, write_json
 from piper.train.checkpoints import load_checkpoint
-from piper.train.evaluate.page import (
-    NOTHING,
-    explain_score,
-    format_value,
-    write_report_page,
-)
-from piper.train.evaluate.results import Evaluation, Figure, Kind, Score, System
+from piper.train.evaluate.page import explain_score, write_report_page
+from piper.train.evaluate.results import NOTHING, Evaluation, Kind, Score, System
 from piper.train.evaluate.systems import Source, SourceKind
+from piper.train.pages.document import TEMPLATES
 
 _SIGNS = re.compile(r"[\\`*_\[\]<>|~$&]")
 """Those that mean something within a line; so no text makes a link, a tag or a cell."""
@@ -43,27 +42,22 @@ def escape(text: str) -> str:
     return f"{line[:place]}\\{line[place:]}"
 
 
-def draw_facts(facts: Mapping[str, str]) -> str:
-    """Return a list of names and values; empty values are left out."""
-    return "".join(
-        f"- **{escape(name)}:** {escape(value)}\n" for name, value in facts.items() if value
-    )
-
-
-def draw_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table; columns after the first stand at the right."""
-    rule = ["---", *["---:"] * (len(heads) - 1)]
-    lines = [list(map(escape, heads)), rule, *(list(map(escape, row)) for row in rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def draw_code(code: str, language: str) -> str:
+def draw_code(code: str, language: str) -> Markup:
     """Return a fenced block, with more backticks than the code has in a row."""
     longest = max((len(run) for run in re.findall("`+", code)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{code}\n{fence}\n"
+    return Markup(f"{fence}{language}\n{code}\n{fence}\n")
 
 
+_SPEAK = ("python", "-m", "piper")
+_TO_FILE = ("-f", "speech.wav", "--")
+_PROGRAM = """import wave
+
+from piper import PiperVoice
+
+voice = PiperVoice.load(%s)
+with wave.open("speech.wav", "wb") as file:
+    voice.synthesize_wav(%s, file)"""
 TAGS = ("piper", "text-to-speech", "tts", "vits", "onnx")
 _LICENSE = re.compile(
     r"cc0-1\.0|cc-by(-nc)?(-sa|-nd)?-4\.0|cc-by(-nc)?(-sa)?-3\.0|apache-2\.0|mit|"
@@ -117,18 +111,41 @@ class CardFacts:
 
 def write_model_card(evaluation: Evaluation, system: System, about: CardFacts, path: Path) -> None:
     """Write a voice's MODEL_CARD.md."""
-    sections = [
-        _draw_front_matter(about),
-        f"# {escape(about.name)}\n\n{_describe_voice(about)}\n",
-        _draw_section("Speaking", _draw_speaking(system, about)),
-        _draw_section("Data", _draw_data(about)),
-        _draw_section("Training", _draw_training(about)),
-        _draw_section("Figures", _draw_figures(evaluation, system, about)),
-        _draw_section("Limits", _draw_limits(evaluation, system, about)),
-    ]
+    file = about.voice_file
+    if file is None and system.source is not None and system.source.suffix == ".onnx":
+        file = system.source.name
+    sentences = [one for one in system.spoken if one.sentence.kind is Kind.SENTENCE]
+    text = " ".join(sentences[0].sentence.text.split()) if sentences else ""
+    rate = f"{about.sample_rate:,} Hz" if about.sample_rate else ""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        finalize=lambda value: value if hasattr(value, "__html__") else Markup(escape(str(value))),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    card = environment.get_template("model_card.md").render(
+        evaluation=evaluation,
+        system=system,
+        about=about,
+        front=Markup(_draw_front_matter(about)),
+        kind=", ".join(part for part in (about.language, about.quality, rate) if part),
+        file=file,
+        text=text,
+        command=draw_code(shlex.join([*_SPEAK, "-m", file or "", *_TO_FILE, text]), "bash"),
+        program=draw_code(_PROGRAM % (_quote(file or ""), _quote(text)), "python"),
+        data=_collect_data(about),
+        training=_collect_training(about),
+        scores=[score for score in evaluation.scores if score.name in system.figures],
+        count=len(sentences),
+        limits=_list_limits(evaluation, system, about),
+        code=draw_code,
+        describe=_describe_figure,
+        explain=explain_score,
+    )
     with replace_on_success(path) as temporary:
-        text = "\n".join(section for section in sections if section)
-        temporary.write_bytes(text.encode("utf-8", "replace"))
+        temporary.write_bytes(card.encode("utf-8", "replace"))
 
 
 def _draw_front_matter(about: CardFacts) -> str:
@@ -146,123 +163,55 @@ def _draw_front_matter(about: CardFacts) -> str:
     named |= {"library_name": "piper", "pipeline_tag": "text-to-speech", "tags": list(TAGS)}
     if _IDENTIFIER.fullmatch(about.dataset):
         named["datasets"] = [about.dataset]
-    shown = yaml.safe_dump(named, allow_unicode=True, sort_keys=False)
-    return f"---\n{shown}---\n"
-
-
-def _describe_voice(about: CardFacts) -> str:
-    rate = f"{about.sample_rate:,} Hz" if about.sample_rate else ""
-    kind = ", ".join(part for part in (about.language, about.quality, rate) if part)
-    return (
-        "A voice that speaks text: a VITS network as ONNX, for Piper"
-        f"{f' ({escape(kind)})' if kind else ''}. It needs no GPU and no network."
-    )
-
-
-def _draw_section(title: str, content: str) -> str:
-    return f"## {title}\n\n{content}" if content else ""
-
-
-def _draw_speaking(system: System, about: CardFacts) -> str:
-    file = about.voice_file
-    if file is None and system.source is not None and system.source.suffix == ".onnx":
-        file = system.source.name
-    sentences = [one for one in system.spoken if one.sentence.kind is Kind.SENTENCE]
-    if file is None or not sentences:
-        return ""
-    text = " ".join(sentences[0].sentence.text.split())
-    command = shlex.join(["python", "-m", "piper", "-m", file, "-f", "speech.wav", "--", text])
-    program = (
-        "import wave\n\nfrom piper import PiperVoice\n\n"
-        f"voice = PiperVoice.load({_quote(file)})\n"
-        'with wave.open("speech.wav", "wb") as file:\n'
-        f"    voice.synthesize_wav({_quote(text)}, file)"
-    )
-    return (
-        f"{escape(file)}.json lies beside the voice.\n\n"
-        f"{draw_code(command, 'bash')}\n{draw_code(program, 'python')}"
-    )
+    return yaml.safe_dump(named, allow_unicode=True, sort_keys=False)
 
 
 def _quote(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _draw_data(about: CardFacts) -> str:
-    return draw_facts(
-        {
-            "Recordings": about.dataset,
-            "Source": about.dataset_address,
-            "Licence of the recordings": about.dataset_license,
-            "Licence of the voice": about.license,
-            "Speaker": about.speaker,
-            "Utterances": _count(about.utterances),
-            "Hours": f"{about.hours:.2f}" if about.hours is not None else "",
-            "Held out": f"{about.held_out:,} sentences" if about.held_out is not None else "",
-        }
-    )
+def _collect_data(about: CardFacts) -> dict[str, str]:
+    return {
+        "Recordings": about.dataset,
+        "Source": about.dataset_address,
+        "Licence of the recordings": about.dataset_license,
+        "Licence of the voice": about.license,
+        "Speaker": about.speaker,
+        "Utterances": _count(about.utterances),
+        "Hours": f"{about.hours:.2f}" if about.hours is not None else "",
+        "Held out": f"{about.held_out:,} sentences" if about.held_out is not None else "",
+    }
 
 
-def _draw_training(about: CardFacts) -> str:
-    facts = draw_facts(
-        {
-            "Started from": about.started_from,
-            "Updates": _count(about.updates),
-            "Time": _describe_seconds(about.training_seconds),
-            "Device": about.device,
-            "Date": about.date,
-            "Versions": ", ".join(f"{name} {version}" for name, version in about.versions.items()),
-            "Seed": "" if about.seed is None else str(about.seed),
-        }
-    )
-    command = draw_code(about.command, "bash") if about.command else ""
-    return f"{facts}\n{command}" if facts and command else facts or command
+def _collect_training(about: CardFacts) -> dict[str, str]:
+    time = ""
+    if about.training_seconds is not None:
+        minutes = about.training_seconds / 60
+        time = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+    return {
+        "Started from": about.started_from,
+        "Updates": _count(about.updates),
+        "Time": time,
+        "Device": about.device,
+        "Date": about.date,
+        "Versions": ", ".join(f"{name} {version}" for name, version in about.versions.items()),
+        "Seed": "" if about.seed is None else str(about.seed),
+    }
 
 
 def _count(number: int | None) -> str:
     return "" if number is None else f"{number:,}"
 
 
-def _describe_seconds(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    minutes = seconds / 60
-    return f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
-
-
-def _draw_figures(evaluation: Evaluation, system: System, about: CardFacts) -> str:
-    scores = [score for score in evaluation.scores if score.name in system.figures]
-    if not scores:
-        return ""
-    recordings = evaluation.recordings
-    rows = []
-    for score in scores:
-        row = [score.name_with_unit, _describe_figure(score, system.figures[score.name])]
-        if recordings is not None:
-            row.append(_describe_figure(score, recordings.figures.get(score.name)))
-        rows.append(row)
-    heads = ["score", "this voice", *(["recordings"] if recordings is not None else [])]
-    count = sum(one.sentence.kind is Kind.SENTENCE for one in system.spoken)
-    unseen = " that training has not seen" if about.held_out == count else ""
-    meanings = draw_facts({score.name_with_unit: explain_score(score) for score in scores})
-    facts = draw_facts(evaluation.facts)
-    done = f"\nHow it was done:\n\n{facts}" if facts else ""
-    return (
-        f"Of {count:,} sentences{unseen}. In brackets: the 95 % interval.\n\n"
-        f"{draw_table(heads, rows)}\nWhat the figures mean:\n\n{meanings}{done}"
-    )
-
-
-def _describe_figure(score: Score, figure: Figure | None) -> str:
+def _describe_figure(score: Score, system: System) -> str:
+    figure = system.figures.get(score.name)
     if figure is None:
         return NOTHING
-    value = format_value(score, figure.value)
-    if figure.low is None or figure.high is None:
-        return value
-    return f"{value} ({format_value(score, figure.low)} to {format_value(score, figure.high)})"
+    interval = score.format_interval(figure.low, figure.high)
+    return score.format(figure.value) + (f" ({interval})" if interval else "")
 
 
-def _draw_limits(evaluation: Evaluation, system: System, about: CardFacts) -> str:
+def _list_limits(evaluation: Evaluation, system: System, about: CardFacts) -> list[str]:
     limits = list(about.limits)
     if system.figures:
         limits.append(
@@ -274,26 +223,20 @@ def _draw_limits(evaluation: Evaluation, system: System, about: CardFacts) -> st
         if alone:
             broken = sum(bool(one.troubles) for one in alone)
             limits.append(f"Spoken alone, {broken:,} of {len(alone):,} {name} had a trouble.")
-    limits += [f"Not measured: {sentence}" for sentence in evaluation.missing]
-    return _draw_list(limits)
+    return limits + [f"Not measured: {sentence}" for sentence in evaluation.missing]
 
 
-def _draw_list(sentences: Iterable[str]) -> str:
-    return "".join(f"- {escape(sentence)}\n" for sentence in sentences)
-
-
-_NAMES = frozenset(field.name for field in dataclasses.fields(CardFacts))
 VERSION_FACTS = ("piper-workshop", "torch", "onnxruntime")
 
 
 def load_card_facts(path: Path) -> dict[str, Any]:
     """Return what a file tells: a JSON object with fields of `CardFacts`."""
     told = load_json_object(path)
-    unknown = [name for name in told if name not in _NAMES]
+    names = sorted(field.name for field in dataclasses.fields(CardFacts))
+    unknown = [name for name in told if name not in names]
     if unknown:
         raise ConfigError(
-            f"--card-facts: {path} has {', '.join(unknown[:5])}, but a card has "
-            f"{', '.join(sorted(_NAMES))}."
+            f"--card-facts: {path} has {', '.join(unknown[:5])}, but a card has {', '.join(names)}."
         )
     return told
 
@@ -311,7 +254,7 @@ def find_card_facts(
         "name": source.path.stem if source.kind is SourceKind.VOICE else system.label,
         "language": details.get("language", "").partition("_")[0].partition("-")[0],
         "quality": details.get("quality", ""),
-        "sample_rate": _parse_number(details.get("sample rate", "")),
+        "sample_rate": int(re.sub(r"\D", "", details.get("sample rate", "")) or 0) or None,
         "versions": {
             name: evaluation.facts[name] for name in VERSION_FACTS if name in evaluation.facts
         },
@@ -327,11 +270,6 @@ def find_card_facts(
     return CardFacts(**{**found, **told})
 
 
-def _parse_number(text: str) -> int | None:
-    digits = "".join(sign for sign in text if sign.isdigit())
-    return int(digits) if digits else None
-
-
 def write_evaluation(
     evaluation: Evaluation, sources: Sequence[Source], told: Mapping[str, Any], folder: Path
 ) -> list[Path]:
@@ -342,7 +280,7 @@ def write_evaluation(
         told: What the card says beside, by the names of `CardFacts`.
     """
     paths = [folder / "report.json", folder / "report.html"]
-    write_report_json(evaluation, paths[0])
+    write_json(paths[0], evaluation.to_dict())
     write_report_page(evaluation, paths[1])
     for system, source in zip(evaluation.systems, sources, strict=True):
         if source.kind is not SourceKind.SPEECH:
@@ -351,8 +289,3 @@ def write_evaluation(
             write_model_card(evaluation, system, about, paths[-1])
             break
     return paths
-
-
-def write_report_json(evaluation: Evaluation, path: Path) -> None:
-    """Write `report.json`: `Evaluation.to_dict`, UTF-8."""
-    write_json(path, evaluation.to_dict())

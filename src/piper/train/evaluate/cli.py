@@ -10,6 +10,8 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,34 +25,12 @@ from piper.train.data.dataset_flags import (
     add_num_speakers_flag,
     refuse_storage,
 )
-from piper.train.evaluate.results import (
-    SCORES,
-    Comparison,
-    Evaluation,
-    Figure,
-    Group,
-    Score,
-    System,
-)
+from piper.train.evaluate.results import SCORES, Evaluation, Group, Score, System
 
 if TYPE_CHECKING:
     from piper.train.evaluate.systems import Source
 
 NOT_REACHED = 2
-
-
-class _AddSource(argparse.Action):
-    """Keeps systems in the order of the command line, whatever kind they are."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        kind = (option_string or "").lstrip("-")
-        namespace.sources = [*namespace.sources, (kind, values)]
 
 
 def create_parser() -> argparse.ArgumentParser:
@@ -90,17 +70,19 @@ def create_parser() -> argparse.ArgumentParser:
 
 def _add_systems(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("what is evaluated; the others are compared with the first")
-    parser.set_defaults(sources=[])
-    for name, what in (
-        ("model", "a voice"),
-        ("checkpoint", "a checkpoint, which is exported first"),
-        ("speech", "a folder of speech that lies there, a file for each sentence"),
+    for name, metavar, what in (
+        ("model", "[LABEL=]FILE", "a voice"),
+        ("checkpoint", "[LABEL=]FILE", "a checkpoint, which is exported first"),
+        ("speech", "[LABEL=]DIR", "a folder of speech that lies there, a file for each sentence"),
     ):
         add.add_argument(
             f"--{name}",
-            action=_AddSource,
+            # One list, so that systems keep the order of the command line.
             dest="sources",
-            metavar="[LABEL=]DIR" if name == "speech" else "[LABEL=]FILE",
+            action="append",
+            default=[],
+            type=partial(lambda kind, path: (kind, path), name),
+            metavar=metavar,
             help=f"{what}; may be given several times",
         )
 
@@ -188,7 +170,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-
     _check(arguments)
     requirements = []
     if arguments.require is not None:
@@ -197,12 +178,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if not arguments.sources:
         return 0
     evaluation = _evaluate(arguments, recogniser)
-    failures = [
-        failure
-        for system in evaluation.systems
-        for requirement in requirements
-        if (failure := requirement.check(system)) is not None
-    ]
+    checks = [one.check(system) for system in evaluation.systems for one in requirements]
+    failures = [failure for failure in checks if failure is not None]
     for failure in failures:
         say(f"not reached: {failure}", file=sys.stderr)
     return NOT_REACHED if failures else 0
@@ -258,7 +235,7 @@ def _find_settings(arguments: argparse.Namespace, folder: Path) -> Any:
     return settings
 
 
-def _evaluate(arguments: argparse.Namespace, recogniser: Path | None) -> Any:
+def _evaluate(arguments: argparse.Namespace, recogniser: Path | None) -> Evaluation:
     from piper.train.evaluate.card import load_card_facts, write_evaluation
     from piper.train.evaluate.judging import MetricRequest, parse_scores
     from piper.train.evaluate.run import Request, evaluate
@@ -275,7 +252,7 @@ def _evaluate(arguments: argparse.Namespace, recogniser: Path | None) -> Any:
         arguments.recogniser,
         settings.espeak_voice if settings else arguments.espeak_voice or "",
     )
-    sources = parse_sources([(SourceKind(_name(kind)), path) for kind, path in arguments.sources])
+    sources = parse_sources([(SourceKind(kind), path) for kind, path in arguments.sources])
     _refuse_overwriting(arguments, sources)
     evaluation = evaluate(
         Request(
@@ -312,17 +289,15 @@ def _refuse_overwriting(arguments: argparse.Namespace, sources: Sequence[Source]
     )
 
 
-def _name(kind: str) -> str:
-    return {"model": "voice"}.get(kind, kind)
-
-
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
     ">": operator.gt,
     "<": operator.lt,
 }
-_REQUIREMENT = re.compile(r"\s*([\w.:-]+)\s*(>=|<=|>|<)\s*([-+]?[0-9.]+(?:e[-+]?\d+)?)\s*", re.I)
+_REQUIREMENT = re.compile(
+    r"\s*([\w.:-]+)\s*(>=|<=|>|<)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*", re.I
+)
 
 
 @dataclass(frozen=True)
@@ -365,11 +340,7 @@ def parse_requirements(text: str, plugged_in: Sequence[str] = ()) -> list[Requir
         if name not in SCORES and name not in plugged_in:
             known = ", ".join([*SCORES, *plugged_in])
             raise ConfigError(f'--require: there is no score "{name}"; there are {known}.')
-        try:
-            limit = float(match[3])
-        except ValueError:
-            raise ConfigError(f'--require: "{match[3]}" is no number.') from None
-        found.append(Requirement(name, match[2], limit))
+        found.append(Requirement(name, match[2], float(match[3])))
     return found
 
 
@@ -378,66 +349,52 @@ GAP = "  "
 
 def evaluation_to_text(evaluation: Evaluation, columns: int = 100) -> str:
     """Return what `evaluate` prints: figures by group, what is better, what could not be had."""
-    systems = list(evaluation.systems)
-    if evaluation.recordings is not None:
-        systems.insert(0, evaluation.recordings)
+    systems = evaluation.all_systems
     rows = [["", *(translate(system.label) for system in systems)]]
     for group in Group:
         scores = [score for score in evaluation.scores if score.group is group]
-        if scores:
-            rows.append([translate(group.value)])
-            rows += [_describe_score(score, systems) for score in scores]
-    lines = _draw_table(rows)
+        rows += [[translate(group.value)]] if scores else []
+        for score in scores:
+            figures = [system.figures.get(score.name) for system in systems]
+            cells = ["-" if f is None else _format(score, f.value, f.low, f.high) for f in figures]
+            rows.append([f"{GAP}{translate(score.name_with_unit)}", *cells])
+    widths = [max(map(len, cells)) for cells in zip_longest(*rows, fillvalue="")]
+    lines = [
+        GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
+        for row in rows
+    ]
     lines += _describe_comparisons(evaluation)
     for sentence in evaluation.missing:
         lines += ["", *textwrap.wrap(translate(sentence), columns)]
     return "\n".join(lines)
 
 
-def format_figure(figure: Figure | None, score: Score) -> str:
-    """Return a figure with its interval: `3.62 (3.51 to 3.70)`; a dash where there is none."""
-    if figure is None:
-        return "-"
-    text = f"{figure.value:.{score.digits}f}"
-    if figure.low is None or figure.high is None:
-        return text
-    interval = f"{figure.low:.{score.digits}f} to {figure.high:.{score.digits}f}"
-    return f"{text} ({translate(interval)})"
-
-
-def _describe_score(score: Score, systems: Sequence[System]) -> list[str]:
-    cells = [format_figure(system.figures.get(score.name), score) for system in systems]
-    return [f"{GAP}{translate(score.name_with_unit)}", *cells]
-
-
-def _draw_table(rows: Sequence[Sequence[str]]) -> list[str]:
-    count = max(len(row) for row in rows)
-    widths = [max(len(row[place]) for row in rows if place < len(row)) for place in range(count)]
-    return [
-        GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
-        for row in rows
-    ]
+def _format(
+    score: Score, value: float, low: float | None, high: float | None, sign: str = ""
+) -> str:
+    """Return a value with its interval: `3.62 (3.51 to 3.70)`."""
+    interval = score.format_interval(low, high, sign)
+    return score.format(value, sign) + (f" ({translate(interval)})" if interval else "")
 
 
 def _describe_comparisons(evaluation: Evaluation) -> list[str]:
+    scores = {score.name: score for score in evaluation.scores}
     lines: list[str] = []
     for label in dict.fromkeys(comparison.second for comparison in evaluation.comparisons):
         some = [one for one in evaluation.comparisons if one.second == label]
-        first = some[0].first
-        lines += ["", translate(f"{label} beside {first}, {some[0].count} sentences in pairs:")]
-        scores = {score.name: score for score in evaluation.scores}
-        found = [_describe_comparison(one, scores[one.score]) for one in some if one.better]
-        lines += found or [GAP + translate("no difference that could not be chance")]
+        lines += [
+            "",
+            translate(f"{label} beside {some[0].first}, {some[0].count} sentences in pairs:"),
+        ]
+        better = [one for one in some if one.better]
+        if not better:
+            lines.append(GAP + translate("no difference that could not be chance"))
+        for one in better:
+            score = scores[one.score]
+            difference = _format(score, one.difference, one.low, one.high, "+")
+            verdict = translate(f"{one.better} is better")
+            lines.append(f"{GAP}{translate(score.name_with_unit)}: {difference}, {verdict}")
     return lines
-
-
-def _describe_comparison(comparison: Comparison, score: Score) -> str:
-    difference = Figure(comparison.difference, comparison.low, comparison.high, comparison.count)
-    sign = "+" if comparison.difference > 0 else ""
-    return (
-        f"{GAP}{translate(score.name_with_unit)}: {sign}{format_figure(difference, score)}, "
-        + translate(f"{comparison.better} is better")
-    )
 
 
 if __name__ == "__main__":

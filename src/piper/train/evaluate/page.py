@@ -15,7 +15,6 @@ from markupsafe import Markup
 
 from piper.files import replace_on_success
 from piper.train.evaluate.results import (
-    Comparison,
     Evaluation,
     Group,
     Kind,
@@ -25,11 +24,7 @@ from piper.train.evaluate.results import (
     System,
     Trouble,
 )
-from piper.train.pages.document import (
-    PAGE_BYTES,
-    render,
-    render_report,
-)
+from piper.train.pages.document import PAGE_BYTES, render, render_report
 from piper.train.pages.drawings import (
     DotRow,
     draw_dots,
@@ -188,7 +183,6 @@ def explain_score(score: Score) -> str:
 
 HEADLINES = ("distillmos", "per", "similarity")
 """What a voice is said to be in a sentence, where it was measured."""
-NOTHING = "–"
 MIN_DOTS = 3
 """Sentences with a score, below which a drawing of it says no more than the table."""
 NO_LIMIT = 1 << 60
@@ -238,16 +232,20 @@ def _render(
         [name_sentence(one.sentence), one.sentence.text, f"{one.badness:.2f}"] for one in listed
     ]
     charts = [(score.title, _draw_distribution(evaluation, score)) for score in evaluation.scores]
+    columns = evaluation.all_systems
+    measured = [s for s in evaluation.scores if any(s.name in one.figures for one in columns)]
+    own = [score for score in measured if score.name in systems[0].figures]
     return render_report(
         "evaluation.html",
         f"Voice: {', '.join(system.label for system in systems)}",
         evaluation=evaluation,
         systems=systems,
-        headlines=_find_headlines(evaluation, systems[0]),
-        comparisons={system.label: _sort_comparisons(evaluation, system) for system in systems[1:]},
+        headlines=[one for one in own if one.name in HEADLINES] or own[: len(HEADLINES)],
+        verdicts=_collect_verdicts(evaluation),
         num_sentences=len(find_spoken(evaluation, [Kind.SENTENCE])),
-        columns=find_columns(evaluation),
-        groups=_show_groups(evaluation),
+        columns=columns,
+        groups=[(group.value, [s for s in measured if s.group is group]) for group in Group],
+        marks=_collect_marks(evaluation),
         differences=_tabulate_differences(evaluation),
         details=details,
         charts=[(title, drawing) for title, drawing in charts if drawing],
@@ -256,21 +254,8 @@ def _render(
         listed_title="Sentences without sound and pictures, since the page would grow too large: "
         f"{len(rows):,}",
         words=words,
-        meanings=[(one, one.name_with_unit, explain_score(one)) for one in evaluation.scores],
+        explain=explain_score,
     )
-
-
-def find_columns(evaluation: Evaluation) -> list[System]:
-    """Return the recordings, where there are some, and the systems."""
-    recordings = [evaluation.recordings] if evaluation.recordings is not None else []
-    return [*recordings, *evaluation.systems]
-
-
-def format_value(score: Score, value: float) -> str:
-    """Return a value with as many digits as its score has."""
-    # What is rounded to zero has no sign.
-    text = f"{value:z,.{score.digits}f}" if math.isfinite(value) else NOTHING
-    return text.replace("-", "−")
 
 
 def name_sentence(sentence: Sentence) -> str:
@@ -282,92 +267,53 @@ def find_spoken(
     evaluation: Evaluation, kinds: Iterable[Kind]
 ) -> dict[str, dict[str, SpokenSentence]]:
     """Return what was spoken, by sentence's name and system's label."""
+    names = {
+        spoken.sentence.name: spoken.sentence.kind
+        for system in evaluation.systems
+        for spoken in system.spoken
+    }
     wanted = set(kinds)
-    found: dict[str, dict[str, SpokenSentence]] = {}
-    for system in evaluation.systems:
+    found: dict[str, dict[str, SpokenSentence]] = {
+        name: {} for name, kind in names.items() if kind in wanted
+    }
+    for system in evaluation.all_systems:
         for spoken in system.spoken:
-            if spoken.sentence.kind in wanted:
-                found.setdefault(spoken.sentence.name, {})[system.label] = spoken
-    # Recordings of sentences that no system spoke are not asked for.
-    for spoken in evaluation.recordings.spoken if evaluation.recordings else ():
-        if spoken.sentence.name in found and evaluation.recordings:
-            label = evaluation.recordings.label
-            found[spoken.sentence.name] = {label: spoken, **found[spoken.sentence.name]}
+            # Recordings of sentences that no system spoke are not asked for.
+            if spoken.sentence.name in found:
+                found[spoken.sentence.name][system.label] = spoken
     return found
 
 
-def _find_headlines(evaluation: Evaluation, system: System) -> list[tuple[str, str, str]]:
-    """Return title, value and that of the recordings for a few scores of the first system."""
-    scores = {score.name: score for score in evaluation.scores if score.name in system.figures}
-    names = [name for name in HEADLINES if name in scores] or list(scores)[: len(HEADLINES)]
-    recorded = evaluation.recordings.figures if evaluation.recordings else {}
-    return [
-        (
-            scores[name].title,
-            format_value(scores[name], system.figures[name].value),
-            format_value(scores[name], recorded[name].value) if name in recorded else "",
-        )
-        for name in names
-    ]
+def _collect_verdicts(evaluation: Evaluation) -> dict[str, list[tuple[str, list[str]]]]:
+    """Return by system what it is better and worse in, and what shows no difference."""
+    titles = {score.name: score.title for score in evaluation.scores}
+    found: dict[str, list[tuple[str, list[str]]]] = {}
+    for system in evaluation.systems[1:]:
+        lists: dict[str, list[str]] = {
+            "better in": [],
+            "worse in": [],
+            "no difference shown in": [],
+        }
+        for one in evaluation.comparisons:
+            if one.second == system.label and one.score in titles:
+                what = "better in" if one.better == system.label else "worse in"
+                what = what if one.better else "no difference shown in"
+                lists[what].append(titles[one.score])
+        found[system.label] = [(what, some) for what, some in lists.items() if some]
+    return found
 
 
-def _sort_comparisons(evaluation: Evaluation, system: System) -> list[tuple[str, list[str]]]:
-    lists: dict[str, list[str]] = {"better in": [], "worse in": [], "no difference shown in": []}
-    for score in evaluation.scores:
-        comparison = _find_comparison(evaluation, score, system)
-        if comparison is None:
-            continue
-        what = "better in" if comparison.better == system.label else "worse in"
-        lists[what if comparison.better else "no difference shown in"].append(score.title)
-    return [(what, titles) for what, titles in lists.items() if titles]
-
-
-def _show_groups(evaluation: Evaluation) -> list[dict[str, Any]]:
-    systems = find_columns(evaluation)
-    groups = []
-    for group in Group:
-        scores = [
-            _show_score(evaluation, systems, score)
-            for score in evaluation.scores
-            if score.group is group and any(score.name in system.figures for system in systems)
-        ]
-        if scores:
-            groups.append({"name": group.value, "scores": scores})
-    return groups
-
-
-def _show_score(evaluation: Evaluation, systems: Sequence[System], score: Score) -> dict[str, Any]:
-    return {
-        "name": score.name,
-        "title": score.name_with_unit,
-        "meaning": explain_score(score),
-        "end": {None: "", True: "lower is better", False: "higher is better"}[
-            score.is_lower_better
-        ],
-        "cells": [_show_figure(evaluation, score, system) for system in systems],
-    }
-
-
-def _show_figure(evaluation: Evaluation, score: Score, system: System) -> dict[str, Any]:
-    figure = system.figures.get(score.name)
-    comparison = _find_comparison(evaluation, score, system)
-    shown: dict[str, Any] = {"value": NOTHING, "interval": "", "better": None, "than": ""}
-    if figure is not None:
-        shown["value"] = format_value(score, figure.value)
-        if figure.low is not None and figure.high is not None:
-            low, high = format_value(score, figure.low), format_value(score, figure.high)
-            shown["interval"] = f"{low} to {high}"
-    if comparison is not None and comparison.better is not None:
-        shown["better"] = comparison.better == system.label
-        shown["than"] = f"than {comparison.first}: {_describe_difference(score, comparison)}"
-    return shown
-
-
-def _find_comparison(evaluation: Evaluation, score: Score, system: System) -> Comparison | None:
-    for comparison in evaluation.comparisons:
-        if comparison.second == system.label and comparison.score == score.name:
-            return comparison
-    return None
+def _collect_marks(evaluation: Evaluation) -> dict[tuple[str, str], tuple[bool, str]]:
+    """Return by system and score whether it is better than the first, and by how much."""
+    scores = {score.name: score for score in evaluation.scores}
+    marks = {}
+    for one in evaluation.comparisons:
+        if one.better is not None and one.score in scores:
+            score = scores[one.score]
+            interval = score.format_interval(one.low, one.high, "+")
+            than = f"than {one.first}: {score.format(one.difference, '+')} ({interval})"
+            marks[one.second, one.score] = (one.better == one.second, than)
+    return marks
 
 
 def _tabulate_differences(evaluation: Evaluation) -> list[list[str]]:
@@ -375,35 +321,21 @@ def _tabulate_differences(evaluation: Evaluation) -> list[list[str]]:
     return [
         [
             f"{one.second} − {one.first}",
-            scores[one.score].name_with_unit,
-            _sign(scores[one.score], one.difference),
-            *(
-                "" if edge is None else _sign(scores[one.score], edge)
-                for edge in (one.low, one.high)
-            ),
+            score.name_with_unit,
+            score.format(one.difference, "+"),
+            *("" if edge is None else score.format(edge, "+") for edge in (one.low, one.high)),
             f"{one.better} is better" if one.better else "not shown",
             f"{one.count:,}",
         ]
         for one in evaluation.comparisons
-        if one.score in scores
+        if (score := scores.get(one.score)) is not None
     ]
-
-
-def _sign(score: Score, value: float) -> str:
-    return f"{value:+z,.{score.digits}f}".replace("-", "−")
-
-
-def _describe_difference(score: Score, comparison: Comparison) -> str:
-    difference = _sign(score, comparison.difference)
-    if comparison.low is None or comparison.high is None:
-        return difference
-    return f"{difference} ({_sign(score, comparison.low)} to {_sign(score, comparison.high)})"
 
 
 def _draw_distribution(evaluation: Evaluation, score: Score) -> Markup | None:
     """Return how a score is spread over the sentences, systems above each other."""
     rows = []
-    for system in find_columns(evaluation):
+    for system in evaluation.all_systems:
         values = [
             value
             for spoken in system.spoken
@@ -415,7 +347,7 @@ def _draw_distribution(evaluation: Evaluation, score: Score) -> Markup | None:
             rows.append(DotRow(system.label, values, figure.value, figure.low, figure.high))
     if len({value for row in rows for value in row.values}) < 2:
         return None
-    said = ", ".join(f"{row.name} {format_value(score, row.middle)}" for row in rows)
+    said = ", ".join(f"{row.name} {score.format(row.middle)}" for row in rows)
     return draw_dots(rows, score.unit, f"{score.title} of each sentence; means: {said}")
 
 
@@ -432,7 +364,7 @@ def _render_sentence(
         [
             score.name_with_unit,
             *(
-                format_value(score, one.values[score.name]) if score.name in one.values else ""
+                score.format(one.values[score.name]) if score.name in one.values else ""
                 for one in spoken.values()
             ),
         ]
@@ -445,7 +377,7 @@ def _render_sentence(
         name=name_sentence(sentence),
         text=sentence.text,
         reasons=[
-            (score, format_value(score, spoken[label].values[score.name]), label)
+            (score, score.format(spoken[label].values[score.name]), label)
             for label, score in ranked.stands_out
         ],
         spoken=[
@@ -462,7 +394,7 @@ def _show_spoken(
     evaluation: Evaluation, label: str, spoken: SpokenSentence, identifier: str, longest: float
 ) -> dict[str, Any]:
     values = [
-        (score.title, format_value(score, spoken.values[score.name]))
+        (score.title, score.format(spoken.values[score.name]))
         for score in evaluation.scores
         if score.group in SHOWN_GROUPS and score.name in spoken.values
     ]

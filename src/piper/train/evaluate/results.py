@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from piper.files import digest_file
+
+NOTHING = "–"
+"""Stands for a figure that could not be had."""
 
 
 class Group(Enum):
@@ -52,6 +56,18 @@ class Score:
         """Its title with its unit."""
         return f"{self.title}, {self.unit}" if self.unit else self.title
 
+    def format(self, value: float, sign: str = "") -> str:
+        """Return a value with its digits; `sign` is `+` where positive ones get a sign, too."""
+        # What is rounded to zero has no sign.
+        text = f"{value:{sign}z,.{self.digits}f}" if math.isfinite(value) else NOTHING
+        return text.replace("-", "−")
+
+    def format_interval(self, low: float | None, high: float | None, sign: str = "") -> str:
+        """Return `3.51 to 3.70`; empty where there is no interval."""
+        if low is None or high is None:
+            return ""
+        return f"{self.format(low, sign)} to {self.format(high, sign)}"
+
 
 _ALL = (
     Score("distillmos", "DistillMOS", "", Group.QUALITY, False),
@@ -81,6 +97,14 @@ _ALL = (
 )
 SCORES: Mapping[str, Score] = {score.name: score for score in _ALL}
 """All scores by name, in the order of tables. Predictors that a user plugs in come beside them."""
+
+
+def list_scores(names: Iterable[str]) -> list[Score]:
+    """Return scores in the order of tables; others are a user's opinions, higher is better."""
+    wanted = set(names)
+    known = [score for score in _ALL if score.name in wanted]
+    others = sorted(wanted - SCORES.keys())
+    return known + [Score(name, name, "", Group.QUALITY, False) for name in others]
 
 
 @dataclass(frozen=True)
@@ -139,14 +163,11 @@ class SpokenSentence:
 
     def measured(self) -> dict[str, Any]:
         """Return what was measured, with JSON's kinds of values."""
-        return {
-            "values": self.values,
-            "troubles": [vars(trouble) for trouble in self.troubles],
-            "wanted": self.wanted,
-            "heard": self.heard,
-            "recognised": self.recognised,
-            "sizes": self.sizes,
-        }
+        data = asdict(self)
+        return {name: data[name] for name in _MEASURED}
+
+
+_MEASURED = ("values", "troubles", "wanted", "heard", "recognised", "sizes")
 
 
 @dataclass(frozen=True)
@@ -223,7 +244,6 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what report.json holds."""
-        systems = [self.recordings] if self.recordings is not None else []
         return {
             "dataset": str(self.dataset),
             "facts": dict(self.facts),
@@ -237,16 +257,22 @@ class Evaluation:
                 }
                 for score in self.scores
             },
-            "systems": [_system_to_dict(system) for system in (*systems, *self.systems)],
+            "systems": [_system_to_dict(system) for system in self.all_systems],
             "comparisons": [vars(comparison) for comparison in self.comparisons],
         }
+
+    @property
+    def all_systems(self) -> list[System]:
+        """The recordings, where there are some, and the systems."""
+        recordings = [self.recordings] if self.recordings is not None else []
+        return [*recordings, *self.systems]
 
 
 def _system_to_dict(system: System) -> dict[str, Any]:
     return {
         "label": system.label,
         "source": None if system.source is None else str(system.source),
-        "details": dict(system.details),
+        "details": system.details,
         "figures": {name: vars(figure) for name, figure in system.figures.items()},
         "sentences": [
             {

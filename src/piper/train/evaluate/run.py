@@ -9,24 +9,27 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import subprocess
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from piper.config import load_voice_config
 from piper.errors import PiperError
-from piper.files import append_record, digest_file, load_results
+from piper.files import append_record, digest_file, load_results, parse_json_object
 from piper.progress import ProgressLine
 from piper.text.frontend import Frontend, create_frontend
 from piper.train.check.measuring import create_key
 from piper.train.data.dataset_config import create_voice_config
 from piper.train.data.settings import DataSettings
-from piper.train.evaluate.cost import measure_cost
 from piper.train.evaluate.judging import (
     MetricRequest,
     check_unlearnt,
@@ -42,7 +45,6 @@ from piper.train.evaluate.measuring import (
     measure_utterance,
 )
 from piper.train.evaluate.results import (
-    SCORES,
     Comparison,
     Evaluation,
     Figure,
@@ -53,6 +55,7 @@ from piper.train.evaluate.results import (
     SpokenSentence,
     System,
     Trouble,
+    list_scores,
 )
 from piper.train.evaluate.systems import (
     RECORDINGS_LABEL,
@@ -80,41 +83,24 @@ MIN_SENTENCES = 5
 """Of fewer nothing can be said: resamples of four are 35 different ones."""
 
 
-def summarise(values: Sequence[float], weights: Sequence[float] | None = None) -> Figure:
+def summarise(values: npt.ArrayLike, weights: Sequence[float] | None = None) -> Figure:
     """Return the mean of sentences' values and its interval.
+
+    Two systems are compared by the differences of the same sentences, since sentences differ more
+    from each other than voices do.
 
     Args:
         weights: How much each counts, such as its number of phonemes; None counts all alike.
     """
-    value, low, high = _find_mean(values, weights)
-    return Figure(value, low, high, len(values))
-
-
-def find_difference(
-    first: Sequence[float], second: Sequence[float], weights: Sequence[float] | None = None
-) -> tuple[float, float | None, float | None]:
-    """Return the mean of second minus first over the same sentences, and its interval.
-
-    Pairs, since sentences differ more from each other than voices do.
-
-    Args:
-        second: The other system's, in the same order.
-    """
-    return _find_mean(np.subtract(second, first), weights)
-
-
-def _find_mean(
-    values: npt.ArrayLike, weights: Sequence[float] | None
-) -> tuple[float, float | None, float | None]:
     numbers = np.asarray(values, dtype=np.float64)
     shares = np.ones_like(numbers) if weights is None else np.asarray(weights, dtype=np.float64)
     if not shares.any():
         shares = np.ones_like(numbers)
     mean = float(np.average(numbers, weights=shares))
     if len(numbers) < MIN_SENTENCES:
-        return mean, None, None
+        return Figure(mean, None, None, len(numbers))
     if np.ptp(numbers) == 0:
-        return mean, mean, mean
+        return Figure(mean, mean, mean, len(numbers))
     # Imported here: it takes longer than `--help` should.
     from scipy.stats import bootstrap
 
@@ -139,7 +125,7 @@ def _find_mean(
             ).confidence_interval
         if np.isfinite([interval.low, interval.high]).all():
             break
-    return mean, float(interval.low), float(interval.high)
+    return Figure(mean, float(interval.low), float(interval.high), len(numbers))
 
 
 WEIGHTS = {"per": "phonemes", "wer": "words", "cer": "letters"}
@@ -155,73 +141,122 @@ def create_system(
 ) -> System:
     """Return a system with the figures of its sentences; words and letters stand apart."""
     sentences = [one for one in spoken if one.sentence.kind is Kind.SENTENCE]
-    names = {name for one in sentences for name in one.values}
     figures = {}
-    for name in sorted(names, key=_rank):
-        having = [one for one in sentences if name in one.values]
-        values = [one.values[name] for one in having]
-        figures[name] = summarise(values, _find_weights(name, having))
+    for score in list_scores(name for one in sentences for name in one.values):
+        having = [one for one in sentences if score.name in one.values]
+        values = [one.values[score.name] for one in having]
+        figures[score.name] = summarise(values, _find_weights(score, having))
     return System(label, source, tuple(spoken), {**figures, **cost}, details)
 
 
 def compare_systems(systems: Sequence[System], scores: Sequence[Score]) -> list[Comparison]:
     """Return each system after the first beside the first, by every score of sentences."""
-    return [
-        comparison
+    found = [
+        _compare(systems[0], other, score)
         for other in systems[1:]
         for score in scores
         if score.group is not Group.COST
-        for comparison in [_compare(systems[0], other, score)]
-        if comparison is not None
     ]
+    return [comparison for comparison in found if comparison is not None]
 
 
 def _compare(first: System, second: System, score: Score) -> Comparison | None:
-    ours, theirs = ({one.sentence.name: one for one in system.spoken} for system in (first, second))
-    names = [
-        name
-        for name, one in ours.items()
-        if one.sentence.kind is Kind.SENTENCE
-        and name in theirs
-        and score.name in one.values
-        and score.name in theirs[name].values
-    ]
+    ours, theirs = (
+        {
+            one.sentence.name: one
+            for one in system.spoken
+            if one.sentence.kind is Kind.SENTENCE and score.name in one.values
+        }
+        for system in (first, second)
+    )
+    names = [name for name in ours if name in theirs]
     if not names:
         return None
-    pairs = [(ours[name], theirs[name]) for name in names]
-    difference, low, high = find_difference(
-        [one.values[score.name] for one, _ in pairs],
-        [other.values[score.name] for _, other in pairs],
-        _find_weights(score.name, [one for one, _ in pairs]),
-    )
+    differences = [
+        theirs[name].values[score.name] - ours[name].values[score.name] for name in names
+    ]
+    figure = summarise(differences, _find_weights(score, [ours[name] for name in names]))
+    low, high = figure.low, figure.high
     better = None
     if low is not None and high is not None and (low > 0 or high < 0):
         is_first = score.is_lower_better is (low > 0)
         better = None if score.is_lower_better is None else (first if is_first else second).label
     return Comparison(
-        first.label, second.label, score.name, difference, low, high, better, len(names)
+        first.label, second.label, score.name, figure.value, low, high, better, figure.count
     )
 
 
-def find_scores(systems: Sequence[System]) -> list[Score]:
-    """Return the scores that any system has, in the order of tables."""
-    names = {name for system in systems for name in system.figures}
-    return [create_score(name) for name in sorted(names, key=_rank)]
-
-
-def create_score(name: str) -> Score:
-    """Return a score by name; one that a user plugged in is an opinion, higher is better."""
-    return SCORES.get(name) or Score(name, name, "", Group.QUALITY, False)
-
-
-def _rank(name: str) -> tuple[int, str]:
-    names = list(SCORES)
-    return (names.index(name), "") if name in SCORES else (len(names), name)
-
-
-def _find_weights(name: str, spoken: Sequence[SpokenSentence]) -> list[float] | None:
-    key = WEIGHTS.get(name)
+def _find_weights(score: Score, spoken: Sequence[SpokenSentence]) -> list[float] | None:
+    key = WEIGHTS.get(score.name)
     return None if key is None else [one.sizes.get(key, 1.0) for one in spoken]
+
+
+ROUNDS = 3
+"""Of each sentence; the first is left out, since memory is still being taken."""
+MAX_SENTENCES = 5
+_PROCESS = """
+import json, resource, sys, time
+from piper import PiperVoice
+
+spec = json.load(sys.stdin)
+begin = time.perf_counter()
+voice = PiperVoice.load(spec["model"])
+loaded = time.perf_counter() - begin
+factors, firsts = [], []
+for round_number in range(spec["rounds"]):
+    for text in spec["texts"]:
+        begin = time.perf_counter()
+        samples, first = 0, None
+        for chunk in voice.synthesize_stream(text):
+            first = time.perf_counter() - begin if first is None else first
+            samples += len(chunk.audio_float_array)
+        seconds = time.perf_counter() - begin
+        if round_number and samples:
+            factors.append(seconds * voice.config.sample_rate / samples)
+            firsts.append(first)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+if sys.platform == "linux":
+    # There ru_maxrss counts what the process had before it became this program: its parent's.
+    with open("/proc/self/status") as file:
+        peak = next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+print(json.dumps({"loaded": loaded, "factors": factors, "firsts": firsts, "peak": peak}))
+"""
+
+
+def measure_cost(model_path: Path, texts: Sequence[str]) -> Mapping[str, Figure]:
+    """Return real-time factor, seconds to the first audio (medians), megabytes of file and memory.
+
+    A process of its own speaks, which loads what a user's would: no torch is in its memory.
+
+    Args:
+        model_path: The voice.
+        texts: Sentences; the first few are spoken.
+    """
+    # Graphs of published voices are made clean once, by a process that needs more memory.
+    _speak_apart(model_path, texts[:1], 1)
+    result = _speak_apart(model_path, texts[:MAX_SENTENCES], ROUNDS)
+    figures = {"size_megabytes": Figure(model_path.stat().st_size / 1e6, None, None, 1)}
+    for name, values in (
+        ("real_time_factor", result["factors"]),
+        ("first_audio_seconds", result["firsts"]),
+    ):
+        if values:
+            figures[name] = Figure(median(values), min(values), max(values), len(values))
+    # Kilobytes on Linux, bytes on macOS.
+    unit = 1e6 if sys.platform == "darwin" else 1e3
+    figures["memory_megabytes"] = Figure(result["peak"] / unit, None, None, 1)
+    return figures
+
+
+def _speak_apart(model_path: Path, texts: Sequence[str], rounds: int) -> dict[str, Any]:
+    spec = json.dumps({"model": str(model_path), "texts": list(texts), "rounds": rounds})
+    process = subprocess.run(
+        [sys.executable, "-c", _PROCESS], input=spec, capture_output=True, text=True
+    )
+    if process.returncode != 0:
+        said = (process.stderr.strip().splitlines() or ["no word"])[-1]
+        raise PiperError(f"{model_path} cannot be measured: {said}")
+    return parse_json_object(process.stdout.splitlines()[-1], "the measurement")
 
 
 KEPT_NAME = "measures-1.jsonl"
@@ -275,7 +310,7 @@ def evaluate(request: Request) -> Evaluation:
     recordings = _measure_recordings(state)
     systems = [_measure_system(source, state) for source in request.sources]
     everything = [*([recordings] if recordings else []), *systems]
-    scores = find_scores(everything)
+    scores = list_scores(name for system in everything for name in system.figures)
     return Evaluation(
         dataset=request.settings.csv_path.parent if request.settings else Path(request.texts or ""),
         recordings=recordings,
@@ -340,17 +375,15 @@ def _find_facts(
 
 def _measure_recordings(state: _State) -> System | None:
     """Measure the recordings as a system of their own, and keep what voices are compared with."""
-    having = [sentence for sentence in state.sentences if sentence.recording is not None]
-    if not having:
-        return None
-    for sentence in having:
-        assert sentence.recording is not None
-        state.recorded[sentence.name] = _create_utterance(
-            sentence, load_speech(sentence.recording), state
-        )
+    for sentence in state.sentences:
+        if sentence.recording is not None:
+            speech = load_speech(sentence.recording)
+            state.recorded[sentence.name] = _create_utterance(sentence, speech, state)
     utterances = list(state.recorded.values())
     own = _find_references(utterances, state) if state.metrics.wants("similarity") else {}
-    state.key = _find_key(state)
+    state.key = _create_key(state)
+    if not utterances:
+        return None
     spoken = _measure_all(utterances, RECORDINGS_LABEL, state, is_recording=True)
     for one in spoken:
         if one.sentence.name in own:
@@ -378,7 +411,6 @@ def _find_references(utterances: Sequence[Utterance], state: _State) -> dict[str
 
 def _measure_system(source: Source, state: _State) -> System:
     request = state.request
-    state.key = state.key or _find_key(state)
     cost: Mapping[str, Figure] = {}
     details: dict[str, str] = {}
     if source.kind is SourceKind.SPEECH:
@@ -387,10 +419,14 @@ def _measure_system(source: Source, state: _State) -> System:
     else:
         model = source.path
         if source.kind is SourceKind.CHECKPOINT:
-            model = _export(source, request.folder)
+            model = request.folder / "voices" / f"{source.label}.onnx"
+            model.parent.mkdir(parents=True, exist_ok=True)
+            export_voice(source.path, model)
         details = describe_voice(model)
         sentences = [*state.sentences, *find_singles(state.sentences, request.num_words)]
-        folder = request.folder / "speech" / f"{source.label}-{_digest_file(model)}-{request.seed}"
+        folder = (
+            request.folder / "speech" / f"{source.label}-{digest_file(model)[:8]}-{request.seed}"
+        )
         speech = VoiceSpeaker(model, folder, request.seed).speak_all(sentences, source.label)
         if state.metrics.wants(*COST_SCORES):
             cost = measure_cost(model, [sentence.text for sentence in state.sentences])
@@ -402,13 +438,6 @@ def _measure_system(source: Source, state: _State) -> System:
     spoken = _measure_all(utterances, source.label, state, is_recording=False)
     add_spread(spoken)
     return create_system(source.label, source.path, spoken, cost, details)
-
-
-def _export(source: Source, folder: Path) -> Path:
-    path = folder / "voices" / f"{source.label}.onnx"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    export_voice(source.path, path)
-    return path
 
 
 def _create_utterance(sentence: Sentence, speech: Speech, state: _State) -> Utterance:
@@ -440,7 +469,7 @@ def _measure_all(
     return measured
 
 
-def _find_key(state: _State) -> str:
+def _create_key(state: _State) -> str:
     """Return what tells this evaluation's metrics and recordings from others."""
     metrics = state.metrics
     parts = {
@@ -455,7 +484,3 @@ def _find_key(state: _State) -> str:
         parts["references"] = "by-speaker"
     text = json.dumps(parts, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def _digest_file(path: Path) -> str:
-    return digest_file(path)[:8]

@@ -32,9 +32,9 @@ _UNFIT = re.compile(r"[^\w.-]+")
 
 
 class SourceKind(Enum):
-    """How a system's sentences come to be spoken."""
+    """How a system's sentences come to be spoken, as flags call it."""
 
-    VOICE = "voice"
+    VOICE = "model"
     CHECKPOINT = "checkpoint"
     SPEECH = "speech"
 
