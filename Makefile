@@ -50,9 +50,10 @@ format: $(VENV)/.installed-$(TESTED)
 	$(BIN)/ruff format .
 
 # Files in their order: sorted by their number of tests, as pytest-xdist would have them, those with
-# few long tests come last, and one process waits for the other.
+# few long tests come last, and one process waits for the other. Random inputs are the same each time
+# here, and new ones in `make test-long`.
 test: $(VENV)/.installed-$(TESTED) $(VENV)/.browser
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --hypothesis-seed=0
 
 # The tests of the review's page want a real browser; Debian's needs no download of Playwright's.
 $(VENV)/.browser: $(VENV)/.installed-$(TESTED)
@@ -73,7 +74,7 @@ $(VENV)/judges/.installed: src/piper/train/judges.py | $(BIN)/python
 
 test-long: $(VENV)/.installed-$(TESTED) judges
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[ray,long]'
-	$(BIN)/python -m pytest -m long --timeout 1800
+	$(BIN)/python -m pytest -m "long or hypothesis" --timeout 1800
 
 # The figures of speaking beside others': VOICE, and PEERS as options that name their Pythons.
 VOICE ?= demo/ru_RU-demo-quick.onnx

@@ -102,6 +102,7 @@ def test_a_dataset_by_its_parts_comes_whole(tmp_path: Path) -> None:
         ("data: {dataset_dir: gone}", "gone, which .*config.yaml names as data.dataset_dir, is"),
         ("data: {batch_size: 3}", "config.yaml names no dataset"),
         ("[1, 2]", "config.yaml names no dataset"),
+        ("data: {dataset_dir: ''}", "names no dataset"),
         ("data: {", "config.yaml cannot be read"),
         ("[" * 9999, "config.yaml cannot be read"),
     ],

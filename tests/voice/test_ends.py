@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +13,6 @@ from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Sentence
 from piper.voice.synthesizer import needs_room, widen_ends
 from piper.voice.voice import PiperVoice
 
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "short_utterances.py"
 QUIET = SynthesisConfig(noise_scale=0, noise_w_scale=0, normalize="off", whole_ends=False)
 WHOLE = replace(QUIET, whole_ends=True)
 STOP = DEFAULT_PHONEME_ID_MAP["."][0]
@@ -75,17 +71,3 @@ def test_what_the_id_map_lacks_is_not_added() -> None:
     assert widen_ends(sentence, ids).phonemes == ["a"]
     assert widen_ends(sentence, {**ids, "^": [3]}) == sentence
     assert widen_ends(sentence, {"a": [9]}) == sentence
-
-
-def test_the_benchmark_measures_both_ends(tiny_voice: Path) -> None:
-    command = [sys.executable, str(BENCHMARK), "--model", str(tiny_voice)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    lines = done.stdout.splitlines()
-    result = json.loads(lines[-1])
-    assert len(result["texts"]) == 46
-    for way in ("ours", "ours, --whole-ends", "ours, --no-whole-ends"):
-        assert sum(result["counts"][way].values()) >= 46
-        for text, ends in zip(result["texts"], result["ends"][way], strict=True):
-            assert ends["seconds"] > 0, text
-            assert max(ends["first_phoneme"], ends["last_phoneme"]) <= 0.01, text
-    assert sum(line.startswith("strength ") for line in lines) == 1

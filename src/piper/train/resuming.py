@@ -341,7 +341,7 @@ def _read_run(address: str, made: Path | None) -> Run:
     found = {
         key: value
         for key, value in data.items()
-        if value is not None and key not in _NOT_OF_DATASETS
+        if value not in (None, "") and key not in _NOT_OF_DATASETS
     }
     if not any(isinstance(found.get(key), str) for key in DATASET_FLAGS):
         raise DatasetError(
