@@ -18,8 +18,7 @@ from piper.train.data.settings import DataSettings
 from piper.train.presets import PRESET_SAMPLE_RATES, QUICK, parse_quality
 
 if TYPE_CHECKING:
-    from piper.train.data.cache import PreparedUtterance
-    from piper.train.data.prepare import PreparedDataset
+    from piper.train.data.cache import PreparedDataset, PreparedUtterance
 
 
 def create_parser() -> argparse.ArgumentParser:
@@ -78,9 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
-    from piper.train.data.cache import CacheUse, compact, measure_use
+    from piper.train.data.cache import compact, measure_use
     from piper.train.data.prepare import prepare_dataset
-    from piper.train.data.sharding import write_shards
+    from piper.train.data.shards import write_shards
 
     quality = parse_quality(arguments.quality) if arguments.quality else None
     if arguments.sample_rate is None and quality is not None:
@@ -100,12 +99,12 @@ def _prepare(arguments: argparse.Namespace) -> int:
         for folder, keys in used.items():
             compact(folder, keys)
     uses = [measure_use(folder, keys) for folder, keys in used.items()]
-    use = CacheUse(sum(one.used_bytes for one in uses), sum(one.all_bytes for one in uses))
+    used_bytes, all_bytes = (sum(bytes_) for bytes_ in zip(*uses, strict=True))
     hours = sum(u.num_samples for u in utterances) / settings.sample_rate / 3600
-    size = f"{use.used_bytes / 1e6:.0f} MB in {settings.cache_dir}"
+    size = f"{used_bytes / 1e6:.0f} MB in {settings.cache_dir}"
     say(f"{count_things(len(utterances), 'utterance')}, {hours:.2f} hours{aligned}, {size}")
-    if use.all_bytes > 2 * use.used_bytes:
-        unused = (use.all_bytes - use.used_bytes) / 1e6
+    if all_bytes > 2 * used_bytes:
+        unused = (all_bytes - used_bytes) / 1e6
         say(f"{unused:.0f} MB more are not used here; the flag --compact removes them.")
     if header is not None:
         num_bytes = sum(shard.num_bytes for shard in header.shards)

@@ -11,8 +11,8 @@ import pytest
 
 from piper.config import Phonemizer, VoiceConfig
 from piper.text.frontend import DEFAULT_PHONEME_ID_MAP
-from piper.train.data.cache import create_cache_context, create_cache_key
 from piper.train.data.metadata import Row
+from piper.train.data.prepare import create_cache_keys
 from piper.train.data.settings import DataSettings, resolve_settings
 
 
@@ -36,7 +36,7 @@ def row(speech_dataset: Path, tmp_path: Path) -> Row:
 
 
 def key(row: Row, settings: DataSettings, voice: VoiceConfig) -> str:
-    return create_cache_key(row, create_cache_context(settings, voice))
+    return create_cache_keys([row], settings, voice)[0]
 
 
 def test_same_key_for_the_same_utterance(

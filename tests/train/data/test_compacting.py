@@ -36,8 +36,8 @@ def test_only_what_is_used_stays(dataset: Path, capsys: pytest.CaptureFixture[st
     assert prepare_cli.main([*arguments, "--compact"]) == 0
     assert "not used" not in capsys.readouterr().out
     assert set(load_entries(cache)) == {u.key for u in prepared.utterances}
-    use = measure_use(cache, {u.key for u in prepared.utterances})
-    assert use.used_bytes <= use.all_bytes < use.used_bytes + 8 * 16
+    used, whole = measure_use(cache, {u.key for u in prepared.utterances})
+    assert used <= whole < used + 8 * 16
     names = {path.name for path in cache.iterdir() if not path.name.startswith("utterances-")}
     assert names == {"mine.npz", "check-2.jsonl", "prepare.lock"}
     for utterance in prepare_dataset(other).utterances:

@@ -25,7 +25,7 @@ from piper.train.callbacks.checkpoints import KeepLast
 from piper.train.callbacks.stopping import TrainingStopped
 from piper.train.data import loader as loaders
 from piper.train.data.batches import UtteranceItem
-from piper.train.data.loader import BatchDataset, ResumableLoader, UtteranceDataset
+from piper.train.data.loader import ResumableLoader, UtteranceDataset
 from piper.train.data.module import VitsDataModule
 from trainings import wait_until
 
@@ -143,9 +143,9 @@ def fail_in_workers(
     """
     parent, batches = os.getpid(), multiprocessing.Value("i", 0)
     processes = multiprocessing.Array("i", 100)
-    load = BatchDataset.__getitems__
+    load = UtteranceDataset.__getitems__
 
-    def load_or_fail(self: BatchDataset, indices: Sequence[int]) -> Any:
+    def load_or_fail(self: UtteranceDataset, indices: Sequence[int]) -> Any:
         if os.getpid() != parent:
             with batches.get_lock():
                 batches.value += 1
@@ -155,7 +155,7 @@ def fail_in_workers(
                 fail()
         return load(self, indices)
 
-    monkeypatch.setattr(BatchDataset, "__getitems__", load_or_fail)
+    monkeypatch.setattr(UtteranceDataset, "__getitems__", load_or_fail)
     return cast(Sequence[int], processes)
 
 

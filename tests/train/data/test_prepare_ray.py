@@ -88,13 +88,13 @@ def test_a_recording_that_ends_its_process_is_named(
     dataset = copy_dataset(speech_dataset)
 
     # Inside a function, so that it travels to the workers as it is.
-    class Maker(prepare.SentMaker):
+    class Deadly(prepare.Maker):
         def __call__(self, sent: Any) -> Any:
             if sent[0].audio_path.name == "utterance003.wav":
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().__call__(sent)
 
-    monkeypatch.setattr(prepare, "SentMaker", Maker)
+    monkeypatch.setattr(prepare, "Maker", Deadly)
     settings = resolve_settings(dataset_dir=dataset)
     with caplog.at_level(logging.WARNING):
         assert len(prepare_dataset(settings, ray_address=head.address).utterances) == 15

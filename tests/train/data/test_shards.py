@@ -21,8 +21,7 @@ from piper.train.data.batches import Batch
 from piper.train.data.module import VitsDataModule
 from piper.train.data.prepare import prepare_dataset
 from piper.train.data.settings import resolve_settings
-from piper.train.data.sharding import PACKING_NAME, write_shards
-from piper.train.data.shards import PACK, ROWS, ShardFile, fetch_file
+from piper.train.data.shards import PACK, PACKING_NAME, ROWS, ShardFile, fetch_file, write_shards
 from trainings import SMALL as SMALL_NETWORK
 
 SHARD_BYTES = 500_000

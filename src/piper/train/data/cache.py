@@ -1,21 +1,19 @@
-"""Prepared utterances on disk: key, entry and how it is found.
+"""Prepared utterances on disk: packs of entries, and what an entry holds.
 
 A pack is two files: the entries one after the other, and an index with a line of JSON for each.
 The line is written after its entry, so a process that is killed leaves a line cut off and bytes
 that no line names, and both are passed over; after a power failure the digest tells. A pack is
-written by one process at a time, which holds a lock on it: two runs in one folder never meet in a
-file. An entry that was moved or made anew has a later line. Packs are the exception from writing
-under a temporary name: that would make a file of each utterance, as they are there to avoid.
+written by one process at a time, which holds a lock on it. An entry that was moved or made anew has
+a later line. Packs are the exception from writing under a temporary name: that would make a file of
+each utterance, as they are there to avoid.
 
 An entry holds an utterance's phoneme ids and its trimmed, resampled samples as 16-bit numbers,
-whose rounding lies 98 dB below full scale and so below the noise of any recording. The
-spectrogram is computed when a batch is made: with it and audio as float32, an utterance of 8.6 s
-would take 2.3 MB instead of 0.35 MB, and computing it costs 8.5 ms on one core (festvox-ru,
-22,050 Hz). So nothing that is stored depends on the spectrogram's settings, and the key need not
-hold them.
+whose rounding lies 98 dB below full scale and so below the noise of any recording. Spectrograms are
+computed when a batch is made (8.5 ms of a core for 8.6 s): stored they would take seven times the
+room, and the key would have to hold their settings.
 
-Safe while others read and write: a pack that a process writes to is left alone, what is used is in
-its new pack before the old one goes, and who misses an entry looks for it once more.
+Compacting is safe while others read and write: a pack that a process writes to is left alone, what
+is used is in its new pack before the old one goes, and who misses an entry looks for it once more.
 """
 
 from __future__ import annotations
@@ -27,9 +25,9 @@ import re
 import time
 import uuid
 import zlib
-from collections.abc import Collection, Container, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -39,11 +37,8 @@ import numpy.typing as npt
 from piper.config import VoiceConfig
 from piper.errors import DatasetError
 from piper.files import parse_json, temporary_path
-from piper.text.frontend import VOICE_KEY
-from piper.train import storage
 from piper.train.data.audio import FloatArray
 from piper.train.data.metadata import Row
-from piper.train.data.settings import DataSettings
 
 MAX_PACK_BYTES = 256_000_000
 """Then the next pack begins: 1.6 hours at 22,050 Hz. Twenty of them hold a hundred-hour voice at
@@ -52,7 +47,13 @@ PACK_GLOB = "utterances-1-*.pack"
 """The number is that of the layout; packs of another one are not seen."""
 DIGEST_DIGITS = 32
 """Of SHA-256, which processors compute: 0.4 ms for 350 kB, where BLAKE2 takes 0.8 ms."""
-_ALIGNMENT = 8
+ALIGNMENT = 8
+INT16_SCALE = 32767.0
+_ID_BYTES = 4
+_OLD_NAMES = re.compile(r"[0-9a-f]{32}\.npz|manifest-[0-9a-f]{32}\.json")
+"""Files of the cache as it was with a file an utterance; nothing reads them."""
+_MIN_USED = 0.98
+"""A pack of which more is used stays: 256 MB are not written anew to win five."""
 
 
 class EntryDamagedError(Exception):
@@ -83,9 +84,8 @@ class PackEntry:
 class PackWriter:
     """Appends entries to a pack that nobody else writes to; the first `append` chooses one.
 
-    A pack with room that no process holds goes on to be filled, so that many small runs do not
-    leave many small files; with `is_new` it begins one of its own. In a forked process the writer
-    chooses anew.
+    A pack with room that no process holds is filled up, so that many small runs leave few files;
+    with `is_new` it begins one of its own. In a forked process the writer chooses anew.
     """
 
     def __init__(
@@ -107,9 +107,9 @@ class PackWriter:
         """
         pack, index = self._find_files()
         offset = pack.seek(0, os.SEEK_END)
-        offset += -offset % _ALIGNMENT
+        offset += -offset % ALIGNMENT
         pack.seek(offset)
-        digest = _digest_pack(key, description, data)
+        digest = _digest(key, description, data)
         stamp = time.time_ns()
         line = json.dumps([key, offset, len(data), digest, stamp, description]).encode()
         _write_all(pack, data)
@@ -237,7 +237,7 @@ class PackReader:
         found = data[entry.offset : end]
         if len(found) < entry.num_bytes:
             raise EntryDamagedError(f"{entry.pack} is cut off")
-        if _digest_pack(key, entry.description, found.data) != entry.digest:
+        if _digest(key, entry.description, found.data) != entry.digest:
             raise EntryDamagedError(f"{entry.pack} is altered at byte {entry.offset}")
         return found
 
@@ -245,7 +245,7 @@ class PackReader:
         return {"_maps": {}}  # another process maps the files itself
 
 
-def _digest_pack(key: str, description: list[Any], data: bytes | memoryview) -> str:
+def _digest(key: str, description: list[Any], data: bytes | memoryview) -> str:
     digest = hashlib.sha256(data)
     digest.update(json.dumps([key, description]).encode())
     return digest.hexdigest()[:DIGEST_DIGITS]
@@ -255,12 +255,6 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]
-
-
-FORMAT_VERSION = 2
-"""Raised whenever decoding, trimming or phonemising changes what is stored."""
-INT16_SCALE = 32767.0
-_ID_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -289,12 +283,14 @@ class PreparedUtterance:
         speaker_id: 0 where there is one speaker.
         key: Its name in the cache.
         entry: Where it lies.
+        drops_final_stop: Whether it is trained on without the final stop of its ids.
     """
 
     row: Row
     speaker_id: int
     key: str
     entry: PackEntry = field(compare=False)
+    drops_final_stop: bool = False
 
     @property
     def num_ids(self) -> int:
@@ -317,12 +313,21 @@ class PreparedUtterance:
         return str(self.entry.description[3])
 
 
-class UtteranceCache:
-    """The prepared utterances in a folder; can be sent to other processes.
+@dataclass(frozen=True)
+class PreparedDataset:
+    """A dataset that is ready for training.
 
-    Args:
-        folder: Where the packs lie.
+    Attributes:
+        utterances: In the order of the CSV; one for each of its lines that can be used.
+        voice: What export writes beside the ONNX.
     """
+
+    utterances: list[PreparedUtterance]
+    voice: VoiceConfig
+
+
+class UtteranceCache:
+    """The prepared utterances in a folder; can be sent to other processes."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -344,7 +349,20 @@ class UtteranceCache:
         Raises:
             EntryDamagedError: It is missing, cut off or altered.
         """
-        return decode_utterance(self._reader.read(key, entry), entry.description)
+        data = self._reader.read(key, entry)
+        num_ids, _, source_rate, missing = entry.description
+        ids = data[: num_ids * _ID_BYTES].view("<i4").astype(np.int64)
+        samples = data[num_ids * _ID_BYTES :].view("<i2").astype(np.float32)
+        samples /= np.float32(INT16_SCALE)
+        return CachedUtterance(ids, samples, source_rate, missing)
+
+    def is_whole(self, key: str, entry: PackEntry) -> bool:
+        """Return whether an entry can be read."""
+        try:
+            self._reader.read(key, entry)
+        except EntryDamagedError:
+            return False
+        return True
 
     def store(self, key: str, utterance: CachedUtterance) -> PackEntry:
         """Store an utterance under a key; an older entry of the key counts no more."""
@@ -376,39 +394,6 @@ class UtteranceCache:
         UtteranceCache.__init__(self, folder)
 
 
-def create_cache_context(settings: DataSettings, voice: VoiceConfig) -> str:
-    """Return a digest of what all utterances' keys share: settings, phonemizer, id map."""
-    return _digest(
-        [
-            FORMAT_VERSION,
-            settings.sample_rate,
-            asdict(settings.trim),
-            voice.espeak_voice,
-            voice.phoneme_type.value,
-            voice.phoneme_id_map,
-            voice.phoneme_map,
-            voice.extra.get(VOICE_KEY),
-            asdict(voice.phonemizer) if voice.phonemizer else None,
-            *([voice.vowel_clusters] if voice.vowel_clusters else []),
-            *([] if settings.loudness is None else [settings.loudness]),
-        ]
-    )
-
-
-def create_cache_key(row: Row, context: str) -> str:
-    """Return an utterance's name in the cache: a digest of all that its entry depends on.
-
-    The recording counts by path, size and time of change: reading 24 hours of audio for a digest
-    at each start would take a minute. One in a storage counts by address, size and ETag.
-    """
-    if row.version:
-        address = storage.plain_address(row.audio_path)
-        return _digest([context, address, row.version, row.text, row.ids])
-    stat = row.audio_path.stat()
-    path = str(row.audio_path.absolute())
-    return _digest([context, path, stat.st_size, stat.st_mtime_ns, row.text, row.ids])
-
-
 def encode_utterance(utterance: CachedUtterance) -> tuple[list[Any], bytes]:
     """Return an entry's description (counts, rate, missing phonemes) and its bytes."""
     samples = np.clip(np.rint(utterance.samples * INT16_SCALE), -32767, 32767).astype("<i2")
@@ -417,45 +402,10 @@ def encode_utterance(utterance: CachedUtterance) -> tuple[list[Any], bytes]:
     return description, ids.tobytes() + samples.tobytes()
 
 
-def decode_utterance(data: npt.NDArray[np.uint8], description: list[Any]) -> CachedUtterance:
-    """Return the utterance of an entry's bytes and description."""
-    num_ids, _, source_rate, missing = description
-    ids = data[: num_ids * _ID_BYTES].view("<i4").astype(np.int64)
-    samples = data[num_ids * _ID_BYTES :].view("<i2").astype(np.float32)
-    samples /= np.float32(INT16_SCALE)
-    return CachedUtterance(ids, samples, source_rate, missing)
-
-
-def _digest(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, sort_keys=True)
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
-
-_OLD_NAMES = re.compile(r"[0-9a-f]{32}\.npz|manifest-[0-9a-f]{32}\.json")
-"""Files of the cache as it was with a file an utterance; nothing reads them."""
-
-
-_MIN_USED = 0.98
-"""A pack of which more is used stays: 256 MB are not written anew to win five."""
-
-
-@dataclass(frozen=True)
-class CacheUse:
-    """How much of a cache is used.
-
-    Attributes:
-        used_bytes: Of the entries that a dataset uses.
-        all_bytes: Of all packs, and of files that nothing reads any more.
-    """
-
-    used_bytes: int
-    all_bytes: int
-
-
-def measure_use(folder: Path, keys: Collection[str]) -> CacheUse:
-    """Return how much of a cache the entries of some keys are."""
+def measure_use(folder: Path, keys: Collection[str]) -> tuple[int, int]:
+    """Return how many bytes the entries of some keys take, and how many all files of a cache do."""
     used = sum(entry.num_bytes for entry in load_entries(folder, keys).values())
-    return CacheUse(used, sum(_size(path) for path in [*folder.glob(PACK_GLOB), *_old(folder)]))
+    return used, sum(_size(path) for path in [*folder.glob(PACK_GLOB), *_old(folder)])
 
 
 def compact(folder: Path, keys: Collection[str]) -> None:
@@ -470,22 +420,19 @@ def compact(folder: Path, keys: Collection[str]) -> None:
     writer = PackWriter(folder, is_new=True)
     for pack in sorted(folder.glob(PACK_GLOB)):
         with suppress(FileNotFoundError), ExitStack() as stack:
-            if held := claim_pack(pack):
-                stack.enter_context(held)
-                _rewrite(pack, newest, writer)
+            if not (held := claim_pack(pack)):
+                continue
+            stack.enter_context(held)
+            used = {key: entry for key, entry in read_index(pack) if newest.get(key) == entry}
+            if sum(entry.num_bytes for entry in used.values()) >= _MIN_USED * _size(pack):
+                continue
+            reader = PackReader()
+            for key, entry in used.items():
+                with suppress(EntryDamagedError):
+                    writer.append(key, entry.description, reader.read(key, entry).tobytes())
+            index_path(pack).unlink(missing_ok=True)
+            pack.unlink()
     writer.close()
-
-
-def _rewrite(pack: Path, newest: Mapping[str, PackEntry], writer: PackWriter) -> None:
-    used = {key: entry for key, entry in read_index(pack) if newest.get(key) == entry}
-    if sum(entry.num_bytes for entry in used.values()) >= _MIN_USED * _size(pack):
-        return
-    reader = PackReader()
-    for key, entry in used.items():
-        with suppress(EntryDamagedError):
-            writer.append(key, entry.description, reader.read(key, entry).tobytes())
-    index_path(pack).unlink(missing_ok=True)
-    pack.unlink()
 
 
 def _old(folder: Path) -> list[Path]:

@@ -34,7 +34,7 @@ from piper.train.data.cache import (
 from piper.train.data.prepare import make_utterance
 from piper.train.data.settings import DataSettings
 from piper.train.data.shards import replace_shard
-from piper.train.data.split import OpenEnded, remove_final_stop
+from piper.train.data.split import remove_final_stop
 from piper.train.vits.mel import spectrogram
 
 _LOGGER = logging.getLogger(__name__)
@@ -42,6 +42,27 @@ _LOGGER = logging.getLogger(__name__)
 LINGER_SECONDS = 20
 """After SIGTERM: more than the parent takes for its running step and for saving; torch itself
 ends the processes by other means, and by SIGTERM only those that hang."""
+LOOK_SECONDS = 1.0
+MAX_LOOKS = 120
+"""Seconds without a batch after which the processes that load count as hanging. A batch takes
+them a second; where a disk or a machine is that slow, starting them again costs little."""
+RECOVERED_BATCHES = 100
+"""A process that is lost again after fewer batches was not lost by chance."""
+KILLED_SECONDS = 5.0
+_SHARED_MEMORY = "/dev/shm"
+_Found = TypeVar("_Found")
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """What a process could not load: sent as it is, since torch would make a traceback of it.
+
+    Attributes:
+        error: Of the dataset; of the memory that processes share where `is_sharing`.
+    """
+
+    error: Exception
+    is_sharing: bool = False
 
 
 def outlast_signals(worker_id: int) -> None:
@@ -74,10 +95,7 @@ class UtteranceDataset(Dataset[UtteranceItem]):
     """
 
     def __init__(
-        self,
-        utterances: Sequence[PreparedUtterance],
-        settings: DataSettings,
-        voice: VoiceConfig,
+        self, utterances: Sequence[PreparedUtterance], settings: DataSettings, voice: VoiceConfig
     ) -> None:
         self._utterances = utterances
         self._entries = [utterance.entry for utterance in utterances]
@@ -100,7 +118,7 @@ class UtteranceDataset(Dataset[UtteranceItem]):
                 f"{utterance.row.audio_path.name} was prepared with phoneme ids that the voice has "
                 f"not ({self._voice.num_symbols} are its symbols); prepare the dataset again."
             )
-        if isinstance(utterance, OpenEnded):
+        if utterance.drops_final_stop:
             ids = torch.tensor(remove_final_stop(ids.tolist(), self._voice))
         return UtteranceItem(
             ids,
@@ -109,6 +127,31 @@ class UtteranceDataset(Dataset[UtteranceItem]):
             utterance.speaker_id,
             utterance.row.audio_path.name,
         )
+
+    def load_batch(self, indices: Sequence[int]) -> Batch:
+        """Return a batch of these utterances."""
+        settings = self._settings
+        return collate(
+            [self[index] for index in indices],
+            segment_frames=settings.segment_size // settings.hop_length,
+            hop_length=settings.hop_length,
+            has_speakers=settings.num_speakers > 1,
+        )
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch | _Failure:
+        """Return a batch; in a process that loads, in memory that it shares with the parent."""
+        try:
+            batch = self.load_batch(indices)
+        except (PiperError, OSError) as error:
+            return _Failure(error)
+        if get_worker_info() is None:
+            return batch
+        try:
+            # Here, and not where torch's queue would do it in a thread: a batch that does not fit
+            # there is dropped, and the parent waits for it for ever.
+            return batch.share_memory()
+        except (RuntimeError, OSError) as error:
+            return _Failure(error, is_sharing=True)
 
     def _measure_spectrogram(self, samples: Tensor) -> Tensor:
         """Return linear magnitudes (F, T) of samples (S,)."""
@@ -147,69 +190,8 @@ class UtteranceDataset(Dataset[UtteranceItem]):
         self._cache = UtteranceCache(settings.cache_dir)
 
 
-LOOK_SECONDS = 1.0
-MAX_LOOKS = 120
-"""Seconds without a batch after which the processes that load count as hanging. A batch takes
-them a second; where a disk or a machine is that slow, starting them again costs little."""
-RECOVERED_BATCHES = 100
-"""A process that is lost again after fewer batches was not lost by chance."""
-KILLED_SECONDS = 5.0
-_SHARED_MEMORY = "/dev/shm"
-_Found = TypeVar("_Found")
-
-
 class _WaitEndedError(Exception):
     """Training ends; no batch is wanted any more."""
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """What a process could not load: sent as it is, since torch would make a traceback of it.
-
-    Attributes:
-        error: Of the dataset; of the memory that processes share where `is_sharing`.
-    """
-
-    error: Exception
-    is_sharing: bool = False
-
-
-class BatchDataset(Dataset[UtteranceItem]):
-    """Utterances by number, and whole batches of them for the loader.
-
-    Args:
-        utterances: One by one.
-        collate: Makes a batch of them.
-    """
-
-    def __init__(
-        self,
-        utterances: UtteranceDataset,
-        collate: Callable[[Sequence[UtteranceItem]], Batch],
-    ) -> None:
-        self._utterances = utterances
-        self._collate = collate
-
-    def __len__(self) -> int:
-        return len(self._utterances)
-
-    def __getitem__(self, index: int) -> UtteranceItem:
-        return self._utterances[index]
-
-    def __getitems__(self, indices: Sequence[int]) -> Batch | _Failure:
-        """Return a batch; in a process that loads, in memory that it shares with the parent."""
-        try:
-            batch = self._collate([self._utterances[index] for index in indices])
-        except (PiperError, OSError) as error:
-            return _Failure(error)
-        if get_worker_info() is None:
-            return batch
-        try:
-            # Here, and not where torch's queue would do it in a thread: a batch that does not fit
-            # there is dropped, and the parent waits for it for ever.
-            return batch.share_memory()
-        except (RuntimeError, OSError) as error:
-            return _Failure(error, is_sharing=True)
 
 
 class ResumableLoader(DataLoader[Any]):
@@ -238,36 +220,23 @@ class ResumableLoader(DataLoader[Any]):
     _stream_place = (0, 0)
     _processes: tuple[BaseProcess, ...] = ()
     _good_batches = RECOVERED_BATCHES
-    _epoch = 0
-    _given = 0
-    _is_restored = False
-
-    @property
-    def is_restored(self) -> bool:
-        """Whether it has a checkpoint's position, and has given nothing since."""
-        return self._is_restored
-
-    @property
-    def epoch(self) -> int:
-        """The epoch that it is in."""
-        return self._epoch
-
-    @property
-    def given(self) -> int:
-        """How many batches of the present epoch were given, those before a checkpoint included."""
-        return self._given
+    epoch = 0
+    given = 0
+    """How many batches of the present epoch were given, those before a checkpoint included."""
+    is_restored = False
+    """Whether it has a checkpoint's position, and has given nothing since."""
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         """Give the rest of a restored epoch, or else all of the next one."""
-        if self._given and not self._is_restored:
-            self._epoch, self._given = self._epoch + 1, 0
-        self._is_restored = False
+        if self.given and not self.is_restored:
+            self.epoch, self.given = self.epoch + 1, 0
+        self.is_restored = False
         # Lightning does not hand back the state of a checkpoint that lies between two epochs, but
         # it does tell the sampler which epoch begins.
-        if self.batch_sampler.epoch > self._epoch:
-            self._epoch, self._given = self.batch_sampler.epoch, 0
-        self.batch_sampler.set_epoch(self._epoch)
-        while self._given < len(self):
+        if self.batch_sampler.epoch > self.epoch:
+            self.epoch, self.given = self.batch_sampler.epoch, 0
+        self.batch_sampler.set_epoch(self.epoch)
+        while self.given < len(self):
             try:
                 batch = self._load_next()
             except _WaitEndedError:
@@ -275,18 +244,18 @@ class ResumableLoader(DataLoader[Any]):
             except Exception:
                 self.has_failed = True
                 raise
-            self._given += 1
-            is_over = self._given == len(self)
-            self._stream_place = (self._epoch + 1, 0) if is_over else (self._epoch, self._given)
+            self.given += 1
+            is_over = self.given == len(self)
+            self._stream_place = (self.epoch + 1, 0) if is_over else (self.epoch, self.given)
             if is_over and not self.batch_sampler.goes_on:
                 self._stream = None
             yield batch
 
     def _continue_stream(self) -> Iterator[Batch]:
         """Return what gives the batches from the present place on."""
-        place = (self._epoch, self._given)
+        place = (self.epoch, self.given)
         if self._stream is None or self._stream_place != place:
-            self.batch_sampler.skip(self._given)
+            self.batch_sampler.skip(self.given)
             self._stream, self._stream_place = self._begin_stream(), place
         return self._stream
 
@@ -408,8 +377,8 @@ class ResumableLoader(DataLoader[Any]):
     def state_dict(self) -> dict[str, int]:
         """Return the epoch's number, how many of its batches were given, and how many it has."""
         return {
-            "epoch": self._epoch,
-            "given": self._given,
+            "epoch": self.epoch,
+            "given": self.given,
             "batches": len(self),
             "ranks": self.batch_sampler.bounds.world_size,
         }
@@ -423,15 +392,15 @@ class ResumableLoader(DataLoader[Any]):
         if not _is_place(state):
             _LOGGER.warning("The checkpoint does not say where its epoch was: it begins anew.")
             return
-        self._epoch, self._given = state["epoch"], state["given"]
+        self.epoch, self.given = state["epoch"], state["given"]
         batches, ranks = state.get("batches", len(self)), state.get("ranks")
-        if self._given >= batches:
-            self._epoch, self._given = self._epoch + 1, 0
-        self._is_restored = True
+        if self.given >= batches:
+            self.epoch, self.given = self.epoch + 1, 0
+        self.is_restored = True
         here = self.batch_sampler.bounds.world_size
         is_other = batches != len(self)
-        self._given = self._given * len(self) // batches
-        if self.batch_sampler.rank or not self._given or (not is_other and ranks in (None, here)):
+        self.given = self.given * len(self) // batches
+        if self.batch_sampler.rank or not self.given or (not is_other and ranks in (None, here)):
             return
         _LOGGER.warning(
             "The checkpoint's epoch had %d batches for %s processes, now it has %d for %d: it goes "
@@ -440,7 +409,7 @@ class ResumableLoader(DataLoader[Any]):
             ranks or "other",
             len(self),
             here,
-            self._given,
+            self.given,
             ", the same share, so that in this epoch some utterances come twice or not at all"
             if is_other
             else " with the same utterances",
@@ -454,27 +423,16 @@ def _is_place(state: Any) -> bool:
     return all(type(n) is int and 0 <= n < 2**31 for n in numbers) and numbers[2] > 0
 
 
-def create_collate(settings: DataSettings) -> Callable[[Sequence[UtteranceItem]], Batch]:
-    """Return what makes a batch of utterances of this dataset."""
-    return partial(
-        collate,
-        segment_frames=settings.segment_size // settings.hop_length,
-        hop_length=settings.hop_length,
-        has_speakers=settings.num_speakers > 1,
-    )
-
-
 def create_loader(
     dataset: UtteranceDataset,
     sampler: LengthBatchSampler,
-    settings: DataSettings,
     num_workers: int,
     on_wait: Callable[[], bool],
 ) -> ResumableLoader:
     """Return the loader of a dataset's batches, with so many processes that fill them."""
     options: dict[str, Any] = {"persistent_workers": True} if num_workers else {}
     loader = ResumableLoader(
-        BatchDataset(dataset, create_collate(settings)),
+        dataset,
         batch_sampler=sampler,
         collate_fn=_keep,
         num_workers=num_workers,

@@ -12,16 +12,16 @@ from torch import Tensor
 
 from piper.config import VoiceConfig
 from piper.train.data.batches import Batch, BatchBounds, LengthBatchSampler, log_training_set
-from piper.train.data.cache import PreparedUtterance
+from piper.train.data.cache import PreparedDataset, PreparedUtterance
 from piper.train.data.dataset_config import complete_dataset_config
-from piper.train.data.loader import ResumableLoader, UtteranceDataset, create_collate, create_loader
-from piper.train.data.prepare import PreparedDataset, load_prepared_dataset, prepare_dataset
+from piper.train.data.loader import ResumableLoader, UtteranceDataset, create_loader
+from piper.train.data.prepare import load_prepared_dataset, prepare_dataset
 from piper.train.data.resources import default_num_workers
 from piper.train.data.settings import AUTO_BATCH_SIZE, DataSettings, resolve_settings
-from piper.train.data.sharding import load_sharded_dataset
+from piper.train.data.shards import load_sharded_dataset
 from piper.train.data.split import (
     Split,
-    create_open_ends,
+    create_unstopped,
     leave_out_long,
     split_dataset,
     warn_of_long_recordings,
@@ -100,9 +100,7 @@ class VitsDataModule(LightningDataModule):
             settings.num_test_examples,
             settings.seed,
         )
-        variants = create_open_ends(
-            split.training, prepared.voice, settings.open_ends, settings.seed, is_told=is_told
-        )
+        variants = create_unstopped(split.training, prepared.voice, settings, is_told=is_told)
         self._split = Split([*split.training, *variants], split.validation)
 
     def _select(self, utterances: Sequence[PreparedUtterance]) -> Sequence[PreparedUtterance]:
@@ -169,14 +167,13 @@ class VitsDataModule(LightningDataModule):
         examples = []
         for index, utterance in enumerate(utterances):
             item = dataset[index]
-            speaker_id = item.speaker_id if has_speakers else None
             examples.append(
                 ListeningExample(
                     utterance.row.text,
                     item.ids,
                     item.audio,
                     item.spectrogram,
-                    speaker_id,
+                    item.speaker_id if has_speakers else None,
                     utterance.row.audio_path.stem,
                 )
             )
@@ -229,8 +226,7 @@ class VitsDataModule(LightningDataModule):
 
     def load_batch(self, indices: Sequence[int]) -> Batch:
         """Return a batch of these training utterances, by their numbers in `split.training`."""
-        dataset = self._dataset(self.split.training)
-        return create_collate(self.settings)([dataset[index] for index in indices])
+        return self._dataset(self.split.training).load_batch(indices)
 
     def _lengths(self, utterances: Sequence[PreparedUtterance]) -> list[int]:
         return [u.num_samples // self.settings.hop_length for u in utterances]
@@ -263,7 +259,7 @@ class VitsDataModule(LightningDataModule):
         if workers is None:
             workers = default_num_workers(self.trainer.num_devices if self.trainer else 1)
         dataset = self._dataset(utterances)
-        loader = create_loader(dataset, sampler, self.settings, workers, lambda: self.on_wait())
+        loader = create_loader(dataset, sampler, workers, lambda: self.on_wait())
         self._loaders.append(loader)
         loader.siblings = self._loaders
         return loader

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -15,86 +14,10 @@ from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, VOICE_KEY, Stress, TextO
 from piper.train.data.audio import TrimSettings
 from piper.train.data.metadata import DATASET_TYPES, find_audio_folder
 from piper.train.data.remote_dataset import AUDIO_FOLDER, CONFIG_NAME, CSV_NAME, open_dataset
-from piper.train.data.shards import HEADER_NAME, agree_settings, load_header, open_shards
+from piper.train.data.shards import HEADER_NAME, load_header, open_shards
 from piper.train.storage import is_remote, plain_address
 
 T = TypeVar("T")
-
-
-class FoundConfig:
-    """Look-ups in what config.json holds, which may be nothing yet."""
-
-    def __init__(self, path: Path, data: dict[str, Any]) -> None:
-        self.path = path
-        self.data = data
-
-    def find(self, dotted: str, kind: type[T]) -> T | None:
-        """Return what a dotted key holds; None where it is not there."""
-        value: Any = self.data
-        for part in dotted.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        if value is None:
-            return None
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise ConfigError(
-                f'{self.path}: the key "{dotted}" holds {value!r:.60}, '
-                f"but {kind.__name__} is wanted; mend or remove it."
-            )
-        return value
-
-    def agree(self, flag: str, dotted: str, given: T | None, default: T, group: str = "data") -> T:
-        """Return the flag's or the file's value; they must not contradict each other."""
-        found = self.find(dotted, type(default))
-        if given is None:
-            return default if found is None else found
-        if found is not None and found != "" and given != "" and found != given:
-            raise ConfigError(
-                f'{self.path} says "{dotted}": {found!r}, but --{group}.{flag} is {given!r}; '
-                "leave out the flag, or change the file."
-            )
-        return given
-
-
-DEFAULT_TEXT_OPTIONS = TextOptions().fill(None)
-"""Numbers are left as they are, stress signs are honoured."""
-
-
-def resolve_text_options(config: Mapping[str, Any], path: Path, flags: TextOptions) -> TextOptions:
-    """Put flags and the config's `text_options` together, with nothing left open.
-
-    Args:
-        config: What config.json holds.
-        path: That file, for errors.
-        flags: The flags; None means that one was not given.
-    """
-    # A config.json with an id map is one that a training has completed, here or elsewhere.
-    found = config.get(VOICE_KEY, {} if "phoneme_id_map" in config else None)
-    options = flags.fill(found, str(path))
-    found = found or {}
-    for name in ("write_numbers", "stress", "abbreviations"):
-        given = getattr(flags, name)
-        if given is not None and found.get(name) is not None and found[name] != given:
-            raise ConfigError(
-                f'{path} says "{VOICE_KEY}.{name}": {found[name]!r}, but --data.{name} is '
-                f"{given!r}; leave out the flag, or change the file."
-            )
-    return options
-
-
-def parse_id_map(data: Any, path: Path) -> dict[str, list[int]]:
-    """Return phonemes and their ids as lists."""
-    result: dict[str, list[int]] = {}
-    for symbol, ids in data.items() if isinstance(data, dict) else [("", data)]:
-        id_list = [ids] if isinstance(ids, int) else ids
-        if not isinstance(id_list, list) or not all(type(i) is int and i >= 0 for i in id_list):
-            raise ConfigError(
-                f"{path} gives {ids!r:.60} for the phoneme {symbol!r}, "
-                "but a list of whole numbers is wanted."
-            )
-        result[symbol] = id_list
-    return result
-
-
 DEFAULT_SAMPLE_RATE = 22050
 DEFAULT_NUM_SYMBOLS = 256
 MIN_SAMPLE_RATE = 8000
@@ -102,6 +25,8 @@ MIN_SAMPLE_RATE = 8000
 _LANGUAGES = {"espeak": "", "text": "", "pinyin": "zh", "japanese": "ja"}
 AUTO_BATCH_SIZE = "auto"
 """A batch size that is found when training starts: the largest that fits."""
+DEFAULT_TEXT_OPTIONS = TextOptions().fill(None)
+"""Numbers are left as they are, stress signs are honoured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,7 +163,99 @@ class DataSettings(DatasetFlags):
         )
 
 
-def resolve_paths(flags: DatasetFlags) -> tuple[Path, Path, Path, Path]:
+@dataclass(frozen=True)
+class _FoundConfig:
+    """Look-ups in what config.json holds, which may be nothing yet."""
+
+    path: Path
+    data: dict[str, Any]
+
+    def find(self, dotted: str, kind: type[T]) -> T | None:
+        """Return what a dotted key holds; None where it is not there."""
+        value: Any = self.data
+        for part in dotted.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is None:
+            return None
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise ConfigError(
+                f'{self.path}: the key "{dotted}" holds {value!r:.60}, '
+                f"but {kind.__name__} is wanted; mend or remove it."
+            )
+        return value
+
+    def agree(self, flag: str, dotted: str, given: T | None, default: T, group: str = "data") -> T:
+        """Return the flag's or the file's value; they must not contradict each other."""
+        found = self.find(dotted, type(default))
+        if given is None:
+            return default if found is None else found
+        if found is not None and found != "" and given != "" and found != given:
+            raise ConfigError(
+                f'{self.path} says "{dotted}": {found!r}, but --{group}.{flag} is {given!r}; '
+                "leave out the flag, or change the file."
+            )
+        return given
+
+
+def resolve_settings(**given: Any) -> DataSettings:
+    """Put flags and config.json together.
+
+    Args:
+        given: Fields of `DatasetFlags`.
+    """
+    flags, address = DatasetFlags(**given), None
+    if flags.shards is not None:
+        csv, audio, cache, config = _open_shards(flags)
+        flags = replace(flags, **load_header(audio).agree(vars(flags), DatasetFlags))
+    elif flags.dataset_dir is not None and is_remote(flags.dataset_dir):
+        address = plain_address(flags.dataset_dir).rstrip("/")
+        csv, audio, cache, config = _open_remote(address, flags)
+    else:
+        csv, audio, cache, config = _find_paths(flags)
+    found = _FoundConfig(config, load_json_object(config) if config.is_file() else {})
+    # A folder of clips alone has no voice: asked for here, before hours of work.
+    voice = found.agree("espeak_voice", "espeak.voice", flags.espeak_voice, "")
+    kind = found.agree("phoneme_type", "phoneme_type", flags.phoneme_type, "espeak")
+    if kind not in _LANGUAGES:
+        raise ConfigError(
+            f'The phoneme type "{kind}" cannot be trained here; choose one of '
+            f"{', '.join(_LANGUAGES)} "
+            "(--data.phoneme_type, or phoneme_type in the dataset's config.json)."
+        )
+    if not voice and kind == PhonemeType.ESPEAK.value:
+        raise ConfigError(
+            f"{config} names no espeak voice; pass --data.espeak_voice (such as ru or en-us)."
+        )
+    name = flags.voice_name or found.find("dataset", str)
+    resolved: dict[str, Any] = {
+        "csv_path": csv,
+        "audio_dir": audio,
+        "cache_dir": cache,
+        "config_path": config,
+        "voice_name": name or Path(address or csv.absolute().parent).name,
+        "espeak_voice": voice or _LANGUAGES[kind],
+        # A flag may say otherwise than the file: the recordings are the same in each quality.
+        "quality": flags.quality or found.find("audio.quality", str) or "",
+        "phoneme_type": PhonemeType(kind),
+        "phoneme_id_map": _resolve_id_map(found, flags.phonemes_path, PhonemeType(kind)),
+        "speaker_id_map": found.find("speaker_id_map", dict),
+        "text_options": _resolve_text_options(found, flags),
+        "address": address,
+        "found": found.data,
+    }
+    for group, key, dotted, default in (
+        ("model", "sample_rate", "audio.sample_rate", DEFAULT_SAMPLE_RATE),
+        ("model", "num_speakers", "num_speakers", 1),
+        ("model", "hop_length", "hop_length", flags.hop_length),
+        ("data", "num_symbols", "num_symbols", DEFAULT_NUM_SYMBOLS),
+    ):
+        resolved[key] = found.agree(key, dotted, getattr(flags, key), default, group)
+    settings = DataSettings(**{**vars(flags), **resolved})
+    _check(settings)
+    return settings
+
+
+def _find_paths(flags: DatasetFlags) -> tuple[Path, Path, Path, Path]:
     """Return CSV, folder of the recordings, cache and config.json."""
     dataset_dir, csv_path = flags.dataset_dir, flags.csv_path
     if dataset_dir is None and csv_path is None:
@@ -256,142 +273,70 @@ def resolve_paths(flags: DatasetFlags) -> tuple[Path, Path, Path, Path]:
     audio = Path(csv_path).parent if csv_path is not None else folder
     if dataset_dir is not None:
         audio = find_audio_folder(folder) or audio
-    if flags.audio_dir is not None:
-        audio = Path(flags.audio_dir)
+    audio = Path(flags.audio_dir or audio)
     if not audio.is_dir():
         raise DatasetError(
             f"The folder of the recordings {audio} does not exist; pass it with --data.audio_dir."
         )
     return (
-        Path(csv_path) if csv_path is not None else folder / "metadata.csv",
+        Path(csv_path or folder / "metadata.csv"),
         audio,
-        Path(flags.cache_dir) if flags.cache_dir is not None else folder / ".cache",
-        Path(flags.config_path) if flags.config_path is not None else folder / "config.json",
+        Path(flags.cache_dir or folder / ".cache"),
+        Path(flags.config_path or folder / "config.json"),
     )
 
 
-def resolve_remote_paths(
-    address: str, cache_dir: str | Path | None, named: tuple[str | Path | None, ...]
-) -> tuple[Path, Path, Path, Path]:
-    """Return the same for a dataset in a storage: of copies, but for the recordings.
-
-    Args:
-        address: Of the dataset's folder.
-        cache_dir: Where the copies go; None means .cache in the working folder.
-        named: Paths of its parts that were given beside it.
-    """
-    if any(path is not None for path in named):
+def _open_remote(address: str, flags: DatasetFlags) -> tuple[Path, Path, Path, Path]:
+    """Return the same for a dataset in a storage: of copies, but for the recordings."""
+    if (flags.csv_path, flags.audio_dir, flags.config_path) != (None, None, None):
         raise ConfigError(
             f"{address} is a whole dataset, with {CSV_NAME} and {AUDIO_FOLDER}/ in it; leave out "
             "--data.csv_path, --data.audio_dir and --data.config_path."
         )
-    cache = Path(cache_dir) if cache_dir is not None else Path(".cache")
+    cache = Path(flags.cache_dir or ".cache")
     folder = open_dataset(address, cache)
     return folder / CSV_NAME, folder, cache, folder / CONFIG_NAME
 
 
-def resolve_shard_paths(
-    shards: str, cache_dir: str | Path | None, named: tuple[str | Path | None, ...]
-) -> tuple[Path, Path, Path, Path]:
-    """Return the same for shards, brought to this machine where they lie elsewhere.
-
-    Args:
-        shards: Their address.
-        cache_dir: Where what is brought goes; None means .cache in the working folder.
-        named: Paths that were given beside it.
-    """
-    if any(path is not None for path in named):
+def _open_shards(flags: DatasetFlags) -> tuple[Path, Path, Path, Path]:
+    """Return the same for shards, brought to this machine where they lie elsewhere."""
+    named = (flags.dataset_dir, flags.csv_path, flags.audio_dir, flags.config_path)
+    if any(path is not None for path in (*named, flags.phonemes_path)):
         raise ConfigError(
             "--data.shards names a dataset that is prepared; leave out --data.dataset_dir, "
             "--data.csv_path, --data.audio_dir, --data.config_path and --data.phonemes_path."
         )
-    cache = Path(cache_dir) if cache_dir is not None else Path(".cache")
-    folder = open_shards(shards, cache)
+    cache = Path(flags.cache_dir or ".cache")
+    folder = open_shards(str(flags.shards), cache)
     return folder / HEADER_NAME, folder, cache, folder / load_header(folder).voice.name
 
 
-def resolve_settings(**given: Any) -> DataSettings:
-    """Put flags and config.json together.
-
-    Args:
-        given: Fields of `DatasetFlags`.
-    """
-    flags, address = DatasetFlags(**given), None
-    named = (flags.csv_path, flags.audio_dir, flags.config_path)
-    if flags.shards is not None:
-        paths = resolve_shard_paths(
-            flags.shards, flags.cache_dir, (*named, flags.dataset_dir, flags.phonemes_path)
-        )
-        made_with = agree_settings(load_header(paths[1]), vars(flags), DatasetFlags)
-        flags = replace(flags, **made_with)
-    elif flags.dataset_dir is not None and is_remote(flags.dataset_dir):
-        address = plain_address(flags.dataset_dir).rstrip("/")
-        paths = resolve_remote_paths(address, flags.cache_dir, named)
-    else:
-        paths = resolve_paths(flags)
-    csv, audio, cache, config = paths
-    found = FoundConfig(config, load_json_object(config) if config.is_file() else {})
-    # A folder of clips alone has no voice: asked for here, before hours of work.
-    voice = found.agree("espeak_voice", "espeak.voice", flags.espeak_voice, "")
-    kind = _parse_phoneme_type(
-        found.agree("phoneme_type", "phoneme_type", flags.phoneme_type, "espeak")
-    )
-    if not voice and kind is PhonemeType.ESPEAK:
-        raise ConfigError(
-            f"{config} names no espeak voice; pass --data.espeak_voice (such as ru or en-us)."
-        )
-    said = TextOptions(
+def _resolve_text_options(found: _FoundConfig, flags: DatasetFlags) -> TextOptions:
+    """Put flags and the config's `text_options` together, with nothing left open."""
+    given = TextOptions(
         write_numbers=flags.write_numbers, stress=flags.stress, abbreviations=flags.abbreviations
     )
-    name = flags.voice_name or found.find("dataset", str)
-    resolved: dict[str, Any] = {
-        "csv_path": csv,
-        "audio_dir": audio,
-        "cache_dir": cache,
-        "config_path": config,
-        "voice_name": name or Path(address or csv.absolute().parent).name,
-        "espeak_voice": voice or _LANGUAGES[kind],
-        # A flag may say otherwise than the file: the recordings are the same in each quality.
-        "quality": flags.quality or found.find("audio.quality", str) or "",
-        "phoneme_type": kind,
-        "phoneme_id_map": _resolve_id_map(found, flags.phonemes_path, kind),
-        "speaker_id_map": found.find("speaker_id_map", dict),
-        "text_options": resolve_text_options(found.data, config, said),
-        "address": address,
-        "found": found.data,
-    }
-    for key, dotted, default in (
-        ("sample_rate", "audio.sample_rate", DEFAULT_SAMPLE_RATE),
-        ("num_speakers", "num_speakers", 1),
-        ("hop_length", "hop_length", flags.hop_length),
-    ):
-        resolved[key] = found.agree(key, dotted, getattr(flags, key), default, "model")
-    resolved["num_symbols"] = found.agree(
-        "num_symbols", "num_symbols", flags.num_symbols, DEFAULT_NUM_SYMBOLS
-    )
-    settings = DataSettings(**{**vars(flags), **resolved})
-    _check(settings)
-    return settings
-
-
-def _parse_phoneme_type(name: str) -> PhonemeType:
-    if name not in _LANGUAGES:
-        raise ConfigError(
-            f'The phoneme type "{name}" cannot be trained here; choose one of '
-            f"{', '.join(_LANGUAGES)} "
-            "(--data.phoneme_type, or phoneme_type in the dataset's config.json)."
-        )
-    return PhonemeType(name)
+    # A config.json with an id map is one that a training has completed, here or elsewhere.
+    known = found.data.get(VOICE_KEY, {} if "phoneme_id_map" in found.data else None)
+    options = given.fill(known, str(found.path))
+    for name in ("write_numbers", "stress", "abbreviations"):
+        value, said = getattr(given, name), (known or {}).get(name)
+        if value is not None and said is not None and said != value:
+            raise ConfigError(
+                f'{found.path} says "{VOICE_KEY}.{name}": {said!r}, but --data.{name} is '
+                f"{value!r}; leave out the flag, or change the file."
+            )
+    return options
 
 
 def _resolve_id_map(
-    found: FoundConfig, phonemes_path: str | Path | None, kind: PhonemeType
+    found: _FoundConfig, phonemes_path: str | Path | None, kind: PhonemeType
 ) -> dict[str, list[int]] | None:
-    id_map = parse_id_map(found.find("phoneme_id_map", dict) or {}, found.path)
+    id_map = _parse_id_map(found.find("phoneme_id_map", dict) or {}, found.path)
     if phonemes_path is not None:
         path = Path(phonemes_path)
         data = load_json_object(path)
-        given = parse_id_map(data.get("phoneme_id_map", data), path)
+        given = _parse_id_map(data.get("phoneme_id_map", data), path)
         if id_map and id_map != given:
             raise ConfigError(
                 f'{found.path} has a "phoneme_id_map" other than {path}; leave out '
@@ -406,39 +351,46 @@ def _resolve_id_map(
     return dict(DEFAULT_PHONEME_ID_MAP) if kind is not PhonemeType.TEXT else None
 
 
+def _parse_id_map(data: Any, path: Path) -> dict[str, list[int]]:
+    result: dict[str, list[int]] = {}
+    for symbol, ids in data.items() if isinstance(data, dict) else [("", data)]:
+        id_list = [ids] if isinstance(ids, int) else ids
+        if not isinstance(id_list, list) or not all(type(i) is int and i >= 0 for i in id_list):
+            raise ConfigError(
+                f"{path} gives {ids!r:.60} for the phoneme {symbol!r}, "
+                "but a list of whole numbers is wanted."
+            )
+        result[symbol] = id_list
+    return result
+
+
 def _check(settings: DataSettings) -> None:
-    largest = max((i for ids in (settings.phoneme_id_map or {}).values() for i in ids), default=0)
+    at = settings
+    largest = max((i for ids in (at.phoneme_id_map or {}).values() for i in ids), default=0)
+    is_auto = at.batch_size == AUTO_BATCH_SIZE
+    is_size = isinstance(at.batch_size, int) and at.batch_size >= 1
+    silence = min(at.keep_seconds_before_silence, at.keep_seconds_after_silence)
     rules = (
-        (settings.dataset_type in DATASET_TYPES, "dataset_type must be text or phoneme_ids"),
+        (at.dataset_type in DATASET_TYPES, "dataset_type must be text or phoneme_ids"),
+        (is_auto or is_size, "batch_size must be 1 or more, or auto"),
         (
-            settings.batch_size == AUTO_BATCH_SIZE
-            or (isinstance(settings.batch_size, int) and settings.batch_size >= 1),
-            "batch_size must be 1 or more, or auto",
-        ),
-        (
-            settings.max_batch_frames is None or settings.max_batch_frames >= 1,
+            at.max_batch_frames is None or at.max_batch_frames >= 1,
             "max_batch_frames must be 1 or more",
         ),
+        (at.max_seconds is None or at.max_seconds > 0, "max_seconds must be above 0"),
+        ((at.num_workers or 0) >= 0, "num_workers must not be < 0"),
+        (0 <= at.validation_split < 1, "validation_split must be from 0 to below 1"),
+        (at.num_test_examples >= 0, "num_test_examples must not be negative"),
+        (0 <= at.open_ends <= 1, "open_ends must be from 0 to 1"),
         (
-            settings.max_seconds is None or settings.max_seconds > 0,
-            "max_seconds must be above 0",
-        ),
-        (settings.num_workers is None or settings.num_workers >= 0, "num_workers must not be < 0"),
-        (0 <= settings.validation_split < 1, "validation_split must be from 0 to below 1"),
-        (settings.num_test_examples >= 0, "num_test_examples must not be negative"),
-        (0 <= settings.open_ends <= 1, "open_ends must be from 0 to 1"),
-        (
-            min(settings.keep_seconds_before_silence, settings.keep_seconds_after_silence) >= 0,
+            silence >= 0,
             "keep_seconds_before_silence and keep_seconds_after_silence must not be negative",
         ),
         (
-            settings.loudness is None or -70 < settings.loudness < 0,
+            at.loudness is None or -70 < at.loudness < 0,
             "loudness must be between -70 and 0 LUFS, such as -23",
         ),
-        (
-            settings.num_symbols > largest,
-            f"num_symbols must be above the largest phoneme id, {largest}",
-        ),
+        (at.num_symbols > largest, f"num_symbols must be above the largest phoneme id, {largest}"),
     )
     for is_good, rule in rules:
         if not is_good:

@@ -1,4 +1,4 @@
-"""A prepared dataset as shards, at an address or in a folder: what is there, and how it comes here.
+"""A prepared dataset as shards, at an address or in a folder: written, brought here, and read.
 
 Shards are packs that never change, named by their digest, and so are the list of utterances and the
 voice's JSON. Only dataset.json, written last, says which of them belong together.
@@ -9,16 +9,38 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import UnionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from piper.config import VoiceConfig
 from piper.errors import ConfigError, DatasetError, PiperError
-from piper.files import digest_file, hold_lock, load_json_object, remove_leftovers
+from piper.files import (
+    digest_file,
+    hold_lock,
+    load_json_object,
+    parse_json,
+    remove_folder,
+    remove_leftovers,
+)
 from piper.jobs import run_jobs
+from piper.progress import ProgressLine
 from piper.train import storage
+from piper.train.data.cache import (
+    ALIGNMENT,
+    MAX_PACK_BYTES,
+    EntryDamagedError,
+    PackEntry,
+    PackReader,
+    PreparedDataset,
+    PreparedUtterance,
+)
+from piper.train.data.metadata import Row
+
+if TYPE_CHECKING:
+    from piper.train.data.settings import DataSettings
 
 FORMAT_VERSION = 1
 HEADER_NAME = "dataset.json"
@@ -27,6 +49,9 @@ MAX_HEADER_BYTES = 16 * 1024**2
 VOICE, ROWS, PACK = ("config-", ".json"), ("rows-", ".jsonl"), ("utterances-1-", ".pack")
 """Beginnings and ends of names; the digest stands between."""
 LOCK_NAME = "shards.lock"
+PACKING_NAME = ".packing"
+"""In the cache: where a shard is made. Hidden, since it is emptied, and others may have folders
+there."""
 MADE_WITH: dict[str, type | UnionType] = {
     "trim_silence": bool,
     "keep_seconds_before_silence": int | float,
@@ -74,6 +99,17 @@ class ShardFile:
             raise ValueError(f"{data['name']!r:.80} should be {file.name}")
         return file
 
+    def is_in(self, folder: Path) -> bool:
+        """Return whether a file of this name and size is in a folder."""
+        try:
+            return (folder / self.name).stat().st_size == self.num_bytes
+        except OSError:
+            return False
+
+    def is_damaged(self, folder: Path) -> bool:
+        """Return whether the file in a folder has another digest."""
+        return digest_file(folder / self.name) != self.sha256
+
 
 @dataclass(frozen=True)
 class ShardHeader:
@@ -91,19 +127,32 @@ class ShardHeader:
     shards: list[ShardFile]
     settings: dict[str, Any]
 
-    def to_json(self) -> str:
-        """Return the content of dataset.json."""
-        return json.dumps({"format": FORMAT_VERSION, **asdict(self)}, indent=2) + "\n"
+    def agree(self, given: Mapping[str, Any], defaults: Any) -> dict[str, Any]:
+        """Return the settings that the shards were made with, which flags must not contradict.
+
+        Args:
+            given: Values of flags.
+            defaults: An object or class that has the flags' default values.
+        """
+        for name, value in self.settings.items():
+            flag = given.get(name, value)
+            if flag not in (value, getattr(defaults, name)):
+                raise ConfigError(
+                    f"--data.{name} is {flag!r}, but the shards were made with {value!r}; leave "
+                    "out the flag, or write the shards again with `prepare --shards`."
+                )
+        return dict(self.settings)
 
 
 def load_header(folder: Path) -> ShardHeader:
     """Read dataset.json."""
-    data = load_json_object(folder / HEADER_NAME)
+    path = folder / HEADER_NAME
+    data = load_json_object(path)
     try:
         if data["format"] != FORMAT_VERSION:
             raise DatasetError(
-                f"{folder / HEADER_NAME} is of another format than {FORMAT_VERSION}; write the "
-                "shards again with `prepare --shards` of this version."
+                f"{path} is of another format than {FORMAT_VERSION}; write the shards again with "
+                "`prepare --shards` of this version."
             )
         return ShardHeader(
             ShardFile.parse(data["voice"], VOICE),
@@ -115,8 +164,8 @@ def load_header(folder: Path) -> ShardHeader:
         if isinstance(error, PiperError):
             raise
         raise DatasetError(
-            f"{folder / HEADER_NAME} lacks something or holds it in another form ({error}); "
-            "write the shards again with `prepare --shards`."
+            f"{path} lacks something or holds it in another form ({error}); write the shards again "
+            "with `prepare --shards`."
         ) from None
 
 
@@ -133,20 +182,21 @@ def open_shards(address: str, cache_dir: Path) -> Path:
     It is their own where they lie on a disk of this machine; else one in the cache.
     """
     address = storage.plain_address(address)
+    no_shards = DatasetError(
+        f"{address} holds no {HEADER_NAME}; check --data.shards, or write the shards with "
+        "`python -m piper.train prepare DIR --shards ADDRESS`."
+    )
     if not storage.is_remote(address):
         if not Path(address, HEADER_NAME).is_file():
-            raise _no_shards(address)
+            raise no_shards
         return Path(address)
     folder = cache_dir / f"shards-{hashlib.sha256(address.encode()).hexdigest()[:16]}"
     try:
-        storage.copy_file(
-            storage.join_address(address, HEADER_NAME),
-            folder / HEADER_NAME,
-            max_bytes=MAX_HEADER_BYTES,
-        )
+        there = storage.join_address(address, HEADER_NAME)
+        storage.copy_file(there, folder / HEADER_NAME, max_bytes=MAX_HEADER_BYTES)
         fetch_file(load_header(folder).voice, address, folder)
     except FileNotFoundError:
-        raise _no_shards(address) from None
+        raise no_shards from None
     except OSError as error:
         raise _unreadable(address, error) from None
     return folder
@@ -160,7 +210,7 @@ def fetch_shards(address: str, folder: Path) -> None:
     header = load_header(folder)
     files = [header.rows, *header.shards]
     if not storage.is_remote(address):
-        lost = next((file for file in files if not is_here(file, folder)), None)
+        lost = next((file for file in files if not file.is_in(folder)), None)
         if lost is not None:
             raise DatasetError(
                 f"{folder / lost.name} is missing or of another size than {HEADER_NAME} says; copy "
@@ -169,15 +219,14 @@ def fetch_shards(address: str, folder: Path) -> None:
         return
     with hold_lock(folder / LOCK_NAME):
         remove_leftovers(folder)
-        missing = [file for file in files if not is_here(file, folder)]
+        missing = [file for file in files if not file.is_in(folder)]
         if not missing:
             return
         num_processes = min(MAX_FETCHED_AT_ONCE, len(missing))
         fetcher = _Fetcher(address, folder)
         said = run_jobs(fetcher, missing, "Fetching", "shards", num_processes, jobs_a_chunk=1)
-    for reason in said:
-        if reason:
-            raise DatasetError(reason)
+    for reason in filter(None, said):
+        raise DatasetError(reason)
 
 
 @dataclass(frozen=True)
@@ -192,7 +241,7 @@ class _Fetcher:
             fetch_file(file, self.address, self.folder)
         except OSError as error:
             return str(_unreadable(self.address, error))
-        except (DatasetError, ConfigError) as error:
+        except PiperError as error:
             return str(error)
         return ""
 
@@ -210,7 +259,7 @@ def fetch_file(file: ShardFile, address: str, folder: Path, *, is_anew: bool = F
         DatasetError: It is not what dataset.json says.
         OSError: It cannot be read or written.
     """
-    if is_here(file, folder) and not is_anew:
+    if file.is_in(folder) and not is_anew:
         return
     part = folder / f"{file.name}.fetched"
     try:
@@ -233,67 +282,20 @@ def replace_shard(address: str, path: Path, reason: str) -> None:
             f"A shard is damaged ({reason}); copy it anew, or write the shards again with "
             "`prepare --shards`."
         )
-    shards = load_header(path.parent).shards
-    file = next((shard for shard in shards if shard.name == path.name), None)
+    folder = path.parent
+    file = next((file for file in load_header(folder).shards if file.name == path.name), None)
     if file is None:
         raise DatasetError(
             f"A shard is damaged ({reason}), and {address} has others by now; start the training "
             "again, which reads those."
         )
-    with hold_lock(path.parent / LOCK_NAME):
+    with hold_lock(folder / LOCK_NAME):
         # Another process may have mended it while this one waited.
-        if not is_here(file, path.parent) or digest_file(path) != file.sha256:
+        if not file.is_in(folder) or file.is_damaged(folder):
             try:
-                fetch_file(file, address, path.parent, is_anew=True)
+                fetch_file(file, address, folder, is_anew=True)
             except OSError as error:
                 raise _unreadable(address, error) from None
-
-
-def check_digest(file: ShardFile, folder: Path) -> None:
-    """Make sure that a small file is what dataset.json says; entries have digests of their own.
-
-    Raises:
-        DatasetError: It is not.
-        OSError: It cannot be read.
-    """
-    if digest_file(folder / file.name) != file.sha256:
-        raise DatasetError(
-            f"{folder / file.name} is damaged: its digest is not the one in {HEADER_NAME}; remove "
-            "it to have it brought anew, or write the shards again with `prepare --shards`."
-        )
-
-
-def is_here(file: ShardFile, folder: Path) -> bool:
-    """Return whether a file of the right name and size is in a folder."""
-    try:
-        return (folder / file.name).stat().st_size == file.num_bytes
-    except OSError:
-        return False
-
-
-def agree_settings(header: ShardHeader, given: Mapping[str, Any], defaults: Any) -> dict[str, Any]:
-    """Return the settings that shards were made with.
-
-    Args:
-        header: Of the shards.
-        given: Values of flags.
-        defaults: An object or class that has the flags' default values.
-    """
-    for name, value in header.settings.items():
-        flag = given.get(name, value)
-        if flag not in (value, getattr(defaults, name)):
-            raise ConfigError(
-                f"--data.{name} is {flag!r}, but the shards were made with {value!r}; leave out "
-                "the flag, or write the shards again with `prepare --shards`."
-            )
-    return dict(header.settings)
-
-
-def _no_shards(address: str) -> DatasetError:
-    return DatasetError(
-        f"{address} holds no {HEADER_NAME}; check --data.shards, or write the shards with "
-        "`python -m piper.train prepare DIR --shards ADDRESS`."
-    )
 
 
 def _unreadable(address: str, error: OSError) -> DatasetError:
@@ -301,3 +303,168 @@ def _unreadable(address: str, error: OSError) -> DatasetError:
         f"The shards at {address} cannot be brought here ({error.strerror}); check --data.shards, "
         "the rights, the network and the room on this disk."
     )
+
+
+def load_sharded_dataset(settings: DataSettings) -> PreparedDataset:
+    """Return a dataset of shards, which are brought here where they are missing."""
+    assert settings.shards is not None
+    folder = settings.audio_dir
+    fetch_shards(settings.shards, folder)
+    header = load_header(folder)
+    packs = [folder / shard.name for shard in header.shards]
+    voice = VoiceConfig.from_dict(load_json_object(settings.config_path), str(settings.config_path))
+    try:
+        for file in (header.voice, header.rows):  # entries have digests of their own
+            if file.is_damaged(folder):
+                raise DatasetError(
+                    f"{folder / file.name} is damaged: its digest is not the one in {HEADER_NAME}; "
+                    "remove it to have it brought anew, or write the shards again with "
+                    "`prepare --shards`."
+                )
+        lines = (folder / header.rows.name).read_text(encoding="ascii").splitlines()
+        utterances = [_parse_line(line, packs, voice.num_speakers) for line in lines]
+    except (OSError, ValueError, TypeError, IndexError) as error:
+        if isinstance(error, DatasetError):
+            raise
+        raise DatasetError(
+            f"{folder / header.rows.name} cannot be read ({error}); remove it to have it brought "
+            "anew, or write the shards again with `prepare --shards`."
+        ) from None
+    if settings.quality:
+        voice = replace(voice, quality=settings.quality)
+    return PreparedDataset(utterances, voice)
+
+
+def _parse_line(line: str, packs: Sequence[Path], num_speakers: int) -> PreparedUtterance:
+    """Return the utterance of a line.
+
+    Raises:
+        ValueError, TypeError, IndexError: It is none.
+    """
+    values: list[Any] = parse_json(line, "a line of a shard's list")
+    number, name, text, speaker, ids, speaker_id, key, *where = values
+    shard, offset, num_bytes, digest, description = where
+    *counts, missing = description
+    num_ids, num_samples, _ = counts
+    numbers = [number, speaker_id, shard, offset, num_bytes, *counts, *(ids or [])]
+    strings = [name, text, speaker or "", key, digest, missing]
+    if not (
+        all(type(one) is int and one >= 0 for one in numbers)
+        and all(isinstance(one, str) for one in strings)
+        and Path(name).name == name
+        and speaker_id < max(1, num_speakers)
+        and num_bytes == 4 * num_ids + 2 * num_samples
+    ):
+        raise ValueError(f"a line is {line!r:.80}")
+    row = Row(number, Path(name), text, speaker, ids)
+    entry = PackEntry(packs[shard], offset, num_bytes, digest, 0, description)
+    return PreparedUtterance(row, speaker_id, key, entry)
+
+
+def write_shards(
+    prepared: PreparedDataset,
+    settings: DataSettings,
+    address: str,
+    max_shard_bytes: int = MAX_PACK_BYTES,
+) -> ShardHeader:
+    """Write a prepared dataset as shards.
+
+    A shard that is there already is not written again, so a stopped run goes on; dataset.json comes
+    last. What it does not name any more stays: a training may still read it.
+    """
+    address = storage.plain_address(address)
+    if not storage.is_remote(address) and Path(address).resolve() == settings.cache_dir.resolve():
+        # Preparing would add to shards there, and compacting would remove them.
+        raise ConfigError(f"{address} is the cache; name another folder with --shards.")
+    folder = settings.cache_dir / PACKING_NAME
+    try:
+        with hold_lock(folder.with_suffix(".lock")):
+            remove_folder(folder)  # what a kill left of a shard
+            folder.mkdir()
+            try:
+                made_with = {name: getattr(settings, name) for name in MADE_WITH}
+                return _write(prepared, made_with, address, max_shard_bytes, folder / "made")
+            finally:
+                remove_folder(folder)
+    except OSError as error:
+        raise DatasetError(
+            f"The shards cannot be written to {address} ({error.strerror}); check --shards, the "
+            "rights and the room there and in the cache. The same command goes on with what is "
+            "missing."
+        ) from None
+
+
+def _write(
+    prepared: PreparedDataset,
+    made_with: dict[str, Any],
+    address: str,
+    max_shard_bytes: int,
+    path: Path,
+) -> ShardHeader:
+    """Write each file to a path of this machine, and from there to the shards."""
+    there = {file.name: file.num_bytes for file in storage.list_folder(address)}
+
+    def store(kind: tuple[str, str]) -> ShardFile:
+        file = ShardFile.create(kind, path.stat().st_size, digest_file(path))
+        is_there = there.get(file.name) == file.num_bytes
+        # One in a storage would have to be fetched to see whether it is damaged.
+        is_local = not storage.is_remote(address)
+        if not is_there or (is_local and file.is_damaged(Path(address))):
+            storage.copy_file(path, storage.join_address(address, file.name))
+        return file
+
+    progress = ProgressLine("Packing", len(prepared.utterances), "recordings")
+    lines: list[str] = []
+    shards: list[ShardFile] = []
+    for group in _share(prepared.utterances, max_shard_bytes):
+        lines += _write_pack(path, group, len(shards))
+        shards.append(store(PACK))
+        progress.show(len(lines))
+    path.write_text("".join(lines), encoding="ascii")
+    rows = store(ROWS)
+    path.write_text(json.dumps(prepared.voice.to_dict(), indent=2), encoding="utf-8")
+    header = ShardHeader(store(VOICE), rows, shards, made_with)
+    content = json.dumps({"format": FORMAT_VERSION, **asdict(header)}, indent=2) + "\n"
+    storage.write_file(
+        storage.join_address(address, HEADER_NAME), lambda file: file.write(content.encode())
+    )
+    progress.finish(len(lines))
+    return header
+
+
+def _share(
+    utterances: Sequence[PreparedUtterance], max_bytes: int
+) -> Iterator[list[PreparedUtterance]]:
+    """Yield what goes into each shard."""
+    group: list[PreparedUtterance] = []
+    num_bytes = 0
+    for utterance in utterances:
+        if group and num_bytes + utterance.entry.num_bytes > max_bytes:
+            yield group
+            group, num_bytes = [], 0
+        group.append(utterance)
+        num_bytes += utterance.entry.num_bytes
+    if group:
+        yield group
+
+
+def _write_pack(path: Path, utterances: Sequence[PreparedUtterance], number: int) -> list[str]:
+    """Write a shard's entries, and return the lines that say where they are."""
+    reader = PackReader()
+    lines = []
+    with path.open("wb") as file:
+        for utterance in utterances:
+            entry, row = utterance.entry, utterance.row
+            try:
+                data = reader.read(utterance.key, entry)
+            except EntryDamagedError as error:
+                raise DatasetError(
+                    f"An utterance in the cache is damaged ({error}); run the same command with "
+                    "--verify, which makes it anew."
+                ) from None
+            file.write(bytes(-file.tell() % ALIGNMENT))
+            where = [number, file.tell(), entry.num_bytes, entry.digest, entry.description]
+            said = [row.line, row.audio_path.name, row.text, row.speaker, row.ids]
+            lines.append(json.dumps([*said, utterance.speaker_id, utterance.key, *where]) + "\n")
+            file.write(data.data)
+    return lines

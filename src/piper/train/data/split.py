@@ -10,7 +10,7 @@ import logging
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,13 +18,20 @@ from piper.config import PhonemeType, VoiceConfig
 from piper.errors import DatasetError
 from piper.progress import count_things
 from piper.text.frontend import BOS, EOS, PAD
-from piper.train.data.cache import (
-    PreparedUtterance,
-)
+from piper.train.data.cache import PreparedUtterance
 from piper.train.data.metadata import Row
 from piper.train.data.settings import DataSettings
 
 _LOGGER = logging.getLogger(__name__)
+NAMED_AT_MOST = 5
+OUTLIER_TIMES = 4.0
+"""A recording this much longer than the median is named: all others of its batch are padded to
+it, and it alone decides how large a batch may be."""
+STOPS = (".", "…")
+_STOP_AT_END = re.compile(r"[^.…?!][.。।۔][\s\"'“”«»‘’)\]]*$")
+"""espeak-ng makes nothing of an ellipsis at the end, so such ids have no stop already."""
+_STOP_CHARACTERS_AT_END = re.compile(r"[^.…?!](\.+|…)$")
+"""With phoneme_type=text the characters themselves are the ids."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ def leave_out_long(
             len(utterances),
             sum(u.num_samples for u in long) / settings.sample_rate / 3600,
             settings.max_seconds,
-            name_recordings(long, settings),
+            _name_recordings(long, settings),
         )
     return [utterance for utterance in utterances if utterance.num_samples <= limit]
 
@@ -106,19 +113,12 @@ def rank_recordings(names: Sequence[tuple[str, str]], seed: int) -> list[int]:
         names: Name of the file and text of each.
         seed: Of the split.
     """
-    return sorted(range(len(names)), key=lambda place: rank_recording(*names[place], seed))
+    return sorted(range(len(names)), key=lambda place: _rank(*names[place], seed))
 
 
-def rank_recording(name: str, text: str, seed: int) -> bytes:
-    """Return what recordings are sorted by, to choose some of them."""
+def _rank(name: str, text: str, seed: int) -> bytes:
     key = f"{seed}|{name}|{text}"
     return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-
-NAMED_AT_MOST = 5
-OUTLIER_TIMES = 4.0
-"""A recording this much longer than the median is named: all others of its batch are padded to
-it, and it alone decides how large a batch may be."""
 
 
 def warn_of_long_recordings(
@@ -141,12 +141,12 @@ def warn_of_long_recordings(
             len(long),
             len(utterances),
             reason,
-            name_recordings(long, settings),
+            _name_recordings(long, settings),
             math.floor(10 * limit) / 10,
         )
 
 
-def name_recordings(utterances: Sequence[PreparedUtterance], settings: DataSettings) -> str:
+def _name_recordings(utterances: Sequence[PreparedUtterance], settings: DataSettings) -> str:
     """Return the first few names and seconds, the longest first."""
     ranked = sorted(utterances, key=lambda u: -u.num_samples)
     named = ", ".join(
@@ -157,55 +157,33 @@ def name_recordings(utterances: Sequence[PreparedUtterance], settings: DataSetti
     return f"{named} and {rest} more" if rest > 0 else named
 
 
-STOPS = (".", "…")
-
-
-_STOP_AT_END = re.compile(r"[^.…?!][.。।۔][\s\"'“”«»‘’)\]]*$")
-"""espeak-ng hears an ellipsis at the end as no sign at all, so such ids have no stop already."""
-
-
-_STOP_CHARACTERS_AT_END = re.compile(r"[^.…?!](\.+|…)$")
-"""With phoneme_type=text the characters themselves are the ids."""
-
-
-@dataclass(frozen=True)
-class OpenEnded(PreparedUtterance):
-    """An utterance that is trained on without the final stop of its ids.
-
-    A voice that was trained on whole sentences has never seen ids that end with a sound: a stop has
-    always come before the end. A variant has the same recording behind ids without the stop. A
-    question or an exclamation without its mark would be another intonation, so these have none.
-    """
-
-
-def create_open_ends(
+def create_unstopped(
     utterances: Sequence[PreparedUtterance],
     voice: VoiceConfig,
-    share: float,
-    seed: int,
+    settings: DataSettings,
     *,
     is_told: bool = True,
-) -> list[OpenEnded]:
-    """Return variants of a share of the utterances that end in a stop.
+) -> list[PreparedUtterance]:
+    """Return variants without it of a share of the utterances that end in a stop.
 
-    They are chosen by file name, text and seed, as the split is: alike on every process, and after
-    a training was resumed.
+    A voice that was trained on whole sentences has never seen ids that end with a sound. A variant
+    has the same recording behind ids without the stop. A question or an exclamation without its
+    mark would be another intonation, so these have none. They are chosen by file name, text and
+    seed, as the split is: alike on every process, and after a training was resumed.
 
     Args:
         utterances: Those that are trained on.
         voice: What their ids were made with.
-        share: 0 to 1.
-        seed: Of the choice.
+        settings: `open_ends` is the share.
         is_told: Whether their number is logged.
     """
+    share = settings.open_ends
     if share == 0:
         return []
     ending = [u for u in utterances if has_final_stop(u.row, voice)]
     # A salt: the training's share of the split would otherwise be the lower end of this order.
-    ranked = sorted(
-        ending, key=lambda u: rank_recording(f"open {u.row.audio_path.name}", u.row.text, seed)
-    )
-    chosen = {u.row.line for u in ranked[: round(share * len(ending))]}
+    names = [(f"open {u.row.audio_path.name}", u.row.text) for u in ending]
+    chosen = sorted(rank_recordings(names, settings.seed)[: round(share * len(ending))])
     if is_told:
         _LOGGER.info(
             "%d of the %d training utterances that end in a full stop are trained on a second time "
@@ -214,7 +192,7 @@ def create_open_ends(
             len(ending),
             share,
         )
-    return [_open_end(u) for u in ending if u.row.line in chosen]
+    return [replace(ending[place], drops_final_stop=True) for place in chosen]
 
 
 def has_final_stop(row: Row, voice: VoiceConfig) -> bool:
@@ -238,16 +216,11 @@ def remove_final_stop(ids: Sequence[int], voice: VoiceConfig) -> list[int]:
     id_map = voice.phoneme_id_map
     start, end, pad = (list(id_map[symbol]) for symbol in (BOS, EOS, PAD))
     stops = [list(id_map[stop]) for stop in STOPS if stop in id_map]
-    kept = list(ids)
-    if kept[-len(end) :] != end:
-        return kept
-    kept = kept[: -len(end)]
-    while stop := next((s for s in stops if kept[-len(s + pad) :] == s + pad), None):
-        kept = kept[: -len(stop + pad)]
-    is_empty = kept[-len(start) :] == start or kept[-len(start + pad) :] == start + pad
-    return list(ids) if is_empty else [*kept, *end]
-
-
-def _open_end(utterance: PreparedUtterance) -> OpenEnded:
-    values = {field.name: getattr(utterance, field.name) for field in fields(PreparedUtterance)}
-    return OpenEnded(**values)
+    left = list(ids)
+    if left[-len(end) :] != end:
+        return left
+    left = left[: -len(end)]
+    while stop := next((s for s in stops if left[-len(s + pad) :] == s + pad), None):
+        left = left[: -len(stop + pad)]
+    is_empty = left[-len(start) :] == start or left[-len(start + pad) :] == start + pad
+    return list(ids) if is_empty else [*left, *end]

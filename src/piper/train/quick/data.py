@@ -13,7 +13,7 @@ from piper.config import VoiceConfig
 from piper.errors import DatasetError
 from piper.train.data.batches import Batch, UtteranceItem
 from piper.train.data.cache import EntryDamagedError, PreparedUtterance
-from piper.train.data.loader import UtteranceDataset, create_collate
+from piper.train.data.loader import UtteranceDataset
 from piper.train.data.module import VitsDataModule
 from piper.train.data.settings import DataSettings
 from piper.train.quick.features import FeatureCache, FeatureEntry, Features, prepare_features
@@ -115,5 +115,4 @@ class QuickDataModule(VitsDataModule):
             utterances = self.split.validation
         places = np.linspace(0, len(utterances) - 1, min(count, len(utterances)))
         dataset = self._dataset(utterances)
-        collate = create_collate(self.settings)
-        return [collate([dataset[place]]) for place in places.round().astype(int).tolist()]
+        return [dataset.load_batch([place]) for place in places.round().astype(int).tolist()]
