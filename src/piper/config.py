@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from piper.errors import ConfigError
+from piper.errors import ConfigError, name_some
 from piper.files import load_json_object
 
 _LOGGER = logging.getLogger(__name__)
@@ -389,7 +389,7 @@ def _warn_about_unknown(reader: _Reader) -> None:
     if keys:
         _warn_once(
             f"{reader.source}: these keys may change how texts are spoken, are not known here, and "
-            f"have no effect: {', '.join(f'{key:.40}' for key in keys[:10])}."
+            f"have no effect: {name_some((f'{key:.40}' for key in keys), 10)}."
         )
 
 

@@ -1,6 +1,7 @@
-"""The errors that a user can mend."""
+"""The errors that a user can mend, and words for them."""
 
 import errno
+from collections.abc import Iterable
 
 
 class PiperError(ValueError):
@@ -9,6 +10,14 @@ class PiperError(ValueError):
     Its text is one sentence (or a short table) that names the file, the line or the option, and
     says what to do. The library raises it; only the `main` functions print it and exit.
     """
+
+
+def name_some(names: Iterable[str], most: int = 5, separator: str = ", ") -> str:
+    """Return the first few names, and how many more there are."""
+    some = list(names)
+    if len(some) > most:
+        some[most:] = [f"and {len(some) - most} more"]
+    return separator.join(some)
 
 
 TOO_LITTLE_MEMORY = (

@@ -16,7 +16,7 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from piper.errors import MarkupError
+from piper.errors import MarkupError, name_some
 from piper.text.markup import Piece, Pitch, Span
 
 if TYPE_CHECKING:
@@ -304,10 +304,6 @@ _PITCH = re.compile(r"([+-]?)(\d+(?:\.\d+)?|\.\d+)(%|st|Hz)", re.IGNORECASE)
 _MAX_SEMITONES = 24.0
 
 
-_MAX_NAMED = 10
-"""Unknown tags and attributes that a warning names; each with so many characters at most:"""
-
-
 _MAX_NAME = 40
 
 
@@ -337,7 +333,7 @@ def parse_ssml(text: str) -> list[Piece]:
     if reader.unknown:
         _LOGGER.warning(
             "This SSML is not known and has no effect: %s; known are the tags %s.",
-            _list_names(reader.unknown),
+            name_some(sorted(reader.unknown), 10),
             ", ".join(_KNOWN),
         )
     return reader.pieces
@@ -497,11 +493,6 @@ class _SsmlReader:
             f'attribute "{name:.{_MAX_NAME}}" of <prosody>'
             for name in set(element.keys()) - {"rate", "pitch"}
         )
-
-
-def _list_names(names: set[str]) -> str:
-    first = sorted(names)[:_MAX_NAMED]
-    return ", ".join(first) + (f" and {len(names) - _MAX_NAMED} more" * (len(names) > _MAX_NAMED))
 
 
 def _join_lines(text: str) -> str:

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Protocol
 import torch
 from torch import Tensor
 
-from piper.errors import CheckpointError, ConfigError, TrainingError
+from piper.errors import CheckpointError, ConfigError, TrainingError, name_some
 from piper.files import remove_leftovers
 from piper.train import storage
 from piper.train.presets import (
@@ -427,8 +427,7 @@ class FitReport:
         ):
             if names:
                 groups = sorted({".".join(name.split(".")[:2]) for name in names})
-                shown = ", ".join(groups[:6]) + (", …" if len(groups) > 6 else "")
-                parts.append(f"{len(names)} {what} ({shown})")
+                parts.append(f"{len(names)} {what} ({name_some(groups, 6)})")
         return "; ".join(parts) + "."
 
 

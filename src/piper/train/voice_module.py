@@ -14,12 +14,13 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
+from piper.errors import name_some
 from piper.train import checkpoints
 from piper.train.data.batches import Batch
 from piper.train.distributed import sum_over_processes
 from piper.train.presets import TRAINING_KEYS, NetworkShape
 from piper.train.steps.update import Updater, UpdateSettings, WeightAverages
-from piper.train.warm_start import WarmStart, compare_voices, name_some, speakers_of
+from piper.train.warm_start import WarmStart, compare_voices, speakers_of
 
 _LOGGER = logging.getLogger(__name__)
 VALIDATION_SEED = 20210611
@@ -135,7 +136,7 @@ class VoiceModule(LightningModule, ABC):
             "while the others are trained. To keep them, add some of their recordings, or speech "
             "of theirs that the old voice speaks%s.",
             len(speakers),
-            name_some(speakers),
+            name_some(speakers, 12),
             advice,
         )
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from piper.config import VoiceConfig
-from piper.errors import CheckpointError, ConfigError, PiperError
+from piper.errors import CheckpointError, ConfigError, PiperError, name_some
 from piper.files import load_json_object
 from piper.train.checkpoints import (
     AVERAGES_KEY,
@@ -137,10 +137,6 @@ def _plain_weight(weights: Mapping[str, Tensor], stem: str) -> Tensor:
     return direction * (weights[f"{stem}.weight_g"].double() / norm)
 
 
-NAMED_AT_MOST = 12
-"""How many speakers or symbols a sentence names before it says how many more there are."""
-
-
 @dataclass(frozen=True)
 class WarmSource:
     """Weights to start from.
@@ -184,7 +180,7 @@ class WarmSource:
         if row >= len(table):
             raise CheckpointError(
                 f"{self.path} has no speaker {wanted!r}; --model.warmstart_speaker takes "
-                f"{name_some(list(self.speaker_ids)) or f'an id from 0 to {len(table) - 1}'}."
+                f"{name_some(self.speaker_ids, 12) or f'an id from 0 to {len(table) - 1}'}."
             )
         return row
 
@@ -200,12 +196,6 @@ def load_source(path: str) -> WarmSource:
             Symbols and speakers are known from the checkpoint itself or the JSON beside the file.
     """
     return _load_voice(path) if path.endswith(".onnx") else _load_checkpoint(find_checkpoint(path))
-
-
-def name_some(names: Sequence[str]) -> str:
-    """Return the first few names, and how many more there are."""
-    more = len(names) - NAMED_AT_MOST
-    return ", ".join(names[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
 
 
 def show_symbol(symbol: str) -> str:
@@ -269,7 +259,7 @@ def compare_voices(
         (their_rows, [name for name in our_rows if name not in their_rows], "speakers"),
     ):
         if known and names:
-            sentences.append(f"New in the {what}, so without any training: {name_some(names)}.")
+            sentences.append(f"New in the {what}, so without any training: {name_some(names, 12)}.")
     return sentences
 
 
@@ -681,7 +671,7 @@ class _Transfer:
                 fresh.append(show_symbol(symbol))
         if len(fresh) == len(ours):
             self.outcomes[self.embedding] = "of other symbols in the file"
-        named = f", {len(fresh)} fresh: {name_some(fresh)}" if fresh else ""
+        named = f", {len(fresh)} fresh: {name_some(fresh, 12)}" if fresh else ""
         self.details["phoneme embeddings"] = f"{len(ours) - len(fresh)} symbols by name{named}"
         return rows
 

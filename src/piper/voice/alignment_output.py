@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from piper.errors import ExportError, describe_os_error
+from piper.errors import ExportError, describe_os_error, name_some
 from piper.files import replace_on_success
 from piper.voice.graph_writer import import_onnx
 from piper.voice.session import NetworkOutput, VoiceSession
@@ -91,7 +91,7 @@ def _find_durations(graph: onnx.GraphProto, source: str) -> str:
     if found:
         raise ExportError(
             f"{source} has {len(found)} {_DURATIONS_NODE} nodes where a voice has one; choose the "
-            f"durations with --tensor-name from {', '.join(found[:5])}."
+            f"durations with --tensor-name from {name_some(found)}."
         )
     raise ExportError(
         f"{source} has no {_DURATIONS_NODE} node, by which a voice's durations are known; "

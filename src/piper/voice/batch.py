@@ -22,7 +22,7 @@ from typing import Any, TextIO
 from piper.audio.encode import OutputFormat
 from piper.audio.sinks import NameGiver, OutputNaming, create_sink, number_to_file_name
 from piper.config import SynthesisConfig, load_voice_config
-from piper.errors import PiperError
+from piper.errors import PiperError, name_some
 from piper.files import (
     append_record,
     hold_lock,
@@ -312,10 +312,8 @@ class BatchReport:
     def describe_failures(self) -> str:
         """Return a short table of the lines that could not be spoken."""
         numbers = sorted(self.failures)
-        shown = [f"{self.unit} {number}: {self.failures[number]}" for number in numbers]
-        if len(numbers) > MAX_SHOWN:
-            shown = [*shown[:MAX_SHOWN], f"and {len(numbers) - MAX_SHOWN} more"]
-        lines = "\n  ".join(shown)
+        shown = (f"{self.unit} {number}: {self.failures[number]}" for number in numbers)
+        lines = name_some(shown, MAX_SHOWN, "\n  ")
         return (
             f"{self.count(len(numbers))} could not be spoken; run it again to try only that:"
             f"\n  {lines}"

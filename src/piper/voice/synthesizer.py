@@ -39,16 +39,13 @@ from piper.audio.chunk import (
     scale_audio,
 )
 from piper.config import SynthesisConfig, VoiceConfig
-from piper.errors import PiperError, describe_os_error
+from piper.errors import PiperError, describe_os_error, name_some
 from piper.text.frontend import BOS, EOS, PAD, Frontend, Sentence
 from piper.text.markup import Piece, Pitch, Span, parse_markup
 from piper.text.sentence import Word
 from piper.voice.session import Network, SpeechSettings, SpokenSentence
 
 _LOGGER = logging.getLogger(__name__)
-
-# A voice may have hundreds; an error should stay readable.
-_MAX_NAMES = 10
 
 
 def find_speaker(config: VoiceConfig, speaker: int | str | None) -> int:
@@ -76,8 +73,7 @@ def find_speaker(config: VoiceConfig, speaker: int | str | None) -> int:
         has = f"speakers 0 to {num_speakers - 1}"
         names = list(config.speaker_id_map)
         if names:
-            more = ", …" if len(names) > _MAX_NAMES else ""
-            has += f" ({', '.join(names[:_MAX_NAMES])}{more})"
+            has += f" ({name_some(names, 10)})"
     raise PiperError(f"There is no speaker {speaker}: the voice has {has}; choose one of these.")
 
 

@@ -255,7 +255,7 @@ def test_missing_recordings_are_all_counted(write_csv: WriteDataset) -> None:
     message = load_error(write_csv("a|One.\n" + lines))
     assert "7 of 8 recordings are not in" in message
     assert "gone0 (line 2), gone1 (line 3)" in message
-    assert "gone4 (line 6) and 2 more" in message
+    assert "gone4 (line 6), and 2 more" in message
     assert "gone5" not in message
 
 

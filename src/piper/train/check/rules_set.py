@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-from piper.errors import DatasetError
+from piper.errors import DatasetError, name_some
 from piper.files import read_bounded
 from piper.progress import count_things
 from piper.train.check.entries import Entry
@@ -212,8 +212,6 @@ UNTRAINED_PHONEMES = _create_split_rule(
     "Record sentences with them, or take another --data.seed.",
 )
 
-NAMED_AT_MOST = 5
-
 
 def find_usable(entries: Sequence[Entry]) -> list[Entry]:
     """Return the lines whose recording and text can be used: training refuses a set with others.
@@ -274,8 +272,7 @@ def describe_split(held_out: Sequence[Entry], num_examples: int) -> dict[str, st
     count = count_things(len(held_out), "recording")
     facts = {"held out": f"{count}, {seconds / 60:.1f} minutes (--data.validation_split)"}
     if num_examples:
-        names = ", ".join(entry.name for entry in held_out[: min(num_examples, NAMED_AT_MOST)])
-        facts["spoken at each validation"] = names
+        facts["spoken at each validation"] = name_some(e.name for e in held_out[:num_examples])
     return facts
 
 

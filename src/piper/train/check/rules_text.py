@@ -11,7 +11,7 @@ from itertools import groupby
 from statistics import median
 
 from piper.config import PhonemeType
-from piper.errors import PhonemizeError
+from piper.errors import PhonemizeError, name_some
 from piper.progress import ProgressLine
 from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend, Stress, TextOptions
 from piper.text.numbers.engine import find_writer
@@ -32,7 +32,6 @@ LONG_CHARACTERS = 250
 """A text this long takes some 17 s, and all other texts of its batch are padded to it."""
 SPOKEN_SIGNS = frozenset(".,!?:;…—–-‑()[]«»„“”\"'’‘‚¡¿、。，！？：；・「」『』،؛؟॥।")
 """Punctuation that phonemizers take for pauses, or leave out without a word."""
-NAMED_AT_MOST = 5
 
 
 _create_text_rule = partial(Rule, Group.TEXT)
@@ -171,9 +170,9 @@ def _check_letters(text: str, script: str) -> Iterator[tuple[Rule, str]]:
             elif scripts and scripts != {script} and not (is_joined and script == EAST_ASIAN):
                 foreign.append(word)
     if mixed:
-        yield MIXED_SCRIPTS, f"in {', '.join(mixed[:NAMED_AT_MOST])}"
+        yield MIXED_SCRIPTS, f"in {name_some(mixed)}"
     if foreign:
-        yield FOREIGN_WORDS, f"{', '.join(foreign[:NAMED_AT_MOST])}"
+        yield FOREIGN_WORDS, name_some(foreign)
 
 
 def _split_word(word: str) -> Iterator[tuple[str, bool]]:
@@ -221,9 +220,9 @@ def _check_written(text: str, language: str) -> Iterator[tuple[Rule, str]]:
         if not any(character.isdigit() for character in text[edit.start : edit.end]):
             forms.append(f"{text[edit.start : edit.end]} ({edit.text})")
     if digits:
-        yield NUMBERS, f"{', '.join(digits[:NAMED_AT_MOST])} in {text!r:.60}"
+        yield NUMBERS, f"{name_some(digits)} in {text!r:.60}"
     if forms:
-        yield SHORT_FORMS, ", ".join(forms[:NAMED_AT_MOST])
+        yield SHORT_FORMS, name_some(forms)
 
 
 def _check_missing(entries: Sequence[Entry]) -> Iterator[Issue]:

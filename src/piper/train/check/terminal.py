@@ -6,14 +6,12 @@ import shlex
 import textwrap
 import unicodedata
 
+from piper.errors import name_some
 from piper.messages import translate
 from piper.progress import count_things
 from piper.train.check.entries import Entry
 from piper.train.check.issues import BrokenRule, CheckReport, Issue, Severity, Verdict
 from piper.train.check.training import FRESH_HOURS
-
-WARNINGS_NAMED = 3
-"""Of the rules that only warn; those that stand in the way are all named."""
 
 
 def describe_share(share: float | None) -> str:
@@ -52,10 +50,8 @@ def list_next_steps(report: CheckReport) -> list[tuple[str, str]]:
         return [(sentence, ""), *([("Listen, and decide on a page:", review)] if review else [])]
     steps = []
     if report.verdict is Verdict.WARNINGS:
-        named = ", ".join(warnings[:WARNINGS_NAMED])
-        rest = len(warnings) - WARNINGS_NAMED
-        more = f" and {rest} more" if rest > 0 else ""
-        steps.append((f"Training can start; before it, look at {named}{more}:", review))
+        named = name_some(warnings, 3)
+        steps.append((f"Training can start; before it, look at {named}:", review))
     else:
         steps.append(("Nothing stands in the way of training:", ""))
     if sum(measures.seconds for measures in report.audio.values()) < 3600 * FRESH_HOURS:

@@ -21,7 +21,7 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from statistics import StatisticsError, correlation, mean
 
-from piper.errors import DatasetError
+from piper.errors import DatasetError, name_some
 from piper.files import read_bounded, replace_on_success
 from piper.train.data.remote_dataset import RemoteRecordings
 
@@ -423,8 +423,6 @@ PHONEME_IDS = "phoneme_ids"
 DATASET_TYPES = ("text", PHONEME_IDS)
 LINES_TO_TELL = 10
 """From so many on, a column of which nearly all values differ is no speaker's, whatever a flag."""
-NAMED_AT_MOST = 5
-"""How many missing files or speakers an error names before it says how many more there are."""
 
 # festvox-ru writes `вол+ос`: the mark stands before the stressed vowel. A sum is left alone: `2+2`,
 # `x+а`, `C++а`. Vowels are those of Russian, Ukrainian and Belarusian.
@@ -661,12 +659,9 @@ def _check_missing(
 ) -> None:
     if not missing:
         return
-    named = ", ".join(
-        f"{name or '(no name)'} (line {line})" for line, name in missing[:NAMED_AT_MOST]
-    )
-    more = f" and {len(missing) - NAMED_AT_MOST} more" if len(missing) > NAMED_AT_MOST else ""
+    named = name_some(f"{name or '(no name)'} (line {line})" for line, name in missing)
     raise DatasetError(
-        f"{csv_path}: {len(missing)} of {total} recordings are not in {audio_dir}: {named}{more}; "
+        f"{csv_path}: {len(missing)} of {total} recordings are not in {audio_dir}: {named}; "
         "pass the right folder with --data.audio_dir, or remove the lines."
     )
 
@@ -685,10 +680,8 @@ def _check_duplicates(csv_path: Path, rows: Sequence[Row]) -> None:
 def _check_speakers(csv_path: Path, rows: Sequence[Row], num_speakers: int) -> None:
     speakers = list(dict.fromkeys(row.speaker for row in rows if row.speaker is not None))
     if len(speakers) > num_speakers:
-        named = ", ".join(speakers[:NAMED_AT_MOST])
-        more = ", …" if len(speakers) > NAMED_AT_MOST else ""
         raise DatasetError(
-            f"{csv_path} has {len(speakers)} speakers ({named}{more}), but "
+            f"{csv_path} has {len(speakers)} speakers ({name_some(speakers)}), but "
             f"--model.num_speakers={num_speakers}; pass --model.num_speakers={len(speakers)}."
         )
 

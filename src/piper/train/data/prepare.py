@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from piper.config import VoiceConfig
-from piper.errors import DatasetError, PiperError, describe_os_error
+from piper.errors import DatasetError, PiperError, describe_os_error, name_some
 from piper.files import hold_lock
 from piper.jobs import JOBS_A_CHUNK, MAX_LOSSES_ON_CLUSTER, Lost, run_jobs, run_on_cluster
 from piper.progress import ProgressLine
@@ -42,7 +42,6 @@ _LOGGER = logging.getLogger(__name__)
 FORMAT_VERSION = 2
 """Raised whenever decoding, trimming or phonemising changes what is stored."""
 LOCK_NAME = "prepare.lock"
-NAMED_AT_MOST = 5
 LEFT_OUT_SHARE = 0.1
 """Of the lines. Where more cannot be used, something is wrong with the set, not with a file."""
 KeyedRow = tuple[str, Row]
@@ -353,8 +352,7 @@ def _leave_out(settings: DataSettings, errors: Sequence[str], num_rows: int) -> 
     """
     if not errors:
         return
-    more = f" … and {len(errors) - NAMED_AT_MOST} more." if len(errors) > NAMED_AT_MOST else ""
-    named = f"{' '.join(errors[:NAMED_AT_MOST])}{more}"
+    named = name_some(errors, separator=" ")
     if _may_be_left_out(len(errors), num_rows):
         _LOGGER.warning(
             "%s: of %d lines %d cannot be used and %s left out: %s",
@@ -377,15 +375,17 @@ def _refuse_short(settings: DataSettings, utterances: Sequence[PreparedUtterance
     """Refuse texts that cannot be aligned: each id needs a frame of its own."""
     bad = [u for u in utterances if u.num_ids > u.num_samples // settings.hop_length]
     if bad:
-        named = "; ".join(
-            f"line {u.row.line}: {u.num_samples / settings.sample_rate:.2f} s for "
-            f"{u.num_ids} phoneme ids ({u.row.audio_path.name})"
-            for u in bad[:NAMED_AT_MOST]
+        named = name_some(
+            (
+                f"line {u.row.line}: {u.num_samples / settings.sample_rate:.2f} s for "
+                f"{u.num_ids} phoneme ids ({u.row.audio_path.name})"
+                for u in bad
+            ),
+            separator="; ",
         )
-        more = f"; and {len(bad) - NAMED_AT_MOST} more" if len(bad) > NAMED_AT_MOST else ""
         raise DatasetError(
             f"{settings.csv_path}: {len(bad)} recordings are too short for their texts, so text "
-            f"and recording do not belong together ({named}{more}); mend or remove these lines."
+            f"and recording do not belong together ({named}); mend or remove these lines."
         )
 
 

@@ -20,8 +20,6 @@ EAST_ASIAN = "Hani"
 LATIN, CYRILLIC = "Latn", "Cyrl"
 _MERGED = dict.fromkeys(("Hira", "Kana", "Hang", "Bopo"), EAST_ASIAN)
 _SHARED = ("Zyyy", "Zinh", "Zzzz")
-NAMED_AT_MOST = 12
-"""Letters that a sentence names."""
 NEIGHBOURS = 64
 """Code points after a letter among which two others of its script are looked for."""
 NAME_LEAST = 6
@@ -67,7 +65,7 @@ def describe_named_letters(letters: str, espeak_voice: str) -> str:
             "it is said"
         )
     return (
-        f"espeak-ng's voice {espeak_voice} does not read {letters[:NAMED_AT_MOST]} and would say "
+        f"espeak-ng's voice {espeak_voice} does not read {letters[:12]} and would say "
         f"the name of each letter; {advice}"
     )
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from piper.config import PhonemeType, VoiceConfig
-from piper.errors import DatasetError
+from piper.errors import DatasetError, name_some
 from piper.progress import count_things
 from piper.text.frontend import BOS, EOS, PAD
 from piper.train.data.cache import PreparedUtterance
@@ -23,7 +23,6 @@ from piper.train.data.metadata import Row
 from piper.train.data.settings import DataSettings
 
 _LOGGER = logging.getLogger(__name__)
-NAMED_AT_MOST = 5
 OUTLIER_TIMES = 4.0
 """A recording this much longer than the median is named: all others of its batch are padded to
 it, and it alone decides how large a batch may be."""
@@ -149,12 +148,9 @@ def warn_of_long_recordings(
 def _name_recordings(utterances: Sequence[PreparedUtterance], settings: DataSettings) -> str:
     """Return the first few names and seconds, the longest first."""
     ranked = sorted(utterances, key=lambda u: -u.num_samples)
-    named = ", ".join(
-        f"{u.row.audio_path.name} ({u.num_samples / settings.sample_rate:.1f} s)"
-        for u in ranked[:NAMED_AT_MOST]
+    return name_some(
+        f"{u.row.audio_path.name} ({u.num_samples / settings.sample_rate:.1f} s)" for u in ranked
     )
-    rest = len(ranked) - NAMED_AT_MOST
-    return f"{named} and {rest} more" if rest > 0 else named
 
 
 def create_unstopped(

@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from piper.errors import ConfigError
+from piper.errors import ConfigError, name_some
 from piper.files import load_json_object, replace_on_success, write_json
 from piper.train.checkpoints import load_checkpoint
 from piper.train.evaluate.page import explain_score, write_report_page
@@ -236,7 +236,7 @@ def load_card_facts(path: Path) -> dict[str, Any]:
     unknown = [name for name in told if name not in names]
     if unknown:
         raise ConfigError(
-            f"--card-facts: {path} has {', '.join(unknown[:5])}, but a card has {', '.join(names)}."
+            f"--card-facts: {path} has {name_some(unknown)}, but a card has {', '.join(names)}."
         )
     return told
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from piper.errors import ConfigError, DatasetError, PiperError
+from piper.errors import ConfigError, DatasetError, PiperError, name_some
 from piper.text.frontend import Frontend, create_frontend
 from piper.train.aligner.aligner import Groups, phonemes_to_groups
 from piper.train.aligner.fitting import Lesson, create_lesson_key
@@ -190,7 +190,7 @@ def check_unlearnt(
     if known:
         raise ConfigError(
             f"The phoneme recogniser learnt on {len(known)} of these sentences "
-            f"({', '.join(known[:3])}), so its error would say nothing; fit another one with "
+            f"({name_some(known, 3)}), so its error would say nothing; fit another one with "
             "--fit-recogniser and the same --held-out."
         )
     names = [one.name for one in sentences if one.recording and one.name in recogniser.learnt]
@@ -198,5 +198,5 @@ def check_unlearnt(
         return None
     return (
         f"{len(names)} sentences are named like recordings that the phoneme recogniser learnt on "
-        f"({', '.join(names[:3])}); if they are the same, its error says nothing."
+        f"({name_some(names, 3)}); if they are the same, its error says nothing."
     )

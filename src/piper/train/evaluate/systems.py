@@ -15,7 +15,7 @@ import soundfile
 
 from piper.audio.chunk import FloatArray, float_to_int16
 from piper.config import SynthesisConfig, load_voice_config
-from piper.errors import ConfigError, DatasetError, PiperError
+from piper.errors import ConfigError, DatasetError, PiperError, name_some
 from piper.files import load_kept_object, read_bounded, replace_on_success
 from piper.progress import ProgressLine
 from piper.train.checkpoints import find_checkpoint
@@ -149,7 +149,7 @@ def split_rows(
     missing = [name for name in names if name not in by_name]
     if missing:
         raise ConfigError(
-            f"{held_out} names {', '.join(missing[:5])}, which the dataset lacks; name recordings "
+            f"{held_out} names {name_some(missing)}, which the dataset lacks; name recordings "
             "as metadata.csv does, one a line."
         )
     lines = {by_name[name].line for name in names}
@@ -346,7 +346,5 @@ def _find_speaker(voice: PiperVoice, name: str | None) -> int | None:
         return None
     known = voice.config.speaker_id_map or {}
     if name not in known:
-        raise PiperError(
-            f'The voice has no speaker "{name}"; it has {", ".join(list(known)[:12])}.'
-        )
+        raise PiperError(f'The voice has no speaker "{name}"; it has {name_some(known, 12)}.')
     return known[name]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from piper.errors import DatasetError
+from piper.errors import DatasetError, name_some
 from piper.files import UniqueNames, digest_file, hold_lock, load_kept_object, write_json
 from piper.jobs import run_jobs
 from piper.messages import say
@@ -248,9 +248,6 @@ class Journal:
         write_json(self.report_path, {**self.identity, **done, **facts})
 
 
-NAMED_AT_MOST = 3
-
-
 @dataclass(frozen=True)
 class ImportOptions:
     """What a user may say about an import.
@@ -451,9 +448,10 @@ def describe_left_out(left_out: Sequence[LeftOut]) -> str:
 def _describe_nothing(source: Path | str, left_out: Sequence[LeftOut]) -> str:
     if not left_out:
         return f"{source} lists no recordings; is it the right folder and --format?"
-    named = "; ".join(
-        f"{one.name}: {one.reason}{f' ({one.detail})' if one.detail else ''}"
-        for one in left_out[:NAMED_AT_MOST]
+    named = name_some(
+        (f"{one.name}: {one.reason}{f' ({one.detail})' if one.detail else ''}" for one in left_out),
+        3,
+        "; ",
     )
     return (
         f"None of the {len(left_out)} rows of {source} can be imported ({named}); are --format "

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from piper.errors import ConfigError, DatasetError
+from piper.errors import ConfigError, DatasetError, name_some
 from piper.files import parse_json_object
 from piper.train.data.metadata import LJSPEECH as LJSPEECH_LAYOUT
 from piper.train.data.metadata import SPEAKER as LAYOUT_SPEAKER
@@ -172,7 +172,6 @@ PIPER = Format(
 
 
 TEXT_SUFFIXES = (".txt", ".lab", ".normalized.txt")
-NAMED_AT_MOST = 4
 _GROUP = re.compile(
     r"\d+[-_ .].*"  # 0000000001_0300000050_General; a number alone is LibriTTS's speaker
     r"|(part|session|group|chapter|set|batch|day|take|disc|cd|book|block|lesson|prompts?|chat|general"
@@ -231,9 +230,9 @@ def _load_pairs(source: Path, options: ReadOptions) -> Source:
     ]
     notes = []
     if are_groups and len(groups) > 1:
-        some = ", ".join(sorted(groups)[:NAMED_AT_MOST])
         notes.append(
-            f"The folders ({some}) are groups of prompts, and no speakers, by their names."
+            f"The folders ({name_some(sorted(groups))}) are groups of prompts, and no speakers, "
+            "by their names."
         )
     _, voice = load_config(source)
     columns = "recording and text of one name each"
