@@ -37,7 +37,7 @@ from piper.files import (
     sync_file,
 )
 from piper.progress import ProgressLine
-from piper.voices import CONFIG_SUFFIX, MODEL_SUFFIX
+from piper.voices import CATALOGUE_URL, CONFIG_SUFFIX, MODEL_SUFFIX
 
 __all__ = [
     "VoiceNotFoundError",
@@ -185,9 +185,6 @@ def _cannot_fetch(url: str, error: Exception, *, is_unreachable: bool = False) -
         is_unreachable=is_unreachable,
     )
 
-
-CATALOGUE_URL = "https://huggingface.co/rhasspy/piper-voices/resolve/main/voices.json"
-"""Where Piper publishes its voices; the files lie beside it."""
 
 _WAITS_SECONDS = (1.0, 2.0)
 """A server's client waits for the list; a few hundred kilobytes come soon or not at all."""

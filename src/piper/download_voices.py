@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +11,6 @@ from pathlib import Path
 
 from piper import download
 from piper.download import (
-    CATALOGUE_URL,
     OWN,
     WHOLE,
     CatalogueVoice,
@@ -23,11 +21,11 @@ from piper.download import (
     load_catalogue,
     select_voices,
 )
-from piper.errors import PiperError, describe_os_error
-from piper.jobs import open_standard_streams
-from piper.messages import configure_logging, print_error
+from piper.errors import PiperError
+from piper.jobs import find_exit_code, open_standard_streams
+from piper.messages import configure_logging
 from piper.options import CommandParser, add_option
-from piper.voices import CONFIG_SUFFIX, MODEL_SUFFIX
+from piper.voices import CATALOGUE_URL, CONFIG_SUFFIX, MODEL_SUFFIX
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -43,10 +41,6 @@ VOICE_PATTERN = re.compile(
     r"^(?P<lang_family>[^-]+)_(?P<lang_region>[^-]+)-(?P<voice_name>[^-]+)-(?P<voice_quality>.+)$"
 )
 """A published voice's name, such as `en_US-lessac-medium`."""
-
-EXIT_ERROR = 1
-EXIT_INTERRUPTED = 130  # 128 + SIGINT
-EXIT_NO_READER = 141  # 128 + SIGPIPE
 
 
 def list_voices() -> None:
@@ -134,20 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.installed and args.force_redownload:
         parser.error("--installed downloads nothing; leave --force-redownload out")
     configure_logging(logging.DEBUG if args.debug else logging.INFO)
-    try:
-        return _run(args)
-    except PiperError as error:
-        print_error(error)
-        return EXIT_ERROR
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read the list has enough of it; flushing at the end would fail once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_NO_READER
-    except OSError as error:
-        print_error(describe_os_error(error))
-        return EXIT_ERROR
+    return find_exit_code(lambda: _run(args))
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from piper.errors import PiperError
-from piper.options import CommandParser, add_option
+from piper.options import CommandParser, add_option, whole_number
 from piper.server_options import (
+    add_default_options,
     add_limit_options,
-    add_speech_options,
     add_voice_options,
     create_settings,
     create_store,
@@ -38,12 +38,12 @@ def create_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--port",
-        type=_parse_port,
+        type=whole_number(0, 65535),
         default=5000,
         help="port to listen on; 0 takes a free one (default: %(default)s)",
     )
     add_voice_options(parser.add_argument_group("voices"))
-    add_speech_options(parser.add_argument_group("speech, where a request does not say"))
+    add_default_options(parser.add_argument_group("speech, where a request does not say"))
     add_limit_options(parser.add_argument_group("limits"))
     _add_access_options(parser.add_argument_group("access"))
     parser.add_argument("--debug", action="store_true", help="say more on standard error")
@@ -110,16 +110,6 @@ def _parse_origin(text: str) -> str:
             f"{text} is no origin; give scheme, name and port, such as https://example.org"
         )
     return origin
-
-
-def _parse_port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to 65535")
-    return port
-
-
-_parse_port.__name__ = "whole number"  # as argparse calls it in its message
 
 
 def main(argv: Sequence[str] | None = None) -> int:

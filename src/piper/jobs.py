@@ -15,7 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from piper.errors import PiperError, ProcessStartError
+from piper.errors import TOO_LITTLE_MEMORY, PiperError, ProcessStartError, describe_os_error
+from piper.messages import print_error
 
 # What starts processes loads more where it does so: speaking a line does without.
 if TYPE_CHECKING:
@@ -103,6 +104,30 @@ def stops_as_interrupt() -> Iterator[list[signal.Signals]]:
     finally:
         for number in handled:
             signal.signal(number, signal.SIG_DFL)
+
+
+EXIT_ERROR = 1
+EXIT_INTERRUPTED = 130  # 128 + SIGINT
+EXIT_NO_READER = 141  # 128 + SIGPIPE, what other programs of a pipe end with
+
+
+def find_exit_code(work: Callable[[], int | None]) -> int:
+    """Do a command's work and return its exit code; what a user can mend is one sentence."""
+    try:
+        return work() or 0
+    except PiperError as error:
+        print_error(error)
+    except BrokenPipeError:
+        # The interpreter flushes standard output once more when it ends; let it do so in vain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_NO_READER
+    except OSError as error:
+        print_error(describe_os_error(error))
+    except MemoryError:
+        print_error(TOO_LITTLE_MEMORY)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return EXIT_ERROR
 
 
 @contextmanager

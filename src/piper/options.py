@@ -8,7 +8,7 @@ import difflib
 import math
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -113,52 +113,21 @@ def parse_pitch(text: str) -> float:
     return value
 
 
-def parse_seed(text: str) -> int:
-    """Return a seed for random numbers."""
-    value = int(text)
-    if not 0 <= value < 2**62:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to 2**62 - 1")
-    return value
+# argparse names these functions in its message about a text that is no number at all.
+parse_not_negative.__name__ = parse_positive.__name__ = parse_pitch.__name__ = "number"
 
 
-def parse_jobs(text: str) -> int:
-    """Return a number of processes; 0 is one a core."""
-    value = int(text)
-    if not 0 <= value <= MAX_THREADS:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to {MAX_THREADS}")
-    return value
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    """Return what parses a whole number within bounds, both included."""
 
+    def parse(text: str) -> int:
+        value = int(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text} is not a whole number from {least} to {most}")
+        return value
 
-def parse_threads(text: str) -> int:
-    """Return a number of threads."""
-    value = int(text)
-    if not 1 <= value <= MAX_THREADS:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 to {MAX_THREADS}")
-    return value
-
-
-def parse_count(text: str) -> int:
-    """Return how many of something there may be."""
-    value = int(text)
-    if not 1 <= value <= 10**6:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 to 1000000")
-    return value
-
-
-def parse_samples(text: str) -> int:
-    """Return a number of samples."""
-    value = int(text)
-    if not 1 <= value <= 1 << 20:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 to {1 << 20}")
-    return value
-
-
-def parse_rate(text: str) -> int:
-    """Return a sample rate in hertz."""
-    value = int(text)
-    if not 4000 <= value <= 192_000:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 4000 to 192000")
-    return value
+    parse.__name__ = "whole number"
+    return parse
 
 
 def parse_subtitles(text: str) -> Path:
@@ -167,12 +136,6 @@ def parse_subtitles(text: str) -> Path:
     if path.suffix.lower() not in SUBTITLE_ENDINGS:
         raise argparse.ArgumentTypeError(f"{text} does not end in {', '.join(SUBTITLE_ENDINGS)}")
     return path
-
-
-# argparse names these functions in its message about a text that is no number at all.
-parse_not_negative.__name__ = parse_positive.__name__ = parse_pitch.__name__ = "number"
-parse_seed.__name__ = parse_jobs.__name__ = parse_rate.__name__ = "whole number"
-parse_threads.__name__ = parse_samples.__name__ = parse_count.__name__ = "whole number"
 
 
 # The values of `OutputNaming`, `OutputFormat`, `MARKUP_KINDS` and others, which are not imported
@@ -204,7 +167,9 @@ def create_parser() -> argparse.ArgumentParser:
     _add_voice_options(parser.add_argument_group("voice"))
     _add_text_and_output_options(parser.add_argument_group("text and output"))
     _add_file_options(parser.add_argument_group("files"))
-    _add_speech_options(parser.add_argument_group("speech"))
+    speech = parser.add_argument_group("speech")
+    add_speech_options(speech)
+    _add_loudness_options(speech)
     add_pronunciation_options(parser.add_argument_group("pronunciation"))
     parser.add_argument("--debug", action="store_true", help="say more on standard error")
     parser.add_argument(
@@ -387,42 +352,9 @@ def add_hardware_options(parser: argparse._ActionsContainer) -> None:
     )
     parser.add_argument(
         "--threads",
-        type=parse_threads,
+        type=whole_number(1, MAX_THREADS),
         metavar="N",
         help="threads of one sentence's network (default: a core each)",
-    )
-
-
-def add_scale_options(parser: argparse._ActionsContainer) -> None:
-    """Add speed and liveliness; servers have these, too."""
-    for names, parse, text in (
-        (["--length-scale"], parse_positive, "factor on durations; above 1 is slower"),
-        (["--noise-scale"], parse_not_negative, "liveliness of the voice; 0 is always the same"),
-        (
-            ["--noise-w-scale", "--noise-w"],
-            parse_not_negative,
-            "liveliness of the rhythm; 0 is always the same",
-        ),
-    ):
-        text += " (default: what the voice's JSON says)"
-        add_option(parser, *names, type=parse, metavar="X", help=text)
-    parser.add_argument(
-        "--pitch",
-        type=parse_pitch,
-        default=0.0,
-        metavar="SEMITONES",
-        help="higher or lower by so much, from -12 to 12; quick voices only (default: 0)",
-    )
-
-
-def add_volume_option(parser: argparse._ActionsContainer) -> None:
-    """Add the loudness; servers have it, too."""
-    parser.add_argument(
-        "--volume",
-        type=parse_not_negative,
-        default=1.0,
-        metavar="X",
-        help="factor on loudness (default: %(default)s)",
     )
 
 
@@ -484,7 +416,7 @@ def _add_file_options(parser: argparse._ActionsContainer) -> None:
     add_option(
         parser,
         "--sample-rate",
-        type=parse_rate,
+        type=whole_number(4000, 192_000),
         metavar="HERTZ",
         help="convert the speech, for telephony to 8000 (default: the voice's rate); needs the "
         "extra `codecs`",
@@ -498,7 +430,7 @@ def _add_file_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "-j",
         "--jobs",
-        type=parse_jobs,
+        type=whole_number(0, MAX_THREADS),
         metavar="N",
         help="speak N lines or documents at once (0: one a core) to files in --output-dir, lines "
         "to numbered ones, documents to one each of their name; a run that was interrupted goes "
@@ -511,13 +443,49 @@ def _add_file_options(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def _add_speech_options(parser: argparse._ActionsContainer) -> None:
+def add_speech_options(parser: argparse._ActionsContainer, whose: str = "the speaker") -> None:
+    """Add who speaks, and how; servers have these, too."""
+    text = f"number or name of {whose}, or a mixture like 3:0.7,5:0.3"
+    parser.add_argument("-s", "--speaker", help=text)
+    for names, parse, text in (
+        (["--length-scale"], parse_positive, "factor on durations; above 1 is slower"),
+        (["--noise-scale"], parse_not_negative, "liveliness of the voice; 0 is always the same"),
+        (
+            ["--noise-w-scale", "--noise-w"],
+            parse_not_negative,
+            "liveliness of the rhythm; 0 is always the same",
+        ),
+    ):
+        text += " (default: what the voice's JSON says)"
+        add_option(parser, *names, type=parse, metavar="X", help=text)
     parser.add_argument(
-        "-s", "--speaker", help="number or name of the speaker, or a mixture like 3:0.7,5:0.3"
+        "--pitch",
+        type=parse_pitch,
+        default=0.0,
+        metavar="SEMITONES",
+        help="higher or lower by so much, from -12 to 12; quick voices only (default: 0)",
     )
-    add_scale_options(parser)
-    add_silence_options(parser)
-    add_volume_option(parser)
+    for name, text in (
+        ("--sentence-silence", "silence between the sentences of a text (default: 0)"),
+        (
+            "--paragraph-silence",
+            "silence between paragraphs: of a document, and where a blank line stands between "
+            "lines that are spoken to one output (default: that of sentences; of lines 0)",
+        ),
+        ("--clause-silence", "silence added after , ; : (default: 0)"),
+        ("--ellipsis-silence", "silence added after … (default: that of clauses)"),
+    ):
+        add_option(parser, name, type=parse_not_negative, metavar="SECONDS", help=text)
+    parser.add_argument(
+        "--volume",
+        type=parse_not_negative,
+        default=1.0,
+        metavar="X",
+        help="factor on loudness (default: %(default)s)",
+    )
+
+
+def _add_loudness_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--normalize",
         choices=LOUDNESSES,
@@ -532,25 +500,10 @@ def _add_speech_options(parser: argparse._ActionsContainer) -> None:
     add_option(parser, "--whole-ends", action=argparse.BooleanOptionalAction, help=text)
     parser.add_argument(
         "--seed",
-        type=parse_seed,
+        type=whole_number(0, 2**62 - 1),
         metavar="N",
         help="speak repeatably: the same texts, voice and machine give the same samples",
     )
-
-
-def add_silence_options(parser: argparse._ActionsContainer) -> None:
-    """Add pauses; servers have these, too."""
-    for name, text in (
-        ("--sentence-silence", "silence between the sentences of a text (default: 0)"),
-        (
-            "--paragraph-silence",
-            "silence between paragraphs: of a document, and where a blank line stands between "
-            "lines that are spoken to one output (default: that of sentences; of lines 0)",
-        ),
-        ("--clause-silence", "silence added after , ; : (default: 0)"),
-        ("--ellipsis-silence", "silence added after … (default: that of clauses)"),
-    ):
-        add_option(parser, name, type=parse_not_negative, metavar="SECONDS", help=text)
 
 
 def add_pronunciation_options(parser: argparse._ActionsContainer) -> None:

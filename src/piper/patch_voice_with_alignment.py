@@ -8,16 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from piper.errors import PiperError, describe_os_error
-from piper.jobs import open_standard_streams
-from piper.messages import print_error, say
+from piper.jobs import find_exit_code, open_standard_streams
+from piper.messages import say
 from piper.options import CommandParser
 
 if TYPE_CHECKING:
     import onnx
-
-EXIT_ERROR = 1
-EXIT_INTERRUPTED = 130  # 128 + SIGINT
 
 
 def add_alignment_output(model: onnx.ModelProto, tensor_name: str | None = None) -> str:
@@ -60,23 +56,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     open_standard_streams()
     args = create_parser().parse_args(argv)
-    try:
-        # ONNX and ONNX Runtime take a moment to load; --help need not wait for them.
-        from piper.voice.alignment_output import patch_voice
+    return find_exit_code(lambda: _patch(args))
 
-        if patch_voice(args.model, args.output, tensor_name=args.tensor_name):
-            say(f"Wrote {args.output or args.model}, with durations as its second output.")
-        else:
-            say(f"{args.model} has its durations as second output already; nothing was written.")
-    except PiperError as error:
-        print_error(error)
-        return EXIT_ERROR
-    except OSError as error:
-        print_error(describe_os_error(error))
-        return EXIT_ERROR
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    return 0
+
+def _patch(args: argparse.Namespace) -> None:
+    # ONNX and ONNX Runtime take a moment to load; --help need not wait for them.
+    from piper.voice.alignment_output import patch_voice
+
+    if patch_voice(args.model, args.output, tensor_name=args.tensor_name):
+        say(f"Wrote {args.output or args.model}, with durations as its second output.")
+    else:
+        say(f"{args.model} has its durations as second output already; nothing was written.")
 
 
 if __name__ == "__main__":

@@ -12,30 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from piper.config import SynthesisConfig
-from piper.download import (
-    CATALOGUE_URL,
-    TransferOptions,
-    download_voice,
-    find_catalogue_voice,
-    load_catalogue,
-)
-from piper.errors import PiperError, describe_missing_package, describe_os_error
+from piper.errors import PiperError, describe_missing_package
 from piper.installation import warn_about_conflict
-from piper.jobs import open_standard_streams
-from piper.messages import print_error, translate
+from piper.jobs import find_exit_code, open_standard_streams
+from piper.messages import translate
 from piper.options import (
     INPUT_FORMATS,
     add_hardware_options,
     add_option,
     add_pronunciation_options,
-    add_scale_options,
-    add_silence_options,
-    add_volume_option,
-    parse_count,
+    add_speech_options,
+    whole_number,
 )
 from piper.server.settings import Downloads, ServerSettings, SpeechDefaults, SpeechLimits
-from piper.text.frontend import load_text_options
-from piper.voices import VoiceFiles, find_voice, list_voices
+from piper.voices import CATALOGUE_URL, VoiceFiles, find_voice, list_voices
 
 if TYPE_CHECKING:
     from piper.server.store import VoiceStore
@@ -47,8 +37,7 @@ _MAX_LINE = 500
 _MAX_TRACEBACK = 20_000
 _MAX_ALIKE = 20
 _FLOOD_SECONDS = 10.0
-EXIT_ERROR = 1
-EXIT_INTERRUPTED = 130  # 128 + SIGINT
+_COUNT = whole_number(1, 10**6)
 
 
 def add_voice_options(parser: argparse._ActionsContainer, *, has_aliases: bool = False) -> None:
@@ -100,16 +89,9 @@ def add_voice_options(parser: argparse._ActionsContainer, *, has_aliases: bool =
     add_hardware_options(parser)
 
 
-def add_speech_options(parser: argparse._ActionsContainer) -> None:
+def add_default_options(parser: argparse._ActionsContainer) -> None:
     """Add how voices speak where a request does not say."""
-    parser.add_argument(
-        "-s",
-        "--speaker",
-        help="number or name of the default voice's speaker, or a mixture like 3:0.7,5:0.3",
-    )
-    add_scale_options(parser)
-    add_silence_options(parser)
-    add_volume_option(parser)
+    add_speech_options(parser, "the default voice's speaker")
     add_option(
         parser,
         "--input-format",
@@ -126,7 +108,7 @@ def add_limit_options(parser: argparse._ActionsContainer) -> None:
     add_option(
         parser,
         "--max-waiting",
-        type=parse_count,
+        type=_COUNT,
         default=SpeechLimits.max_waiting,
         metavar="N",
         help="requests that may wait beyond those that are spoken; further ones are told to come "
@@ -135,7 +117,7 @@ def add_limit_options(parser: argparse._ActionsContainer) -> None:
     add_option(
         parser,
         "--max-characters",
-        type=parse_count,
+        type=_COUNT,
         default=SpeechLimits.max_text_characters,
         metavar="N",
         help="characters of one text (default: %(default)s)",
@@ -192,7 +174,9 @@ def create_store(
         listed_by: What tells a client which voices there are.
         can_download: Whether a published default voice that is not there is downloaded.
     """
+    # NumPy and ONNX Runtime take a moment to load; --help need not wait for them.
     from piper.server.store import VoiceStore
+    from piper.text.frontend import load_text_options
 
     folders = [*(args.data_dir or [Path()]), settings.downloads.folder]
     default = _find_published(args.model, folders, settings.downloads) if can_download else None
@@ -219,6 +203,13 @@ def _find_published(model: str, folders: list[Path], downloads: Downloads) -> Vo
         return None
     files = list_voices(folders).get(model)
     if files is None:
+        from piper.download import (
+            TransferOptions,
+            download_voice,
+            find_catalogue_voice,
+            load_catalogue,
+        )
+
         voice = find_catalogue_voice(load_catalogue(downloads.catalogue_url), model)
         manner = TransferOptions(is_shown=True)
         files = VoiceFiles(*download_voice(voice, downloads.folder, manner=manner))
@@ -298,14 +289,4 @@ def run_command(args: argparse.Namespace, serve: Callable[[argparse.Namespace], 
     open_standard_streams()
     _start_log(args.debug)
     warn_about_conflict()
-    try:
-        serve(args)
-    except PiperError as error:
-        print_error(error)
-        return EXIT_ERROR
-    except OSError as error:
-        print_error(describe_os_error(error))
-        return EXIT_ERROR
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    return 0
+    return find_exit_code(lambda: serve(args))

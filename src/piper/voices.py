@@ -8,6 +8,8 @@ from pathlib import Path
 
 from piper.errors import VoiceNotFoundError
 
+CATALOGUE_URL = "https://huggingface.co/rhasspy/piper-voices/resolve/main/voices.json"
+"""Where Piper publishes its voices; the files lie beside it."""
 MODEL_SUFFIX = ".onnx"
 CONFIG_SUFFIX = ".json"
 

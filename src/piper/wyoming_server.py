@@ -6,10 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from piper.options import CommandParser, add_option, parse_samples
+from piper.options import CommandParser, add_option, whole_number
 from piper.server_options import (
+    add_default_options,
     add_limit_options,
-    add_speech_options,
     add_voice_options,
     create_settings,
     create_store,
@@ -38,13 +38,13 @@ def create_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="do not download the default voice where it is not there",
     )
-    add_speech_options(parser.add_argument_group("speech, where a request does not say"))
+    add_default_options(parser.add_argument_group("speech, where a request does not say"))
     limits = parser.add_argument_group("limits")
     add_limit_options(limits)
     add_option(
         limits,
         "--samples-per-chunk",
-        type=parse_samples,
+        type=whole_number(1, 1 << 20),
         default=1024,
         metavar="N",
         help="samples of one audio-chunk at most (default: %(default)s)",

@@ -8,9 +8,9 @@ from http import HTTPStatus
 from pathlib import Path
 
 from piper.config import SynthesisConfig
-from piper.download import CATALOGUE_URL
 from piper.errors import BrokenModelError, PiperError, VoiceNotFoundError
 from piper.jobs import available_cores
+from piper.voices import CATALOGUE_URL
 
 _LOGGER = logging.getLogger(__name__)
 
