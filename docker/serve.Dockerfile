@@ -13,7 +13,7 @@
 #     -m piper.wyoming_server --uri tcp://0.0.0.0:10200 --model ru_RU-irina-medium
 #
 # /voices has the voices, one's own too; it may be a folder of the machine, and read-only where no
-# voices are downloaded into it. /cache keeps each voice's clean graph, which takes seconds to make.
+# voices are downloaded into it. /cache keeps each voice's optimised model, which takes seconds to make.
 # Inside, the server listens on all addresses; `-p 127.0.0.1:…` decides who reaches it from outside.
 # `docker stop` lets answers end: give it 20 seconds (`--stop-timeout 20`). The image holds no secrets.
 FROM python:3.12.12-slim-bookworm AS build
@@ -25,7 +25,10 @@ COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY src ./src
 # Others, such as zh or ja for Chinese or Japanese voices: --build-arg EXTRAS=http,wyoming,zh
 ARG EXTRAS=http,wyoming
-RUN pip --python /opt/piper/bin/python install --no-cache-dir --constraint constraints.txt \
+# Releases name theirs; there is no git in here to ask.
+ARG VERSION=
+RUN ${VERSION:+env SETUPTOOLS_SCM_PRETEND_VERSION="$VERSION"} \
+    pip --python /opt/piper/bin/python install --no-cache-dir --constraint constraints.txt \
     ".[${EXTRAS}]"
 
 FROM python:3.12.12-slim-bookworm
@@ -43,7 +46,7 @@ VOLUME ["/voices", "/cache"]
 EXPOSE 5000 10200
 
 STOPSIGNAL SIGTERM
-# A voice's clean graph is made at the first start, before the server answers.
+# A voice's optimised model is made at the first start, before the server answers.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "import urllib.request as web; web.urlopen('http://127.0.0.1:5000/health', timeout=4)"]
 # A list, not a line for a shell: signals reach Python itself.

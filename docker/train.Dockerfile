@@ -26,9 +26,12 @@ COPY constraints.txt ./
 RUN pip install --no-cache-dir --constraint constraints.txt torch lightning
 
 ARG EXTRAS=train,codecs,numbers,ru
+# Releases name theirs; there is no git in here to ask.
+ARG VERSION=
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
-RUN pip install --no-cache-dir --constraint constraints.txt ".[${EXTRAS}]"
+RUN ${VERSION:+env SETUPTOOLS_SCM_PRETEND_VERSION="$VERSION"} \
+    pip install --no-cache-dir --constraint constraints.txt ".[${EXTRAS}]"
 
 # Caches of matplotlib, Triton and compiled code; writable whatever user `--user` names.
 ENV HOME=/home/piper

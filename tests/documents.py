@@ -54,7 +54,7 @@ WRAPPERS = {"setsid", "nohup", "time", "exec"}
 # Programs of others; what they are given is not checked.
 FOREIGN = {"printf", "aplay", "cat", "cd", "echo", "export", "find", "git", "kill", "ls", "mkdir"}
 FOREIGN |= {"nvidia-smi", "rm", "sbatch", "source", "tail", "tensorboard", "tmux", "torchrun"}
-FOREIGN |= {"curl", "docker", "ffplay", "journalctl", "sudo", "watch", "wc"}
+FOREIGN |= {"curl", "docker", "ffplay", "journalctl", "rsync", "sky", "ssh", "sudo", "watch", "wc"}
 FOREIGN_FLAGS = {"--help", "--logdir", "--no-deps", "--node-rank", "--shm-size", "--user"}
 FOREIGN_FLAGS |= {"--auto-punctuation", "--backend", "--log-format", "--update-voices"}
 FOREIGN_FLAGS |= {"--break-system-packages", "--system-site-packages"}
@@ -197,7 +197,7 @@ def check_module(module: str, arguments: list[str]) -> None:
         for word in arguments:
             assert word.startswith("-") or (ROOT / word.split("::")[0]).exists(), word
     else:
-        assert module in ("venv", "pip", "tensorboard.main", "wyoming_piper"), f"python -m {module}"
+        assert module in ("venv", "pip", "build", "tensorboard.main", "wyoming_piper"), f"python -m {module}"
 
 
 def check_make(arguments: list[str]) -> None:

@@ -86,7 +86,9 @@ def test_everything_that_is_copied_is_there_and_let_through(
 
 def test_extras_exist(dockerfile: Path, instructions: list[tuple[str, str]]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    (extras,) = (argument.removeprefix("EXTRAS=") for argument in find_all(instructions, "ARG"))
+    arguments = dict(argument.split("=") for argument in find_all(instructions, "ARG"))
+    assert set(arguments) == {"EXTRAS", "VERSION"}
+    extras = arguments["EXTRAS"]
     assert set(extras.split(",")) <= set(project["optional-dependencies"])
     needed = {"serve": {"http", "wyoming"}, "train": {"train"}}[dockerfile.stem]
     assert needed <= set(extras.split(","))

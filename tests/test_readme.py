@@ -125,6 +125,9 @@ def test_python_examples_run(path: Path, workspace: Path, monkeypatch: pytest.Mo
 def test_what_the_prose_names_exists(path: Path) -> None:
     prose = read_prose(path)
     flags = known_flags()
+    if path.stem.lower() == "migrating":
+        # The first column of its tables has the flags of other programs.
+        prose = re.sub(r"(?m)^\|[^|]*\|", "|", prose)
     for code in re.findall(r"`([^`\n]+)`", prose):
         for flag in re.findall(r"(?<!\S)--[a-z][\w.-]*(?![\w.*…-])", code):
             assert flag in flags, f"{flag} in `{code}`"

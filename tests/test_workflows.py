@@ -1,0 +1,94 @@
+"""GitHub's workflows and the task for SkyPilot: well formed, and what they name is there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from documents import ROOT, check_command, check_make, split_commands
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+TASK = ROOT / "tools" / "skypilot.yaml"
+BIN = Path(sys.executable).parent
+
+
+def find_steps(workflow: Path) -> Iterator[dict[str, Any]]:
+    for job in yaml.safe_load(workflow.read_text(encoding="utf-8"))["jobs"].values():
+        yield from job.get("steps", [])
+
+
+def find_scripts() -> Iterator[Any]:
+    for workflow in WORKFLOWS:
+        for number, step in enumerate(step for step in find_steps(workflow) if "run" in step):
+            yield pytest.param(step["run"], id=f"{workflow.stem}-{number}")
+    task = yaml.safe_load(TASK.read_text(encoding="utf-8"))
+    for key in ("setup", "run"):
+        yield pytest.param(task[key], id=f"skypilot-{key}")
+
+
+def run_schema(workflow: Path) -> subprocess.CompletedProcess[str]:
+    command = [BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", workflow]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_fits_githubs_schema(workflow: Path, tmp_path: Path) -> None:
+    done = run_schema(workflow)
+    assert done.returncode == 0, done.stdout
+    wrong = tmp_path / workflow.name
+    text = workflow.read_text(encoding="utf-8")
+    wrong.write_text(text.replace("runs-on:", "run-on:"), encoding="utf-8")
+    assert run_schema(wrong).returncode == 1
+
+
+@pytest.mark.parametrize("script", find_scripts())
+def test_a_script_passes_shellcheck(script: str) -> None:
+    script = re.sub(r"\$\{\{.*?\}\}", "value", script)
+    command = [BIN / "shellcheck", "--shell=bash", "-"]
+    done = subprocess.run(command, input=script, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_what_workflows_name_exists() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    supported = {
+        name.rpartition(" ")[2] for name in project["classifiers"] if "Python :: 3." in name
+    }
+    supported = {name for name in supported if name.startswith("3.")}
+    for workflow in WORKFLOWS:
+        text = workflow.read_text(encoding="utf-8")
+        assert set(re.findall(r'"(3\.\d+)"', text)) <= supported
+        for lists in re.findall(r"python: \[(.*)\]", text):
+            assert set(re.findall(r"3\.\d+", lists)) == supported
+        for target in re.findall(r"make (\w+)", text):
+            check_make([target])
+        for extra in re.findall(r'"\.\[([\w,]+)\]"', text):
+            assert set(extra.split(",")) <= set(project["optional-dependencies"])
+        for path in re.findall(r"(?<![\w/.])(?:tests|docs)/[\w/.]+", text):
+            assert (ROOT / path.rstrip(".")).exists(), path
+        for called in re.findall(r"uses: \./(\S+)", text):
+            assert (ROOT / called).is_file()
+    images = re.search(r"image: \[(.*)\]", (ROOT / ".github/workflows/release.yml").read_text())
+    assert images
+    for name in images[1].split(", "):
+        assert (ROOT / "docker" / f"{name}.Dockerfile").is_file()
+
+
+def test_the_task_of_skypilot_trains() -> None:
+    task = yaml.safe_load(TASK.read_text(encoding="utf-8"))
+    assert set(task) == {"name", "workdir", "resources", "envs", "setup", "run"}
+    for variable in re.findall(r"\$(\w+)", task["run"]):
+        assert variable in task["envs"]
+    values = {"BUCKET": "s3://bucket/anna", **{k: v for k, v in task["envs"].items() if v}}
+    script = re.sub(r"\$(\w+)", lambda found: values[found[1]], task["run"])
+    [words] = split_commands(script)
+    check_command(words)
+    assert "--ckpt_path=last" in words
