@@ -197,7 +197,8 @@ def check_module(module: str, arguments: list[str]) -> None:
         for word in arguments:
             assert word.startswith("-") or (ROOT / word.split("::")[0]).exists(), word
     else:
-        assert module in ("venv", "pip", "build", "tensorboard.main", "wyoming_piper"), f"python -m {module}"
+        others = ("venv", "pip", "build", "tensorboard.main", "wyoming_piper")
+        assert module in others, f"python -m {module}"
 
 
 def check_make(arguments: list[str]) -> None:
