@@ -28,7 +28,6 @@ from piper.train.aligner.fitting import Lesson
 from piper.train.aligner.recogniser import (
     BIGRAM_WEIGHT,
     UNIT_GAIN,
-    BigramModel,
     PhonemeRecogniser,
     add_phoneme_errors,
     decode,
@@ -194,9 +193,7 @@ def measure_errors(
     references = [list_units(lesson.groups) for lesson in lessons]
     for search in (None, *SEARCHES):
         decoded = [
-            find_likeliest(rows)
-            if search is None
-            else decode(rows, BigramModel(recogniser.bigrams, *search))
+            find_likeliest(rows) if search is None else decode(rows, recogniser.bigrams, *search)
             for rows in heard
         ]
         errors = add_phoneme_errors(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
+import pytest
+
 from piper.config import PhonemeType
+from piper.progress import ProgressLine
 from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend
 from piper.train.aligner.aligner import Groups, phonemes_to_groups
 from piper.train.aligner.fitting import Lesson, create_lesson_key
@@ -39,3 +44,16 @@ def create_lessons(dataset: Path) -> list[Lesson]:
         groups = text_to_groups(text)
         lessons.append(Lesson(create_lesson_key(path, groups), path, groups))
     return lessons
+
+
+@contextmanager
+def stop_at(done: int) -> Iterator[None]:
+    """Interrupt what shows its progress when so much of it is done."""
+
+    def show(_self: ProgressLine, count: int) -> None:
+        if count >= done:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ProgressLine, "show", show)
+        yield

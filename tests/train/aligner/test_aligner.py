@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lessons import create_lessons, read_rows, text_to_groups
+from lessons import create_lessons, read_rows, stop_at, text_to_groups
 
 from piper.errors import DatasetError
 from piper.train.aligner import fitting
@@ -114,21 +114,25 @@ def test_a_long_recording_is_heard_as_its_parts_are(
         assert abs(left.start_seconds - right.start_seconds) <= 0.06
 
 
+@pytest.fixture
+def few_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three passes through what is learnt on."""
+    monkeypatch.setattr(fitting, "MIN_BATCHES", 1)
+    monkeypatch.setattr(fitting, "MIN_PASSES", 3)
+    monkeypatch.setattr(fitting, "MAX_PASSES", 1)
+
+
+@pytest.mark.usefixtures("few_batches")
 def test_stopped_learning_goes_on_to_the_same_aligner(
-    spoken_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spoken_dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(fitting, "MIN_BATCHES", 1)
-    monkeypatch.setattr(fitting, "MIN_PASSES", 3)
-    monkeypatch.setattr(fitting, "MAX_PASSES", 1)
     lessons = create_lessons(spoken_dataset)[:6]
-    wanted = fitting.fit_aligner(lessons)
-    monkeypatch.setattr(fitting.ProgressLine, "show", _stop_at(3))
-    with pytest.raises(KeyboardInterrupt):
+    with caplog.at_level("INFO"):
+        wanted = fitting.fit_aligner(lessons)
+    assert "An aligner learns on 6 recordings" in caplog.text
+    assert "about 0.0 minutes" in caplog.text
+    with stop_at(3), pytest.raises(KeyboardInterrupt):
         fitting.fit_aligner(lessons, tmp_path / "state")
-    monkeypatch.undo()
-    monkeypatch.setattr(fitting, "MIN_BATCHES", 1)
-    monkeypatch.setattr(fitting, "MIN_PASSES", 3)
-    monkeypatch.setattr(fitting, "MAX_PASSES", 1)
     found = fitting.fit_aligner(lessons, tmp_path / "state")
     for name, weights in wanted.network.state_dict().items():
         assert torch.equal(found.network.state_dict()[name], weights), name
@@ -148,35 +152,9 @@ def test_a_small_set_is_gone_through_more_often(recordings: int, passes: int) ->
     assert fitting._AlignerTrainer(["a"], [item] * recordings, []).passes == passes
 
 
-def _stop_at(done: int):  # type: ignore[no-untyped-def]
-    def show(_self: object, count: int) -> None:
-        if count >= done:
-            raise KeyboardInterrupt
-
-    return show
-
-
-def test_how_long_it_takes_is_said_first(
-    spoken_dataset: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    monkeypatch.setattr(fitting, "MIN_BATCHES", 1)
-    monkeypatch.setattr(fitting, "MIN_PASSES", 1)
-    monkeypatch.setattr(fitting, "MAX_PASSES", 1)
-    with caplog.at_level("INFO"):
-        fitting.fit_aligner(create_lessons(spoken_dataset)[:4])
-    assert "An aligner learns on 4 recordings" in caplog.text
-    assert "about 0.0 minutes" in caplog.text
-
-
-def test_it_learns_though_gradients_are_off(
-    spoken_dataset: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("few_batches")
+def test_it_learns_though_gradients_are_off(spoken_dataset: Path) -> None:
     """silero-stress turned them off for the whole process, and `check --stress` loads it first."""
-    monkeypatch.setattr(fitting, "MIN_BATCHES", 1)
-    monkeypatch.setattr(fitting, "MIN_PASSES", 1)
-    monkeypatch.setattr(fitting, "MAX_PASSES", 1)
     with torch.no_grad():
         aligner = fitting.fit_aligner(create_lessons(spoken_dataset)[:4])
     torch.manual_seed(SEED)

@@ -138,21 +138,6 @@ STRETCH_FRAMES = 1000
 IMPOSSIBLE = np.float32(-1e30)
 
 
-@dataclass(frozen=True)
-class _Stretch:
-    """Where a stretch of frames begins: the scores before its first frame.
-
-    Attributes:
-        first_frame: Of the stretch.
-        low: First state of the window.
-        scores: (W,) of the states of the window, after the frame before.
-    """
-
-    first_frame: int
-    low: int
-    scores: FloatArray
-
-
 def find_best_path(likelihoods: FloatArray, topology: Topology) -> IntArray:
     """Return the state of each frame, (T,).
 
@@ -161,36 +146,18 @@ def find_best_path(likelihoods: FloatArray, topology: Topology) -> IntArray:
             silence where the text has some.
         topology: Of the text, S states.
     """
-    frames, states = len(likelihoods), len(topology)
-    if frames < max(1, topology.min_frames):
+    is_long_enough = len(likelihoods) >= max(1, topology.min_frames)
+    path = _Search(likelihoods, topology).find_path() if is_long_enough else None
+    if path is None:
         raise DatasetError(
-            f"{topology.min_frames} phonemes do not fit into {frames} frames; text and recording "
-            "do not belong together."
+            f"{topology.min_frames} phonemes do not fit into {len(likelihoods)} frames; text and "
+            "recording do not belong together."
         )
-    search = _Search(likelihoods, topology)
-    stretches, low, scores = search.run()
-    # Speech ends in the last unit or in the silence after it.
-    ends = range(max(0, states - 2), states)
-    last = max(ends, key=lambda state: search.score(state, low, scores))
-    path = np.empty(frames, dtype=np.int64)
-    state, end = last, frames
-    for stretch in reversed(stretches):
-        lows, choices = search.choose(stretch, end)
-        for frame in range(end - 1, stretch.first_frame - 1, -1):
-            path[frame] = state
-            index = frame - stretch.first_frame
-            state -= int(choices[index, state - lows[index]])
-        end = stretch.first_frame
     return path
 
 
 class _Search:
-    """The states' scores from frame to frame.
-
-    Args:
-        likelihoods: (T, U).
-        topology: S states.
-    """
+    """The states' scores from frame to frame, in a window (W,) of the S states."""
 
     def __init__(self, likelihoods: FloatArray, topology: Topology) -> None:
         self._likelihoods = likelihoods
@@ -203,31 +170,36 @@ class _Search:
         self._barrier = np.where(may_skip, np.float32(0), IMPOSSIBLE)
         self._states = len(topology)
 
-    def run(self) -> tuple[list[_Stretch], int, FloatArray]:
-        """Return where stretches begin, and the window and scores after the last frame."""
-        # Before the first frame speech stands before the first state: it is left for one of two.
-        scores = np.full(self._width, IMPOSSIBLE, dtype=np.float32)
-        low, stretches = 0, []
-        for first in range(0, len(self._likelihoods), STRETCH_FRAMES):
-            stretches.append(_Stretch(first, low, scores))
-            end = min(len(self._likelihoods), first + STRETCH_FRAMES)
-            for frame in range(first, end):
+    def find_path(self) -> IntArray | None:
+        """Go through the frames, then back, where the choices of a stretch are made again.
+
+        None where the window is far from the text's end when the recording ends.
+        """
+        frames = len(self._likelihoods)
+        low, scores = 0, np.full(self._width, IMPOSSIBLE, dtype=np.float32)
+        stretches = []
+        for first in range(0, frames, STRETCH_FRAMES):
+            stretches.append((first, low, scores))
+            for frame in range(first, min(frames, first + STRETCH_FRAMES)):
                 low, scores, _ = self._step(frame, low, scores)
-        return stretches, low, scores
-
-    def choose(self, stretch: _Stretch, end: int) -> tuple[list[int], npt.NDArray[np.uint8]]:
-        """Return each frame's window, and by how many states the best way came to each state."""
-        low, scores = stretch.low, stretch.scores
-        lows = []
-        choices = np.zeros((end - stretch.first_frame, self._width), dtype=np.uint8)
-        for frame in range(stretch.first_frame, end):
-            low, scores, choices[frame - stretch.first_frame] = self._step(frame, low, scores)
-            lows.append(low)
-        return lows, choices
-
-    def score(self, state: int, low: int, scores: FloatArray) -> float:
-        """Return a state's score; states outside the window have none."""
-        return float(scores[state - low]) if low <= state < low + self._width else float(IMPOSSIBLE)
+        if low + self._width < self._states:
+            return None
+        # Speech ends in the last unit or in the silence after it.
+        ends = range(max(low, self._states - 2), self._states)
+        state = max(ends, key=lambda end: float(scores[end - low]))
+        path = np.empty(frames, dtype=np.int64)
+        last = frames
+        for first, low, scores in reversed(stretches):
+            steps = []
+            for frame in range(first, last):
+                low, scores, choices = self._step(frame, low, scores)
+                steps.append((low, choices))
+            for frame in range(last - 1, first - 1, -1):
+                path[frame] = state
+                low, choices = steps[frame - first]
+                state -= int(choices[state - low])
+            last = first
+        return path
 
     def _step(
         self, frame: int, low: int, scores: FloatArray

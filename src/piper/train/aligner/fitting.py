@@ -24,7 +24,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from piper.errors import DatasetError
-from piper.progress import ProgressLine
 from piper.train.aligner.aligner import (
     LOUD_IS_SPEECH,
     NETWORK,
@@ -68,7 +67,7 @@ def compute_occupancies(
     emissions = likelihoods.gather(2, units.unsqueeze(1).expand(-1, frames, -1))
     emissions = emissions.masked_fill(~is_state.unsqueeze(1), IMPOSSIBLE)
     last = torch.tensor([length - 1 for length in lengths])
-    forward = _accumulate(emissions, units, _first_states(batch, states))
+    forward = _accumulate(emissions, units)
     backward = _accumulate_backward(emissions, units, topologies, last)
     joint = forward + backward
     joint = joint - joint.amax(dim=2, keepdim=True)
@@ -80,17 +79,13 @@ def compute_occupancies(
     return torch.zeros(batch, frames, num_units).scatter_add_(2, index, shares)
 
 
-def _first_states(batch: int, states: int) -> Tensor:
-    """Speech begins in the first silence or in the first unit."""
-    start = torch.full((batch, states), IMPOSSIBLE)
-    start[:, :2] = 0.0
-    return start
-
-
-def _accumulate(emissions: Tensor, units: Tensor, start: Tensor) -> Tensor:
+def _accumulate(emissions: Tensor, units: Tensor) -> Tensor:
     """Return (B, T, S) log probabilities of all frames up to a frame, and of its state."""
     barrier = torch.where(_may_skip(units), 0.0, IMPOSSIBLE)
     sums = torch.empty_like(emissions)
+    # Speech begins in the first silence or in the first unit.
+    start = torch.full(units.shape, IMPOSSIBLE)
+    start[:, :2] = 0.0
     state = start + emissions[:, 0]
     sums[:, 0] = state
     for frame in range(1, emissions.shape[1]):
@@ -207,8 +202,7 @@ def fit_aligner(lessons: Sequence[Lesson], state_path: Path | None = None) -> Al
         "An aligner learns on %d recordings (%.0f minutes): about %.1f minutes.",
         *trainer.estimate(),
     )
-    done, total = trainer.batches_done, trainer.num_batches
-    trainer.run(ProgressLine("Learning where words lie", total, "batches", start=done), state_path)
+    trainer.run("Learning where words lie", state_path)
     return Aligner(inventory, trainer.network, trainer.log_prior, frozenset(trainer.keys))
 
 

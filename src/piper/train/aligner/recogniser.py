@@ -99,21 +99,6 @@ BIGRAM_COUNT = 1.0
 """By which each pair of units is counted before any was seen."""
 
 
-@dataclass(frozen=True)
-class BigramModel:
-    """Which unit follows which in texts, and how much that counts beside the sound.
-
-    Attributes:
-        log_probabilities: (U, U) of the unit after each unit; row 0 is the beginning.
-        weight: By which they are multiplied.
-        gain: Nats that each unit is given for it, lest there be fewer with every weight.
-    """
-
-    log_probabilities: FloatArray
-    weight: float
-    gain: float = 0.0
-
-
 def count_bigrams(texts: Sequence[Sequence[int]], num_units: int) -> FloatArray:
     """Return (U, U) log probabilities of the unit after each unit; row 0 is the beginning."""
     counts = np.full((num_units, num_units), BIGRAM_COUNT)
@@ -125,16 +110,18 @@ def count_bigrams(texts: Sequence[Sequence[int]], num_units: int) -> FloatArray:
     return result
 
 
-def decode(log_probs: FloatArray, bigrams: BigramModel) -> list[int]:
+def decode(log_probs: FloatArray, bigrams: FloatArray, weight: float, gain: float) -> list[int]:
     """Return the likeliest units.
 
     Args:
         log_probs: (T, U), of the blank first.
-        bigrams: Of the same units.
+        bigrams: (U, U) of `count_bigrams`.
+        weight: By which they are multiplied beside the sound.
+        gain: Nats that each unit is given for it, lest there be fewer with every weight.
     """
     # Of each prefix: log probability of its ways that end in a blank, and in its last unit.
     beam: dict[tuple[int, ...], tuple[float, float]] = {(): (0.0, -math.inf)}
-    gains = bigrams.weight * bigrams.log_probabilities + bigrams.gain
+    gains = weight * bigrams + gain
     least = math.log(MIN_SHARE)
     for row in log_probs:
         tried = [int(unit) for unit in np.flatnonzero(row > least) if unit != BLANK]
@@ -152,8 +139,7 @@ def decode(log_probs: FloatArray, bigrams: BigramModel) -> list[int]:
                 if source == -math.inf:
                     continue
                 longer = grown.setdefault((*prefix, unit), [-math.inf, -math.inf])
-                gain = float(row[unit]) + float(gains[last, unit])
-                longer[1] = _add(longer[1], source + gain)
+                longer[1] = _add(longer[1], source + (float(row[unit]) + float(gains[last, unit])))
         ranked = sorted(grown.items(), key=lambda item: -_add(*item[1]))[:BEAM]
         beam = {prefix: (pair[0], pair[1]) for prefix, pair in ranked}
     best = max(beam.items(), key=lambda item: _add(*item[1]))
@@ -220,7 +206,7 @@ class PhonemeRecogniser:
             samples: (S,) float32 within 1 at 16,000 Hz, one channel.
         """
         log_probs = self.compute_log_probabilities(samples)
-        numbers = decode(log_probs, BigramModel(self.bigrams, BIGRAM_WEIGHT, UNIT_GAIN))
+        numbers = decode(log_probs, self.bigrams, BIGRAM_WEIGHT, UNIT_GAIN)
         return tuple(self.inventory[number] for number in numbers)
 
     def save(self, path: Path) -> None:
@@ -416,7 +402,11 @@ def fit_recogniser(
     own = [one for one in lessons if one.key not in kept_out and one.path not in kept_out]
     keys = sorted(lesson.key for lesson in own)
     state = load_state(state_path, keys)
-    aligner = _find_aligner(own, state, state_path)
+    if state is not None:
+        aligner = create_aligner({**state, "network": state["aligner"], "learnt": ()})
+    else:
+        own_state = state_path and state_path.with_name(f"{state_path.name}.aligner")
+        aligner = fit_aligner(choose_for_aligner(own), own_state)
     recordings = label_recordings(own, aligner)
     if not recordings:
         raise DatasetError("There is no recording with a text that a recogniser could learn from.")
@@ -430,25 +420,20 @@ def fit_recogniser(
         "A recogniser learns on %d recordings (%.0f minutes): about %.1f minutes.",
         *trainer.estimate(),
     )
-    done, total = trainer.batches_done, trainer.num_batches
-    progress = ProgressLine("Learning to hear phonemes", total, "batches", start=done)
-    trainer.run(progress, state_path)
+    trainer.run("Learning to hear phonemes", state_path)
     used = [recording.lesson for recording in recordings] + choose_for_aligner(own)
-    recogniser = _create_fitted(trainer, recordings, used)
+    texts = [recording.units.tolist() for recording in recordings]
+    minutes = sum(recording.frames for recording in recordings) * FRAME_SECONDS / 60
+    recogniser = PhonemeRecogniser(
+        aligner.inventory,
+        trainer.network,
+        aligner,
+        count_bigrams(texts, len(aligner.inventory)),
+        learnt=frozenset(name for lesson in used for name in (lesson.key, lesson.path.stem)),
+        details={"recordings": str(len(recordings)), "minutes": f"{minutes:.1f}"},
+    )
     recogniser.floor = find_floor(recogniser, held_out)
     return recogniser
-
-
-def _find_aligner(
-    lessons: Sequence[Lesson], state: dict[str, Any] | None, state_path: Path | None
-) -> Aligner:
-    """Return the state's aligner, or one that is fitted now on some of the lessons."""
-    if state is not None:
-        return create_aligner({**state, "network": state["aligner"], "learnt": ()})
-    aligner_state = None
-    if state_path is not None:
-        aligner_state = state_path.with_name(f"{state_path.name}.aligner")
-    return fit_aligner(choose_for_aligner(lessons), aligner_state)
 
 
 def choose_for_aligner(lessons: Sequence[Lesson]) -> list[Lesson]:
@@ -509,23 +494,6 @@ class _RecogniserTrainer(Trainer[LabelledRecording]):
         of_frames = nll_loss(log_probs.flatten(0, 1), labels.flatten(), ignore_index=-1)
         share = max(MIN_FRAME_SHARE, 1 - 2 * done)
         return (1 - share) * of_sequence + share * of_frames
-
-
-def _create_fitted(
-    trainer: _RecogniserTrainer, recordings: Sequence[LabelledRecording], used: Sequence[Lesson]
-) -> PhonemeRecogniser:
-    texts = [recording.units.tolist() for recording in recordings]
-    learnt = frozenset(name for lesson in used for name in (lesson.key, lesson.path.stem))
-    minutes = sum(recording.frames for recording in recordings) * FRAME_SECONDS / 60
-    inventory = trainer.aligner.inventory
-    return PhonemeRecogniser(
-        inventory,
-        trainer.network,
-        trainer.aligner,
-        count_bigrams(texts, len(inventory)),
-        learnt=learnt,
-        details={"recordings": str(len(recordings)), "minutes": f"{minutes:.1f}"},
-    )
 
 
 def find_floor(recogniser: PhonemeRecogniser, lessons: Sequence[Lesson]) -> PhonemeErrors | None:

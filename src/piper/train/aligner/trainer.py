@@ -109,11 +109,6 @@ class Trainer(ABC, Generic[Item]):
             weight_decay=schedule.weight_decay,
         )
 
-    @property
-    def batches_done(self) -> int:
-        """In all passes."""
-        return self.passes_done * self._batches_a_pass
-
     @abstractmethod
     def compute_loss(self, batch: Sequence[Item], done: float) -> Tensor:
         """Return the loss of a batch when a share of all batches is done."""
@@ -140,13 +135,15 @@ class Trainer(ABC, Generic[Item]):
         self.passes_done = state["passes_done"]
 
     @torch.enable_grad()  # whoever calls may have turned gradients off
-    def run(self, progress: ProgressLine, state_path: Path | None) -> None:
+    def run(self, label: str, state_path: Path | None) -> None:
         """Do the passes that are left.
 
         Args:
-            progress: Shows the batches that are done.
+            label: Stands before the progress.
             state_path: Gets the state after each pass; None keeps none.
         """
+        done = self.passes_done * self._batches_a_pass
+        progress = ProgressLine(label, self.num_batches, "batches", start=done)
         while self.passes_done < self.passes:
             for done in self._run_pass():
                 progress.show(done)
@@ -181,7 +178,7 @@ class Trainer(ABC, Generic[Item]):
     def _run_pass(self) -> Iterator[int]:
         """Go through the recordings once; give the number of batches done after each."""
         torch.manual_seed(SEED + self.passes_done)  # of a fitting that goes on, too
-        done = self.batches_done
+        done = self.passes_done * self._batches_a_pass
         self.network.train()
         self.begin_pass()
         for batch in self._create_batches(self.passes_done):
