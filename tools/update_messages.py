@@ -135,7 +135,8 @@ def _messages_of(nodes: list[ast.AST], log_methods: set[str]) -> Iterator[str]:
             template = _template(node.args[0], is_log=False)
         elif name in ("ProgressLine", "run_jobs"):
             texts = [_template(text, is_log=False) for text in node.args]
-            template = next(filter(None, texts), None)
+            # What is done begins with a capital, and what is counted does not.
+            template = next((text for text in texts if text and text[0].isupper()), None)
             yield from (f"{{0}} {unit}" for unit in texts if unit and unit != template)
         else:
             continue

@@ -50,19 +50,19 @@ def test_gate_under_autocast() -> None:
 
 
 @pytest.mark.parametrize("period", PERIODS)
-def test_judge_of_rows_is_the_judge_of_columns(period: int) -> None:
+def test_columns_are_discriminated_as_torch_does(period: int) -> None:
     torch.manual_seed(period)
-    judge = PeriodDiscriminator(period, widest=128).double()
+    discriminator = PeriodDiscriminator(period, widest=128).double()
     audio = torch.randn(2, 1, 1001, dtype=torch.float64, requires_grad=True)
-    features = judge(audio)
+    features = discriminator(audio)
     folded = F.pad(audio, (0, -1001 % period), mode="reflect").unflatten(2, (-1, period))
     x, wanted = folded, []
-    for convolution in judge.convs:
+    for convolution in discriminator.convs:
         x = F.leaky_relu(convolution(x), LEAK)
         wanted.append(x)
-    wanted.append(judge.conv_post(x).flatten(1))
+    wanted.append(discriminator.conv_post(x).flatten(1))
     torch.testing.assert_close(features, wanted)
-    inputs = (audio, *judge.parameters())
+    inputs = (audio, *discriminator.parameters())
     losses = [sum(feature.square().mean() for feature in maps) for maps in (features, wanted)]
     got, want = (torch.autograd.grad(loss, inputs) for loss in losses)
     torch.testing.assert_close(got, want)

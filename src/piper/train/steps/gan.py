@@ -250,7 +250,7 @@ class GanStep:
                 match.z_p, rows.logs_q, match.m_p, match.logs_p, rows.frame_mask
             )
             self._scaled(self.total({"kl": kl}), scale).backward()
-            per_utterance = self.generator.judge_durations(
+            per_utterance = self.generator.compute_duration_loss(
                 match, voice, draws.rows(start, end, frames, phonemes)
             )
             duration = (part.id_lengths.sum() / totals.phonemes) * duration_loss(

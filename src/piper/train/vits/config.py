@@ -3,29 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 
 from piper.errors import ConfigError
 
 DEFAULT_SPEAKER_CHANNELS = 512
-_POSITIVE_FIELDS = (
-    "num_symbols",
-    "num_speakers",
-    "sample_rate",
-    "upsample_initial_channel",
-    "filter_length",
-    "hop_length",
-    "win_length",
-    "mel_channels",
-    "inter_channels",
-    "hidden_channels",
-    "filter_channels",
-    "n_heads",
-    "n_layers",
-    "kernel_size",
-    "segment_size",
-    "discriminator_channels",
-)
 _LIST_FIELDS = ("resblock_kernel_sizes", "upsample_rates", "upsample_kernel_sizes")
 
 
@@ -101,10 +84,9 @@ class NetworkConfig:
         dilations = tuple(tuple(sizes) for sizes in self.resblock_dilation_sizes)
         object.__setattr__(self, "resblock_dilation_sizes", dilations)
         object.__setattr__(self, "resblock", str(self.resblock))
-        self._check_numbers()
-        self._check_spectrogram()
-        self._check_encoders()
-        self._check_decoder()
+        mistake = next(self._list_mistakes(), None)
+        if mistake is not None:
+            raise ConfigError(f"{mistake}.")
 
     @property
     def spec_channels(self) -> int:
@@ -128,113 +110,105 @@ class NetworkConfig:
         """Upper end of the mel filters."""
         return self.sample_rate / 2 if self.mel_fmax is None else self.mel_fmax
 
-    def _check_numbers(self) -> None:
-        for name in _POSITIVE_FIELDS:
-            value = getattr(self, name)
-            _require(value >= 1, f"{name} is {value}: give a whole number of at least 1")
+    def _list_mistakes(self) -> Iterator[str]:
+        """Yield what no network can be like; each check relies on those before it."""
+        yield from self._list_wrong_numbers()
+        yield from self._list_wrong_frames()
+        if self.hidden_channels % self.n_heads:
+            yield (
+                f"hidden_channels {self.hidden_channels} cannot be divided among n_heads"
+                f" {self.n_heads}: change one of them"
+            )
+        if self.inter_channels % 2:
+            yield (
+                f"inter_channels is {self.inter_channels}: the flow splits them in halves, so give"
+                " an even number"
+            )
+        yield from self._list_wrong_upsampling()
+        yield from self._list_wrong_blocks()
+
+    def _list_wrong_numbers(self) -> Iterator[str]:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type == "int" and field.name != "gin_channels" and value < 1:
+                yield f"{field.name} is {value}: give a whole number of at least 1"
         for name in _LIST_FIELDS:
             values = getattr(self, name)
-            _require(
-                bool(values) and min(values) >= 1,
-                f"{name} is {list(values)}: give one or more whole numbers of at least 1",
+            if not values or min(values) < 1:
+                yield f"{name} is {list(values)}: give one or more whole numbers of at least 1"
+        if not 0.0 <= self.p_dropout < 1.0:
+            yield f"p_dropout is {self.p_dropout}: give a share from 0 up to, but not including, 1"
+        if self.gin_channels != 0 and not (self.gin_channels > 0 and self.num_speakers > 1):
+            yield (
+                f"gin_channels is {self.gin_channels} with num_speakers {self.num_speakers}: leave"
+                " it at 0 for one speaker, and at 0 or above for several"
             )
-        _require(
-            0.0 <= self.p_dropout < 1.0,
-            f"p_dropout is {self.p_dropout}: give a share from 0 up to, but not including, 1",
-        )
-        _require(
-            self.gin_channels == 0 or (self.gin_channels > 0 and self.num_speakers > 1),
-            f"gin_channels is {self.gin_channels} with num_speakers {self.num_speakers}: leave it"
-            " at 0 for one speaker, and at 0 or above for several",
-        )
 
-    def _check_spectrogram(self) -> None:
-        _require(
-            self.win_length <= self.filter_length,
-            f"win_length {self.win_length} is longer than filter_length {self.filter_length}:"
-            " make it as long or shorter",
-        )
-        _require(
-            self.filter_length >= self.hop_length
-            and (self.filter_length - self.hop_length) % 2 == 0,
-            f"filter_length {self.filter_length} less hop_length {self.hop_length} has to be even"
-            " and not negative, because half of it is padded on each side: change one of them",
-        )
-        _require(
-            self.segment_size % self.hop_length == 0,
-            f"segment_size {self.segment_size} is not a multiple of hop_length"
-            f" {self.hop_length}: give whole frames",
-        )
-        _require(
-            self.segment_size > (self.filter_length - self.hop_length) // 2,
-            f"segment_size {self.segment_size} is too short for filter_length"
-            f" {self.filter_length}: make it longer than half the transform",
-        )
-        _require(
-            0.0 <= self.mel_fmin < self.mel_top_hertz <= self.sample_rate / 2,
-            f"mel_fmin {self.mel_fmin} and mel_fmax {self.mel_fmax} do not fit in 0 to"
-            f" {self.sample_rate / 2} Hz (half of sample_rate): correct them",
-        )
+    def _list_wrong_frames(self) -> Iterator[str]:
+        size, hop = self.filter_length, self.hop_length
+        if self.win_length > size:
+            yield (
+                f"win_length {self.win_length} is longer than filter_length {size}: make it as"
+                " long or shorter"
+            )
+        if size < hop or (size - hop) % 2:
+            yield (
+                f"filter_length {size} less hop_length {hop} has to be even and not negative,"
+                " because half of it is padded on each side: change one of them"
+            )
+        if self.segment_size % hop:
+            yield (
+                f"segment_size {self.segment_size} is not a multiple of hop_length {hop}: give"
+                " whole frames"
+            )
+        if self.segment_size <= (size - hop) // 2:
+            yield (
+                f"segment_size {self.segment_size} is too short for filter_length {size}: make it"
+                " longer than half the transform"
+            )
+        if not 0.0 <= self.mel_fmin < self.mel_top_hertz <= self.sample_rate / 2:
+            yield (
+                f"mel_fmin {self.mel_fmin} and mel_fmax {self.mel_fmax} do not fit in 0 to"
+                f" {self.sample_rate / 2} Hz (half of sample_rate): correct them"
+            )
 
-    def _check_encoders(self) -> None:
-        _require(
-            self.hidden_channels % self.n_heads == 0,
-            f"hidden_channels {self.hidden_channels} cannot be divided among n_heads"
-            f" {self.n_heads}: change one of them",
-        )
-        _require(
-            self.inter_channels % 2 == 0,
-            f"inter_channels is {self.inter_channels}: the flow splits them in halves, so give an"
-            " even number",
-        )
-
-    def _check_decoder(self) -> None:
+    def _list_wrong_upsampling(self) -> Iterator[str]:
         rates, kernels = self.upsample_rates, self.upsample_kernel_sizes
-        _require(
-            math.prod(rates) == self.hop_length,
-            f"the product of upsample_rates {list(rates)} is {math.prod(rates)}, but hop_length is"
-            f" {self.hop_length}: make them equal",
-        )
-        _require(
-            len(rates) == len(kernels),
-            f"upsample_rates has {len(rates)} entries and upsample_kernel_sizes {len(kernels)}:"
-            " give as many of both",
-        )
-        for rate, kernel in zip(rates, kernels, strict=True):
-            _require(
-                kernel >= rate and (kernel - rate) % 2 == 0,
-                f"an upsample_kernel_sizes entry of {kernel} does not fit its rate {rate}: give the"
-                " rate plus an even number",
+        if math.prod(rates) != self.hop_length:
+            yield (
+                f"the product of upsample_rates {list(rates)} is {math.prod(rates)}, but hop_length"
+                f" is {self.hop_length}: make them equal"
             )
-        _require(
-            self.upsample_initial_channel % 2 ** len(rates) == 0,
-            f"upsample_initial_channel {self.upsample_initial_channel} cannot be halved"
-            f" {len(rates)} times: give a multiple of {2 ** len(rates)}",
-        )
-        self._check_residual_blocks()
+        if len(rates) != len(kernels):
+            yield (
+                f"upsample_rates has {len(rates)} entries and upsample_kernel_sizes"
+                f" {len(kernels)}: give as many of both"
+            )
+        for rate, kernel in zip(rates, kernels, strict=True):
+            if kernel < rate or (kernel - rate) % 2:
+                yield (
+                    f"an upsample_kernel_sizes entry of {kernel} does not fit its rate {rate}:"
+                    " give the rate plus an even number"
+                )
+        if self.upsample_initial_channel % 2 ** len(rates):
+            yield (
+                f"upsample_initial_channel {self.upsample_initial_channel} cannot be halved"
+                f" {len(rates)} times: give a multiple of {2 ** len(rates)}"
+            )
 
-    def _check_residual_blocks(self) -> None:
+    def _list_wrong_blocks(self) -> Iterator[str]:
         kernels, dilations = self.resblock_kernel_sizes, self.resblock_dilation_sizes
-        _require(
-            self.resblock in ("1", "2"),
-            f"resblock is {self.resblock!r}: give 1 or 2",
-        )
-        _require(
-            len(kernels) == len(dilations),
-            f"resblock_kernel_sizes has {len(kernels)} entries and resblock_dilation_sizes"
-            f" {len(dilations)}: give as many of both",
-        )
-        _require(
-            all(kernel % 2 == 1 for kernel in kernels),
-            f"resblock_kernel_sizes is {list(kernels)}: give odd numbers, so that lengths stay",
-        )
-        _require(
-            all(sizes and min(sizes) >= 1 for sizes in dilations),
-            f"resblock_dilation_sizes is {[list(sizes) for sizes in dilations]}: give one or more"
-            " whole numbers of at least 1 for each kernel",
-        )
-
-
-def _require(is_right: bool, message: str) -> None:
-    if not is_right:
-        raise ConfigError(f"{message}.")
+        if self.resblock not in ("1", "2"):
+            yield f"resblock is {self.resblock!r}: give 1 or 2"
+        if len(kernels) != len(dilations):
+            yield (
+                f"resblock_kernel_sizes has {len(kernels)} entries and resblock_dilation_sizes"
+                f" {len(dilations)}: give as many of both"
+            )
+        if any(kernel % 2 == 0 for kernel in kernels):
+            yield f"resblock_kernel_sizes is {list(kernels)}: give odd numbers, which keep lengths"
+        if not all(sizes and min(sizes) >= 1 for sizes in dilations):
+            yield (
+                f"resblock_dilation_sizes is {[list(sizes) for sizes in dilations]}: give one or"
+                " more whole numbers of at least 1 for each kernel"
+            )

@@ -25,7 +25,7 @@ from piper.train.vits.layers import (
 PERIODS = (2, 3, 5, 7, 11)
 WIDEST = 1024
 LEAK = 0.1
-# (channels in, channels out, kernel, stride, groups) of the judge of the raw waveform
+# (channels in, channels out, kernel, stride, groups) of the discriminator of the raw waveform
 _SCALE_LAYERS = (
     (1, 16, 15, 1, 1),
     (16, 64, 41, 4, 4),
@@ -34,12 +34,12 @@ _SCALE_LAYERS = (
     (1024, 1024, 41, 4, 256),
     (1024, 1024, 5, 1, 1),
 )
-# (channels in, channels out, stride) of the judges of periods
+# (channels in, channels out, stride) of the discriminators of periods
 _PERIOD_LAYERS = ((1, 32, 3), (32, 128, 3), (128, 512, 3), (512, 1024, 3), (1024, 1024, 1))
 
 
 class ScaleDiscriminator(nn.Module):
-    """Judges the raw waveform; no layer is wider than `widest`."""
+    """Looks at the raw waveform; no layer is wider than `widest`."""
 
     def __init__(self, widest: int = WIDEST) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class ScaleDiscriminator(nn.Module):
 
 
 class PeriodDiscriminator(nn.Module):
-    """Judges the waveform folded into rows of one period; no layer is wider than `widest`."""
+    """Looks at the waveform folded into rows of one period; no layer is wider than `widest`."""
 
     def __init__(self, period: int, widest: int = WIDEST) -> None:
         super().__init__()
@@ -86,10 +86,10 @@ class PeriodDiscriminator(nn.Module):
             audio = F.pad(audio, (0, missing), mode="reflect")
         folded = audio.unflatten(2, (-1, self.period))
         if audio.device.type == "cpu":
-            return self._judge_rows(folded)
+            return self._convolve_columns(folded)
         return collect_features(folded, self.convs, self.conv_post)
 
-    def _judge_rows(self, folded: Tensor) -> list[Tensor]:
+    def _convolve_columns(self, folded: Tensor) -> list[Tensor]:
         """The same by matrix products, in 0.6 of the time on a CPU.
 
         A kernel of (5, 1) sees one of a period's columns at a time: (B, 1, T, period) are B times
@@ -112,30 +112,30 @@ class PeriodDiscriminator(nn.Module):
 
 
 class DiscriminatorSet(nn.Module):
-    """Several judges, each with a view of its own."""
+    """Several discriminators, each with a view of its own."""
 
     def __init__(self, discriminators: Iterable[nn.Module]) -> None:
         super().__init__()
         self.discriminators = nn.ModuleList(discriminators)
 
     def forward(self, audio: Tensor) -> list[list[Tensor]]:
-        """Judge audio.
+        """Tell recordings from what the network made.
 
         Args:
             audio: (B, 1, S).
 
         Returns:
-            One list for each judge: its layers' features, and last its scores (B, N). Real and
-            made audio can be judged in one batch and told apart by rows.
+            One list for each: its layers' features, and last its scores (B, N). Real and made audio
+            can be given in one batch and told apart by rows.
         """
         return [discriminator(audio) for discriminator in self.discriminators]
 
 
 class Discriminator(DiscriminatorSet):
-    """One judge of the waveform and one for each period.
+    """One of the waveform and one for each period.
 
     Args:
-        widest: Channels of the widest layers; narrower judges are for small presets.
+        widest: Channels of the widest layers; narrower ones are for small presets.
     """
 
     def __init__(self, widest: int = WIDEST) -> None:
@@ -144,7 +144,7 @@ class Discriminator(DiscriminatorSet):
 
 
 def collect_features(x: Tensor, convolutions: Iterable[nn.Module], last: nn.Module) -> list[Tensor]:
-    """Return what each layer makes of a judge's view of audio, and last the scores (B, N)."""
+    """Return what each layer makes of a view of audio, and last the scores (B, N)."""
     features = []
     for convolution in convolutions:
         x = convolution(x)
@@ -186,7 +186,7 @@ RESOLUTIONS = (Resolution(1024, 120, 600), Resolution(2048, 240, 1200), Resoluti
 
 
 class ResolutionDiscriminator(nn.Module):
-    """Judges the magnitudes of one resolution; no layer is wider than `widest`."""
+    """Looks at the magnitudes of one resolution; no layer is wider than `widest`."""
 
     window: Tensor
 
@@ -225,7 +225,7 @@ class ResolutionDiscriminator(nn.Module):
 
 
 class MultiResolutionDiscriminator(DiscriminatorSet):
-    """One judge for each of three resolutions.
+    """One for each of three resolutions.
 
     Args:
         widest: Channels of the widest layers; below 32 they are narrower than the paper's.
@@ -236,7 +236,7 @@ class MultiResolutionDiscriminator(DiscriminatorSet):
 
     @classmethod
     def for_network(cls, config: NetworkConfig) -> MultiResolutionDiscriminator:
-        """Return the judges of a network."""
+        """Return the discriminators of a network."""
         # Besides, oneDNN's bfloat16 convolution with such a kernel reads beyond an input of two
         # frames (torch 2.13 on a CPU), which the fourth layer would get.
         frames = _LAYERS[0][0][1]

@@ -143,31 +143,6 @@ class Draws:
         )
 
 
-def draw_pass(
-    batch: int,
-    channels: int,
-    frames: int,
-    phonemes: int,
-    like: Tensor,
-    generator: torch.Generator | None = None,
-) -> Draws:
-    """Draw what a training pass of a batch needs.
-
-    Args:
-        batch: Utterances, B.
-        channels: Channels of the latents.
-        frames: T, padding included.
-        phonemes: P, padding included.
-        like: A tensor on the device that the numbers are wanted on.
-        generator: Where they come from; None takes torch's global source.
-    """
-    return Draws(
-        draw_normal((batch, channels, frames), like, generator),
-        draw_normal((batch, 2, phonemes), like, generator),
-        draw_uniform((batch,), like, generator),
-    )
-
-
 HALVES = (torch.bfloat16, torch.float16)
 
 
@@ -212,7 +187,7 @@ def convolve_groups(
     """Convolve groups of channels in one batched matrix product, a matrix for each group.
 
     In half precision cuDNN takes one group after the other, forward and back. On an H200 the 340
-    groups of one judge's four layers were most of the 17,000 kernels of an update.
+    groups of one discriminator's four layers were most of the 17,000 kernels of an update.
 
     Returns:
         (B, C', T'), channels last.
@@ -370,17 +345,3 @@ class WeightNormConvTranspose1d(WeightNormed):
         return convolve_transposed(
             x, self.folded_weight(), self.bias, stride=self.stride, padding=self.padding
         )
-
-
-def folded_state_dict(network: nn.Module) -> dict[str, Tensor]:
-    """The state dict with each `weight_g` and `weight_v` folded into one `weight`, for inference.
-
-    The tensors are detached; those that are not weight-normalised are shared with the network.
-    """
-    state = dict(network.state_dict())
-    for name, module in network.named_modules():
-        if isinstance(module, WeightNormed):
-            prefix = f"{name}." if name else ""
-            del state[f"{prefix}weight_g"], state[f"{prefix}weight_v"]
-            state[f"{prefix}weight"] = module.folded_weight().detach()
-    return state

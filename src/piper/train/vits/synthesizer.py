@@ -27,7 +27,7 @@ from piper.train.vits.layers import (
     Draws,
     cut_segments,
     draw_normal,
-    draw_pass,
+    draw_uniform,
     lengths_to_mask,
     place_segments,
 )
@@ -223,7 +223,7 @@ class Synthesizer(nn.Module):
             logs_p=match.logs_p,
             m_q=posterior.m_q,
             logs_q=posterior.logs_q,
-            duration_loss=self.judge_durations(match, g, draws),
+            duration_loss=self.compute_duration_loss(match, g, draws),
         )
 
     def draw(
@@ -231,8 +231,12 @@ class Synthesizer(nn.Module):
     ) -> Draws:
         """Draw what a training pass over ids (B, P) and spectrograms (B, F, T) needs."""
         batch, phonemes = ids.shape
-        channels, frames = self.config.inter_channels, spectrogram.shape[2]
-        return draw_pass(batch, channels, frames, phonemes, spectrogram, generator)
+        latents = (batch, self.config.inter_channels, spectrogram.shape[2])
+        return Draws(
+            draw_normal(latents, spectrogram, generator),
+            draw_normal((batch, 2, phonemes), spectrogram, generator),
+            draw_uniform((batch,), spectrogram, generator),
+        )
 
     def encode_recordings(
         self, spectrogram: Tensor, spectrogram_lengths: Tensor, g: Tensor | None, draws: Draws
@@ -279,8 +283,8 @@ class Synthesizer(nn.Module):
             hidden=x,
         )
 
-    def judge_durations(self, match: TextMatch, g: Tensor | None, draws: Draws) -> Tensor:
-        """The last part of a training pass: what the predictor thinks of the durations found.
+    def compute_duration_loss(self, match: TextMatch, g: Tensor | None, draws: Draws) -> Tensor:
+        """The last part of a training pass: the predictor's loss for the durations found.
 
         Its gradients end in the predictor, which takes all else as given.
 
