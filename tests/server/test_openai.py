@@ -117,9 +117,8 @@ def test_sound_comes_before_the_text_is_spoken(
 ) -> None:
     # The first sentence is out while many others are not made yet.
     text = "Hello there, how are you today? " * 100
-    queue, made = quiet_server.app.state.service.queue, []
-    find_seconds = queue.find_seconds
-    monkeypatch.setattr(queue, "find_seconds", lambda piece: made.append(1) or find_seconds(piece))
+    made: list[float] = []
+    monkeypatch.setattr(quiet_server.app.state.service, "_count_sound", made.append)
     with client.audio.speech.with_streaming_response.create(
         model="tts-1", voice="alloy", input=text, response_format="pcm"
     ) as answer:

@@ -83,7 +83,13 @@ class WordTiming:
 class _Sound:
     """What chunks of both kinds make of their float samples."""
 
+    sample_rate: int
     audio_float_array: FloatArray
+
+    @cached_property
+    def duration_seconds(self) -> float:
+        """Length in seconds."""
+        return len(self.audio_float_array) / self.sample_rate
 
     @cached_property
     def audio_int16_array(self) -> Int16Array:
@@ -125,11 +131,6 @@ class AudioChunk(_Sound):
     phoneme_alignments: list[PhonemeAlignment] | None = None
     text: str = ""
     word_timings: list[WordTiming] | None = None
-
-    @property
-    def duration_seconds(self) -> float:
-        """Length in seconds."""
-        return len(self.audio_float_array) / self.sample_rate
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from piper.audio.chunk import StreamChunk
 from piper.errors import PiperError
 from piper.server.settings import FAILURE, MAX_ECHO, Access, to_request_error
 from piper.server.speech import Job, JobClosedError, SpeechRequest
@@ -280,8 +281,8 @@ def describe_invalid(errors: Any) -> tuple[int, str]:
 
 
 @asynccontextmanager
-async def closed_with_client(request: Request, job: Job[Any]) -> AsyncIterator[None]:
-    """Close the job if the client goes away, or the block ends with an error.
+async def first_chunk(request: Request, job: Job) -> AsyncIterator[StreamChunk]:
+    """Give the first chunk of a job, which is closed if the client goes away or the block raises.
 
     The request's body must have been read.
     """
@@ -294,7 +295,9 @@ async def closed_with_client(request: Request, job: Job[Any]) -> AsyncIterator[N
 
     watcher = asyncio.create_task(watch())
     try:
-        yield
+        first = await job.take()
+        assert first is not None, "without sound there is an error"
+        yield first
     except BaseException:
         job.close()
         raise
@@ -311,13 +314,13 @@ async def _nothing() -> AsyncIterator[bytes]:
 
 
 class JobResponse(StreamingResponse):
-    """Sends a job's pieces as they come; closes the job when it ends, whatever the reason."""
+    """Sends a job's chunks as they come; closes the job when it ends, whatever the reason."""
 
     def __init__(
         self,
-        job: Job[Any],
-        first: Any,
-        encode: Callable[[AsyncIterator[Any]], AsyncIterator[bytes]],
+        job: Job,
+        first: StreamChunk,
+        encode: Callable[[AsyncIterator[StreamChunk]], AsyncIterator[bytes]],
         *,
         media_type: str,
         headers: dict[str, str] | None = None,

@@ -31,7 +31,7 @@ _RETRY_SECONDS = 0.05
 
 
 class Mark(Enum):
-    """What stands between pieces."""
+    """What stands between chunks."""
 
     FLUSHED = auto()
     """All that was there at a flush has been spoken."""
@@ -70,7 +70,7 @@ class LiveSpeech:
         self._has_ended = False
         self._previous: Sentence | None = None
         """The last one that was spoken, whole; None where no pause is to follow."""
-        self._job: Job[StreamChunk] | None = None
+        self._job: Job | None = None
         self._patience = Patience(service.limits.max_idle_seconds)
         self._turn = 0
         """Counts what was cancelled."""
@@ -82,14 +82,14 @@ class LiveSpeech:
         files = await service.find(request.voice)
         loaded: list[PiperVoice] = []
 
-        def load(_: Job[StreamChunk]) -> Iterator[StreamChunk]:
+        def load(_: Job) -> Iterator[StreamChunk]:
             loaded.append(service.load(files))
             # A speaker that is not there shows now, not at the first sentence.
             service.create_config(request, files, loaded[0])
             yield from ()
 
         # A turn like any other: who opens voice after voice must not hold up the others.
-        job = await _wait_for_place(lambda: service.queue.submit(load))
+        job = await _wait_for_place(lambda: service.queue.add(load))
         try:
             await job.take()
         finally:
@@ -148,7 +148,7 @@ class LiveSpeech:
         if self._job is not None:
             self._job.close()
 
-    async def pieces(self) -> AsyncIterator[StreamChunk | Mark]:
+    async def chunks(self) -> AsyncIterator[StreamChunk | Mark]:
         """Yield the sound as it is made, until the text has ended and all is spoken."""
         while True:
             if not self._waiting:
@@ -160,8 +160,8 @@ class LiveSpeech:
                 self._waiting.popleft()
                 yield mark
             else:
-                async for piece in self._speak_next():
-                    yield piece
+                async for chunk in self._speak_next():
+                    yield chunk
 
     def _put(self, items: list[PacedSentence] | list[Mark]) -> None:
         self._waiting.extend(items)
@@ -175,13 +175,11 @@ class LiveSpeech:
         self._previous = None if last.goes_on else last
         try:
             job = self._job = await _wait_for_place(
-                lambda: self._service.start(
-                    self._request, self._files, lambda: sentences, self._patience
-                ),
+                lambda: self._service.start(self._request, self._files, sentences, self._patience),
                 is_wanted=lambda: turn == self._turn,
             )
-            async for piece in job.take_all():
-                yield piece
+            async for chunk in job.take_all():
+                yield chunk
         except JobClosedError:
             # Cancelled; if not, then nobody has taken anything for too long, or the server ends.
             if turn == self._turn:
@@ -218,9 +216,9 @@ class LiveSpeech:
 
 
 async def _wait_for_place(
-    submit: Callable[[], Job[StreamChunk]], is_wanted: Callable[[], bool] = lambda: True
-) -> Job[StreamChunk]:
-    """Submit a job as soon as the queue has a place.
+    add: Callable[[], Job], is_wanted: Callable[[], bool] = lambda: True
+) -> Job:
+    """Add a job as soon as the queue has a place.
 
     Raises:
         QueueFullError: It had none for long.
@@ -230,7 +228,7 @@ async def _wait_for_place(
     end = now() + _MAX_WAIT_SECONDS
     while True:
         try:
-            return submit()
+            return add()
         except QueueFullError:
             if now() > end:
                 raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -29,8 +29,8 @@ from piper.server.http import (
     Name,
     ReadingBody,
     Semitones,
-    closed_with_client,
     describe_statuses,
+    first_chunk,
 )
 from piper.server.settings import MAX_ECHO
 from piper.server.speech import SpeechService
@@ -167,40 +167,28 @@ def _add_speech(router: APIRouter, service: SpeechService) -> None:
         """Speak a text; the answer is sent as it is made."""
         files, speaker = await asyncio.to_thread(find_voice_and_speaker, body, service.voices)
         wanted = body.to_request(
-            body.input,
-            voice=files.model.stem,
-            speaker=speaker,
-            speed=body.speed,
-            is_streamed=True,
+            body.input, voice=files, speaker=speaker, speed=body.speed, is_streamed=True
         )
-        job = await service.submit(wanted, files)
-        async with closed_with_client(request, job):
-            first = await job.take()
-            assert first is not None, "without sound there is an error"
-            kind = _FORMATS[body.response_format]
+        job = await service.accept(wanted)
+        kind = _FORMATS[body.response_format]
+        async with first_chunk(request, job) as first:
             encoder = StreamEncoder(
                 kind.encoding, first.sample_rate, kind.sample_rate, first.total_samples
             )
-        encode = _encode_with(encoder)
+
+        async def encode(chunks: AsyncIterator[StreamChunk]) -> AsyncIterator[bytes]:
+            async for chunk in chunks:
+                # A second and a half of MP3 take some ten milliseconds.
+                if data := await asyncio.to_thread(encoder.write, chunk.audio_int16_array):
+                    yield data
+            yield await asyncio.to_thread(encoder.finish)
+
         if body.stream_format == "sse":
-            return JobResponse(job, first, lambda p: _to_events(encode(p)), media_type=_EVENTS)
+            return JobResponse(job, first, lambda c: _to_events(encode(c)), media_type=_EVENTS)
         return JobResponse(job, first, encode, media_type=kind.media_type)
 
 
 _EVENTS = "text/event-stream"
-
-
-def _encode_with(
-    encoder: StreamEncoder,
-) -> Callable[[AsyncIterator[StreamChunk]], AsyncIterator[bytes]]:
-    async def encode(pieces: AsyncIterator[StreamChunk]) -> AsyncIterator[bytes]:
-        async for piece in pieces:
-            # A second and a half of MP3 take some ten milliseconds.
-            if data := await asyncio.to_thread(encoder.write, piece.audio_int16_array):
-                yield data
-        yield await asyncio.to_thread(encoder.finish)
-
-    return encode
 
 
 async def _to_events(blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -30,8 +30,8 @@ from piper.server.http import (
     JobResponse,
     Name,
     VoiceBody,
-    closed_with_client,
     describe_statuses,
+    first_chunk,
     parse_json,
 )
 from piper.server.settings import RequestError, SpeechDefaults, SpeechLimits
@@ -145,11 +145,9 @@ def _add_speech(router: APIRouter, service: SpeechService) -> None:
     async def answer(request: Request, body: SynthesizeBody) -> Response:
         # A number of a speaker counts more than a name, as ever.
         speaker = body.speaker if body.speaker_id is None else body.speaker_id
-        job = await service.submit(body.to_request(body.text, voice=body.voice, speaker=speaker))
-        async with closed_with_client(request, job):
-            first = await job.take()
-            assert first is not None, "without sound there is an error"
-        return _create_wav_response(job, first)
+        job = await service.accept(body.to_request(body.text, voice=body.voice, speaker=speaker))
+        async with first_chunk(request, job) as first:
+            return _create_wav_response(job, first)
 
     body = {"required": True, "content": {}}
     json_content = {"application/json": {"schema": SynthesizeBody.model_json_schema()}}
@@ -228,14 +226,14 @@ def _add_voices(router: APIRouter, service: SpeechService, downloader: Downloade
         return PlainTextResponse(await asyncio.to_thread(fetch))
 
 
-def _create_wav_response(job: Job[StreamChunk], first: StreamChunk) -> JobResponse:
+def _create_wav_response(job: Job, first: StreamChunk) -> JobResponse:
     assert first.total_samples is not None, "only a streamed answer does not say"
     header = create_wav_header(first.total_samples, first.sample_rate)
 
-    async def encode(pieces: AsyncIterator[StreamChunk]) -> AsyncIterator[bytes]:
+    async def encode(chunks: AsyncIterator[StreamChunk]) -> AsyncIterator[bytes]:
         start = header
-        async for piece in pieces:
-            yield start + piece.audio_int16_bytes
+        async for chunk in chunks:
+            yield start + chunk.audio_int16_bytes
             start = b""
 
     length = len(header) + first.total_samples * SAMPLE_WIDTH_BYTES

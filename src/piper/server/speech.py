@@ -1,4 +1,9 @@
-"""Accepts requests for speech and has them spoken in threads: so much at once, so much waiting."""
+"""Accepts requests for speech and has them spoken in threads: so much at once, so much waiting.
+
+A request goes `SpeechService.accept` → `start` → `JobQueue.add`, which makes it a `Job`; threads of
+the queue make its chunks, one at a time (`SpeechService._make_chunks`), and whoever answers takes
+them.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +15,12 @@ import math
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from piper.audio.chunk import StreamChunk
 from piper.config import SynthesisConfig
@@ -23,7 +28,6 @@ from piper.errors import PiperError
 from piper.server.settings import RequestError, SpeechDefaults, SpeechLimits
 from piper.server.store import VoiceStore
 from piper.text.frontend import Frontend, Stress, TextOptions
-from piper.text.markup import Piece as TextPiece
 from piper.text.markup import parse_text
 from piper.voice.synthesizer import PacedSentence, find_speaker, parse_speaker_mix
 from piper.voice.voice import PiperVoice
@@ -31,13 +35,11 @@ from piper.voices import VoiceFiles
 
 _LOGGER = logging.getLogger(__name__)
 
-Piece = TypeVar("Piece")
-
 _SHARE_OF_LAST_JOB = 0.2
 """How much the last job counts in the mean time of a job."""
 _SLOWEST_SHARE = 0.5
-"""How fast pieces are to be taken, beside how fast they are used."""
-MAX_UNREAD_PIECES = 16
+"""How fast chunks are to be taken, beside how fast they are played."""
+MAX_UNREAD_CHUNKS = 16
 """A job that has so many lying rests until half of them are taken: who reads slowly costs neither
 a thread nor the memory of his whole answer."""
 
@@ -57,11 +59,11 @@ class JobClosedError(Exception):
 class Patience:
     """How long threads' work may lie before the one who takes it asks for more.
 
-    A place in the queue is not for whoever takes a byte now and then: pieces must be taken at half
-    of the speed at which they are used, but for a pause.
+    A place in the queue is not for whoever takes a byte now and then: chunks must be taken at half
+    of the speed at which they are played, but for a pause.
 
     Args:
-        max_idle_seconds: Of one pause, and of all that are not earned by pieces.
+        max_idle_seconds: Of one pause, and of all that are not earned by chunks.
     """
 
     def __init__(self, max_idle_seconds: float) -> None:
@@ -70,44 +72,37 @@ class Patience:
         self._given_at = 0.0
 
     def give(self, seconds: float) -> float:
-        """Note that a piece is given; return after how many seconds there is no more patience.
-
-        Args:
-            seconds: How long the piece keeps the one who takes it busy.
-        """
+        """Note that a chunk of so many seconds is given; return when patience will be at an end."""
         self._given_at = time.monotonic()
         self._left_seconds += seconds / _SLOWEST_SHARE
         return max(0.0, min(self._max_idle_seconds, self._left_seconds))
 
     def end_pause(self) -> None:
-        """Note that the next piece is asked for."""
+        """Note that the next chunk is asked for."""
         self._left_seconds -= time.monotonic() - self._given_at
 
 
-class Job(Generic[Piece]):
-    """Pieces that threads make, one at a time, and an event loop takes.
+class Job:
+    """Chunks that threads make, one at a time, and an event loop takes.
 
     Args:
-        work: Given the job, gives its pieces; several threads may go on with it, one after another.
+        work: Given the job, gives its chunks; several threads may go on with it, one after another.
         queue: Where it stands.
-        patience: With the one who takes the pieces.
+        patience: With the one who takes the chunks.
     """
 
     def __init__(
-        self,
-        work: Callable[[Job[Piece]], Iterator[Piece]],
-        queue: JobQueue[Piece],
-        patience: Patience,
+        self, work: Callable[[Job], Iterator[StreamChunk]], queue: JobQueue, patience: Patience
     ) -> None:
         self.busy_seconds = 0.0
-        """What making the pieces has taken."""
+        """What making the chunks has taken."""
         self.due: float | None = None
-        """When the next piece is needed, by the clock that nobody sets; None: the first, now."""
+        """When the next chunk is needed, by the clock that nobody sets; None: the first, now."""
         self._steps = work(self)
         self._queue = queue
         self._patience = patience
         self._loop = asyncio.get_running_loop()
-        self._pieces: asyncio.Queue[Piece | Exception | None] = asyncio.Queue()
+        self._chunks: asyncio.Queue[StreamChunk | Exception | None] = asyncio.Queue()
         self._is_closed = threading.Event()
         self._lock = threading.Lock()
         self._num_unread = 0
@@ -122,42 +117,42 @@ class Job(Generic[Piece]):
             raise JobClosedError
 
     def advance(self) -> bool:
-        """Make the next piece; return whether another one is wanted now.
+        """Make the next chunk; return whether another one is wanted now.
 
-        The work's error is raised where the pieces are taken.
+        The work's error is raised where the chunks are taken.
         """
         start = time.monotonic()
         try:
             self.check()
-            piece = next(self._steps, None)
+            chunk = next(self._steps, None)
         except JobClosedError:
-            self._steps.close()  # type: ignore[attr-defined] # a generator, by `submit`
+            self._steps.close()  # type: ignore[attr-defined] # a generator, by `JobQueue.add`
             return False
         except Exception as error:  # whatever it is, the one who waits must hear of it
             self._send(error)
             return False
         finally:
             self.busy_seconds += time.monotonic() - start
-        if piece is None:
+        if chunk is None:
             self._send(None)
             return False
-        self.due = (self.due or time.monotonic()) + self._queue.find_seconds(piece)
+        self.due = (self.due or time.monotonic()) + chunk.duration_seconds
         with self._lock:
             self._num_unread += 1
             # Decided before it is sent, lest it be taken meanwhile and nobody wake the job.
-            self._is_resting = is_resting = self._num_unread >= MAX_UNREAD_PIECES
-        self._send(piece)
+            self._is_resting = is_resting = self._num_unread >= MAX_UNREAD_CHUNKS
+        self._send(chunk)
         return not is_resting
 
-    def _send(self, piece: Piece | Exception | None) -> None:
+    def _send(self, chunk: StreamChunk | Exception | None) -> None:
         # A loop that has ended has nobody left who waits.
         with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._pieces.put_nowait, piece)
+            self._loop.call_soon_threadsafe(self._chunks.put_nowait, chunk)
 
     # In the event loop.
 
-    async def take(self) -> Piece | None:
-        """Return the next piece, None after the last.
+    async def take(self) -> StreamChunk | None:
+        """Return the next chunk, None after the last.
 
         Raises:
             JobClosedError: The job has been closed.
@@ -167,28 +162,26 @@ class Job(Generic[Piece]):
             self._watchdog.cancel()
             self._watchdog = None
             self._patience.end_pause()
-        if self._is_closed.is_set():
-            raise JobClosedError
-        piece = await self._pieces.get()
-        if self._is_closed.is_set():
-            raise JobClosedError
-        if isinstance(piece, Exception):
+        self.check()
+        chunk = await self._chunks.get()
+        self.check()
+        if isinstance(chunk, Exception):
             self.close()
-            raise piece
-        if piece is None:
+            raise chunk
+        if chunk is None:
             self.close()
         else:
-            seconds = self._patience.give(self._queue.find_seconds(piece))
+            seconds = self._patience.give(chunk.duration_seconds)
             self._watchdog = self._loop.call_later(seconds, self.close)
-            self._wake(MAX_UNREAD_PIECES // 2, num_taken=1)
-        return piece
+            self._wake(MAX_UNREAD_CHUNKS // 2, num_taken=1)
+        return chunk
 
-    async def take_all(self, first: Piece | None = None) -> AsyncIterator[Piece]:
-        """Yield the first piece, if it has been taken, and all others."""
-        piece = await self.take() if first is None else first
-        while piece is not None:
-            yield piece
-            piece = await self.take()
+    async def take_all(self, first: StreamChunk | None = None) -> AsyncIterator[StreamChunk]:
+        """Yield the first chunk, if it has been taken, and all others."""
+        chunk = await self.take() if first is None else first
+        while chunk is not None:
+            yield chunk
+            chunk = await self.take()
 
     def _wake(self, most_unread: int, num_taken: int = 0) -> None:
         with self._lock:
@@ -199,50 +192,41 @@ class Job(Generic[Piece]):
         self._queue.go_on(self)
 
     def close(self) -> None:
-        """End the work at its next check and forget the pieces; closing again does nothing."""
+        """End the work at its next check and forget the chunks; closing again does nothing."""
         if self._is_closed.is_set():
             return
         self._is_closed.set()
         if self._watchdog is not None:
             self._watchdog.cancel()
-        forgotten, self._pieces = self._pieces, asyncio.Queue()
+        forgotten, self._chunks = self._chunks, asyncio.Queue()
         forgotten.put_nowait(None)  # wakes the one who waits in take()
         self._queue.forget(self)
-        self._wake(MAX_UNREAD_PIECES)  # to end what it holds
+        self._wake(MAX_UNREAD_CHUNKS)  # to end what it holds
 
 
-class JobQueue(Generic[Piece]):
-    """Runs jobs in threads, a piece at a time; next is the one whose piece is needed first.
+class JobQueue:
+    """Runs jobs in threads, a chunk at a time; next is the one whose chunk is needed first.
 
-    A job's first piece is needed when it is submitted, the next when the one who takes them is
-    done with those that were made (earliest deadline first; Liu and Layland 1973). So a long job
-    does not hold up a short one, and with more jobs than the threads can keep up with, the earlier
-    ones are kept whole.
+    A job's first chunk is needed when it is added, the next when those that were made have been
+    played (earliest deadline first; Liu and Layland 1973). So a long job does not hold up a short
+    one, and with more jobs than the threads can keep up with, the earlier ones are kept whole.
 
     Args:
         at_once: Threads.
-        max_waiting: Jobs beyond those that are accepted; a job counts until its last piece is
+        max_waiting: Jobs beyond those that are accepted; a job counts until its last chunk is
             taken or it is closed.
         max_idle_seconds: A job is closed when nothing is taken for so long although there is
             something; see `Patience`.
-        find_seconds: How long a piece keeps the one who takes it busy; None: no time.
     """
 
-    def __init__(
-        self,
-        at_once: int,
-        max_waiting: int,
-        max_idle_seconds: float,
-        find_seconds: Callable[[Piece], float] | None = None,
-    ) -> None:
-        self.max_idle_seconds = max_idle_seconds
-        self.find_seconds = find_seconds or (lambda _: 0.0)
+    def __init__(self, at_once: int, max_waiting: int, max_idle_seconds: float) -> None:
+        self._max_idle_seconds = max_idle_seconds
         self._at_once = at_once
         self._max_jobs = at_once + max_waiting
-        self._jobs: set[Job[Piece]] = set()
+        self._jobs: set[Job] = set()
         self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="piper-speech")
         self._lock = threading.Lock()
-        self._ready: list[tuple[float, int, Job[Piece]]] = []
+        self._ready: list[tuple[float, int, Job]] = []
         self._numbers = itertools.count()
         self._mean_seconds = 1.0
 
@@ -250,11 +234,9 @@ class JobQueue(Generic[Piece]):
         """Return how many jobs are accepted and not done."""
         return len(self._jobs)
 
-    def submit(
-        self,
-        work: Callable[[Job[Piece]], Iterator[Piece]],
-        patience: Patience | None = None,
-    ) -> Job[Piece]:
+    def add(
+        self, work: Callable[[Job], Iterator[StreamChunk]], patience: Patience | None = None
+    ) -> Job:
         """Accept a job. Call it in the event loop, and close the job in any case.
 
         Args:
@@ -264,13 +246,13 @@ class JobQueue(Generic[Piece]):
         if len(self._jobs) >= self._max_jobs:
             seconds = self._mean_seconds * len(self._jobs) / self._at_once
             raise QueueFullError(max(1, math.ceil(seconds)))
-        job = Job(work, self, patience or Patience(self.max_idle_seconds))
+        job = Job(work, self, patience or Patience(self._max_idle_seconds))
         self._jobs.add(job)
         self.go_on(job)
         return job
 
-    def go_on(self, job: Job[Piece]) -> None:
-        """Let a thread make the job's next piece when it is its turn."""
+    def go_on(self, job: Job) -> None:
+        """Let a thread make the job's next chunk when it is its turn."""
         with self._lock:
             due = time.monotonic() if job.due is None else job.due
             heapq.heappush(self._ready, (due, next(self._numbers), job))
@@ -284,7 +266,7 @@ class JobQueue(Generic[Piece]):
         if job.advance():
             self.go_on(job)
 
-    def forget(self, job: Job[Piece]) -> None:
+    def forget(self, job: Job) -> None:
         """Count a job no more."""
         self._jobs.discard(job)
         self._mean_seconds += _SHARE_OF_LAST_JOB * (job.busy_seconds - self._mean_seconds)
@@ -306,7 +288,7 @@ class SpeechRequest:
 
     Attributes:
         text: One or more sentences.
-        voice: A voice's name.
+        voice: A voice's name, or its files where they have been found.
         speaker: Number or name, or a mixture like `3:0.7,5:0.3`.
         speed: Durations are divided by it, whatever else they are scaled by.
         settings: Fields of `SynthesisConfig` that the client says.
@@ -318,7 +300,7 @@ class SpeechRequest:
     """
 
     text: str
-    voice: str | None = None
+    voice: str | VoiceFiles | None = None
     speaker: int | str | None = None
     speed: float = 1.0
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -328,7 +310,7 @@ class SpeechRequest:
     has_times: bool = False
 
 
-_MAX_PIECE_SAMPLES = 1 << 15
+_MAX_CHUNK_SAMPLES = 1 << 15
 """A slow client shows that it is alive every so often."""
 _MAX_PLANNED_IDS = 2000
 """About 50 seconds; their durations take a tenth of the work, which the first sound waits for."""
@@ -341,8 +323,8 @@ class SpeechService:
         voices: The voices.
         defaults: How to speak where a request does not say.
         limits: How much may be asked for.
-        count_sound: Called from several threads with the seconds of each piece of sound.
-        count_wait: Likewise, with those from accepting a request to its first piece.
+        count_sound: Called from several threads with the seconds of each chunk of sound.
+        count_wait: Likewise, with those from accepting a request to its first chunk.
     """
 
     def __init__(
@@ -356,12 +338,7 @@ class SpeechService:
         self.voices = voices
         self.limits = limits
         self.defaults = defaults
-        self.queue = JobQueue[StreamChunk](
-            limits.at_once,
-            limits.max_waiting,
-            limits.max_idle_seconds,
-            find_seconds=lambda piece: len(piece.audio_float_array) / piece.sample_rate,
-        )
+        self.queue = JobQueue(limits.at_once, limits.max_waiting, limits.max_idle_seconds)
         self._count_sound = count_sound
         self._count_wait = count_wait
 
@@ -369,89 +346,96 @@ class SpeechService:
         """Load the default voice and check the defaults; blocking."""
         files = self.voices.default
         voice = self.voices.load(files)
-        self.create_config(SpeechRequest(""), files, voice)
+        request = SpeechRequest("1")
+        self.create_config(request, files, voice)
         # A library that an option needs is missed now, too.
-        parse_text("1", self.defaults.input_format)
-        voice.frontend.text_to_phonemes("1")
+        parse_text(request.text, self.find_format(request))
+        voice.frontend.text_to_phonemes(request.text)
 
-    async def submit(
-        self, request: SpeechRequest, files: VoiceFiles | None = None
-    ) -> Job[StreamChunk]:
+    async def accept(self, request: SpeechRequest) -> Job:
         """Accept a request; close the job in any case."""
-        text = request.text
-        if not text.strip():
+        if not request.text.strip():
             raise RequestError("There is nothing to speak; give a text.")
         most = self.limits.max_text_characters
-        if len(text) > most:
+        if len(request.text) > most:
             raise RequestError(
-                f"The text has {len(text)} characters, but at most {most} can be spoken at once; "
-                "divide it.",
+                f"The text has {len(request.text)} characters, but at most {most} can be spoken at "
+                "once; divide it.",
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             )
-        files = files or await self.find(request.voice)
-        return self.start(request, files, lambda: parse_text(text, self.find_format(request)).text)
+        return self.start(request, await self.find(request.voice))
 
-    async def find(self, name: str | None) -> VoiceFiles:
-        """Return the files of a voice; None means the default one."""
+    async def find(self, voice: str | VoiceFiles | None) -> VoiceFiles:
+        """Return the files of a request's voice."""
+        if isinstance(voice, VoiceFiles):
+            return voice
         # Reading folders takes time on slow disks.
-        return await asyncio.to_thread(self.voices.find, name)
+        return await asyncio.to_thread(self.voices.find, voice)
 
     def start(
         self,
         request: SpeechRequest,
         files: VoiceFiles,
-        read: Callable[[], str | Iterable[TextPiece] | Iterable[PacedSentence]],
+        sentences: Sequence[PacedSentence] | None = None,
         patience: Patience | None = None,
-    ) -> Job[StreamChunk]:
-        """Accept a request, whatever its text.
+    ) -> Job:
+        """Let a request wait for its turn.
 
         Args:
-            request: How to speak; its text is not read.
+            request: What to speak, and how.
             files: Its voice.
-            read: Gives the text, in a thread.
+            sentences: Are spoken in place of the request's text.
             patience: With the one who takes the sound of this request and of others.
         """
         start = time.monotonic()
+        return self.queue.add(
+            lambda job: self._make_chunks(job, request, files, sentences, start), patience
+        )
 
-        def work(job: Job[StreamChunk]) -> Iterator[StreamChunk]:
-            voice = self.load(files)
-            samples_left = round(self.limits.max_audio_seconds * voice.config.sample_rate)
+    def _make_chunks(
+        self,
+        job: Job,
+        request: SpeechRequest,
+        files: VoiceFiles,
+        sentences: Sequence[PacedSentence] | None,
+        start: float,
+    ) -> Iterator[StreamChunk]:
+        voice = self.load(files)
+        samples_left = round(self.limits.max_audio_seconds * voice.config.sample_rate)
 
-            def watch(num_samples: int) -> None:
-                nonlocal samples_left
-                job.check()
-                samples_left -= num_samples
-                if samples_left < 0:
-                    raise RequestError(
-                        f"The speech would last more than {self.limits.max_audio_seconds:g} "
-                        "seconds; divide the text.",
-                        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                    )
-
-            if request.is_streamed:
-                max_planned_ids = 0 if request.has_times else _MAX_PLANNED_IDS
-            else:
-                max_planned_ids = sys.maxsize
+        def watch(num_samples: int) -> None:
+            nonlocal samples_left
             job.check()
-            chunks = voice.synthesize_stream(
-                read(),
-                self.create_config(request, files, voice),
-                request.has_times,
-                text_options=find_text_options(request, voice.frontend),
-                max_planned_ids=max_planned_ids,
-                watch=watch,
-            )
-            is_first = True
-            for piece in _divide(chunks):
-                if is_first:
-                    self._count_wait(time.monotonic() - start)
-                is_first = False
-                self._count_sound(self.queue.find_seconds(piece))
-                yield piece
-            if is_first:
-                raise RequestError("There is nothing to speak in the text; give one with words.")
+            samples_left -= num_samples
+            if samples_left < 0:
+                raise RequestError(
+                    f"The speech would last more than {self.limits.max_audio_seconds:g} "
+                    "seconds; divide the text.",
+                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                )
 
-        return self.queue.submit(work, patience)
+        if request.is_streamed:
+            max_planned_ids = 0 if request.has_times else _MAX_PLANNED_IDS
+        else:
+            max_planned_ids = sys.maxsize
+        job.check()
+        chunks = voice.synthesize_stream(
+            sentences or parse_text(request.text, self.find_format(request)).text,
+            self.create_config(request, files, voice),
+            request.has_times,
+            text_options=find_text_options(request, voice.frontend),
+            max_planned_ids=max_planned_ids,
+            watch=watch,
+        )
+        is_first = True
+        for chunk in _divide(chunks):
+            if is_first:
+                self._count_wait(time.monotonic() - start)
+            is_first = False
+            self._count_sound(chunk.duration_seconds)
+            yield chunk
+        if is_first:
+            raise RequestError("There is nothing to speak in the text; give one with words.")
 
     def load(self, files: VoiceFiles) -> PiperVoice:
         """Return a voice, ready to speak; blocking."""
@@ -476,7 +460,8 @@ class SpeechService:
         """Return how a voice is to speak: as the client says, else the server, else the voice."""
         config = voice.config
         speaker = request.speaker
-        if files == self.voices.fallback and not self.voices.is_name_of(files, request.voice):
+        name = None if isinstance(request.voice, VoiceFiles) else request.voice
+        if name and files == self.voices.fallback and not self.voices.is_name_of(files, name):
             speaker = None  # it is one of the voice that is not there
         # Clients that speak by several voices send the number of a speaker with each of them.
         is_number = isinstance(speaker, int) or (speaker is not None and speaker.isdecimal())
@@ -520,11 +505,11 @@ def _divide(chunks: Iterable[StreamChunk]) -> Iterator[StreamChunk]:
     """Yield parts of bounded size: a voice's own graph gives a whole sentence at a time."""
     for chunk in chunks:
         audio = chunk.audio_float_array
-        if len(audio) <= _MAX_PIECE_SAMPLES:
+        if len(audio) <= _MAX_CHUNK_SAMPLES:
             yield chunk
             continue
-        for start in range(0, len(audio), _MAX_PIECE_SAMPLES):
-            part = audio[start : start + _MAX_PIECE_SAMPLES]
+        for start in range(0, len(audio), _MAX_CHUNK_SAMPLES):
+            part = audio[start : start + _MAX_CHUNK_SAMPLES]
             if start:
                 chunk = replace(chunk, is_first=False, phoneme_alignments=None, word_timings=None)
             yield replace(chunk, audio_float_array=part)

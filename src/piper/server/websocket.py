@@ -133,15 +133,15 @@ class _Conversation:
                 await live.end()
 
     async def _speak(self, live: LiveSpeech) -> None:
-        async for piece in live.pieces():
-            if isinstance(piece, Mark):
-                await self._socket.send_json({"type": piece.name.lower()})
+        async for chunk in live.chunks():
+            if isinstance(chunk, Mark):
+                await self._socket.send_json({"type": chunk.name.lower()})
                 continue
-            if piece.is_first:
-                await self._socket.send_json(self._describe(piece))
+            if chunk.is_first:
+                await self._socket.send_json(self._describe(chunk))
                 self._sentences_sent += 1
-            await self._socket.send_bytes(piece.audio_int16_bytes)
-            self._samples_sent += len(piece.audio_float_array)
+            await self._socket.send_bytes(chunk.audio_int16_bytes)
+            self._samples_sent += len(chunk.audio_float_array)
         seconds = self._samples_sent / live.sample_rate
         await self._socket.send_json({"type": "end", "seconds": seconds})
         await self._socket.close(_NORMAL)
@@ -159,33 +159,33 @@ class _Conversation:
             status, sentence = describe_invalid(error.errors())
             raise RequestError(sentence.replace("The body", "The message"), status) from None
 
-    def _describe(self, piece: StreamChunk) -> dict[str, Any]:
+    def _describe(self, chunk: StreamChunk) -> dict[str, Any]:
         """Return the message before a sentence's first sound; times count from the first of all."""
-        start = self._samples_sent / piece.sample_rate
+        start = self._samples_sent / chunk.sample_rate
         words = phonemes = None
-        if piece.word_timings is not None:
+        if chunk.word_timings is not None:
             words = [
                 {
                     "text": word.text,
                     "start_seconds": start + word.start_seconds,
                     "end_seconds": start + word.end_seconds,
                 }
-                for word in piece.word_timings
+                for word in chunk.word_timings
             ]
-        if piece.phoneme_alignments is not None:
-            samples = (phoneme.num_samples for phoneme in piece.phoneme_alignments)
-            ends = [start + end / piece.sample_rate for end in accumulate(samples, initial=0)]
+        if chunk.phoneme_alignments is not None:
+            samples = (phoneme.num_samples for phoneme in chunk.phoneme_alignments)
+            ends = [start + end / chunk.sample_rate for end in accumulate(samples, initial=0)]
             phonemes = [
                 {"phoneme": phoneme.phoneme, "start_seconds": first, "end_seconds": end}
                 for phoneme, first, end in zip(
-                    piece.phoneme_alignments, ends, ends[1:], strict=False
+                    chunk.phoneme_alignments, ends, ends[1:], strict=False
                 )
                 if phoneme.phoneme not in (BOS, EOS)
             ]
         return {
             "type": "sentence",
             "number": self._sentences_sent,
-            "text": piece.text,
+            "text": chunk.text,
             "start_seconds": start,
             "words": words,
             "phonemes": phonemes,

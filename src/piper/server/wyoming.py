@@ -451,7 +451,7 @@ class Connection:
 
     async def _speak(self, data: Mapping[str, Any]) -> None:
         request = await create_request(data, self._service.voices)
-        job = await self._service.submit(request)
+        job = await self._service.accept(request)
         try:
             await self._send_speech(job.take_all())
         finally:
@@ -459,20 +459,20 @@ class Connection:
 
     async def _speak_stream(self, live: LiveSpeech) -> None:
         try:
-            speaking = partial(self._send_speech, live.pieces())
+            speaking = partial(self._send_speech, live.chunks())
             await self._tell_mistakes(speaking, AudioStop().event())
         finally:
             live.close()
         await self._send(SynthesizeStopped().event())
 
-    async def _send_speech(self, pieces: AsyncIterator[StreamChunk | Mark]) -> None:
+    async def _send_speech(self, chunks: AsyncIterator[StreamChunk | Mark]) -> None:
         most = self._settings.samples_per_chunk
         num_samples = 0
-        async for piece in pieces:
-            if isinstance(piece, Mark):
+        async for chunk in chunks:
+            if isinstance(chunk, Mark):
                 continue
-            rate, width, channels = piece.sample_rate, SAMPLE_WIDTH_BYTES, SAMPLE_CHANNELS
-            audio = piece.audio_int16_bytes
+            rate, width, channels = chunk.sample_rate, SAMPLE_WIDTH_BYTES, SAMPLE_CHANNELS
+            audio = chunk.audio_int16_bytes
             step = most * width * channels
             for start in range(0, len(audio), step):
                 if not num_samples:
