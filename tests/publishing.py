@@ -188,8 +188,8 @@ HASTY = TransferOptions(waits_seconds=(0.01, 0.02))
 WHOLE = {f"{NAME}.onnx": ONNX, f"{NAME}.onnx.json": CONFIG}
 
 
-def download(hub: Hub, target: Path, manner: TransferOptions = HASTY, **options: Any) -> list[Path]:
-    return download_voice(load_catalogue(hub.url)[NAME], target, manner=manner, **options)
+def download(hub: Hub, target: Path, options: TransferOptions = HASTY, **more: Any) -> list[Path]:
+    return download_voice(load_catalogue(hub.url)[NAME], target, options=options, **more)
 
 
 def read_all(folder: Path) -> dict[str, bytes]:

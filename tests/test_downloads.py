@@ -202,19 +202,19 @@ def test_two_downloads_at_once_do_it_once(hub: Hub, target: Path) -> None:
 
 def test_a_stop_keeps_the_part(hub: Hub, target: Path) -> None:
     hub.seconds_a_block = 0.5
-    manner = TransferOptions()
+    options = TransferOptions()
     caught: list[PiperError] = []
 
     def run() -> None:
         try:
-            download(hub, target, manner)
+            download(hub, target, options)
         except PiperError as error:
             caught.append(error)
 
     thread = threading.Thread(target=run)
     thread.start()
     wait_for_part(target, 1)
-    manner.stop.set()
+    options.stop.set()
     thread.join(120)
     assert "was stopped; the next one goes on from there" in str(caught)
     assert 0 < find_part(target).stat().st_size < len(ONNX)

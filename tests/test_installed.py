@@ -66,7 +66,9 @@ def test_a_download_that_broke(hub: Hub, folder: Path, capsys: pytest.CaptureFix
     hub.cuts = [1_000_000]
     new = folder.with_name("new")
     with pytest.raises(PiperError):
-        download_voice(load_catalogue(hub.url)[NAME], new, manner=TransferOptions(waits_seconds=()))
+        download_voice(
+            load_catalogue(hub.url)[NAME], new, options=TransferOptions(waits_seconds=())
+        )
     assert inspect(hub, new) == 1
     assert capsys.readouterr().out == f"{NAME}  unfinished: 1.0 MB of 1.9 MB are there\n"
 

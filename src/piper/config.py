@@ -1,7 +1,7 @@
 """The border for voice JSON: what others wrote becomes a `VoiceConfig`, and back.
 
-Extra keys are tolerated, because other programs write
-these files; missing or wrong ones raise `ConfigError` naming file, key and what to do.
+Extra keys are tolerated, because other programs write these files; missing or wrong ones raise
+`ConfigError` naming file, key and what to do.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
@@ -96,15 +96,7 @@ class VoiceConfig:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], source: str = "voice config") -> VoiceConfig:
-        """Parse a voice's JSON.
-
-        Args:
-            data: The parsed JSON.
-            source: What to call it in errors, usually the file's path.
-
-        Raises:
-            ConfigError: A key that the reader relies on is missing or has the wrong type.
-        """
+        """Parse a voice's JSON; `source` is what to call it in errors, usually the file's path."""
         return _parse_voice_config(_Reader(data, source))
 
     def to_dict(self) -> dict[str, Any]:
@@ -132,10 +124,7 @@ class VoiceConfig:
         if self.default_speaker_id:
             data["default_speaker_id"] = self.default_speaker_id
         if self.phonemizer is not None:
-            data["phonemizer"] = {
-                "name": self.phonemizer.name,
-                "version": self.phonemizer.version,
-            }
+            data["phonemizer"] = asdict(self.phonemizer)
         return {**self.extra, **data}
 
 
@@ -189,13 +178,13 @@ class SynthesisConfig:
 
 
 def load_voice_config(path: Path | str) -> VoiceConfig:
-    """Read the JSON beside a voice.
-
-    Raises:
-        ConfigError: The file is missing, broken, or lacks a key that speaking needs.
-    """
+    """Read the JSON beside a voice."""
     path = Path(path)
     return VoiceConfig.from_dict(load_json_object(path), str(path))
+
+
+_Bounds = tuple[float, float] | None
+"""Of a number; both are included."""
 
 
 class _Reader:
@@ -208,18 +197,8 @@ class _Reader:
         self.data = data
         self.source = source
 
-    def find(
-        self,
-        dotted: str,
-        kind: type,
-        default: Any,
-        bounds: tuple[float, float] | None = None,
-    ) -> Any:
-        """Return the value at a dotted key, or the default where it is absent or null.
-
-        Raises:
-            ConfigError: It is of another kind, or a number outside the bounds, which are included.
-        """
+    def find(self, dotted: str, kind: type, default: Any, bounds: _Bounds = None) -> Any:
+        """Return the value at a dotted key, or the default where it is absent or null."""
         value: Any = self.data
         for part in dotted.split("."):
             if not isinstance(value, Mapping) or value.get(part) is None:
@@ -233,7 +212,7 @@ class _Reader:
             raise self.mistake(dotted, value, f"a number from {bounds[0]:,} to {bounds[1]:,}")
         return found
 
-    def require(self, dotted: str, kind: type, bounds: tuple[float, float] | None = None) -> Any:
+    def require(self, dotted: str, kind: type, bounds: _Bounds = None) -> Any:
         """Return the value at a dotted key, or raise."""
         value = self.find(dotted, kind, None, bounds)
         if value is None:
@@ -242,13 +221,7 @@ class _Reader:
             )
         return value
 
-    def find_or_pass(
-        self,
-        dotted: str,
-        kind: type,
-        default: Any,
-        bounds: tuple[float, float] | None = None,
-    ) -> Any:
+    def find_or_pass(self, dotted: str, kind: type, default: Any, bounds: _Bounds = None) -> Any:
         """Return the value at a key that speaking can do without; a wrong one is passed over.
 
         The existing client reads few keys, and programs wrote all sorts of things into the others.
@@ -256,8 +229,12 @@ class _Reader:
         try:
             return self.find(dotted, kind, default, bounds)
         except ConfigError as error:
-            _warn_once(f"{error} It is passed over.")
+            self.pass_over(error)
             return default
+
+    def pass_over(self, error: ConfigError) -> None:
+        """Warn of a value that counts as absent."""
+        _warn_once(f"{error} It is passed over.")
 
     def mistake(self, key: str, value: Any, wanted: str) -> ConfigError:
         """Return an error about the value of a key."""
@@ -326,8 +303,8 @@ def _parse_phoneme_map(reader: _Reader) -> dict[str, list[str]]:
     for phoneme, others in reader.find_or_pass("phoneme_map", dict, {}).items():
         given = [others] if isinstance(others, str) else others
         if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
-            error = reader.mistake(f"phoneme_map.{phoneme:.20}", others, "a list of phonemes")
-            _warn_once(f"{error} It is passed over.")
+            key = f"phoneme_map.{phoneme:.20}"
+            reader.pass_over(reader.mistake(key, others, "a list of phonemes"))
         elif (size := sum(map(len, given))) > _MAX_EXPANSION:
             raise ConfigError(
                 f'{reader.source}: "phoneme_map" puts {size:,} characters in place of '
@@ -343,8 +320,8 @@ def _parse_speaker_id_map(reader: _Reader) -> dict[str, int]:
     for name, value in reader.find_or_pass("speaker_id_map", dict, {}).items():
         number = _to_number(value, int)
         if number is None or not 0 <= number < _SPEAKERS[1]:
-            error = reader.mistake(f"speaker_id_map.{name:.40}", value, "a speaker's number")
-            _warn_once(f"{error} It is passed over.")
+            key = f"speaker_id_map.{name:.40}"
+            reader.pass_over(reader.mistake(key, value, "a speaker's number"))
         else:
             result[name] = number
     return result
@@ -375,8 +352,7 @@ def _parse_vowel_clusters(reader: _Reader) -> list[str]:
     found = reader.data.get("vowel_clusters") or []
     clusters = list(found) if isinstance(found, list | dict) else None
     if clusters is None or not all(isinstance(cluster, str) for cluster in clusters):
-        error = reader.mistake("vowel_clusters", found, "a list of phonemes")
-        _warn_once(f"{error} It is passed over.")
+        reader.pass_over(reader.mistake("vowel_clusters", found, "a list of phonemes"))
         return []
     return clusters
 

@@ -131,12 +131,7 @@ class Retries:
 
 
 def open_url(url: str, headers: Mapping[str, str] | None = None) -> http.client.HTTPResponse:
-    """Ask for an address of the web; redirections are followed.
-
-    Raises:
-        PiperError: It is not an address of the web.
-        WebError: There is no connection, or the answer is a refusal.
-    """
+    """Ask for an address of the web; redirections are followed."""
     response: Any = None
     try:
         if urllib.parse.urlsplit(url).scheme.lower() in ("http", "https"):
@@ -163,11 +158,7 @@ def open_url(url: str, headers: Mapping[str, str] | None = None) -> http.client.
 
 
 def read_blocks(response: http.client.HTTPResponse, url: str) -> Iterator[bytes]:
-    """Yield the bytes of an answer as they come.
-
-    Raises:
-        WebError: The connection broke off.
-    """
+    """Yield the bytes of an answer as they come; a WebError is a connection that broke off."""
     try:
         while block := response.read1(_BLOCK_BYTES):
             yield block
@@ -246,21 +237,12 @@ class CatalogueVoice:
 
 
 def load_catalogue(url: str = CATALOGUE_URL) -> dict[str, CatalogueVoice]:
-    """Fetch the catalogue; the result is sorted by name.
-
-    Raises:
-        PiperError: It cannot be fetched, or is not a catalogue.
-    """
+    """Fetch the catalogue; the result is sorted by name."""
     return parse_catalogue(fetch_catalogue(url), url)
 
 
 def fetch_catalogue(url: str = CATALOGUE_URL) -> dict[str, Any]:
-    """Fetch the catalogue as it is: a voice's name to all that is said of it.
-
-    Raises:
-        PiperError: It cannot be fetched, is not a JSON object, is far too large, or takes longer
-            than five minutes.
-    """
+    """Fetch the catalogue as it is: a voice's name to all that is said of it."""
     retries = Retries(_WAITS_SECONDS)
     while True:
         end = time.monotonic() + _MAX_SECONDS
@@ -284,19 +266,12 @@ def parse_catalogue(data: Mapping[str, Any], url: str) -> dict[str, CatalogueVoi
     Args:
         data: What `fetch_catalogue` gives.
         url: Where it came from; the files lie beside it.
-
-    Raises:
-        PiperError: An entry lacks what a download needs.
     """
     return {name: _parse_voice(name, data[name], url) for name in sorted(data)}
 
 
 def find_catalogue_voice(catalogue: Mapping[str, CatalogueVoice], name: str) -> CatalogueVoice:
-    """Return the voice with this name or alias.
-
-    Raises:
-        VoiceNotFoundError: There is none; similar names are given.
-    """
+    """Return the voice with this name or alias."""
     if name in catalogue:
         return catalogue[name]
     for voice in catalogue.values():
@@ -320,9 +295,6 @@ def select_voices(
         catalogue: All voices.
         languages: Codes or names, such as `ru`, `ru_RU` or `Russian`; none means all.
         qualities: Such as `medium`; none means all.
-
-    Raises:
-        VoiceNotFoundError: The catalogue has nothing of a language or quality, or of both together.
     """
     for kind, wanted, known in (
         ("language", languages, {voice.language for voice in catalogue.values()}),
@@ -437,25 +409,20 @@ class TransferOptions:
     stop: threading.Event = field(default_factory=threading.Event)
 
 
-def _fetch(file: CatalogueFile, folder: Path, manner: TransferOptions) -> None:
-    """Fetch what is missing of a file; its part is whole then.
-
-    Raises:
-        PiperError: It cannot be fetched, or is not what the catalogue says.
-        OSError: It cannot be written.
-    """
+def _fetch(file: CatalogueFile, folder: Path, options: TransferOptions) -> None:
+    """Fetch what is missing of a file; its part is whole then."""
     part = file.part_path(folder)
     has, total = _size(part), describe_size(file.size_bytes)
     there = f"{describe_size(has)} of {total} are there" if has else total
     _LOGGER.info("Downloading %s (%s)", file.name, there)
-    retries = Retries(manner.waits_seconds, manner.stop)
+    retries = Retries(options.waits_seconds, options.stop)
     # Of several answers, one may have been of another version.
     is_patched, is_anew = has > 0, False
     while True:
         start = _size(part)
         try:
             if start < file.size_bytes:
-                wrong = _receive(file, part, start, manner)
+                wrong = _receive(file, part, start, options)
             elif (md5 := find_md5(part)) == file.md5:
                 return
             else:
@@ -474,12 +441,10 @@ def _fetch(file: CatalogueFile, folder: Path, manner: TransferOptions) -> None:
             _LOGGER.warning("What came of %s does not fit (%s); starting anew", file.name, wrong)
 
 
-def _receive(file: CatalogueFile, part: Path, start: int, manner: TransferOptions) -> str:
+def _receive(file: CatalogueFile, part: Path, start: int, options: TransferOptions) -> str:
     """Ask for a file from byte `start` on, and write what comes; return why nothing could be taken.
 
-    Raises:
-        WebError: Not all of it came.
-        PiperError: What comes is not the catalogue's file; the part is gone.
+    What comes and is not the catalogue's file is an error, and the part is gone.
     """
 
     def check_length(size_bytes: int) -> None:
@@ -498,7 +463,7 @@ def _receive(file: CatalogueFile, part: Path, start: int, manner: TransferOption
             check_length(start + response.length)
         with part.open("rb+" if start else "wb") as stream:
             stream.seek(start)
-            _copy(response, stream, file, manner)
+            _copy(response, stream, file, options)
     check_length(_size(part))
     return ""
 
@@ -507,15 +472,15 @@ def _copy(
     response: http.client.HTTPResponse,
     stream: BinaryIO,
     file: CatalogueFile,
-    manner: TransferOptions,
+    options: TransferOptions,
 ) -> None:
     done = stream.tell()
     line = None
-    if manner.is_shown and file.size_bytes >= MEGABYTE:
+    if options.is_shown and file.size_bytes >= MEGABYTE:
         line = ProgressLine(file.name, file.size_bytes, "MB", start=done, scale=MEGABYTE)
     try:
         for block in read_blocks(response, file.url):
-            if manner.stop.is_set():
+            if options.stop.is_set():
                 raise PiperError(
                     f"The download of {file.name} was stopped; the next one goes on from there."
                 )
@@ -566,14 +531,19 @@ def find_md5(path: Path) -> str:
         return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
+def is_published(path: Path, file: CatalogueFile) -> bool:
+    """Return whether a file on disk is the catalogue's, byte by byte."""
+    return path.stat().st_size == file.size_bytes and find_md5(path) == file.md5
+
+
 def download_voice(
     voice: CatalogueVoice,
     folder: Path | str,
     *,
     is_forced: bool = False,
-    manner: TransferOptions | None = None,
+    options: TransferOptions | None = None,
 ) -> list[Path]:
-    """Download the files of a voice that are not there yet.
+    """Download the files of a voice that are not there yet; return their paths, the ONNX first.
 
     A file that is there stays, with a warning where it is not the catalogue's: the user may have
     changed it.
@@ -582,62 +552,33 @@ def download_voice(
         voice: From the catalogue.
         folder: Where to; it is made where it is missing.
         is_forced: Download what is there, too.
-        manner: How; None means the usual one.
-
-    Returns:
-        The paths of the voice's files, the ONNX first.
+        options: How; None means the usual way.
 
     Raises:
         PiperError: A file cannot be fetched or written, or is not what the catalogue says.
     """
     folder = Path(folder)
-    manner = manner or TransferOptions()
-    lock_path = folder / f".{voice.files[0].name}.download"
+    options = options or TransferOptions()
 
     def note_another() -> None:
-        if not manner.is_patient:
+        if not options.is_patient:
             raise PiperError(f"Another process downloads {voice.name}; try again later.")
         _LOGGER.info("Waiting for another process that downloads %s", voice.name)
 
     with _disk_errors_explained(folder):
         if is_forced or _find_missing(voice, folder):
             check_room([voice], folder, is_forced=is_forced)
+            lock_path = folder / f".{voice.files[0].name}.download"
             with hold_lock(lock_path, note_another, is_removed=True):
-                _download(voice, folder, is_forced, manner)
+                # Another process may have brought it while this one waited.
+                wanted = voice.files if is_forced else _find_missing(voice, folder, warns=True)
+                for file in wanted:
+                    _fetch(file, folder, options)
+                for file in reversed(wanted):
+                    _place(file, folder)
         else:
             _find_missing(voice, folder, warns=True)
     return [folder / file.name for file in voice.files]
-
-
-def get_voices(download_dir: Path | str, update_voices: bool = False) -> dict[str, Any]:
-    """Return the catalogue, as Piper 1.2 did; `piper.download_voices` is the way of today."""
-    _warn_about_call("get_voices", "piper.download.fetch_catalogue()")
-    return fetch_catalogue(CATALOGUE_URL)
-
-
-def ensure_voice_exists(
-    name: str,
-    data_dirs: Iterable[Path | str],
-    download_dir: Path | str,
-    voices_info: Mapping[str, Any],
-) -> None:
-    """Download a voice that is in none of the folders, as Piper 1.2 did."""
-    _warn_about_call("ensure_voice_exists", "piper.download_voices.download_voice()")
-    if name not in voices.list_voices(list(data_dirs)):
-        catalogue = parse_catalogue(voices_info, CATALOGUE_URL)
-        download_voice(find_catalogue_voice(catalogue, name), download_dir)
-
-
-def find_voice(name: str, data_dirs: Iterable[Path | str]) -> tuple[Path, Path]:
-    """Return a voice's ONNX and JSON, as Piper 1.2 did."""
-    _warn_about_call("find_voice", "piper.voices.find_voice()")
-    files = voices.find_voice(name, data_dirs=list(data_dirs))
-    return files.model, files.config
-
-
-def _warn_about_call(name: str, new: str) -> None:
-    sentence = f"piper.download.{name} is Piper 1.2's; call {new} in its place."
-    warnings.warn(sentence, DeprecationWarning, stacklevel=3)
 
 
 def check_room(voices: Iterable[CatalogueVoice], folder: Path, *, is_forced: bool = False) -> None:
@@ -647,9 +588,6 @@ def check_room(voices: Iterable[CatalogueVoice], folder: Path, *, is_forced: boo
         voices: To be downloaded.
         folder: Where to; it may be missing yet.
         is_forced: What is there will be downloaded, too, and gives its room back only afterwards.
-
-    Raises:
-        PiperError: It has not, or cannot be asked.
     """
     with _disk_errors_explained(folder):
         files = {file for voice in voices for file in voice.files}
@@ -668,22 +606,6 @@ def check_room(voices: Iterable[CatalogueVoice], folder: Path, *, is_forced: boo
             f"{describe_size(free_bytes)} free; make room, or choose another folder with "
             "--download-dir."
         )
-
-
-def is_published(path: Path, file: CatalogueFile) -> bool:
-    """Return whether a file on disk is the catalogue's, byte by byte."""
-    return path.stat().st_size == file.size_bytes and find_md5(path) == file.md5
-
-
-def _download(
-    voice: CatalogueVoice, folder: Path, is_forced: bool, manner: TransferOptions
-) -> None:
-    # Another process may have brought it while this one waited.
-    wanted = voice.files if is_forced else _find_missing(voice, folder, warns=True)
-    for file in wanted:
-        _fetch(file, folder, manner)
-    for file in reversed(wanted):
-        _place(file, folder)
 
 
 def _find_missing(
@@ -734,9 +656,6 @@ def inspect_voices(
 
     Returns:
         By name `WHOLE`, `OWN`, or what is wrong with a voice; unfinished ones are among them.
-
-    Raises:
-        PiperError: A file cannot be read.
     """
     try:
         if names:
@@ -762,3 +681,37 @@ def _compare(voice: CatalogueVoice, folder: Path) -> str:
     come_bytes = sum(_size(path) + _size(file.part_path(folder)) for file, path in paths.items())
     there, total = describe_size(come_bytes), describe_size(voice.size_bytes)
     return f"unfinished: {there} of {total} are there" if come_bytes else ""
+
+
+# As Piper 1.2 had them.
+
+
+def get_voices(download_dir: Path | str, update_voices: bool = False) -> dict[str, Any]:
+    """Return the catalogue; `piper.download_voices` is the way of today."""
+    _warn_about_call("get_voices", "piper.download.fetch_catalogue()")
+    return fetch_catalogue(CATALOGUE_URL)
+
+
+def ensure_voice_exists(
+    name: str,
+    data_dirs: Iterable[Path | str],
+    download_dir: Path | str,
+    voices_info: Mapping[str, Any],
+) -> None:
+    """Download a voice that is in none of the folders."""
+    _warn_about_call("ensure_voice_exists", "piper.download_voices.download_voice()")
+    if name not in voices.list_voices(list(data_dirs)):
+        catalogue = parse_catalogue(voices_info, CATALOGUE_URL)
+        download_voice(find_catalogue_voice(catalogue, name), download_dir)
+
+
+def find_voice(name: str, data_dirs: Iterable[Path | str]) -> tuple[Path, Path]:
+    """Return a voice's ONNX and JSON."""
+    _warn_about_call("find_voice", "piper.voices.find_voice()")
+    files = voices.find_voice(name, data_dirs=list(data_dirs))
+    return files.model, files.config
+
+
+def _warn_about_call(name: str, new: str) -> None:
+    sentence = f"piper.download.{name} is Piper 1.2's; call {new} in its place."
+    warnings.warn(sentence, DeprecationWarning, stacklevel=3)

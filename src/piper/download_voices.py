@@ -149,7 +149,7 @@ def _run(args: argparse.Namespace) -> int:
                 voice,
                 args.download_dir,
                 is_forced=args.force_redownload,
-                manner=TransferOptions(is_shown=True),
+                options=TransferOptions(is_shown=True),
             )
     except KeyboardInterrupt:
         _LOGGER.info("Interrupted; the same command goes on from here.")

@@ -13,7 +13,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeVar
 
 from piper.errors import ConfigError, PiperError, describe_os_error
@@ -84,12 +83,7 @@ class Completed(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
         if error_type is None:
             self.close()
         else:
@@ -107,10 +101,7 @@ class OutputFile(Completed):
         path: Where; its folder is made where it is missing.
 
     Attributes:
-        temporary: What to write to.
-
-    Raises:
-        OSError: It cannot be written.
+        temporary: What to write to; in the same folder, as a rename across file systems is a copy.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -170,14 +161,7 @@ class OutputFile(Completed):
 
 @contextmanager
 def replace_on_success(path: Path | str) -> Iterator[Path]:
-    """Give a temporary path to write to; it becomes `path` if the block ends without an error.
-
-    See `OutputFile`. The temporary file lies in the same folder, because a rename across file
-    systems is a copy, and is removed when the block raises.
-
-    Raises:
-        OSError: The folder cannot be made, or the file cannot be written.
-    """
+    """Give a temporary path to write to; it becomes `path` as an `OutputFile` does."""
     with OutputFile(path) as output:
         yield output.temporary
 
@@ -240,11 +224,8 @@ def digest_file(path: Path) -> str:
 def is_own_file(path: Path, folder: Path, sha256: object) -> bool:
     """Return whether a file that a list names may be read for whoever gave the list.
 
-    Args:
-        path: The file.
-        folder: Of the list: what lies in it came with it.
-        sha256: What the list says of a file elsewhere. It is right where the list was made on
-            this machine; who would have a stranger's file read does not know it.
+    What lies in the list's folder came with it; of a file elsewhere its digest was known where the
+    list was made on this machine, and is not to who would have a stranger's file read.
     """
     if not path.is_file():
         return False
@@ -288,19 +269,13 @@ def remove_link(path: Path) -> None:
 
     In a folder that somebody else made, a link may lead to any file of the user's. Where the user
     named the file, a link is followed instead.
-
-    Raises:
-        OSError: It cannot be removed.
     """
     if path.is_symlink():
         path.unlink()
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files that killed processes left in a folder; looks once a process.
-
-    On Windows they stay.
-    """
+    """Remove temporary files that killed processes left in a folder; looks once a process."""
     if folder in _cleaned:
         return
     _cleaned.add(folder)
@@ -353,11 +328,7 @@ def remove_folder(path: Path) -> None:
 
 
 def place_folder(part: Path, folder: Path) -> None:
-    """Give a folder that is whole its name, which may be that of an empty folder or a link to one.
-
-    Raises:
-        OSError: It cannot be moved.
-    """
+    """Give a whole folder its name, which may be that of an empty folder or a link to one."""
     real = Path(os.path.realpath(folder))
     try:
         if real.is_dir():
@@ -390,9 +361,6 @@ def hold_lock(
         path: The lock's file, which holds nothing else; its folder is made where it is missing.
         on_wait: Called before waiting, where another process is in the block; may raise instead.
         is_removed: Whether the file goes at the end; else it stays.
-
-    Raises:
-        OSError: The file cannot be made.
     """
     from filelock import FileLock, Timeout  # takes a moment to load
 
@@ -426,9 +394,6 @@ def append_record(path: Path, record: Any, *, is_synced: bool = False) -> None:
         path: The file, which may be new; its folder must be there.
         record: Of JSON's kinds of values.
         is_synced: Whether it must outlast a loss of power before this returns.
-
-    Raises:
-        OSError: It cannot be written.
     """
     text = json.dumps(record, ensure_ascii=False) + "\n"
     # Half a character, which UTF-8 cannot hold, is written as JSON writes it: \ud800.
@@ -454,11 +419,7 @@ def append_record(path: Path, record: Any, *, is_synced: bool = False) -> None:
 
 
 def load_records(path: Path) -> list[Any]:
-    """Return the records of a file, without those that are cut off; none where there is no file.
-
-    Raises:
-        OSError: It cannot be read.
-    """
+    """Return the records of a file, without those that are cut off; none where there is no file."""
     try:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
@@ -471,11 +432,7 @@ def load_records(path: Path) -> list[Any]:
 
 
 def load_results(path: Path, parse: Callable[[Any], Result]) -> dict[str, Result]:
-    """Return results by key, of records that are a key and a value; others are left out.
-
-    Raises:
-        OSError: The file is there and cannot be read.
-    """
+    """Return results by key, of records that are a key and a value; others are left out."""
     results: dict[str, Result] = {}
     for record in load_records(path):
         with suppress(ValueError, TypeError, KeyError):
@@ -552,10 +509,6 @@ def read_bounded(path: Path, kind: str) -> bytes:
     Args:
         path: The file.
         kind: What it is to be, such as `JSON file`.
-
-    Raises:
-        OSError: It cannot be read.
-        ConfigError: It is too large.
     """
     with path.open("rb") as file:
         content = file.read(MAX_FILE_BYTES + 1)
@@ -579,10 +532,9 @@ def _load_object(path: Path) -> dict[str, Any]:
 
 
 def load_kept_object(path: Path) -> dict[str, Any]:
-    """Read an object that was kept to save work; an empty one where there is none, or no sound one.
+    """Read an object that was cached; an empty one where there is none, or no sound one.
 
-    Returns:
-        The object, whose values the caller still has to check.
+    Its values are still to be checked.
     """
     try:
         return _load_object(path)

@@ -62,8 +62,7 @@ def calm_threads() -> None:
 def open_standard_streams() -> None:
     """Open standard streams that were closed (`>&-`), so that no file of ours gets their number.
 
-    What libraries write to standard error would else land in the speech. Reading and writing them
-    fails as it did, but for standard error, which is dropped.
+    What libraries write to standard error would else land in the speech.
     """
     for number, mode in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
@@ -82,8 +81,7 @@ def open_standard_streams() -> None:
 def stops_as_interrupt() -> Iterator[list[signal.Signals]]:
     """Let SIGTERM, and SIGHUP of a terminal that closes, end the program as Ctrl+C does.
 
-    Yields:
-        A list that says which of them came.
+    The list says which of them came.
     """
     received: list[signal.Signals] = []
 

@@ -211,8 +211,8 @@ def _find_published(model: str, folders: list[Path], downloads: Downloads) -> Vo
         )
 
         voice = find_catalogue_voice(load_catalogue(downloads.catalogue_url), model)
-        manner = TransferOptions(is_shown=True)
-        files = VoiceFiles(*download_voice(voice, downloads.folder, manner=manner))
+        options = TransferOptions(is_shown=True)
+        files = VoiceFiles(*download_voice(voice, downloads.folder, options=options))
     return files
 
 

@@ -275,7 +275,7 @@ class Downloader:
         self._settings = settings
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._manner = TransferOptions(is_patient=False, stop=self._stop)
+        self._options = TransferOptions(is_patient=False, stop=self._stop)
         self._catalogue: dict[str, Any] = {}
         self._fetched_at = float("-inf")
         self._work: Future[Any] = Future()
@@ -295,7 +295,7 @@ class Downloader:
         def fetch() -> str:
             catalogue = parse_catalogue(self._fetch(), self._settings.catalogue_url)
             voice = find_catalogue_voice(catalogue, name)
-            download_voice(voice, self._settings.folder, is_forced=is_forced, manner=self._manner)
+            download_voice(voice, self._settings.folder, is_forced=is_forced, options=self._options)
             return voice.name
 
         return self._do(fetch)
