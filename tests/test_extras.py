@@ -114,6 +114,7 @@ def commands(tiny_voice: Path, tmp_path_factory: pytest.TempPathFactory) -> list
         "phonemes": [dataset],
         "evaluate": [f"--model={voice}", f"--dataset={dataset}", f"--output-dir={out}"],
         "prepare": [dataset],
+        "publish": [voice, "--repo=anna/voice", "--license=mit"],
         "listening-test": ["--report", dataset, "-o", f"{out}.html"],
     }
     assert set(arguments) == set(SUBCOMMANDS)

@@ -84,7 +84,7 @@ def test_no_message_is_taken_for_another(catalogue: polib.POFile) -> None:
             "620 recordings, 1.66 hours; nothing found.",
             "620 записей, 1.66 часа; ничего не найдено.",
         ),
-        ("1 finding, 6.2 % of the recordings", "1 находка, 6.2 % записей"),
+        ("1 issue, 6.2 % of the recordings", "1 находка, 6.2 % записей"),
         ("11 recordings", "11 записей"),
         ("1,021 recordings", "1,021 запись"),
         ("12/590 recordings", "12/590 записей"),

@@ -32,7 +32,7 @@ SCRIPTED = {"page", "review", "listening_test"}
 SHOWN = ("train/check/", "train/evaluate/", "train/pages/")
 """Modules whose texts are all shown; of other modules a text has several words."""
 _NOT_SHOWN = re.compile(
-    r"server/|server_options\.py|languages\.py|train/(command|resuming)\.py|(\w+/)*card\.py"
+    r"server/|server_options\.py|languages\.py|train/(command|publish|resuming)\.py|(\w+/)*card\.py"
     r"|text/(chinese|sentence|numbers/english)\.py|train/vits/\w+\.py"
 )
 """Modules whose texts are help, CSS, words, or for programs; what they raise is shown."""

@@ -1,17 +1,20 @@
-"""Finds voices on disk, by path or by name."""
+"""Finds voices: on disk by path or by name, and on the Hugging Face Hub by address."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from piper.errors import VoiceNotFoundError
+from piper.errors import PiperError, VoiceNotFoundError, describe_missing_package
 
 CATALOGUE_URL = "https://huggingface.co/rhasspy/piper-voices/resolve/main/voices.json"
 """Where Piper publishes its voices; the files lie beside it."""
 MODEL_SUFFIX = ".onnx"
 CONFIG_SUFFIX = ".json"
+_HUB = re.compile(r"hf:/{1,2}([\w.-]+/[\w.-]+)(?:@([\w.-]+))?(?:/(.*))?")
+"""A path made of the address has one slash of the two."""
 
 _WHERE_TO_GET = (
     "download one with `python -m piper.download_voices NAME`, "
@@ -36,10 +39,14 @@ def find_voice(
     """Find the files of a voice.
 
     Args:
-        model: The ONNX file's path, or a voice's name such as `ru_RU-irina-medium`.
+        model: The ONNX file's path, a voice's name such as `ru_RU-irina-medium`, or an address
+            of the Hugging Face Hub, see `fetch_hub_voice`.
         data_dirs: Folders where `NAME.onnx` is looked for; none means the current one.
         config_path: The JSON; None means the file beside the ONNX, `<model>.json`.
     """
+    if is_hub_address(model):
+        fetched = fetch_hub_voice(str(model))
+        return find_voice(fetched.model, config_path=config_path or fetched.config)
     if Path(model).suffix == CONFIG_SUFFIX:
         raise VoiceNotFoundError(
             f"{model} is a voice's JSON; give its ONNX file ({Path(model).stem})."
@@ -60,6 +67,67 @@ def find_voice(
             "or give it with --config."
         )
     return VoiceFiles(model_path, config)
+
+
+def is_hub_address(model: Path | str) -> bool:
+    """Return whether it is an address such as `hf://USER/NAME/voice.onnx`."""
+    return str(model).startswith("hf:/")
+
+
+def fetch_hub_voice(address: str) -> VoiceFiles:
+    """Fetch a voice from the Hugging Face Hub into its cache; what is there is not fetched again.
+
+    `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME` and `HF_HUB_OFFLINE` mean what they always do, and without
+    a network the cache answers.
+
+    Args:
+        address: `hf://USER/NAME/FILE.onnx`, or `hf://USER/NAME` of a repository that holds one
+            voice; `@REVISION` can follow the name.
+
+    Raises:
+        VoiceNotFoundError: There is no such voice, or it cannot be had.
+        PiperError: The package huggingface_hub is missing.
+    """
+    match = _HUB.fullmatch(address)
+    file = match[3] if match else ""
+    if match is None or (file and not file.endswith(MODEL_SUFFIX)):
+        raise VoiceNotFoundError(
+            f"{address} is no address of a voice; write hf://USER/NAME/VOICE{MODEL_SUFFIX}, or "
+            "hf://USER/NAME where the repository holds one voice."
+        )
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HFValidationError
+    except ModuleNotFoundError as error:
+        raise PiperError(describe_missing_package(error, "hub")) from None
+
+    def fetch(*patterns: str) -> Path:
+        try:
+            return Path(
+                snapshot_download(match[1], revision=match[2], allow_patterns=list(patterns))
+            )
+        except (OSError, ValueError, HFValidationError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise VoiceNotFoundError(
+                f"{address} cannot be had ({reason:.200}); check the address, the network, and "
+                "HF_TOKEN where the repository is private."
+            ) from None
+
+    if not file:
+        ending = MODEL_SUFFIX + CONFIG_SUFFIX
+        folder = fetch(f"*{ending}")
+        found = [path.relative_to(folder).as_posix() for path in folder.rglob(f"*{ending}")]
+        names = sorted(name.removesuffix(CONFIG_SUFFIX) for name in found)
+        if len(names) != 1:
+            many = f"several voices ({', '.join(names[:5])}, …)" if names else "no voice"
+            raise VoiceNotFoundError(
+                f"{address} holds {many}; name one: {address}/VOICE{MODEL_SUFFIX}."
+            )
+        file = names[0]
+    model = fetch(file, file + CONFIG_SUFFIX) / file
+    if not model.is_file():
+        raise VoiceNotFoundError(f"{address} has no {file}; check the address.")
+    return VoiceFiles(model, model.with_name(model.name + CONFIG_SUFFIX))
 
 
 def list_voices(data_dirs: Sequence[Path | str] = ()) -> dict[str, VoiceFiles]:

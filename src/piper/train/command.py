@@ -77,9 +77,11 @@ SUBCOMMANDS = {
         "piper.train.listening_test.cli",
         "let people compare voices blindly, on a page",
     ),
+    "publish": ("piper.train.publish", "put a voice on the Hugging Face Hub"),
 }
 """Each verb's module, which has `main(argv)`, and what it does."""
 
+_AFTER_TRAINING = ("evaluate", "listening-test", "publish")
 WITH_LANGUAGE = ("import", "split")
 """The verbs whose --language is that of the texts; the environment says that of the messages."""
 
@@ -129,7 +131,7 @@ def describe_subcommands() -> str:
     """Return the verbs with what they do, in the order in which a voice comes to be."""
     lines = {name: purpose for name, (_, purpose) in SUBCOMMANDS.items()}
     # What trains comes after what prepares, and before what judges.
-    ordered = dict.fromkeys(name for name in lines if name not in ("evaluate", "listening-test"))
+    ordered = dict.fromkeys(name for name in lines if name not in _AFTER_TRAINING)
     ordered |= dict.fromkeys([*TRAINER_VERBS, *lines])
     lines |= TRAINER_VERBS
     return "\n".join(

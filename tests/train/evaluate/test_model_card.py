@@ -68,6 +68,12 @@ def render(text: str) -> str:
 
 def test_all_that_is_known(evaluation: Evaluation, tmp_path: Path) -> None:
     front, text = split_card(write_card(evaluation, FULL, tmp_path))
+    [result] = front.pop("model-index")[0]["results"]
+    assert result["dataset"]["name"] == "festvox-ru"
+    figures = evaluation.systems[0].figures
+    assert {one["type"]: one["value"] for one in result["metrics"]} == {
+        name: figure.value for name, figure in figures.items()
+    }
     assert front == {
         "language": ["ru"],
         "license": "cc-by-4.0",

@@ -129,7 +129,7 @@ def write_model_card(evaluation: Evaluation, system: System, about: CardFacts, p
         evaluation=evaluation,
         system=system,
         about=about,
-        front=Markup(_draw_front_matter(about)),
+        front=Markup(_draw_front_matter(about, evaluation, system)),
         kind=", ".join(part for part in (about.language, about.quality, rate) if part),
         file=file,
         text=text,
@@ -148,21 +148,40 @@ def write_model_card(evaluation: Evaluation, system: System, about: CardFacts, p
         temporary.write_bytes(card.encode("utf-8", "replace"))
 
 
-def _draw_front_matter(about: CardFacts) -> str:
+def name_license(name: str, link: str = "") -> dict[str, str]:
+    """Return a licence as a card's first lines name it: an identifier, or `other` with a name."""
+    identifier = name.lower().replace(" ", "-")
+    if _LICENSE.fullmatch(identifier):
+        return {"license": identifier}
+    return {"license": "other", "license_name": identifier} | (
+        {"license_link": link} if link else {}
+    )
+
+
+def _draw_front_matter(about: CardFacts, evaluation: Evaluation, system: System) -> str:
     import yaml
 
     named: dict[str, object] = {}
     if about.language:
         named["language"] = [about.language]
     if about.license:
-        identifier = about.license.lower().replace(" ", "-")
-        named["license"] = identifier if _LICENSE.fullmatch(identifier) else "other"
-        if named["license"] == "other":
-            named["license_name"] = identifier
-            named |= {"license_link": about.license_link} if about.license_link else {}
+        named |= name_license(about.license, about.license_link)
     named |= {"library_name": "piper", "pipeline_tag": "text-to-speech", "tags": list(TAGS)}
     if _IDENTIFIER.fullmatch(about.dataset):
         named["datasets"] = [about.dataset]
+    metrics = [
+        {"type": score.name, "name": score.title, "value": system.figures[score.name].value}
+        for score in evaluation.scores
+        if score.name in system.figures
+    ]
+    if metrics:
+        dataset = about.dataset or evaluation.dataset.name
+        result = {
+            "task": {"type": "text-to-speech"},
+            "dataset": {"type": dataset, "name": dataset},
+            "metrics": metrics,
+        }
+        named["model-index"] = [{"name": about.name, "results": [result]}]
     return yaml.safe_dump(named, allow_unicode=True, sort_keys=False)
 
 
