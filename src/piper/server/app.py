@@ -9,13 +9,13 @@ import asyncio
 import logging
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from http import HTTPStatus
 from typing import Any
 
 import uvicorn
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -64,42 +64,27 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        build = Gauge("piper_build", "What runs.", ["version"], registry=self._registry)
+        registry = self._registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        build = Gauge("piper_build", "What runs.", ["version"], registry=registry)
         build.labels(__version__).set(1)
-        self._requests = CounterMetric(
-            "piper_requests",
-            "Answers, by endpoint and status code; 101 is a WebSocket.",
-            ["method", "endpoint", "status"],
-            registry=self._registry,
-        )
-        self._open = Gauge(
-            "piper_open_connections",
-            "Requests and WebSockets that are being answered.",
-            registry=self._registry,
-        )
-        self.audio = CounterMetric(
-            "piper_audio_seconds", "Seconds of sound that were made.", registry=self._registry
-        )
+        text = "Answers, by endpoint and status code; 101 is a WebSocket."
+        labels = ["method", "endpoint", "status"]
+        self._requests = CounterMetric("piper_requests", text, labels, registry=registry)
+        text = "Requests and WebSockets that are being answered."
+        self._open = Gauge("piper_open_connections", text, registry=registry)
+        text = "Requests for speech that are spoken or wait for it."
+        self.accepted = Gauge("piper_accepted_speech_requests", text, registry=registry)
+        text = "Seconds of sound that were made."
+        self.audio = CounterMetric("piper_audio_seconds", text, registry=registry)
         self.first = Histogram(
             "piper_first_audio_seconds",
             "From accepting a request for speech to its first sound.",
             buckets=_BUCKETS_SECONDS,
-            registry=self._registry,
+            registry=registry,
         )
 
-    def watch_queue(self, find_length: Callable[[], int]) -> None:
-        """Show how many requests for speech are accepted and not answered."""
-        gauge = Gauge(
-            "piper_accepted_speech_requests",
-            "Requests for speech that are spoken or wait for it.",
-            registry=self._registry,
-        )
-        gauge.set_function(find_length)
-
-    def count_answer(self, scope: Scope, status: int) -> None:
-        """Count an answer."""
+    def _count(self, scope: Scope, status: int) -> None:
         endpoint = getattr(scope.get("route"), "path", _OTHER)
         method = scope.get("method", "WEBSOCKET")
         self._requests.labels(method if method in _METHODS else _OTHER, endpoint, status).inc()
@@ -118,9 +103,9 @@ class Metrics:
 
             async def send_and_count(message: Message) -> None:
                 if message["type"].endswith("http.response.start"):
-                    self.count_answer(scope, message["status"])
+                    self._count(scope, message["status"])
                 elif message["type"] == "websocket.accept":
-                    self.count_answer(scope, 101)
+                    self._count(scope, 101)
                 await send(message)
 
             with self._open.track_inprogress():
@@ -259,7 +244,7 @@ def create_app(voices: VoiceStore, settings: ServerSettings | None = None) -> Fa
     service = SpeechService(
         voices, settings.defaults, settings.limits, metrics.audio.inc, metrics.first.observe
     )
-    metrics.watch_queue(service.queue.__len__)
+    metrics.accepted.set_function(service.queue.__len__)
     downloader = Downloader(settings.downloads)
 
     @asynccontextmanager
@@ -282,7 +267,22 @@ def create_app(voices: VoiceStore, settings: ServerSettings | None = None) -> Fa
     add_error_handlers(app, _describe)
     key = ApiKey(settings.access.api_key)
     _add_middleware(app, settings, metrics, key)
-    app.include_router(_create_state_router(service, metrics))
+
+    @app.get("/health")
+    async def health() -> Health:
+        """Whether the server answers, and how much it has to do."""
+        return Health(requests=len(service.queue))
+
+    @app.get(
+        "/metrics",
+        response_class=Response,
+        responses={200: {"description": "The figures", "content": {"text/plain": {}}}},
+    )
+    async def figures() -> Response:
+        """Figures for Prometheus."""
+        headers = {"Content-Type": CONTENT_TYPE_LATEST}
+        return Response(metrics.write(), headers=headers)
+
     app.include_router(create_piper_router(service, downloader))
     app.include_router(openai.create_openai_router(service))
     app.include_router(create_live_router(service, key))
@@ -309,29 +309,10 @@ def _add_middleware(app: FastAPI, settings: ServerSettings, metrics: Metrics, ke
 
 
 def _describe(path: str, status: int, sentence: str) -> dict[str, Any]:
+    """Return the body of an answer that is not what was asked for."""
     if path.startswith(f"{openai.PREFIX}/"):
         return openai.describe_openai_mistake(status, sentence)
     return describe_mistake(path, status, sentence)
-
-
-def _create_state_router(service: SpeechService, metrics: Metrics) -> APIRouter:
-    router = APIRouter()
-
-    @router.get("/health")
-    async def health() -> Health:
-        """Whether the server answers, and how much it has to do."""
-        return Health(requests=len(service.queue))
-
-    @router.get(
-        "/metrics",
-        response_class=Response,
-        responses={200: {"description": "The figures", "content": {"text/plain": {}}}},
-    )
-    async def figures() -> Response:
-        """Figures for Prometheus."""
-        return Response(metrics.write(), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-    return router
 
 
 _GRACE_SECONDS = 3

@@ -20,6 +20,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, Field, ValidationError, model_validator
+from starlette.concurrency import iterate_in_threadpool
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -202,7 +203,7 @@ GUARDS = (401, 403, 503)
 
 
 def describe_mistake(path: str, status: int, sentence: str) -> dict[str, Any]:
-    """Return the body of an answer that is not what was asked for, a `Mistake`."""
+    """Return the body of a `Mistake`."""
     return {"detail": sentence}
 
 
@@ -252,11 +253,7 @@ def add_error_handlers(
 
 
 def parse_json(model: type[Model], body: bytes) -> Model:
-    """Return a body of JSON as a model.
-
-    Raises:
-        RequestValidationError: It is not JSON, or not such a model.
-    """
+    """Return a body of JSON as a model."""
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
@@ -307,12 +304,6 @@ async def first_chunk(request: Request, job: Job) -> AsyncIterator[StreamChunk]:
             await watcher
 
 
-async def _nothing() -> AsyncIterator[bytes]:
-    """Yield no bytes: what is not asked for is not to be spoken."""
-    for nothing in tuple[bytes, ...]():
-        yield nothing
-
-
 class JobResponse(StreamingResponse):
     """Sends a job's chunks as they come; closes the job when it ends, whatever the reason."""
 
@@ -330,8 +321,8 @@ class JobResponse(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer."""
-        if _IS_HEAD in scope:
-            self.body_iterator = _nothing()
+        if _IS_HEAD in scope:  # what is not asked for is not to be spoken
+            self.body_iterator = iterate_in_threadpool(())
         try:
             await super().__call__(scope, receive, send)
         except* JobClosedError:  # alone or in a group, as the version of Starlette has it

@@ -78,11 +78,7 @@ def bind_unix_socket(path: str) -> socket.socket:
 
 
 def _remove_dead_socket(path: str) -> None:
-    """Remove a socket that nobody listens on.
-
-    Raises:
-        OSError: Somebody does, or it cannot be removed.
-    """
+    """Remove a socket that nobody listens on."""
     place = Path(path)
     if not place.is_socket():
         return

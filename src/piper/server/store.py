@@ -118,9 +118,9 @@ class VoiceStore:
             stamp = _find_stamp(files)
         except OSError:  # deleted since the folder was read
             return None
-        seen = self._listed.get(files)
-        if seen is not None and seen[0] == stamp:
-            return seen[1]
+        seen_stamp, voice = self._listed.get(files, (None, None))
+        if seen_stamp == stamp:
+            return voice
         voice = None
         try:
             voice = _check_voice(name, files)
@@ -204,12 +204,7 @@ def _find_stamp(files: VoiceFiles) -> _Stamp:
 
 
 def _check_voice(name: str, files: VoiceFiles) -> ListedVoice:
-    """Return a voice that looks as if it can be loaded.
-
-    Raises:
-        PiperError: It cannot, or cannot be told of.
-        ValueError: Its name or its JSON is nothing that an answer may hold.
-    """
+    """Return a voice that looks as if it can be loaded, and may stand in an answer, or raise."""
     name.encode()  # what is no UTF-8 in a file's name is a lone surrogate here
     data = load_json_object(files.config)
     json.dumps(data, allow_nan=False, ensure_ascii=False).encode()
