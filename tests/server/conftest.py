@@ -12,7 +12,8 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,25 @@ def voices_folder(
             source = model.with_name(model.stem + ending)
             shutil.copy(source, root / folder / (name + ending))
     return root / "voices"
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """What runs the tests that are coroutines."""
+    return "asyncio"
+
+
+@pytest.fixture
+async def start(voices_folder: Path) -> AsyncIterator[Any]:
+    """Start Wyoming servers in the test's own loop; they end with the test."""
+    from wyoming_clients import Running, run_wyoming
+
+    async with AsyncExitStack() as stack:
+
+        async def start(**options: Any) -> Running:
+            return await stack.enter_async_context(run_wyoming(voices_folder, **options))
+
+        yield start
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,11 @@ import contextlib
 import functools
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from wyoming_clients import wait_until
 
 from piper.audio.chunk import StreamChunk
 from piper.server.speech import (
@@ -21,6 +22,8 @@ from piper.server.speech import (
     Patience,
     QueueFullError,
 )
+
+pytestmark = pytest.mark.anyio
 
 
 def chunk(number: int, seconds: float = 0.0) -> StreamChunk:
@@ -47,21 +50,6 @@ async def take(job: Job) -> int:
     return taken.sentence
 
 
-async def wait_until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not is_so():
-            await asyncio.sleep(0.01)
-
-
-def in_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    @functools.wraps(test)
-    def run(**arguments: object) -> None:
-        asyncio.run(test(**arguments))  # type: ignore[arg-type]
-
-    return run
-
-
-@in_loop
 async def test_chunks_come_in_order_and_the_job_counts_until_the_last() -> None:
     queue = JobQueue(2, 10, 30.0)
     jobs = [queue.add(count(3)) for _ in range(5)]
@@ -71,7 +59,6 @@ async def test_chunks_come_in_order_and_the_job_counts_until_the_last() -> None:
     await queue.close()
 
 
-@in_loop
 async def test_an_error_of_the_work_is_raised_where_it_is_waited_for() -> None:
     def fail(job: Job) -> Iterator[StreamChunk]:
         yield chunk(1)
@@ -86,7 +73,6 @@ async def test_an_error_of_the_work_is_raised_where_it_is_waited_for() -> None:
     await queue.close()
 
 
-@in_loop
 async def test_a_closed_job_ends_at_its_next_check_and_wakes_who_waits() -> None:
     begun, ended = threading.Event(), threading.Event()
 
@@ -115,7 +101,6 @@ async def test_a_closed_job_ends_at_its_next_check_and_wakes_who_waits() -> None
     await queue.close()
 
 
-@in_loop
 async def test_a_full_queue_says_when_to_come_again() -> None:
     go_on = threading.Event()
 
@@ -137,7 +122,6 @@ async def test_a_full_queue_says_when_to_come_again() -> None:
 
 
 @pytest.mark.parametrize(("chunk_seconds", "is_kept"), [(0.001, False), (10.0, True)])
-@in_loop
 async def test_who_takes_less_than_half_as_fast_as_it_sounds_is_given_up(
     chunk_seconds: float, is_kept: bool
 ) -> None:
@@ -155,7 +139,6 @@ async def test_who_takes_less_than_half_as_fast_as_it_sounds_is_given_up(
     await queue.close()
 
 
-@in_loop
 async def test_patience_counts_for_all_jobs_that_share_it() -> None:
     queue = JobQueue(1, 0, 0.3)
     patience = Patience(0.3)
@@ -168,7 +151,6 @@ async def test_patience_counts_for_all_jobs_that_share_it() -> None:
     await queue.close()
 
 
-@in_loop
 async def test_who_takes_nothing_for_long_is_given_up() -> None:
     queue = JobQueue(1, 0, 0.05)
     job = queue.add(count(3))
@@ -179,7 +161,6 @@ async def test_who_takes_nothing_for_long_is_given_up() -> None:
     await queue.close()
 
 
-@in_loop
 async def test_who_takes_slowly_costs_neither_memory_nor_a_thread() -> None:
     """Whole answers used to wait in memory for clients that did not read them."""
     made: list[int] = []
@@ -212,7 +193,6 @@ async def test_who_takes_slowly_costs_neither_memory_nor_a_thread() -> None:
     await queue.close()
 
 
-@in_loop
 async def test_the_one_whose_sound_runs_out_first_is_next() -> None:
     order: list[str] = []
     all_are_there = threading.Event()

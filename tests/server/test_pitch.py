@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import shutil
@@ -17,7 +16,7 @@ import pytest
 from websockets.sync.client import connect
 from wyoming.event import Event
 from wyoming.tts import Synthesize
-from wyoming_clients import collect_samples, read_until, run_wyoming
+from wyoming_clients import run_wyoming
 
 from piper import PiperVoice, SynthesisConfig
 from piper.server.settings import ServerSettings, SpeechDefaults
@@ -95,17 +94,13 @@ def test_live(server: Any, folder: Path, start: dict[str, Any], text: str, pitch
     assert_alike(np.frombuffer(sound, "<i2"), speak(folder, pitch, is_normal=False))
 
 
-def test_wyoming(folder: Path) -> None:
+@pytest.mark.anyio
+async def test_wyoming(folder: Path) -> None:
     """Its events have no place for a pitch but SSML; the server's option counts for all."""
-
-    async def ask(event: Event) -> np.ndarray:
-        defaults = SpeechDefaults(config=SynthesisConfig(noise_scale=0, noise_w_scale=0, pitch=2.0))
-        async with run_wyoming(folder, defaults=defaults) as running, running.connect() as client:
-            await client.write_event(event)
-            return collect_samples(await read_until(client, "audio-stop"))
-
-    found = asyncio.run(ask(Synthesize(TEXT).event()))
-    assert_alike(found, speak(folder, 2.0, is_normal=False))
-    ssml = f'<prosody pitch="low">{TEXT}</prosody>'
-    data = {"text": ssml, "text_format": "ssml"}
-    assert_alike(asyncio.run(ask(Event("synthesize", data))), speak(folder, 0.0, is_normal=False))
+    defaults = SpeechDefaults(config=SynthesisConfig(noise_scale=0, noise_w_scale=0, pitch=2.0))
+    async with run_wyoming(folder, defaults=defaults) as running, running.connect() as client:
+        found = await client.speak(Synthesize(TEXT))
+        assert_alike(found, speak(folder, 2.0, is_normal=False))
+        ssml = f'<prosody pitch="low">{TEXT}</prosody>'
+        found = await client.speak(Event("synthesize", {"text": ssml, "text_format": "ssml"}))
+        assert_alike(found, speak(folder, 0.0, is_normal=False))

@@ -18,12 +18,11 @@ from wyoming.client import AsyncClient
 from wyoming.event import Event, read_event, write_event
 from wyoming.info import Describe
 from wyoming.tts import Synthesize, SynthesizeChunk, SynthesizeStart
-from wyoming_clients import collect_samples, list_kinds, read, read_until
+from wyoming_clients import LONG_TEXT, collect_samples, list_kinds
 
 from piper.wyoming_server import main
 
 COMMAND = (sys.executable, "-m", "piper.wyoming_server")
-LONG_TEXT = "Hello there, and hello again. " * 90
 
 
 def run_server(*arguments: str) -> AbstractContextManager[tuple[subprocess.Popen[str], str]]:
@@ -36,7 +35,12 @@ def run_server(*arguments: str) -> AbstractContextManager[tuple[subprocess.Popen
 async def ask(uri: str, event: Event, last: str = "audio-stop") -> list[Event]:
     async with AsyncClient.from_uri(uri, read_timeout=120) as client:
         await client.write_event(event)
-        return await read_until(client, last)
+        events: list[Event] = []
+        while not events or events[-1].type != last:
+            found = await client.read_event()
+            assert found is not None
+            events.append(found)
+        return events
 
 
 def test_it_speaks_until_ctrl_c(tiny_voice: Path) -> None:
@@ -51,7 +55,7 @@ def test_sigterm_while_it_speaks_for_somebody_who_does_not_listen(tiny_voice: Pa
     async def ask_and_read_nothing(process: subprocess.Popen[str], uri: str) -> None:
         async with AsyncClient.from_uri(uri, read_timeout=120) as client:
             await client.write_event(Synthesize(LONG_TEXT).event())
-            await read(client)
+            await client.read_event()
             process.send_signal(signal.SIGTERM)
             await asyncio.to_thread(process.wait, 120)
 
