@@ -8,20 +8,21 @@ import hashlib
 import http.client
 import http.server
 import json
-import shutil
 import socket
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from servers import copy_voice, wait_until
 
+from piper import PiperVoice, SynthesisConfig
 from piper.server.app import answer, create_app, create_server
 from piper.server.settings import ServerSettings
 from piper.server.sockets import bind_socket
@@ -74,15 +75,22 @@ class RunningServer:
     def get(self, path: str) -> Answer:
         return self.ask("GET", path)
 
+    def get_json(self, path: str) -> Any:
+        return json.loads(self.get(path).body)
+
     def synthesize(self, **request: Any) -> Answer:
         return self.ask("POST", "/synthesize", json.dumps(request))
 
-    def wait_until_idle(self, seconds: float = 120) -> None:
-        """Wait until no request is accepted and not done."""
-        end = time.monotonic() + seconds
-        while len(self.app.state.service.queue):
-            assert time.monotonic() < end, "a request was never given up"
-            time.sleep(0.01)
+    def speech(self, **request: Any) -> Answer:
+        """Ask by OpenAI's endpoint."""
+        return self.ask("POST", "/v1/audio/speech", json.dumps(request))
+
+    def wait_for_requests(self, number: int) -> None:
+        """Wait until so many requests are accepted and not done."""
+        wait_until(lambda: len(self.app.state.service.queue) == number)
+
+    def wait_until_idle(self) -> None:
+        self.wait_for_requests(0)
 
 
 Start = Callable[..., RunningServer]
@@ -100,9 +108,7 @@ def voices_folder(
         ("other", "secret", tiny_voice),
     ):
         (root / folder).mkdir(exist_ok=True)
-        for ending in (".onnx", ".onnx.json"):
-            source = model.with_name(model.stem + ending)
-            shutil.copy(source, root / folder / (name + ending))
+        copy_voice(model, root / folder / f"{name}.onnx")
     return root / "voices"
 
 
@@ -123,6 +129,19 @@ async def start(voices_folder: Path) -> AsyncIterator[Any]:
             return await stack.enter_async_context(run_wyoming(voices_folder, **options))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def speak(voices_folder: Path) -> Callable[..., Any]:
+    """Return the 16-bit samples that the library gives by a voice of the folder, without noise."""
+    load = functools.cache(lambda name: PiperVoice.load(voices_folder / f"{name}.onnx"))
+
+    def speak(text: str, name: str = "tiny", **values: Any) -> Any:
+        values = {"normalize_audio": False, "noise_scale": 0, "noise_w_scale": 0, **values}
+        chunks = load(name).synthesize(text, SynthesisConfig(**values))
+        return np.concatenate([chunk.audio_int16_array for chunk in chunks])
+
+    return speak
 
 
 @pytest.fixture(scope="session")
@@ -153,10 +172,7 @@ def start_server(voices_folder: Path) -> Iterator[Start]:
         thread.start()
         running.append((server, thread))
         # The socket takes connections once the application has started.
-        end = time.monotonic() + 120
-        while not server.started:
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        wait_until(lambda: server.started)
         return RunningServer(listener.getsockname()[1], app)
 
     yield start

@@ -24,6 +24,7 @@ import pytest
 import soundfile
 from playwright.sync_api import expect, sync_playwright
 from prometheus_client.parser import text_string_to_metric_families
+from servers import copy_voice
 
 from documents import ROOT, Block, read_blocks, split_commands
 from piper.server.openai import SpeechBody
@@ -48,14 +49,6 @@ SUFFIXES = {"audio/wav": ".wav", "audio/mpeg": ".mp3", "audio/pcm": ".pcm"}
 Start = Callable[..., Any]
 
 
-def write_voice(source: Path, folder: Path, name: str, **config: Any) -> None:
-    """Copy a voice under the name of a published one; `config` changes its JSON."""
-    folder.mkdir(exist_ok=True)
-    shutil.copy(source, folder / f"{name}.onnx")
-    content = json.loads(Path(f"{source}.json").read_text(encoding="utf-8")) | config
-    (folder / f"{name}.onnx.json").write_text(json.dumps(content), encoding="utf-8")
-
-
 def write_catalogue(folder: Path, name: str) -> None:
     """Publish the voice that lies in the folder of its name."""
     files = {}
@@ -70,7 +63,8 @@ def write_catalogue(folder: Path, name: str) -> None:
 def web(tiny_voice: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     """What the servers download from; pages can be put there, too."""
     with serve_hub(tmp_path_factory.mktemp("web") / "hub") as hub:
-        write_voice(tiny_voice, hub.root / PUBLISHED, PUBLISHED)
+        (hub.root / PUBLISHED).mkdir()
+        copy_voice(tiny_voice, hub.root / PUBLISHED / f"{PUBLISHED}.onnx")
         write_catalogue(hub.root, PUBLISHED)
         yield hub
 
@@ -86,9 +80,10 @@ def addresses(
     """Servers by a block's mode, with voices of the names that the documents use."""
     voices = tmp_path_factory.mktemp("documented")
     speakers = {"prudence": 0, "spike": 1, "poppy": 2}
-    write_voice(tiny_voice, voices, "en_US-joe-medium")
-    write_voice(tiny_voice, voices, "ru_RU-irina-medium", espeak={"voice": "ru"})
-    write_voice(tiny_voice_multi_speaker, voices, "en_GB-semaine-medium", speaker_id_map=speakers)
+    copy_voice(tiny_voice, voices / "en_US-joe-medium.onnx")
+    copy_voice(tiny_voice, voices / "ru_RU-irina-medium.onnx", espeak={"voice": "ru"})
+    semaine = voices / "en_GB-semaine-medium.onnx"
+    copy_voice(tiny_voice_multi_speaker, semaine, speaker_id_map=speakers)
     origin = web.url.removesuffix("/main/voices.json")
     found = {}
     for mode, key in (("server", None), ("key", KEY)):

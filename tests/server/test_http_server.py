@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from server_commands import run_until_listening
+from servers import ask_for_speech, connect, copy_voice, find_loaded, run_until_listening
 
 from piper.http_server import create_parser, main
 from piper.server.settings import SpeechLimits
 from piper.server_options import create_settings
-from publishing import NAME, ONNX, serve_hub
+from publishing import NAME, ONNX, serve_hub, wait_for_part
 
 COMMAND = (sys.executable, "-m", "piper.http_server")
 
@@ -52,16 +50,14 @@ def test_what_a_client_says_fills_no_log_and_moves_no_cursor(
     tiny_voice: Path, tmp_path: Path
 ) -> None:
     # Each stress that could not be moved once wrote the whole word: 2.7 MB for a text of 7.5 KB.
-    config = Path(f"{tiny_voice}.json").read_text().replace('"en-us"', '"ru"')
-    (tmp_path / "ru.onnx.json").write_text(config)
-    shutil.copy(tiny_voice, tmp_path / "ru.onnx")
+    voice = copy_voice(tiny_voice, tmp_path / "ru.onnx", espeak={"voice": "ru"})
     texts = (
         "бр+ъ+и" * 90,
         "бр+ъ+и. " * 60,
         "[[" + "".join(map(chr, range(0x4E00, 0x4EA0))) + "]]",
         "[[" + "".join(map(chr, (*range(1, 10), 27, *range(0x80, 0xA0), 0x202E, 0x2028))) + "]]",
     )
-    with run_server("-m", str(tmp_path / "ru.onnx"), "--length-scale", "0.1") as (process, url):
+    with run_server("-m", str(voice), "--length-scale", "0.1") as (process, url):
         for text in texts:
             assert post(f"{url}/synthesize", text=text)[:4] == b"RIFF"
         process.send_signal(signal.SIGINT)
@@ -75,12 +71,8 @@ def test_what_a_client_says_fills_no_log_and_moves_no_cursor(
 def test_ctrl_c_while_it_speaks(tiny_voice: Path) -> None:
     with run_server("-m", str(tiny_voice)) as (process, url):
         port = int(url.rpartition(":")[2])
-        client = socket.create_connection(("127.0.0.1", port))
-        body = json.dumps({"text": "Hello there again. " * 150}).encode()
-        head = (
-            f"POST /synthesize HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        client.sendall(head.encode() + body)
+        client = connect(port)
+        ask_for_speech(client, "Hello there again. " * 150)
         assert client.recv(15) == b"HTTP/1.1 200 OK"
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=120)
@@ -128,14 +120,8 @@ def test_the_existing_server_s_flags_are_taken(capsys: pytest.CaptureFixture[str
 
 
 def test_help_is_light() -> None:
-    program = (
-        "import sys, contextlib\n"
-        "from piper.http_server import main\n"
-        "with contextlib.suppress(SystemExit): main(['--help'])\n"
-        "print(sorted({'fastapi', 'uvicorn', 'numpy', 'onnxruntime'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1] == "[]"
+    heavy = {"fastapi", "uvicorn", "numpy", "onnxruntime", "urllib.request", "piper.text.frontend"}
+    assert find_loaded("piper.http_server", heavy) == set()
 
 
 def test_a_download_does_not_hold_up_the_end(tiny_voice: Path, tmp_path: Path) -> None:
@@ -154,10 +140,7 @@ def test_a_download_does_not_hold_up_the_end(tiny_voice: Path, tmp_path: Path) -
 
             client = threading.Thread(target=ask)
             client.start()
-            deadline = time.monotonic() + 120
-            while not any(path.stat().st_size for path in voices.glob(".*.part")):
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+            wait_for_part(voices, 1)
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=60)
             client.join()

@@ -17,31 +17,46 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from servers import copy_voice
 
-from piper import PiperVoice, SynthesisConfig
 from piper.audio.encode import samples_to_wav
 from piper.http_server import create_parser
+from piper.server.app import create_app
 from piper.server.wyoming import create_info, find_voice_of
 from piper.server_options import create_settings, create_store
 from piper.voices import find_voice
 
+Start = Callable[..., Any]
+Speak = Callable[..., bytes]
 NO_NOISE = {"noise_scale": 0, "noise_w_scale": 0}
 
 
-def speak(model: Path, text: str, silence_seconds: float = 0.0, **values: Any) -> bytes:
-    """Return the WAV that the library gives."""
-    config = SynthesisConfig(
-        noise_scale=0, noise_w_scale=0, sentence_silence_seconds=silence_seconds, **values
+@pytest.fixture(scope="module")
+def speak_wav(speak: Callable[..., Any]) -> Speak:
+    """Return the WAV that the library gives; each sentence has full range."""
+    return lambda *text, **values: samples_to_wav(
+        speak(*text, normalize_audio=True, **values), 16000
     )
-    chunks = [chunk.audio_int16_array for chunk in PiperVoice.load(model).synthesize(text, config)]
-    return samples_to_wav(np.concatenate(chunks), 16000)
 
 
-def test_speech_is_the_library_s_with_its_length_known(server: Any, voices_folder: Path) -> None:
+@pytest.fixture
+def place_model(voices_folder: Path, tmp_path: Path) -> Callable[..., None]:
+    """Put a voice into a folder whose graph has been changed."""
+
+    def place(name: str, change: Callable[[onnx.ModelProto], None]) -> None:
+        model = onnx.load(voices_folder / "tiny.onnx")
+        change(model)
+        path = copy_voice(voices_folder / "tiny.onnx", tmp_path / f"{name}.onnx")
+        onnx.save(model, path)
+
+    return place
+
+
+def test_speech_is_the_library_s_with_its_length_known(server: Any, speak_wav: Speak) -> None:
     answer = server.synthesize(text="Hello there. And you?", **NO_NOISE)
     assert (answer.status, answer.headers["Content-Type"]) == (200, "audio/wav")
     assert answer.headers["Content-Length"] == str(len(answer.body))
-    assert answer.body == speak(voices_folder / "tiny.onnx", "Hello there. And you?")
+    assert answer.body == speak_wav("Hello there. And you?")
     with wave.open(io.BytesIO(answer.body)) as wav:
         assert wav.getnframes() == (len(answer.body) - 44) // 2
 
@@ -61,18 +76,18 @@ def test_speech_is_the_library_s_with_its_length_known(server: Any, voices_folde
     ],
 )
 def test_speaker_and_scales(
-    server: Any, voices_folder: Path, request_: dict[str, Any], values: dict[str, Any]
+    server: Any, speak_wav: Speak, request_: dict[str, Any], values: dict[str, Any]
 ) -> None:
     answer = server.synthesize(text="Hello.", voice="speakers", **(NO_NOISE | request_))
-    assert answer.body == speak(voices_folder / "speakers.onnx", "Hello.", **values)
+    assert answer.body == speak_wav("Hello.", "speakers", **values)
 
 
 def test_a_speaker_s_number_means_nothing_to_a_voice_of_one(
-    server: Any, voices_folder: Path, caplog: pytest.LogCaptureFixture
+    server: Any, speak_wav: Speak, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Programs that speak by several voices send it with each of them.
     caplog.set_level("INFO")
-    wanted = speak(voices_folder / "tiny.onnx", "Hello.")
+    wanted = speak_wav("Hello.")
     for speaker in ({"speaker_id": 7}, {"speaker": "3"}, {"speaker": 12}, {"speaker": ""}):
         assert server.synthesize(text="Hello.", **speaker, **NO_NOISE).body == wanted
     assert "The speaker 7 is ignored: the voice has one." in caplog.text
@@ -113,24 +128,23 @@ def test_head_is_answered_as_get_is(server: Any) -> None:
             assert head.headers[name] == asked.headers[name], path
     assert server.ask("HEAD", "/metrics").status == 200
     server.wait_until_idle()
-    paths = json.loads(server.get("/openapi.json").body)["paths"]
+    paths = server.get_json("/openapi.json")["paths"]
     assert not any("head" in methods for methods in paths.values())
 
 
 def test_another_voice_speaks_for_one_that_is_not_there(
-    start_server: Callable[..., Any], voices_folder: Path, caplog: pytest.LogCaptureFixture
+    start_server: Start, voices_folder: Path, speak_wav: Speak, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     fallback = find_voice(voices_folder / "speakers.onnx")
     server = start_server(fallback=fallback)
-    wanted = speak(voices_folder / "speakers.onnx", "Hello.")
+    wanted = speak_wav("Hello.", "speakers")
     assert server.synthesize(text="Hello.", voice="nobody", speaker="ivan", **NO_NOISE).body == (
         wanted
     )
     assert "There is no voice 'nobody'; speakers speaks." in caplog.text
     assert server.synthesize(text="Hello.", voice="speakers", speaker="ivan").status == 422
-    body = json.dumps({"input": "Hello.", "voice": "nobody", "response_format": "wav"})
-    assert server.ask("POST", "/v1/audio/speech", body).status == 200
+    assert server.speech(input="Hello.", voice="nobody", response_format="wav").status == 200
     assert find_voice_of(server.app.state.service.voices, "xx") == "speakers"
 
 
@@ -148,11 +162,9 @@ def test_another_voice_speaks_for_one_that_is_not_there(
     ],
 )
 def test_how_a_text_is_read(
-    server: Any, voices_folder: Path, request_: dict[str, Any], read: str
+    server: Any, speak_wav: Speak, request_: dict[str, Any], read: str
 ) -> None:
-    assert server.synthesize(**request_, **NO_NOISE).body == speak(
-        voices_folder / "tiny.onnx", read
-    )
+    assert server.synthesize(**request_, **NO_NOISE).body == speak_wav(read)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +186,7 @@ def test_a_mistake_in_how_a_text_is_read(server: Any, changes: dict[str, Any], p
 
 
 def test_what_the_command_says_of_texts_counts_where_a_request_says_nothing(
-    start_server: Callable[..., Any], voices_folder: Path, tmp_path: Path
+    start_server: Start, voices_folder: Path, speak_wav: Speak, tmp_path: Path
 ) -> None:
     (tmp_path / "words.txt").write_text("SQL\tsequel\nGIF\tjiff\n")
     model = str(voices_folder / "tiny.onnx")
@@ -184,23 +196,31 @@ def test_what_the_command_says_of_texts_counts_where_a_request_says_nothing(
     settings = create_settings(args)
     server = start_server(settings, store=create_store(args, settings, listed_by="/voices"))
     server.app.state.service.prepare()
-    wanted = speak(voices_folder / "tiny.onnx", "Two sequel jiff.")
+    wanted = speak_wav("Two sequel jiff.")
     assert server.synthesize(text="*2* SQL GIF.").body == wanted
     more = {"text": "*2* SQL GIF.", "lexicon": {"gif": "giff"}}
-    assert server.synthesize(**more).body == speak(voices_folder / "tiny.onnx", "Two sequel giff.")
-    plain = {"text": "2 SQL GIF.", "input_format": "plain", "write_numbers": False}
-    wanted = speak(voices_folder / "tiny.onnx", "2 sequel jiff.")
+    assert server.synthesize(**more).body == speak_wav("Two sequel giff.")
+    plain = {"text": "2 SQL GIF.", "input_format": "text", "write_numbers": False}
+    wanted = speak_wav("2 sequel jiff.")
     assert server.synthesize(**plain).body == wanted
     long = len(server.synthesize(text="Well … yes.").body)
     short = len(server.synthesize(text="Well … yes.", ellipsis_silence=0.25).body)
     assert long - short == 0.25 * 16000 * 2
 
 
-def test_json_whatever_its_content_type(server: Any, voices_folder: Path) -> None:
+def test_text_is_another_name_of_plain(voices_folder: Path) -> None:
+    arguments = ["-m", str(voices_folder / "tiny.onnx"), "--input-format", "text"]
+    settings = create_settings(args := create_parser().parse_args(arguments))
+    store = create_store(args, settings, listed_by="/voices")
+    # It was no kind of markup, and the server did not start.
+    create_app(store, settings).state.service.prepare()
+
+
+def test_json_whatever_its_content_type(server: Any, speak_wav: Speak) -> None:
     body = json.dumps({"text": "Hello.", **NO_NOISE})
     for content_type in ("text/plain;charset=UTF-8", "application/x-www-form-urlencoded"):
         answer = server.ask("POST", "/synthesize", body, content_type)
-        assert answer.body == speak(voices_folder / "tiny.onnx", "Hello.")
+        assert answer.body == speak_wav("Hello.")
 
 
 def test_clients_of_older_servers(server: Any) -> None:
@@ -233,17 +253,17 @@ def test_the_page_has_nothing_from_elsewhere(server: Any) -> None:
 
 
 def test_what_the_server_says_of_itself(server: Any, voices_folder: Path) -> None:
-    assert json.loads(server.get("/info").body) == {
+    assert server.get_json("/info") == {
         "voice": {"name": "tiny", "language": "en-us", "num_speakers": 1},
         "last": None,
     }
-    voices = json.loads(server.get("/voices").body)
+    voices = server.get_json("/voices")
     assert list(voices) == ["speakers", "tiny"]
     assert voices["tiny"] == json.loads((voices_folder / "tiny.onnx.json").read_text())
-    health = json.loads(server.get("/health").body)
+    health = server.get_json("/health")
     assert (health["status"], health["requests"]) == ("ok", 0)
     assert server.ask("HEAD", "/health").status == 200  # as `wget --spider` asks
-    paths = json.loads(server.get("/openapi.json").body)["paths"]
+    paths = server.get_json("/openapi.json")["paths"]
     assert {"/", "/synthesize", "/voices", "/download", "/health"} <= set(paths)
 
 
@@ -336,21 +356,8 @@ def test_addresses_and_methods_that_are_not_there(server: Any) -> None:
     assert "/openapi.json lists" in answer.sentence
 
 
-def test_a_broken_voice_is_not_the_client_s_mistake(
-    start_server: Callable[..., Any], tmp_path: Path, voices_folder: Path
-) -> None:
-    (tmp_path / "broken.onnx").write_bytes(b"no network")
-    config = (voices_folder / "tiny.onnx.json").read_text()
-    (tmp_path / "broken.onnx.json").write_text(config)
-    server = start_server(folder=tmp_path)
-    answer = server.synthesize(text="Hello.", voice="broken")
-    assert answer.status == 500
-    assert answer.sentence == "The voice broken cannot be loaded; the server's log says why."
-    assert server.synthesize(text="Hello.").status == 200
-
-
 def test_a_bad_voice_in_the_folder_is_left_out_with_one_line(
-    start_server: Callable[..., Any],
+    start_server: Start,
     tmp_path: Path,
     voices_folder: Path,
     caplog: pytest.LogCaptureFixture,
@@ -382,10 +389,10 @@ def test_a_bad_voice_in_the_folder_is_left_out_with_one_line(
     (tmp_path / "other.onnx.json").write_text(json.dumps(good | {"unknown": ["key", None]}))
     server = start_server(folder=tmp_path)
     for _ in range(2):
-        assert list(json.loads(server.get("/voices").body)) == ["other", "tiny"]
-        listed = json.loads(server.get("/v1/audio/voices").body)["voices"]
+        assert list(server.get_json("/voices")) == ["other", "tiny"]
+        listed = server.get_json("/v1/audio/voices")["voices"]
         assert [voice["id"] for voice in listed] == ["other", "tiny"]
-        models_ = json.loads(server.get("/v1/models").body)["data"]
+        models_ = server.get_json("/v1/models")["data"]
         assert [model_["id"] for model_ in models_] == ["other", "tiny", "tts-1"]
         info = create_info(server.app.state.service.voices, is_streaming=True)
         json.dumps(info.event().to_dict(), ensure_ascii=False).encode()
@@ -394,19 +401,22 @@ def test_a_bad_voice_in_the_folder_is_left_out_with_one_line(
     assert len(lines) == len(configs) + len(models)
 
 
-def test_a_voice_that_could_not_be_loaded_is_listed_no_more(
-    start_server: Callable[..., Any], tmp_path: Path, voices_folder: Path
+def test_a_voice_that_cannot_be_loaded_is_not_the_client_s_mistake_and_listed_no_more(
+    start_server: Start, place_model: Callable[..., None], tmp_path: Path, voices_folder: Path
 ) -> None:
-    other = onnx.load(voices_folder / "tiny.onnx")
-    other.graph.input[0].name = "samples"
-    other.graph.node[0].op_type = "Unknown"
-    onnx.save(other, tmp_path / "other.onnx")
-    shutil.copy(voices_folder / "tiny.onnx.json", tmp_path / "other.onnx.json")
+    def change(model: onnx.ModelProto) -> None:
+        model.graph.input[0].name = "samples"
+        model.graph.node[0].op_type = "Unknown"
+
+    place_model("other", change)
     server = start_server(folder=tmp_path)
-    assert server.synthesize(text="Hello.", voice="other").status == 500
-    assert list(json.loads(server.get("/voices").body)) == ["tiny"]
+    answer = server.synthesize(text="Hello.", voice="other")
+    assert answer.status == 500
+    assert answer.sentence == "The voice other cannot be loaded; the server's log says why."
+    assert server.synthesize(text="Hello.").status == 200
+    assert list(server.get_json("/voices")) == ["tiny"]
     shutil.copy(voices_folder / "tiny.onnx", tmp_path / "other.onnx")
-    assert list(json.loads(server.get("/voices").body)) == ["other", "tiny"]
+    assert list(server.get_json("/voices")) == ["other", "tiny"]
     assert server.synthesize(text="Hello.", voice="other").status == 200
 
 
@@ -421,44 +431,44 @@ def test_a_voice_that_could_not_be_loaded_is_listed_no_more(
     ],
 )
 def test_no_more_is_sent_than_was_declared_whatever_durations_a_graph_gives(
-    start_server: Callable[..., Any],
+    start_server: Start,
+    place_model: Callable[..., None],
     tmp_path: Path,
-    voices_folder: Path,
+    speak_wav: Speak,
     monkeypatch: pytest.MonkeyPatch,
     operator: str,
     constant: np.float32 | None,
 ) -> None:
+    def change(model: onnx.ModelProto) -> None:
+        inputs = ["durations"]
+        if constant is not None:
+            inputs.append("constant")
+            model.graph.initializer.append(onnx.numpy_helper.from_array(constant, "constant"))
+        model.graph.node.append(onnx.helper.make_node(operator, inputs, ["wrong"]))
+        model.graph.output[1].name = "wrong"
+
     monkeypatch.setenv("PIPER_CACHE_DIR", "off")  # so that its own graph speaks
-    model = onnx.load(voices_folder / "tiny.onnx")
-    inputs = ["durations"]
-    if constant is not None:
-        inputs.append("constant")
-        model.graph.initializer.append(onnx.numpy_helper.from_array(constant, "constant"))
-    model.graph.node.append(onnx.helper.make_node(operator, inputs, ["wrong"]))
-    model.graph.output[1].name = "wrong"
-    onnx.save(model, tmp_path / "wrong.onnx")
-    shutil.copy(voices_folder / "tiny.onnx.json", tmp_path / "wrong.onnx.json")
+    place_model("wrong", change)
     server = start_server(folder=tmp_path)
-    wanted = speak(voices_folder / "tiny.onnx", "Hello there. And you?")
+    wanted = speak_wav("Hello there. And you?")
     answer = server.synthesize(text="Hello there. And you?", voice="wrong", **NO_NOISE)
     assert answer.headers["Content-Length"] == str(len(answer.body))
     assert answer.body == wanted
-    body = {"input": "Hello there. And you?", "voice": "wrong", "response_format": "wav"}
-    answer = server.ask("POST", "/v1/audio/speech", json.dumps(body))
+    answer = server.speech(input="Hello there. And you?", voice="wrong", response_format="wav")
     with wave.open(io.BytesIO(answer.body)) as wav:
         assert wav.getnframes() == (len(answer.body) - 44) // 2
 
 
 def test_a_voice_whose_weights_are_damaged_is_one_sentence(
-    start_server: Callable[..., Any], tmp_path: Path, voices_folder: Path
+    start_server: Start, place_model: Callable[..., None], tmp_path: Path
 ) -> None:
-    model = onnx.load(voices_folder / "tiny.onnx")
-    for tensor in model.graph.initializer:
-        if tensor.name.startswith("dp."):
-            values = np.full_like(onnx.numpy_helper.to_array(tensor), np.nan)
-            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
-    onnx.save(model, tmp_path / "damaged.onnx")
-    shutil.copy(voices_folder / "tiny.onnx.json", tmp_path / "damaged.onnx.json")
+    def change(model: onnx.ModelProto) -> None:
+        for tensor in model.graph.initializer:
+            if tensor.name.startswith("dp."):
+                values = np.full_like(onnx.numpy_helper.to_array(tensor), np.nan)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+
+    place_model("damaged", change)
     server = start_server(folder=tmp_path)
     answer = server.synthesize(text="Hello.", voice="damaged")
     assert answer.status == 500
@@ -467,21 +477,18 @@ def test_a_voice_whose_weights_are_damaged_is_one_sentence(
 
 
 def test_a_voice_that_is_put_there_later_or_changed(
-    start_server: Callable[..., Any], tmp_path: Path, voices_folder: Path
+    start_server: Start, tmp_path: Path, voices_folder: Path, speak_wav: Speak
 ) -> None:
     server = start_server(folder=tmp_path)
     assert server.synthesize(text="Hello.", voice="new").status == 404
     for source in ("tiny", "speakers"):
-        for ending in (".onnx", ".onnx.json"):
-            content = (voices_folder / (source + ending)).read_bytes()
-            (tmp_path / f"new{ending}").write_bytes(content)
+        copy_voice(voices_folder / f"{source}.onnx", tmp_path / "new.onnx")
         answer = server.synthesize(text="Hello.", voice="new", **NO_NOISE)
-        assert answer.body == speak(voices_folder / f"{source}.onnx", "Hello.")
+        assert answer.body == speak_wav("Hello.", source)
 
 
 def test_a_mistake_names_the_field_and_not_our_classes(server: Any) -> None:
     sentence = server.synthesize(text="Hello.", speaker=[1]).sentence
     assert sentence.startswith('"speaker" cannot be used: input should be a valid')
-    body = json.dumps({"input": "Hello.", "voice": 5})
-    answer = json.loads(server.ask("POST", "/v1/audio/speech", body).body)
+    answer = json.loads(server.speech(input="Hello.", voice=5).body)
     assert answer["error"]["message"].startswith('"voice" cannot be used: input should be a valid')

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 import pytest
+from servers import copy_voice
 from websockets.sync.client import connect
 from wyoming.event import Event
 from wyoming.tts import Synthesize
@@ -30,8 +30,7 @@ TEXT = "Hello there."
 def folder(quick_voice: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a quick voice alone; it bears the name of the default voice of other tests."""
     found = tmp_path_factory.mktemp("quick_served")
-    for ending in (".onnx", ".onnx.json"):
-        shutil.copy(quick_voice.with_name(f"quick{ending}"), found / f"tiny{ending}")
+    copy_voice(quick_voice, found / "tiny.onnx")
     return found
 
 

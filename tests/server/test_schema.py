@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import shutil
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis import checks
 from schemathesis.generation import GenerationMode
+from servers import copy_voice
 
 from piper.server.settings import Access, Downloads, ServerSettings, SpeechLimits
 from publishing import serve_hub
@@ -91,42 +91,10 @@ JSON = st.recursive(
 )
 MARKS = st.sampled_from(
     (
-        *(
-            "[[",
-            "]]",
-            "<speak>",
-            "</speak>",
-            "<p>",
-            "<break time='9s'/>",
-            "<sub alias='x'>",
-            "&amp;",
-        ),
-        *(
-            "**",
-            "`",
-            "```\n",
-            "\n\n",
-            "# ",
-            "- ",
-            "| a |\n|---|\n",
-            "![x](y)",
-            "<br>",
-            "1,000",
-            "5 °C",
-        ),
-        *(
-            "Dr. ",
-            "…",
-            "+а",
-            "а\u0301",
-            "\u200d",
-            "❤\ufe0f",
-            "漢字",
-            "\x1b[31m",
-            "\x00",
-            "\ud800",
-            "\u2028",
-        ),
+        *("[[", "]]", "<speak>", "</speak>", "<p>", "<break time='9s'/>", "<sub alias='x'>"),
+        *("&amp;", "**", "`", "```\n", "\n\n", "# ", "- ", "| a |\n|---|\n", "![x](y)", "<br>"),
+        *("1,000", "5 °C", "Dr. ", "…", "+а", "а\u0301", "\u200d", "❤\ufe0f", "漢字"),
+        *("\x1b[31m", "\x00", "\ud800", "\u2028"),
     )
 )
 TEXTS = st.lists(MARKS | st.text(max_size=8), max_size=12).map("".join)
@@ -160,9 +128,7 @@ def test_whatever_a_body_says_it_is_no_failure_of_the_server(
     max_examples: int,
 ) -> None:
     """Bodies that fit, nearly fit, or do not, with texts that are made to be troublesome."""
-    shutil.copy(voices_folder / "speakers.onnx", tmp_path / "ru.onnx")
-    config = (voices_folder / "speakers.onnx.json").read_text().replace('"en-us"', '"ru"')
-    (tmp_path / "ru.onnx.json").write_text(config)
+    copy_voice(voices_folder / "speakers.onnx", tmp_path / "ru.onnx", espeak={"voice": "ru"})
     limits = SpeechLimits(max_text_characters=200, max_audio_seconds=60)
     server = start_server(ServerSettings(limits=limits), tmp_path)
 

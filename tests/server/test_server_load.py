@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from servers import ask_for_speech, connect
 
 from piper import PiperVoice
 from piper.config import SynthesisConfig
 from piper.server.settings import ServerSettings, SpeechDefaults, SpeechLimits
+from piper.server.store import VoiceStore
+from piper.voices import find_voice
 
-NO_NOISE = {"noise_scale": 0, "noise_w_scale": 0}
 LONG_TEXT = "Hello there, and hello again. " * 90
 """With a length scale of 3 some 20 MB of speech: more than a connection holds unread."""
 
@@ -25,19 +27,9 @@ Start = Callable[..., Any]
 
 def begin_long_request(server: Any) -> socket.socket:
     """Ask for a long speech and read nothing of it."""
-    connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    body = json.dumps({"text": LONG_TEXT, "length_scale": 3}).encode()
-    head = f"POST /synthesize HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
-    connection.sendall(head.encode() + body)
+    connection = connect(server.port)
+    ask_for_speech(connection, LONG_TEXT, length_scale=3)
     return connection
-
-
-def wait_for_requests(server: Any, number: int) -> None:
-    end = time.monotonic() + 120
-    while len(server.app.state.service.queue) != number:
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_a_text_without_stops_is_spoken(start_server: Start) -> None:
@@ -58,7 +50,7 @@ def test_beyond_the_bound_it_is_503_until_a_client_goes(start_server: Start) -> 
     limits = SpeechLimits(at_once=1, max_waiting=1, max_audio_seconds=3600)
     server = start_server(ServerSettings(limits=limits))
     clients = [begin_long_request(server) for _ in range(2)]
-    wait_for_requests(server, 2)
+    server.wait_for_requests(2)
     refused = server.synthesize(text="Hello.")
     assert refused.status == 503
     assert int(refused.headers["Retry-After"]) >= 1
@@ -82,7 +74,7 @@ def test_a_client_that_goes_away_stops_its_work(start_server: Start) -> None:
     waits = []
     for _ in range(3):  # a busy machine may keep one or two of them waiting
         client = begin_long_request(server)
-        wait_for_requests(server, 1)
+        server.wait_for_requests(1)
         client.close()
         server.wait_until_idle()
         start = time.monotonic()
@@ -127,9 +119,6 @@ def test_defaults_of_the_server(start_server: Start, voices_folder: Path) -> Non
 def test_voices_are_kept_up_to_a_number(
     voices_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from piper.server.store import VoiceStore
-    from piper.voices import find_voice
-
     store = VoiceStore(
         find_voice(voices_folder / "tiny.onnx"), data_dirs=[voices_folder], max_loaded=1
     )

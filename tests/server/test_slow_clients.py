@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from servers import ask_for_speech, connect, wait_until
 
 from piper.server.settings import ServerSettings, SpeechLimits
 from piper.server.sockets import allow_files
 
-MAX_SECONDS = 120
 LONG = SpeechLimits(max_idle_seconds=1.0, max_audio_seconds=3600)
 LESS_THAN_DEFAULT_SECONDS = 15
 """Less than any limit has by default, and far more than those that the tests set."""
@@ -30,28 +30,12 @@ HANDSHAKE = (
 Start = Callable[..., Any]
 
 
-def connect(server: Any) -> socket.socket:
-    connection = socket.socket()
-    # Little is held for a client that does not read.
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    connection.settimeout(MAX_SECONDS)
-    connection.connect(("127.0.0.1", server.port))
-    return connection
-
-
 def is_ended(connection: socket.socket) -> bool:
     """Wait until the server ends a connection on which it has said nothing."""
     try:
         return connection.recv(1) == b""
     except ConnectionError:
         return True
-
-
-def ask(connection: socket.socket, text: str, **more: Any) -> None:
-    """Ask for speech, and read nothing of it."""
-    body = json.dumps({"text": text, **more}).encode()
-    head = f"POST /synthesize HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
-    connection.sendall(head.encode() + body)
 
 
 def count_open(server: Any) -> int:
@@ -61,18 +45,11 @@ def count_open(server: Any) -> int:
     return len(re.findall(rf"\d+: [0-9A-F]{{8}}:{server.port:04X} \S+ 0[18] ", sockets))
 
 
-def wait_for(is_so: Callable[[], bool], seconds: float = MAX_SECONDS) -> None:
-    end = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 @pytest.mark.parametrize("head", ["", "POST /synthesize HTTP/1.1\r\nHost"])
 def test_a_connection_without_a_request_ends(start_server: Start, head: str) -> None:
     server = start_server(ServerSettings(limits=SpeechLimits(max_head_seconds=0.5)))
     start = time.monotonic()
-    with connect(server) as connection:
+    with connect(server.port) as connection:
         connection.sendall(head.encode())
         assert is_ended(connection)
     assert 0.4 < time.monotonic() - start < LESS_THAN_DEFAULT_SECONDS
@@ -80,7 +57,7 @@ def test_a_connection_without_a_request_ends(start_server: Start, head: str) -> 
 
 def test_bytes_one_at_a_time_do_not_lengthen_it(start_server: Start) -> None:
     server = start_server(ServerSettings(limits=SpeechLimits(max_head_seconds=0.5)))
-    with connect(server) as connection, pytest.raises(ConnectionError):
+    with connect(server.port) as connection, pytest.raises(ConnectionError):
         for byte in b"GET /health?" + b"x" * 1000:
             connection.sendall(bytes([byte]))
             time.sleep(0.05)
@@ -88,7 +65,7 @@ def test_bytes_one_at_a_time_do_not_lengthen_it(start_server: Start) -> None:
 
 def test_a_body_one_byte_at_a_time_is_408(start_server: Start) -> None:
     server = start_server(ServerSettings(limits=SpeechLimits(max_body_seconds=0.5)))
-    with connect(server) as connection:
+    with connect(server.port) as connection:
         connection.sendall(
             b"POST /synthesize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\n"
         )
@@ -102,10 +79,10 @@ def test_a_body_one_byte_at_a_time_is_408(start_server: Start) -> None:
 def test_silent_connections_make_room(start_server: Start) -> None:
     limits = SpeechLimits(max_connections=20, max_head_seconds=300)
     server = start_server(ServerSettings(limits=limits))
-    silent = [connect(server) for _ in range(31)]
+    silent = [connect(server.port) for _ in range(31)]
     # Which of them came first is known to a tenth of a second.
     time.sleep(0.5)
-    silent += [connect(server) for _ in range(19)]
+    silent += [connect(server.port) for _ in range(19)]
     assert server.synthesize(text="Hello.").status == 200
     # What is new may still be about to say something.
     time.sleep(0.6)
@@ -124,14 +101,14 @@ def test_a_thousand_silent_connections_leave_others_answered(start_server: Start
     silent: list[socket.socket] = []
     try:
         server = start_server(ServerSettings(limits=SpeechLimits(max_head_seconds=300)))
-        silent += [connect(server) for _ in range(1200)]
+        silent += [connect(server.port) for _ in range(1200)]
         assert server.synthesize(text="Hello.").status == 200
-        wait_for(lambda: count_open(server) <= SpeechLimits.max_connections)
+        wait_until(lambda: count_open(server) <= SpeechLimits.max_connections)
         assert server.synthesize(text="Hello.").status == 200
     finally:
         for connection in silent:
             connection.close()
-        wait_for(lambda: count_open(server) == 0)
+        wait_until(lambda: count_open(server) == 0)
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
@@ -139,17 +116,17 @@ def test_more_requests_than_connections_are_503(start_server: Start) -> None:
     server = start_server(
         ServerSettings(limits=SpeechLimits(max_connections=2, max_audio_seconds=3600))
     )
-    busy = [connect(server) for _ in range(2)]
+    busy = [connect(server.port) for _ in range(2)]
     for connection in busy:
-        ask(connection, "Hello there again. " * 250, length_scale=3)
-    wait_for(lambda: len(server.app.state.service.queue) == 2)
+        ask_for_speech(connection, "Hello there again. " * 250, length_scale=3)
+    server.wait_for_requests(2)
     refused = server.synthesize(text="Hello.")
     assert refused.status == 503
     assert int(refused.headers["Retry-After"]) >= 1
     assert refused.sentence == "The server has too many clients; try again later."
-    refused = server.ask("POST", "/v1/audio/speech", '{"input": "Hello."}')
+    refused = server.speech(input="Hello.")
     assert json.loads(refused.body)["error"]["type"] == "server_error"
-    with connect(server) as connection:
+    with connect(server.port) as connection:
         connection.sendall(HANDSHAKE)
         assert connection.recv(1000).startswith(b"HTTP/1.1 503 ")
     for connection in busy:
@@ -160,10 +137,10 @@ def test_more_requests_than_connections_are_503(start_server: Start) -> None:
 
 def test_who_reads_nothing_loses_the_connection(start_server: Start) -> None:
     server = start_server(ServerSettings(limits=LONG))
-    with connect(server) as connection:
-        wait_for(lambda: count_open(server) == 1)
-        ask(connection, "Hello there again. " * 250, length_scale=3)
-        wait_for(lambda: count_open(server) == 0, LESS_THAN_DEFAULT_SECONDS)
+    with connect(server.port) as connection:
+        wait_until(lambda: count_open(server) == 1)
+        ask_for_speech(connection, "Hello there again. " * 250, length_scale=3)
+        wait_until(lambda: count_open(server) == 0, LESS_THAN_DEFAULT_SECONDS)
     server.wait_until_idle()
 
 
@@ -171,17 +148,17 @@ def test_who_leaves_the_end_of_an_answer_loses_the_connection(start_server: Star
     # The application is done by then, and the connection closed but for what lies there.
     limits = SpeechLimits(max_head_seconds=0.5)
     server = start_server(ServerSettings(limits=limits), send_buffer_bytes=4096)
-    with connect(server) as connection:
+    with connect(server.port) as connection:
         connection.sendall(
             b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         )
         connection.recv(100)
-        wait_for(lambda: count_open(server) == 0, LESS_THAN_DEFAULT_SECONDS)
+        wait_until(lambda: count_open(server) == 0, LESS_THAN_DEFAULT_SECONDS)
 
 
 def test_a_websocket_that_reads_nothing_is_closed(start_server: Start) -> None:
     server = start_server(ServerSettings(limits=LONG))
-    with connect(server) as connection:
+    with connect(server.port) as connection:
         connection.sendall(HANDSHAKE)
         assert connection.recv(1000).startswith(b"HTTP/1.1 101 ")
         text = "Hello there again. " * 200
@@ -194,8 +171,8 @@ def test_a_websocket_that_reads_nothing_is_closed(start_server: Start) -> None:
             # Masked by zeros, as RFC 6455 wants it of clients.
             head = bytes([0x81, 0x80 | 126]) + len(payload).to_bytes(2, "big") + bytes(4)
             connection.sendall(head + payload)
-        wait_for(lambda: len(server.app.state.service.queue) == 1)
-        wait_for(lambda: count_open(server) == 0, LESS_THAN_DEFAULT_SECONDS)
+        server.wait_for_requests(1)
+        wait_until(lambda: count_open(server) == 0, LESS_THAN_DEFAULT_SECONDS)
     server.wait_until_idle()
 
 

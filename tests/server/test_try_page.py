@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
 import wave
 from collections.abc import Callable
 from itertools import pairwise
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from servers import copy_voice
 from try_pages import (
     LONG_TEXT,
     SHORT_TEXT,
@@ -223,9 +223,8 @@ def test_pitch_is_offered_for_quick_voices_only(
     voices_folder: Path,
     quick_voice: Path,
 ) -> None:
-    for ending in ("", ".json"):
-        shutil.copy(f"{quick_voice}{ending}", tmp_path / f"quick.onnx{ending}")
-        shutil.copy(f"{voices_folder / 'tiny.onnx'}{ending}", tmp_path / f"tiny.onnx{ending}")
+    copy_voice(quick_voice, tmp_path / "quick.onnx")
+    copy_voice(voices_folder / "tiny.onnx", tmp_path / "tiny.onnx")
     with open_page(browser, find_address(start_server(folder=tmp_path))) as page:
         expect(page.locator("#pitch")).to_be_hidden()
         page.select_option("#voice", "quick")
@@ -257,10 +256,7 @@ def compare_with_library(page: Page, model: Path, **values: Any) -> None:
 def test_many_speakers_are_searched(
     start_server: Callable[..., Any], browser: Browser, tmp_path: Path, voices_folder: Path
 ) -> None:
-    shutil.copy(voices_folder / "speakers.onnx", tmp_path / "crowd.onnx")
-    config = (voices_folder / "speakers.onnx.json").read_text()
-    config = config.replace('"num_speakers": 3', '"num_speakers": 300')
-    (tmp_path / "crowd.onnx.json").write_text(config)
+    copy_voice(voices_folder / "speakers.onnx", tmp_path / "crowd.onnx", num_speakers=300)
     with open_page(browser, find_address(start_server(folder=tmp_path))) as page:
         page.select_option("#voice", "crowd")
         assert page.locator("#speaker option").count() == 300

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from servers import copy_voice
 
 from piper.config import load_voice_config
 from piper.server.store import VoiceStore
@@ -40,16 +39,13 @@ def test_a_voice_s_language(
 @pytest.fixture
 def store(tiny_voice: Path, tmp_path: Path) -> VoiceStore:
     """The default voice `m` (American English), `a` (British), `many` speakers, a broken one."""
-    data = json.loads(Path(f"{tiny_voice}.json").read_text(encoding="utf-8"))
     for name, changes in {
         "m": {"dataset": "mine"},
         "a": {"language": {"code": "en_GB"}},
         "many": {"num_speakers": 10, "speaker_id_map": {}, "language": {"code": "nl_BE"}},
         "broken": {"num_speakers": "ten"},
     }.items():
-        shutil.copy(tiny_voice, tmp_path / f"{name}.onnx")
-        path = tmp_path / f"{name}.onnx.json"
-        path.write_text(json.dumps(data | changes), encoding="utf-8")
+        copy_voice(tiny_voice, tmp_path / f"{name}.onnx", **changes)
     return VoiceStore(find_voice(tmp_path / "m.onnx"), data_dirs=[tmp_path])
 
 

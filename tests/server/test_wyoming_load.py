@@ -61,6 +61,7 @@ async def test_nonsense_is_answered_and_ends_its_connection_only(
     assert (await read_error(reader))["code"] == "bad-request"
     async with asyncio.timeout(MAX_SECONDS):
         assert await reader.read() == b""
+    writer.close()
     assert await running.is_well()
     await wait_until(lambda: len(asyncio.all_tasks()) == before)
     assert caplog.text == ""
