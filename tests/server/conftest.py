@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import hashlib
 import http.client
-import http.server
 import json
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +18,7 @@ import numpy as np
 import pytest
 import uvicorn
 from fastapi import FastAPI
-from servers import copy_voice, wait_until
+from servers import copy_voice, wait_until, write_catalogue
 
 from piper import PiperVoice, SynthesisConfig
 from piper.server.app import answer, create_app, create_server
@@ -28,6 +26,7 @@ from piper.server.settings import ServerSettings
 from piper.server.sockets import bind_socket
 from piper.server.store import VoiceStore
 from piper.voices import VoiceFiles, find_voice
+from publishing import serve_hub
 
 PUBLISHED = "en_US-new-low"
 """The voice of the catalogue."""
@@ -62,11 +61,12 @@ class RunningServer:
         path: str,
         body: bytes | str | None = None,
         content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
     ) -> Answer:
         connection = self.connect()
-        headers = {} if body is None else {"Content-Type": content_type}
+        kind = {} if body is None else {"Content-Type": content_type}
         data = body.encode() if isinstance(body, str) else body
-        connection.request(method, path, data, headers)
+        connection.request(method, path, data, {**kind, **(headers or {})})
         response = connection.getresponse()
         answer = Answer(response.status, response.headers, response.read())
         connection.close()
@@ -189,30 +189,11 @@ def server(start_server: Start) -> RunningServer:
     return start_server()
 
 
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def published(tmp_path: Path, voices_folder: Path) -> Iterator[tuple[Path, str]]:
     """A folder with a catalogue and a voice, and the catalogue's address."""
-    folder = tmp_path / "published"
-    (folder / "en").mkdir(parents=True)
-    files = {}
-    for ending in (".onnx", ".onnx.json"):
-        content = (voices_folder / f"speakers{ending}").read_bytes()
-        (folder / "en" / f"{PUBLISHED}{ending}").write_bytes(content)
-        files[f"en/{PUBLISHED}{ending}"] = {
-            "size_bytes": len(content),
-            "md5_digest": hashlib.md5(content, usedforsecurity=False).hexdigest(),
-        }
-    entry = {"files": files, "aliases": ["en-new"], "quality": "low"}
-    (folder / "voices.json").write_text(json.dumps({PUBLISHED: entry}))
-    handler = functools.partial(QuietHandler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as web:
-        thread = threading.Thread(target=web.serve_forever)
-        thread.start()
-        yield folder, f"http://127.0.0.1:{web.server_port}/voices.json"
-        web.shutdown()
-        thread.join()
+    with serve_hub(tmp_path / "published") as hub:
+        (hub.root / "en").mkdir()
+        copy_voice(voices_folder / "speakers.onnx", hub.root / "en" / f"{PUBLISHED}.onnx")
+        write_catalogue(hub.root, "en", PUBLISHED, aliases=["en-new"], quality="low")
+        yield hub.root, hub.url

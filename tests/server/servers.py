@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -66,6 +67,23 @@ def copy_voice(source: Path, target: Path, **changes: Any) -> Path:
     config = json.loads(Path(f"{source}.json").read_text(encoding="utf-8")) | changes
     Path(f"{target}.json").write_text(json.dumps(config), encoding="utf-8")
     return target
+
+
+def write_catalogue(root: Path, folder: str, name: str, **facts: Any) -> None:
+    """Publish the only voice that lies in a folder of a catalogue's.
+
+    Args:
+        root: Where the catalogue lies.
+        folder: In it.
+        name: The voice's.
+        facts: What the catalogue says beside its files.
+    """
+    files = {}
+    for path in (root / folder).iterdir():
+        content = path.read_bytes()
+        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        files[f"{folder}/{path.name}"] = {"size_bytes": len(content), "md5_digest": md5}
+    (root / "voices.json").write_text(json.dumps({name: {"files": files, **facts}}))
 
 
 def wait_until(is_so: Callable[[], bool], seconds: float = MAX_SECONDS) -> None:

@@ -8,11 +8,9 @@ that the documents use. JSON after commands is what the last one of them is answ
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,9 +20,9 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Browser, expect
 from prometheus_client.parser import text_string_to_metric_families
-from servers import copy_voice
+from servers import copy_voice, write_catalogue
 
 from documents import ROOT, Block, read_blocks, split_commands
 from piper.server.openai import SpeechBody
@@ -49,23 +47,13 @@ SUFFIXES = {"audio/wav": ".wav", "audio/mpeg": ".mp3", "audio/pcm": ".pcm"}
 Start = Callable[..., Any]
 
 
-def write_catalogue(folder: Path, name: str) -> None:
-    """Publish the voice that lies in the folder of its name."""
-    files = {}
-    for path in (folder / name).iterdir():
-        content = path.read_bytes()
-        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        files[f"{name}/{path.name}"] = {"size_bytes": len(content), "md5_digest": md5}
-    (folder / "voices.json").write_text(json.dumps({name: {"files": files}}))
-
-
 @pytest.fixture(scope="module")
 def web(tiny_voice: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     """What the servers download from; pages can be put there, too."""
     with serve_hub(tmp_path_factory.mktemp("web") / "hub") as hub:
         (hub.root / PUBLISHED).mkdir()
         copy_voice(tiny_voice, hub.root / PUBLISHED / f"{PUBLISHED}.onnx")
-        write_catalogue(hub.root, PUBLISHED)
+        write_catalogue(hub.root, PUBLISHED, PUBLISHED)
         yield hub
 
 
@@ -214,18 +202,14 @@ def test_programs(block: Block, addresses: dict[str, str], folder: Path) -> None
 
 
 @pytest.mark.parametrize("block", PAGES, ids=str)
-def test_pages(block: Block, addresses: dict[str, str], web: Hub) -> None:
-    path = shutil.which("chromium")
-    assert path, "`make test` installs chromium, or says what to do"
+def test_pages(block: Block, addresses: dict[str, str], web: Hub, browser: Browser) -> None:
     text = block.text.replace(ADDRESS, addresses[block.mode])
     (web.root / "speak.html").write_text(text, encoding="utf-8")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        page = browser.new_page()
-        page.goto(web.url.replace("voices.json", "speak.html"))
-        page.click("#speak")
-        expect(page.locator("#said")).to_have_text(page.input_value("#text"), timeout=60_000)
-        browser.close()
+    page = browser.new_page()
+    page.goto(web.url.replace("voices.json", "speak.html"))
+    page.click("#speak")
+    expect(page.locator("#said")).to_have_text(page.input_value("#text"))
+    page.close()
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: str(path.relative_to(ROOT)))

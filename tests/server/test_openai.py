@@ -198,6 +198,11 @@ def test_models_are_the_voices(client: openai.OpenAI, quiet_server: Any) -> None
             "There is nothing to speak",
         ),
         ({"input": "a" * 5001}, openai.APIStatusError, "at most 5000 can be spoken at once"),
+        (
+            {"voice": 5},
+            openai.UnprocessableEntityError,
+            '"voice" cannot be used: input should be a valid',
+        ),
         ({"speed": 9}, openai.UnprocessableEntityError, '"speed" cannot be used'),
         ({"response_format": "wma"}, openai.UnprocessableEntityError, '"response_format" cannot'),
     ],

@@ -167,24 +167,6 @@ def test_how_a_text_is_read(
     assert server.synthesize(**request_, **NO_NOISE).body == speak_wav(read)
 
 
-@pytest.mark.parametrize(
-    ("changes", "part"),
-    [
-        ({"input_format": "rtf"}, '"input_format" cannot be used'),
-        ({"input_format": "ssml", "text": "<p>a"}, "The SSML is not well-formed XML"),
-        ({"input_format": "ssml", "text": "<p>" * 300 + "a" + "</p>" * 300}, "more than 100 deep"),
-        ({"stress": "silero"}, "start the server with --stress silero"),
-        ({"lexicon": {"a": ""}}, "the replacement is empty"),
-        ({"lexicon": {"a\tb": "c"}}, '"lexicon": 3 columns'),
-        ({"ellipsis_silence": 61}, '"ellipsis_silence" cannot be used'),
-        ({"sentence_silence": -1}, '"sentence_silence" cannot be used'),
-    ],
-)
-def test_a_mistake_in_how_a_text_is_read(server: Any, changes: dict[str, Any], part: str) -> None:
-    answer = server.synthesize(**{"text": "Hello.", **changes})
-    assert (answer.status, part in answer.sentence) == (422, True), answer.sentence
-
-
 def test_what_the_command_says_of_texts_counts_where_a_request_says_nothing(
     start_server: Start, voices_folder: Path, speak_wav: Speak, tmp_path: Path
 ) -> None:
@@ -267,40 +249,17 @@ def test_what_the_server_says_of_itself(server: Any, voices_folder: Path) -> Non
     assert {"/", "/synthesize", "/voices", "/download", "/health"} <= set(paths)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "nobody",
-        "../other/secret",
-        "..\\other\\secret",
-        "../voices/tiny",
-        "./tiny",
-        "tiny/../../other/secret",
-        "/etc/passwd",
-        "tiny.onnx.json",
-        "tiny\0",
-        ".",
-        "..",
-        "*",
-        "t?ny",
-        "",
-        " ",
-    ],
-)
-def test_a_name_of_a_voice_never_leaves_the_folders(server: Any, name: str) -> None:
-    answer = server.synthesize(text="Hello.", voice=name)
-    if name == "":
-        assert answer.status == 200  # as if none were named
-    else:
-        assert answer.status == 404
+def test_a_name_of_a_voice_never_leaves_the_folders(server: Any, voices_folder: Path) -> None:
+    for name in (
+        *("nobody", "../other/secret", "..\\other\\secret", "../voices/tiny", "./tiny", " "),
+        *("tiny/../../other/secret", "/etc/passwd", "tiny.onnx.json", "tiny\0"),
+        *(".", "..", "*", "t?ny", str(voices_folder / "tiny.onnx"), str(voices_folder / "tiny")),
+    ):
+        answer = server.synthesize(text="Hello.", voice=name)
+        assert answer.status == 404, name
         assert "/voices lists those that there are" in answer.sentence
-
-
-def test_an_absolute_path_is_no_name(server: Any, voices_folder: Path) -> None:
-    secret = voices_folder.parent / "other" / "secret"
-    assert server.synthesize(text="Hello.", voice=str(secret)).status == 404
-    assert server.synthesize(text="Hello.", voice=str(voices_folder / "tiny.onnx")).status == 404
     assert server.synthesize(text="Hello.", voice="x" * 201).status == 422
+    assert server.synthesize(text="Hello.", voice="").status == 200  # as if none were named
 
 
 @pytest.mark.parametrize(
@@ -326,6 +285,19 @@ def test_an_absolute_path_is_no_name(server: Any, voices_folder: Path) -> None:
         ('{"text": "a", "length_scale": 1e9}', 422, '"length_scale" cannot be used'),
         ('{"text": "a", "noise_scale": NaN}', 422, '"noise_scale" cannot be used'),
         ('{"text": "a", "noise_w_scale": 9}', 422, '"noise_w_scale" cannot be used'),
+        ('{"text": "a", "input_format": "rtf"}', 422, '"input_format" cannot be used'),
+        ('{"text": "<p>a", "input_format": "ssml"}', 422, "The SSML is not well-formed XML"),
+        (
+            json.dumps({"text": "<p>" * 300 + "a" + "</p>" * 300, "input_format": "ssml"}),
+            422,
+            "more than 100 deep",
+        ),
+        ('{"text": "a", "stress": "silero"}', 422, "start the server with --stress silero"),
+        ('{"text": "a", "lexicon": {"a": ""}}', 422, "the replacement is empty"),
+        ('{"text": "a", "lexicon": {"a\\tb": "c"}}', 422, '"lexicon": 3 columns'),
+        ('{"text": "a", "ellipsis_silence": 61}', 422, '"ellipsis_silence" cannot be used'),
+        ('{"text": "a", "sentence_silence": -1}', 422, '"sentence_silence" cannot be used'),
+        ('{"text": "a", "speaker": [1]}', 422, '"speaker" cannot be used: input should be a val'),
     ],
 )
 def test_a_mistake_is_a_sentence(server: Any, body: str, status: int, part: str) -> None:
@@ -485,10 +457,3 @@ def test_a_voice_that_is_put_there_later_or_changed(
         copy_voice(voices_folder / f"{source}.onnx", tmp_path / "new.onnx")
         answer = server.synthesize(text="Hello.", voice="new", **NO_NOISE)
         assert answer.body == speak_wav("Hello.", source)
-
-
-def test_a_mistake_names_the_field_and_not_our_classes(server: Any) -> None:
-    sentence = server.synthesize(text="Hello.", speaker=[1]).sentence
-    assert sentence.startswith('"speaker" cannot be used: input should be a valid')
-    answer = json.loads(server.speech(input="Hello.", voice=5).body)
-    assert answer["error"]["message"].startswith('"voice" cannot be used: input should be a valid')
