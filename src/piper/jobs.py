@@ -231,13 +231,10 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Lost:
-    """What becomes of a job whose processes ended in the midst of it, one after the other.
-
-    Attributes:
-        reason: How the last of them ended.
-    """
+    """What becomes of a job whose processes ended in the midst of it, one after the other."""
 
     reason: str
+    """How the last of them ended."""
 
 
 class _Waiting:

@@ -84,11 +84,7 @@ def translate(message: str, language: str | None = None) -> str:
     """Return a message in a language; as it is where the catalogue does not have it.
 
     Lines and lists that are not there as a whole are translated part by part, and so is what stands
-    in a message, where that is a message itself.
-
-    Args:
-        message: As the code has made it.
-        language: None means the user's.
+    in a message, where that is a message itself. Without a language it is the user's.
     """
     language = language or find_language()
     if language == ENGLISH or not _LETTERS.search(message):
@@ -107,20 +103,12 @@ def translate(message: str, language: str | None = None) -> str:
 
 
 def look_up(text: str, language: str) -> str:
-    """Return an entry's translation, `{0}` … where its values stand; the text where there is none.
-
-    A page's script puts in the values.
-    """
+    """Return an entry's translation, with `{0}` … for values; the text where there is none."""
     return _load_catalogue(language).texts.get(text) or text
 
 
 def say(text: str, file: TextIO | None = None) -> None:
-    """Print what a command has to say, in the user's language, at once.
-
-    Args:
-        text: As the code has made it.
-        file: Where; None means standard output.
-    """
+    """Print what a command has to say, in the user's language, at once; on standard output."""
     print(translate(text), file=file, flush=True)
 
 
@@ -135,12 +123,7 @@ def _escape(text: str) -> str:
 
 
 def configure_logging(level: int = logging.WARNING, stream: TextIO | None = None) -> None:
-    """Show log messages plainly, in the user's language.
-
-    Args:
-        level: The least important that are shown.
-        stream: Where; None means standard error.
-    """
+    """Show log messages of a level or more plainly, in the user's language; on standard error."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(TranslatingFormatter("%(message)s"))
     logging.basicConfig(level=level, handlers=[handler])

@@ -50,7 +50,8 @@ class ChangingLine:
                 text += f" · {part}"
         self._write("\r" + text.ljust(self._width))
         self._width = len(text)
-        self._guard()
+        if self._beside is None and self._target() is sys.stderr:
+            self._beside = _Beside(sys.stderr, self)
 
     def say(self, text: str) -> None:
         """Write a line that stays."""
@@ -77,10 +78,6 @@ class ChangingLine:
     def _target(self) -> TextIO:
         stream = self._stream or sys.stderr
         return stream.stream if isinstance(stream, _Beside) else stream
-
-    def _guard(self) -> None:
-        if self._beside is None and self._target() is sys.stderr:
-            self._beside = _Beside(sys.stderr, self)
 
     def _write(self, text: str) -> None:
         # A terminal or a pipe that has gone is no reason to lose a training.
@@ -168,7 +165,7 @@ class ProgressLine:
         if done == self._done_before:
             self._line.clear()
         else:
-            rate = _describe_rate(self._rate(done, seconds) / self._scale)
+            rate = self._describe_rate(self._rate(done, seconds))
             what = translate(f"{self._count(done)} {self._name(done)}")
             time_taken = translate(f"in {seconds:.1f} s")
             self._line.say(f"{translate(self._label)}: {what} {time_taken} ({translate(rate)})")
@@ -185,12 +182,13 @@ class ProgressLine:
         if done == self._done_before:
             return [f"{label}: {count}"]
         rate = self._rate(done, seconds)
-        left = (self._total - done) / rate
-        percent = 100 * done // self._total
+        minutes, rest = divmod(round((self._total - done) / rate), 60)
+        hours, minutes = divmod(minutes, 60)
+        left = f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
         return [
-            f"{label}: {translate(f'{_clock(left)} left')}",
-            f"{count} ({percent} %)",
-            _describe_rate(rate / self._scale),
+            f"{label}: {translate(f'{left} left')}",
+            f"{count} ({100 * done // self._total} %)",
+            self._describe_rate(rate),
         ]
 
     def _count(self, number: int) -> str:
@@ -203,6 +201,10 @@ class ProgressLine:
 
     def _rate(self, done: int, seconds: float) -> float:
         return (done - self._done_before) / max(seconds, 1e-3)
+
+    def _describe_rate(self, rate: float) -> str:
+        rate /= self._scale
+        return f"{rate:.0f} a second" if rate >= 10 else f"{rate:.1f} a second"
 
 
 def count_things(count: int, name: str) -> str:
@@ -218,13 +220,3 @@ def _count_columns(stream: TextIO) -> int:
         if columns > 0:
             return columns
     return 80
-
-
-def _describe_rate(rate: float) -> str:
-    return f"{rate:.0f} a second" if rate >= 10 else f"{rate:.1f} a second"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -189,10 +189,7 @@ class LiveSpeech:
                 self._job.close()
 
     def _take_group(self) -> list[PacedSentence]:
-        """Return the sentences of the next job.
-
-        They have bounded phoneme ids; the text as a whole may last for hours.
-        """
+        """Return the sentences of the next job, of bounded length: the text may last for hours."""
         group: list[PacedSentence] = []
         ids_left = self._service.limits.max_group_ids
         while self._waiting and isinstance(paced := self._waiting[0], PacedSentence):
@@ -218,12 +215,7 @@ class LiveSpeech:
 async def _wait_for_place(
     add: Callable[[], Job], is_wanted: Callable[[], bool] = lambda: True
 ) -> Job:
-    """Add a job as soon as the queue has a place.
-
-    Raises:
-        QueueFullError: It had none for long.
-        JobClosedError: The job is wanted no more.
-    """
+    """Add a job as soon as the queue has a place, or raise where it has none for long."""
     now = asyncio.get_running_loop().time
     end = now() + _MAX_WAIT_SECONDS
     while True:

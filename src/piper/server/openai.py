@@ -107,7 +107,7 @@ class ModelList(BaseModel):
     data: list[Model]
 
 
-class ListedVoice(BaseModel):
+class VoiceEntry(BaseModel):
     """A voice, in the list of voices."""
 
     id: str
@@ -119,7 +119,7 @@ class ListedVoice(BaseModel):
 class VoiceList(BaseModel):
     """What `/v1/audio/voices` says, as other servers of this kind do."""
 
-    voices: list[ListedVoice]
+    voices: list[VoiceEntry]
 
 
 class OpenAIError(BaseModel):
@@ -255,7 +255,7 @@ def _add_lists(router: APIRouter, voices: VoiceStore) -> None:
         listed = await asyncio.to_thread(voices.list)
         return VoiceList(
             voices=[
-                ListedVoice(
+                VoiceEntry(
                     id=name,
                     name=name,
                     language=_find_language(voice.config),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from http import HTTPStatus
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
@@ -177,8 +177,8 @@ class _Conversation:
             ends = [start + end / chunk.sample_rate for end in accumulate(samples, initial=0)]
             phonemes = [
                 {"phoneme": phoneme.phoneme, "start_seconds": first, "end_seconds": end}
-                for phoneme, first, end in zip(
-                    chunk.phoneme_alignments, ends, ends[1:], strict=False
+                for phoneme, (first, end) in zip(
+                    chunk.phoneme_alignments, pairwise(ends), strict=True
                 )
                 if phoneme.phoneme not in (BOS, EOS)
             ]
