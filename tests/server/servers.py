@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 MAX_SECONDS = 120
 
 
@@ -41,6 +43,25 @@ def run_until_listening(
     finally:
         process.kill()
         process.communicate()
+
+
+@contextmanager
+def taken_port() -> Iterator[int]:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield taken.getsockname()[1]
+
+
+def find_error(
+    main: Callable[[list[str]], int], arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> str:
+    """Return the one sentence with which a command ends."""
+    assert main(arguments) == 1, arguments
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error
 
 
 def find_loaded(module: str, names: set[str]) -> set[str]:

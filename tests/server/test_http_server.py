@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +13,15 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from servers import ask_for_speech, connect, copy_voice, find_loaded, run_until_listening
+from servers import (
+    ask_for_speech,
+    connect,
+    copy_voice,
+    find_error,
+    find_loaded,
+    run_until_listening,
+    taken_port,
+)
 
 from piper.http_server import create_parser, main
 from piper.server.settings import SpeechLimits
@@ -84,39 +91,24 @@ def test_ctrl_c_while_it_speaks(tiny_voice: Path) -> None:
 def test_a_wrong_command_ends_in_one_sentence(
     tiny_voice: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = str(taken.getsockname()[1])
-        for arguments, part in (
-            (["-m", "nobody"], "There is no nobody.onnx in the current folder"),
-            (["-m", str(tiny_voice), "-s", "7"], "There is no speaker 7"),
-            (["-m", str(tiny_voice), "--port", port], f"cannot listen on 127.0.0.1, port {port}"),
-            (["-m", str(tiny_voice), "--host", "no.such.host.invalid"], "mend --host"),
-        ):
-            assert main(arguments) == 1
-            error = capsys.readouterr().err
-            assert error.startswith("error: ")
-            assert error.count("\n") == 1
-            assert part in error
-
-
-@pytest.mark.parametrize(
-    "arguments", [["--port", "65536"], ["--port", "x"], ["--length-scale", "0"]]
-)
-def test_a_wrong_value_ends_with_2(arguments: list[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["-m", "m", *arguments])
-    assert caught.value.code == 2
-
-
-def test_the_existing_server_s_flags_are_taken(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = (
+    voice = f"-m {tiny_voice}"
+    existing_flags = (  # of the existing server
         "-m nobody --host 127.0.0.1 --port 0 -s 0 --length_scale 1 --noise_scale 0.5 --noise-w 0.5 "
         "--sentence_silence 0.2 --data_dir a --data-dir b --download_dir c --debug"
     )
-    assert main(arguments.split()) == 1
-    assert "There is no nobody.onnx in a, b" in capsys.readouterr().err
+    with taken_port() as port:
+        for arguments, part in (
+            ("-m nobody", "There is no nobody.onnx in the current folder"),
+            (existing_flags, "There is no nobody.onnx in a, b"),
+            (f"{voice} -s 7", "There is no speaker 7"),
+            (f"{voice} --port {port}", f"cannot listen on 127.0.0.1, port {port}"),
+            (f"{voice} --host no.such.host.invalid", "mend --host"),
+        ):
+            assert part in find_error(main, arguments.split(), capsys)
+    for arguments in ("--port 65536", "--port x", "--length-scale 0"):
+        with pytest.raises(SystemExit) as caught:
+            main(f"-m m {arguments}".split())
+        assert caught.value.code == 2
 
 
 def test_help_is_light() -> None:

@@ -105,7 +105,7 @@ def check_joints(starts: list[dict[str, Any]]) -> None:
 def test_it_is_heard_again_from_any_place(server: Any, browser: Browser) -> None:
     with open_page(browser, find_address(server)) as page:
         page.press("#speed", "End")
-        begin(page, TEXT)
+        begin(page, "One, two three.")
         wait_for_silence(page)
         seconds = read_log(page, "end")[0]["message"]["seconds"]
         page.evaluate("window.log = window.log.filter(({ kind }) => kind === 'sentence')")
@@ -113,7 +113,7 @@ def test_it_is_heard_again_from_any_place(server: Any, browser: Browser) -> None
         wait_for_silence(page)
         [start] = read_log(page, "start")
         assert start["seconds"] == pytest.approx(seconds, abs=1e-6)
-        assert len(check_lights(page)) >= 3
+        assert len(check_lights(page)) >= 2
         assert read_log(page, "sent") == []
         assert read_place(page) == pytest.approx(seconds, abs=ROUNDING_SECONDS)
 
@@ -234,10 +234,7 @@ def test_pitch_is_offered_for_quick_voices_only(
         make_repeatable(page)
         begin(page, "Hello there.")
         wait_until(page, lambda: bool(read_log(page, "end")))
-        config = SynthesisConfig(noise_scale=0, noise_w_scale=0, pitch=-12)
-        chunks = PiperVoice.load(quick_voice).synthesize_stream("Hello there.", config)
-        samples = np.concatenate([chunk.audio_int16_array for chunk in chunks])
-        assert np.abs(join_samples(page).astype(int) - samples).max() <= 8
+        compare_with_library(page, quick_voice, most=8, pitch=-12)
         page.select_option("#voice", "tiny")
         expect(page.locator("#pitch")).to_be_hidden()
         begin(page, "Hello there.")
@@ -246,11 +243,11 @@ def test_pitch_is_offered_for_quick_voices_only(
         assert [m["pitch"] for m in asked if m["type"] == "start"] == [-12, None]
 
 
-def compare_with_library(page: Page, model: Path, **values: Any) -> None:
+def compare_with_library(page: Page, model: Path, most: int = 0, **values: Any) -> None:
     config = SynthesisConfig(noise_scale=0, noise_w_scale=0, **values)
     chunks = PiperVoice.load(model).synthesize_stream("Hello there.", config)
     samples = np.concatenate([chunk.audio_int16_array for chunk in chunks])
-    assert np.array_equal(join_samples(page), samples)
+    assert np.abs(join_samples(page).astype(int) - samples).max() <= most
 
 
 def test_many_speakers_are_searched(

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from servers import find_loaded, run_until_listening
+from servers import find_error, find_loaded, run_until_listening, taken_port
 from wyoming.client import AsyncClient
 from wyoming.event import Event, read_event, write_event
 from wyoming.info import Describe
@@ -130,39 +130,28 @@ def test_standard_input_that_is_no_pipe(tiny_voice: Path, source: str) -> None:
 def test_a_wrong_command_ends_in_one_sentence(
     tiny_voice: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = str(taken.getsockname()[1])
-        voice = ["-m", str(tiny_voice), "--uri"]
-        for arguments, part in (
-            (["-m", "nobody", "--local-files-only"], "There is no nobody.onnx in the current"),
-            (["-m", "no/where.onnx"], "no/where.onnx does not exist"),
-            (["-m", str(tiny_voice), "-s", "7"], "There is no speaker 7"),
-            ([*voice, f"tcp://127.0.0.1:{port}"], f"cannot listen on 127.0.0.1, port {port}"),
-            ([*voice, "tcp://no.such.host.invalid:1"], "mend --uri"),
-            ([*voice, "tcp://127.0.0.1:70000"], "is no address"),
-            ([*voice, "tcp://"], "is no address"),
-            ([*voice, "http://127.0.0.1:10200"], "unix://PATH"),
-            ([*voice, "unix:///no/such/folder/socket"], "another place with --uri"),
-            ([*voice, f"unix:///{'x' * 200}"], "another place with --uri"),
-        ):
-            assert main(arguments) == 1, arguments
-            error = capsys.readouterr().err
-            assert error.startswith("error: ")
-            assert error.count("\n") == 1
-            assert part in error
-
-
-def test_other_commands_flags_are_taken(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = (
+    voice = f"-m {tiny_voice} --uri"
+    others_flags = (
         "--voice nobody --uri tcp://0.0.0.0:10200 --data-dir a --data-dir b --download-dir c "
         "--speaker 0 --length-scale 1 --noise-scale 0.5 --noise-w 0.5 --noise-w-scale 0.5 "
         "--sentence-silence 0.2 --volume 1.5 --samples-per-chunk 512 --no-streaming --use-cuda "
         "--debug --local-files-only"
     )
-    assert main(arguments.split()) == 1
-    assert "There is no nobody.onnx in a, b" in capsys.readouterr().err
+    with taken_port() as port:
+        for arguments, part in (
+            ("-m nobody --local-files-only", "There is no nobody.onnx in the current"),
+            (others_flags, "There is no nobody.onnx in a, b"),
+            ("-m no/where.onnx", "no/where.onnx does not exist"),
+            (f"-m {tiny_voice} -s 7", "There is no speaker 7"),
+            (f"{voice} tcp://127.0.0.1:{port}", f"cannot listen on 127.0.0.1, port {port}"),
+            (f"{voice} tcp://no.such.host.invalid:1", "mend --uri"),
+            (f"{voice} tcp://127.0.0.1:70000", "is no address"),
+            (f"{voice} tcp://", "is no address"),
+            (f"{voice} http://127.0.0.1:10200", "unix://PATH"),
+            (f"{voice} unix:///no/such/folder/socket", "another place with --uri"),
+            (f"{voice} unix:///{'x' * 200}", "another place with --uri"),
+        ):
+            assert part in find_error(main, arguments.split(), capsys)
 
 
 def test_a_published_voice_that_is_not_there_is_downloaded(

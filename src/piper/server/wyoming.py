@@ -27,7 +27,7 @@ from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TextIO
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.error import Error
@@ -163,13 +163,11 @@ def find_voice_of(voices: VoiceStore, language: str) -> str:
     """
     wanted = normalise_code(language)
     languages = {name: find_language(config) for name, config in _load_configs(voices).items()}
-    same = [name for name, one in languages.items() if one == wanted]
     # One who asks for Austrian German is better served with German than with nothing.
-    similar = [
-        name for name, one in languages.items() if one.partition("_")[0] == wanted.partition("_")[0]
-    ]
-    if same or similar:
-        return (same + similar)[0]
+    family = wanted.partition("_")[0]
+    similar = [name for name, one in languages.items() if one.partition("_")[0] == family]
+    if similar:
+        return next((name for name in similar if languages[name] == wanted), similar[0])
     if voices.fallback is not None:
         return voices.fallback.model.stem
     raise VoiceNotFoundError(
@@ -314,7 +312,9 @@ class Connection:
         self._write_lock = asyncio.Lock()
         self._last_event_at = time.monotonic()
         self._is_given_up = False
-        self._speech: asyncio.Task[None] | None = None
+        self._speech: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """What is being spoken, or was."""
+        self._speech.set_result(None)
         self._stream: _TextStream | None = None
         self._handlers = {
             "describe": self._describe,
@@ -331,7 +331,7 @@ class Connection:
     @property
     def idle_since(self) -> float | None:
         """When its last event came, by the clock that nobody sets; None: it has something to do."""
-        is_busy = self._is_given_up or self._stream is not None or self._is_speaking()
+        is_busy = self._is_given_up or self._stream is not None or not self._speech.done()
         return None if is_busy else self._last_event_at
 
     async def run(self) -> None:
@@ -351,7 +351,7 @@ class Connection:
                     await self._tell_mistakes(partial(handler, event.data))
             if self._settings.is_patient:
                 await self._tell_mistakes(partial(self._stop_stream, {}))
-                await self._finish_speech()
+                await self._speech
         except FrameError as error:
             _LOGGER.info("A client is told: %r", str(error))
             await self._refuse(Error(str(error), _OTHER_CODE))
@@ -362,8 +362,7 @@ class Connection:
 
     async def end(self, grace_seconds: float) -> None:
         """End the connection, with a little time for what is being spoken."""
-        if self._speech is not None:
-            await asyncio.wait([self._speech], timeout=grace_seconds)
+        await asyncio.wait([self._speech], timeout=grace_seconds)
         self.give_up()
 
     def give_up(self) -> None:
@@ -386,10 +385,9 @@ class Connection:
                     pass
 
     async def _close(self) -> None:
-        if self._speech is not None:
-            self._speech.cancel()
-            with suppress(asyncio.CancelledError, Exception):  # its own callback has told of it
-                await self._speech
+        self._speech.cancel()
+        with suppress(asyncio.CancelledError, Exception):  # its own callback has told of it
+            await self._speech
         self._writer.close()
         transport = self._writer.transport
         if transport.get_write_buffer_size():
@@ -413,14 +411,14 @@ class Connection:
             # The same text once more, for servers that know no pieces.
             self._stream.spare_text = read_text(data)
             return
-        await self._finish_speech()
+        await self._speech
         speaking = partial(self._speak, data)
         self._begin_speech(self._tell_mistakes(speaking, AudioStop().event()))
 
     async def _start_stream(self, data: Mapping[str, Any]) -> None:
         if self._stream is not None:
             raise RequestError("A text in pieces has begun; send synthesize-stop before another.")
-        await self._finish_speech()
+        await self._speech
         # Where it cannot be spoken, its pieces are still to be passed over.
         self._stream = _TextStream(None)
         opening = partial(self._open_stream, data)
@@ -435,13 +433,13 @@ class Connection:
     async def _add_to_stream(self, data: Mapping[str, Any]) -> None:
         if self._stream is None:
             raise RequestError("No text in pieces has begun; send synthesize-start first.")
-        if self._stream.live is not None and self._is_speaking():
+        if self._stream.live is not None and not self._speech.done():
             self._stream.has_text = True
             await _add_text(self._stream.live, read_text(data))
 
     async def _stop_stream(self, _: Mapping[str, Any]) -> None:
         stream, self._stream = self._stream, None
-        if stream is None or stream.live is None or not self._is_speaking():
+        if stream is None or stream.live is None or self._speech.done():
             return
         if not stream.has_text and stream.spare_text:
             await _add_text(stream.live, stream.spare_text)
@@ -491,14 +489,7 @@ class Connection:
         self._speech = asyncio.create_task(speech)
         self._speech.add_done_callback(self._end_with_speech)
 
-    def _is_speaking(self) -> bool:
-        return self._speech is not None and not self._speech.done()
-
-    async def _finish_speech(self) -> None:
-        if self._speech is not None:
-            await self._speech
-
-    def _end_with_speech(self, speech: asyncio.Task[None]) -> None:
+    def _end_with_speech(self, speech: asyncio.Future[None]) -> None:
         if not speech.cancelled() and speech.exception() is not None:
             self.give_up()
 
@@ -600,10 +591,7 @@ class WyomingServer:
         return True
 
     async def _answer(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        settings: WyomingSettings,
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, settings: WyomingSettings
     ) -> None:
         connection = Connection(self._service, reader, writer, settings)
         task = asyncio.create_task(connection.run())
@@ -684,7 +672,7 @@ def bind_uri(uri: str) -> socket.socket:
         parts = urlsplit(uri)
         port = DEFAULT_PORT if parts.port is None else parts.port
     except ValueError:
-        parts, port = SplitResult("", "", "", "", ""), 0
+        parts, port = urlsplit(""), 0
     path = parts.netloc + parts.path
     if parts.scheme == "unix" and path:
         return bind_unix_socket(path)
