@@ -64,28 +64,24 @@ _BUSY = {408, 425, 429, 500, 502, 503, 504}
 _MAX_RETRY_AFTER_SECONDS = 60.0
 
 
+@dataclass(eq=False)
 class WebError(PiperError):
     """An address that did not give what was asked for.
 
-    Args:
+    Attributes:
         message: A sentence for the user.
         status: What the server answered; None where the connection failed.
         is_unreachable: There was no connection at all.
         retry_after_seconds: When the server wants to be asked again.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int | None = None,
-        is_unreachable: bool = False,
-        retry_after_seconds: float = 0.0,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.is_unreachable = is_unreachable
-        self.retry_after_seconds = retry_after_seconds
+    message: str
+    status: int | None = None
+    is_unreachable: bool = False
+    retry_after_seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class Retries:

@@ -422,10 +422,15 @@ def test_no_more_is_sent_than_was_declared_whatever_durations_a_graph_gives(
     monkeypatch.setenv("PIPER_CACHE_DIR", "off")  # so that its own graph speaks
     place_model("wrong", change)
     server = start_server(folder=tmp_path)
-    wanted = speak_wav("Hello there. And you?")
     answer = server.synthesize(text="Hello there. And you?", voice="wrong", **NO_NOISE)
     assert answer.headers["Content-Length"] == str(len(answer.body))
-    assert answer.body == wanted
+    # The library speaks by the optimised model.
+    found, wanted = (
+        np.frombuffer(wav, "<i2").astype(int)
+        for wav in (answer.body, speak_wav("Hello there. And you?"))
+    )
+    assert len(found) == len(wanted)
+    assert np.abs(found - wanted).max() <= 2
     answer = server.speech(input="Hello there. And you?", voice="wrong", response_format="wav")
     with wave.open(io.BytesIO(answer.body)) as wav:
         assert wav.getnframes() == (len(answer.body) - 44) // 2
