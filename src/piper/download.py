@@ -102,14 +102,11 @@ class Retries:
         self._was_reached = False
 
     def wait(self, error: WebError, *, has_come: bool = False) -> None:
-        """Return when it is time for another attempt.
+        """Return when it is time for another attempt; raise the error where that would be in vain.
 
         Args:
             error: The failure.
             has_come: Whether something came before it: then it is a first one.
-
-        Raises:
-            WebError: The same, where another attempt would be in vain.
         """
         if has_come:
             self._failures, self._was_reached = 0, True
@@ -257,12 +254,7 @@ def fetch_catalogue(url: str = CATALOGUE_URL) -> dict[str, Any]:
 
 
 def parse_catalogue(data: Mapping[str, Any], url: str) -> dict[str, CatalogueVoice]:
-    """Return the voices of a fetched catalogue, sorted by name.
-
-    Args:
-        data: What `fetch_catalogue` gives.
-        url: Where it came from; the files lie beside it.
-    """
+    """Return a fetched catalogue's voices, sorted by name; their files lie beside its address."""
     return {name: _parse_voice(name, data[name], url) for name in sorted(data)}
 
 
@@ -285,13 +277,7 @@ def select_voices(
     languages: Sequence[str] = (),
     qualities: Sequence[str] = (),
 ) -> dict[str, CatalogueVoice]:
-    """Return the voices of some languages and qualities.
-
-    Args:
-        catalogue: All voices.
-        languages: Codes or names, such as `ru`, `ru_RU` or `Russian`; none means all.
-        qualities: Such as `medium`; none means all.
-    """
+    """Return the voices of some languages (`ru_RU`, `Russian`) and qualities; none means all."""
     for kind, wanted, known in (
         ("language", languages, {voice.language for voice in catalogue.values()}),
         ("quality", qualities, {voice.quality for voice in catalogue.values()}),
@@ -541,14 +527,8 @@ def download_voice(
 ) -> list[Path]:
     """Download the files of a voice that are not there yet; return their paths, the ONNX first.
 
-    A file that is there stays, with a warning where it is not the catalogue's: the user may have
-    changed it.
-
-    Args:
-        voice: From the catalogue.
-        folder: Where to; it is made where it is missing.
-        is_forced: Download what is there, too.
-        options: How; None means the usual way.
+    A file that is there stays unless `is_forced`, with a warning where it is not the catalogue's:
+    the user may have changed it.
 
     Raises:
         PiperError: A file cannot be fetched or written, or is not what the catalogue says.
@@ -580,10 +560,7 @@ def download_voice(
 def check_room(voices: Iterable[CatalogueVoice], folder: Path, *, is_forced: bool = False) -> None:
     """Make sure that the disk has room for what is still to come.
 
-    Args:
-        voices: To be downloaded.
-        folder: Where to; it may be missing yet.
-        is_forced: What is there will be downloaded, too, and gives its room back only afterwards.
+    What is there gives its room back only afterwards, where it is downloaded again.
     """
     with _disk_errors_explained(folder):
         files = {file for voice in voices for file in voice.files}
@@ -643,12 +620,9 @@ WHOLE, OWN = "whole", "not in the catalogue"
 def inspect_voices(
     catalogue: Mapping[str, CatalogueVoice], folder: Path, names: Collection[str] = ()
 ) -> dict[str, str]:
-    """Compare the voices of a folder with the catalogue, byte by byte.
+    """Compare the voices of a folder, which may be missing, with the catalogue, byte by byte.
 
-    Args:
-        catalogue: The published voices.
-        folder: Where they lie; it may be missing.
-        names: Names of the catalogue that must be there; none means whatever is there.
+    Names are those of the catalogue that must be there; none means whatever is there.
 
     Returns:
         By name `WHOLE`, `OWN`, or what is wrong with a voice; unfinished ones are among them.

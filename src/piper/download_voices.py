@@ -49,12 +49,9 @@ def list_voices() -> None:
 
 
 def download_voice(voice: str, download_dir: Path | str, force_redownload: bool = False) -> None:
-    """Download a published voice, whole or not at all; what is there is not fetched again.
+    """Download a published voice, by its name or an alias, whole or not at all.
 
-    Args:
-        voice: Its name, such as `en_US-lessac-medium`, or an alias.
-        download_dir: Where to; it is made where it is missing.
-        force_redownload: Download what is there, too.
+    What is there is not fetched again unless `force_redownload`.
     """
     model = Path(download_dir, f"{voice}{MODEL_SUFFIX}")
     if model.is_file() and Path(f"{model}{CONFIG_SUFFIX}").is_file() and not force_redownload:

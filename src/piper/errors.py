@@ -43,12 +43,7 @@ def describe_os_error(error: OSError) -> str:
 def describe_missing_package(error: ModuleNotFoundError, extra: str) -> str:
     """Say in a sentence which extra of this distribution brings a package that is not there.
 
-    Args:
-        error: Of an import.
-        extra: What the command that imports needs.
-
-    Raises:
-        ModuleNotFoundError: The missing module is this distribution's own, a fault of it.
+    A missing module of this distribution is a fault of it, and raised again.
     """
     if (error.name or "").partition(".")[0] == "piper":
         raise error

@@ -237,9 +237,7 @@ def refuse_overwriting(
 ) -> None:
     """Refuse a file that is read and written, and one that is written twice, by whatever names.
 
-    Args:
-        outputs: Files that a command writes, by the option that names them; None: not given.
-        inputs: Files that it reads, likewise.
+    Both are files by the option that names them; None is not given.
     """
     known = {
         _identify(path): f"read by this run ({name}) and would be overwritten"
@@ -355,12 +353,12 @@ def hold_lock(
     """Let one process at a time into the block; who waits, waits for as long as it takes.
 
     The lock is the process's: it is gone when the process is, however it ends. On a disk without
-    locks, as some networks have, all are let in.
+    locks, as some networks have, all are let in. The lock's file holds nothing else.
 
     Args:
-        path: The lock's file, which holds nothing else; its folder is made where it is missing.
+        path: Its folder is made where it is missing.
         on_wait: Called before waiting, where another process is in the block; may raise instead.
-        is_removed: Whether the file goes at the end; else it stays.
+        is_removed: Whether the file goes at the end.
     """
     from filelock import FileLock, Timeout  # takes a moment to load
 
@@ -388,12 +386,8 @@ def hold_lock(
 def append_record(path: Path, record: Any, *, is_synced: bool = False) -> None:
     """Add a record to a file that has a line of JSON for each; several processes may do so at once.
 
-    What a kill or a full disk cut off gets a line of its own, which `load_records` passes over.
-
-    Args:
-        path: The file, which may be new; its folder must be there.
-        record: Of JSON's kinds of values.
-        is_synced: Whether it must outlast a loss of power before this returns.
+    What a kill or a full disk cut off gets a line of its own, which `load_records` passes over. A
+    record that `is_synced` outlasts a loss of power from here on.
     """
     text = json.dumps(record, ensure_ascii=False) + "\n"
     # Half a character, which UTF-8 cannot hold, is written as JSON writes it: \ud800.
@@ -453,9 +447,7 @@ _LONG_NUMBER = re.compile(rf"\d{{{MAX_DIGITS + 1}}}")
 def parse_json(content: str | bytes, source: str) -> Any:
     """Parse JSON; NaN and Infinity are taken, since programs in Python write them.
 
-    Args:
-        content: As text or as UTF-8, with or without a byte order mark.
-        source: What to call it in errors: a file's path, with the line where it has several.
+    `source` is what errors call it: a file's path, with the line where it has several.
     """
     try:
         text = content if isinstance(content, str) else content.decode("utf-8")
@@ -506,9 +498,7 @@ def load_json_object(path: Path) -> dict[str, Any]:
 def read_bounded(path: Path, kind: str) -> bytes:
     """Return the content of a file that somebody else made, if it has an end.
 
-    Args:
-        path: The file.
-        kind: What it is to be, such as `JSON file`.
+    `kind` is what it is to be, such as `JSON file`.
     """
     with path.open("rb") as file:
         content = file.read(MAX_FILE_BYTES + 1)

@@ -130,9 +130,7 @@ _OF_ESPEAK = {"nb": "no", "cmn": "zh", "yue": "zh", "es-419": "es-mx", "fa-latn"
 def describe_language(espeak_voice: str) -> dict[str, str]:
     """Return the `language` object of a voice's JSON, as published voices have it.
 
-    Args:
-        espeak_voice: Such as `en-us`, `en-gb-x-rp` or `ru`. Of a language that is not known here
-            the object says what the name says.
+    Of a language that is not known here it says what espeak-ng's name of it (`en-gb-x-rp`) says.
     """
     name = espeak_voice.lower().replace("_", "-")
     family, _, rest = _OF_ESPEAK.get(name, name).partition("-")

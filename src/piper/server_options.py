@@ -43,9 +43,7 @@ _COUNT = whole_number(1, 10**6)
 def add_voice_options(parser: argparse._ActionsContainer, *, has_aliases: bool = False) -> None:
     """Add which voices speak, where they are, and on what.
 
-    Args:
-        parser: The command's.
-        has_aliases: Take `--voice`, too, as commands of others call it.
+    With aliases `--voice` is taken, too, as commands of others call it.
     """
     parser.add_argument(
         "-m",

@@ -125,13 +125,7 @@ class Mistake(BaseModel):
 
 
 class BodyLimit:
-    """Ends requests whose body is longer than allowed, before it is in memory, or does not come.
-
-    Args:
-        app: What is protected.
-        max_bytes: Of one body.
-        max_seconds: From a body's beginning to its end; None waits for ever.
-    """
+    """Ends requests whose body is longer than allowed, before it is in memory, or does not come."""
 
     def __init__(self, app: ASGIApp, max_bytes: int, max_seconds: float | None = None) -> None:
         self._app = app
@@ -212,9 +206,7 @@ def add_error_handlers(
 ) -> None:
     """Let every error be answered by one sentence, as JSON.
 
-    Args:
-        app: Whose errors.
-        describe: Path, status code and sentence to the answer's body.
+    `describe` makes the answer's body of path, status code and sentence.
     """
 
     def answer(

@@ -43,14 +43,8 @@ class LiveSpeech:
     """Speaks a text while it is still being written; to be closed.
 
     One task gives the text, another one takes the sound. Each group of sentences is a job of its
-    own in the server's queue, so that no thread waits for whoever writes.
-
-    Args:
-        service: Speaks.
-        request: How; its text is not read.
-        files: The voice.
-        voice: The same, loaded. Only what divides a text is kept of it, lest every connection hold
-            a network in memory.
+    own in the server's queue, so that no thread waits for whoever writes. Of the loaded voice only
+    what divides a text is kept, lest every connection hold a network in memory.
     """
 
     def __init__(

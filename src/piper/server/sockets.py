@@ -30,12 +30,9 @@ def allow_files(num_connections: int) -> None:
 
 
 def bind_socket(host: str, port: int, options: str = "--host and --port") -> socket.socket:
-    """Return a socket that is bound and does not listen yet.
+    """Return a socket that is bound and does not listen yet; the port 0 takes a free one.
 
-    Args:
-        host: Address or name to listen on.
-        port: 0 takes a free one.
-        options: The command's options that say where; an error names them.
+    An error names the command's options that say where.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(

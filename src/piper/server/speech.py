@@ -85,10 +85,7 @@ class Patience:
 class Job:
     """Chunks that threads make, one at a time, and an event loop takes.
 
-    Args:
-        work: Given the job, gives its chunks; several threads may go on with it, one after another.
-        queue: Where it stands.
-        patience: With the one who takes the chunks.
+    Several threads may go on with the work, one after another.
     """
 
     def __init__(
@@ -152,12 +149,7 @@ class Job:
     # In the event loop.
 
     async def take(self) -> StreamChunk | None:
-        """Return the next chunk, None after the last.
-
-        Raises:
-            JobClosedError: The job has been closed.
-            Exception: What the work has raised.
-        """
+        """Return the next chunk, None after the last; what the work raises is raised here."""
         if self._watchdog is not None:
             self._watchdog.cancel()
             self._watchdog = None
@@ -237,11 +229,9 @@ class JobQueue:
     def add(
         self, work: Callable[[Job], Iterator[StreamChunk]], patience: Patience | None = None
     ) -> Job:
-        """Accept a job. Call it in the event loop, and close the job in any case.
+        """Accept a job, given a generator function. To be called in the event loop, and closed.
 
-        Args:
-            work: A generator function.
-            patience: Shared by jobs that one takes after each other; None: of this job alone.
+        Patience may be shared by jobs that one takes after each other.
         """
         if len(self._jobs) >= self._max_jobs:
             seconds = self._mean_seconds * len(self._jobs) / self._at_once
@@ -319,12 +309,8 @@ _MAX_PLANNED_IDS = 2000
 class SpeechService:
     """Speaks requests by the voices of a store; each on its own.
 
-    Args:
-        voices: The voices.
-        defaults: How to speak where a request does not say.
-        limits: How much may be asked for.
-        count_sound: Called from several threads with the seconds of each chunk of sound.
-        count_wait: Likewise, with those from accepting a request to its first chunk.
+    From several threads it calls `count_sound` with the seconds of each chunk of sound, and
+    `count_wait` with those from accepting a request to its first chunk.
     """
 
     def __init__(
@@ -379,13 +365,9 @@ class SpeechService:
         sentences: Sequence[PacedSentence] | None = None,
         patience: Patience | None = None,
     ) -> Job:
-        """Let a request wait for its turn.
+        """Let a request wait for its turn; some sentences may be spoken in place of its text.
 
-        Args:
-            request: What to speak, and how.
-            files: Its voice.
-            sentences: Are spoken in place of the request's text.
-            patience: With the one who takes the sound of this request and of others.
+        Patience is with the one who takes the sound of this request and of others.
         """
         start = time.monotonic()
         return self.queue.add(

@@ -41,13 +41,7 @@ _Stamp = tuple[int, ...]
 
 @dataclass(frozen=True)
 class ListedVoice:
-    """A voice that clients are told of.
-
-    Attributes:
-        files: Its files.
-        config: What its JSON says.
-        data: The JSON as it is.
-    """
+    """A voice that clients are told of; `data` is its JSON as it is."""
 
     files: VoiceFiles
     config: VoiceConfig
@@ -280,11 +274,9 @@ class Downloader:
         return self._catalogue if self._is_fresh() else self._do(self._fetch)
 
     def download(self, name: str, *, is_forced: bool) -> str:
-        """Download what of a voice is not there yet; return its name.
+        """Download what of a voice is not there yet, or all of it; return its name.
 
-        Args:
-            name: Its name, or another one that the catalogue knows.
-            is_forced: Download what is there, too.
+        It may be asked for by another name that the catalogue knows.
         """
 
         def fetch() -> str:

@@ -65,12 +65,8 @@ async def read_event(
 ) -> Event | None:
     """Return the next event, without its payload; None where the client has ended.
 
-    The reader's own limit bounds the line.
-
-    Args:
-        reader: What the client sends.
-        max_bytes: Of the event's JSON.
-        max_seconds: From the event's first byte to its last.
+    Its JSON may have so many bytes (the line is bounded by the reader), and take so long from the
+    event's first byte to its last.
     """
     first = await reader.read(1)  # between events a client may take its time
     if not first:
@@ -155,11 +151,9 @@ def create_info(voices: VoiceStore, *, is_streaming: bool) -> Info:
 
 
 def find_voice_of(voices: VoiceStore, language: str) -> str:
-    """Return the name of the first voice of a language; blocking.
+    """Return the name of the first voice of a language (`ru_RU`, `ru-RU`); blocking.
 
-    Args:
-        voices: The voices.
-        language: As `ru_RU`, `ru-RU` or `ru`; a language alone takes any country's.
+    A language alone takes any country's.
     """
     wanted = normalise_code(language)
     languages = {name: find_language(config) for name, config in _load_configs(voices).items()}
@@ -611,10 +605,7 @@ def _can_be_waited_for(stream: TextIO) -> bool:
 def serve(service: SpeechService, uri: str, settings: WyomingSettings) -> None:
     """Answer clients until the process is told to end.
 
-    Args:
-        service: What speaks.
-        uri: `tcp://HOST:PORT`, where the port 0 takes a free one; `unix://PATH`; or `stdio://`.
-        settings: How clients are answered.
+    They come to `tcp://HOST:PORT`, where the port 0 takes a free one; `unix://PATH`; or `stdio://`.
     """
     if asyncio.run(_serve(service, uri, settings)) == signal.SIGINT:
         raise KeyboardInterrupt
