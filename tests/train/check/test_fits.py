@@ -96,9 +96,11 @@ def test_rules_by_scores(
 ) -> None:
     """Usual texts have -0.4 here, those of other recordings -2.6."""
     fit = TextFit(score, num_units, worst_score, 1.0, 1.5)
-    found = find_in_fits(
-        [Entry(7, "a.wav", None, None, "Да.")], FitMeasures({7: fit}, -0.4, -2.6, {7: 12})
-    )
+    found = [
+        *find_in_fits(
+            [Entry(7, "a.wav", None, None, "Да.")], FitMeasures({7: fit}, -0.4, -2.6, {7: 12})
+        )
+    ]
     assert [issue.rule.name for issue in found] == ([name] if name else [])
     if name == "words-off":
         assert found[0].span == (1.0, 1.5)
@@ -113,7 +115,7 @@ def test_quick_leaves_it_out_and_says_so(spoken_copy: Path) -> None:
     assert find_fits(report) == []
     assert "texts and recordings" not in report.facts["The set"]
     said = "whether 42 of 42 texts are what is said (--quick)"
-    assert report.not_looked_at == (said,)
+    assert report.not_looked_at == [said]
     assert f"Not looked at: {said}." in " ".join(report_to_text(report).split())
 
 
@@ -129,7 +131,7 @@ def test_quick_keeps_what_a_full_check_has_found(
     report = check(spoken_copy, is_quick=True)
     assert "Aligning" not in capsys.readouterr().err
     assert [issue.line for issue in find_fits(report)] == [SWAPPED[0]]
-    assert report.not_looked_at == ("whether 1 of 42 texts are what is said (--quick)",)
+    assert report.not_looked_at == ["whether 1 of 42 texts are what is said (--quick)"]
     run_subcommand(["check", str(spoken_copy), "--quick"])
     settings = resolve_settings(dataset_dir=spoken_copy)
     doubts = {clip.line: clip.doubts for clip in gather_clips(settings).clips}

@@ -13,7 +13,7 @@ import soundfile
 import soxr
 
 from piper.train.check import cli
-from piper.train.check.copying import mend_text
+from piper.train.check.copying import fix_text
 
 FEW = "--ignore=few-recordings,little-speech"
 
@@ -107,8 +107,8 @@ def test_a_folder_with_something_in_it_is_refused(spoilt: Path, tmp_path: Path) 
 
 
 def test_letters_of_the_wrong_alphabet_are_replaced_where_they_look_alike() -> None:
-    assert mend_text("Cегодня он", "Cyrl", {"mixed-scripts"})[0] == "Сегодня он"
-    assert mend_text("Тhe сat", "Latn", {"mixed-scripts"})[0] == "The cat"
+    assert fix_text("Cегодня он", "Cyrl", {"mixed-scripts"})[0] == "Сегодня он"
+    assert fix_text("Тhe сat", "Latn", {"mixed-scripts"})[0] == "The cat"
     # No letter looks like these; whole words of the other alphabet stay.
-    assert mend_text("Zавтра", "Cyrl", {"mixed-scripts"})[0] == "Zавтра"
-    assert mend_text("Он взял Cat.", "Cyrl", {"mixed-scripts"})[0] == "Он взял Cat."
+    assert fix_text("Zавтра", "Cyrl", {"mixed-scripts"})[0] == "Zавтра"
+    assert fix_text("Он взял Cat.", "Cyrl", {"mixed-scripts"})[0] == "Он взял Cat."

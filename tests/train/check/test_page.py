@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from made_reports import LEVELS, MISSING, SILENCE, find_all, make_report, read_dataset
+from made_reports import LEVELS, MISSING, SILENCE, make_issues, make_report, read_dataset
 from page_reader import Page, find_english, show_in
 
+from piper.files import write_json
 from piper.train.check.entries import Entry
 from piper.train.check.issues import CheckReport, Issue
-from piper.train.check.page import find_distributions, write_report_json, write_report_page
+from piper.train.check.page import collect_distributions, write_report_page
 from piper.train.check.rules_audio import LONG_SECONDS, MIN_SECONDS
 from piper.train.check.run import RULES
 from piper.train.pages.excerpts import (
@@ -38,7 +39,7 @@ def entries(speech_dataset: Path) -> list[Entry]:
 def report(speech_dataset: Path, entries: list[Entry]) -> CheckReport:
     evil = [replace(entries[0], text=EVIL), *entries[1:]]
     first = Issue(LEVELS, EVIL, 1, entries[0].name, 9.0, (0.1, 0.2))
-    return make_report(speech_dataset, [*find_all(entries), first], evil)
+    return make_report(speech_dataset, [*make_issues(entries), first], evil)
 
 
 @pytest.fixture(scope="module")
@@ -198,18 +199,9 @@ def test_names_that_are_no_utf8(report: CheckReport, tmp_path: Path) -> None:
     odd = replace(report, issues=[issue])
     write_report_page(odd, tmp_path / "report.html")
     assert "a\ufffd\ufffd.wav" in (tmp_path / "report.html").read_text(encoding="utf-8")
-    write_report_json(odd, tmp_path / "report.json")
+    write_json(tmp_path / "report.json", odd.to_dict())
     read = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert read["rules"][0]["findings"][0]["name"] == issue.name
-
-
-def test_json_is_the_report(report: CheckReport, tmp_path: Path) -> None:
-    path = tmp_path / "new" / "report.json"
-    write_report_json(report, path)
-    text = path.read_text(encoding="utf-8")
-    assert json.loads(text) == json.loads(json.dumps(report.to_dict()))
-    assert "ʑ is heard 3 times" in text
-    assert [other.name for other in path.parent.iterdir()] == ["report.json"]
 
 
 def test_a_long_recording_on_the_page(tmp_path: Path) -> None:
@@ -234,8 +226,8 @@ def change_entries(report: CheckReport, **changes: object) -> CheckReport:
 
 
 def test_characters_are_counted_where_there_are_no_phonemes(report: CheckReport) -> None:
-    with_texts = find_distributions(report)
-    without = find_distributions(change_entries(report, read=None))
+    with_texts = collect_distributions(report)
+    without = collect_distributions(change_entries(report, read=None))
     assert (with_texts[-1].unit, without[-1].unit) == ("phonemes a second", "characters a second")
     # What is no number (digital silence between the words) is not drawn.
     odd = [
@@ -243,7 +235,9 @@ def test_characters_are_counted_where_there_are_no_phonemes(report: CheckReport)
         for entry in report.entries
     ]
     titles = {distribution.title for distribution in with_texts}
-    left = {distribution.title for distribution in find_distributions(replace(report, entries=odd))}
+    left = {
+        distribution.title for distribution in collect_distributions(replace(report, entries=odd))
+    }
     assert titles - left == {"Noise below the speech"}
 
 

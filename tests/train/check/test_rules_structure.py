@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from made_reports import found
 
 from piper.errors import DatasetError
-from piper.train.check.issues import Issue
 from piper.train.check.rules_set import Structure, read_structure
 
 GOOD = [
@@ -30,10 +30,6 @@ def read(folder: Path, *more: str, lines: list[str] | None = None) -> Structure:
     path = folder / "metadata.csv"
     path.write_text("\n".join([*lines, *more]) + "\n", encoding="utf-8")
     return read_structure(path, folder / "wavs")
-
-
-def found(issues: list[Issue]) -> list[tuple[str, int | None]]:
-    return [(issue.rule.name, issue.line) for issue in issues]
 
 
 def test_a_good_file_has_no_issues(folder: Path) -> None:

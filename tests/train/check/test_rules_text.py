@@ -6,13 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from made_reports import SETTINGS, found
 
 from piper.config import PhonemeType, VoiceConfig
-from piper.text.frontend import DEFAULT_PHONEME_ID_MAP
+from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, TextOptions
+from piper.train.check import cli
 from piper.train.check.entries import Entry
 from piper.train.check.issues import Issue
 from piper.train.check.measuring import TextMeasurer
-from piper.train.check.rules_text import find_in_texts, find_usual_script
+from piper.train.check.rules_text import find_in_texts, find_stresses, find_usual_script
 
 GOOD = [
     "Она вышла на улицу, и дождь кончился.",
@@ -33,21 +35,23 @@ def create_voice(**changes: object) -> VoiceConfig:
     return VoiceConfig(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def check(
-    *texts: str, writes_numbers: bool = False, has_spelling: bool = True, **changes: object
-) -> list[Issue]:
-    entries = [
+def create_entries(*texts: str) -> list[Entry]:
+    return [
         Entry(line, f"{line}.wav", Path(f"{line}.wav"), None, text)
         for line, text in enumerate(texts, 1)
     ]
+
+
+def check(*texts: str, writes_numbers: bool = False, **changes: object) -> list[Issue]:
     measurer = TextMeasurer(create_voice(**changes))
-    return find_in_texts(
-        [replace(entry, read=measurer(entry.text) if entry.text else None) for entry in entries],
-        language="ru",
-        writes_numbers=writes_numbers,
-        has_stress_marks=True,
-        has_spelling=has_spelling,
-    )
+    settings = replace(SETTINGS, text_options=TextOptions(write_numbers=writes_numbers))
+    if changes.get("phoneme_type") is PhonemeType.TEXT:
+        settings = replace(settings, phoneme_type=PhonemeType.TEXT)
+    entries = [
+        replace(entry, read=measurer(entry.text) if entry.text else None)
+        for entry in create_entries(*texts)
+    ]
+    return find_in_texts(entries, settings)
 
 
 def test_good_texts_have_no_issues() -> None:
@@ -92,8 +96,7 @@ def test_phonemes_that_the_id_map_lacks_are_counted_with_an_example() -> None:
 
 
 def test_a_text_far_longer_than_the_others_is_named() -> None:
-    issues = check(*GOOD, " ".join(GOOD * 3))
-    assert [(f.rule.name, f.line) for f in issues] == [("long-text", 5)]
+    assert found(check(*GOOD, " ".join(GOOD * 3))) == [("long-text", 5)]
 
 
 def test_the_alphabet_is_that_of_most_letters() -> None:
@@ -121,7 +124,8 @@ def test_japanese_writes_in_several_scripts_at_once() -> None:
 def test_phonemes_as_texts_are_of_no_alphabet() -> None:
     texts = ["ðə θɪŋk βeta χaʊs", "əʊ ðɛn λ"]
     assert {"mixed-scripts"} <= {f.rule.name for f in check(*texts, espeak_voice="en-us")}
-    assert check(*texts, espeak_voice="en-us", has_spelling=False) == []
+    as_phonemes = check(*texts, phoneme_type=PhonemeType.TEXT)
+    assert {f.rule.name for f in as_phonemes} <= {"missing-phonemes"}
 
 
 @pytest.mark.parametrize(
@@ -147,3 +151,23 @@ def test_letters_that_espeak_names_are_an_error(voice: str, text: str, letters: 
     found = [f for f in check(text, espeak_voice=voice) if f.rule.name == "named-letters"]
     assert len(found) == bool(letters)
     assert all(f.line == 1 and letters in f.message for f in found)
+
+
+def test_stresses_that_espeak_and_silero_disagree_about_are_counted_and_named() -> None:
+    texts = ("Он потом пришёл.", "Она потом ушла домой.", "Берега этой земли.", "Мама дома.")
+    issues = {issue.message.split(":")[0]: issue for issue in find_stresses(create_entries(*texts))}
+    issue = issues["espeak-ng п+отом, silero-stress пот+ом"]
+    assert (issue.line, issue.score) == (1, 2)
+    assert "2 times" in issue.message
+    assert "espeak-ng з+емли, silero-stress земл+и" in issues
+    assert not any("дома" in message or "мама" in message for message in issues)
+    # A word with a sign is left alone.
+    assert find_stresses(create_entries("Он пот+ом пришёл.", "Без гласных: вв.")) == []
+
+
+def test_other_languages_have_no_such_stress(
+    dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (dataset / "config.json").write_text('{"espeak": {"voice": "en-us"}}')
+    assert cli.main([str(dataset), "--quick", "--stress"]) == 1
+    assert "error: --stress compares Russian stresses" in capsys.readouterr().err

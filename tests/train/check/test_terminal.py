@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_reports import LEVELS, MISSING, RARE, SILENCE, find_all, make_report, read_dataset
+from made_reports import LEVELS, MISSING, RARE, SILENCE, make_issues, make_report, read_dataset
 
 from piper.train.check.entries import Entry
 from piper.train.check.issues import CheckReport, Issue
@@ -21,7 +21,7 @@ def entries(speech_dataset: Path) -> list[Entry]:
 
 @pytest.fixture(scope="module")
 def report(speech_dataset: Path, entries: list[Entry]) -> CheckReport:
-    return make_report(speech_dataset, find_all(entries))
+    return make_report(speech_dataset, make_issues(entries))
 
 
 def test_facts_rules_and_verdict(report: CheckReport) -> None:

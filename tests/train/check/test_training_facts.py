@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from test_rules_set import create_set
+from made_reports import SETTINGS, create_set
 
 from piper.errors import ConfigError
 from piper.train.check import training
 from piper.train.check.training import choose_quality, describe_training, estimate_time
-from piper.train.data.settings import DataSettings
 from piper.train.presets import PRESETS
-
-HERE = Path("recordings")
-SETTINGS = DataSettings(
-    **dict.fromkeys(("csv_path", "audio_dir", "cache_dir"), HERE),
-    config_path=HERE / "config.json",
-    voice_name="voice",
-    espeak_voice="ru",
-)
 
 
 def describe(seconds: list[float], **changes: object) -> dict[str, str]:

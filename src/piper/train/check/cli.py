@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from piper.errors import ConfigError
-from piper.files import remove_link
+from piper.files import remove_link, write_json
 from piper.messages import configure_logging, translate
 from piper.options import CommandParser
 from piper.progress import count_things
@@ -76,8 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     from piper.train.check.issues import Verdict
-    from piper.train.check.page import write_report_json, write_report_page
-    from piper.train.check.run import check_dataset, leave_out_rules
+    from piper.train.check.page import write_report_page
+    from piper.train.check.run import check_dataset, ignore_rules
     from piper.train.check.terminal import report_to_text
 
     settings = find_settings(arguments)
@@ -90,20 +90,20 @@ def _check(arguments: argparse.Namespace) -> int:
         is_quick=arguments.quick,
         recogniser=arguments.recogniser,
     )
-    report = leave_out_rules(checked, arguments.ignore)
+    report = ignore_rules(checked, arguments.ignore)
     folder = arguments.output_dir or arguments.dataset / "check"
     folder.mkdir(parents=True, exist_ok=True)
     if arguments.output_dir is None:
         for name in ("report.json", "report.html"):
             remove_link(folder / name)
-    write_report_json(report, folder / "report.json")
+    write_json(folder / "report.json", report.to_dict())
     write_report_page(report, folder / "report.html")
     print(report_to_text(report, _count_columns(), has_colours=sys.stdout.isatty()))
     print(f"{translate('report:')} {folder / 'report.html'}")
     if arguments.fix is not None:
-        from piper.train.check.copying import LEFT_OUT, mend_dataset
+        from piper.train.check.copying import LEFT_OUT, fix_dataset
 
-        changes = mend_dataset(report, settings.config_path, arguments.fix)
+        changes = fix_dataset(report, settings.config_path, arguments.fix)
         left_out = len({change.line for change in changes if change.what == LEFT_OUT})
         print(
             translate(

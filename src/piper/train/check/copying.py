@@ -1,7 +1,6 @@
 """A changed copy of a dataset, whole or not at all, with a list of every change.
 
-The original stays as it is. What cannot be mended without listening is left out: lines with an
-error of another kind.
+What cannot be fixed without listening is left out: lines with an error of another kind.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import re
 import shutil
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -79,7 +78,6 @@ class Copy:
             too many columns.
 
     Attributes:
-        changes: All that is otherwise.
         names: Of the recordings.
     """
 
@@ -159,89 +157,93 @@ KEEP_SECONDS = 0.25
 HIGHEST_PEAK = 0.98
 LATIN, CYRILLIC = "aceopxyABCEHKMOPTXY", "асеорхуАВСЕНКМОРТХУ"
 """Letters that look alike in both alphabets, in the same order."""
-
-TEXT_RULES = frozenset(("quotes", "control-characters", "mixed-scripts"))
-AUDIO_RULES = frozenset(
-    ("not-mono", "dc-offset", "start-silence", "end-silence", "mixed-rates", "quiet")
-) | {"loudness-spread"}
+LEVEL_RULES = frozenset(("quiet", "loudness-spread"))
+AUDIO_RULES = LEVEL_RULES | {"not-mono", "dc-offset", "start-silence", "end-silence", "mixed-rates"}
 LEFT_OUT_RULES = frozenset(("same-audio",))
 """Warnings whose lines are better left out."""
 
 
-def mend_dataset(report: CheckReport, config_path: Path, folder: Path) -> list[Change]:
-    """Write a mended copy of a dataset, whole or not at all; see `Copy.write`."""
-    by_line: dict[int | None, list[Issue]] = defaultdict(list)
+def fix_dataset(report: CheckReport, config_path: Path, folder: Path) -> list[Change]:
+    """Write a fixed copy of a dataset, whole or not at all; see `Copy.write`."""
+    by_line: dict[int | None, dict[str, Issue]] = defaultdict(dict)
     for issue in report.issues:
-        by_line[issue.line].append(issue)
+        by_line[issue.line][issue.rule.name] = issue
     copy = Copy(report.entries, report.issues)
-    changes = copy.changes
     rates = [measures.sample_rate for measures in report.audio.values()]
     usual_rate = max(set(rates), key=rates.count, default=0)
-    levels = _median_levels(report.entries)
+    levels: dict[str | None, list[float]] = defaultdict(list)
+    for entry in report.entries:
+        if entry.audio:
+            levels[entry.speaker].append(entry.audio.speech_db)
+    usual_levels = {speaker: median(found) for speaker, found in levels.items()}
     script = find_usual_script(entry.text for entry in report.entries)
     for entry in report.entries:
-        issues = {issue.rule.name: issue for issue in by_line[entry.line]}
-        text, mended = mend_text(entry.text, script, issues.keys() & TEXT_RULES)
+        issues, path = by_line[entry.line], entry.audio_path
+        text, changes = fix_text(entry.text, script, issues.keys())
         reason = _find_reason(issues, text)
-        path = entry.audio_path
-        if entry.audio is None:
+        if path is None or entry.audio is None:
             # Also where `--ignore` left the issue out: there is nothing to copy.
             reason = reason or ("unreadable" if path else "missing-file")
         if reason or path is None or entry.audio is None:
-            changes.append(Change(entry.line, entry.name, reason, LEFT_OUT))
+            copy.changes.append(Change(entry.line, entry.name, reason, LEFT_OUT))
             continue
         if "other-name" in issues:
-            mended.append(("other-name", "the recording was found by another spelling"))
-        rules = frozenset(issues) & AUDIO_RULES
-        mended += [(rule, "mended in the recording") for rule in sorted(rules)]
-        changes += [Change(entry.line, entry.name, rule, what) for rule, what in mended]
-        measures = entry.audio
-        is_level_wrong = rules & {"quiet", "loudness-spread"}
-        gain_db = levels[entry.speaker] - measures.speech_db if is_level_wrong else 0.0
-        rate = usual_rate if "mixed-rates" in rules else measures.sample_rate
-        make = partial(_mend_recording, path, rules, rate, gain_db) if rules else None
-        name = copy.names.take(path.stem, ".wav" if rules else path.suffix)
+            changes.append(("other-name", "the recording was found by another spelling"))
+        rules = AUDIO_RULES & issues.keys()
+        changes += [(rule, "mended in the recording") for rule in sorted(rules)]
+        copy.changes += [Change(entry.line, entry.name, rule, what) for rule, what in changes]
+        make = None
+        if rules:
+            gain_db = usual_levels[entry.speaker] - entry.audio.speech_db
+            gain_db = gain_db if rules & LEVEL_RULES else 0.0
+            rate = usual_rate if "mixed-rates" in rules else entry.audio.sample_rate
+            make = partial(_fix_recording, path, rules, rate, gain_db)
+        name = copy.names.take(path.stem, ".wav" if make else path.suffix)
         copy.add(path, name, entry.speaker, text, make)
     copy.write(folder, config_path)
-    return changes
+    return copy.changes
 
 
 def _find_reason(issues: Mapping[str, Issue], text: str) -> str:
     """Return the rule for which a line is left out; empty where it stays."""
+    fixed = {"encoding"}
+    if not any(map(_is_mixed, re.findall(r"\w+", text))):
+        fixed.add("mixed-scripts")
     for name, issue in issues.items():
-        is_mended = name == "mixed-scripts" and not _has_mixed_word(text)
-        is_mended = is_mended or name == "encoding"
-        if name in LEFT_OUT_RULES or (issue.rule.severity is Severity.ERROR and not is_mended):
+        is_error = issue.rule.severity is Severity.ERROR
+        if name in LEFT_OUT_RULES or (is_error and name not in fixed):
             return name
     return ""
 
 
-def mend_text(text: str, script: str, rules: set[str]) -> tuple[str, list[tuple[str, str]]]:
-    """Mend what can be mended in a text.
+def fix_text(text: str, script: str, rules: Collection[str]) -> tuple[str, list[tuple[str, str]]]:
+    """Fix what can be fixed in a text.
 
     Args:
         script: The alphabet of most letters of the set.
-        rules: Those that it breaks.
+        rules: Those that the line breaks.
 
     Returns:
         The text, and for each rule what was done.
     """
     changes = []
-    for rule in sorted(rules):
+    for rule in ("control-characters", "mixed-scripts", "quotes"):
         before = text
+        if rule not in rules:
+            continue
         if rule == "quotes":
             text = text[1:-1] if text[0] == text[-1] == '"' else text
             text = text.replace('""', '"').strip()
         elif rule == "control-characters":
             text = " ".join("".join(map(_clean, text)).split())
         else:
-            text = _mend_letters(text, script)
+            text = _fix_letters(text, script)
         if text != before:
             changes.append((rule, f"the text was {before!r:.200}"))
     return text, changes
 
 
-def _mend_letters(text: str, script: str) -> str:
+def _fix_letters(text: str, script: str) -> str:
     table = {
         scripts.CYRILLIC: str.maketrans(LATIN, CYRILLIC),
         scripts.LATIN: str.maketrans(CYRILLIC, LATIN),
@@ -264,22 +266,10 @@ def _is_mixed(word: str) -> bool:
     return {scripts.LATIN, scripts.CYRILLIC} <= find_scripts(word)
 
 
-def _has_mixed_word(text: str) -> bool:
-    return any(_is_mixed(word) for word in re.findall(r"\w+", text))
-
-
-def _median_levels(entries: Sequence[Entry]) -> dict[str | None, float]:
-    levels: dict[str | None, list[float]] = defaultdict(list)
-    for entry in entries:
-        if entry.audio:
-            levels[entry.speaker].append(entry.audio.speech_db)
-    return {speaker: median(found) for speaker, found in levels.items()}
-
-
-def _mend_recording(
+def _fix_recording(
     path: Path, rules: frozenset[str], wanted_rate: int, gain_db: float
 ) -> tuple[np.ndarray, int]:
-    """Return a recording's mended samples, float32, and their rate."""
+    """Return a recording's fixed samples, float32, and their rate."""
     decoded = decode(path)
     samples: FloatArray = decoded.mix()
     rate = decoded.sample_rate

@@ -84,6 +84,12 @@ class AudioMeasures:
     bandwidth_hertz: float
     outline: tuple[float, ...]
 
+    @property
+    def speech_seconds(self) -> float:
+        """How long is spoken: without silence at both ends, and without the longest inside."""
+        silence = self.start_silence_seconds + self.end_silence_seconds
+        return max(0.0, self.seconds - silence - self.inner_silence_seconds)
+
 
 @dataclass(frozen=True)
 class TextMeasures:
@@ -97,7 +103,6 @@ class TextMeasures:
 
     phonemes: tuple[str, ...]
     missing: tuple[str, ...]
-    words: tuple[str, ...]
     num_ids: int
     named: str = ""
 
@@ -146,6 +151,6 @@ class FitMeasures:
     wrong_score: float
     likely_lines: dict[int, int]
 
-    def find_share(self, score: float) -> float:
+    def score_to_share(self, score: float) -> float:
         """Return a score as a share: 1 is as usual here, 0 as another recording's text fits."""
         return (score - self.wrong_score) / max(1e-3, self.usual_score - self.wrong_score)

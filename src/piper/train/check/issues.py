@@ -1,10 +1,11 @@
-"""Rules, and what they find."""
+"""Rules, the issues that they find in a dataset, and the report of a check."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ class Severity(StrEnum):
     ERROR = "error"
     """Training would refuse the row, or learn something wrong from it."""
     WARNING = "warning"
-    """Worth a look; the voice will do without a mend."""
+    """Worth a look; the voice will do without a fix."""
     NOTE = "note"
     """Good to know."""
 
@@ -43,11 +44,28 @@ class Rule:
     """
 
     group: Group
-    name: str
     severity: Severity
+    name: str
     summary: str
     threshold: str
     advice: str
+
+    def at(
+        self,
+        entry: Entry,
+        message: str,
+        score: float = 0.0,
+        span: tuple[float, float] | None = None,
+        likely_line: int | None = None,
+    ) -> Issue:
+        """Return the issue of a line; see `Issue`."""
+        return Issue(self, message, entry.line, entry.name, score, span, likely_line)
+
+
+def rules_of(group: Group) -> tuple[partial[Rule], partial[Rule], partial[Rule]]:
+    """Return what makes a group's rules: those of errors, of warnings, of notes."""
+    error, warning, note = (partial(Rule, group, severity) for severity in Severity)
+    return error, warning, note
 
 
 @dataclass(frozen=True)
@@ -97,7 +115,7 @@ RULE_FIELDS = ("group", "severity", "summary", "threshold", "advice")
 ISSUE_FIELDS = ("line", "name", "message", "span", "likely_line")
 
 
-@dataclass(frozen=True)
+@dataclass
 class CheckReport:
     """The result of a check.
 
@@ -115,7 +133,7 @@ class CheckReport:
     facts: dict[str, dict[str, str]] = field(default_factory=dict)
     tables: list[tuple[str, list[str], list[list[str]]]] = field(default_factory=list)
     held_out: list[str] = field(default_factory=list)
-    not_looked_at: tuple[str, ...] = ()
+    not_looked_at: list[str] = field(default_factory=list)
 
     @property
     def audio(self) -> dict[Path, AudioMeasures]:
@@ -157,7 +175,7 @@ class CheckReport:
     @property
     def lines_with_errors(self) -> set[int]:
         """Lines of the CSV that have an error each."""
-        errors = (f for f in self.issues if f.rule.severity is Severity.ERROR)
+        errors = (issue for issue in self.issues if issue.rule.severity is Severity.ERROR)
         return {issue.line for issue in errors if issue.line is not None}
 
     def to_dict(self) -> dict[str, Any]:
@@ -167,7 +185,7 @@ class CheckReport:
             "dataset": str(self.folder),
             "verdict": self.verdict.value,
             "recordings": len(self.entries),
-            "not_looked_at": list(self.not_looked_at),
+            "not_looked_at": self.not_looked_at,
             "counts": {severity.value: counts[severity] for severity in Severity},
             "facts": self.facts,
             "held_out": self.held_out,

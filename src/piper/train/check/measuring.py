@@ -1,11 +1,7 @@
 """Measures recordings and texts on all cores.
 
-libsndfile takes a file that was cut off for a shorter one without a word, save for FLAC.
-
-One decode a file; 10 s at 16 kHz take some 4 ms of one core.
-
-What was measured of a recording is kept in the cache at once, line by line: a stopped check goes
-on, and a second one measures only what has changed.
+One decode a file; 10 s at 16 kHz take some 4 ms of one core. What was measured of a recording is
+cached at once, line by line: a stopped check goes on, and a second one measures what has changed.
 """
 
 from __future__ import annotations
@@ -24,14 +20,12 @@ from piper.config import VoiceConfig
 from piper.errors import DatasetError, PiperError
 from piper.files import append_record, load_results
 from piper.jobs import run_jobs
-from piper.text.sentence import find_words
 from piper.train.check.entries import AudioMeasures, Entry, TextMeasures
 from piper.train.data.audio import (
     FLOOR_PERCENTILE,
     MIN_LEVEL_DB,
     DecodedAudio,
     FloatArray,
-    LevelArray,
     decode,
     find_speech_threshold,
     level_hop,
@@ -53,7 +47,7 @@ CLIFF_DB = 25.0
 EDGE_BANDS = 3
 
 
-def find_bandwidth(samples: FloatArray, sample_rate: int) -> float:
+def measure_bandwidth(samples: FloatArray, sample_rate: int) -> float:
     """Return the hertz above which there is nothing; half the sample rate where there is.
 
     The spectrum of the loudest half of the frames is averaged in 64 bands. It ends where the mean
@@ -66,13 +60,10 @@ def find_bandwidth(samples: FloatArray, sample_rate: int) -> float:
     levels = _measure_bands(samples, sample_rate)
     band_hertz = sample_rate / 2 / NUM_BANDS
     highest_beyond = np.maximum.accumulate(levels[::-1])[::-1]
-    first = max(EDGE_BANDS, round(LOWEST_HERTZ / band_hertz))
-    bands = np.arange(first, NUM_BANDS - 2)
-    if len(bands) == 0:
-        return sample_rate / 2
+    bands = np.arange(max(EDGE_BANDS, round(LOWEST_HERTZ / band_hertz)), NUM_BANDS - 2)
     below = np.mean([levels[bands - distance] for distance in range(1, EDGE_BANDS + 1)], axis=0)
     falls = below - highest_beyond[bands + 2]
-    if falls.max() < CLIFF_DB:
+    if falls.max(initial=0.0) < CLIFF_DB:
         return sample_rate / 2
     return float(bands[int(falls.argmax())] * band_hertz)
 
@@ -108,8 +99,11 @@ OGG_TAIL_BYTES = 65536 + 512
 """More than the largest page, so that the last one begins in it."""
 
 
-def has_all_data(path: Path, decoded: DecodedAudio) -> bool:
-    """Return False where a WAV, AIFF, MP3 or Ogg file ends before its headers say."""
+def _has_all_data(path: Path, decoded: DecodedAudio) -> bool:
+    """Return False where a WAV, AIFF, MP3 or Ogg file ends before its headers say.
+
+    libsndfile takes such a file for a shorter one without a word, save for FLAC.
+    """
     with path.open("rb") as file:
         head = file.read(12)
         size = path.stat().st_size
@@ -149,21 +143,18 @@ def _has_all_of_last_page(file: BinaryIO, file_size: int) -> bool:
     file.seek(max(0, file_size - OGG_TAIL_BYTES))
     tail = file.read()
     page = tail[tail.rfind(b"OggS") :]
-    if len(page) < 27 or len(page) < 27 + page[26]:
-        return False
-    return len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
+    # Its head has 27 bytes; the last says how many sizes of segments follow.
+    sizes = page[27 : 27 + page[26]] if len(page) >= 27 else b""
+    return len(page) >= 27 and len(page) >= 27 + page[26] + sum(sizes)
 
 
 def _has_frame_count(file: BinaryIO) -> bool:
     """Return whether an MP3 says its length; without it, libsndfile guesses, up to thrice wrong."""
     file.seek(0)
     head = file.read(10)
-    start = 0
-    if head[:3] == b"ID3" and len(head) == 10:
-        start = 10 + sum(
-            byte << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True)
-        )
-    file.seek(start)
+    is_tagged = head[:3] == b"ID3" and len(head) == 10
+    sizes = zip(head[6:], (21, 14, 7, 0), strict=False)
+    file.seek(10 + sum(byte << shift for byte, shift in sizes) if is_tagged else 0)
     frame = file.read(256)
     return b"Xing" in frame or b"Info" in frame
 
@@ -189,53 +180,60 @@ OUTLINE_DIGITS = 3
 
 
 def measure_recording(path: Path) -> AudioMeasures:
-    """Measure a recording."""
+    """Measure a recording.
+
+    Raises:
+        DatasetError: It cannot be read.
+    """
     decoded = decode(path)
     try:
-        is_whole = has_all_data(path, decoded)
+        is_whole = _has_all_data(path, decoded)
     except OSError as error:
         raise DatasetError(f"{path} cannot be read ({error.strerror}); replace it.") from None
     return measure_decoded(decoded, is_whole=is_whole)
 
 
 def measure_decoded(decoded: DecodedAudio, *, is_whole: bool = True) -> AudioMeasures:
-    """Measure a recording that was decoded."""
+    """Measure a recording that was decoded; `is_whole` says whether the file has all its data."""
     samples, rate = decoded.mix(), decoded.sample_rate
     levels = measure_levels(samples, rate)
     smooth = smooth_levels(levels)
     active = np.flatnonzero(smooth > find_speech_threshold(smooth))
     hop = level_hop(rate)
     start, end = int(active[0]) * hop, min(len(samples), (int(active[-1]) + 2) * hop)
-    silence, silence_start = _find_inner_silence(active, hop)
+    silence, silence_start = _measure_inner_silence(active, hop)
     offset = float(samples.mean(dtype=np.float64))
-    crowding, crowded_level = _find_crowding(samples - offset, rate)
+    crowding, crowded_level = _measure_crowding(samples - offset, rate)
+    digest = hashlib.blake2b(str(rate).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(samples).data)
     return AudioMeasures(
         seconds=len(samples) / rate,
         sample_rate=rate,
         channels=decoded.samples.shape[1],
         subtype=decoded.subtype,
         has_all_data=is_whole,
-        digest=_digest(samples, rate),
+        digest=digest.hexdigest(),
         peak=float(np.abs(decoded.samples).max()),
-        clipped_share=_find_clipped_share(decoded),
+        clipped_share=_measure_clipped_share(decoded),
         crowding=crowding,
         crowded_level=crowded_level,
         dc_offset=offset,
         loud_db=float(smooth.max()),
         floor_db=float(np.percentile(smooth, FLOOR_PERCENTILE)),
-        speech_db=_mean_level(levels[active]),
+        # Of the mean power: quiet sounds count for less than loud ones.
+        speech_db=float(10 * np.log10(np.mean(10 ** (levels[active] / 10)))),
         start_silence_seconds=start / rate,
         end_silence_seconds=(len(samples) - end) / rate,
         inner_silence_seconds=silence / rate,
         inner_silence_start=silence_start / rate,
         start_edge_db=_measure_level(samples[:hop] - offset),
         end_edge_db=_measure_level(samples[-hop:] - offset),
-        bandwidth_hertz=find_bandwidth(samples, rate),
+        bandwidth_hertz=measure_bandwidth(samples, rate),
         outline=_draw_outline(samples),
     )
 
 
-def _find_inner_silence(active: npt.NDArray[np.int64], hop: int) -> tuple[int, int]:
+def _measure_inner_silence(active: npt.NDArray[np.int64], hop: int) -> tuple[int, int]:
     """Return length and start of the longest silence between active levels, in samples."""
     if len(active) < 2:
         return 0, 0
@@ -246,13 +244,7 @@ def _find_inner_silence(active: npt.NDArray[np.int64], hop: int) -> tuple[int, i
     return length, (int(active[longest]) + 2) * hop if length else 0
 
 
-def _digest(samples: FloatArray, sample_rate: int) -> str:
-    digest = hashlib.blake2b(str(sample_rate).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(samples).data)
-    return digest.hexdigest()
-
-
-def _find_clipped_share(decoded: DecodedAudio) -> float:
+def _measure_clipped_share(decoded: DecodedAudio) -> float:
     """Return the share of samples in runs of three and more at full scale, of all channels.
 
     One sample at full scale is a peak; three in a row are a flat top. Full scale is the file's, or
@@ -272,7 +264,7 @@ def _find_clipped_share(decoded: DecodedAudio) -> float:
     return float(in_run.mean())
 
 
-def _find_crowding(samples: FloatArray, sample_rate: int) -> tuple[float, float]:
+def _measure_crowding(samples: FloatArray, sample_rate: int) -> tuple[float, float]:
     """Return how many times more samples there are at a loud level than at a quieter one; and it.
 
     Of speech there are ever fewer samples the louder they are. Where tops were cut they crowd at
@@ -299,11 +291,6 @@ def _measure_level(samples: FloatArray) -> float:
     return float(10 * np.log10(power + 10 ** (MIN_LEVEL_DB / 10)))
 
 
-def _mean_level(levels: LevelArray) -> float:
-    """Return the level of the mean power: quiet sounds count for less than loud ones."""
-    return float(10 * np.log10(np.mean(10 ** (levels / 10))))
-
-
 def _draw_outline(samples: FloatArray) -> tuple[float, ...]:
     pieces = min(OUTLINE_PIECES, len(samples))
     starts = np.arange(pieces) * len(samples) // pieces
@@ -317,17 +304,18 @@ MEASURES_NAME = "check-2.jsonl"
 
 @dataclass(frozen=True)
 class _AudioMeasurer:
-    """What a worker process runs: a recording to its measures, kept at once."""
+    """What a worker process runs: a recording to its measures, cached at once."""
 
-    kept_path: Path
+    cache_path: Path
 
     def __call__(self, path: Path) -> AudioMeasures | str:
+        result: AudioMeasures | str
         try:
-            result: AudioMeasures | str = measure_recording(path)
+            result = measure_recording(path)
+            value: Any = asdict(result)
         except DatasetError as error:
-            result = str(error)
-        value = result if isinstance(result, str) else asdict(result)
-        append_record(self.kept_path, [create_key(path), value])
+            result = value = str(error)
+        append_record(self.cache_path, [create_key(path), value])
         return result
 
 
@@ -346,7 +334,6 @@ class TextMeasurer:
         return TextMeasures(
             tuple(phonemes),
             tuple(phoneme for phoneme in phonemes if phoneme not in self.voice.phoneme_id_map),
-            tuple(text[start:end] for start, end in find_words(text)),
             len(ids),
             find_named_letters(text, self.voice),
         )
@@ -354,21 +341,25 @@ class TextMeasurer:
 
 def measure_audio(
     paths: Sequence[Path], cache_dir: Path, num_processes: int | None = None
-) -> dict[Path, AudioMeasures | str]:
-    """Return the measures of recordings, or the sentences that say why there are none."""
+) -> tuple[dict[Path, AudioMeasures], dict[Path, str]]:
+    """Return the measures of recordings, and sentences that say why there are none of others."""
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        kept = load_results(cache_dir / MEASURES_NAME, _parse_measures)
+        cached = load_results(cache_dir / MEASURES_NAME, _parse_measures)
     except OSError as error:
         raise DatasetError(
             f"The cache folder {cache_dir} cannot be used ({error.strerror}); name another with "
             "--cache-dir."
         ) from None
-    measured = {path: kept[key] for path in paths if (key := create_key(path)) in kept}
-    missing = [path for path in paths if path not in measured]
+    known = {path: cached[key] for path in paths if (key := create_key(path)) in cached}
+    missing = [path for path in paths if path not in known]
     measurer = _AudioMeasurer(cache_dir / MEASURES_NAME)
     results = run_jobs(measurer, missing, "Measuring", "recordings", num_processes)
-    return measured | dict(zip(missing, results, strict=True))
+    known.update(zip(missing, results, strict=True))
+    return (
+        {path: one for path, one in known.items() if isinstance(one, AudioMeasures)},
+        {path: one for path, one in known.items() if isinstance(one, str)},
+    )
 
 
 def create_key(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The report as files: a page that opens without a network, and JSON."""
+"""The report as a page that opens without a network."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from piper.files import replace_on_success, write_json
+from piper.files import replace_on_success
 from piper.progress import count_things
 from piper.train.check.entries import AudioMeasures, Entry
 from piper.train.check.issues import BrokenRule, CheckReport, Issue, Severity, Verdict
@@ -26,14 +27,12 @@ from piper.train.check.rules_audio import (
     START_SILENCE,
     TOO_LONG,
     TOO_SHORT,
-    speech_seconds,
 )
 from piper.train.check.terminal import (
     describe_counts,
     describe_not_looked_at,
     describe_set,
     describe_share,
-    index_entries,
     list_next_steps,
 )
 from piper.train.pages.document import (
@@ -53,32 +52,96 @@ from piper.train.pages.drawings import (
 )
 from piper.train.pages.excerpts import Excerpt, Media, collect_media, drop_audio, find_excerpt
 
+WORST_SHOWN = 5
+OTHERS_LISTED = 200
+"""Of a rule's issues, beside those that are shown; report.json has all."""
+_VERDICT_CLASSES = {
+    Verdict.NOT_READY: Severity.ERROR.value,
+    Verdict.WARNINGS: Severity.WARNING.value,
+    Verdict.READY: "ready",
+}
+
+
+def write_report_page(report: CheckReport, path: Path, *, budget_bytes: int = PAGE_BYTES) -> None:
+    """Write `report.html`: one file with all that it shows, audio included.
+
+    Args:
+        budget_bytes: What the file may take. The worst recordings of all rules get audio first;
+            those that come when the page is full are shown without, and the page says so.
+    """
+    entries = {entry.line: entry for entry in report.entries}
+    broken = report.broken_rules
+    worst = [_choose_worst(one)[0] for one in broken]
+    # The worst of each rule, then the second of each.
+    ranked = filter(None, chain.from_iterable(zip_longest(*worst)))
+    excerpts = [found for issue in ranked if (found := _find_excerpt(entries, issue))]
+    media = collect_media(dict.fromkeys(excerpts), budget_bytes)
+
+    def render(media: dict[Excerpt, Media]) -> bytes:
+        figures = _Figures(entries, media)
+        return render_report(
+            "check.html",
+            f"Dataset check: {report.folder.name}",
+            report=report,
+            verdict_class=_VERDICT_CLASSES[report.verdict],
+            next_steps=list_next_steps(report),
+            not_looked_at=describe_not_looked_at(report),
+            set=describe_set(report),
+            counts=describe_counts(report),
+            rules=[_show_rule(one, figures) for one in broken],
+            charts=[_draw_distribution(one) for one in collect_distributions(report)],
+            num_silent=figures.num_silent,
+        )
+
+    room = budget_bytes - len(render(drop_audio(media, -1))) - PLAYER_BYTES * len(media)
+    page = render(drop_audio(media, room))
+    with replace_on_success(path) as temporary:
+        temporary.write_bytes(page)
+
 
 class _Figures:
-    """Draws recordings; what is shown a second time refers to the first."""
+    """Shows issues and draws their recordings; one that comes again refers to the first."""
 
-    def __init__(self, media: Mapping[Excerpt, Media]) -> None:
-        self.media = media
+    def __init__(self, entries: Mapping[int, Entry], media: Mapping[Excerpt, Media]) -> None:
         self.num_silent = 0
+        self._entries = entries
+        self._media = media
         self._places: dict[Excerpt, tuple[str, str]] = {}
 
-    def draw(self, excerpt: Excerpt, measures: AudioMeasures, issue: Issue) -> dict[str, Any]:
-        """Return what the template shows of an issue's excerpt, which is in `media`."""
-        media, span, name = self.media[excerpt], issue.span, issue.name
+    def show(self, issue: Issue) -> dict[str, Any]:
+        """Return what the template shows of an issue."""
+        entry = self._entries.get(issue.line or 0)
+        line = f"line {issue.line}" if issue.line is not None else ""
+        excerpt = _find_excerpt(self._entries, issue)
+        figure = None
+        if entry and entry.audio and excerpt is not None and excerpt in self._media:
+            figure = self._draw(excerpt, entry.audio, issue)
+        parts = (issue.name, line, (entry and entry.speaker) or "")
+        return {
+            "title": " · ".join(part for part in parts if part),
+            "message": issue.message,
+            "text": entry.text if entry else "",
+            "figure": figure,
+            "is_broken": entry is not None and entry.audio_path is not None,
+        }
+
+    def _draw(self, excerpt: Excerpt, measures: AudioMeasures, issue: Issue) -> dict[str, Any]:
+        media, span, name = self._media[excerpt], issue.span, issue.name
         is_first = excerpt not in self._places
         place = (f"recording-{len(self._places) + 1}", issue.rule.summary)
         identifier, section = self._places.setdefault(excerpt, place)
-        is_silent = media.audio is None
-        self.num_silent += is_first and is_silent
+        self.num_silent += is_first and media.audio is None
         marked = f"; marked: {_name_seconds(*span)}" if span else ""
         shares = [find_share(span, excerpt)] if span else []
-        outline = _cut_outline(measures, excerpt)
+        per_second = len(measures.outline) / measures.seconds
+        start = round(excerpt.start_seconds * per_second)
+        outline = measures.outline[start : start + max(1, round(excerpt.seconds * per_second))]
         again = Markup('<use href="#{}"/>').format(identifier)
         picture = draw_picture(media, identifier) if is_first else again
         return {
             "identifier": identifier,
             "section": section,
-            "is_silent": is_silent,
+            "is_silent": media.audio is None,
             "wave": draw_wave(outline, shares[0] if span else None, f"Waveform of {name}{marked}"),
             "spectrogram": draw_spectrogram(media, picture, shares, name, marked),
             "times": draw_times(excerpt),
@@ -101,18 +164,14 @@ def _name_seconds(start: float, end: float) -> str:
     return f"{start:.2f} to {end:.2f} s"
 
 
-def _cut_outline(measures: AudioMeasures, excerpt: Excerpt) -> tuple[float, ...]:
-    per_second = len(measures.outline) / measures.seconds
-    start = round(excerpt.start_seconds * per_second)
-    return measures.outline[start : start + max(1, round(excerpt.seconds * per_second))]
+def _find_excerpt(entries: Mapping[int, Entry], issue: Issue) -> Excerpt | None:
+    entry = entries.get(issue.line or 0)
+    if entry is None or entry.audio_path is None or not entry.audio or not entry.audio.seconds > 0:
+        return None
+    return find_excerpt(entry.audio_path, entry.audio.seconds, issue.span)
 
 
-WORST_SHOWN = 5
-OTHERS_LISTED = 200
-"""Of a rule's issues, beside those that are shown; report.json has all."""
-
-
-def find_worst(broken: BrokenRule) -> tuple[list[Issue], list[Issue]]:
+def _choose_worst(broken: BrokenRule) -> tuple[list[Issue], list[Issue]]:
     """Return the issues to show, of different recordings and the worst first, and the others."""
     worst: dict[object, Issue] = {}
     others = []
@@ -125,21 +184,9 @@ def find_worst(broken: BrokenRule) -> tuple[list[Issue], list[Issue]]:
     return list(worst.values()), others
 
 
-def collect_excerpts(entries: dict[int, Entry], rules: list[BrokenRule]) -> list[Excerpt]:
-    """Return what is to be seen and heard: the worst of each rule, then the second of each."""
-    worst = [find_worst(broken)[0] for broken in rules]
-    found = [
-        _find_excerpt(entries, issues[rank])
-        for rank in range(WORST_SHOWN)
-        for issues in worst
-        if rank < len(issues)
-    ]
-    return list(dict.fromkeys(excerpt for excerpt in found if excerpt))
-
-
-def _show_rule(entries: dict[int, Entry], broken: BrokenRule, figures: _Figures) -> dict[str, Any]:
+def _show_rule(broken: BrokenRule, figures: _Figures) -> dict[str, Any]:
     """Return what the template shows of a rule."""
-    worst, others = find_worst(broken)
+    worst, others = _choose_worst(broken)
     count = count_things(len(broken.issues), "issue")
     if broken.share is not None:
         count += f", {describe_share(broken.share)} of the recordings"
@@ -151,37 +198,13 @@ def _show_rule(entries: dict[int, Entry], broken: BrokenRule, figures: _Figures)
         "num_issues": len(broken.issues),
         "share": describe_share(broken.share),
         "count": count,
-        "worst": [_show_issue(entries, issue, figures) for issue in worst],
+        "worst": [figures.show(issue) for issue in worst],
         "more": f"{len(listed):,} more{more}",
         "table_title": f"More of {broken.rule.name}",
         "others": [
             ["" if one.line is None else str(one.line), one.name, one.message] for one in listed
         ],
     }
-
-
-def _show_issue(entries: dict[int, Entry], issue: Issue, figures: _Figures) -> dict[str, Any]:
-    entry = None if issue.line is None else entries.get(issue.line)
-    line = f"line {issue.line}" if issue.line is not None else ""
-    speaker = entry.speaker or "" if entry else ""
-    excerpt = _find_excerpt(entries, issue)
-    figure = None
-    if entry and entry.audio and excerpt is not None and excerpt in figures.media:
-        figure = figures.draw(excerpt, entry.audio, issue)
-    return {
-        "title": " · ".join(part for part in (issue.name, line, speaker) if part),
-        "message": issue.message,
-        "text": entry.text if entry else "",
-        "figure": figure,
-        "is_broken": entry is not None and entry.audio_path is not None,
-    }
-
-
-def _find_excerpt(entries: dict[int, Entry], issue: Issue) -> Excerpt | None:
-    entry = None if issue.line is None else entries.get(issue.line)
-    if entry is None or entry.audio_path is None or not entry.audio or not entry.audio.seconds > 0:
-        return None
-    return find_excerpt(entry.audio_path, entry.audio.seconds, issue.span)
 
 
 @dataclass(frozen=True)
@@ -194,18 +217,16 @@ class Distribution:
     limits: dict[str, float] = field(default_factory=dict)
 
 
-def find_distributions(report: CheckReport) -> list[Distribution]:
+def collect_distributions(report: CheckReport) -> list[Distribution]:
     """Return what can be drawn of a dataset; what was not measured is left out."""
     audio = report.audio.values()
     has_phonemes = any(entry.read for entry in report.entries)
     name = "Phonemes" if has_phonemes else "Characters"
     # Its thresholds follow each speaker's own pace, so there is no line to draw.
     rates = [
-        count / seconds
+        len(entry.read.phonemes if entry.read else entry.text) / entry.audio.speech_seconds
         for entry in report.entries
-        if entry.audio and (entry.read or not has_phonemes)
-        if (seconds := speech_seconds(entry.audio)) > 0
-        for count in [len(entry.read.phonemes if entry.read else entry.text)]
+        if entry.audio and (entry.read or not has_phonemes) and entry.audio.speech_seconds > 0
     ]
     found = [
         Distribution(
@@ -237,54 +258,6 @@ def find_distributions(report: CheckReport) -> list[Distribution]:
     # What is no number (digital silence between the words) is not drawn.
     finite = [replace(one, values=list(filter(math.isfinite, one.values))) for one in found]
     return [one for one in finite if one.values]
-
-
-_VERDICT_CLASSES = {
-    Verdict.NOT_READY: Severity.ERROR.value,
-    Verdict.WARNINGS: Severity.WARNING.value,
-    Verdict.READY: "ready",
-}
-
-
-def write_report_page(report: CheckReport, path: Path, *, budget_bytes: int = PAGE_BYTES) -> None:
-    """Write `report.html`: one file with all that it shows, audio included.
-
-    Args:
-        budget_bytes: What the file may take. The worst recordings of all rules get audio first;
-            those that come when the page is full are shown without, and the page says so.
-    """
-    entries = index_entries(report)
-    media = collect_media(collect_excerpts(entries, report.broken_rules), budget_bytes)
-    silent = drop_audio(media, -1)
-    room = budget_bytes - len(_render(report, silent)) - PLAYER_BYTES * len(media)
-    page = _render(report, drop_audio(media, room))
-    with replace_on_success(path) as temporary:
-        temporary.write_bytes(page)
-
-
-def write_report_json(report: CheckReport, path: Path) -> None:
-    """Write `report.json`: `CheckReport.to_dict`, UTF-8."""
-    write_json(path, report.to_dict())
-
-
-def _render(report: CheckReport, media: dict[Excerpt, Media]) -> bytes:
-    broken = report.broken_rules
-    figures = _Figures(media)
-    entries = index_entries(report)
-    rules = [_show_rule(entries, item, figures) for item in broken]
-    return render_report(
-        "check.html",
-        f"Dataset check: {report.folder.name}",
-        report=report,
-        verdict_class=_VERDICT_CLASSES[report.verdict],
-        next_steps=list_next_steps(report),
-        not_looked_at=describe_not_looked_at(report),
-        set=describe_set(report),
-        counts=describe_counts(report),
-        rules=rules,
-        charts=[_draw_distribution(distribution) for distribution in find_distributions(report)],
-        num_silent=figures.num_silent,
-    )
 
 
 def _draw_distribution(distribution: Distribution) -> dict[str, str]:

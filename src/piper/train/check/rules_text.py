@@ -1,4 +1,4 @@
-"""What is wrong with a dataset's texts, by themselves and beside what is heard."""
+"""What is wrong with a dataset's texts, by themselves and beside what is said."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache
 from itertools import groupby
 from statistics import median
 
@@ -18,130 +18,160 @@ from piper.text.numbers.engine import find_writer
 from piper.text.sentence import find_words
 from piper.text.stress import VOWELS, add_signs, load_accentor, move_stress
 from piper.train.check.entries import Entry, FitMeasures
-from piper.train.check.issues import Group, Issue, Rule, Severity
+from piper.train.check.issues import Group, Issue, rules_of
+from piper.train.data.metadata import PHONEME_IDS
 from piper.train.data.scripts import (
     EAST_ASIAN,
     describe_named_letters,
     describe_script,
     find_script,
 )
+from piper.train.data.settings import DataSettings
 from piper.train.recognisers import find_character_error, normalise_words
+
+text_error, text_warning, text_note = rules_of(Group.TEXT)
+match_error, match_warning, _ = rules_of(Group.MATCH)
 
 LONG_TIMES = 4.0
 LONG_CHARACTERS = 250
 """A text this long takes some 17 s, and all other texts of its batch are padded to it."""
 SPOKEN_SIGNS = frozenset(".,!?:;…—–-‑()[]«»„“”\"'’‘‚¡¿、。，！？：；・「」『』،؛؟॥।")
 """Punctuation that phonemizers take for pauses, or leave out without a word."""
+OTHER_SHARE = 0.45
+POOR_SHARE = 0.6
+"""Of 620 recordings of festvox-ru the worst has 0.68, of 554 telephone prompts 5 have less than
+0.6; with texts swapped between recordings of equal length the best of 399 had 0.30."""
+MIN_UNITS = 8
+"""Phonemes from which on a text can be told from another; below, it may sound much like it."""
+WORDS_TIMES = 1.5
+"""Half a second so much worse than a wrong text is on the whole: words are missing there."""
+OTHER, OFF = 0.6, 0.25
+TIMES = 3.0
+"""A recogniser that makes many mistakes everywhere says little: what counts is what stands out."""
 
-
-_create_text_rule = partial(Rule, Group.TEXT)
-
-
-EMPTY_TEXT = _create_text_rule(
+EMPTY_TEXT = text_error(
     "empty-text",
-    Severity.ERROR,
     "A line without a text",
     "an empty column",
     "Write what is said, or remove the line.",
 )
-NO_PHONEMES = _create_text_rule(
+NO_PHONEMES = text_error(
     "no-phonemes",
-    Severity.ERROR,
     "A text that nothing can be said of",
     "no phonemes",
     "Write what is said in words.",
 )
-NUMBERS = _create_text_rule(
+NUMBERS = text_warning(
     "numbers",
-    Severity.WARNING,
     "Digits that are left to the phonemizer",
     "a digit, where text_options.write_numbers is off",
     "Write numbers in words as they are said, or train with --data.write_numbers=true.",
 )
-SHORT_FORMS = _create_text_rule(
+SHORT_FORMS = text_warning(
     "short-forms",
-    Severity.WARNING,
     "Abbreviations that are left to the phonemizer",
     "one that this program would write out, where text_options.write_numbers is off",
     "Write them in words as they are said, or train with --data.write_numbers=true.",
 )
-MIXED_SCRIPTS = _create_text_rule(
+MIXED_SCRIPTS = text_error(
     "mixed-scripts",
-    Severity.ERROR,
     "Letters of two alphabets in one word",
     "such as a Latin c in a Cyrillic word",
     "Type the word anew: such a letter is read as its name.",
 )
-NAMED_LETTERS = _create_text_rule(
+NAMED_LETTERS = text_error(
     "named-letters",
-    Severity.ERROR,
     "Letters that espeak-ng names instead of reading",
     "a script that the voice does not read: 漢 is said as “Chinese letter”",
     "Take --data.phoneme_type=japanese or pinyin, or the espeak voice of the text's language; or "
     "write the word as it is said.",
 )
-FOREIGN_WORDS = _create_text_rule(
+FOREIGN_WORDS = text_warning(
     "foreign-words",
-    Severity.WARNING,
     "Words in another alphabet",
     "all letters of another alphabet than most of the set's letters",
     "Write them as they are said, in the set's own alphabet.",
 )
-ODD_CHARACTERS = _create_text_rule(
+ODD_CHARACTERS = text_warning(
     "odd-characters",
-    Severity.WARNING,
     "Characters that are neither letters nor punctuation",
     "signs such as % & # * / _ and pictures",
     "Write them as they are said, or remove them.",
 )
-MISSING_PHONEMES = _create_text_rule(
+MISSING_PHONEMES = text_warning(
     "missing-phonemes",
-    Severity.WARNING,
     "Phonemes that the id map lacks",
     "any; training leaves them out",
     "Look at the words: they may be of another language; or extend phoneme_id_map.",
 )
-LONG_TEXT = _create_text_rule(
+LONG_TEXT = text_warning(
     "long-text",
-    Severity.WARNING,
     "A text far longer than the others",
     f"more than {LONG_TIMES:g} times the median and {LONG_CHARACTERS} characters",
     "Cut recording and text, or leave it out with --data.max_seconds.",
 )
+STRESS = text_note(
+    "stress",
+    "Words that espeak-ng and silero-stress stress differently",
+    "another vowel; words with a sign of stress in the text are left out",
+    "Listen: where silero-stress is right, train with --data.stress=silero, or write a + before "
+    "the vowel.",
+)
+OTHER_TEXT = match_error(
+    "other-text",
+    "The text is not what is said",
+    f"fits by less than {OTHER_SHARE:.0%} (100 %: as usual in this set, 0 %: as the text of "
+    f"another recording), {MIN_UNITS} phonemes and more",
+    "Listen, and give the recording its own text, or remove the line.",
+)
+POOR_FIT = match_warning(
+    "poor-fit",
+    "The text may not be what is said",
+    f"fits by less than {POOR_SHARE:.0%}",
+    "Listen, and compare word by word.",
+)
+WORDS_OFF = match_warning(
+    "words-off",
+    "Words are missing in the text or in the recording",
+    f"half a second that fits {WORDS_TIMES:g} times worse than a wrong text does on the whole",
+    "Listen to the marked part, and write what is said.",
+)
+HEARD_OTHER = match_error(
+    "heard-other",
+    "A recogniser heard something else",
+    f"{OTHER:.0%} of the characters and more, and {TIMES:g} times the median of the set",
+    "Listen, and give the recording its own text, or remove the line.",
+)
+HEARD_OFF = match_warning(
+    "heard-off",
+    "A recogniser heard partly something else",
+    f"{OFF:.0%} of the characters and more, and {TIMES:g} times the median of the set",
+    "Compare what was heard word by word; the recogniser may be wrong.",
+)
 
 
-def find_in_texts(
-    entries: Sequence[Entry],
-    *,
-    language: str,
-    writes_numbers: bool,
-    has_stress_marks: bool,
-    has_spelling: bool = True,
-) -> list[Issue]:
-    """Return what is wrong with the texts.
-
-    Args:
-        has_spelling: Whether texts are written in a language's letters; where they are phonemes
-            themselves (`phoneme_type=text`), or ids were made elsewhere, alphabets say nothing.
-    """
+def find_in_texts(entries: Sequence[Entry], settings: DataSettings) -> list[Issue]:
+    """Return what is wrong with the texts."""
     script = find_usual_script(entry.text for entry in entries)
+    # Phonemes and ids that were made elsewhere are in no language's letters.
+    has_spelling = (
+        settings.dataset_type != PHONEME_IDS and settings.phoneme_type is not PhonemeType.TEXT
+    )
     issues: list[Issue] = []
     for entry in entries:
         if not entry.text:
-            issues.append(Issue(EMPTY_TEXT, "the text is empty", entry.line, entry.name))
+            issues.append(EMPTY_TEXT.at(entry, "the text is empty"))
             continue
-        measured = entry.read
-        if measured is None or not measured.num_ids:
-            message = f"the text is {entry.text!r:.60}"
-            issues.append(Issue(NO_PHONEMES, message, entry.line, entry.name))
-        if measured is not None and measured.named:
-            message = describe_named_letters(measured.named, language)
-            issues.append(Issue(NAMED_LETTERS, message, entry.line, entry.name))
-        found = list(_check_signs(entry.text, has_stress_marks)) if has_spelling else []
-        found += _check_letters(entry.text, script) if has_spelling else ()
-        if not writes_numbers:
-            found += _check_written(entry.text, language)
-        issues += [Issue(rule, text, entry.line, entry.name) for rule, text in found]
+        if entry.read is None or not entry.read.num_ids:
+            issues.append(NO_PHONEMES.at(entry, f"the text is {entry.text!r:.60}"))
+        if entry.read is not None and entry.read.named:
+            message = describe_named_letters(entry.read.named, settings.espeak_voice)
+            issues.append(NAMED_LETTERS.at(entry, message))
+        if has_spelling:
+            issues += _check_signs(entry, has_stress_marks=settings.has_stress_marks)
+            issues += _check_letters(entry, script)
+        if not settings.text_options.write_numbers:
+            issues += _check_written(entry, settings.espeak_voice)
     issues += _check_missing(entries)
     issues += _check_lengths(entries)
     return issues
@@ -160,19 +190,19 @@ def find_scripts(word: str) -> set[str]:
     return set(filter(None, map(find_script, word)))
 
 
-def _check_letters(text: str, script: str) -> Iterator[tuple[Rule, str]]:
+def _check_letters(entry: Entry, script: str) -> Iterator[Issue]:
     mixed, foreign = [], []
-    for start, end in find_words(text):
-        for word, is_joined in _split_word(text[start:end]):
+    for start, end in find_words(entry.text):
+        for word, is_joined in _split_word(entry.text[start:end]):
             scripts = find_scripts(word)
             if len(scripts) > 1:
                 mixed.append(f"{word} ({_name_strangers(word)})")
             elif scripts and scripts != {script} and not (is_joined and script == EAST_ASIAN):
                 foreign.append(word)
     if mixed:
-        yield MIXED_SCRIPTS, f"in {name_some(mixed)}"
+        yield MIXED_SCRIPTS.at(entry, f"in {name_some(mixed)}")
     if foreign:
-        yield FOREIGN_WORDS, name_some(foreign)
+        yield FOREIGN_WORDS.at(entry, name_some(foreign))
 
 
 def _split_word(word: str) -> Iterator[tuple[str, bool]]:
@@ -182,10 +212,8 @@ def _split_word(word: str) -> Iterator[tuple[str, bool]]:
     no space stands between `T` and `シャツ`: such parts are joined.
     """
     for part in re.split(r"[-‑–—/]", word):
-        groups = [
-            "".join(signs)
-            for _, signs in groupby(part, lambda sign: find_script(sign) == EAST_ASIAN)
-        ]
+        runs = groupby(part, lambda sign: find_script(sign) == EAST_ASIAN)
+        groups = ["".join(signs) for _, signs in runs]
         yield from ((group, len(groups) > 1) for group in groups)
 
 
@@ -197,19 +225,16 @@ def _name_strangers(word: str) -> str:
     return f"{describe_script(rare)} {letters}"
 
 
-def _check_signs(text: str, has_stress_marks: bool) -> Iterator[tuple[Rule, str]]:
+def _check_signs(entry: Entry, *, has_stress_marks: bool) -> Iterator[Issue]:
     spoken = SPOKEN_SIGNS | {"+", "\u0301"} if has_stress_marks else SPOKEN_SIGNS
-    odd = dict.fromkeys(
-        character
-        for character in text
-        if unicodedata.category(character)[0] in "SP" and character not in spoken
-    )
-    if odd:
-        yield ODD_CHARACTERS, f"{' '.join(odd)} in {text!r:.60}"
+    signs = (c for c in entry.text if unicodedata.category(c)[0] in "SP" and c not in spoken)
+    if odd := " ".join(dict.fromkeys(signs)):
+        yield ODD_CHARACTERS.at(entry, f"{odd} in {entry.text!r:.60}")
 
 
-def _check_written(text: str, language: str) -> Iterator[tuple[Rule, str]]:
+def _check_written(entry: Entry, language: str) -> Iterator[Issue]:
     """Find what would be written out; only digits where the libraries for that are missing."""
+    text = entry.text
     digits, forms = re.findall(r"\d[\d.,:]*", text), []
     try:
         writer = find_writer(language)
@@ -217,12 +242,13 @@ def _check_written(text: str, language: str) -> Iterator[tuple[Rule, str]]:
     except PhonemizeError:
         edits = []
     for edit in edits:
-        if not any(character.isdigit() for character in text[edit.start : edit.end]):
-            forms.append(f"{text[edit.start : edit.end]} ({edit.text})")
+        before = text[edit.start : edit.end]
+        if not any(character.isdigit() for character in before):
+            forms.append(f"{before} ({edit.text})")
     if digits:
-        yield NUMBERS, f"{name_some(digits)} in {text!r:.60}"
+        yield NUMBERS.at(entry, f"{name_some(digits)} in {text!r:.60}")
     if forms:
-        yield SHORT_FORMS, name_some(forms)
+        yield SHORT_FORMS.at(entry, name_some(forms))
 
 
 def _check_missing(entries: Sequence[Entry]) -> Iterator[Issue]:
@@ -236,45 +262,39 @@ def _check_missing(entries: Sequence[Entry]) -> Iterator[Issue]:
             lines[phoneme].append(entry)
     for phoneme, count in counts.most_common():
         first = lines[phoneme][0]
-        yield Issue(
-            MISSING_PHONEMES,
+        message = (
             f"{phoneme!r} (U+{ord(phoneme[0]):04X}) {count} times in {len(lines[phoneme])} lines, "
-            f"first in {first.text!r:.60}",
-            first.line,
-            first.name,
-            count,
+            f"first in {first.text!r:.60}"
         )
+        yield MISSING_PHONEMES.at(first, message, count)
 
 
 def _check_lengths(entries: Sequence[Entry]) -> Iterator[Issue]:
     lengths = [len(entry.text) for entry in entries if entry.text]
-    if not lengths:
-        return
-    limit = max(LONG_TIMES * median(lengths), LONG_CHARACTERS)
+    usual = median(lengths) if lengths else 0.0
     for entry in entries:
-        if len(entry.text) > limit:
-            message = f"{len(entry.text)} characters; the median is {median(lengths):.0f}"
-            yield Issue(LONG_TEXT, message, entry.line, entry.name, len(entry.text))
-
-
-STRESS = Rule(
-    Group.TEXT,
-    "stress",
-    Severity.NOTE,
-    "Words that espeak-ng and silero-stress stress differently",
-    "another vowel; words with a sign of stress in the text are left out",
-    "Listen: where silero-stress is right, train with --data.stress=silero, or write a + before "
-    "the vowel.",
-)
+        length = len(entry.text)
+        if length > max(LONG_TIMES * usual, LONG_CHARACTERS):
+            message = f"{length} characters; the median is {usual:.0f}"
+            yield LONG_TEXT.at(entry, message, length)
 
 
 def find_stresses(entries: Sequence[Entry]) -> list[Issue]:
-    """Return an issue for each word that the two disagree about, the most frequent first.
+    """Return an issue for each word that espeak-ng and silero-stress disagree about.
 
     Takes a text after the other, for silero-stress keeps state: some 10 ms each.
     """
     accentor = load_accentor()
-    judge = _Judge()
+    # As espeak-ng has it, whatever the dataset's options are.
+    frontend = Frontend(
+        PhonemeType.ESPEAK, "ru", DEFAULT_PHONEME_ID_MAP, options=TextOptions(stress=Stress.OFF)
+    )
+
+    @cache
+    def phonemise(word: str) -> str:
+        sentences = frontend.text_to_phonemes(word)
+        return "".join(sentences[0]).strip() if sentences else ""
+
     counts: Counter[tuple[str, str]] = Counter()
     first: dict[tuple[str, str], Entry] = {}
     spoken = [entry for entry in entries if entry.text]
@@ -283,8 +303,7 @@ def find_stresses(entries: Sequence[Entry]) -> list[Issue]:
         for edit in add_signs(entry.text, accentor):
             word = entry.text[edit.start : edit.end].lower()
             stressed = edit.text.lower()
-            other = judge.find_other(word, stressed)
-            if other:
+            if other := _stress_otherwise(word, stressed, phonemise(word)):
                 counts[other, stressed] += 1
                 first.setdefault((other, stressed), entry)
         progress.show(done)
@@ -294,94 +313,35 @@ def find_stresses(entries: Sequence[Entry]) -> list[Issue]:
         entry = first[other, stressed]
         times = "once" if count == 1 else f"{count} times"
         message = f"espeak-ng {other}, silero-stress {stressed}: {times}, in {entry.text!r:.60}"
-        issues.append(Issue(STRESS, message, entry.line, entry.name, count))
+        issues.append(STRESS.at(entry, message, count))
     return issues
 
 
-class _Judge:
-    """Compares stresses; each word is spoken once."""
+def _stress_otherwise(word: str, stressed: str, phonemes: str) -> str:
+    """Return a word with the stress of its phonemes where that is another; else an empty text.
 
-    def __init__(self) -> None:
-        # As espeak-ng has it, whatever the dataset's options are.
-        self._frontend = Frontend(
-            PhonemeType.ESPEAK,
-            "ru",
-            DEFAULT_PHONEME_ID_MAP,
-            options=TextOptions(stress=Stress.OFF),
-        )
-        self._phonemes: dict[str, str] = {}
-
-    def find_other(self, word: str, stressed: str) -> str:
-        """Return the word with espeak-ng's stress where that is another; else an empty text.
-
-        Args:
-            word: In lower case, without signs.
-            stressed: The same with `+` before the stressed vowel, or with `ё`.
-        """
-        place = stressed.find("+") if "+" in stressed else stressed.find("ё")
-        if place < 0:
-            return ""
-        vowel = sum(letter in VOWELS for letter in stressed[:place])
-        if word not in self._phonemes:
-            sentences = self._frontend.text_to_phonemes(word)
-            self._phonemes[word] = "".join(sentences[0]).strip() if sentences else ""
-        phonemes = self._phonemes[word]
-        if move_stress(word, phonemes, vowel) in (None, phonemes):
-            return ""
-        places = [index for index, letter in enumerate(word) if letter in VOWELS]
-        for number, index in enumerate(places):
-            if move_stress(word, phonemes, number) == phonemes:
-                return f"{word[:index]}+{word[index:]}"
+    Args:
+        word: In lower case, without signs.
+        stressed: The same with `+` before the stressed vowel, or with `ё`.
+    """
+    place = stressed.find("+") if "+" in stressed else stressed.find("ё")
+    vowel = sum(letter in VOWELS for letter in stressed[:place])
+    if place < 0 or move_stress(word, phonemes, vowel) in (None, phonemes):
         return ""
+    places = [index for index, letter in enumerate(word) if letter in VOWELS]
+    for number, index in enumerate(places):
+        if move_stress(word, phonemes, number) == phonemes:
+            return f"{word[:index]}+{word[index:]}"
+    return ""
 
 
-OTHER_SHARE = 0.45
-POOR_SHARE = 0.6
-"""Of 620 recordings of festvox-ru the worst has 0.68, of 554 telephone prompts 5 have less than
-0.6; with texts swapped between recordings of equal length the best of 399 had 0.30."""
-MIN_UNITS = 8
-"""Phonemes from which on a text can be told from another; below, it may sound much like it."""
-WORDS_TIMES = 1.5
-"""Half a second so much worse than a wrong text is on the whole: words are missing there."""
-
-_create_fit_rule = partial(Rule, Group.MATCH)
-
-OTHER_TEXT = _create_fit_rule(
-    "other-text",
-    Severity.ERROR,
-    "The text is not what is said",
-    f"fits by less than {OTHER_SHARE:.0%} (100 %: as usual in this set, 0 %: as the text of "
-    f"another recording), {MIN_UNITS} phonemes and more",
-    "Listen, and give the recording its own text, or remove the line.",
-)
-POOR_FIT = _create_fit_rule(
-    "poor-fit",
-    Severity.WARNING,
-    "The text may not be what is said",
-    f"fits by less than {POOR_SHARE:.0%}",
-    "Listen, and compare word by word.",
-)
-WORDS_OFF = _create_fit_rule(
-    "words-off",
-    Severity.WARNING,
-    "Words are missing in the text or in the recording",
-    f"half a second that fits {WORDS_TIMES:g} times worse than a wrong text does on the whole",
-    "Listen to the marked part, and write what is said.",
-)
-
-
-def find_in_fits(entries: Sequence[Entry], measures: FitMeasures | None) -> list[Issue]:
-    """Return texts that do not fit; nothing where no aligner was made."""
-    return [] if measures is None else list(_find(entries, measures))
-
-
-def _find(entries: Sequence[Entry], measures: FitMeasures) -> Iterator[Issue]:
+def find_in_fits(entries: Sequence[Entry], measures: FitMeasures | None) -> Iterator[Issue]:
+    """Yield texts that do not fit; nothing where no aligner was made."""
     for entry in entries:
-        fit = measures.fits.get(entry.line)
-        if fit is None:
+        fit = measures.fits.get(entry.line) if measures else None
+        if measures is None or fit is None:
             continue
-        share = measures.find_share(fit.score)
-        span = (fit.worst_start, fit.worst_end)
+        share = measures.score_to_share(fit.score)
         if share < POOR_SHARE:
             is_other = share < OTHER_SHARE and fit.num_units >= MIN_UNITS
             message = f"fits by {max(0.0, share):.0%}"
@@ -389,10 +349,11 @@ def _find(entries: Sequence[Entry], measures: FitMeasures) -> Iterator[Issue]:
             if likely is not None:
                 message += f"; the text of line {likely} fits here"
             rule = OTHER_TEXT if is_other else POOR_FIT
-            yield Issue(rule, message, entry.line, entry.name, 1 - share, None, likely)
+            yield rule.at(entry, message, 1 - share, None, likely)
         elif fit.worst_score < WORDS_TIMES * measures.wrong_score:
-            message = f"around {span[0]:.1f} to {span[1]:.1f} s"
-            yield Issue(WORDS_OFF, message, entry.line, entry.name, -fit.worst_score, span)
+            message = f"around {fit.worst_start:.1f} to {fit.worst_end:.1f} s"
+            span = (fit.worst_start, fit.worst_end)
+            yield WORDS_OFF.at(entry, message, -fit.worst_score, span)
 
 
 def describe_fits(measures: FitMeasures | None) -> str:
@@ -406,56 +367,25 @@ def describe_fits(measures: FitMeasures | None) -> str:
     )
 
 
-OTHER, OFF = 0.6, 0.25
-TIMES = 3.0
-"""A recogniser that makes many mistakes everywhere says little: what counts is what stands out."""
-
-_create_recognised_rule = partial(Rule, Group.MATCH)
-
-HEARD_OTHER = _create_recognised_rule(
-    "heard-other",
-    Severity.ERROR,
-    "A recogniser heard something else",
-    f"{OTHER:.0%} of the characters and more, and {TIMES:g} times the median of the set",
-    "Listen, and give the recording its own text, or remove the line.",
-)
-HEARD_OFF = _create_recognised_rule(
-    "heard-off",
-    Severity.WARNING,
-    "A recogniser heard partly something else",
-    f"{OFF:.0%} of the characters and more, and {TIMES:g} times the median of the set",
-    "Compare what was heard word by word; the recogniser may be wrong.",
-)
-
-
-def find_in_heard(entries: Sequence[Entry], heard: Mapping[int, str]) -> list[Issue]:
-    """Return texts that are not what was heard."""
-    errors = _find_errors(entries, heard)
-    least = TIMES * median(errors.values()) if errors else 0.0
+def check_recognised(
+    entries: Sequence[Entry], recognised: Mapping[int, str]
+) -> tuple[list[Issue], str]:
+    """Return texts that are not what was recognised, and a line for the facts of the set."""
+    errors = {
+        entry.line: find_character_error(
+            normalise_words(entry.text), normalise_words(recognised[entry.line])
+        )
+        for entry in entries
+        if entry.line in recognised
+    }
+    if not errors:
+        return [], "nothing was heard"
+    usual = median(errors.values())
     issues = []
     for entry in entries:
         error = errors.get(entry.line, 0.0)
-        if error >= max(OFF, least):
+        if error >= max(OFF, TIMES * usual):
             rule = HEARD_OTHER if error >= OTHER else HEARD_OFF
-            message = f"{heard[entry.line]!r:.80}, {error:.0%} off"
-            issues.append(Issue(rule, message, entry.line, entry.name, error))
-    return issues
-
-
-def describe_heard(entries: Sequence[Entry], heard: Mapping[int, str]) -> str:
-    """Return a line for the facts of the set."""
-    errors = _find_errors(entries, heard)
-    if not errors:
-        return "nothing was heard"
-    middle = median(errors.values())
-    return f"{len(errors)} heard, {middle:.1%} of the characters off in the median"
-
-
-def _find_errors(entries: Sequence[Entry], heard: Mapping[int, str]) -> dict[int, float]:
-    return {
-        entry.line: find_character_error(
-            normalise_words(entry.text), normalise_words(heard[entry.line])
-        )
-        for entry in entries
-        if entry.line in heard
-    }
+            message = f"{recognised[entry.line]!r:.80}, {error:.0%} off"
+            issues.append(rule.at(entry, message, error))
+    return issues, f"{len(errors)} heard, {usual:.1%} of the characters off in the median"

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from piper.config import PhonemeType, VoiceConfig
+from piper.config import VoiceConfig
 from piper.errors import ConfigError
+from piper.progress import count_things
 from piper.train.check import rules_audio, rules_set, rules_text
-from piper.train.check.aligning import load_heard, measure_fits, recognise_recordings
+from piper.train.check.aligning import load_recognised, measure_fits, recognise_recordings
 from piper.train.check.entries import Entry, add_measures
 from piper.train.check.issues import CheckReport, Issue, Rule
 from piper.train.check.measuring import measure_audio, measure_texts
-from piper.train.check.terminal import count_things
 from piper.train.check.training import describe_training
 from piper.train.data.dataset_config import create_voice_config
 from piper.train.data.metadata import IDS, PHONEME_IDS, Row, create_layout
@@ -49,54 +49,54 @@ def check_dataset(
         has_stress: Whether Russian stresses are compared with those of silero-stress.
         is_quick: Whether the aligner is left out, which takes long. What an earlier check has
             measured of unchanged lines counts all the same.
-        recogniser: A speech recogniser that hears every recording (`recognisers.SPECIFICATIONS`).
+        recogniser: A speech recogniser for every recording (`recognisers.SPECIFICATIONS`).
     """
-    hear = load_recogniser(recogniser, settings.espeak_voice) if recogniser else None
+    recognise = load_recogniser(recogniser, settings.espeak_voice) if recogniser else None
     structure = rules_set.read_structure(settings.csv_path, settings.audio_dir)
-    entries = structure.entries
-    settings = count_speakers(settings, entries)
+    settings = count_speakers(settings, structure.entries)
     if structure.layout.find(IDS) is not None:
         settings = replace(settings, dataset_type=PHONEME_IDS)
-    voice = create_voice(settings, entries)
-    paths = list(dict.fromkeys(e.audio_path for e in entries if e.audio_path is not None))
-    measured = measure_audio(paths, settings.cache_dir, num_processes)
-    audio = {path: m for path, m in measured.items() if not isinstance(m, str)}
-    errors = {path: m for path, m in measured.items() if isinstance(m, str)}
-    texts = measure_texts(entries, settings, voice, num_processes)
-    entries = add_measures(entries, audio, texts)
-    issues = [
-        *structure.issues,
-        *ask_rules(settings, entries, errors),
-        *(rules_text.find_stresses(entries) if has_stress else ()),
-    ]
-    report = _create_report(settings, entries, issues)
+    paths = dict.fromkeys(e.audio_path for e in structure.entries if e.audio_path is not None)
+    audio, errors = measure_audio(list(paths), settings.cache_dir, num_processes)
+    voice = create_voice(settings, structure.entries)
+    texts = measure_texts(structure.entries, settings, voice, num_processes)
+    entries = add_measures(structure.entries, audio, texts)
+    report = _create_report(settings, entries)
+    report.issues += [*structure.issues, *ask_rules(settings, entries, errors)]
+    if has_stress:
+        report.issues += rules_text.find_stresses(entries)
     if structure.layout not in DOCUMENTED:
-        report = _include(report, [], "columns", str(structure.layout))
-    report = _include_fits(report, settings, num_processes, is_quick=is_quick)
-    if hear is not None and recogniser is not None:
-        heard = recognise_recordings(entries, settings.cache_dir, hear, recogniser)
+        report.facts["The set"]["columns"] = str(structure.layout)
+    _include_fits(report, settings, num_processes, is_quick=is_quick)
+    if recogniser and recognise:
+        recognised = recognise_recordings(entries, settings.cache_dir, recognise, recogniser)
     else:
-        recogniser, heard = load_heard(entries, settings.cache_dir)
-    return _include_heard(report, recogniser, heard) if recogniser else report
+        recogniser, recognised = load_recognised(entries, settings.cache_dir)
+    if recogniser:
+        _include_recognised(report, recogniser, recognised)
+    return report
 
 
-def _include_heard(report: CheckReport, recogniser: str, heard: Mapping[int, str]) -> CheckReport:
-    """Return the report with what a recogniser heard, now or in an earlier check."""
-    issues = rules_text.find_in_heard(report.entries, heard)
-    fact = rules_text.describe_heard(report.entries, heard)
-    report = _include(report, issues, "recognised", f"{fact} ({recogniser})")
-    missing = sum(bool(e.audio) and e.line not in heard for e in report.entries)
-    if not missing:
-        return report
-    what = f"what {recogniser} hears in {count_things(missing, 'recording')} (--recogniser)"
-    return replace(report, not_looked_at=(*report.not_looked_at, what))
-
-
-def _include(report: CheckReport, issues: list[Issue], name: str, fact: str) -> CheckReport:
-    """Return the report with more issues, and a fact of the set."""
-    facts = {title: dict(values) for title, values in report.facts.items()}
-    facts["The set"][name] = fact
-    return replace(report, issues=[*report.issues, *issues], facts=facts)
+def _create_report(settings: DataSettings, entries: list[Entry]) -> CheckReport:
+    usable = rules_set.find_usable(entries)
+    held_out = rules_set.choose_held_out(usable, settings)
+    lines = {entry.line for entry in held_out}
+    training = [entry for entry in usable if entry.line not in lines]
+    tables = [rules_set.tabulate_phonemes(entries)]
+    if settings.num_speakers > 1:
+        tables.insert(0, rules_set.tabulate_speakers(entries))
+    return CheckReport(
+        settings.csv_path.parent,
+        entries,
+        rules_set.find_in_split(training, held_out),
+        facts={
+            "The set": rules_set.describe_set(entries),
+            "Validation": rules_set.describe_split(held_out, settings.num_test_examples),
+            "Training": describe_training(settings, training),
+        },
+        tables=tables,
+        held_out=[entry.name for entry in held_out],
+    )
 
 
 def ask_rules(
@@ -104,50 +104,48 @@ def ask_rules(
 ) -> list[Issue]:
     """Return what is wrong with recordings, texts, how they match, and the set."""
     return [
-        *rules_audio.find_in_audio(
-            entries,
-            errors,
-            sample_rate=settings.sample_rate,
-            segment_seconds=settings.segment_size / settings.sample_rate,
-        ),
-        *rules_text.find_in_texts(
-            entries,
-            language=settings.espeak_voice,
-            writes_numbers=bool(settings.text_options.write_numbers),
-            has_stress_marks=settings.has_stress_marks,
-            has_spelling=settings.dataset_type != PHONEME_IDS
-            and settings.phoneme_type is not PhonemeType.TEXT,
-        ),
-        *rules_audio.find_in_matches(
-            entries, frame_seconds=settings.hop_length / settings.sample_rate
-        ),
+        *rules_audio.find_in_audio(entries, errors, settings),
+        *rules_text.find_in_texts(entries, settings),
+        *rules_audio.find_in_matches(entries, settings),
         *rules_set.find_in_set(entries),
     ]
 
 
 def _include_fits(
     report: CheckReport, settings: DataSettings, num_processes: int | None, *, is_quick: bool
-) -> CheckReport:
-    """Return the report with what an aligner says of the texts, or said in an earlier check."""
+) -> None:
+    """Add what an aligner says of the texts, or said in an earlier check."""
     fits = measure_fits(
         report.entries,
         settings.cache_dir,
-        doubtful_lines=report.lines_with_errors,
+        unfit_lines=report.lines_with_errors,
         num_processes=num_processes,
-        is_kept_only=is_quick,
+        is_cached_only=is_quick,
     )
-    issues = rules_text.find_in_fits(report.entries, fits)
+    report.issues += rules_text.find_in_fits(report.entries, fits)
     if fits is not None or not is_quick:
-        report = _include(report, issues, "texts and recordings", rules_text.describe_fits(fits))
+        report.facts["The set"] |= {"texts and recordings": rules_text.describe_fits(fits)}
     known = fits.fits if fits is not None else {}
     missing = sum(bool(e.audio) and e.line not in known for e in report.entries)
     if not missing or (fits is not None and not is_quick):
-        return report  # what cannot be aligned was looked at
+        return  # what cannot be aligned was looked at
     texts = count_things(len(report.entries), "text")
     what = f"whether {missing} of {texts} are what is said (too little speech for an aligner)"
     if is_quick:
         what = f"whether {missing} of {texts} are what is said (--quick)"
-    return replace(report, not_looked_at=(*report.not_looked_at, what))
+    report.not_looked_at.append(what)
+
+
+def _include_recognised(
+    report: CheckReport, recogniser: str, recognised: Mapping[int, str]
+) -> None:
+    """Add what a recogniser understood, now or in an earlier check."""
+    issues, fact = rules_text.check_recognised(report.entries, recognised)
+    report.issues += issues
+    report.facts["The set"]["recognised"] = f"{fact} ({recogniser})"
+    if missing := sum(bool(e.audio) and e.line not in recognised for e in report.entries):
+        what = f"what {recogniser} hears in {count_things(missing, 'recording')} (--recogniser)"
+        report.not_looked_at.append(what)
 
 
 def count_speakers(settings: DataSettings, entries: Sequence[Entry]) -> DataSettings:
@@ -170,35 +168,13 @@ def entries_to_rows(entries: Sequence[Entry]) -> list[Row]:
     ]
 
 
-def _create_report(
-    settings: DataSettings, entries: list[Entry], issues: list[Issue]
-) -> CheckReport:
-    usable = rules_set.find_usable(entries)
-    held_out = rules_set.choose_held_out(usable, settings)
-    lines = {entry.line for entry in held_out}
-    training = [entry for entry in usable if entry.line not in lines]
-    issues = [*issues, *rules_set.find_in_split(training, held_out)]
-    facts = {
-        "The set": rules_set.describe_set(entries),
-        "Validation": rules_set.describe_split(held_out, settings.num_test_examples),
-        "Training": describe_training(settings, training),
-    }
-    tables = [rules_set.tabulate_phonemes(entries)]
-    if settings.num_speakers > 1:
-        tables.insert(0, rules_set.tabulate_speakers(entries))
-    names = [entry.name for entry in held_out]
-    folder = settings.csv_path.parent
-    return CheckReport(folder, entries, issues, facts, tables, names)
-
-
-def leave_out_rules(report: CheckReport, names: str) -> CheckReport:
-    """Return a report without the issues of some rules."""
-    wanted = [name for name in (part.strip() for part in names.split(",")) if name]
+def ignore_rules(report: CheckReport, names: str) -> CheckReport:
+    """Return a report without the issues of some rules, named with commas between them."""
+    ignored = [name for name in (part.strip() for part in names.split(",")) if name]
     known = {rule.name for rule in RULES}
-    for name in wanted:
+    for name in ignored:
         if name not in known:
             raise ConfigError(
                 f'There is no rule "{name}"; choose from {", ".join(sorted(known))} (--ignore).'
             )
-    kept = [issue for issue in report.issues if issue.rule.name not in wanted]
-    return replace(report, issues=kept)
+    return replace(report, issues=[one for one in report.issues if one.rule.name not in ignored])

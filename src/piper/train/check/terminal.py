@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 import textwrap
 import unicodedata
+from itertools import accumulate
 
 from piper.errors import name_some
 from piper.messages import translate
 from piper.progress import count_things
-from piper.train.check.entries import Entry
 from piper.train.check.issues import BrokenRule, CheckReport, Issue, Severity, Verdict
 from piper.train.check.training import FRESH_HOURS
 
@@ -37,11 +37,16 @@ def describe_set(report: CheckReport) -> str:
 
 def list_next_steps(report: CheckReport) -> list[tuple[str, str]]:
     """Return what to do after the verdict: sentences, each with a command for a shell or none."""
-    rules = [broken.rule for broken in report.broken_rules]
-    errors = [rule.name for rule in rules if rule.severity is Severity.ERROR]
-    warnings = [rule.name for rule in rules if rule.severity is Severity.WARNING]
-    review = _find_review_command(report)
-    if report.verdict is Verdict.NOT_READY:
+    names: dict[Severity, list[str]] = {severity: [] for severity in Severity}
+    for broken in report.broken_rules:
+        names[broken.rule.severity].append(broken.rule.name)
+    errors, warnings = names[Severity.ERROR], names[Severity.WARNING]
+    lines = {entry.line for entry in report.entries}
+    serious = (Severity.ERROR, Severity.WARNING)
+    can_review = any(f.line in lines and f.rule.severity in serious for f in report.issues)
+    command = ["python", "-m", "piper.train"]
+    review = shlex.join([*command, "review", str(report.folder)]) if can_review else ""
+    if errors:
         subject = "1 rule stands" if len(errors) == 1 else f"{len(errors)} rules stand"
         sentence = (
             f"{subject} in the way: {', '.join(errors)}; mend what is named there, "
@@ -49,7 +54,7 @@ def list_next_steps(report: CheckReport) -> list[tuple[str, str]]:
         )
         return [(sentence, ""), *([("Listen, and decide on a page:", review)] if review else [])]
     steps = []
-    if report.verdict is Verdict.WARNINGS:
+    if warnings:
         named = name_some(warnings, 3)
         steps.append((f"Training can start; before it, look at {named}:", review))
     else:
@@ -57,37 +62,16 @@ def list_next_steps(report: CheckReport) -> list[tuple[str, str]]:
     if sum(measures.seconds for measures in report.audio.values()) < 3600 * FRESH_HOURS:
         warm = "Less than an hour is little: start from another voice, --model.warmstart=FILE."
         steps.append((warm, ""))
-    return [*steps, ("", find_training_command(report) or "")]
-
-
-def _find_review_command(report: CheckReport) -> str:
-    """Return the command that opens what was found in lines; empty where there is no such."""
-    serious = (Severity.ERROR, Severity.WARNING)
-    lines = {entry.line for entry in report.entries}
-    if not any(f.line in lines and f.rule.severity in serious for f in report.issues):
-        return ""
-    return shlex.join(["python", "-m", "piper.train", "review", str(report.folder)])
+    command += ["fit", f"--data.dataset_dir={report.folder}"]
+    speakers = {entry.speaker for entry in report.entries if entry.speaker is not None}
+    if len(speakers) > 1:
+        command.append(f"--model.num_speakers={len(speakers)}")
+    return [*steps, ("", shlex.join(command))]
 
 
 def describe_not_looked_at(report: CheckReport) -> str:
     """Return what the verdict says nothing of; empty where everything was looked at."""
     return f"Not looked at: {'; '.join(report.not_looked_at)}." if report.not_looked_at else ""
-
-
-def find_training_command(report: CheckReport) -> str | None:
-    """Return the command that trains, for a shell; None where the set is not ready."""
-    if report.verdict is Verdict.NOT_READY:
-        return None
-    words = ["python", "-m", "piper.train", "fit", f"--data.dataset_dir={report.folder}"]
-    speakers = {entry.speaker for entry in report.entries if entry.speaker is not None}
-    if len(speakers) > 1:
-        words.append(f"--model.num_speakers={len(speakers)}")
-    return shlex.join(words)
-
-
-def index_entries(report: CheckReport) -> dict[int, Entry]:
-    """Return the entries by their lines."""
-    return {entry.line: entry for entry in report.entries}
 
 
 MIN_EXAMPLE_COLUMNS = 40
@@ -137,28 +121,30 @@ def _describe_facts(title: str, facts: dict[str, str], columns: int) -> list[str
 
 
 def _draw_table(broken: list[BrokenRule], columns: int, has_colours: bool) -> list[str]:
-    severities = [translate(item.rule.severity.value) for item in broken]
     heads = [translate(head) for head in ("severity", "rule", "count", "share")]
-    counts = [f"{len(item.issues):,}" for item in broken]
-    shares = [describe_share(item.share) for item in broken]
-    names = [item.rule.name for item in broken]
-    cells = [severities, names, counts, shares]
-    widths = [
-        max(map(_measure, [head, *column])) for head, column in zip(heads, cells, strict=True)
+    rows = [
+        [
+            translate(one.rule.severity.value),
+            one.rule.name,
+            f"{len(one.issues):,}",
+            describe_share(one.share),
+        ]
+        for one in broken
     ]
+    widths = [max(map(_measure, cells)) for cells in zip(heads, *rows, strict=True)]
     others = widths[0] + widths[2] + widths[3] + 3 * len(GAP)
     widths[1] = max(4, min(widths[1], columns - others))
     room = columns - sum(widths) - 4 * len(GAP)
     is_wide = room >= MIN_EXAMPLE_COLUMNS
     head = _draw_row(heads, widths)
     lines = [_cut(head + GAP + translate("example") if is_wide else head, columns)]
-    for item, severity, count, share in zip(broken, severities, counts, shares, strict=True):
-        row = _cut(_draw_row([severity, item.rule.name, count, share], widths), columns)
-        example = _describe_example(item.issues[0])
+    for one, cells in zip(broken, rows, strict=True):
+        row = _cut(_draw_row(cells, widths), columns)
+        example = _describe_example(one.issues[0])
         if is_wide:
             row += GAP + _cut(example, room)
         if has_colours:
-            row = _colour(severity, item.rule.severity) + row[len(severity) :]
+            row = _colour(cells[0], one.rule.severity) + row[len(cells[0]) :]
         lines.append(row.rstrip())
         if not is_wide:
             lines.append(GAP + _cut(example, columns - len(GAP)))
@@ -167,14 +153,8 @@ def _draw_table(broken: list[BrokenRule], columns: int, has_colours: bool) -> li
 
 def _draw_row(cells: list[str], widths: list[int]) -> str:
     severity, rule, count, share = cells
-    return GAP.join(
-        [
-            _pad(severity, widths[0]),
-            _pad(_cut(rule, widths[1]), widths[1]),
-            count.rjust(widths[2]),
-            share.rjust(widths[3]),
-        ]
-    )
+    left = [_pad(severity, widths[0]), _pad(_cut(rule, widths[1]), widths[1])]
+    return GAP.join([*left, count.rjust(widths[2]), share.rjust(widths[3])])
 
 
 def _describe_example(issue: Issue) -> str:
@@ -214,13 +194,9 @@ def _cut(text: str, columns: int) -> str:
     text = _clean(text)
     if _measure(text) <= columns:
         return text
-    kept, used = [], 1
-    for sign in text:
-        used += _measure(sign)
-        if used > columns:
-            break
-        kept.append(sign)
-    return "".join(kept).rstrip() + "…"
+    widths = accumulate(map(_measure, text), initial=1)
+    fitting = sum(width <= columns for width in widths) - 1
+    return text[: max(0, fitting)].rstrip() + "…"
 
 
 def _pad(text: str, columns: int) -> str:
@@ -229,8 +205,5 @@ def _pad(text: str, columns: int) -> str:
 
 def _measure(text: str) -> int:
     """Return how many columns a terminal takes for a text (UAX #11)."""
-    columns = 0
-    for sign in text:
-        if unicodedata.combining(sign) == 0:
-            columns += 2 if unicodedata.east_asian_width(sign) in "WF" else 1
-    return columns
+    spaced = (sign for sign in text if unicodedata.combining(sign) == 0)
+    return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in spaced)

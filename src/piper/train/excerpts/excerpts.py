@@ -257,7 +257,7 @@ def find_candidates(
     fits = measure_fits(
         report.entries,
         settings.cache_dir,
-        doubtful_lines=with_errors,
+        unfit_lines=with_errors,
         num_processes=num_processes,
     )
     if fits is None:
