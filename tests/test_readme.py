@@ -36,6 +36,28 @@ from piper.train import cli, export_onnx, presets
 TINY = [f"--model.{name}=16" for name in ("hidden_channels", "inter_channels", "filter_channels")]
 TINY += ["--model.n_layers=1", "--model.upsample_initial_channel=32", "--model.quality=tiny"]
 TINY += ["--model.discriminator_channels=16", "--data.num_workers=0", "--trainer.accelerator=cpu"]
+# Words that the field has others for, and phrases that readers did not understand.
+RULED_OUT = {
+    r"judg\w*": "metric, predictor, discriminator",
+    r"(?<!mean )opinions?": "mean opinion score, preference",
+    r"(?:is|was|were|are|been) heard|heard (?:otherwise|beside)|hears?": "recognise, process, listen",
+    r"learnt|lessons?": "trained on, seen",
+    r"mend(?:ed|s|ing)?": "correct, fix",
+    r"findings?|doubt\w*|troubles?|defects?": "issue",
+    r"clean graphs?|kept graphs?|graphs? kept": "optimised model, cached",
+    r"averages? of (?:the )?weights|moving averages?|averaged weights": "EMA",
+    r"verbs?|rivals?|narrator|desk|streets?|houses?": "subcommand, conflict, package",
+    r"rooms?": "silence, space",
+    r"rhythm noise|random rhythm|open ends": "duration noise, dropped final punctuation",
+    r"(?:with|in|by) (?:a|one|the same) sentence(?= says|[.,:;])": "error message",
+    r"the data (?:decide|set the end)|epochs compare|beyond the scatter|lets what": "plain words",
+    r"the end of the training for it|with a better end|went the other way": "plain words",
+    r"without loss": "exactly, bit for bit",
+    r"суд(?:ь[яиёею]\w*|ей)": "метрика",
+    r"чист(?:ый|ого|ому|ым|ом) граф\w*": "оптимизированная модель",
+    r"файл на память|кэш\w*": "чекпоинт, кеш",
+    r"вокализаци[ия]|серединн\w*|кодировщик\w* записей": "вокализованность, медиана, апостериорный",
+}
 BLOCKS = [block for path in DOCUMENTS for block in read_blocks(path)]
 RUN = [block for block in BLOCKS if block.language == "bash" and block.mode == "run"]
 PARSED = [block for block in BLOCKS if block.language == "bash" and block.mode == "flags"]
@@ -143,6 +165,31 @@ def test_what_the_prose_names_exists(path: Path) -> None:
             headings = re.findall(r"(?m)^#+ (.+)$", read_prose(file))
             slugs = {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
             assert anchor in slugs, target
+
+
+def find_ruled_out(prose: str) -> list[str]:
+    """Return what the glossary has other words for; code and comments are not looked at."""
+    prose = re.sub(r"(?s)<!--.*?-->|`[^`]*`|\]\([^)]*\)", " ", prose)
+    return [
+        f"{found[0]!r}: {instead}"
+        for words, instead in RULED_OUT.items()
+        for found in re.finditer(rf"(?i)\b(?:{words})\b", re.sub(r"\s+", " ", prose))
+    ]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_prose_uses_the_words_of_the_field(path: Path) -> None:
+    assert not find_ruled_out(read_prose(path))
+
+
+def test_a_word_that_is_ruled_out_would_be_found() -> None:
+    assert find_ruled_out(
+        "A recogniser\nthat learnt\non it. The judges hear it, a mean opinion score."
+    )
+    assert len(find_ruled_out("Его слушают судьи: для него строится чистый\nграф.")) == 2
+    assert not find_ruled_out(
+        "`make judges` predicts a mean opinion score, [here](QUALITY.md#judges)."
+    )
 
 
 def test_every_option_is_documented() -> None:
