@@ -40,7 +40,7 @@ TINY += ["--model.discriminator_channels=16", "--data.num_workers=0", "--trainer
 RULED_OUT = {
     r"judg\w*": "metric, predictor, discriminator",
     r"(?<!mean )opinions?": "mean opinion score, preference",
-    r"(?:is|was|were|are|been) heard|heard (?:otherwise|beside)|hears?": "recognise, process, listen",
+    r"(?:is|was|were|are|been) heard|heard (?:otherwise|beside)|hears?": "recognise, process",
     r"learnt|lessons?": "trained on, seen",
     r"mend(?:ed|s|ing)?": "correct, fix",
     r"findings?|doubt\w*|troubles?|defects?": "issue",
