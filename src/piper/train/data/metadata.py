@@ -14,7 +14,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import lru_cache
 from itertools import pairwise
@@ -37,118 +37,12 @@ AUDIO_FOLDERS = ("wavs", "wav", "audio", "clips", "recordings")
 MAX_INDEXED = 1_000_000
 """Files and folders below a folder that are looked through: it may be somebody's whole disk."""
 
-
-def find_audio_folder(folder: Path) -> Path | None:
-    """Return the folder of the recordings in a dataset's, None where there is none."""
-    try:
-        inner = {path.name: path for path in sorted(folder.iterdir()) if path.is_dir()}
-    except OSError:
-        return None
-    for name in AUDIO_FOLDERS:
-        if name in inner:
-            return inner[name]
-        for other, path in inner.items():
-            if other.lower() == name:
-                return path
-    return None
-
-
-def find_named(
-    name: str, folders: Sequence[Path], suffixes: Sequence[str] = (".wav",)
-) -> Path | None:
-    """Return the recording of exactly this name, or with one of the endings added to it.
-
-    Args:
-        name: As a list has it.
-        folders: Where it is looked for, in order.
-        suffixes: Endings that may be left out of a name.
-    """
-    if not name.strip():
-        return None
-    for folder in folders:
-        path = folder / name
-        for candidate in (path, *(Path(f"{path}{suffix}") for suffix in suffixes)):
-            if is_file(candidate):
-                return candidate
-    return None
-
-
-def find_similar(name: str, folders: Sequence[Path]) -> Path | None:
-    """Return the one recording below the folders that a name can mean, None for none or several.
-
-    Folders before the name count only where several recordings have it.
-    """
-    wanted = PurePosixPath(name.strip().strip('"').replace("\\", "/").lower())
-    if not wanted.name:
-        return None
-    for folder in folders:
-        index = _index(folder, _find_time(folder))
-        for key in (wanted.name, find_stem(wanted.name)):
-            found = index.get(key, ())
-            if len(found) == 1:
-                return found[0]
-            parts = wanted.with_name(key).parts[-2:]
-            near = [path for path in found if _spell(path)[-2:] in (parts, wanted.parts[-2:])]
-            if len(near) == 1:
-                return near[0]
-    return None
-
-
-def _spell(path: Path) -> tuple[str, ...]:
-    return (*(part.lower() for part in path.parts[:-1]), find_stem(path.name.lower()))
-
-
-def _find_time(folder: Path) -> int:
-    """Return when a folder changed, so that a list of it does not outlive that."""
-    try:
-        return folder.stat().st_mtime_ns
-    except OSError:
-        return 0
-
-
-@lru_cache(maxsize=8)
-def _index(folder: Path, changed: int) -> Mapping[str, Sequence[Path]]:
-    """Return the recordings below a folder by their names in small letters, also without ending."""
-    found: dict[str, list[Path]] = {}
-    for path in walk_recordings(folder, MAX_INDEXED):
-        name = path.name.lower()
-        for key in {name, find_stem(name)}:
-            found.setdefault(key, []).append(path)
-    return found
-
-
-def walk_recordings(folder: Path, most: int | None = None) -> Iterator[Path]:
-    """Return the recordings below a folder in order; hidden files and folders are left out.
-
-    Args:
-        folder: Where.
-        most: Files and folders that are looked through; None: all.
-    """
-    count = 0
-    for parent, inner, names in os.walk(folder):
-        count += len(inner) + len(names)
-        if most is not None and count > most:
-            return
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES:
-                yield Path(parent, name)
-
-
-def find_stem(name: str) -> str:
-    """Return a recording's name without folders, and without its ending where it has one."""
-    base = name.replace("\\", "/").rsplit("/", maxsplit=1)[-1]
-    ending = Path(base).suffix
-    return base[: -len(ending)] if ending.lower() in AUDIO_SUFFIXES else base
-
-
-def is_file(path: Path) -> bool:
-    """Return whether a path is a file; names that no file can have are none."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # too long, or with a zero byte
-        return False
-
+PHONEME_IDS = "phoneme_ids"
+DATASET_TYPES = ("text", PHONEME_IDS)
+LINES_TO_TELL = 10
+"""From so many on, a column of which nearly all values differ is no speaker's, whatever a flag."""
+OTHER_DELIMITERS = {"\t": "a tab", ";": "';'", ",": "','"}
+"""What other programs separate columns by, and how a sentence says it."""
 
 FILE = "file"
 TEXT = "text"
@@ -156,7 +50,6 @@ NORMALISED = "normalised text"
 SPEAKER = "speaker"
 LENGTH = "length"
 IDS = "phoneme ids"
-
 SPEAKERS_SHARE = 0.5
 """Of the lines: so many different names in a column are no speakers."""
 MAX_OF = 0.9
@@ -184,32 +77,258 @@ _NUMBER = re.compile(r"\d+([.,]\d+)?( ?s)?")
 _QUOTED = re.compile(r'"(?:[^"]|"")*"', re.DOTALL)
 _IDS = re.compile(r"\d+( \d+)+")
 _ENDS = tuple('.!?…。！？।؟"»”')
+# festvox-ru writes `вол+ос`: the mark stands before the stressed vowel. A sum is left alone: `2+2`,
+# `x+а`, `C++а`. Vowels are those of Russian, Ukrainian and Belarusian.
+_STRESS_MARK = re.compile(r"(?<![0-9A-Za-z+])\+(?=[аеёиоуыэюяіїєАЕЁИОУЫЭЮЯІЇЄ])")
+_ID = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
-class Layout:
-    """What each column holds.
+class Row:
+    """One utterance, as the CSV states it.
 
     Attributes:
-        names: Of the columns, the file's included: `("file", "speaker", "text")`.
+        line: Line of the CSV, counted from 1.
+        audio_path: The recording; it exists. Of one in a storage `plain_address` gives the address.
+        text: What is said; stress marks (`+`) only where they are to be honoured.
+        speaker: Name of the speaker where there are several, else None.
+        ids: Phoneme ids where the dataset gives them, else None.
+        version: Of a recording in a storage what tells it from an earlier one, else empty.
     """
 
-    names: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return "|".join(self.names)
-
-    @property
-    def text(self) -> int:
-        """Place of the text that is spoken: the normalised one where there are two."""
-        return self.names.index(NORMALISED if NORMALISED in self.names else TEXT)
-
-    def find(self, name: str) -> int | None:
-        """Return the place of a column, None where there is none of this name."""
-        return self.names.index(name) if name in self.names else None
+    line: int
+    audio_path: Path
+    text: str
+    speaker: str | None
+    ids: list[int] | None
+    version: str = ""
 
 
-LJSPEECH = Layout((FILE, TEXT, NORMALISED))
+def load_metadata(
+    csv_path: Path,
+    audio_dir: Path,
+    *,
+    num_speakers: int = 1,
+    dataset_type: str = "text",
+    has_stress_marks: bool = False,
+    recordings: RemoteRecordings | None = None,
+) -> list[Row]:
+    """Read metadata.csv.
+
+    Args:
+        csv_path: Lines `file|text`; with several speakers `file|speaker|text`; with
+            `dataset_type="phoneme_ids"` one more column at the end, ids separated by spaces.
+            Columns of others that their values tell (LJSpeech's `id|text|normalised text`, a
+            length or the speaker after the text) are read, and said.
+        audio_dir: Folder of the recordings; names are looked for here, then beside the CSV. The
+            ending `.wav` may be left out of a name; capitals, backslashes and folders of another
+            machine do not matter where one recording only can be meant.
+        num_speakers: The speaker column counts only where this is above 1.
+        dataset_type: `text` or `phoneme_ids`.
+        has_stress_marks: Whether each `+` before a vowel stays in the texts.
+        recordings: Where they lie in a storage, instead of `audio_dir`.
+    """
+    if dataset_type not in DATASET_TYPES:
+        raise DatasetError(
+            f'--data.dataset_type is "{dataset_type}", but only text and phoneme_ids are known.'
+        )
+    parser = _Parser(csv_path, num_speakers, dataset_type)
+    lines = parser.read_lines()
+    layout = parser.choose_layout(lines)
+    folders = (audio_dir, csv_path.parent)
+    rows, missing = [], []
+    for number, columns in lines:
+        version = ""
+        if recordings is not None:
+            audio_path, version = recordings.find(columns[0]) or (None, "")
+        else:
+            audio_path = find_audio(columns[0], folders)
+        if audio_path is None:
+            missing.append(f"{columns[0] or '(no name)'} (line {number})")
+            continue
+        text, speaker, ids = parser.parse_columns(number, columns, layout)
+        text = text if has_stress_marks else remove_stress_marks(text)
+        rows.append(Row(number, audio_path, text, speaker, ids, version))
+    if missing:
+        where = recordings.address if recordings is not None else audio_dir
+        raise DatasetError(
+            f"{csv_path}: {len(missing)} of {len(lines)} recordings are not in {where}: "
+            f"{name_some(missing)}; pass the right folder with --data.audio_dir, or remove the lines."
+        )
+    parser.check_rows(rows)
+    return rows
+
+
+def remove_stress_marks(text: str) -> str:
+    """Take out each `+` that marks the Cyrillic vowel after it as stressed.
+
+    espeak-ng 1.52 reads the sign aloud as a word; `2+2` and `x+а` stay as they are.
+    """
+    return _STRESS_MARK.sub("", text)
+
+
+def write_metadata(folder: Path, rows: Iterable[tuple[str, str | None, str]]) -> bytes:
+    """Write a dataset's metadata.csv, and return what is in it.
+
+    Args:
+        folder: The dataset.
+        rows: Name of the recording, speaker (None where there is one only) and text; no `|` and no
+            line end in them.
+    """
+    lines = ["|".join(cell for cell in row if cell is not None) + "\n" for row in rows]
+    content = "".join(lines).encode("utf-8")
+    with replace_on_success(folder / "metadata.csv") as temporary:
+        temporary.write_bytes(content)
+    return content
+
+
+@dataclass(frozen=True)
+class _Parser:
+    """Lines to what rows hold, as the flags and the values of the columns say."""
+
+    csv_path: Path
+    num_speakers: int
+    dataset_type: str
+
+    def read_lines(self) -> list[tuple[int, list[str]]]:
+        """Return the numbers and columns of all lines that are not empty."""
+        path = self.csv_path
+        try:
+            data = read_bounded(path, "metadata.csv")
+        except FileNotFoundError:
+            raise DatasetError(
+                f"{path} does not exist; pass the dataset's folder with --data.dataset_dir, "
+                "or the CSV with --data.csv_path."
+            ) from None
+        except OSError as error:
+            raise DatasetError(f"{path} cannot be read ({error.strerror}).") from None
+        text, encoding = decode_text(data)
+        if encoding != UTF_8:
+            raise DatasetError(
+                f"{path} line {find_bad_line(data)}: the text is not UTF-8, it seems to be "
+                f"{encoding}; save the file as UTF-8, or let `python -m piper.train import` read "
+                "it."
+            )
+        lines = split_lines(text)
+        if not lines:
+            raise DatasetError(f"{path} is empty; write one line `file.wav|Text.` a recording.")
+        return lines
+
+    def choose_layout(self, lines: Sequence[tuple[int, Sequence[str]]]) -> Layout:
+        """Return what the columns hold: what the flags say, unless the values say otherwise."""
+        layout = create_layout(self.num_speakers, has_ids=self.dataset_type == PHONEME_IDS)
+        counts = Counter(len(columns) for _, columns in lines)
+        count = counts.most_common(1)[0][0]
+        if count > 2 and self.dataset_type == "text":
+            rows = [columns for _, columns in lines if len(columns) == count]
+            found = find_layout(rows)
+            if found is None:
+                self._refuse_no_speakers(rows)
+            elif found != layout:
+                self._check_found(found, rows)
+                layout = found
+        for number, columns in lines:
+            if len(columns) != len(layout.names):
+                self._refuse_line(number, columns, layout)
+        return layout
+
+    def _refuse_no_speakers(self, rows: Sequence[Sequence[str]]) -> None:
+        """Refuse a second column that cannot be the speaker, if there are enough lines to tell."""
+        speakers = {row[1] for row in rows}
+        is_clear = len(rows) >= LINES_TO_TELL and not are_speakers(speakers, len(rows))
+        if self.num_speakers > 1 and not is_clear:
+            return
+        raise DatasetError(
+            f"{self.csv_path} has {len(rows[0])} columns, and what they hold is not clear: the "
+            f"second has {len(speakers)} different values in {len(rows)} lines, such as "
+            f"{rows[0][1]!r:.40}, so it is no speaker; write file|text, or file|speaker|text with "
+            "--model.num_speakers=N."
+        )
+
+    def _check_found(self, found: Layout, rows: Sequence[Sequence[str]]) -> None:
+        """Check that a layout which was found can be trained on as the flags are."""
+        path = self.csv_path
+        if (place := found.find(IDS)) is not None:
+            raise DatasetError(
+                f"{path}: the columns look like {found} (the last is {rows[0][place]!r:.40}"
+                "); pass --data.dataset_type=phoneme_ids."
+            )
+        if (place := found.find(SPEAKER)) is None:
+            if self.num_speakers > 1:
+                raise DatasetError(
+                    f"{path}: the columns look like {found}, and name no speakers; leave out "
+                    f"--model.num_speakers={self.num_speakers} (and num_speakers in config.json)."
+                )
+        elif self.num_speakers <= 1:
+            count = len({row[place] for row in rows})
+            if count == 1:
+                raise DatasetError(
+                    f"{path}: {len(found.names)} columns, but {FILE}|{TEXT} is wanted; the columns "
+                    f"look like {found}, so remove that of the speaker, since all rows name the "
+                    "same one (several would need --model.num_speakers=N)."
+                )
+            raise DatasetError(
+                f"{path}: {len(found.names)} columns, but {FILE}|{TEXT} is wanted; the columns "
+                f"look like {found}, so pass --model.num_speakers={count}."
+            )
+        said = found.names[found.text]
+        _LOGGER.info("%s is read as %s; %s is what is said.", path, found, said)
+
+    def _refuse_line(self, number: int, columns: Sequence[str], layout: Layout) -> None:
+        where = f"{self.csv_path} line {number}:"
+        if len(columns) == 1:
+            seen = next((name for sign, name in OTHER_DELIMITERS.items() if sign in columns[0]), "")
+            hint = f" (it seems to use {seen})" if seen else ""
+            raise DatasetError(f"{where} no '|' found{hint}; separate the columns as {layout}.")
+        raise DatasetError(
+            f"{where} {len(columns)} columns, but {len(layout.names)} are wanted ({layout}, "
+            f"--model.num_speakers={self.num_speakers}, --data.dataset_type={self.dataset_type}); "
+            "a text must not hold '|'."
+        )
+
+    def parse_columns(
+        self, number: int, columns: Sequence[str], layout: Layout
+    ) -> tuple[str, str | None, list[int] | None]:
+        """Return the text, speaker and phoneme ids of a line."""
+        where = f"{self.csv_path} line {number}:"
+        values = dict(zip(layout.names, columns, strict=True))
+        ids = _parse_ids(where, values[IDS]) if IDS in values else None
+        text, speaker = values.get(NORMALISED) or values[TEXT], values.get(SPEAKER)
+        if speaker == "":
+            raise DatasetError(f"{where} the speaker is empty; name one, or remove the line.")
+        if not text and ids is None:
+            raise DatasetError(
+                f"{where} the text is empty; write what is said, or remove the line."
+            )
+        return text, speaker, ids
+
+    def check_rows(self, rows: Sequence[Row]) -> None:
+        """Refuse recordings that are listed twice, and more speakers than the flags say."""
+        first_lines: dict[Path, int] = {}
+        for row in rows:
+            first = first_lines.setdefault(row.audio_path, row.line)
+            if first != row.line:
+                raise DatasetError(
+                    f"{self.csv_path} line {row.line}: {row.audio_path.name} is already in line "
+                    f"{first}; remove one of the two lines."
+                )
+        speakers = list(dict.fromkeys(row.speaker for row in rows if row.speaker is not None))
+        if len(speakers) > self.num_speakers:
+            raise DatasetError(
+                f"{self.csv_path} has {len(speakers)} speakers ({name_some(speakers)}), but "
+                f"--model.num_speakers={self.num_speakers}; pass "
+                f"--model.num_speakers={len(speakers)}."
+            )
+
+
+def _parse_ids(where: str, column: str) -> list[int]:
+    words = column.split()
+    if not words or not all(_ID.fullmatch(word) for word in words):
+        raise DatasetError(
+            f"{where} the last column is {column!r:.60}, but phoneme ids are wanted: "
+            "whole numbers separated by spaces."
+        )
+    return [int(word) for word in words]
 
 
 def decode_text(data: bytes) -> tuple[str, str]:
@@ -241,6 +360,44 @@ def find_bad_line(data: bytes) -> int:
     except UnicodeDecodeError as error:
         return data.count(b"\n", 0, error.start) + 1
     return 1
+
+
+def split_lines(text: str) -> list[tuple[int, list[str]]]:
+    """Return numbers and columns of the lines that are not empty.
+
+    Quotes that a spreadsheet has put around texts, nearly all of them, are no part of these.
+    """
+    # Not splitlines(), which would also cut a text at U+2028 or U+0085.
+    numbered = enumerate(text.split("\n"), start=1)
+    rows = [(number, line.split("|")) for number, line in numbered if line.strip()]
+    clean = remove_quotes if are_quoted([row for _, row in rows]) else str.strip
+    return [(number, [clean(column) for column in row]) for number, row in rows]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What each column holds.
+
+    Attributes:
+        names: Of the columns, the file's included: `("file", "speaker", "text")`.
+    """
+
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "|".join(self.names)
+
+    @property
+    def text(self) -> int:
+        """Place of the text that is spoken: the normalised one where there are two."""
+        return self.names.index(NORMALISED if NORMALISED in self.names else TEXT)
+
+    def find(self, name: str) -> int | None:
+        """Return the place of a column, None where there is none of this name."""
+        return self.names.index(name) if name in self.names else None
+
+
+LJSPEECH = Layout((FILE, TEXT, NORMALISED))
 
 
 def create_layout(num_speakers: int, *, has_ids: bool) -> Layout:
@@ -419,283 +576,120 @@ def _agree(numbers: Sequence[str], texts: Sequence[str]) -> bool:
         return False
 
 
-PHONEME_IDS = "phoneme_ids"
-DATASET_TYPES = ("text", PHONEME_IDS)
-LINES_TO_TELL = 10
-"""From so many on, a column of which nearly all values differ is no speaker's, whatever a flag."""
-
-# festvox-ru writes `вол+ос`: the mark stands before the stressed vowel. A sum is left alone: `2+2`,
-# `x+а`, `C++а`. Vowels are those of Russian, Ukrainian and Belarusian.
-_STRESS_MARK = re.compile(r"(?<![0-9A-Za-z+])\+(?=[аеёиоуыэюяіїєАЕЁИОУЫЭЮЯІЇЄ])")
-_ID = re.compile(r"[0-9]{1,9}")
-OTHER_DELIMITERS = {"\t": "a tab", ";": "';'", ",": "','"}
-"""What other programs separate columns by, and how a sentence says it."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One utterance, as the CSV states it.
-
-    Attributes:
-        line: Line of the CSV, counted from 1.
-        audio_path: The recording; it exists. Of one in a storage `plain_address` gives the address.
-        text: What is said; stress marks (`+`) only where they are to be honoured.
-        speaker: Name of the speaker where there are several, else None.
-        ids: Phoneme ids where the dataset gives them, else None.
-        version: Of a recording in a storage what tells it from an earlier one, else empty.
-    """
-
-    line: int
-    audio_path: Path
-    text: str
-    speaker: str | None
-    ids: list[int] | None
-    version: str = ""
+def find_audio_folder(folder: Path) -> Path | None:
+    """Return the folder of the recordings in a dataset's, None where there is none."""
+    try:
+        inner = {path.name: path for path in sorted(folder.iterdir()) if path.is_dir()}
+    except OSError:
+        return None
+    for name in AUDIO_FOLDERS:
+        if name in inner:
+            return inner[name]
+        for other, path in inner.items():
+            if other.lower() == name:
+                return path
+    return None
 
 
-def load_metadata(
-    csv_path: Path,
-    audio_dir: Path,
-    *,
-    num_speakers: int = 1,
-    dataset_type: str = "text",
-    has_stress_marks: bool = False,
-    recordings: RemoteRecordings | None = None,
-) -> list[Row]:
-    """Read metadata.csv.
+def find_named(
+    name: str, folders: Sequence[Path], suffixes: Sequence[str] = (".wav",)
+) -> Path | None:
+    """Return the recording of exactly this name, or with one of the endings added to it.
 
     Args:
-        csv_path: Lines `file|text`; with several speakers `file|speaker|text`; with
-            `dataset_type="phoneme_ids"` one more column at the end, ids separated by spaces.
-            Columns of others that their values tell (LJSpeech's `id|text|normalised text`, a
-            length or the speaker after the text) are read, and said.
-        audio_dir: Folder of the recordings; names are looked for here, then beside the CSV. The
-            ending `.wav` may be left out of a name; capitals, backslashes and folders of another
-            machine do not matter where one recording only can be meant.
-        num_speakers: The speaker column counts only where this is above 1.
-        dataset_type: `text` or `phoneme_ids`.
-        has_stress_marks: Whether each `+` before a vowel stays in the texts.
-        recordings: Where they lie in a storage, instead of `audio_dir`.
+        name: As a list has it.
+        folders: Where it is looked for, in order.
+        suffixes: Endings that may be left out of a name.
     """
-    if dataset_type not in DATASET_TYPES:
-        raise DatasetError(
-            f'--data.dataset_type is "{dataset_type}", but only text and phoneme_ids are known.'
-        )
-    lines = _read_lines(csv_path)
-    if not lines:
-        raise DatasetError(f"{csv_path} is empty; write one line `file.wav|Text.` a recording.")
-    if are_quoted([line.split("|") for _, line in lines]):
-        unquoted = [(n, [remove_quotes(one) for one in line.split("|")]) for n, line in lines]
-        lines = [(number, "|".join(columns)) for number, columns in unquoted]
-    layout = _choose_layout(csv_path, lines, num_speakers, dataset_type)
-    folders = (audio_dir, csv_path.parent)
-    rows, missing = [], []
-    for number, line in lines:
-        columns = [column.strip() for column in line.split("|")]
-        if recordings is not None:
-            audio_path, version = recordings.find(columns[0]) or (None, "")
-        else:
-            audio_path, version = find_audio(columns[0], folders), ""
-        if audio_path is None:
-            missing.append((number, columns[0]))
-            continue
-        row = _parse_row(csv_path, number, columns, audio_path, layout)
-        text = row.text if has_stress_marks else remove_stress_marks(row.text)
-        rows.append(replace(row, text=text, version=version))
-    where = recordings.address if recordings is not None else str(audio_dir)
-    _check_missing(csv_path, where, missing, len(lines))
-    _check_duplicates(csv_path, rows)
-    _check_speakers(csv_path, rows, num_speakers)
-    return rows
+    if not name.strip():
+        return None
+    for folder in folders:
+        path = folder / name
+        for candidate in (path, *(Path(f"{path}{suffix}") for suffix in suffixes)):
+            if is_file(candidate):
+                return candidate
+    return None
 
 
-def remove_stress_marks(text: str) -> str:
-    """Take out each `+` that marks the Cyrillic vowel after it as stressed.
+def _find_similar(name: str, folders: Sequence[Path]) -> Path | None:
+    """Return the one recording below the folders that a name can mean, None for none or several.
 
-    espeak-ng 1.52 reads the sign aloud as a word; `2+2` and `x+а` stay as they are.
+    Folders before the name count only where several recordings have it.
     """
-    return _STRESS_MARK.sub("", text)
+    wanted = PurePosixPath(name.strip().strip('"').replace("\\", "/").lower())
+    if not wanted.name:
+        return None
+    for folder in folders:
+        index = _index(folder, _find_time(folder))
+        for key in (wanted.name, find_stem(wanted.name)):
+            found = index.get(key, ())
+            if len(found) == 1:
+                return found[0]
+            parts = wanted.with_name(key).parts[-2:]
+            near = [path for path in found if _spell(path)[-2:] in (parts, wanted.parts[-2:])]
+            if len(near) == 1:
+                return near[0]
+    return None
 
 
-def _read_lines(csv_path: Path) -> list[tuple[int, str]]:
+def _spell(path: Path) -> tuple[str, ...]:
+    return (*(part.lower() for part in path.parts[:-1]), find_stem(path.name.lower()))
+
+
+def _find_time(folder: Path) -> int:
+    """Return when a folder changed, so that a list of it does not outlive that."""
     try:
-        data = read_bounded(csv_path, "metadata.csv")
-    except FileNotFoundError:
-        raise DatasetError(
-            f"{csv_path} does not exist; pass the dataset's folder with --data.dataset_dir, "
-            "or the CSV with --data.csv_path."
-        ) from None
-    except OSError as error:
-        raise DatasetError(f"{csv_path} cannot be read ({error.strerror}).") from None
-    text, encoding = decode_text(data)
-    if encoding != UTF_8:
-        line = find_bad_line(data)
-        raise DatasetError(
-            f"{csv_path} line {line}: the text is not UTF-8, it seems to be {encoding}; save the "
-            "file as UTF-8, or let `python -m piper.train import` read it."
-        )
-    numbered = enumerate(text.split("\n"), start=1)
-    return [(number, line) for number, line in numbered if line.strip()]
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
-def _choose_layout(
-    csv_path: Path, lines: Sequence[tuple[int, str]], num_speakers: int, dataset_type: str
-) -> Layout:
-    """Return what the columns hold: what the flags say, unless the values say otherwise."""
-    wanted = create_layout(num_speakers, has_ids=dataset_type == PHONEME_IDS)
-    counts = Counter(line.count("|") + 1 for _, line in lines)
-    count = counts.most_common(1)[0][0]
-    layout = wanted
-    if count > len(create_layout(1, has_ids=False).names) and dataset_type == "text":
-        rows = [line.split("|") for _, line in lines if line.count("|") + 1 == count]
-        found = find_layout(rows)
-        if found is None:
-            _refuse_no_speakers(csv_path, rows, num_speakers)
-        elif found != wanted:
-            layout = _check_found(csv_path, found, rows, num_speakers)
-    _check_columns(csv_path, lines, layout, num_speakers, dataset_type)
-    return layout
-
-
-def _refuse_no_speakers(csv_path: Path, rows: Sequence[Sequence[str]], num_speakers: int) -> None:
-    """Refuse a second column that cannot be the speaker, if there are enough lines to tell."""
-    speakers = {row[1].strip() for row in rows}
-    if num_speakers > 1 and (len(rows) < LINES_TO_TELL or are_speakers(speakers, len(rows))):
-        return
-    example = f"{rows[0][1].strip()!r:.40}"
-    raise DatasetError(
-        f"{csv_path} has {len(rows[0])} columns, and what they hold is not clear: the second has "
-        f"{len(speakers)} different values in {len(rows)} lines, such as {example}, so it is no "
-        "speaker; write file|text, or file|speaker|text with --model.num_speakers=N."
-    )
-
-
-def _check_found(
-    csv_path: Path, found: Layout, rows: Sequence[Sequence[str]], num_speakers: int
-) -> Layout:
-    """Return a layout that was found where it can be trained on as the flags are."""
-    if (place := found.find(IDS)) is not None:
-        raise DatasetError(
-            f"{csv_path}: the columns look like {found} (the last is {rows[0][place].strip()!r:.40}"
-            "); pass --data.dataset_type=phoneme_ids."
-        )
-    if (place := found.find(SPEAKER)) is not None:
-        count = len({row[place].strip() for row in rows})
-        if count == 1 and num_speakers <= 1:
-            raise DatasetError(
-                f"{csv_path}: {len(found.names)} columns, but {FILE}|{TEXT} is wanted; the columns "
-                f"look like {found}, so remove that of the speaker, since all rows name the same "
-                "one (several would need --model.num_speakers=N)."
-            )
-        if num_speakers <= 1:
-            raise DatasetError(
-                f"{csv_path}: {len(found.names)} columns, but {FILE}|{TEXT} is wanted; the columns "
-                f"look like {found}, so pass --model.num_speakers={count}."
-            )
-    elif num_speakers > 1:
-        raise DatasetError(
-            f"{csv_path}: the columns look like {found}, and name no speakers; leave out "
-            f"--model.num_speakers={num_speakers} (and num_speakers in config.json)."
-        )
-    _LOGGER.info("%s is read as %s; %s is what is said.", csv_path, found, found.names[found.text])
+@lru_cache(maxsize=8)
+def _index(folder: Path, changed: int) -> Mapping[str, Sequence[Path]]:
+    """Return the recordings below a folder by their names in small letters, also without ending."""
+    found: dict[str, list[Path]] = {}
+    for path in walk_recordings(folder, MAX_INDEXED):
+        name = path.name.lower()
+        for key in {name, find_stem(name)}:
+            found.setdefault(key, []).append(path)
     return found
 
 
-def _check_columns(
-    csv_path: Path,
-    lines: Sequence[tuple[int, str]],
-    layout: Layout,
-    num_speakers: int,
-    dataset_type: str,
-) -> None:
-    for number, line in lines:
-        count = line.count("|") + 1
-        if count == len(layout.names):
-            continue
-        where = f"{csv_path} line {number}:"
-        if count == 1:
-            seen = next((name for sign, name in OTHER_DELIMITERS.items() if sign in line), None)
-            hint = f" (it seems to use {seen})" if seen else ""
-            raise DatasetError(f"{where} no '|' found{hint}; separate the columns as {layout}.")
-        raise DatasetError(
-            f"{where} {count} columns, but {len(layout.names)} are wanted ({layout}, "
-            f"--model.num_speakers={num_speakers}, --data.dataset_type={dataset_type}); "
-            "a text must not hold '|'."
-        )
-
-
-def find_audio(name: str, folders: Sequence[Path]) -> Path | None:
-    """Return the recording of a name, with or without `.wav`, or of one that is spelt otherwise."""
-    return find_named(name, folders) or find_similar(name, folders)
-
-
-def _parse_row(
-    csv_path: Path, number: int, columns: Sequence[str], audio_path: Path, layout: Layout
-) -> Row:
-    where = f"{csv_path} line {number}:"
-    places = {name: place for place, name in enumerate(layout.names)}
-    ids = _parse_ids(where, columns[places[IDS]]) if IDS in places else None
-    speaker = columns[places[SPEAKER]] if SPEAKER in places else None
-    text = (columns[places[NORMALISED]] if NORMALISED in places else "") or columns[places[TEXT]]
-    if speaker == "":
-        raise DatasetError(f"{where} the speaker is empty; name one, or remove the line.")
-    if not text and ids is None:
-        raise DatasetError(f"{where} the text is empty; write what is said, or remove the line.")
-    return Row(number, audio_path, text, speaker, ids)
-
-
-def _parse_ids(where: str, column: str) -> list[int]:
-    words = column.split()
-    if not words or not all(_ID.fullmatch(word) for word in words):
-        raise DatasetError(
-            f"{where} the last column is {column!r:.60}, but phoneme ids are wanted: "
-            "whole numbers separated by spaces."
-        )
-    return [int(word) for word in words]
-
-
-def _check_missing(
-    csv_path: Path, audio_dir: str, missing: Sequence[tuple[int, str]], total: int
-) -> None:
-    if not missing:
-        return
-    named = name_some(f"{name or '(no name)'} (line {line})" for line, name in missing)
-    raise DatasetError(
-        f"{csv_path}: {len(missing)} of {total} recordings are not in {audio_dir}: {named}; "
-        "pass the right folder with --data.audio_dir, or remove the lines."
-    )
-
-
-def _check_duplicates(csv_path: Path, rows: Sequence[Row]) -> None:
-    first_lines: dict[Path, int] = {}
-    for row in rows:
-        first = first_lines.setdefault(row.audio_path, row.line)
-        if first != row.line:
-            raise DatasetError(
-                f"{csv_path} line {row.line}: {row.audio_path.name} is already in line {first}; "
-                "remove one of the two lines."
-            )
-
-
-def _check_speakers(csv_path: Path, rows: Sequence[Row], num_speakers: int) -> None:
-    speakers = list(dict.fromkeys(row.speaker for row in rows if row.speaker is not None))
-    if len(speakers) > num_speakers:
-        raise DatasetError(
-            f"{csv_path} has {len(speakers)} speakers ({name_some(speakers)}), but "
-            f"--model.num_speakers={num_speakers}; pass --model.num_speakers={len(speakers)}."
-        )
-
-
-def write_metadata(folder: Path, rows: Iterable[tuple[str, str | None, str]]) -> bytes:
-    """Write a dataset's metadata.csv, and return what is in it.
+def walk_recordings(folder: Path, most: int | None = None) -> Iterator[Path]:
+    """Return the recordings below a folder in order; hidden files and folders are left out.
 
     Args:
-        folder: The dataset.
-        rows: Name of the recording, speaker (None where there is one only) and text; no `|` and no
-            line end in them.
+        folder: Where.
+        most: Files and folders that are looked through; None: all.
     """
-    lines = ["|".join(cell for cell in row if cell is not None) + "\n" for row in rows]
-    content = "".join(lines).encode("utf-8")
-    with replace_on_success(folder / "metadata.csv") as temporary:
-        temporary.write_bytes(content)
-    return content
+    count = 0
+    for parent, inner, names in os.walk(folder):
+        count += len(inner) + len(names)
+        if most is not None and count > most:
+            return
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES:
+                yield Path(parent, name)
+
+
+def find_stem(name: str) -> str:
+    """Return a recording's name without folders, and without its ending where it has one."""
+    base = name.replace("\\", "/").rsplit("/", maxsplit=1)[-1]
+    ending = Path(base).suffix
+    return base[: -len(ending)] if ending.lower() in AUDIO_SUFFIXES else base
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a path is a file; names that no file can have are none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long, or with a zero byte
+        return False
+
+
+def find_audio(
+    name: str, folders: Sequence[Path], suffixes: Sequence[str] = (".wav",)
+) -> Path | None:
+    """Return the recording of a name, with or without an ending, or of one spelt otherwise."""
+    return find_named(name, folders, suffixes) or _find_similar(name, folders)

@@ -17,9 +17,8 @@ from piper.train.data.metadata import (
     AUDIO_SUFFIXES,
     UTF_8,
     decode_text,
+    find_audio,
     find_audio_folder,
-    find_named,
-    find_similar,
 )
 
 _LOGGER = logging.getLogger(__name__)
@@ -118,8 +117,7 @@ def find_root(source: Path) -> Path:
 
 def find_recording(name: str, folders: Sequence[Path]) -> Path:
     """Return the recording that a list's name means, or where it was looked for first."""
-    found = find_named(name, folders, AUDIO_SUFFIXES) or find_similar(name, folders)
-    return found or folders[0] / name
+    return find_audio(name, folders, AUDIO_SUFFIXES) or folders[0] / name
 
 
 def load_config(root: Path) -> tuple[dict[str, Any], str | None]:
