@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate
@@ -22,6 +23,30 @@ from piper.train.data.metadata import (
 )
 
 _LOGGER = logging.getLogger(__name__)
+AUDIO = "audio"
+TEXT = "text"
+SPEAKER = "speaker"
+USUAL_NAMES: Mapping[str, Sequence[str]] = {
+    AUDIO: (
+        *("audio_path", "audio_filepath", "audio_file", "file_name", "filename", "filepath"),
+        *("file_path", "file", "path", "wav", "wav_path", "wav_filename", "audio"),
+        *("имя_файла", "файл", "путь", "аудио", "запись"),
+    ),
+    TEXT: (
+        *("text", "sentence", "transcript", "transcription", "raw_text", "prompt"),
+        *("текст", "фраза", "предложение", "расшифровка"),
+    ),
+    SPEAKER: (
+        *("speaker", "speaker_id", "speaker_name", "client_id"),
+        *("диктор", "имя_диктора", "голос", "спикер"),
+    ),
+}
+"""The more telling name first: of `path` and `audio_path` it is the latter."""
+NORMALISED_NAMES = ("normalized_text", "normalised_text", "text_normalized", "normalized")
+PARQUET = ".parquet"
+ARROW = ".arrow"
+BYTES = "bytes"
+PATH = "path"
 
 
 @dataclass(frozen=True)
@@ -56,7 +81,7 @@ class LeftOut:
     detail: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Source:
     """All that a format's reader found.
 
@@ -65,12 +90,20 @@ class Source:
         columns: What was read as what, as the user is told: `file|speaker|text`.
     """
 
-    rows: Sequence[SourceRow]
-    left_out: Sequence[LeftOut] = ()
+    rows: list[SourceRow] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
     language: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     columns: str = ""
-    notes: Sequence[str] = ()
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, audio_path: Path, text: str, speaker: str | None, name: str) -> None:
+        """Add a row."""
+        self.rows.append(SourceRow(audio_path, text, speaker, name))
+
+    def leave_out(self, name: str, reason: str, detail: str = "") -> None:
+        """Add something that cannot be imported."""
+        self.left_out.append(LeftOut(name, reason, detail))
 
 
 @dataclass(frozen=True)
@@ -91,6 +124,75 @@ class ReadOptions:
     def find_folders(self, *folders: Path) -> list[Path]:
         """Return the folders in which recordings are looked for, in order."""
         return [*([self.audio_dir] if self.audio_dir else []), *folders]
+
+    def find_list_folders(self, root: Path) -> list[Path]:
+        """Return the same for the recordings of a list in a folder."""
+        inner = find_audio_folder(root)
+        return self.find_folders(*([inner] if inner else []), root)
+
+    def find_columns(self, names: Sequence[str]) -> dict[str, str]:
+        """Return the name of each column that is there, by `audio`, `text`, `speaker`.
+
+        Letters' case does not matter; a name that the user gave is taken or nothing.
+        """
+        by_lower = {_normalise(name): name for name in reversed(names)}
+        found = {}
+        for key, usual in USUAL_NAMES.items():
+            wanted: Sequence[str] = [self.columns[key]] if key in self.columns else usual
+            if key == TEXT and key not in self.columns:
+                is_first = not self.use_original_text
+                wanted = (*NORMALISED_NAMES, *usual) if is_first else (*usual, *NORMALISED_NAMES)
+            keys = map(_normalise, wanted)
+            match = next((by_lower[name] for name in keys if name in by_lower), None)
+            if match is not None:
+                found[key] = match
+        return found
+
+    def require_columns(self, where: str, names: Sequence[str]) -> dict[str, str]:
+        """Return the same, where recording, text and whatever the user named are there."""
+        found = self.find_columns(names)
+        self.check_columns(where, names, found)
+        return found
+
+    def check_columns(self, where: str, names: Sequence[str], found: Mapping[str, str]) -> None:
+        """Refuse columns among which one that is needed or named is missing."""
+        needed = dict.fromkeys((AUDIO, TEXT, *self.columns))
+        missing = [key for key in needed if key not in found]
+        if not missing:
+            return
+        given = self.columns
+        whats = [
+            f'column "{given[key]}"' if key in given else f"column for the {key}" for key in missing
+        ]
+        flag = ",".join(f"{key}=NAME" for key in missing)
+        named = ", ".join(names) or "none"
+        raise DatasetError(
+            f"{where} has no {' and no '.join(whats)}; name what is missing with --columns {flag} "
+            f"(there are: {named})."
+        )
+
+
+def _normalise(name: str) -> str:
+    return name.strip().lower().replace(" ", "_")
+
+
+def parse_columns(words: str) -> dict[str, str]:
+    """Return what `audio=…,text=…,speaker=…` says."""
+    columns = {}
+    for word in words.split(","):
+        key, sign, name = word.partition("=")
+        if key.strip() not in USUAL_NAMES or not sign or not name.strip():
+            raise DatasetError(
+                f"--columns has {word.strip()!r}, but audio=NAME,text=NAME,speaker=NAME is "
+                "wanted (each may be left out)."
+            )
+        columns[key.strip()] = name.strip()
+    return columns
+
+
+def describe_columns(found: Mapping[str, str]) -> str:
+    """Return which column was read as what: "audio=file, text=sentence"."""
+    return ", ".join(f"{key}={name}" for key, name in found.items())
 
 
 @dataclass(frozen=True)
@@ -130,17 +232,6 @@ def load_config(root: Path) -> tuple[dict[str, Any], str | None]:
     return data, voice if isinstance(voice, str) else None
 
 
-def describe_columns(found: Mapping[str, str]) -> str:
-    """Return which column was read as what: "audio=file, text=sentence"."""
-    return ", ".join(f"{key}={name}" for key, name in found.items())
-
-
-def find_folders(root: Path, options: ReadOptions) -> list[Path]:
-    """Return where the recordings of a list in a folder are looked for, in order."""
-    inner = find_audio_folder(root)
-    return options.find_folders(*([inner] if inner else []), root)
-
-
 def read_text(path: Path) -> str:
     r"""Return a text file without its byte-order mark, `\n` at the ends of lines.
 
@@ -178,94 +269,6 @@ def read_first_line(path: Path) -> str:
     return decode_text(head[: head.find(b"\n") + 1] or head)[0].split("\n", maxsplit=1)[0]
 
 
-AUDIO = "audio"
-TEXT = "text"
-SPEAKER = "speaker"
-USUAL_NAMES: Mapping[str, Sequence[str]] = {
-    AUDIO: (
-        *("audio_path", "audio_filepath", "audio_file", "file_name", "filename", "filepath"),
-        *("file_path", "file", "path", "wav", "wav_path", "wav_filename", "audio"),
-        *("имя_файла", "файл", "путь", "аудио", "запись"),
-    ),
-    TEXT: (
-        *("text", "sentence", "transcript", "transcription", "raw_text", "prompt"),
-        *("текст", "фраза", "предложение", "расшифровка"),
-    ),
-    SPEAKER: (
-        *("speaker", "speaker_id", "speaker_name", "client_id"),
-        *("диктор", "имя_диктора", "голос", "спикер"),
-    ),
-}
-"""The more telling name first: of `path` and `audio_path` it is the latter."""
-NORMALISED_NAMES = ("normalized_text", "normalised_text", "text_normalized", "normalized")
-
-
-def parse_columns(words: str) -> dict[str, str]:
-    """Return what `audio=…,text=…,speaker=…` says."""
-    columns = {}
-    for word in words.split(","):
-        key, sign, name = word.partition("=")
-        if key.strip() not in USUAL_NAMES or not sign or not name.strip():
-            raise DatasetError(
-                f"--columns has {word.strip()!r}, but audio=NAME,text=NAME,speaker=NAME is "
-                "wanted (each may be left out)."
-            )
-        columns[key.strip()] = name.strip()
-    return columns
-
-
-def find_columns(
-    names: Sequence[str], given: Mapping[str, str], *, use_original_text: bool = False
-) -> dict[str, str]:
-    """Return the name of each column that is there, by `audio`, `text`, `speaker`.
-
-    Args:
-        names: The columns' names; letters' case does not matter.
-        given: Names that the user gave; these are taken or nothing.
-    """
-    by_lower = {_normalise(name): name for name in reversed(names)}
-    found = {}
-    for key, usual in USUAL_NAMES.items():
-        wanted: Sequence[str] = [given[key]] if key in given else usual
-        if key == TEXT and key not in given:
-            normalised = NORMALISED_NAMES
-            wanted = (*usual, *normalised) if use_original_text else (*normalised, *usual)
-        keys = map(_normalise, wanted)
-        match = next((by_lower[name] for name in keys if name in by_lower), None)
-        if match is not None:
-            found[key] = match
-    return found
-
-
-def _normalise(name: str) -> str:
-    return name.strip().lower().replace(" ", "_")
-
-
-def check_columns(
-    where: str, names: Sequence[str], found: Mapping[str, str], given: Mapping[str, str]
-) -> None:
-    """Check that recording, text and whatever the user named were found."""
-    missing = [key for key in (AUDIO, TEXT, *given) if key not in found]
-    if not missing:
-        return
-    missing = list(dict.fromkeys(missing))
-    whats = [
-        f'column "{given[key]}"' if key in given else f"column for the {key}" for key in missing
-    ]
-    flag = ",".join(f"{key}=NAME" for key in missing)
-    named = ", ".join(names) or "none"
-    raise DatasetError(
-        f"{where} has no {' and no '.join(whats)}; name what is missing with --columns {flag} "
-        f"(there are: {named})."
-    )
-
-
-PARQUET = ".parquet"
-ARROW = ".arrow"
-BYTES = "bytes"
-PATH = "path"
-
-
 class Table:
     """A file of rows; what is not asked for is not read.
 
@@ -278,13 +281,8 @@ class Table:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        pyarrow = _load_pyarrow()
-        try:
+        with self._reading():
             self._blocks: Any = _Parquet(path) if path.suffix == PARQUET else _Arrow(path)
-        except (pyarrow.ArrowException, OSError) as error:
-            raise DatasetError(
-                f"{path} cannot be read ({_first_line(error)}); fetch the file again."
-            ) from None
         self._ends = list(accumulate(self._blocks.counts))
         self._kept: tuple[int, str, Any] = (-1, "", None)
 
@@ -319,13 +317,24 @@ class Table:
         return value.get(BYTES) or b"", value.get(PATH) or ""
 
     def _read(self, number: int, name: str) -> Any:
-        import pyarrow
-
-        try:
+        with self._reading():
             return self._blocks.read(number, name)
-        except (pyarrow.ArrowException, OSError) as error:
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            import pyarrow
+        except ImportError:
             raise DatasetError(
-                f"{self.path} cannot be read ({_first_line(error)}); fetch the file again."
+                "Parquet and Arrow files need the library pyarrow: "
+                'pip install "piper-workshop[formats]".'
+            ) from None
+        try:
+            yield
+        except (pyarrow.ArrowException, OSError) as error:
+            reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+            raise DatasetError(
+                f"{self.path} cannot be read ({reason}); fetch the file again."
             ) from None
 
 
@@ -371,21 +380,6 @@ def _find_field(column: Any, name: str) -> Any:
     _, dot, inner = name.partition(".")
     is_inner = dot and pyarrow.types.is_struct(column.type)
     return column.field(inner) if is_inner else column
-
-
-def _load_pyarrow() -> Any:
-    try:
-        import pyarrow
-    except ImportError:
-        raise DatasetError(
-            "Parquet and Arrow files need the library pyarrow: "
-            'pip install "piper-workshop[formats]".'
-        ) from None
-    return pyarrow
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
 
 
 @lru_cache(maxsize=2)
