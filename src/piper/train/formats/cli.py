@@ -50,11 +50,6 @@ def create_parser() -> argparse.ArgumentParser:
         help="hertz of the voice; default: what fits most recordings, which keep their own",
     )
     parser.add_argument("--limit", metavar="N", type=int, help="at most N recordings")
-    _add_reading_flags(parser)
-    return parser
-
-
-def _add_reading_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--columns",
         metavar="audio=A,text=B,speaker=C",
@@ -79,6 +74,7 @@ def _add_reading_flags(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="the source's speakers or folders are one person",
     )
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,16 +85,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _import(arguments: argparse.Namespace) -> int:
-    report = import_dataset(arguments.source, arguments.folder, _create_options(arguments))
-    say(_describe_report(report))
-    return 0
-
-
-def _create_options(arguments: argparse.Namespace) -> ImportOptions:
     if arguments.limit is not None and arguments.limit < 1:
         raise DatasetError(f"--limit is {arguments.limit}; give 1 or more.")
     columns = parse_columns(arguments.columns) if arguments.columns else {}
-    return ImportOptions(
+    options = ImportOptions(
         format_name=arguments.format,
         language=arguments.language,
         sample_rate=arguments.sample_rate,
@@ -106,6 +96,8 @@ def _create_options(arguments: argparse.Namespace) -> ImportOptions:
         is_one_speaker=arguments.one_speaker,
         limit=arguments.limit,
     )
+    say(_describe_report(import_dataset(arguments.source, arguments.folder, options)))
+    return 0
 
 
 def _describe_report(report: ImportReport) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,223 +29,21 @@ from piper.train.formats.recordings import (
 )
 from piper.train.formats.source import LeftOut, ReadOptions, Source, SourceRow, find_root
 
+REPORT_NAME = "import.json"
+WORK_NAME = ".import"
+PLAN_NAME = "recordings.json"
 MAX_NAME_BYTES = 120
 """Well below the 255 of file systems, with room for a speaker, a number and an ending."""
 NO_NAME = "recording"
-_UNSAFE = re.compile(r"[^\w.\-]+")
-_SPACES = re.compile(r"\s+")
-# What Windows takes for a device, whatever the ending.
-_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-
-
-def mend_name(name: str) -> str:
-    """Return a name of letters, digits, `.`, `-` and `_` that is no path and not hidden."""
-    name = unicodedata.normalize("NFC", name).encode("utf-8", "ignore").decode("utf-8")
-    safe = _UNSAFE.sub("_", name).strip("._")
-    safe = safe.encode("utf-8")[:MAX_NAME_BYTES].decode("utf-8", "ignore")
-    return f"_{safe}" if _DEVICE.fullmatch(safe) else safe or NO_NAME
-
-
-def mend_text(text: str) -> str:
-    """Return a text on one line and without `|`, which divides the columns of metadata.csv.
-
-    Line breaks, tabs and other control characters become spaces, and so does `|`; spaces that
-    follow each other become one. Halves of surrogate pairs, which UTF-8 cannot hold, go.
-    """
-    text = text.encode("utf-8", "ignore").decode("utf-8")
-    kept = (" " if sign == "|" or unicodedata.category(sign) == "Cc" else sign for sign in text)
-    return _SPACES.sub(" ", "".join(kept).replace("\ufeff", "")).strip()
-
-
-def is_mended(before: str, after: str) -> bool:
-    """Return whether more than spaces at the ends changed: something to tell the user."""
-    return before.strip() != after
-
-
 EMPTY_TEXT = "empty text"
 MISSING_AUDIO = "missing recording"
 OUTSIDE = "recording outside the source"
 NO_SPEAKER = "no speaker"
 TWICE = "recording listed twice"
-
-
-@dataclass(frozen=True)
-class PlannedRow:
-    """A row that will be imported if its recording can be decoded.
-
-    Attributes:
-        name: Of the WAV, without its ending; unique.
-        shown_name: As the source has it.
-        speaker: None where there is one only.
-        audio_path: The recording, or the table that holds it.
-        cell: Column and row of the table.
-        stamp: Changes when the recording does.
-    """
-
-    name: str
-    shown_name: str
-    text: str
-    speaker: str | None
-    audio_path: Path
-    cell: tuple[str, int] | None
-    stamp: tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be imported.
-
-    Attributes:
-        changes: For import.json: name, and a text before and after.
-    """
-
-    rows: Sequence[PlannedRow]
-    left_out: Sequence[LeftOut]
-    changes: Sequence[Mapping[str, str]]
-
-
-def plan_rows(
-    source: Source, roots: Sequence[Path], *, is_one_speaker: bool, limit: int | None
-) -> Plan:
-    """Decide about each row.
-
-    Args:
-        roots: Recordings outside these folders, links followed, are not touched.
-        is_one_speaker: Whether the source's speakers are one person.
-        limit: At most so many rows, the first ones.
-    """
-    speakers = {mend_text(row.speaker) for row in source.rows if row.speaker} - {""}
-    has_speakers = len(speakers) > 1 and not is_one_speaker
-    real_roots = [root.resolve() for root in roots]
-    left_out = list(source.left_out)
-    changes: list[dict[str, str]] = []
-    planned: list[PlannedRow] = []
-    names = UniqueNames()
-    seen: set[tuple[Path, tuple[str, int] | None]] = set()
-    for row in source.rows:
-        if limit is not None and len(planned) >= limit:
-            break
-        shown_name = row.name or row.audio_path.name
-        path, reason = _find_real_path(row, real_roots)
-        speaker = mend_text(row.speaker or "") if has_speakers else None
-        text = mend_text(row.text)
-        if not reason and (path, row.cell) in seen:
-            reason = TWICE
-        reason = reason or (EMPTY_TEXT if not text else NO_SPEAKER if speaker == "" else "")
-        if reason:
-            detail = str(row.audio_path) if reason in (MISSING_AUDIO, OUTSIDE) else ""
-            left_out.append(LeftOut(shown_name, reason, detail))
-            continue
-        seen.add((path, row.cell))
-        name = names.take(mend_name(_add_speaker(row.name, speaker)))
-        changes += _find_changes(name, row, text, speaker)
-        stamp = _create_stamp(path, row.cell)
-        planned.append(PlannedRow(name, shown_name, text, speaker, path, row.cell, stamp))
-    return Plan(planned, left_out, changes)
-
-
-def _find_real_path(row: SourceRow, real_roots: Sequence[Path]) -> tuple[Path, str]:
-    """Return the recording with links followed, and why it cannot be taken."""
-    try:
-        path = row.audio_path.resolve()
-    except (OSError, RuntimeError, ValueError):  # a loop of links (until 3.12), a zero byte
-        return row.audio_path, MISSING_AUDIO
-    # First, so that nothing is told about files elsewhere, not even whether they are there.
-    if not any(path.is_relative_to(root) for root in real_roots):
-        return path, OUTSIDE
-    return path, "" if is_file(path) else MISSING_AUDIO
-
-
-def _add_speaker(name: str, speaker: str | None) -> str:
-    """Put the speaker before a name that does not begin with it already, as VCTK's do."""
-    if speaker is None or mend_name(name).startswith(mend_name(speaker)):
-        return name
-    return f"{mend_name(speaker)}_{name}"
-
-
-def _find_changes(
-    name: str, row: SourceRow, text: str, speaker: str | None
-) -> Iterable[dict[str, str]]:
-    if is_mended(row.text, text):
-        yield {"name": name, "before": row.text, "after": text}
-    if speaker is not None and row.speaker is not None and is_mended(row.speaker, speaker):
-        yield {"name": name, "speaker before": row.speaker, "speaker after": speaker}
-
-
-def _create_stamp(path: Path, cell: tuple[str, int] | None) -> tuple[Any, ...]:
-    stat = path.stat()
-    return (str(path), stat.st_size, stat.st_mtime_ns, *(cell or ()))
-
-
-REPORT_NAME = "import.json"
-WORK_NAME = ".import"
-PLAN_NAME = "recordings.json"
-
-
-class Journal:
-    """The records of an import in its folder: of which source, in which format."""
-
-    def __init__(self, folder: Path, source: Path, format_name: str) -> None:
-        self.folder = folder
-        self.identity = {"source": str(source.resolve()), "format": format_name}
-        self.report_path = folder / REPORT_NAME
-        self.lock_path = folder / WORK_NAME / "lock"
-        self._plan_path = folder / WORK_NAME / PLAN_NAME
-
-    def check(self) -> None:
-        """Check that the folder is new, or an import of the same source that nobody edited."""
-        if not self.folder.exists() or (self.folder.is_dir() and not any(self.folder.iterdir())):
-            return
-        if not self.folder.is_dir():
-            raise DatasetError(f"{self.folder} is a file; name a folder to make the dataset in.")
-        report = load_kept_object(self.report_path)
-        # Right after the start there is nothing but the lock.
-        if not report and {path.name for path in self.folder.iterdir()} - {WORK_NAME}:
-            raise DatasetError(
-                f"{self.folder} holds something that is no import; name a folder that is empty "
-                "or does not exist."
-            )
-        if report and {name: report.get(name) for name in self.identity} != self.identity:
-            raise DatasetError(
-                f"{self.folder} is an import of {report.get('source')} ({report.get('format')}), "
-                f"not of {self.identity['source']} ({self.identity['format']}); name another "
-                "folder."
-            )
-        digest = report.get("metadata_sha256")
-        csv_path = self.folder / "metadata.csv"
-        if digest and csv_path.is_file() and digest_file(csv_path) != digest:
-            raise DatasetError(
-                f"{csv_path} was edited after the import, which would overwrite it; name another "
-                "folder, or delete the file to import anew."
-            )
-
-    def begin(self) -> None:
-        """Write down what the import is of, before anything is made."""
-        digest = load_kept_object(self.report_path).get("metadata_sha256")
-        known = {"metadata_sha256": digest} if digest else {}
-        write_json(self.report_path, {**self.identity, "is_complete": False, **known})
-
-    def plan(self, wanted: Mapping[str, Sequence[Any]]) -> set[str]:
-        """Write down what each recording is made of; return the names that stand as they are.
-
-        Args:
-            wanted: By name: path, size, time of change and so on of the source.
-        """
-        old = load_kept_object(self._plan_path)
-        for name, stamp in wanted.items():
-            if name in old and old[name] != list(stamp):
-                # Before the new plan is written: what is there must never belong to another one.
-                (self.folder / "wavs" / f"{name}.wav").unlink(missing_ok=True)
-        write_json(self._plan_path, {**old, **wanted})
-        for path in (self.folder / "wavs").glob(".*.part"):
-            path.unlink(missing_ok=True)  # of a killed run; the lock says that none is at work
-        return {name for name in wanted if (self.folder / "wavs" / f"{name}.wav").is_file()}
-
-    def finish(self, rows: Iterable[tuple[str, str | None, str]], facts: Mapping[str, Any]) -> None:
-        """Write metadata.csv, and then that the import is complete."""
-        digest = hashlib.sha256(write_metadata(self.folder, rows)).hexdigest()
-        done = {"is_complete": True, "metadata_sha256": digest}
-        write_json(self.report_path, {**self.identity, **done, **facts})
+_UNSAFE = re.compile(r"[^\w.\-]+")
+_SPACES = re.compile(r"\s+")
+# What Windows takes for a device, whatever the ending.
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -301,7 +99,15 @@ def import_dataset(
     """
     options = options or ImportOptions()
     found_format = find_format(source, options.format_name)
-    _check_folders(source, folder, options.read.audio_dir)
+    audio_dir = options.read.audio_dir
+    roots = [find_root(source), *([audio_dir] if audio_dir else [])]
+    for root in roots:
+        if folder.resolve().is_relative_to(root.resolve()):
+            raise DatasetError(
+                f"{folder} lies in {root}, where nothing is changed; name a folder elsewhere."
+            )
+    if audio_dir is not None and not audio_dir.is_dir():
+        raise DatasetError(f"--audio-dir {audio_dir} does not exist.")
     journal = Journal(folder, source, found_format.name)
     journal.check()
     try:
@@ -320,84 +126,235 @@ def import_dataset(
             f"{len(found.rows)} rows), and does not tell the language; name it with --language, an "
             "espeak-ng voice such as ru or en-us."
         )
-    roots = [find_root(source)] + ([options.read.audio_dir] if options.read.audio_dir else [])
-    plan = plan_rows(found, roots, is_one_speaker=options.is_one_speaker, limit=options.limit)
-    if not plan.rows:
-        raise DatasetError(_describe_nothing(source, plan.left_out))
+    rows = list(_plan_rows(found, roots, folder, options))
+    if not rows:
+        raise DatasetError(_describe_nothing(source, found.left_out))
     with hold_lock(journal.lock_path):
         journal.check()
         journal.begin()
-        return _convert(journal, found, plan, replace(options, language=language))
+        return _convert(journal, found, rows, replace(options, language=language))
 
 
-def _check_folders(source: Path, folder: Path, audio_dir: Path | None) -> None:
-    inner = folder.resolve()
-    for outer in (find_root(source), *([audio_dir] if audio_dir else [])):
-        if inner.is_relative_to(outer.resolve()):
+def mend_name(name: str) -> str:
+    """Return a name of letters, digits, `.`, `-` and `_` that is no path and not hidden."""
+    name = unicodedata.normalize("NFC", name).encode("utf-8", "ignore").decode("utf-8")
+    safe = _UNSAFE.sub("_", name).strip("._")
+    safe = safe.encode("utf-8")[:MAX_NAME_BYTES].decode("utf-8", "ignore")
+    return f"_{safe}" if _DEVICE.fullmatch(safe) else safe or NO_NAME
+
+
+def mend_text(text: str) -> str:
+    """Return a text on one line and without `|`, which divides the columns of metadata.csv.
+
+    Line breaks, tabs and other control characters become spaces, and so does `|`; spaces that
+    follow each other become one. Halves of surrogate pairs, which UTF-8 cannot hold, go.
+    """
+    text = text.encode("utf-8", "ignore").decode("utf-8")
+    kept = (" " if sign == "|" or unicodedata.category(sign) == "Cc" else sign for sign in text)
+    return _SPACES.sub(" ", "".join(kept).replace("\ufeff", "")).strip()
+
+
+@dataclass(frozen=True)
+class _PlannedRow:
+    """A row that will be imported if its recording can be decoded.
+
+    Attributes:
+        name: Of the WAV, without its ending; unique.
+        shown_name: As the source has it.
+        speaker: None where there is one only.
+        changes: For import.json: name, and a text before and after.
+    """
+
+    name: str
+    shown_name: str
+    text: str
+    speaker: str | None
+    job: RecordingJob
+    changes: Sequence[Mapping[str, str]]
+
+    def create_stamp(self) -> tuple[Any, ...]:
+        """Return what changes when the recording does."""
+        stat = self.job.source.stat()
+        return (str(self.job.source), stat.st_size, stat.st_mtime_ns, *(self.job.cell or ()))
+
+
+def _plan_rows(
+    found: Source, roots: Sequence[Path], folder: Path, options: ImportOptions
+) -> Iterator[_PlannedRow]:
+    """Decide about each row; recordings outside the roots, links followed, are not touched."""
+    speakers = {mend_text(row.speaker) for row in found.rows if row.speaker} - {""}
+    has_speakers = len(speakers) > 1 and not options.is_one_speaker
+    real_roots = [root.resolve() for root in roots]
+    names = UniqueNames()
+    seen: set[tuple[Path, tuple[str, int] | None]] = set()
+    count = 0
+    for row in found.rows:
+        if options.limit is not None and count >= options.limit:
+            return
+        shown_name = row.name or row.audio_path.name
+        path, reason = _find_real_path(row, real_roots)
+        speaker = mend_text(row.speaker or "") if has_speakers else None
+        text = mend_text(row.text)
+        if not reason and (path, row.cell) in seen:
+            reason = TWICE
+        reason = reason or (EMPTY_TEXT if not text else NO_SPEAKER if speaker == "" else "")
+        if reason:
+            detail = str(row.audio_path) if reason in (MISSING_AUDIO, OUTSIDE) else ""
+            found.leave_out(shown_name, reason, detail)
+            continue
+        seen.add((path, row.cell))
+        count += 1
+        name = names.take(mend_name(_add_speaker(row.name, speaker)))
+        changes = []
+        if row.text.strip() != text:  # spaces at the ends are nothing to tell the user
+            changes.append({"name": name, "before": row.text, "after": text})
+        if speaker is not None and row.speaker is not None and row.speaker.strip() != speaker:
+            said = {"speaker before": row.speaker, "speaker after": speaker}
+            changes.append({"name": name, **said})
+        job = RecordingJob(path, row.cell, folder / "wavs" / f"{name}.wav")
+        yield _PlannedRow(name, shown_name, text, speaker, job, changes)
+
+
+def _find_real_path(row: SourceRow, real_roots: Sequence[Path]) -> tuple[Path, str]:
+    """Return the recording with links followed, and why it cannot be taken."""
+    try:
+        path = row.audio_path.resolve()
+    except (OSError, RuntimeError, ValueError):  # a loop of links (until 3.12), a zero byte
+        return row.audio_path, MISSING_AUDIO
+    # First, so that nothing is told about files elsewhere, not even whether they are there.
+    if not any(path.is_relative_to(root) for root in real_roots):
+        return path, OUTSIDE
+    return path, "" if is_file(path) else MISSING_AUDIO
+
+
+def _add_speaker(name: str, speaker: str | None) -> str:
+    """Put the speaker before a name that does not begin with it already, as VCTK's do."""
+    if speaker is None or mend_name(name).startswith(mend_name(speaker)):
+        return name
+    return f"{mend_name(speaker)}_{name}"
+
+
+class Journal:
+    """The records of an import in its folder: of which source, in which format."""
+
+    def __init__(self, folder: Path, source: Path, format_name: str) -> None:
+        self.folder = folder
+        self.identity = {"source": str(source.resolve()), "format": format_name}
+        self.lock_path = folder / WORK_NAME / "lock"
+        self._report_path = folder / REPORT_NAME
+        self._plan_path = folder / WORK_NAME / PLAN_NAME
+
+    def check(self) -> None:
+        """Check that the folder is new, or an import of the same source that nobody edited."""
+        if not self.folder.exists() or (self.folder.is_dir() and not any(self.folder.iterdir())):
+            return
+        if not self.folder.is_dir():
+            raise DatasetError(f"{self.folder} is a file; name a folder to make the dataset in.")
+        report = load_kept_object(self._report_path)
+        # Right after the start there is nothing but the lock.
+        if not report and {path.name for path in self.folder.iterdir()} - {WORK_NAME}:
             raise DatasetError(
-                f"{folder} lies in {outer}, where nothing is changed; name a folder elsewhere."
+                f"{self.folder} holds something that is no import; name a folder that is empty "
+                "or does not exist."
             )
-    if audio_dir is not None and not audio_dir.is_dir():
-        raise DatasetError(f"--audio-dir {audio_dir} does not exist.")
+        if report and {name: report.get(name) for name in self.identity} != self.identity:
+            raise DatasetError(
+                f"{self.folder} is an import of {report.get('source')} ({report.get('format')}), "
+                f"not of {self.identity['source']} ({self.identity['format']}); name another "
+                "folder."
+            )
+        digest = report.get("metadata_sha256")
+        csv_path = self.folder / "metadata.csv"
+        if digest and csv_path.is_file() and digest_file(csv_path) != digest:
+            raise DatasetError(
+                f"{csv_path} was edited after the import, which would overwrite it; name another "
+                "folder, or delete the file to import anew."
+            )
+
+    def begin(self) -> None:
+        """Write down what the import is of, before anything is made."""
+        digest = load_kept_object(self._report_path).get("metadata_sha256")
+        known = {"metadata_sha256": digest} if digest else {}
+        write_json(self._report_path, {**self.identity, "is_complete": False, **known})
+
+    def plan(self, rows: Sequence[_PlannedRow]) -> dict[str, Written]:
+        """Write down what each recording is made of; return those that stand as they are."""
+        old = load_kept_object(self._plan_path)
+        wanted = {row.name: row.create_stamp() for row in rows}
+        for row in rows:
+            if row.name in old and old[row.name] != list(wanted[row.name]):
+                # Before the new plan is written: what is there must never belong to another one.
+                row.job.target.unlink(missing_ok=True)
+        write_json(self._plan_path, {**old, **wanted})
+        for path in (self.folder / "wavs").glob(".*.part"):
+            path.unlink(missing_ok=True)  # of a killed run; the lock says that none is at work
+        measured = {row.name: measure_wav(row.job.target) for row in rows}
+        return {name: result for name, result in measured.items() if result is not None}
+
+    def finish(self, rows: Iterable[tuple[str, str | None, str]], facts: Mapping[str, Any]) -> None:
+        """Write metadata.csv, and then that the import is complete."""
+        digest = hashlib.sha256(write_metadata(self.folder, rows)).hexdigest()
+        done = {"is_complete": True, "metadata_sha256": digest}
+        write_json(self._report_path, {**self.identity, **done, **facts})
 
 
-def _convert(journal: Journal, found: Source, plan: Plan, options: ImportOptions) -> ImportReport:
+def _convert(
+    journal: Journal, found: Source, planned: Sequence[_PlannedRow], options: ImportOptions
+) -> ImportReport:
     folder = journal.folder
-    there = journal.plan({row.name: row.stamp for row in plan.rows})
-    written, num_reused = _write_recordings(folder, plan.rows, there)
-    rows, left_out, changes = [], list(plan.left_out), list(plan.changes)
-    for row in plan.rows:
+    written = journal.plan(planned)
+    num_reused = len(written)
+    missing = [row for row in planned if row.name not in written]
+    if missing:
+        if num_reused:
+            say(f"There already: {count_things(num_reused, 'recording')}.")
+        jobs = [row.job for row in missing]
+        check_libraries(jobs)
+        results = run_jobs(write_recording, jobs, "Importing", "recordings")
+        written.update(zip((row.name for row in missing), results, strict=True))
+    changes = [change for row in planned for change in row.changes]
+    rows = []
+    for row in planned:
         result = written[row.name]
         if result.error:
-            left_out.append(LeftOut(row.shown_name, UNDECODABLE, result.error))
+            found.leave_out(row.shown_name, UNDECODABLE, result.error)
             continue
         rows.append(row)
         if result.change:
             changes.append({"name": row.name, "audio": result.change})
     if not rows:
-        raise DatasetError(_describe_nothing(journal.identity["source"], left_out))
+        raise DatasetError(_describe_nothing(journal.identity["source"], found.left_out))
     rates = Counter(written[row.name].sample_rate for row in rows)
-    speakers = {row.speaker for row in rows}
-    config = _create_config(folder, found.config, options, rates, len(speakers))
-    report = ImportReport(
+    seconds = sum(written[row.name].seconds for row in rows)
+    num_speakers = len({row.speaker for row in rows})
+    config = _create_config(folder, found.config, options, rates, num_speakers)
+    write_json(folder / "config.json", config, indent=2)
+    journal.finish(
+        ((f"{row.name}.wav", row.speaker if num_speakers > 1 else None, row.text) for row in rows),
+        {
+            "recordings": len(rows),
+            "seconds": round(seconds, 1),
+            "speakers": num_speakers,
+            "sample_rate": config["audio"]["sample_rate"],
+            "sample_rates": {str(rate): count for rate, count in sorted(rates.items())},
+            "left_out": [vars(one) for one in found.left_out],
+            "changes": changes,
+        },
+    )
+    return ImportReport(
         folder=folder,
         format_name=journal.identity["format"],
         num_recordings=len(rows),
         num_reused=num_reused,
-        seconds=sum(written[row.name].seconds for row in rows),
-        num_speakers=len(speakers),
+        seconds=seconds,
+        num_speakers=num_speakers,
         sample_rate=config["audio"]["sample_rate"],
         rates=rates,
-        left_out=left_out,
+        left_out=found.left_out,
         changes=len(changes),
         columns=found.columns,
         notes=found.notes,
     )
-    write_json(folder / "config.json", config, indent=2)
-    listed = (
-        (f"{row.name}.wav", row.speaker if len(speakers) > 1 else None, row.text) for row in rows
-    )
-    journal.finish(listed, _describe(report, changes))
-    return report
-
-
-def _write_recordings(
-    folder: Path, rows: Sequence[PlannedRow], there: set[str]
-) -> tuple[dict[str, Written], int]:
-    """Return what became of each recording, and how many were there already."""
-    paths = {row.name: folder / "wavs" / f"{row.name}.wav" for row in rows}
-    measured = ((name, measure_wav(paths[name])) for name in paths if name in there)
-    written = {name: result for name, result in measured if result is not None}
-    num_reused = len(written)
-    missing = [row for row in rows if row.name not in written]
-    jobs = [RecordingJob(row.audio_path, row.cell, paths[row.name]) for row in missing]
-    if jobs:
-        if num_reused:
-            say(f"There already: {count_things(num_reused, 'recording')}.")
-        check_libraries(jobs)
-        results = run_jobs(write_recording, jobs, "Importing", "recordings")
-        written.update(zip((row.name for row in missing), results, strict=True))
-    return written, num_reused
 
 
 def _create_config(
@@ -425,18 +382,6 @@ def _create_config(
     else:
         config.pop("speaker_id_map", None)
     return config
-
-
-def _describe(report: ImportReport, changes: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-    return {
-        "recordings": report.num_recordings,
-        "seconds": round(report.seconds, 1),
-        "speakers": report.num_speakers,
-        "sample_rate": report.sample_rate,
-        "sample_rates": {str(rate): count for rate, count in sorted(report.rates.items())},
-        "left_out": [vars(one) for one in report.left_out],
-        "changes": list(changes),
-    }
 
 
 def describe_left_out(left_out: Sequence[LeftOut]) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -86,7 +85,7 @@ def write_recording(job: RecordingJob) -> Written:
         OSError: The WAV cannot be written, because the disk is full for example.
     """
     try:
-        if job.cell is None and (found := _find_plain_wav(job.source)) is not None:
+        if job.cell is None and (found := measure_wav(job.source)) is not None:
             with replace_on_success(job.target) as temporary:
                 shutil.copyfile(job.source, temporary)
             return found
@@ -121,11 +120,7 @@ def _float_to_int16(samples: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.in
 
 
 def measure_wav(path: Path) -> Written | None:
-    """Return rate and length of a WAV that was written before; None where it is none."""
-    return _find_plain_wav(path)
-
-
-def _find_plain_wav(path: Path) -> Written | None:
+    """Return rate and length of a WAV of 16 bits and one channel; None where it is none."""
     import soundfile
 
     try:
@@ -133,9 +128,8 @@ def _find_plain_wav(path: Path) -> Written | None:
     except (soundfile.SoundFileError, OSError, RuntimeError):
         return None
     is_plain = (info.format, info.subtype, info.channels) == ("WAV", "PCM_16", 1)
-    if not is_plain or info.frames == 0 or info.samplerate < MIN_SAMPLE_RATE:
-        return None
-    if info.samplerate > RATES[1] or info.frames > MOST_SECONDS * info.samplerate:
+    is_sound = MIN_SAMPLE_RATE <= info.samplerate <= RATES[1]
+    if not (is_plain and is_sound and 0 < info.frames <= MOST_SECONDS * info.samplerate):
         return None
     return Written(info.samplerate, info.frames / info.samplerate)
 
@@ -195,16 +189,18 @@ def _decode_with_av(file: BinaryIO, format_name: str) -> tuple[Samples, int]:
         content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise DatasetError(f"has more than {MAX_BYTES / 1e9:.0f} GB; {CUT_IT}")
-        with av.open(_Content(content), format=format_name) as container:
+        with av.open(_Content(content), "r", format=format_name) as container:
             if not container.streams.audio:
                 raise DatasetError("no audio in it")
             stream = container.streams.audio[0].codec_context
             sample_rate = int(stream.sample_rate)
             check_header(sample_rate, stream.channels)
             pieces, count = [], 0
-            for frame in _decode_frames(container):
-                pieces.append(frame.to_ndarray())
-                count += pieces[-1].shape[1]
+            resampler = av.AudioResampler(format="fltp")  # changes neither rate nor channels
+            for decoded in container.decode(audio=0):
+                for frame in resampler.resample(decoded):
+                    pieces.append(frame.to_ndarray())
+                    count += pieces[-1].shape[1]
                 if count > MOST_SECONDS * sample_rate:
                     refuse_length(count / sample_rate)
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -226,15 +222,6 @@ class _Content(io.BytesIO):
             return super().seek(offset, whence)
         except (OSError, ValueError):
             return -1
-
-
-def _decode_frames(container: Any) -> Iterator[Any]:
-    """Return frames of float32, (C, S) each; the resampler changes neither rate nor channels."""
-    import av
-
-    resampler = av.AudioResampler(format="fltp")
-    for frame in container.decode(audio=0):
-        yield from resampler.resample(frame)
 
 
 def check_libraries(jobs: list[RecordingJob]) -> None:
