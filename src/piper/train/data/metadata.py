@@ -153,7 +153,8 @@ def load_metadata(
         where = recordings.address if recordings is not None else audio_dir
         raise DatasetError(
             f"{csv_path}: {len(missing)} of {len(lines)} recordings are not in {where}: "
-            f"{name_some(missing)}; pass the right folder with --data.audio_dir, or remove the lines."
+            f"{name_some(missing)}; pass the right folder with --data.audio_dir, or remove the "
+            "lines."
         )
     parser.check_rows(rows)
     return rows
