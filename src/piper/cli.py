@@ -28,7 +28,7 @@ from piper.messages import configure_logging, print_error, say, take_language
 from piper.options import is_batch, parse_arguments
 
 if TYPE_CHECKING:
-    from piper.audio.sinks import Sink
+    from piper.audio.output import Sink
     from piper.text.frontend import TextOptions
     from piper.text.markup import Utterance
     from piper.voice.voice import PiperVoice
@@ -239,7 +239,7 @@ def _speak_json(
 
 
 def _speak_batch(args: argparse.Namespace, files: VoiceFiles) -> None:
-    from piper.audio.encode import OutputFormat
+    from piper.audio.output import OutputFormat
     from piper.config import load_voice_config
     from piper.voice.batch import LineSettings, speak_lines
 
@@ -298,8 +298,7 @@ def _create_text_options(args: argparse.Namespace) -> TextOptions | None:
 
 
 def _create_sink(args: argparse.Namespace, files: VoiceFiles, sample_rate: int) -> Sink:
-    from piper.audio.encode import OutputFormat
-    from piper.audio.sinks import OutputNaming, create_sink
+    from piper.audio.output import OutputFormat, OutputNaming, create_sink
 
     naming = args.output_dir_naming
     if naming is None:
@@ -319,7 +318,7 @@ def _create_sink(args: argparse.Namespace, files: VoiceFiles, sample_rate: int) 
 
 
 def _writes_one_file(args: argparse.Namespace) -> bool:
-    from piper.audio.sinks import has_player
+    from piper.audio.output import has_player
 
     is_open = args.output_raw or args.output_dir is not None
     return args.output_file is not None or not (is_open or has_player())

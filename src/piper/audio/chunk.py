@@ -1,4 +1,4 @@
-"""One sentence of speech as samples, and float samples as 16-bit ones."""
+"""What a voice gives: the speech of a sentence, or a piece of it, with its times."""
 
 from __future__ import annotations
 
@@ -9,45 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-MAX_INT16 = 32767
-SAMPLE_WIDTH_BYTES = 2
-SAMPLE_CHANNELS = 1
-
-# Below this peak a sentence counts as silence: scaling it up would only give noise.
-SILENCE_PEAK = 1e-8
-
-FloatArray = npt.NDArray[np.float32]
-Int16Array = npt.NDArray[np.int16]
-
-
-def float_to_int16(samples: npt.ArrayLike) -> Int16Array:
-    """Turn samples between -1 and 1 into 16-bit ones; what lies outside is clipped.
-
-    Full scale is 32,767 on both sides, so that silence stays 0 and a sign's flip is exact.
-    """
-    scaled = np.rint(np.asarray(samples, dtype=np.float32) * MAX_INT16)
-    return np.clip(scaled, -MAX_INT16, MAX_INT16).astype(np.int16)
-
-
-def int16_to_float(samples: Int16Array) -> FloatArray:
-    """Turn 16-bit samples into float ones between -1 and 1."""
-    return samples.astype(np.float32) / np.float32(MAX_INT16)
-
-
-def scale_audio(samples: FloatArray, *, normalize: bool, volume: float) -> FloatArray:
-    """Scale a sentence to full range where asked, then by the volume; clip to -1 and 1.
-
-    Args:
-        samples: (S,) float32.
-        normalize: Bring the highest peak to 1; silence stays silence.
-        volume: Factor afterwards.
-    """
-    if normalize:
-        peak = float(np.max(np.abs(samples), initial=0.0))
-        samples = samples / peak if peak > SILENCE_PEAK else np.zeros_like(samples)
-    if volume != 1.0:
-        samples = samples * np.float32(volume)
-    return np.clip(samples, -1.0, 1.0).astype(np.float32, copy=False)
+from piper.audio.output import FloatArray, Int16Array, float_to_int16, samples_to_pcm
 
 
 @dataclass(frozen=True)
@@ -67,13 +29,7 @@ class PhonemeAlignment:
 
 @dataclass(frozen=True)
 class WordTiming:
-    """When one word is spoken.
-
-    Attributes:
-        text: The word as the text has it.
-        start_seconds: From the beginning of the sentence that it stands in.
-        end_seconds: Likewise.
-    """
+    """When one word is spoken, in seconds from the beginning of its sentence."""
 
     text: str
     start_seconds: float
@@ -99,7 +55,7 @@ class _Sound:
     @cached_property
     def audio_int16_bytes(self) -> bytes:
         """The 16-bit samples as little-endian bytes."""
-        return self.audio_int16_array.astype("<i2", copy=False).tobytes()
+        return samples_to_pcm(self.audio_int16_array)
 
 
 @dataclass

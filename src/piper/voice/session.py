@@ -27,9 +27,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, T
 import numpy as np
 import numpy.typing as npt
 
-from piper.audio.chunk import (
-    FloatArray,
-)
+from piper.audio.output import FloatArray
 from piper.errors import BrokenModelError, PiperError, VoiceNotFoundError
 from piper.jobs import available_cores
 from piper.voice.graph_quick import NOISE_FRAMES, QUICK_METADATA_KEY, QuickGraphConfig
@@ -39,224 +37,46 @@ if TYPE_CHECKING:
 
     import onnxruntime
 
-_LOGGER = logging.getLogger(__name__)
-
-_CUDA_PROVIDER = "CUDAExecutionProvider"
-_CPU_PROVIDER = "CPUExecutionProvider"
-
-# ONNX Runtime has one seed for the whole process, read while a session is made.
-_seed_lock = threading.Lock()
-
-
 Cuda = bool | Literal["strict"]
 """Whether to run on an NVIDIA GPU: if there is one, or on nothing else."""
+IntArray = npt.NDArray[np.int64]
+Feeds = dict[str, npt.NDArray[Any]]
+Result = TypeVar("Result")
 
-
-def create_session(
-    path: Path,
-    *,
-    use_cuda: Cuda = False,
-    threads: int | None = None,
-    seed: int | None = None,
-    is_optimized: bool = False,
-    optimized_path: Path | None = None,
-) -> onnxruntime.InferenceSession:
-    """Load an ONNX file.
-
-    Args:
-        path: The file.
-        use_cuda: Run on an NVIDIA GPU; where none can be started on the CPU, after a warning,
-            except for `strict`.
-        threads: Threads of one run; None leaves it to ONNX Runtime.
-        seed: For the graph's own random nodes.
-        is_optimized: The file was written as an `optimized_path` on such a machine.
-        optimized_path: Also write the graph as ONNX Runtime has optimised it for this machine, with
-            its weights in a file beside it that has the ending `.bin`.
-    """
-    # Heavy, and not needed before a voice is loaded.
-    import onnxruntime
-
-    if not path.is_file():
-        raise VoiceNotFoundError(f"{path} does not exist; check the path of the voice.")
-    use_cuda = find_cuda(use_cuda)
-    options = _create_options(threads, is_optimized, optimized_path)
-    if not use_cuda and _share_arena():
-        options.add_session_config_entry("session.use_env_allocators", "1")
-    cpu: list[Any] = [_CPU_PROVIDER]
-    # Each sentence has another length, and an exhaustive search starts anew for each length.
-    cuda = [(_CUDA_PROVIDER, {"cudnn_conv_algo_search": "HEURISTIC"}), *cpu]
-
-    def load(providers: list[Any]) -> onnxruntime.InferenceSession:
-        # Its own second try prints to standard output, where speech may go.
-        return onnxruntime.InferenceSession(
-            str(path), options, providers=providers, enable_fallback=0
-        )
-
-    with _seed_lock:
-        # A random node without a seed of its own takes the process's seed plus its number in the
-        # graph when the session is made, and goes on from there at each run. A later call of
-        # set_seed() changes nothing in it. So the seed is set here, and replaced afterwards by a
-        # random one, lest other sessions of the process repeat themselves unasked.
-        if seed is not None:
-            onnxruntime.set_seed(seed)
-        try:
-            session = _load_with_cuda(load, cuda, cpu, use_cuda) if use_cuda else load(cpu)
-        except PiperError:
-            raise
-        except Exception as error:  # onnxruntime's errors have no public base class
-            raise _cannot_load(path, error) from None
-        finally:
-            if seed is not None:
-                onnxruntime.set_seed(secrets.randbits(62))
-    _LOGGER.debug("Loaded %s on %s", path, session.get_providers()[0])
-    return session
-
-
-def run_graph(
-    session: onnxruntime.InferenceSession, outputs: list[str], feeds: dict[str, Any]
-) -> list[Any]:
-    """Return outputs of a graph."""
-    try:
-        return list(session.run(outputs, feeds))
-    except Exception as error:  # onnxruntime's errors have no public base class
-        reason = " ".join(str(error).split())
-        raise BrokenModelError(
-            f"The voice's network cannot speak this ({reason:.200}); its ONNX file or its JSON is "
-            "damaged, or they do not belong together: download or export them again."
-        ) from None
-
-
-@cache
-def _share_arena() -> bool:
-    """Let all sessions of the process take memory from one arena; return whether that worked.
-
-    Text, flow and decoder of a voice work one after the other: what one leaves, the next one uses,
-    10 % of the memory of a process that speaks.
-    """
-    import onnxruntime
-
-    memory = onnxruntime.OrtMemoryInfo(
-        "Cpu",
-        onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR,
-        0,
-        onnxruntime.OrtMemType.DEFAULT,
-    )
-    try:
-        onnxruntime.create_and_register_allocator(memory, None)
-    except Exception as error:  # onnxruntime's errors have no public base class
-        _LOGGER.debug("Each session has an arena of its own (%s)", error)
-        return False
-    return True
-
-
-def _create_options(
-    threads: int | None, is_optimized: bool, optimized_path: Path | None
-) -> onnxruntime.SessionOptions:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    # Warnings about the exporter's leftovers are of no use to the one who speaks; what goes wrong
-    # is raised, too, and said once.
-    options.log_severity_level = 4
-    # It plans memory for each length of input anew, and keeps all plans: 60 MB for no gain in time.
-    options.enable_mem_pattern = False
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    # A thread that spins while it waits makes nothing faster, and takes the core from another
-    # sentence: a tenth of the processor time where several are spoken at once.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if is_optimized:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    if optimized_path is not None:
-        options.optimized_model_filepath = str(optimized_path)
-        for key, value in (
-            ("file_name", optimized_path.with_suffix(".bin").name),
-            # Shapes must stay inside, where ONNX Runtime reads them.
-            ("min_size_in_bytes", "1024"),
-        ):
-            options.add_session_config_entry(
-                f"session.optimized_model_external_initializers_{key}", value
-            )
-    return options
-
-
-def find_cuda(wanted: Cuda) -> Cuda:
-    """Return what is wanted where the installed ONNX Runtime knows CUDA, else False."""
-    import onnxruntime
-
-    available = onnxruntime.get_available_providers()
-    if not wanted or _CUDA_PROVIDER in available:
-        return wanted
-    names = ", ".join(name.removesuffix("ExecutionProvider") for name in available)
-    _do_without_cuda(
-        wanted, f"the installed onnxruntime has only {names}: install onnxruntime-gpu in its place"
-    )
-    return False
-
-
-def _load_with_cuda(
-    load: Callable[[list[Any]], onnxruntime.InferenceSession],
-    cuda: list[Any],
-    cpu: list[Any],
-    wanted: Cuda,
-) -> onnxruntime.InferenceSession:
-    """Load a graph on the GPU, or on the CPU where ONNX Runtime cannot start the GPU."""
-    try:
-        session = load(cuda)
-    except Exception:  # onnxruntime's errors have no public base class
-        session = load(cpu)
-    if _CUDA_PROVIDER not in session.get_providers():
-        reason = "ONNX Runtime could not start it: check driver, CUDA and cuDNN libraries"
-        _do_without_cuda(wanted, reason)
-    return session
-
-
-def _do_without_cuda(wanted: Cuda, reason: str) -> None:
-    if wanted == "strict":
-        raise PiperError(f"CUDA was asked for (--strict-cuda), but {reason}, or speak without it.")
-    _warn_about_cuda(reason)
-
-
-@cache
-def _warn_about_cuda(reason: str) -> None:
-    """Warn once: each voice has several graphs, and servers load many voices."""
-    _LOGGER.warning(
-        "CUDA was asked for, but %s. The CPU speaks; --strict-cuda makes this an error.", reason
-    )
-
-
-def _cannot_load(path: Path, error: Exception) -> BrokenModelError:
-    reason = " ".join(str(error).split())
-    return BrokenModelError(
-        f"{path} cannot be loaded by ONNX Runtime ({reason:.200}); is it a whole ONNX file? "
-        "Download or export it again."
-    )
-
-
-_REQUIRED_INPUTS = ("input", "input_lengths", "scales")
-_SPEAKER_INPUT = "sid"
 MAX_FRAMES = 2**17
 """25 minutes of sound at 22,050 Hz, in one sentence. More comes of a wrong scale, and would take
 all memory there is."""
+EMPHASIS_SEMITONES = 1.5
+EMPHASIS_LENGTH = 1.12
+"""Of moderate emphasis; strong emphasis has them twice."""
+MAX_WORKERS = 4
+"""Each window at work takes about 30 MB."""
+FIRST_FRAMES = 16
+"""0.19 s of sound at 22,050 Hz: enough to hide the making of the next window."""
+LARGEST_FRAMES = 96
+"""Larger windows of the decoder take more memory for little less time."""
+LARGEST_SHARED_FRAMES = 192
+"""Where others speak at the same time, work counts, too: a tenth less than with 96, for 35 MB."""
+LARGEST_FLOW_FRAMES = 512
+"""The flow's context is larger, and its channels are few."""
+SMALLEST_SHARE_FRAMES = 32
+"""Below this much for each worker, context would be most of the work."""
+SMALLEST_FLOW_SHARE_FRAMES = 128
+GROWTH = 2
+SHARED_GROWTH = 4
 
-
-@dataclass(frozen=True)
-class NetworkOutput:
-    """What the network gives for one sentence.
-
-    Attributes:
-        audio: (S,) float32, as loud as the network makes it.
-        durations_frames: (P,) int64, frames of each id, where the voice has that output and it is
-            numbers of frames.
-    """
-
-    audio: npt.NDArray[np.float32]
-    durations_frames: npt.NDArray[np.int64] | None
+_CUDA_PROVIDER = "CUDAExecutionProvider"
+_CPU_PROVIDER = "CPUExecutionProvider"
+_REQUIRED_INPUTS = ("input", "input_lengths", "scales")
+_SPEAKER_INPUT = "sid"
+# ONNX Runtime has one seed for the whole process, read while a session is made.
+_seed_lock = threading.Lock()
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class SpeechSettings:
-    """How a network speaks a sentence; everything is decided here, nothing is None.
+    """How a network speaks a sentence; everything is decided here.
 
     Attributes:
         noise_scale: Deviation of the prior's noise.
@@ -273,8 +93,8 @@ class SpeechSettings:
     noise_w_scale: float
     speakers: Mapping[int, float]
     pitch: float = 0.0
-    semitones: npt.NDArray[np.float32] | None = None
-    emphasis: npt.NDArray[np.float32] | None = None
+    semitones: FloatArray | None = None
+    emphasis: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -287,8 +107,8 @@ class SpokenSentence:
         num_samples: Of all pieces together.
     """
 
-    audio: Iterator[npt.NDArray[np.float32]]
-    id_samples: npt.NDArray[np.int64] | None
+    audio: Iterator[FloatArray]
+    id_samples: IntArray | None
     num_samples: int
 
 
@@ -325,6 +145,204 @@ class Network(Protocol):
         ...
 
 
+def create_session(
+    path: Path,
+    *,
+    use_cuda: Cuda = False,
+    threads: int | None = None,
+    seed: int | None = None,
+    is_for_machine: bool = False,
+    optimized_path: Path | None = None,
+) -> onnxruntime.InferenceSession:
+    """Load an ONNX file.
+
+    Args:
+        path: The file.
+        use_cuda: Run on an NVIDIA GPU; where none can be started on the CPU, after a warning,
+            except for `strict`.
+        threads: Threads of one run; None leaves it to ONNX Runtime.
+        seed: For the graph's own random nodes.
+        is_for_machine: The file was written as an `optimized_path` on such a machine.
+        optimized_path: Also write the graph as ONNX Runtime has optimised it for this machine, with
+            its weights in a file beside it that has the ending `.bin`.
+
+    Raises:
+        VoiceNotFoundError: There is no such file.
+        PiperError: It cannot be loaded, or CUDA is wanted strictly and not there.
+    """
+    # Heavy, and not needed before a voice is loaded.
+    import onnxruntime
+
+    if not path.is_file():
+        raise VoiceNotFoundError(f"{path} does not exist; check the path of the voice.")
+    use_cuda = use_cuda and find_cuda(use_cuda)
+    options = _create_options(threads)
+    if is_for_machine:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if optimized_path is not None:
+        options.optimized_model_filepath = str(optimized_path)
+        prefix = "session.optimized_model_external_initializers"
+        options.add_session_config_entry(
+            f"{prefix}_file_name", optimized_path.with_suffix(".bin").name
+        )
+        # Shapes must stay inside, where ONNX Runtime reads them.
+        options.add_session_config_entry(f"{prefix}_min_size_in_bytes", "1024")
+    if not use_cuda and _share_arena():
+        options.add_session_config_entry("session.use_env_allocators", "1")
+
+    def load(*providers: Any) -> onnxruntime.InferenceSession:
+        # Its own second try prints to standard output, where speech may go.
+        return onnxruntime.InferenceSession(
+            str(path), options, providers=[*providers, _CPU_PROVIDER], enable_fallback=0
+        )
+
+    with _seed_lock:
+        # A random node without a seed of its own takes the process's seed plus its number in the
+        # graph when the session is made, and goes on from there at each run. A later call of
+        # set_seed() changes nothing in it. So the seed is set here, and replaced afterwards by a
+        # random one, lest other sessions of the process repeat themselves unasked.
+        if seed is not None:
+            onnxruntime.set_seed(seed)
+        try:
+            session = _load_on_gpu(load, use_cuda) if use_cuda else load()
+        except PiperError:
+            raise
+        except Exception as error:  # onnxruntime's errors have no public base class
+            raise BrokenModelError(
+                f"{path} cannot be loaded by ONNX Runtime ({_shorten(error)}); is it a whole ONNX "
+                "file? Download or export it again."
+            ) from None
+        finally:
+            if seed is not None:
+                onnxruntime.set_seed(secrets.randbits(62))
+    _LOGGER.debug("Loaded %s on %s", path, session.get_providers()[0])
+    return session
+
+
+def _create_options(threads: int | None) -> onnxruntime.SessionOptions:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # Warnings about the exporter's leftovers are of no use to the one who speaks; what goes wrong
+    # is raised, too, and said once.
+    options.log_severity_level = 4
+    # It plans memory for each length of input anew, and keeps all plans: 60 MB for no gain in time.
+    options.enable_mem_pattern = False
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    # A thread that spins while it waits makes nothing faster, and takes the core from another
+    # sentence: a tenth of the processor time where several are spoken at once.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+@cache
+def _share_arena() -> bool:
+    """Let all sessions of the process take memory from one arena; return whether that worked.
+
+    Text, flow and decoder of a voice work one after the other: what one leaves, the next one uses,
+    10 % of the memory of a process that speaks.
+    """
+    import onnxruntime
+
+    kind, place = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, onnxruntime.OrtMemType.DEFAULT
+    try:
+        memory = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, place)
+        onnxruntime.create_and_register_allocator(memory, None)
+    except Exception as error:  # onnxruntime's errors have no public base class
+        _LOGGER.debug("Each session has an arena of its own (%s)", error)
+        return False
+    return True
+
+
+def find_cuda(wanted: Cuda) -> Cuda:
+    """Return what is wanted where the installed ONNX Runtime knows CUDA, else False."""
+    import onnxruntime
+
+    available = onnxruntime.get_available_providers()
+    if not wanted or _CUDA_PROVIDER in available:
+        return wanted
+    names = ", ".join(name.removesuffix("ExecutionProvider") for name in available)
+    _do_without_cuda(
+        wanted, f"the installed onnxruntime has only {names}: install onnxruntime-gpu in its place"
+    )
+    return False
+
+
+def _load_on_gpu(
+    load: Callable[..., onnxruntime.InferenceSession], wanted: Cuda
+) -> onnxruntime.InferenceSession:
+    """Load a graph on the GPU, or on the CPU where ONNX Runtime cannot start the GPU."""
+    try:
+        # Each sentence has another length, and an exhaustive search starts anew for each length.
+        session = load((_CUDA_PROVIDER, {"cudnn_conv_algo_search": "HEURISTIC"}))
+    except Exception:  # onnxruntime's errors have no public base class
+        session = load()
+    if _CUDA_PROVIDER not in session.get_providers():
+        reason = "ONNX Runtime could not start it: check driver, CUDA and cuDNN libraries"
+        _do_without_cuda(wanted, reason)
+    return session
+
+
+def _do_without_cuda(wanted: Cuda, reason: str) -> None:
+    if wanted == "strict":
+        raise PiperError(f"CUDA was asked for (--strict-cuda), but {reason}, or speak without it.")
+    _warn_about_cuda(reason)
+
+
+@cache
+def _warn_about_cuda(reason: str) -> None:
+    """Warn once: each voice has several graphs, and servers load many voices."""
+    _LOGGER.warning(
+        "CUDA was asked for, but %s. The CPU speaks; --strict-cuda makes this an error.", reason
+    )
+
+
+def run_graph(session: onnxruntime.InferenceSession, outputs: list[str], feeds: Feeds) -> list[Any]:
+    """Return outputs of a graph."""
+    try:
+        return list(session.run(outputs, feeds))
+    except Exception as error:  # onnxruntime's errors have no public base class
+        raise BrokenModelError(
+            f"The voice's network cannot speak this ({_shorten(error)}); its ONNX file or its JSON "
+            "is damaged, or they do not belong together: download or export them again."
+        ) from None
+
+
+def _shorten(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def draw_noise(shape: tuple[int, ...], scale: float, rng: np.random.Generator) -> FloatArray:
+    """Return normal noise of such a deviation, float32."""
+    noise = rng.standard_normal(shape, dtype=np.float32)
+    noise *= np.float32(scale)
+    return noise
+
+
+@dataclass(frozen=True)
+class NetworkOutput:
+    """What a voice's own graph gives for one sentence.
+
+    Attributes:
+        audio: (S,) float32, as loud as the network makes it.
+        durations_frames: (P,) int64, frames of each id, where the voice has that output and it is
+            numbers of frames.
+    """
+
+    audio: FloatArray
+    durations_frames: IntArray | None
+
+    def find_id_samples(self, size: int) -> IntArray | None:
+        """Return the samples of each of so many ids; None where they are not the sound's."""
+        durations = self.durations_frames
+        if durations is None or len(durations) != size:
+            return None
+        # Without any frame the network still makes one.
+        hop, rest = divmod(len(self.audio), max(1, int(durations.sum())))
+        return durations * hop if hop and not rest else None
+
+
 class VoiceSession:
     """A voice's own graph, loaded: it speaks whole sentences with noise of its own.
 
@@ -353,11 +371,10 @@ class VoiceSession:
         threads: int | None = None,
         seed: int | None = None,
     ) -> None:
+        self.path = Path("the given session")
         if isinstance(model, Path | str):
             self.path = Path(model)
             model = create_session(self.path, use_cuda=use_cuda, threads=threads, seed=seed)
-        else:
-            self.path = Path("the given session")
         self.session = model
         input_names = {item.name for item in self.session.get_inputs()}
         missing = [name for name in _REQUIRED_INPUTS if name not in input_names]
@@ -395,20 +412,11 @@ class VoiceSession:
         speaker_id: int = 0,
         pitch: float = 0.0,
     ) -> NetworkOutput:
-        """Speak one sentence.
-
-        Args:
-            ids: (P,) phoneme ids, BOS … EOS.
-            noise_scale: Deviation of the prior's noise.
-            length_scale: Factor on durations.
-            noise_w_scale: Deviation of the duration predictor's noise.
-            speaker_id: Ignored by a voice with one speaker.
-            pitch: Semitones that are added; ignored by a voice whose pitch cannot be set.
-        """
+        """Speak one sentence; the arguments are as those of `SpeechSettings`."""
         scales = [noise_scale, length_scale, noise_w_scale]
         if self.mean_hertz is not None:
             scales.append(pitch)
-        feeds: dict[str, npt.NDArray[Any]] = {
+        feeds: Feeds = {
             "input": np.asarray([ids], dtype=np.int64),
             "input_lengths": np.asarray([len(ids)], dtype=np.int64),
             "scales": np.asarray(scales, dtype=np.float32),
@@ -445,8 +453,8 @@ class VoiceSession:
             speaker_id=next(iter(settings.speakers), 0),
             pitch=settings.pitch,
         )
-        num_samples = len(output.audio)
-        return SpokenSentence(iter([output.audio]), _id_samples(output, len(ids)), num_samples)
+        samples = output.find_id_samples(len(ids))
+        return SpokenSentence(iter([output.audio]), samples, len(output.audio))
 
 
 @lru_cache(maxsize=256)
@@ -458,7 +466,7 @@ def _warn_about_words(path: Path) -> None:
     )
 
 
-def _read_durations(output: npt.NDArray[Any]) -> npt.NDArray[np.int64] | None:
+def _read_durations(output: npt.NDArray[Any]) -> IntArray | None:
     """Return a second output as frames; None where it is none: whatever others put there."""
     try:
         durations = np.rint(np.asarray(output, dtype=np.float64)).reshape(-1)
@@ -469,18 +477,246 @@ def _read_durations(output: npt.NDArray[Any]) -> npt.NDArray[np.int64] | None:
     return durations.astype(np.int64) if is_sensible else None
 
 
-def _id_samples(output: NetworkOutput, size: int) -> npt.NDArray[np.int64] | None:
-    """Return the samples of each id; None where they do not add up to the sound."""
-    durations = output.durations_frames
-    if durations is None or len(durations) != size:
-        return None
-    # Without any frame the network still makes one.
-    frames = max(1, int(durations.sum()))
-    hop, rest = divmod(len(output.audio), frames)
-    return durations * hop if hop and not rest else None
+@dataclass(frozen=True)
+class PartFiles:
+    """The optimised model of a voice, in files.
+
+    Attributes:
+        text: ONNX of the phonemes' part.
+        flow: ONNX of the flow.
+        decoder: ONNX of the decoder.
+        speakers: (number of speakers, G) as `.npy`; None with one speaker.
+        flow_reach: Frames of context that the flow needs to each side.
+        decoder_reach: Frames of context that the decoder needs to each side.
+        hop_length: Samples per frame.
+        is_for_machine: Whether ONNX Runtime wrote the graphs, optimised for such a machine.
+        mean_hertz: As a network's.
+    """
+
+    text: Path
+    flow: Path
+    decoder: Path
+    speakers: Path | None
+    flow_reach: int
+    decoder_reach: int
+    hop_length: int
+    is_for_machine: bool
+    mean_hertz: float | None
 
 
-Feeds = dict[str, npt.NDArray[Any]]
+class PartsSession:
+    """The optimised model, loaded; safe to use from many threads.
+
+    Args:
+        files: What to load.
+        use_cuda: Run on an NVIDIA GPU, as for `create_session`.
+        threads: Threads that speak one sentence; None takes a core each.
+
+    Raises:
+        PiperError: A file is missing or broken, or CUDA was asked for strictly and is not there.
+    """
+
+    has_durations = True
+    can_mix_speakers = True
+    can_seed = True
+
+    def __init__(
+        self, files: PartFiles, *, use_cuda: Cuda = False, threads: int | None = None
+    ) -> None:
+        self.files = files
+        self.mean_hertz = files.mean_hertz
+        threads = threads or available_cores()
+        # Windows at the same time use the cores better than the threads of one: of a height of 1
+        # ONNX Runtime's blocked convolutions give no work to a second thread.
+        self._workers = Workers(1 if use_cuda else min(threads, MAX_WORKERS))
+        share = max(1, threads // self._workers.size)
+
+        def load(path: Path, threads: int) -> _Part:
+            is_ready = files.is_for_machine
+            return _Part(
+                create_session(path, use_cuda=use_cuda, threads=threads, is_for_machine=is_ready)
+            )
+
+        self._flow = load(files.flow, share)
+        self._decoder = load(files.decoder, share)
+        self._text = load(files.text, threads)
+        # Some voices have a thousand speakers, and one is needed.
+        self._speakers = None if files.speakers is None else np.load(files.speakers, mmap_mode="r")
+        self.num_speakers: int | None = 1 if self._speakers is None else len(self._speakers)
+
+    def speak(
+        self,
+        ids: Sequence[int],
+        settings: SpeechSettings,
+        rng: np.random.Generator,
+        *,
+        is_streamed: bool,
+        is_shared: bool = False,
+    ) -> SpokenSentence:
+        """Speak one sentence: durations now, sound when its pieces are asked for."""
+        latents = self._encode(ids, settings, rng)
+        plan = plan_windows(
+            latents.size,
+            reach=self.files.decoder_reach,
+            workers=self._workers.size,
+            is_streamed=is_streamed,
+            is_shared=is_shared,
+        )
+        hop = self.files.hop_length
+        pieces = self._decode_windows(latents, plan)
+        return SpokenSentence(pieces, latents.durations * hop, latents.size * hop)
+
+    def _mix_speakers(self, shares: Mapping[int, float]) -> Feeds:
+        """Return the speakers' embeddings (G,) by their shares, where there are several."""
+        if self._speakers is None:
+            return {}
+        rows = [self._speakers[number] * np.float32(share) for number, share in shares.items()]
+        return {"speaker": np.sum(rows, axis=0, dtype=np.float32)}
+
+    def _encode(
+        self, ids: Sequence[int], settings: SpeechSettings, rng: np.random.Generator
+    ) -> Latents | QuickLatents:
+        """Return how long the phonemes last, and what their sound is made of."""
+        speaker = self._mix_speakers(settings.speakers)
+        feeds: Feeds = {
+            "input": np.asarray([ids], dtype=np.int64),
+            "input_lengths": np.asarray([len(ids)], dtype=np.int64),
+            **speaker,
+        }
+        if axes := self._text.shapes.get("rhythm_noise"):
+            shape = (*axes[:-1], len(ids))
+            feeds["rhythm_noise"] = draw_noise(shape, settings.noise_w_scale, rng)
+        found = self._text.run(feeds)
+        places = found.get("places")
+        emphasis = np.zeros(1, np.float32)
+        if settings.emphasis is not None:
+            emphasis = settings.emphasis if places is None else settings.emphasis[places]
+        frames = found["frames"].reshape(-1) * np.float32(settings.length_scale)
+        frames *= np.float32(EMPHASIS_LENGTH) ** emphasis
+        # A quick voice rounds, as its training does; VITS was trained to be rounded up.
+        counts = _check_frames(np.ceil(frames if places is None else np.maximum(frames - 0.5, 0.0)))
+        if places is None:
+            return Latents(counts, found["statistics"][0], settings.noise_scale, rng, speaker)
+        semitones = np.full((1, len(counts)), settings.pitch, dtype=np.float32)
+        if settings.semitones is not None:
+            semitones[0] = settings.semitones[places]
+        return QuickLatents(
+            counts,
+            places,
+            len(ids),
+            {
+                "encoded": found["encoded"],
+                "wander": draw_noise(semitones.shape, settings.noise_scale, rng),
+                "semitones": semitones + np.float32(EMPHASIS_SEMITONES) * emphasis,
+            },
+        )
+
+    def _decode_windows(
+        self, latents: Latents | QuickLatents, plan: WindowPlan
+    ) -> Iterator[FloatArray]:
+        """Yield the samples of the decoder's windows, working ahead by a window a worker."""
+        flows = [
+            (window, self._workers.defer(partial(self._run_flow, latents, window)))
+            for window in plan.flow
+        ]
+        pending: deque[Deferred[FloatArray]] = deque()
+        try:
+            for window in plan.decoder:
+                last = max(
+                    number for number, (flow, _) in enumerate(flows) if flow[0] < window.right
+                )
+                # Flows come before the windows that wait for them, lest all workers wait; and some
+                # more of them, lest workers have nothing else to do.
+                for _, flow in flows[: last + self._workers.size]:
+                    flow.begin()
+                work = partial(self._decode, latents, flows[: last + 1], window)
+                pending.append(self._workers.defer(work))
+                pending[-1].begin()
+                if len(pending) == self._workers.size:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for _, flow in flows:
+                flow.cancel()
+            for decoded in pending:
+                decoded.cancel()
+
+    def _run_flow(self, latents: Latents | QuickLatents, window: Window) -> list[Any]:
+        """Return the flow's values of some frames, T last; the first is z."""
+        start, end = window
+        left = max(0, start - self.files.flow_reach)
+        right = min(latents.size, end + self.files.flow_reach)
+        outputs = self._flow.run(latents.flow_feeds(left, right)).values()
+        return [output[..., start - left : end - left] for output in outputs]
+
+    def _decode(
+        self,
+        latents: Latents | QuickLatents,
+        flows: list[tuple[Window, Deferred[list[Any]]]],
+        window: DecoderWindow,
+    ) -> FloatArray:
+        """Return the samples (S,) of some frames, given the flow's values up to their end."""
+        left, right = window.left, window.right
+        parts = [
+            flow.result()[0][..., max(0, left - first) : right - first]
+            for (first, end), flow in flows
+            if end > left
+        ]
+        z = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+        before = [turns for _, flow in flows for turns in flow.result()[1:]]
+        output = self._decoder.run({"z": z, **latents.decoder_feeds(left, right, before)})["output"]
+        hop = self.files.hop_length
+        inner = slice((window.start - left) * hop, (window.end - left) * hop)
+        samples = np.asarray(output, np.float32).reshape(-1)[inner]
+        # How long the sound is has been said to others already.
+        if len(samples) != (window.end - window.start) * hop:
+            raise BrokenModelError(
+                "The voice's network gives less sound than its durations say; remove "
+                f"{self.files.decoder.parent}, which is made anew at the next start."
+            )
+        return samples
+
+
+class _Part:
+    """One of the graphs of an optimised model.
+
+    Attributes:
+        shapes: Its inputs' axes.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self._session = session
+        self._outputs = [value.name for value in session.get_outputs()]
+        self.shapes = {value.name: value.shape for value in session.get_inputs()}
+
+    def run(self, feeds: Feeds) -> dict[str, Any]:
+        """Return its outputs, given those of the values that it reads."""
+        read = {name: value for name, value in feeds.items() if name in self.shapes}
+        if "speaker" in read:  # each part wants the channels on the second axis
+            read["speaker"] = read["speaker"].reshape(1, -1, *self.shapes["speaker"][2:])
+        values = run_graph(self._session, self._outputs, read)
+        return dict(zip(self._outputs, values, strict=True))
+
+
+def _check_frames(frames: FloatArray) -> IntArray:
+    """Return durations as whole numbers.
+
+    Raises:
+        PiperError: They are none, or too many.
+    """
+    # Written so that a NaN makes no sense, either.
+    if not frames.min(initial=0) >= 0:
+        raise BrokenModelError(
+            "The voice's network gives durations that are no numbers of frames, so its weights "
+            "are damaged; download or export the voice again."
+        )
+    if not frames.sum() <= MAX_FRAMES:
+        raise PiperError(
+            f"A sentence would take {frames.sum():.3g} frames of sound; "
+            "lower the length scale and the noise w scale, or make the sentence shorter."
+        )
+    return frames.astype(np.int64)
 
 
 class Latents:
@@ -491,41 +727,40 @@ class Latents:
         statistics: (2 C, P): mean above log deviation.
         noise_scale: Factor on the deviation.
         rng: Source of the noise.
+        speaker: What flow and decoder read of the speaker.
     """
 
     def __init__(
         self,
-        durations: npt.NDArray[np.int64],
+        durations: IntArray,
         statistics: FloatArray,
         noise_scale: float,
         rng: np.random.Generator,
+        speaker: Feeds,
     ) -> None:
         self.durations = durations
-        self._phonemes = np.repeat(np.arange(len(durations)), durations)
-        if not len(self._phonemes):
-            # At least one frame, as in training's code; the decoder cannot take none.
-            self._phonemes = np.zeros(1, dtype=np.int64)
+        # At least one frame, as in training's code; the decoder cannot take none.
+        phonemes = np.repeat(np.arange(len(durations)), durations)
+        self._phonemes = phonemes if len(phonemes) else np.zeros(1, dtype=np.int64)
+        self.size = len(self._phonemes)
         self._mean, logarithm = np.split(statistics, 2)
         self._deviation = np.exp(logarithm)
         self._noise_scale = noise_scale
         self._rng = rng
+        self._speaker = speaker
         self._lock = threading.Lock()
         self._noise: FloatArray | None = None
-
-    @property
-    def size(self) -> int:
-        """Frames of the sentence."""
-        return len(self._phonemes)
 
     def flow_feeds(self, start: int, end: int) -> Feeds:
         """Return what the flow reads for some frames: z_p (1, C, 1, T)."""
         phonemes = self._phonemes[start:end]
         noise = self._find_noise()[:, start:end] * self._deviation[:, phonemes]
-        return {"z_p": (self._mean[:, phonemes] + noise)[np.newaxis, :, np.newaxis]}
+        z_p = (self._mean[:, phonemes] + noise)[np.newaxis, :, np.newaxis]
+        return {"z_p": z_p, **self._speaker}
 
     def decoder_feeds(self, start: int, end: int, before: Sequence[Any]) -> Feeds:
-        """Return what the decoder reads beside z: nothing."""
-        return {}
+        """Return what the decoder reads beside z."""
+        return self._speaker
 
     def _find_noise(self) -> FloatArray:
         """Return (C, T); drawn when first asked for, by one of several threads.
@@ -545,34 +780,15 @@ class QuickLatents:
     Args:
         counts: (N,) frames of each phoneme that is no padding symbol.
         places: (N,) of those among all P.
-        size: P.
-        encoded: (1, N, C).
-        semitones: (1, N), added to the pitch.
-        noise: (1, N), already scaled.
+        num_ids: P.
+        feeds: What the flow reads for any frames, beside the counts.
     """
 
-    def __init__(
-        self,
-        counts: npt.NDArray[np.int64],
-        places: npt.NDArray[np.int64],
-        size: int,
-        encoded: FloatArray,
-        semitones: FloatArray,
-        noise: FloatArray,
-    ) -> None:
-        self.durations = np.zeros(size, dtype=np.int64)
+    def __init__(self, counts: IntArray, places: IntArray, num_ids: int, feeds: Feeds) -> None:
+        self.durations = np.zeros(num_ids, dtype=np.int64)
         self.durations[places] = counts
-        self._feeds: Feeds = {
-            "encoded": encoded,
-            "counts": counts.astype(np.float32),
-            "wander": noise,
-            "semitones": semitones.astype(np.float32),
-        }
-
-    @property
-    def size(self) -> int:
-        """Frames of the sentence; at least one, as in the voice's own graph."""
-        return max(1, int(self.durations.sum()))
+        self.size = max(1, int(counts.sum()))  # at least one, as in the voice's own graph
+        self._feeds = {"counts": counts.astype(np.float32), **feeds}
 
     def flow_feeds(self, start: int, end: int) -> Feeds:
         """Return what the flow reads for some frames."""
@@ -591,40 +807,12 @@ class QuickLatents:
         return {"turns": (turns - turns.round()).astype(np.float32), "rows": rows}
 
 
-def draw_noise(shape: tuple[int, ...], scale: float, rng: np.random.Generator) -> FloatArray:
-    """Return normal noise of such a deviation, float32."""
-    noise = rng.standard_normal(shape, dtype=np.float32)
-    noise *= np.float32(scale)
-    return noise
-
-
-FIRST_FRAMES = 16
-"""0.19 s of sound at 22,050 Hz: enough to hide the making of the next window."""
-LARGEST_FRAMES = 96
-"""Larger windows of the decoder take more memory for little less time."""
-LARGEST_SHARED_FRAMES = 192
-"""Where others speak at the same time, work counts, too: a tenth less than with 96, for 35 MB."""
-LARGEST_FLOW_FRAMES = 512
-"""The flow's context is larger, and its channels are few."""
-SMALLEST_SHARE_FRAMES = 32
-"""Below this much for each worker, context would be most of the work."""
-SMALLEST_FLOW_SHARE_FRAMES = 128
-GROWTH = 2
-SHARED_GROWTH = 4
-
 Window = tuple[int, int]
 """First frame and end."""
 
 
 class DecoderWindow(NamedTuple):
-    """Frames whose samples are wanted, from `start` to `end`, and their context.
-
-    Attributes:
-        left: First frame that the decoder must see.
-        start: First frame.
-        end: End of the frames.
-        right: End of what the decoder must see.
-    """
+    """Frames from `start` to `end`, and their context, from `left` to `right`."""
 
     left: int
     start: int
@@ -673,9 +861,7 @@ def _plan_growing(frames: int, first: int, growth: int, largest: int) -> list[Wi
     windows: list[Window] = []
     start, size = 0, first
     while start < frames:
-        end = start + size
-        if frames - end < first:
-            end = frames
+        end = start + size if frames - start - size >= first else frames
         windows.append((start, end))
         start, size = end, min(size * growth, largest)
     return windows
@@ -685,11 +871,7 @@ def _plan_equal(frames: int, workers: int, largest: int, smallest: int) -> list[
     """Cut into windows of nearly equal size, as many for each worker."""
     rounds = -(-frames // (largest * workers))
     count = max(1, min(rounds * workers, frames // smallest))
-    edges = [frames * number // count for number in range(count + 1)]
-    return list(pairwise(edges))
-
-
-Result = TypeVar("Result")
+    return list(pairwise(frames * number // count for number in range(count + 1)))
 
 
 class Workers:
@@ -704,7 +886,12 @@ class Workers:
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
 
-    def _find_pool(self) -> ThreadPoolExecutor | None:
+    def defer(self, function: Callable[[], Result]) -> Deferred[Result]:
+        """Return work that is yet to begin."""
+        return Deferred(function, self)
+
+    def submit(self, function: Callable[[], Result]) -> Future[Result] | None:
+        """Have a thread work; None where whoever asks is to do it."""
         if self.size == 1:
             return None
         # Takes a moment to load, and a voice may be loaded long before it speaks.
@@ -713,19 +900,15 @@ class Workers:
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self.size, "piper-worker")
-            return self._pool
-
-    def defer(self, function: Callable[[], Result]) -> Job[Result]:
-        """Return work that is yet to begin."""
-        return Job(function, self._find_pool())
+            return self._pool.submit(function)
 
 
-class Job(Generic[Result]):
+class Deferred(Generic[Result]):
     """Work that is done once: by a worker after `begin`, or by who asks for its result."""
 
-    def __init__(self, function: Callable[[], Result], pool: ThreadPoolExecutor | None) -> None:
+    def __init__(self, function: Callable[[], Result], workers: Workers) -> None:
         self._function = function
-        self._pool = pool
+        self._workers = workers
         self._future: Future[Result] | None = None
         # A lock of its own: until Python 3.12 cached_property has one for all instances, so that
         # sentences of different threads waited for each other.
@@ -734,8 +917,8 @@ class Job(Generic[Result]):
 
     def begin(self) -> None:
         """Give the work to the workers, if there are any and it was not given before."""
-        if self._pool is not None and self._future is None:
-            self._future = self._pool.submit(self._function)
+        if self._future is None:
+            self._future = self._workers.submit(self._function)
 
     def result(self) -> Result:
         """Return the result, however long it takes; its error is raised."""
@@ -750,250 +933,3 @@ class Job(Generic[Result]):
         """Leave the work undone, if nobody has begun it."""
         if self._future is not None:
             self._future.cancel()
-
-
-EMPHASIS_SEMITONES = 1.5
-EMPHASIS_LENGTH = 1.12
-"""Of moderate emphasis; strong emphasis has them twice."""
-MAX_WORKERS = 4
-"""Each window at work takes about 30 MB."""
-
-
-@dataclass(frozen=True)
-class PartFiles:
-    """The optimised model of a voice, in files.
-
-    Attributes:
-        text: ONNX of the phonemes' part.
-        flow: ONNX of the flow.
-        decoder: ONNX of the decoder.
-        speakers: (number of speakers, G) as `.npy`; None with one speaker.
-        flow_reach: Frames of context that the flow needs to each side.
-        decoder_reach: Frames of context that the decoder needs to each side.
-        hop_length: Samples per frame.
-        is_optimized: Whether ONNX Runtime wrote the graphs, optimised for such a machine.
-        mean_hertz: As a network's.
-    """
-
-    text: Path
-    flow: Path
-    decoder: Path
-    speakers: Path | None
-    flow_reach: int
-    decoder_reach: int
-    hop_length: int
-    is_optimized: bool
-    mean_hertz: float | None
-
-
-class PartsSession:
-    """The optimised model, loaded; safe to use from many threads.
-
-    Args:
-        files: What to load.
-        use_cuda: Run on an NVIDIA GPU, as for `create_session`.
-        threads: Threads that speak one sentence; None takes a core each.
-
-    Raises:
-        PiperError: A file is missing or broken, or CUDA was asked for strictly and is not there.
-    """
-
-    has_durations = True
-    can_mix_speakers = True
-    can_seed = True
-
-    def __init__(
-        self, files: PartFiles, *, use_cuda: Cuda = False, threads: int | None = None
-    ) -> None:
-        self.files = files
-        threads = threads or available_cores()
-        # Windows at the same time use the cores better than the threads of one: of a height of 1
-        # ONNX Runtime's blocked convolutions give no work to a second thread.
-        self._workers = Workers(1 if use_cuda else min(threads, MAX_WORKERS))
-        load = partial(create_session, use_cuda=use_cuda, is_optimized=files.is_optimized)
-        share = max(1, threads // self._workers.size)
-        self._flow = load(files.flow, threads=share)
-        self._decoder = load(files.decoder, threads=share)
-        self._text = load(files.text, threads=threads)
-        self._shapes = {
-            graph: {value.name: value.shape for value in graph.get_inputs()}
-            for graph in (self._text, self._flow, self._decoder)
-        }
-        self._text_outputs = [value.name for value in self._text.get_outputs()]
-        self._flow_outputs = [value.name for value in self._flow.get_outputs()]
-        self.mean_hertz = files.mean_hertz
-        # Some voices have a thousand speakers, and one is needed.
-        self._speakers = None if files.speakers is None else np.load(files.speakers, mmap_mode="r")
-        self.num_speakers: int | None = 1 if self._speakers is None else len(self._speakers)
-
-    def speak(
-        self,
-        ids: Sequence[int],
-        settings: SpeechSettings,
-        rng: np.random.Generator,
-        *,
-        is_streamed: bool,
-        is_shared: bool = False,
-    ) -> SpokenSentence:
-        """Speak one sentence: durations now, sound when its pieces are asked for.
-
-        Args:
-            ids: (P,) phoneme ids, BOS … EOS.
-            settings: How to speak.
-            rng: Source of all noise.
-            is_streamed: Begin with a small window; else all windows are large.
-            is_shared: Others speak at the same time: larger windows, whose contexts are less work.
-        """
-        speaker = self._mix_speakers(settings.speakers)
-        latents = self._encode(ids, settings, speaker, rng)
-        plan = plan_windows(
-            latents.size,
-            reach=self.files.decoder_reach,
-            workers=self._workers.size,
-            is_streamed=is_streamed,
-            is_shared=is_shared,
-        )
-        pieces = self._decode_windows(latents, plan, speaker)
-        hop = self.files.hop_length
-        return SpokenSentence(pieces, latents.durations * hop, latents.size * hop)
-
-    def _mix_speakers(self, shares: Mapping[int, float]) -> FloatArray | None:
-        """Return (G,), the speakers' embeddings by their shares."""
-        if self._speakers is None:
-            return None
-        rows = [self._speakers[number] * np.float32(share) for number, share in shares.items()]
-        return np.sum(rows, axis=0, dtype=np.float32)
-
-    def _run(
-        self,
-        graph: onnxruntime.InferenceSession,
-        outputs: list[str],
-        feeds: Feeds,
-        speaker: FloatArray | None,
-    ) -> list[Any]:
-        """Run a part with those of the values that it reads."""
-        shapes = self._shapes[graph]
-        if speaker is not None and "speaker" in shapes:
-            # Each part wants the channels on the second axis.
-            feeds = {**feeds, "speaker": speaker.reshape(1, -1, *shapes["speaker"][2:])}
-        return run_graph(graph, outputs, {k: v for k, v in feeds.items() if k in shapes})
-
-    def _encode(
-        self,
-        ids: Sequence[int],
-        settings: SpeechSettings,
-        speaker: FloatArray | None,
-        rng: np.random.Generator,
-    ) -> Latents | QuickLatents:
-        """Return how long the phonemes last, and what their sound is made of."""
-        feeds: Feeds = {
-            "input": np.asarray([ids], dtype=np.int64),
-            "input_lengths": np.asarray([len(ids)], dtype=np.int64),
-        }
-        if axes := self._shapes[self._text].get("rhythm_noise"):
-            shape = (*axes[:-1], len(ids))
-            feeds["rhythm_noise"] = draw_noise(shape, settings.noise_w_scale, rng)
-        outputs = self._run(self._text, self._text_outputs, feeds, speaker)
-        found = dict(zip(self._text_outputs, outputs, strict=True))
-        durations = found["frames"].reshape(-1) * np.float32(settings.length_scale)
-        is_quick = "encoded" in found
-        emphasis = np.zeros(1, np.float32)
-        if settings.emphasis is not None:
-            emphasis = settings.emphasis[found["places"]] if is_quick else settings.emphasis
-            durations *= np.float32(EMPHASIS_LENGTH) ** emphasis
-        # A quick voice rounds, as its training does; VITS was trained to be rounded up.
-        durations = np.ceil(np.maximum(durations - 0.5, 0.0) if is_quick else durations)
-        # Written so that a NaN makes no sense, either.
-        if not durations.min(initial=0) >= 0:
-            raise BrokenModelError(
-                "The voice's network gives durations that are no numbers of frames, so its weights "
-                "are damaged; download or export the voice again."
-            )
-        if not durations.sum() <= MAX_FRAMES:
-            raise PiperError(
-                f"A sentence would take {durations.sum():.3g} frames of sound; "
-                "lower the length scale and the noise w scale, or make the sentence shorter."
-            )
-        counts = durations.astype(np.int64)
-        if not is_quick:
-            return Latents(counts, found["statistics"][0], settings.noise_scale, rng)
-        noise = draw_noise((1, len(counts)), settings.noise_scale, rng)
-        places, encoded = found["places"], found["encoded"]
-        semitones = np.full_like(noise, settings.pitch)
-        if settings.semitones is not None:
-            semitones[0] = settings.semitones[places]
-        semitones += EMPHASIS_SEMITONES * emphasis
-        return QuickLatents(counts, places, len(ids), encoded, semitones, noise)
-
-    def _decode_windows(
-        self, latents: Latents | QuickLatents, plan: WindowPlan, speaker: FloatArray | None
-    ) -> Iterator[FloatArray]:
-        """Yield the samples of the decoder's windows, working ahead by a window a worker."""
-        flows = [
-            (window, self._workers.defer(partial(self._run_flow, latents, window, speaker)))
-            for window in plan.flow
-        ]
-        pending: deque[Job[FloatArray]] = deque()
-        try:
-            for window in plan.decoder:
-                needed = [
-                    number
-                    for number, ((first, end), _) in enumerate(flows)
-                    if first < window.right and end > window.left
-                ]
-                # Flows come before the windows that wait for them, lest all workers wait; and some
-                # more of them, lest workers have nothing else to do.
-                for _, flow in flows[: needed[-1] + self._workers.size]:
-                    flow.begin()
-                done = flows[: needed[-1] + 1]
-                work = partial(self._decode, latents, done, window, speaker)
-                pending.append(self._workers.defer(work))
-                pending[-1].begin()
-                if len(pending) == self._workers.size:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            jobs: list[Job[Any]] = [*pending, *(job for _, job in flows)]
-            for job in jobs:
-                job.cancel()
-
-    def _run_flow(
-        self, latents: Latents | QuickLatents, window: Window, speaker: FloatArray | None
-    ) -> list[Any]:
-        """Return the flow's values of some frames, T last; the first is z."""
-        start, end = window
-        left = max(0, start - self.files.flow_reach)
-        right = min(latents.size, end + self.files.flow_reach)
-        feeds = latents.flow_feeds(left, right)
-        outputs = self._run(self._flow, self._flow_outputs, feeds, speaker)
-        return [output[..., start - left : end - left] for output in outputs]
-
-    def _decode(
-        self,
-        latents: Latents | QuickLatents,
-        flows: list[tuple[Window, Job[list[Any]]]],
-        window: DecoderWindow,
-        speaker: FloatArray | None,
-    ) -> FloatArray:
-        """Return the samples (S,) of some frames, given the flow's values up to their end."""
-        left, right = window.left, window.right
-        parts = [
-            job.result()[0][..., max(0, left - first) : right - first]
-            for (first, end), job in flows
-            if end > left
-        ]
-        z = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
-        before = [turns for _, job in flows for turns in job.result()[1:]]
-        feeds = {"z": z, **latents.decoder_feeds(left, right, before)}
-        [output] = self._run(self._decoder, ["output"], feeds, speaker)
-        hop = self.files.hop_length
-        inner = slice((window.start - window.left) * hop, (window.end - window.left) * hop)
-        samples = np.asarray(output, np.float32).reshape(-1)[inner]
-        # How long the sound is has been said to others already.
-        if len(samples) != (window.end - window.start) * hop:
-            raise BrokenModelError(
-                "The voice's network gives less sound than its durations say; remove "
-                f"{self.files.decoder.parent}, which is made anew at the next start."
-            )
-        return samples

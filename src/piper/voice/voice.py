@@ -14,35 +14,32 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 import numpy.typing as npt
 
-from piper.audio import encode
-from piper.audio.chunk import (
-    AudioChunk,
-    FloatArray,
-    PhonemeAlignment,
-    StreamChunk,
-    float_to_int16,
-    scale_audio,
-)
+from piper.audio import output
+from piper.audio.chunk import AudioChunk, PhonemeAlignment, StreamChunk
+from piper.audio.output import FloatArray
 from piper.config import SynthesisConfig, VoiceConfig, load_voice_config
 from piper.errors import ConfigError, PiperError
 from piper.text.frontend import BOS, EOS, PAD, Frontend, Sentence, TextOptions, create_frontend
 from piper.text.lexicon import load_lexicon
 from piper.text.markup import Piece
 from piper.text.phonemizers import Espeak, find_espeak_data
-from piper.voice.cache import CacheDir, find_cache_dir, load_parts
-from piper.voice.session import Cuda, Network, VoiceSession, create_session, find_cuda
+from piper.voice.cache import CacheDir, load_network
+from piper.voice.incoming import pace_parts
+from piper.voice.session import Cuda, Network, VoiceSession, create_session
 from piper.voice.synthesizer import (
     MAX_SPOKEN_IDS,
     PacedSentence,
     SpeechSynthesizer,
     pace_sentences,
     resolve_loudness,
+    scale_audio,
 )
-from piper.voices import find_voice
+from piper.voices import VoiceFiles, find_voice
 
 if TYPE_CHECKING:
     import onnxruntime
 
+<<<<<<< HEAD
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -107,6 +104,21 @@ def check_speakers(network: Network, config: VoiceConfig, config_path: Path) -> 
         )
 
 
+=======
+_MAX_WHOLE_IDS = 2000
+"""About 50 seconds; the text encoder takes 150 MB for them, and 600 MB for twice as many."""
+_FORMER_NAMES = {
+    "speaker_id": "speaker_id",
+    "length_scale": "length_scale",
+    "noise_scale": "noise_scale",
+    "noise_w": "noise_w_scale",
+    "sentence_silence": "sentence_silence_seconds",
+}
+"""What Piper 1.2 called the fields of today's `SynthesisConfig`."""
+_LOGGER = logging.getLogger(__name__)
+
+
+>>>>>>> 985f67d (wip)
 class PiperVoice:
     """A voice that is ready to speak; `PiperVoice.load()` makes one.
 
@@ -168,7 +180,7 @@ class PiperVoice:
     @classmethod
     def load(
         cls,
-        model_path: Path | str,
+        model_path: Path | str | VoiceFiles,
         config_path: Path | str | None = None,
         use_cuda: Cuda = False,
         espeak_data_dir: Path | str | None = None,
@@ -187,7 +199,7 @@ class PiperVoice:
         it the voice loads and speaks sooner, and can stream, align, mix speakers and take seeds.
 
         Args:
-            model_path: The ONNX file.
+            model_path: The ONNX file, or the files that `find_voice` has found.
             config_path: Its JSON; None means the file beside it, `<model>.json`.
             use_cuda: Run on an NVIDIA GPU; where none can be started, the CPU speaks after a
                 warning. `strict` makes that an error.
@@ -210,28 +222,37 @@ class PiperVoice:
             PhonemizeError: The voice wants a phonemizer that is not there.
             PiperError: The file is no voice, or CUDA is wanted strictly and not there.
         """
-        files = find_voice(model_path, config_path=config_path)
+        if isinstance(model_path, VoiceFiles):
+            files = model_path
+        else:
+            files = find_voice(model_path, config_path=config_path)
         config = load_voice_config(files.config)
         espeak = None if espeak_data_dir is None else Espeak(data_dir=espeak_data_dir)
-        text_options = add_own_lexicon(text_options or TextOptions(), files.model)
+        text_options = _add_own_lexicon(text_options, files.model)
         frontend = create_frontend(config, text_options, espeak)
-        warn_about_phonemizer(config, frontend)
-        session = load_network(
-            files.model,
-            find_cache_dir(cache_dir),
-            use_cuda=use_cuda,
-            threads=threads,
-            seed=seed,
+        _warn_about_phonemizer(config, frontend)
+        network = load_network(
+            files.model, cache_dir, use_cuda=use_cuda, threads=threads, seed=seed
         )
+<<<<<<< HEAD
         check_speakers(session, config, files.config)
         if include_alignments and not session.has_durations:
             _LOGGER.warning(
+=======
+        if (known := network.num_speakers) is not None and config.num_speakers > known:
+            raise ConfigError(
+                f"{files.config} says num_speakers {config.num_speakers}, but the network has "
+                f"{known}; mend the file, or take the one that belongs to the voice."
+            )
+        if include_alignments and not network.has_durations:
+            _LOGGER.warning(
+>>>>>>> 985f67d (wip)
                 "%s gives no durations, so there will be no alignments; export it again to get "
                 "them.",
                 files.model,
             )
         voice = cls(
-            session,
+            network,
             config,
             espeak_data_dir,
             download_dir,
@@ -289,10 +310,11 @@ class PiperVoice:
         if former:
             _warn_about_call("synthesize(text, …)", "synthesize(text, SynthesisConfig(…))")
             syn_config = _to_config(former)
-        sentences = pace_sentences(self._find_frontend(text_options), text)
         syn_config = syn_config or SynthesisConfig()
         loudness = resolve_loudness(syn_config, is_streamed=False)
-        return self._synthesizer.synthesize(sentences, syn_config, loudness, include_alignments)
+        sentences = pace_sentences(self._find_frontend(text_options), text)
+        spoken = self._synthesizer.speak(sentences, syn_config)
+        return self._synthesizer.join(spoken, loudness, syn_config.volume, include_alignments)
 
     def synthesize_stream(
         self,
@@ -326,9 +348,9 @@ class PiperVoice:
         Raises:
             PiperError: As `synthesize`.
         """
-        sentences = pace_sentences(self._find_frontend(text_options), text)
         syn_config = syn_config or SynthesisConfig()
         loudness = resolve_loudness(syn_config, is_streamed=True)
+        sentences = pace_parts(self._find_frontend(text_options), text)
         return self._synthesizer.stream(
             sentences, syn_config, loudness, include_alignments, max_planned_ids, watch
         )
@@ -351,7 +373,7 @@ class PiperVoice:
         """
         _warn_about_call("synthesize_ids_to_raw(ids)", "phoneme_ids_to_audio(ids)")
         audio = self.phoneme_ids_to_audio(phoneme_ids, _to_config(former))
-        return float_to_int16(scale_audio(audio, normalize=True, volume=1.0)).tobytes()
+        return output.samples_to_pcm(scale_audio(audio, normalize=True, volume=1.0))
 
     def synthesize_wav(
         self,
@@ -382,7 +404,7 @@ class PiperVoice:
         """
         if set_wav_format:
             # Before the first sentence: without one, closing an unset file is an error of wave's.
-            encode.set_wav_format(wav_file, self.config.sample_rate)
+            output.set_wav_format(wav_file, self.config.sample_rate)
         alignments: list[PhonemeAlignment] = []
         has_alignments = include_alignments
         for chunk in self.synthesize(
@@ -446,9 +468,7 @@ class PiperVoice:
         sentences = [PacedSentence(Sentence([], [*head, *ids, *tail])) for head, ids, tail in parts]
         audio: list[FloatArray] = []
         samples: list[npt.NDArray[np.int64]] = []
-        spoken_parts = self._synthesizer.speak(
-            sentences, syn_config or SynthesisConfig(), is_streamed=False
-        )
+        spoken_parts = self._synthesizer.speak(sentences, syn_config or SynthesisConfig())
         for (head, ids, _), (_, spoken) in zip(parts, spoken_parts, strict=True):
             audio += spoken.audio
             if spoken.id_samples is not None:
@@ -461,10 +481,6 @@ class PiperVoice:
         if not include_alignments:
             return whole
         return whole, np.concatenate(samples) if len(samples) == len(parts) else None
-
-
-_MAX_WHOLE_IDS = 2000
-"""About 50 seconds; the text encoder takes 150 MB for them, and 600 MB for twice as many."""
 
 
 def _cut_ids(
@@ -485,14 +501,26 @@ def _cut_ids(
     return [*parts, ([*bos, *pad] if start else [], ids[start:], [])]
 
 
-_FORMER_NAMES = {
-    "speaker_id": "speaker_id",
-    "length_scale": "length_scale",
-    "noise_scale": "noise_scale",
-    "noise_w": "noise_w_scale",
-    "sentence_silence": "sentence_silence_seconds",
-}
-"""What Piper 1.2 called the fields of today's `SynthesisConfig`."""
+def _add_own_lexicon(options: TextOptions | None, model: Path) -> TextOptions | None:
+    """Return the options with the lexicon beside the voice, if they have none and it exists."""
+    path = Path(f"{model}.lexicon")
+    if (options is not None and options.lexicon is not None) or not path.is_file():
+        return options
+    return replace(options or TextOptions(), lexicon=load_lexicon(path))
+
+
+def _warn_about_phonemizer(config: VoiceConfig, frontend: Frontend) -> None:
+    """Say where a voice was trained on phonemes of another program or version."""
+    trained, present = config.phonemizer, frontend.phonemizer
+    if trained is not None and trained != present:
+        _LOGGER.warning(
+            "The voice was trained on phonemes of %s %s, but speaks with those of %s %s; "
+            "some words may sound worse.",
+            trained.name,
+            trained.version,
+            present.name,
+            present.version,
+        )
 
 
 def _to_config(former: Mapping[str, Any]) -> SynthesisConfig:
