@@ -635,14 +635,14 @@ def test_a_wrong_mix_of_output_options_ends_with_2(
 
 def test_the_choices_are_those_of_what_they_choose() -> None:
     from piper import options
-    from piper.audio import encode, sinks, subtitles
+    from piper.audio import output, subtitles
     from piper.text import markup
     from piper.voice import synthesizer
 
     assert options.INPUT_FORMATS == markup.MARKUP_KINDS
     assert synthesizer._LOUDNESS == options.LOUDNESSES
-    assert tuple(encode.OutputFormat) == options.FORMATS
-    assert tuple(sinks.OutputNaming) == options.NAMINGS
+    assert tuple(output.OutputFormat) == options.FORMATS
+    assert tuple(output.OutputNaming) == options.NAMINGS
     assert tuple(subtitles._WRITERS) == options.SUBTITLE_ENDINGS
 
 

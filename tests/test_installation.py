@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from piper.installation import describe_conflict
+from piper.jobs import describe_conflict
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "piper"
 SHIM = PACKAGE.parents[1] / "tools" / "shim"

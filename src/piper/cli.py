@@ -8,42 +8,44 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from piper.config import SynthesisConfig, VoiceConfig
-from piper.errors import (
-    TOO_LITTLE_MEMORY,
-    PiperError,
-    VoiceNotFoundError,
-    describe_os_error,
-)
+from piper.errors import PiperError, VoiceNotFoundError
 from piper.files import refuse_overwriting
-from piper.installation import warn_about_conflict
-from piper.jobs import open_standard_streams, stops_as_interrupt
-from piper.messages import configure_logging, print_error, say, take_language
-from piper.options import is_batch, parse_arguments
+from piper.jobs import (
+    find_exit_code,
+    open_standard_streams,
+    stops_as_interrupt,
+    warn_about_conflict,
+)
+from piper.messages import configure_logging, say, take_language
+from piper.options import parse_arguments
+from piper.progress import FILE_INTERVAL_SECONDS, ProgressLine
+from piper.text.markup import JSON, PLAIN, Piece, Utterance, find_kind, parse_text, read_utterances
+from piper.voices import VoiceFiles, find_voice
 
+# NumPy and ONNX Runtime take a moment to load; --help need not wait for them.
 if TYPE_CHECKING:
     from piper.audio.output import Sink
+    from piper.audio.subtitles import SubtitleTrack
     from piper.text.frontend import TextOptions
-    from piper.text.markup import Utterance
     from piper.voice.voice import PiperVoice
-    from piper.voices import VoiceFiles
 
 NOTHING_TO_SPEAK = (
     "There was nothing to speak: give a text after --, with --input-file, or on standard input."
 )
-
-_LOGGER = logging.getLogger(__name__)
-
-EXIT_ERROR = 1
 EXIT_SIGNAL = 128
 """Plus the signal's number: 130 after Ctrl+C, 143 after SIGTERM."""
-EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE, what other programs of a pipe end with
+QUIET_SECONDS = 1.0
+"""A run that is done sooner needs no progress."""
+_LOGGER = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,37 +67,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     with stops_as_interrupt() as received:
         try:
-            _speak(args)
-        except PiperError as error:
-            print_error(error)
-            return EXIT_ERROR
+            return find_exit_code(lambda: _speak(args))
         except KeyboardInterrupt as stop:
             number = received[0] if received else signal.SIGINT
-            if is_batch(args):
+            if args.is_batch:
                 say(_describe_stop(number, stop), sys.stderr)
             return EXIT_SIGNAL + number
-        except BrokenPipeError:
-            # The interpreter flushes standard output once more when it ends; let it do so in vain.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return EXIT_BROKEN_PIPE
-        except OSError as error:  # a name that is too long, a folder that is gone
-            print_error(describe_os_error(error))
-            return EXIT_ERROR
-        except MemoryError:
-            print_error(TOO_LITTLE_MEMORY)
-            return EXIT_ERROR
-    return 0
-
-
-def _is_sent_on(args: argparse.Namespace) -> bool:
-    """Return whether standard output, a pipe or a file, is where speech goes without an option."""
-    if args.output_file is not None or args.output_dir is not None or args.output_raw:
-        return False
-    try:
-        mode = os.fstat(sys.stdout.fileno()).st_mode
-    except (OSError, ValueError):  # a program has put something else in its place
-        return False
-    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
 
 
 def _describe_stop(number: signal.Signals, stop: KeyboardInterrupt) -> str:
@@ -116,21 +93,18 @@ def _speak(args: argparse.Namespace) -> None:
 
         os.environ[DATA_VARIABLE] = str(args.espeak_data)  # the processes of --jobs read it, too
     files = _find_voice(args)
-    if args.input_format == "json":
-        pass  # each line says where its speech goes
-    elif _is_sent_on(args):
+    # Each line of JSON says where its speech goes.
+    if args.input_format != JSON and _is_sent_on(args):
         args.output_file = "-"
         _LOGGER.info("Writing WAV to standard output; --output-file names a file.")
     _check_output(args, files)
-    if is_batch(args):
+    if args.is_batch:
         _speak_batch(args, files)
     else:
         _speak_in_order(args, files)
 
 
 def _find_voice(args: argparse.Namespace) -> VoiceFiles:
-    from piper.voices import find_voice
-
     folders = [*args.data_dir, *([args.download_dir] if args.download_dir else [])]
     try:
         return find_voice(args.model, data_dirs=folders, config_path=args.config)
@@ -143,19 +117,30 @@ def _find_voice(args: argparse.Namespace) -> VoiceFiles:
     return find_voice(args.model, data_dirs=[args.download_dir], config_path=args.config)
 
 
+def _is_sent_on(args: argparse.Namespace) -> bool:
+    """Return whether standard output, a pipe or a file, is where speech goes without an option."""
+    if args.output_file is not None or args.output_dir is not None or args.output_raw:
+        return False
+    try:
+        mode = os.fstat(sys.stdout.fileno()).st_mode
+    except (OSError, ValueError):  # a program has put something else in its place
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
+
+
 def _check_output(args: argparse.Namespace, files: VoiceFiles) -> None:
     """Refuse to write over what is read: the voice, the text or the lexicon."""
     outputs = {"--output-file": args.output_file, "--subtitles": args.subtitles}
     if args.output_file == "-":
         outputs["--output-file"] = "/dev/stdout"
-    if is_batch(args):
+    if args.is_batch:
         from piper.voice.batch import MANIFEST_NAME
 
         outputs["--output-dir"] = args.output_dir / MANIFEST_NAME
-    refuse_overwriting(outputs, _find_inputs(args, files))
+    refuse_overwriting(outputs, _list_inputs(args, files))
 
 
-def _find_inputs(args: argparse.Namespace, files: VoiceFiles) -> dict[str, Path | str | None]:
+def _list_inputs(args: argparse.Namespace, files: VoiceFiles) -> dict[str, Path | str | None]:
     return {
         "standard input": None if args.text or args.input_file else "/dev/stdin",
         "--model": files.model,
@@ -163,79 +148,6 @@ def _find_inputs(args: argparse.Namespace, files: VoiceFiles) -> dict[str, Path 
         "--lexicon": args.lexicon,
         **{f"--input-file {path}": path for path in args.input_file},
     }
-
-
-def _speak_in_order(args: argparse.Namespace, files: VoiceFiles) -> None:
-    # NumPy and ONNX Runtime take a moment to load; --help need not wait for them.
-    from piper.voice.sequence import SpeechProgress, speak_sequence
-    from piper.voice.voice import PiperVoice
-
-    voice = PiperVoice.load(
-        files.model,
-        files.config,
-        use_cuda=args.cuda,
-        seed=args.seed,
-        threads=args.threads,
-        text_options=_create_text_options(args),
-    )
-    with ExitStack() as stack:
-        if args.input_format == "json":
-            if not _speak_json(args, files, voice, stack):
-                raise PiperError(NOTHING_TO_SPEAK)
-            return
-        sink = stack.enter_context(_create_sink(args, files, voice.config.sample_rate))
-        subtitles = progress = None
-        if args.subtitles is not None:
-            from piper.audio.subtitles import SubtitleTrack, create_subtitle_writer
-
-            writer = stack.enter_context(create_subtitle_writer(args.subtitles))
-            subtitles = SubtitleTrack(writer, voice.config.sample_rate)
-        utterances: Iterable[Utterance] = read_inputs(args)
-        if _has_progress(args):
-            utterances = known = list(utterances)
-            progress = SpeechProgress(known)
-            stack.callback(progress.finish)
-        seconds = speak_sequence(
-            voice,
-            utterances,
-            _create_config(args, voice.config),
-            sink,
-            is_streamed=args.stream,
-            is_joined=args.output_dir is None,
-            is_one=args.normalize == "utterance" and _writes_one_file(args),
-            subtitles=subtitles,
-            progress=progress,
-        )
-        if not seconds:
-            raise PiperError(NOTHING_TO_SPEAK)
-
-
-def _speak_json(
-    args: argparse.Namespace, files: VoiceFiles, voice: PiperVoice, stack: ExitStack
-) -> float:
-    """Speak each line by its own speaker to its own file, or where the options say."""
-    from piper.voice.sequence import speak_sequence
-
-    shared: Sink | None = None
-    seconds = 0.0
-    for utterance in read_inputs(args):
-        own = argparse.Namespace(**vars(args))
-        own.speaker = args.speaker if utterance.speaker is None else utterance.speaker
-        own.pitch = args.pitch if utterance.pitch is None else utterance.pitch
-        config = _create_config(own, voice.config)
-        if utterance.output_file is None:
-            if shared is None:
-                sink = _create_sink(args, files, voice.config.sample_rate)
-                shared = stack.enter_context(sink)
-            seconds += speak_sequence(voice, [utterance], config, shared, is_streamed=args.stream)
-            continue
-        own.output_file, own.output_dir, own.output_raw = utterance.output_file, None, False
-        _check_output(own, files)
-        with _create_sink(own, files, voice.config.sample_rate) as sink:
-            seconds += speak_sequence(voice, [utterance], config, sink)
-        # The C++ program's sign that the file can be fetched.
-        print(utterance.output_file, flush=True)
-    return seconds
 
 
 def _speak_batch(args: argparse.Namespace, files: VoiceFiles) -> None:
@@ -250,7 +162,7 @@ def _speak_batch(args: argparse.Namespace, files: VoiceFiles) -> None:
         config_path=files.config,
         jobs=args.jobs or None,
         ray_address=args.ray,
-        inputs=_find_inputs(args, files),
+        inputs=_list_inputs(args, files),
         settings=LineSettings(
             syn_config=_create_config(args, load_voice_config(files.config)),
             output_format=OutputFormat(args.output_format or OutputFormat.WAV),
@@ -266,15 +178,179 @@ def _speak_batch(args: argparse.Namespace, files: VoiceFiles) -> None:
         raise PiperError(report.describe_failures())
 
 
-def _create_config(args: argparse.Namespace, config: VoiceConfig) -> SynthesisConfig:
-    from piper.voice.synthesizer import find_speaker, parse_speaker_mix
+def _speak_in_order(args: argparse.Namespace, files: VoiceFiles) -> None:
+    from piper.voice.voice import PiperVoice
 
-    mix = None
-    if args.speaker and ":" in args.speaker and args.speaker not in config.speaker_id_map:
-        mix = parse_speaker_mix(config, args.speaker)
+    voice = PiperVoice.load(
+        files,
+        use_cuda=args.cuda,
+        seed=args.seed,
+        threads=args.threads,
+        text_options=_create_text_options(args),
+    )
+    with ExitStack() as stack:
+        speak = _speak_json if args.input_format == JSON else _speak_texts
+        if not speak(args, files, voice, stack):
+            raise PiperError(NOTHING_TO_SPEAK)
+
+
+def _speak_texts(
+    args: argparse.Namespace, files: VoiceFiles, voice: PiperVoice, stack: ExitStack
+) -> float:
+    """Speak all there is to one place; return its seconds."""
+    sink = stack.enter_context(_create_sink(args, files, voice.config.sample_rate))
+    subtitles = progress = None
+    if args.subtitles is not None:
+        from piper.audio.subtitles import SubtitleTrack, create_subtitle_writer
+
+        subtitles = SubtitleTrack(stack.enter_context(create_subtitle_writer(args.subtitles)))
+    utterances: Iterable[Utterance] = read_inputs(args)
+    if _has_progress(args):
+        utterances = known = list(utterances)
+        progress = SpeechProgress(known)
+        stack.callback(progress.finish)
+    return speak_utterances(
+        voice,
+        utterances,
+        _create_config(args, voice.config),
+        sink,
+        is_streamed=args.stream,
+        is_joined=args.output_dir is None,
+        is_one=args.normalize == "utterance" and _writes_one_file(args),
+        subtitles=subtitles,
+        progress=progress,
+    )
+
+
+def _speak_json(
+    args: argparse.Namespace, files: VoiceFiles, voice: PiperVoice, stack: ExitStack
+) -> float:
+    """Speak each line by its own speaker to its own file, or where the options say."""
+    rate = voice.config.sample_rate
+    shared: Sink | None = None
+    seconds = 0.0
+    for utterance in read_inputs(args):
+        own = argparse.Namespace(**vars(args))
+        own.speaker = args.speaker if utterance.speaker is None else utterance.speaker
+        own.pitch = args.pitch if utterance.pitch is None else utterance.pitch
+        config = _create_config(own, voice.config)
+        if utterance.output_file is None:
+            shared = shared or stack.enter_context(_create_sink(args, files, rate))
+            seconds += speak_utterances(voice, [utterance], config, shared, is_streamed=args.stream)
+            continue
+        own.output_file, own.output_dir, own.output_raw = utterance.output_file, None, False
+        _check_output(own, files)
+        with _create_sink(own, files, rate) as sink:
+            seconds += speak_utterances(voice, [utterance], config, sink)
+        # The C++ program's sign that the file can be fetched.
+        print(utterance.output_file, flush=True)
+    return seconds
+
+
+class SpeechProgress:
+    """How many lines, or parts of documents, are spoken; said in runs that are not short.
+
+    Args:
+        utterances: All that is to be spoken.
+        stream: Where to write; None means standard error.
+    """
+
+    def __init__(self, utterances: Sequence[Utterance], stream: TextIO | None = None) -> None:
+        self._total = sum(len(utterance.pieces) for utterance in utterances)
+        are_lines = not any(utterance.is_document for utterance in utterances)
+        unit = "lines" if are_lines else "parts"
+        self._line = ProgressLine("Speaking", self._total, unit, stream)
+        # Elsewhere than on a terminal each line stays, so there must be a reason for it.
+        self._quiet_seconds = QUIET_SECONDS if self._line.is_terminal else FILE_INTERVAL_SECONDS
+        self._start = time.monotonic()
+        self._done = 0
+        self._is_shown = False
+
+    def watch(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        """Yield the pieces, and count each when the next one is asked for."""
+        for piece in pieces:
+            yield piece
+            self._done += 1
+            if time.monotonic() - self._start >= self._quiet_seconds and self._total > 1:
+                self._is_shown = True
+                self._line.show(self._done)
+
+    def finish(self) -> None:
+        """End the line, if there is one."""
+        if self._is_shown:
+            self._line.finish(self._done)
+
+
+def speak_utterances(
+    voice: PiperVoice,
+    utterances: Iterable[Utterance],
+    syn_config: SynthesisConfig,
+    sink: Sink,
+    *,
+    is_streamed: bool = False,
+    is_joined: bool = True,
+    is_one: bool = False,
+    subtitles: SubtitleTrack | None = None,
+    progress: SpeechProgress | None = None,
+) -> float:
+    """Speak utterances; return their seconds, 0 where there is nothing in them to speak.
+
+    Args:
+        voice: Who speaks.
+        utterances: What; each is read when the one before it is spoken.
+        syn_config: How.
+        sink: Where to.
+        is_streamed: In pieces, the first of which comes before its sentence is done.
+        is_joined: Whether they are heard one after the other, so that the silence of paragraphs
+            belongs between them.
+        is_one: Speak them as one utterance, which has one loudness.
+        subtitles: Takes the sentences with their times; not when streamed.
+        progress: Is told what is done.
+    """
+
+    def speak(pieces: Iterable[Piece], name: str) -> float:
+        if is_streamed:
+            return sink.write_utterance(voice.synthesize_stream(pieces, syn_config), name)
+        chunks = voice.synthesize(pieces, syn_config, include_alignments=subtitles is not None)
+        return sink.write_utterance(subtitles.follow(chunks) if subtitles else chunks, name)
+
+    def watch(utterance: Utterance) -> Iterable[Piece]:
+        return utterance.pieces if progress is None else progress.watch(utterance.pieces)
+
+    if is_one:
+        return speak(_join(utterances, watch), "")
+    seconds = 0.0
+    for utterance in utterances:
+        pieces = watch(utterance)
+        if seconds and is_joined and utterance.begins_paragraph:
+            pieces = chain([_create_pause(utterance, syn_config)], pieces)
+        seconds += speak(pieces, utterance.name)
+    return seconds
+
+
+def _join(
+    utterances: Iterable[Utterance], watch: Callable[[Utterance], Iterable[Piece]]
+) -> Iterator[Piece]:
+    for utterance in utterances:
+        if utterance.begins_paragraph:
+            yield Piece("", ends_paragraph=True)
+        yield from watch(utterance)
+
+
+def _create_pause(utterance: Utterance, syn_config: SynthesisConfig) -> Piece:
+    """Return the silence before an utterance that begins a paragraph."""
+    seconds = syn_config.paragraph_silence_seconds
+    if seconds is None:
+        # Lines have none between them in other clients, whatever is between their sentences.
+        seconds = syn_config.sentence_silence_seconds if utterance.is_document else 0.0
+    return Piece("", silence_seconds=seconds)
+
+
+def _create_config(args: argparse.Namespace, config: VoiceConfig) -> SynthesisConfig:
+    from piper.voice.synthesizer import resolve_speaker
+
     return SynthesisConfig(
-        speaker_id=find_speaker(config, None if mix else args.speaker),
-        speaker_mix=mix,
+        **resolve_speaker(config, args.speaker),
         sentence_silence_seconds=args.sentence_silence or 0.0,
         paragraph_silence_seconds=args.paragraph_silence,
         clause_silence_seconds=args.clause_silence or 0.0,
@@ -302,7 +378,7 @@ def _create_sink(args: argparse.Namespace, files: VoiceFiles, sample_rate: int) 
 
     naming = args.output_dir_naming
     if naming is None:
-        are_lines = not {"plain", "json"}.isdisjoint(_find_kinds(args))
+        are_lines = not {PLAIN, JSON}.isdisjoint(_find_kinds(args))
         naming = OutputNaming.TIMESTAMP if are_lines else OutputNaming.TEXT
     return create_sink(
         sample_rate,
@@ -313,7 +389,7 @@ def _create_sink(args: argparse.Namespace, files: VoiceFiles, sample_rate: int) 
         is_raw=args.output_raw,
         output_format=OutputFormat(args.output_format) if args.output_format else None,
         output_rate=args.sample_rate,
-        inputs=_find_inputs(args, files),
+        inputs=_list_inputs(args, files),
     )
 
 
@@ -340,8 +416,6 @@ def _has_progress(args: argparse.Namespace) -> bool:
 
 def _find_kinds(args: argparse.Namespace) -> list[str]:
     """Return the kind of markup of each input file, or of the text or standard input."""
-    from piper.text.markup import PLAIN, find_kind
-
     if args.text or not args.input_file:
         return [args.input_format or PLAIN]
     return [args.input_format or find_kind(path) for path in args.input_file]
@@ -349,8 +423,6 @@ def _find_kinds(args: argparse.Namespace) -> list[str]:
 
 def read_inputs(args: argparse.Namespace) -> Iterator[Utterance]:
     """Yield what is to be spoken: the command line's text, lines, or whole documents."""
-    from piper.text.markup import parse_text, read_utterances
-
     kinds = _find_kinds(args)
     if args.text:
         yield parse_text(" ".join(args.text), kinds[0])

@@ -244,6 +244,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     args.text += argv[cut + 1 :]
     if args.output_file is not None and find_descriptor(args.output_file) == 1:
         args.output_file = "-"
+    # By several processes or machines.
+    args.is_batch = args.jobs is not None or args.ray is not None
     # Raw samples go to standard output whatever else is named, as in the existing client.
     args.left_out = ""
     if args.output_raw:
@@ -258,11 +260,6 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     for mark, seconds in args.phoneme_silence:
         setattr(args, PHONEME_SILENCES[mark], float(seconds))
     return args
-
-
-def is_batch(args: argparse.Namespace) -> bool:
-    """Return whether the lines are to be spoken by several processes or machines."""
-    return args.jobs is not None or args.ray is not None
 
 
 def _find_mistake(args: argparse.Namespace) -> str | None:
@@ -284,7 +281,7 @@ def _find_mistake(args: argparse.Namespace) -> str | None:
     if args.input_format == "json":
         if args.text:
             return "--input-format json reads lines of JSON; leave the text on the command line out"
-        if is_batch(args) or args.subtitles is not None:
+        if args.is_batch or args.subtitles is not None:
             name = "--subtitles" if args.subtitles is not None else "--jobs or --ray"
             return f"--input-format json names a file per line; it goes without {name}"
     if len(chosen) > 1:
@@ -301,7 +298,7 @@ def _find_mistake(args: argparse.Namespace) -> str | None:
         return "--output-format says how a file is written; give --output-file or --output-dir"
     if args.subtitles is not None and args.output_dir is not None:
         return "--subtitles times one file; give --output-file in place of --output-dir"
-    if is_batch(args):
+    if args.is_batch:
         name = "--jobs" if args.ray is None else "--ray"
         if args.output_dir is None:
             return f"{name} writes a file per line; give --output-dir"

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from piper.config import SynthesisConfig
 from piper.errors import PiperError, describe_missing_package
-from piper.installation import warn_about_conflict
-from piper.jobs import find_exit_code, open_standard_streams
+from piper.jobs import find_exit_code, open_standard_streams, warn_about_conflict
 from piper.messages import translate
 from piper.options import (
     INPUT_FORMATS,

@@ -5,12 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from piper.audio.chunk import (
-    AudioChunk,
-    float_to_int16,
-    int16_to_float,
-    scale_audio,
-)
+from piper.audio.chunk import AudioChunk
+from piper.audio.output import float_to_int16, int16_to_float
+from piper.voice.synthesizer import scale_audio
 
 
 def create_chunk(samples: list[float]) -> AudioChunk:

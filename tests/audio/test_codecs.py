@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from piper.audio.encode import AudioWriter, OutputFormat, encode_samples, find_format, find_rate
+from piper.audio.output import AudioWriter, OutputFormat, encode_samples, find_format, find_rate
 from piper.errors import PiperError
 
 CODECS = [OutputFormat.FLAC, OutputFormat.OPUS, OutputFormat.MP3]
@@ -126,7 +126,7 @@ def test_a_rate_that_the_format_lacks_becomes_the_next_higher() -> None:
     [
         ("soundfile", "encode_samples(np.zeros(9), 8000, OutputFormat.MP3)"),
         ("av", "encode_samples(np.zeros(9), 8000, OutputFormat.AAC)"),
-        ("soxr", "resample(np.zeros(9), 16000, 8000)"),
+        ("soxr", "Resampler(16000, 8000)"),
     ],
 )
 def test_without_the_library_one_sentence_says_what_to_install(library: str, call: str) -> None:
@@ -134,9 +134,9 @@ def test_without_the_library_one_sentence_says_what_to_install(library: str, cal
 import sys
 import numpy as np
 sys.modules["{library}"] = None  # what an import finds where it is not installed
-from piper.audio.encode import encode_samples
-from piper.audio.encode import OutputFormat
-from piper.audio.encode import resample
+from piper.audio.output import encode_samples
+from piper.audio.output import OutputFormat
+from piper.audio.output import Resampler
 from piper.errors import PiperError
 try:
     {call}

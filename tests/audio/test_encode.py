@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from piper.audio import encode
-from piper.audio.encode import (
+from piper.audio import output
+from piper.audio.output import (
     AudioWriter,
     create_wav_header,
-    pcm_to_wav,
+    encode_samples,
     samples_to_pcm,
-    samples_to_wav,
     write_wav,
 )
 from piper.errors import PiperError
@@ -44,19 +43,18 @@ def test_write_wav_takes_floats_and_integers(tmp_path: Path) -> None:
 def test_wav_in_memory_equals_the_file(tmp_path: Path) -> None:
     samples = np.linspace(-1, 1, 101, dtype=np.float32)
     write_wav(tmp_path / "a.wav", samples, 8000)
-    assert samples_to_wav(samples, 8000) == (tmp_path / "a.wav").read_bytes()
-    assert pcm_to_wav(samples_to_pcm(samples), 8000) == (tmp_path / "a.wav").read_bytes()
+    assert encode_samples(samples, 8000) == (tmp_path / "a.wav").read_bytes()
 
 
 def test_wav_without_samples_is_a_valid_file() -> None:
-    assert read_wav(samples_to_wav(np.zeros(0, dtype=np.float32), 22050)) == (22050, 2, 1, [])
+    assert read_wav(encode_samples(np.zeros(0, dtype=np.float32), 22050)) == (22050, 2, 1, [])
 
 
 @pytest.mark.parametrize("samples", [0, 1, 7])
 def test_a_header_before_the_samples_are_known(samples: int) -> None:
     array = np.arange(samples, dtype=np.int16)
     header = create_wav_header(samples, 16000)
-    assert header + samples_to_pcm(array) == samples_to_wav(array, 16000)
+    assert header + samples_to_pcm(array) == encode_samples(array, 16000)
 
 
 def test_no_header_for_more_than_a_wav_holds() -> None:
@@ -96,7 +94,7 @@ def test_more_than_a_wav_can_hold_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The real limit is 4 GiB, which no test should write.
-    monkeypatch.setattr(encode, "MAX_WAV_DATA_BYTES", 100)
+    monkeypatch.setattr(output, "MAX_WAV_DATA_BYTES", 100)
     with pytest.raises(PiperError, match="longer than a WAV file can be"):
         write_wav(tmp_path / "a.wav", np.zeros(51), 16000)
     assert list(tmp_path.iterdir()) == []

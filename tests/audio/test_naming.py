@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from piper.audio.sinks import NameGiver, OutputNaming, text_to_file_name
+from piper.audio.output import NameGiver, OutputNaming, text_to_file_name
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from piper.audio.encode import Resampler, resample
+from piper.audio.output import Resampler
+
+
+def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
+    resampler = Resampler(from_rate, to_rate)
+    return np.concatenate([resampler.write(samples), resampler.finish()])
 
 
 @pytest.mark.parametrize(("from_rate", "to_rate"), [(22050, 8000), (22050, 24000), (16000, 48000)])

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from piper.audio.encode import OutputFormat
-from piper.audio.sinks import FileSink, FolderSink, OutputNaming, create_sink
+from piper.audio.output import FileSink, FolderSink, OutputFormat, OutputNaming, create_sink
 from piper.errors import PiperError
 
 ONE = np.array([1], dtype=np.int16)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from make_test_dataset import SENTENCES, VOICE, record, synthesize_speech
 
-from piper.audio.encode import write_wav
+from piper.audio.output import write_wav
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "check_planted.py"
 RECORDINGS = 300

@@ -16,7 +16,7 @@ import openai
 import pytest
 
 from piper import SynthesisConfig
-from piper.audio.encode import resample
+from piper.audio.output import Resampler
 from piper.server.settings import ServerSettings, SpeechDefaults, SpeechLimits
 
 TEXT = "Hello there. How are you today?"
@@ -81,7 +81,7 @@ def test_each_format_is_the_speech(client: openai.OpenAI, speak: Speak, kind: An
     wanted_rate, seconds, likeness = FORMATS[kind]
     assert rate == wanted_rate
     assert abs(len(samples) / rate - len(wanted) / 16000) <= seconds
-    assert find_likeness(samples, resample(wanted / 32767, 16000, rate)) > likeness
+    assert find_likeness(samples, Resampler(16000, rate).write(wanted / 32767, is_last=True)) > likeness
 
 
 def test_headers_say_the_length_of_a_short_text(client: openai.OpenAI, speak: Speak) -> None:

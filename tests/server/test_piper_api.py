@@ -19,7 +19,7 @@ import onnx
 import pytest
 from servers import copy_voice
 
-from piper.audio.encode import samples_to_wav
+from piper.audio.output import encode_samples
 from piper.http_server import create_parser
 from piper.server.app import create_app
 from piper.server.wyoming import create_info, find_voice_of
@@ -34,7 +34,7 @@ NO_NOISE = {"noise_scale": 0, "noise_w_scale": 0}
 @pytest.fixture(scope="module")
 def speak_wav(speak: Callable[..., Any]) -> Speak:
     """Return the WAV that the library gives; each sentence has full range."""
-    return lambda *text, **values: samples_to_wav(
+    return lambda *text, **values: encode_samples(
         speak(*text, normalize_audio=True, **values), 16000
     )
 

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from piper.audio.encode import OutputFormat
+from piper.audio.output import OutputFormat
 from piper.cli import main
 from piper.config import SynthesisConfig
 from piper.errors import PiperError

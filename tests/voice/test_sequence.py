@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from piper.audio.sinks import RawSink
+from piper import cli
+from piper.audio.output import RawSink
+from piper.cli import SpeechProgress, speak_utterances
 from piper.config import SynthesisConfig
 from piper.text.markup import Piece, Utterance
-from piper.voice import sequence
-from piper.voice.sequence import SpeechProgress, speak_sequence
 from piper.voice.voice import PiperVoice
 
 QUIET = SynthesisConfig(noise_scale=0, noise_w_scale=0)
@@ -35,7 +35,7 @@ def voice(tiny_voice: Path) -> PiperVoice:
 
 def run(voice: PiperVoice, utterances: list[Utterance], stream: io.StringIO) -> str:
     progress = SpeechProgress(utterances, stream)
-    assert speak_sequence(voice, utterances, QUIET, RawSink(io.BytesIO()), progress=progress) > 0
+    assert speak_utterances(voice, utterances, QUIET, RawSink(io.BytesIO()), progress=progress) > 0
     progress.finish()
     return stream.getvalue()
 
@@ -49,19 +49,19 @@ def test_a_short_run_says_nothing(voice: PiperVoice, stream: io.StringIO) -> Non
 def test_on_a_terminal_it_says_how_far_it_is(
     voice: PiperVoice, utterances: list[Utterance], unit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sequence, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(cli, "QUIET_SECONDS", 0.0)
     said = run(voice, utterances, Terminal())
     assert re.match(rf"\rSpeaking: 0:00 left · 1/3 {unit} \(33 %\) · [\d.]+ a second", said)
     assert re.search(rf"\rSpeaking: 3 {unit} in \d+\.\d s \([\d.]+ a second\) *\n$", said)
 
 
 def test_one_line_is_no_run(voice: PiperVoice, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sequence, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(cli, "QUIET_SECONDS", 0.0)
     assert run(voice, LINES[:1], Terminal()) == ""
 
 
 def test_elsewhere_lines_are_rare(voice: PiperVoice, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sequence, "FILE_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(cli, "FILE_INTERVAL_SECONDS", 0.0)
     said = run(voice, LINES, io.StringIO())
     assert re.fullmatch(r"Speaking: 3 lines in \d+\.\d s \([\d.]+ a second\)\n", said)
 
@@ -71,7 +71,7 @@ def test_as_one_utterance_they_have_one_loudness(voice: PiperVoice) -> None:
 
     def speak(*, is_one: bool) -> np.ndarray:
         buffer = io.BytesIO()
-        speak_sequence(voice, LINES, config, RawSink(buffer), is_one=is_one)
+        speak_utterances(voice, LINES, config, RawSink(buffer), is_one=is_one)
         return np.frombuffer(buffer.getvalue(), "<i2").astype(np.float32)
 
     raw = SynthesisConfig(noise_scale=0, noise_w_scale=0, normalize="off")

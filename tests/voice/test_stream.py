@@ -17,12 +17,8 @@ import pytest
 from piper import PiperVoice, SynthesisConfig
 from piper.errors import PiperError
 from piper.text.markup import parse_markup
-from piper.voice.synthesizer import (
-    IncomingDocument,
-    collect_sentences,
-    pace_sentences,
-    parse_speaker_mix,
-)
+from piper.voice.incoming import IncomingDocument, collect_sentences
+from piper.voice.synthesizer import pace_sentences, parse_speaker_mix
 
 LONG = "One, two, three; four: five and six were walking along the river when it began to rain."
 TEXT = f"Hello there. {LONG} Bye!"

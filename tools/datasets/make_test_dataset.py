@@ -19,7 +19,7 @@ import espeakng_loader
 import numpy as np
 import soxr
 
-from piper.audio.encode import write_wav
+from piper.audio.output import write_wav
 from piper.files import replace_on_success
 
 SENTENCES = (

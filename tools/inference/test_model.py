@@ -112,7 +112,7 @@ def speak(model: Path, config: Path | None, text: str | None, output_file: Path)
             written.
     """
     # NumPy and ONNX Runtime take a moment to load; --help need not wait for them.
-    from piper.audio.encode import AudioWriter
+    from piper.audio.output import AudioWriter
     from piper.voice.voice import PiperVoice
 
     begin = time.perf_counter()

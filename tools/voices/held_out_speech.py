@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 from speech_files import write_flac, write_opus
 
-from piper.audio.chunk import scale_audio
 from piper.progress import ProgressLine
 from piper.train.checkpoints import load_checkpoint, network_config_from_checkpoint
 from piper.train.data.dataset_config import create_voice_config
@@ -19,6 +18,7 @@ from piper.train.data.metadata import load_metadata
 from piper.train.data.prepare import find_ids
 from piper.train.data.settings import resolve_settings
 from piper.train.export import load_network
+from piper.voice.synthesizer import scale_audio
 
 SEED = 20210611
 MAX_SECONDS = 40.0

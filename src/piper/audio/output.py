@@ -565,7 +565,9 @@ class AudioWriter(GrowingFile):
         self.num_samples = 0
         self._encoder: Encoder | None = None
         try:
-            self._encoder = create_encoder(output_format, self._stream, sample_rate)
+            self._encoder = create_encoder(
+                output_format, cast("BinaryIO", self._stream), sample_rate
+            )
         except BaseException:
             self.abort()
             raise
@@ -807,7 +809,7 @@ class PlayerSink(Sink):
         """Play the utterance."""
         import subprocess
 
-        samples = np.concatenate(self._pieces)
+        samples = np.concatenate([_to_int16(piece) for piece in self._pieces])
         self._pieces.clear()
         # A WAV instead of raw samples: ffplay's option for the channels changed its name.
         command = [PLAYER, "-loglevel", "error", "-nodisp", "-autoexit", "-i", "-"]

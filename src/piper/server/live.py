@@ -21,7 +21,8 @@ from piper.server.speech import (
     find_text_options,
 )
 from piper.text.frontend import Sentence
-from piper.voice.synthesizer import IncomingDocument, PacedSentence
+from piper.voice.incoming import IncomingDocument
+from piper.voice.synthesizer import PacedSentence
 from piper.voice.voice import PiperVoice
 from piper.voices import VoiceFiles
 

@@ -19,7 +19,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from piper.audio.chunk import StreamChunk
-from piper.audio.encode import OutputFormat, StreamEncoder
+from piper.audio.output import OutputFormat, StreamEncoder
 from piper.config import VoiceConfig, load_voice_config
 from piper.errors import VoiceNotFoundError
 from piper.server.http import (

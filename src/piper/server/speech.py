@@ -29,7 +29,7 @@ from piper.server.settings import RequestError, SpeechDefaults, SpeechLimits
 from piper.server.store import VoiceStore
 from piper.text.frontend import Frontend, Stress, TextOptions
 from piper.text.markup import parse_text
-from piper.voice.synthesizer import PacedSentence, find_speaker, parse_speaker_mix
+from piper.voice.synthesizer import PacedSentence, resolve_speaker
 from piper.voice.voice import PiperVoice
 from piper.voices import VoiceFiles
 
@@ -453,9 +453,6 @@ class SpeechService:
             speaker = None
         if speaker is None and files == self.voices.default:
             speaker = self.defaults.speaker
-        mix = None
-        if isinstance(speaker, str) and ":" in speaker and speaker not in config.speaker_id_map:
-            mix = parse_speaker_mix(config, speaker)
         wanted = replace(self.defaults.config, **request.settings)
         if request.speed != 1.0:
             length_scale = wanted.length_scale
@@ -463,8 +460,7 @@ class SpeechService:
             wanted = replace(wanted, length_scale=length_scale / request.speed)
         return replace(
             wanted,
-            speaker_id=None if mix else find_speaker(config, speaker),
-            speaker_mix=mix,
+            **resolve_speaker(config, speaker),
             normalize="off" if request.is_streamed else "sentence",
         )
 

@@ -90,7 +90,7 @@ def _load_gigaam(model: str, language: str) -> Recogniser:
         import tempfile
         from pathlib import Path
 
-        from piper.audio.encode import write_wav
+        from piper.audio.output import write_wav
 
         # It reads files alone.
         with tempfile.TemporaryDirectory() as folder:

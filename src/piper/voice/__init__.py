@@ -52,7 +52,7 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(_MODULES[name]), name)
     except ImportError:
         # Where piper-tts was installed after this package, its `piper/__init__.py` comes here.
-        from piper.installation import describe_conflict
+        from piper.jobs import describe_conflict
 
         sentence = describe_conflict()
         if sentence is None:

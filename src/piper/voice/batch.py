@@ -1,7 +1,4 @@
-"""Many lines to numbered files, on many cores or machines, resumable.
-
-What is said of lines here and in the other files of `batch` holds for documents with markup, too.
-"""
+"""Many lines, or documents with markup, to numbered files on many cores or machines, resumable."""
 
 from __future__ import annotations
 
@@ -19,12 +16,19 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
-from piper.audio.encode import OutputFormat
-from piper.audio.sinks import NameGiver, OutputNaming, create_sink, number_to_file_name
+from piper.audio.output import (
+    NameGiver,
+    OutputFormat,
+    OutputNaming,
+    Sink,
+    create_sink,
+    number_to_file_name,
+)
 from piper.config import SynthesisConfig, load_voice_config
 from piper.errors import PiperError, name_some
 from piper.files import (
     append_record,
+    digest_file,
     hold_lock,
     is_plain_name,
     load_records,
@@ -32,13 +36,17 @@ from piper.files import (
     replace_on_success,
 )
 from piper.jobs import Lost, available_cores, run_in_processes, run_on_cluster
-from piper.progress import ProgressLine
+from piper.progress import ProgressLine, count_things
 from piper.text.frontend import TextOptions
 from piper.text.markup import Piece, Utterance
-from piper.voice.sequence import speak_utterance
 from piper.voice.synthesizer import find_speaker
 from piper.voice.voice import PiperVoice
 from piper.voices import VoiceFiles, find_voice
+
+MANIFEST_NAME = "manifest.jsonl"
+LOCK_NAME = ".manifest.lock"
+MAX_SHOWN = 20
+"""Failures that are named; a book may have thousands, mostly for one reason."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,28 @@ class LineSettings:
     output_rate: int | None = None
     seed: int | None = None
     text_options: TextOptions | None = None
+
+    def create_sink(self, sample_rate: int, buffer: io.BytesIO) -> Sink:
+        """Return what writes a line's file into memory."""
+        return create_sink(
+            sample_rate,
+            buffer,
+            output_file="-",
+            output_format=self.output_format,
+            output_rate=self.output_rate,
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Return what differs from the defaults, so that options to come make no line outdated."""
+        described, usual = asdict(self), asdict(LineSettings())
+        config = described.pop("syn_config"), usual.pop("syn_config")
+        found = _find_changes(described, usual)
+        # It stands here also where nothing in it differs.
+        return {"syn_config": _find_changes(*config), **found}
+
+
+def _find_changes(values: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value != usual[name]}
 
 
 @dataclass(frozen=True)
@@ -113,35 +143,22 @@ class LineSpeaker:
     def _load(self) -> PiperVoice:
         options = self._settings.text_options
         if isinstance(self._files, VoiceFiles):
-            files = self._files
-            return PiperVoice.load(files.model, files.config, threads=1, text_options=options)
+            return PiperVoice.load(self._files, threads=1, text_options=options)
         # Files, since that is what a voice is loaded from; afterwards they are not needed.
         with tempfile.TemporaryDirectory(prefix="piper-voice-") as folder:
             model, config = Path(folder, "voice.onnx"), Path(folder, "voice.onnx.json")
             model.write_bytes(self._files[0])
             config.write_bytes(self._files[1])
-            return PiperVoice.load(model, config, threads=1, text_options=options)
+            return PiperVoice.load(model, threads=1, text_options=options)
 
     def _speak(self, voice: PiperVoice, task: LineTask) -> LineOutcome:
-        settings = self._settings
-        syn_config = settings.syn_config
-        if settings.seed is not None:
-            syn_config = replace(syn_config, seed=settings.seed + task.number)
+        syn_config = self._settings.syn_config
+        if self._settings.seed is not None:
+            syn_config = replace(syn_config, seed=self._settings.seed + task.number)
         buffer = io.BytesIO()
-        sink = create_sink(
-            voice.config.sample_rate,
-            buffer,
-            output_file="-",
-            output_format=settings.output_format,
-            output_rate=settings.output_rate,
-        )
-        with sink:
-            seconds = speak_utterance(voice, task.text, syn_config, sink)
+        with self._settings.create_sink(voice.config.sample_rate, buffer) as sink:
+            seconds = sink.write_utterance(voice.synthesize(task.text, syn_config))
         return LineOutcome(task, buffer.getvalue() if seconds else b"", seconds)
-
-
-MANIFEST_NAME = "manifest.jsonl"
-LOCK_NAME = ".manifest.lock"
 
 
 @dataclass(frozen=True)
@@ -150,7 +167,7 @@ class Entry:
 
     Attributes:
         file: The file's name; empty where there was nothing to speak.
-        digest: Of text, voice and settings (`create_digest`).
+        digest: Of text, voice and settings.
         bytes: The file's size.
         seconds: Of speech.
         text: What was spoken, for whoever reads the manifest.
@@ -161,12 +178,6 @@ class Entry:
     bytes: int
     seconds: float
     text: str
-
-
-def create_digest(*parts: Any) -> str:
-    """Return a digest of anything that JSON can hold."""
-    text = json.dumps(parts, ensure_ascii=False, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class Manifest:
@@ -207,21 +218,19 @@ class Manifest:
             return False
         if not entry.file:
             return True
-        if not is_plain_name(entry.file):  # nothing that this program wrote
-            return False
-        try:
-            return (self.folder / entry.file).stat().st_size == entry.bytes
-        except OSError:
-            return False
+        # A name that is a path is nothing that this program wrote.
+        with suppress(OSError):
+            size = (self.folder / entry.file).stat().st_size
+            return is_plain_name(entry.file) and size == entry.bytes
+        return False
 
     def add(self, name: str, entry: Entry, audio: bytes) -> None:
         """Write a line's file, then its record; a line without audio gets no file."""
         try:
-            with stops_deferred():
-                if entry.file:
-                    with replace_on_success(self.folder / entry.file) as temporary:
-                        temporary.write_bytes(audio)
-                append_record(self.path, {"name": name, **asdict(entry)})
+            if entry.file:
+                with replace_on_success(self.folder / entry.file) as temporary:
+                    temporary.write_bytes(audio)
+            append_record(self.path, {"name": name, **asdict(entry)})
         except OSError as error:
             raise self._cannot_write(error) from None
         self._entries[name] = entry
@@ -240,7 +249,7 @@ class Manifest:
 
 @contextmanager
 def stops_deferred() -> Iterator[None]:
-    """Keep Ctrl+C and SIGTERM waiting until the block's end; blocks may lie in each other.
+    """Keep Ctrl+C and SIGTERM waiting until the block's end.
 
     Python's handlers are swapped, since a mask would hold for this thread alone: another one, of
     NumPy's or Ray's, would take the signal and have Python's handler run here all the same.
@@ -265,10 +274,6 @@ def stops_deferred() -> Iterator[None]:
             signal.signal(number, old[number])
         if received:
             signal.raise_signal(received[0])
-
-
-MAX_SHOWN = 20
-"""Failures that are named; a book may have thousands, mostly for one reason."""
 
 
 @dataclass
@@ -296,11 +301,12 @@ class BatchReport:
     def describe(self) -> str:
         """Return one sentence about the run."""
         seconds = max(self.wall_seconds, 1e-3)
+        units = f"{self.unit}s"
         parts = [f"Spoke {self.count(self.spoken)}"]
         if self.spoken:
             parts.append(
                 f"{self.audio_seconds:.1f} s of speech in {self.wall_seconds:.1f} s "
-                f"({self.spoken / seconds:.1f} {name_units(self.unit, 2)} a second, "
+                f"({self.spoken / seconds:.1f} {units} a second, "
                 f"{self.audio_seconds / seconds:.1f} times as fast as it sounds)"
             )
         if self.skipped:
@@ -311,17 +317,16 @@ class BatchReport:
 
     def describe_failures(self) -> str:
         """Return a short table of the lines that could not be spoken."""
-        numbers = sorted(self.failures)
-        shown = (f"{self.unit} {number}: {self.failures[number]}" for number in numbers)
-        lines = name_some(shown, MAX_SHOWN, "\n  ")
+        failures = sorted(self.failures.items())
+        shown = (f"{self.unit} {number}: {reason}" for number, reason in failures)
         return (
-            f"{self.count(len(numbers))} could not be spoken; run it again to try only that:"
-            f"\n  {lines}"
+            f"{self.count(len(failures))} could not be spoken; run it again to try only that:"
+            f"\n  {name_some(shown, MAX_SHOWN, chr(10) + '  ')}"
         )
 
     def count(self, number: int) -> str:
         """Return so many lines in words."""
-        return f"{number} {name_units(self.unit, number)}"
+        return count_things(number, self.unit)
 
 
 class InterruptedBatchError(KeyboardInterrupt):
@@ -336,11 +341,6 @@ class InterruptedBatchError(KeyboardInterrupt):
         super().__init__()
         self.report = report
         self.left = left
-
-
-def name_units(unit: str, number: int) -> str:
-    """Return the singular or the plural of `line`, `document` or `text`."""
-    return unit if number == 1 else f"{unit}s"
 
 
 def speak_lines(
@@ -381,16 +381,21 @@ def speak_lines(
         raise PiperError(f"jobs is {jobs}, but at least one line must be spoken at a time.")
     settings = settings or LineSettings()
     files = find_voice(voice_path, config_path=config_path)
-    _check_settings(files, settings)
+    # What would go wrong with every line goes wrong here, once.
+    config = load_voice_config(files.config)
+    find_speaker(config, settings.syn_config.speaker_id)
+    settings.create_sink(config.sample_rate, io.BytesIO()).abort()
     utterances = [Utterance(line, line) if isinstance(line, str) else line for line in lines]
+    kinds = {utterance.is_document for utterance in utterances}
+    unit = "text" if len(kinds) > 1 else "document" if kinds == {True} else "line"
     tasks = _create_tasks(utterances)
     read = {**(inputs or {}), "--model": files.model, "--config": files.config}
     for task in tasks:
         path = Path(output_dir) / f"{task.name}.{settings.output_format}"
         refuse_overwriting({"--output-dir": path}, read)
     with Manifest(Path(output_dir)) as manifest:
-        run = _Run(manifest, settings, _digest_files(files), _find_unit(utterances))
-        waiting = [task for task in tasks if not run.is_done(task)]
+        run = _Run(manifest, settings, files, unit)
+        waiting = [task for task in tasks if not manifest.is_done(task.name, run.digest(task))]
         run.report.skipped = len(tasks) - len(waiting)
         if waiting:
             with closing(_run_tasks(waiting, files, settings, jobs, ray_address)) as outcomes:
@@ -398,25 +403,45 @@ def speak_lines(
         return run.report
 
 
+def _create_tasks(utterances: Sequence[Utterance]) -> list[LineTask]:
+    """Return the tasks, each with a name that no other one has and the next run gives again."""
+    names = NameGiver(OutputNaming.TEXT)
+    tasks = []
+    for number, utterance in enumerate(utterances, start=1):
+        name = utterance.name if utterance.is_document else number_to_file_name(number)
+        tasks.append(LineTask(number, utterance.text, names.give_name(name)))
+    return tasks
+
+
 class _Run:
     """One run over a folder."""
 
     def __init__(
-        self, manifest: Manifest, settings: LineSettings, voice_digest: str, unit: str
+        self, manifest: Manifest, settings: LineSettings, files: VoiceFiles, unit: str
     ) -> None:
         self.report = BatchReport(unit)
         self._manifest = manifest
-        self._settings = settings
-        self._common = (voice_digest, _describe_settings(settings))
+        self._ending = settings.output_format
+        digests = [bytes.fromhex(digest_file(path)) for path in (files.model, files.config)]
+        self._common = hashlib.sha256(b"".join(digests)).hexdigest(), settings.describe()
 
-    def is_done(self, task: LineTask) -> bool:
-        return self._manifest.is_done(task.name, self._digest(task))
+    def digest(self, task: LineTask) -> str:
+        """Return a digest of all that a line's sound depends on."""
+        text: Any = task.text
+        if not isinstance(text, str):
+            # Without what a piece says nothing of, so that no field to come outdates it.
+            text = [
+                {name: value for name, value in asdict(piece).items() if value not in (None, ())}
+                for piece in text
+            ]
+        parts = json.dumps([text, *self._common], ensure_ascii=False, sort_keys=True, default=str)
+        return hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()
 
     def take(
         self, outcomes: Iterable[LineOutcome], num_tasks: int, progress_stream: TextIO | None
     ) -> None:
         start = time.monotonic()
-        unit = name_units(self.report.unit, num_tasks)
+        unit = self.report.unit if num_tasks == 1 else f"{self.report.unit}s"
         progress = ProgressLine("Speaking", num_tasks, unit, progress_stream)
         done = 0
         try:
@@ -436,14 +461,12 @@ class _Run:
     def _take(self, outcome: LineOutcome) -> None:
         task = outcome.task
         if outcome.error:
-            is_document = not isinstance(task.text, str)
-            error = f"{task.name}: {outcome.error}" if is_document else outcome.error
-            self.report.failures[task.number] = error
+            named = outcome.error if isinstance(task.text, str) else f"{task.name}: {outcome.error}"
+            self.report.failures[task.number] = named
             return
-        file_name = f"{task.name}.{self._settings.output_format}" if outcome.audio else ""
         entry = Entry(
-            file_name,
-            self._digest(task),
+            f"{task.name}.{self._ending}" if outcome.audio else "",
+            self.digest(task),
             len(outcome.audio),
             round(outcome.seconds, 3),
             task.text if isinstance(task.text, str) else task.name,
@@ -454,70 +477,6 @@ class _Run:
             self.report.spoken += 1
             self.report.empty += not outcome.audio
             self.report.audio_seconds += outcome.seconds
-
-    def _digest(self, task: LineTask) -> str:
-        text = task.text
-        described = text if isinstance(text, str) else [_describe_piece(piece) for piece in text]
-        return create_digest(described, *self._common)
-
-
-def _create_tasks(utterances: Sequence[Utterance]) -> list[LineTask]:
-    """Return the tasks, each with a name that no other one has and the next run gives again."""
-    names = NameGiver(OutputNaming.TEXT)
-    return [
-        LineTask(
-            number,
-            utterance.text,
-            names.give_name(
-                utterance.name if utterance.is_document else number_to_file_name(number)
-            ),
-        )
-        for number, utterance in enumerate(utterances, start=1)
-    ]
-
-
-def _find_unit(utterances: Sequence[Utterance]) -> str:
-    kinds = {utterance.is_document for utterance in utterances}
-    return "text" if len(kinds) > 1 else "document" if kinds == {True} else "line"
-
-
-def _check_settings(files: VoiceFiles, settings: LineSettings) -> None:
-    """Raise here, once, what would go wrong with every line; say once what is worth saying."""
-    config = load_voice_config(files.config)
-    find_speaker(config, settings.syn_config.speaker_id)
-    create_sink(
-        config.sample_rate,
-        io.BytesIO(),
-        output_file="-",
-        output_format=settings.output_format,
-        output_rate=settings.output_rate,
-    ).abort()
-
-
-def _describe_settings(settings: LineSettings) -> dict[str, Any]:
-    """Return what differs from the defaults, so that options to come make no line outdated."""
-    described = asdict(settings)
-    defaults = asdict(LineSettings())
-    for values, usual in (
-        (described["syn_config"], defaults["syn_config"]),
-        (described, defaults),
-    ):
-        for name in [name for name, value in values.items() if value == usual[name]]:
-            del values[name]
-    return described
-
-
-def _describe_piece(piece: Piece) -> dict[str, Any]:
-    """Return a piece without what it says nothing of, so that no field to come outdates it."""
-    return {name: value for name, value in asdict(piece).items() if value not in (None, ())}
-
-
-def _digest_files(files: VoiceFiles) -> str:
-    digest = hashlib.sha256()
-    for path in (files.model, files.config):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
 
 
 def _run_tasks(

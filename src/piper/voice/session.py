@@ -571,7 +571,7 @@ class PartsSession:
         if self._speakers is None:
             return {}
         rows = [self._speakers[number] * np.float32(share) for number, share in shares.items()]
-        return {"speaker": np.sum(rows, axis=0, dtype=np.float32)}
+        return {"speaker": np.asarray(np.sum(rows, axis=0, dtype=np.float32))}
 
     def _encode(
         self, ids: Sequence[int], settings: SpeechSettings, rng: np.random.Generator

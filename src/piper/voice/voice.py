@@ -39,72 +39,6 @@ from piper.voices import VoiceFiles, find_voice
 if TYPE_CHECKING:
     import onnxruntime
 
-<<<<<<< HEAD
-_LOGGER = logging.getLogger(__name__)
-
-
-def add_own_lexicon(options: TextOptions, model: Path) -> TextOptions:
-    """Return the options with the lexicon beside the voice, if they have none and it exists.
-
-    Raises:
-        LexiconError: It cannot be read.
-    """
-    path = Path(f"{model}.lexicon")
-    if options.lexicon is not None or not path.is_file():
-        return options
-    return replace(options, lexicon=load_lexicon(path))
-
-
-def load_network(
-    path: Path, cache: Path | None, *, use_cuda: Cuda, threads: int | None, seed: int | None
-) -> Network:
-    """Load the optimised model of a voice, or else its own.
-
-    Raises:
-        PiperError: The file is no voice, or CUDA is wanted strictly and not there.
-    """
-    use_cuda = find_cuda(use_cuda)
-    reason = ""
-    if cache is not None:
-        found = load_parts(path, cache, use_cuda=use_cuda, threads=threads)
-        if not isinstance(found, str):
-            return found
-        reason = found
-    session = VoiceSession(path, use_cuda=use_cuda, threads=threads, seed=seed)
-    if reason:
-        _LOGGER.info("%s speaks by its own graph, not by its optimised model (%s).", path, reason)
-    return session
-
-
-def warn_about_phonemizer(config: VoiceConfig, frontend: Frontend) -> None:
-    """Say where a voice was trained on phonemes of another program or version."""
-    trained, present = config.phonemizer, frontend.phonemizer
-    if trained is not None and trained != present:
-        _LOGGER.warning(
-            "The voice was trained on phonemes of %s %s, but speaks with those of %s %s; "
-            "some words may sound worse.",
-            trained.name,
-            trained.version,
-            present.name,
-            present.version,
-        )
-
-
-def check_speakers(network: Network, config: VoiceConfig, config_path: Path) -> None:
-    """Check that a voice's JSON names no more speakers than the network has.
-
-    Raises:
-        ConfigError: It does.
-    """
-    known = network.num_speakers
-    if known is not None and config.num_speakers > known:
-        raise ConfigError(
-            f"{config_path} says num_speakers {config.num_speakers}, but the network has {known}; "
-            "mend the file, or take the one that belongs to the voice."
-        )
-
-
-=======
 _MAX_WHOLE_IDS = 2000
 """About 50 seconds; the text encoder takes 150 MB for them, and 600 MB for twice as many."""
 _FORMER_NAMES = {
@@ -118,7 +52,6 @@ _FORMER_NAMES = {
 _LOGGER = logging.getLogger(__name__)
 
 
->>>>>>> 985f67d (wip)
 class PiperVoice:
     """A voice that is ready to speak; `PiperVoice.load()` makes one.
 
@@ -234,11 +167,6 @@ class PiperVoice:
         network = load_network(
             files.model, cache_dir, use_cuda=use_cuda, threads=threads, seed=seed
         )
-<<<<<<< HEAD
-        check_speakers(session, config, files.config)
-        if include_alignments and not session.has_durations:
-            _LOGGER.warning(
-=======
         if (known := network.num_speakers) is not None and config.num_speakers > known:
             raise ConfigError(
                 f"{files.config} says num_speakers {config.num_speakers}, but the network has "
@@ -246,7 +174,6 @@ class PiperVoice:
             )
         if include_alignments and not network.has_durations:
             _LOGGER.warning(
->>>>>>> 985f67d (wip)
                 "%s gives no durations, so there will be no alignments; export it again to get "
                 "them.",
                 files.model,

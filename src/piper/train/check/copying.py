@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import soxr
 
-from piper.audio.encode import write_wav
+from piper.audio.output import write_wav
 from piper.errors import DatasetError
 from piper.files import UniqueNames, place_folder, remove_folder, write_json
 from piper.jobs import run_jobs

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from piper.audio.chunk import FloatArray, float_to_int16
+from piper.audio.output import FloatArray, float_to_int16
 from piper.config import SynthesisConfig, load_voice_config
 from piper.errors import ConfigError, DatasetError, PiperError, name_some
 from piper.files import load_kept_object, read_bounded, replace_on_success

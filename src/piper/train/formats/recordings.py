@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from piper.audio.encode import write_wav
+from piper.audio.output import write_wav
 from piper.errors import DatasetError, PiperError
 from piper.files import replace_on_success
 from piper.train.data.audio import (

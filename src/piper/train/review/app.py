@@ -31,7 +31,7 @@ from pydantic import BaseModel, FiniteFloat
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from piper.audio.encode import write_wav
+from piper.audio.output import write_wav
 from piper.errors import DatasetError, PiperError, describe_os_error
 from piper.files import remove_folder
 from piper.messages import say, translate

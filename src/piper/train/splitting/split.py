@@ -21,7 +21,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from piper.audio.encode import write_wav
+from piper.audio.output import write_wav
 from piper.errors import DatasetError
 from piper.files import digest_file, write_json
 from piper.progress import ProgressLine
