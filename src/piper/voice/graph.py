@@ -36,486 +36,18 @@ if TYPE_CHECKING:
 
 __all__ = ["METADATA_KEY", "GraphConfig", "build_graph"]
 
+METADATA_KEY = "piper_graph"
+"""Where a graph written here keeps its `GraphConfig`, as JSON, in the model's metadata."""
 LEAKY_SLOPE = 0.1
 LAST_LEAKY_SLOPE = 0.01
 PHASES = 16
 """Samples that the compact graph's last convolution computes together."""
-
-
-def regulate_length(writer: GraphWriter, durations: str, statistics: str) -> tuple[str, str]:
-    """Repeat each phoneme's statistics as many times as it has frames.
-
-    Args:
-        writer: The graph.
-        durations: (B, 1, P), whole numbers of frames.
-        statistics: (B, 2 C, P).
-
-    Returns:
-        The repeated statistics (B, 2 C, T) and the frames' mask (B, 1, T).
-    """
-    with writer.scope("regulator"):
-        ends = writer.op("CumSum", durations, writer.constant(2))
-        totals = writer.op("ReduceMax", ends, axes=[2])
-        # At least one frame, as in training's code; the decoder cannot take none.
-        totals = writer.op("Max", totals, writer.number(1.0))
-        longest = writer.op("ReduceMax", totals, keepdims=0)
-        frames = writer.op("Range", writer.number(0.0), longest, writer.number(1.0))
-        mask = writer.op("Cast", writer.op("Less", frames, totals), to=1)
-        # A frame belongs to the first phoneme that ends after it; past the end that is number 0.
-        column = writer.op("Unsqueeze", frames, writer.constant([1]))
-        ended = writer.op("Cast", writer.op("Less", column, ends), to=1)
-        index = writer.op("ArgMax", ended, axis=2, keepdims=1)
-        rows = writer.op("Transpose", statistics, perm=[0, 2, 1])
-        rows = writer.op("GatherND", rows, index, batch_dims=1)
-        return writer.op("Transpose", rows, perm=[0, 2, 1]), mask
-
-
-def sample_prior(writer: GraphWriter, statistics: str, noise_scale: str) -> str:
-    """Draw z_p (B, C, 1, T) from repeated statistics (B, 2 C, T).
-
-    The sum has no axis of height yet: programs that stream a voice cut its graph there, and the
-    mask's too, along the third axis.
-    """
-    with writer.scope("prior"):
-        m_p, logs_p = writer.op("Split", statistics, outputs=2, axis=1)
-        noise = writer.op("Mul", writer.op("RandomNormalLike", m_p), noise_scale)
-        z_p = writer.op("Add", m_p, writer.op("Mul", noise, writer.op("Exp", logs_p)))
-        return str(writer.op("Unsqueeze", z_p, writer.constant([2])))
-
-
-def _mask_frames(writer: GraphWriter, x: str, mask: str | None) -> str:
-    """Write the product of x (B, C, 1, T) and a mask (B, 1, T); None stands for ones."""
-    if mask is not None:
-        mask = writer.op("Unsqueeze", mask, writer.constant([2]))
-    return writer.mask(x, mask)
-
-
-def reverse_flow(
-    writer: GraphWriter, z_p: str, mask: str | None, g: str | None, layers: int
-) -> str:
-    """Run the residual coupling layers backwards; (B, C, 1, T) → (B, C, 1, T), masked.
-
-    A mask (B, 1, T) of None stands for ones: nothing is padded.
-
-    The channel reversal after each layer is folded into the weights (`fold_weights`), so each
-    layer only chooses which half it changes.
-    """
-    with writer.scope("flow"):
-        low, high = writer.op("Split", z_p, outputs=2, axis=1)
-        for i in reversed(range(layers)):
-            with writer.scope(f"flows.{2 * i}"):
-                source = high if is_flipped(i, layers) else low
-                h = _mask_frames(writer, writer.conv(source, "pre"), mask)
-                mean = writer.conv(_wavenet(writer, h, mask, g), "post")
-                if is_flipped(i, layers):
-                    low = writer.op("Sub", low, mean)
-                else:
-                    high = writer.op("Sub", high, mean)
-        return _mask_frames(writer, writer.op("Concat", low, high, axis=1), mask)
-
-
-def _wavenet(writer: GraphWriter, x: str, mask: str | None, g: str | None) -> str:
-    """Write gated convolutions (van den Oord et al. 2016); x (B, C, 1, T), masked."""
-    with writer.scope("enc"):
-        layers = writer.last_numbered("in_layers") + 1
-        conditions = []
-        if g is not None:
-            condition = writer.conv(g, "cond_layer")
-            conditions = writer.split(condition, layers, axis=1)
-        skips = []
-        for i in range(layers):
-            y = writer.conv(x, f"in_layers.{i}")
-            if conditions:
-                y = writer.op("Add", y, conditions[i])
-            filtered, gate = writer.op("Split", y, outputs=2, axis=1)
-            y = writer.op("Mul", writer.op("Tanh", filtered), writer.op("Sigmoid", gate))
-            y = writer.conv(y, f"res_skip_layers.{i}")
-            if i < layers - 1:
-                residual, y = writer.op("Split", y, outputs=2, axis=1)
-                x = _mask_frames(writer, writer.op("Add", x, residual), mask)
-            skips.append(y)
-        return writer.op("Sum", *skips)
-
-
-def decoder(writer: GraphWriter, z: str, g: str | None, config: GraphConfig) -> str:
-    """Write the HiFi-GAN generator; z (B, C, 1, T) → `output` (B, 1, 1, S) in [-1, 1].
-
-    In the compact graph the average over parallel blocks is a plain sum: the next convolution's
-    weights hold the division (`fold_weights`). The whole graph keeps upsampling as it is in other
-    voices, along one axis and with the weights' own names.
-    """
-    with writer.scope("dec"):
-        x = writer.conv(z, "conv_pre")
-        if g is not None:
-            x = writer.op("Add", x, writer.conv(g, "cond"))
-        blocks = len(config.resblock_kernel_sizes)
-        for i, rate in enumerate(config.upsample_rates):
-            x = writer.op("LeakyRelu", x, alpha=LEAKY_SLOPE)
-            if not writer.is_compact:
-                x = writer.op("Squeeze", x, writer.constant([2]))
-            x = writer.conv_transpose(x, f"ups.{i}", stride=rate)
-            if not writer.is_compact:
-                x = writer.op("Unsqueeze", x, writer.constant([2]))
-            # All blocks begin with the same leaky ReLU of the same values.
-            active = writer.op("LeakyRelu", x, alpha=LEAKY_SLOPE)
-            sums = []
-            for j, dilations in enumerate(config.resblock_dilation_sizes):
-                with writer.scope(f"resblocks.{i * blocks + j}"):
-                    sums.append(_residual_block(writer, x, active, dilations, config.resblock))
-            x = writer.op("Sum" if writer.is_compact else "Mean", *sums)
-        x = writer.op("LeakyRelu", x, alpha=LAST_LEAKY_SLOPE)
-        if writer.is_compact and config.hop_length % PHASES == 0:
-            return _last_conv_by_phases(writer, x)
-        return writer.op("Tanh", writer.conv(x, "conv_post"), name="output")
-
-
-def _last_conv_by_phases(writer: GraphWriter, x: str) -> str:
-    """Write the convolution to a single channel as one to `PHASES` channels with that stride.
-
-    Blocked convolutions compute at least 16 channels, used or not. So each of them gets one of 16
-    neighbouring samples, by the same taps moved: a kernel of K + 15 taps, a third of the work.
-    """
-    with writer.scope("conv_post"):
-        taps = writer.array("weight:scaled")
-        _, channels, _, size = taps.shape
-        kernel = size + PHASES - 1
-        moved = np.zeros((PHASES, channels, 1, kernel), np.float32)
-        for phase in range(PHASES):
-            moved[phase, :, :, phase : phase + size] = taps[0]
-        inputs = [x, writer.constant(moved, np.float32)]
-        if writer.has("bias"):
-            inputs.append(writer.constant(np.repeat(writer.array("bias"), PHASES), np.float32))
-        y = writer.op(
-            "Conv",
-            *inputs,
-            kernel_shape=[1, kernel],
-            strides=[1, PHASES],
-            pads=[0, size // 2, 0, size - 1 - size // 2],
-        )
-        y = writer.op("Transpose", writer.op("Tanh", y), perm=[0, 2, 3, 1])
-        return writer.op("Reshape", y, writer.constant([1, 1, 1, -1]), name="output")
-
-
-def _residual_block(
-    writer: GraphWriter, x: str, active: str, dilations: tuple[int, ...], kind: str
-) -> str:
-    """Write one residual block of kind `"1"` or `"2"`; `active` is the leaky ReLU of x."""
-    for i, dilation in enumerate(dilations):
-        if i:
-            active = writer.op("LeakyRelu", x, alpha=LEAKY_SLOPE)
-        if kind == "1":
-            y = writer.conv(active, f"convs1.{i}", dilation=dilation)
-            y = writer.conv(writer.op("LeakyRelu", y, alpha=LEAKY_SLOPE), f"convs2.{i}")
-        else:
-            y = writer.conv(active, f"convs.{i}", dilation=dilation)
-        x = writer.op("Add", x, y)
-    return x
-
-
+DDS_LAYERS = 3
 NORM_EPSILON = 1e-5
 SPLINE_BOUND = 5.0
 """The splines act between -5 and 5 (Kim et al. 2021, code); outside they pass what comes."""
 SPLINE_MIN_SIZE = 1e-3
 """Least width and height of a bin, as a part of the whole."""
-
-
-def layer_norm(writer: GraphWriter, x: str, module: str) -> str:
-    """Normalise over channels; x (B, C, P). Source: Ba et al. 2016."""
-    with writer.scope(module):
-        if writer.is_compact:
-            # The operator normalises over the last axis only; ONNX Runtime joins the transposes
-            # of neighbours.
-            scale, shift = (
-                writer.constant(writer.array(name)[:, 0], np.float32) for name in ("gamma", "beta")
-            )
-            x = writer.op("Transpose", x, perm=[0, 2, 1])
-            x = writer.op("LayerNormalization", x, scale, shift, epsilon=NORM_EPSILON)
-            return writer.op("Transpose", x, perm=[0, 2, 1])
-        centred = writer.op("Sub", x, writer.op("ReduceMean", x, axes=[1]))
-        variance = writer.op("ReduceMean", writer.op("Mul", centred, centred), axes=[1])
-        deviation = writer.op("Sqrt", writer.op("Add", variance, writer.number(NORM_EPSILON)))
-        scaled = writer.op("Mul", writer.op("Div", centred, deviation), writer.weight("gamma"))
-        return writer.op("Add", scaled, writer.weight("beta"))
-
-
-def gelu(writer: GraphWriter, x: str) -> str:
-    """Write x Φ(x) in the form that ONNX Runtime fuses. Source: Hendrycks and Gimpel 2016."""
-    if writer.is_compact:
-        return writer.op("Gelu", x)
-    inner = writer.op("Erf", writer.op("Div", x, writer.number(np.sqrt(2.0))))
-    doubled = writer.op("Mul", x, writer.op("Add", inner, writer.number(1.0)))
-    return writer.op("Mul", doubled, writer.number(0.5))
-
-
-@dataclass(frozen=True)
-class RelativeIndex:
-    """What all attention layers share.
-
-    Attributes:
-        key_bias: (B, 1, 1, P), 0 where there is a phoneme and -10,000 elsewhere; None without
-            a mask.
-        to_distance: (1, 1, P, P) int64, which row of the padded relative table a pair reads.
-        to_position: (1, 1, P, 2 W + 3) int64, which (padded) position each table row stands for.
-    """
-
-    key_bias: str | None
-    to_distance: str
-    to_position: str
-
-
-def relative_index(
-    writer: GraphWriter, ids: str, mask: str | None, config: GraphConfig
-) -> RelativeIndex:
-    """Compute once what relative attention needs in every layer."""
-    reach = config.window + 1
-    with writer.scope("relative"):
-        length = writer.op("Squeeze", writer.op("Shape", ids, start=1))
-        places = writer.op("Range", writer.constant(0), length, writer.constant(1))
-        column = writer.op("Unsqueeze", places, writer.constant([1]))
-        offset = writer.op("Sub", writer.op("Add", places, writer.constant(reach)), column)
-        distance = writer.op("Clip", offset, writer.constant(0), writer.constant(2 * reach))
-        position = writer.op("Add", column, writer.constant(np.arange(2 * reach + 1)))
-        bias = None
-        if mask is not None:
-            absent = writer.op("Sub", mask, writer.number(1.0))
-            bias = writer.op("Mul", absent, writer.number(1e4))
-            bias = writer.op("Unsqueeze", bias, writer.constant([1]))
-    return RelativeIndex(bias, distance, position)
-
-
-class RelativeAttention:
-    """Self-attention with relative positions; source: Shaw et al. 2018.
-
-    The indices are stretched to all heads by the first layer and used by all.
-    """
-
-    def __init__(self, writer: GraphWriter, index: RelativeIndex, heads: int) -> None:
-        self.writer = writer
-        self.index = index
-        self.heads = heads
-        self._stretched: dict[str, str] = {}
-
-    def __call__(self, x: str, module: str) -> str:
-        """Write one layer; x (B, C, P) → (B, C, P)."""
-        writer = self.writer
-        with writer.scope(module):
-            return self._layer(writer, x)
-
-    def _layer(self, writer: GraphWriter, x: str) -> str:
-        size = writer.array("emb_rel_v:padded").shape[1]
-        joined = writer.conv(x, "conv_qkv")
-        joined = writer.op("Reshape", joined, writer.constant([0, 3 * self.heads, size, -1]))
-        query, key, value = writer.op("Split", joined, outputs=3, axis=1)
-        query = writer.op("Transpose", query, perm=[0, 1, 3, 2])
-        value = writer.op("Transpose", value, perm=[0, 1, 3, 2])
-        scores = writer.op("MatMul", query, key)
-        by_distance = writer.op("MatMul", query, writer.weight("emb_rel_k:padded"))
-        distance = self._stretch(self.index.to_distance, scores)
-        relative = writer.op("GatherElements", by_distance, distance, axis=3)
-        scores = writer.op("Add", scores, relative)
-        if self.index.key_bias is not None:
-            scores = writer.op("Add", scores, self.index.key_bias)
-        weights = writer.op("Softmax", scores, axis=3)
-        reach = writer.array("emb_rel_v:padded").shape[0] // 2
-        wider = writer.op("Pad", weights, writer.constant([0, 0, 0, reach, 0, 0, 0, reach]))
-        position = self._stretch(self.index.to_position, by_distance)
-        near = writer.op("GatherElements", wider, position, axis=3)
-        near = writer.op("MatMul", near, writer.weight("emb_rel_v:padded"))
-        out = writer.op("Add", writer.op("MatMul", weights, value), near)
-        out = writer.op("Transpose", out, perm=[0, 1, 3, 2])
-        out = writer.op("Reshape", out, writer.constant([0, self.heads * size, -1]))
-        return writer.conv(out, "conv_o")
-
-    def _stretch(self, index: str, like: str) -> str:
-        if index not in self._stretched:
-            shape = self.writer.op("Shape", like)
-            self._stretched[index] = self.writer.op("Expand", index, shape)
-        return self._stretched[index]
-
-
-def separable_convs(writer: GraphWriter, x: str, mask: str | None, layers: int) -> str:
-    """Write dilated depth-separable convolutions (Kim et al. 2021, appendix B.1); (B, C, P)."""
-    with writer.scope("convs"):
-        for i in range(layers):
-            channels, _, kernel = writer.array(f"convs_sep.{i}.weight").shape
-            y = writer.mask(x, mask)
-            y = writer.conv(y, f"convs_sep.{i}", dilation=kernel**i, groups=channels)
-            y = gelu(writer, layer_norm(writer, y, f"norms_1.{i}"))
-            y = writer.conv(y, f"convs_1x1.{i}")
-            y = gelu(writer, layer_norm(writer, y, f"norms_2.{i}"))
-            x = writer.op("Add", x, y)
-    return x
-
-
-def inverse_spline(writer: GraphWriter, x: str, rows: str, bins: int) -> str:
-    """Write the inverse of a monotonic rational-quadratic spline with linear tails.
-
-    Args:
-        writer: The graph.
-        x: (B, 1, P).
-        rows: (B, 4 K, P): widths, heights, left slopes, right slopes, all unnormalised.
-        bins: K.
-
-    Source: Durkan et al. 2019, section 3.1 and appendix A.2.
-    """
-    table = writer.op("Reshape", rows, writer.constant([0, 4, bins, -1]))
-    sizes, slopes = writer.op("Split", table, outputs=2, axis=1)
-    span = 2 * SPLINE_BOUND
-    sizes = writer.op("Softmax", sizes, axis=2)
-    sizes = writer.op("Mul", sizes, writer.number(span * (1 - SPLINE_MIN_SIZE * bins)))
-    sizes = writer.op("Add", sizes, writer.number(span * SPLINE_MIN_SIZE))
-    starts = writer.op("CumSum", sizes, writer.constant(2), exclusive=1)
-    starts = writer.op("Sub", starts, writer.number(SPLINE_BOUND))
-    slopes = writer.op("Add", writer.op("Softplus", slopes), writer.number(SPLINE_MIN_SLOPE))
-    table = writer.op("Concat", starts, sizes, slopes, axis=1)
-    inside = writer.op("Clip", x, writer.number(-SPLINE_BOUND), writer.number(SPLINE_BOUND))
-    chosen = _choose_bin(writer, inside, starts, table, bins)
-    y = _invert_bin(writer, inside, chosen)
-    return writer.op("Where", writer.op("Equal", x, inside), y, x)
-
-
-def _choose_bin(writer: GraphWriter, x: str, starts: str, table: str, bins: int) -> list[str]:
-    """Return, each (B, 1, P), the six numbers of the bin whose height range holds x."""
-    heights = writer.op("Gather", starts, writer.constant(1), axis=1)
-    reached = writer.op("GreaterOrEqual", x, heights)
-    # The last bin that starts at or below x.
-    reached = writer.op("Cast", reached, to=1)
-    index = writer.op("ArgMax", reached, axis=1, keepdims=1, select_last_index=1)
-    values = writer.constant([0.0, 1.0], np.float32)
-    chosen = writer.op("OneHot", index, writer.constant(bins), values, axis=2)
-    picked = writer.op("Mul", table, chosen)
-    picked = writer.op("ReduceSum", picked, writer.constant([2]), keepdims=0)
-    return writer.op("Split", picked, outputs=6, axis=1)
-
-
-def _invert_bin(writer: GraphWriter, x: str, chosen: list[str]) -> str:
-    """Solve the bin's quadratic equation; all (B, 1, P)."""
-    left, bottom, width, height, slope_0, slope_1 = chosen
-    rise = writer.op("Sub", x, bottom)
-    slope = writer.op("Div", height, width)
-    excess = writer.op("Sub", writer.op("Add", slope_0, slope_1), writer.op("Add", slope, slope))
-    bend = writer.op("Mul", rise, excess)
-    a = writer.op("Add", bend, writer.op("Mul", height, writer.op("Sub", slope, slope_0)))
-    b = writer.op("Sub", writer.op("Mul", height, slope_0), bend)
-    minus_2c = writer.op("Mul", writer.op("Add", slope, slope), rise)
-    minus_4ac = writer.op("Mul", writer.op("Add", a, a), minus_2c)
-    discriminant = writer.op("Add", writer.op("Mul", b, b), minus_4ac)
-    # Rounding can make it negative by a hair, and one NaN would silence the whole sentence.
-    root = writer.op("Sqrt", writer.op("Relu", discriminant))
-    part = writer.op("Div", minus_2c, writer.op("Add", b, root))
-    return writer.op("Add", writer.op("Mul", part, width), left)
-
-
-DDS_LAYERS = 3
-
-
-def phoneme_mask(writer: GraphWriter, ids: str, lengths: str) -> str:
-    """Return (B, 1, P) float32: 1 where there is a phoneme; ids (B, P), lengths (B,)."""
-    with writer.scope("mask"):
-        size = writer.op("Squeeze", writer.op("Shape", ids, start=1))
-        places = writer.op("Range", writer.constant(0), size, writer.constant(1))
-        ends = writer.op("Unsqueeze", lengths, writer.constant([1, 2]))
-        return writer.op("Cast", writer.op("Less", places, ends), to=1)
-
-
-def text_encoder(
-    writer: GraphWriter, ids: str, mask: str | None, config: GraphConfig
-) -> tuple[str, str]:
-    """Write the text encoder; without a mask nothing is padded.
-
-    Returns:
-        The hidden text (B, C, P), and `m_p` above `logs_p` (B, 2 C', P); neither is masked.
-    """
-    with writer.scope("enc_p"):
-        x = writer.op("Gather", writer.weight("emb.weight:scaled"), ids, axis=0)
-        x = writer.op("Transpose", x, perm=[0, 2, 1])
-        index = relative_index(writer, ids, mask, config)
-        with writer.scope("encoder"):
-            attention = RelativeAttention(writer, index, config.n_heads)
-            for i in range(writer.last_numbered("attn_layers") + 1):
-                y = attention(x, f"attn_layers.{i}")
-                x = layer_norm(writer, writer.op("Add", x, y), f"norm_layers_1.{i}")
-                with writer.scope(f"ffn_layers.{i}"):
-                    y = writer.conv(writer.mask(x, mask), "conv_1")
-                    y = writer.mask(writer.op("Relu", y), mask)
-                    y = writer.conv(y, "conv_2")
-                x = layer_norm(writer, writer.op("Add", x, y), f"norm_layers_2.{i}")
-        return x, writer.conv(x, "proj")
-
-
-def duration_noise(writer: GraphWriter, mask: str, noise_scale: str) -> list[str]:
-    """Draw the stochastic predictor's noise: two values (B, 1, P)."""
-    with writer.scope("dp"):
-        return [
-            writer.op("Mul", writer.op("RandomNormalLike", mask), noise_scale) for _ in range(2)
-        ]
-
-
-def log_durations(
-    writer: GraphWriter,
-    x: str,
-    mask: str | None,
-    g: str | None,
-    noise: list[str],
-    config: GraphConfig,
-) -> str:
-    """Write the voice's duration predictor; returns log durations in frames (B, 1, P).
-
-    Args:
-        writer: The graph.
-        x: The hidden text (B, C, P).
-        mask: (B, 1, P), or None where nothing is padded.
-        g: The speaker, with several.
-        noise: Two values (B, 1, P), which only the stochastic predictor reads.
-        config: The network's shape.
-    """
-    with writer.scope("dp"):
-        if config.use_sdp:
-            return _stochastic_predictor(writer, x, mask, g, noise)
-        return _plain_predictor(writer, x, mask, g)
-
-
-def _plain_predictor(writer: GraphWriter, x: str, mask: str | None, g: str | None) -> str:
-    if g is not None:
-        x = writer.op("Add", x, writer.conv(g, "cond"))
-    for i in (1, 2):
-        x = writer.conv(writer.mask(x, mask), f"conv_{i}")
-        x = layer_norm(writer, writer.op("Relu", x), f"norm_{i}")
-    return writer.conv(x, "proj")
-
-
-def _stochastic_predictor(
-    writer: GraphWriter, x: str, mask: str | None, g: str | None, noise: list[str]
-) -> str:
-    """Write the stochastic predictor, from noise to log durations (section 2.2.2, appendix B).
-
-    The flow has two channels, each spline moves one of them as the other says, and a flip stands
-    between: so here two values take turns, and nothing is flipped.
-    """
-    x = writer.conv(x, "pre")
-    if g is not None:
-        x = writer.op("Add", x, writer.conv(g, "cond"))
-    x = separable_convs(writer, x, mask, DDS_LAYERS)
-    x = writer.conv(x, "proj")
-    first, second = noise
-    flow = writer.last_numbered("flows")
-    while flow > 1:
-        with writer.scope(f"flows.{flow}"):
-            h = writer.op("Add", writer.conv(second, "pre"), x)
-            h = separable_convs(writer, h, mask, DDS_LAYERS)
-            rows = writer.conv(h, "proj")
-            bins = writer.array("proj.weight:spline").shape[0] // 4
-            first, second = second, inverse_spline(writer, first, rows, bins)
-        flow -= 2
-    with writer.scope("flows.0"):
-        channel = writer.constant([0])
-        mean = writer.op("Gather", writer.weight("m"), channel, axis=0)
-        scale = writer.op("Gather", writer.weight("logs:inverse_scale"), channel, axis=0)
-        return writer.op("Mul", writer.op("Sub", second, mean), scale)
-
-
-METADATA_KEY = "piper_graph"
-"""Where a graph written here keeps its `GraphConfig`, as JSON, in the model's metadata."""
 
 
 def build_graph(
@@ -540,15 +72,15 @@ def build_graph(
     noise, length, rhythm_noise = writer.split("scales", 3, axis=0)
     speaker = flat_speaker = None
     if config.num_speakers > 1:
-        speaker = writer.op("Gather", writer.weight("emb_g.weight"), "sid", axis=0)
-        speaker = writer.op("Unsqueeze", speaker, writer.constant([2]))
-        flat_speaker = writer.op("Unsqueeze", speaker, writer.constant([3]))
+        speaker = writer.Gather(writer.weight("emb_g.weight"), "sid", axis=0)
+        speaker = writer.Unsqueeze(speaker, [2])
+        flat_speaker = writer.Unsqueeze(speaker, [3])
     mask = phoneme_mask(writer, "input", "input_lengths")
     hidden, statistics = text_encoder(writer, "input", mask, config)
     draws = duration_noise(writer, mask, rhythm_noise) if config.use_sdp else []
     logarithm = log_durations(writer, hidden, mask, speaker, draws, config)
-    exact = writer.op("Mul", writer.op("Exp", logarithm), mask)
-    durations = writer.op("Ceil", writer.op("Mul", exact, length), name="durations")
+    exact = writer.Mul(writer.Exp(logarithm), mask)
+    durations = writer.Ceil(writer.Mul(exact, length), name="durations")
     statistics, frame_mask = regulate_length(writer, durations, statistics)
     z_p = sample_prior(writer, statistics, noise)
     z = reverse_flow(writer, z_p, frame_mask, flat_speaker, coupling_layers(constants))
@@ -612,8 +144,8 @@ def _build_text(constants: Mapping[str, np.ndarray], config: GraphConfig) -> onn
     speaker = _add_speaker(inputs, constants, config, axes=1)
     hidden, statistics = text_encoder(writer, "input", None, config)
     logarithm = log_durations(writer, hidden, None, speaker, noise, config)
-    writer.op("Exp", logarithm, name="frames")
-    writer.op("Identity", statistics, name="statistics")
+    writer.Exp(logarithm, name="frames")
+    writer.Identity(statistics, name="statistics")
     outputs: list[TensorSpec] = [
         ("frames", np.float32, (1, 1, "phonemes")),
         ("statistics", np.float32, (1, 2 * _latent_channels(constants), "phonemes")),
@@ -627,7 +159,7 @@ def _build_flow(constants: Mapping[str, np.ndarray], config: GraphConfig) -> onn
     inputs: list[TensorSpec] = [("z_p", np.float32, (1, channels, 1, "frames"))]
     speaker = _add_speaker(inputs, constants, config, axes=2)
     z = reverse_flow(writer, "z_p", None, speaker, coupling_layers(constants))
-    writer.op("Identity", z, name="z")
+    writer.Identity(z, name="z")
     return writer.finish(inputs, [("z", np.float32, (1, channels, 1, "frames"))], {})
 
 
@@ -687,3 +219,449 @@ def find_decoder_reach(config: GraphConfig, first_kernel: int, last_kernel: int)
     ):
         reach = math.ceil((reach + widest + (kernel - rate) / 2) / rate)
     return reach + first_kernel // 2
+
+
+def phoneme_mask(writer: GraphWriter, ids: str, lengths: str) -> str:
+    """Return (B, 1, P) float32: 1 where there is a phoneme; ids (B, P), lengths (B,)."""
+    with writer.scope("mask"):
+        places = writer.Range(0, writer.Squeeze(writer.Shape(ids, start=1)), 1)
+        return writer.Cast(writer.Less(places, writer.Unsqueeze(lengths, [1, 2])), to=1)
+
+
+def text_encoder(
+    writer: GraphWriter, ids: str, mask: str | None, config: GraphConfig
+) -> tuple[str, str]:
+    """Write the text encoder; without a mask nothing is padded.
+
+    Returns:
+        The hidden text (B, C, P), and `m_p` above `logs_p` (B, 2 C', P); neither is masked.
+    """
+    with writer.scope("enc_p"):
+        x = writer.Gather(writer.weight("emb.weight:scaled"), ids, axis=0)
+        x = writer.Transpose(x, perm=[0, 2, 1])
+        index = relative_index(writer, ids, mask, config)
+        with writer.scope("encoder"):
+            attention = RelativeAttention(writer, index, config.n_heads)
+            for i in range(writer.last_numbered("attn_layers") + 1):
+                y = attention(x, f"attn_layers.{i}")
+                x = layer_norm(writer, writer.Add(x, y), f"norm_layers_1.{i}")
+                with writer.scope(f"ffn_layers.{i}"):
+                    y = writer.conv(writer.mask(x, mask), "conv_1")
+                    y = writer.mask(writer.Relu(y), mask)
+                    y = writer.conv(y, "conv_2")
+                x = layer_norm(writer, writer.Add(x, y), f"norm_layers_2.{i}")
+        return x, writer.conv(x, "proj")
+
+
+@dataclass(frozen=True)
+class RelativeIndex:
+    """What all attention layers share.
+
+    Attributes:
+        key_bias: (B, 1, 1, P), 0 where there is a phoneme and -10,000 elsewhere; None without
+            a mask.
+        to_distance: (1, 1, P, P) int64, which row of the padded relative table a pair reads.
+        to_position: (1, 1, P, 2 W + 3) int64, which (padded) position each table row stands for.
+    """
+
+    key_bias: str | None
+    to_distance: str
+    to_position: str
+
+
+def relative_index(
+    writer: GraphWriter, ids: str, mask: str | None, config: GraphConfig
+) -> RelativeIndex:
+    """Compute once what relative attention needs in every layer."""
+    reach = config.window + 1
+    with writer.scope("relative"):
+        length = writer.Squeeze(writer.Shape(ids, start=1))
+        places = writer.Range(0, length, 1)
+        column = writer.Unsqueeze(places, [1])
+        offset = writer.Sub(writer.Add(places, reach), column)
+        distance = writer.Clip(offset, 0, 2 * reach)
+        position = writer.Add(column, np.arange(2 * reach + 1))
+        bias = None
+        if mask is not None:
+            absent = writer.Sub(mask, 1.0)
+            bias = writer.Mul(absent, 1e4)
+            bias = writer.Unsqueeze(bias, [1])
+    return RelativeIndex(bias, distance, position)
+
+
+class RelativeAttention:
+    """Self-attention with relative positions; source: Shaw et al. 2018.
+
+    The indices are stretched to all heads by the first layer and used by all.
+    """
+
+    def __init__(self, writer: GraphWriter, index: RelativeIndex, heads: int) -> None:
+        self.writer = writer
+        self.index = index
+        self.heads = heads
+        self._stretched: dict[str, str] = {}
+
+    def __call__(self, x: str, module: str) -> str:
+        """Write one layer; x (B, C, P) → (B, C, P)."""
+        writer = self.writer
+        with writer.scope(module):
+            return self._layer(writer, x)
+
+    def _layer(self, writer: GraphWriter, x: str) -> str:
+        size = writer.array("emb_rel_v:padded").shape[1]
+        joined = writer.conv(x, "conv_qkv")
+        joined = writer.Reshape(joined, [0, 3 * self.heads, size, -1])
+        query, key, value = writer.Split(joined, outputs=3, axis=1)
+        query = writer.Transpose(query, perm=[0, 1, 3, 2])
+        value = writer.Transpose(value, perm=[0, 1, 3, 2])
+        scores = writer.MatMul(query, key)
+        by_distance = writer.MatMul(query, writer.weight("emb_rel_k:padded"))
+        distance = self._stretch(self.index.to_distance, scores)
+        relative = writer.GatherElements(by_distance, distance, axis=3)
+        scores = writer.Add(scores, relative)
+        if self.index.key_bias is not None:
+            scores = writer.Add(scores, self.index.key_bias)
+        weights = writer.Softmax(scores, axis=3)
+        reach = writer.array("emb_rel_v:padded").shape[0] // 2
+        wider = writer.Pad(weights, [0, 0, 0, reach, 0, 0, 0, reach])
+        position = self._stretch(self.index.to_position, by_distance)
+        near = writer.GatherElements(wider, position, axis=3)
+        near = writer.MatMul(near, writer.weight("emb_rel_v:padded"))
+        out = writer.Add(writer.MatMul(weights, value), near)
+        out = writer.Transpose(out, perm=[0, 1, 3, 2])
+        out = writer.Reshape(out, [0, self.heads * size, -1])
+        return writer.conv(out, "conv_o")
+
+    def _stretch(self, index: str, like: str) -> str:
+        if index not in self._stretched:
+            shape = self.writer.Shape(like)
+            self._stretched[index] = self.writer.Expand(index, shape)
+        return self._stretched[index]
+
+
+def layer_norm(writer: GraphWriter, x: str, module: str) -> str:
+    """Normalise over channels; x (B, C, P). Source: Ba et al. 2016."""
+    with writer.scope(module):
+        if writer.is_compact:
+            # The operator normalises over the last axis only; ONNX Runtime joins the transposes
+            # of neighbours.
+            scale, shift = (writer.array(name)[:, 0] for name in ("gamma", "beta"))
+            x = writer.Transpose(x, perm=[0, 2, 1])
+            x = writer.LayerNormalization(x, scale, shift, epsilon=NORM_EPSILON)
+            return writer.Transpose(x, perm=[0, 2, 1])
+        centred = writer.Sub(x, writer.ReduceMean(x, axes=[1]))
+        variance = writer.ReduceMean(writer.Mul(centred, centred), axes=[1])
+        deviation = writer.Sqrt(writer.Add(variance, NORM_EPSILON))
+        scaled = writer.Mul(writer.Div(centred, deviation), writer.weight("gamma"))
+        return writer.Add(scaled, writer.weight("beta"))
+
+
+def duration_noise(writer: GraphWriter, mask: str, noise_scale: str) -> list[str]:
+    """Draw the stochastic predictor's noise: two values (B, 1, P)."""
+    with writer.scope("dp"):
+        return [writer.Mul(writer.RandomNormalLike(mask), noise_scale) for _ in range(2)]
+
+
+def log_durations(
+    writer: GraphWriter,
+    x: str,
+    mask: str | None,
+    g: str | None,
+    noise: list[str],
+    config: GraphConfig,
+) -> str:
+    """Write the voice's duration predictor; returns log durations in frames (B, 1, P).
+
+    Args:
+        writer: The graph.
+        x: The hidden text (B, C, P).
+        mask: (B, 1, P), or None where nothing is padded.
+        g: The speaker, with several.
+        noise: Two values (B, 1, P), which only the stochastic predictor reads.
+        config: The network's shape.
+    """
+    with writer.scope("dp"):
+        if config.use_sdp:
+            return _stochastic_predictor(writer, x, mask, g, noise)
+        return _plain_predictor(writer, x, mask, g)
+
+
+def _plain_predictor(writer: GraphWriter, x: str, mask: str | None, g: str | None) -> str:
+    if g is not None:
+        x = writer.Add(x, writer.conv(g, "cond"))
+    for i in (1, 2):
+        x = writer.conv(writer.mask(x, mask), f"conv_{i}")
+        x = layer_norm(writer, writer.Relu(x), f"norm_{i}")
+    return writer.conv(x, "proj")
+
+
+def _stochastic_predictor(
+    writer: GraphWriter, x: str, mask: str | None, g: str | None, noise: list[str]
+) -> str:
+    """Write the stochastic predictor, from noise to log durations (section 2.2.2, appendix B).
+
+    The flow has two channels, each spline moves one of them as the other says, and a flip stands
+    between: so here two values take turns, and nothing is flipped.
+    """
+    x = writer.conv(x, "pre")
+    if g is not None:
+        x = writer.Add(x, writer.conv(g, "cond"))
+    x = separable_convs(writer, x, mask, DDS_LAYERS)
+    x = writer.conv(x, "proj")
+    first, second = noise
+    flow = writer.last_numbered("flows")
+    while flow > 1:
+        with writer.scope(f"flows.{flow}"):
+            h = writer.Add(writer.conv(second, "pre"), x)
+            h = separable_convs(writer, h, mask, DDS_LAYERS)
+            rows = writer.conv(h, "proj")
+            bins = writer.array("proj.weight:spline").shape[0] // 4
+            first, second = second, inverse_spline(writer, first, rows, bins)
+        flow -= 2
+    with writer.scope("flows.0"):
+        channel = writer.constant([0])
+        mean = writer.Gather(writer.weight("m"), channel, axis=0)
+        scale = writer.Gather(writer.weight("logs:inverse_scale"), channel, axis=0)
+        return writer.Mul(writer.Sub(second, mean), scale)
+
+
+def separable_convs(writer: GraphWriter, x: str, mask: str | None, layers: int) -> str:
+    """Write dilated depth-separable convolutions (Kim et al. 2021, appendix B.1); (B, C, P)."""
+    with writer.scope("convs"):
+        for i in range(layers):
+            channels, _, kernel = writer.array(f"convs_sep.{i}.weight").shape
+            y = writer.mask(x, mask)
+            y = writer.conv(y, f"convs_sep.{i}", dilation=kernel**i, groups=channels)
+            y = writer.gelu(layer_norm(writer, y, f"norms_1.{i}"))
+            y = writer.conv(y, f"convs_1x1.{i}")
+            y = writer.gelu(layer_norm(writer, y, f"norms_2.{i}"))
+            x = writer.Add(x, y)
+    return x
+
+
+def inverse_spline(writer: GraphWriter, x: str, rows: str, bins: int) -> str:
+    """Write the inverse of a monotonic rational-quadratic spline with linear tails.
+
+    Args:
+        writer: The graph.
+        x: (B, 1, P).
+        rows: (B, 4 K, P): widths, heights, left slopes, right slopes, all unnormalised.
+        bins: K.
+
+    Source: Durkan et al. 2019, section 3.1 and appendix A.2.
+    """
+    table = writer.Reshape(rows, [0, 4, bins, -1])
+    sizes, slopes = writer.Split(table, outputs=2, axis=1)
+    span = 2 * SPLINE_BOUND
+    sizes = writer.Softmax(sizes, axis=2)
+    sizes = writer.Mul(sizes, span * (1 - SPLINE_MIN_SIZE * bins))
+    sizes = writer.Add(sizes, span * SPLINE_MIN_SIZE)
+    starts = writer.CumSum(sizes, 2, exclusive=1)
+    starts = writer.Sub(starts, SPLINE_BOUND)
+    slopes = writer.Add(writer.Softplus(slopes), SPLINE_MIN_SLOPE)
+    table = writer.Concat(starts, sizes, slopes, axis=1)
+    inside = writer.Clip(x, -SPLINE_BOUND, SPLINE_BOUND)
+    chosen = _choose_bin(writer, inside, starts, table, bins)
+    y = _invert_bin(writer, inside, chosen)
+    return writer.Where(writer.Equal(x, inside), y, x)
+
+
+def _choose_bin(writer: GraphWriter, x: str, starts: str, table: str, bins: int) -> list[str]:
+    """Return, each (B, 1, P), the six numbers of the bin whose height range holds x."""
+    heights = writer.Gather(starts, 1, axis=1)
+    reached = writer.GreaterOrEqual(x, heights)
+    # The last bin that starts at or below x.
+    reached = writer.Cast(reached, to=1)
+    index = writer.ArgMax(reached, axis=1, keepdims=1, select_last_index=1)
+    values = writer.constant([0.0, 1.0], np.float32)
+    chosen = writer.OneHot(index, bins, values, axis=2)
+    picked = writer.Mul(table, chosen)
+    picked = writer.ReduceSum(picked, [2], keepdims=0)
+    return writer.Split(picked, outputs=6, axis=1)
+
+
+def _invert_bin(writer: GraphWriter, x: str, chosen: list[str]) -> str:
+    """Solve the bin's quadratic equation; all (B, 1, P)."""
+    left, bottom, width, height, slope_0, slope_1 = chosen
+    rise = writer.Sub(x, bottom)
+    slope = writer.Div(height, width)
+    excess = writer.Sub(writer.Add(slope_0, slope_1), writer.Add(slope, slope))
+    bend = writer.Mul(rise, excess)
+    a = writer.Add(bend, writer.Mul(height, writer.Sub(slope, slope_0)))
+    b = writer.Sub(writer.Mul(height, slope_0), bend)
+    minus_2c = writer.Mul(writer.Add(slope, slope), rise)
+    minus_4ac = writer.Mul(writer.Add(a, a), minus_2c)
+    discriminant = writer.Add(writer.Mul(b, b), minus_4ac)
+    # Rounding can make it negative by a hair, and one NaN would silence the whole sentence.
+    root = writer.Sqrt(writer.Relu(discriminant))
+    part = writer.Div(minus_2c, writer.Add(b, root))
+    return writer.Add(writer.Mul(part, width), left)
+
+
+def regulate_length(writer: GraphWriter, durations: str, statistics: str) -> tuple[str, str]:
+    """Repeat each phoneme's statistics as many times as it has frames.
+
+    Args:
+        writer: The graph.
+        durations: (B, 1, P), whole numbers of frames.
+        statistics: (B, 2 C, P).
+
+    Returns:
+        The repeated statistics (B, 2 C, T) and the frames' mask (B, 1, T).
+    """
+    with writer.scope("regulator"):
+        ends = writer.CumSum(durations, 2)
+        totals = writer.ReduceMax(ends, axes=[2])
+        # At least one frame, as in training's code; the decoder cannot take none.
+        totals = writer.Max(totals, 1.0)
+        longest = writer.ReduceMax(totals, keepdims=0)
+        frames = writer.Range(0.0, longest, 1.0)
+        mask = writer.Cast(writer.Less(frames, totals), to=1)
+        # A frame belongs to the first phoneme that ends after it; past the end that is number 0.
+        column = writer.Unsqueeze(frames, [1])
+        ended = writer.Cast(writer.Less(column, ends), to=1)
+        index = writer.ArgMax(ended, axis=2, keepdims=1)
+        rows = writer.Transpose(statistics, perm=[0, 2, 1])
+        rows = writer.GatherND(rows, index, batch_dims=1)
+        return writer.Transpose(rows, perm=[0, 2, 1]), mask
+
+
+def sample_prior(writer: GraphWriter, statistics: str, noise_scale: str) -> str:
+    """Draw z_p (B, C, 1, T) from repeated statistics (B, 2 C, T).
+
+    The sum has no axis of height yet: programs that stream a voice cut its graph there, and the
+    mask's too, along the third axis.
+    """
+    with writer.scope("prior"):
+        m_p, logs_p = writer.Split(statistics, outputs=2, axis=1)
+        noise = writer.Mul(writer.RandomNormalLike(m_p), noise_scale)
+        z_p = writer.Add(m_p, writer.Mul(noise, writer.Exp(logs_p)))
+        return writer.Unsqueeze(z_p, [2])
+
+
+def reverse_flow(
+    writer: GraphWriter, z_p: str, mask: str | None, g: str | None, layers: int
+) -> str:
+    """Run the residual coupling layers backwards; (B, C, 1, T) → (B, C, 1, T), masked.
+
+    A mask (B, 1, T) of None stands for ones: nothing is padded.
+
+    The channel reversal after each layer is folded into the weights (`fold_weights`), so each
+    layer only chooses which half it changes.
+    """
+    with writer.scope("flow"):
+        low, high = writer.Split(z_p, outputs=2, axis=1)
+        for i in reversed(range(layers)):
+            with writer.scope(f"flows.{2 * i}"):
+                source = high if is_flipped(i, layers) else low
+                h = _mask_frames(writer, writer.conv(source, "pre"), mask)
+                mean = writer.conv(_wavenet(writer, h, mask, g), "post")
+                if is_flipped(i, layers):
+                    low = writer.Sub(low, mean)
+                else:
+                    high = writer.Sub(high, mean)
+        return _mask_frames(writer, writer.Concat(low, high, axis=1), mask)
+
+
+def _wavenet(writer: GraphWriter, x: str, mask: str | None, g: str | None) -> str:
+    """Write gated convolutions (van den Oord et al. 2016); x (B, C, 1, T), masked."""
+    with writer.scope("enc"):
+        layers = writer.last_numbered("in_layers") + 1
+        conditions = []
+        if g is not None:
+            condition = writer.conv(g, "cond_layer")
+            conditions = writer.split(condition, layers, axis=1)
+        skips = []
+        for i in range(layers):
+            y = writer.conv(x, f"in_layers.{i}")
+            if conditions:
+                y = writer.Add(y, conditions[i])
+            filtered, gate = writer.Split(y, outputs=2, axis=1)
+            y = writer.Mul(writer.Tanh(filtered), writer.Sigmoid(gate))
+            y = writer.conv(y, f"res_skip_layers.{i}")
+            if i < layers - 1:
+                residual, y = writer.Split(y, outputs=2, axis=1)
+                x = _mask_frames(writer, writer.Add(x, residual), mask)
+            skips.append(y)
+        return writer.Sum(*skips)
+
+
+def _mask_frames(writer: GraphWriter, x: str, mask: str | None) -> str:
+    """Write the product of x (B, C, 1, T) and a mask (B, 1, T); None stands for ones."""
+    if mask is not None:
+        mask = writer.Unsqueeze(mask, [2])
+    return writer.mask(x, mask)
+
+
+def decoder(writer: GraphWriter, z: str, g: str | None, config: GraphConfig) -> str:
+    """Write the HiFi-GAN generator; z (B, C, 1, T) → `output` (B, 1, 1, S) in [-1, 1].
+
+    In the compact graph the average over parallel blocks is a plain sum: the next convolution's
+    weights hold the division (`fold_weights`). The whole graph keeps upsampling as it is in other
+    voices, along one axis and with the weights' own names.
+    """
+    with writer.scope("dec"):
+        x = writer.conv(z, "conv_pre")
+        if g is not None:
+            x = writer.Add(x, writer.conv(g, "cond"))
+        blocks = len(config.resblock_kernel_sizes)
+        for i, rate in enumerate(config.upsample_rates):
+            x = writer.LeakyRelu(x, alpha=LEAKY_SLOPE)
+            if not writer.is_compact:
+                x = writer.Squeeze(x, [2])
+            x = writer.conv_transpose(x, f"ups.{i}", stride=rate)
+            if not writer.is_compact:
+                x = writer.Unsqueeze(x, [2])
+            # All blocks begin with the same leaky ReLU of the same values.
+            active = writer.LeakyRelu(x, alpha=LEAKY_SLOPE)
+            sums = []
+            for j, dilations in enumerate(config.resblock_dilation_sizes):
+                with writer.scope(f"resblocks.{i * blocks + j}"):
+                    sums.append(_residual_block(writer, x, active, dilations, config.resblock))
+            x = writer.op("Sum" if writer.is_compact else "Mean", *sums)
+        x = writer.LeakyRelu(x, alpha=LAST_LEAKY_SLOPE)
+        if writer.is_compact and config.hop_length % PHASES == 0:
+            return _last_conv_by_phases(writer, x)
+        return writer.Tanh(writer.conv(x, "conv_post"), name="output")
+
+
+def _residual_block(
+    writer: GraphWriter, x: str, active: str, dilations: tuple[int, ...], kind: str
+) -> str:
+    """Write one residual block of kind `"1"` or `"2"`; `active` is the leaky ReLU of x."""
+    for i, dilation in enumerate(dilations):
+        if i:
+            active = writer.LeakyRelu(x, alpha=LEAKY_SLOPE)
+        if kind == "1":
+            y = writer.conv(active, f"convs1.{i}", dilation=dilation)
+            y = writer.conv(writer.LeakyRelu(y, alpha=LEAKY_SLOPE), f"convs2.{i}")
+        else:
+            y = writer.conv(active, f"convs.{i}", dilation=dilation)
+        x = writer.Add(x, y)
+    return x
+
+
+def _last_conv_by_phases(writer: GraphWriter, x: str) -> str:
+    """Write the convolution to a single channel as one to `PHASES` channels with that stride.
+
+    Blocked convolutions compute at least 16 channels, used or not. So each of them gets one of 16
+    neighbouring samples, by the same taps moved: a kernel of K + 15 taps, a third of the work.
+    """
+    with writer.scope("conv_post"):
+        taps = writer.array("weight:scaled")
+        _, channels, _, size = taps.shape
+        kernel = size + PHASES - 1
+        moved = np.zeros((PHASES, channels, 1, kernel), np.float32)
+        for phase in range(PHASES):
+            moved[phase, :, :, phase : phase + size] = taps[0]
+        inputs = [x, moved]
+        if writer.has("bias"):
+            inputs.append(np.repeat(writer.array("bias"), PHASES))
+        y = writer.Conv(
+            *inputs,
+            kernel_shape=[1, kernel],
+            strides=[1, PHASES],
+            pads=[0, size // 2, 0, size - 1 - size // 2],
+        )
+        y = writer.Transpose(writer.Tanh(y), perm=[0, 2, 3, 1])
+        return writer.Reshape(y, [1, 1, 1, -1], name="output")

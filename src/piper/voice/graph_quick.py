@@ -119,19 +119,19 @@ def build_quick_graph(
     writer = GraphWriter(_fold(weights), opset=QUICK_OPSET)
     noise, length, duration_noise, pitch = _split_scales(writer)
     places, ids = _leave_out_padding(writer, config)
-    drawn = [writer.op("RandomNormalLike", "input", dtype=_FLOAT) for _ in range(2)]
-    rhythm_noise = writer.op("Mul", drawn[0], duration_noise, name="rhythm_noise")
+    drawn = [writer.RandomNormalLike("input", dtype=_FLOAT) for _ in range(2)]
+    rhythm_noise = writer.Mul(drawn[0], duration_noise, name="rhythm_noise")
     speaker = None
     if config.num_speakers > 1:
         table = writer.weight("text.speakers.weight")
-        speaker = writer.op("Gather", table, "sid", axis=0, name="speaker")
+        speaker = writer.Gather(table, "sid", axis=0, name="speaker")
     with writer.scope("text"):
         encoded = _encode(writer, ids, speaker)
-        rhythm_noise = writer.op("Gather", rhythm_noise, places, axis=1)
+        rhythm_noise = writer.Gather(rhythm_noise, places, axis=1)
         frames = _durations(writer, encoded, rhythm_noise)
     counts = _count_frames(writer, frames, places, length)
-    wander = writer.op("Mul", writer.op("Gather", drawn[1], places, axis=1), noise, name="wander")
-    semitones = writer.op("Expand", pitch, writer.op("Shape", wander), name="semitones")
+    wander = writer.Mul(writer.Gather(drawn[1], places, axis=1), noise, name="wander")
+    semitones = writer.Expand(pitch, writer.Shape(wander), name="semitones")
     phonemes, positions = _lay_out(writer, counts)
     with writer.scope("text"):
         estimate = _estimate(writer, encoded, phonemes, positions)
@@ -292,110 +292,97 @@ def create_minimum_phase(filter_length: int) -> np.ndarray:
 def _split_scales(writer: GraphWriter) -> list[str]:
     """Return noise, length, duration noise and pitch, each (1,)."""
     with writer.scope("scales"):
-        padded = writer.op("Concat", "scales", writer.constant([0.0], np.float32), axis=0)
-        places = (writer.constant([place]) for place in range(4))
-        return [writer.op("Gather", padded, place, axis=0) for place in places]
+        padded = writer.Concat("scales", [0.0], axis=0)
+        return [writer.Gather(padded, [place], axis=0) for place in range(4)]
 
 
 def _leave_out_padding(writer: GraphWriter, config: QuickGraphConfig) -> tuple[str, str]:
     """Return the places (N,) and ids (1, N) of what is no padding symbol."""
     with writer.scope("input"):
-        size = writer.op("Squeeze", writer.op("Shape", "input", start=1))
-        places = writer.op("Range", writer.constant(0), size, writer.constant(1))
-        is_kept = writer.op("Less", places, "input_lengths")
+        places = writer.Range(0, writer.Squeeze(writer.Shape("input", start=1)), 1)
+        is_kept = writer.Less(places, "input_lengths")
         if config.pad_id is not None:
-            row = writer.op("Squeeze", "input", writer.constant([0]))
-            is_other = writer.op("Not", writer.op("Equal", row, writer.constant(config.pad_id)))
+            is_other = writer.Not(writer.Equal(writer.Squeeze("input", [0]), config.pad_id))
             # The first one is BOS. In ids of somebody's own it is kept, lest nothing be left.
-            is_other = writer.op("Or", is_other, writer.op("Equal", places, writer.constant(0)))
-            is_kept = writer.op("And", is_kept, is_other)
-        kept = writer.op("Compress", places, is_kept, axis=0, name="places")
-        return kept, writer.op("Gather", "input", kept, axis=1)
+            is_kept = writer.And(is_kept, writer.Or(is_other, writer.Equal(places, 0)))
+        kept = writer.Compress(places, is_kept, axis=0, name="places")
+        return kept, writer.Gather("input", kept, axis=1)
 
 
 def _encode(writer: GraphWriter, ids: str, speaker: str | None) -> str:
     """Write the text encoder; (1, N) → `encoded` (1, N, C)."""
-    x = writer.op("Gather", writer.weight("embedding.weight"), ids, axis=0)
+    x = writer.Gather(writer.weight("embedding.weight"), ids, axis=0)
     if speaker is not None:
-        x = writer.op("Add", x, writer.op("Unsqueeze", speaker, writer.constant([1])))
+        x = writer.Add(x, writer.Unsqueeze(speaker, [1]))
     for i in range(writer.last_numbered("text_blocks") + 1):
         x = _block(writer, x, f"text_blocks.{i}")
-    return writer.op("Identity", _normalise(writer, x, "text_norm"), name="encoded")
+    return writer.Identity(_normalise(writer, x, "text_norm"), name="encoded")
 
 
 def _durations(writer: GraphWriter, encoded: str, noise: str) -> str:
     """Write durations before length scale and rounding, `frames` (N,)."""
-    x = _gelu(writer, _linear(writer, encoded, "duration_entry"))
+    x = writer.gelu(_linear(writer, encoded, "duration_entry"))
     x = _linear(writer, _block(writer, x, "duration_block"), "duration_exit")
-    mean, deviation = writer.op("Split", x, outputs=2, axis=2)
-    deviation = writer.op("Exp", _clip(writer, deviation, -5.0, 1.0))
-    noise = writer.op("Unsqueeze", _smooth_noise(writer, noise), writer.constant([2]))
-    logarithm = writer.op("Add", mean, writer.op("Mul", noise, deviation))
-    exact = writer.op("Sub", writer.op("Exp", logarithm), writer.number(1.0))
-    exact = writer.op("Mul", exact, writer.number(float(writer.outside("duration_scale"))))
-    return str(writer.op("Reshape", exact, writer.constant([-1]), name="frames"))
+    mean, deviation = writer.Split(x, outputs=2, axis=2)
+    deviation = writer.Exp(writer.Clip(deviation, -5.0, 1.0))
+    noise = writer.Unsqueeze(_smooth_noise(writer, noise), [2])
+    exact = writer.Sub(writer.Exp(writer.Add(mean, writer.Mul(noise, deviation))), 1.0)
+    exact = writer.Mul(exact, float(writer.outside("duration_scale")))
+    return writer.Reshape(exact, [-1], name="frames")
 
 
 def _smooth_noise(writer: GraphWriter, noise: str) -> str:
     """Return the means of random numbers (1, N) over neighbouring phonemes."""
     half = NOISE_SMOOTHING // 2
-    row = writer.op("Unsqueeze", noise, writer.constant([0]))
-    row = writer.op("Pad", row, writer.constant([0, 0, half, 0, 0, half]), mode="edge")
-    row = writer.op("AveragePool", row, kernel_shape=[NOISE_SMOOTHING])
-    return str(writer.op("Squeeze", row, writer.constant([0])))
+    row = writer.Unsqueeze(noise, [0])
+    row = writer.Pad(row, [0, 0, half, 0, 0, half], mode="edge")
+    row = writer.AveragePool(row, kernel_shape=[NOISE_SMOOTHING])
+    return writer.Squeeze(row, [0])
 
 
 def _count_frames(writer: GraphWriter, frames: str, places: str, length: str) -> str:
     """Return `counts` (N,), whole numbers; write `durations` (1, 1, P), 0 for padding symbols."""
     with writer.scope("durations"):
-        exact = writer.op("Sub", writer.op("Mul", frames, length), writer.number(0.5))
-        exact = writer.op("Max", exact, writer.number(0.0))
-        zeros = writer.op("Expand", writer.number(0.0), writer.op("Shape", "input", start=1))
-        spread = writer.op("ScatterElements", zeros, places, exact, axis=0)
+        exact = writer.Max(writer.Sub(writer.Mul(frames, length), 0.5), 0.0)
+        zeros = writer.Expand(0.0, writer.Shape("input", start=1))
+        spread = writer.Unsqueeze(writer.ScatterElements(zeros, places, exact, axis=0), [0, 1])
         # As in other voices, the graph's single `Ceil` gives the durations of all ids.
-        spread = writer.op("Unsqueeze", spread, writer.constant([0, 1]))
-        spread = writer.op("Ceil", spread, name="durations")
-        spread = writer.op("Reshape", spread, writer.constant([-1]))
-        return str(writer.op("Gather", spread, places, axis=0, name="counts"))
+        spread = writer.Reshape(writer.Ceil(spread, name="durations"), [-1])
+        return writer.Gather(spread, places, axis=0, name="counts")
 
 
 def _lay_out(writer: GraphWriter, counts: str) -> tuple[str, str]:
     """Return each frame's phoneme (T,) int64, and where in it the frame lies, (1, T, 4)."""
     with writer.scope("frames"):
-        ends = writer.op("CumSum", counts, writer.constant(0))
-        total = writer.op("ReduceMax", ends, keepdims=0)
+        ends = writer.CumSum(counts, 0)
         # At least one frame: the decoder cannot take none.
-        total = writer.op("Max", total, writer.number(1.0))
-        times = writer.op("Range", writer.number(0.0), total, writer.number(1.0), name="times")
-        column = writer.op("Unsqueeze", times, writer.constant([1]))
-        ended = writer.op("Cast", writer.op("LessOrEqual", ends, column), to=_INT64)
-        phonemes = writer.op("ReduceSum", ended, writer.constant([1]), keepdims=0)
-        last = writer.op("Sub", writer.op("Squeeze", writer.op("Shape", ends)), writer.constant(1))
-        phonemes = writer.op("Min", phonemes, last)
-        lengths = writer.op("Gather", counts, phonemes, axis=0)
-        lengths = writer.op("Max", lengths, writer.number(1.0))
-        starts = writer.op("Gather", writer.op("Sub", ends, counts), phonemes, axis=0)
-        since = writer.op("Add", writer.op("Sub", times, starts), writer.number(0.5))
-        until = writer.op("Max", writer.op("Sub", lengths, since), writer.number(0.0))
-        one = writer.number(1.0)
+        total = writer.Max(writer.ReduceMax(ends, keepdims=0), 1.0)
+        times = writer.Range(0.0, total, 1.0, name="times")
+        ended = writer.LessOrEqual(ends, writer.Unsqueeze(times, [1]))
+        phonemes = writer.ReduceSum(writer.Cast(ended, to=_INT64), [1], keepdims=0)
+        last = writer.Sub(writer.Squeeze(writer.Shape(ends)), 1)
+        phonemes = writer.Min(phonemes, last)
+        lengths = writer.Max(writer.Gather(counts, phonemes, axis=0), 1.0)
+        starts = writer.Gather(writer.Sub(ends, counts), phonemes, axis=0)
+        since = writer.Add(writer.Sub(times, starts), 0.5)
+        until = writer.Max(writer.Sub(lengths, since), 0.0)
         features = (
-            writer.op("Div", since, lengths),
-            writer.op("Log", writer.op("Add", since, one)),
-            writer.op("Log", writer.op("Add", until, one)),
-            writer.op("Log", lengths),
+            writer.Div(since, lengths),
+            writer.Log(writer.Add(since, 1.0)),
+            writer.Log(writer.Add(until, 1.0)),
+            writer.Log(lengths),
         )
-        rows = [writer.op("Unsqueeze", row, writer.constant([0, 2])) for row in features]
-        return phonemes, writer.op("Concat", *rows, axis=2)
+        rows = [writer.Unsqueeze(row, [0, 2]) for row in features]
+        return phonemes, writer.Concat(*rows, axis=2)
 
 
 def _estimate(writer: GraphWriter, encoded: str, phonemes: str, positions: str) -> str:
     """Write the frames' half of the text side, (1, L + 1, T)."""
-    x = writer.op("Gather", encoded, phonemes, axis=1)
-    x = writer.op("Add", x, _linear(writer, positions, "position"))
+    x = writer.Add(writer.Gather(encoded, phonemes, axis=1), _linear(writer, positions, "position"))
     for i in range(writer.last_numbered("frame_blocks") + 1):
         x = _block(writer, x, f"frame_blocks.{i}")
     x = _linear(writer, _normalise(writer, x, "frame_norm"), "exit")
-    return str(writer.op("Transpose", x, perm=[0, 2, 1]))
+    return writer.Transpose(x, perm=[0, 2, 1])
 
 
 def _vary(writer: GraphWriter, estimate: str, phonemes: str, changes: tuple[str, str]) -> str:
@@ -413,33 +400,27 @@ def _vary(writer: GraphWriter, estimate: str, phonemes: str, changes: tuple[str,
     )
     place = len(spread) - 2
     with writer.scope("vary"):
-        x, uncertainty = writer.op(
-            "Split", estimate, writer.constant([place + 2, 1]), outputs=2, axis=1
-        )
-        x = writer.op("Mul", x, writer.constant(spread[:, None], np.float32))
-        x = writer.op("Add", x, writer.constant((centre * (1 - spread))[:, None], np.float32))
+        x, uncertainty = writer.Split(estimate, [place + 2, 1], outputs=2, axis=1)
+        x = writer.Mul(x, spread[:, None])
+        x = writer.Add(x, (centre * (1 - spread))[:, None])
         # A number a phoneme, with soft passages from one to the next.
         wander, semitones = changes
-        wander = writer.op("Mul", _smooth_noise(writer, wander), writer.number(PITCH_NOISE_GAIN))
-        rows = writer.op("Concat", wander, semitones, axis=0)
-        rows = writer.op("Gather", rows, phonemes, axis=1)
-        rows = writer.op("Unsqueeze", rows, writer.constant([0]))
+        wander = writer.Mul(_smooth_noise(writer, wander), PITCH_NOISE_GAIN)
+        rows = writer.Gather(writer.Concat(wander, semitones, axis=0), phonemes, axis=1)
+        rows = writer.Unsqueeze(rows, [0])
         half = PITCH_SMOOTHING // 2
-        rows = writer.op("Pad", rows, writer.constant([0, 0, half, 0, 0, half]), mode="edge")
-        rows = writer.op("AveragePool", rows, kernel_shape=[PITCH_SMOOTHING])
-        drawn, semitones = writer.op("Split", rows, outputs=2, axis=1)
-        drawn = writer.op("Mul", drawn, writer.op("Exp", _clip(writer, uncertainty, -5.0, 1.0)))
-        mels, pitch, voicing = writer.op(
-            "Split", x, writer.constant([place, 1, 1]), outputs=3, axis=1
-        )
-        pitch = writer.op("Add", pitch, drawn)
-        logarithm = writer.op("Mul", pitch, writer.number(deviation[place]))
-        octave = writer.op("Mul", semitones, writer.number(math.log(2.0) / 12.0))
+        rows = writer.Pad(rows, [0, 0, half, 0, 0, half], mode="edge")
+        rows = writer.AveragePool(rows, kernel_shape=[PITCH_SMOOTHING])
+        drawn, semitones = writer.Split(rows, outputs=2, axis=1)
+        drawn = writer.Mul(drawn, writer.Exp(writer.Clip(uncertainty, -5.0, 1.0)))
+        mels, pitch, voicing = writer.Split(x, [place, 1, 1], outputs=3, axis=1)
+        pitch = writer.Add(pitch, drawn)
+        logarithm = writer.Mul(pitch, deviation[place])
+        octave = writer.Mul(semitones, math.log(2.0) / 12.0)
         # The mean as a factor: of a sum with it the last digits would be lost.
-        hertz = writer.op("Exp", writer.op("Add", logarithm, octave))
-        hertz = writer.op("Mul", hertz, writer.number(math.exp(mean[place])))
-        hertz = _clip(writer, hertz, *F0_RANGE_HERTZ)
-        writer.op("Concat", mels, pitch, voicing, hertz, axis=1, name="z")
+        hertz = writer.Mul(writer.Exp(writer.Add(logarithm, octave)), math.exp(mean[place]))
+        hertz = writer.Clip(hertz, *F0_RANGE_HERTZ)
+        writer.Concat(mels, pitch, voicing, hertz, axis=1, name="z")
         return hertz
 
 
@@ -449,23 +430,21 @@ def _find_phase(writer: GraphWriter, hertz: str, config: QuickGraphConfig) -> st
     In double precision: of thousands of turns the last ones would be off by a sample.
     """
     with writer.scope("phase"):
-        three = writer.op("Cast", _neighbours(writer, hertz), to=_DOUBLE)
+        three = writer.Cast(_neighbours(writer, hertz), to=_DOUBLE)
         shares = _pitch_shares(config).sum(axis=1, keepdims=True)
-        advance = writer.op("MatMul", three, writer.constant(shares, np.float64))
-        advance = writer.op("Reshape", advance, writer.constant([-1]), name="advance")
-        turns = writer.op("CumSum", advance, writer.constant(0), exclusive=1)
-        part = writer.op("Sub", turns, writer.op("Round", turns))
-        part = writer.op("Cast", part, to=_FLOAT)
-        return str(writer.op("Unsqueeze", part, writer.constant([1]), name="turns"))
+        advance = writer.MatMul(three, writer.constant(shares, np.float64))
+        advance = writer.Reshape(advance, [-1], name="advance")
+        turns = writer.CumSum(advance, 0, exclusive=1)
+        part = writer.Cast(writer.Sub(turns, writer.Round(turns)), to=_FLOAT)
+        return writer.Unsqueeze(part, [1], name="turns")
 
 
 def _neighbours(writer: GraphWriter, hertz: str) -> str:
     """Return the pitch of the frame before, the frame, and the one after; (1, 1, T) → (T, 3)."""
-    row = writer.op("Reshape", hertz, writer.constant([-1]))
-    row = writer.op("Pad", row, writer.constant([1, 1]), mode="edge")
+    row = writer.Pad(writer.Reshape(hertz, [-1]), [1, 1], mode="edge")
     slices = [_slice(writer, row, i, i - 2 or None, 0) for i in range(3)]
-    columns = [writer.op("Unsqueeze", part, writer.constant([1])) for part in slices]
-    return str(writer.op("Concat", *columns, axis=1))
+    columns = [writer.Unsqueeze(part, [1]) for part in slices]
+    return writer.Concat(*columns, axis=1)
 
 
 def _pitch_shares(config: QuickGraphConfig) -> np.ndarray:
@@ -477,14 +456,14 @@ def _pitch_shares(config: QuickGraphConfig) -> np.ndarray:
 
 def _filters(writer: GraphWriter, latents: str) -> tuple[str, str, str]:
     """Write the decoder's body, (1, L, T) → filters (T, F): real and imaginary, and of noise."""
-    x = writer.op("Transpose", writer.conv(latents, "entry"), perm=[0, 2, 1])
+    x = writer.Transpose(writer.conv(latents, "entry"), perm=[0, 2, 1])
     for i in range(writer.last_numbered("blocks") + 1):
         x = _block(writer, x, f"blocks.{i}")
-    x = writer.op("Squeeze", _normalise(writer, x, "norm"), writer.constant([0]))
-    magnitudes = writer.op("Exp", _clip(writer, _linear(writer, x, "exit"), *LOG_MAGNITUDE_RANGE))
-    harmonic, aperiodic = writer.op("Split", magnitudes, outputs=2, axis=1)
+    x = writer.Squeeze(_normalise(writer, x, "norm"), [0])
+    magnitudes = writer.Exp(writer.Clip(_linear(writer, x, "exit"), *LOG_MAGNITUDE_RANGE))
+    harmonic, aperiodic = writer.Split(magnitudes, outputs=2, axis=1)
     phase = _linear(writer, x, "phase")
-    parts = (writer.op("Mul", harmonic, writer.op(wave, phase)) for wave in ("Cos", "Sin"))
+    parts = (writer.Mul(harmonic, writer.op(wave, phase)) for wave in ("Cos", "Sin"))
     return *parts, aperiodic
 
 
@@ -497,27 +476,24 @@ def _decode(writer: GraphWriter, latents: int, turns: str, config: QuickGraphCon
         turns: (T, 1), the phase at each frame's start.
         config: The network's shape.
     """
-    z, hertz = writer.op("Split", "z", writer.constant([latents, 1]), outputs=2, axis=1)
+    z, hertz = writer.Split("z", [latents, 1], outputs=2, axis=1)
     even, odd, hissing = _filters(writer, z)
     fourier = _Fourier(writer, config)
     real, imaginary = fourier.transform(_pulses(writer, hertz, turns, config))
-    frames = writer.op("Squeeze", writer.op("Shape", turns, end=1))
-    rows = writer.op("Range", writer.constant(0), frames, writer.constant(1))
-    rows = writer.op("Mod", rows, writer.constant(NOISE_FRAMES), name="rows")
-    noise = [writer.op("Gather", table, rows, axis=0) for table in fourier.noise_spectra()]
+    frames = writer.Squeeze(writer.Shape(turns, end=1))
+    rows = writer.Mod(writer.Range(0, frames, 1), NOISE_FRAMES, name="rows")
+    noise = [writer.Gather(table, rows, axis=0) for table in fourier.noise_spectra()]
     # The first and the last frequency have no imaginary part, neither of pulses nor of sound.
-    turned = writer.op("Mul", imaginary, _slice(writer, odd, 1, -1, 1))
-    turned = writer.op("Pad", turned, writer.constant([0, 1, 0, 1]))
+    turned = writer.Pad(writer.Mul(imaginary, _slice(writer, odd, 1, -1, 1)), [0, 1, 0, 1])
     parts = (
-        writer.op("Sub", writer.op("Mul", real, even), turned),
-        writer.op("Mul", noise[0], hissing),
-        writer.op("Mul", imaginary, _slice(writer, even, 1, -1, 1)),
-        _slice(writer, writer.op("Mul", real, odd), 1, -1, 1),
-        writer.op("Mul", noise[1], _slice(writer, hissing, 1, -1, 1)),
+        writer.Sub(writer.Mul(real, even), turned),
+        writer.Mul(noise[0], hissing),
+        writer.Mul(imaginary, _slice(writer, even, 1, -1, 1)),
+        _slice(writer, writer.Mul(real, odd), 1, -1, 1),
+        writer.Mul(noise[1], _slice(writer, hissing, 1, -1, 1)),
     )
-    sound = fourier.invert(writer.op("Add", parts[0], parts[1]), writer.op("Sum", *parts[2:]))
-    sound = writer.op("Reshape", sound, writer.constant([1, 1, 1, -1]))
-    writer.op("Clip", sound, writer.number(-1.0), writer.number(1.0), name="output")
+    sound = fourier.invert(writer.Add(parts[0], parts[1]), writer.Sum(*parts[2:]))
+    writer.Clip(writer.Reshape(sound, [1, 1, 1, -1]), -1.0, 1.0, name="output")
 
 
 def _pulses(writer: GraphWriter, hertz: str, turns: str, config: QuickGraphConfig) -> str:
@@ -526,30 +502,25 @@ def _pulses(writer: GraphWriter, hertz: str, turns: str, config: QuickGraphConfi
         three = _neighbours(writer, hertz)
         shares = _pitch_shares(config)
         rate = config.sample_rate
-        pitch = writer.op("MatMul", three, writer.constant(shares * rate, np.float32))
-        inside = writer.op("MatMul", three, writer.constant(shares.cumsum(axis=1), np.float32))
-        turns = writer.op("Add", inside, turns)
+        pitch = writer.MatMul(three, shares * rate)
+        turns = writer.Add(writer.MatMul(three, shares.cumsum(axis=1)), turns)
         # Half a turn to each side of a pulse, where the sines are small and so exact.
-        phase = writer.op("Sub", turns, writer.op("Round", turns))
-        phase = writer.op("Mul", phase, writer.number(math.pi))
-        one, two = writer.number(1.0), writer.number(2.0)
-        room = writer.op("Div", writer.number(0.5 * rate), pitch)
-        room = writer.op("Sub", room, writer.number(0.5))
-        harmonics = writer.op("Floor", room)
-        twice = writer.op("Mul", harmonics, two)
-        count = writer.op("Add", twice, one)
-        sine = writer.op("Sin", phase)
+        phase = writer.Mul(writer.Sub(turns, writer.Round(turns)), math.pi)
+        room = writer.Sub(writer.Div(0.5 * rate, pitch), 0.5)
+        harmonics = writer.Floor(room)
+        twice = writer.Mul(harmonics, 2.0)
+        count = writer.Add(twice, 1.0)
+        sine = writer.Sin(phase)
         # At the pulse itself both sines are 0, and their quotient is the number of harmonics.
-        is_pulse = writer.op("Less", writer.op("Abs", sine), writer.number(1e-4))
-        kernel = writer.op("Sin", writer.op("Mul", count, phase))
-        kernel = writer.op("Div", kernel, writer.op("Where", is_pulse, one, sine))
-        kernel = writer.op("Sub", writer.op("Where", is_pulse, count, kernel), one)
+        is_pulse = writer.Less(writer.Abs(sine), 1e-4)
+        kernel = writer.Sin(writer.Mul(count, phase))
+        kernel = writer.Div(kernel, writer.Where(is_pulse, 1.0, sine))
+        kernel = writer.Sub(writer.Where(is_pulse, count, kernel), 1.0)
         # The highest harmonic fades in and out with the pitch, instead of coming and going at once.
-        share = writer.op("Mul", writer.op("Sub", room, harmonics), two)
-        highest = writer.op("Cos", writer.op("Mul", writer.op("Add", twice, two), phase))
-        kernel = writer.op("Add", kernel, writer.op("Mul", share, highest))
-        power = writer.op("Sqrt", writer.op("Div", writer.number(0.5), room))
-        return str(writer.op("Mul", kernel, power))
+        share = writer.Mul(writer.Sub(room, harmonics), 2.0)
+        highest = writer.Cos(writer.Mul(writer.Add(twice, 2.0), phase))
+        kernel = writer.Add(kernel, writer.Mul(share, highest))
+        return writer.Mul(kernel, writer.Sqrt(writer.Div(0.5, room)))
 
 
 def excitation_noise(config: QuickGraphConfig) -> np.ndarray:
@@ -595,20 +566,18 @@ class _Fourier:
         """Write the transform of samples (T, hop)."""
         writer, half = self._writer, self._size // 2
         after = (self._pieces - 1) * self._hop - self._margin
-        flat = writer.op("Reshape", samples, writer.constant([-1]))
-        flat = writer.op("Pad", flat, writer.constant([self._margin, after]))
-        rows = writer.op("Reshape", flat, writer.constant([-1, self._hop]))
+        flat = writer.Pad(writer.Reshape(samples, [-1]), [self._margin, after])
+        rows = writer.Reshape(flat, [-1, self._hop])
         steps = range(self._pieces)
         parts = [_slice(writer, rows, i, i + 1 - self._pieces or None, 0) for i in steps]
-        frames = writer.op("Concat", *parts, axis=1)
+        frames = writer.Concat(*parts, axis=1)
         front = _slice(writer, frames, 1, half, 1)
         back = _slice(writer, frames, self._size - 1, half, 1, step=-1)
         ends = _slice(writer, frames, 0, 1, 1), _slice(writer, frames, half, half + 1, 1)
-        even = writer.op("Concat", ends[0], writer.op("Add", front, back), ends[1], axis=1)
-        even = writer.op("Mul", even, self._half_window)
-        odd = writer.op("Mul", writer.op("Sub", front, back), self._inner_window)
-        real = writer.op("MatMul", even, self._cosines)
-        return real, writer.op("MatMul", odd, self._sines)
+        even = writer.Concat(ends[0], writer.Add(front, back), ends[1], axis=1)
+        even = writer.Mul(even, self._half_window)
+        odd = writer.Mul(writer.Sub(front, back), self._inner_window)
+        return writer.MatMul(even, self._cosines), writer.MatMul(odd, self._sines)
 
     def invert(self, real: str, imaginary: str) -> str:
         """Write the sound (S,) of a spectrum: frames added up, divided by the windows' squares."""
@@ -616,84 +585,66 @@ class _Fourier:
         # Each frequency but the first and the last stands for itself and its mirror image.
         share = np.full(half + 1, 2.0 / self._size)
         share[[0, -1]] /= 2.0
-        even = writer.op("Mul", real, writer.constant(share, np.float32))
-        even = writer.op("MatMul", even, self._cosines)
-        even = writer.op("Mul", even, self._half_window)
-        odd = writer.op("MatMul", imaginary, self._sines)
-        odd = writer.op(
-            "Mul", odd, self._writer.constant(share[1] * self._window[1:half], np.float32)
-        )
+        even = writer.MatMul(writer.Mul(real, share), self._cosines)
+        even = writer.Mul(even, self._half_window)
+        odd = writer.MatMul(imaginary, self._sines)
+        odd = writer.Mul(odd, share[1] * self._window[1:half])
         inner = _slice(writer, even, 1, -1, 1)
-        back = _slice(writer, writer.op("Sub", inner, odd), -1, -self._size, 1, step=-1)
-        frames = writer.op(
-            "Concat",
+        back = _slice(writer, writer.Sub(inner, odd), -1, -self._size, 1, step=-1)
+        frames = writer.Concat(
             _slice(writer, even, 0, 1, 1),
-            writer.op("Add", inner, odd),
+            writer.Add(inner, odd),
             _slice(writer, even, half, half + 1, 1),
             back,
             axis=1,
         )
         rest = self._pieces * self._hop - self._size
         if rest:
-            frames = writer.op("Pad", frames, writer.constant([0, 0, 0, rest]))
+            frames = writer.Pad(frames, [0, 0, 0, rest])
         taps = np.zeros(self._pieces * self._hop)
         taps[: self._size] = self._window**2
-        ones = writer.op("Slice", frames, *map(writer.constant, ([0], [1], [1])))
-        ones = writer.op("Expand", writer.number(1.0), writer.op("Shape", ones))
+        ones = writer.Expand(1.0, writer.Shape(writer.Slice(frames, [0], [1], [1])))
         hop = self._hop
         steps = range(self._pieces)
-        sound = writer.op(
-            "Sum",
+        sound = writer.Sum(
             *(self._delay(_slice(writer, frames, i * hop, (i + 1) * hop, 1), i) for i in steps),
         )
-        covered = writer.op("Concat", *(self._delay(ones, i) for i in steps), axis=1)
-        squares = writer.constant(taps.reshape(self._pieces, hop), np.float32)
-        weight = writer.op("Max", writer.op("MatMul", covered, squares), writer.number(1e-3))
-        sound = writer.op("Reshape", writer.op("Div", sound, weight), writer.constant([-1]))
+        covered = writer.Concat(*(self._delay(ones, i) for i in steps), axis=1)
+        squares = taps.reshape(self._pieces, hop)
+        weight = writer.Max(writer.MatMul(covered, squares), 1e-3)
+        sound = writer.Reshape(writer.Div(sound, weight), [-1])
         after = (self._pieces - 1) * hop - self._margin
         return _slice(writer, sound, self._margin, -after, 0)
 
     def _delay(self, rows: str, by: int) -> str:
         """Return rows with so many empty ones before, and others after, up to a whole frame."""
-        pads = self._writer.constant([by, 0, self._pieces - 1 - by, 0])
-        return str(self._writer.op("Pad", rows, pads))
+        return self._writer.Pad(rows, [by, 0, self._pieces - 1 - by, 0])
 
 
 def _slice(
     writer: GraphWriter, x: str, start: int, end: int | None, axis: int, step: int = 1
 ) -> str:
     end = 2**31 - 1 if end is None else end
-    places = ([start], [end], [axis], [step])
-    return str(writer.op("Slice", x, *map(writer.constant, places)))
+    return writer.Slice(x, [start], [end], [axis], [step])
 
 
 def _block(writer: GraphWriter, x: str, module: str) -> str:
     """Write a ConvNeXt block, (1, T, C) → (1, T, C)."""
     with writer.scope(module):
         channels = len(writer.array("mix.weight"))
-        y = writer.op("Transpose", x, perm=[0, 2, 1])
+        y = writer.Transpose(x, perm=[0, 2, 1])
         y = writer.conv(y, "mix", groups=channels)
-        y = _normalise(writer, writer.op("Transpose", y, perm=[0, 2, 1]), "norm")
-        y = _linear(writer, _gelu(writer, _linear(writer, y, "expand")), "reduce")
-        return str(writer.op("Add", x, y))
+        y = _normalise(writer, writer.Transpose(y, perm=[0, 2, 1]), "norm")
+        y = _linear(writer, writer.gelu(_linear(writer, y, "expand")), "reduce")
+        return writer.Add(x, y)
 
 
 def _normalise(writer: GraphWriter, x: str, module: str) -> str:
     """Write a layer norm over the last axis."""
     weight, bias = (writer.weight(f"{module}.{name}") for name in ("weight", "bias"))
-    return str(writer.op("LayerNormalization", x, weight, bias, epsilon=_LAYER_NORM_EPSILON))
+    return writer.LayerNormalization(x, weight, bias, epsilon=_LAYER_NORM_EPSILON)
 
 
 def _linear(writer: GraphWriter, x: str, module: str) -> str:
-    y = writer.op("MatMul", x, writer.weight(f"{module}.weight"))
-    return str(writer.op("Add", y, writer.weight(f"{module}.bias")))
-
-
-def _gelu(writer: GraphWriter, x: str) -> str:
-    inner = writer.op("Erf", writer.op("Div", x, writer.number(math.sqrt(2.0))))
-    raised = writer.op("Mul", x, writer.op("Add", inner, writer.number(1.0)))
-    return str(writer.op("Mul", raised, writer.number(0.5)))
-
-
-def _clip(writer: GraphWriter, x: str, low: float, high: float) -> str:
-    return str(writer.op("Clip", x, writer.number(low), writer.number(high)))
+    y = writer.MatMul(x, writer.weight(f"{module}.weight"))
+    return writer.Add(y, writer.weight(f"{module}.bias"))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,8 @@ QUICK_OPSET = 17
 """It has layer norm as a single node; ONNX Runtime reads it since 1.12, of 2022."""
 _IR_VERSIONS = {OPSET: 8, QUICK_OPSET: 8, COMPACT_OPSET: 9}
 
+Input = str | float | Sequence[float] | np.ndarray
+"""The name of a value, or a constant."""
 TensorSpec = tuple[str, type, Sequence[str | int]]
 """Name, dtype and axes of an input or output; an axis is a number, or a name where it varies."""
 
@@ -93,28 +97,46 @@ class GraphWriter:
             self._scope.pop()
 
     def op(
-        self, kind: str, *inputs: str, outputs: int = 1, name: str = "", **attributes: Any
+        self, kind: str, *inputs: Input, outputs: int = 1, name: str = "", **attributes: Any
     ) -> Any:
-        """Write one node and return its output's name, or a list of names if there are several."""
+        """Write one node; `writer.Mul(x, 2.0)` is short for `writer.op("Mul", x, 2.0)`.
+
+        Args:
+            kind: The operator.
+            inputs: Names of values; what is none is a constant.
+            outputs: How many.
+            name: Of the output.
+            attributes: The operator's.
+
+        Returns:
+            The output's name, or a list of names if there are several.
+        """
+        values = [one if isinstance(one, str) else self.constant(one) for one in inputs]
         node_name = self._unique("/".join(["", *self._scope, kind]))
         names = [name or node_name]
         if kind == "Split" and self.is_compact:
             attributes["num_outputs"] = outputs
         if outputs > 1:
             names = [f"{node_name}:{i}" for i in range(outputs)]
-        node = self._helper.make_node(kind, list(inputs), names, name=node_name, **attributes)
-        self._nodes.append(node)
+        self._nodes.append(
+            self._helper.make_node(kind, values, names, name=node_name, **attributes)
+        )
         return names if outputs > 1 else names[0]
+
+    def __getattr__(self, kind: str) -> Callable[..., Any]:
+        if not kind[:1].isupper():
+            raise AttributeError(kind)
+        return partial(self.op, kind)
 
     def mask(self, x: str, mask: str | None) -> str:
         """Write a product with a mask; without a mask, where nothing is padded, nothing."""
-        return x if mask is None else str(self.op("Mul", x, mask))
+        return x if mask is None else self.Mul(x, mask)
 
     def split(self, x: str, parts: int, *, axis: int) -> list[str]:
         """Write a split into equal parts, of which there may be one."""
         if parts == 1:
             return [x]
-        return list(self.op("Split", x, outputs=parts, axis=axis))
+        return list(self.Split(x, outputs=parts, axis=axis))
 
     def last_numbered(self, module: str) -> int:
         """Return the highest number of the modules `module.0`, `module.1`, …; -1 without any."""
@@ -146,9 +168,13 @@ class GraphWriter:
         """Return the constant of this full name, whatever the scope."""
         return self._constants[name]
 
-    def constant(self, value: Any, dtype: type = np.int64) -> str:
-        """Return the name of a small constant; equal ones are written once."""
-        array: np.ndarray = np.asarray(value, dtype=dtype)
+    def constant(self, value: Any, dtype: Any = None) -> str:
+        """Return the name of a small constant; equal ones are written once.
+
+        Numbers with a point become float32, others int64, where no type is given.
+        """
+        array: np.ndarray = np.asarray(value)
+        array = array.astype(dtype or (np.float32 if array.dtype.kind == "f" else np.int64))
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._shared:
             name = f"constant_{len(self._shared)}"
@@ -156,9 +182,12 @@ class GraphWriter:
             self._initializers[name] = self._numpy_helper.from_array(array, name)
         return self._shared[key]
 
-    def number(self, value: float) -> str:
-        """Return the name of a float32 scalar."""
-        return self.constant(value, np.float32)
+    def gelu(self, x: str) -> Any:
+        """Write x Φ(x) in the form that ONNX Runtime fuses. Source: Hendrycks and Gimpel 2016."""
+        if self.is_compact:
+            return self.Gelu(x)
+        inner = self.Erf(self.Div(x, math.sqrt(2.0)))
+        return self.Mul(self.Mul(x, self.Add(inner, 1.0)), 0.5)
 
     def conv(self, x: str, module: str, *, dilation: int = 1, groups: int = 1) -> str:
         """Write a convolution over the last axis that keeps its length.
@@ -178,8 +207,7 @@ class GraphWriter:
         reach = dilation * (kernel - 1)
         still = [0] * len(flat)
         with self.scope(module):
-            return self.op(
-                "Conv",
+            return self.Conv(
                 *inputs,
                 kernel_shape=[*flat, kernel],
                 dilations=[*flat, dilation],
@@ -195,8 +223,7 @@ class GraphWriter:
         margin = kernel - stride
         still = [0] * len(flat)
         with self.scope(module):
-            return self.op(
-                "ConvTranspose",
+            return self.ConvTranspose(
                 *inputs,
                 kernel_shape=[*flat, kernel],
                 strides=[*flat, stride],
