@@ -9,7 +9,7 @@ import signal
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain
@@ -308,33 +308,29 @@ def speak_utterances(
         progress: Is told what is done.
     """
 
-    def speak(pieces: Iterable[Piece], name: str) -> float:
+    def speak(text: str | Iterable[Piece], name: str) -> float:
         if is_streamed:
-            return sink.write_utterance(voice.synthesize_stream(pieces, syn_config), name)
-        chunks = voice.synthesize(pieces, syn_config, include_alignments=subtitles is not None)
+            return sink.write_utterance(voice.synthesize_stream(text, syn_config), name)
+        chunks = voice.synthesize(text, syn_config, include_alignments=subtitles is not None)
         return sink.write_utterance(subtitles.follow(chunks) if subtitles else chunks, name)
 
-    def watch(utterance: Utterance) -> Iterable[Piece]:
-        return utterance.pieces if progress is None else progress.watch(utterance.pieces)
-
     if is_one:
-        return speak(_join(utterances, watch), "")
+        return speak(_join(utterances, progress), "")
     seconds = 0.0
     for utterance in utterances:
-        pieces = watch(utterance)
+        text = utterance.text if progress is None else progress.watch(utterance.pieces)
         if seconds and is_joined and utterance.begins_paragraph:
-            pieces = chain([_create_pause(utterance, syn_config)], pieces)
-        seconds += speak(pieces, utterance.name)
+            pieces = [Piece(text)] if isinstance(text, str) else text
+            text = chain([_create_pause(utterance, syn_config)], pieces)
+        seconds += speak(text, utterance.name)
     return seconds
 
 
-def _join(
-    utterances: Iterable[Utterance], watch: Callable[[Utterance], Iterable[Piece]]
-) -> Iterator[Piece]:
+def _join(utterances: Iterable[Utterance], progress: SpeechProgress | None) -> Iterator[Piece]:
     for utterance in utterances:
         if utterance.begins_paragraph:
             yield Piece("", ends_paragraph=True)
-        yield from watch(utterance)
+        yield from utterance.pieces if progress is None else progress.watch(utterance.pieces)
 
 
 def _create_pause(utterance: Utterance, syn_config: SynthesisConfig) -> Piece:
@@ -350,7 +346,7 @@ def _create_config(args: argparse.Namespace, config: VoiceConfig) -> SynthesisCo
     from piper.voice.synthesizer import resolve_speaker
 
     return SynthesisConfig(
-        **resolve_speaker(config, args.speaker),
+        **({} if args.speaker is None else resolve_speaker(config, args.speaker)),
         sentence_silence_seconds=args.sentence_silence or 0.0,
         paragraph_silence_seconds=args.paragraph_silence,
         clause_silence_seconds=args.clause_silence or 0.0,

@@ -13,8 +13,8 @@ from piper.config import PhonemeType
 from piper.errors import PhonemizeError
 from piper.text.arabic import MODEL_VARIABLE, Diacritizer
 from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend
-from piper.text.numbers.engine import RewrittenText
 from piper.text.phonemizers import Espeak
+from piper.text.sentence import RewrittenText
 
 FATHA, KASRA, SHADDA = "\u064e", "\u0650", "\u0651"
 

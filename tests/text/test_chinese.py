@@ -13,7 +13,7 @@ import pytest
 from piper.config import PhonemeType
 from piper.text.chinese import PINYIN_PHONEME_ID_MAP, find_edits, split_syllable
 from piper.text.frontend import Frontend
-from piper.text.numbers.engine import RewrittenText
+from piper.text.sentence import RewrittenText
 from piper.voice.voice import PiperVoice
 
 

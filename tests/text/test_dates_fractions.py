@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from piper.text.numbers.engine import RewrittenText, find_writer, parse_fraction, parse_roman
+from piper.text.numbers.engine import find_writer, parse_fraction, parse_roman
+from piper.text.sentence import RewrittenText
 
 
 def write_out(language: str, text: str) -> str:

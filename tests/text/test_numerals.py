@@ -7,7 +7,8 @@ import pytest
 
 from piper.config import PhonemeType
 from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend, TextOptions, TextPreparer
-from piper.text.numbers.engine import RewrittenText, find_writer
+from piper.text.numbers.engine import find_writer
+from piper.text.sentence import RewrittenText
 
 
 def write_out(language: str, text: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from piper.errors import PhonemizeError
-from piper.text.numbers.engine import Edit
+from piper.text.sentence import Edit
 
 MODEL_VARIABLE = "PIPER_TASHKEEL_MODEL"
 

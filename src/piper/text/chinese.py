@@ -20,14 +20,14 @@ from piper.config import Phonemizer
 from piper.errors import PhonemizeError
 from piper.text.frontend import BOS, EOS, PAD
 from piper.text.markup import TextPart
-from piper.text.numbers.engine import Edit, RewrittenText, Rule, apply_rules, create_rule
+from piper.text.numbers.engine import Rule, apply_rules, create_rule
 from piper.text.phonemizers import (
     MarkedTextPhonemizer,
     ends_with_blank_line,
     split_at_pauses,
     split_sentences,
 )
-from piper.text.sentence import ELLIPSIS, SpokenClause
+from piper.text.sentence import ELLIPSIS, Edit, RewrittenText, SpokenClause
 
 NO_INITIAL = "Ø"
 _INITIALS = "b p m f d t n l g k h j q x zh ch sh r z c s y w"

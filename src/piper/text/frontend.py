@@ -25,9 +25,11 @@ from piper.errors import ConfigError, PhonemizeError
 from piper.text import stress
 from piper.text.lexicon import Lexicon, load_lexicon
 from piper.text.markup import split_raw_phonemes
-from piper.text.numbers.engine import Edit, RewrittenText, find_writer
+from piper.text.numbers.engine import find_writer
 from piper.text.phonemizers import Espeak, TextPhonemizer, create_phonemizer
 from piper.text.sentence import (
+    Edit,
+    RewrittenText,
     SpokenClause,
     Word,
     is_abbreviation,
@@ -610,9 +612,11 @@ class Frontend:
         prepared = self._preparer.prepare(text)
         sentences: list[Sentence] = []
         for clauses in self._split_sentences(prepared):
-            parts = [clauses]
-            if max_ids is not None and self._count_ids(clauses) > max_ids - _FRAME_IDS:
-                parts = self._cut_sentence(clauses, max_ids)
+            sentence = self._create_sentence(text, prepared.rewritten, clauses)
+            if max_ids is None or self._count_ids(sentence.phonemes) <= max_ids - _FRAME_IDS:
+                sentences.append(sentence)
+                continue
+            parts = self._cut_sentence(clauses, max_ids)
             sentences += [
                 self._create_sentence(text, prepared.rewritten, part, goes_on=part is not parts[-1])
                 for part in parts
@@ -628,7 +632,7 @@ class Frontend:
             parted = join_abbreviations(parted, self._language)
         for clauses in parted:
             sentence = [pronounce(clause, prepared, phonemizer) for clause in clauses]
-            if join_phonemes(sentence).strip():
+            if any((clause.phonemes + clause.ending).strip() for clause in sentence):
                 sentences.append(sentence)
             elif sentences:
                 _append_silent(sentences[-1], sentence)
@@ -651,7 +655,7 @@ class Frontend:
         rewritten: RewrittenText,
         clauses: list[SpokenClause],
         *,
-        goes_on: bool,
+        goes_on: bool = False,
     ) -> Sentence:
         phonemes: list[str] = []
         breaks: list[int] = []
@@ -677,14 +681,10 @@ class Frontend:
             find_words=lambda: self._find_words(text, rewritten, clauses, start),
         )
 
-    def _count_ids(self, clauses: Iterable[SpokenClause]) -> int:
+    def _count_ids(self, phonemes: Iterable[str]) -> int:
         """Return how many ids the phonemes have, with a pad each."""
         id_map = self._phoneme_id_map
-        return sum(
-            len(id_map.get(phoneme, ())) + 1
-            for clause in clauses
-            for phoneme in self._map_phonemes(clause)
-        )
+        return sum(len(id_map.get(phoneme, ())) + 1 for phoneme in phonemes)
 
     def _cut_sentence(
         self, clauses: Sequence[SpokenClause], max_ids: int
@@ -700,7 +700,7 @@ class Frontend:
             for piece, place in self._cut_clause(clause, max_ids):
                 pieces.append(piece)
                 places.append(place)
-        ends = list(accumulate(self._count_ids([piece]) for piece in pieces))
+        ends = list(accumulate(self._count_ids(self._map_phonemes(piece)) for piece in pieces))
         parts: list[list[SpokenClause]] = []
         start = 0
         while start < len(pieces):
@@ -722,7 +722,7 @@ class Frontend:
         """Yield the clause, or where it is long its words, with what kind of place follows each."""
         end_place = _CutPlace.MARK if clause.is_break else _CutPlace.SPACE
         source = clause.source
-        ids = self._count_ids([clause])
+        ids = self._count_ids(self._map_phonemes(clause))
         if ids <= max_ids // _SHORT_CLAUSES and "\n" not in source.strip():
             yield clause, _CutPlace.LINE if _ends_line(source) else end_place
             return
@@ -765,7 +765,7 @@ class Frontend:
 
     def _cut_word(self, word: SpokenClause, max_ids: int) -> Iterator[SpokenClause]:
         """Yield a word, in parts where it is longer than a sentence may be."""
-        ids = self._count_ids([word])
+        ids = self._count_ids(self._map_phonemes(word))
         if ids <= max_ids:
             yield word
             return

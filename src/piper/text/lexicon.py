@@ -9,7 +9,7 @@ from pathlib import Path
 
 from piper.errors import LexiconError
 from piper.files import read_bounded
-from piper.text.numbers.engine import Edit
+from piper.text.sentence import Edit
 
 _PHONEMES = re.compile(r"\[\[(.*)\]\]")
 

@@ -129,6 +129,55 @@ _NAME_FOLLOWS = re.compile(r"(?:^|[^\w\s]|\b(?:by|of|and|with|to|from|for|и|с|
 
 
 @dataclass(frozen=True)
+class Edit:
+    """Characters from `start` to `end` become `text`."""
+
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True)
+class RewrittenText:
+    """A text made from a source by edits.
+
+    Attributes:
+        text: The text as it is now.
+        spans: The characters of the source that each of its characters came from; None: it is the
+            source.
+    """
+
+    text: str
+    spans: list[tuple[int, int]] | None = None
+
+    def replace(self, edits: Iterable[Edit]) -> RewrittenText:
+        """Return the text after edits, which are in order and do not overlap."""
+        edits = list(edits)
+        if not edits:
+            return self
+        spans = self.spans or [(index, index + 1) for index in range(len(self.text))]
+        new_text: list[str] = []
+        new_spans: list[tuple[int, int]] = []
+        end = 0
+        for edit in edits:
+            new_text += [self.text[end : edit.start], edit.text]
+            new_spans += spans[end : edit.start]
+            new_spans += [self.find_source(edit.start, edit.end)] * len(edit.text)
+            end = edit.end
+        return RewrittenText("".join(new_text) + self.text[end:], new_spans + spans[end:])
+
+    def find_source(self, start: int, end: int) -> tuple[int, int]:
+        """Return the characters of the source that those from `start` to `end` came from."""
+        if self.spans is None:
+            return start, end
+        spans = self.spans[start:end]
+        if not spans:  # between two characters, or at the end
+            place = self.spans[start - 1][1] if start else 0
+            return place, place
+        return spans[0][0], max(last for _, last in spans)
+
+
+@dataclass(frozen=True)
 class Terminator:
     """What ended a clause.
 

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from piper.errors import PhonemizeError
-from piper.text.numbers.engine import Edit
+from piper.text.sentence import Edit
 
 VOWELS = "аеёиоуыэюя"
 

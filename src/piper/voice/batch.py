@@ -383,7 +383,8 @@ def speak_lines(
     files = find_voice(voice_path, config_path=config_path)
     # What would go wrong with every line goes wrong here, once.
     config = load_voice_config(files.config)
-    find_speaker(config, settings.syn_config.speaker_id)
+    speaker = find_speaker(config, settings.syn_config.speaker_id)
+    settings = replace(settings, syn_config=replace(settings.syn_config, speaker_id=speaker))
     settings.create_sink(config.sample_rate, io.BytesIO()).abort()
     utterances = [Utterance(line, line) if isinstance(line, str) else line for line in lines]
     kinds = {utterance.is_document for utterance in utterances}

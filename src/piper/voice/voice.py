@@ -159,9 +159,9 @@ class PiperVoice:
             files = model_path
         else:
             files = find_voice(model_path, config_path=config_path)
+        text_options = _add_own_lexicon(text_options, files.model)
         config = load_voice_config(files.config)
         espeak = None if espeak_data_dir is None else Espeak(data_dir=espeak_data_dir)
-        text_options = _add_own_lexicon(text_options, files.model)
         frontend = create_frontend(config, text_options, espeak)
         _warn_about_phonemizer(config, frontend)
         network = load_network(
@@ -237,9 +237,10 @@ class PiperVoice:
         if former:
             _warn_about_call("synthesize(text, …)", "synthesize(text, SynthesisConfig(…))")
             syn_config = _to_config(former)
+        frontend = self._find_frontend(text_options)
         syn_config = syn_config or SynthesisConfig()
         loudness = resolve_loudness(syn_config, is_streamed=False)
-        sentences = pace_sentences(self._find_frontend(text_options), text)
+        sentences = pace_sentences(frontend, text)
         spoken = self._synthesizer.speak(sentences, syn_config)
         return self._synthesizer.join(spoken, loudness, syn_config.volume, include_alignments)
 
