@@ -163,7 +163,6 @@ class PiperVoice:
         config = load_voice_config(files.config)
         espeak = None if espeak_data_dir is None else Espeak(data_dir=espeak_data_dir)
         frontend = create_frontend(config, text_options, espeak)
-        _warn_about_phonemizer(config, frontend)
         network = load_network(
             files.model, cache_dir, use_cuda=use_cuda, threads=threads, seed=seed
         )
@@ -172,6 +171,7 @@ class PiperVoice:
                 f"{files.config} says num_speakers {config.num_speakers}, but the network has "
                 f"{known}; mend the file, or take the one that belongs to the voice."
             )
+        _warn_about_phonemizer(config, frontend)
         if include_alignments and not network.has_durations:
             _LOGGER.warning(
                 "%s gives no durations, so there will be no alignments; export it again to get "
