@@ -66,13 +66,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.left_out,
         )
     with stops_as_interrupt() as received:
-        try:
-            return find_exit_code(lambda: _speak(args))
-        except KeyboardInterrupt as stop:
-            number = received[0] if received else signal.SIGINT
-            if args.is_batch:
-                say(_describe_stop(number, stop), sys.stderr)
-            return EXIT_SIGNAL + number
+        return find_exit_code(lambda: _speak_until_stopped(args, received))
+
+
+def _speak_until_stopped(args: argparse.Namespace, received: list[signal.Signals]) -> int:
+    try:
+        _speak(args)
+    except KeyboardInterrupt as stop:
+        number = received[0] if received else signal.SIGINT
+        if args.is_batch:
+            say(_describe_stop(number, stop), sys.stderr)
+        return EXIT_SIGNAL + number
+    return 0
 
 
 def _describe_stop(number: signal.Signals, stop: KeyboardInterrupt) -> str:

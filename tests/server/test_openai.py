@@ -81,7 +81,10 @@ def test_each_format_is_the_speech(client: openai.OpenAI, speak: Speak, kind: An
     wanted_rate, seconds, likeness = FORMATS[kind]
     assert rate == wanted_rate
     assert abs(len(samples) / rate - len(wanted) / 16000) <= seconds
-    assert find_likeness(samples, Resampler(16000, rate).write(wanted / 32767, is_last=True)) > likeness
+    assert (
+        find_likeness(samples, Resampler(16000, rate).write(wanted / 32767, is_last=True))
+        > likeness
+    )
 
 
 def test_headers_say_the_length_of_a_short_text(client: openai.OpenAI, speak: Speak) -> None:

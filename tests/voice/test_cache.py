@@ -43,14 +43,6 @@ def speak(voice: Path, cache: Path | bool) -> tuple[type, np.ndarray]:
     return type(loaded.network), loaded.phoneme_ids_to_audio(IDS, QUIET)
 
 
-@pytest.fixture
-def own_voice(tiny_voice: Path, tmp_path: Path) -> Path:
-    """A copy of the voice that a test may change."""
-    for path in (tiny_voice, Path(f"{tiny_voice}.json")):
-        shutil.copy(path, tmp_path / path.name)
-    return tmp_path / tiny_voice.name
-
-
 def test_made_once_and_used_afterwards(own_voice: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     kind, first = speak(own_voice, cache)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,11 +15,6 @@ from piper.voice.voice import PiperVoice
 QUIET = SynthesisConfig(noise_scale=0, noise_w_scale=0, normalize="off", whole_ends=False)
 WHOLE = replace(QUIET, whole_ends=True)
 STOP = DEFAULT_PHONEME_ID_MAP["."][0]
-
-
-@pytest.fixture(scope="module")
-def voice(tiny_voice: Path) -> PiperVoice:
-    return PiperVoice.load(tiny_voice)
 
 
 @pytest.mark.parametrize(

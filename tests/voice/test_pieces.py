@@ -19,11 +19,6 @@ QUIET = SynthesisConfig(noise_scale=0, noise_w_scale=0, normalize="off")
 RATE = 16000
 
 
-@pytest.fixture(scope="module")
-def voice(tiny_voice: Path) -> PiperVoice:
-    return PiperVoice.load(tiny_voice)
-
-
 def speak(
     voice: PiperVoice, text: str | Iterable[Piece], config: SynthesisConfig = QUIET
 ) -> np.ndarray:

@@ -31,11 +31,6 @@ def family(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def voice(tiny_voice: Path) -> PiperVoice:
-    return PiperVoice.load(tiny_voice)
-
-
-@pytest.fixture(scope="module")
 def any_voice(request: pytest.FixtureRequest, family: str) -> PiperVoice:
     """A voice of each family of networks."""
     return PiperVoice.load(request.getfixturevalue(f"{family}_voice"))
@@ -332,12 +327,6 @@ def test_a_wrong_scale_does_not_take_all_memory(
 ) -> None:
     with pytest.raises(PiperError, match=r"frames of sound; lower the length scale"):
         whole(any_voice, LONG, replace(SEEDED, **scales))
-
-
-def test_threads_can_be_set(tiny_voice: Path) -> None:
-    one = PiperVoice.load(tiny_voice, threads=1)
-    two = PiperVoice.load(tiny_voice, threads=2)
-    np.testing.assert_allclose(whole(one, TEXT, SEEDED), whole(two, TEXT, SEEDED), atol=1e-5)
 
 
 def test_a_mixture_lies_between_its_speakers(speakers: PiperVoice) -> None:

@@ -7,7 +7,6 @@ import json
 import logging
 import shutil
 import wave
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,21 +22,6 @@ from piper.voice import session
 
 QUIET = SynthesisConfig(noise_scale=0.0, noise_w_scale=0.0)
 TEXT = "Hello there, friend. This is a test!"
-
-
-@pytest.fixture(scope="module")
-def voice(tiny_voice: Path) -> PiperVoice:
-    return PiperVoice.load(tiny_voice)
-
-
-@pytest.fixture
-def own_voice(tiny_voice: Path, tmp_path: Path) -> Iterator[Path]:
-    """A copy of the voice that a test may change."""
-    path = tmp_path / "own.onnx"
-    path.write_bytes(tiny_voice.read_bytes())
-    config_path = tmp_path / "own.onnx.json"
-    config_path.write_text(Path(f"{tiny_voice}.json").read_text())
-    yield path
 
 
 def change_config(path: Path, **values: Any) -> None:
@@ -123,13 +107,6 @@ def test_alignments_leave_out_what_the_id_map_lacks(own_voice: Path) -> None:
     assert [a.phoneme for a in chunk.phoneme_alignments] == ["^", "ˈ", "a", "ɪ", ".", "$"]
 
 
-def test_ids_to_audio_gives_durations_when_asked(voice: PiperVoice) -> None:
-    ids = voice.phonemes_to_ids(["h", "a"])
-    audio, id_samples = voice.phoneme_ids_to_audio(ids, include_alignments=True)
-    assert id_samples is not None
-    assert id_samples.sum() == len(audio)
-
-
 def test_a_voice_without_durations_warns_once_and_gives_none(
     tiny_voice_without_durations: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -170,10 +147,6 @@ def test_a_seed_does_not_make_other_voices_repeat_themselves(tiny_voice: Path) -
         return synthesize_floats(PiperVoice.load(tiny_voice))[:1000]
 
     assert not np.array_equal(speak_after_seed(), speak_after_seed())
-
-
-def test_without_a_seed_each_sentence_has_other_noise(voice: PiperVoice) -> None:
-    assert not np.array_equal(synthesize_floats(voice)[:1000], synthesize_floats(voice)[:1000])
 
 
 def read_frames(buffer: io.BytesIO) -> tuple[int, bytes]:
@@ -230,12 +203,6 @@ def test_a_speaker_out_of_range(tiny_voice_multi_speaker: Path, speaker_id: int)
         PiperError, match=rf"no speaker {speaker_id}: the voice has speakers 0 to 2"
     ):
         list(voice.synthesize("Hi.", SynthesisConfig(speaker_id=speaker_id)))
-
-
-def test_a_single_speaker_has_only_number_0(voice: PiperVoice) -> None:
-    assert list(voice.synthesize("Hi.", SynthesisConfig(speaker_id=0)))
-    with pytest.raises(PiperError, match="no speaker 1: the voice has one speaker, 0"):
-        list(voice.synthesize("Hi.", SynthesisConfig(speaker_id=1)))
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,7 @@ def _write_samples(voice: VoiceFiles, samples: dict[str, str], folder: Path) -> 
     if not samples:
         _LOGGER.warning("No sample is published; give sentences with --text or --evaluation.")
         return
-    from piper.audio.encode import AudioWriter
+    from piper.audio.output import AudioWriter
     from piper.voice.voice import PiperVoice
 
     speaker = PiperVoice.load(voice.model, voice.config)
