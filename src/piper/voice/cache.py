@@ -218,18 +218,7 @@ def _find_content(model_path: Path, cache_dir: Path) -> str:
 def _make_entry(
     model_path: Path, entry: Path, is_broken: bool, *, is_for_machine: bool
 ) -> str | None:
-    """Build, check and keep a voice's optimised model; return why there is none, or None.
-
-    Args:
-        model_path: The voice's ONNX.
-        entry: The folder to make.
-        is_broken: Whether what lies there could not be loaded.
-        is_for_machine: As for `write_optimised_model`.
-
-    Raises:
-        OSError: The cache cannot be written.
-        BrokenModelError: A graph could not be loaded now.
-    """
+    """Build, check and keep a voice's optimised model; return why there is none, or None."""
     # Takes a moment to load, and is not needed from the second start on.
     from importlib.util import find_spec
 

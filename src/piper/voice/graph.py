@@ -231,11 +231,7 @@ def phoneme_mask(writer: GraphWriter, ids: str, lengths: str) -> str:
 def text_encoder(
     writer: GraphWriter, ids: str, mask: str | None, config: GraphConfig
 ) -> tuple[str, str]:
-    """Write the text encoder; without a mask nothing is padded.
-
-    Returns:
-        The hidden text (B, C, P), and `m_p` above `logs_p` (B, 2 C', P); neither is masked.
-    """
+    """Return the hidden text (B, C, P), and `m_p` above `logs_p` (B, 2 C', P), not masked."""
     with writer.scope("enc_p"):
         x = writer.Gather(writer.weight("emb.weight:scaled"), ids, axis=0)
         x = writer.Transpose(x, perm=[0, 2, 1])
@@ -243,7 +239,8 @@ def text_encoder(
         with writer.scope("encoder"):
             attention = RelativeAttention(writer, index, config.n_heads)
             for i in range(writer.last_numbered("attn_layers") + 1):
-                y = attention(x, f"attn_layers.{i}")
+                with writer.scope(f"attn_layers.{i}"):
+                    y = attention.layer(x)
                 x = layer_norm(writer, writer.Add(x, y), f"norm_layers_1.{i}")
                 with writer.scope(f"ffn_layers.{i}"):
                     y = writer.conv(writer.mask(x, mask), "conv_1")
@@ -255,18 +252,14 @@ def text_encoder(
 
 @dataclass(frozen=True)
 class RelativeIndex:
-    """What all attention layers share.
-
-    Attributes:
-        key_bias: (B, 1, 1, P), 0 where there is a phoneme and -10,000 elsewhere; None without
-            a mask.
-        to_distance: (1, 1, P, P) int64, which row of the padded relative table a pair reads.
-        to_position: (1, 1, P, 2 W + 3) int64, which (padded) position each table row stands for.
-    """
+    """What all attention layers share."""
 
     key_bias: str | None
+    """(B, 1, 1, P), 0 where there is a phoneme and -10,000 elsewhere; None without a mask."""
     to_distance: str
+    """(1, 1, P, P) int64, which row of the padded relative table a pair reads."""
     to_position: str
+    """(1, 1, P, 2 W + 3) int64, which (padded) position each table row stands for."""
 
 
 def relative_index(
@@ -275,17 +268,13 @@ def relative_index(
     """Compute once what relative attention needs in every layer."""
     reach = config.window + 1
     with writer.scope("relative"):
-        length = writer.Squeeze(writer.Shape(ids, start=1))
-        places = writer.Range(0, length, 1)
+        places = writer.Range(0, writer.Squeeze(writer.Shape(ids, start=1)), 1)
         column = writer.Unsqueeze(places, [1])
-        offset = writer.Sub(writer.Add(places, reach), column)
-        distance = writer.Clip(offset, 0, 2 * reach)
+        distance = writer.Clip(writer.Sub(writer.Add(places, reach), column), 0, 2 * reach)
         position = writer.Add(column, np.arange(2 * reach + 1))
         bias = None
         if mask is not None:
-            absent = writer.Sub(mask, 1.0)
-            bias = writer.Mul(absent, 1e4)
-            bias = writer.Unsqueeze(bias, [1])
+            bias = writer.Unsqueeze(writer.Mul(writer.Sub(mask, 1.0), 1e4), [1])
     return RelativeIndex(bias, distance, position)
 
 
@@ -301,16 +290,11 @@ class RelativeAttention:
         self.heads = heads
         self._stretched: dict[str, str] = {}
 
-    def __call__(self, x: str, module: str) -> str:
+    def layer(self, x: str) -> str:
         """Write one layer; x (B, C, P) → (B, C, P)."""
         writer = self.writer
-        with writer.scope(module):
-            return self._layer(writer, x)
-
-    def _layer(self, writer: GraphWriter, x: str) -> str:
         size = writer.array("emb_rel_v:padded").shape[1]
-        joined = writer.conv(x, "conv_qkv")
-        joined = writer.Reshape(joined, [0, 3 * self.heads, size, -1])
+        joined = writer.Reshape(writer.conv(x, "conv_qkv"), [0, 3 * self.heads, size, -1])
         query, key, value = writer.Split(joined, outputs=3, axis=1)
         query = writer.Transpose(query, perm=[0, 1, 3, 2])
         value = writer.Transpose(value, perm=[0, 1, 3, 2])
@@ -328,14 +312,12 @@ class RelativeAttention:
         near = writer.GatherElements(wider, position, axis=3)
         near = writer.MatMul(near, writer.weight("emb_rel_v:padded"))
         out = writer.Add(writer.MatMul(weights, value), near)
-        out = writer.Transpose(out, perm=[0, 1, 3, 2])
-        out = writer.Reshape(out, [0, self.heads * size, -1])
+        out = writer.Reshape(writer.Transpose(out, perm=[0, 1, 3, 2]), [0, self.heads * size, -1])
         return writer.conv(out, "conv_o")
 
     def _stretch(self, index: str, like: str) -> str:
         if index not in self._stretched:
-            shape = self.writer.Shape(like)
-            self._stretched[index] = self.writer.Expand(index, shape)
+            self._stretched[index] = self.writer.Expand(index, self.writer.Shape(like))
         return self._stretched[index]
 
 
@@ -372,13 +354,7 @@ def log_durations(
 ) -> str:
     """Write the voice's duration predictor; returns log durations in frames (B, 1, P).
 
-    Args:
-        writer: The graph.
-        x: The hidden text (B, C, P).
-        mask: (B, 1, P), or None where nothing is padded.
-        g: The speaker, with several.
-        noise: Two values (B, 1, P), which only the stochastic predictor reads.
-        config: The network's shape.
+    The noise is two values (B, 1, P), which only the stochastic predictor reads.
     """
     with writer.scope("dp"):
         if config.use_sdp:
@@ -440,15 +416,10 @@ def separable_convs(writer: GraphWriter, x: str, mask: str | None, layers: int) 
 
 
 def inverse_spline(writer: GraphWriter, x: str, rows: str, bins: int) -> str:
-    """Write the inverse of a monotonic rational-quadratic spline with linear tails.
+    """Write the inverse of a monotonic rational-quadratic spline with linear tails, of (B, 1, P).
 
-    Args:
-        writer: The graph.
-        x: (B, 1, P).
-        rows: (B, 4 K, P): widths, heights, left slopes, right slopes, all unnormalised.
-        bins: K.
-
-    Source: Durkan et al. 2019, section 3.1 and appendix A.2.
+    The rows are (B, 4 K, P): widths, heights, left slopes, right slopes, all unnormalised. Source:
+    Durkan et al. 2019, section 3.1 and appendix A.2.
     """
     table = writer.Reshape(rows, [0, 4, bins, -1])
     sizes, slopes = writer.Split(table, outputs=2, axis=1)
@@ -499,16 +470,7 @@ def _invert_bin(writer: GraphWriter, x: str, chosen: list[str]) -> str:
 
 
 def regulate_length(writer: GraphWriter, durations: str, statistics: str) -> tuple[str, str]:
-    """Repeat each phoneme's statistics as many times as it has frames.
-
-    Args:
-        writer: The graph.
-        durations: (B, 1, P), whole numbers of frames.
-        statistics: (B, 2 C, P).
-
-    Returns:
-        The repeated statistics (B, 2 C, T) and the frames' mask (B, 1, T).
-    """
+    """Repeat each phoneme's statistics (B, 2 C, P) over its frames; return them with a mask."""
     with writer.scope("regulator"):
         ends = writer.CumSum(durations, 2)
         totals = writer.ReduceMax(ends, axes=[2])
@@ -543,8 +505,6 @@ def reverse_flow(
     writer: GraphWriter, z_p: str, mask: str | None, g: str | None, layers: int
 ) -> str:
     """Run the residual coupling layers backwards; (B, C, 1, T) → (B, C, 1, T), masked.
-
-    A mask (B, 1, T) of None stands for ones: nothing is padded.
 
     The channel reversal after each layer is folded into the weights (`fold_weights`), so each
     layer only chooses which half it changes.

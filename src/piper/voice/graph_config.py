@@ -15,7 +15,11 @@ import numpy as np
 from piper.errors import ExportError
 from piper.files import parse_json
 
+Arrays = dict[str, np.ndarray]
+Change = Callable[[np.ndarray], np.ndarray]
 DEFAULT_SAMPLE_RATE = 22050
+SPLINE_MIN_SLOPE = 1e-3
+_NEEDED = ("enc_p.", "dp.", "flow.", "dec.", "emb_g.")
 _MAX_COUNT = 1_000_000
 """Of anything in a network's shape; it bounds what a damaged file can ask for."""
 _DEFAULT_DILATIONS = {"1": ((1, 3, 5),), "2": ((1, 2), (2, 6), (3, 12))}
@@ -192,18 +196,6 @@ def _conv_shape(weights: Mapping[str, np.ndarray], module: str) -> tuple[int, ..
     return _shape(weights, normed if normed in weights else f"{module}.weight")
 
 
-Arrays = dict[str, np.ndarray]
-
-
-Change = Callable[[np.ndarray], np.ndarray]
-
-
-SPLINE_MIN_SLOPE = 1e-3
-
-
-_NEEDED = ("enc_p.", "dp.", "flow.", "dec.", "emb_g.")
-
-
 _UNUSED = ("dp.post_", "dp.flows.1.")
 """Only training needs these: the duration predictor's posterior half, and its first flow, which
 reversal leaves out as it moves only the channel that is thrown away (Kim et al. 2021, code)."""
@@ -245,12 +237,7 @@ def fold_weights(
 
 
 def unfold_weights(constants: Mapping[str, np.ndarray], config: GraphConfig) -> Arrays:
-    """Turn the graph's constants back into weights named as in a checkpoint.
-
-    Args:
-        constants: As `fold_weights` returned them.
-        config: The network's shape.
-    """
+    """Turn the graph's constants back into weights named as in a checkpoint."""
     arrays = _Arrays({name: _unshaped(name, a) for name, a in constants.items()})
     hidden = np.float32(math.sqrt(arrays["enc_p.emb.weight:scaled"].shape[1]))
     arrays.restore("enc_p.emb.weight:scaled", lambda a: a / hidden)
@@ -360,9 +347,7 @@ def _unfold_attention(arrays: _Arrays, layer: str, config: GraphConfig) -> None:
 def is_flipped(layer: int, layers: int) -> bool:
     """Say whether a coupling layer of the reversed flow sees its channels in reversed order.
 
-    Args:
-        layer: 0 for the layer that is first in the checkpoint and last in speaking.
-        layers: How many coupling layers there are.
+    Layer 0 is the first one in the checkpoint and the last one in speaking.
     """
     return (layers - layer) % 2 == 1
 

@@ -246,11 +246,6 @@ def unfold_quick_weights(
 ) -> dict[str, np.ndarray]:
     """Return a graph's weights as a checkpoint names them, without `model_g.`; undoes `_fold`.
 
-    Args:
-        arrays: The graph's constants by name.
-        config: What its metadata say.
-        statistics: Likewise, under `STATISTICS_KEY`.
-
     Raises:
         ValueError, KeyError: A part is missing, or another one than it should be.
     """
@@ -388,11 +383,7 @@ def _estimate(writer: GraphWriter, encoded: str, phonemes: str, positions: str) 
 def _vary(writer: GraphWriter, estimate: str, phonemes: str, changes: tuple[str, str]) -> str:
     """Write `z` (1, L + 1, T), the latents with their random share; return hertz (1, 1, T).
 
-    Args:
-        writer: The graph.
-        estimate: (1, L + 1, T).
-        phonemes: (T,), each frame's.
-        changes: Of each phoneme's pitch: noise (1, N), and semitones (1, N).
+    The changes are those of each phoneme's pitch: noise (1, N), and semitones (1, N).
     """
     spread, centre, mean, deviation = (
         writer.array(name)
@@ -468,14 +459,7 @@ def _filters(writer: GraphWriter, latents: str) -> tuple[str, str, str]:
 
 
 def _decode(writer: GraphWriter, latents: int, turns: str, config: QuickGraphConfig) -> None:
-    """Write the decoder: pulses and noise through filters; `z` → `output` (1, 1, 1, S).
-
-    Args:
-        writer: The graph.
-        latents: L.
-        turns: (T, 1), the phase at each frame's start.
-        config: The network's shape.
-    """
+    """Write the decoder: pulses and noise through filters; `z` → `output` (1, 1, 1, S)."""
     z, hertz = writer.Split("z", [latents, 1], outputs=2, axis=1)
     even, odd, hissing = _filters(writer, z)
     fourier = _Fourier(writer, config)

@@ -241,13 +241,7 @@ class GraphWriter:
         outputs: Sequence[TensorSpec],
         metadata: Mapping[str, str],
     ) -> onnx.ModelProto:
-        """Return the model.
-
-        Args:
-            inputs: The graph's inputs.
-            outputs: The graph's outputs.
-            metadata: Text to text, stored in the model.
-        """
+        """Return the model."""
         graph = self._helper.make_graph(
             self._nodes,
             "piper",

@@ -322,16 +322,12 @@ def draw_noise(shape: tuple[int, ...], scale: float, rng: np.random.Generator) -
 
 @dataclass(frozen=True)
 class NetworkOutput:
-    """What a voice's own graph gives for one sentence.
-
-    Attributes:
-        audio: (S,) float32, as loud as the network makes it.
-        durations_frames: (P,) int64, frames of each id, where the voice has that output and it is
-            numbers of frames.
-    """
+    """What a voice's own graph gives for one sentence."""
 
     audio: FloatArray
+    """(S,), as loud as the network makes it."""
     durations_frames: IntArray | None
+    """(P,), frames of each id, where the voice has that output and it is numbers of frames."""
 
     def find_id_samples(self, size: int) -> IntArray | None:
         """Return the samples of each of so many ids; None where they are not the sound's."""
@@ -479,28 +475,19 @@ def _read_durations(output: npt.NDArray[Any]) -> IntArray | None:
 
 @dataclass(frozen=True)
 class PartFiles:
-    """The optimised model of a voice, in files.
-
-    Attributes:
-        text: ONNX of the phonemes' part.
-        flow: ONNX of the flow.
-        decoder: ONNX of the decoder.
-        speakers: (number of speakers, G) as `.npy`; None with one speaker.
-        flow_reach: Frames of context that the flow needs to each side.
-        decoder_reach: Frames of context that the decoder needs to each side.
-        hop_length: Samples per frame.
-        is_for_machine: Whether ONNX Runtime wrote the graphs, optimised for such a machine.
-        mean_hertz: As a network's.
-    """
+    """The optimised model of a voice, in files: its three parts as ONNX."""
 
     text: Path
     flow: Path
     decoder: Path
     speakers: Path | None
+    """(number of speakers, G) as `.npy`; None with one speaker."""
     flow_reach: int
     decoder_reach: int
+    """Frames of context that they need to each side."""
     hop_length: int
     is_for_machine: bool
+    """Whether ONNX Runtime wrote the graphs, optimised for such a machine."""
     mean_hertz: float | None
 
 
@@ -679,11 +666,7 @@ class PartsSession:
 
 
 class _Part:
-    """One of the graphs of an optimised model.
-
-    Attributes:
-        shapes: Its inputs' axes.
-    """
+    """One of the graphs of an optimised model."""
 
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self._session = session
@@ -722,12 +705,7 @@ def _check_frames(frames: FloatArray) -> IntArray:
 class Latents:
     """The prior's sample z_p of a VITS voice's sentence, of which windows are asked for.
 
-    Args:
-        durations: (P,) frames of each phoneme.
-        statistics: (2 C, P): mean above log deviation.
-        noise_scale: Factor on the deviation.
-        rng: Source of the noise.
-        speaker: What flow and decoder read of the speaker.
+    The statistics are (2 C, P), mean above log deviation.
     """
 
     def __init__(
@@ -797,10 +775,7 @@ class QuickLatents:
     def decoder_feeds(self, start: int, end: int, before: Sequence[Any]) -> Feeds:
         """Return what the decoder reads beside z for some frames.
 
-        Args:
-            start: The first frame.
-            end: Their end.
-            before: Turns of the pitch's phase in each frame, from the sentence's start to `end`.
+        `before` has the turns of the pitch's phase in each frame, from the sentence's start.
         """
         turns = np.concatenate([[0.0], *before]).cumsum()[start:end, np.newaxis]
         rows = np.arange(start, end) % NOISE_FRAMES

@@ -316,11 +316,6 @@ def find_word_timings(
 class Pauses:
     """The pauses of one text, asked for sentence by sentence.
 
-    Args:
-        config: Their lengths.
-        sample_rate: Hertz.
-        id_map: Phoneme to ids.
-
     Raises:
         PiperError: A length makes no sense.
     """
@@ -388,12 +383,7 @@ class Pauses:
 def _insert_silence(
     pieces: Iterator[FloatArray], places: Mapping[int, int]
 ) -> Iterator[FloatArray]:
-    """Put silence into sound that comes in pieces.
-
-    Args:
-        pieces: (S,) each.
-        places: Samples of sound before a silence, and the samples of that silence.
-    """
+    """Put silences into sound that comes in pieces, each after so many samples of sound."""
     waiting = sorted((place, length) for place, length in places.items() if length)
     start = 0
     for piece in pieces:
