@@ -253,12 +253,7 @@ def _speak_json(
 
 
 class SpeechProgress:
-    """How many lines, or parts of documents, are spoken; said in runs that are not short.
-
-    Args:
-        utterances: All that is to be spoken.
-        stream: Where to write; None means standard error.
-    """
+    """How many lines, or parts of documents, are spoken; said in runs that are not short."""
 
     def __init__(self, utterances: Sequence[Utterance], stream: TextIO | None = None) -> None:
         self._total = sum(len(utterance.pieces) for utterance in utterances)

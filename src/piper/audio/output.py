@@ -547,10 +547,7 @@ class GrowingFile(Completed):
 class AudioWriter(GrowingFile):
     """A `GrowingFile` of sound.
 
-    Args:
-        path: Where; its folder is made where it is missing.
-        sample_rate: Hertz, one that the format holds (`find_rate`).
-        output_format: What to write, whatever the path ends in.
+    The sample rate must be one that the format holds (`find_rate`).
 
     Raises:
         PiperError: The file cannot be written, is longer than a WAV can be, or the library for
@@ -593,13 +590,7 @@ class AudioWriter(GrowingFile):
 
 
 def write_wav(path: Path | str, samples: Samples, sample_rate: int) -> None:
-    """Write a WAV file, under a temporary name until it is whole.
-
-    Args:
-        path: Where; its folder is made where it is missing.
-        samples: What.
-        sample_rate: Hertz.
-    """
+    """Write a WAV file, under a temporary name until it is whole; folders are made."""
     with AudioWriter(path, sample_rate) as writer:
         writer.write(samples)
 
@@ -733,9 +724,7 @@ def text_to_file_name(text: str) -> str:
 class RawSink(Sink):
     """16-bit samples without a header, written as soon as they are there.
 
-    Args:
-        stream: Where to.
-        path: Of a device or pipe that the stream was opened for; None is standard output.
+    The path is that of a device or pipe that the stream was opened for; None is standard output.
     """
 
     def __init__(self, stream: BinaryIO, path: str | None = None) -> None:

@@ -34,15 +34,7 @@ class PhonemeTiming:
 
 @dataclass(frozen=True)
 class TimedSentence:
-    """One spoken sentence; all times are seconds from the beginning of the audio.
-
-    Attributes:
-        text: What was spoken.
-        start_seconds: Its beginning.
-        end_seconds: Its end.
-        words: Its words, where the voice gives durations.
-        phonemes: Its phonemes, likewise.
-    """
+    """One spoken sentence; all times are seconds from the beginning of the audio."""
 
     text: str
     start_seconds: float
@@ -131,14 +123,7 @@ def _wrap(words: Sequence[PlacedWord], width: int) -> list[list[PlacedWord]]:
 
 
 class SubtitleWriter(GrowingFile):
-    """A subtitle file that grows by sentences.
-
-    Args:
-        path: Where; its folder is made where it is missing.
-
-    Raises:
-        PiperError: The file cannot be written.
-    """
+    """A subtitle file that grows by sentences."""
 
     start = ""
     end = ""

@@ -92,13 +92,7 @@ def _find_changes(values: dict[str, Any], usual: dict[str, Any]) -> dict[str, An
 
 @dataclass(frozen=True)
 class LineTask:
-    """A line to speak.
-
-    Attributes:
-        number: Its number in the text, from 1.
-        text: A line, or the pieces of a document.
-        name: What its file is called, without an ending.
-    """
+    """A line, or the pieces of a document, to speak; numbers count from 1."""
 
     number: int
     text: str | tuple[Piece, ...]
@@ -118,11 +112,8 @@ class LineOutcome:
 class LineSpeaker:
     """Speaks lines with a voice of its own, on one thread: the cores are the processes' business.
 
-    Can be sent to other processes; a voice is loaded with the first line.
-
-    Args:
-        files: The voice's ONNX file and its JSON; or their contents, for machines without them.
-        settings: How to speak and write.
+    Can be sent to other processes, with the voice's files or, for machines without them, their
+    contents; the voice is loaded with the first line.
     """
 
     def __init__(self, files: VoiceFiles | tuple[bytes, bytes], settings: LineSettings) -> None:
@@ -163,14 +154,9 @@ class LineSpeaker:
 
 @dataclass(frozen=True)
 class Entry:
-    """A line that is done.
+    """A line that is done, with a digest of text, voice and settings.
 
-    Attributes:
-        file: The file's name; empty where there was nothing to speak.
-        digest: Of text, voice and settings.
-        bytes: The file's size.
-        seconds: Of speech.
-        text: What was spoken, for whoever reads the manifest.
+    The file's name is empty where there was nothing to speak; the text is for those who read.
     """
 
     file: str
@@ -185,9 +171,6 @@ class Manifest:
 
     A record is one write, after its file has its name: whatever kills the process, no record is
     there without its file, and a record cut short is no record.
-
-    Args:
-        folder: Where; made where it is missing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -282,7 +265,6 @@ class BatchReport:
 
     Attributes:
         unit: What is counted: `line`, `document`, or `text` where there were both.
-        spoken: Lines that were spoken now.
         skipped: Lines that were done before.
         empty: Lines (of those spoken) without anything to speak; they have no file.
         failures: Number of a line, from 1, to what went wrong.
@@ -330,12 +312,7 @@ class BatchReport:
 
 
 class InterruptedBatchError(KeyboardInterrupt):
-    """Ctrl+C, or what a program made of SIGTERM, ended a run; what was done is kept.
-
-    Attributes:
-        report: How far it came.
-        left: Lines that were not reached.
-    """
+    """Ctrl+C, or what a program made of SIGTERM, ended a run; what was done is kept."""
 
     def __init__(self, report: BatchReport, left: int) -> None:
         super().__init__()

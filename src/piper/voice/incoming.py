@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from typing import cast
 
@@ -58,11 +58,7 @@ def collect_sentences(frontend: Frontend, pieces: Iterable[str]) -> Iterator[Sen
 
 
 class IncomingText:
-    """A text that comes in parts: gives each sentence as soon as the whole of it is there.
-
-    Args:
-        frontend: What divides a text into sentences.
-    """
+    """A text that comes in parts: gives each sentence as soon as the whole of it is there."""
 
     def __init__(self, frontend: Frontend) -> None:
         self._frontend = frontend
@@ -95,11 +91,8 @@ class IncomingDocument:
     """A text of any kind of markup that comes in parts, as sentences with their pace.
 
     Of Markdown a block is read when a blank line ends it; prose, a paragraph in which no sign of
-    markup has come yet, is given sentence by sentence. SSML is read when all of it is there.
-
-    Args:
-        frontend: What divides a text into sentences.
-        kind: One of `piper.text.markup.MARKUP_KINDS`.
+    markup has come yet, is given sentence by sentence. SSML is read when all of it is there. The
+    kind is one of `piper.text.markup.MARKUP_KINDS`.
     """
 
     def __init__(self, frontend: Frontend, kind: str) -> None:
@@ -123,9 +116,9 @@ class IncomingDocument:
         found: list[PacedSentence] = []
         if self._kind == "markdown":
             while (end := _find_block_end(rest, self._is_inside)) is not None:
-                block = rest[: end.place]
-                rest = end.opening + rest[end.place :]
-                found += self._read_block(block)
+                place, opening = end
+                found += self._read_block(rest[:place])
+                rest = opening + rest[place:]
                 self._begins_paragraph, self._is_inside = True, False
             if not _find_sign(rest, is_inside=self._is_inside):
                 self._text.rest = ""
@@ -164,16 +157,11 @@ class IncomingDocument:
         return sentences
 
 
-@dataclass(frozen=True)
-class _BlockEnd:
-    """Where a block of Markdown ends, and what is to stand before the next one."""
+def _find_block_end(text: str, is_inside: bool) -> tuple[int, str] | None:
+    """Return where the first block ends: at a blank line outside of code, or it is too long.
 
-    place: int
-    opening: str = ""
-
-
-def _find_block_end(text: str, is_inside: bool) -> _BlockEnd | None:
-    """Return where the first block ends: at a blank line outside of code, or it is too long."""
+    With it comes what is to stand before the next block.
+    """
     place = 0
     is_code = False
     has_text = False
@@ -187,9 +175,9 @@ def _find_block_end(text: str, is_inside: bool) -> _BlockEnd | None:
         if line.strip() or is_rest:
             has_text = True
         elif has_text and not is_code:
-            return _BlockEnd(place)
+            return place, ""
         if place > _MAX_BLOCK_CHARACTERS:
-            return _BlockEnd(place, "```\n" if is_code else "")
+            return place, "```\n" if is_code else ""
     return None
 
 

@@ -344,9 +344,9 @@ class VoiceSession:
 
     Args:
         model: The ONNX file, or a session that somebody else made of it; the other arguments are
-            for the file only.
-        use_cuda: Run on an NVIDIA GPU, as for `create_session`.
-        threads: Threads of one run; None leaves it to ONNX Runtime, which takes a core each.
+            those of `create_session`, for the file.
+        use_cuda: Run on an NVIDIA GPU.
+        threads: Threads of one run.
         seed: Makes speech repeatable: sessions with one seed that are given the same sentences in
             the same order give the same samples. None: other noise each time.
 

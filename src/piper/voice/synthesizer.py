@@ -113,12 +113,7 @@ def pace_sentences(frontend: Frontend, text: str | Iterable[Piece]) -> Iterator[
 
 
 def find_speaker(config: VoiceConfig, speaker: int | str | None) -> int:
-    """Return a speaker's number.
-
-    Args:
-        config: The voice.
-        speaker: A number, a name, or a number as text; None means the voice's default.
-    """
+    """Return a speaker's number, given it, its text or a name; None means the voice's default."""
     if speaker is None:
         speaker = config.default_speaker_id
     num_speakers = max(1, config.num_speakers)
@@ -238,9 +233,7 @@ def needs_room(sentence: Sentence, whole_ends: bool | None) -> bool:
 def widen_ends(sentence: Sentence, id_map: IdMap) -> Sentence:
     """Return the sentence with pads more after BOS, and with a full stop where it has no mark.
 
-    Args:
-        sentence: Its phonemes and ids; without phonemes the ids are somebody's own and stay.
-        id_map: Phoneme to ids; what it lacks is not added.
+    Without phonemes the ids are somebody's own and stay; what the map lacks is not added.
     """
     bos, pad, eos = (list(id_map.get(symbol, ())) for symbol in (BOS, PAD, EOS))
     ids, phonemes = sentence.ids, sentence.phonemes
@@ -279,16 +272,13 @@ def find_phoneme_ends(sentence: Sentence, id_map: IdMap) -> list[int] | None:
 def find_alignments(
     sentence: Sentence, ends: Sequence[int], id_samples: IdSamples, id_map: IdMap
 ) -> list[PhonemeAlignment]:
-    """Say how long each phoneme of a sentence lasts, BOS and EOS included.
+    """Say how long each phoneme that has ids lasts, BOS and EOS included; pads count with it.
 
     Args:
-        sentence: The sentence; those of its phonemes that the map lacks get nothing.
+        sentence: The sentence.
         ends: As `find_phoneme_ends` returned them.
         id_samples: (P,) samples of each id.
         id_map: Phoneme to ids.
-
-    Returns:
-        One entry a phoneme, the pads after it counted in; their samples add up to the sentence's.
     """
     places = zip((BOS, *sentence.phonemes, EOS), [0, *ends], ends, strict=False)
     return [
@@ -401,13 +391,7 @@ def _insert_silence(
 
 
 def scale_audio(samples: FloatArray, *, normalize: bool, volume: float) -> FloatArray:
-    """Scale a sentence to full range where asked, then by the volume; clip to -1 and 1.
-
-    Args:
-        samples: (S,) float32.
-        normalize: Bring the highest peak to 1; silence stays silence.
-        volume: Factor afterwards.
-    """
+    """Scale (S,) to a peak of 1 where asked, silence excepted, then by the volume; clip to ±1."""
     if normalize:
         peak = float(np.max(np.abs(samples), initial=0.0))
         samples = samples / peak if peak > SILENCE_PEAK else np.zeros_like(samples)
@@ -443,11 +427,7 @@ def level_chunks(chunks: Iterable[AudioChunk]) -> Iterator[AudioChunk]:
 
 
 class SeedSource:
-    """Gives each sentence a source of noise of its own; safe to use from many threads.
-
-    Args:
-        seed: The same seed gives the same sources, in the order of asking.
-    """
+    """Gives sentences a source of noise each, by a seed in order; safe to use from many threads."""
 
     def __init__(self, seed: int | None) -> None:
         self._sequence = np.random.SeedSequence(seed)

@@ -284,21 +284,13 @@ class PiperVoice:
         )
 
     def synthesize_stream_raw(self, text: str, **former: Any) -> Iterator[bytes]:
-        """Give the 16-bit samples of each sentence, as Piper 1.2 did; `synthesize` is of today.
-
-        Raises:
-            PiperError: As `synthesize`.
-        """
+        """Give the 16-bit samples of each sentence, as Piper 1.2 did; `synthesize` is of today."""
         _warn_about_call("synthesize_stream_raw(text)", "synthesize(text)")
         chunks = self.synthesize(text, _to_config(former))
         return (chunk.audio_int16_bytes for chunk in chunks)
 
     def synthesize_ids_to_raw(self, phoneme_ids: Sequence[int], **former: Any) -> bytes:
-        """Return the 16-bit samples of one sentence's ids, as Piper 1.2 did.
-
-        Raises:
-            PiperError: As `synthesize`.
-        """
+        """Return the 16-bit samples of one sentence's ids, as Piper 1.2 did."""
         _warn_about_call("synthesize_ids_to_raw(ids)", "phoneme_ids_to_audio(ids)")
         audio = self.phoneme_ids_to_audio(phoneme_ids, _to_config(former))
         return output.samples_to_pcm(scale_audio(audio, normalize=True, volume=1.0))
