@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import Timer
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from piper.train import cli
@@ -36,6 +37,35 @@ def fit_command(dataset: Path, root: Path, *flags: str) -> list[str]:
     arguments = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={root}"]
     small = (*SMALL, "--data.batch_size=2")
     return [sys.executable, "-m", "piper.train", "fit", *small, *arguments, *flags]
+
+
+def succeed(command: Sequence[object], **environment: str) -> str:
+    """Run a command that has to succeed; return what it said."""
+    words, variables = list(map(str, command)), {**os.environ, **environment}
+    done = subprocess.run(words, capture_output=True, text=True, env=variables)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def train(dataset: Path, root: Path | str, *flags: str, verb: str = "fit") -> int:
+    """Train a small network in this process; return the exit code."""
+    places = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={root}"]
+    return cli.main([verb, *SMALL, *places, *flags])
+
+
+def read_log(root: Path, version: int = 0) -> EventAccumulator:
+    """Return TensorBoard's log of a run, with all its figures."""
+    folder = root / f"lightning_logs/version_{version}"
+    log = EventAccumulator(str(folder), {"scalars": 0, "audio": 0, "images": 0})
+    log.Reload()
+    return log
+
+
+def read_scalars(root: Path, tag: str, version: int = 0) -> dict[int, float]:
+    """Return a figure by the steps that it was logged at; empty where it was not."""
+    log = read_log(root, version)
+    events = log.Scalars(tag) if tag in log.Tags()["scalars"] else []
+    return {event.step: event.value for event in events}
 
 
 def add_module(folder: Path, name: str, code: str, patch: pytest.MonkeyPatch) -> Path:

@@ -40,6 +40,11 @@ def describe_os_error(error: OSError) -> str:
     return f"{where} ({reason}); check the path, its rights and the room on the disk."
 
 
+def describe_briefly(error: BaseException, most: int = 150) -> str:
+    """Return the beginning of what an error says, for a sentence; of one without words its kind."""
+    return next(iter(str(error).strip().splitlines()), "")[:most] or type(error).__name__
+
+
 def describe_missing_package(error: ModuleNotFoundError, extra: str) -> str:
     """Say in a sentence which extra of this distribution brings a package that is not there.
 
@@ -50,6 +55,17 @@ def describe_missing_package(error: ModuleNotFoundError, extra: str) -> str:
     # Lightning raises it without a name, and with a sentence.
     what = f"the Python package {error.name!r}" if error.name else f"a package ({error})"
     return f"This needs {what}; install it with: pip install 'piper-workshop[{extra}]'"
+
+
+def describe_error(error: BaseException, extra: str) -> str | None:
+    """Return a sentence on what the user can mend, else None; `extra` as for a missing package."""
+    if isinstance(error, PiperError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return describe_missing_package(error, extra)
+    if isinstance(error, OSError):
+        return describe_os_error(error)
+    return TOO_LITTLE_MEMORY if isinstance(error, MemoryError) else None
 
 
 class ConfigError(PiperError):

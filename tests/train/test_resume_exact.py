@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from piper.train import cli
+import trainings
 from piper.train.checkpoints import load_checkpoint
-from trainings import SMALL, StopAfter, add_callback, find_differences
+from trainings import StopAfter, add_callback, find_differences, last_checkpoint
 
 FLAGS = (
-    *SMALL,
     # Four batches an epoch: the fifth update lies inside the second, the tenth inside the third.
     *("--data.batch_size=4", "--trainer.max_epochs=10"),
     # What would hide where rates did not go on, or dropout was off.
@@ -29,9 +28,9 @@ def train(
     torch.manual_seed(batches)  # what a process happens to begin with is not to matter
     with monkeypatch.context() as patch:
         add_callback(StopAfter(batches), patch)
-        folders = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={root}"]
-        assert cli.main(["fit", *FLAGS, *folders, *flags]) == 128 + signal.SIGTERM
-    return load_checkpoint(root / "lightning_logs/version_0/checkpoints/last.ckpt")
+        code = trainings.train(dataset, root, *FLAGS, *flags)
+    assert code == 128 + signal.SIGTERM
+    return load_checkpoint(last_checkpoint(root))
 
 
 BF16 = ("--trainer.precision=bf16-mixed",)
@@ -45,8 +44,7 @@ def test_ten_updates_are_five_and_five(
     """Weights, averages, optimizers, rates, position in the epoch, scores: all of the file."""
     whole = train(dataset, tmp_path / "whole", 10, monkeypatch, *extra)
     train(dataset, tmp_path / "first", 5, monkeypatch, *extra)
-    saved = tmp_path / "first/lightning_logs/version_0/checkpoints/last.ckpt"
-    flags = (*extra, f"--ckpt_path={saved}")
+    flags = (*extra, f"--ckpt_path={last_checkpoint(tmp_path / 'first')}")
     resumed = train(dataset, tmp_path / "second", 5, monkeypatch, *flags)
     assert whole["global_step"] == 20
     assert whole["averages"]["updates"] == 10
@@ -66,8 +64,7 @@ def test_one_of_the_best_goes_on_with_its_rate_and_new_optimizers(
 ) -> None:
     """Slim checkpoints are for listening, but where nothing else is left they serve."""
     train(dataset, tmp_path / "first", 5, monkeypatch)
-    folder = tmp_path / "first/lightning_logs/version_0/checkpoints"
-    (best,) = folder.glob("*val_loss*.ckpt")
+    (best,) = last_checkpoint(tmp_path / "first").parent.glob("*val_loss*.ckpt")
     slim = load_checkpoint(best)
     assert "optimizer_states" not in slim
     assert slim["averages"]["updates"] == 4

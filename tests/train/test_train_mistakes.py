@@ -196,7 +196,7 @@ def test_flags_that_lightning_refuses_or_stumbles_over(
 
 def test_a_missing_checkpoint(dataset: Path, fail: Callable[..., str]) -> None:
     said = fail(dataset, "--ckpt_path=gone.ckpt")
-    assert "gone.ckpt does not exist" in said
+    assert "gone.ckpt does not exist; `find lightning_logs" in said
 
 
 def test_a_checkpoint_of_another_quality_is_a_short_table(
@@ -250,11 +250,6 @@ def test_help_begins_with_what_a_voice_needs(capsys: pytest.CaptureFixture[str])
 
 
 def test_export_of_a_missing_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [
-        "--checkpoint",
-        str(tmp_path / "a.ckpt"),
-        "--output-file",
-        str(tmp_path / "a.onnx"),
-    ]
-    assert export_main(arguments) == 1
+    flags = ["--checkpoint", str(tmp_path / "a.ckpt"), "--output-file", str(tmp_path / "a.onnx")]
+    assert export_main(flags) == 1
     assert "a.ckpt does not exist" in capsys.readouterr().err

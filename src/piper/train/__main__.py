@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from piper.errors import describe_missing_package, describe_os_error
+from piper.errors import describe_error
 from piper.jobs import calm_threads, open_standard_streams
 from piper.messages import print_error, say, take_language
 from piper.train.command import EXTRA, FAILED, INTERRUPTED, WITH_LANGUAGE, run_subcommand
@@ -15,10 +15,6 @@ def run() -> int:
     calm_threads()
     try:
         Path.cwd()  # torch ends the process where the folder is gone
-    except OSError as error:
-        print_error(describe_os_error(error))
-        return FAILED
-    try:
         arguments = sys.argv[1:]
         # Elsewhere the flag is that of the texts' language.
         if not arguments or arguments[0] not in WITH_LANGUAGE:
@@ -31,12 +27,15 @@ def run() -> int:
         from piper.train.cli import main
 
         return main(arguments)
-    except ModuleNotFoundError as error:
-        print_error(describe_missing_package(error, EXTRA))
-        return FAILED
     except KeyboardInterrupt:
         say("Stopped before training began; nothing was lost.", sys.stderr)
         return INTERRUPTED
+    except Exception as error:
+        said = describe_error(error, EXTRA)
+        if said is None:
+            raise
+        print_error(said)
+        return FAILED
 
 
 if __name__ == "__main__":

@@ -16,12 +16,18 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import torch
 from torch import Tensor
 
-from piper.errors import CheckpointError, ConfigError, TrainingError, name_some
+from piper.errors import (
+    CheckpointError,
+    ConfigError,
+    TrainingError,
+    describe_briefly,
+    name_some,
+)
 from piper.files import remove_leftovers
 from piper.train import storage
 from piper.train.presets import (
@@ -35,6 +41,9 @@ from piper.train.presets import (
 from piper.train.quick.config import QuickConfig
 from piper.train.storage import join_address, plain_address
 from piper.train.vits.config import NetworkConfig
+
+if TYPE_CHECKING:
+    from piper.train.voice_module import VoiceModule
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -81,16 +90,12 @@ def _windows_path(*parts: str) -> PureWindowsPath:
     return PureWindowsPath(*parts)
 
 
-def _allowed_globals(names: Sequence[str]) -> list[Callable[..., Any] | tuple[Any, str]]:
-    """Give each class that a checkpoint names a harmless stand-in under the same name."""
-    allowed: list[Callable[..., Any] | tuple[Any, str]] = []
-    for name in names:
-        module, _, class_name = name.rpartition(".")
-        stand_in: Any = Inert
-        if module in ("pathlib", "pathlib._local"):
-            stand_in = _windows_path if "Windows" in class_name else _posix_path
-        allowed.append((stand_in, name))
-    return allowed
+def _stand_in(name: str) -> tuple[Any, str]:
+    """Give a class that a checkpoint names a harmless one under the same name."""
+    module, _, class_name = name.rpartition(".")
+    if module not in ("pathlib", "pathlib._local"):
+        return Inert, name
+    return (_windows_path if "Windows" in class_name else _posix_path), name
 
 
 def _without_inert(value: Any) -> Any:
@@ -103,10 +108,6 @@ def _without_inert(value: Any) -> Any:
 
 def load_checkpoint(path: Path | str, map_location: Any = "cpu") -> dict[str, Any]:
     """Read a checkpoint without executing what it pickles.
-
-    Args:
-        path: The file, here or at an address such as s3://bucket/last.ckpt.
-        map_location: Where its tensors go, as for `torch.load`.
 
     Raises:
         CheckpointError: The file is missing, damaged, or not a checkpoint.
@@ -122,10 +123,10 @@ def load_checkpoint(path: Path | str, map_location: Any = "cpu") -> dict[str, An
             raise CheckpointError(f"{path} is damaged ({broken}); {_TAKE_ANOTHER}.")
         try:
             names = torch.serialization.get_unsafe_globals_in_checkpoint(str(file))
-            with torch.serialization.safe_globals(_allowed_globals(names)):
+            with torch.serialization.safe_globals([_stand_in(name) for name in names]):
                 data = torch.load(file, map_location=map_location, weights_only=True)
         except Exception as error:  # whatever a file can make an unpickler do
-            reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+            reason = describe_briefly(error, 120)
             raise CheckpointError(
                 f"{path} is damaged or not a checkpoint ({reason}); {_TAKE_ANOTHER}."
             ) from None
@@ -144,10 +145,8 @@ def check_to_resume(data: dict[str, Any], path: Path | str) -> dict[str, Any]:
 
     Optimizers and schedules that are not as torch writes them are left out, with a warning.
     """
-    for key, is_sound in (
-        ("optimizer_states", _is_optimizer_state),
-        ("lr_schedulers", _is_schedule_state),
-    ):
+    checks = (("optimizer_states", _is_optimizer_state), ("lr_schedulers", _is_schedule_state))
+    for key, is_sound in checks:
         states = data.get(key)
         if not isinstance(states, list) or not all(map(is_sound, states)):
             if states is not None:
@@ -176,7 +175,7 @@ def _find_broken_part(path: Path) -> str | None:
             has_sums = any(entry.CRC for entry in archive.infolist())
             name = archive.testzip() if has_sums else None
     except Exception as error:  # zlib's, zipfile's, struct's: whatever a file can make them raise
-        return str(error) or type(error).__name__
+        return describe_briefly(error)
     return f"the checksum of {name} differs" if name else None
 
 
@@ -212,7 +211,11 @@ def _check_content(data: dict[str, Any], path: str) -> dict[str, Any]:
     if settings is not None:
         pairs = settings.items() if isinstance(settings, dict) else ()
         data[SETTINGS_KEY] = {key: value for key, value in pairs if _is_setting(key, value)}
-    for key, is_sound in ((AVERAGES_KEY, _is_averages), (VOICE_CONFIG_KEY, _is_dict)):
+    is_carried = {
+        AVERAGES_KEY: _is_averages,
+        VOICE_CONFIG_KEY: lambda value: isinstance(value, dict),
+    }
+    for key, is_sound in is_carried.items():
         if data.get(key) is not None and not is_sound(data[key]):
             _LOGGER.warning("%s: its %s make no sense, so they are left out.", path, key)
             del data[key]
@@ -228,10 +231,6 @@ def _is_plain_tensor(value: Any) -> bool:
     return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
-def _is_dict(value: Any) -> bool:
-    return isinstance(value, dict)
-
-
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
 
@@ -241,27 +240,32 @@ def _is_number(value: Any) -> bool:
     return is_number and 0 <= value < 2**53 and math.isfinite(value)
 
 
+def _is_share(value: Any) -> bool:
+    return _is_number(value) and value < 1
+
+
 def _is_pair(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_share, value))
 
 
-def _is_share(value: Any) -> bool:
-    return _is_number(value) and value < 1
+_SETTINGS: dict[str, Callable[[Any], bool]] = {
+    "gradient_clip_algorithm": lambda value: value in ("norm", "value"),
+    "use_mrd": lambda value: isinstance(value, bool),
+    "new_speakers_only": lambda value: isinstance(value, bool),
+    "warmup_updates": _is_count,
+    "hold_decoder": _is_count,
+    "betas": _is_pair,
+    "betas_d": _is_pair,
+    "ema_decay": _is_share,
+}
+"""What settings of a training have to be; the others are numbers."""
 
 
 def _is_setting(key: Any, value: Any) -> bool:
     """Return whether a setting of the training can be meant; None says that it is not known."""
     if not isinstance(key, str) or value is None:
         return False
-    if key == "gradient_clip_algorithm":
-        return value in ("norm", "value")
-    if key in ("use_mrd", "new_speakers_only"):
-        return isinstance(value, bool)
-    if key in ("warmup_updates", "hold_decoder"):
-        return _is_count(value)
-    if key.startswith("betas"):
-        return _is_pair(value)
-    return _is_share(value) if key == "ema_decay" else _is_number(value)
+    return _SETTINGS.get(key, _is_number)(value)
 
 
 def _is_hyper_parameter(key: str, value: Any, usual: Any) -> bool:
@@ -287,11 +291,9 @@ def _is_short_list(value: Any, depth: int) -> bool:
 def _is_averages(value: Any) -> bool:
     if not isinstance(value, dict) or not isinstance(value.get("weights"), dict):
         return False
-    weights = value["weights"]
-    has_names = all(isinstance(name, str) for name in weights)
     return (
-        has_names
-        and all(map(_is_plain_tensor, weights.values()))
+        all(isinstance(name, str) for name in value["weights"])
+        and all(map(_is_plain_tensor, value["weights"].values()))
         and _is_count(value.get("updates"))
         and _is_share(value.get("decay", 0.0))
     )
@@ -325,9 +327,7 @@ def _find_wrong_progress(value: Any, place: str) -> str | None:
     counts = ("ready", "started", "processed", "completed", "_batches_that_stepped")
     for key, item in value.items():
         where = f"{place}.{key!s:.40}"
-        if key in counts and not _is_count(item):
-            return where
-        if where.count(".") > 20:
+        if where.count(".") > 20 or (key in counts and not _is_count(item)):
             return where
         if wrong := _find_wrong_progress(item, where):
             return wrong
@@ -395,22 +395,20 @@ def find_differences(old: NetworkShape, new: NetworkShape) -> list[tuple[str, An
     ]
 
 
-def difference_table(differences: Sequence[tuple[str, Any, Any]]) -> str:
-    """Return a table of hyper-parameters, one a line: name, checkpoint's value, present value."""
+def raise_other_network(path: Path | str, differences: Sequence[tuple[str, Any, Any]]) -> NoReturn:
+    """Say in a short table how a checkpoint's network differs from the present one."""
     rows = [("hyper-parameter", "checkpoint", "now"), *differences]
-    return "\n".join(f"  {name:<28}{old!s:<34}{new!s}" for name, old, new in rows)
+    table = "\n".join(f"  {name:<28}{old!s:<34}{new!s}" for name, old, new in rows)
+    raise CheckpointError(
+        f"{path} was trained with another network:\n{table}\n"
+        "Resume with the checkpoint's values (quality in config.json, --model.quality), or "
+        "start a new training from its weights with --model.warmstart."
+    )
 
 
 @dataclass
 class FitReport:
-    """What became of a file's weights.
-
-    Attributes:
-        loaded: Names whose weights were taken over.
-        missing: Names of the network that the file lacks.
-        unknown: Names of the file that the network lacks.
-        other_shape: Names whose shapes differ.
-    """
+    """What became of a file's weights."""
 
     loaded: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -450,22 +448,6 @@ def fit_weights(
     return fitted, report
 
 
-class _Trainable(Protocol):
-    """What a checkpoint is fitted to: a Lightning module with a network's configuration."""
-
-    @property
-    def network_config(self) -> NetworkShape: ...
-
-    @property
-    def training_settings(self) -> dict[str, Any]: ...
-
-    def state_dict(self) -> dict[str, Tensor]: ...
-
-    def named_parameters(self) -> Any: ...
-
-    def configure_optimizers(self) -> tuple[list[Any], list[Any]]: ...
-
-
 def read_training_settings(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """Return how a checkpoint was trained, by the names of the flags, as far as it says so.
 
@@ -494,13 +476,12 @@ def read_training_settings(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
 def find_present_rates(checkpoint: Mapping[str, Any]) -> dict[str, float]:
     """Return the learning rates that a checkpoint's training had come to, by the flags' names."""
     rates: dict[str, float] = {}
-    if checkpoint["hyper_parameters"].get("quality") == QUICK:
-        return rates
-    for index, ending in enumerate(("", "_d")):
-        group, schedule = _group_and_schedule(checkpoint, index)
-        rate = group.get("lr") or _first(schedule.get("_last_lr"))
-        if rate is not None:
-            rates[f"learning_rate{ending}"] = rate
+    if checkpoint["hyper_parameters"].get("quality") != QUICK:
+        for index, ending in enumerate(("", "_d")):
+            group, schedule = _group_and_schedule(checkpoint, index)
+            rate = group.get("lr") or _first(schedule.get("_last_lr"))
+            if rate is not None:
+                rates[f"learning_rate{ending}"] = rate
     return rates
 
 
@@ -518,29 +499,35 @@ def _group_and_schedule(
     return group, schedules[index] if index < len(schedules) else {}
 
 
+def _fit_network(
+    checkpoint: dict[str, Any], model: VoiceModule, path: Path | str | None
+) -> FitReport:
+    """Give a checkpoint all weights of a model: its own where they fit; those of a voice must."""
+    fitted, report = fit_weights(checkpoint["state_dict"], model.state_dict())
+    if report.other_shape or any(name.startswith("model_g.") for name in report.missing):
+        saved = network_config_from_checkpoint(checkpoint)
+        if differences := find_differences(saved, model.network_config):
+            raise_other_network(path or "The checkpoint", differences)
+        raise CheckpointError(
+            f"The checkpoint does not fit this network: {report} "
+            "Start a new training from what fits with --model.warmstart."
+        )
+    checkpoint["state_dict"] = fitted
+    return report
+
+
 def adapt_checkpoint(
-    checkpoint: dict[str, Any], model: _Trainable, path: Path | str | None = None
+    checkpoint: dict[str, Any], model: VoiceModule, path: Path | str | None = None
 ) -> list[str]:
     """Change a loaded checkpoint so that Lightning can resume a network of ours from it.
 
     How the model is trained is the model's to say: the checkpoint's optimizers and schedules are
-    changed to it.
-
-    Args:
-        checkpoint: As `load_checkpoint_to_resume` gives it; changed in place.
-        model: The module that will be resumed.
-        path: The checkpoint's file, where it is known.
-
-    Returns:
-        A sentence for each setting that is another one from here on.
+    changed to it. Returns a sentence for each setting that is another one from here on.
     """
     saved, present = read_training_settings(checkpoint), find_present_rates(checkpoint)
     network = network_config_from_checkpoint(checkpoint)
-    own = model.state_dict()
-    weights = checkpoint["state_dict"]
-    fitted, report = fit_weights(weights, own)
-    if report.other_shape or any(name.startswith("model_g.") for name in report.missing):
-        raise_other_network(checkpoint, model.network_config, report)
+    saved_names = list(checkpoint["state_dict"])
+    report = _fit_network(checkpoint, model, path)
     if report.missing or report.unknown:
         has_mrd = any(name.startswith("model_mrd.") for name in report.unknown)
         hint = " --model.use_mrd=true would go on with model_mrd." if has_mrd else ""
@@ -552,7 +539,7 @@ def adapt_checkpoint(
         fuller = f" {last} holds them." if last and storage.is_file(last) else ""
         _LOGGER.warning("Checkpoint: it holds no optimizer states, so they start anew.%s", fuller)
     checkpoint["optimizer_states"] = _remap_optimizer_states(
-        checkpoint.get("optimizer_states") or [], fresh, list(weights), model
+        checkpoint.get("optimizer_states") or [], fresh, saved_names, model
     )
     states = [schedule.state_dict() for schedule in schedules]
     # Only what a schedule has: it takes all that it is given for attributes of its own.
@@ -564,7 +551,6 @@ def adapt_checkpoint(
         if not state["state"] and schedule.get("_last_lr"):  # slim: the rate goes on all the same
             state["param_groups"][0]["lr"] = schedule["_last_lr"][0]
     checkpoint["lr_schedulers"] = saved_schedules + states[len(saved_schedules) :]
-    checkpoint["state_dict"] = fitted
     now = model.training_settings
     _obey(checkpoint, saved, now)
     _check_begun(saved, now, int(checkpoint.get("global_step") or 0) // len(optimizers))
@@ -573,15 +559,15 @@ def adapt_checkpoint(
     return describe_changes(saved, now, present)
 
 
-def adapt_own_checkpoint(checkpoint: dict[str, Any], model: _Trainable) -> list[str]:
+def adapt_own_checkpoint(
+    checkpoint: dict[str, Any], model: VoiceModule, path: Path | str | None = None
+) -> list[str]:
     """Change a checkpoint of a family that only this project writes, likewise.
 
     Its optimizers count parameters as ours do, and rates are set anew at each update.
     """
-    fitted, report = fit_weights(checkpoint["state_dict"], model.state_dict())
-    if report.other_shape or any(name.startswith("model_g.") for name in report.missing):
-        raise_other_network(checkpoint, model.network_config, report)
-    checkpoint["state_dict"], checkpoint["lr_schedulers"] = fitted, []
+    _fit_network(checkpoint, model, path)
+    checkpoint["lr_schedulers"] = []
     states = checkpoint.get("optimizer_states") or []
     optimizers, _ = model.configure_optimizers()
     if len(states) != len(optimizers) or not all(map(_fits_optimizer, states, optimizers)):
@@ -608,13 +594,7 @@ def _fits_optimizer(state: Mapping[str, Any], optimizer: Any) -> bool:
 def describe_changes(
     saved: Mapping[str, Any], now: Mapping[str, Any], present: Mapping[str, float]
 ) -> list[str]:
-    """Return a sentence for each setting that is another one from here on.
-
-    Args:
-        saved: What the checkpoint was trained with, by the names of the flags.
-        now: What it is trained with from here on.
-        present: The rates that its training had come to.
-    """
+    """Return a sentence for each setting, by its flag's name, that is another one from here on."""
     return [
         _describe_change(key, saved[key], value, present.get(key))
         for key, value in now.items()
@@ -671,29 +651,11 @@ def _show_setting(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def raise_other_network(
-    checkpoint: Mapping[str, Any], config: NetworkShape, report: FitReport
-) -> None:
-    """Say in a short table how a checkpoint's network differs from the present one."""
-    differences = find_differences(network_config_from_checkpoint(checkpoint), config)
-    if differences:
-        raise CheckpointError(
-            "The checkpoint was trained with another network:\n"
-            f"{difference_table(differences)}\n"
-            "Resume with the checkpoint's values (leave out --model.quality and the like), or "
-            "start a new training from its weights with --model.warmstart."
-        )
-    raise CheckpointError(
-        f"The checkpoint does not fit this network: {report} "
-        "Start a new training from what fits with --model.warmstart."
-    )
-
-
 def _remap_optimizer_states(
     states: Sequence[dict[str, Any]],
     fresh: Sequence[dict[str, Any]],
     saved_names: Sequence[str],
-    model: _Trainable,
+    model: VoiceModule,
 ) -> list[dict[str, Any]]:
     """Give each parameter its own running means back, by name.
 
@@ -701,11 +663,12 @@ def _remap_optimizer_states(
     state_dict, which another trainer may have built in another order than ours.
     """
     parameters = dict(model.named_parameters())
-    own_names = list(parameters)
     remapped = []
     for index, prefixes in enumerate(OPTIMIZER_PREFIXES):
-        own = [n for prefix in prefixes for n in own_names if n.startswith(prefix)]
-        saved = [n for prefix in prefixes for n in saved_names if n.startswith(prefix)]
+        own, saved = (
+            [name for prefix in prefixes for name in names if name.startswith(prefix)]
+            for names in (parameters, saved_names)
+        )
         # Without saved weights of this network its optimizer starts anew as well.
         state = states[index] if saved and index < len(states) else fresh[index]
         by_name = {
@@ -714,10 +677,10 @@ def _remap_optimizer_states(
             if position in state["state"]
         }
         # How the step is computed is ours to say, whatever the file's trainer did.
-        saved_group = state["param_groups"][0]
-        kept = ("lr", "initial_lr", "betas", "eps", "weight_decay")
         group = {**fresh[index]["param_groups"][0], "params": list(range(len(own)))}
-        group |= {key: saved_group[key] for key in kept if key in saved_group}
+        for key in ("lr", "initial_lr", "betas", "eps", "weight_decay"):
+            if key in state["param_groups"][0]:
+                group[key] = state["param_groups"][0][key]
         moved = {
             i: by_name[name]
             for i, name in enumerate(own)
@@ -750,31 +713,18 @@ running means, which take longer to come back than the three saves that half an 
 _VERSION = re.compile(r"version_\d+")
 
 
-@dataclass(frozen=True)
-class _Found:
-    address: str
-    modified: float
-    is_full: bool
-
-    @property
-    def rank(self) -> float:
-        return self.modified + (FULL_IS_BETTER_SECONDS if self.is_full else 0.0)
+def find_asked(asked: str, root: str | None) -> str | None:
+    """Return the checkpoint that `--ckpt_path` means in a training's folder; None for none yet."""
+    return find_last_checkpoint(root) if asked == "last" else find_checkpoint(asked)
 
 
 def find_last_checkpoint(root: str | None) -> str | None:
-    """Return the newest whole checkpoint of the trainings in a folder.
+    """Return the newest whole checkpoint of the trainings in a folder, the current one by default.
 
     A damaged file is named and passed over. None where there is none yet, so that one command
     both begins a training and goes on with it.
-
-    Args:
-        root: The trainings' `--trainer.default_root_dir`; the current folder without one.
-
-    Raises:
-        OSError: The storage cannot be asked.
     """
-    root = root or "."
-    found = _find_newest(root)
+    found = _find_newest(root or ".")
     if found is None:
         _LOGGER.warning("--ckpt_path=last: there is no checkpoint yet, so training begins anew.")
     else:
@@ -784,19 +734,19 @@ def find_last_checkpoint(root: str | None) -> str | None:
 
 def _find_newest(root: str) -> str | None:
     """Return the newest whole checkpoint in a folder of a training, a run or checkpoints."""
-    found = [
-        _Found(join_address(folder, file.name), file.modified, file.name == LAST_NAME)
-        for folder in (*find_checkpoint_folders(root), root)
-        for file in storage.list_folder(folder)
-        if file.name.endswith(".ckpt") and not file.is_folder and not file.name.startswith(".")
-    ]
-    for candidate in sorted(found, key=lambda item: item.rank, reverse=True):
+    found: dict[str, float] = {}
+    for folder in (*find_checkpoint_folders(root), root):
+        for file in storage.list_folder(folder):
+            if file.name.endswith(".ckpt") and not file.is_folder and not file.name.startswith("."):
+                bonus = FULL_IS_BETTER_SECONDS if file.name == LAST_NAME else 0.0
+                found[join_address(folder, file.name)] = file.modified + bonus
+    for address in sorted(found, key=lambda address: found[address], reverse=True):
         try:
-            load_checkpoint(candidate.address)
+            load_checkpoint(address)
         except CheckpointError as error:
             _LOGGER.warning("Passed over: %s", error)
-            continue
-        return candidate.address
+        else:
+            return address
     if found:
         raise CheckpointError(
             f"None of the {len(found)} checkpoints under {root} is whole; name another one, or "

@@ -6,7 +6,6 @@ import argparse
 import copy
 import inspect
 import logging
-import os
 import re
 import signal
 import sys
@@ -18,12 +17,11 @@ from typing import Any, BinaryIO, NoReturn
 import torch
 from jsonargparse import ActionConfigFile
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from piper.errors import CheckpointError, PiperError, describe_os_error
+from piper.errors import CheckpointError, PiperError, describe_error
 from piper.messages import configure_logging, print_error, say
 from piper.options import guess
 from piper.progress import count_things
@@ -33,8 +31,6 @@ from piper.train.callbacks.batches import (
     Batches,
     Budget,
     ValidationInterval,
-    has_limit,
-    is_warm_start,
 )
 from piper.train.callbacks.checkpoints import (
     DEFAULT_KEEP_HOURS,
@@ -47,17 +43,16 @@ from piper.train.callbacks.listening import Listen
 from piper.train.callbacks.progress import DataWait, Memory, Plateau, Progress
 from piper.train.callbacks.scores import create_scores
 from piper.train.callbacks.sentences import MeasureSentences
-from piper.train.callbacks.stopping import DEFAULT_STOP_SECONDS, TrainingStopped
+from piper.train.callbacks.stopping import DEFAULT_STOP_SECONDS, TrainingStopped, is_parent_process
 from piper.train.checkpoints import (
     CHECKPOINT_FOLDER,
     LOG_FOLDER,
-    find_checkpoint,
-    find_last_checkpoint,
+    find_asked,
     hold_run,
     load_checkpoint_to_resume,
     version_of_checkpoint,
 )
-from piper.train.command import PROGRAM, TRAINER_VERBS
+from piper.train.command import EXTRA, PROGRAM, TRAINER_VERBS
 from piper.train.data.module import VitsDataModule
 from piper.train.distributed import create_strategy, describe_lost_process, find_cluster
 from piper.train.event_log import EventLog
@@ -90,11 +85,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        """Write a checkpoint so that a kill at any moment leaves the old or the new file whole.
-
-        Raises:
-            OSError: It cannot be written; nothing half-written stays behind.
-        """
+        """Write a checkpoint."""
         storage.write_file(path, lambda file: torch.save(checkpoint, file))
 
     def load_checkpoint(
@@ -146,12 +137,8 @@ SHOWN_FLAGS = {
     "trainer.accumulate_grad_batches": "Batches of an update.",
     "trainer.gradient_clip_val": "Largest norm of the gradients.",
     "trainer.check_val_every_n_epoch": "Epochs between two validations; 0: by the time they take.",
-    "validation_quality": "",
-    "verbose": "",
-    "save_minutes": "",
-    "keep_best": "",
-    "keep_every_hours": "",
-    "stop_seconds": "",
+    **dict.fromkeys(("validation_quality", "verbose", "save_minutes", "keep_best"), ""),
+    **dict.fromkeys(("keep_every_hours", "stop_seconds"), ""),
 }
 """Those of neither data nor voice that the help has; what they mean, where Lightning's is long."""
 
@@ -214,14 +201,13 @@ class TrainParser(LightningArgumentParser):
             {f"model.{name}" for name in inspect.signature(model.__init__).parameters}
             for model in (QuickModel, VitsModel)
         )
-        is_quick = any(action.dest in quick - vits for action in self._actions)
-        others = vits - quick if is_quick else quick - vits
+        others, trained, instead = quick - vits, "a VITS voice", "--model.quality=quick"
+        if any(action.dest in quick - vits for action in self._actions):
+            others, trained, instead = vits - quick, "a quick voice", "another quality"
         found = [name for name in re.findall(r"model\.\w+", message) if name in others]
         if not found:
             return None
         flags = ", ".join(f"--{name}" for name in dict.fromkeys(found))
-        trained = "a quick voice" if is_quick else "a VITS voice"
-        instead = "another quality" if is_quick else "--model.quality=quick"
         return (
             f"{flags}: not a flag of {trained}, which is what is trained; leave it out, or give "
             f"{instead}."
@@ -255,11 +241,7 @@ def _shown(action: argparse.Action) -> argparse.Action:
 
 
 class TrainCLI(LightningCLI):
-    """LightningCLI for voices.
-
-    Args:
-        family: As `find_family` gives it.
-    """
+    """LightningCLI for voices."""
 
     def __init__(self, family: Family, **kwargs: Any) -> None:
         self.family = family
@@ -281,69 +263,66 @@ class TrainCLI(LightningCLI):
     def subcommands() -> dict[str, set[str]]:
         """Offer what a voice needs of Lightning's verbs."""
         left_out = {"model", "train_dataloaders", "val_dataloaders", "dataloaders", "datamodule"}
-        # Checkpoints are always read weights-only here.
-        left_out.add("weights_only")
-        left_out.add("verbose")  # ours is another
+        # Checkpoints are always read weights-only here, and our --verbose is another.
+        left_out |= {"weights_only", "verbose"}
         return {"fit": left_out, "validate": left_out}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what belongs neither to the network, nor the data, nor Lightning's Trainer."""
-        parser.add_argument(
+        add = parser.add_argument
+        add(
             "--keep_best",
             type=int,
             default=3,
             help="Checkpoints to keep, best first: by val_loss, or the first of --model.scores.",
         )
-        parser.add_argument(
+        add(
             "--save_minutes",
             type=float,
             default=DEFAULT_SAVE_MINUTES,
             help="Minutes between two writes of last.ckpt.",
         )
-        parser.add_argument(
+        add(
             "--keep_every_hours",
             type=NonNegativeFloat,
             default=DEFAULT_KEEP_HOURS,
             help="Hours between two checkpoints that stay, eight at most; 0: none.",
         )
-        parser.add_argument(
+        add(
             "--stop_seconds",
             type=NonNegativeFloat,
             default=DEFAULT_STOP_SECONDS,
             help="Seconds that a step may go on after Ctrl+C, SIGTERM or SIGHUP before it is given "
             "up for the last checkpoint; 0: for ever.",
         )
-        parser.add_argument(
+        add(
             "--patience",
             type=NonNegativeInt,
             default=0,
             help="End after so many validations without a better val_loss (or first of "
             "--model.scores); 0: never for that.",
         )
-        parser.add_argument(
+        add(
             "--validation_quality",
             type=str,
             default=AUTO,
             help="Score speech at validations: auto (DistillMOS where it is installed), off, or "
             "another predictor as package.module:function.",
         )
-
-        parser.add_argument(
+        add(
             "--verbose",
             action="store_true",
             help="Say all figures of a validation, and what they let one expect.",
         )
-
         if self.family.quality == QUICK:
             device = "gpu" if has_gpu(self.family.accelerator) else "cpu"
             parser.set_defaults({"data.batch_size": QUICK_BATCH_SIZES[device]})
             if torch.backends.mps.is_available():
                 # Apple's GPUs know no float64, in which the pitch's phase is added up.
                 parser.set_defaults({"trainer.accelerator": "cpu"})
+        # What a family has no flag for follows from the others.
         keys = network_keys(self.family.quality)
-        for name, default in DATA_FROM_MODEL.items():
-            if name not in keys:  # follows from the others
-                continue
+        for name, default in ((n, d) for n, d in DATA_FROM_MODEL.items() if n in keys):
             parser.link_arguments(
                 f"model.{name}",
                 f"data.{name}",
@@ -366,9 +345,7 @@ class TrainCLI(LightningCLI):
             if self.family.finds(asked, root):
                 config.ckpt_path = self.family.path
             else:
-                config.ckpt_path = (
-                    find_last_checkpoint(root) if asked == LAST else find_checkpoint(asked)
-                )
+                config.ckpt_path = find_asked(asked, root)
             if asked == LAST:
                 self._version = version_of_checkpoint(config.ckpt_path)
         if config.get("ckpt_path"):
@@ -413,9 +390,8 @@ class TrainCLI(LightningCLI):
         )
         chooser = scores if scores is not None and scores.chooses else None
         plateau, wait, measures = Plateau(options.patience, chooser), DataWait(), MeasureSentences()
-        budget = Budget(
-            is_active=not has_limit(options.trainer), is_warm=is_warm_start(options.model)
-        )
+        is_warm = bool(options.model.get("warmstart"))
+        budget = Budget(is_active=not has_limit(options.trainer), is_warm=is_warm)
         self.progress = Progress(plateau, measures, wait, scores, is_verbose=options.verbose)
         ours: list[Any] = [Batches(), budget, measures, *([scores] if scores else []), plateau]
         ours += [self.progress, Memory(), Listen(scores)]
@@ -434,9 +410,8 @@ class TrainCLI(LightningCLI):
         trainer = self.config[self.subcommand].trainer
         self.model.accumulate_grad_batches = trainer.accumulate_grad_batches or 1
         self.datamodule.accumulate_grad_batches = self.model.accumulate_grad_batches
-        settings = self.model.updater.settings
-        settings.clip_value = trainer.gradient_clip_val
-        settings.clip_algorithm = trainer.gradient_clip_algorithm or "norm"
+        self.model.updater.clip_value = trainer.gradient_clip_val
+        self.model.updater.clip_algorithm = trainer.gradient_clip_algorithm or "norm"
 
     def _run_subcommand(self, subcommand: str) -> None:
         path = self.config[subcommand].get("ckpt_path")
@@ -462,18 +437,18 @@ class TrainCLI(LightningCLI):
             )
 
 
+def has_limit(trainer: Any) -> bool:
+    """Return whether the `--trainer.*` flags say when a training ends."""
+    return trainer.max_epochs is not None or trainer.max_steps > 0 or trainer.max_time is not None
+
+
 def keeps_checkpoints(trainer: Any) -> bool:
     """Return whether a Trainer's flags leave checkpoints on."""
     return trainer.get("enable_checkpointing") is not False and not trainer.get("fast_dev_run")
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; raises what goes wrong.
-
-    Raises:
-        PiperError: A mistake that the user can mend.
-        TrainingStopped: A signal ended the training, after it had saved.
-    """
+    """Run the command line; raises what goes wrong."""
     remember_command(arguments)
     typed = translate_arguments(sys.argv[1:] if arguments is None else arguments)
     TrainParser.is_help_full = FULL_HELP in typed
@@ -486,10 +461,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
         auto_configure_optimizers=False,
         load_from_checkpoint_support=False,
         # An abbreviated flag would change its meaning when a longer one is added.
-        parser_kwargs={
-            "prog": PROGRAM,
-            "allow_abbrev": False,
-        },
+        parser_kwargs={"prog": PROGRAM, "allow_abbrev": False},
     )
 
 
@@ -502,26 +474,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _quieten("--debug" in (sys.argv[1:] if arguments is None else arguments))
     try:
         run(arguments)
-    except PiperError as error:
-        print_error(error)
-        return 1
-    except OSError as error:
-        print_error(describe_os_error(error))
-        return 1
-    except RuntimeError as error:
-        lost = describe_lost_process(error)
-        if lost is None:
+    except Exception as error:
+        said = _describe_error(error)
+        if said is None:
             raise
-        print_error(f"{lost} Go on with:\n  {resume_command(LAST)}")
-        return 1
-    except (ValueError, TypeError, ImportError, MisconfigurationException) as error:
-        refusal = describe_refusal(error)
-        if refusal is None:
-            raise
-        print_error(refusal)
+        print_error(said)
         return 1
     except TrainingStopped as stop:
-        if os.environ.get("LOCAL_RANK", "0") == "0":
+        if is_parent_process():
             say(str(stop), sys.stderr)
         return 128 + stop.signal_number
     except KeyboardInterrupt:
@@ -532,6 +492,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _say_stopped_early()
         raise
     return 0
+
+
+def _describe_error(error: Exception) -> str | None:
+    """Return a sentence for what the user can mend, else None."""
+    if isinstance(error, RuntimeError) and (lost := describe_lost_process(error)):
+        return f"{lost} Go on with:\n  {resume_command(LAST)}"
+    return describe_refusal(error) or describe_error(error, EXTRA)
 
 
 def _say_stopped_early() -> int:

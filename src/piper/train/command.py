@@ -7,12 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from piper.errors import (
-    TOO_LITTLE_MEMORY,
-    PiperError,
-    describe_missing_package,
-    describe_os_error,
-)
+from piper.errors import describe_error
 from piper.jobs import calm_threads, open_standard_streams, stops_as_interrupt
 from piper.messages import print_error, say
 from piper.options import guess
@@ -33,32 +28,22 @@ def run_command(work: Callable[[], int], if_stopped: str) -> int:
     open_standard_streams()
     calm_threads()
     with stops_as_interrupt() as received:
-        return _run(work, if_stopped, received)
-
-
-def _run(work: Callable[[], int], if_stopped: str, received: Sequence[int]) -> int:
-    try:
-        Path.cwd()  # torch ends the process where the folder is gone
-        return work()
-    except PiperError as error:
-        print_error(error)
-        return FAILED
-    except ModuleNotFoundError as error:
-        print_error(describe_missing_package(error, EXTRA))
-        return FAILED
-    except BrokenPipeError:
-        # Who read the output has gone: `… | head`. Nothing is written to it any more.
-        sys.stdout = None
-        return FAILED
-    except OSError as error:
-        print_error(describe_os_error(error))
-        return FAILED
-    except MemoryError:
-        print_error(TOO_LITTLE_MEMORY)
-        return FAILED
-    except KeyboardInterrupt:
-        say(if_stopped, sys.stderr)
-        return 128 + received[0] if received else INTERRUPTED
+        try:
+            Path.cwd()  # torch ends the process where the folder is gone
+            return work()
+        except BrokenPipeError:
+            # Who read the output has gone: `… | head`. Nothing is written to it any more.
+            sys.stdout = None
+            return FAILED
+        except Exception as error:
+            said = describe_error(error, EXTRA)
+            if said is None:
+                raise
+            print_error(said)
+            return FAILED
+        except KeyboardInterrupt:
+            say(if_stopped, sys.stderr)
+            return 128 + received[0] if received else INTERRUPTED
 
 
 SUBCOMMANDS = {
@@ -102,14 +87,7 @@ WRONG_USAGE = 2
 
 
 def run_subcommand(arguments: Sequence[str]) -> int | None:
-    """Run the verb that a command line begins with.
-
-    Args:
-        arguments: Without the program's name.
-
-    Returns:
-        Its exit code; None where it is for the trainer.
-    """
+    """Run the verb that a command line begins with; None where it is for the trainer."""
     first = arguments[0] if arguments else "--help"
     if first in SUBCOMMANDS:
         module, _ = SUBCOMMANDS[first]

@@ -47,15 +47,7 @@ class GanDDPStrategy(DDPStrategy):
 
 
 def create_strategy(name: Any, num_devices: int) -> Any:
-    """Return the strategy object for a name of `--trainer.strategy`.
-
-    Args:
-        name: `auto`, `ddp`, `ddp_find_unused_parameters_true` and the like, or an object.
-        num_devices: Processes on all nodes together.
-
-    Returns:
-        A `GanDDPStrategy` for everything that means data-parallel, else the name as it is.
-    """
+    """Return the strategy object for a name of `--trainer.strategy`."""
     if not isinstance(name, str):
         return name
     if name == "auto":
@@ -114,16 +106,17 @@ def _sum_bucket(bucket: Sequence[nn.Parameter]) -> None:
         start += gradient.numel()
 
 
-class SharedFlag:
-    """A yes or no that all processes agree on, through memory of the CPU.
+class Agreement:
+    """Numbers that all processes get alike, through memory of the CPU.
 
-    A group of its own over gloo, so that asking does not wait for a GPU.
+    Made at the same moment on every process. A group of its own over gloo, so that asking does not
+    wait for a GPU.
     """
 
-    def __init__(self) -> None:
-        self._group = dist.new_group(backend="gloo", timeout=WAIT) if is_distributed() else None
+    def __init__(self, timeout: timedelta = WAIT) -> None:
+        self._group = dist.new_group(backend="gloo", timeout=timeout) if is_distributed() else None
 
-    def any(self, value: int) -> int:
+    def largest(self, value: int) -> int:
         """Return the largest value that any process gives."""
         if self._group is None:
             return value
@@ -131,18 +124,22 @@ class SharedFlag:
         dist.all_reduce(tensor, op=dist.ReduceOp.MAX, group=self._group)
         return int(tensor)
 
+    def first(self, values: list[float]) -> list[float]:
+        """Return the first process's values; each gives as many."""
+        if self._group is None:
+            return values
+        tensor = torch.tensor(values, dtype=torch.float64)
+        dist.broadcast(tensor, src=0, group=self._group)
+        received: list[float] = tensor.tolist()
+        return received
+
 
 _LOST_SIGNS = ("gloo/", "Application timeout caused pair closure", "NCCL error", "ProcessGroupNCCL")
 """What errors of torch's two ways to talk to other processes say; gloo's are RuntimeErrors."""
 
 
 def check_agreement(numbers: Mapping[str, int], device: torch.device) -> None:
-    """Compare what all processes must have alike, before they wait for each other in vain.
-
-    Args:
-        numbers: By a name that a person understands.
-        device: Where this process trains.
-    """
+    """Compare what all processes must have alike, before they wait for each other in vain."""
     if not is_distributed():
         return
     least = torch.tensor(list(numbers.values()), dtype=torch.int64, device=device)

@@ -66,9 +66,7 @@ class EventLog(TensorBoardLogger):
             path = Path(folder) / self.NAME_HPARAMS_FILE
             try:
                 save_hparams_to_yaml(path, self.hparams)
-                content = path.read_bytes()
-                address = storage.join_address(self.log_dir, self.NAME_HPARAMS_FILE)
-                storage.write_file(address, lambda file: file.write(content))
+                storage.copy_file(path, storage.join_address(self.log_dir, path.name))
             except OSError as error:
                 _LOGGER.warning("%s could not be written (%s).", path.name, error.strerror or error)
 
@@ -78,10 +76,9 @@ def _claim_version(root: str, number: int) -> int:
     while not storage.is_remote(root):
         try:
             (Path(root) / f"version_{number}").mkdir(parents=True)
+            break
         except FileExistsError:
             number += 1
-        else:
-            break
     return number
 
 
@@ -104,11 +101,7 @@ class _FileWriter(FileWriter):
 
 
 class EventFile:
-    """The events of a run: appended here, uploaded where its folder is remote.
-
-    Args:
-        folder: Path or fsspec address of the run.
-    """
+    """The events of a run: appended here, uploaded where its folder is remote."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder

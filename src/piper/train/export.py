@@ -40,20 +40,14 @@ if TYPE_CHECKING:
 
 
 def add_sherpa_metadata(model: onnx.ModelProto, voice_config: VoiceConfig, name: str) -> None:
-    """Store in a model, in place, what sherpa-onnx reads there.
-
-    Args:
-        model: The voice's graph.
-        voice_config: The voice's JSON.
-        name: The voice's name, such as `en_US-joe-medium`; kept for people to read.
-    """
-    language = voice_config.language
+    """Store in a model, in place, what sherpa-onnx reads there."""
+    language = str(voice_config.language.get("name_english") or voice_config.espeak_voice)
     set_metadata(
         model,
         {
             "model_type": "vits",
             "comment": "piper",
-            "language": str(language.get("name_english") or voice_config.espeak_voice),
+            "language": language,
             "voice": voice_config.espeak_voice,
             "has_espeak": "1" if voice_config.phoneme_type is PhonemeType.ESPEAK else "0",
             "n_speakers": str(voice_config.num_speakers),
@@ -140,7 +134,7 @@ def export_voice(
     network_config = network_config_from_checkpoint(checkpoint, checkpoint_path)
     knows_rate = "sample_rate" in checkpoint["hyper_parameters"]
     config, source = _find_voice_config(
-        checkpoint, checkpoint_path, config_path, espeak_voice, network_config, knows_rate
+        checkpoint, checkpoint_path, config_path, espeak_voice, network_config
     )
     if config is not None and not knows_rate:
         network_config = replace(network_config, sample_rate=config.sample_rate)
@@ -149,19 +143,18 @@ def export_voice(
     if config is not None:
         add_sherpa_metadata(model, config, output_path.stem)
 
-    tokens_out = None
     with replace_on_success(output_path) as temporary:
         temporary.write_bytes(model.SerializeToString())
         difference, seconds = _test_voice(temporary, network, config, checkpoint_path, output_path)
         sync_file(temporary)
         # The JSON first: a voice without one cannot speak, a JSON alone harms nobody.
-        if config is not None:
-            tokens_out = _tokens_path(output_path, tokens_text(config))
-            text = json.dumps(config.to_dict(), ensure_ascii=False, indent=2)
-            _write_text(config_out, text + "\n")
-            _write_text(tokens_out, tokens_text(config))
-    written = config_out if config is not None else None
-    return ExportReport(output_path, written, tokens_out, difference, seconds, source)
+        if config is None:
+            return ExportReport(output_path, None, None, difference, seconds)
+        text = json.dumps(config.to_dict(), ensure_ascii=False, indent=2)
+        _write_text(config_out, text + "\n")
+        tokens_out = _tokens_path(output_path, tokens_text(config))
+        _write_text(tokens_out, tokens_text(config))
+    return ExportReport(output_path, config_out, tokens_out, difference, seconds, source)
 
 
 def _find_voice_config(
@@ -170,7 +163,6 @@ def _find_voice_config(
     config_path: Path | str | None,
     espeak_voice: str | None,
     network: NetworkShape,
-    knows_rate: bool,
 ) -> tuple[VoiceConfig | None, str]:
     """Return the voice's JSON, and where it was found if nobody gave it."""
     carried, config = checkpoint.get(VOICE_CONFIG_KEY), None
@@ -179,7 +171,7 @@ def _find_voice_config(
     elif carried is not None:
         config = VoiceConfig.from_dict(carried, f"{checkpoint_path} ({VOICE_CONFIG_KEY})")
     if config is not None:
-        if difference := _find_difference(config, network, knows_rate):
+        if difference := _find_difference(config, network, checkpoint):
             name, said, real = difference
             raise ExportError(
                 f"The voice's JSON says {name} {said}, but {checkpoint_path} was trained with "
@@ -206,21 +198,18 @@ def _find_voice_config(
             config = load_voice_config(place)
         except ConfigError:
             continue
-        if _find_difference(config, network, knows_rate) is None:
+        if _find_difference(config, network, checkpoint) is None:
             return config, str(place)
     return None, ""
 
 
 def _find_difference(
-    config: VoiceConfig, network: NetworkShape, knows_rate: bool
+    config: VoiceConfig, network: NetworkShape, checkpoint: Mapping[str, Any]
 ) -> tuple[str, int, int] | None:
     """Return name, what a voice's JSON says, and what the network is, where they differ."""
-    pairs = [
-        ("num_symbols", config.num_symbols, network.num_symbols),
-        ("num_speakers", config.num_speakers, network.num_speakers),
-    ]
-    if knows_rate:
-        pairs.append(("sample_rate", config.sample_rate, network.sample_rate))
+    keys = ["num_symbols", "num_speakers"]
+    keys += ["sample_rate"] if "sample_rate" in checkpoint["hyper_parameters"] else []
+    pairs = ((key, getattr(config, key), getattr(network, key)) for key in keys)
     return next((pair for pair in pairs if pair[1] != pair[2]), None)
 
 
@@ -268,14 +257,7 @@ def load_network(
     *,
     use_averages: bool = True,
 ) -> Any:
-    """Return a checkpoint's network, ready to speak.
-
-    Args:
-        checkpoint: What was read; it may lack weights that serve training alone.
-        config: Its network.
-        path: Its file, for the error.
-        use_averages: Take the moving averages of the weights, where it has them.
-    """
+    """Return a checkpoint's network, ready to speak."""
     network = create_network(config)
     weights = {
         name.removeprefix("model_g."): value
@@ -300,11 +282,6 @@ def compare_with_network(
     A duration whose value lies within rounding of a whole number may go either way; such a
     sentence says nothing about the graph, so the next one is tried.
 
-    Args:
-        session: The voice.
-        network: What it was made of.
-        map_ids: Ids that the voice knows; none: all that the network has rows for.
-
     Returns:
         What the voice spoke, (S,) float32, and the largest difference of a sample, infinite where
         the lengths differ in every sentence.
@@ -313,14 +290,14 @@ def compare_with_network(
     sentences = _test_ids(map_ids, network.config.num_symbols)
     # An untrained network gives each id exactly one frame: of 1.1 none is within rounding.
     for ids, scale in zip(sentences, (1.1, 1.0, 1.2), strict=True):
-        real, durations = _speak_network(network, ids, scale)
-        output = session.run(
-            ids, noise_scale=0.0, length_scale=scale, noise_w_scale=0.0, speaker_id=0
-        )
-        audio = output.audio
-        frames = output.durations_frames
-        if len(real) == len(audio) and (frames is None or np.array_equal(frames, durations)):
-            return audio, float(np.abs(real - audio).max(initial=0.0))
+        scales: dict[str, Any] = {"noise_scale": 0.0, "length_scale": scale, "noise_w_scale": 0.0}
+        with torch.no_grad():
+            real = speak(network, torch.tensor(ids, dtype=torch.long), **scales)
+        output = session.run(ids, **scales, speaker_id=0)
+        audio, frames = output.audio, output.durations_frames
+        is_alike = frames is None or np.array_equal(frames, real.durations.numpy())
+        if len(real.audio) == len(audio) and is_alike:
+            return audio, float(np.abs(real.audio.numpy() - audio).max(initial=0.0))
     return audio, float("inf")
 
 
@@ -334,20 +311,6 @@ def _test_ids(map_ids: Sequence[int], num_symbols: int) -> Iterator[list[int]]:
     for length in (40, 30, 20):
         chosen = random.choice(known, length).tolist()
         yield [value for i in chosen for value in (i, 0)]
-
-
-def _speak_network(
-    network: Any, ids: Sequence[int], length_scale: float
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    with torch.no_grad():
-        spoken = speak(
-            network,
-            torch.tensor(list(ids), dtype=torch.long),
-            noise_scale=0.0,
-            length_scale=length_scale,
-            noise_w_scale=0.0,
-        )
-    return spoken.audio.numpy(), spoken.durations.numpy()
 
 
 def _tokens_path(output_path: Path, tokens: str) -> Path:

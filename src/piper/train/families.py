@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from piper.train.presets import NetworkShape
 from piper.train.quick.config import QuickConfig
 from piper.train.quick.network import NO_PAD, QuickSynthesizer
-from piper.train.vits.config import NetworkConfig
 from piper.train.vits.synthesizer import Synthesizer
 from piper.voice.graph import build_graph
 from piper.voice.graph_config import GraphConfig, is_spoken_with
@@ -102,24 +101,25 @@ def speak(
     Raises:
         RuntimeError: The network cannot, because its durations are no numbers or memory is full.
     """
-    config: NetworkConfig | QuickConfig = network.config
+    config: NetworkShape = network.config
+    is_quick = isinstance(config, QuickConfig)
     speaker = None
     if config.num_speakers > 1:
         speaker = torch.tensor([speaker_id or 0], dtype=torch.long, device=ids.device)
+    generator = None
+    if seed is not None:
+        generator = torch.Generator("cpu" if is_quick else ids.device).manual_seed(seed)
     options: dict[str, Any] = {
         "noise_scale": noise_scale,
         "length_scale": length_scale,
         "noise_w_scale": noise_w_scale,
         "max_frames": max_frames,
+        "generator": generator,
     }
-    if isinstance(config, QuickConfig):
-        generator = None if seed is None else torch.Generator().manual_seed(seed)
+    if is_quick:
         hiss = torch.from_numpy(excitation_noise(_graph_config(network))).to(ids.device)
-        spoken = network.infer(ids[None], speaker, generator=generator, hiss=hiss, **options)
+        spoken = network.infer(ids[None], speaker, hiss=hiss, **options)
         return Spoken(spoken.audio.float(), spoken.durations, spoken.f0)
-    generator = None
-    if seed is not None:
-        generator = torch.Generator(device=ids.device).manual_seed(seed)
     lengths = torch.tensor([len(ids)], dtype=torch.long, device=ids.device)
-    result = network.infer(ids[None], lengths, speaker, generator=generator, **options)
+    result = network.infer(ids[None], lengths, speaker, **options)
     return Spoken(result.audio[0, 0].float(), result.durations.reshape(-1).round().long())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import traceback
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -16,18 +17,17 @@ import torch
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from piper.errors import CheckpointError, ConfigError, PiperError
+from piper.errors import ConfigError, PiperError
 from piper.files import load_json_object
 from piper.train.checkpoints import (
     LATER_KEYS,
     check_to_resume,
-    difference_table,
-    find_checkpoint,
+    find_asked,
     find_differences,
-    find_last_checkpoint,
     find_present_rates,
     load_checkpoint,
     network_config_from_checkpoint,
+    raise_other_network,
     read_training_settings,
 )
 from piper.train.data.settings import DataSettings, resolve_settings
@@ -53,12 +53,12 @@ def count_devices(accelerator: str, devices: Any) -> int:
     """Return how many processes a `--trainer.devices` means on one machine."""
     if isinstance(devices, str) and devices.lstrip("-").isdigit():
         devices = int(devices)
-    if isinstance(devices, int) and devices >= 0:
-        return devices
+    elif isinstance(devices, str) and devices != "auto":
+        devices = [part for part in devices.split(",") if part]
     if isinstance(devices, list):
         return len(devices)
-    if isinstance(devices, str) and devices != "auto":
-        return len([part for part in devices.split(",") if part])
+    if isinstance(devices, int) and devices >= 0:
+        return devices
     return torch.cuda.device_count() if has_gpu(accelerator) else 1
 
 
@@ -87,39 +87,6 @@ def check_trainer(trainer: Any) -> None:
         raise ConfigError(
             f"--trainer.precision={trainer.precision}: voices train in 32, 16-mixed or bf16-mixed."
         )
-    _check_gpus(trainer)
-
-
-def describe_refusal(error: Exception) -> str | None:
-    """Return a sentence where it is Lightning that refuses the flags, else None."""
-    if not isinstance(error, ValueError | TypeError | ImportError | MisconfigurationException):
-        return None
-    innermost = None
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        innermost = frame.f_globals.get("__name__", "")
-    if not str(innermost).startswith("lightning."):
-        return None
-    reason = " ".join(str(error).split())
-    return f"The --trainer.* flags cannot be used like this: {reason:.400}"
-
-
-def check_limits(trainer: Any, checkpoint: Mapping[str, Any], path: str) -> None:
-    """Refuse to go on to an end that lies behind the checkpoint."""
-    stands = {
-        "max_epochs": checkpoint.get("epoch"),
-        # Both optimizers step once an update.
-        "max_steps": (checkpoint.get("global_step") or 0) // 2,
-    }
-    for key, reached in stands.items():
-        limit = trainer.get(key)
-        if isinstance(reached, int) and limit is not None and 0 <= limit < reached:
-            raise ConfigError(
-                f"--trainer.{key}={limit} is over: {path} has {reached:,} of them behind it. Give "
-                "more than that, or leave the flag out, and training ends by itself."
-            )
-
-
-def _check_gpus(trainer: Any) -> None:
     if trainer.accelerator not in ("gpu", "cuda"):
         return
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -128,12 +95,36 @@ def _check_gpus(trainer: Any) -> None:
             "--trainer.accelerator=gpu, but PyTorch sees no GPU here: check the driver with "
             "nvidia-smi, or train with --trainer.accelerator=auto."
         )
-    wanted = count_devices(trainer.accelerator, trainer.devices)
-    if wanted > available:
+    if count_devices(trainer.accelerator, trainer.devices) > available:
         raise ConfigError(
             f"--trainer.devices={trainer.devices}, but PyTorch sees {available} GPU here: "
             f"use --trainer.devices={available}."
         )
+
+
+def describe_refusal(error: Exception) -> str | None:
+    """Return a sentence where it is Lightning that refuses the flags, else None."""
+    if not isinstance(error, ValueError | TypeError | ImportError | MisconfigurationException):
+        return None
+    frames = traceback.walk_tb(error.__traceback__)
+    names = [str(frame.f_globals.get("__name__", "")) for frame, _ in frames]
+    if not names or not names[-1].startswith("lightning."):
+        return None
+    reason = " ".join(str(error).split())
+    return f"The --trainer.* flags cannot be used like this: {reason:.400}"
+
+
+def check_limits(trainer: Any, checkpoint: Mapping[str, Any], path: str) -> None:
+    """Refuse to go on to an end that lies behind the checkpoint."""
+    # Both optimizers step once an update.
+    updates = (checkpoint.get("global_step") or 0) // 2
+    for key, reached in (("max_epochs", checkpoint.get("epoch")), ("max_steps", updates)):
+        limit = trainer.get(key)
+        if isinstance(reached, int) and limit is not None and 0 <= limit < reached:
+            raise ConfigError(
+                f"--trainer.{key}={limit} is over: {path} has {reached:,} of them behind it. Give "
+                "more than that, or leave the flag out, and training ends by itself."
+            )
 
 
 def adopt_dataset(config: Any) -> None:
@@ -196,26 +187,21 @@ def find_family(arguments: Sequence[str]) -> Family:
         found, _ = parser.parse_known_args(list(arguments))
     except argparse.ArgumentError:
         return Family()
-    given: dict[str, str] = {}
-    for flags in found.given:  # the later ones count
-        given |= flags
+    given = dict(ChainMap(*reversed(found.given)))  # the later ones count
     quality = given.get("model.quality")
     family = Family(accelerator=given.get("trainer.accelerator", "auto"))
     with suppress(PiperError, OSError):
         if quality is None and (asked := given.get("ckpt_path")):
             root = plain_address(given.get("trainer.default_root_dir") or ".")
-            path = find_last_checkpoint(root) if asked == LAST else find_checkpoint(asked)
+            path = find_asked(asked, root)
             family = family._replace(asked=asked, root=root, path=path)
             if path is not None:
                 checkpoint = load_checkpoint(path)
                 family = family._replace(checkpoint=checkpoint)
-                saved = find_quality(network_config_from_checkpoint(checkpoint, path))
-                return family._replace(quality=QUICK if saved == QUICK else None)
+                quality = find_quality(network_config_from_checkpoint(checkpoint, path)) or ""
         dataset = given.get("data.shards") or given.get("data.dataset_dir") or ""
         if quality is None and ("data.shards" in given or is_remote(dataset)):
-            places: dict[str, Any] = {
-                key: given[flag] for flag in given if (key := flag.removeprefix("data.")) != flag
-            }
+            places = {flag[5:]: value for flag, value in given.items() if flag.startswith("data.")}
             quality = resolve_settings(**places).quality
         elif quality is None:
             folder = given.get("data.dataset_dir") or Path(given.get("data.csv_path", "")).parent
@@ -233,8 +219,10 @@ def _read_flag(flag: str, value: str) -> dict[str, str]:
     return _find_flags(data if flag == "config" else {flag: data})
 
 
-def _read_source(source: str) -> Any:
+def _read_source(source: Any) -> Any:
     """Return what a YAML file says, or a text where it is the YAML itself."""
+    if not isinstance(source, str):
+        return source
     try:
         with suppress(OSError, ValueError):  # no name of a file that there is
             source = Path(source).read_text(encoding="utf-8")
@@ -249,8 +237,7 @@ def _find_flags(data: Any) -> dict[str, str]:
     found = {}
     for flag in _FAMILY_FLAGS:
         group, _, name = flag.rpartition(".")
-        part = data.get(group) if group else data
-        part = _read_source(part) if isinstance(part, str) else part
+        part = _read_source(data.get(group)) if group else data
         value = part.get(name) if isinstance(part, dict) else None
         if isinstance(value, str):
             found[flag] = value
@@ -258,12 +245,7 @@ def _find_flags(data: Any) -> dict[str, str]:
 
 
 def resolve_network(config: Any, found: Family) -> None:
-    """Let dataset and checkpoint say what the flags leave open, and refuse contradictions.
-
-    Args:
-        config: The parsed flags.
-        found: As `find_family` gives it.
-    """
+    """Let dataset and checkpoint say what the flags leave open, and refuse contradictions."""
     family = found.quality
     data = config.data.as_dict()
     asked_quality = config.model.quality or family or data["quality"]
@@ -411,11 +393,6 @@ def _network_of_checkpoint(
     else:
         keys = network_keys(quality)
         asked = create_network_config(quality, **{k: given[k] for k in given if k in keys})
-    differences = find_differences(saved, asked)
-    if differences:
-        raise CheckpointError(
-            f"{path} was trained with another network:\n{difference_table(differences)}\n"
-            "Resume with the checkpoint's values (quality in config.json, --model.quality), or "
-            "start a new training from its weights with --model.warmstart."
-        )
+    if differences := find_differences(saved, asked):
+        raise_other_network(path, differences)
     return asked

@@ -19,6 +19,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import entry_points
 from multiprocessing.connection import Connection
 from operator import attrgetter
@@ -29,7 +30,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from piper.errors import ConfigError, PiperError
+from piper.errors import ConfigError, PiperError, describe_briefly
 from piper.jobs import available_cores, end_with_parent
 
 _LOGGER = logging.getLogger(__name__)
@@ -55,6 +56,16 @@ class JudgePackage:
     modules: tuple[str, ...]
     requirements: tuple[str, ...]
     unused: str
+
+    @property
+    def lacking(self) -> str:
+        """Its purpose without an article, after "no"."""
+        return self.purpose.removeprefix("a ").removeprefix("the ")
+
+    @property
+    def way_to_get(self) -> str:
+        """The commands that bring it, for the end of a sentence."""
+        return f"`make judges`, or by `pip install --no-deps {' '.join(self.requirements)}`"
 
 
 DISTILLMOS = JudgePackage(
@@ -114,14 +125,9 @@ def list_missing_judges(judges: Sequence[JudgePackage] = JUDGES) -> list[str]:
 def explain_missing_judge(judge: JudgePackage) -> str:
     """Return what there is not without a judge, and how to get it."""
     return (
-        f"{judge.title} is not installed, so there is no {_without_article(judge.purpose)}; "
-        f"get it by {say_how_to_get(judge)}."
+        f"{judge.title} is not installed, so there is no {judge.lacking}; "
+        f"get it by {judge.way_to_get}."
     )
-
-
-def say_how_to_get(judge: JudgePackage) -> str:
-    """Return the commands that bring a judge, for the end of a sentence."""
-    return f"`make judges`, or by `pip install --no-deps {' '.join(judge.requirements)}`"
 
 
 @contextlib.contextmanager
@@ -158,8 +164,8 @@ def load_judge(judge: JudgePackage, create: Callable[[Any], Loaded]) -> Loaded |
             "%s is installed but cannot be used (%s), so there is no %s; install it anew by %s.",
             judge.title,
             error,
-            _without_article(judge.purpose),
-            say_how_to_get(judge),
+            judge.lacking,
+            judge.way_to_get,
         )
         return None
 
@@ -169,10 +175,6 @@ def _is_module_here(name: str) -> bool:
         return importlib.util.find_spec(name) is not None
     except ValueError:  # None, or a module without a specification, stands in sys.modules
         return False
-
-
-def _without_article(words: str) -> str:
-    return words.removeprefix("a ").removeprefix("the ")
 
 
 QualityPredictor = Callable[[npt.NDArray[np.float32], int], float]
@@ -353,10 +355,6 @@ class SpeakerEncoder:
 
         Its long pauses are left out. Speech of less than 1.6 s is padded with silence, and says
         less of the speaker.
-
-        Args:
-            samples: (S,), 1 is full scale.
-            rate: Hertz.
         """
         import torch
 
@@ -390,21 +388,14 @@ class SpeakerEncoder:
 
 
 def create_reference(embeddings: FloatArray) -> FloatArray:
-    """Return what a speaker is like, from recordings: their mean direction, (256,) of length 1.
-
-    Args:
-        embeddings: (N, 256) of at least one recording.
-    """
+    """Return what a speaker is like, from recordings (N, 256): their mean direction, (256,)."""
     return _normalise(embeddings.mean(axis=0))
 
 
 def compare_with_others(embeddings: FloatArray) -> FloatArray:
-    """Return each recording's similarity to the reference of all others, (N,).
+    """Return each recording's similarity to the reference of all others, (N, 256) to (N,).
 
     The ceiling for a voice: a recording in its own reference would come too near to it.
-
-    Args:
-        embeddings: (N, 256) of at least two recordings.
     """
     total = embeddings.sum(axis=0)
     others = [_normalise(total - own) for own in embeddings]
@@ -416,10 +407,6 @@ def measure_similarity(embedding: FloatArray, reference: FloatArray) -> float:
 
     In the mean, sentences have 0.93 to 0.96 with the reference of their speaker's others, and 0.46
     to 0.64 with another's (festvox-ru, telephone prompts, espeak-ng).
-
-    Args:
-        embedding: (256,) of length 1.
-        reference: Likewise.
     """
     return float(embedding @ reference)
 
@@ -488,11 +475,11 @@ class MetricScores:
 
     Attributes:
         scores: By name; one that could not be had is not in it.
-        troubles: Why not, by name.
+        issues: Why not, by name.
     """
 
     scores: Mapping[str, float] = field(default_factory=dict)
-    troubles: Mapping[str, str] = field(default_factory=dict)
+    issues: Mapping[str, str] = field(default_factory=dict)
 
 
 def score_title(name: str) -> str:
@@ -504,14 +491,11 @@ def score_title(name: str) -> str:
 
 
 class Metric(ABC):
-    """Scores all test sentences together.
+    """Scores all test sentences together, given what each should be like."""
 
-    Args:
-        references: What they should be like, in their order.
-    """
-
-    def __init__(self, references: Sequence[Reference]) -> None:
+    def __init__(self, references: Sequence[Reference], settings: MetricSettings) -> None:
         self.references = references
+        self.rate = settings.sample_rate
 
     @abstractmethod
     def score(self, spoken: Sequence[FloatArray]) -> float:
@@ -522,22 +506,90 @@ class Metric(ABC):
         return self.score([reference.recording for reference in self.references])
 
 
-class Metrics:
-    """All metrics that are wanted of a training.
+class OpinionMetric(Metric):
+    """The mean of a predictor's scores."""
 
-    Args:
-        settings: Which.
-        references: Of the sentences that they will hear.
-    """
+    def __init__(
+        self, references: Sequence[Reference], settings: MetricSettings, name: str
+    ) -> None:
+        super().__init__(references, settings)
+        self._predictor = _require(find_quality_predictor(AUTO if name == OPINION else name))
+
+    def score(self, spoken: Sequence[FloatArray]) -> float:
+        """Return the mean score."""
+        return float(np.mean([self._predictor(samples, self.rate) for samples in spoken]))
+
+
+class PhonemeMetric(Metric):
+    """Errors of what a recogniser hears, as a share of the phonemes of all texts."""
+
+    def __init__(self, references: Sequence[Reference], settings: MetricSettings) -> None:
+        from piper.train.aligner.recogniser import load_phoneme_recogniser
+
+        super().__init__(references, settings)
+        assert settings.recogniser_path is not None
+        self._recogniser = load_phoneme_recogniser(settings.recogniser_path)
+
+    def score(self, spoken: Sequence[FloatArray]) -> float:
+        """Return the phoneme error rate."""
+        import soxr
+
+        from piper.train.aligner.recogniser import add_phoneme_errors, find_phoneme_errors
+
+        errors = []
+        for reference, samples in zip(self.references, spoken, strict=True):
+            if self.rate != RECOGNISER_RATE:
+                samples = soxr.resample(samples, self.rate, RECOGNISER_RATE)
+            errors.append(find_phoneme_errors(reference.units, self._recogniser.recognise(samples)))
+        return add_phoneme_errors(errors).rate
+
+
+class SpeakerMetric(Metric):
+    """How near sentences are to the recordings of their speakers."""
+
+    def __init__(self, references: Sequence[Reference], settings: MetricSettings) -> None:
+        super().__init__(references, settings)
+        self._encoder = _require(load_speaker_encoder())
+        embeddings = self._embed([reference.recording for reference in references])
+        numbers = np.asarray([reference.speaker for reference in references])
+        self._recorded = {number: embeddings[numbers == number] for number in numbers.tolist()}
+        self._likes = {number: create_reference(own) for number, own in self._recorded.items()}
+
+    def score(self, spoken: Sequence[FloatArray]) -> float:
+        """Return the mean similarity of sentences to their speakers."""
+        pairs = zip(self._embed(spoken), self.references, strict=True)
+        return float(np.mean([measure_similarity(e, self._likes[one.speaker]) for e, one in pairs]))
+
+    def score_recordings(self) -> float:
+        """Return the mean similarity of recordings to the others of their speaker."""
+        several = [own for own in self._recorded.values() if len(own) > 1]
+        if not several:
+            return math.nan
+        return float(np.mean(np.concatenate([compare_with_others(own) for own in several])))
+
+    def _embed(self, spoken: Sequence[FloatArray]) -> FloatArray:
+        return np.stack([self._encoder.embed(samples, self.rate) for samples in spoken])
+
+
+def _require(found: Loaded | None) -> Loaded:
+    if found is None:
+        raise PiperError("it is not installed")
+    return found
+
+
+class Metrics:
+    """All metrics that are wanted of a training."""
 
     def __init__(self, settings: MetricSettings, references: Sequence[Reference]) -> None:
         self._metrics: dict[str, Metric] = {}
-        self._troubles: dict[str, str] = {}
+        self._issues: dict[str, str] = {}
+        known = {ERRORS: PhonemeMetric, SIMILARITY: SpeakerMetric}
         for title, name in settings.names.items():
+            create = known.get(name) or partial(OpinionMetric, name=name)
             try:
-                self._metrics[title] = _create_metric(name, settings, references)
+                self._metrics[title] = create(references, settings)
             except Exception as error:  # someone else's code, and only a figure
-                self._troubles[title] = _describe(error)
+                self._issues[title] = describe_briefly(error)
 
     def score(self, spoken: Sequence[FloatArray]) -> MetricScores:
         """Score the sentences, (S,) each, as they are spoken."""
@@ -549,103 +601,13 @@ class Metrics:
 
     def _ask(self, ask: Callable[[Metric], float]) -> MetricScores:
         scores: dict[str, float] = {}
-        troubles = dict(self._troubles)
+        issues = dict(self._issues)
         for title, metric in self._metrics.items():
             try:
                 scores[title] = float(ask(metric))
             except Exception as error:  # likewise
-                troubles[title] = _describe(error)
-        return MetricScores({t: s for t, s in scores.items() if math.isfinite(s)}, troubles)
-
-
-def _create_metric(name: str, settings: MetricSettings, references: Sequence[Reference]) -> Metric:
-    if name == ERRORS:
-        return PhonemeMetric(settings, references)
-    if name == SIMILARITY:
-        return SpeakerMetric(settings, references)
-    return OpinionMetric(name, settings, references)
-
-
-class OpinionMetric(Metric):
-    """The mean of a predictor's scores."""
-
-    def __init__(
-        self, name: str, settings: MetricSettings, references: Sequence[Reference]
-    ) -> None:
-        super().__init__(references)
-        predictor = find_quality_predictor(AUTO if name == OPINION else name)
-        if predictor is None:
-            raise PiperError("it is not installed")
-        self._predictor = predictor
-        self._rate = settings.sample_rate
-
-    def score(self, spoken: Sequence[FloatArray]) -> float:
-        """Return the mean score."""
-        return float(np.mean([self._predictor(samples, self._rate) for samples in spoken]))
-
-
-class PhonemeMetric(Metric):
-    """Errors of what a recogniser hears, as a share of the phonemes of all texts."""
-
-    def __init__(self, settings: MetricSettings, references: Sequence[Reference]) -> None:
-        from piper.train.aligner.recogniser import load_phoneme_recogniser
-
-        super().__init__(references)
-        assert settings.recogniser_path is not None
-        self._recogniser = load_phoneme_recogniser(settings.recogniser_path)
-        self._rate = settings.sample_rate
-
-    def score(self, spoken: Sequence[FloatArray]) -> float:
-        """Return the phoneme error rate."""
-        import soxr
-
-        from piper.train.aligner.recogniser import (
-            add_phoneme_errors,
-            find_phoneme_errors,
-        )
-
-        errors = []
-        for reference, samples in zip(self.references, spoken, strict=True):
-            if self._rate != RECOGNISER_RATE:
-                samples = soxr.resample(samples, self._rate, RECOGNISER_RATE)
-            errors.append(find_phoneme_errors(reference.units, self._recogniser.recognise(samples)))
-        return add_phoneme_errors(errors).rate
-
-
-class SpeakerMetric(Metric):
-    """How near sentences are to the recordings of their speakers."""
-
-    def __init__(self, settings: MetricSettings, references: Sequence[Reference]) -> None:
-        super().__init__(references)
-        encoder = load_speaker_encoder()
-        if encoder is None:
-            raise PiperError("it is not installed")
-        self._encoder = encoder
-        self._rate = settings.sample_rate
-        embeddings = self._embed([reference.recording for reference in references])
-        self._speakers = [reference.speaker for reference in references]
-        numbers = np.asarray(self._speakers)
-        self._recorded = {number: embeddings[numbers == number] for number in self._speakers}
-        self._likes = {number: create_reference(own) for number, own in self._recorded.items()}
-
-    def score(self, spoken: Sequence[FloatArray]) -> float:
-        """Return the mean similarity of sentences to their speakers."""
-        pairs = zip(self._embed(spoken), self._speakers, strict=True)
-        return float(np.mean([measure_similarity(e, self._likes[s]) for e, s in pairs]))
-
-    def score_recordings(self) -> float:
-        """Return the mean similarity of recordings to the others of their speaker."""
-        several = [own for own in self._recorded.values() if len(own) > 1]
-        if not several:
-            return math.nan
-        return float(np.mean(np.concatenate([compare_with_others(own) for own in several])))
-
-    def _embed(self, spoken: Sequence[FloatArray]) -> FloatArray:
-        return np.stack([self._encoder.embed(samples, self._rate) for samples in spoken])
-
-
-def _describe(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0][:150] or type(error).__name__
+                issues[title] = describe_briefly(error)
+        return MetricScores({t: s for t, s in scores.items() if math.isfinite(s)}, issues)
 
 
 NICENESS = 10

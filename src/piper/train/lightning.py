@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from functools import partial
-from types import SimpleNamespace
 from typing import Any, Literal
 
 import torch
@@ -25,7 +24,7 @@ from piper.train.presets import (
 from piper.train.steps import gan
 from piper.train.steps.compilation import compile_generator, should_compile
 from piper.train.steps.gan import GanStep, MicroBatches, Totals
-from piper.train.steps.update import Hold, OptimizerSettings, create_optimizer, seed_update
+from piper.train.steps.update import Hold, create_optimizer, seed_update
 from piper.train.vits.config import NetworkConfig
 from piper.train.vits.discriminators import Discriminator, MultiResolutionDiscriminator
 from piper.train.vits.synthesizer import Synthesizer
@@ -164,29 +163,22 @@ class VitsModel(VoiceModule):
         super().__init__(
             network, settings, read_warm_starts(warmstart, vocoder_warmstart, warmstart_speaker)
         )
-        training = SimpleNamespace(**settings)
-        self.generator_settings = OptimizerSettings(
-            training.learning_rate, tuple(training.betas), training.eps, training.lr_decay
-        )
-        self.discriminator_settings = OptimizerSettings(
-            training.learning_rate_d, tuple(training.betas_d), training.eps, training.lr_decay_d
-        )
         self.save_hyperparameters(saved_hyper_parameters(network, settings))
 
         self.model_g: Synthesizer = Synthesizer(network)
         self.model_d = Discriminator(network.discriminator_channels)
         self.model_mrd: MultiResolutionDiscriminator | None = None
-        if training.use_mrd:
+        if settings["use_mrd"]:
             self.model_mrd = MultiResolutionDiscriminator.for_network(network)
         discriminators = [*self.model_d.discriminators]
         if self.model_mrd is not None:
             discriminators += self.model_mrd.discriminators
-        weights = {**gan.USUAL_WEIGHTS, "mel": training.c_mel, "kl": training.c_kl}
+        weights = {**gan.USUAL_WEIGHTS, "mel": settings["c_mel"], "kl": settings["c_kl"]}
         self.gan = GanStep(self.model_g, discriminators, network, weights)
         self.micro_batches = MicroBatches(self.gan, self.model_g, *discriminators)
-        self.hold = Hold(self.model_g.dec, "decoder", training.hold_decoder)
+        self.hold = Hold(self.model_g.dec, "decoder", settings["hold_decoder"])
         self._kept_speakers: tuple[list[int], Tensor] | None = None
-        if training.new_speakers_only:
+        if settings["new_speakers_only"]:
             self._freeze_voice()
         self._compile_choice = compile
 
@@ -218,9 +210,17 @@ class VitsModel(VoiceModule):
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
         """Return the generator's and the discriminators' optimizer, each with its schedule."""
+        of = self._training
+        trained = (self.model_g.parameters(), self.discriminator_parameters())
         pairs = [
-            create_optimizer(self.model_g.parameters(), self.generator_settings),
-            create_optimizer(self.discriminator_parameters(), self.discriminator_settings),
+            create_optimizer(
+                parameters,
+                of[f"learning_rate{ending}"],
+                of[f"betas{ending}"],
+                of["eps"],
+                of[f"lr_decay{ending}"],
+            )
+            for parameters, ending in zip(trained, ("", "_d"), strict=True)
         ]
         return [optimizer for optimizer, _ in pairs], [schedule for _, schedule in pairs]
 
@@ -270,12 +270,8 @@ class VitsModel(VoiceModule):
 
     def validation_losses(self, batch: Batch, batch_index: int) -> dict[str, Tensor]:
         """Take the losses of fixed segments with fixed noise."""
-        return self.gan.spectral_losses(self.generate_validation(batch, batch_index))
-
-    def generate_validation(self, batch: Batch, batch_index: int) -> Any:
-        """Run the generator on a batch of validation, with the batch's own fixed noise."""
         random = torch.Generator(device=self.device).manual_seed(VALIDATION_SEED + batch_index)
-        return self.gan.generate(batch, random)
+        return self.gan.spectral_losses(self.gan.generate(batch, random))
 
     # -- checkpoints
 

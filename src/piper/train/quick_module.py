@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from piper.errors import describe_briefly
 from piper.jobs import available_cores
 from piper.text.frontend import PAD
 from piper.train.checkpoints import adapt_own_checkpoint
@@ -34,7 +34,7 @@ from piper.train.quick.network import NO_PAD, QuickSynthesizer, SpectrumDiscrimi
 from piper.train.quick.schedule import APART, Plan, plan_update
 from piper.train.quick.step import LatentExtractor, Pieces, QuickStep, cut_pieces
 from piper.train.steps.update import seed_update
-from piper.train.voice_module import VALIDATION_SEED, VoiceModule
+from piper.train.voice_module import VALIDATION_SEED, VoiceModule, count_updates, find_timers
 from piper.train.warm_start import read_warm_starts
 
 _LOGGER = logging.getLogger(__name__)
@@ -183,24 +183,21 @@ class QuickModel(VoiceModule):
     def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
         """Return the optimizer of text side and decoder, and that of the discriminators."""
         training = self._training
-        betas = tuple(training["betas"])
-        groups = [
-            {"params": list(part.parameters()), "clip_norm": clip}
-            for part, clip in (
-                (self.model_g.text, TEXT_CLIP),
-                (self.model_g.decoder, DECODER_CLIP),
+        parts = ((self.model_g.text, TEXT_CLIP), (self.model_g.decoder, DECODER_CLIP))
+        groups = [{"params": list(part.parameters()), "clip_norm": clip} for part, clip in parts]
+        trained: tuple[Any, ...] = (groups, self.model_d.parameters())
+        optimizers: list[Optimizer] = [
+            AdamW(
+                parameters,
+                lr=training[f"learning_rate{ending}"],
+                betas=tuple(training[f"betas{ending}"]),
+                eps=training["eps"],
+                weight_decay=WEIGHT_DECAY,
+                fused=True,
             )
+            for parameters, ending in zip(trained, ("", "_d"), strict=True)
         ]
-        options: dict[str, Any] = {"weight_decay": WEIGHT_DECAY, "fused": True}
-        options["eps"] = training["eps"]
-        generator = AdamW(groups, lr=training["learning_rate"], betas=betas, **options)
-        discriminator = AdamW(
-            self.model_d.parameters(),
-            lr=training["learning_rate_d"],
-            betas=tuple(training["betas_d"]),
-            **options,
-        )
-        return [generator, discriminator], []
+        return optimizers, []
 
     def _set_rates(self, optimizers: list[LightningOptimizer], plan: Plan) -> None:
         """Let the optimizers do what the settings and the plan say, whatever a checkpoint held."""
@@ -234,15 +231,8 @@ class QuickModel(VoiceModule):
         self.model_g.pad_id.fill_(self._pad_id)
         # A checkpoint or a file to start from brings it along, where its latents are the same.
         if not self.model_g.latent_mean.any():
-            self._standardise()
-
-    def _standardise(self) -> None:
-        network, data = self.model_g, self._data()
-        whole = (
-            self._cut_whole(batch)
-            for batch in data.some_batches(MEASURED_UTTERANCES, is_learnt=True)
-        )
-        standardise_latents(network, self.step.extract, whole)
+            batches = self._data().some_batches(MEASURED_UTTERANCES, is_learnt=True)
+            standardise_latents(self.model_g, self.step.extract, map(self._cut_whole, batches))
 
     def _data(self) -> QuickDataModule:
         data: QuickDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -250,27 +240,21 @@ class QuickModel(VoiceModule):
 
     def on_train_start(self) -> None:
         """Count the preparation in the time of `--trainer.max_time`: it is the whole run's."""
-        for timer in self._timers():
-            if self.trainer.global_step == 0:
-                timer._offset += int(time.monotonic() - self._begin)
+        for timer in find_timers(self.trainer) if self.trainer.global_step == 0 else ():
+            timer._offset += int(time.monotonic() - self._begin)
         super().on_train_start()
-
-    def _timers(self) -> list[Timer]:
-        callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
-        return [one for one in callbacks if isinstance(one, Timer)]
 
     def progress(self) -> float:
         """Return the share of the budget that is over, by whichever limit comes first."""
-        trainer, update = self.trainer, self.trainer.global_step // 2
+        trainer, update = self.trainer, count_updates(self.trainer)
         shares = [0.0]
         if trainer.max_steps > 0:
             shares.append(trainer.global_step / trainer.max_steps)
         if trainer.max_epochs is not None and trainer.max_epochs > 0:
             shares.append(update / (trainer.max_epochs * float(trainer.num_training_batches)))
         timed = 0.0
-        for timer in self._timers():
-            if timer._duration is not None:
-                timed = timer.time_elapsed() / timer._duration
+        for timer in find_timers(trainer):
+            timed = timer.time_elapsed() / (timer._duration or math.inf)
         if trainer.world_size > 1:  # all processes take the same
             timed = float(sum_over_processes(torch.tensor(timed, device=self.device)))
             timed /= trainer.world_size
@@ -287,7 +271,7 @@ class QuickModel(VoiceModule):
         if not self.trainer.training:
             rng = np.random.default_rng(VALIDATION_SEED)
             return self._cut(batch, VALIDATION_FRAMES, DECODED_FRAMES, rng)
-        update = self.trainer.global_step // 2
+        update = count_updates(self.trainer)
         progress = self.progress()
         if self._together_since is None and progress >= APART:
             self._together_since = update
@@ -300,14 +284,8 @@ class QuickModel(VoiceModule):
     ) -> Pieces:
         if self._pad_id is None:  # asked for once: on a GPU the answer has to be waited for
             self._pad_id = int(self.model_g.pad_id)
-        return cut_pieces(
-            batch,
-            self.network_config,
-            frames=frames,
-            decoded_frames=decoded_frames,
-            pad_id=self._pad_id,
-            rng=rng,
-        )
+        sizes = {"frames": frames, "decoded_frames": decoded_frames}
+        return cut_pieces(batch, self.network_config, **sizes, pad_id=self._pad_id, rng=rng)
 
     def _cut_whole(self, batch: Batch) -> Pieces:
         """Return the one utterance of a batch as a piece, on the network's device."""
@@ -330,15 +308,12 @@ class QuickModel(VoiceModule):
 
     def try_update(self, batch: Batch) -> None:
         """Compute the gradients of a batch as the heaviest update does."""
-        self.compute_gradients(batch, replace(plan_update(1.0, 2, 1), frames=VALIDATION_FRAMES))
-
-    def compute_gradients(self, batch: Batch, plan: Plan, threads: int = 1) -> None:
-        """Compute the gradients of a batch by a plan, for nobody's use."""
         self.step.to(self.device)
-        rng = np.random.default_rng(0)
-        pieces = self._cut(batch, plan.frames, plan.phase.decoded_frames, rng)
+        plan = plan_update(1.0, 2, 1)
+        decoded, rng = plan.phase.decoded_frames, np.random.default_rng(0)
+        pieces = self._cut(batch, VALIDATION_FRAMES, decoded, rng)
         with short_products():
-            self.step.backward(pieces.to(self.device), plan.phase, threads=threads)
+            self.step.backward(pieces.to(self.device), plan.phase, threads=1)
 
     # -- validation
 
@@ -382,7 +357,7 @@ class QuickModel(VoiceModule):
                 _LOGGER.warning(
                     "How lively the voice is to speak could not be measured for this checkpoint, "
                     "which is whole in all else: %s",
-                    " ".join(str(error).split())[:200] or type(error).__name__,
+                    describe_briefly(error, 200),
                 )
         checkpoint[TOGETHER_KEY] = self._together_since
 
@@ -394,7 +369,7 @@ class QuickModel(VoiceModule):
 
     def adapt_checkpoint(self, checkpoint: dict[str, Any], path: Any) -> list[str]:
         """Make a checkpoint fit this network."""
-        return adapt_own_checkpoint(checkpoint, self)
+        return adapt_own_checkpoint(checkpoint, self, path)
 
 
 @torch.no_grad()

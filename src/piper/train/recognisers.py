@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import tempfile
 import unicodedata
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from piper.errors import ConfigError, PiperError
@@ -21,21 +23,26 @@ SPECIFICATIONS = (
 
 
 def load_recogniser(specification: str, language: str) -> Recogniser:
-    """Return the recogniser that a specification names.
+    """Return the recogniser that one of `SPECIFICATIONS` names.
 
     Args:
-        specification: One of `SPECIFICATIONS`.
+        specification: Its name.
         language: Of the texts, an espeak-ng voice such as `ru` or `en-us`.
     """
-    name, separator, rest = specification.partition(":")
-    if not separator or not name or not rest:
+    name, _, rest = specification.partition(":")
+    if not name or not rest:
         raise ConfigError(
             f'The recogniser "{specification}" cannot be loaded; give {SPECIFICATIONS}.'
         )
     known = {"faster-whisper": _load_faster_whisper, "gigaam": _load_gigaam}
-    if name in known:
-        return known[name](rest, language)
-    return _Checked(import_plugin(specification, "--recogniser"), specification)
+    try:
+        load = known.get(name)
+        function = load(rest, language) if load else import_plugin(specification, "--recogniser")
+    except ImportError:
+        raise ConfigError(
+            f"The recogniser {name} is not installed; run `pip install {name}`."
+        ) from None
+    return _Checked(function, specification)
 
 
 class _Checked:
@@ -63,10 +70,8 @@ class _Checked:
 
 
 def _load_faster_whisper(model: str, language: str) -> Recogniser:
-    try:
-        from faster_whisper import WhisperModel
-    except ImportError:
-        raise _missing("faster-whisper", "faster-whisper") from None
+    from faster_whisper import WhisperModel
+
     loaded = WhisperModel(model)
     code = re.split("[-_]", language)[0]
 
@@ -76,20 +81,15 @@ def _load_faster_whisper(model: str, language: str) -> Recogniser:
         segments, _ = loaded.transcribe(samples, language=code, condition_on_previous_text=False)
         return " ".join(segment.text.strip() for segment in segments)
 
-    return _Checked(recognise, f"faster-whisper:{model}")
+    return recognise
 
 
 def _load_gigaam(model: str, language: str) -> Recogniser:
-    try:
-        import gigaam
-    except ImportError:
-        raise _missing("gigaam", "gigaam") from None
+    import gigaam
+
     loaded = gigaam.load_model(model)
 
     def recognise(samples: FloatArray, sample_rate: int) -> str:
-        import tempfile
-        from pathlib import Path
-
         from piper.audio.output import write_wav
 
         # It reads files alone.
@@ -98,11 +98,7 @@ def _load_gigaam(model: str, language: str) -> Recogniser:
             write_wav(path, samples, sample_rate)
             return str(loaded.transcribe(str(path)))
 
-    return _Checked(recognise, f"gigaam:{model}")
-
-
-def _missing(name: str, package: str) -> ConfigError:
-    return ConfigError(f"The recogniser {name} is not installed; run `pip install {package}`.")
+    return recognise
 
 
 def normalise_words(text: str) -> list[str]:

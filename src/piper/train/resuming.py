@@ -73,11 +73,7 @@ done anyway, and what to do instead of any other."""
 
 
 def translate_arguments(arguments: Sequence[str]) -> list[str]:
-    """Return a command line of the trainer with the names of today.
-
-    Args:
-        arguments: As a shell gives them, without the program's name.
-    """
+    """Return a command line of the trainer, without the program, with the names of today."""
     result: list[str] = []
     if len(arguments) > 1 and "-" not in (arguments[0][:1], arguments[1][:1]):
         # The other verbs take the folder so: `fit DIR`.
@@ -139,28 +135,27 @@ def translate_score(value: Any) -> str:
 
 def translate_config(config: dict[str, Any]) -> dict[str, Any]:
     """Return the content of a `config.yaml` with the names of today."""
+    # Copies of what is changed: what was given stays as it is.
     result = {
-        key: translate_config(value) if key in _VERBS and isinstance(value, dict) else value
-        for key, value in config.items()
+        key: dict(value) if isinstance(value, dict) else value for key, value in config.items()
     }
+    for verb in _VERBS:
+        if isinstance(result.get(verb), dict):
+            result[verb] = translate_config(result[verb])
     model = result.get("model")
     if isinstance(model, dict):
         if SCORE in model:
             result.setdefault(OUR_SCORE, translate_score(model[SCORE]))
         result["model"] = translate_model(model)
     for (part, name), (new_part, new_name) in MOVED.items():
-        old = result.get(part)
-        if isinstance(old, dict) and name in old:
-            value = old[name]
-            result[part] = {key: other for key, other in old.items() if key != name}
+        if isinstance(result.get(part), dict) and name in result[part]:
+            value = result[part].pop(name)
             if value is not None:
                 result[new_part] = {new_name: value, **(result.get(new_part) or {})}
     for part, name in ABSENT:
-        old = result if not part else result.get(part)
-        if isinstance(old, dict) and name in old:
-            _check_absent((part, name), old[name], f"{part}.{name}".lstrip("."))
-            old = {key: other for key, other in old.items() if key != name}
-            result = {**result, part: old} if part else old
+        place = result.get(part) if part else result
+        if isinstance(place, dict) and name in place:
+            _check_absent((part, name), place.pop(name), f"{part}.{name}".lstrip("."))
     return result
 
 
@@ -216,11 +211,7 @@ _typed: list[str] = ["python", "-m", "piper.train", "fit"]
 
 
 def remember_command(arguments: Sequence[str] | None) -> None:
-    """Keep the words that a training was started with.
-
-    Args:
-        arguments: Those of the trainer, from a program; None means those of the process.
-    """
+    """Remember the words that a training was started with; None means those of the process."""
     if arguments is None:
         _typed[:] = sys.orig_argv
     else:
@@ -310,11 +301,11 @@ def find_run(checkpoint: str, made: Path | None = None) -> Run:
         checkpoint: Its path or address.
         made: A folder whose datasets need not be there: they can be made again.
     """
-    name = storage.plain_address(checkpoint)
-    folder = name.rpartition("/")[0] if is_remote(name) else str(Path(name).absolute().parent)
-    above = folder.rpartition("/")[0] if is_remote(name) else str(Path(folder).parent)
-    for place in (folder, above):
-        address = join_address(place, CONFIG_NAME)
+    folder = storage.plain_address(checkpoint)
+    folder = folder if is_remote(folder) else Path(folder).absolute().as_posix()
+    for _ in range(2):
+        folder = folder.rpartition("/")[0] or "/"
+        address = join_address(folder, CONFIG_NAME)
         if storage.is_file(address):
             return _read_run(address, made)
     raise DatasetError(
@@ -336,13 +327,8 @@ def _read_run(address: str, made: Path | None) -> Run:
             "--data.dataset_dir (--dataset of the launcher)."
         ) from None
     config = translate_config(content) if isinstance(content, dict) else {}
-    data, model = config.get("data"), config.get("model")
-    data = data if isinstance(data, dict) else {}
-    found = {
-        key: value
-        for key, value in data.items()
-        if value not in (None, "") and key not in _NOT_OF_DATASETS
-    }
+    data, model = (_as_dict(config.get(part)) for part in ("data", "model"))
+    found = {k: v for k, v in data.items() if v not in (None, "") and k not in _NOT_OF_DATASETS}
     if not any(isinstance(found.get(key), str) for key in DATASET_FLAGS):
         raise DatasetError(
             f"{address} names no dataset (data.dataset_dir); name one with --data.dataset_dir "
@@ -351,8 +337,12 @@ def _read_run(address: str, made: Path | None) -> Run:
     for key in _PLACES:
         if key in found and key != "cache_dir":
             found[key] = _find_place(address, key, str(found[key]), made)
-    quality = model.get("quality") if isinstance(model, dict) else None
+    quality = model.get("quality")
     return Run(address, found, quality if isinstance(quality, str) else "")
+
+
+def _as_dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _find_place(address: str, key: str, name: str, made: Path | None) -> str:

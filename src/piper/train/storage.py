@@ -58,20 +58,14 @@ class StoredFile:
 
 MAX_FETCHED_BYTES = 64 * 1024**3
 """Of a file in a storage, beyond any checkpoint or recording."""
-_LOCAL_PREFIXES = ("file://", "local://")
-_FOLDED = re.compile(r"([a-z][a-z0-9]+):/(?=[^/])")
+_FOLDED = re.compile(r"^([a-z][a-z0-9]+):/(?=[^/])")
 
 
 def plain_address(address: Path | str) -> str:
     """Return an address as everything here takes it: a local one without `file://`."""
-    text = str(address)
-    for prefix in _LOCAL_PREFIXES:
-        if text.startswith(prefix):
-            return text.removeprefix(prefix)
-    if isinstance(address, Path):
-        # pathlib folds the two slashes of s3://bucket into one.
-        return _FOLDED.sub(r"\1://", text, count=1) if _FOLDED.match(text) else text
-    return text
+    text = re.sub("^(file|local)://", "", str(address))
+    # pathlib folds the two slashes of s3://bucket into one.
+    return _FOLDED.sub(r"\1://", text) if isinstance(address, Path) else text
 
 
 def is_remote(address: Path | str) -> bool:
@@ -88,12 +82,7 @@ def join_address(folder: Path | str, *names: str) -> str:
 
 
 def write_file(address: Path | str, write: Callable[[BinaryIO], Any]) -> None:
-    """Write a file so that an end at any moment leaves the old or the new one whole.
-
-    Args:
-        address: Where to; a missing local folder is made.
-        write: Writes the content to the binary file that it is given.
-    """
+    """Write a file so that an end at any moment leaves the old or the new one whole."""
     address = plain_address(address)
     if is_remote(address):
         buffer = BytesIO()
@@ -124,11 +113,6 @@ def copy_file(
     """Copy a file between here and a storage, or here, without holding it in memory.
 
     An end at any moment leaves the old or the new file whole.
-
-    Args:
-        source: What to copy.
-        target: Where to.
-        max_bytes: A source in a storage that has more is refused.
     """
     source, target = plain_address(source), plain_address(target)
     if is_remote(target):
@@ -299,12 +283,7 @@ def _protocol(address: str) -> str:
 
 
 def _find_filesystem(address: str) -> tuple[Any, str]:
-    """Return fsspec's file system for an address, and the path in it.
-
-    Raises:
-        ConfigError: It needs a package that is not installed, or is of no known kind.
-        OSError: It cannot be set up.
-    """
+    """Return fsspec's file system for an address, and the path in it."""
     from fsspec.core import url_to_fs
 
     protocol = _protocol(address)
@@ -338,18 +317,13 @@ def _as_os_errors(address: str, *passed: type[Exception]) -> Iterator[None]:
         raise
     except passed:
         raise
-    except OSError as error:
-        if error.strerror:
+    except Exception as error:
+        if isinstance(error, OSError) and error.strerror:
             raise
         kind = type(error) if type(error) in (FileNotFoundError, PermissionError) else OSError
-        raise kind(error.errno or errno.EIO, _first_line(error), address) from error
-    except Exception as error:
-        raise OSError(errno.EIO, _first_line(error), address) from error
-
-
-def _first_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text[:200] if text else type(error).__name__
+        number = getattr(error, "errno", None) or errno.EIO
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise kind(number, reason, address) from error
 
 
 def _describe(filesystem: Any, entry: dict[str, Any]) -> StoredFile:

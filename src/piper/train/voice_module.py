@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
@@ -19,10 +20,12 @@ from piper.train import checkpoints
 from piper.train.data.batches import Batch
 from piper.train.distributed import sum_over_processes
 from piper.train.presets import TRAINING_KEYS, NetworkShape
-from piper.train.steps.update import Updater, UpdateSettings, WeightAverages
+from piper.train.steps.update import Updater, WeightAverages
 from piper.train.warm_start import WarmStart, compare_voices, speakers_of
 
 _LOGGER = logging.getLogger(__name__)
+NETWORKS = ("generator", "discriminator")
+"""What the figures of the two optimizers are called by."""
 VALIDATION_SEED = 20210611
 """Seed of validation's noise and segments: the same in each epoch, so that epochs compare."""
 
@@ -32,11 +35,6 @@ class VoiceModule(LightningModule, ABC):
 
     A family's module builds its networks, makes gradients, names the losses of a
     validation, and fits checkpoints to itself. Both optimizers step once an update.
-
-    Args:
-        network_config: The generator's shape.
-        settings: How it is trained, by the names of the flags.
-        warm_starts: Files to start from, in their order.
     """
 
     network_config: NetworkShape
@@ -54,7 +52,7 @@ class VoiceModule(LightningModule, ABC):
         self.automatic_optimization = False
         self.network_config = network_config
         self._training = dict(settings)
-        self.updater = Updater(UpdateSettings(warmup_updates=settings.get("warmup_updates", 0)))
+        self.updater = Updater(settings.get("warmup_updates", 0))
         self.accumulate_grad_batches = 1
         """Parts of a batch, which makes one update; `--trainer.accumulate_grad_batches` sets it."""
         self.averages: WeightAverages | None = None
@@ -83,11 +81,7 @@ class VoiceModule(LightningModule, ABC):
 
     @abstractmethod
     def try_update(self, batch: Batch) -> None:
-        """Compute the gradients of a batch as an update does, to see whether they fit in memory.
-
-        Args:
-            batch: On the CPU, as it was loaded.
-        """
+        """Compute the gradients of a batch as an update does, to see whether they fit in memory."""
 
     @abstractmethod
     def validation_losses(self, batch: Any, batch_index: int) -> dict[str, Tensor]:
@@ -98,17 +92,20 @@ class VoiceModule(LightningModule, ABC):
         """Return the weighted sum of the named losses."""
 
     @abstractmethod
+    def configure_optimizers(self) -> tuple[list[Any], list[Any]]:
+        """Return the generator's and the discriminators' optimizer, and their schedules."""
+
+    @abstractmethod
     def adapt_checkpoint(self, checkpoint: dict[str, Any], path: Any) -> list[str]:
         """Make a checkpoint fit; return a sentence for each setting that is another one now."""
 
     @property
     def training_settings(self) -> dict[str, Any]:
         """How it is trained, beside the network: by the names of the flags."""
-        clip = self.updater.settings
         return {
             **self._training,
-            "gradient_clip_val": clip.clip_value or 0,
-            "gradient_clip_algorithm": clip.clip_algorithm,
+            "gradient_clip_val": self.updater.clip_value or 0,
+            "gradient_clip_algorithm": self.updater.clip_algorithm,
         }
 
     # -- warm starts
@@ -116,18 +113,19 @@ class VoiceModule(LightningModule, ABC):
     def setup(self, stage: str) -> None:
         """Start from other weights, now that the dataset's symbols and speakers are known."""
         data = getattr(self._trainer, "datamodule", None)
+        is_first = self._trainer is None or self._trainer.is_global_zero
         while self._warm_starts:
             start = self._warm_starts.pop(0)
+            silent = []
             if data is not None and start.takes_speakers:
                 silent = data.adopt_speakers(start.source.speaker_ids, keeps_rows=False)
+            if silent and is_first and not self._training.get("new_speakers_only"):
                 self._warn_about_silent(silent)
             report = start.apply(self, data.voice_config() if data else None)
-            if self._is_first_process():
+            if is_first:
                 _LOGGER.info("%s", report)
 
     def _warn_about_silent(self, speakers: list[str]) -> None:
-        if not speakers or self._training.get("new_speakers_only") or not self._is_first_process():
-            return
         advice = ""
         if "new_speakers_only" in self._training:
             advice = ", or train nothing but the new speakers: --model.new_speakers_only=true"
@@ -139,9 +137,6 @@ class VoiceModule(LightningModule, ABC):
             name_some(speakers, 12),
             advice,
         )
-
-    def _is_first_process(self) -> bool:
-        return self._trainer is None or self._trainer.is_global_zero
 
     # -- training
 
@@ -166,8 +161,7 @@ class VoiceModule(LightningModule, ABC):
         scale = None if scaler is None else scaler.scale(torch.ones((), device=self.device))
         named = self.make_gradients(batch, update, scale)
         # The discriminators first, as callbacks that look at gradients have always seen them.
-        names = ("generator", "discriminator")
-        figures = self.updater.apply(optimizers[::-1], names[::-1], update, scaler)
+        figures = self.updater.apply(optimizers[::-1], NETWORKS[::-1], update, scaler)
         self.settle_weights()
         if self.averages is not None:
             self.averages.update()
@@ -186,9 +180,7 @@ class VoiceModule(LightningModule, ABC):
         whole.pop("discriminator", None)
         scalars["train_loss"] = self.total(whole)
         self.log_dict(scalars, batch_size=batch_size)
-        for name, optimizer in zip(
-            ("generator", "discriminator"), self.trainer.optimizers, strict=True
-        ):
+        for name, optimizer in zip(NETWORKS, self.trainer.optimizers, strict=True):
             self.log(f"learning_rate_{name}", optimizer.param_groups[0]["lr"], batch_size=1)
 
     def on_train_epoch_end(self) -> None:
@@ -292,3 +284,34 @@ def is_last_epoch(trainer: Trainer) -> bool:
         or 0 < trainer.max_steps <= trainer.global_step
         or 0 < max_epochs <= trainer.current_epoch + 1
     )
+
+
+def count_updates(trainer: Trainer) -> int:
+    """Return the updates of the weights so far: two optimizers step in each."""
+    return trainer.global_step // 2
+
+
+def logged_step(trainer: Trainer) -> int:
+    """Return the step that Lightning writes beside a scalar at this moment.
+
+    Its count of batches is the one that every logger gets, and it has no public name. It differs
+    from `global_step // 2`, the updates that checkpoints and messages count: it lags by one at a
+    validation, and goes on over updates that were skipped. What is drawn or heard beside scalars
+    has to stand where they do, also after resuming from a checkpoint of another trainer.
+    """
+    return trainer.fit_loop.epoch_loop._batches_that_stepped
+
+
+def is_time_to_log(trainer: Trainer) -> bool:
+    """Return whether the batch that ends is one that is logged.
+
+    Counted over epochs, as Lightning counts it: an epoch may be shorter than the interval.
+    """
+    interval: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+    return (logged_step(trainer) + 1) % interval == 0
+
+
+def find_timers(trainer: Trainer) -> list[Timer]:
+    """Return what counts the time of `--trainer.max_time`: one timer, or none."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return [one for one in callbacks if isinstance(one, Timer) and one._duration is not None]

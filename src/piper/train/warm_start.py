@@ -50,10 +50,6 @@ def fold_speaker(weights: Mapping[str, Tensor], row: int) -> dict[str, Tensor]:
     text with zeros after the speaker's vector was added, so its first and last phoneme differ.
 
     A quick voice adds the speaker's row to each phoneme's.
-
-    Args:
-        weights: Named as in a checkpoint, with a table of speakers.
-        row: The speaker's.
     """
     result = {name: weight for name, weight in weights.items() if not _CONDITION.fullmatch(name)}
     table = find_name(TABLES, result)
@@ -61,7 +57,7 @@ def fold_speaker(weights: Mapping[str, Tensor], row: int) -> dict[str, Tensor]:
     if table == TABLES[1]:
         phonemes = result[EMBEDDINGS[1]]
         result[EMBEDDINGS[1]] = (phonemes.double() + g).to(phonemes.dtype)
-    for stem in sorted({match[1] for name in weights if (match := _CONDITION.fullmatch(name))}):
+    for stem in find_conditions(weights):
         vector = _plain_weight(weights, stem)[:, :, 0] @ g + weights[f"{stem}.bias"].double()
         module = stem.rpartition(".")[0]
         layers = find_conditioned_layers(weights, stem)
@@ -80,8 +76,7 @@ def find_name(candidates: Sequence[str], names: Collection[str]) -> str:
 
 def find_conditions(names: Mapping[str, Tensor]) -> list[str]:
     """Return the layers that turn a speaker's embedding into a vector, without their ending."""
-    found = {match[1] for name in names if (match := _CONDITION.fullmatch(name))}
-    return sorted(found)
+    return sorted({match[1] for name in names if (match := _CONDITION.fullmatch(name))})
 
 
 def find_conditioned_layers(names: Mapping[str, Tensor], stem: str) -> list[str]:
@@ -157,6 +152,19 @@ class WarmSource:
     phoneme_ids: dict[str, list[int]]
     speaker_ids: dict[str, int]
 
+    @classmethod
+    def create(
+        cls,
+        path: str,
+        weights: dict[str, Tensor],
+        description: str,
+        sample_rate: int | None,
+        said: Mapping[str, Any],
+    ) -> WarmSource:
+        """Return a file's weights, with the symbols and speakers that a voice's JSON says."""
+        rows = _symbol_rows(said), _speaker_rows(said)
+        return cls(path, weights, description, sample_rate, *rows)
+
     @property
     def is_quick(self) -> bool:
         """Whether it is a quick voice's."""
@@ -205,12 +213,7 @@ def show_symbol(symbol: str) -> str:
 
 
 def find_voice_json(checkpoint: Mapping[str, Any], path: Path | str) -> Mapping[str, Any]:
-    """Return the voice's JSON that a checkpoint carries, or that lies where it was trained.
-
-    Args:
-        checkpoint: What was read.
-        path: Its file. Without a JSON anywhere the result is empty.
-    """
+    """Return the voice's JSON that a checkpoint carries, or that lies where it was trained."""
     return checkpoint.get(VOICE_CONFIG_KEY) or _find_json(_places_of_json(Path(path)))
 
 
@@ -222,17 +225,9 @@ def speakers_of(checkpoint: Mapping[str, Any]) -> dict[str, int]:
 def compare_voices(
     checkpoint: Mapping[str, Any], path: Path | str | None, voice: VoiceConfig
 ) -> list[str]:
-    """Compare the symbols and speakers of a checkpoint to resume with those of the dataset.
+    """Return sentences on what is new in the dataset to a checkpoint to resume; refuse what moved.
 
     Rows of both tables mean what they meant when they were trained, whatever the maps say now.
-
-    Args:
-        checkpoint: What was read.
-        path: Its file.
-        voice: Of the dataset.
-
-    Returns:
-        Sentences on what is new.
     """
     said = find_voice_json(checkpoint, path or "")
     theirs, ours = _symbol_rows(said), voice.phoneme_id_map
@@ -253,14 +248,15 @@ def compare_voices(
             f"({len(moved)} of {len(our_rows)} speakers differ). Number them as there "
             f"(speaker_id_map in config.json), {advice} name."
         )
-    sentences = []
-    for known, names, what in (
-        (theirs, [show_symbol(symbol) for symbol in ours if symbol not in theirs], "phoneme map"),
-        (their_rows, [name for name in our_rows if name not in their_rows], "speakers"),
-    ):
-        if known and names:
-            sentences.append(f"New in the {what}, so without any training: {name_some(names, 12)}.")
-    return sentences
+    new = {
+        "phoneme map": [show_symbol(symbol) for symbol in ours if theirs and symbol not in theirs],
+        "speakers": [name for name in our_rows if their_rows and name not in their_rows],
+    }
+    return [
+        f"New in the {what}, so without any training: {name_some(names, 12)}."
+        for what, names in new.items()
+        if names
+    ]
 
 
 def _find_moved(theirs: Mapping[str, list[int]], ours: Mapping[str, list[int]]) -> list[str]:
@@ -282,18 +278,16 @@ def _load_voice(path: str) -> WarmSource:
     said = _find_json([Path(f"{path}.json")])
     quality = _part(said, "audio").get("quality")
     kind = f"a voice of quality {quality}" if quality else "a voice"
-    return _create_source(path, weights, kind, config.sample_rate, said)
+    return WarmSource.create(path, weights, kind, config.sample_rate, said)
 
 
 def _load_checkpoint(path: str) -> WarmSource:
     checkpoint = load_checkpoint(path)
     weights = dict(checkpoint["state_dict"])
-    try:
+    quality, rate = None, None
+    # Of another trainer's hyper-parameters the weights say enough by their shapes.
+    with suppress(ConfigError):
         network = network_config_from_checkpoint(checkpoint)
-    except ConfigError:
-        # Another trainer's hyper-parameters; the weights say enough by their shapes.
-        quality, rate = None, None
-    else:
         quality = find_quality(network)
         rate = network.sample_rate if "sample_rate" in checkpoint["hyper_parameters"] else None
     kind = f"a checkpoint of quality {quality}" if quality else "a checkpoint"
@@ -301,8 +295,7 @@ def _load_checkpoint(path: str) -> WarmSource:
     if averages:
         weights |= {f"model_g.{name}": value for name, value in averages.items()}
         kind += ", its averaged weights"
-    said = find_voice_json(checkpoint, path)
-    return _create_source(path, weights, kind, rate, said)
+    return WarmSource.create(path, weights, kind, rate, find_voice_json(checkpoint, path))
 
 
 def _places_of_json(path: Path) -> list[Path]:
@@ -326,13 +319,13 @@ def find_json_places(checkpoint: Mapping[str, Any], path: Path | str) -> list[Pa
     said.append(checkpoint.get("datamodule_hyper_parameters"))
     with suppress(PiperError, OSError, ImportError):
         said.append(find_run(str(path)).data)
-    for part in said:
-        for key, value in part.items() if isinstance(part, Mapping) else ():
-            if str(key).endswith(("path", "dir", "dataset", "csv", "config")):
-                values = value if isinstance(value, list | tuple) else [value]
-                for name in (Path(v) for v in values if isinstance(v, str | PurePath) and str(v)):
-                    own = [name] if name.suffix == ".json" else [name / "config.json"]
-                    places += [*own, name.with_name("config.json")] if name.name else own
+    pairs = [pair for part in said if isinstance(part, Mapping) for pair in part.items()]
+    for key, value in pairs:
+        if str(key).endswith(("path", "dir", "dataset", "csv", "config")):
+            values = value if isinstance(value, list | tuple) else [value]
+            for name in (Path(v) for v in values if isinstance(v, str | PurePath) and str(v)):
+                own = [name] if name.suffix == ".json" else [name / "config.json"]
+                places += [*own, name.with_name("config.json")] if name.name else own
     return list(dict.fromkeys(place for place in places if _is_file(place)))
 
 
@@ -359,34 +352,14 @@ def _part(said: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _create_source(
-    path: str,
-    weights: dict[str, Tensor],
-    kind: str,
-    sample_rate: int | None,
-    said: Mapping[str, Any],
-) -> WarmSource:
-    return WarmSource(
-        path=path,
-        weights=weights,
-        description=kind,
-        sample_rate=sample_rate,
-        phoneme_ids=_symbol_rows(said),
-        speaker_ids=_speaker_rows(said),
-    )
-
-
 def _symbol_rows(said: Mapping[str, Any]) -> dict[str, list[int]]:
     """Return each symbol's rows, as far as a JSON can be understood."""
-    rows = {
-        name: [ids] if type(ids) is int else ids
-        for name, ids in _part(said, "phoneme_id_map").items()
-    }
-    return {
-        name: ids
-        for name, ids in rows.items()
-        if isinstance(ids, list) and all(type(i) is int for i in ids)
-    }
+    rows = {}
+    for name, ids in _part(said, "phoneme_id_map").items():
+        ids = [ids] if type(ids) is int else ids
+        if isinstance(ids, list) and all(type(i) is int for i in ids):
+            rows[name] = ids
+    return rows
 
 
 def _speaker_rows(said: Mapping[str, Any]) -> dict[str, int]:
@@ -432,7 +405,7 @@ class WarmReport:
     """
 
     title: str
-    outcomes: Mapping[str, str]
+    outcomes: dict[str, str] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -448,14 +421,13 @@ class WarmReport:
         """Return the table."""
         lines = [self.title, f"  {'part':<20}{'taken':>6}{'fresh':>7}  why"]
         for part in dict(PARTS):
-            reasons = self._reasons(part)
-            if not reasons:
-                continue
-            taken = reasons.pop(TAKEN, 0)
-            whys = [f"{count} {reason}" for reason, count in reasons.most_common()]
-            if part in self.details:
-                whys.append(self.details[part])
-            lines.append(f"  {part:<20}{taken:>6}{reasons.total():>7}  {'; '.join(whys)}".rstrip())
+            if reasons := self._reasons(part):
+                taken = reasons.pop(TAKEN, 0)
+                whys = [f"{count} {reason}" for reason, count in reasons.most_common()]
+                if part in self.details:
+                    whys.append(self.details[part])
+                why = "; ".join(whys)
+                lines.append(f"  {part:<20}{taken:>6}{reasons.total():>7}  {why}".rstrip())
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
 
 
@@ -474,8 +446,8 @@ def read_warm_starts(
     starts = []
     if path:
         starts.append(WarmStart.read(path, NETWORK_PREFIXES, speaker))
-        speaker = None
     if vocoder_path:
+        speaker = None if path else speaker
         starts.append(WarmStart.read(vocoder_path, VOCODER_PREFIXES, speaker))
     return starts
 
@@ -503,13 +475,7 @@ def warm_start(
 
 @dataclass(frozen=True)
 class WarmStart:
-    """A file that was read, and what is to be taken from it.
-
-    Attributes:
-        source: The file's weights.
-        prefixes: Which weights to take, by the beginning of their names.
-        speaker: Row of the speaker that was asked for.
-    """
+    """A file that was read, and what is to be taken from it."""
 
     source: WarmSource
     prefixes: tuple[str, ...]
@@ -547,13 +513,9 @@ class WarmStart:
         own = {name: value for name, value in whole.items() if name.startswith(self.prefixes)}
         transfer = _Transfer(self, own, voice)
         fitted = transfer.run()
-        report = WarmReport(
-            f"Started from {self.source.path}, {self.source.description}:",
-            transfer.outcomes,
-            transfer.details,
-            transfer.notes + _notes(self.source, transfer.outcomes, module),
-        )
-        if TAKEN not in transfer.outcomes.values():
+        report = transfer.report
+        report.notes += _notes(self.source, report.outcomes, module)
+        if TAKEN not in report.outcomes.values():
             raise CheckpointError(
                 f"No weight of {self.source.path} fits this network; is it a checkpoint or a "
                 "voice of Piper?"
@@ -575,9 +537,8 @@ class _Transfer:
         self.embedding = find_name(EMBEDDINGS, own)
         self.phoneme_ids = voice.phoneme_id_map if voice else {}
         self.speaker_ids = voice.speaker_id_map if voice else {}
-        self.outcomes: dict[str, str] = {}
-        self.details: dict[str, str] = {}
-        self.notes: list[str] = []
+        self.report = WarmReport(f"Started from {self.source.path}, {self.source.description}:")
+        self.outcomes = self.report.outcomes
 
     def run(self) -> dict[str, Tensor]:
         """Return the network's weights by name: the file's where they fit, else its own."""
@@ -586,7 +547,7 @@ class _Transfer:
         keeps_table = table is not None and _width(self.own.get(self.table)) == _width(table)
         if table is not None and not keeps_table:
             weights = fold_speaker(weights, self.speaker or 0)
-            self.notes.append(
+            self.report.notes.append(
                 f"Of its {len(table)} speakers, {self._speaker_name(self.speaker or 0)} was taken "
                 "for all there is: --model.warmstart_speaker names another."
             )
@@ -613,16 +574,16 @@ class _Transfer:
         rows, known = map_rows(table, own, self.source.speaker_ids, self.speaker_ids, self.speaker)
         count = min(len(table), len(own)) if known is None else len(known)
         how = "the first rows, as names are unknown" if known is None else "by name"
-        start = (
-            "the mean of the file's" if self.speaker is None else self._speaker_name(self.speaker)
-        )
+        detail = f"{count} of {len(own)} speakers {how}"
+        if count < len(own):
+            is_mean = self.speaker is None
+            start = "the mean of the file's" if is_mean else self._speaker_name(self.speaker)
+            detail += f", {len(own) - count} from {start}"
         self.outcomes[self.table] = TAKEN
-        self.details["speaker table"] = f"{count} of {len(own)} speakers {how}" + (
-            f", {len(own) - count} from {start}" if count < len(own) else ""
-        )
+        self.report.details["speaker table"] = detail
         return rows
 
-    def _speaker_name(self, row: int) -> str:
+    def _speaker_name(self, row: int | None) -> str:
         names = (name for name, number in self.source.speaker_ids.items() if number == row)
         return f"the file's speaker {next(names, row)}"
 
@@ -657,7 +618,9 @@ class _Transfer:
             count = min(len(table), len(own))
             rows[:count] = table[:count]
             whose = "the file's" if not theirs else "the dataset's"
-            self.details["phoneme embeddings"] = f"{count} rows by position ({whose} are unknown)"
+            self.report.details["phoneme embeddings"] = (
+                f"{count} rows by position ({whose} are unknown)"
+            )
             return rows
         if theirs == ours and table.shape == own.shape:
             rows = table.clone()  # rows without a symbol included
@@ -672,7 +635,9 @@ class _Transfer:
         if len(fresh) == len(ours):
             self.outcomes[self.embedding] = "of other symbols in the file"
         named = f", {len(fresh)} fresh: {name_some(fresh, 12)}" if fresh else ""
-        self.details["phoneme embeddings"] = f"{len(ours) - len(fresh)} symbols by name{named}"
+        self.report.details["phoneme embeddings"] = (
+            f"{len(ours) - len(fresh)} symbols by name{named}"
+        )
         return rows
 
 
@@ -680,10 +645,6 @@ def take_apart(weights: Mapping[str, Tensor], own: Collection[str]) -> dict[str,
     """Give weights the weight normalisation that a network wants and a voice has folded in.
 
     Direction and length are w = g · v / |v| (Salimans and Kingma 2016), so v = w serves.
-
-    Args:
-        weights: Named as in a checkpoint.
-        own: The names of the network.
     """
     result = dict(weights)
     for name, weight in weights.items():
@@ -703,13 +664,10 @@ def _notes(source: WarmSource, outcomes: Mapping[str, str], module: nn.Module) -
     tables = (*EMBEDDINGS, *TABLES)
     if any(why == OTHER_SHAPE for name, why in outcomes.items() if name not in tables):
         notes.append("The file's network is of another quality: what fits by shape was taken.")
-    config = getattr(module, "network_config", None)
-    if isinstance(config, NetworkConfig | QuickConfig) and source.sample_rate not in (
-        None,
-        config.sample_rate,
-    ):
+    rate = getattr(getattr(module, "network_config", None), "sample_rate", None)
+    if rate and source.sample_rate not in (None, rate):
         notes.append(
-            f"The file was trained at {source.sample_rate} Hz, here it is {config.sample_rate} Hz:"
+            f"The file was trained at {source.sample_rate} Hz, here it is {rate} Hz:"
             " decoder and posterior encoder have to learn the other rate."
         )
     return notes

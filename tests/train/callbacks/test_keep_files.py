@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import math
+import os
+import signal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,13 @@ from toy_training import Toy, train_toy
 from piper.errors import CheckpointError, ConfigError
 from piper.train import storage
 from piper.train.callbacks.checkpoints import MAX_KEPT, KeepBest, KeepLast, choose_superfluous
+from piper.train.callbacks.stopping import TrainingStopped
 from piper.train.checkpoints import load_checkpoint
-
-
-def checkpoint_folder(root: Path, version: int = 0) -> Path:
-    return root / f"lightning_logs/version_{version}/checkpoints"
+from trainings import last_checkpoint
 
 
 def names(root: Path, version: int = 0) -> set[str]:
-    return {path.name for path in checkpoint_folder(root, version).iterdir()}
+    return {path.name for path in last_checkpoint(root, version).parent.iterdir()}
 
 
 def score(name: str) -> float:
@@ -35,7 +34,7 @@ class Sizes(Callback):
     """Notes files and bytes after each epoch, and whether a whole checkpoint was always there."""
 
     def __init__(self, root: Path) -> None:
-        self._folder = checkpoint_folder(root)
+        self._folder = last_checkpoint(root).parent
         self.noted: list[tuple[int, int]] = []
 
     def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
@@ -62,12 +61,12 @@ def test_files_and_bytes_stay_level_over_many_saves(tmp_path: Path) -> None:
 
 def test_only_last_holds_the_optimizers(tmp_path: Path) -> None:
     train_toy(tmp_path, Toy([3.0, 2.0]), [KeepBest(), KeepLast(keep_every_hours=1e-9)], epochs=2)
-    for path in checkpoint_folder(tmp_path).iterdir():
+    for path in last_checkpoint(tmp_path).parent.iterdir():
         saved = load_checkpoint(path)
         is_full = path.name == "last.ckpt"
         assert ("optimizer_states" in saved) == is_full
         assert {"state_dict", "epoch", "global_step", "loops", "callbacks"} <= set(saved)
-    sizes = {path.name: path.stat().st_size for path in checkpoint_folder(tmp_path).iterdir()}
+    sizes = {path.name: path.stat().st_size for path in last_checkpoint(tmp_path).parent.iterdir()}
     others = [size for name, size in sizes.items() if name != "last.ckpt"]
     # The toy's one layer has two optimizers, so five numbers a weight; a voice has three.
     assert max(others) < 0.3 * sizes["last.ckpt"]
@@ -97,7 +96,7 @@ def test_the_best_go_on_in_a_resumed_training(tmp_path: Path) -> None:
     old = names(tmp_path)
     scores = [5.0, 3.0, 4.0, 9.0, 2.0]
     keeper = KeepBest(2)
-    resume = str(checkpoint_folder(tmp_path) / "last.ckpt")
+    resume = str(last_checkpoint(tmp_path))
     trainer = train_toy(tmp_path, Toy(scores), [keeper, KeepLast()], epochs=5, resume=resume)
     assert names(tmp_path) == old
     # 9.0 is worse than what the first run had; 4.0 was, until 2.0 came.
@@ -110,10 +109,10 @@ def test_the_best_go_on_in_a_resumed_training(tmp_path: Path) -> None:
 
 def test_a_file_that_is_gone_is_no_longer_among_the_best(tmp_path: Path) -> None:
     train_toy(tmp_path, Toy([5.0, 3.0]), [KeepBest(2), KeepLast()], epochs=2)
-    for path in checkpoint_folder(tmp_path).glob("*val_loss=3.0000.ckpt"):
+    for path in last_checkpoint(tmp_path).parent.glob("*val_loss=3.0000.ckpt"):
         path.unlink()
     keeper = KeepBest(2)
-    resume = str(checkpoint_folder(tmp_path) / "last.ckpt")
+    resume = str(last_checkpoint(tmp_path))
     train_toy(tmp_path, Toy([5.0, 3.0, 4.0]), [keeper, KeepLast()], epochs=3, resume=resume)
     assert sorted(keeper.scores.values()) == [4.0, 5.0]
 
@@ -151,34 +150,23 @@ def test_a_folder_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> N
     assert list((tmp_path / "new" / "runs").iterdir()) == []
 
 
-def test_a_save_that_fails_is_a_line_and_the_next_one_tries_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGHUP])
+def test_what_clusters_and_terminals_send_saves_and_stops(
+    number: signal.Signals, tmp_path: Path
 ) -> None:
-    """A folder in the file's place stands for any refusal of the system."""
-    blocked = checkpoint_folder(tmp_path) / "last.ckpt"
-
-    def block(batches: int) -> None:
+    def stop(batches: int) -> None:
         if batches == 2:
-            blocked.rename(blocked.with_suffix(".whole"))
-            blocked.mkdir()
-            (blocked / "in-the-way").touch()
-        if batches == 4:
-            (blocked / "in-the-way").unlink()
-            blocked.rmdir()
-            blocked.with_suffix(".whole").rename(blocked)
-            assert load_checkpoint(blocked)["global_step"] == 4
+            os.kill(os.getpid(), number)
 
-    keepers = [KeepBest(0), KeepLast()]
-    train_toy(tmp_path, Toy([1.0, 1.0, 1.0], block), keepers, epochs=3)
-    lines = [record.message for record in caplog.records if record.levelno == logging.WARNING]
-    assert len([line for line in lines if "could not be written" in line]) == 1
-    assert "training goes on" in "".join(lines)
-    assert names(tmp_path) == {"last.ckpt"}
-    assert load_checkpoint(blocked)["global_step"] == 12
+    with pytest.raises(TrainingStopped) as stopped:
+        train_toy(tmp_path, Toy([1.0] * 9, stop), [KeepBest(0), KeepLast()], epochs=9)
+    assert stopped.value.signal_number == number
+    assert stopped.value.checkpoint == str(last_checkpoint(tmp_path))
+    assert load_checkpoint(last_checkpoint(tmp_path))["global_step"] == 6
 
 
 def test_an_end_that_cannot_be_saved_says_what_there_is(tmp_path: Path) -> None:
-    blocked = checkpoint_folder(tmp_path) / "last.ckpt"
+    blocked = last_checkpoint(tmp_path)
 
     def block(batches: int) -> None:
         if batches == 2:

@@ -12,7 +12,7 @@ import pytest
 
 from piper.train.checkpoints import find_checkpoint_folders, find_last_checkpoint, load_checkpoint
 from piper.train.storage import list_folder
-from trainings import fit_command
+from trainings import fit_command, succeed
 
 KILLS = 20
 SEED = 20210611
@@ -51,9 +51,8 @@ def test_twenty_kills_cost_no_more_than_the_last_batches(dataset: Path, tmp_path
         assert steps[-1] >= steps[-2], steps
     assert len(set(steps)) > KILLS // 2, steps
 
-    command = fit_command(dataset, tmp_path, f"--trainer.max_steps={steps[-1] // 2 + 3}", *flags)
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
+    more = f"--trainer.max_steps={steps[-1] // 2 + 3}"
+    succeed(fit_command(dataset, tmp_path, more, *flags))
     assert newest_step(tmp_path) == steps[-1] + 6
     for folder in find_checkpoint_folders(tmp_path):
         # Whatever else a killed run has left under a checkpoint's name is whole as well.

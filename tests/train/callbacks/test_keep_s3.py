@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import uuid
 from pathlib import Path
@@ -17,7 +15,7 @@ from piper.errors import CheckpointError, ConfigError, describe_os_error
 from piper.train import storage
 from piper.train.callbacks.checkpoints import MAX_KEPT, KeepBest, KeepLast
 from piper.train.checkpoints import find_last_checkpoint, load_checkpoint
-from trainings import fit_command
+from trainings import fit_command, succeed
 
 
 @pytest.fixture(params=["s3", "memory"])
@@ -176,26 +174,15 @@ def test_the_commands_train_resume_and_export_there(
     root = f"{bucket}/voices/anna"
     for epochs in (1, 2):
         flags = (f"--trainer.max_epochs={epochs}", "--ckpt_path=last")
-        command = fit_command(dataset, root, *flags)  # type: ignore[arg-type]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert result.returncode == 0, result.stderr
-        assert "Traceback" not in result.stderr
-        assert "could not be written" not in result.stderr
+        said = succeed(fit_command(dataset, root, *flags))  # type: ignore[arg-type]
+        assert "Traceback" not in said
+        assert "could not be written" not in said
     last = storage.join_address(root, *last_parts(0))
     assert load_checkpoint(last)["global_step"] == 2 * 2 * 7
     assert "config.yaml" in {
         file.name
         for file in storage.list_folder(storage.join_address(root, "lightning_logs", "version_0"))
     }
-    result = subprocess.run(
-        [
-            *(sys.executable, "-m", "piper.train.export_onnx", "--checkpoint", last),
-            *("--output-file", tmp_path / "anna.onnx"),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=dict(os.environ),
-    )
-    assert result.returncode == 0, result.stderr
+    export = [sys.executable, "-m", "piper.train.export_onnx", "--checkpoint", last]
+    succeed([*export, "--output-file", tmp_path / "anna.onnx"])
     assert (tmp_path / "anna.onnx").stat().st_size > 0

@@ -60,27 +60,29 @@ def end(process: Process, number: int) -> tuple[str, float]:
     return said, time.monotonic() - begin
 
 
-def test_a_step_that_takes_too_long_is_given_up(dataset: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("slow", "number"),
+    [
+        (slow_batch(8, 100), signal.SIGTERM),
+        pytest.param(
+            ("--trainer.callbacks+=slow_callbacks.SlowValidation", "--save_minutes=0"),
+            signal.SIGHUP,
+            marks=pytest.mark.long,
+        ),
+    ],
+    ids=["step", "validation"],
+)
+def test_what_takes_too_long_is_given_up(
+    slow: tuple[str, ...], number: signal.Signals, dataset: Path, tmp_path: Path
+) -> None:
     """Clouds give ten to thirty seconds; a step of a large batch on a CPU takes longer."""
-    flags = (*slow_batch(8, 100), "--stop_seconds=1")
-    with start(dataset, tmp_path, *flags) as process:
+    with start(dataset, tmp_path, *slow, "--stop_seconds=1") as process:
         wait_for_slow_batch(process)
-        said, seconds = end(process, signal.SIGTERM)
+        said, seconds = end(process, number)
     assert seconds < SOON
     assert "what ran took longer than 1 s" in said
     assert f"--ckpt_path={last_checkpoint(tmp_path)}" in said
     # Seven batches an epoch; the eighth was trained on after the last save.
-    assert load_checkpoint(last_checkpoint(tmp_path))["global_step"] == 14
-
-
-@pytest.mark.long
-def test_a_validation_that_takes_too_long_is_given_up(dataset: Path, tmp_path: Path) -> None:
-    flags = ("--trainer.callbacks+=slow_callbacks.SlowValidation", "--save_minutes=0")
-    with start(dataset, tmp_path, *flags, "--stop_seconds=1") as process:
-        wait_for_slow_batch(process)
-        said, seconds = end(process, signal.SIGHUP)
-    assert seconds < SOON
-    assert f"--ckpt_path={last_checkpoint(tmp_path)}" in said
     assert load_checkpoint(last_checkpoint(tmp_path))["global_step"] == 14
 
 

@@ -10,15 +10,13 @@ import numpy as np
 import pytest
 import soundfile
 from lessons import create_lessons, read_rows, text_to_groups
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from piper.train import cli
 from piper.train.aligner import recogniser as fitting
 from piper.train.aligner.aligner import load_aligner
 from piper.train.callbacks import scores as scores_module
 from piper.train.callbacks.scores import Scores, WantedScores
 from piper.train.judges import FloatArray, Metrics, MetricSettings, Reference, score_title
-from trainings import SMALL
+from trainings import read_log, train
 
 NAMES = ("per", "distillmos", "similarity")
 
@@ -65,7 +63,7 @@ def test_noise_and_swapped_texts_are_heard(spoken_dataset: Path, recogniser: Pat
     )
     recorded = metrics.score_recordings()
     noisy = metrics.score([drown(reference.recording) for reference in references])
-    assert recorded.troubles == noisy.troubles == {}
+    assert recorded.issues == noisy.issues == {}
     assert recorded.scores["per"] < 0.6
     assert noisy.scores["per"] > recorded.scores["per"] + 0.1
     # Synthetic speech is bad already, noise or not.
@@ -88,13 +86,12 @@ def test_all_judges_hear_a_training(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(scores_module, "Scores", partial(Scores, wait_seconds=120.0))
-    flags = (*SMALL, "--data.batch_size=16", "--data.num_test_examples=2", "--trainer.max_epochs=1")
-    flags = (*flags, f"--data.dataset_dir={copy_dataset(spoken_dataset)}")
-    flags = (*flags, f"--trainer.default_root_dir={tmp_path}", f"--model.scores={','.join(NAMES)}")
-    assert cli.main(["fit", *flags, f"--model.phoneme_recogniser={recogniser}"]) == 0
+    flags = ("--data.batch_size=16", "--data.num_test_examples=2", "--trainer.max_epochs=1")
+    flags = (*flags, f"--model.scores={','.join(NAMES)}")
+    flags = (*flags, f"--model.phoneme_recogniser={recogniser}")
+    assert train(copy_dataset(spoken_dataset), tmp_path, *flags) == 0
     folder = tmp_path / "lightning_logs/version_0"
-    log = EventAccumulator(str(folder))
-    log.Reload()
+    log = read_log(tmp_path)
     steps = [event.step for event in log.Scalars("val_loss")]
     for name in NAMES:
         assert [event.step for event in log.Scalars(f"val_{name}")] == steps
@@ -135,6 +132,6 @@ def test_a_judge_that_fails_leaves_the_others(
     metrics = Metrics(settings, [Reference(sentence, ())])
     opinion = metrics.score([sentence])
     assert opinion.scores == {"good": 4.0}
-    assert opinion.troubles.keys() == {"bad", "missing", "distillmos"}
-    assert opinion.troubles["bad"] == "division by zero"
-    assert opinion.troubles["distillmos"] == "it is not installed"
+    assert opinion.issues.keys() == {"bad", "missing", "distillmos"}
+    assert opinion.issues["bad"] == "division by zero"
+    assert opinion.issues["distillmos"] == "it is not installed"

@@ -13,16 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from piper.train import cli
+import trainings
 from piper.train.callbacks import scores as scores_module
 from piper.train.callbacks.scores import Scorer, Scores
 from piper.train.checkpoints import load_checkpoint
 from piper.train.judges import MetricSettings, Reference
-from trainings import SMALL, add_module, fit_command, last_checkpoint
+from trainings import add_module, fit_command, last_checkpoint, read_scalars
 
-FLAGS = (*SMALL, "--data.batch_size=5", "--data.num_test_examples=1", "--keep_best=2")
+FLAGS = ("--data.batch_size=5", "--data.num_test_examples=1", "--keep_best=2")
 
 PREDICTORS = """
 import os
@@ -78,15 +77,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def train(dataset: Path, root: Path, *flags: str) -> int:
-    arguments = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={root}"]
-    return cli.main(["fit", *FLAGS, *arguments, *flags])
-
-
-def read_scalars(root: Path, tag: str) -> dict[int, float]:
-    log = EventAccumulator(str(root / "lightning_logs/version_0"))
-    log.Reload()
-    events = log.Scalars(tag) if tag in log.Tags()["scalars"] else []
-    return {event.step: event.value for event in events}
+    return trainings.train(dataset, root, *FLAGS, *flags)
 
 
 def names(root: Path) -> set[str]:
@@ -144,9 +135,8 @@ def test_a_quality_alone_leaves_the_choice_to_the_loss(
     assert list(read_scalars(root, "val_quality_recordings")) == [0]
     assert any("-val_loss=" in name for name in names(root))
     assert re.search(r"step \d+ · quality 1\.\d\d \(rec", capsys.readouterr().err)
-    arguments = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={root}"]
-    checkpoint = f"--ckpt_path={last_checkpoint(root)}"
-    assert cli.main(["validate", *FLAGS[:-1], *arguments, flags[0], checkpoint]) == 0
+    checked = (*FLAGS[:-1], flags[0], f"--ckpt_path={last_checkpoint(root)}")
+    assert trainings.train(dataset, root, *checked, verb="validate") == 0
     assert "val_quality_recordings" in capsys.readouterr().out
 
 

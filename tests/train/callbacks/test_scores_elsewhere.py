@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from piper.train import cli, storage
+from piper.train import storage
 from piper.train.callbacks import scores as scores_module
 from piper.train.callbacks.scores import Scores
-from trainings import SMALL, add_module, fit_command
+from trainings import add_module, fit_command, read_scalars, succeed, train
 
 pytestmark = pytest.mark.long
 
@@ -48,9 +46,7 @@ def test_the_best_are_kept_by_their_score_in_a_storage(
     monkeypatch.setattr(scores_module, "Scores", partial(Scores, wait_seconds=60.0))
     caplog.set_level("INFO", logger="piper")
     root = f"{bucket}/runs"
-    arguments = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={root}"]
-    flags = (*SMALL, "--data.batch_size=5", *FLAGS, "--trainer.max_epochs=5")
-    assert cli.main(["fit", *flags, *arguments]) == 0
+    assert train(dataset, root, "--data.batch_size=5", *FLAGS, "--trainer.max_epochs=5") == 0
     names, scores = find_scored(f"{root}/lightning_logs/version_0/checkpoints")
     # The first call was for the recordings, the second for what training began with.
     assert scores == [6.0, 7.0]
@@ -62,18 +58,13 @@ def test_the_best_are_kept_by_their_score_in_a_storage(
 def test_one_of_two_processes_judges(dataset: Path, predictors: Path, tmp_path: Path) -> None:
     root = tmp_path / "runs"
     flags = (*FLAGS, "--trainer.max_epochs=4", "--trainer.devices=2", "--trainer.strategy=ddp")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(predictors), *sys.path])}
-    done = subprocess.run(
-        fit_command(dataset, root, *flags), env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    path = os.pathsep.join([str(predictors), *sys.path])
+    succeed(fit_command(dataset, root, *flags), PYTHONPATH=path)
     folder = root / "lightning_logs/version_0"
     names, scores = find_scored(str(folder / "checkpoints"))
     assert 1 <= len(scores) <= 2
     assert not [name for name in names if "candidate" in name]
-    log = EventAccumulator(str(folder))
-    log.Reload()
-    heard = [event.value for event in log.Scalars("val_falling")]
+    heard = [*read_scalars(root, "val_falling").values()]
     # Each validation that was heard was heard once: a second judge would have repeated a score.
     assert len(set(heard)) == len(heard) >= 2
     assert set(scores) <= set(heard)

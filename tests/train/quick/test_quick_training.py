@@ -18,7 +18,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from piper import PiperVoice, SynthesisConfig
-from piper.train import allowance, cli
+from piper.train import allowance, cli, quick_module
 from piper.train.allowance import Allowance
 from piper.train.checkpoints import load_checkpoint
 from piper.train.export import export_voice
@@ -174,11 +174,11 @@ def test_a_checkpoint_is_written_though_there_is_no_memory_to_measure_with(
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB.")
 
     monkeypatch.setattr(QuickModel, "_cut_whole", have_no_memory)
-    monkeypatch.setattr(QuickModel, "_standardise", lambda _: None)
+    monkeypatch.setattr(quick_module, "standardise_latents", lambda *_: None)
     flags = (*QUICK, "--trainer.max_steps=2", "--trainer.limit_val_batches=0")
     assert train(aligned_dataset, tmp_path, *flags) == 0
     assert load_checkpoint(checkpoint_of(tmp_path))["global_step"] == 4
-    assert "is whole in all else: CUDA out of memory. Tried to allocate 2 GiB." in caplog.text
+    assert "is whole in all else: CUDA out of memory." in caplog.text
 
 
 def test_a_checkpoint_says_that_it_is_quick(trained: tuple[Path, Path], tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import re
-import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from piper.train.steps.batch_size import (
     find_largest,
     resident_bytes,
 )
-from trainings import fit_command, wait_until
+from trainings import fit_command, succeed, wait_until
 
 MIB = 1024**2
 
@@ -220,14 +219,8 @@ def test_auto_from_the_command_line(dataset: Path, tmp_path: Path) -> None:
     flags = ("--data.batch_size=auto",)
     said = []
     for epochs, more in ((1, ()), (2, ("--ckpt_path=last",))):
-        result = subprocess.run(
-            fit_command(dataset, tmp_path, *flags, f"--trainer.max_epochs={epochs}", *more),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert result.returncode == 0, result.stderr
-        said.append(result.stderr)
+        more = (*more, f"--trainer.max_epochs={epochs}")
+        said.append(succeed(fit_command(dataset, tmp_path, *flags, *more)))
     found = re.findall(r"batch_size=auto: (\d+) utterances a batch", said[0])
     assert found == ["1"]
     assert "batch_size=auto:" not in said[1]

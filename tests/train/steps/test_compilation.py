@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from piper.errors import ConfigError
 from piper.train.presets import create_network_config
 from piper.train.steps import compilation
 from piper.train.vits.synthesizer import Synthesizer
+from trainings import succeed
 
 UPDATES_SCRIPT = Path(__file__).with_name("compiled_updates.py")
 
@@ -95,16 +94,10 @@ def test_unknown_choice_is_a_mistake() -> None:
 
 
 def run_updates(tmp_path: Path, *arguments: str, **environment: str) -> str:
-    result = subprocess.run(
-        [sys.executable, str(UPDATES_SCRIPT), *arguments],
-        # a cache of its own, lest kernels of an earlier run need no compiler
-        env={**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache"), **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout + result.stderr
+    # a cache of its own, lest kernels of an earlier run need no compiler
+    cache = str(tmp_path / "cache")
+    words = [sys.executable, UPDATES_SCRIPT, *arguments]
+    return succeed(words, TORCHINDUCTOR_CACHE_DIR=cache, **environment)
 
 
 @pytest.mark.long

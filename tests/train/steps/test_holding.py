@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from piper.train import cli
+import trainings
 from piper.train.checkpoints import load_checkpoint
 from piper.train.steps.update import Hold
-from trainings import SMALL, last_checkpoint
+from trainings import last_checkpoint
 
-FLAGS = (*SMALL, "--data.batch_size=5", "--validation_quality=off")
+FLAGS = ("--data.batch_size=5", "--validation_quality=off")
 
 
 def test_gradients_go_through_what_is_held() -> None:
@@ -31,18 +29,8 @@ def test_gradients_go_through_what_is_held() -> None:
         assert before.weight.grad is not None and before.weight.grad.abs().sum() > 0
 
 
-@pytest.fixture
-def dataset(
-    speech_dataset: Path, copy_dataset: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
-) -> Path:
-    monkeypatch.setattr(sys, "argv", ["piper.train"])
-    return copy_dataset(speech_dataset)
-
-
 def train(dataset: Path, root: Path, updates: int, *flags: str) -> dict[str, Any]:
-    arguments = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={root}"]
-    arguments.append(f"--trainer.max_steps={updates}")
-    assert cli.main(["fit", *FLAGS, *arguments, *flags]) == 0
+    assert trainings.train(dataset, root, *FLAGS, f"--trainer.max_steps={updates}", *flags) == 0
     return load_checkpoint(last_checkpoint(root))
 
 
@@ -71,6 +59,5 @@ def test_a_held_decoder_is_held_on_when_training_goes_on_and_learns_later(
 def test_a_decoder_that_knows_nothing_is_not_held(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = [f"--data.dataset_dir={dataset}", "--model.hold_decoder=2"]
-    assert cli.main(["fit", *FLAGS, *arguments, f"--trainer.default_root_dir={tmp_path}"]) != 0
+    assert trainings.train(dataset, tmp_path, *FLAGS, "--model.hold_decoder=2") != 0
     assert "give the voice to start from with --model.warmstart" in capsys.readouterr().err

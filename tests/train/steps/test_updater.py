@@ -11,22 +11,18 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from piper.errors import TrainingError
-from piper.train import cli
 from piper.train.checkpoints import load_checkpoint
 from piper.train.steps.update import (
     MAX_SKIPPED_IN_A_ROW,
     GanMixedPrecision,
-    OptimizerSettings,
     Updater,
-    UpdateSettings,
     WeightAverages,
     create_optimizer,
     create_precision,
     seed_update,
 )
-from trainings import SMALL
+from trainings import last_checkpoint, train
 
-FLAGS = (*SMALL, "--data.batch_size=5")
 NAMES = ("discriminator", "generator")
 
 
@@ -37,16 +33,18 @@ class PlainStrategy:
         return optimizer.step()
 
 
-def create_pair(**settings: Any) -> tuple[list[nn.Parameter], list[LightningOptimizer], Updater]:
+def create_pair(
+    warmup_updates: int = 0,
+) -> tuple[list[nn.Parameter], list[LightningOptimizer], Updater]:
     torch.manual_seed(0)
     weights = [nn.Parameter(torch.randn(3, 2)), nn.Parameter(torch.randn(4))]
     optimizers = []
     for weight in weights:
-        optimizer, _ = create_optimizer([weight], OptimizerSettings(learning_rate=0.1))
+        optimizer, _ = create_optimizer([weight], 0.1, (0.8, 0.99), 1e-9, 1.0)
         wrapped = LightningOptimizer(optimizer)
         wrapped._strategy = PlainStrategy()  # type: ignore[assignment]
         optimizers.append(wrapped)
-    return weights, optimizers, Updater(UpdateSettings(**settings))
+    return weights, optimizers, Updater(warmup_updates)
 
 
 def give_gradients(weights: list[nn.Parameter], value: float = 1.0) -> None:
@@ -56,7 +54,8 @@ def give_gradients(weights: list[nn.Parameter], value: float = 1.0) -> None:
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_gradient_that_is_not_finite_stops_both_networks(bad: float) -> None:
-    weights, optimizers, updater = create_pair(clip_value=1.0)
+    weights, optimizers, updater = create_pair()
+    updater.clip_value = 1.0
     give_gradients(weights)
     updater.apply(optimizers, NAMES, 0)
     before = [weight.detach().clone() for weight in weights]
@@ -189,13 +188,8 @@ def test_each_update_of_each_process_has_numbers_of_its_own() -> None:
 def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("trained")
     flags = ("--trainer.max_epochs=2", "--model.ema_decay=0.5", "--model.learning_rate=1e-2")
-    assert train(dataset, root, *flags) == 0
-    return root / "lightning_logs/version_0/checkpoints/last.ckpt"
-
-
-def train(dataset: Path, root: Path, *flags: str) -> int:
-    arguments = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={root}"]
-    return cli.main(["fit", *FLAGS, *arguments, *flags])
+    assert train(dataset, root, "--data.batch_size=5", *flags) == 0
+    return last_checkpoint(root)
 
 
 def test_a_checkpoint_has_trained_weights_and_averages_apart(trained: Path) -> None:
@@ -231,12 +225,10 @@ def test_export_takes_the_averages_unless_asked_not_to(trained: Path, tmp_path: 
 def test_averages_go_on_where_a_training_is_resumed(
     trained: Path, dataset: Path, tmp_path: Path
 ) -> None:
-    flags = ("--trainer.max_epochs=3", "--model.ema_decay=0.5", f"--ckpt_path={trained}")
-    assert train(dataset, tmp_path, *flags) == 0
-    last = load_checkpoint(tmp_path / "lightning_logs/version_0/checkpoints/last.ckpt")
+    flags = ("--data.batch_size=5", "--trainer.max_epochs=3", f"--ckpt_path={trained}")
+    assert train(dataset, tmp_path, *flags, "--model.ema_decay=0.5") == 0
+    last = load_checkpoint(last_checkpoint(tmp_path))
     assert last["averages"]["updates"] == last["global_step"] // 2
     # Without averages the key is not there, and the weights are validated.
-    flags = ("--trainer.max_epochs=3", "--model.ema_decay=0", f"--ckpt_path={trained}")
-    assert train(dataset, tmp_path, *flags) == 0
-    last = load_checkpoint(tmp_path / "lightning_logs/version_1/checkpoints/last.ckpt")
-    assert "averages" not in last
+    assert train(dataset, tmp_path, *flags, "--model.ema_decay=0") == 0
+    assert "averages" not in load_checkpoint(last_checkpoint(tmp_path, 1))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,19 +14,19 @@ import yaml
 
 from piper.train import cli
 from piper.train.checkpoints import load_checkpoint
+from trainings import SMALL, last_checkpoint
 
-SMALL = (
-    *("--model.hidden_channels=16", "--model.inter_channels=16", "--model.filter_channels=16"),
-    *("--model.n_layers=1", "--model.upsample_initial_channel=32", "--data.num_workers=0"),
-    *("--model.discriminator_channels=16", "--data.batch_size=5", "--data.num_test_examples=0"),
-    *("--trainer.accelerator=cpu", "--trainer.max_steps=1", "--validation_quality=off"),
+FLAGS = (
+    *("--data.batch_size=5", "--trainer.max_steps=1", "--validation_quality=off"),
+    # Qualities are what some tests are about.
+    *(flag for flag in SMALL if not flag.startswith("--model.quality")),
 )
 
 
 def train(dataset: Path, root: Path, *flags: str) -> dict[str, Any]:
     """Train for an update; return the checkpoint."""
     arguments = [f"--data.dataset_dir={dataset}", f"--trainer.default_root_dir={root}"]
-    assert cli.main(["fit", *SMALL, *arguments, *flags]) == 0
+    assert cli.main(["fit", *FLAGS, *arguments, *flags]) == 0
     found = sorted(root.glob("lightning_logs/version_*/checkpoints/last.ckpt"))
     return load_checkpoint(found[-1])
 
@@ -37,12 +36,8 @@ def source(speech_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     """A dataset, and the checkpoint of a training on it."""
     folder = tmp_path_factory.mktemp("source")
     dataset = Path(shutil.copytree(speech_dataset, folder / "dataset"))
-    argv, sys.argv = sys.argv, ["piper.train"]
-    try:
-        train(dataset, folder, "--model.quality=tiny")
-    finally:
-        sys.argv = argv
-    return dataset, folder / "lightning_logs/version_0/checkpoints/last.ckpt"
+    train(dataset, folder, "--model.quality=tiny")
+    return dataset, last_checkpoint(folder)
 
 
 def test_a_training_starts_from_another_and_goes_on_as_itself(
@@ -67,7 +62,7 @@ def test_a_training_starts_from_another_and_goes_on_as_itself(
     assert "166 symbols by name" in caplog.text
 
     caplog.clear()
-    changed = tmp_path / "lightning_logs/version_0/checkpoints/last.ckpt"
+    changed = last_checkpoint(tmp_path)
     name = "model_g.enc_p.emb.weight"
     data = torch.load(changed, weights_only=False)
     data["state_dict"][name] += 1
@@ -119,7 +114,7 @@ def test_a_speaker_is_added_and_the_others_keep_their_names_and_voices(
         config.pop(key, None)
     (new / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
-    saved = tmp_path / "a/lightning_logs/version_0/checkpoints/last.ckpt"
+    saved = last_checkpoint(tmp_path / "a")
     flags = ("--model.quality=tiny", "--model.num_speakers=3", "--model.learning_rate=1e-2")
     added = train(new, tmp_path / "b", *flags, f"--model.warmstart={saved}")
     ids = added["voice_config"]["speaker_id_map"]
@@ -156,7 +151,7 @@ def test_judges_of_spectrograms_are_trained_and_can_be_left_out(
     first = train(dataset, tmp_path / "a", *flags, f"--model.warmstart={path}")
     assert "spectrogram judges       0     54  54 not in the file" in caplog.text
     assert first["hyper_parameters"]["use_mrd"] is True
-    saved = tmp_path / "a/lightning_logs/version_0/checkpoints/last.ckpt"
+    saved = last_checkpoint(tmp_path / "a")
 
     more = ("--trainer.max_steps=2", f"--ckpt_path={saved}")
     again = train(dataset, tmp_path / "b", *flags, *more)

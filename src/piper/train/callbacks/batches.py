@@ -15,7 +15,6 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from piper.errors import ConfigError
 from piper.progress import count_things
 from piper.train.allowance import find_allowance
-from piper.train.callbacks.axis import count_updates
 from piper.train.callbacks.sentences import MeasureSentences
 from piper.train.data.batches import BatchBounds
 from piper.train.data.loader import ResumableLoader
@@ -30,6 +29,7 @@ from piper.train.steps.batch_size import (
     find_by_out_of_memory,
     less_memory,
 )
+from piper.train.voice_module import count_updates
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -39,10 +39,6 @@ class Budget(Callback):
 
     A checkpoint carries where its training began, so that a resumed one ends where it would have.
     One of another trainer starts a new training that is fine-tuned.
-
-    Args:
-        is_active: Whether no limit was given.
-        is_warm: Whether the training starts from the weights of another.
     """
 
     def __init__(self, *, is_active: bool = True, is_warm: bool = False) -> None:
@@ -97,14 +93,10 @@ class ValidationInterval(Callback):
     A minute of recordings is one batch, ten hours on a GPU are ten seconds, and a quick voice is
     trained in eight minutes: a validation with its checkpoints and its sentences after each epoch
     would take as long as the training. Those before the first and after the last update are always
-    made. What measuring sentences takes is not
-    counted here: it has a share of its own.
-
-    Args:
-        measures: Whose seconds are left out.
+    made. What measuring sentences takes is not counted here: it has a share of its own.
     """
 
-    def __init__(self, measures: MeasureSentences | None = None) -> None:
+    def __init__(self, measures: MeasureSentences) -> None:
         self._measures = measures
         self._begin = self._last = 0.0
         self._started: float | None = None
@@ -119,24 +111,28 @@ class ValidationInterval(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count what it takes."""
-        self._started, self._measured = time.monotonic(), self._measuring_seconds()
+        self._started, self._measured = time.monotonic(), self._measures.spent_seconds
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A validation and all that it brought with it is over."""
-        self._end_validation()
+        if self._started is None:
+            return
+        self._last = time.monotonic()
+        measuring = self._measures.spent_seconds - self._measured
+        self._cost = self._last - self._started - measuring
+        self._spent += self._cost
+        self._started = None
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """A validation and all that it brought with it is over."""
-        self._end_validation()
+        """Likewise."""
+        self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Decide at an epoch's last batch whether it is validated, the same on all processes."""
-        if not trainer.is_last_batch:
-            return
-        is_due = self._is_due(time.monotonic(), trainer.current_epoch < FIRST_EPOCHS)
-        if trainer.world_size > 1:
+        if trainer.is_last_batch:
+            is_due = self._is_due(time.monotonic(), trainer.current_epoch < FIRST_EPOCHS)
             is_due = trainer.strategy.broadcast(is_due)
-        trainer.check_val_every_n_epoch = 1 if is_due else sys.maxsize
+            trainer.check_val_every_n_epoch = 1 if is_due else sys.maxsize
 
     def _is_due(self, now: float, is_early: bool) -> bool:
         if self._cost is None or not is_early:
@@ -146,31 +142,6 @@ class ValidationInterval(Callback):
                 return True
         # This one and the last one.
         return self._spent + 2 * self._cost <= VALIDATION_SHARE * (now - self._begin)
-
-    def _end_validation(self) -> None:
-        if self._started is None:
-            return
-        self._last = time.monotonic()
-        self._cost = self._last - self._started - (self._measuring_seconds() - self._measured)
-        self._spent += self._cost
-        self._started = None
-
-    def _measuring_seconds(self) -> float:
-        return 0.0 if self._measures is None else self._measures.spent_seconds
-
-
-def has_limit(trainer: Any) -> bool:
-    """Return whether the `--trainer.*` flags say when a training ends."""
-    return trainer.max_epochs is not None or trainer.max_steps > 0 or trainer.max_time is not None
-
-
-def is_warm_start(model: Any) -> bool:
-    """Return whether the `--model.*` flags start a whole network from the weights of another."""
-    return bool(model.get("warmstart"))
-
-
-STATES_OF_OPTIMIZER = 2
-"""AdamW keeps two numbers for each weight; the averages keep a third for the generator's."""
 
 
 class Batches(Callback):
@@ -189,8 +160,7 @@ class Batches(Callback):
         if not isinstance(data, VitsDataModule) or not data.has_open_batch_size:
             return
         parts = trainer.world_size * data.accumulate_grad_batches
-        is_cpu = pl_module.device.type == "cpu"
-        top = bound_batch_size(len(data.split.training), parts, is_cpu)
+        top = bound_batch_size(len(data.split.training), parts, pl_module.device.type == "cpu")
         own = self._find(trainer, pl_module, data, top)
         # All ranks take the same, so that each has as many batches.
         found = torch.tensor(float(own), device=pl_module.device)
@@ -202,12 +172,11 @@ class Batches(Callback):
             )
         data.found_batch_size = size
         if trainer.is_global_zero:
-            reason = "the most that is tried here" if size == top else "the most that fits"
             _LOGGER.info(
                 "--data.batch_size=auto: %d utterances a batch on each process, %s with %.0f %% of "
                 "the memory left free; --data.batch_size=%d says so without a trial.",
                 size,
-                reason,
+                "the most that is tried here" if size == top else "the most that fits",
                 100 * MARGIN,
                 size,
             )
@@ -221,33 +190,26 @@ class Batches(Callback):
         loader = trainer.train_dataloader
         if not isinstance(loader, ResumableLoader):
             return
+        current: Any = trainer.fit_loop.epoch_loop.batch_progress.current
         if loader.is_restored:
-            self._align(trainer, loader)
+            is_done = loader.epoch > trainer.current_epoch
+            moved = (len(loader) if is_done else loader.given) - current.ready
+            for count in ("ready", "started", "processed", "completed"):
+                setattr(current, count, getattr(current, count) + moved)
         numbers = {
             "updates so far": trainer.global_step // max(1, len(trainer.optimizers)),
             "the epoch": trainer.current_epoch,
-            "batches done in it": trainer.fit_loop.epoch_loop.batch_progress.current.ready,
+            "batches done in it": current.ready,
             "batches of an epoch": len(loader),
             "training utterances": len(loader.dataset),  # type: ignore[arg-type]
             "their frames": sum(trainer.datamodule.train_lengths),  # type: ignore[attr-defined]
         }
         check_agreement(numbers, pl_module.device)
 
-    def _align(self, trainer: Trainer, loader: ResumableLoader) -> None:
-        is_done = loader.epoch > trainer.current_epoch
-        position = len(loader) if is_done else loader.given
-        current: Any = trainer.fit_loop.epoch_loop.batch_progress.current
-        moved = position - current.ready
-        current.ready += moved
-        current.started += moved
-        current.processed += moved
-        current.completed += moved
-
     def _find(self, trainer: Trainer, module: Any, data: VitsDataModule, top: int) -> int:
         trial = StepTrial(trainer, module, data)
-        weights = sum(p.numel() * p.element_size() for p in module.parameters())
-        averaged = sum(p.numel() * p.element_size() for p in module.model_g.parameters())
-        later = STATES_OF_OPTIMIZER * weights + averaged
+        # AdamW keeps two numbers for each weight; the averages keep a third for the generator's.
+        later = 2 * _num_bytes(module) + _num_bytes(module.model_g)
         if module.device.type == "cuda":
             with less_memory(module.device, later):
                 return find_by_out_of_memory(trial, top)
@@ -263,14 +225,12 @@ class Batches(Callback):
         return find_by_growth(trial, top, limit)
 
 
-class StepTrial:
-    """Takes the heaviest step with so many utterances; weights and random states stay as they are.
+def _num_bytes(module: Any) -> int:
+    return sum(p.numel() * p.element_size() for p in module.parameters())
 
-    Args:
-        trainer: Whose precision is used.
-        module: The Lightning module, a `VoiceModule`.
-        data: Where the longest utterances are loaded from.
-    """
+
+class StepTrial:
+    """Takes the heaviest step with so many utterances; weights and random states stay."""
 
     def __init__(self, trainer: Trainer, module: Any, data: VitsDataModule) -> None:
         self._trainer = trainer
@@ -283,26 +243,21 @@ class StepTrial:
         Raises:
             torch.OutOfMemoryError: It does not fit on the GPU.
         """
-        for indices in heaviest_batches(
-            self._data.train_lengths, size, self._data.settings.max_batch_frames
-        ):
-            self._run(indices)
-
-    def _run(self, indices: list[int]) -> None:
-        batch = self._data.load_batch(indices)
-        plugin = self._trainer.precision_plugin
-        try:
-            # Compiled code would be made for each size; without it a step takes no less memory.
-            with (
-                isolate_rng(),
-                plugin.train_step_context(),
-                torch.compiler.set_stance("force_eager"),
-            ):
-                self._module.try_update(batch)
-        finally:
-            self._module.zero_grad(set_to_none=True)
-            if self._module.device.type == "cuda":
-                torch.cuda.empty_cache()
+        max_frames = self._data.settings.max_batch_frames
+        for indices in heaviest_batches(self._data.train_lengths, size, max_frames):
+            batch = self._data.load_batch(indices)
+            try:
+                # Compiled code would be made for each size; without it a step takes no less memory.
+                with (
+                    isolate_rng(),
+                    self._trainer.precision_plugin.train_step_context(),
+                    torch.compiler.set_stance("force_eager"),
+                ):
+                    self._module.try_update(batch)
+            finally:
+                self._module.zero_grad(set_to_none=True)
+                if self._module.device.type == "cuda":
+                    torch.cuda.empty_cache()
 
 
 def heaviest_batches(lengths: list[int], size: int, max_frames: int | None) -> list[list[int]]:

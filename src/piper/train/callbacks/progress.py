@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import statistics
-import sys
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
@@ -17,10 +17,11 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from piper.progress import ChangingLine, count_things
-from piper.train.callbacks.axis import count_updates, logged_step
 from piper.train.callbacks.scores import Scored, Scores
 from piper.train.callbacks.sentences import MeasureSentences
 from piper.train.evaluate.results import SCORES
+from piper.train.steps.batch_size import peak_resident_bytes
+from piper.train.voice_module import count_updates, find_timers, is_time_to_log
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -51,13 +52,7 @@ class Validation:
 
 
 class Plateau(Callback):
-    """Remembers the scores of all validations of a training, through interruptions.
-
-    Args:
-        patience: Validations without a gain after which training ends; 0 never ends it.
-        scores: Gives the figure that counts, some time after its validation; None where that is
-            a loss.
-    """
+    """Remembers the scores of all validations of a training, through interruptions."""
 
     def __init__(self, patience: int = 0, scores: Scores | None = None) -> None:
         self.patience = patience
@@ -85,11 +80,8 @@ class Plateau(Callback):
             return
         if self._scores is None:
             self._add_loss(trainer)
-        is_through = 0 < self.patience <= self.without_gain
-        if self._scores is not None:
-            # Only the first process hears of scores.
-            is_through = trainer.strategy.broadcast(is_through)
-        if is_through:
+        # Only the first process hears of scores.
+        if trainer.strategy.broadcast(0 < self.patience <= self.without_gain):
             trainer.should_stop = True
             self._ended_after = self.without_gain
 
@@ -145,18 +137,17 @@ class Plateau(Callback):
             before = [item.score for item in self._history[:-1]]
             old = min(before) if self._is_lower_better else max(before)
             better = f"{abs(old - self.best.score):.3g} better than the best before"
-            parts = [f"best {self.name} so far, {better}"]
+            said = f"best {self.name} so far, {better}"
         else:
-            ago = _shown_minutes(self.trained_seconds - self.best.seconds)
             count = count_things(self.without_gain, "validation")
             if self.patience:
                 count = f"{self.without_gain} of {count_things(self.patience, 'validation')}"
-            parts = [
+            said = (
                 f"best {self.name} {self.best.score:.4f} at step {self.best.update:,} "
-                f"(epoch {self.best.epoch}, {ago} ago); no gain for {count}"
-            ]
+                f"(epoch {self.best.epoch}, {self._since(self.best)} ago); no gain for {count}"
+            )
         expected = self.expect()
-        return "; ".join([*parts, expected] if expected else parts)
+        return f"{said}; {expected}" if expected else said
 
     def describe_shortly(self) -> str | None:
         """Say in a few words how it stands; the best, where the newest is none."""
@@ -171,8 +162,10 @@ class Plateau(Callback):
         """Say the best so far and when that was in a few words."""
         if self.best is None:
             return None
-        ago = _shown_minutes(self.trained_seconds - self.best.seconds)
-        return f"best {self.name} {self.best.score:.2f} found {ago} ago"
+        return f"best {self.name} {self.best.score:.2f} found {self._since(self.best)} ago"
+
+    def _since(self, validation: Validation) -> str:
+        return _shown_minutes(self.trained_seconds - validation.seconds)
 
     def expect(self) -> str | None:
         """Say what the scores so far let one expect from going on, or None before they do.
@@ -206,23 +199,18 @@ class Plateau(Callback):
 
     def _recent(self) -> list[Validation]:
         """Return the validations of the later half, thinned to what is quick to compare."""
-        if not self._history:
-            return []
-        half = self._history[-1].seconds / 2
-        points = [item for item in self._history if item.seconds >= max(half, 1e-3)]
+        half = max(self._history[-1].seconds / 2, 1e-3) if self._history else 0.0
         # Two at one time have no slope.
-        points = list({item.seconds: item for item in points}.values())
-        return points[-1 :: -max(1, len(points) // 32)][::-1]
+        points = {item.seconds: item for item in self._history if item.seconds >= half}
+        return [*points.values()][-1 :: -max(1, len(points) // 32)][::-1]
 
     def _gain(self, old: float, new: float) -> float:
         return old - new if self._is_lower_better else new - old
 
     def _add_loss(self, trainer: Trainer) -> None:
         keeper = trainer.checkpoint_callback
-        self._rename(
-            getattr(keeper, "monitor", None) or DEFAULT_SCORE,
-            getattr(keeper, "mode", "min") != "max",
-        )
+        name = getattr(keeper, "monitor", None) or DEFAULT_SCORE
+        self._rename(name, getattr(keeper, "mode", "min") != "max")
         score = float(trainer.callback_metrics.get(self.name, math.nan))
         update = count_updates(trainer)
         # What training began with is in no checkpoint of its own, so it cannot be the best.
@@ -230,8 +218,7 @@ class Plateau(Callback):
             self.add(Validation(trainer.current_epoch, update, self.trained_seconds, score))
 
     def _add_scored(self, trainer: Trainer, scored: Scored) -> None:
-        score = scored.figures.get(self.name)
-        job = scored.job
+        score, job = scored.figures.get(self.name), scored.job
         if score is not None and job.update:
             self.add(Validation(job.epoch, job.update, self.trained_seconds, score))
 
@@ -275,9 +262,7 @@ class DataWait(Callback):
         """Forget the present batch: what passes until the next one is no waiting."""
         self._begin = self._end = None
 
-    def on_save_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """Forget the present batch here, too."""
         self._begin = self._end = None
 
@@ -301,10 +286,8 @@ class DataWait(Callback):
         now = _Mark(pl_module.device)
         if self._begin is not None and self._end is not None:
             self._open.append((self._end, self._begin, now))
-        if (logged_step(trainer) + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            percent = self.percent()
-            if percent is not None:
-                pl_module.log("data_wait_percent", percent, batch_size=1)
+        if is_time_to_log(trainer) and (percent := self.percent()) is not None:
+            pl_module.log("data_wait_percent", percent, batch_size=1)
         self._end = _Mark(pl_module.device)
 
     def percent(self) -> float | None:
@@ -344,7 +327,6 @@ class _Mark:
         return self._event is None or self._event.query()
 
     def seconds_since(self, earlier: _Mark) -> float:
-        """Return the time between two marks that are over."""
         if self._event is None or earlier._event is None:
             return self._seconds - earlier._seconds
         return earlier._event.elapsed_time(self._event) / 1000.0
@@ -359,13 +341,6 @@ class Progress(Callback):
     """One line that changes on a terminal, a line every few seconds elsewhere.
 
     The losses are read from the device only when a line is written, never in each step.
-
-    Args:
-        plateau: Knows the best validation so far and what to expect.
-        measures: Knows how far the fixed sentences are from their recordings.
-        wait: Knows the share of time that is spent waiting for data.
-        scores: Tells what a validation is scored with, later than it.
-        is_verbose: Say all that a validation measured, and what the scores so far let one expect.
     """
 
     def __init__(
@@ -408,11 +383,10 @@ class Progress(Callback):
             # What the other processes have is as large, by a few.
             self._utterances += len(batch) * trainer.world_size
         seconds = TERMINAL_SECONDS if self._shown.is_terminal else LINE_SECONDS
-        if now - self._last_line < seconds:
-            return
-        self._last_line = now
-        if trainer.is_global_zero:
-            self._shown.change(self._line(trainer, now))
+        if now - self._last_line >= seconds:
+            self._last_line = now
+            if trainer.is_global_zero:
+                self._shown.change(self._line(trainer, now - self._begin))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write a validation's result on a line of its own."""
@@ -443,42 +417,38 @@ class Progress(Callback):
         """Whether no batch was trained on."""
         return self._begin is None
 
-    def _line(self, trainer: Trainer, now: float) -> list[str]:
+    def _line(self, trainer: Trainer, seconds: float) -> list[str]:
         """Return what there is to say, the most important first."""
-        assert self._begin is not None
-        done = _batches_done(trainer) - self._begin_batches
-        seconds = max(now - self._begin, 1e-6)
-        left = _seconds_left(trainer, done, seconds)
+        seconds = max(seconds, 1e-6)
+        left = _seconds_left(trainer, _batches_done(trainer) - self._begin_batches, seconds)
         parts = [] if left is None else [f"{clock(left)} left"]
-        parts += [
-            f"epoch {trainer.current_epoch} · batch "
-            f"{trainer.fit_loop.epoch_loop.batch_progress.current.ready}"
-            f"/{trainer.num_training_batches}",
-        ]
+        batch = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        parts.append(
+            f"epoch {trainer.current_epoch} · batch {batch}/{trainer.num_training_batches}"
+        )
         if self._utterances:
             parts.append(f"{self._utterances / seconds:.1f} utterances/s")
         for name in ("train_mel", "train_loss"):
             if name in trainer.callback_metrics:
                 parts.append(f"{name} {float(trainer.callback_metrics[name]):.3f}")
-        parts += [text for text in (self._wait.describe(), self._plateau.describe_best()) if text]
-        return parts
+        return parts + [
+            text for text in (self._wait.describe(), self._plateau.describe_best()) if text
+        ]
 
     def _say_scores(self, trainer: Trainer, scored: Scored) -> None:
         """Write the scores of an earlier step on a line of their own."""
-        shown = describe_scores(scored.figures, scored.recordings)
-        if shown:
+        if shown := _describe_scores(scored):
             self._say(scored.job.epoch, scored.job.update, shown, self._has_scores)
 
     def _say(self, epoch: int, update: int, figures: Sequence[str], has_standing: bool) -> None:
         """Write what a validation found on a line of its own, and in it how it stands."""
         parts = [f"epoch {epoch}", f"step {update:,}", *figures]
-        standing = self._plateau.describe_shortly()
-        if has_standing and standing and not self._is_verbose:
-            parts.append(standing)
+        short = self._plateau.describe_shortly() if has_standing else None
+        if short and not self._is_verbose:
+            parts.append(short)
         self._shown.say(" · ".join(parts))
-        standing = self._plateau.describe()
-        if has_standing and standing and self._is_verbose:
-            self._shown.say(standing)
+        if short and self._is_verbose:
+            self._shown.say(self._plateau.describe() or short)
 
 
 def clock(seconds: float) -> str:
@@ -499,15 +469,15 @@ def describe_figures(figures: Mapping[str, float]) -> list[str]:
     return [text.format(figures[name]) for name, text in texts.items() if name in figures]
 
 
-def describe_scores(figures: Mapping[str, float], recordings: Mapping[str, float]) -> list[str]:
+def _describe_scores(scored: Scored) -> list[str]:
     """Say scores in a few words each, and what recordings get beside them."""
     parts = []
-    for name, value in figures.items():
-        score = SCORES.get(name.removeprefix("val_"))
-        digits = score.digits if score is not None else 2
-        part = f"{name.removeprefix('val_')} {value:.{digits}f}"
-        if name in recordings:
-            part += f" (recordings {recordings[name]:.{digits}f})"
+    for name, value in scored.figures.items():
+        title = name.removeprefix("val_")
+        digits = SCORES[title].digits if title in SCORES else 2
+        part = f"{title} {value:.{digits}f}"
+        if name in scored.recordings:
+            part += f" (recordings {scored.recordings[name]:.{digits}f})"
         parts.append(part)
     return parts
 
@@ -518,20 +488,14 @@ def _batches_done(trainer: Trainer) -> int:
 
 def _seconds_left(trainer: Trainer, done: int, seconds: float) -> float | None:
     """Return the time to the end by whichever limit comes first, or None without a limit."""
-    estimates: list[float] = []
+    estimates = [float(timer.time_remaining() or 0.0) for timer in find_timers(trainer)]
     if done > 0:
-        second_per_batch = seconds / done
         if trainer.max_epochs is not None and trainer.max_epochs > 0:
             total = trainer.max_epochs * int(trainer.num_training_batches)
-            estimates.append((total - _batches_done(trainer)) * second_per_batch)
+            estimates.append((total - _batches_done(trainer)) * seconds / done)
         if trainer.max_steps is not None and trainer.max_steps > 0:
             # Two optimizers count two steps an update, and each batch is one.
-            left_batches = (trainer.max_steps - trainer.global_step) / 2
-            estimates.append(left_batches * second_per_batch)
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        remaining = getattr(callback, "time_remaining", None)
-        if callable(remaining) and (value := remaining()) is not None:
-            estimates.append(float(value))
+            estimates.append((trainer.max_steps - trainer.global_step) / 2 * seconds / done)
     return max(0.0, min(estimates)) if estimates else None
 
 
@@ -545,38 +509,21 @@ class Memory(Callback):
         self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
     ) -> None:
         """Log the figures of this process's device."""
-        # Counted over epochs, as Lightning counts it: an epoch may be shorter than the interval.
-        step = logged_step(trainer) + 1
-        if step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
-            return
-        figures = device_figures(pl_module.device)
-        if figures:
+        if is_time_to_log(trainer) and (figures := _device_figures(pl_module.device)):
             pl_module.log_dict(figures, batch_size=1)
 
 
-def device_figures(device: torch.device) -> dict[str, float]:
+def _device_figures(device: torch.device) -> dict[str, float]:
     """Return what there is to say about a device: peak memory in GiB, use in percent."""
     if device.type != "cuda":
-        peak = peak_resident_gib()
-        return {} if peak is None else {"memory_process_gib": peak}
+        # Windows does not say.
+        peak = peak_resident_bytes()
+        return {"memory_process_gib": peak / GIB} if peak else {}
     figures = {
         "memory_gpu_gib": torch.cuda.max_memory_allocated(device) / GIB,
         "memory_gpu_reserved_gib": torch.cuda.memory_reserved(device) / GIB,
     }
-    try:
+    # Needs nvidia-ml-py, which is not worth a failed training where it is absent.
+    with suppress(ModuleNotFoundError, RuntimeError):
         figures["gpu_use_percent"] = float(torch.cuda.utilization(device))
-    except (ModuleNotFoundError, RuntimeError):
-        # Needs nvidia-ml-py, which is not worth a failed training where it is absent.
-        return figures
     return figures
-
-
-def peak_resident_gib() -> float | None:
-    """Return the largest resident memory of this process so far in GiB; None on Windows."""
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # Linux counts kilobytes, macOS bytes.
-    return peak / GIB if sys.platform == "darwin" else peak * 1024 / GIB

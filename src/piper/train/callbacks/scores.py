@@ -13,7 +13,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from piper.errors import ConfigError, DatasetError
+from piper.errors import ConfigError, DatasetError, describe_briefly
 from piper.jobs import describe_end, interrupts_blocked
 from piper.train.aligner.aligner import is_unit
-from piper.train.callbacks.axis import count_updates, logged_step
 from piper.train.callbacks.sentences import speak_example
 from piper.train.callbacks.stopping import is_stopping
 from piper.train.data.module import ListeningExample
@@ -49,7 +48,7 @@ from piper.train.judges import (
     score_title,
     serve_scores,
 )
-from piper.train.voice_module import is_last_epoch
+from piper.train.voice_module import count_updates, is_last_epoch, logged_step
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -66,13 +65,13 @@ class WantedScores:
         names: As they were given; the best checkpoints are kept by the first.
         quality: One more, by `--validation_quality`; empty for none.
         recogniser_path: The phoneme recogniser's file, where it is needed.
-        learnt: Names of the recordings that the recogniser knows.
+        seen: Names of the recordings that the recogniser was fitted to.
     """
 
     names: tuple[str, ...] = ()
     quality: str = ""
     recogniser_path: Path | None = None
-    learnt: frozenset[str] = field(default_factory=frozenset)
+    seen: frozenset[str] = frozenset()
 
     @property
     def by_title(self) -> dict[str, str]:
@@ -102,40 +101,31 @@ def check_scores(scores: str | None, recogniser: str | None, quality: str = OFF)
             scores.
     """
     names = tuple(name for part in (scores or "").split(",") if (name := part.strip()))
-    titles = [score_title(name) for name in names]
-    if len(set(titles)) < len(titles):
+    if len(set(map(score_title, names))) < len(names):
         raise ConfigError(f"--model.scores={scores} names a score twice; leave one out.")
     if recogniser and ERRORS not in names:
         raise ConfigError(
             f"--model.phoneme_recogniser serves the score {ERRORS} alone; "
             f"add --model.scores={','.join((*names, ERRORS))}, or leave it out."
         )
-    learnt: frozenset[str] = frozenset()
     for name in names:
-        if name == ERRORS:
-            learnt = _check_recogniser(recogniser)
-        else:
-            _check_judge(name)
+        if package := _PACKAGES.get(name):
+            if not is_judge_here(package):
+                raise ConfigError(f"--model.scores={name}: {explain_missing_judge(package)}")
+        elif name != ERRORS and (name in (AUTO, OFF) or name in SCORES):
+            raise ConfigError(
+                f'--model.scores: "{name}" is no score of a training; give {OPINION}, {ERRORS}, '
+                f"{SIMILARITY}, or a predictor as package.module:function."
+            )
+        elif name != ERRORS:
+            find_quality_predictor(name, flag="--model.scores")
+    seen = _check_recogniser(recogniser) if ERRORS in names else frozenset()
     if quality == AUTO:
         quality = AUTO if not names and is_judge_here(DISTILLMOS) else OFF
     elif quality != OFF:
         find_quality_predictor(quality)
     quality = "" if quality == OFF else quality
-    return WantedScores(names, quality, Path(recogniser) if recogniser else None, learnt)
-
-
-def _check_judge(name: str) -> None:
-    package = _PACKAGES.get(name)
-    if package is not None:
-        if not is_judge_here(package):
-            raise ConfigError(f"--model.scores={name}: {explain_missing_judge(package)}")
-        return
-    if name in (AUTO, OFF) or name in SCORES:
-        raise ConfigError(
-            f'--model.scores: "{name}" is no score of a training; give {OPINION}, {ERRORS}, '
-            f"{SIMILARITY}, or a predictor as package.module:function."
-        )
-    find_quality_predictor(name, flag="--model.scores")
+    return WantedScores(names, quality, Path(recogniser) if recogniser else None, seen)
 
 
 def _check_recogniser(path: str | None) -> frozenset[str]:
@@ -153,53 +143,41 @@ def _check_recogniser(path: str | None) -> frozenset[str]:
         raise ConfigError(f"--model.phoneme_recogniser: {error}") from None
 
 
-LIVES = 2
+MAX_STARTS = 2
 """A process that was killed is started once more: it may have been by chance."""
-
 
 Answer = tuple[MetricScores, MetricScores]
 """Scores of the sentences, and of their recordings where they were asked for."""
 
 
 class Scorer:
-    """Scores sentences in a process of its own, one job at a time, and never lets anyone wait.
-
-    Args:
-        settings: Which metrics there are.
-        references: What the sentences should be like.
-    """
+    """Scores sentences in a process of its own, one job at a time, and never lets anyone wait."""
 
     def __init__(self, settings: MetricSettings, references: Sequence[Reference]) -> None:
         self._arguments = (settings, tuple(references))
         self._answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
         self._process: Any = None
         self._connection: Connection | None = None
-        self._lives = LIVES
+        self._ends = 0
         self._lock = threading.Lock()
         self._is_closed = False
 
     @property
     def is_over(self) -> bool:
         """Whether the process has ended too often, so that nothing is scored any more."""
-        return self._lives <= 0
+        return self._ends >= MAX_STARTS
 
     def submit(self, spoken: Sequence[FloatArray], *, with_recordings: bool = False) -> None:
-        """Begin to score sentences, (S,) each; at once back, and to be taken by `take`."""
+        """Begin to score sentences, (S,) each."""
         # What is sent is larger than a pipe holds, and a process that starts does not read yet.
         arguments = (tuple(spoken), with_recordings)
         threading.Thread(target=self._score, args=arguments, name="scores", daemon=True).start()
 
     def take(self, seconds: float = 0.0) -> Answer | None:
-        """Return what came of the job, or raise where it has not come yet.
-
-        Args:
-            seconds: How long to wait for it.
-
-        Returns:
-            None where the process has ended too often.
+        """Return what came of the job; None where the process has ended too often.
 
         Raises:
-            queue.Empty: It has not come.
+            queue.Empty: It has not come within so many seconds.
         """
         return self._answers.get(timeout=seconds) if seconds else self._answers.get_nowait()
 
@@ -220,7 +198,7 @@ class Scorer:
                 connection.send(job)
                 answer = connection.recv()
             except (EOFError, OSError):
-                self._bury()
+                self._clear_away()
             else:
                 self._answers.put(answer)
                 return
@@ -241,7 +219,8 @@ class Scorer:
                     self._process.start()
             return self._connection
 
-    def _bury(self) -> None:
+    def _clear_away(self) -> None:
+        """Forget a process that has ended, and say so."""
         with self._lock:
             if self._is_closed:
                 return
@@ -249,7 +228,7 @@ class Scorer:
                 self._connection.close()
                 self._connection = None
             self._process.join()
-            self._lives -= 1
+            self._ends += 1
             end = describe_end(self._process.exitcode)
         if self.is_over:
             _LOGGER.warning(
@@ -262,7 +241,7 @@ class Scorer:
 
 
 LAST_SECONDS = 120.0
-"""How long the last scores are waited for: five sentences take three judges 10 s on one core, and
+"""How long the last scores are waited for: five sentences take three metrics 10 s on one core, and
 loading them as long."""
 POLL_SECONDS = 0.2
 FULL_SCALE = 32767
@@ -348,16 +327,20 @@ class Scores(Callback):
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         examples = data.listening_examples()
-        if not examples and not self.chooses:
-            return
-        if not examples:
+        if self.chooses and not examples:
             raise ConfigError(
                 "--model.scores speaks held-out sentences, and there are none; give "
                 "--data.num_test_examples=5."
             )
-        if not trainer.is_global_zero:
+        if not examples or not trainer.is_global_zero:
             return
-        self._warn_about_learnt(examples)
+        if seen := sum(example.name in self._wanted.seen for example in examples):
+            _LOGGER.warning(
+                "The phoneme recogniser learnt on %d of the %d test sentences, so val_per is "
+                "better than it should be; fit it on recordings without them.",
+                seen,
+                len(examples),
+            )
         settings = MetricSettings(
             self._wanted.by_title, data.settings.sample_rate, self._wanted.recogniser_path
         )
@@ -389,6 +372,10 @@ class Scores(Callback):
         """End the process."""
         self._close()
 
+    def _close(self) -> None:
+        if self._scorer is not None:
+            self._scorer.close()
+
     def state_dict(self) -> dict[str, Any]:
         """Return what is being scored, for an interrupted training to take it up."""
         return {
@@ -418,15 +405,13 @@ class Scores(Callback):
         if self._scorer is not None and (spoken := self._speak(trainer, pl_module)):
             self._scorer.submit(_unpack(spoken), with_recordings=True)
             with contextlib.suppress(queue.Empty):
-                if (answer := self._scorer.take(self._last_seconds)) is not None:
-                    figures = {
-                        k: v for part in self._name_figures(*answer) for k, v in part.items()
-                    }
+                figures = self._name_figures(self._scorer.take(self._last_seconds))
         pl_module.log_dict(trainer.strategy.broadcast(figures), batch_size=1)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Speak the sentences with the weights that will be exported, and have them scored."""
-        if not is_judged(trainer):
+        is_trial = trainer.sanity_checking or getattr(trainer, "fast_dev_run", False)
+        if trainer.state.fn != "fit" or is_trial:
             return
         self.spoken = {}
         is_new = False
@@ -465,8 +450,8 @@ class Scores(Callback):
             with model.averaged_weights():
                 self.spoken = {i: speak_example(model, one) for i, one in enumerate(examples)}
         except RuntimeError as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            self._tell(f"A validation has no scores: sentences cannot be spoken ({reason:.150}).")
+            reason = describe_briefly(error)
+            self._tell(f"A validation has no scores: sentences cannot be spoken ({reason}).")
             return None
         return tuple(
             (spoken.audio.clamp(-1.0, 1.0) * FULL_SCALE).round().to(torch.int16)
@@ -486,44 +471,30 @@ class Scores(Callback):
             left = max(0.0, end - time.monotonic())
             try:
                 answer = self._scorer.take(min(left, POLL_SECONDS))
+                break
             except queue.Empty:
-                if left > 0.0 and not is_stopping(trainer):
-                    continue
-                return
-            self._pass_on(trainer, self._open, answer)
-            return
-
-    def _pass_on(self, trainer: Trainer, job: Job, answer: Answer | None) -> None:
-        self._open = None
-        figures: dict[str, float] = {}
-        logged: dict[str, float] = {}
-        if answer is not None:
-            figures, logged = self._name_figures(*answer)
-        for logger in trainer.loggers if figures or logged else ():
-            logger.log_metrics({**figures, **logged}, step=job.log_step)
+                if left == 0.0 or is_stopping(trainer):
+                    return
+        job, self._open = self._open, None
+        named = self._name_figures(answer)
+        for logger in trainer.loggers if named else ():
+            logger.log_metrics(named, step=job.log_step)
+        scores = {} if answer is None else answer[0].scores
+        figures = {f"val_{name}": score for name, score in scores.items()}
         for listener in self.listeners:
             listener(trainer, Scored(job, figures, self._recordings))
 
-    def _name_figures(
-        self, spoken: MetricScores, recorded: MetricScores
-    ) -> tuple[dict[str, float], dict[str, float]]:
-        """Return figures by their names in the log, those of recordings apart."""
-        for name, reason in {**recorded.troubles, **spoken.troubles}.items():
+    def _name_figures(self, answer: Answer | None) -> dict[str, float]:
+        """Return scores by their names in the log, those of recordings too."""
+        if answer is None:
+            return {}
+        spoken, recorded = answer
+        for name, reason in {**recorded.issues, **spoken.issues}.items():
             self._tell(f"A validation has no val_{name}: its judge failed ({reason}).")
         if recorded.scores:
             self._recordings = {f"val_{name}": score for name, score in recorded.scores.items()}
         figures = {f"val_{name}": score for name, score in spoken.scores.items()}
-        return figures, {f"val_{name}_recordings": v for name, v in recorded.scores.items()}
-
-    def _warn_about_learnt(self, examples: Sequence[ListeningExample]) -> None:
-        known = sum(example.name in self._wanted.learnt for example in examples)
-        if known:
-            _LOGGER.warning(
-                "The phoneme recogniser learnt on %d of the %d test sentences, so val_per is "
-                "better than it should be; fit it on recordings without them.",
-                known,
-                len(examples),
-            )
+        return figures | {f"val_{name}_recordings": v for name, v in recorded.scores.items()}
 
     def _tell(self, text: str) -> None:
         """Say something once."""
@@ -531,21 +502,11 @@ class Scores(Callback):
             self._told.add(text)
             _LOGGER.warning("%s", text)
 
-    def _close(self) -> None:
-        if self._scorer is not None:
-            self._scorer.close()
-
 
 def create_scores(names: str | None, recogniser: str | None, quality: str) -> Scores | None:
     """Return what three flags ask for (see `check_scores`); None for nothing."""
     wanted = check_scores(names, recogniser, quality)
     return Scores(wanted) if wanted.by_title else None
-
-
-def is_judged(trainer: Trainer) -> bool:
-    """Return whether a validation is one of a training, and no trial."""
-    is_trial = trainer.sanity_checking or getattr(trainer, "fast_dev_run", False)
-    return trainer.state.fn == "fit" and not is_trial
 
 
 def _unpack(sentences: Sequence[Tensor]) -> list[FloatArray]:

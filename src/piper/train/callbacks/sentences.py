@@ -14,14 +14,13 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Timer
 from torch import Tensor
 
+from piper.errors import describe_briefly
 from piper.train.callbacks.stopping import is_stopping
 from piper.train.data.module import ListeningExample
-from piper.train.distributed import is_distributed
+from piper.train.distributed import Agreement
 from piper.train.families import Spoken, speak
 from piper.train.presets import NetworkShape
 from piper.train.vits.align import compute_log_likelihood, expand_by_path, find_alignment
@@ -30,7 +29,7 @@ from piper.train.vits.generator import EDGE_KERNEL_SIZE
 from piper.train.vits.layers import draw_normal
 from piper.train.vits.mel import audio_to_mel, spectrogram_to_mel
 from piper.train.vits.synthesizer import Synthesizer
-from piper.train.voice_module import is_last_epoch
+from piper.train.voice_module import find_timers, is_last_epoch
 from piper.voice.graph import find_decoder_reach
 from piper.voice.graph_config import GraphConfig
 
@@ -70,10 +69,6 @@ def measure_example(model: Any, example: ListeningExample) -> Measures:
     """Compare what a network makes of an utterance with its recording.
 
     The noise is the same each time and on each device. Runs in float32, as voices do.
-
-    Args:
-        model: The Lightning module with `model_g` and `network_config`, in evaluation mode.
-        example: The utterance.
     """
     network: Synthesizer = model.model_g
     config: NetworkConfig = model.network_config
@@ -83,7 +78,10 @@ def measure_example(model: Any, example: ListeningExample) -> Measures:
     id_count, frames = ids.shape[1], spectrogram.shape[2]
     id_mask = torch.ones(1, 1, id_count, device=model.device)
     frame_mask = torch.ones(1, 1, frames, device=model.device)
-    g = network.embed_speakers(_speaker_tensor(example, config, model.device))
+    speaker = None
+    if config.num_speakers > 1:
+        speaker = torch.tensor([example.speaker_id or 0], dtype=torch.long, device=model.device)
+    g = network.embed_speakers(speaker)
 
     x, m_p, logs_p = network.enc_p(ids, id_mask)
     m_q, logs_q = network.enc_q(spectrogram, frame_mask, g)
@@ -151,14 +149,6 @@ def _mel_difference(audio: Tensor, recorded: Tensor, config: NetworkConfig) -> f
     return float(difference.sum()) * recorded.shape[2] / frames
 
 
-def _speaker_tensor(
-    example: ListeningExample, config: NetworkConfig, device: torch.device
-) -> Tensor | None:
-    if config.num_speakers == 1:
-        return None
-    return torch.tensor([example.speaker_id or 0], dtype=torch.long, device=device)
-
-
 FIGURES = ("val_mel_whole", "val_mel_text", "val_duration_error_ms", "val_length_ratio")
 """Names of the figures in the log."""
 SHARE = 0.03
@@ -177,18 +167,9 @@ class MeasureSentences(Callback):
 
     Only the first process does; the others wait for its figures, so that all have the same. What
     they compare are VITS's posterior and prior; quick voices log the like as losses.
-
-    Args:
-        share: Of the time since the last measurement, the most that the next may take.
-        first_seconds: How long the first measurement may take.
     """
 
-    def __init__(
-        self,
-        *,
-        share: float = SHARE,
-        first_seconds: float = FIRST_SECONDS,
-    ) -> None:
+    def __init__(self, *, share: float = SHARE, first_seconds: float = FIRST_SECONDS) -> None:
         self._share = share
         self._first_seconds = first_seconds
         self._count: int | None = None
@@ -197,7 +178,7 @@ class MeasureSentences(Callback):
         self.spent_seconds = 0.0
         """Of all measurements so far."""
         self._is_broken = self._has_said = False
-        self._send: FromFirst | None = None
+        self._agreement: Agreement | None = None
         self.figures: dict[str, float] = {}
         """What the last validation measured, by name; empty where it was not time to."""
 
@@ -212,16 +193,13 @@ class MeasureSentences(Callback):
             return
         if not isinstance(pl_module.network_config, NetworkConfig):
             return
-        self._send = self._send or FromFirst()
+        self._agreement = self._agreement or Agreement(WAIT)
         figures = {}
         if trainer.is_global_zero and self._is_due(trainer):
             figures = self._measure(trainer, pl_module)
-        values = self._send([figures.get(name, math.nan) for name in FIGURES])
-        self.figures = {
-            name: value
-            for name, value in zip(FIGURES, values, strict=True)
-            if not math.isnan(value)
-        }
+        values = self._agreement.first([figures.get(name, math.nan) for name in FIGURES])
+        named = zip(FIGURES, values, strict=True)
+        self.figures = {name: value for name, value in named if not math.isnan(value)}
         if self.figures:
             pl_module.log_dict(self.figures, batch_size=1, sync_dist=True)
 
@@ -238,8 +216,7 @@ class MeasureSentences(Callback):
             return False
         if not self._last_end or trainer.state.fn != "fit" or is_last_epoch(trainer):
             return True
-        passed = time.monotonic() - self._last_end
-        if self._cost <= self._share * passed:
+        if self._cost <= self._share * (time.monotonic() - self._last_end):
             return True
         if not self._has_said:
             self._has_said = True
@@ -262,78 +239,42 @@ class MeasureSentences(Callback):
                     figures = self._measure_examples(trainer, model, examples, begin)
             except RuntimeError as error:
                 # Out of memory, most likely: no reason to lose the training itself.
-                self._give_up("The fixed sentences cannot be measured", error)
+                self._is_broken = True
+                _LOGGER.warning(
+                    "The fixed sentences cannot be measured (%s); training goes on without.",
+                    describe_briefly(error),
+                )
         self._last_end = time.monotonic()
         self._cost = self._last_end - begin
         self.spent_seconds += self._cost
         return figures
 
     def _measure_examples(
-        self,
-        trainer: Trainer,
-        model: Any,
-        examples: list[ListeningExample],
-        begin: float,
+        self, trainer: Trainer, model: Any, examples: list[ListeningExample], begin: float
     ) -> dict[str, float]:
         measures: list[Measures] = []
-        count, limit = 0, self._find_limit(trainer)
-        for example in examples[: self._count]:
+        limit = self._first_limit(trainer)
+        for count, example in enumerate(examples[: self._count]):
             if is_stopping(trainer):
                 return {}
-            if self._count is None and count:
-                mean = (time.monotonic() - begin) / count
-                if mean * (count + 1) > limit:
-                    break
-            count += 1
+            seconds = time.monotonic() - begin
+            if self._count is None and count and seconds / count * (count + 1) > limit:
+                break
             measures.append(measure_example(model, example))
-        if self._count is None and count < len(examples):
+        if self._count is None and len(measures) < len(examples):
             _LOGGER.info(
                 "Validations measure %d of the %d test sentences, which take %.0f s.",
-                count,
+                len(measures),
                 len(examples),
                 time.monotonic() - begin,
             )
-        self._count = count
+        self._count = len(measures)
         return summarise_measures(measures, model.network_config)
 
-    def _find_limit(self, trainer: Trainer) -> float:
+    def _first_limit(self, trainer: Trainer) -> float:
         """Return how many seconds the first measurement may take."""
-        limits = [
-            FIRST_SHARE * one._duration
-            for one in trainer.callbacks  # type: ignore[attr-defined]
-            if isinstance(one, Timer) and one._duration is not None
-        ]
+        limits = [FIRST_SHARE * (timer._duration or math.inf) for timer in find_timers(trainer)]
         return min([self._first_seconds, *limits])
-
-    def _give_up(self, what: str, error: Exception) -> None:
-        self._is_broken = True
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        _LOGGER.warning("%s (%.150s); training goes on without.", what, reason)
-
-
-class FromFirst:
-    """Numbers that the first process has become those of all, through memory of the CPU.
-
-    Made at the same moment on every process. A group of its own with a longer patience than a
-    GPU's, since the others wait while the first works.
-    """
-
-    def __init__(self) -> None:
-        self._group = None
-        if is_distributed():
-            self._group = dist.new_group(backend="gloo", timeout=WAIT)
-
-    def __call__(self, values: list[float]) -> list[float]:
-        """Return the first process's values; each gives as many."""
-        if self._group is None:
-            return values
-        tensor = torch.tensor(values, dtype=torch.float64)
-        dist.broadcast(tensor, src=0, group=self._group)
-        received: list[float] = tensor.tolist()
-        return received
-
-
-LISTENING_SEED = 20210611
 
 
 MAX_SECONDS = 20.0
@@ -342,10 +283,6 @@ MAX_SECONDS = 20.0
 
 def speak_example(model: Any, example: ListeningExample) -> Spoken:
     """Speak a sentence with fixed noise.
-
-    Args:
-        model: The Lightning module with `model_g` and `network_config`.
-        example: The sentence and its recording.
 
     Raises:
         RuntimeError: The network cannot, because its durations are no numbers or memory is full.
@@ -358,7 +295,7 @@ def speak_example(model: Any, example: ListeningExample) -> Spoken:
             model.model_g,
             example.ids.to(model.device),
             example.speaker_id,
-            seed=LISTENING_SEED,
+            seed=MEASURE_SEED,
             max_frames=int(MAX_SECONDS * config.sample_rate / config.hop_length),
         )
     finally:

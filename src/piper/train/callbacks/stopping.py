@@ -15,9 +15,9 @@ from types import FrameType
 from typing import Any
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Timer
 
 from piper.train.resuming import resume_command
+from piper.train.voice_module import find_timers
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -73,26 +73,30 @@ class StopSignals:
         self._stop_seconds = stop_seconds
         self._give_up = give_up
         self._pass_on = pass_on
+        self._busy = busy
         self._heeds_second = heeds_second
         self._previous: dict[int, Any] = {}
         self._previous_descriptor = -1
         self._writer: socket.socket | None = None
-        self._was_told = False
-        self._is_settled = False
-        self._busy = busy
+        self._was_told = self._is_settled = False
 
     def install(self) -> None:
-        """Take the signals over; only the main thread may."""
-        numbers = _stop_signals()
-        for number in numbers:
-            self._previous[number] = signal.signal(number, self._receive)
+        """Take the signals over; only the main thread may.
+
+        Some are not there on Windows. SIGUSR1 is what clusters send ahead of a job's end.
+        """
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
+            number = getattr(signal, name, None)
+            # `nohup` leaves SIGHUP ignored, and means it.
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                self._previous[int(number)] = signal.signal(number, self._receive)
         reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
         self._previous_descriptor = signal.set_wakeup_fd(
             self._writer.fileno(), warn_on_full_buffer=False
         )
         threading.Thread(
-            target=self._watch, args=(reader, numbers), name="piper-stop", daemon=True
+            target=self._watch, args=(reader, set(self._previous)), name="piper-stop", daemon=True
         ).start()
 
     def restore(self) -> None:
@@ -113,7 +117,7 @@ class StopSignals:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received = self.received or number
 
-    def _watch(self, reader: socket.socket, numbers: list[int]) -> None:
+    def _watch(self, reader: socket.socket, numbers: set[int]) -> None:
         deadline: float | None = None
         with reader:
             while True:
@@ -125,9 +129,7 @@ class StopSignals:
                 data = reader.recv(64)
                 if not data:
                     return
-                for number in data:
-                    if number not in numbers:
-                        continue
+                for number in (n for n in data if n in numbers):
                     if not self._was_told:
                         deadline = self._begin(number)
                     elif number == signal.SIGINT and self._heeds_second:
@@ -156,17 +158,6 @@ def is_stopping(trainer: Trainer) -> bool:
     return any(isinstance(signals, StopSignals) and bool(signals.received) for signals in found)
 
 
-def _stop_signals() -> list[int]:
-    """Return the signals that end a training cleanly; some are not there on Windows.
-
-    SIGUSR1 is what clusters send ahead of a job's end.
-    """
-    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
-    numbers = [int(getattr(signal, name)) for name in names if hasattr(signal, name)]
-    # `nohup` leaves SIGHUP ignored, and means it.
-    return [n for n in numbers if signal.getsignal(n) is not signal.SIG_IGN]
-
-
 def is_parent_process() -> bool:
     """Return whether this process is the one of its machine that speaks to the user."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
@@ -174,6 +165,4 @@ def is_parent_process() -> bool:
 
 def is_time_up(trainer: Trainer) -> bool:
     """Return whether the time of `--trainer.max_time` has passed."""
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    left = [one.time_remaining() for one in callbacks if isinstance(one, Timer)]
-    return any(seconds is not None and seconds <= 0 for seconds in left)
+    return any((timer.time_remaining() or 0) <= 0 for timer in find_timers(trainer))

@@ -30,13 +30,7 @@ Trial = Callable[[int], None]
 
 
 def bound_batch_size(utterances: int, ranks_and_parts: int, is_cpu: bool) -> int:
-    """Return the largest batch size to try.
-
-    Args:
-        utterances: Of the training set.
-        ranks_and_parts: Micro-batches of all ranks in one update.
-        is_cpu: Whether training runs on a CPU.
-    """
+    """Return the largest batch size to try."""
     largest = LARGEST_ON_CPU if is_cpu else LARGEST
     return max(1, min(largest, utterances // (ranks_and_parts * MIN_UPDATES)))
 
@@ -73,12 +67,7 @@ def find_by_out_of_memory(trial: Trial, top: int) -> int:
 
 @contextmanager
 def less_memory(device: torch.device, reserved_bytes: int) -> Iterator[None]:
-    """Let a GPU have less memory for a while: without the margin, and what training adds later.
-
-    Args:
-        device: A CUDA device.
-        reserved_bytes: What training will keep there beside what a trial takes.
-    """
+    """Let a GPU have less memory for a while: without the margin, and what training adds later."""
     free, total = torch.cuda.mem_get_info(device)
     usable = free + torch.cuda.memory_reserved(device) - reserved_bytes
     # The allocator then fails as it will in training: with its own rounding and fragments.
@@ -120,11 +109,7 @@ def find_by_growth(trial: Trial, top: int, limit_bytes: int) -> int:
 
 
 class PeakMemory:
-    """The most resident memory of this process inside a `with` block.
-
-    Attributes:
-        bytes: The peak, so far.
-    """
+    """The most resident memory of this process inside a `with` block."""
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -151,13 +136,18 @@ def resident_bytes() -> int:
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:
-        if sys.platform == "win32":
-            return 0
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        # macOS counts bytes, others kilobytes.
-        return peak if sys.platform == "darwin" else peak * 1024
+        return peak_resident_bytes()
     import resource
 
     return pages * resource.getpagesize()
+
+
+def peak_resident_bytes() -> int:
+    """Return the largest resident memory of this process so far; 0 on Windows."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS counts bytes, others kilobytes.
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from piper.errors import ConfigError
+from piper.errors import ConfigError, describe_briefly
 from piper.train.vits.durations import SplineCoupling
 from piper.train.vits.synthesizer import Synthesizer
 
@@ -78,7 +78,7 @@ class CompiledForward:
             _LOGGER.warning(
                 "torch.compile failed, so the network runs as it is (%s); --model.compile=off "
                 "spares the attempt.",
-                (str(error).strip().splitlines() or [type(error).__name__])[0],
+                describe_briefly(error),
             )
         return self.plain(x, *others)
 
@@ -92,25 +92,14 @@ def compile_generator(generator: Synthesizer) -> None:
 
     torch._dynamo.config.recompile_limit = _RECOMPILATIONS
     compiler = Compiler()
-    for module, length in _find_parts(generator):
+    parts: list[tuple[nn.Module, int | None]] = [(generator.dec, generator.config.segment_frames)]
+    parts += [(part, None) for part in generator.modules() if isinstance(part, SplineCoupling)]
+    for module, length in parts:
         module.forward = CompiledForward(module, length, compiler)
 
 
-def _find_parts(generator: Synthesizer) -> list[tuple[nn.Module, int | None]]:
-    """The modules that are compiled, each with the length of its pieces."""
-    parts: list[tuple[nn.Module, int | None]] = [(generator.dec, generator.config.segment_frames)]
-    couplings = [module for module in generator.modules() if isinstance(module, SplineCoupling)]
-    return parts + [(coupling, None) for coupling in couplings]
-
-
 def should_compile(choice: str, device: torch.device, updates: float) -> bool:
-    """Return whether parts of the generator are to be compiled.
-
-    Args:
-        choice: `off`, `on`, or `auto`: on a GPU with all that it takes, in a run that repays it.
-        device: Where the network is.
-        updates: Updates that the training is to take.
-    """
+    """Return whether to compile: `off`, `on`, or `auto`, on a GPU in a run that repays it."""
     if choice not in ("off", "on", "auto"):
         raise ConfigError(f"--model.compile is {choice!r}: choose off, on or auto.")
     is_worth_it = device.type == "cuda" and updates >= UPDATES_WORTH_COMPILING

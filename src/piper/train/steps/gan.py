@@ -1,9 +1,7 @@
 """The GAN step: a batch becomes gradients of both networks, and named losses.
 
 All of them are computed in float32, whatever the network's precision is: the sums run over
-thousands of frames, which bfloat16's eight bits of mantissa do not hold.
-
-The symbols `z_p`,
+thousands of frames, which bfloat16's eight bits of mantissa do not hold. The symbols `z_p`,
 `m_p`, `logs_p`, `logs_q` are those of VITS (Kim et al. 2021), as in the network's modules.
 
 Both networks learn from one pass: all losses are taken with the weights from before the update.
@@ -29,7 +27,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from piper.errors import ConfigError, TrainingError
+from piper.errors import ConfigError, TrainingError, describe_briefly
 from piper.train.data.batches import Batch, part_bounds
 from piper.train.vits.config import NetworkConfig
 from piper.train.vits.layers import Draws, cut_segments, place_segments
@@ -64,12 +62,7 @@ def kl_loss(z_p: Tensor, logs_q: Tensor, m_p: Tensor, logs_p: Tensor, frame_mask
 
 
 def duration_loss(per_utterance: Tensor, id_lengths: Tensor) -> Tensor:
-    """Return the duration predictor's loss, a phoneme.
-
-    Args:
-        per_utterance: Summed over an utterance's phonemes, (B,).
-        id_lengths: Phonemes of each utterance, (B,).
-    """
+    """Return the predictor's loss a phoneme, from sums and phonemes of utterances, (B,)."""
     return per_utterance.float().sum() / id_lengths.sum()
 
 
@@ -82,10 +75,10 @@ def feature_loss(real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tenso
         real: One list of feature maps a discriminator, the score last, of recordings.
         fake: The same of generated audio.
     """
+    pairs = [pair for maps in zip(real, fake, strict=True) for pair in zip(*maps, strict=True)]
     total = torch.zeros((), device=fake[0][0].device)
-    for real_maps, fake_maps in zip(real, fake, strict=True):
-        for real_map, fake_map in zip(real_maps, fake_maps, strict=True):
-            total = total + (real_map.detach().float() - fake_map.float()).abs().mean()
+    for real_map, fake_map in pairs:
+        total = total + (real_map.detach().float() - fake_map.float()).abs().mean()
     return 2.0 * total
 
 
@@ -144,11 +137,6 @@ class Totals:
     """What an update's sums are divided by: everything in it, on all processes.
 
     So the gradients of a batch do not depend on the parts that it is worked on in.
-
-    Attributes:
-        utterances: How many, a scalar.
-        frames: Of all of them without padding, a scalar.
-        phonemes: Likewise.
     """
 
     utterances: Tensor
@@ -164,15 +152,7 @@ class Totals:
 
 
 class GanStep:
-    """The gradients and losses of one step of VITS.
-
-    Args:
-        generator: The network that speaks.
-        discriminators: The networks that tell recordings from generated audio; each maps
-            (B, 1, S) to its layers' features, the scores last.
-        config: Hyper-parameters of both.
-        loss_weights: Weight of each of the generator's losses, by name.
-    """
+    """The gradients and losses of one step of VITS."""
 
     def __init__(
         self,
@@ -220,7 +200,7 @@ class GanStep:
         voice = None if g is None else g.detach().requires_grad_()
         named = self._match_texts(batch, found, voice, draws, totals, scale)
         share = len(batch) / totals.utterances
-        named |= self._decode_and_judge(batch, found.z, voice, draws, share, scale)
+        named |= self._decode(batch, found.z, voice, draws, share, scale)
         roots, gradients = [posterior.z, posterior.logs_q], [found.z.grad, found.logs_q.grad]
         if g is not None and voice is not None:
             roots.append(g)
@@ -269,7 +249,7 @@ class GanStep:
         count, _, frames = batch.spectrograms.shape
         return min(count, -(-count * frames // TEXT_FRAMES))
 
-    def _decode_and_judge(
+    def _decode(
         self,
         batch: Batch,
         z: Tensor,
@@ -282,23 +262,23 @@ class GanStep:
         real_audio, real_mel, starts = self._cut_real(batch, draws.segments)
         audio = self.generator.dec(cut_segments(z, starts, self.config.segment_frames), g)
         heard = audio.detach().requires_grad_()
-        named = self._judge(real_audio, heard, share, scale)
+        named = self._discriminate(real_audio, heard, share, scale)
         mel = share * mel_loss(real_mel, audio_to_mel(heard.squeeze(1), self.config))
         self._scaled(self.total({"mel": mel}), scale).backward()
         audio.backward(heard.grad)
         return named | {"mel": mel.detach()}
 
-    def _judge(
+    def _discriminate(
         self, real_audio: Tensor, heard: Tensor, share: Tensor, scale: Tensor | None
     ) -> dict[str, Tensor]:
-        """Let each discriminator judge, one after the other.
+        """Ask each discriminator, one after the other.
 
         Adds the discriminators' gradients to their weights, and those of the adversarial and the
         feature loss to the generated audio.
         """
         sums: dict[str, list[Tensor]] = {"discriminator": [], "adversarial": [], "feature": []}
-        for judge in self.discriminators:
-            real, fake = [judge(real_audio)], [judge(heard)]
+        for network in self.discriminators:
+            real, fake = [network(real_audio)], [network(heard)]
             discriminator = share * discriminator_loss(real, fake)
             named = {
                 "adversarial": share * generator_loss(fake),
@@ -306,7 +286,7 @@ class GanStep:
             }
             # Only what leads from the audio to these losses: no gradients of weights.
             self._scaled(self.total(named), scale).backward(inputs=[heard], retain_graph=True)
-            weights = [p for p in judge.parameters() if p.requires_grad]
+            weights = [p for p in network.parameters() if p.requires_grad]
             self._scaled(discriminator, scale).backward(inputs=weights)
             for name, loss in (*named.items(), ("discriminator", discriminator)):
                 sums[name].append(loss.detach())
@@ -319,12 +299,7 @@ class GanStep:
     # -- validation
 
     def generate(self, batch: Batch, random: torch.Generator | None = None) -> Generated:
-        """Run the generator on a batch.
-
-        Args:
-            batch: Phoneme ids, spectrograms and audio.
-            random: Source of noise and segment positions; None takes torch's own.
-        """
+        """Run the generator on a batch."""
         draws = self.generator.draw(batch.ids, batch.spectrograms, random)
         real_audio, real_mel, starts = self._cut_real(batch, draws.segments)
         output: SynthesizerOutput = self.generator(
@@ -376,10 +351,6 @@ class MicroBatches:
     """Works on a batch in parts, and in more of them where memory runs out.
 
     What was too much is remembered, so that later batches of that size are split at once.
-
-    Args:
-        gan: Makes the gradients.
-        networks: Whose gradients are thrown away where a batch has to be begun again.
     """
 
     def __init__(self, gan: GanStep, *networks: nn.Module) -> None:
@@ -413,15 +384,17 @@ class MicroBatches:
         parts = self._enough_parts(batch, parts)
         while True:
             seed()
-            reason = None
             try:
                 return self._backward_parts(batch, parts, totals, scale)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                reason = str(error).splitlines()[0]
+                reason = describe_briefly(error, 500)
             # Out of the except block: the error held on to all intermediate results.
-            self._clear()
+            for network in self._networks:
+                network.zero_grad(set_to_none=True)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
             if parts >= len(batch):
                 raise TrainingError(_describe_longest(batch, self.gan.config.hop_length, reason))
             self._most_frames = _frames_of_a_part(batch, parts) // 2
@@ -446,12 +419,6 @@ class MicroBatches:
             while parts < len(batch) and _frames_of_a_part(batch, parts) > self._most_frames:
                 parts += 1
         return parts
-
-    def _clear(self) -> None:
-        for network in self._networks:
-            network.zero_grad(set_to_none=True)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
 
     def _tell(self, batch: Batch, parts: int) -> None:
         if self._is_told:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,30 +27,21 @@ MAX_SKIPPED_IN_A_ROW = 50
 65,536 and halves it at each skipped update, so 16 in a row are ordinary."""
 
 
-@dataclass
-class UpdateSettings:
-    """How gradients become an update.
-
-    Attributes:
-        clip_value: Largest norm (or value) of a network's gradients; None or 0 for any.
-        clip_algorithm: `norm` or `value`.
-        warmup_updates: Updates in which the learning rates grow from 0 to their full size.
-    """
-
-    clip_value: float | None = None
-    clip_algorithm: str = "norm"
-    warmup_updates: int = 0
-
-
 class Updater:
     """Steps the optimizers of all networks together, or skips them all.
 
     An update is skipped where a gradient is not finite, on all processes alike: their gradients
     are summed first, and the sum of anything with a NaN or an infinity is not finite.
+
+    Args:
+        warmup_updates: Updates in which the learning rates grow from 0 to their full size.
     """
 
-    def __init__(self, settings: UpdateSettings) -> None:
-        self.settings = settings
+    def __init__(self, warmup_updates: int = 0) -> None:
+        self.warmup_updates = warmup_updates
+        self.clip_value: float | None = None
+        """Largest norm or value of a network's gradients; 0: any, None: as its optimizer says."""
+        self.clip_algorithm = "norm"
         self._skipped: Tensor | None = None
         self._skipped_in_a_row: Tensor | None = None
 
@@ -68,12 +58,6 @@ class Updater:
         scaler: torch.amp.GradScaler | None = None,
     ) -> dict[str, Tensor]:
         """Sum the gradients of all processes, clip them, and step.
-
-        Args:
-            optimizers: One for each network, fused, so that they can skip on the device.
-            names: Of the networks, for the figures.
-            update: How many updates were done before.
-            scaler: What the gradients were scaled by, in 16-mixed.
 
         Returns:
             `gradient_norm_<name>` of each network before clipping, and `skipped_updates` so far.
@@ -118,24 +102,23 @@ class Updater:
             )
 
     def _clip(self, parameters: Sequence[nn.Parameter], usual: float | None) -> Tensor:
-        """Clip gradients to what the settings say, or else the optimizer; return their norm."""
+        """Clip gradients to what a flag says, or else the optimizer; return their norm."""
         gradients = [p.grad for p in parameters if p.grad is not None]
         if not gradients:  # of a network that is not trained yet
             return torch.zeros((), device=parameters[0].device)
         norm = get_total_norm(gradients)
-        clip = usual if self.settings.clip_value is None else self.settings.clip_value
-        if clip and self.settings.clip_algorithm == "value":
+        clip = usual if self.clip_value is None else self.clip_value
+        if clip and self.clip_algorithm == "value":
             clip_grad_value_(parameters, clip)
         elif clip:
             clip_grads_with_norm_(parameters, clip, norm)
         return norm
 
     def _step(self, optimizer: LightningOptimizer, update: int) -> None:
-        warmup = self.settings.warmup_updates
         rates = [group["lr"] for group in optimizer.param_groups]
-        if update < warmup:
+        if update < self.warmup_updates:
             for group in optimizer.param_groups:
-                group["lr"] = group["lr"] * (update + 1) / warmup
+                group["lr"] = group["lr"] * (update + 1) / self.warmup_updates
         optimizer.step()
         # The schedule's own rate again: it decays from what it finds here.
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
@@ -205,38 +188,21 @@ class WeightAverages:
         self.updates = int(state["updates"])
 
 
-@dataclass(frozen=True)
-class OptimizerSettings:
-    """AdamW (Loshchilov and Hutter 2019) with an exponential decay an epoch.
-
-    Attributes:
-        learning_rate: Step size in the first epoch.
-        betas: Decay of the running means of gradient and squared gradient.
-        eps: Added to the root of the latter.
-        lr_decay: Factor on the learning rate after each epoch.
-    """
-
-    learning_rate: float = 2e-4
-    betas: tuple[float, float] = (0.8, 0.99)
-    eps: float = 1e-9
-    lr_decay: float = 0.999875
-
-
 def create_optimizer(
-    parameters: Iterable[nn.Parameter], settings: OptimizerSettings
+    parameters: Iterable[nn.Parameter],
+    learning_rate: float,
+    betas: Sequence[float],
+    eps: float,
+    lr_decay: float,
 ) -> tuple[AdamW, ExponentialLR]:
-    """Return the optimizer of one network and the schedule of its learning rate.
+    """Return AdamW (Loshchilov and Hutter 2019) of one network, and its rate's decay an epoch.
 
     Fused: one pass over memory instead of about ten, and a step can be skipped on the device.
     """
-    optimizer = AdamW(
-        list(parameters),
-        lr=settings.learning_rate,
-        betas=settings.betas,
-        eps=settings.eps,
-        fused=True,
-    )
-    return optimizer, ExponentialLR(optimizer, gamma=settings.lr_decay)
+    first, second = betas
+    trained = list(parameters)
+    optimizer = AdamW(trained, lr=learning_rate, betas=(first, second), eps=eps, fused=True)
+    return optimizer, ExponentialLR(optimizer, gamma=lr_decay)
 
 
 class Hold:
@@ -246,11 +212,6 @@ class Hold:
     Until those have learnt something, their gradients are of no use to the decoder; held, it shows
     the new encoder which latents it can speak. Gradients go through it to what came before, and
     none are computed of its weights.
-
-    Args:
-        part: What is held.
-        name: Of it, for what is said.
-        updates: How many updates it is held for; 0 for none.
     """
 
     def __init__(self, part: nn.Module, name: str, updates: int) -> None:
@@ -260,11 +221,7 @@ class Hold:
         self._learns = True
 
     def apply(self, update: int) -> str | None:
-        """Let the part learn in this update, or not; return a sentence where that changes.
-
-        Args:
-            update: How many updates were done before.
-        """
+        """Let the part learn in this update, or not; return a sentence where that changes."""
         learns = update >= self.updates
         if learns == self._learns:
             return None
@@ -281,11 +238,6 @@ def seed_update(seed: int, rank: int, update: int) -> None:
 
     So a resumed training draws what the uninterrupted one would have drawn, without the
     generators' states in the checkpoint, and an update that ran out of memory can be repeated.
-
-    Args:
-        seed: Of the training.
-        rank: This process.
-        update: How many updates were done before.
     """
     state = np.random.SeedSequence([seed, rank, update]).generate_state(1, np.uint64)
     torch.manual_seed(int(state[0] >> np.uint64(1)))
