@@ -28,7 +28,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from piper import voices
-from piper.errors import PiperError, VoiceNotFoundError, describe_os_error
+from piper.errors import PiperError, VoiceNotFoundError, cannot_write, describe_os_error
 from piper.files import (
     hold_lock,
     is_plain_name,
@@ -607,10 +607,7 @@ def _disk_errors_explained(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         path = error.filename2 or error.filename or folder
-        reason = error.strerror or str(error)
-        raise PiperError(
-            f"{path} cannot be written ({reason}); choose another folder with --download-dir."
-        ) from None
+        raise cannot_write(path, error, "choose another folder with --download-dir") from None
 
 
 WHOLE, OWN = "whole", "not in the catalogue"

@@ -45,6 +45,11 @@ def describe_briefly(error: BaseException, most: int = 150) -> str:
     return next(iter(str(error).strip().splitlines()), "")[:most] or type(error).__name__
 
 
+def cannot_write(where: object, error: OSError, advice: str = "choose another place") -> PiperError:
+    """Return an error that says what the system does not write, why, and what to do."""
+    return PiperError(f"{where} cannot be written ({error.strerror or error}); {advice}.")
+
+
 def describe_missing_package(error: ModuleNotFoundError, extra: str) -> str:
     """Say in a sentence which extra of this distribution brings a package that is not there.
 

@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
-from piper.errors import PiperError
+from piper.errors import PiperError, cannot_write
 from piper.files import Completed, OutputFile, UniqueNames, open_straight, refuse_overwriting
 
 if TYPE_CHECKING:
@@ -538,10 +538,7 @@ class GrowingFile(Completed):
                 f"{self.path} is a folder; give a file's name such as {self._example}."
             ) from None
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise PiperError(
-                f"{self.path} cannot be written ({reason}); choose another place."
-            ) from None
+            raise cannot_write(self.path, error) from None
 
 
 class AudioWriter(GrowingFile):
@@ -772,8 +769,7 @@ def _write_stream(stream: BinaryIO, data: bytes, name: str) -> None:
     except BrokenPipeError:
         raise  # the reader has had enough, which is no mistake
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise PiperError(f"{name} cannot be written ({reason}); write to another place.") from None
+        raise cannot_write(name, error, "write to another place") from None
 
 
 def has_player() -> bool:

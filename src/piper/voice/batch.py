@@ -25,7 +25,7 @@ from piper.audio.output import (
     number_to_file_name,
 )
 from piper.config import SynthesisConfig, load_voice_config
-from piper.errors import PiperError, name_some
+from piper.errors import PiperError, cannot_write, name_some
 from piper.files import (
     append_record,
     digest_file,
@@ -225,9 +225,7 @@ class Manifest:
         )
 
     def _cannot_write(self, error: OSError) -> PiperError:
-        reason = error.strerror or str(error)
-        where = error.filename or self.folder
-        return PiperError(f"{where} cannot be written ({reason}); choose another --output-dir.")
+        return cannot_write(error.filename or self.folder, error, "choose another --output-dir")
 
 
 @contextmanager
