@@ -36,11 +36,11 @@ from piper.server.http import (
     GUARDS,
     AccessGuard,
     ApiKey,
-    BodyLimit,
-    HeadAsGet,
     add_error_handlers,
+    answer_head_as_get,
     describe_mistake,
     describe_statuses,
+    limit_bodies,
 )
 from piper.server.piper import create_piper_router
 from piper.server.settings import ServerSettings, SpeechLimits
@@ -292,9 +292,9 @@ def create_app(voices: VoiceStore, settings: ServerSettings | None = None) -> Fa
 def _add_middleware(app: FastAPI, settings: ServerSettings, metrics: Metrics, key: ApiKey) -> None:
     """Put the guards before the endpoints; what is added last is asked first."""
     limits, access = settings.limits, settings.access
-    app.add_middleware(HeadAsGet)
+    app.add_middleware(answer_head_as_get)
     app.add_middleware(
-        BodyLimit, max_bytes=limits.max_body_bytes, max_seconds=limits.max_body_seconds
+        limit_bodies, max_bytes=limits.max_body_bytes, max_seconds=limits.max_body_seconds
     )
     app.add_middleware(AccessGuard, access=access, key=key, describe=_describe)
     if access.allowed_origins:

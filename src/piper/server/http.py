@@ -10,6 +10,7 @@ import asyncio
 import fnmatch
 import ipaddress
 import logging
+import math
 import secrets
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -124,29 +125,22 @@ class Mistake(BaseModel):
     """One sentence."""
 
 
-class BodyLimit:
-    """Ends requests whose body is longer than allowed, before it is in memory, or does not come."""
+def limit_bodies(app: ASGIApp, max_bytes: int, max_seconds: float = math.inf) -> ASGIApp:
+    """End requests whose body is longer than allowed, before it is in memory, or does not come."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int, max_seconds: float | None = None) -> None:
-        self._app = app
-        self._max_bytes = max_bytes
-        self._max_seconds = max_seconds
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or let the application do so."""
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await app(scope, receive, send)
             return
         received = 0
         is_whole = False
-        loop = asyncio.get_running_loop()
-        end = None if self._max_seconds is None else loop.time() + self._max_seconds
+        end = asyncio.get_running_loop().time() + max_seconds
 
         async def receive_some() -> Message:
             nonlocal received, is_whole
             try:
                 # After the body it is the client's going away that is waited for.
-                async with asyncio.timeout_at(None if is_whole else end):
+                async with asyncio.timeout_at(None if is_whole or math.isinf(end) else end):
                     message = await receive()
             except TimeoutError:
                 raise HTTPException(
@@ -154,26 +148,24 @@ class BodyLimit:
                 ) from None
             is_whole = not message.get("more_body", False)
             received += len(message.get("body", b""))
-            if received > self._max_bytes:
+            if received > max_bytes:
                 raise HTTPException(
                     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                    f"The body is longer than {self._max_bytes} bytes; divide the text.",
+                    f"The body is longer than {max_bytes} bytes; divide the text.",
                 )
             return message
 
-        await self._app(scope, receive_some, send)
+        await app(scope, receive_some, send)
+
+    return answer
 
 
-class HeadAsGet:
-    """Lets HEAD be answered as GET is; uvicorn sends no body. Media players ask so first."""
+def answer_head_as_get(app: ASGIApp) -> ASGIApp:
+    """Let HEAD be answered as GET is; uvicorn sends no body. Media players ask so first."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the application answer a request."""
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "HEAD":
-            await self._app(scope, receive, send)
+            await app(scope, receive, send)
             return
         # A copy, as uvicorn goes by the method in its own.
         asked = {**scope, "method": "GET", _IS_HEAD: True}
@@ -182,7 +174,9 @@ class HeadAsGet:
             scope["route"] = asked.get("route")  # what counts answers is asked after us
             await send(message)
 
-        await self._app(asked, receive, send_head)
+        await app(asked, receive, send_head)
+
+    return answer
 
 
 def describe_statuses(

@@ -35,7 +35,7 @@ from piper.audio.output import write_wav
 from piper.errors import DatasetError, PiperError, describe_os_error
 from piper.files import remove_folder
 from piper.messages import say, translate
-from piper.server.http import BodyLimit, add_error_handlers, is_own_name
+from piper.server.http import add_error_handlers, is_own_name, limit_bodies
 from piper.server.sockets import bind_socket
 from piper.train.check.run import count_speakers, entries_to_rows
 from piper.train.data.phonemes_cli import Hearing
@@ -310,7 +310,7 @@ def create_app(desk: ReviewContext, token: str, host: str = "127.0.0.1") -> Fast
     app = FastAPI(title="Piper review", docs_url=None, redoc_url=None, openapi_url=None)
     add_error_handlers(app, lambda _path, _status, sentence: _tell(detail=sentence))
     app.add_exception_handler(OSError, _answer_os_error)
-    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
+    app.add_middleware(limit_bodies, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(Guard, token=token, host=host)
     app.include_router(_create_router(desk), prefix=f"/{token}")
     return app
