@@ -10,17 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from piper import download
-from piper.download import (
-    OWN,
-    WHOLE,
-    CatalogueVoice,
-    TransferOptions,
-    describe_size,
-    find_catalogue_voice,
-    inspect_voices,
-    load_catalogue,
-    select_voices,
-)
 from piper.errors import PiperError
 from piper.jobs import find_exit_code, open_standard_streams
 from piper.messages import configure_logging
@@ -45,7 +34,7 @@ VOICE_PATTERN = re.compile(
 
 def list_voices() -> None:
     """Print the names of all published voices."""
-    print("\n".join(load_catalogue(VOICES_JSON)), flush=True)
+    print("\n".join(download.load_catalogue(VOICES_JSON)), flush=True)
 
 
 def download_voice(voice: str, download_dir: Path | str, force_redownload: bool = False) -> None:
@@ -56,7 +45,7 @@ def download_voice(voice: str, download_dir: Path | str, force_redownload: bool 
     model = Path(download_dir, f"{voice}{MODEL_SUFFIX}")
     if model.is_file() and Path(f"{model}{CONFIG_SUFFIX}").is_file() and not force_redownload:
         return  # without a look at the catalogue, so that it works without a network
-    found = find_catalogue_voice(load_catalogue(VOICES_JSON), voice)
+    found = download.find_catalogue_voice(download.load_catalogue(VOICES_JSON), voice)
     download.download_voice(found, download_dir, is_forced=force_redownload)
 
 
@@ -129,13 +118,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    catalogue = load_catalogue(args.catalogue_url)
+    catalogue = download.load_catalogue(args.catalogue_url)
     # All names first: a slip in the last must not show after an hour of downloads.
-    voices = [find_catalogue_voice(catalogue, name) for name in args.voice]
+    voices = [download.find_catalogue_voice(catalogue, name) for name in args.voice]
     if args.installed:
         return _show_installed(catalogue, args.download_dir, [voice.name for voice in voices])
     if not voices:
-        selected = select_voices(catalogue, args.language, args.quality).values()
+        selected = download.select_voices(catalogue, args.language, args.quality).values()
         lines = _describe(selected) if args.long else [voice.name for voice in selected]
         print("\n".join(lines), flush=True)
         return 0
@@ -146,7 +135,7 @@ def _run(args: argparse.Namespace) -> int:
                 voice,
                 args.download_dir,
                 is_forced=args.force_redownload,
-                options=TransferOptions(is_shown=True),
+                options=download.TransferOptions(is_shown=True),
             )
     except KeyboardInterrupt:
         _LOGGER.info("Interrupted; the same command goes on from here.")
@@ -155,13 +144,15 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _show_installed(
-    catalogue: Mapping[str, CatalogueVoice], folder: Path, names: Sequence[str]
+    catalogue: Mapping[str, download.CatalogueVoice], folder: Path, names: Sequence[str]
 ) -> int:
-    states = inspect_voices(catalogue, folder, names)
+    states = download.inspect_voices(catalogue, folder, names)
     if not states:
         raise PiperError(f"There are no voices in {folder}; name their folder with --download-dir.")
     print("\n".join(_align(list(states.items()))), flush=True)
-    if bad := [name for name, state in states.items() if state not in (WHOLE, OWN)]:
+    if bad := [
+        name for name, state in states.items() if state not in (download.WHOLE, download.OWN)
+    ]:
         raise PiperError(
             f"{len(bad)} of {len(states)} voices cannot be relied on ({', '.join(bad)}); download "
             "them by name, with --force-redownload where the files are there."
@@ -169,11 +160,11 @@ def _show_installed(
     return 0
 
 
-def _describe(voices: Iterable[CatalogueVoice]) -> list[str]:
+def _describe(voices: Iterable[download.CatalogueVoice]) -> list[str]:
     rows = [("name", "language", "quality", "speakers", "size")]
     for voice in voices:
         speakers = str(voice.num_speakers or "?")
-        size = describe_size(voice.size_bytes)
+        size = download.describe_size(voice.size_bytes)
         rows.append((voice.name, voice.language_title, voice.quality, speakers, size))
     return _align(rows)
 

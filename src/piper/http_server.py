@@ -10,17 +10,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+from piper import server_options
 from piper.errors import PiperError
 from piper.options import CommandParser, add_option, whole_number
-from piper.server_options import (
-    add_default_options,
-    add_limit_options,
-    add_voice_options,
-    create_settings,
-    create_store,
-    needs_extra,
-    run_command,
-)
 
 API_KEY_VARIABLE = "PIPER_API_KEY"
 
@@ -42,9 +34,11 @@ def create_parser() -> argparse.ArgumentParser:
         default=5000,
         help="port to listen on; 0 takes a free one (default: %(default)s)",
     )
-    add_voice_options(parser.add_argument_group("voices"))
-    add_default_options(parser.add_argument_group("speech, where a request does not say"))
-    add_limit_options(parser.add_argument_group("limits"))
+    server_options.add_voice_options(parser.add_argument_group("voices"))
+    server_options.add_default_options(
+        parser.add_argument_group("speech, where a request does not say")
+    )
+    server_options.add_limit_options(parser.add_argument_group("limits"))
     _add_access_options(parser.add_argument_group("access"))
     parser.add_argument("--debug", action="store_true", help="say more on standard error")
     return parser
@@ -114,17 +108,17 @@ def _parse_origin(text: str) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command until it is told to end; return its exit code."""
-    return run_command(create_parser().parse_args(argv), _serve)
+    return server_options.run_command(create_parser().parse_args(argv), _serve)
 
 
 def _serve(args: argparse.Namespace) -> None:
     # FastAPI and ONNX Runtime take a moment to load; --help need not wait for them.
-    with needs_extra("http"):
+    with server_options.needs_extra("http"):
         from piper.server.app import create_app, serve
     from piper.server.settings import Access
 
     settings = replace(
-        create_settings(args),
+        server_options.create_settings(args),
         access=Access(
             api_key=find_api_key(args),
             allowed_origins=tuple(args.allow_origin),
@@ -133,7 +127,7 @@ def _serve(args: argparse.Namespace) -> None:
             allowed_hosts=(*args.allow_host, socket.gethostname()),
         ),
     )
-    app = create_app(create_store(args, settings, listed_by="/voices"), settings)
+    app = create_app(server_options.create_store(args, settings, listed_by="/voices"), settings)
     # What is wrong with the voice or the speaker shows now, not at the first request.
     app.state.service.prepare()
     serve(app, args.host, args.port, is_debug=args.debug)

@@ -6,16 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from piper import server_options
 from piper.options import CommandParser, add_option, whole_number
-from piper.server_options import (
-    add_default_options,
-    add_limit_options,
-    add_voice_options,
-    create_settings,
-    create_store,
-    needs_extra,
-    run_command,
-)
 
 
 def create_parser() -> argparse.ArgumentParser:
@@ -31,16 +23,18 @@ def create_parser() -> argparse.ArgumentParser:
         "0 takes a free one; unix://PATH; or stdio:// (default: %(default)s)",
     )
     voices = parser.add_argument_group("voices")
-    add_voice_options(voices, has_aliases=True)
+    server_options.add_voice_options(voices, has_aliases=True)
     add_option(
         voices,
         "--local-files-only",
         action="store_true",
         help="do not download the default voice where it is not there",
     )
-    add_default_options(parser.add_argument_group("speech, where a request does not say"))
+    server_options.add_default_options(
+        parser.add_argument_group("speech, where a request does not say")
+    )
     limits = parser.add_argument_group("limits")
-    add_limit_options(limits)
+    server_options.add_limit_options(limits)
     add_option(
         limits,
         "--samples-per-chunk",
@@ -61,17 +55,17 @@ def create_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command until it is told to end; return its exit code."""
-    return run_command(create_parser().parse_args(argv), _serve)
+    return server_options.run_command(create_parser().parse_args(argv), _serve)
 
 
 def _serve(args: argparse.Namespace) -> None:
     # ONNX Runtime takes a moment to load; --help need not wait for it.
-    with needs_extra("wyoming"):
+    with server_options.needs_extra("wyoming"):
         from piper.server.wyoming import WyomingSettings, serve
     from piper.server.speech import SpeechService
 
-    settings = create_settings(args)
-    voices = create_store(
+    settings = server_options.create_settings(args)
+    voices = server_options.create_store(
         args, settings, listed_by="describe", can_download=not args.local_files_only
     )
     service = SpeechService(voices, settings.defaults, settings.limits)

@@ -31,17 +31,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from piper import __version__
-from piper.server import openai
-from piper.server.http import (
-    GUARDS,
-    AccessGuard,
-    ApiKey,
-    add_error_handlers,
-    answer_head_as_get,
-    describe_mistake,
-    describe_statuses,
-    limit_bodies,
-)
+from piper.server import http, openai
 from piper.server.piper import create_piper_router
 from piper.server.settings import ServerSettings, SpeechLimits
 from piper.server.sockets import allow_files, bind_socket
@@ -259,13 +249,13 @@ def create_app(voices: VoiceStore, settings: ServerSettings | None = None) -> Fa
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        responses=describe_statuses(*GUARDS),
+        responses=http.describe_statuses(*http.GUARDS),
     )
     app.state.service = service
     app.state.downloader = downloader
     app.state.connections = Connections(settings.limits)
-    add_error_handlers(app, _describe)
-    key = ApiKey(settings.access.api_key)
+    http.add_error_handlers(app, _describe)
+    key = http.ApiKey(settings.access.api_key)
     _add_middleware(app, settings, metrics, key)
 
     @app.get("/health")
@@ -289,14 +279,16 @@ def create_app(voices: VoiceStore, settings: ServerSettings | None = None) -> Fa
     return app
 
 
-def _add_middleware(app: FastAPI, settings: ServerSettings, metrics: Metrics, key: ApiKey) -> None:
+def _add_middleware(
+    app: FastAPI, settings: ServerSettings, metrics: Metrics, key: http.ApiKey
+) -> None:
     """Put the guards before the endpoints; what is added last is asked first."""
     limits, access = settings.limits, settings.access
-    app.add_middleware(answer_head_as_get)
+    app.add_middleware(http.answer_head_as_get)
     app.add_middleware(
-        limit_bodies, max_bytes=limits.max_body_bytes, max_seconds=limits.max_body_seconds
+        http.limit_bodies, max_bytes=limits.max_body_bytes, max_seconds=limits.max_body_seconds
     )
-    app.add_middleware(AccessGuard, access=access, key=key, describe=_describe)
+    app.add_middleware(http.AccessGuard, access=access, key=key, describe=_describe)
     if access.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -312,7 +304,7 @@ def _describe(path: str, status: int, sentence: str) -> dict[str, Any]:
     """Return the body of an answer that is not what was asked for."""
     if path.startswith(f"{openai.PREFIX}/"):
         return openai.describe_openai_mistake(status, sentence)
-    return describe_mistake(path, status, sentence)
+    return http.describe_mistake(path, status, sentence)
 
 
 _GRACE_SECONDS = 3
