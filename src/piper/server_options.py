@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -174,7 +175,11 @@ def create_store(
     # NumPy and ONNX Runtime take a moment to load; --help need not wait for them.
     from piper.server.store import VoiceStore
     from piper.text.frontend import load_text_options
+    from piper.voice.voice import PiperVoice
 
+    text_options = load_text_options(
+        args.lexicon, args.write_numbers, args.stress, args.abbreviations
+    )
     folders = [*(args.data_dir or [Path()]), settings.downloads.folder]
     default = _find_published(args.model, folders, settings.downloads) if can_download else None
     default = default or find_voice(args.model, data_dirs=args.data_dir)
@@ -184,10 +189,8 @@ def create_store(
     return VoiceStore(
         default,
         data_dirs=folders,
-        use_cuda=args.cuda,
-        threads=args.threads,
-        text_options=load_text_options(
-            args.lexicon, args.write_numbers, args.stress, args.abbreviations
+        load=partial(
+            PiperVoice.load, use_cuda=args.cuda, threads=args.threads, text_options=text_options
         ),
         listed_by=listed_by,
         fallback=fallback,
@@ -200,16 +203,15 @@ def _find_published(model: str, folders: list[Path], downloads: Downloads) -> Vo
         return None
     files = list_voices(folders).get(model)
     if files is None:
-        from piper.download import (
-            TransferOptions,
-            download_voice,
-            find_catalogue_voice,
-            load_catalogue,
-        )
+        from piper import download
 
-        voice = find_catalogue_voice(load_catalogue(downloads.catalogue_url), model)
-        options = TransferOptions(is_shown=True)
-        files = VoiceFiles(*download_voice(voice, downloads.folder, options=options))
+        catalogue = download.load_catalogue(downloads.catalogue_url)
+        paths = download.download_voice(
+            download.find_catalogue_voice(catalogue, model),
+            downloads.folder,
+            options=download.TransferOptions(is_shown=True),
+        )
+        files = VoiceFiles(*paths)
     return files
 
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from piper.config import VoiceConfig
 from piper.download import (
@@ -27,12 +27,9 @@ from piper.download import (
 from piper.errors import PiperError, VoiceNotFoundError, describe_os_error
 from piper.files import load_json_object
 from piper.server.settings import MAX_ECHO, Downloads, RequestError
-from piper.text.frontend import TextOptions, create_frontend
+from piper.text.frontend import create_frontend
+from piper.voice.voice import PiperVoice
 from piper.voices import MODEL_SUFFIX, VoiceFiles, list_voices
-
-if TYPE_CHECKING:
-    from piper.voice.session import Cuda
-    from piper.voice.voice import PiperVoice
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -57,10 +54,8 @@ class VoiceStore:
     Args:
         default: The voice that speaks where none is named.
         data_dirs: Folders with more voices; none means the current one.
-        use_cuda: Run on an NVIDIA GPU.
-        threads: Threads of one sentence's network; None takes a core each.
+        load: `PiperVoice.load`, maybe with some of its arguments.
         max_loaded: Voices that are kept in memory; the one that was not used for longest goes.
-        text_options: How texts are prepared; None takes the voices' own.
         listed_by: What tells a client which voices there are; an error names it.
         fallback: The voice that speaks where one is named that is not there; None is an error.
     """
@@ -70,10 +65,8 @@ class VoiceStore:
         default: VoiceFiles,
         *,
         data_dirs: Sequence[Path | str] = (),
-        use_cuda: Cuda = False,
-        threads: int | None = None,
+        load: Callable[..., PiperVoice] = PiperVoice.load,
         max_loaded: int = 4,
-        text_options: TextOptions | None = None,
         listed_by: str = "/voices",
         fallback: VoiceFiles | None = None,
     ) -> None:
@@ -81,10 +74,8 @@ class VoiceStore:
         self.fallback = fallback
         self.default_name = default.model.name.removesuffix(MODEL_SUFFIX)
         self._data_dirs = list(data_dirs)
-        self._use_cuda = use_cuda
-        self._threads = threads
+        self._load = load
         self._max_loaded = max(1, max_loaded)
-        self._text_options = text_options
         self._listed_by = listed_by
         self._lock = threading.Lock()
         self._slots: OrderedDict[VoiceFiles, _Slot] = OrderedDict()
@@ -159,7 +150,7 @@ class VoiceStore:
                 stamp = _find_stamp(files)
                 if slot.voice is None or stamp != slot.stamp:
                     slot.voice, slot.stamp = None, stamp
-                    slot.voice = self._load(files)
+                    slot.voice = self._load(files.model, files.config, is_shared=True)
             except OSError as error:
                 raise PiperError(describe_os_error(error)) from None
             except PiperError:
@@ -168,18 +159,6 @@ class VoiceStore:
             if self._listed.get(files) == (slot.stamp, None):
                 del self._listed[files]  # there was too little memory for it, or the like
             return slot.voice
-
-    def _load(self, files: VoiceFiles) -> PiperVoice:
-        from piper.voice.voice import PiperVoice
-
-        return PiperVoice.load(
-            files.model,
-            files.config,
-            use_cuda=self._use_cuda,
-            threads=self._threads,
-            text_options=self._text_options,
-            is_shared=True,
-        )
 
 
 @dataclass
