@@ -25,6 +25,7 @@ from piper.train.command import SUBCOMMANDS
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = sorted(set(PROJECT["optional-dependencies"]) - {"dev", "long"})
+SUPPORTED = [name.rpartition(" ")[2] for name in PROJECT["classifiers"] if ":: 3." in name]
 SENTENCE = re.compile(r"error: .*pip install [^`]*(?:piper-workshop|\.)\[(\w+)\].*")
 
 # Runs each command in a child of a process that has imported nothing of ours yet.
@@ -208,6 +209,72 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([*pip, str(folder)], check=True)
     [path] = folder.glob("*.whl")
     return path
+
+
+def find_pythons() -> list[Path]:
+    """Return an interpreter of each supported version that is here, pyenv's included."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    found = []
+    for version in SUPPORTED:
+        places = [Path(path) for path in [shutil.which(f"python{version}")] if path]
+        # A shim runs only the versions that are switched on.
+        places = [path for path in places if path.parent.name != "shims"]
+        places += sorted(pyenv.glob(f"versions/{version}.*/bin/python{version}"))
+        found += places[:1]
+    return found
+
+
+@pytest.fixture(scope="module")
+def packages(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Wheel and sdist of a tagged version, the wheel built from the sdist, as a release does."""
+    folder = tmp_path_factory.mktemp("packages")
+    subprocess.run([sys.executable, "-m", "venv", folder / "env"], check=True)
+    python = folder / "env" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "-q", "install", "build"], check=True)
+    # What setuptools-scm reads of the tag, where there is one.
+    environment = {**own_environment(), "SETUPTOOLS_SCM_PRETEND_VERSION": "9.8.7"}
+    build = [python, "-m", "build", "--outdir", folder / "dist", wheel.parent]
+    subprocess.run(build, env=environment, check=True, capture_output=True)
+    names = {
+        "wheel": "piper_workshop-9.8.7-py3-none-any.whl",
+        "sdist": "piper_workshop-9.8.7.tar.gz",
+    }
+    return {kind: folder / "dist" / name for kind, name in names.items()}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+@pytest.mark.parametrize("python", find_pythons(), ids=lambda path: path.name)
+def test_a_package_speaks_in_a_clean_environment(
+    python: Path, kind: str, packages: dict[str, Path], tiny_voice: Path, tmp_path: Path
+) -> None:
+    """With each Python that is here; nothing is shared, and no repository is near."""
+    subprocess.run([python, "-m", "venv", tmp_path / "env"], check=True)
+    scripts = tmp_path / "env" / "bin"
+
+    def run(*command: str | Path) -> str:
+        done = subprocess.run(
+            [scripts / command[0], *command[1:]],
+            cwd=tmp_path,
+            env={**own_environment(), "PIPER_CACHE_DIR": str(tmp_path), "LANG": "ru_RU.UTF-8"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout + done.stderr
+
+    run("python", "-m", "pip", "-q", "install", packages[kind])
+    assert run("piper", "--version").strip().endswith("9.8.7")
+    assert "9.8.7" in run("piper-workshop", "--version")  # what pipx and uvx run
+    run("piper", "-m", tiny_voice, "-f", "hello.wav", "--", "One.")
+    with wave.open(str(tmp_path / "hello.wav")) as sound:
+        assert sound.getnframes() > 1000
+    assert "torch" not in run("python", "-m", "pip", "list")
+    site = next((tmp_path / "env" / "lib").glob("python*/site-packages/piper"))
+    for name in ("py.typed", "locale/ru/piper.po", "server/web/page.html"):
+        assert (site / name).is_file()
+    assert list((site / "train" / "pages" / "templates").glob("*.html"))
 
 
 @pytest.mark.long
