@@ -25,7 +25,7 @@ def test_channels_are_mixed(tmp_path: Path, speech: tuple[np.ndarray, int]) -> N
     samples, sample_rate = speech
     stereo = np.stack([samples, np.zeros_like(samples)], axis=1)
     soundfile.write(tmp_path / "stereo.wav", stereo, sample_rate, subtype="FLOAT")
-    mixed = load_recording(tmp_path / "stereo.wav", sample_rate, UNTRIMMED).samples
+    mixed, _ = load_recording(tmp_path / "stereo.wav", sample_rate, UNTRIMMED)
     np.testing.assert_allclose(mixed, samples / 2, atol=1e-6)
 
 
@@ -33,7 +33,7 @@ def test_channels_are_mixed(tmp_path: Path, speech: tuple[np.ndarray, int]) -> N
 def test_other_formats(tmp_path: Path, speech: tuple[np.ndarray, int], suffix: str) -> None:
     samples, sample_rate = speech
     soundfile.write(tmp_path / f"clip{suffix}", samples, sample_rate)
-    decoded = load_recording(tmp_path / f"clip{suffix}", sample_rate, UNTRIMMED).samples
+    decoded, _ = load_recording(tmp_path / f"clip{suffix}", sample_rate, UNTRIMMED)
     assert decoded.dtype == np.float32
     assert np.corrcoef(decoded[: len(samples)], samples)[0, 1] > 0.99
 
@@ -44,9 +44,9 @@ def test_resampling_keeps_the_duration(
 ) -> None:
     samples, sample_rate = speech
     soundfile.write(tmp_path / "clip.wav", samples, sample_rate)
-    recording = load_recording(tmp_path / "clip.wav", target, UNTRIMMED)
-    assert recording.source_rate == sample_rate
-    assert len(recording.samples) / target == pytest.approx(len(samples) / sample_rate, abs=1e-3)
+    resampled, source_rate = load_recording(tmp_path / "clip.wav", target, UNTRIMMED)
+    assert source_rate == sample_rate
+    assert len(resampled) / target == pytest.approx(len(samples) / sample_rate, abs=1e-3)
 
 
 def test_speech_is_found(speech: tuple[np.ndarray, int]) -> None:
@@ -93,9 +93,8 @@ def test_what_is_kept(
     samples, sample_rate = speech
     soundfile.write(tmp_path / "clip.wav", samples, sample_rate, subtype="FLOAT")
     start, end = find_speech(samples, sample_rate)
-    trimmed = load_recording(
-        tmp_path / "clip.wav", sample_rate, TrimSettings(True, before, after)
-    ).samples
+    trim = TrimSettings(True, before, after)
+    trimmed, _ = load_recording(tmp_path / "clip.wav", sample_rate, trim)
     first = max(0, start - round(before * sample_rate))
     last = min(len(samples), end + round(after * sample_rate))
     np.testing.assert_array_equal(trimmed, samples[first:last])

@@ -1,7 +1,7 @@
 """A recording to the samples that are trained on: decode, mix down, resample, trim.
 
 A FLAC of ten hours of silence has 1.9 MB, and one wrong byte makes a rate of 1 Hz, which resampling
-would blow up 22,050 times.
+would blow up 22,050 times: so headers are checked before samples are read.
 
 Trimming needs no network. Levels are taken every 10 ms over 20 ms, in dB of full scale, and a
 median over five of them (50 ms) ignores clicks. Speech begins and ends where the level crosses
@@ -38,8 +38,26 @@ RATES = (4_000, 768_000)
 MAX_CHANNELS = 32
 BLOCK_FRAMES = 1 << 18
 CUT_IT = "cut it into sentences (`python -m piper.train split` does it by its text)"
+FloatArray = npt.NDArray[np.float32]
+LevelArray = npt.NDArray[np.float64]
 
-
+LEVEL_HOP_SECONDS = 0.01
+MEDIAN_LEVELS = 5
+MIN_LEVEL_DB = -100.0
+SILENCE_DB = -60.0
+"""A recording whose loudest 50 ms are below this is silence: speech is 20 dB and more above."""
+FLOOR_PERCENTILE = 5
+ABOVE_FLOOR_DB = 8.0
+BELOW_LOUD_DB = (35.0, 20.0)
+HEAD_BYTES = 16
+MAX_PEAK = 100.0
+"""Of float files: those of whole numbers, to 32,768, and damaged ones are far above."""
+BLOCK_SECONDS = 0.4
+"""What the standard measures at a time; a shorter recording has no loudness by it."""
+PEAK = 0.99
+"""The highest a sample may come to: where peaks would be higher, a recording gets less gain."""
+TRAINED_RATES = (16000, 22050)
+"""Hertz."""
 _CONTAINERS = (
     (4, b"ftyp", "M4A", "mov"),
     (0, b"\x1aE\xdf\xa3", "WebM", "matroska"),
@@ -103,22 +121,6 @@ def refuse_length(seconds: float) -> None:
     )
 
 
-FloatArray = npt.NDArray[np.float32]
-LevelArray = npt.NDArray[np.float64]
-
-LEVEL_HOP_SECONDS = 0.01
-MEDIAN_LEVELS = 5
-MIN_LEVEL_DB = -100.0
-SILENCE_DB = -60.0
-"""A recording whose loudest 50 ms are below this is silence: speech is 20 dB and more above."""
-FLOOR_PERCENTILE = 5
-ABOVE_FLOOR_DB = 8.0
-BELOW_LOUD_DB = (35.0, 20.0)
-HEAD_BYTES = 16
-MAX_PEAK = 100.0
-"""Of float files: those of whole numbers, to 32,768, and damaged ones are far above."""
-
-
 @dataclass(frozen=True)
 class DecodedAudio:
     """A file's samples as they are.
@@ -141,19 +143,6 @@ class DecodedAudio:
 
 
 @dataclass(frozen=True)
-class Recording:
-    """A decoded recording.
-
-    Attributes:
-        samples: (S,) float32, -1 to 1, one channel, at the wanted rate.
-        source_rate: Hertz of the file.
-    """
-
-    samples: FloatArray
-    source_rate: int
-
-
-@dataclass(frozen=True)
 class TrimSettings:
     """How much silence stays around the speech; `is_on=False` leaves recordings as they are."""
 
@@ -164,7 +153,7 @@ class TrimSettings:
 
 def load_recording(
     path: Path, sample_rate: int, trim: TrimSettings, content: bytes | None = None
-) -> Recording:
+) -> tuple[FloatArray, int]:
     """Decode a recording, mix its channels, resample and trim it.
 
     Args:
@@ -172,6 +161,9 @@ def load_recording(
         sample_rate: Hertz of the result.
         trim: How much silence stays.
         content: Its bytes, where they were read already.
+
+    Returns:
+        Samples, (S,), -1 to 1; and the rate of the file in hertz.
     """
     decoded = decode(path, content)
     samples, source_rate = decoded.mix(), decoded.sample_rate
@@ -187,7 +179,7 @@ def load_recording(
         )
     if trim.is_on:
         samples = trim_silence(samples, sample_rate, trim, levels)
-    return Recording(np.ascontiguousarray(samples, dtype=np.float32), source_rate)
+    return np.ascontiguousarray(samples, dtype=np.float32), source_rate
 
 
 def trim_silence(
@@ -312,12 +304,6 @@ def smooth_levels(levels: LevelArray) -> LevelArray:
     return np.asarray(np.median(windows, axis=1))
 
 
-BLOCK_SECONDS = 0.4
-"""What the standard measures at a time; a shorter recording has no loudness by it."""
-PEAK = 0.99
-"""The highest a sample may come to: where peaks would be higher, a recording gets less gain."""
-
-
 def normalise_loudness(samples: FloatArray, sample_rate: int, loudness: float) -> FloatArray:
     """Return a recording at a loudness, or as near to it as its peaks allow.
 
@@ -351,10 +337,6 @@ def measure_loudness(samples: FloatArray, sample_rate: int) -> float:
     if 0 < len(samples) < block_samples:
         samples = np.tile(samples, -(-block_samples // len(samples)))
     return float(pyloudnorm.Meter(sample_rate).integrated_loudness(samples))
-
-
-TRAINED_RATES = (16000, 22050)
-"""Hertz."""
 
 
 def find_trained_rate(sample_rate: int) -> int:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import isqrt
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -123,20 +124,10 @@ class Batch:
         )
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
-        return Batch(
-            function(self.ids),
-            function(self.id_lengths),
-            function(self.spectrograms),
-            function(self.spectrogram_lengths),
-            function(self.audio),
-            function(self.audio_lengths),
-            None if self.speaker_ids is None else function(self.speaker_ids),
-            self.segment_frames,
-            self.sizes,
-            self.names,
-            None if self.durations is None else function(self.durations),
-            None if self.f0 is None else function(self.f0),
-        )
+        values: dict[str, Any] = vars(self)
+        tensors = {key: value for key, value in values.items() if isinstance(value, Tensor)}
+        moved: dict[str, Any] = {key: function(tensor) for key, tensor in tensors.items()}
+        return replace(self, **moved)
 
 
 def part_bounds(total: int, count: int) -> list[tuple[int, int]]:
@@ -224,31 +215,17 @@ class BatchBounds:
         return each * self.accumulate * self.world_size
 
 
-@dataclass(frozen=True)
-class Band:
-    """A run of utterances, longest first, that fill the same batches in every epoch.
-
-    Attributes:
-        start: Place of the first among all, sorted by falling length.
-        end: Place after the last.
-        batches: Into how many batches they are dealt, evenly.
-    """
-
-    start: int
-    end: int
-    batches: int
-
-
-def plan_bands(
-    lengths: Sequence[float] | npt.NDArray[np.float64], bounds: BatchBounds
-) -> list[Band]:
+def _plan_bands(lengths: npt.NDArray[np.float64], bounds: BatchBounds) -> list[tuple[slice, int]]:
     """Divide utterances, sorted by falling length, into bands whose every batch keeps the bounds.
 
     What batch an utterance of a band goes to makes no difference to the bounds, since the band's
     longest was taken for all of it; so every epoch has the same number of batches. Without a bound
     of frames the batches differ in size by one utterance at most.
+
+    Returns:
+        Each band's places, and into how many batches it is dealt, evenly.
     """
-    bands: list[Band] = []
+    bands: list[tuple[slice, int]] = []
     start, total = 0, len(lengths)
     while start < total:
         rest = total - start
@@ -258,7 +235,7 @@ def plan_bands(
             # Two bands of about equal size, rather than one and a batch that is always the same.
             batches = batches_left if batches_left <= batches else -(-batches_left // 2)
         end = start + rest * batches // batches_left
-        bands.append(Band(start, end, batches))
+        bands.append((slice(start, end), batches))
         start = end
     return bands
 
@@ -298,7 +275,7 @@ class LengthBatchSampler(Sampler[list[int]]):
         self.epoch = 0
         self._lengths = np.asarray(lengths, dtype=np.float64)
         self._by_length = np.argsort(-self._lengths, kind="stable")
-        self._bands = plan_bands(self._lengths[self._by_length], bounds)
+        self._bands = _plan_bands(self._lengths[self._by_length], bounds)
         self._seed = seed
         self.rank = rank
         self._shuffle = shuffle
@@ -324,7 +301,7 @@ class LengthBatchSampler(Sampler[list[int]]):
         self._skipped, self._has_end = count, not self.goes_on
 
     def __len__(self) -> int:
-        return sum(band.batches for band in self._bands)
+        return sum(count for _, count in self._bands)
 
     def __iter__(self) -> Iterator[list[int]]:
         epoch, skipped, has_end = self.epoch, self._skipped, self._has_end
@@ -339,11 +316,12 @@ class LengthBatchSampler(Sampler[list[int]]):
     def _create_batches(self, epoch: int) -> list[IntArray]:
         generator = np.random.default_rng([self._seed, epoch])
         batches: list[IntArray] = []
-        for band in self._bands:
-            indices = self._by_length[band.start : band.end]
-            if self._shuffle:
-                indices = self._deal(indices, generator)
-            batches += np.array_split(indices, band.batches)
+        for places, count in self._bands:
+            indices = self._by_length[places]
+            if self._shuffle:  # a band's utterances in the order in which its batches take them
+                jitter = generator.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(indices))
+                indices = indices[np.argsort(-self._lengths[indices] * jitter, kind="stable")]
+            batches += np.array_split(indices, count)
         if not self._shuffle:
             return batches
         order = [int(index) for index in generator.permutation(len(batches))]
@@ -352,11 +330,6 @@ class LengthBatchSampler(Sampler[list[int]]):
             order.remove(longest)
             order.insert(0, longest)
         return [batches[index] for index in order]
-
-    def _deal(self, indices: IntArray, generator: np.random.Generator) -> IntArray:
-        """Return a band's utterances in the order in which this epoch's batches take them."""
-        jitter = generator.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(indices))
-        return indices[np.argsort(-self._lengths[indices] * jitter, kind="stable")]
 
     def _share(self, batch: IntArray) -> list[int]:
         """Return this rank's part: every n-th by length, so that all ranks have about the same."""

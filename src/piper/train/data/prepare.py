@@ -296,12 +296,12 @@ def make_utterance(
         voice: Whose phonemes and ids.
         content: The recording's bytes, where they were read already.
     """
-    recording = load_recording(row.audio_path, settings.sample_rate, settings.trim, content)
-    samples = recording.samples
+    rate = settings.sample_rate
+    samples, source_rate = load_recording(row.audio_path, rate, settings.trim, content)
     if settings.loudness is not None:
-        samples = normalise_loudness(samples, settings.sample_rate, settings.loudness)
+        samples = normalise_loudness(samples, rate, settings.loudness)
     ids, missing = find_ids(row, voice)
-    return CachedUtterance(np.asarray(ids, dtype=np.int64), samples, recording.source_rate, missing)
+    return CachedUtterance(np.asarray(ids, dtype=np.int64), samples, source_rate, missing)
 
 
 def find_ids(row: Row, voice: VoiceConfig) -> tuple[list[int], str]:
