@@ -7,18 +7,13 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from piper.errors import ConfigError, DatasetError
 from piper.messages import configure_logging, say
 from piper.options import CommandParser
+from piper.progress import count_things
 from piper.train.command import run_command
 from piper.train.data.dataset_flags import add_dataset_flags, find_settings
-
-if TYPE_CHECKING:
-    from piper.train.check.issues import CheckReport
-    from piper.train.data.settings import DataSettings
-    from piper.train.excerpts.excerpts import Candidate
 
 MAX_WORDS = 3
 
@@ -75,75 +70,48 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _cut(arguments: argparse.Namespace) -> int:
     from piper.train.check.copying import require_new_folder
     from piper.train.check.run import check_dataset
+    from piper.train.excerpts import excerpts
 
     settings = find_settings(arguments)
-    _refuse_mistakes(arguments, settings.address)
-    folder: Path | None = None if arguments.list else arguments.folder
-    if folder is not None:
-        require_new_folder(folder)
-    report = check_dataset(settings, is_quick=True)
-    chosen = _choose(arguments, report, settings)
-    if folder is None:
-        _print_list(chosen)
-    else:
-        from piper.train.excerpts.excerpts import write_copy
-
-        write_copy(report, chosen, settings.config_path, folder)
-    say(_describe(chosen, folder), file=sys.stderr if folder is None else sys.stdout)
-    return 0
-
-
-def _refuse_mistakes(arguments: argparse.Namespace, address: str | None) -> None:
-    if address is not None:
+    if settings.address is not None:
         raise ConfigError(
-            f"Nothing can be cut out of {address} where it lies; copy it to a folder first."
+            f"Nothing can be cut out of {settings.address} where it lies; copy it to a folder "
+            "first."
         )
-    if arguments.folder is None and not arguments.list:
+    folder: Path | None = None if arguments.list else arguments.folder
+    if folder is None and not arguments.list:
         raise ConfigError("The copy has no folder; name one after the dataset, or pass --list.")
     for flag, value in (("--words", arguments.words), ("--most", arguments.most)):
         if value is not None and value < 1:
             raise ConfigError(f"{flag}={value} leaves nothing to cut; give 1 or more.")
-
-
-def _choose(
-    arguments: argparse.Namespace, report: CheckReport, settings: DataSettings
-) -> list[Candidate]:
-    from piper.progress import count_things
-    from piper.train.excerpts.excerpts import choose_excerpts, find_candidates
-
-    candidates = find_candidates(
+    if folder is not None:
+        require_new_folder(folder)
+    report = check_dataset(settings, is_quick=True)
+    candidates = excerpts.find_candidates(
         report, settings, most_words=arguments.words, has_own_marks=arguments.own_marks
     )
     if arguments.sentence_ends:
         candidates = [one for one in candidates if one.phrase.ends_sentence]
-    chosen = choose_excerpts(candidates, report, settings, arguments.most)
+    chosen = excerpts.choose_excerpts(candidates, report, settings, arguments.most)
     if not chosen:
         raise DatasetError(
             f"No phrase of {count_things(arguments.words, 'word')} or fewer was found between two "
             f"pauses in {arguments.dataset}; allow more with --words."
         )
-    return chosen
-
-
-def _print_list(chosen: Sequence[Candidate]) -> None:
-    from piper.train.excerpts.excerpts import name_excerpts
-
-    for one in name_excerpts(chosen):
-        phrase = one.phrase
-        place = f"{phrase.start_seconds:.2f}\t{phrase.end_seconds:.2f}\t{phrase.score:.2f}"
-        print(f"{one.name}\t{place}\t{phrase.text}")
-
-
-def _describe(chosen: Sequence[Candidate], folder: Path | None) -> str:
-    from piper.progress import count_things
-    from piper.train.excerpts.excerpts import EXCERPTS_NAME
-
     minutes = sum(one.measures.seconds for one in chosen) / 60
     sources = count_things(len({one.source.line for one in chosen}), "recording")
     what = f"{count_things(len(chosen), 'excerpt')} ({minutes:.1f} minutes) of {sources}"
     if folder is None:
-        return f"{what} would be cut."
-    return f"{what} are in {folder} beside them; {folder / EXCERPTS_NAME} lists them."
+        for one in excerpts.name_excerpts(chosen):
+            phrase = one.phrase
+            place = f"{phrase.start_seconds:.2f}\t{phrase.end_seconds:.2f}\t{phrase.score:.2f}"
+            print(f"{one.name}\t{place}\t{phrase.text}")
+        say(f"{what} would be cut.", file=sys.stderr)
+    else:
+        excerpts.write_copy(report, chosen, settings.config_path, folder)
+        listed = folder / excerpts.EXCERPTS_NAME
+        say(f"{what} are in {folder} beside them; {listed} lists them.")
+    return 0
 
 
 if __name__ == "__main__":

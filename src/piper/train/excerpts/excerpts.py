@@ -28,7 +28,7 @@ from piper.train.aligner.aligner import GroupSpan
 from piper.train.aligner.features import FRAME_SECONDS
 from piper.train.check.aligning import ALIGNER_NAME, load_once, measure_fits
 from piper.train.check.copying import LEFT_OUT, Change, Copy, to_int16
-from piper.train.check.entries import AudioMeasures, Entry, FitMeasures
+from piper.train.check.entries import AudioMeasures, Entry
 from piper.train.check.issues import CheckReport
 from piper.train.check.measuring import find_trained_text, measure_decoded, measure_texts
 from piper.train.check.rules_text import find_in_fits
@@ -62,6 +62,13 @@ OTHER_STOPS = frozenset("?!？！؟")
 """Marks of a sentence's end that say how it is spoken; they stay."""
 ENCLOSING = frozenset('«»„“”"()[]{}<>「」『』|')
 """Inside a phrase, what they enclose reaches beyond it."""
+FADE_SECONDS = 0.005
+"""In the silence: where it is cut its noise would begin with a step."""
+MAX_SHARE = 0.1
+"""Of the recordings' time: single words are the smaller part of what a voice will say."""
+MAX_FROM_ONE = 3
+"""Excerpts of one recording, so that they are of many."""
+EXCERPTS_NAME = "excerpts.json"
 
 
 @dataclass(frozen=True)
@@ -101,10 +108,9 @@ def find_phrases(
     """
     if not any(spans):
         return
-    gaps = (_hear(gap, len(text.words), is_loud) for gap in find_gaps(text, spans, is_loud))
-    pauses = [gap for gap in gaps if gap is not None]
+    gaps = (_measure_gap(gap, len(text.words), is_loud) for gap in find_gaps(text, spans, is_loud))
     spoken = [number for number, span in enumerate(spans) if span is not None]
-    for left, right in pairwise(pauses):
+    for left, right in pairwise(filter(None, gaps)):
         numbers = [number for number in spoken if left.word <= number < right.word]
         speech_seconds = right.start_seconds - left.end_seconds
         if not 0 < len(numbers) <= most_words or numbers == spoken:
@@ -112,13 +118,16 @@ def find_phrases(
         if not MIN_SECONDS <= speech_seconds <= MOST_SECONDS:
             continue
         written = _write(text, left.word, right.word, has_own_marks)
-        if written and not _are_doubtful(text, spans, numbers):
+        if written and not _are_unsure(text, spans, numbers):
+            own = [span for number in numbers if (span := spans[number]) is not None]
+            seconds = [span.end_seconds - span.start_seconds for span in own]
+            score = float(np.average([span.score for span in own], weights=seconds))
             yield Phrase(
                 round(left.end_seconds - left.kept_before_seconds, 3),
                 round(right.start_seconds + right.kept_after_seconds, 3),
                 len(numbers),
                 written,
-                _score(spans, numbers),
+                round(score, 3),
                 text.words[right.word - 1].pause >= Pause.SENTENCE,
             )
 
@@ -142,7 +151,7 @@ class _QuietGap:
     kept_after_seconds: float
 
 
-def _hear(gap: Gap, num_words: int, is_loud: npt.NDArray[np.bool_]) -> _QuietGap | None:
+def _measure_gap(gap: Gap, num_words: int, is_loud: npt.NDArray[np.bool_]) -> _QuietGap | None:
     """Return a gap that is quiet for long enough next to both of its words, else None.
 
     A recording's own beginning and end are as good, however little silence is left there.
@@ -162,10 +171,8 @@ def _hear(gap: Gap, num_words: int, is_loud: npt.NDArray[np.bool_]) -> _QuietGap
     return _QuietGap(gap.word, gap.start_seconds, gap.end_seconds, *kept)
 
 
-def _are_doubtful(
-    text: LongText, spans: Sequence[GroupSpan | None], numbers: Sequence[int]
-) -> bool:
-    """Tell whether a word is heard badly or hardly at all, or may be said beyond a pause."""
+def _are_unsure(text: LongText, spans: Sequence[GroupSpan | None], numbers: Sequence[int]) -> bool:
+    """Tell whether a word fits badly or hardly at all, or may be said beyond a pause."""
     before = next((word for word in text.words[: numbers[0]][::-1] if word.units), None)
     after = next((word for word in text.words[numbers[-1] + 1 :] if word.units), None)
     edges = (before, text.words[numbers[0]], text.words[numbers[-1]], after)
@@ -176,12 +183,6 @@ def _are_doubtful(
         for number in numbers
         if (span := spans[number]) is not None
     )
-
-
-def _score(spans: Sequence[GroupSpan | None], numbers: Sequence[int]) -> float:
-    own = [span for number in numbers if (span := spans[number]) is not None]
-    seconds = [span.end_seconds - span.start_seconds for span in own]
-    return round(float(np.average([span.score for span in own], weights=seconds)), 3)
 
 
 def _write(text: LongText, first: int, last: int, has_own_marks: bool) -> str:
@@ -208,10 +209,6 @@ def _strip_marks(text: str) -> str:
         return ""
     start = places[0] - (places[0] > 0 and text[places[0] - 1] == "+")
     return text[start : places[-1] + 1]
-
-
-FADE_SECONDS = 0.005
-"""In the silence: where it is cut its noise would begin with a step."""
 
 
 @dataclass(frozen=True)
@@ -253,11 +250,10 @@ def find_candidates(
             fit.
         has_own_marks: Whether texts end as they stand, instead of in a full stop.
     """
-    with_errors = report.lines_with_errors
     fits = measure_fits(
         report.entries,
         settings.cache_dir,
-        unfit_lines=with_errors,
+        unfit_lines=report.lines_with_errors,
         num_processes=num_processes,
     )
     if fits is None:
@@ -265,7 +261,12 @@ def find_candidates(
             f"Where words lie could not be learnt from {report.folder}; it takes two minutes of "
             "speech and more whose texts are what is said."
         )
-    sources = _choose_sources(report, fits)
+    unfit = {issue.line for issue in find_in_fits(report.entries, fits)} | report.lines_with_errors
+    sources = [
+        (entry, entry.audio_path)
+        for entry in report.entries
+        if entry.audio_path is not None and entry.line in fits.fits and entry.line not in unfit
+    ]
     finder = _PhraseFinder(
         settings.cache_dir / ALIGNER_NAME,
         create_voice(settings, report.entries),
@@ -278,17 +279,6 @@ def find_candidates(
         Candidate(entry, phrase, measures)
         for (entry, _), phrases in zip(sources, found, strict=True)
         for phrase, measures in phrases
-    ]
-
-
-def _choose_sources(report: CheckReport, fits: FitMeasures) -> list[tuple[Entry, Path]]:
-    """Return the lines that phrases may be cut from, and their recordings."""
-    doubtful = {issue.line for issue in find_in_fits(report.entries, fits)}
-    doubtful |= report.lines_with_errors
-    return [
-        (entry, entry.audio_path)
-        for entry in report.entries
-        if entry.audio_path is not None and entry.line in fits.fits and entry.line not in doubtful
     ]
 
 
@@ -320,16 +310,12 @@ class _PhraseFinder:
             most_words=self.most_words,
             has_own_marks=self.has_own_marks,
         )
-        return list(_measure(path, list(phrases)))
-
-
-def _measure(path: Path, phrases: Sequence[Phrase]) -> list[tuple[Phrase, AudioMeasures]]:
-    measured = []
-    for phrase in phrases:
-        samples, rate = cut_phrase(path, phrase)
-        decoded = DecodedAudio(samples[:, np.newaxis], rate, "PCM_16", len(samples))
-        measured.append((phrase, measure_decoded(decoded)))
-    return measured
+        measured = []
+        for phrase in phrases:
+            samples, rate = cut_phrase(path, phrase)
+            decoded = DecodedAudio(samples[:, np.newaxis], rate, "PCM_16", len(samples))
+            measured.append((phrase, measure_decoded(decoded)))
+        return measured
 
 
 def cut_phrase(path: Path, phrase: Phrase) -> tuple[FloatArray, int]:
@@ -344,12 +330,6 @@ def cut_phrase(path: Path, phrase: Phrase) -> tuple[FloatArray, int]:
     samples[:count] *= ramp
     samples[len(samples) - count :] *= ramp[::-1]
     return samples, rate
-
-
-MAX_SHARE = 0.1
-"""Of the recordings' time: single words are the smaller part of what a voice will say."""
-MAX_FROM_ONE = 3
-"""Excerpts of one recording, so that they are of many."""
 
 
 def choose_excerpts(
@@ -368,13 +348,12 @@ def choose_excerpts(
         most: So many; None takes at most `MAX_SHARE` of the recordings' time.
     """
     good = _leave_out_faulty(_leave_out_poor(candidates), report, settings)
-    order = sorted(good, key=_rank)
     known = {entry.spoken for entry in report.entries}
     room_seconds = MAX_SHARE * sum(measures.seconds for measures in report.audio.values())
     from_one: Counter[int] = Counter()
     chosen: list[Candidate] = []
-    for one in order:
-        spoken = create_entry(one).spoken
+    for one in sorted(good, key=_rank):
+        spoken = _create_entry(one).spoken
         seconds = one.measures.seconds
         is_full = len(chosen) == most if most is not None else seconds > room_seconds
         if spoken in known or is_full or from_one[one.source.line] == MAX_FROM_ONE:
@@ -392,7 +371,7 @@ def _rank(candidate: Candidate) -> tuple[bool, int, float]:
     return not phrase.ends_sentence, phrase.num_words, -phrase.score
 
 
-def create_entry(candidate: Candidate, line: int = 0) -> Entry:
+def _create_entry(candidate: Candidate, line: int = 0) -> Entry:
     """Return a phrase as a line of the dataset; no file has its path."""
     source, phrase = candidate.source, candidate.phrase
     path = Path(f"{source.audio_path} {phrase.start_seconds:.3f}")
@@ -412,15 +391,12 @@ def _leave_out_faulty(
 ) -> list[Candidate]:
     """Return those in which a check would find nothing."""
     first = max((entry.line for entry in report.entries), default=0) + 1
-    own = [create_entry(one, line) for line, one in enumerate(candidates, start=first)]
+    own = [_create_entry(one, line) for line, one in enumerate(candidates, start=first)]
     texts = measure_texts(own, settings, create_voice(settings, report.entries), None)
     own = [replace(entry, read=texts.get(entry.line)) for entry in own]
     issues = ask_rules(settings, [*report.entries, *own], {})
     faulty = {issue.line for issue in issues}
     return [one for entry, one in zip(own, candidates, strict=True) if entry.line not in faulty]
-
-
-EXCERPTS_NAME = "excerpts.json"
 
 
 def write_copy(
