@@ -81,13 +81,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--peer", type=Path, metavar="PYTHON", help="of an environment that has piper-tts[http]"
     )
-    parser.add_argument(
-        "--clients",
-        type=int,
-        nargs="+",
-        default=[1, 4, 16, 64],
-        help="at once (default: 1 4 16 64)",
-    )
+    text = "at once (default: 1 4 16 64)"
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16, 64], help=text)
     parser.add_argument("--seconds", type=float, default=15.0, help="of a run (default: 15)")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each (default: 3)")
     parser.add_argument(

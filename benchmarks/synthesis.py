@@ -52,12 +52,8 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, type=Path, help="the voice's ONNX")
     for peer in PEERS:
-        parser.add_argument(
-            f"--{peer.name}",
-            type=Path,
-            metavar="PYTHON",
-            help=f"Python of an environment that has {peer.packages}",
-        )
+        text = f"Python of an environment that has {peer.packages}"
+        parser.add_argument(f"--{peer.name}", type=Path, metavar="PYTHON", help=text)
     parser.add_argument(
         "--peers-model", type=Path, help="what the others speak (default: the same)"
     )

@@ -70,13 +70,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, help="processes that load data; default: 0; cuda: 4")
     parser.add_argument("--warm-up", type=int, help="steps before; default: 1; cuda: an epoch")
     parser.add_argument("--profile-steps", type=int, help="default: 0; cuda: 5")
-    parser.add_argument(
-        "--variant",
-        action="append",
-        default=[],
-        metavar="NAME=FLAGS",
-        help="a column more: ours with these flags, such as compiled=--model.compile=on",
-    )
+    text = "a column more: ours with these flags, such as compiled=--model.compile=on"
+    parser.add_argument("--variant", action="append", default=[], metavar="NAME=FLAGS", help=text)
     parser.add_argument("--steps", type=int, help="whose losses are compared; default: 20; cuda: 0")
     parser.add_argument("--loss-batch-size", type=int, default=4, help="default: 4")
     parser.add_argument("--checkpoint", help="whose weights the losses start from; default: new")
