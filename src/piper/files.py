@@ -237,7 +237,7 @@ def refuse_overwriting(
 ) -> None:
     """Refuse a file that is read and written, and one that is written twice, by whatever names.
 
-    Both are files by the option that names them; None is not given.
+    Files stand under the options that name them; None means that one was not given.
     """
     known = {
         _identify(path): f"read by this run ({name}) and would be overwritten"

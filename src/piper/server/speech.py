@@ -229,9 +229,9 @@ class JobQueue:
     def add(
         self, work: Callable[[Job], Iterator[StreamChunk]], patience: Patience | None = None
     ) -> Job:
-        """Accept a job, given a generator function. To be called in the event loop, and closed.
+        """Accept a job, by a generator function; call it in the event loop, and close the job.
 
-        Patience may be shared by jobs that one takes after each other.
+        `patience` may be shared by jobs that one client takes after each other.
         """
         if len(self._jobs) >= self._max_jobs:
             seconds = self._mean_seconds * len(self._jobs) / self._at_once
@@ -365,9 +365,9 @@ class SpeechService:
         sentences: Sequence[PacedSentence] | None = None,
         patience: Patience | None = None,
     ) -> Job:
-        """Let a request wait for its turn; some sentences may be spoken in place of its text.
+        """Let a request wait for its turn; `sentences` are spoken in place of its text.
 
-        Patience is with the one who takes the sound of this request and of others.
+        `patience` is with the client who takes the sound of this request and of others.
         """
         start = time.monotonic()
         return self.queue.add(
