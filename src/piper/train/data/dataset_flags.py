@@ -16,42 +16,23 @@ def add_dataset_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("dataset", type=Path, metavar="DIR", help="folder with metadata.csv and wavs/, or s3://…")
     add_espeak_voice_flag(add)
-    add(
-        "--sample-rate",
-        "--model.sample_rate",
-        type=int,
-        metavar="HERTZ",
-        help="default: what config.json says",
-    )
+    text = "default: what config.json says"
+    add("--sample-rate", "--model.sample_rate", type=int, metavar="HERTZ", help=text)
     add_num_speakers_flag(add)
-    add(
-        "--cache-dir",
-        "--data.cache_dir",
-        type=Path,
-        metavar="DIR",
-        help="default: .cache in the dataset's folder; of a dataset at s3://…, in this one",
-    )
+    text = "default: .cache in the dataset's folder; of a dataset at s3://…, in this one"
+    add("--cache-dir", "--data.cache_dir", type=Path, metavar="DIR", help=text)
 
 
 def add_espeak_voice_flag(add: Callable[..., Any]) -> None:
     """Add espeak-ng's voice, by a parser's or a group's `add_argument`."""
-    add(
-        "--espeak-voice",
-        "--data.espeak_voice",
-        metavar="VOICE",
-        help="espeak-ng's voice, such as ru; default: what config.json says",
-    )
+    text = "espeak-ng's voice, such as ru; default: what config.json says"
+    add("--espeak-voice", "--data.espeak_voice", metavar="VOICE", help=text)
 
 
 def add_num_speakers_flag(add: Callable[..., Any]) -> None:
     """Add the number of speakers, likewise."""
-    add(
-        "--num-speakers",
-        "--model.num_speakers",
-        type=int,
-        metavar="N",
-        help="default: what config.json says",
-    )
+    text = "default: what config.json says"
+    add("--num-speakers", "--model.num_speakers", type=int, metavar="N", help=text)
 
 
 def find_settings(arguments: argparse.Namespace, **others: Any) -> DataSettings:
