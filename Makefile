@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 EXTRAS ?= train
 TORCH_INDEX ?=
-TESTED := train,evaluate,codecs,ru,numbers,zh,ja,ar,markdown,http,wyoming,hub,dev
+TESTED := train,evaluate,codecs,ru,numbers,zh,ja,ar,markdown,http,wyoming,zeroconf,hub,dev
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on
 
 .PHONY: demo install shim judges check format messages test test-long bench bench-train house clean

@@ -21,6 +21,14 @@ def create_parser() -> argparse.ArgumentParser:
         "0 takes a free one; unix://PATH; or stdio:// (default: %(default)s)"
     )
     parser.add_argument("--uri", default="tcp://127.0.0.1:10200", help=text)
+    parser.add_argument(
+        "--zeroconf",
+        nargs="?",
+        const="piper",
+        metavar="NAME",
+        help="announce the server in the local network, so that Home Assistant finds it by itself "
+        "(default NAME: %(const)s)",
+    )
     voices = parser.add_argument_group("voices")
     server_options.add_voice_options(voices, has_aliases=True)
     text = "do not download the default voice where it is not there"
@@ -58,6 +66,9 @@ def _serve(args: argparse.Namespace) -> None:
         from piper.server.wyoming import WyomingSettings, serve
     from piper.server.speech import SpeechService
 
+    if args.zeroconf is not None:
+        with server_options.needs_extra("zeroconf"):
+            import zeroconf  # noqa: F401 - what is missing is said before a voice is loaded
     settings = server_options.create_settings(args)
     voices = server_options.create_store(
         args, settings, listed_by="describe", can_download=not args.local_files_only
@@ -65,7 +76,8 @@ def _serve(args: argparse.Namespace) -> None:
     service = SpeechService(voices, settings.defaults, settings.limits)
     # What is wrong with the voice or the speaker shows now, not at the first request.
     service.prepare()
-    serve(service, args.uri, WyomingSettings(args.samples_per_chunk, args.streaming))
+    answers = WyomingSettings(args.samples_per_chunk, args.streaming)
+    serve(service, args.uri, answers, announced_as=args.zeroconf)
 
 
 if __name__ == "__main__":

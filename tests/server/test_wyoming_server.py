@@ -9,16 +9,18 @@ import socket
 import subprocess
 import sys
 import tempfile
+import uuid
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from servers import find_error, find_loaded, run_until_listening, taken_port
 from wyoming.client import AsyncClient
-from wyoming.event import Event, read_event, write_event
+from wyoming.event import read_event, write_event
 from wyoming.info import Describe
 from wyoming.tts import Synthesize, SynthesizeChunk, SynthesizeStart
-from wyoming_clients import LONG_TEXT, collect_samples, list_kinds
+from wyoming_clients import LONG_TEXT, ask, collect_samples, list_kinds
+from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
 from piper.wyoming_server import main
 
@@ -32,23 +34,48 @@ def run_server(*arguments: str) -> AbstractContextManager[tuple[subprocess.Popen
     )
 
 
-async def ask(uri: str, event: Event, last: str = "audio-stop") -> list[Event]:
-    async with AsyncClient.from_uri(uri, read_timeout=120) as client:
-        await client.write_event(event)
-        events: list[Event] = []
-        while not events or events[-1].type != last:
-            found = await client.read_event()
-            assert found is not None
-            events.append(found)
-        return events
-
-
 def test_it_speaks_until_ctrl_c(tiny_voice: Path) -> None:
     with run_server("-m", "tiny", "--data-dir", str(tiny_voice.parent)) as (process, uri):
         assert len(collect_samples(asyncio.run(ask(uri, Synthesize("Hello.").event()))))
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=120)
         assert (process.returncode, errors) == (130, "")
+
+
+def test_the_network_is_told_of_it_and_of_its_end(tiny_voice: Path) -> None:
+    kind, name = "_wyoming._tcp.local.", f"test-{uuid.uuid4()}._wyoming._tcp.local."
+
+    async def find() -> AsyncServiceInfo | None:
+        network = AsyncZeroconf()
+        try:
+            return await network.async_get_service_info(kind, name, 3000)
+        finally:
+            await network.async_close()
+
+    announce = ("--zeroconf", name.removesuffix(f".{kind}"), "--uri", "tcp://0.0.0.0:0")
+    with run_server("-m", str(tiny_voice), *announce) as (process, uri):
+        found = None
+        while found is None and process.poll() is None:
+            found = asyncio.run(find())
+        assert found is not None
+        assert f"tcp://0.0.0.0:{found.port}" == uri
+        [address] = found.parsed_addresses()
+        own = f"tcp://{address}:{found.port}"
+        assert len(collect_samples(asyncio.run(ask(own, Synthesize("Hello.").event()))))
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=120)
+    assert asyncio.run(find()) is None
+
+
+def test_what_nobody_can_reach_is_not_announced(tiny_voice: Path) -> None:
+    done = subprocess.run(
+        [*COMMAND, "-m", tiny_voice, "--zeroconf", "--uri", "tcp://127.0.0.1:0"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert "give --uri tcp://0.0.0.0:10200, or leave --zeroconf out" in done.stderr
 
 
 def test_sigterm_while_it_speaks_for_somebody_who_does_not_listen(tiny_voice: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from wyoming.client import AsyncTcpClient
+from wyoming.client import AsyncClient, AsyncTcpClient
 from wyoming.event import Event
 
 from piper.config import SynthesisConfig
@@ -119,6 +119,18 @@ async def wait_until(is_so: Callable[[], bool], seconds: float = MAX_SECONDS) ->
     async with asyncio.timeout(seconds):
         while not is_so():
             await asyncio.sleep(0.01)
+
+
+async def ask(uri: str, event: Event, last: str = "audio-stop") -> list[Event]:
+    """Send an event; return all events up to the last one."""
+    async with AsyncClient.from_uri(uri, read_timeout=120) as client:
+        await client.write_event(event)
+        events: list[Event] = []
+        while not events or events[-1].type != last:
+            found = await client.read_event()
+            assert found is not None
+            events.append(found)
+        return events
 
 
 def collect_samples(events: list[Event]) -> npt.NDArray[np.int16]:

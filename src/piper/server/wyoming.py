@@ -21,7 +21,7 @@ import stat
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
@@ -519,6 +519,7 @@ async def _add_text(live: LiveSpeech, text: str) -> None:
 
 
 DEFAULT_PORT = 10200
+_MULTICAST = "224.0.0.251"  # RFC 6762, section 3
 _GRACE_SECONDS = 3
 """So long may answers take that are on their way when the server is told to end."""
 _BACKLOG = 100
@@ -603,16 +604,26 @@ def _can_be_waited_for(stream: TextIO) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stream.isatty()
 
 
-def serve(service: SpeechService, uri: str, settings: WyomingSettings) -> None:
+def serve(
+    service: SpeechService,
+    uri: str,
+    settings: WyomingSettings,
+    *,
+    announced_as: str | None = None,
+) -> None:
     """Answer clients until the process is told to end.
 
     They come to `tcp://HOST:PORT`, where the port 0 takes a free one; `unix://PATH`; or `stdio://`.
+    With `announced_as` the local network is told of the server by that name (multicast DNS, which
+    Home Assistant listens to).
     """
-    if asyncio.run(_serve(service, uri, settings)) == signal.SIGINT:
+    if asyncio.run(_serve(service, uri, settings, announced_as)) == signal.SIGINT:
         raise KeyboardInterrupt
 
 
-async def _serve(service: SpeechService, uri: str, settings: WyomingSettings) -> int | None:
+async def _serve(
+    service: SpeechService, uri: str, settings: WyomingSettings, announced_as: str | None
+) -> int | None:
     """Answer clients; return the signal that ended it, None where the input ended."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[int] = loop.create_future()
@@ -634,13 +645,15 @@ async def _serve(service: SpeechService, uri: str, settings: WyomingSettings) ->
                 answering.result()
         else:
             allow_files(service.limits.max_connections + _BACKLOG)
-            await _serve_socket(server, uri, ended)
+            await _serve_socket(server, uri, ended, announced_as)
     finally:
         await server.close()
     return None if ended.cancelled() else ended.result()
 
 
-async def _serve_socket(server: WyomingServer, uri: str, ended: asyncio.Future[int]) -> None:
+async def _serve_socket(
+    server: WyomingServer, uri: str, ended: asyncio.Future[int], announced_as: str | None
+) -> None:
     listener = bind_uri(uri)
     listening = await server.listen(listener)
     name = listener.getsockname()
@@ -651,11 +664,47 @@ async def _serve_socket(server: WyomingServer, uri: str, ended: asyncio.Future[i
         address = f"tcp://{host}:{name[1]}"
     _LOGGER.info("Listening on %s (Ctrl+C ends it)", address)
     try:
-        await ended
+        async with AsyncExitStack() as stack:
+            if announced_as is not None:
+                await stack.enter_async_context(_announced(announced_as, listener))
+            await ended
     finally:
         listening.close()
         if listener.family == socket.AF_UNIX:
             Path(name).unlink(missing_ok=True)
+
+
+@asynccontextmanager
+async def _announced(name: str, listener: socket.socket) -> AsyncIterator[None]:
+    """Tell the local network of the server, and at the end that it is gone."""
+    from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
+
+    host, port = listener.getsockname()[:2]
+    if listener.family != socket.AF_INET or host.startswith("127."):
+        raise PiperError(
+            "--zeroconf tells other machines of the server, and they do not reach it; give "
+            f"--uri tcp://0.0.0.0:{DEFAULT_PORT}, or leave --zeroconf out."
+        )
+    if host == "0.0.0.0":
+        # Sends nothing: a socket's own address shows which way the multicast would go.
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
+            way.connect((_MULTICAST, 1))
+            host = way.getsockname()[0]
+    kind = "_wyoming._tcp.local."
+    service = AsyncServiceInfo(
+        kind, f"{name}.{kind}", addresses=[socket.inet_aton(host)], port=port
+    )
+    network = AsyncZeroconf()
+    try:
+        await network.async_register_service(service, allow_name_change=True)
+        _LOGGER.info("Announced in the local network as %s: tcp://%s:%s", name, host, port)
+        yield
+    except OSError as error:
+        raise PiperError(
+            f"The network cannot be told of the server ({error.strerror}); leave --zeroconf out."
+        ) from None
+    finally:
+        await network.async_close()
 
 
 def bind_uri(uri: str) -> socket.socket:
