@@ -44,7 +44,9 @@ _HELP = {"help", "metavar", "prog", "description", "dest"}
 _TAG = re.compile(r"<[^<>]*>|\n")
 _COUNTED = re.compile(r"\{0\} [a-z]+")
 _ADDS_OPTIONS = re.compile("_?add")
-_MAKES_HELP = re.compile("_add_|add_.*options|format_(usage|help)|create_parser|_?create_.*parser")
+_MAKES_HELP = re.compile(
+    "_add_|add_.*(options|flags?|parser)|format_(usage|help)|create_parser|_?create_.*parser"
+)
 _LINE_END = re.compile("\n")
 _IS_TEXT = re.compile(r"(?=.*[a-z]{3})[^<>\\@]+", re.DOTALL)
 _USER_ERRORS = {name for name, kind in vars(errors).items() if isinstance(kind, type)}
