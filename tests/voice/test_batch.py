@@ -40,7 +40,7 @@ LINES = ["One.", "Two. And two.", "Three.", "Four."]
 def speak(
     lines: Sequence[str | Utterance], voice: Path, folder: Path, **options: object
 ) -> BatchReport:
-    options = {"jobs": 2, "settings": LineSettings(QUIET), **options}
+    options = {"jobs": 1, "settings": LineSettings(QUIET), **options}
     return speak_lines(lines, voice, folder, progress_stream=io.StringIO(), **options)  # type: ignore[arg-type]
 
 
@@ -65,7 +65,7 @@ def find_processes(marker: str) -> list[int]:
 
 
 def test_each_line_is_spoken_as_alone(tiny_voice: Path, tmp_path: Path) -> None:
-    report = speak(LINES, tiny_voice, tmp_path / "new" / "out")
+    report = speak(LINES, tiny_voice, tmp_path / "new" / "out", jobs=2)
     assert (report.spoken, report.skipped, report.failures) == (4, 0, {})
     names = [f"00000{number}.wav" for number in range(1, 5)]
     assert read_names(tmp_path / "new" / "out") == names
@@ -105,16 +105,16 @@ def test_a_manifest_that_was_cut_short_loses_no_more_than_its_last_line(
     tiny_voice: Path, tmp_path: Path
 ) -> None:
     (tmp_path / ".000003.wav.1.2.part").write_bytes(b"half")
-    speak(LINES[:2], tiny_voice, tmp_path, jobs=1)
+    speak(LINES[:2], tiny_voice, tmp_path)
     manifest = tmp_path / "manifest.jsonl"
     manifest.write_bytes(manifest.read_bytes()[:-20])
-    assert speak(LINES[:2], tiny_voice, tmp_path, jobs=1).spoken == 1
-    assert speak(LINES[:2], tiny_voice, tmp_path, jobs=1).spoken == 0
+    assert speak(LINES[:2], tiny_voice, tmp_path).spoken == 1
+    assert speak(LINES[:2], tiny_voice, tmp_path).spoken == 0
     assert read_names(tmp_path) == ["000001.wav", "000002.wav"]
     # A file elsewhere, as a manifest of somebody else may name it, is not the line's.
     (tmp_path / "000001.wav").rename(tmp_path.parent / "elsewhere.wav")
     manifest.write_text(manifest.read_text().replace("000001.wav", "../elsewhere.wav"))
-    assert speak(LINES[:2], tiny_voice, tmp_path, jobs=1).spoken == 1
+    assert speak(LINES[:2], tiny_voice, tmp_path).spoken == 1
 
 
 def test_a_line_without_words_has_no_file_and_is_done(tiny_voice: Path, tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_what_is_kept_is_counted_whenever_ctrl_c_comes(
 
     monkeypatch.setattr(Manifest, "add", interrupt)
     with pytest.raises(InterruptedBatchError) as stop:
-        speak(LINES, tiny_voice, tmp_path)
+        speak(LINES, tiny_voice, tmp_path, jobs=2)
     assert stop.value.report.spoken == len(read_names(tmp_path)) == 1
     assert stop.value.left == len(LINES) - 1
 
