@@ -84,11 +84,10 @@ def test_it_is_kept_for_this_processor_and_this_onnx_runtime(
 
 
 def test_a_graph_for_a_gpu_is_optimised_at_each_start(own_voice: Path, tmp_path: Path) -> None:
-    for name, is_for_machine in (("plain", False), ("blocked", True)):
-        (tmp_path / name).mkdir()
-        assert (
-            write_optimised_model(own_voice, tmp_path / name, is_for_machine=is_for_machine) is None
-        )
+    for name, is_blocked in (("plain", False), ("blocked", True)):
+        folder = tmp_path / name
+        folder.mkdir()
+        assert write_optimised_model(own_voice, folder, is_for_machine=is_blocked) is None
     plain, blocked = (onnx.load(tmp_path / name / "decoder.onnx") for name in ("plain", "blocked"))
     assert {node.domain for node in plain.graph.node} == {""}
     assert any(node.domain for node in blocked.graph.node)

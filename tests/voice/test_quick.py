@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from piper import PiperVoice, SynthesisConfig
@@ -18,6 +19,7 @@ from piper.errors import CheckpointError, PiperError
 from piper.patch_voice_with_alignment import main as patch
 from piper.text.markup import Piece, parse_markup
 from piper.voice.graph_quick import QuickGraphConfig
+from piper.voice.graph_writer import set_metadata
 from piper.voice.weights import load_voice_weights
 
 RATE = 16000
@@ -243,6 +245,13 @@ def test_a_quick_voice_is_not_taken_for_another_network(quick_voice: Path, tmp_p
     assert copy.read_bytes() == quick_voice.read_bytes()
 
 
+def load_with_metadata(path: Path, text: str, folder: Path) -> PiperVoice:
+    model = onnx.load(path)
+    set_metadata(model, {"piper_quick": text})
+    onnx.save(model, folder / "odd.onnx")
+    return PiperVoice.load(folder / "odd.onnx", f"{path}.json", cache_dir=folder / "cache")
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -267,18 +276,9 @@ def test_metadata_that_say_nonsense_make_no_quick_voice(
     quick_voice: Path, tmp_path: Path, text: str
 ) -> None:
     """It speaks, but nothing is believed of it."""
-    import onnx
-
-    from piper.voice.graph_writer import set_metadata
-
     with pytest.raises(ValueError, match="configuration"):
         QuickGraphConfig.from_json(text)
-    model = onnx.load(quick_voice)
-    set_metadata(model, {"piper_quick": text})
-    path = tmp_path / "odd.onnx"
-    onnx.save(model, path)
-    own_json = quick_voice.with_name(f"{quick_voice.name}.json")
-    voice = PiperVoice.load(path, own_json, cache_dir=tmp_path / "cache")
+    voice = load_with_metadata(quick_voice, text, tmp_path)
     assert voice.network.mean_hertz is None
     assert len(speak(voice, "Hi.")) > 1000
 
@@ -286,17 +286,8 @@ def test_metadata_that_say_nonsense_make_no_quick_voice(
 def test_a_quick_voice_s_metadata_in_another_graph_are_not_believed(
     tiny_voice: Path, quick_voice: Path, tmp_path: Path
 ) -> None:
-    import onnx
-
-    from piper.voice.graph_writer import set_metadata
-
     [said] = (e.value for e in onnx.load(quick_voice).metadata_props if e.key == "piper_quick")
-    model = onnx.load(tiny_voice)
-    set_metadata(model, {"piper_quick": said})
-    path = tmp_path / "odd.onnx"
-    onnx.save(model, path)
-    own_json = tiny_voice.with_name(f"{tiny_voice.name}.json")
-    voice = PiperVoice.load(path, own_json, cache_dir=tmp_path / "cache")
+    voice = load_with_metadata(tiny_voice, said, tmp_path)
     assert voice.network.mean_hertz is None
     np.testing.assert_allclose(
         speak(voice, "Hi."), speak(PiperVoice.load(tiny_voice), "Hi."), atol=1e-4
@@ -306,8 +297,6 @@ def test_a_quick_voice_s_metadata_in_another_graph_are_not_believed(
 def test_a_quick_voice_that_cannot_be_cut_speaks_by_its_own_graph(
     quick_voice: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    import onnx
-
     model = onnx.load(quick_voice)
     for node in model.graph.node:  # as after a program that renames values
         for names in (node.input, node.output):
