@@ -14,7 +14,7 @@ from piper.voice.session import (
     plan_windows,
 )
 
-REACH = 11
+CONTEXT = 11
 
 
 @pytest.mark.parametrize("frames", [1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 500, 1000, 5000])
@@ -25,7 +25,11 @@ def test_all_frames_are_covered_once(
     frames: int, workers: int, is_streamed: bool, is_shared: bool
 ) -> None:
     plan = plan_windows(
-        frames, reach=REACH, workers=workers, is_streamed=is_streamed, is_shared=is_shared
+        frames,
+        context=CONTEXT,
+        workers=workers,
+        is_streamed=is_streamed,
+        is_shared=is_shared,
     )
     decoder = [(window.start, window.end) for window in plan.decoder]
     largest_decoder = LARGEST_SHARED_FRAMES if is_shared else LARGEST_FRAMES
@@ -33,37 +37,39 @@ def test_all_frames_are_covered_once(
         assert windows[0][0] == 0
         assert windows[-1][1] == frames
         assert all(left[1] == right[0] for left, right in pairwise(windows))
-        assert all(start < end <= start + largest + FIRST_FRAMES + REACH for start, end in windows)
+        assert all(
+            start < end <= start + largest + FIRST_FRAMES + CONTEXT for start, end in windows
+        )
     for window in plan.decoder:
-        assert window.left == max(0, window.start - REACH)
-        assert window.right == min(frames, window.end + REACH)
+        assert window.left == max(0, window.start - CONTEXT)
+        assert window.right == min(frames, window.end + CONTEXT)
 
 
 def test_a_stream_begins_small() -> None:
-    plan = plan_windows(1000, reach=REACH, workers=2, is_streamed=True)
+    plan = plan_windows(1000, context=CONTEXT, workers=2, is_streamed=True)
     sizes = [window.end - window.start for window in plan.decoder]
     assert sizes[:5] == [16, 32, 64, 96, 96]
-    shared = plan_windows(1000, reach=REACH, workers=2, is_streamed=True, is_shared=True)
+    shared = plan_windows(1000, context=CONTEXT, workers=2, is_streamed=True, is_shared=True)
     assert [window.end - window.start for window in shared.decoder][:4] == [16, 64, 192, 192]
     # The first window's flow is no longer than its decoder looks.
-    assert plan.flow[0] == (0, 16 + REACH)
+    assert plan.flow[0] == (0, 16 + CONTEXT)
 
 
 @pytest.mark.parametrize("frames", [100, 950, 951, 3000])
 @pytest.mark.parametrize("workers", [2, 4])
 def test_all_workers_get_the_same(frames: int, workers: int) -> None:
-    windows = plan_windows(frames, reach=REACH, workers=workers, is_streamed=False).decoder
+    windows = plan_windows(frames, context=CONTEXT, workers=workers, is_streamed=False).decoder
     sizes = [window.end - window.start for window in windows]
     assert max(sizes) - min(sizes) <= 1
     assert len(windows) % workers == 0 or min(sizes) < 2 * 32
 
 
 def test_a_short_sentence_is_not_cut() -> None:
-    plan = plan_windows(40, reach=REACH, workers=4, is_streamed=False)
+    plan = plan_windows(40, context=CONTEXT, workers=4, is_streamed=False)
     assert len(plan.decoder) == len(plan.flow) == 1
 
 
 def test_the_flow_of_a_short_sentence_is_done_once() -> None:
     # Its context is 32 frames to each side: two halves of 100 frames would be 164 frames of work.
-    plan = plan_windows(100, reach=REACH, workers=2, is_streamed=False)
+    plan = plan_windows(100, context=CONTEXT, workers=2, is_streamed=False)
     assert (len(plan.decoder), plan.flow) == (2, [(0, 100)])

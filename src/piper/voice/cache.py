@@ -284,8 +284,8 @@ def write_optimised_model(model_path: Path, folder: Path, *, is_for_machine: boo
     symbols = parts.num_symbols
     description = {
         "sizes": _describe_files(folder, sorted(path.name for path in folder.iterdir())),
-        "flow_reach": parts.flow_reach,
-        "decoder_reach": parts.decoder_reach,
+        "flow_reach": parts.flow_context_frames,
+        "decoder_reach": parts.decoder_context_frames,
         "hop_length": config.hop_length,
         "is_optimized": is_for_machine,
         "mean_hertz": original.mean_hertz,
@@ -383,8 +383,8 @@ def read_optimised_model(folder: Path) -> PartFiles | None:
             flow,
             decoder,
             speakers=folder / _SPEAKERS if _SPEAKERS in sizes else None,
-            flow_reach=int(data["flow_reach"]),
-            decoder_reach=int(data["decoder_reach"]),
+            flow_context_frames=int(data["flow_reach"]),
+            decoder_context_frames=int(data["decoder_reach"]),
             hop_length=int(data["hop_length"]),
             is_for_machine=data["is_optimized"] is True,
             # Not in descriptions of an earlier time.

@@ -128,8 +128,8 @@ def build_parts(weights: Mapping[str, np.ndarray], config: GraphConfig) -> Voice
         flow=_build_flow(constants, config),
         decoder=_build_decoder(constants, config),
         speakers=constants["emb_g.weight"] if config.num_speakers > 1 else None,
-        flow_reach=find_flow_reach(constants),
-        decoder_reach=find_decoder_reach(config, first.shape[-1], last.shape[-1]),
+        flow_context_frames=compute_flow_context(constants),
+        decoder_context_frames=compute_decoder_context(config, first.shape[-1], last.shape[-1]),
         num_symbols=len(weights["enc_p.emb.weight"]),
     )
 
@@ -190,7 +190,7 @@ def _latent_channels(constants: Mapping[str, np.ndarray]) -> int:
     return constants["enc_p.proj.weight"].shape[0] // 2
 
 
-def find_flow_reach(constants: Mapping[str, np.ndarray]) -> int:
+def compute_flow_context(constants: Mapping[str, np.ndarray]) -> int:
     """Return the frames to each side that the flow looks at: the sum over its convolutions."""
     kernels = (
         array.shape[-1]
@@ -200,7 +200,7 @@ def find_flow_reach(constants: Mapping[str, np.ndarray]) -> int:
     return sum(kernel // 2 for kernel in kernels)
 
 
-def find_decoder_reach(config: GraphConfig, first_kernel: int, last_kernel: int) -> int:
+def compute_decoder_context(config: GraphConfig, first_kernel: int, last_kernel: int) -> int:
     """Return the frames to each side that a frame's samples depend on, from the end to the start.
 
     A transposed convolution of stride s and kernel k, whose margins of (k - s) / 2 are cut off,
@@ -213,12 +213,12 @@ def find_decoder_reach(config: GraphConfig, first_kernel: int, last_kernel: int)
         # Blocks of kind "1" have a second convolution, without dilation, after each.
         steps = sum(dilations) + (len(dilations) if config.resblock == "1" else 0)
         widest = max(widest, steps * (kernel // 2))
-    reach = last_kernel // 2
+    context = last_kernel // 2
     for rate, kernel in zip(
         reversed(config.upsample_rates), reversed(config.upsample_kernel_sizes), strict=True
     ):
-        reach = math.ceil((reach + widest + (kernel - rate) / 2) / rate)
-    return reach + first_kernel // 2
+        context = math.ceil((context + widest + (kernel - rate) / 2) / rate)
+    return context + first_kernel // 2
 
 
 def phoneme_mask(writer: GraphWriter, ids: str, lengths: str) -> str:
@@ -266,12 +266,12 @@ def relative_index(
     writer: GraphWriter, ids: str, mask: str | None, config: GraphConfig
 ) -> RelativeIndex:
     """Compute once what relative attention needs in every layer."""
-    reach = config.window + 1
+    margin = config.window + 1
     with writer.scope("relative"):
         places = writer.Range(0, writer.Squeeze(writer.Shape(ids, start=1)), 1)
         column = writer.Unsqueeze(places, [1])
-        distance = writer.Clip(writer.Sub(writer.Add(places, reach), column), 0, 2 * reach)
-        position = writer.Add(column, np.arange(2 * reach + 1))
+        distance = writer.Clip(writer.Sub(writer.Add(places, margin), column), 0, 2 * margin)
+        position = writer.Add(column, np.arange(2 * margin + 1))
         bias = None
         if mask is not None:
             bias = writer.Unsqueeze(writer.Mul(writer.Sub(mask, 1.0), 1e4), [1])
@@ -306,8 +306,8 @@ class RelativeAttention:
         if self.index.key_bias is not None:
             scores = writer.Add(scores, self.index.key_bias)
         weights = writer.Softmax(scores, axis=3)
-        reach = writer.array("emb_rel_v:padded").shape[0] // 2
-        wider = writer.Pad(weights, [0, 0, 0, reach, 0, 0, 0, reach])
+        margin = writer.array("emb_rel_v:padded").shape[0] // 2
+        wider = writer.Pad(weights, [0, 0, 0, margin, 0, 0, 0, margin])
         position = self._stretch(self.index.to_position, by_distance)
         near = writer.GatherElements(wider, position, axis=3)
         near = writer.MatMul(near, writer.weight("emb_rel_v:padded"))

@@ -184,7 +184,7 @@ def cut_quick_parts(model: onnx.ModelProto, config: QuickGraphConfig) -> VoicePa
         if tensor.name.endswith(".weight")
     }
     entry = arrays["decoder.entry.weight"].shape[-1]
-    reaches = {
+    contexts = {
         side: sum(
             array.shape[-1] // 2
             for name, array in arrays.items()
@@ -205,8 +205,8 @@ def cut_quick_parts(model: onnx.ModelProto, config: QuickGraphConfig) -> VoicePa
         ),
         decoder=extractor.extract_model(["z", "turns", "rows"], ["output"]),
         speakers=arrays["text.speakers.weight"] if speaker else None,
-        flow_reach=reaches["text.frame_blocks."] + PITCH_SMOOTHING // 2,
-        decoder_reach=reaches["decoder.blocks."] + entry // 2 + 2 * overlap + 1,
+        flow_context_frames=contexts["text.frame_blocks."] + PITCH_SMOOTHING // 2,
+        decoder_context_frames=contexts["decoder.blocks."] + entry // 2 + 2 * overlap + 1,
         num_symbols=len(arrays["text.embedding.weight"]),
     )
 

@@ -41,8 +41,8 @@ class VoiceParts:
         flow: That to `z`, frame by frame.
         decoder: `z` to samples.
         speakers: (number of speakers, C) float32; None with one speaker.
-        flow_reach: Frames to each side that a frame of `z` depends on.
-        decoder_reach: Frames to each side that a frame's samples depend on.
+        flow_context_frames: Frames to each side that a frame of `z` depends on.
+        decoder_context_frames: Frames to each side that a frame's samples depend on.
         num_symbols: Ids that the graph knows.
     """
 
@@ -50,8 +50,8 @@ class VoiceParts:
     flow: onnx.ModelProto
     decoder: onnx.ModelProto
     speakers: np.ndarray | None
-    flow_reach: int
-    decoder_reach: int
+    flow_context_frames: int
+    decoder_context_frames: int
     num_symbols: int
 
 
@@ -204,14 +204,14 @@ class GraphWriter:
         if self.has(bias) or module != "conv_post":
             inputs.append(self.weight(bias))
         *flat, kernel = self.array(self._folded(f"{module}.weight")).shape[2:]
-        reach = dilation * (kernel - 1)
+        margin = dilation * (kernel - 1)
         still = [0] * len(flat)
         with self.scope(module):
             return self.Conv(
                 *inputs,
                 kernel_shape=[*flat, kernel],
                 dilations=[*flat, dilation],
-                pads=[*still, reach // 2, *still, reach - reach // 2],
+                pads=[*still, margin // 2, *still, margin - margin // 2],
                 group=groups,
             )
 

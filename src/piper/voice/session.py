@@ -329,7 +329,7 @@ class NetworkOutput:
     durations_frames: IntArray | None
     """(P,), frames of each id, where the voice has that output and it is numbers of frames."""
 
-    def find_id_samples(self, size: int) -> IntArray | None:
+    def compute_id_samples(self, size: int) -> IntArray | None:
         """Return the samples of each of so many ids; None where they are not the sound's."""
         durations = self.durations_frames
         if durations is None or len(durations) != size:
@@ -449,7 +449,7 @@ class VoiceSession:
             speaker_id=next(iter(settings.speakers), 0),
             pitch=settings.pitch,
         )
-        samples = output.find_id_samples(len(ids))
+        samples = output.compute_id_samples(len(ids))
         return SpokenSentence(iter([output.audio]), samples, len(output.audio))
 
 
@@ -482,8 +482,8 @@ class PartFiles:
     decoder: Path
     speakers: Path | None
     """(number of speakers, G) as `.npy`; None with one speaker."""
-    flow_reach: int
-    decoder_reach: int
+    flow_context_frames: int
+    decoder_context_frames: int
     """Frames of context that they need to each side."""
     hop_length: int
     is_for_machine: bool
@@ -544,7 +544,7 @@ class PartsSession:
         latents = self._encode(ids, settings, rng)
         plan = plan_windows(
             latents.size,
-            reach=self.files.decoder_reach,
+            context=self.files.decoder_context_frames,
             workers=self._workers.size,
             is_streamed=is_streamed,
             is_shared=is_shared,
@@ -632,8 +632,8 @@ class PartsSession:
     def _run_flow(self, latents: Latents | QuickLatents, window: Window) -> list[Any]:
         """Return the flow's values of some frames, T last; the first is z."""
         start, end = window
-        left = max(0, start - self.files.flow_reach)
-        right = min(latents.size, end + self.files.flow_reach)
+        left = max(0, start - self.files.flow_context_frames)
+        right = min(latents.size, end + self.files.flow_context_frames)
         outputs = self._flow.run(latents.flow_feeds(left, right)).values()
         return [output[..., start - left : end - left] for output in outputs]
 
@@ -732,7 +732,7 @@ class Latents:
     def flow_feeds(self, start: int, end: int) -> Feeds:
         """Return what the flow reads for some frames: z_p (1, C, 1, T)."""
         phonemes = self._phonemes[start:end]
-        noise = self._find_noise()[:, start:end] * self._deviation[:, phonemes]
+        noise = self._draw_noise_once()[:, start:end] * self._deviation[:, phonemes]
         z_p = (self._mean[:, phonemes] + noise)[np.newaxis, :, np.newaxis]
         return {"z_p": z_p, **self._speaker}
 
@@ -740,7 +740,7 @@ class Latents:
         """Return what the decoder reads beside z."""
         return self._speaker
 
-    def _find_noise(self) -> FloatArray:
+    def _draw_noise_once(self) -> FloatArray:
         """Return (C, T); drawn when first asked for, by one of several threads.
 
         A minute of planned speech that nobody hears yet would hold 4 MB of it.
@@ -803,13 +803,13 @@ class WindowPlan(NamedTuple):
 
 
 def plan_windows(
-    frames: int, *, reach: int, workers: int, is_streamed: bool, is_shared: bool = False
+    frames: int, *, context: int, workers: int, is_streamed: bool, is_shared: bool = False
 ) -> WindowPlan:
     """Cut a sentence into windows.
 
     Args:
         frames: Frames of the sentence, at least one.
-        reach: Frames to each side that the decoder must see.
+        context: Frames to each side that the decoder must see.
         workers: How many windows are worked on at once.
         is_streamed: Begin with a small window and let them grow; else all are of nearly one size.
         is_shared: Fewer and larger ones, whose contexts are less work.
@@ -818,14 +818,14 @@ def plan_windows(
     if is_streamed:
         growth = SHARED_GROWTH if is_shared else GROWTH
         decoder = _plan_growing(frames, FIRST_FRAMES, growth, largest)
-        flow = _plan_growing(frames, FIRST_FRAMES + reach, growth, LARGEST_FLOW_FRAMES)
+        flow = _plan_growing(frames, FIRST_FRAMES + context, growth, LARGEST_FLOW_FRAMES)
     else:
         decoder = _plan_equal(frames, workers, largest, SMALLEST_SHARE_FRAMES)
         flow = _plan_equal(frames, workers, LARGEST_FLOW_FRAMES, SMALLEST_FLOW_SHARE_FRAMES)
     return WindowPlan(
         flow,
         [
-            DecoderWindow(max(0, start - reach), start, end, min(frames, end + reach))
+            DecoderWindow(max(0, start - context), start, end, min(frames, end + context))
             for start, end in decoder
         ],
     )

@@ -249,7 +249,7 @@ def widen_ends(sentence: Sentence, id_map: IdMap) -> Sentence:
     return replace(sentence, phonemes=phonemes, ids=[*bos, *(pad * RUN_UP_PADS), *inner, *eos])
 
 
-def find_phoneme_ends(sentence: Sentence, id_map: IdMap) -> list[int] | None:
+def compute_phoneme_ends(sentence: Sentence, id_map: IdMap) -> list[int] | None:
     """Return for BOS, each phoneme and EOS the number of ids up to its end, pads included.
 
     A phoneme that the map lacks ends where the one before it ends. None where the ids are not
@@ -269,14 +269,14 @@ def find_phoneme_ends(sentence: Sentence, id_map: IdMap) -> list[int] | None:
     return ends if end == len(ids) else None
 
 
-def find_alignments(
+def compute_alignments(
     sentence: Sentence, ends: Sequence[int], id_samples: IdSamples, id_map: IdMap
 ) -> list[PhonemeAlignment]:
     """Say how long each phoneme that has ids lasts, BOS and EOS included; pads count with it.
 
     Args:
         sentence: The sentence.
-        ends: As `find_phoneme_ends` returned them.
+        ends: As `compute_phoneme_ends` returned them.
         id_samples: (P,) samples of each id.
         id_map: Phoneme to ids.
     """
@@ -288,10 +288,10 @@ def find_alignments(
     ]
 
 
-def find_word_timings(
+def compute_word_timings(
     sentence: Sentence, ends: Sequence[int], id_samples: IdSamples, sample_rate: int
 ) -> list[WordTiming]:
-    """Say when each word of a sentence is spoken; arguments as for `find_alignments`."""
+    """Say when each word of a sentence is spoken; arguments as for `compute_alignments`."""
     seconds = np.concatenate([[0], np.cumsum(id_samples)]) / sample_rate
     return [
         WordTiming(
@@ -360,7 +360,7 @@ class Pauses:
         clause, ellipsis = self._samples["clause"], self._samples["ellipsis"]
         if not (clause or ellipsis) or not sentence.clause_breaks:
             return {}
-        ends = find_phoneme_ends(sentence, self._id_map)
+        ends = compute_phoneme_ends(sentence, self._id_map)
         if ends is None:
             return {}
         ellipses = set(sentence.ellipses)
@@ -525,7 +525,7 @@ class SpeechSynthesizer:
             phoneme_ids=list(sentence.ids),
             phoneme_id_samples=id_samples,
             text=sentence.text,
-            **self._find_times(sentence, id_samples),
+            **self._compute_times(sentence, id_samples),
         )
 
     def stream(
@@ -575,7 +575,7 @@ class SpeechSynthesizer:
                     is_first=place == 0,
                     text=sentence.text,
                     total_samples=total,
-                    **self._find_times(sentence, sound.id_samples if is_asked else None),
+                    **self._compute_times(sentence, sound.id_samples if is_asked else None),
                 )
 
     def _shape(self, settings: SpeechSettings, paced: PacedSentence) -> SpeechSettings:
@@ -608,7 +608,7 @@ class SpeechSynthesizer:
 
     def _find_ids(self, sentence: Sentence, span: Span) -> slice:
         """Return the ids of words; all of them where all words are meant, none without words."""
-        ends = find_phoneme_ends(sentence, self._config.phoneme_id_map)
+        ends = compute_phoneme_ends(sentence, self._config.phoneme_id_map)
         words = sentence.words
         meant = [
             i for i, word in enumerate(words) if word.start < span.end and word.end > span.start
@@ -621,16 +621,16 @@ class SpeechSynthesizer:
         is_end = last == len(words) - 1
         return slice(start, None if is_end else ends[words[last].last_phoneme])
 
-    def _find_times(self, sentence: Sentence, id_samples: IdSamples | None) -> dict[str, Any]:
+    def _compute_times(self, sentence: Sentence, id_samples: IdSamples | None) -> dict[str, Any]:
         """Return when phonemes and words are spoken, as fields of a chunk, where it is known."""
         id_map = self._config.phoneme_id_map
-        ends = None if id_samples is None else find_phoneme_ends(sentence, id_map)
+        ends = None if id_samples is None else compute_phoneme_ends(sentence, id_map)
         if id_samples is None or ends is None:
             return {}
         rate = self._config.sample_rate
         return {
-            "phoneme_alignments": find_alignments(sentence, ends, id_samples, id_map),
-            "word_timings": find_word_timings(sentence, ends, id_samples, rate),
+            "phoneme_alignments": compute_alignments(sentence, ends, id_samples, id_map),
+            "word_timings": compute_word_timings(sentence, ends, id_samples, rate),
         }
 
     def _warn_about_seed(self) -> None:

@@ -30,7 +30,7 @@ from piper.train.vits.layers import draw_normal
 from piper.train.vits.mel import audio_to_mel, spectrogram_to_mel
 from piper.train.vits.synthesizer import Synthesizer
 from piper.train.voice_module import find_timers, is_last_epoch
-from piper.voice.graph import find_decoder_reach
+from piper.voice.graph import compute_decoder_context
 from piper.voice.graph_config import GraphConfig
 
 _LOGGER = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ def decoder_receptive_field(config: NetworkConfig) -> int:
     """Return how many frames on each side of a frame the decoder's output depends on, at most."""
     names = [field.name for field in fields(GraphConfig) if hasattr(config, field.name)]
     shape = GraphConfig(**{name: getattr(config, name) for name in names})
-    return find_decoder_reach(shape, EDGE_KERNEL_SIZE, EDGE_KERNEL_SIZE)
+    return compute_decoder_context(shape, EDGE_KERNEL_SIZE, EDGE_KERNEL_SIZE)
 
 
 def _mel_difference(audio: Tensor, recorded: Tensor, config: NetworkConfig) -> float:
