@@ -17,8 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -29,7 +28,7 @@ from piper.voice.graph_config import (
     fold_weights,
     is_flipped,
 )
-from piper.voice.graph_writer import COMPACT_OPSET, GraphWriter, TensorSpec, VoiceParts
+from piper.voice.graph_writer import COMPACT_OPSET, OPSET, GraphWriter, TensorSpec, VoiceParts
 
 if TYPE_CHECKING:
     import onnx
@@ -67,28 +66,8 @@ def build_graph(
         include_durations: Give the durations as the second output.
     """
     config.check(weights)
-    constants = fold_weights(weights, config, is_plain=True)
-    writer = GraphWriter(constants)
+    writer = VitsWriter(fold_weights(weights, config, is_plain=True), config)
     noise, length, rhythm_noise = writer.split("scales", 3, axis=0)
-    speaker = flat_speaker = None
-    if config.num_speakers > 1:
-        speaker = writer.Gather(writer.weight("emb_g.weight"), "sid", axis=0)
-        speaker = writer.Unsqueeze(speaker, [2])
-        flat_speaker = writer.Unsqueeze(speaker, [3])
-    mask = phoneme_mask(writer, "input", "input_lengths")
-    hidden, statistics = text_encoder(writer, "input", mask, config)
-    draws = duration_noise(writer, mask, rhythm_noise) if config.use_sdp else []
-    logarithm = log_durations(writer, hidden, mask, speaker, draws, config)
-    exact = writer.Mul(writer.Exp(logarithm), mask)
-    durations = writer.Ceil(writer.Mul(exact, length), name="durations")
-    statistics, frame_mask = regulate_length(writer, durations, statistics)
-    z_p = sample_prior(writer, statistics, noise)
-    z = reverse_flow(writer, z_p, frame_mask, flat_speaker, coupling_layers(constants))
-    decoder(writer, z, flat_speaker, config)
-    return _finish(writer, config, include_durations)
-
-
-def _finish(writer: GraphWriter, config: GraphConfig, include_durations: bool) -> onnx.ModelProto:
     inputs: list[TensorSpec] = [
         ("input", np.int64, ("batch_size", "phonemes")),
         ("input_lengths", np.int64, ("batch_size",)),
@@ -96,6 +75,16 @@ def _finish(writer: GraphWriter, config: GraphConfig, include_durations: bool) -
     ]
     if config.num_speakers > 1:
         inputs.append(("sid", np.int64, ("batch_size",)))
+        speaker = writer.Gather(writer.weight("emb_g.weight"), "sid", axis=0)
+        writer.speaker = writer.Unsqueeze(speaker, [2])
+        writer.frame_speaker = writer.Unsqueeze(writer.speaker, [3])
+    mask = writer.phoneme_mask = writer.create_phoneme_mask()
+    hidden, statistics = writer.text_encoder()
+    draws = writer.draw_duration_noise(mask, rhythm_noise) if config.use_sdp else []
+    exact = writer.Mul(writer.Exp(writer.log_durations(hidden, draws)), mask)
+    durations = writer.Ceil(writer.Mul(exact, length), name="durations")
+    statistics = writer.regulate_length(durations, statistics)
+    writer.decoder(writer.reverse_flow(writer.sample_prior(statistics, noise)))
     outputs: list[TensorSpec] = [("output", np.float32, ("batch_size", 1, 1, "samples"))]
     if include_durations:
         outputs.append(("durations", np.float32, ("batch_size", 1, "phonemes")))
@@ -135,59 +124,37 @@ def build_parts(weights: Mapping[str, np.ndarray], config: GraphConfig) -> Voice
 
 
 def _build_text(constants: Mapping[str, np.ndarray], config: GraphConfig) -> onnx.ModelProto:
-    writer = GraphWriter(constants, opset=COMPACT_OPSET)
+    writer = VitsWriter(constants, config, opset=COMPACT_OPSET)
     inputs: list[TensorSpec] = [("input", np.int64, (1, "phonemes"))]
     noise: list[str] = []
     if config.use_sdp:
         inputs.append(("rhythm_noise", np.float32, (1, 2, "phonemes")))
         noise = writer.split("rhythm_noise", 2, axis=1)
-    speaker = _add_speaker(inputs, constants, config, axes=1)
-    hidden, statistics = text_encoder(writer, "input", None, config)
-    logarithm = log_durations(writer, hidden, None, speaker, noise, config)
-    writer.Exp(logarithm, name="frames")
+    inputs += writer.declare_speaker(1)
+    hidden, statistics = writer.text_encoder()
+    writer.Exp(writer.log_durations(hidden, noise), name="frames")
     writer.Identity(statistics, name="statistics")
     outputs: list[TensorSpec] = [
         ("frames", np.float32, (1, 1, "phonemes")),
-        ("statistics", np.float32, (1, 2 * _latent_channels(constants), "phonemes")),
+        ("statistics", np.float32, (1, 2 * writer.latent_channels, "phonemes")),
     ]
     return writer.finish(inputs, outputs, {})
 
 
 def _build_flow(constants: Mapping[str, np.ndarray], config: GraphConfig) -> onnx.ModelProto:
-    writer = GraphWriter(constants, opset=COMPACT_OPSET)
-    channels = _latent_channels(constants)
-    inputs: list[TensorSpec] = [("z_p", np.float32, (1, channels, 1, "frames"))]
-    speaker = _add_speaker(inputs, constants, config, axes=2)
-    z = reverse_flow(writer, "z_p", None, speaker, coupling_layers(constants))
-    writer.Identity(z, name="z")
-    return writer.finish(inputs, [("z", np.float32, (1, channels, 1, "frames"))], {})
+    writer = VitsWriter(constants, config, opset=COMPACT_OPSET)
+    axes = (1, writer.latent_channels, 1, "frames")
+    inputs: list[TensorSpec] = [("z_p", np.float32, axes), *writer.declare_speaker(2)]
+    writer.Identity(writer.reverse_flow("z_p"), name="z")
+    return writer.finish(inputs, [("z", np.float32, axes)], {})
 
 
 def _build_decoder(constants: Mapping[str, np.ndarray], config: GraphConfig) -> onnx.ModelProto:
-    writer = GraphWriter(constants, opset=COMPACT_OPSET)
-    inputs: list[TensorSpec] = [("z", np.float32, (1, _latent_channels(constants), 1, "frames"))]
-    speaker = _add_speaker(inputs, constants, config, axes=2)
-    decoder(writer, "z", speaker, config)
+    writer = VitsWriter(constants, config, opset=COMPACT_OPSET)
+    axes = (1, writer.latent_channels, 1, "frames")
+    inputs: list[TensorSpec] = [("z", np.float32, axes), *writer.declare_speaker(2)]
+    writer.decoder("z")
     return writer.finish(inputs, [("output", np.float32, (1, 1, 1, "samples"))], {})
-
-
-def _add_speaker(
-    inputs: list[TensorSpec],
-    constants: Mapping[str, np.ndarray],
-    config: GraphConfig,
-    *,
-    axes: int,
-) -> str | None:
-    """Declare the speaker's embedding, with so many axes of length 1 after it."""
-    if config.num_speakers == 1:
-        return None
-    width = constants["emb_g.weight"].shape[1]
-    inputs.append(("speaker", np.float32, (1, width, *[1] * axes)))
-    return "speaker"
-
-
-def _latent_channels(constants: Mapping[str, np.ndarray]) -> int:
-    return constants["enc_p.proj.weight"].shape[0] // 2
 
 
 def compute_flow_context(constants: Mapping[str, np.ndarray]) -> int:
@@ -221,37 +188,7 @@ def compute_decoder_context(config: GraphConfig, first_kernel: int, last_kernel:
     return context + first_kernel // 2
 
 
-def phoneme_mask(writer: GraphWriter, ids: str, lengths: str) -> str:
-    """Return (B, 1, P) float32: 1 where there is a phoneme; ids (B, P), lengths (B,)."""
-    with writer.scope("mask"):
-        places = writer.Range(0, writer.Squeeze(writer.Shape(ids, start=1)), 1)
-        return writer.Cast(writer.Less(places, writer.Unsqueeze(lengths, [1, 2])), to=1)
-
-
-def text_encoder(
-    writer: GraphWriter, ids: str, mask: str | None, config: GraphConfig
-) -> tuple[str, str]:
-    """Return the hidden text (B, C, P), and `m_p` above `logs_p` (B, 2 C', P), not masked."""
-    with writer.scope("enc_p"):
-        x = writer.Gather(writer.weight("emb.weight:scaled"), ids, axis=0)
-        x = writer.Transpose(x, perm=[0, 2, 1])
-        index = relative_index(writer, ids, mask, config)
-        with writer.scope("encoder"):
-            attention = RelativeAttention(writer, index, config.n_heads)
-            for i in range(writer.last_numbered("attn_layers") + 1):
-                with writer.scope(f"attn_layers.{i}"):
-                    y = attention.layer(x)
-                x = layer_norm(writer, writer.Add(x, y), f"norm_layers_1.{i}")
-                with writer.scope(f"ffn_layers.{i}"):
-                    y = writer.conv(writer.mask(x, mask), "conv_1")
-                    y = writer.mask(writer.Relu(y), mask)
-                    y = writer.conv(y, "conv_2")
-                x = layer_norm(writer, writer.Add(x, y), f"norm_layers_2.{i}")
-        return x, writer.conv(x, "proj")
-
-
-@dataclass(frozen=True)
-class RelativeIndex:
+class RelativeIndex(NamedTuple):
     """What all attention layers share."""
 
     key_bias: str | None
@@ -262,366 +199,371 @@ class RelativeIndex:
     """(1, 1, P, 2 W + 3) int64, which (padded) position each table row stands for."""
 
 
-def relative_index(
-    writer: GraphWriter, ids: str, mask: str | None, config: GraphConfig
-) -> RelativeIndex:
-    """Compute once what relative attention needs in every layer."""
-    margin = config.window + 1
-    with writer.scope("relative"):
-        places = writer.Range(0, writer.Squeeze(writer.Shape(ids, start=1)), 1)
-        column = writer.Unsqueeze(places, [1])
-        distance = writer.Clip(writer.Sub(writer.Add(places, margin), column), 0, 2 * margin)
-        position = writer.Add(column, np.arange(2 * margin + 1))
-        bias = None
-        if mask is not None:
-            bias = writer.Unsqueeze(writer.Mul(writer.Sub(mask, 1.0), 1e4), [1])
-    return RelativeIndex(bias, distance, position)
+class VitsWriter(GraphWriter):
+    """Writes the parts of the network.
 
-
-class RelativeAttention:
-    """Self-attention with relative positions; source: Shaw et al. 2018.
-
-    The indices are stretched to all heads by the first layer and used by all.
+    Attributes:
+        phoneme_mask: (B, 1, P); None where nothing is padded.
+        frame_mask: (B, 1, T), likewise.
+        speaker: `g` beside phonemes; None with one speaker.
+        frame_speaker: `g` beside frames.
     """
 
-    def __init__(self, writer: GraphWriter, index: RelativeIndex, heads: int) -> None:
-        self.writer = writer
-        self.index = index
-        self.heads = heads
+    def __init__(
+        self, constants: Mapping[str, np.ndarray], config: GraphConfig, *, opset: int = OPSET
+    ) -> None:
+        super().__init__(constants, opset=opset)
+        self.config = config
+        self.latent_channels = constants["enc_p.proj.weight"].shape[0] // 2
+        self.phoneme_mask: str | None = None
+        self.frame_mask: str | None = None
+        self.speaker: str | None = None
+        self.frame_speaker: str | None = None
         self._stretched: dict[str, str] = {}
 
-    def layer(self, x: str) -> str:
-        """Write one layer; x (B, C, P) → (B, C, P)."""
-        writer = self.writer
-        size = writer.array("emb_rel_v:padded").shape[1]
-        joined = writer.Reshape(writer.conv(x, "conv_qkv"), [0, 3 * self.heads, size, -1])
-        query, key, value = writer.Split(joined, outputs=3, axis=1)
-        query = writer.Transpose(query, perm=[0, 1, 3, 2])
-        value = writer.Transpose(value, perm=[0, 1, 3, 2])
-        scores = writer.MatMul(query, key)
-        by_distance = writer.MatMul(query, writer.weight("emb_rel_k:padded"))
-        distance = self._stretch(self.index.to_distance, scores)
-        relative = writer.GatherElements(by_distance, distance, axis=3)
-        scores = writer.Add(scores, relative)
-        if self.index.key_bias is not None:
-            scores = writer.Add(scores, self.index.key_bias)
-        weights = writer.Softmax(scores, axis=3)
-        margin = writer.array("emb_rel_v:padded").shape[0] // 2
-        wider = writer.Pad(weights, [0, 0, 0, margin, 0, 0, 0, margin])
-        position = self._stretch(self.index.to_position, by_distance)
-        near = writer.GatherElements(wider, position, axis=3)
-        near = writer.MatMul(near, writer.weight("emb_rel_v:padded"))
-        out = writer.Add(writer.MatMul(weights, value), near)
-        out = writer.Reshape(writer.Transpose(out, perm=[0, 1, 3, 2]), [0, self.heads * size, -1])
-        return writer.conv(out, "conv_o")
+    def declare_speaker(self, axes: int) -> list[TensorSpec]:
+        """Take the speaker's embedding, with so many axes of length 1 after it, as an input."""
+        if self.config.num_speakers == 1:
+            return []
+        self.speaker = self.frame_speaker = "speaker"
+        width = self.array("emb_g.weight").shape[1]
+        return [("speaker", np.float32, (1, width, *[1] * axes))]
+
+    def create_phoneme_mask(self) -> str:
+        """Return (B, 1, P) float32: 1 where there is a phoneme."""
+        with self.scope("mask"):
+            places = self.Range(0, self.Squeeze(self.Shape("input", start=1)), 1)
+            return self.Cast(self.Less(places, self.Unsqueeze("input_lengths", [1, 2])), to=1)
+
+    def text_encoder(self) -> tuple[str, str]:
+        """Return the hidden text (B, C, P), and `m_p` above `logs_p` (B, 2 C', P), not masked."""
+        with self.scope("enc_p"):
+            x = self.Gather(self.weight("emb.weight:scaled"), "input", axis=0)
+            x = self.Transpose(x, perm=[0, 2, 1])
+            index = self._relative_index()
+            with self.scope("encoder"):
+                for i in range(self.last_numbered("attn_layers") + 1):
+                    with self.scope(f"attn_layers.{i}"):
+                        y = self._attention(x, index)
+                    x = self._layer_norm(self.Add(x, y), f"norm_layers_1.{i}")
+                    with self.scope(f"ffn_layers.{i}"):
+                        y = self.conv(self.mask(x, self.phoneme_mask), "conv_1")
+                        y = self.mask(self.Relu(y), self.phoneme_mask)
+                        y = self.conv(y, "conv_2")
+                    x = self._layer_norm(self.Add(x, y), f"norm_layers_2.{i}")
+            return x, self.conv(x, "proj")
+
+    def _relative_index(self) -> RelativeIndex:
+        """Compute once what relative attention needs in every layer."""
+        margin = self.config.window + 1
+        with self.scope("relative"):
+            places = self.Range(0, self.Squeeze(self.Shape("input", start=1)), 1)
+            column = self.Unsqueeze(places, [1])
+            distance = self.Clip(self.Sub(self.Add(places, margin), column), 0, 2 * margin)
+            position = self.Add(column, np.arange(2 * margin + 1))
+            bias = None
+            if self.phoneme_mask is not None:
+                bias = self.Mul(self.Sub(self.phoneme_mask, 1.0), 1e4)
+                bias = self.Unsqueeze(bias, [1])
+        return RelativeIndex(bias, distance, position)
+
+    def _attention(self, x: str, index: RelativeIndex) -> str:
+        """Write self-attention with relative positions, (B, C, P); source: Shaw et al. 2018."""
+        heads = self.config.n_heads
+        size = self.array("emb_rel_v:padded").shape[1]
+        joined = self.Reshape(self.conv(x, "conv_qkv"), [0, 3 * heads, size, -1])
+        query, key, value = self.Split(joined, outputs=3, axis=1)
+        query = self.Transpose(query, perm=[0, 1, 3, 2])
+        value = self.Transpose(value, perm=[0, 1, 3, 2])
+        scores = self.MatMul(query, key)
+        by_distance = self.MatMul(query, self.weight("emb_rel_k:padded"))
+        distance = self._stretch(index.to_distance, scores)
+        relative = self.GatherElements(by_distance, distance, axis=3)
+        scores = self.Add(scores, relative)
+        if index.key_bias is not None:
+            scores = self.Add(scores, index.key_bias)
+        weights = self.Softmax(scores, axis=3)
+        margin = self.array("emb_rel_v:padded").shape[0] // 2
+        wider = self.Pad(weights, [0, 0, 0, margin, 0, 0, 0, margin])
+        position = self._stretch(index.to_position, by_distance)
+        near = self.GatherElements(wider, position, axis=3)
+        near = self.MatMul(near, self.weight("emb_rel_v:padded"))
+        out = self.Add(self.MatMul(weights, value), near)
+        out = self.Reshape(self.Transpose(out, perm=[0, 1, 3, 2]), [0, heads * size, -1])
+        return self.conv(out, "conv_o")
 
     def _stretch(self, index: str, like: str) -> str:
+        """Stretch an index to all heads; what the first layer has stretched is used by all."""
         if index not in self._stretched:
-            self._stretched[index] = self.writer.Expand(index, self.writer.Shape(like))
+            self._stretched[index] = self.Expand(index, self.Shape(like))
         return self._stretched[index]
 
+    def _layer_norm(self, x: str, module: str) -> str:
+        """Normalise over channels; x (B, C, P). Source: Ba et al. 2016."""
+        with self.scope(module):
+            if self.is_compact:
+                # The operator normalises over the last axis only; ONNX Runtime joins the transposes
+                # of neighbours.
+                scale, shift = (self.array(name)[:, 0] for name in ("gamma", "beta"))
+                x = self.Transpose(x, perm=[0, 2, 1])
+                x = self.LayerNormalization(x, scale, shift, epsilon=NORM_EPSILON)
+                return self.Transpose(x, perm=[0, 2, 1])
+            centred = self.Sub(x, self.ReduceMean(x, axes=[1]))
+            variance = self.ReduceMean(self.Mul(centred, centred), axes=[1])
+            deviation = self.Sqrt(self.Add(variance, NORM_EPSILON))
+            scaled = self.Mul(self.Div(centred, deviation), self.weight("gamma"))
+            return self.Add(scaled, self.weight("beta"))
 
-def layer_norm(writer: GraphWriter, x: str, module: str) -> str:
-    """Normalise over channels; x (B, C, P). Source: Ba et al. 2016."""
-    with writer.scope(module):
-        if writer.is_compact:
-            # The operator normalises over the last axis only; ONNX Runtime joins the transposes
-            # of neighbours.
-            scale, shift = (writer.array(name)[:, 0] for name in ("gamma", "beta"))
-            x = writer.Transpose(x, perm=[0, 2, 1])
-            x = writer.LayerNormalization(x, scale, shift, epsilon=NORM_EPSILON)
-            return writer.Transpose(x, perm=[0, 2, 1])
-        centred = writer.Sub(x, writer.ReduceMean(x, axes=[1]))
-        variance = writer.ReduceMean(writer.Mul(centred, centred), axes=[1])
-        deviation = writer.Sqrt(writer.Add(variance, NORM_EPSILON))
-        scaled = writer.Mul(writer.Div(centred, deviation), writer.weight("gamma"))
-        return writer.Add(scaled, writer.weight("beta"))
+    def draw_duration_noise(self, mask: str, noise_scale: str) -> list[str]:
+        """Draw the stochastic predictor's noise: two values (B, 1, P)."""
+        with self.scope("dp"):
+            return [self.Mul(self.RandomNormalLike(mask), noise_scale) for _ in range(2)]
 
+    def log_durations(self, x: str, noise: list[str]) -> str:
+        """Write the voice's duration predictor; returns log durations in frames (B, 1, P).
 
-def duration_noise(writer: GraphWriter, mask: str, noise_scale: str) -> list[str]:
-    """Draw the stochastic predictor's noise: two values (B, 1, P)."""
-    with writer.scope("dp"):
-        return [writer.Mul(writer.RandomNormalLike(mask), noise_scale) for _ in range(2)]
+        The noise is two values (B, 1, P), which only the stochastic predictor reads.
+        """
+        with self.scope("dp"):
+            return self._stochastic_predictor(x, noise) if noise else self._plain_predictor(x)
 
+    def _plain_predictor(self, x: str) -> str:
+        x = self._add_condition(x, self.speaker)
+        for i in (1, 2):
+            x = self.conv(self.mask(x, self.phoneme_mask), f"conv_{i}")
+            x = self._layer_norm(self.Relu(x), f"norm_{i}")
+        return self.conv(x, "proj")
 
-def log_durations(
-    writer: GraphWriter,
-    x: str,
-    mask: str | None,
-    g: str | None,
-    noise: list[str],
-    config: GraphConfig,
-) -> str:
-    """Write the voice's duration predictor; returns log durations in frames (B, 1, P).
+    def _stochastic_predictor(self, x: str, noise: list[str]) -> str:
+        """Write the stochastic predictor, from noise to log durations (section 2.2.2, appendix B).
 
-    The noise is two values (B, 1, P), which only the stochastic predictor reads.
-    """
-    with writer.scope("dp"):
-        if config.use_sdp:
-            return _stochastic_predictor(writer, x, mask, g, noise)
-        return _plain_predictor(writer, x, mask, g)
+        The flow has two channels, each spline moves one of them as the other says, and a flip
+        stands between: so here two values take turns, and nothing is flipped.
+        """
+        x = self._add_condition(self.conv(x, "pre"), self.speaker)
+        x = self.conv(self._separable_convs(x), "proj")
+        first, second = noise
+        flow = self.last_numbered("flows")
+        while flow > 1:
+            with self.scope(f"flows.{flow}"):
+                h = self.Add(self.conv(second, "pre"), x)
+                rows = self.conv(self._separable_convs(h), "proj")
+                bins = self.array("proj.weight:spline").shape[0] // 4
+                first, second = second, self._inverse_spline(first, rows, bins)
+            flow -= 2
+        with self.scope("flows.0"):
+            channel = self.constant([0])
+            mean = self.Gather(self.weight("m"), channel, axis=0)
+            scale = self.Gather(self.weight("logs:inverse_scale"), channel, axis=0)
+            return self.Mul(self.Sub(second, mean), scale)
 
+    def _separable_convs(self, x: str) -> str:
+        """Write dilated depth-separable convolutions (Kim et al. 2021, appendix B.1); (B, C, P)."""
+        with self.scope("convs"):
+            for i in range(DDS_LAYERS):
+                channels, _, kernel = self.array(f"convs_sep.{i}.weight").shape
+                y = self.mask(x, self.phoneme_mask)
+                y = self.conv(y, f"convs_sep.{i}", dilation=kernel**i, groups=channels)
+                y = self.gelu(self._layer_norm(y, f"norms_1.{i}"))
+                y = self.conv(y, f"convs_1x1.{i}")
+                y = self.gelu(self._layer_norm(y, f"norms_2.{i}"))
+                x = self.Add(x, y)
+        return x
 
-def _plain_predictor(writer: GraphWriter, x: str, mask: str | None, g: str | None) -> str:
-    if g is not None:
-        x = writer.Add(x, writer.conv(g, "cond"))
-    for i in (1, 2):
-        x = writer.conv(writer.mask(x, mask), f"conv_{i}")
-        x = layer_norm(writer, writer.Relu(x), f"norm_{i}")
-    return writer.conv(x, "proj")
+    def _inverse_spline(self, x: str, rows: str, bins: int) -> str:
+        """Write the inverse of a monotonic rational-quadratic spline with linear tails; (B, 1, P).
 
+        The rows are (B, 4 K, P): widths, heights, left slopes, right slopes, all unnormalised.
+        Source: Durkan et al. 2019, section 3.1 and appendix A.2.
+        """
+        table = self.Reshape(rows, [0, 4, bins, -1])
+        sizes, slopes = self.Split(table, outputs=2, axis=1)
+        span = 2 * SPLINE_BOUND
+        sizes = self.Softmax(sizes, axis=2)
+        sizes = self.Mul(sizes, span * (1 - SPLINE_MIN_SIZE * bins))
+        sizes = self.Add(sizes, span * SPLINE_MIN_SIZE)
+        starts = self.CumSum(sizes, 2, exclusive=1)
+        starts = self.Sub(starts, SPLINE_BOUND)
+        slopes = self.Add(self.Softplus(slopes), SPLINE_MIN_SLOPE)
+        table = self.Concat(starts, sizes, slopes, axis=1)
+        inside = self.Clip(x, -SPLINE_BOUND, SPLINE_BOUND)
+        chosen = self._choose_bin(inside, starts, table, bins)
+        y = self._invert_bin(inside, chosen)
+        return self.Where(self.Equal(x, inside), y, x)
 
-def _stochastic_predictor(
-    writer: GraphWriter, x: str, mask: str | None, g: str | None, noise: list[str]
-) -> str:
-    """Write the stochastic predictor, from noise to log durations (section 2.2.2, appendix B).
+    def _choose_bin(self, x: str, starts: str, table: str, bins: int) -> list[str]:
+        """Return, each (B, 1, P), the six numbers of the bin whose height range holds x."""
+        heights = self.Gather(starts, 1, axis=1)
+        reached = self.GreaterOrEqual(x, heights)
+        # The last bin that starts at or below x.
+        reached = self.Cast(reached, to=1)
+        index = self.ArgMax(reached, axis=1, keepdims=1, select_last_index=1)
+        values = self.constant([0.0, 1.0], np.float32)
+        chosen = self.OneHot(index, bins, values, axis=2)
+        picked = self.Mul(table, chosen)
+        picked = self.ReduceSum(picked, [2], keepdims=0)
+        return self.Split(picked, outputs=6, axis=1)
 
-    The flow has two channels, each spline moves one of them as the other says, and a flip stands
-    between: so here two values take turns, and nothing is flipped.
-    """
-    x = writer.conv(x, "pre")
-    if g is not None:
-        x = writer.Add(x, writer.conv(g, "cond"))
-    x = separable_convs(writer, x, mask, DDS_LAYERS)
-    x = writer.conv(x, "proj")
-    first, second = noise
-    flow = writer.last_numbered("flows")
-    while flow > 1:
-        with writer.scope(f"flows.{flow}"):
-            h = writer.Add(writer.conv(second, "pre"), x)
-            h = separable_convs(writer, h, mask, DDS_LAYERS)
-            rows = writer.conv(h, "proj")
-            bins = writer.array("proj.weight:spline").shape[0] // 4
-            first, second = second, inverse_spline(writer, first, rows, bins)
-        flow -= 2
-    with writer.scope("flows.0"):
-        channel = writer.constant([0])
-        mean = writer.Gather(writer.weight("m"), channel, axis=0)
-        scale = writer.Gather(writer.weight("logs:inverse_scale"), channel, axis=0)
-        return writer.Mul(writer.Sub(second, mean), scale)
+    def _invert_bin(self, x: str, chosen: list[str]) -> str:
+        """Solve the bin's quadratic equation; all (B, 1, P)."""
+        left, bottom, width, height, slope_0, slope_1 = chosen
+        rise = self.Sub(x, bottom)
+        slope = self.Div(height, width)
+        excess = self.Sub(self.Add(slope_0, slope_1), self.Add(slope, slope))
+        bend = self.Mul(rise, excess)
+        a = self.Add(bend, self.Mul(height, self.Sub(slope, slope_0)))
+        b = self.Sub(self.Mul(height, slope_0), bend)
+        minus_2c = self.Mul(self.Add(slope, slope), rise)
+        minus_4ac = self.Mul(self.Add(a, a), minus_2c)
+        discriminant = self.Add(self.Mul(b, b), minus_4ac)
+        # Rounding can make it negative by a hair, and one NaN would silence the whole sentence.
+        root = self.Sqrt(self.Relu(discriminant))
+        part = self.Div(minus_2c, self.Add(b, root))
+        return self.Add(self.Mul(part, width), left)
 
+    def regulate_length(self, durations: str, statistics: str) -> str:
+        """Repeat each phoneme's statistics (B, 2 C, P) over its frames; set the frames' mask."""
+        with self.scope("regulator"):
+            ends = self.CumSum(durations, 2)
+            # At least one frame, as in training's code; the decoder cannot take none.
+            totals = self.Max(self.ReduceMax(ends, axes=[2]), 1.0)
+            frames = self.Range(0.0, self.ReduceMax(totals, keepdims=0), 1.0)
+            self.frame_mask = self.Cast(self.Less(frames, totals), to=1)
+            # A frame belongs to the first phoneme that ends after it, past the end to number 0.
+            ended = self.Cast(self.Less(self.Unsqueeze(frames, [1]), ends), to=1)
+            index = self.ArgMax(ended, axis=2, keepdims=1)
+            rows = self.Transpose(statistics, perm=[0, 2, 1])
+            rows = self.GatherND(rows, index, batch_dims=1)
+            return self.Transpose(rows, perm=[0, 2, 1])
 
-def separable_convs(writer: GraphWriter, x: str, mask: str | None, layers: int) -> str:
-    """Write dilated depth-separable convolutions (Kim et al. 2021, appendix B.1); (B, C, P)."""
-    with writer.scope("convs"):
-        for i in range(layers):
-            channels, _, kernel = writer.array(f"convs_sep.{i}.weight").shape
-            y = writer.mask(x, mask)
-            y = writer.conv(y, f"convs_sep.{i}", dilation=kernel**i, groups=channels)
-            y = writer.gelu(layer_norm(writer, y, f"norms_1.{i}"))
-            y = writer.conv(y, f"convs_1x1.{i}")
-            y = writer.gelu(layer_norm(writer, y, f"norms_2.{i}"))
-            x = writer.Add(x, y)
-    return x
+    def sample_prior(self, statistics: str, noise_scale: str) -> str:
+        """Draw z_p (B, C, 1, T) from repeated statistics (B, 2 C, T).
 
+        The sum has no axis of height yet: programs that stream a voice cut its graph there, and the
+        mask's too, along the third axis.
+        """
+        with self.scope("prior"):
+            m_p, logs_p = self.Split(statistics, outputs=2, axis=1)
+            noise = self.Mul(self.RandomNormalLike(m_p), noise_scale)
+            z_p = self.Add(m_p, self.Mul(noise, self.Exp(logs_p)))
+            return self.Unsqueeze(z_p, [2])
 
-def inverse_spline(writer: GraphWriter, x: str, rows: str, bins: int) -> str:
-    """Write the inverse of a monotonic rational-quadratic spline with linear tails, of (B, 1, P).
+    def reverse_flow(self, z_p: str) -> str:
+        """Run the residual coupling layers backwards; (B, C, 1, T) → (B, C, 1, T), masked.
 
-    The rows are (B, 4 K, P): widths, heights, left slopes, right slopes, all unnormalised. Source:
-    Durkan et al. 2019, section 3.1 and appendix A.2.
-    """
-    table = writer.Reshape(rows, [0, 4, bins, -1])
-    sizes, slopes = writer.Split(table, outputs=2, axis=1)
-    span = 2 * SPLINE_BOUND
-    sizes = writer.Softmax(sizes, axis=2)
-    sizes = writer.Mul(sizes, span * (1 - SPLINE_MIN_SIZE * bins))
-    sizes = writer.Add(sizes, span * SPLINE_MIN_SIZE)
-    starts = writer.CumSum(sizes, 2, exclusive=1)
-    starts = writer.Sub(starts, SPLINE_BOUND)
-    slopes = writer.Add(writer.Softplus(slopes), SPLINE_MIN_SLOPE)
-    table = writer.Concat(starts, sizes, slopes, axis=1)
-    inside = writer.Clip(x, -SPLINE_BOUND, SPLINE_BOUND)
-    chosen = _choose_bin(writer, inside, starts, table, bins)
-    y = _invert_bin(writer, inside, chosen)
-    return writer.Where(writer.Equal(x, inside), y, x)
+        The channel reversal after each layer is folded into the weights (`fold_weights`), so each
+        layer only chooses which half it changes.
+        """
+        layers = coupling_layers(self.constants)
+        with self.scope("flow"):
+            low, high = self.Split(z_p, outputs=2, axis=1)
+            for i in reversed(range(layers)):
+                with self.scope(f"flows.{2 * i}"):
+                    source = high if is_flipped(i, layers) else low
+                    h = self._mask_frames(self.conv(source, "pre"))
+                    mean = self.conv(self._wavenet(h), "post")
+                    if is_flipped(i, layers):
+                        low = self.Sub(low, mean)
+                    else:
+                        high = self.Sub(high, mean)
+            return self._mask_frames(self.Concat(low, high, axis=1))
 
+    def _wavenet(self, x: str) -> str:
+        """Write gated convolutions (van den Oord et al. 2016); x (B, C, 1, T), masked."""
+        with self.scope("enc"):
+            layers = self.last_numbered("in_layers") + 1
+            conditions = []
+            if self.frame_speaker is not None:
+                condition = self.conv(self.frame_speaker, "cond_layer")
+                conditions = self.split(condition, layers, axis=1)
+            skips = []
+            for i in range(layers):
+                y = self.conv(x, f"in_layers.{i}")
+                if conditions:
+                    y = self.Add(y, conditions[i])
+                filtered, gate = self.Split(y, outputs=2, axis=1)
+                y = self.Mul(self.Tanh(filtered), self.Sigmoid(gate))
+                y = self.conv(y, f"res_skip_layers.{i}")
+                if i < layers - 1:
+                    residual, y = self.Split(y, outputs=2, axis=1)
+                    x = self._mask_frames(self.Add(x, residual))
+                skips.append(y)
+            return self.Sum(*skips)
 
-def _choose_bin(writer: GraphWriter, x: str, starts: str, table: str, bins: int) -> list[str]:
-    """Return, each (B, 1, P), the six numbers of the bin whose height range holds x."""
-    heights = writer.Gather(starts, 1, axis=1)
-    reached = writer.GreaterOrEqual(x, heights)
-    # The last bin that starts at or below x.
-    reached = writer.Cast(reached, to=1)
-    index = writer.ArgMax(reached, axis=1, keepdims=1, select_last_index=1)
-    values = writer.constant([0.0, 1.0], np.float32)
-    chosen = writer.OneHot(index, bins, values, axis=2)
-    picked = writer.Mul(table, chosen)
-    picked = writer.ReduceSum(picked, [2], keepdims=0)
-    return writer.Split(picked, outputs=6, axis=1)
+    def _mask_frames(self, x: str) -> str:
+        """Write the product of x (B, C, 1, T) and the frames' mask."""
+        if self.frame_mask is None:
+            return x
+        return self.mask(x, self.Unsqueeze(self.frame_mask, [2]))
 
+    def _add_condition(self, x: str, g: str | None) -> str:
+        return x if g is None else self.Add(x, self.conv(g, "cond"))
 
-def _invert_bin(writer: GraphWriter, x: str, chosen: list[str]) -> str:
-    """Solve the bin's quadratic equation; all (B, 1, P)."""
-    left, bottom, width, height, slope_0, slope_1 = chosen
-    rise = writer.Sub(x, bottom)
-    slope = writer.Div(height, width)
-    excess = writer.Sub(writer.Add(slope_0, slope_1), writer.Add(slope, slope))
-    bend = writer.Mul(rise, excess)
-    a = writer.Add(bend, writer.Mul(height, writer.Sub(slope, slope_0)))
-    b = writer.Sub(writer.Mul(height, slope_0), bend)
-    minus_2c = writer.Mul(writer.Add(slope, slope), rise)
-    minus_4ac = writer.Mul(writer.Add(a, a), minus_2c)
-    discriminant = writer.Add(writer.Mul(b, b), minus_4ac)
-    # Rounding can make it negative by a hair, and one NaN would silence the whole sentence.
-    root = writer.Sqrt(writer.Relu(discriminant))
-    part = writer.Div(minus_2c, writer.Add(b, root))
-    return writer.Add(writer.Mul(part, width), left)
+    def decoder(self, z: str) -> str:
+        """Write the HiFi-GAN generator; z (B, C, 1, T) → `output` (B, 1, 1, S) in [-1, 1].
 
+        In the compact graph the average over parallel blocks is a plain sum: the next
+        convolution's weights hold the division (`fold_weights`). The whole graph keeps upsampling
+        as it is in other voices, along one axis and with the weights' own names.
+        """
+        with self.scope("dec"):
+            config = self.config
+            x = self._add_condition(self.conv(z, "conv_pre"), self.frame_speaker)
+            blocks = len(config.resblock_kernel_sizes)
+            for i, rate in enumerate(config.upsample_rates):
+                x = self.LeakyRelu(x, alpha=LEAKY_SLOPE)
+                if not self.is_compact:
+                    x = self.Squeeze(x, [2])
+                x = self.conv_transpose(x, f"ups.{i}", stride=rate)
+                if not self.is_compact:
+                    x = self.Unsqueeze(x, [2])
+                # All blocks begin with the same leaky ReLU of the same values.
+                active = self.LeakyRelu(x, alpha=LEAKY_SLOPE)
+                sums = []
+                for j, dilations in enumerate(config.resblock_dilation_sizes):
+                    with self.scope(f"resblocks.{i * blocks + j}"):
+                        sums.append(self._residual_block(x, active, dilations))
+                x = self.op("Sum" if self.is_compact else "Mean", *sums)
+            x = self.LeakyRelu(x, alpha=LAST_LEAKY_SLOPE)
+            if self.is_compact and config.hop_length % PHASES == 0:
+                return self._last_conv_by_phases(x)
+            return self.Tanh(self.conv(x, "conv_post"), name="output")
 
-def regulate_length(writer: GraphWriter, durations: str, statistics: str) -> tuple[str, str]:
-    """Repeat each phoneme's statistics (B, 2 C, P) over its frames; return them with a mask."""
-    with writer.scope("regulator"):
-        ends = writer.CumSum(durations, 2)
-        totals = writer.ReduceMax(ends, axes=[2])
-        # At least one frame, as in training's code; the decoder cannot take none.
-        totals = writer.Max(totals, 1.0)
-        longest = writer.ReduceMax(totals, keepdims=0)
-        frames = writer.Range(0.0, longest, 1.0)
-        mask = writer.Cast(writer.Less(frames, totals), to=1)
-        # A frame belongs to the first phoneme that ends after it; past the end that is number 0.
-        column = writer.Unsqueeze(frames, [1])
-        ended = writer.Cast(writer.Less(column, ends), to=1)
-        index = writer.ArgMax(ended, axis=2, keepdims=1)
-        rows = writer.Transpose(statistics, perm=[0, 2, 1])
-        rows = writer.GatherND(rows, index, batch_dims=1)
-        return writer.Transpose(rows, perm=[0, 2, 1]), mask
+    def _residual_block(self, x: str, active: str, dilations: tuple[int, ...]) -> str:
+        """Write one residual block of either kind; `active` is the leaky ReLU of x."""
+        for i, dilation in enumerate(dilations):
+            if i:
+                active = self.LeakyRelu(x, alpha=LEAKY_SLOPE)
+            if self.config.resblock == "1":
+                y = self.conv(active, f"convs1.{i}", dilation=dilation)
+                y = self.conv(self.LeakyRelu(y, alpha=LEAKY_SLOPE), f"convs2.{i}")
+            else:
+                y = self.conv(active, f"convs.{i}", dilation=dilation)
+            x = self.Add(x, y)
+        return x
 
+    def _last_conv_by_phases(self, x: str) -> str:
+        """Write the convolution to a single channel as one to `PHASES` channels with that stride.
 
-def sample_prior(writer: GraphWriter, statistics: str, noise_scale: str) -> str:
-    """Draw z_p (B, C, 1, T) from repeated statistics (B, 2 C, T).
-
-    The sum has no axis of height yet: programs that stream a voice cut its graph there, and the
-    mask's too, along the third axis.
-    """
-    with writer.scope("prior"):
-        m_p, logs_p = writer.Split(statistics, outputs=2, axis=1)
-        noise = writer.Mul(writer.RandomNormalLike(m_p), noise_scale)
-        z_p = writer.Add(m_p, writer.Mul(noise, writer.Exp(logs_p)))
-        return writer.Unsqueeze(z_p, [2])
-
-
-def reverse_flow(
-    writer: GraphWriter, z_p: str, mask: str | None, g: str | None, layers: int
-) -> str:
-    """Run the residual coupling layers backwards; (B, C, 1, T) → (B, C, 1, T), masked.
-
-    The channel reversal after each layer is folded into the weights (`fold_weights`), so each
-    layer only chooses which half it changes.
-    """
-    with writer.scope("flow"):
-        low, high = writer.Split(z_p, outputs=2, axis=1)
-        for i in reversed(range(layers)):
-            with writer.scope(f"flows.{2 * i}"):
-                source = high if is_flipped(i, layers) else low
-                h = _mask_frames(writer, writer.conv(source, "pre"), mask)
-                mean = writer.conv(_wavenet(writer, h, mask, g), "post")
-                if is_flipped(i, layers):
-                    low = writer.Sub(low, mean)
-                else:
-                    high = writer.Sub(high, mean)
-        return _mask_frames(writer, writer.Concat(low, high, axis=1), mask)
-
-
-def _wavenet(writer: GraphWriter, x: str, mask: str | None, g: str | None) -> str:
-    """Write gated convolutions (van den Oord et al. 2016); x (B, C, 1, T), masked."""
-    with writer.scope("enc"):
-        layers = writer.last_numbered("in_layers") + 1
-        conditions = []
-        if g is not None:
-            condition = writer.conv(g, "cond_layer")
-            conditions = writer.split(condition, layers, axis=1)
-        skips = []
-        for i in range(layers):
-            y = writer.conv(x, f"in_layers.{i}")
-            if conditions:
-                y = writer.Add(y, conditions[i])
-            filtered, gate = writer.Split(y, outputs=2, axis=1)
-            y = writer.Mul(writer.Tanh(filtered), writer.Sigmoid(gate))
-            y = writer.conv(y, f"res_skip_layers.{i}")
-            if i < layers - 1:
-                residual, y = writer.Split(y, outputs=2, axis=1)
-                x = _mask_frames(writer, writer.Add(x, residual), mask)
-            skips.append(y)
-        return writer.Sum(*skips)
-
-
-def _mask_frames(writer: GraphWriter, x: str, mask: str | None) -> str:
-    """Write the product of x (B, C, 1, T) and a mask (B, 1, T); None stands for ones."""
-    if mask is not None:
-        mask = writer.Unsqueeze(mask, [2])
-    return writer.mask(x, mask)
-
-
-def decoder(writer: GraphWriter, z: str, g: str | None, config: GraphConfig) -> str:
-    """Write the HiFi-GAN generator; z (B, C, 1, T) → `output` (B, 1, 1, S) in [-1, 1].
-
-    In the compact graph the average over parallel blocks is a plain sum: the next convolution's
-    weights hold the division (`fold_weights`). The whole graph keeps upsampling as it is in other
-    voices, along one axis and with the weights' own names.
-    """
-    with writer.scope("dec"):
-        x = writer.conv(z, "conv_pre")
-        if g is not None:
-            x = writer.Add(x, writer.conv(g, "cond"))
-        blocks = len(config.resblock_kernel_sizes)
-        for i, rate in enumerate(config.upsample_rates):
-            x = writer.LeakyRelu(x, alpha=LEAKY_SLOPE)
-            if not writer.is_compact:
-                x = writer.Squeeze(x, [2])
-            x = writer.conv_transpose(x, f"ups.{i}", stride=rate)
-            if not writer.is_compact:
-                x = writer.Unsqueeze(x, [2])
-            # All blocks begin with the same leaky ReLU of the same values.
-            active = writer.LeakyRelu(x, alpha=LEAKY_SLOPE)
-            sums = []
-            for j, dilations in enumerate(config.resblock_dilation_sizes):
-                with writer.scope(f"resblocks.{i * blocks + j}"):
-                    sums.append(_residual_block(writer, x, active, dilations, config.resblock))
-            x = writer.op("Sum" if writer.is_compact else "Mean", *sums)
-        x = writer.LeakyRelu(x, alpha=LAST_LEAKY_SLOPE)
-        if writer.is_compact and config.hop_length % PHASES == 0:
-            return _last_conv_by_phases(writer, x)
-        return writer.Tanh(writer.conv(x, "conv_post"), name="output")
-
-
-def _residual_block(
-    writer: GraphWriter, x: str, active: str, dilations: tuple[int, ...], kind: str
-) -> str:
-    """Write one residual block of kind `"1"` or `"2"`; `active` is the leaky ReLU of x."""
-    for i, dilation in enumerate(dilations):
-        if i:
-            active = writer.LeakyRelu(x, alpha=LEAKY_SLOPE)
-        if kind == "1":
-            y = writer.conv(active, f"convs1.{i}", dilation=dilation)
-            y = writer.conv(writer.LeakyRelu(y, alpha=LEAKY_SLOPE), f"convs2.{i}")
-        else:
-            y = writer.conv(active, f"convs.{i}", dilation=dilation)
-        x = writer.Add(x, y)
-    return x
-
-
-def _last_conv_by_phases(writer: GraphWriter, x: str) -> str:
-    """Write the convolution to a single channel as one to `PHASES` channels with that stride.
-
-    Blocked convolutions compute at least 16 channels, used or not. So each of them gets one of 16
-    neighbouring samples, by the same taps moved: a kernel of K + 15 taps, a third of the work.
-    """
-    with writer.scope("conv_post"):
-        taps = writer.array("weight:scaled")
-        _, channels, _, size = taps.shape
-        kernel = size + PHASES - 1
-        moved = np.zeros((PHASES, channels, 1, kernel), np.float32)
-        for phase in range(PHASES):
-            moved[phase, :, :, phase : phase + size] = taps[0]
-        inputs = [x, moved]
-        if writer.has("bias"):
-            inputs.append(np.repeat(writer.array("bias"), PHASES))
-        y = writer.Conv(
-            *inputs,
-            kernel_shape=[1, kernel],
-            strides=[1, PHASES],
-            pads=[0, size // 2, 0, size - 1 - size // 2],
-        )
-        y = writer.Transpose(writer.Tanh(y), perm=[0, 2, 3, 1])
-        return writer.Reshape(y, [1, 1, 1, -1], name="output")
+        Blocked convolutions compute at least 16 channels, used or not. So each of them gets one of
+        16 neighbouring samples, by the same taps moved: a kernel of K + 15 taps, a third of the
+        work.
+        """
+        with self.scope("conv_post"):
+            taps = self.array("weight:scaled")
+            _, channels, _, size = taps.shape
+            kernel = size + PHASES - 1
+            moved = np.zeros((PHASES, channels, 1, kernel), np.float32)
+            for phase in range(PHASES):
+                moved[phase, :, :, phase : phase + size] = taps[0]
+            inputs = [x, moved]
+            if self.has("bias"):
+                inputs.append(np.repeat(self.array("bias"), PHASES))
+            y = self.Conv(
+                *inputs,
+                kernel_shape=[1, kernel],
+                strides=[1, PHASES],
+                pads=[0, size // 2, 0, size - 1 - size // 2],
+            )
+            y = self.Transpose(self.Tanh(y), perm=[0, 2, 3, 1])
+            return self.Reshape(y, [1, 1, 1, -1], name="output")

@@ -116,9 +116,9 @@ def build_quick_graph(
         weights: Named as in a checkpoint without `model_g.`.
         config: The network's shape.
     """
-    writer = GraphWriter(_fold(weights), opset=QUICK_OPSET)
-    noise, length, duration_noise, pitch = _split_scales(writer)
-    places, ids = _leave_out_padding(writer, config)
+    writer = QuickWriter(_fold(weights), config)
+    noise, length, duration_noise, pitch = writer.split_scales()
+    places, ids = writer.leave_out_padding()
     drawn = [writer.RandomNormalLike("input", dtype=_FLOAT) for _ in range(2)]
     rhythm_noise = writer.Mul(drawn[0], duration_noise, name="rhythm_noise")
     speaker = None
@@ -126,19 +126,19 @@ def build_quick_graph(
         table = writer.weight("text.speakers.weight")
         speaker = writer.Gather(table, "sid", axis=0, name="speaker")
     with writer.scope("text"):
-        encoded = _encode(writer, ids, speaker)
+        encoded = writer.encode(ids, speaker)
         rhythm_noise = writer.Gather(rhythm_noise, places, axis=1)
-        frames = _durations(writer, encoded, rhythm_noise)
-    counts = _count_frames(writer, frames, places, length)
+        frames = writer.durations(encoded, rhythm_noise)
+    counts = writer.count_frames(frames, places, length)
     wander = writer.Mul(writer.Gather(drawn[1], places, axis=1), noise, name="wander")
     semitones = writer.Expand(pitch, writer.Shape(wander), name="semitones")
-    phonemes, positions = _lay_out(writer, counts)
+    phonemes, positions = writer.lay_out(counts)
     with writer.scope("text"):
-        estimate = _estimate(writer, encoded, phonemes, positions)
-    hertz = _vary(writer, estimate, phonemes, (wander, semitones))
-    turns = _find_phase(writer, hertz, config)
+        estimate = writer.estimate(encoded, phonemes, positions)
+    hertz = writer.vary(estimate, phonemes, (wander, semitones))
+    turns = writer.write_phase(hertz)
     with writer.scope("decoder"):
-        _decode(writer, len(weights["latent_mean"]), turns, config)
+        writer.decode(turns)
     inputs: list[TensorSpec] = [
         ("input", np.int64, (1, "phonemes")),
         ("input_lengths", np.int64, (1,)),
@@ -284,246 +284,25 @@ def create_minimum_phase(filter_length: int) -> np.ndarray:
     return phase
 
 
-def _split_scales(writer: GraphWriter) -> list[str]:
-    """Return noise, length, duration noise and pitch, each (1,)."""
-    with writer.scope("scales"):
-        padded = writer.Concat("scales", [0.0], axis=0)
-        return [writer.Gather(padded, [place], axis=0) for place in range(4)]
-
-
-def _leave_out_padding(writer: GraphWriter, config: QuickGraphConfig) -> tuple[str, str]:
-    """Return the places (N,) and ids (1, N) of what is no padding symbol."""
-    with writer.scope("input"):
-        places = writer.Range(0, writer.Squeeze(writer.Shape("input", start=1)), 1)
-        is_kept = writer.Less(places, "input_lengths")
-        if config.pad_id is not None:
-            is_other = writer.Not(writer.Equal(writer.Squeeze("input", [0]), config.pad_id))
-            # The first one is BOS. In ids of somebody's own it is kept, lest nothing be left.
-            is_kept = writer.And(is_kept, writer.Or(is_other, writer.Equal(places, 0)))
-        kept = writer.Compress(places, is_kept, axis=0, name="places")
-        return kept, writer.Gather("input", kept, axis=1)
-
-
-def _encode(writer: GraphWriter, ids: str, speaker: str | None) -> str:
-    """Write the text encoder; (1, N) → `encoded` (1, N, C)."""
-    x = writer.Gather(writer.weight("embedding.weight"), ids, axis=0)
-    if speaker is not None:
-        x = writer.Add(x, writer.Unsqueeze(speaker, [1]))
-    for i in range(writer.last_numbered("text_blocks") + 1):
-        x = _block(writer, x, f"text_blocks.{i}")
-    return writer.Identity(_normalise(writer, x, "text_norm"), name="encoded")
-
-
-def _durations(writer: GraphWriter, encoded: str, noise: str) -> str:
-    """Write durations before length scale and rounding, `frames` (N,)."""
-    x = writer.gelu(_linear(writer, encoded, "duration_entry"))
-    x = _linear(writer, _block(writer, x, "duration_block"), "duration_exit")
-    mean, deviation = writer.Split(x, outputs=2, axis=2)
-    deviation = writer.Exp(writer.Clip(deviation, -5.0, 1.0))
-    noise = writer.Unsqueeze(_smooth_noise(writer, noise), [2])
-    exact = writer.Sub(writer.Exp(writer.Add(mean, writer.Mul(noise, deviation))), 1.0)
-    exact = writer.Mul(exact, float(writer.outside("duration_scale")))
-    return writer.Reshape(exact, [-1], name="frames")
-
-
-def _smooth_noise(writer: GraphWriter, noise: str) -> str:
-    """Return the means of random numbers (1, N) over neighbouring phonemes."""
-    half = NOISE_SMOOTHING // 2
-    row = writer.Unsqueeze(noise, [0])
-    row = writer.Pad(row, [0, 0, half, 0, 0, half], mode="edge")
-    row = writer.AveragePool(row, kernel_shape=[NOISE_SMOOTHING])
-    return writer.Squeeze(row, [0])
-
-
-def _count_frames(writer: GraphWriter, frames: str, places: str, length: str) -> str:
-    """Return `counts` (N,), whole numbers; write `durations` (1, 1, P), 0 for padding symbols."""
-    with writer.scope("durations"):
-        exact = writer.Max(writer.Sub(writer.Mul(frames, length), 0.5), 0.0)
-        zeros = writer.Expand(0.0, writer.Shape("input", start=1))
-        spread = writer.Unsqueeze(writer.ScatterElements(zeros, places, exact, axis=0), [0, 1])
-        # As in other voices, the graph's single `Ceil` gives the durations of all ids.
-        spread = writer.Reshape(writer.Ceil(spread, name="durations"), [-1])
-        return writer.Gather(spread, places, axis=0, name="counts")
-
-
-def _lay_out(writer: GraphWriter, counts: str) -> tuple[str, str]:
-    """Return each frame's phoneme (T,) int64, and where in it the frame lies, (1, T, 4)."""
-    with writer.scope("frames"):
-        ends = writer.CumSum(counts, 0)
-        # At least one frame: the decoder cannot take none.
-        total = writer.Max(writer.ReduceMax(ends, keepdims=0), 1.0)
-        times = writer.Range(0.0, total, 1.0, name="times")
-        ended = writer.LessOrEqual(ends, writer.Unsqueeze(times, [1]))
-        phonemes = writer.ReduceSum(writer.Cast(ended, to=_INT64), [1], keepdims=0)
-        last = writer.Sub(writer.Squeeze(writer.Shape(ends)), 1)
-        phonemes = writer.Min(phonemes, last)
-        lengths = writer.Max(writer.Gather(counts, phonemes, axis=0), 1.0)
-        starts = writer.Gather(writer.Sub(ends, counts), phonemes, axis=0)
-        since = writer.Add(writer.Sub(times, starts), 0.5)
-        until = writer.Max(writer.Sub(lengths, since), 0.0)
-        features = (
-            writer.Div(since, lengths),
-            writer.Log(writer.Add(since, 1.0)),
-            writer.Log(writer.Add(until, 1.0)),
-            writer.Log(lengths),
-        )
-        rows = [writer.Unsqueeze(row, [0, 2]) for row in features]
-        return phonemes, writer.Concat(*rows, axis=2)
-
-
-def _estimate(writer: GraphWriter, encoded: str, phonemes: str, positions: str) -> str:
-    """Write the frames' half of the text side, (1, L + 1, T)."""
-    x = writer.Add(writer.Gather(encoded, phonemes, axis=1), _linear(writer, positions, "position"))
-    for i in range(writer.last_numbered("frame_blocks") + 1):
-        x = _block(writer, x, f"frame_blocks.{i}")
-    x = _linear(writer, _normalise(writer, x, "frame_norm"), "exit")
-    return writer.Transpose(x, perm=[0, 2, 1])
-
-
-def _vary(writer: GraphWriter, estimate: str, phonemes: str, changes: tuple[str, str]) -> str:
-    """Write `z` (1, L + 1, T), the latents with their random share; return hertz (1, 1, T).
-
-    The changes are those of each phoneme's pitch: noise (1, N), and semitones (1, N).
-    """
-    spread, centre, mean, deviation = (
-        writer.array(name)
-        for name in ("spread", "predicted_mean", "latent_mean", "latent_deviation")
-    )
-    place = len(spread) - 2
-    with writer.scope("vary"):
-        x, uncertainty = writer.Split(estimate, [place + 2, 1], outputs=2, axis=1)
-        x = writer.Mul(x, spread[:, None])
-        x = writer.Add(x, (centre * (1 - spread))[:, None])
-        # A number a phoneme, with soft passages from one to the next.
-        wander, semitones = changes
-        wander = writer.Mul(_smooth_noise(writer, wander), PITCH_NOISE_GAIN)
-        rows = writer.Gather(writer.Concat(wander, semitones, axis=0), phonemes, axis=1)
-        rows = writer.Unsqueeze(rows, [0])
-        half = PITCH_SMOOTHING // 2
-        rows = writer.Pad(rows, [0, 0, half, 0, 0, half], mode="edge")
-        rows = writer.AveragePool(rows, kernel_shape=[PITCH_SMOOTHING])
-        drawn, semitones = writer.Split(rows, outputs=2, axis=1)
-        drawn = writer.Mul(drawn, writer.Exp(writer.Clip(uncertainty, -5.0, 1.0)))
-        mels, pitch, voicing = writer.Split(x, [place, 1, 1], outputs=3, axis=1)
-        pitch = writer.Add(pitch, drawn)
-        logarithm = writer.Mul(pitch, deviation[place])
-        octave = writer.Mul(semitones, math.log(2.0) / 12.0)
-        # The mean as a factor: of a sum with it the last digits would be lost.
-        hertz = writer.Mul(writer.Exp(writer.Add(logarithm, octave)), math.exp(mean[place]))
-        hertz = writer.Clip(hertz, *F0_RANGE_HERTZ)
-        writer.Concat(mels, pitch, voicing, hertz, axis=1, name="z")
-        return hertz
-
-
-def _find_phase(writer: GraphWriter, hertz: str, config: QuickGraphConfig) -> str:
-    """Write `advance` (T,), the turns of each frame, and return `turns` (T, 1), where it starts.
-
-    In double precision: of thousands of turns the last ones would be off by a sample.
-    """
-    with writer.scope("phase"):
-        three = writer.Cast(_neighbours(writer, hertz), to=_DOUBLE)
-        shares = _pitch_shares(config).sum(axis=1, keepdims=True)
-        advance = writer.MatMul(three, writer.constant(shares, np.float64))
-        advance = writer.Reshape(advance, [-1], name="advance")
-        turns = writer.CumSum(advance, 0, exclusive=1)
-        part = writer.Cast(writer.Sub(turns, writer.Round(turns)), to=_FLOAT)
-        return writer.Unsqueeze(part, [1], name="turns")
-
-
-def _neighbours(writer: GraphWriter, hertz: str) -> str:
-    """Return the pitch of the frame before, the frame, and the one after; (1, 1, T) → (T, 3)."""
-    row = writer.Pad(writer.Reshape(hertz, [-1]), [1, 1], mode="edge")
-    slices = [_slice(writer, row, i, i - 2 or None, 0) for i in range(3)]
-    columns = [writer.Unsqueeze(part, [1]) for part in slices]
-    return writer.Concat(*columns, axis=1)
-
-
-def _pitch_shares(config: QuickGraphConfig) -> np.ndarray:
-    """Return what three frames add to the turns of samples, (3, hop): linear."""
-    offset = (np.arange(config.hop_length) + 0.5) / config.hop_length - 0.5
-    shares = [np.maximum(-offset, 0), 1 - np.abs(offset), np.maximum(offset, 0)]
-    return np.stack(shares) / config.sample_rate
-
-
-def _filters(writer: GraphWriter, latents: str) -> tuple[str, str, str]:
-    """Write the decoder's body, (1, L, T) → filters (T, F): real and imaginary, and of noise."""
-    x = writer.Transpose(writer.conv(latents, "entry"), perm=[0, 2, 1])
-    for i in range(writer.last_numbered("blocks") + 1):
-        x = _block(writer, x, f"blocks.{i}")
-    x = writer.Squeeze(_normalise(writer, x, "norm"), [0])
-    magnitudes = writer.Exp(writer.Clip(_linear(writer, x, "exit"), *LOG_MAGNITUDE_RANGE))
-    harmonic, aperiodic = writer.Split(magnitudes, outputs=2, axis=1)
-    phase = _linear(writer, x, "phase")
-    parts = (writer.Mul(harmonic, writer.op(wave, phase)) for wave in ("Cos", "Sin"))
-    return *parts, aperiodic
-
-
-def _decode(writer: GraphWriter, latents: int, turns: str, config: QuickGraphConfig) -> None:
-    """Write the decoder: pulses and noise through filters; `z` → `output` (1, 1, 1, S)."""
-    z, hertz = writer.Split("z", [latents, 1], outputs=2, axis=1)
-    even, odd, hissing = _filters(writer, z)
-    fourier = _Fourier(writer, config)
-    real, imaginary = fourier.transform(_pulses(writer, hertz, turns, config))
-    frames = writer.Squeeze(writer.Shape(turns, end=1))
-    rows = writer.Mod(writer.Range(0, frames, 1), NOISE_FRAMES, name="rows")
-    noise = [writer.Gather(table, rows, axis=0) for table in fourier.noise_spectra()]
-    # The first and the last frequency have no imaginary part, neither of pulses nor of sound.
-    turned = writer.Pad(writer.Mul(imaginary, _slice(writer, odd, 1, -1, 1)), [0, 1, 0, 1])
-    parts = (
-        writer.Sub(writer.Mul(real, even), turned),
-        writer.Mul(noise[0], hissing),
-        writer.Mul(imaginary, _slice(writer, even, 1, -1, 1)),
-        _slice(writer, writer.Mul(real, odd), 1, -1, 1),
-        writer.Mul(noise[1], _slice(writer, hissing, 1, -1, 1)),
-    )
-    sound = fourier.invert(writer.Add(parts[0], parts[1]), writer.Sum(*parts[2:]))
-    writer.Clip(writer.Reshape(sound, [1, 1, 1, -1]), -1.0, 1.0, name="output")
-
-
-def _pulses(writer: GraphWriter, hertz: str, turns: str, config: QuickGraphConfig) -> str:
-    """Write band-limited pulses (T, hop) of pitches (1, 1, T)."""
-    with writer.scope("pulses"):
-        three = _neighbours(writer, hertz)
-        shares = _pitch_shares(config)
-        rate = config.sample_rate
-        pitch = writer.MatMul(three, shares * rate)
-        turns = writer.Add(writer.MatMul(three, shares.cumsum(axis=1)), turns)
-        # Half a turn to each side of a pulse, where the sines are small and so exact.
-        phase = writer.Mul(writer.Sub(turns, writer.Round(turns)), math.pi)
-        room = writer.Sub(writer.Div(0.5 * rate, pitch), 0.5)
-        harmonics = writer.Floor(room)
-        twice = writer.Mul(harmonics, 2.0)
-        count = writer.Add(twice, 1.0)
-        sine = writer.Sin(phase)
-        # At the pulse itself both sines are 0, and their quotient is the number of harmonics.
-        is_pulse = writer.Less(writer.Abs(sine), 1e-4)
-        kernel = writer.Sin(writer.Mul(count, phase))
-        kernel = writer.Div(kernel, writer.Where(is_pulse, 1.0, sine))
-        kernel = writer.Sub(writer.Where(is_pulse, count, kernel), 1.0)
-        # The highest harmonic fades in and out with the pitch, instead of coming and going at once.
-        share = writer.Mul(writer.Sub(room, harmonics), 2.0)
-        highest = writer.Cos(writer.Mul(writer.Add(twice, 2.0), phase))
-        kernel = writer.Add(kernel, writer.Mul(share, highest))
-        return writer.Mul(kernel, writer.Sqrt(writer.Div(0.5, room)))
-
-
 def excitation_noise(config: QuickGraphConfig) -> np.ndarray:
     """Return the white noise that every sentence is spoken with, over and over: (S,) float32."""
     noise = np.random.default_rng(0).standard_normal(NOISE_FRAMES * config.hop_length)
     return (noise / noise.std()).astype(np.float32)
 
 
-class _Fourier:
-    """Writes Fourier transforms of frames centred at (t + 1/2) hops, with a Hann window.
+class QuickWriter(GraphWriter):
+    """Writes the parts of the network.
 
-    Cosines see only the even half of a frame, sines only the odd one: half the work, and one
-    matrix serves both directions. Spectra are real parts (T, F) and imaginary parts (T, F - 2),
-    which lack the first and the last frequency, where they are 0.
+    Fourier transforms are of frames centred at (t + 1/2) hops, with a Hann window. Cosines see only
+    the even half of a frame, sines only the odd one: half the work, and one matrix serves both
+    directions. Spectra are real parts (T, F) and imaginary parts (T, F - 2), which lack the first
+    and the last frequency, where they are 0.
     """
 
-    def __init__(self, writer: GraphWriter, config: QuickGraphConfig) -> None:
-        self._writer = writer
-        self._config = config
+    def __init__(self, weights: Mapping[str, np.ndarray], config: QuickGraphConfig) -> None:
+        super().__init__(weights, opset=QUICK_OPSET)
+        self.config = config
+        self.latents = len(weights["latent_mean"])
         self._size, self._hop = config.filter_length, config.hop_length
         self._pieces = -(-self._size // self._hop)
         self._margin = (self._size - self._hop) // 2
@@ -531,104 +310,305 @@ class _Fourier:
         angle = 2 * np.pi / self._size * np.arange(half + 1)
         window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self._size) / self._size)
         self._window = window
-        self._half_window = writer.constant(window[: half + 1], np.float32)
-        self._inner_window = writer.constant(window[1:half], np.float32)
+        self._half_window = self.constant(window[: half + 1], np.float32)
+        self._inner_window = self.constant(window[1:half], np.float32)
         grid = np.outer(np.arange(half + 1), angle)
-        self._cosines = writer.constant(np.cos(grid), np.float32)
-        self._sines = writer.constant(-np.sin(grid)[1:-1, 1:-1], np.float32)
+        self._cosines = self.constant(np.cos(grid), np.float32)
+        self._sines = self.constant(-np.sin(grid)[1:-1, 1:-1], np.float32)
+
+    def split_scales(self) -> list[str]:
+        """Return noise, length, duration noise and pitch, each (1,)."""
+        with self.scope("scales"):
+            padded = self.Concat("scales", [0.0], axis=0)
+            return [self.Gather(padded, [place], axis=0) for place in range(4)]
+
+    def leave_out_padding(self) -> tuple[str, str]:
+        """Return the places (N,) and ids (1, N) of what is no padding symbol."""
+        with self.scope("input"):
+            places = self.Range(0, self.Squeeze(self.Shape("input", start=1)), 1)
+            is_kept = self.Less(places, "input_lengths")
+            if self.config.pad_id is not None:
+                is_other = self.Not(self.Equal(self.Squeeze("input", [0]), self.config.pad_id))
+                # The first one is BOS. In ids of somebody's own it is kept, lest nothing be left.
+                is_kept = self.And(is_kept, self.Or(is_other, self.Equal(places, 0)))
+            kept = self.Compress(places, is_kept, axis=0, name="places")
+            return kept, self.Gather("input", kept, axis=1)
+
+    def encode(self, ids: str, speaker: str | None) -> str:
+        """Write the text encoder; (1, N) → `encoded` (1, N, C)."""
+        x = self.Gather(self.weight("embedding.weight"), ids, axis=0)
+        if speaker is not None:
+            x = self.Add(x, self.Unsqueeze(speaker, [1]))
+        for i in range(self.last_numbered("text_blocks") + 1):
+            x = self._block(x, f"text_blocks.{i}")
+        return self.Identity(self._normalise(x, "text_norm"), name="encoded")
+
+    def durations(self, encoded: str, noise: str) -> str:
+        """Write durations before length scale and rounding, `frames` (N,)."""
+        x = self.gelu(self._linear(encoded, "duration_entry"))
+        x = self._linear(self._block(x, "duration_block"), "duration_exit")
+        mean, deviation = self.Split(x, outputs=2, axis=2)
+        deviation = self.Exp(self.Clip(deviation, -5.0, 1.0))
+        noise = self.Unsqueeze(self._smooth_noise(noise), [2])
+        exact = self.Sub(self.Exp(self.Add(mean, self.Mul(noise, deviation))), 1.0)
+        exact = self.Mul(exact, float(self.outside("duration_scale")))
+        return self.Reshape(exact, [-1], name="frames")
+
+    def _smooth_noise(self, noise: str) -> str:
+        """Return the means of random numbers (1, N) over neighbouring phonemes."""
+        half = NOISE_SMOOTHING // 2
+        row = self.Unsqueeze(noise, [0])
+        row = self.Pad(row, [0, 0, half, 0, 0, half], mode="edge")
+        row = self.AveragePool(row, kernel_shape=[NOISE_SMOOTHING])
+        return self.Squeeze(row, [0])
+
+    def count_frames(self, frames: str, places: str, length: str) -> str:
+        """Return `counts` (N,), whole numbers; write `durations` (1, 1, P), 0 for padding."""
+        with self.scope("durations"):
+            exact = self.Max(self.Sub(self.Mul(frames, length), 0.5), 0.0)
+            zeros = self.Expand(0.0, self.Shape("input", start=1))
+            spread = self.Unsqueeze(self.ScatterElements(zeros, places, exact, axis=0), [0, 1])
+            # As in other voices, the graph's single `Ceil` gives the durations of all ids.
+            spread = self.Reshape(self.Ceil(spread, name="durations"), [-1])
+            return self.Gather(spread, places, axis=0, name="counts")
+
+    def lay_out(self, counts: str) -> tuple[str, str]:
+        """Return each frame's phoneme (T,) int64, and where in it the frame lies, (1, T, 4)."""
+        with self.scope("frames"):
+            ends = self.CumSum(counts, 0)
+            # At least one frame: the decoder cannot take none.
+            total = self.Max(self.ReduceMax(ends, keepdims=0), 1.0)
+            times = self.Range(0.0, total, 1.0, name="times")
+            ended = self.LessOrEqual(ends, self.Unsqueeze(times, [1]))
+            phonemes = self.ReduceSum(self.Cast(ended, to=_INT64), [1], keepdims=0)
+            last = self.Sub(self.Squeeze(self.Shape(ends)), 1)
+            phonemes = self.Min(phonemes, last)
+            lengths = self.Max(self.Gather(counts, phonemes, axis=0), 1.0)
+            starts = self.Gather(self.Sub(ends, counts), phonemes, axis=0)
+            since = self.Add(self.Sub(times, starts), 0.5)
+            until = self.Max(self.Sub(lengths, since), 0.0)
+            features = (
+                self.Div(since, lengths),
+                self.Log(self.Add(since, 1.0)),
+                self.Log(self.Add(until, 1.0)),
+                self.Log(lengths),
+            )
+            rows = [self.Unsqueeze(row, [0, 2]) for row in features]
+            return phonemes, self.Concat(*rows, axis=2)
+
+    def estimate(self, encoded: str, phonemes: str, positions: str) -> str:
+        """Write the frames' half of the text side, (1, L + 1, T)."""
+        x = self.Add(self.Gather(encoded, phonemes, axis=1), self._linear(positions, "position"))
+        for i in range(self.last_numbered("frame_blocks") + 1):
+            x = self._block(x, f"frame_blocks.{i}")
+        x = self._linear(self._normalise(x, "frame_norm"), "exit")
+        return self.Transpose(x, perm=[0, 2, 1])
+
+    def vary(self, estimate: str, phonemes: str, changes: tuple[str, str]) -> str:
+        """Write `z` (1, L + 1, T), the latents with their random share; return hertz (1, 1, T).
+
+        The changes are those of each phoneme's pitch: noise (1, N), and semitones (1, N).
+        """
+        spread, centre, mean, deviation = (
+            self.array(name)
+            for name in ("spread", "predicted_mean", "latent_mean", "latent_deviation")
+        )
+        place = len(spread) - 2
+        with self.scope("vary"):
+            x, uncertainty = self.Split(estimate, [place + 2, 1], outputs=2, axis=1)
+            x = self.Mul(x, spread[:, None])
+            x = self.Add(x, (centre * (1 - spread))[:, None])
+            # A number a phoneme, with soft passages from one to the next.
+            wander, semitones = changes
+            wander = self.Mul(self._smooth_noise(wander), PITCH_NOISE_GAIN)
+            rows = self.Gather(self.Concat(wander, semitones, axis=0), phonemes, axis=1)
+            rows = self.Unsqueeze(rows, [0])
+            half = PITCH_SMOOTHING // 2
+            rows = self.Pad(rows, [0, 0, half, 0, 0, half], mode="edge")
+            rows = self.AveragePool(rows, kernel_shape=[PITCH_SMOOTHING])
+            drawn, semitones = self.Split(rows, outputs=2, axis=1)
+            drawn = self.Mul(drawn, self.Exp(self.Clip(uncertainty, -5.0, 1.0)))
+            mels, pitch, voicing = self.Split(x, [place, 1, 1], outputs=3, axis=1)
+            pitch = self.Add(pitch, drawn)
+            logarithm = self.Mul(pitch, deviation[place])
+            octave = self.Mul(semitones, math.log(2.0) / 12.0)
+            # The mean as a factor: of a sum with it the last digits would be lost.
+            hertz = self.Mul(self.Exp(self.Add(logarithm, octave)), math.exp(mean[place]))
+            hertz = self.Clip(hertz, *F0_RANGE_HERTZ)
+            self.Concat(mels, pitch, voicing, hertz, axis=1, name="z")
+            return hertz
+
+    def write_phase(self, hertz: str) -> str:
+        """Write `advance` (T,), the turns of each frame; return `turns` (T, 1), where it starts.
+
+        In double precision: of thousands of turns the last ones would be off by a sample.
+        """
+        with self.scope("phase"):
+            three = self.Cast(self._neighbours(hertz), to=_DOUBLE)
+            shares = self._pitch_shares().sum(axis=1, keepdims=True)
+            advance = self.MatMul(three, self.constant(shares, np.float64))
+            advance = self.Reshape(advance, [-1], name="advance")
+            turns = self.CumSum(advance, 0, exclusive=1)
+            part = self.Cast(self.Sub(turns, self.Round(turns)), to=_FLOAT)
+            return self.Unsqueeze(part, [1], name="turns")
+
+    def _neighbours(self, hertz: str) -> str:
+        """Return the pitch of the frame before, the frame, the one after; (1, 1, T) → (T, 3)."""
+        row = self.Pad(self.Reshape(hertz, [-1]), [1, 1], mode="edge")
+        slices = [self._slice(row, i, i - 2 or None, 0) for i in range(3)]
+        columns = [self.Unsqueeze(part, [1]) for part in slices]
+        return self.Concat(*columns, axis=1)
+
+    def _pitch_shares(self) -> np.ndarray:
+        """Return what three frames add to the turns of samples, (3, hop): linear."""
+        offset = (np.arange(self.config.hop_length) + 0.5) / self.config.hop_length - 0.5
+        shares = [np.maximum(-offset, 0), 1 - np.abs(offset), np.maximum(offset, 0)]
+        return np.stack(shares) / self.config.sample_rate
+
+    def _filters(self, latents: str) -> tuple[str, str, str]:
+        """Write the decoder's body, (1, L, T) → filters (T, F): real, imaginary, and of noise."""
+        x = self.Transpose(self.conv(latents, "entry"), perm=[0, 2, 1])
+        for i in range(self.last_numbered("blocks") + 1):
+            x = self._block(x, f"blocks.{i}")
+        x = self.Squeeze(self._normalise(x, "norm"), [0])
+        magnitudes = self.Exp(self.Clip(self._linear(x, "exit"), *LOG_MAGNITUDE_RANGE))
+        harmonic, aperiodic = self.Split(magnitudes, outputs=2, axis=1)
+        phase = self._linear(x, "phase")
+        parts = (self.Mul(harmonic, self.op(wave, phase)) for wave in ("Cos", "Sin"))
+        return *parts, aperiodic
+
+    def decode(self, turns: str) -> None:
+        """Write the decoder: pulses and noise through filters; `z` → `output` (1, 1, 1, S)."""
+        z, hertz = self.Split("z", [self.latents, 1], outputs=2, axis=1)
+        even, odd, hissing = self._filters(z)
+        real, imaginary = self.transform(self._pulses(hertz, turns))
+        frames = self.Squeeze(self.Shape(turns, end=1))
+        rows = self.Mod(self.Range(0, frames, 1), NOISE_FRAMES, name="rows")
+        noise = [self.Gather(table, rows, axis=0) for table in self.noise_spectra()]
+        # The first and the last frequency have no imaginary part, neither of pulses nor of sound.
+        turned = self.Pad(self.Mul(imaginary, self._slice(odd, 1, -1, 1)), [0, 1, 0, 1])
+        parts = (
+            self.Sub(self.Mul(real, even), turned),
+            self.Mul(noise[0], hissing),
+            self.Mul(imaginary, self._slice(even, 1, -1, 1)),
+            self._slice(self.Mul(real, odd), 1, -1, 1),
+            self.Mul(noise[1], self._slice(hissing, 1, -1, 1)),
+        )
+        sound = self.invert(self.Add(parts[0], parts[1]), self.Sum(*parts[2:]))
+        self.Clip(self.Reshape(sound, [1, 1, 1, -1]), -1.0, 1.0, name="output")
+
+    def _pulses(self, hertz: str, turns: str) -> str:
+        """Write band-limited pulses (T, hop) of pitches (1, 1, T)."""
+        with self.scope("pulses"):
+            three = self._neighbours(hertz)
+            shares = self._pitch_shares()
+            rate = self.config.sample_rate
+            pitch = self.MatMul(three, shares * rate)
+            turns = self.Add(self.MatMul(three, shares.cumsum(axis=1)), turns)
+            # Half a turn to each side of a pulse, where the sines are small and so exact.
+            phase = self.Mul(self.Sub(turns, self.Round(turns)), math.pi)
+            room = self.Sub(self.Div(0.5 * rate, pitch), 0.5)
+            harmonics = self.Floor(room)
+            twice = self.Mul(harmonics, 2.0)
+            count = self.Add(twice, 1.0)
+            sine = self.Sin(phase)
+            # At the pulse itself both sines are 0, and their quotient is the number of harmonics.
+            is_pulse = self.Less(self.Abs(sine), 1e-4)
+            kernel = self.Sin(self.Mul(count, phase))
+            kernel = self.Div(kernel, self.Where(is_pulse, 1.0, sine))
+            kernel = self.Sub(self.Where(is_pulse, count, kernel), 1.0)
+            # The highest harmonic fades in and out with the pitch; it does not come at once.
+            share = self.Mul(self.Sub(room, harmonics), 2.0)
+            highest = self.Cos(self.Mul(self.Add(twice, 2.0), phase))
+            kernel = self.Add(kernel, self.Mul(share, highest))
+            return self.Mul(kernel, self.Sqrt(self.Div(0.5, room)))
+
+    def _slice(self, x: str, start: int, end: int | None, axis: int, step: int = 1) -> str:
+        end = 2**31 - 1 if end is None else end
+        return self.Slice(x, [start], [end], [axis], [step])
+
+    def _block(self, x: str, module: str) -> str:
+        """Write a ConvNeXt block, (1, T, C) → (1, T, C)."""
+        with self.scope(module):
+            channels = len(self.array("mix.weight"))
+            y = self.Transpose(x, perm=[0, 2, 1])
+            y = self.conv(y, "mix", groups=channels)
+            y = self._normalise(self.Transpose(y, perm=[0, 2, 1]), "norm")
+            y = self._linear(self.gelu(self._linear(y, "expand")), "reduce")
+            return self.Add(x, y)
+
+    def _normalise(self, x: str, module: str) -> str:
+        """Write a layer norm over the last axis."""
+        weight, bias = (self.weight(f"{module}.{name}") for name in ("weight", "bias"))
+        return self.LayerNormalization(x, weight, bias, epsilon=_LAYER_NORM_EPSILON)
+
+    def _linear(self, x: str, module: str) -> str:
+        y = self.MatMul(x, self.weight(f"{module}.weight"))
+        return self.Add(y, self.weight(f"{module}.bias"))
 
     def noise_spectra(self) -> tuple[str, str]:
         """Return the spectra of the white noise, which begins anew where it ends."""
-        noise = excitation_noise(self._config)
+        noise = excitation_noise(self.config)
         first = np.arange(NOISE_FRAMES)[:, None] * self._hop - self._margin
         frames = noise[(first + np.arange(self._size)) % len(noise)]
         spectra = np.fft.rfft(frames * self._window)
-        table = self._writer.constant
+        table = self.constant
         return table(spectra.real, np.float32), table(spectra.imag[:, 1:-1], np.float32)
 
     def transform(self, samples: str) -> tuple[str, str]:
         """Write the transform of samples (T, hop)."""
-        writer, half = self._writer, self._size // 2
+        half = self._size // 2
         after = (self._pieces - 1) * self._hop - self._margin
-        flat = writer.Pad(writer.Reshape(samples, [-1]), [self._margin, after])
-        rows = writer.Reshape(flat, [-1, self._hop])
+        flat = self.Pad(self.Reshape(samples, [-1]), [self._margin, after])
+        rows = self.Reshape(flat, [-1, self._hop])
         steps = range(self._pieces)
-        parts = [_slice(writer, rows, i, i + 1 - self._pieces or None, 0) for i in steps]
-        frames = writer.Concat(*parts, axis=1)
-        front = _slice(writer, frames, 1, half, 1)
-        back = _slice(writer, frames, self._size - 1, half, 1, step=-1)
-        ends = _slice(writer, frames, 0, 1, 1), _slice(writer, frames, half, half + 1, 1)
-        even = writer.Concat(ends[0], writer.Add(front, back), ends[1], axis=1)
-        even = writer.Mul(even, self._half_window)
-        odd = writer.Mul(writer.Sub(front, back), self._inner_window)
-        return writer.MatMul(even, self._cosines), writer.MatMul(odd, self._sines)
+        parts = [self._slice(rows, i, i + 1 - self._pieces or None, 0) for i in steps]
+        frames = self.Concat(*parts, axis=1)
+        front = self._slice(frames, 1, half, 1)
+        back = self._slice(frames, self._size - 1, half, 1, step=-1)
+        ends = self._slice(frames, 0, 1, 1), self._slice(frames, half, half + 1, 1)
+        even = self.Concat(ends[0], self.Add(front, back), ends[1], axis=1)
+        even = self.Mul(even, self._half_window)
+        odd = self.Mul(self.Sub(front, back), self._inner_window)
+        return self.MatMul(even, self._cosines), self.MatMul(odd, self._sines)
 
     def invert(self, real: str, imaginary: str) -> str:
         """Write the sound (S,) of a spectrum: frames added up, divided by the windows' squares."""
-        writer, half = self._writer, self._size // 2
+        half = self._size // 2
         # Each frequency but the first and the last stands for itself and its mirror image.
         share = np.full(half + 1, 2.0 / self._size)
         share[[0, -1]] /= 2.0
-        even = writer.MatMul(writer.Mul(real, share), self._cosines)
-        even = writer.Mul(even, self._half_window)
-        odd = writer.MatMul(imaginary, self._sines)
-        odd = writer.Mul(odd, share[1] * self._window[1:half])
-        inner = _slice(writer, even, 1, -1, 1)
-        back = _slice(writer, writer.Sub(inner, odd), -1, -self._size, 1, step=-1)
-        frames = writer.Concat(
-            _slice(writer, even, 0, 1, 1),
-            writer.Add(inner, odd),
-            _slice(writer, even, half, half + 1, 1),
+        even = self.MatMul(self.Mul(real, share), self._cosines)
+        even = self.Mul(even, self._half_window)
+        odd = self.MatMul(imaginary, self._sines)
+        odd = self.Mul(odd, share[1] * self._window[1:half])
+        inner = self._slice(even, 1, -1, 1)
+        back = self._slice(self.Sub(inner, odd), -1, -self._size, 1, step=-1)
+        frames = self.Concat(
+            self._slice(even, 0, 1, 1),
+            self.Add(inner, odd),
+            self._slice(even, half, half + 1, 1),
             back,
             axis=1,
         )
         rest = self._pieces * self._hop - self._size
         if rest:
-            frames = writer.Pad(frames, [0, 0, 0, rest])
+            frames = self.Pad(frames, [0, 0, 0, rest])
         taps = np.zeros(self._pieces * self._hop)
         taps[: self._size] = self._window**2
-        ones = writer.Expand(1.0, writer.Shape(writer.Slice(frames, [0], [1], [1])))
+        ones = self.Expand(1.0, self.Shape(self.Slice(frames, [0], [1], [1])))
         hop = self._hop
         steps = range(self._pieces)
-        sound = writer.Sum(
-            *(self._delay(_slice(writer, frames, i * hop, (i + 1) * hop, 1), i) for i in steps),
+        sound = self.Sum(
+            *(self._delay(self._slice(frames, i * hop, (i + 1) * hop, 1), i) for i in steps),
         )
-        covered = writer.Concat(*(self._delay(ones, i) for i in steps), axis=1)
+        covered = self.Concat(*(self._delay(ones, i) for i in steps), axis=1)
         squares = taps.reshape(self._pieces, hop)
-        weight = writer.Max(writer.MatMul(covered, squares), 1e-3)
-        sound = writer.Reshape(writer.Div(sound, weight), [-1])
+        weight = self.Max(self.MatMul(covered, squares), 1e-3)
+        sound = self.Reshape(self.Div(sound, weight), [-1])
         after = (self._pieces - 1) * hop - self._margin
-        return _slice(writer, sound, self._margin, -after, 0)
+        return self._slice(sound, self._margin, -after, 0)
 
     def _delay(self, rows: str, by: int) -> str:
         """Return rows with so many empty ones before, and others after, up to a whole frame."""
-        return self._writer.Pad(rows, [by, 0, self._pieces - 1 - by, 0])
-
-
-def _slice(
-    writer: GraphWriter, x: str, start: int, end: int | None, axis: int, step: int = 1
-) -> str:
-    end = 2**31 - 1 if end is None else end
-    return writer.Slice(x, [start], [end], [axis], [step])
-
-
-def _block(writer: GraphWriter, x: str, module: str) -> str:
-    """Write a ConvNeXt block, (1, T, C) → (1, T, C)."""
-    with writer.scope(module):
-        channels = len(writer.array("mix.weight"))
-        y = writer.Transpose(x, perm=[0, 2, 1])
-        y = writer.conv(y, "mix", groups=channels)
-        y = _normalise(writer, writer.Transpose(y, perm=[0, 2, 1]), "norm")
-        y = _linear(writer, writer.gelu(_linear(writer, y, "expand")), "reduce")
-        return writer.Add(x, y)
-
-
-def _normalise(writer: GraphWriter, x: str, module: str) -> str:
-    """Write a layer norm over the last axis."""
-    weight, bias = (writer.weight(f"{module}.{name}") for name in ("weight", "bias"))
-    return writer.LayerNormalization(x, weight, bias, epsilon=_LAYER_NORM_EPSILON)
-
-
-def _linear(writer: GraphWriter, x: str, module: str) -> str:
-    y = writer.MatMul(x, writer.weight(f"{module}.weight"))
-    return writer.Add(y, writer.weight(f"{module}.bias"))
+        return self.Pad(rows, [by, 0, self._pieces - 1 - by, 0])

@@ -80,7 +80,7 @@ class GraphWriter:
         self._opset = opset
         self._helper = import_onnx().helper
         self._numpy_helper = import_onnx().numpy_helper
-        self._constants = constants
+        self.constants = constants
         self._nodes: list[onnx.NodeProto] = []
         self._initializers: dict[str, onnx.TensorProto] = {}
         self._shared: dict[tuple[str, tuple[int, ...], bytes], str] = {}
@@ -140,21 +140,21 @@ class GraphWriter:
 
     def last_numbered(self, module: str) -> int:
         """Return the highest number of the modules `module.0`, `module.1`, …; -1 without any."""
-        return count(self._constants, ".".join([*self._scope, module])) - 1
+        return count(self.constants, ".".join([*self._scope, module])) - 1
 
     def has(self, name: str) -> bool:
         """Say whether there is a constant of this name, relative to the scope."""
-        return ".".join([*self._scope, name]) in self._constants
+        return ".".join([*self._scope, name]) in self.constants
 
     def array(self, name: str) -> np.ndarray:
         """Return the constant of this name, relative to the scope."""
         full = ".".join([*self._scope, name])
-        if full not in self._constants:
+        if full not in self.constants:
             raise ExportError(
                 f"The weights have no {full.partition(':')[0]!r}; "
                 "they are not those of a whole Piper voice."
             )
-        return self._constants[full]
+        return self.constants[full]
 
     def weight(self, name: str) -> str:
         """Return the name of a constant of the network, given relative to the scope."""
@@ -166,7 +166,7 @@ class GraphWriter:
 
     def outside(self, name: str) -> np.ndarray:
         """Return the constant of this full name, whatever the scope."""
-        return self._constants[name]
+        return self.constants[name]
 
     def constant(self, value: Any, dtype: Any = None) -> str:
         """Return the name of a small constant; equal ones are written once.
