@@ -16,8 +16,11 @@ import soundfile
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from piper.messages import translate
-from piper.train.listening_test import make_listening_test, summarise_listening_test
-from piper.train.listening_test.making import describe_minutes
+from piper.train.listening_test import (
+    make_listening_test,
+    making,
+    summarise_listening_test,
+)
 
 RATE = 16000
 COUNT = 4
@@ -34,7 +37,9 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for file in systems[label]:
             tone = 0.1 * np.sin(np.arange(RATE // 8) * 2 * np.pi * pitch / RATE)
             soundfile.write(file, np.pad(tone, 800), RATE)
-    make_listening_test(systems, folder / "listen.html", texts=TEXTS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(making, "SILENCE_SECONDS", 0.0)
+        make_listening_test(systems, folder / "listen.html", texts=TEXTS)
     return folder / "listen.html"
 
 
@@ -239,7 +244,7 @@ def test_a_russian_browser_is_spoken_to_in_russian(context: BrowserContext, path
     words = {word for text in shown for word in re.findall("[A-Za-z]+", text)}
     assert words == {"A", "B"}  # on a phone no keys are named
     assert [row["choice"] for row in download(page)] == ["left"] * COUNT
-    minutes = [translate(describe_minutes(3 * count), "ru") for count in (1, 2, 5, 11, 21)]
+    minutes = [translate(making.describe_minutes(3 * count), "ru") for count in (1, 2, 5, 11, 21)]
     assert ",".join(minutes) == (
         "около минуты,около 2 минут,около 5 минут,около 11 минут,около 21 минуты"
     )

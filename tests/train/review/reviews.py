@@ -17,7 +17,7 @@ import uvicorn
 
 from piper.server.sockets import bind_socket
 from piper.train.data.settings import DataSettings, resolve_settings
-from piper.train.review.app import ReviewContext, create_app, create_context
+from piper.train.review.app import ReviewContext, create_app
 from piper.train.review.gathering import Gathered, gather_clips, select_clips
 from piper.train.review.session import JOURNAL_NAME, Review
 
@@ -80,7 +80,7 @@ class Answer:
 @dataclass
 class RunningReview:
     port: int
-    desk: ReviewContext
+    context: ReviewContext
 
     @property
     def address(self) -> str:
@@ -112,15 +112,15 @@ def serve(folder: Path, media: Path) -> Iterator[RunningReview]:
     table = open_table(folder)
     clips = select_clips(table.gathered, folder, is_all=False, rules="")
     media.mkdir()
-    desk = create_context(table.settings, table.gathered, clips, table.review, media)
+    context = ReviewContext(table.settings, table.gathered, clips, table.review, media)
     listener = bind_socket("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(create_app(desk, TOKEN), log_config=None))
+    server = uvicorn.Server(uvicorn.Config(create_app(context, TOKEN), log_config=None))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     end = time.monotonic() + 120
     while not server.started:
         assert time.monotonic() < end
         time.sleep(0.01)
-    yield RunningReview(listener.getsockname()[1], desk)
+    yield RunningReview(listener.getsockname()[1], context)
     server.should_exit = True
     thread.join(120)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -16,7 +17,7 @@ from reviews import open_table
 
 from piper.errors import DatasetError
 from piper.train.review import cli
-from piper.train.review.session import Choice, Journal, State, hold_journal
+from piper.train.review.session import Choice, Review, State, hold_journal
 
 FIRST, SECOND = "utterance001.wav", "utterance002.wav"
 
@@ -223,7 +224,7 @@ def test_two_reviews_of_one_dataset_do_not_mix(tmp_path: Path) -> None:
     with hold_journal(path), pytest.raises(DatasetError, match="reviewed by another process"):
         hold_journal(path).__enter__()
     with hold_journal(path):
-        assert not Journal(path).can_undo
+        assert not Review([], path).can_undo
 
 
 def test_a_link_is_not_written_through(tmp_path: Path) -> None:
@@ -237,8 +238,11 @@ def test_a_link_is_not_written_through(tmp_path: Path) -> None:
 
 def test_foreign_lines_are_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "review.jsonl"
-    path.write_text('[1]\n{"do": "dance"}\n{"do": "undo"}\n7\n{"do": "decide", "clip": 3}\n')
-    journal = Journal(path)
+    endless = {"do": "decide", "clip": "a", "choice": "drop", "text": "", "start": 0, "end": 1}
+    endless["of"] = {"bytes": math.inf, "mtime_ns": 0, "sha256": "", "text": "", "start": 0}
+    lines = ["[1]", '{"do": "dance"}', '{"do": "undo"}', "7", '{"do": "decide", "clip": 3}']
+    path.write_text("\n".join([*lines, json.dumps(endless), ""]))
+    journal = Review([], path)
     assert not journal.can_undo
     assert not journal.can_redo
     assert [json.loads(line) for line in path.read_text().splitlines()][1] == {"do": "dance"}

@@ -55,7 +55,7 @@ def test_errors_come_first_with_the_text_that_fits(doubted: Path) -> None:
 def test_a_clip_is_heard_and_seen(running: RunningReview) -> None:
     answer = running.ask("GET", "clips/0/audio.wav")
     assert answer.headers["Content-Type"] == "audio/wav"
-    clip = running.desk.clips[0]
+    clip = running.context.clips[0]
     assert clip.path is not None
     samples, rate = soundfile.read(io.BytesIO(answer.body), dtype="int16")
     original = soundfile.read(clip.path, dtype="int16")[0]
@@ -85,18 +85,18 @@ def test_a_piece_is_heard_with_what_lies_around_it(running_cut: RunningReview) -
 
 
 def test_a_decision_is_on_the_disk_when_it_is_answered(running: RunningReview) -> None:
-    before = list_digests(running.desk.folder)
+    before = list_digests(running.context.folder)
     body = {"choice": "keep", "text": "  Привет. ", "start": 1.5, "end": 2.75}
     answer = running.ask("POST", "clips/0/decision", body).data
     assert answer["clip"]["state"] == "changed"
     assert (answer["clip"]["text"], answer["clip"]["start"]) == ("Привет.", 1.5)
-    assert "Привет." in (running.desk.folder / "review.jsonl").read_text(encoding="utf-8")
+    assert "Привет." in (running.context.folder / "review.jsonl").read_text(encoding="utf-8")
     undone = running.ask("POST", "undo", {}).data
     assert (undone["clip"]["index"], undone["clip"]["state"]) == (0, "undecided")
     assert (undone["can_undo"], undone["can_redo"]) == (False, True)
     assert running.ask("POST", "redo", {}).data["clip"]["state"] == "changed"
     assert running.ask("POST", "redo", {}).data["key"] is None
-    assert list_digests(running.desk.folder) == before
+    assert list_digests(running.context.folder) == before
 
 
 def test_mistakes_are_sentences(running: RunningReview) -> None:
@@ -113,7 +113,7 @@ def test_mistakes_are_sentences(running: RunningReview) -> None:
         ("copy", {"folder": " "}),
         ("copy", {"folder": "new\0"}),
         ("copy", {"folder": "~nobody-of-this-name/new"}),
-        ("copy", {"folder": str(running.desk.folder)}),
+        ("copy", {"folder": str(running.context.folder)}),
         ("phonemes", {}),
     ):
         answer = running.ask("POST", path, body)
@@ -149,7 +149,7 @@ def test_the_copy_is_written_from_the_page(running: RunningReview, tmp_path: Pat
     assert not (tmp_path / "copy" / "wavs" / "utterance001.wav").exists()
     # Without a folder before it, the copy lies beside the dataset.
     beside = running.ask("POST", "copy", {"folder": "beside"}).data["folder"]
-    assert Path(beside) == running.desk.folder.parent / "beside"
+    assert Path(beside) == running.context.folder.parent / "beside"
 
 
 def test_only_our_own_page_is_answered(running: RunningReview) -> None:

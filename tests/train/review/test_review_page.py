@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from reviews import RunningReview, list_digests, open_table
+from reviews import RunningReview, list_digests, open_table, serve
 
 FIRST, SECOND, THIRD = "utterance001.wav", "utterance002.wav", "utterance003.wav"
 
@@ -249,14 +249,19 @@ def test_keys_count_by_their_place_in_another_alphabet(
         expect_clip(page, FIRST, "undecided")
 
 
-def test_the_text_that_fits_is_taken_by_a_button(doubted: Path, browser: Browser) -> None:
+def test_the_text_that_fits_is_taken_by_a_button(
+    doubted: Path, browser: Browser, tmp_path: Path
+) -> None:
     path = doubted / "check/report.json"
     report = json.loads(path.read_text(encoding="utf-8"))
     finding = {"line": 4, "name": "", "message": "fits by 0 %", "span": None, "likely_line": 5}
     rule = {"rule": "other-text", "severity": "error", "advice": "Listen.", "findings": [finding]}
     path.write_text(json.dumps({**report, "rules": [rule]}), encoding="utf-8")
     fitting = open_table(doubted).find("utterance005.wav").text
-    with run_review(doubted) as (address, _), open_page(browser, address) as page:
+    with (
+        contextmanager(serve)(doubted, tmp_path / "media") as running,
+        open_page(browser, running.address) as page,
+    ):
         expect_clip(page, "utterance004.wav", "undecided")
         expect(page.locator("#doubts")).to_contain_text(fitting)
         page.get_by_role("button", name="Take this text").click()
@@ -285,8 +290,10 @@ def test_borders_follow_the_pointer_and_the_page_fits_a_phone(
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_a_russian_browser_is_spoken_to_in_russian(doubted: Path, browser: Browser) -> None:
-    with run_review(doubted) as (address, _), open_page(browser, address, "ru-RU") as page:
+def test_a_russian_browser_is_spoken_to_in_russian(
+    running: RunningReview, browser: Browser
+) -> None:
+    with open_page(browser, running.address, "ru-RU") as page:
         expect_clip(page, FIRST, "не решено")
         expect(page.locator("#doubts")).to_contain_text("с тишины в начале")
         names = {"Enter", "Alt", "Esc", "Ctrl", "Shift", "changes.json"}

@@ -1,4 +1,4 @@
-"""What the review's page asks for, over HTTP: clips, media, decisions, the copy. Keeps nothing.
+"""What the review's page asks for, over HTTP: clips, media, decisions, the copy.
 
 Any page that is open in the same browser can send requests to 127.0.0.1, and by DNS rebinding
 even read the answers under its own name. So an address holds a random token, a request must name
@@ -17,7 +17,6 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from markupsafe import Markup
 from pydantic import BaseModel, FiniteFloat
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.middleware.base import RequestResponseEndpoint
 
 from piper.audio.output import write_wav
 from piper.errors import DatasetError, PiperError, describe_os_error
@@ -46,57 +44,12 @@ from piper.train.review.gathering import Gathered
 from piper.train.review.reviewed_copy import write_reviewed_copy
 from piper.train.review.session import Choice, Clip, Review
 
-_HEADERS = [
-    (b"cache-control", b"no-store"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-]
-
-
-class Guard:
-    """Lets through what our own page asks for.
-
-    Args:
-        token: The first part of each address.
-    """
-
-    def __init__(self, app: ASGIApp, token: str, host: str) -> None:
-        self._app = app
-        self._token = token
-        self._host = host
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or let the application do so."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        refusal = self._find_refusal(scope["path"], Headers(scope=scope))
-        if refusal:
-            answer = JSONResponse({"detail": refusal}, HTTPStatus.FORBIDDEN)
-            await answer(scope, receive, send)
-            return
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], *_HEADERS]}
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers)
-
-    def _find_refusal(self, path: str, headers: Headers) -> str:
-        host = headers.get("host", "")
-        if not is_own_name(host, self._host):
-            return f"{host or 'No name'} is no name of this review; open the address it printed."
-        origin = headers.get("origin")
-        if origin is not None and origin != f"http://{host}":
-            return f"A page of {origin} may not use this review."
-        given = path.split("/")[1] if "/" in path else ""
-        if not secrets.compare_digest(given.encode(), self._token.encode()):
-            return "The address lacks the token; open the one that the command printed."
-        return ""
-
-
+_HEADERS = {
+    "cache-control": "no-store",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "cross-origin-resource-policy": "same-origin",
+}
 _GRACE_SECONDS = 3
 """So long may answers take that are on their way at Ctrl+C."""
 
@@ -222,28 +175,30 @@ class MediaStore:
         return Media(wav_path, levels_to_png(levels), rate / 2, rounded)
 
 
-@dataclass(frozen=True)
 class ReviewContext:
     """What lies before the reviewer.
 
-    Attributes:
-        config_path: Its config.json; need not exist.
-        language: Of the texts, for the browser's spell-check.
+    Args:
+        clips: Those to review, of all that were gathered.
+        media_folder: For the clips' WAVs.
     """
 
-    folder: Path
-    config_path: Path
-    language: str
-    gathered: Gathered
-    clips: Sequence[Clip]
-    review: Review
-    hearing: Hearing
-    media: MediaStore
-
-    @cached_property
-    def indices(self) -> dict[str, int]:
-        """Places in `clips` by key."""
-        return {clip.key: index for index, clip in enumerate(self.clips)}
+    def __init__(
+        self,
+        settings: DataSettings,
+        gathered: Gathered,
+        clips: Sequence[Clip],
+        review: Review,
+        media_folder: Path,
+    ) -> None:
+        self.folder = settings.csv_path.parent
+        self.config_path = settings.config_path  # need not exist
+        self.language = settings.espeak_voice  # of the texts, for the browser's spell-check
+        self.gathered, self.clips, self.review = gathered, clips, review
+        self.indices = {clip.key: index for index, clip in enumerate(clips)}
+        rows = entries_to_rows(gathered.entries)
+        self.hearing = Hearing(count_speakers(settings, gathered.entries), rows)
+        self.media = MediaStore(media_folder)
 
     def find_clip(self, index: int) -> Clip:
         """Return the clip with a number."""
@@ -251,26 +206,19 @@ class ReviewContext:
             raise DatasetError(f"There is no clip {index}; reload the page.")
         return self.clips[index]
 
+    def find_media(self, index: int) -> Media:
+        """Return what is shown of the clip with a number."""
+        return self.media.find(self.find_clip(index))
 
-def create_context(
-    settings: DataSettings,
-    gathered: Gathered,
-    clips: Sequence[Clip],
-    review: Review,
-    media_folder: Path,
-) -> ReviewContext:
-    """Return what a review works with."""
-    rows = entries_to_rows(gathered.entries)
-    return ReviewContext(
-        settings.csv_path.parent,
-        settings.config_path,
-        settings.espeak_voice,
-        gathered,
-        clips,
-        review,
-        Hearing(count_speakers(settings, gathered.entries), rows),
-        MediaStore(media_folder),
-    )
+    def find_copy_folder(self, name: str) -> Path:
+        """Return where a copy goes: a relative path is meant beside the dataset."""
+        if not name or "\0" in name:
+            raise DatasetError("Name a new folder for the copy.")
+        try:
+            folder = Path(name).expanduser()
+        except RuntimeError:
+            raise DatasetError(f"{name} names nobody's folder; write the whole path.") from None
+        return self.folder.absolute().parent / folder
 
 
 SCRIPTS = ("page.js", "review.js")
@@ -305,15 +253,38 @@ class CopyBody(BaseModel):
     folder: str
 
 
-def create_app(desk: ReviewContext, token: str, host: str = "127.0.0.1") -> FastAPI:
+def create_app(context: ReviewContext, token: str, host: str = "127.0.0.1") -> FastAPI:
     """Return the application; its page is at `/TOKEN/`."""
     app = FastAPI(title="Piper review", docs_url=None, redoc_url=None, openapi_url=None)
     add_error_handlers(app, lambda _path, _status, sentence: _tell(detail=sentence))
     app.add_exception_handler(OSError, _answer_os_error)
     app.add_middleware(limit_bodies, max_bytes=MAX_BODY_BYTES)
-    app.add_middleware(Guard, token=token, host=host)
-    app.include_router(_create_router(desk), prefix=f"/{token}")
+
+    @app.middleware("http")
+    async def guard(request: Request, answer: RequestResponseEndpoint) -> Response:
+        """Let through what our own page asks for."""
+        refusal = _find_refusal(request, token, host)
+        if refusal:
+            return JSONResponse({"detail": refusal}, HTTPStatus.FORBIDDEN)
+        response = await answer(request)
+        response.headers.update(_HEADERS)
+        return response
+
+    app.include_router(_create_router(context), prefix=f"/{token}")
     return app
+
+
+def _find_refusal(request: Request, token: str, listens_on: str) -> str:
+    host = request.headers.get("host", "")
+    if not is_own_name(host, listens_on):
+        return f"{host or 'No name'} is no name of this review; open the address it printed."
+    origin = request.headers.get("origin")
+    if origin is not None and origin != f"http://{host}":
+        return f"A page of {origin} may not use this review."
+    _, _, given = request.scope["path"].partition("/")
+    if not secrets.compare_digest(given.partition("/")[0].encode(), token.encode()):
+        return "The address lacks the token; open the one that the command printed."
+    return ""
 
 
 async def _answer_os_error(_: Request, error: Exception) -> Response:
@@ -328,7 +299,7 @@ def _tell(**texts: str) -> dict[str, Any]:
     return {**texts, "ru": {name: translate(text, "ru") for name, text in texts.items()}}
 
 
-def _create_router(desk: ReviewContext) -> APIRouter:
+def _create_router(context: ReviewContext) -> APIRouter:
     router = APIRouter()
 
     @router.get("/")
@@ -345,94 +316,83 @@ def _create_router(desk: ReviewContext) -> APIRouter:
     @router.get("/review")
     def review() -> dict[str, Any]:
         """Return all clips, with what is decided of them."""
-        clips = [_clip_to_dict(desk, index) for index in range(len(desk.clips))]
-        folder = desk.folder.absolute()
+        clips = [_clip_to_dict(context, index) for index in range(len(context.clips))]
+        folder = context.folder.absolute()
         return {
             "dataset": str(folder),
-            "language": desk.language,
+            "language": context.language,
             "copy": str(folder.with_name(f"{folder.name}-reviewed")),
             "clips": clips,
-            **_find_steps(desk),
+            **_find_steps(context),
         }
 
     @router.get("/clips/{index}/audio.wav")
     def audio(index: int) -> FileResponse:
         """Return what is shown of a clip as WAV; ranges are answered."""
-        return FileResponse(desk.media.find(desk.find_clip(index)).wav_path, media_type="audio/wav")
+        return FileResponse(context.find_media(index).wav_path, media_type="audio/wav")
 
     @router.get("/clips/{index}/spectrogram.png")
     def spectrogram(index: int) -> Response:
         """Return the spectrogram of the same."""
-        return Response(desk.media.find(desk.find_clip(index)).picture, media_type="image/png")
+        return Response(context.find_media(index).picture, media_type="image/png")
 
     @router.get("/clips/{index}/outline")
     def outline(index: int) -> dict[str, Any]:
         """Return the waveform of the same."""
-        media = desk.media.find(desk.find_clip(index))
+        media = context.find_media(index)
         return {"peaks": media.outline, "top_hertz": media.top_hertz}
 
     @router.post("/phonemes")
     def phonemes(body: TextBody) -> dict[str, Any]:
         """Return what the voice will hear of a text."""
         try:
-            return {"phonemes": desk.hearing.describe(body.text), "mistake": ""}
+            return {"phonemes": context.hearing.describe(body.text), "mistake": ""}
         except PiperError as error:
             return {"phonemes": "", **_tell(mistake=str(error))}
 
     @router.post("/clips/{index}/decision")
     def decide(index: int, body: DecisionBody) -> dict[str, Any]:
         """Save a decision; it is on the disk when this answers."""
-        clip = desk.find_clip(index)
-        desk.review.decide(
+        clip = context.find_clip(index)
+        context.review.decide(
             clip, body.choice, body.text, body.start, body.end, is_continued=body.is_continued
         )
-        return _answer(desk, clip.key)
+        return _answer(context, clip.key)
 
     @router.post("/undo")
     def undo() -> dict[str, Any]:
         """Take the last decision back."""
-        return _answer(desk, desk.review.undo())
+        return _answer(context, context.review.undo())
 
     @router.post("/redo")
     def redo() -> dict[str, Any]:
         """Make the decision again that was taken back last."""
-        return _answer(desk, desk.review.redo())
+        return _answer(context, context.review.redo())
 
     @router.post("/copy")
     def copy(body: CopyBody) -> dict[str, Any]:
         """Write the copy; the dataset stays as it is."""
-        folder = _find_copy_folder(desk, body.folder.strip())
-        summary = write_reviewed_copy(desk.gathered, desk.review, desk.config_path, folder)
+        folder = context.find_copy_folder(body.folder.strip())
+        summary = write_reviewed_copy(context.gathered, context.review, context.config_path, folder)
         return {"folder": str(folder), **_tell(summary=summary.describe())}
 
     return router
 
 
-def _find_copy_folder(desk: ReviewContext, name: str) -> Path:
-    """Return where a copy goes: a relative path is meant beside the dataset."""
-    if not name or "\0" in name:
-        raise DatasetError("Name a new folder for the copy.")
-    try:
-        folder = Path(name).expanduser()
-    except RuntimeError:
-        raise DatasetError(f"{name} names nobody's folder; write the whole path.") from None
-    return desk.folder.absolute().parent / folder
-
-
-def _answer(desk: ReviewContext, key: str | None) -> dict[str, Any]:
+def _answer(context: ReviewContext, key: str | None) -> dict[str, Any]:
     """Return the clip that has changed, null where it is not shown, and what can be undone."""
-    index = desk.indices.get(key) if key else None
-    clip = None if index is None else _clip_to_dict(desk, index)
-    return {"clip": clip, "key": key, **_find_steps(desk)}
+    index = context.indices.get(key) if key else None
+    clip = None if index is None else _clip_to_dict(context, index)
+    return {"clip": clip, "key": key, **_find_steps(context)}
 
 
-def _find_steps(desk: ReviewContext) -> dict[str, bool]:
-    return {"can_undo": desk.review.can_undo, "can_redo": desk.review.can_redo}
+def _find_steps(context: ReviewContext) -> dict[str, bool]:
+    return {"can_undo": context.review.can_undo, "can_redo": context.review.can_redo}
 
 
-def _clip_to_dict(desk: ReviewContext, index: int) -> dict[str, Any]:
-    clip = desk.clips[index]
-    outcome = desk.review.find_outcome(clip)
+def _clip_to_dict(context: ReviewContext, index: int) -> dict[str, Any]:
+    clip = context.clips[index]
+    outcome = context.review.find_outcome(clip)
     return {
         "index": index,
         "name": clip.name,

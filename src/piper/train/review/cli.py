@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from piper.errors import PiperError, describe_missing_package
 from piper.messages import say
-from piper.options import CommandParser
+from piper.options import CommandParser, whole_number
 from piper.train.command import run_command
 from piper.train.data.dataset_flags import add_dataset_flags, find_settings, refuse_storage
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from piper.train.data.settings import DataSettings
     from piper.train.review.gathering import Gathered
     from piper.train.review.session import Clip, Review
-
-MAX_PORT = 65535
 
 
 def create_parser() -> argparse.ArgumentParser:
@@ -38,19 +36,9 @@ def create_parser() -> argparse.ArgumentParser:
     add("--fix", type=Path, metavar="OUT", help=text)
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     text = "port to listen on; 0 takes a free one (default: %(default)s)"
-    add("--port", type=_parse_port, default=0, help=text)
+    add("--port", type=whole_number(0, 65535), default=0, help=text)
     add("--no-browser", action="store_true", help="only print the address")
     return parser
-
-
-def _parse_port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= MAX_PORT:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to {MAX_PORT}")
-    return port
-
-
-_parse_port.__name__ = "whole number"  # as argparse calls it in its message
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -119,8 +107,8 @@ def _open_page(
 ) -> None:
     try:
         from piper.train.review.app import (
+            ReviewContext,
             create_app,
-            create_context,
             create_media_folder,
             serve_page,
         )
@@ -128,11 +116,15 @@ def _open_page(
         raise PiperError(describe_missing_package(error, "http")) from None
 
     with create_media_folder(settings.cache_dir, settings.csv_path.parent) as folder:
-        desk = create_context(settings, gathered, clips, review, folder)
+        context = ReviewContext(settings, gathered, clips, review, folder)
         token = secrets.token_urlsafe(16)  # 128 bits are not guessed
-        app = create_app(desk, token, arguments.host)
-        has_browser = not arguments.no_browser
-        serve_page(app, arguments.host, arguments.port, f"/{token}/", has_browser=has_browser)
+        serve_page(
+            create_app(context, token, arguments.host),
+            arguments.host,
+            arguments.port,
+            f"/{token}/",
+            has_browser=not arguments.no_browser,
+        )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import soundfile
 
@@ -40,8 +39,16 @@ def load_doubts(path: Path, entries: Sequence[Entry]) -> dict[int, list[Doubt]]:
                         f"{path} is of another metadata.csv (line {line} was {name}, and is "
                         f"{names[line]}); check again: {again}"
                     )
-                fitting_text = texts.get(finding.get("likely_line"), "")
-                doubts[line].append(_create_doubt(rule, finding, fitting_text))
+                span = finding["span"]
+                doubt = Doubt(
+                    str(rule["rule"]),
+                    str(rule["severity"]),
+                    str(finding["message"]),
+                    str(rule["advice"]),
+                    (float(span[0]), float(span[1])) if span else None,
+                    texts.get(finding.get("likely_line"), ""),
+                )
+                doubts[line].append(doubt)
     except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
         if isinstance(error, DatasetError):
             raise
@@ -50,18 +57,6 @@ def load_doubts(path: Path, entries: Sequence[Entry]) -> dict[int, list[Doubt]]:
             f"{again}"
         ) from None
     return doubts
-
-
-def _create_doubt(rule: dict[str, Any], finding: dict[str, Any], fitting_text: str) -> Doubt:
-    span = finding["span"]
-    return Doubt(
-        str(rule["rule"]),
-        str(rule["severity"]),
-        str(finding["message"]),
-        str(rule["advice"]),
-        (float(span[0]), float(span[1])) if span else None,
-        fitting_text,
-    )
 
 
 SPLIT_NAME = "split.json"
@@ -95,7 +90,18 @@ def load_pieces(path: Path) -> list[Piece]:
         # A relative source is meant beside the file.
         source = path.parent / str(data["source"])
         sha256 = str(data.get("sha256") or "")
-        pieces = [_create_piece(source, sha256, piece) for piece in data["pieces"]]
+        pieces = [
+            Piece(
+                str(piece["name"]),
+                source,
+                sha256,
+                float(piece["start"]),
+                float(piece["end"]),
+                str(piece["text"]),
+                None if piece.get("doubt") is None else str(piece["doubt"]),
+            )
+            for piece in data["pieces"]
+        ]
     except (KeyError, TypeError, ValueError) as error:
         raise DatasetError(
             f"{path} is no list of pieces ({type(error).__name__}: {error}); make it anew by the "
@@ -103,19 +109,6 @@ def load_pieces(path: Path) -> list[Piece]:
         ) from None
     _check(path, pieces)
     return pieces
-
-
-def _create_piece(source: Path, sha256: str, data: dict[str, Any]) -> Piece:
-    doubt = data.get("doubt")
-    return Piece(
-        str(data["name"]),
-        source,
-        sha256,
-        float(data["start"]),
-        float(data["end"]),
-        str(data["text"]),
-        None if doubt is None else str(doubt),
-    )
 
 
 def _check(path: Path, pieces: Sequence[Piece]) -> None:
@@ -138,7 +131,6 @@ CONTEXT_SECONDS = 3.0
 """Of the long recording around a piece: a word or two, and the pause."""
 MAX_SECONDS = 600.0
 """Of a recording that is shown: a screen's pixel is then half a second, too coarse for borders."""
-DOUBTED = frozenset(("error", "warning"))
 
 
 @dataclass(frozen=True)
@@ -174,7 +166,7 @@ def gather_clips(settings: DataSettings) -> Gathered:
         counts[entry.name] += 1
         number = counts[entry.name]
         key = entry.name if number == 1 else f"{entry.name}#{number}"
-        clip = _create_clip(entry, key, doubts.get(entry.line, []), folders)
+        clip = _create_clip(entry, key, doubts.get(entry.line, ()), folders)
         piece = by_name.get(_find_piece_name(entry))
         if piece is not None and clip.ready_path is not None:
             clip = _move_to_source(clip, piece, source_seconds)
@@ -205,18 +197,8 @@ def select_clips(gathered: Gathered, folder: Path, *, is_all: bool, rules: str) 
     if wanted:
         clips = [c for c in gathered.clips if any(doubt.rule in wanted for doubt in c.doubts)]
     else:
-        clips = [clip for clip in gathered.clips if is_all or is_doubted(clip)]
-    return sorted(clips, key=lambda clip: not has_error(clip))
-
-
-def has_error(clip: Clip) -> bool:
-    """Return whether training would refuse a clip, or learn something wrong from it."""
-    return any(doubt.severity == "error" for doubt in clip.doubts)
-
-
-def is_doubted(clip: Clip) -> bool:
-    """Return whether anything is wrong with a clip; notes are none."""
-    return any(doubt.severity in DOUBTED for doubt in clip.doubts)
+        clips = [clip for clip in gathered.clips if is_all or clip.is_doubted]
+    return sorted(clips, key=lambda clip: not clip.has_error)
 
 
 def _create_clip(entry: Entry, key: str, doubts: Sequence[Doubt], folders: Sequence[Path]) -> Clip:

@@ -16,7 +16,7 @@ from piper.errors import DatasetError
 from piper.progress import count_things
 from piper.train.check.copying import LEFT_OUT, Change, Copy, to_int16
 from piper.train.pages.excerpts import Excerpt, decode_excerpt
-from piper.train.review.gathering import Gathered, is_doubted
+from piper.train.review.gathering import Gathered
 from piper.train.review.session import Clip, Outcome, Review, State
 
 REVIEW_RULE = "review"
@@ -63,7 +63,7 @@ def write_reviewed_copy(
     for clip in gathered.clips:
         outcome = review.find_outcome(clip)
         is_out = clip.is_in_dataset and clip.ready_path is None
-        undecided += outcome.state is State.UNDECIDED and is_doubted(clip) and not is_out
+        undecided += outcome.state is State.UNDECIDED and clip.is_doubted and not is_out
         planner.plan(clip, outcome)
     copy = planner.copy
     copy.write(folder, config_path)

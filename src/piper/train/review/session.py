@@ -10,7 +10,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -73,6 +73,16 @@ class Clip:
     def is_in_dataset(self) -> bool:
         """Whether a line of the CSV has it."""
         return self.line is not None
+
+    @property
+    def has_error(self) -> bool:
+        """Whether training would refuse it, or learn something wrong from it."""
+        return any(doubt.severity == "error" for doubt in self.doubts)
+
+    @property
+    def is_doubted(self) -> bool:
+        """Whether anything is wrong with it; notes are none."""
+        return any(doubt.severity in ("error", "warning") for doubt in self.doubts)
 
 
 class Choice(StrEnum):
@@ -161,107 +171,6 @@ JOURNAL_NAME = "review.jsonl"
 _DECIDE, _AMEND, _UNDO, _REDO = "decide", "amend", "undo", "redo"
 
 
-class Journal:
-    """The decisions of all reviews of a dataset.
-
-    Args:
-        path: review.jsonl; made with the first decision.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._done: list[Decision] = []
-        self._undone: list[Decision] = []
-        self._by_clip: dict[str, list[Decision]] = {}
-        self._lock = threading.RLock()
-        for entry in self._read():
-            self._apply(entry)
-
-    @property
-    def can_undo(self) -> bool:
-        """Whether there is a decision to take back."""
-        return bool(self._done)
-
-    @property
-    def can_redo(self) -> bool:
-        """Whether one was taken back, and none made since."""
-        return bool(self._undone)
-
-    def find_decision(self, clip: str) -> Decision | None:
-        """Return the decision on a clip that counts."""
-        decisions = self._by_clip.get(clip)
-        return decisions[-1] if decisions else None
-
-    def add(self, decision: Decision, *, is_continued: bool = False) -> None:
-        """Write a decision down.
-
-        Args:
-            is_continued: It goes on with the last one, of the same clip (letters of one text):
-                one undo takes both back.
-        """
-        last = self._done[-1] if self._done else None
-        is_amended = is_continued and last is not None and last.clip == decision.clip
-        self._write({"do": _AMEND if is_amended else _DECIDE, **decision.to_dict()})
-
-    def undo(self) -> str | None:
-        """Take the last decision back; return the key of its clip, None where there is none."""
-        return self._step(_UNDO, self._done)
-
-    def redo(self) -> str | None:
-        """Make the decision again that was taken back last; return the key of its clip."""
-        return self._step(_REDO, self._undone)
-
-    def _step(self, kind: str, decisions: Sequence[Decision]) -> str | None:
-        with self._lock:
-            if not decisions:
-                return None
-            clip = decisions[-1].clip
-            self._write({"do": kind})
-            return clip
-
-    def _apply(self, entry: dict[str, Any]) -> None:
-        kind = entry["do"]
-        if kind == _UNDO and self._done:
-            self._undone.append(self._pop())
-        elif kind == _REDO and self._undone:
-            self._push(self._undone.pop())
-        elif kind in (_DECIDE, _AMEND):
-            decision = Decision.from_dict(entry)
-            if kind == _AMEND and self._done:
-                self._pop()
-            self._undone.clear()
-            self._push(decision)
-
-    def _push(self, decision: Decision) -> None:
-        self._done.append(decision)
-        self._by_clip.setdefault(decision.clip, []).append(decision)
-
-    def _pop(self) -> Decision:
-        decision = self._done.pop()
-        self._by_clip[decision.clip].pop()
-        return decision
-
-    def _read(self) -> Iterator[dict[str, Any]]:
-        try:
-            records = load_records(self.path)
-        except OSError as error:
-            raise DatasetError(describe_os_error(error)) from None
-        for entry in records:
-            try:
-                if entry["do"] in (_DECIDE, _AMEND):
-                    Decision.from_dict(entry)
-            except (ValueError, KeyError, TypeError):
-                continue  # nothing that was ever answered
-            yield entry
-
-    def _write(self, entry: dict[str, Any]) -> None:
-        try:
-            append_record(self.path, entry, is_synced=True)
-        except OSError as error:
-            raise DatasetError(f"The decision is not saved: {describe_os_error(error)}") from None
-        self._apply(entry)
-
-
 @contextmanager
 def hold_journal(path: Path) -> Iterator[None]:
     """Let one process at a time review a dataset; the lock goes with the process."""
@@ -314,18 +223,46 @@ class Outcome:
     note: str = ""
 
 
-class Review(Journal):
-    """Decisions on clips, each saved before the method returns. Threads may share it."""
+class Review:
+    """Decisions on clips, each saved before the method returns. Threads may share it.
+
+    Args:
+        clips: All of the dataset.
+        path: review.jsonl; made with the first decision.
+    """
 
     def __init__(self, clips: Sequence[Clip], path: Path) -> None:
-        super().__init__(path)
+        self.path = path
+        self._done: list[Decision] = []
+        self._undone: list[Decision] = []
+        self._by_clip: dict[str, list[Decision]] = {}
+        self._lock = threading.RLock()
         self._seen = {clip.key: _find_file_state(clip) for clip in clips}
         self._digests: dict[tuple[Path, int, int], str] = {}
+        try:
+            entries = load_records(path)
+        except OSError as error:
+            raise DatasetError(describe_os_error(error)) from None
+        for entry in entries:
+            with suppress(
+                ValueError, KeyError, TypeError, OverflowError
+            ):  # nothing that was ever answered
+                self._apply(entry)
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is a decision to take back."""
+        return bool(self._done)
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether one was taken back, and none made since."""
+        return bool(self._undone)
 
     def find_outcome(self, clip: Clip) -> Outcome:
         """Return what is decided of a clip."""
         with self._lock:
-            decision = self.find_decision(clip.key)
+            decision = self._find_decision(clip.key)
             note = self._find_change(clip, decision) if decision else ""
         if decision is None or note:
             return _undecided(clip, note)
@@ -352,7 +289,8 @@ class Review(Journal):
 
         Args:
             text: What is said; with `Choice.UNDECIDED` the dataset's own counts.
-            is_continued: See `Journal.add`.
+            is_continued: It goes on with the last one, of the same clip (letters of one text):
+                one undo takes both back.
         """
         text = text.strip()
         if _HALF_CHARACTER.search(text):
@@ -372,15 +310,70 @@ class Review(Journal):
                 raise DatasetError(
                     f"{clip.name} has changed since the review was started; start it again."
                 )
-            stamp = self._create_stamp(clip)
+            size_bytes, mtime_ns = self._seen[clip.key]
+            stamp = Stamp(
+                size_bytes,
+                mtime_ns,
+                self._find_digest(clip),
+                clip.text,
+                clip.start_seconds,
+                clip.end_seconds,
+            )
             decision = Decision(clip.key, choice, text, start_seconds, end_seconds, stamp)
-            if decision != self.find_decision(clip.key):
-                self.add(decision, is_continued=is_continued)
+            if decision == self._find_decision(clip.key):
+                return
+            is_amended = is_continued and self.can_undo and self._done[-1].clip == clip.key
+            self._write({"do": _AMEND if is_amended else _DECIDE, **decision.to_dict()})
 
-    def _create_stamp(self, clip: Clip) -> Stamp:
-        size_bytes, mtime_ns = self._seen[clip.key]
-        digest = self._find_digest(clip)
-        return Stamp(size_bytes, mtime_ns, digest, clip.text, clip.start_seconds, clip.end_seconds)
+    def undo(self) -> str | None:
+        """Take the last decision back; return the key of its clip, None where there is none."""
+        return self._step(_UNDO, self._done)
+
+    def redo(self) -> str | None:
+        """Make the decision again that was taken back last; return the key of its clip."""
+        return self._step(_REDO, self._undone)
+
+    def _step(self, kind: str, decisions: Sequence[Decision]) -> str | None:
+        with self._lock:
+            if not decisions:
+                return None
+            clip = decisions[-1].clip
+            self._write({"do": kind})
+            return clip
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        try:
+            append_record(self.path, entry, is_synced=True)
+        except OSError as error:
+            raise DatasetError(f"The decision is not saved: {describe_os_error(error)}") from None
+        self._apply(entry)
+
+    def _apply(self, entry: dict[str, Any]) -> None:
+        kind = entry["do"]
+        if kind == _UNDO and self._done:
+            self._undone.append(self._pop())
+        elif kind == _REDO and self._undone:
+            self._push(self._undone.pop())
+        elif kind in (_DECIDE, _AMEND):
+            decision = Decision.from_dict(entry)
+            if kind == _AMEND and self._done:
+                self._pop()
+            self._undone.clear()
+            self._push(decision)
+
+    def _push(self, decision: Decision) -> None:
+        self._done.append(decision)
+        self._by_clip.setdefault(decision.clip, []).append(decision)
+
+    def _pop(self) -> Decision:
+        decision = self._done.pop()
+        self._by_clip[decision.clip].pop()
+        return decision
+
+    def _find_decision(self, clip: str) -> Decision | None:
+        """Return the decision on a clip that counts."""
+        decisions = self._by_clip.get(clip)
+        return decisions[-1] if decisions else None
 
     def _find_change(self, clip: Clip, decision: Decision) -> str:
         """Return why a decision is void; empty where it is not."""
