@@ -85,14 +85,11 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture(scope="session")
 def aligner_path(spoken_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An aligner that learnt on that dataset."""
-    from lessons import create_lessons
+    from lessons import create_lessons, hasty_aligner
 
-    from piper.train.aligner import fitting
+    from piper.train.aligner.fitting import fit_aligner
 
     path = tmp_path_factory.mktemp("aligner") / "aligner.pt"
-    # Three quarters of what a user's would get: enough here, and four seconds less.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fitting, "MIN_BATCHES", 75)
-        patch.setattr(fitting, "MAX_PASSES", 1)
-        fitting.fit_aligner(create_lessons(spoken_dataset)).save(path)
+    with hasty_aligner(75):
+        fit_aligner(create_lessons(spoken_dataset)).save(path)
     return path

@@ -12,6 +12,7 @@ import pytest
 from piper.config import PhonemeType
 from piper.progress import ProgressLine
 from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend
+from piper.train.aligner import fitting
 from piper.train.aligner.aligner import Groups, phonemes_to_groups
 from piper.train.aligner.fitting import Lesson, create_lesson_key
 
@@ -44,6 +45,16 @@ def create_lessons(dataset: Path) -> list[Lesson]:
         groups = text_to_groups(text)
         lessons.append(Lesson(create_lesson_key(path, groups), path, groups))
     return lessons
+
+
+@contextmanager
+def hasty_aligner(num_batches: int) -> Iterator[None]:
+    """Let an aligner learn in few batches, where it need not be good: a user's has 100 and more."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting, "MIN_BATCHES", num_batches)
+        patch.setattr(fitting, "MIN_PASSES", 1)
+        patch.setattr(fitting, "MAX_PASSES", 1)
+        yield
 
 
 @contextmanager

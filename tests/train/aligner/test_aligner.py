@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from lessons import create_lessons, read_rows, stop_at, text_to_groups
+from lessons import create_lessons, hasty_aligner, read_rows, stop_at, text_to_groups
 
 from piper.errors import DatasetError
 from piper.train.aligner import fitting
@@ -115,11 +116,10 @@ def test_a_long_recording_is_heard_as_its_parts_are(
 
 
 @pytest.fixture
-def few_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+def few_batches() -> Iterator[None]:
     """Three passes through what is learnt on."""
-    monkeypatch.setattr(fitting, "MIN_BATCHES", 1)
-    monkeypatch.setattr(fitting, "MIN_PASSES", 3)
-    monkeypatch.setattr(fitting, "MAX_PASSES", 1)
+    with hasty_aligner(3):
+        yield
 
 
 @pytest.mark.usefixtures("few_batches")

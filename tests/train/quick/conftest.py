@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from lessons import hasty_aligner
 
 from piper.train.data.prepare import prepare_dataset
 from piper.train.data.settings import resolve_settings
@@ -19,5 +20,6 @@ def aligned_dataset(speech_dataset: Path, tmp_path_factory: pytest.TempPathFacto
     shutil.copytree(speech_dataset, folder)
     settings = resolve_settings(dataset_dir=folder)
     prepared = prepare_dataset(settings, num_processes=1)
-    prepare_features(settings, prepared.voice, prepared.utterances)
+    with hasty_aligner(40):
+        prepare_features(settings, prepared.voice, prepared.utterances)
     return folder

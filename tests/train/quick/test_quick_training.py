@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lessons import hasty_aligner
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from piper import PiperVoice, SynthesisConfig
@@ -211,7 +212,8 @@ def test_a_quick_voice_starts_from_another(
     flags = (*QUICK, "--trainer.max_steps=2", "--model.num_speakers=2")
     last = checkpoint_of(root)
     dataset = copy_dataset(two_speaker_dataset)
-    assert train(dataset, tmp_path, *flags, f"--model.warmstart={last}") == 0
+    with hasty_aligner(1):
+        assert train(dataset, tmp_path, *flags, f"--model.warmstart={last}") == 0
     old, new = load_checkpoint(last)["state_dict"], load_checkpoint(checkpoint_of(tmp_path))
     assert new["hyper_parameters"]["num_speakers"] == 2
     name = "model_g.decoder.entry.weight"
@@ -304,11 +306,11 @@ def test_time_is_a_budget_at_any_rate(
     path.write_text(json.dumps(config), encoding="utf-8")
     # The seconds of this machine hardly count beside these.
     add_callback(Hurry(3600), monkeypatch)
-    assert train(dataset, tmp_path, *QUICK, "--trainer.max_time=00:20:00:00") == 0
+    assert train(dataset, tmp_path, *QUICK, "--trainer.max_time=00:10:00:00") == 0
     saved = load_checkpoint(checkpoint_of(tmp_path))
     assert saved["hyper_parameters"]["sample_rate"] == 16000
-    assert saved["global_step"] == 2 * 20
-    assert saved["together_since"] == 6
+    assert saved["global_step"] == 2 * 10
+    assert saved["together_since"] == 3
     text = saved["optimizer_states"][0]["param_groups"][0]
     assert text["lr"] < 0.1 * 2e-3
 
