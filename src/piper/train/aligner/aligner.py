@@ -48,11 +48,7 @@ SILENCE = ""
 
 
 def phonemes_to_groups(phonemes: Sequence[str]) -> Groups:
-    """Return the units of phonemes, a group for what stands between spaces and marks.
-
-    Args:
-        phonemes: P single code points (NFD), as `Frontend.text_to_phonemes` gives them.
-    """
+    """Return the units of phonemes (NFD), a group for what stands between spaces and marks."""
     groups: list[list[str]] = [[]]
     for phoneme in phonemes:
         if is_unit(phoneme):
@@ -117,7 +113,6 @@ def create_topology(
     """Return the states of a text.
 
     Args:
-        groups: Its units.
         numbers: Unit to its number; units that it lacks are left out.
         open_gaps: Groups before which something may be said that the text lacks; the number of
             groups stands for the end.
@@ -144,7 +139,6 @@ def find_best_path(likelihoods: FloatArray, topology: Topology) -> IntArray:
     Args:
         likelihoods: (T, U) log likelihoods of units, and in one more column, the last, of an open
             silence where the text has some.
-        topology: Of the text, S states.
     """
     is_long_enough = len(likelihoods) >= max(1, topology.min_frames)
     path = _Search(likelihoods, topology).find_path() if is_long_enough else None
@@ -373,11 +367,7 @@ class Aligner:
     learnt: frozenset[str] = frozenset()
 
     def hear(self, samples: FloatArray) -> Hearing:
-        """Return what is heard in a recording.
-
-        Args:
-            samples: (S,) at `features.SAMPLE_RATE`.
-        """
+        """Return what is heard in a recording at `features.SAMPLE_RATE`."""
         rows, loud = [], []
         for part, log_probs, counted in self.network.run(samples):
             rows.append(log_probs[counted])
@@ -385,11 +375,9 @@ class Aligner:
         return Hearing(np.concatenate(rows), np.concatenate(loud))
 
     def align(self, hearing: Hearing, groups: Groups, open_gaps: Collection[int] = ()) -> Alignment:
-        """Lay a text over a recording.
+        """Lay a text over a recording; units that the aligner does not know are left out.
 
         Args:
-            hearing: Of the recording.
-            groups: Of the text; units that the aligner does not know are left out.
             open_gaps: Groups before which something may be said that the text lacks (the number of
                 groups stands for the end): loud as it is, it counts as silence.
         """

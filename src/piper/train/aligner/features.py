@@ -53,11 +53,7 @@ def resample(samples: FloatArray, sample_rate: int) -> FloatArray:
 
 
 def extract_features(samples: FloatArray) -> Tensor:
-    """Return normalised log mel energies, (T, M) with T even.
-
-    Args:
-        samples: (S,) at `SAMPLE_RATE`.
-    """
+    """Return normalised log mel energies, (T, M) with T even, of samples at `SAMPLE_RATE`."""
     return normalise(extract_mels(samples))
 
 
@@ -71,11 +67,7 @@ def normalise(mels: Tensor) -> Tensor:
 
 
 def extract_mels(samples: FloatArray) -> Tensor:
-    """Return log mel energies, (T, M) with T even.
-
-    Args:
-        samples: (S,) at `SAMPLE_RATE`.
-    """
+    """Return log mel energies, (T, M) with T even, of samples at `SAMPLE_RATE`."""
     audio = torch.from_numpy(samples)
     # Whole frames of the network's, and one at least.
     missing = -len(audio) % (2 * HOP_SAMPLES) or (2 * HOP_SAMPLES if len(audio) == 0 else 0)
@@ -119,12 +111,7 @@ class NetworkOptions:
 
 
 class AcousticNetwork(nn.Module):
-    """Log probabilities of units, every 20 ms.
-
-    Args:
-        options: Of its layers.
-        num_units: U; the first is silence.
-    """
+    """Log probabilities of units, of which the first is silence, every 20 ms."""
 
     def __init__(self, options: NetworkOptions, num_units: int) -> None:
         super().__init__()
@@ -144,14 +131,7 @@ class AcousticNetwork(nn.Module):
         self.dropout = nn.Dropout(DROPOUT)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return log probabilities.
-
-        Args:
-            features: (B, T, M), T even.
-
-        Returns:
-            (B, T / 2, U).
-        """
+        """Features (B, T, M), T even, to log probabilities (B, T / 2, U)."""
         hidden = torch.relu(self.entry(features.transpose(1, 2)))
         for norm, block in zip(self.norms, self.blocks, strict=True):
             hidden = hidden + self.dropout(torch.relu(block(norm(hidden))))
@@ -159,10 +139,7 @@ class AcousticNetwork(nn.Module):
         return torch.log_softmax(hidden.transpose(1, 2), dim=-1)
 
     def run(self, samples: FloatArray) -> Iterator[tuple[FloatArray, FloatArray, slice]]:
-        """Go through a recording stretch by stretch, each with a margin on both sides.
-
-        Args:
-            samples: (S,) at `SAMPLE_RATE`.
+        """Go through a recording at `SAMPLE_RATE` stretch by stretch, with a margin on both sides.
 
         Yields:
             A stretch's samples, its log probabilities (T, U), and which of its frames count.
@@ -185,13 +162,7 @@ Fitted = TypeVar("Fitted")
 
 
 def save_fitted(path: Path, kind: str, data: Mapping[str, Any]) -> None:
-    """Write what was fitted to a file, whole or not at all.
-
-    Args:
-        path: The file.
-        kind: What it is, such as `aligner model`.
-        data: Tensors and plain values.
-    """
+    """Write what was fitted (tensors and plain values) to a file, whole or not at all."""
     with replace_on_success(path) as temporary:
         torch.save({"format": FORMAT, "kind": kind, **data}, temporary)
 
@@ -202,8 +173,6 @@ def load_fitted(
     """Read what `save_fitted` wrote; files of before there were kinds are read, too.
 
     Args:
-        path: The file.
-        kind: What it is to be.
         remedy: What to do where it is missing or something else.
         create: The file's values to what was fitted.
     """

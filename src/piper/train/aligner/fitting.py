@@ -52,7 +52,6 @@ def compute_occupancies(
     Args:
         likelihoods: (B, T, U) log likelihoods of units.
         lengths: (B,) frames of each; none has fewer than its text takes.
-        topologies: (B,) of the texts.
 
     Returns:
         (B, T, U); zeros beyond a recording's frames.

@@ -185,11 +185,7 @@ class PhonemeRecogniser:
     details: dict[str, str] = field(default_factory=dict)
 
     def compute_log_probabilities(self, samples: FloatArray) -> FloatArray:
-        """Return those of units, (T, U), a row every 20 ms; the first is no unit.
-
-        Args:
-            samples: (S,) at `SAMPLE_RATE`.
-        """
+        """Return those of units, (T, U), every 20 ms; the first is no unit."""
         rows = []
         for part, log_probs, counted in self.network.run(samples):
             # It learnt on speech alone: in digital silence it would find a vowel.
@@ -200,11 +196,7 @@ class PhonemeRecogniser:
         return np.concatenate(rows)
 
     def recognise(self, samples: FloatArray) -> tuple[str, ...]:
-        """Return the units of speech.
-
-        Args:
-            samples: (S,) float32 within 1 at 16,000 Hz, one channel.
-        """
+        """Return the units of speech, samples (S,) float32 within 1 at `SAMPLE_RATE`."""
         log_probs = self.compute_log_probabilities(samples)
         numbers = decode(log_probs, self.bigrams, BIGRAM_WEIGHT, UNIT_GAIN)
         return tuple(self.inventory[number] for number in numbers)
@@ -267,12 +259,7 @@ MAX_MASKED_FRAMES, MAX_MASKED_CHANNELS = 10, 6
 def vary(mels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return features and labels of a recording that sounds another way.
 
-    Args:
-        mels: (T, M) log mel energies, T even.
-        labels: (T / 2,) numbers of units.
-
-    Returns:
-        (T', M) features, T' even, and (T' / 2,) labels.
+    (T, M) log mel energies, T even, and (T / 2,) units become as many as its new tempo gives.
     """
     mels, labels = _stretch(mels, labels)
     mels = _warp(mels)

@@ -78,12 +78,7 @@ class Trainer(ABC, Generic[Item]):
     """A network on its way, and what its next pass needs.
 
     Args:
-        options: Of the network.
-        num_units: U.
-        items: What it learns on.
-        batch_size: Recordings of a batch.
         keys: Of the recordings; a state of others is not gone on from.
-        schedule: How it is fitted.
     """
 
     def __init__(
@@ -136,12 +131,7 @@ class Trainer(ABC, Generic[Item]):
 
     @torch.enable_grad()  # whoever calls may have turned gradients off
     def run(self, label: str, state_path: Path | None) -> None:
-        """Do the passes that are left.
-
-        Args:
-            label: Stands before the progress.
-            state_path: Gets the state after each pass; None keeps none.
-        """
+        """Do the passes that are left; the state is written after each where there is a path."""
         done = self.passes_done * self._batches_a_pass
         progress = ProgressLine(label, self.num_batches, "batches", start=done)
         while self.passes_done < self.passes:

@@ -77,13 +77,7 @@ class SpokenWords:
 def find_spoken_words(
     groups: Groups, samples: FloatArray, recogniser: PhonemeRecogniser
 ) -> SpokenWords:
-    """Return how a text was said.
-
-    Args:
-        groups: Its units, a group for what stands between spaces and marks.
-        samples: (S,) at 16,000 Hz.
-        recogniser: Hears the units; those that it does not know are left out.
-    """
+    """Return how a text was said, by samples at 16,000 Hz; unknown units are left out."""
     scorer = _TextScorer(
         recogniser.compute_log_probabilities(samples), groups, recogniser.inventory
     )
@@ -100,11 +94,6 @@ def find_spoken_words(
 
 class _TextScorer:
     """Says how likely texts are, given the sound.
-
-    Args:
-        log_probs: (T, U), of no unit first.
-        groups: Of the text.
-        inventory: U units.
 
     Attributes:
         units: Numbers of each group's units.

@@ -62,7 +62,6 @@ from piper.train.evaluate.systems import (
     Source,
     SourceKind,
     Speech,
-    VoiceSpeaker,
     describe_voice,
     find_singles,
     find_speech,
@@ -70,6 +69,7 @@ from piper.train.evaluate.systems import (
     load_speech,
     load_texts,
     rows_to_sentences,
+    speak_all,
     split_rows,
 )
 from piper.train.export import export_voice
@@ -226,11 +226,8 @@ print(json.dumps({"loaded": loaded, "factors": factors, "firsts": firsts, "peak"
 def measure_cost(model_path: Path, texts: Sequence[str]) -> Mapping[str, Figure]:
     """Return real-time factor, seconds to the first audio (medians), megabytes of file and memory.
 
-    A process of its own speaks, which loads what a user's would: no torch is in its memory.
-
-    Args:
-        model_path: The voice.
-        texts: Sentences; the first few are spoken.
+    A process of its own speaks the first few texts, which loads what a user's would: no torch is
+    in its memory.
     """
     # Graphs of published voices are made clean once, by a process that needs more memory.
     _speak_apart(model_path, texts[:1], 1)
@@ -427,7 +424,7 @@ def _measure_system(source: Source, state: _State) -> System:
         folder = (
             request.folder / "speech" / f"{source.label}-{digest_file(model)[:8]}-{request.seed}"
         )
-        speech = VoiceSpeaker(model, folder, request.seed).speak_all(sentences, source.label)
+        speech = speak_all(model, sentences, folder, request.seed, source.label)
         if state.metrics.wants(*COST_SCORES):
             cost = measure_cost(model, [sentence.text for sentence in state.sentences])
             cost = {name: value for name, value in cost.items() if state.metrics.wants(name)}

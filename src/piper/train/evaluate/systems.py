@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -58,7 +59,8 @@ def parse_sources(given: Sequence[tuple[SourceKind, str]]) -> list[Source]:
     for kind, text in given:
         label, separator, rest = text.partition("=")
         # A path may hold the sign, too: `epoch=3-val_loss=20.ckpt`.
-        has_label = bool(separator) and not Path(text).exists() and bool(_is_label(label))
+        has_label = bool(separator and label and not _UNFIT.search(label))
+        has_label = has_label and not Path(text).exists()
         path = Path(rest if has_label else text)
         if kind is SourceKind.CHECKPOINT:
             path = Path(find_checkpoint(path))
@@ -81,10 +83,6 @@ def describe_voice(model_path: Path) -> dict[str, str]:
         "speakers": str(config.num_speakers) if config.num_speakers > 1 else "",
     }
     return {name: value for name, value in details.items() if value}
-
-
-def _is_label(text: str) -> bool:
-    return _UNFIT.search(text) is None and bool(text)
 
 
 def _check_there(kind: SourceKind, path: Path) -> None:
@@ -203,15 +201,10 @@ def find_singles(sentences: Sequence[Sentence], num_words: int) -> list[Sentence
     """
     if num_words <= 0:
         return []
-    words: dict[str, None] = {}
-    counts: dict[str, int] = {}
-    for sentence in sentences:
-        for word in _find_words(sentence.text):
-            words.setdefault(word)
-            for letter in word.replace("+", ""):
-                counts[letter] = counts.get(letter, 0) + 1
+    words = [word for sentence in sentences for word in _find_words(sentence.text)]
+    counts = Counter(letter for word in words for letter in word.replace("+", ""))
     # Evenly over all lengths, since short and long ones fail in different ways.
-    ranked = sorted(words, key=lambda word: (len(word), word))
+    ranked = sorted(set(words), key=lambda word: (len(word), word))
     step = max(1.0, len(ranked) / num_words)
     chosen = dict.fromkeys(
         ranked[int((i + 0.5) * step)] for i in range(min(num_words, len(ranked)))
@@ -258,66 +251,59 @@ class Speech:
         return len(self.samples) / self.sample_rate
 
 
-class VoiceSpeaker:
-    """A voice that speaks sentences into a folder; what lies there already is not spoken again.
+def speak_all(
+    model_path: Path, sentences: Sequence[Sentence], folder: Path, seed: int, label: str
+) -> list[Speech]:
+    """Return all sentences spoken, in their order; those that lie in the folder are taken from it.
 
     Args:
-        seed: Of its noise. Each sentence is spoken by itself, whatever was spoken before it.
+        seed: Of the voice's noise. Each sentence is spoken by itself, whatever was spoken before.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    progress = ProgressLine(f"Speaking ({label})", len(sentences), "sentences")
+    voice: PiperVoice | None = None
+    spoken = []
+    for done, sentence in enumerate(sentences, 1):
+        path = folder / f"{sentence.name}.flac"
+        speech = _load_spoken(path, sentence)
+        if speech is None:
+            voice = voice or PiperVoice.load(model_path, seed=seed)
+            speech = _speak(voice, sentence, path, seed)
+        spoken.append(speech)
+        progress.show(done)
+    progress.finish(len(sentences))
+    return spoken
 
-    def __init__(self, model_path: Path, folder: Path, seed: int) -> None:
-        self._model_path = model_path
-        self._folder = folder
-        self._seed = seed
-        self._voice: PiperVoice | None = None
 
-    def speak_all(self, sentences: Sequence[Sentence], label: str) -> list[Speech]:
-        """Return all sentences spoken, in their order."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        progress = ProgressLine(f"Speaking ({label})", len(sentences), "sentences")
-        spoken = []
-        for done, sentence in enumerate(sentences, 1):
-            spoken.append(self._find(sentence) or self._speak(sentence))
-            progress.show(done)
-        progress.finish(len(sentences))
-        return spoken
+def _load_spoken(path: Path, sentence: Sentence) -> Speech | None:
+    notes = path.with_suffix(".json")
+    if not (path.is_file() and notes.is_file()):
+        return None
+    known = load_kept_object(notes)
+    if known.get("text") != sentence.text or known.get("speaker") != sentence.speaker:
+        return None
+    samples, rate = soundfile.read(path, dtype="float32")
+    return Speech(path, samples, rate, tuple(known["joints_seconds"]))
 
-    def _find(self, sentence: Sentence) -> Speech | None:
-        path, notes = self._paths(sentence)
-        if not (path.is_file() and notes.is_file()):
-            return None
-        known = load_kept_object(notes)
-        if known.get("text") != sentence.text or known.get("speaker") != sentence.speaker:
-            return None
-        samples, rate = soundfile.read(path, dtype="float32")
-        return Speech(path, samples, rate, tuple(known["joints_seconds"]))
 
-    def _speak(self, sentence: Sentence) -> Speech:
-        if self._voice is None:
-            self._voice = PiperVoice.load(self._model_path, seed=self._seed)
-        voice = self._voice
-        # The seed here, too: a sentence's noise then depends on none that came before.
-        config = SynthesisConfig(
-            speaker_id=_find_speaker(voice, sentence.speaker),
-            seed=self._seed if voice.network.can_seed else None,
-        )
-        rate = voice.config.sample_rate
-        parts = [chunk.audio_float_array for chunk in voice.synthesize(sentence.text, config)]
-        samples = np.concatenate(parts) if parts else np.zeros(rate // 10, dtype=np.float32)
-        ends = np.cumsum([len(part) for part in parts])[:-1]
-        joints = tuple(round(float(end) / rate, 6) for end in ends)
-        path, notes = self._paths(sentence)
-        with replace_on_success(path) as temporary:
-            soundfile.write(temporary, float_to_int16(samples), rate, format="FLAC")
-        known = {"text": sentence.text, "speaker": sentence.speaker, "joints_seconds": joints}
-        with replace_on_success(notes) as temporary:
-            temporary.write_text(json.dumps(known, ensure_ascii=False) + "\n", encoding="utf-8")
-        heard, _ = soundfile.read(path, dtype="float32")
-        return Speech(path, heard, rate, joints)
-
-    def _paths(self, sentence: Sentence) -> tuple[Path, Path]:
-        path = self._folder / f"{sentence.name}.flac"
-        return path, path.with_suffix(".json")
+def _speak(voice: PiperVoice, sentence: Sentence, path: Path, seed: int) -> Speech:
+    # The seed here, too: a sentence's noise then depends on none that came before.
+    config = SynthesisConfig(
+        speaker_id=_find_speaker(voice, sentence.speaker),
+        seed=seed if voice.network.can_seed else None,
+    )
+    rate = voice.config.sample_rate
+    parts = [chunk.audio_float_array for chunk in voice.synthesize(sentence.text, config)]
+    samples = np.concatenate(parts) if parts else np.zeros(rate // 10, dtype=np.float32)
+    ends = np.cumsum([len(part) for part in parts])[:-1]
+    joints = tuple(round(float(end) / rate, 6) for end in ends)
+    with replace_on_success(path) as temporary:
+        soundfile.write(temporary, float_to_int16(samples), rate, format="FLAC")
+    known = {"text": sentence.text, "speaker": sentence.speaker, "joints_seconds": joints}
+    with replace_on_success(path.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(known, ensure_ascii=False) + "\n", encoding="utf-8")
+    written, _ = soundfile.read(path, dtype="float32")
+    return Speech(path, written, rate, joints)
 
 
 def find_speech(folder: Path, sentences: Sequence[Sentence]) -> list[Speech]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from piper.files import refuse_overwriting
 from piper.messages import say
-from piper.options import CommandParser
+from piper.options import CommandParser, whole_number
 from piper.progress import count_things
 from piper.train.command import run_command
 
@@ -34,7 +34,7 @@ def create_parser() -> argparse.ArgumentParser:
         "a voice that is alone with the recordings"
     )
     add("--systems", metavar="LABELS", help=text)
-    add("--most", type=_parse_count, metavar="N", help="at most N pairs; default: all")
+    add("--most", type=whole_number(1, 10**6), metavar="N", help="at most N pairs; default: all")
     add("--seed", type=int, default=1234, help="of order and sides (default: %(default)s)")
     return parser
 
@@ -68,12 +68,6 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     say(f"{arguments.output}: {count_things(count, 'pair')} of {', '.join(spoken.audio)}")
     return 0
-
-
-def _parse_count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number from 1 on')
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A blind comparison by people, as one page with all its sound. Judges nothing itself."""
+"""A blind comparison by people, as one page with all its sound."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from piper.train.data.audio import (
 )
 from piper.train.evaluate.results import Kind
 from piper.train.pages.document import load_dictionary, read_template, render
+from piper.train.pages.drawings import data_address
 from piper.train.pages.excerpts import find_media_type, samples_to_audio
 
 
@@ -45,14 +46,11 @@ class Pair:
 
 
 def plan_pairs(labels: Sequence[str], count: int, seed: int, most: int | None = None) -> list[Pair]:
-    """Return pairs in the order in which they are heard.
+    """Return pairs in the order in which they are heard, all or the first `most`.
 
     Each round has every sentence once, with another pair of systems in the next round, so that a
     sentence comes back late. Pairs of systems take turns: wherever the list is cut, they are as
     often in it, but for one. Of each pair of systems, each is as often at the left, but for one.
-
-    Args:
-        most: Pairs at most; all where it is None.
     """
     dice = random.Random(seed)
     systems = list(combinations(labels, 2))
@@ -119,13 +117,8 @@ def match_sounds(sounds: Sequence[tuple[FloatArray, int]]) -> list[FloatArray]:
     """Return the same sentence by several systems at one loudness, with equal silence around it.
 
     Of two equal sounds the louder one is preferred, and a late start is heard as a slow voice;
-    neither is what is asked.
-
-    All get the loudness of the one whose peaks allow the least, at most `LOUDNESS_LUFS`. Sounds
-    that are nothing but silence stay as they are.
-
-    Args:
-        sounds: Samples, shape (S,), and their rate in hertz.
+    neither is what is asked. All get the loudness of the one whose peaks allow the least, at most
+    `LOUDNESS_LUFS`. Sounds that are nothing but silence stay as they are.
     """
     framed = [_frame(samples, rate) for samples, rate in sounds]
     measured = [
@@ -229,9 +222,8 @@ def _collect_data(
         decoded = [decode(files[label][sentence]) for label in labels]
         matched = match_sounds([(one.mix(), one.sample_rate) for one in decoded])
         for label, samples, one in zip(labels, matched, decoded, strict=True):
-            sounds[places[label, sentence]] = _encode(
-                samples_to_audio(samples, one.sample_rate, "FLAC")
-            )
+            audio = samples_to_audio(samples, one.sample_rate, "FLAC")
+            sounds[places[label, sentence]] = data_address(find_media_type(audio), audio)
     shown = [
         {
             "text": texts[pair.sentence],
@@ -255,15 +247,8 @@ def describe_minutes(count: int) -> str:
     return "about a minute" if minutes == 1 else f"about {minutes} minutes"
 
 
-def _encode(audio: bytes) -> str:
-    return f"data:{find_media_type(audio)};base64,{base64.b64encode(audio).decode('ascii')}"
-
-
 def _disguise(words: Sequence[str]) -> str:
-    """Say which side is which system so that who looks at the page does not see it.
-
-    Who wants to know can find out.
-    """
+    """Hide from a glance which side is which system; who wants to know can find out."""
     return base64.b64encode(json.dumps(words).encode()).decode("ascii")
 
 

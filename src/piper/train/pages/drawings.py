@@ -270,16 +270,17 @@ def draw_picture(media: Media, identifier: str) -> Markup:
     """Return a spectrogram's picture, for a strip, with an id to refer to it."""
     return Markup(
         f'<image id="{identifier}" width="{WAVE_WIDTH}" height="{WAVE_HEIGHT}" '
-        f'preserveAspectRatio="none" href="{_address("image/png", media.picture)}"/>'
+        f'preserveAspectRatio="none" href="{data_address("image/png", media.picture)}"/>'
     )
 
 
 def draw_player(audio: bytes, name: str, identifier: str) -> Markup:
     """Return a player of encoded audio."""
+    address = data_address(find_media_type(audio), audio)
     # No preload: a browser would decode all of a page's recordings at once.
     return Markup(
-        f'<audio id="{identifier}" controls preload="none" '
-        f'aria-label="{escape(name)}" src="{_address(find_media_type(audio), audio)}"></audio>\n'
+        f'<audio id="{identifier}" controls preload="none" aria-label="{escape(name)}" '
+        f'src="{address}"></audio>\n'
     )
 
 
@@ -298,5 +299,6 @@ def find_share(span: Span, excerpt: Excerpt) -> Span:
     return start, end
 
 
-def _address(media_type: str, data: bytes) -> str:
+def data_address(media_type: str, data: bytes) -> str:
+    """Return an address that holds what it leads to."""
     return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"

@@ -55,11 +55,7 @@ _GRACE_SECONDS = 3
 
 
 def serve_page(app: FastAPI, host: str, port: int, path: str, *, has_browser: bool) -> None:
-    """Answer requests until the process is told to end.
-
-    Args:
-        port: 0 takes a free one.
-    """
+    """Answer requests until the process is told to end; port 0 takes a free one."""
     config = uvicorn.Config(
         app, log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE_SECONDS
     )
@@ -136,11 +132,7 @@ def create_media_folder(cache_dir: Path, dataset: Path) -> Iterator[Path]:
 
 
 class MediaStore:
-    """Makes media of clips, and keeps those that were asked for last. Threads may share it.
-
-    Args:
-        folder: For the WAVs; not the dataset's.
-    """
+    """Makes media of clips, and keeps those that were asked for last. Threads may share it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -176,12 +168,7 @@ class MediaStore:
 
 
 class ReviewContext:
-    """What lies before the reviewer.
-
-    Args:
-        clips: Those to review, of all that were gathered.
-        media_folder: For the clips' WAVs.
-    """
+    """What lies before the reviewer, of whose clips some are shown."""
 
     def __init__(
         self,

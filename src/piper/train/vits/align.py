@@ -18,15 +18,9 @@ _Search = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 @torch.no_grad()
 def compute_log_likelihood(z_p: Tensor, m_p: Tensor, logs_p: Tensor) -> Tensor:
-    """Log-likelihood of each frame under each phoneme's prior (Kim et al. 2021, section 2.2.1).
+    """Log density of latents (B, C, T) under each phoneme's prior, both (B, C, P): (B, T, P).
 
-    Args:
-        z_p: Latents (B, C, T).
-        m_p: Prior's means (B, C, P).
-        logs_p: Prior's log deviations (B, C, P).
-
-    Returns:
-        (B, T, P) float32: the log density of a normal distribution, summed over channels.
+    Of a normal distribution, summed over channels (Kim et al. 2021, section 2.2.1); float32.
     """
     with full_precision(z_p):
         z_p, m_p, logs_p = z_p.float(), m_p.float(), logs_p.float()
@@ -94,7 +88,6 @@ def find_kernel(device: torch.device, phonemes: int) -> _Search | None:
     said in one line of the log.
 
     Args:
-        device: Where it is to run.
         phonemes: A power of two; the kernel is compiled for each.
     """
     generator = torch.Generator().manual_seed(phonemes)

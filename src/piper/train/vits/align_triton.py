@@ -22,11 +22,6 @@ def search_paths(log_likelihood: Tensor, frame_lengths: Tensor, id_lengths: Tens
 
     Args:
         log_likelihood: (B, T, P) float32, P at most `LARGEST_BLOCK`.
-        frame_lengths: (B,) from 1 to T.
-        id_lengths: (B,) from 1 to P.
-
-    Returns:
-        (B, T, P) float32 of zeros and ones.
     """
     batch, frames, phonemes = log_likelihood.shape
     # powers of two, so that the kernel is compiled for few sizes
@@ -73,14 +68,10 @@ def search_one_utterance(
     """One program an utterance: scores of all phonemes in registers, frame after frame.
 
     Args:
-        values: (B, T, P) float32.
-        frame_lengths: (B,) int32.
-        id_lengths: (B,) int32.
+        values: (B, T, P) float32, T frames and P phonemes.
         moved: (B, T, P) int8, written and read again: 1 where the best path came from the
             phoneme before.
         path: (B, T, P) float32 of zeros.
-        frames: T.
-        phonemes: P.
         block: A power of two, at least P.
     """
     row = tl.program_id(0)

@@ -119,14 +119,9 @@ class DiscriminatorSet(nn.Module):
         self.discriminators = nn.ModuleList(discriminators)
 
     def forward(self, audio: Tensor) -> list[list[Tensor]]:
-        """Tell recordings from what the network made.
+        """Audio (B, 1, S) to a list for each: its layers' features, and last its scores (B, N).
 
-        Args:
-            audio: (B, 1, S).
-
-        Returns:
-            One list for each: its layers' features, and last its scores (B, N). Real and made audio
-            can be given in one batch and told apart by rows.
+        Recordings and made audio can be given in one batch and told apart by rows.
         """
         return [discriminator(audio) for discriminator in self.discriminators]
 

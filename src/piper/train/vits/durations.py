@@ -287,7 +287,7 @@ class StochasticDurationPredictor(nn.Module):
         g: Tensor | None,
         noise: Tensor,
     ) -> Tensor:
-        """Upper bound of the durations' negative log-likelihood.
+        """Upper bound of the durations' negative log-likelihood, (B,), summed over phonemes.
 
         Args:
             x: Text encoder's states (B, hidden, P).
@@ -295,9 +295,6 @@ class StochasticDurationPredictor(nn.Module):
             w: Durations in whole frames (B, 1, P).
             g: (B, G, 1) or None.
             noise: Standard normal (B, 2, P), for the dequantisation.
-
-        Returns:
-            (B,), summed over an utterance's phonemes.
         """
         with full_precision(x):
             x = self._encode(x, mask, g)

@@ -29,13 +29,7 @@ _MASKED_SCORE = -1e4  # representable in float16
 
 
 class RelativeAttention(nn.Module):
-    """Self-attention with learned distances within a window (Shaw et al. 2018).
-
-    Args:
-        channels: C, to be divided among the heads.
-        n_heads: H, heads; they share the embeddings of distances.
-        p_dropout: Dropout of the attention's weights.
-    """
+    """Self-attention with learned distances within a window (Shaw et al. 2018)."""
 
     def __init__(self, channels: int, n_heads: int, p_dropout: float) -> None:
         super().__init__()
@@ -182,16 +176,7 @@ class WaveNet(nn.Module):
             self.cond_layer = WeightNormConv1d(speaker_channels, 2 * channels * n_layers, 1)
 
     def forward(self, x: Tensor, mask: Tensor, g: Tensor | None = None) -> Tensor:
-        """Run the layers.
-
-        Args:
-            x: (B, C, T).
-            mask: (B, 1, T).
-            g: Speaker embedding (B, G, 1), where there are several speakers.
-
-        Returns:
-            (B, C, T), the sum of all layers' skips; channels last.
-        """
+        """(B, C, T), mask (B, 1, T), g (B, G, 1) to the sum of skips (B, C, T), channels last."""
         conditions: list[Tensor | None] = [None] * self.n_layers
         if self.cond_layer is not None and g is not None:
             conditions = list(self.cond_layer(g).transpose(1, 2).chunk(self.n_layers, dim=2))
@@ -215,15 +200,10 @@ class WaveNet(nn.Module):
 
 
 def gate_and_mix(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
-    """Gate a signal by its own second half of channels, then convolve with a kernel of 1.
-
-    Args:
-        x: (B, T, 2 C).
-        weight: (n C, C, 1).
-        bias: (n C).
+    """Gate (B, T, 2 C) by its second half of channels, then convolve with a kernel of 1.
 
     Returns:
-        n signals (B, T, C): the parts of what a kernel of 1 makes of
+        n signals (B, T, C), the parts of what weight (n C, C, 1) and bias (n C) make of
         `tanh(x[..., :C]) * sigmoid(x[..., C:])`.
     """
     dtype = x.dtype  # under autocast the weights are float32 and the signal is not
@@ -329,16 +309,7 @@ class CouplingFlow(nn.Module):
         self.flows = nn.ModuleList(layers)
 
     def forward(self, z: Tensor, mask: Tensor, g: Tensor | None = None) -> Tensor:
-        """Posterior latents to the prior's space.
-
-        Args:
-            z: (B, inter, T).
-            mask: (B, 1, T).
-            g: (B, G, 1) or None.
-
-        Returns:
-            z_p (B, inter, T).
-        """
+        """Latents (B, inter, T) to z_p in the prior's space; mask (B, 1, T), g (B, G, 1)."""
         for flow in self.flows:
             z = flow(z, mask, g)
         return z
@@ -374,15 +345,7 @@ class TextEncoder(nn.Module):
         nn.init.normal_(self.emb.weight, 0.0, channels**-0.5)
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Encode phonemes.
-
-        Args:
-            ids: (B, P) int64.
-            mask: (B, 1, P).
-
-        Returns:
-            Hidden states (B, hidden, P), m and logs (B, inter, P), the latter two in float32.
-        """
+        """Ids (B, P), mask (B, 1, P) to states (B, hidden, P) and float32 m, logs (B, inter, P)."""
         x = (self.emb(ids) * self.scale).transpose(1, 2)
         x = self.encoder(x, mask)
         m, logs = (mix_channels(x, self.proj.weight, self.proj.bias).float() * mask).chunk(2, dim=1)
@@ -406,16 +369,7 @@ class PosteriorEncoder(nn.Module):
     def forward(
         self, spectrogram: Tensor, mask: Tensor, g: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Encode frames.
-
-        Args:
-            spectrogram: (B, F, T), linear magnitudes.
-            mask: (B, 1, T).
-            g: (B, G, 1) or None.
-
-        Returns:
-            m and logs (B, inter, T), float32.
-        """
+        """Magnitudes (B, F, T), mask (B, 1, T), g (B, G, 1) to m, logs (B, inter, T), float32."""
         x = self.pre(spectrogram) * mask
         x = self.enc(x, mask, g)
         m, logs = (mix_channels(x, self.proj.weight, self.proj.bias).float() * mask).chunk(2, dim=1)

@@ -83,15 +83,7 @@ class Generator(nn.Module):
             self.cond = nn.Conv1d(config.speaker_channels, config.upsample_initial_channel, 1)
 
     def forward(self, z: Tensor, g: Tensor | None = None) -> Tensor:
-        """Decode latents.
-
-        Args:
-            z: (B, inter, T).
-            g: Speaker embedding (B, G, 1) or None.
-
-        Returns:
-            Audio (B, 1, T * hop_length), float32, within 1.
-        """
+        """Latents (B, inter, T), g (B, G, 1) to audio (B, 1, T * hop_length), float32, within 1."""
         x = channels_last(z)
         x = convolve(x, self.conv_pre.weight, self.conv_pre.bias, padding=EDGE_KERNEL_SIZE // 2)
         if self.cond is not None and g is not None:

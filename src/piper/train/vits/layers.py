@@ -66,15 +66,9 @@ def lengths_to_mask(lengths: Tensor, size: int) -> Tensor:
 
 
 def cut_segments(x: Tensor, starts: Tensor, length: int) -> Tensor:
-    """Cut a piece out of each row of a batch; what lies beyond the batch's end is zero.
+    """Cut a piece (C, length) out of each row of (B, C, T), from its start (B,) on.
 
-    Args:
-        x: (B, C, T), any unit of time.
-        starts: (B,) whole numbers, where each piece begins, in the unit of T.
-        length: Length of the pieces.
-
-    Returns:
-        (B, C, length).
+    What lies beyond the batch's end is zero.
     """
     batch, channels, size = x.shape
     index = starts.unsqueeze(1) + torch.arange(length, device=x.device)
@@ -89,8 +83,7 @@ def place_segments(frame_lengths: Tensor, segment_frames: int, drawn: Tensor) ->
     Utterances no longer than a segment start at 0; the rest of their segment is padding.
 
     Args:
-        frame_lengths: (B,) frames of each utterance.
-        segment_frames: Frames of a segment.
+        frame_lengths: (B,).
         drawn: (B,) numbers from 0 up to 1.
     """
     choices = (frame_lengths - segment_frames + 1).clamp(min=1)

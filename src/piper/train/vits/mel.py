@@ -22,20 +22,11 @@ _LOG_STEP = math.log(6.4) / 27.0
 
 
 def spectrogram(audio: Tensor, n_fft: int, hop: int, win: int) -> Tensor:
-    """Linear magnitude spectrogram, in float32 also under autocast.
+    """Audio (B, S) to linear magnitudes (B, F, T), in float32 also under autocast.
 
     Half of `n_fft - hop` is reflected on each side and frames are not centred, so that there are
     S // hop frames. Audio too short to be reflected is padded with zeros first, and so has at
     least one frame.
-
-    Args:
-        audio: (B, S), full range 1.
-        n_fft: Samples of the Fourier transform.
-        hop: Samples per frame.
-        win: Samples of the Hann window.
-
-    Returns:
-        (B, F, T) with F = n_fft // 2 + 1.
     """
     padding = (n_fft - hop) // 2
     with full_precision(audio):
@@ -79,18 +70,7 @@ class _MelShape(Protocol):
 def mel_filterbank(
     sample_rate: int, n_fft: int, mel_channels: int, fmin: float, fmax: float
 ) -> Tensor:
-    """Triangular mel filters on Slaney's scale, each of unit area.
-
-    Args:
-        sample_rate: Hertz.
-        n_fft: Samples of the Fourier transform.
-        mel_channels: Number of filters.
-        fmin: Lower end in hertz.
-        fmax: Upper end in hertz.
-
-    Returns:
-        (M, F) float32 on the CPU.
-    """
+    """Triangular mel filters on Slaney's scale, each of unit area: (M, F) float32 on the CPU."""
     with torch.device("cpu"):
         bins = torch.linspace(0.0, sample_rate / 2, n_fft // 2 + 1, dtype=torch.float64)
         mels = torch.linspace(

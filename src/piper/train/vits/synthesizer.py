@@ -194,9 +194,6 @@ class Synthesizer(nn.Module):
             draws: The noise itself, where it is already drawn.
             segment_starts: (B,) int64 in frames; None takes them from the draws.
 
-        Returns:
-            See `SynthesizerOutput`.
-
         Raises:
             ValueError: If the network has several speakers and `speaker_ids` is None.
         """
@@ -241,14 +238,7 @@ class Synthesizer(nn.Module):
     def encode_recordings(
         self, spectrogram: Tensor, spectrogram_lengths: Tensor, g: Tensor | None, draws: Draws
     ) -> Posterior:
-        """The first part of a training pass: recordings to latents that the decoder can decode.
-
-        Args:
-            spectrogram: (B, F, T) linear magnitudes.
-            spectrogram_lengths: (B,) int64.
-            g: (B, G, 1) or None.
-            draws: The posterior's noise.
-        """
+        """The first part of a training pass: recordings to latents that the decoder can decode."""
         frame_mask = lengths_to_mask(spectrogram_lengths, spectrogram.shape[2])
         m_q, logs_q = self.enc_q(spectrogram, frame_mask, g)
         z = (m_q + draws.latents * torch.exp(logs_q)) * frame_mask
@@ -261,14 +251,7 @@ class Synthesizer(nn.Module):
         id_lengths: Tensor,
         g: Tensor | None,
     ) -> TextMatch:
-        """The second part of a training pass: texts to the prior of their recordings.
-
-        Args:
-            posterior: Of the recordings.
-            ids: (B, P) int64.
-            id_lengths: (B,) int64.
-            g: (B, G, 1) or None.
-        """
+        """The second part of a training pass: texts to the prior of their recordings."""
         id_mask = lengths_to_mask(id_lengths, ids.shape[1])
         x, m_p, logs_p = self.enc_p(ids, id_mask)
         z_p = self.flow(posterior.z, posterior.frame_mask, g)
@@ -284,17 +267,9 @@ class Synthesizer(nn.Module):
         )
 
     def compute_duration_loss(self, match: TextMatch, g: Tensor | None, draws: Draws) -> Tensor:
-        """The last part of a training pass: the predictor's loss for the durations found.
+        """The last part: the predictor's loss (B,), summed over an utterance's phonemes.
 
         Its gradients end in the predictor, which takes all else as given.
-
-        Args:
-            match: Of texts and recordings.
-            g: (B, G, 1) or None.
-            draws: The durations' noise.
-
-        Returns:
-            (B,), the predictor's loss, summed over an utterance's phonemes.
         """
         durations = match.path.sum(1).unsqueeze(1)
         return self.dp(match.hidden.detach(), match.id_mask, durations, g, draws.durations)
@@ -312,7 +287,7 @@ class Synthesizer(nn.Module):
         generator: torch.Generator | None = None,
         max_frames: int | None = None,
     ) -> InferenceOutput:
-        """Speak.
+        """Speak; at least one frame.
 
         Args:
             ids: (B, P) int64.
@@ -323,9 +298,6 @@ class Synthesizer(nn.Module):
             noise_w_scale: Deviation of the stochastic duration predictor's noise.
             generator: Source of the noise; None takes torch's global one.
             max_frames: Where to cut; a network that has learned little can ask for hours.
-
-        Returns:
-            See `InferenceOutput`; at least one frame.
 
         Raises:
             ValueError: If the network has several speakers and `speaker_ids` is None.
