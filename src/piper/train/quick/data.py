@@ -23,14 +23,7 @@ FEWEST_HELD_OUT = 5
 
 
 class QuickDataset(UtteranceDataset):
-    """Utterances without the silence at their ends, with durations and pitch.
-
-    Args:
-        utterances: Those that have features.
-        settings: Of the dataset.
-        voice: What its ids were made with.
-        features: Where the features lie, by the utterances' keys.
-    """
+    """Utterances that have features, without the silence at their ends."""
 
     def __init__(
         self,
@@ -103,12 +96,10 @@ class QuickDataModule(VitsDataModule):
         return QuickDataset(utterances, self.settings, voice, self._features)
 
     def some_batches(self, count: int, *, is_learnt: bool = False) -> list[Batch]:
-        """Return so many utterances, spread evenly over their set, a batch each.
+        """Return at most so many utterances, spread evenly over their set, a batch each.
 
-        Args:
-            count: At most.
-            is_learnt: Of the training set; else of those held out for validation, on which a
-                network errs as on any text, where there are enough of them.
+        Of the training set, or of those held out for validation, on which a network errs as on any
+        text, where there are enough of them.
         """
         utterances = self.split.training
         if not is_learnt and len(self.split.validation) >= FEWEST_HELD_OUT:

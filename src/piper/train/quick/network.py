@@ -44,13 +44,7 @@ EXPANSION = 3
 
 
 class Block(nn.Module):
-    """A ConvNeXt block over time, (B, T, C) to (B, T, C).
-
-    Args:
-        channels: C.
-        expansion: Factor on the channels between the two linear layers.
-        kernel: Of the depthwise convolution.
-    """
+    """A ConvNeXt block over time, (B, T, C) to (B, T, C)."""
 
     def __init__(self, channels: int, expansion: int, kernel: int) -> None:
         super().__init__()
@@ -63,10 +57,9 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, mask: Tensor | None = None, dropout: Tensor | None = None
     ) -> Tensor:
-        """Return x plus what the block adds.
+        """Return x (B, T, C) plus what the block adds.
 
         Args:
-            x: (B, T, C).
             mask: (B, T, 1), 1 inside; what is outside counts as 0.
             dropout: (B, 1, H) factors on the hidden channels, in training.
         """
@@ -95,12 +88,7 @@ class FrameIndex:
 
     @classmethod
     def from_durations(cls, durations: Tensor, frames: int) -> FrameIndex:
-        """Lay out phonemes that last so many frames.
-
-        Args:
-            durations: (B, P) int64.
-            frames: T.
-        """
+        """Lay out phonemes that last so many frames, (B, P) int64."""
         ends = durations.cumsum(1)
         times = torch.arange(frames, device=durations.device).expand(len(durations), -1)
         phonemes = torch.searchsorted(ends, times.contiguous(), right=True)
@@ -121,12 +109,7 @@ class FrameIndex:
 
 @dataclass(frozen=True)
 class DurationEstimate:
-    """Durations as a distribution: log(1 + frames) is normal.
-
-    Attributes:
-        mean: (B, P).
-        log_deviation: (B, P).
-    """
+    """Durations as a distribution, (B, P): log(1 + frames) is normal."""
 
     mean: Tensor
     log_deviation: Tensor
@@ -215,13 +198,10 @@ class TextSide(nn.Module):
         speaker_ids: Tensor | None = None,
         dropout: TextDropout | None = None,
     ) -> Tensor:
-        """Return the phonemes' encodings, (B, P, C).
+        """Return the phonemes' encodings, (B, P, C), of ids (B, P) without padding symbols.
 
         Args:
-            ids: (B, P), padding symbols left out.
             mask: (B, P, 1), 1 where there is a phoneme.
-            speaker_ids: (B,), with several speakers.
-            dropout: In training.
         """
         x = self.embedding(ids)
         if self.speakers is not None and speaker_ids is not None:
@@ -314,9 +294,7 @@ class Decoder(nn.Module):
     def _transform(self, samples: Tensor, frames: int) -> Tensor:
         """Return complex spectra (B, F, T) of frames centred at (t + 1/2) hops.
 
-        Args:
-            samples: (B, S), with or without what the first and last windows reach beyond them.
-            frames: T.
+        Samples (B, S) are with or without what the first and last windows reach beyond them.
         """
         size, hop = self.config.decoder_filter_length, self.config.hop_length
         margin = ((frames - 1) * hop + size - samples.shape[1]) // 2
@@ -340,13 +318,9 @@ class Decoder(nn.Module):
 
 
 def create_pulses(f0: Tensor, config: QuickConfig) -> Tensor:
-    """Return band-limited pulses of power about 1, (B, S).
+    """Return band-limited pulses of power about 1, (B, S), for f0 (B, T) in hertz.
 
     The sum of all harmonics below half the sample rate in closed form (Dirichlet's kernel).
-
-    Args:
-        f0: (B, T) hertz.
-        config: Rate and hop length.
     """
     f0 = f0.clamp(*F0_RANGE_HERTZ).unsqueeze(1)
     hertz = F.interpolate(f0, scale_factor=config.hop_length, mode="linear")[:, 0]
@@ -464,8 +438,8 @@ class QuickSynthesizer(nn.Module):
         mask = torch.ones(*ids.shape, 1, device=device)
         encoded = self.text.encode(ids, mask, speaker_ids)
         estimate = self.text.estimate_durations(encoded, mask)
-        rhythm = noise_w_scale * smooth_noise(draw(*ids.shape))
-        log_frames = estimate.mean + estimate.log_deviation.exp() * rhythm
+        duration_noise = noise_w_scale * smooth_noise(draw(*ids.shape))
+        log_frames = estimate.mean + estimate.log_deviation.exp() * duration_noise
         exact = torch.expm1(log_frames) * self.duration_scale * length_scale
         durations = exact.round().clamp(min=0).long()
         frames = max(1, int(durations.sum()))
@@ -496,15 +470,7 @@ def smooth_noise(noise: Tensor) -> Tensor:
 
 
 def smooth_pitch_noise(noise: Tensor, phonemes: Tensor) -> Tensor:
-    """Spread a random number a phoneme over its frames, with soft passages.
-
-    Args:
-        noise: (B, P).
-        phonemes: (B, T) of each frame.
-
-    Returns:
-        (B, T).
-    """
+    """Spread random numbers (B, P) over their phonemes' frames (B, T), with soft passages."""
     frames = noise.gather(1, phonemes).unsqueeze(1)
     half = PITCH_SMOOTHING // 2
     padded = F.pad(frames, (half, half), mode="replicate")
@@ -515,10 +481,7 @@ class SpectrumDiscriminator(nn.Module):
     """Tells recordings from what was spoken, by magnitudes to the power 0.3.
 
     Time goes first, and frequencies are thinned out at once: a third of the time of a layer more.
-
-    Args:
-        filter_length: Samples of the Fourier transform; the hop is a quarter.
-        channels: Of the first layer; the others have twice as many.
+    The hop is a quarter of the transform; layers after the first have twice its channels.
     """
 
     window: Tensor

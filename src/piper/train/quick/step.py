@@ -115,15 +115,12 @@ def cut_pieces(
     pad_id: int,
     rng: np.random.Generator,
 ) -> Pieces:
-    """Cut a piece at random out of each utterance of a batch.
+    """Cut a piece at random out of each utterance of a batch on the CPU.
 
     Args:
-        batch: Whole utterances with durations and pitch, on the CPU.
-        config: The network's shape.
         frames: T; shorter utterances are padded with silence.
         decoded_frames: How many of them the decoder is given.
         pad_id: The id of the padding symbol; `NO_PAD` where there is none.
-        rng: Where the pieces lie.
     """
     assert batch.durations is not None and batch.f0 is not None
     margin = (config.filter_length - config.hop_length) // 2
@@ -177,11 +174,7 @@ def cut_pieces(
 
 
 def interpolate_pitch(f0: Tensor) -> tuple[Tensor, Tensor]:
-    """Return log F0 without gaps (T,), and where there is a voice (T,), 1 or 0.
-
-    Args:
-        f0: (T,) hertz, 0 where there is no voice.
-    """
+    """Return log F0 without gaps (T,), and where there is a voice, 1 or 0, of hertz or 0 (T,)."""
     values = f0.double().numpy()
     voiced = values > 0
     if not voiced.any():
@@ -208,13 +201,7 @@ class LatentExtractor(nn.Module):
         self.register_buffer("window", window, persistent=False)
 
     def forward(self, audio: Tensor, log_f0: Tensor, voiced: Tensor) -> Tensor:
-        """Return latents (B, T, L).
-
-        Args:
-            audio: (B, S) with margins, as in `Pieces`.
-            log_f0: (B, T).
-            voiced: (B, T).
-        """
+        """Audio (B, S) with margins, as in `Pieces`, log F0 and voicing (B, T) to (B, T, L)."""
         with full_precision(audio):
             size, hop = self.config.filter_length, self.config.hop_length
             bins = torch.stft(
@@ -245,12 +232,6 @@ class Phase:
 
 class QuickStep:
     """The gradients and losses of an update.
-
-    Args:
-        network: The voice.
-        discriminators: That tell recordings from what the decoder made.
-        config: The network's shape.
-        weights: Of the losses, by name.
 
     Attributes:
         dropout: Share of the text side's hidden channels that is left out.
@@ -293,8 +274,6 @@ class QuickStep:
         sums over the processes are the whole.
 
         Args:
-            pieces: Of a batch, on the networks' device.
-            phase: What is trained.
             parts: How many the pieces are split into, for memory's sake.
             threads: How many work on it at once, each on parts of its own; 1 on a GPU.
             scale: Factor on all gradients, as mixed precision wants it.
@@ -344,7 +323,6 @@ class QuickStep:
         """Return the losses of the text side, and of the decoder with recorded latents.
 
         Args:
-            pieces: On the networks' device.
             noise: (B, S) normal, of the frames that the decoder is given.
         """
         recorded = self.network.standardise(
@@ -487,9 +465,7 @@ class _Share:
     """What the sums of a part of a batch are divided by.
 
     Attributes:
-        utterances: The part's share of all pieces.
-        frames: Of the whole batch.
-        phonemes: Likewise.
+        utterances: The part's share of all pieces; frames and phonemes are those of the batch.
         scale: Factor on gradients, in mixed precision.
     """
 
