@@ -42,7 +42,7 @@ from piper.train.quick.network import (
     SpectralLoss,
     SpectrumDiscriminator,
 )
-from piper.train.quick.step import LatentExtractor, Phase, QuickStep, cut_pieces
+from piper.train.quick.step import LatentExtractor, Phase, Pieces, QuickStep, cut_pieces
 from piper.train.quick_module import QuickModel, standardise_latents
 from piper.voice.graph_quick import (
     NOISE_FRAMES,
@@ -106,6 +106,40 @@ def pad_id(voice: VoiceConfig) -> int:
     return voice.phoneme_id_map[PAD][0]
 
 
+@pytest.fixture(scope="module")
+def pieces(batch: Batch, prepared: PreparedDataset) -> Pieces:
+    """Pieces of 60 frames."""
+    return cut(batch, prepared, np.random.default_rng(3))
+
+
+def cut(
+    batch: Batch, prepared: PreparedDataset, rng: np.random.Generator, frames: int = 60
+) -> Pieces:
+    symbol = pad_id(prepared.voice)
+    return cut_pieces(batch, toy_config(), frames=frames, decoded_frames=24, pad_id=symbol, rng=rng)
+
+
+def create_network(config: QuickConfig, deviation: float = 0.0) -> QuickSynthesizer:
+    """A network that speaks some frames a phoneme, all its weights moved a little."""
+    torch.manual_seed(1)
+    network = QuickSynthesizer(config).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():  # norms and scales, too
+            parameter.add_(deviation * torch.randn_like(parameter))
+        network.text.duration_exit.bias[0] = 1.6
+    return network
+
+
+def find_graph_durations(network: QuickSynthesizer, ids: torch.Tensor) -> list[int]:
+    session = onnxruntime.InferenceSession(
+        build_voice_graph(network).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    scales = np.array([0.0, 1.0, 0.0], np.float32)
+    lengths = np.array([ids.shape[1]])
+    feeds = {"input": ids.numpy(), "input_lengths": lengths, "scales": scales}
+    return session.run(["durations"], feeds)[0].ravel().tolist()
+
+
 def test_features_lay_every_phoneme_over_its_recording(
     settings: DataSettings, prepared: PreparedDataset, features: Sequence[Features]
 ) -> None:
@@ -132,13 +166,9 @@ def test_features_are_found_again(settings: DataSettings, prepared: PreparedData
 
 
 def test_a_piece_holds_the_frames_that_it_was_cut_from(
-    batch: Batch, prepared: PreparedDataset
+    batch: Batch, pieces: Pieces, prepared: PreparedDataset
 ) -> None:
-    config, rng = toy_config(), np.random.default_rng(3)
-    pieces = cut_pieces(
-        batch, config, frames=60, decoded_frames=24, pad_id=pad_id(prepared.voice), rng=rng
-    )
-    margin = (config.filter_length - HOP) // 2
+    margin = (toy_config().filter_length - HOP) // 2
     assert pieces.audio.shape == (len(batch), 60 * HOP + 2 * margin)
     assert (pieces.ids != pad_id(prepared.voice)).logical_or(pieces.id_mask[..., 0] == 0).all()
     for number in range(len(batch)):
@@ -153,22 +183,12 @@ def test_a_piece_holds_the_frames_that_it_was_cut_from(
 
 
 @pytest.mark.parametrize("phase", [APART, TOGETHER])
-def test_threads_change_nothing_in_the_gradients(
-    batch: Batch, prepared: PreparedDataset, phase: Phase
-) -> None:
+def test_threads_change_nothing_in_the_gradients(pieces: Pieces, phase: Phase) -> None:
     config = toy_config()
     torch.manual_seed(1)
     network = QuickSynthesizer(config)
     step = QuickStep(network, [SpectrumDiscriminator(512, 4)], config)
     step.dropout = 0.2
-    pieces = cut_pieces(
-        batch,
-        config,
-        frames=60,
-        decoded_frames=24,
-        pad_id=pad_id(prepared.voice),
-        rng=np.random.default_rng(3),
-    )
     found = []
     for threads in (1, 3):
         torch.manual_seed(2)
@@ -183,9 +203,7 @@ def test_threads_change_nothing_in_the_gradients(
             assert torch.allclose(gradient, other, rtol=1e-3, atol=1e-6)
 
 
-def test_channels_are_left_out_of_whole_pieces_in_training_alone(
-    batch: Batch, prepared: PreparedDataset
-) -> None:
+def test_channels_are_left_out_of_whole_pieces_in_training_alone(pieces: Pieces) -> None:
     """Ten minutes of recordings would be learnt by heart; what is spoken lacks no channel."""
     config = toy_config()
     network = QuickSynthesizer(config)
@@ -196,14 +214,6 @@ def test_channels_are_left_out_of_whole_pieces_in_training_alone(
         assert float((factors == 0).float().mean()) == pytest.approx(0.2, abs=0.05)
     step = QuickStep(network, [], config)
     step.dropout = 0.2
-    pieces = cut_pieces(
-        batch,
-        config,
-        frames=60,
-        decoded_frames=24,
-        pad_id=pad_id(prepared.voice),
-        rng=np.random.default_rng(3),
-    )
     noise = torch.zeros(len(pieces), 24 * HOP)
     validated = [float(step.losses(pieces, noise)["mel"]) for _ in range(2)]
     trained = [float(step.backward(pieces, APART)["mel"]) for _ in range(2)]
@@ -220,10 +230,7 @@ def test_it_learns(batch: Batch, prepared: PreparedDataset) -> None:
     rng = np.random.default_rng(3)
     history = []
     for _ in range(40):
-        pieces = cut_pieces(
-            batch, config, frames=60, decoded_frames=24, pad_id=pad_id(prepared.voice), rng=rng
-        )
-        history.append(step.backward(pieces, APART, threads=1))
+        history.append(step.backward(cut(batch, prepared, rng), APART, threads=1))
         optimizer.step()
     for name in ("mel", "duration", "spectrum"):
         before, after = (
@@ -237,13 +244,9 @@ def test_the_graph_speaks_as_the_network(
     tmp_path: Path, prepared: PreparedDataset, speakers: int
 ) -> None:
     config = toy_config(num_speakers=speakers)
-    torch.manual_seed(1)
-    network = QuickSynthesizer(config).eval()
+    network = create_network(config, 0.02)
     place = config.mel_channels
     with torch.no_grad():
-        for parameter in network.parameters():  # norms and scales, too
-            parameter.add_(0.02 * torch.randn_like(parameter))
-        network.text.duration_exit.bias[0] = 1.6
         network.latent_mean[place], network.latent_deviation[place] = 4.8, 0.2
         network.spread.uniform_(1.0, 1.3)
         network.predicted_mean.normal_()
@@ -310,11 +313,7 @@ def test_the_graph_s_decoder_shapes_pulses_and_noise_as_the_network(
     filter_length: int, hop: int
 ) -> None:
     config = toy_config(filter_length=filter_length, hop_length=hop)
-    torch.manual_seed(1)
-    network = QuickSynthesizer(config).eval()
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.02 * torch.randn_like(parameter))
+    network = create_network(config, 0.02)
     weights = {name: value.numpy() for name, value in network.state_dict().items()}
     shape = QuickGraphConfig(RATE, config.decoder_filter_length, hop)
     parts = cut_quick_parts(build_quick_graph(weights, shape), shape)
@@ -366,34 +365,19 @@ def test_a_trial_of_the_batch_size_cuts_pieces_before_they_go_to_a_gpu(
 
 def test_ids_without_a_padding_symbol_are_all_spoken() -> None:
     """Of somebody's own a map may have a phoneme where others have the padding."""
-    network = QuickSynthesizer(toy_config()).eval()
+    network = create_network(toy_config())
     network.pad_id.fill_(NO_PAD)
-    with torch.no_grad():
-        network.text.duration_exit.bias[0] = 1.6
-    ids = torch.tensor([3, 0, 4, 0])
-    durations = network.infer(ids[None], noise_w_scale=0.0).durations
+    ids = torch.tensor([[3, 0, 4, 0]])
+    durations = network.infer(ids, noise_w_scale=0.0).durations
     assert (durations > 0).all()
-    model = build_voice_graph(network)
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    scales = np.array([0.0, 1.0, 0.0], np.float32)
-    feeds = {"input": ids[None].numpy(), "input_lengths": np.array([4]), "scales": scales}
-    assert session.run(["durations"], feeds)[0].ravel().tolist() == durations.tolist()
+    assert find_graph_durations(network, ids) == durations.tolist()
 
 
 def test_of_padding_alone_the_first_is_spoken_by_network_and_graph() -> None:
-    network = QuickSynthesizer(toy_config()).eval()
-    with torch.no_grad():
-        network.text.duration_exit.bias[0] = 1.6
+    network = create_network(toy_config())
     ids = torch.zeros(1, 3, dtype=torch.long)
     spoken = network.infer(ids, noise_w_scale=0.0).durations.tolist()
-    session = onnxruntime.InferenceSession(
-        build_voice_graph(network).SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    scales = np.array([0.0, 1.0, 0.0], np.float32)
-    feeds = {"input": ids.numpy(), "input_lengths": np.array([3]), "scales": scales}
-    assert session.run(["durations"], feeds)[0].ravel().tolist() == spoken
+    assert find_graph_durations(network, ids) == spoken
     assert spoken[0] > 0 == spoken[1] == spoken[2]
 
 
@@ -481,15 +465,7 @@ def test_the_mean_pitch_of_a_voice_is_that_of_its_voiced_frames(
     config, f0 = toy_config(), batch.f0
     assert f0 is not None
     network = QuickSynthesizer(config)
-    frames = f0.shape[1]
-    pieces = cut_pieces(
-        batch,
-        config,
-        frames=frames,
-        decoded_frames=24,
-        pad_id=pad_id(prepared.voice),
-        rng=np.random.default_rng(0),
-    )
+    pieces = cut(batch, prepared, np.random.default_rng(0), f0.shape[1])
     standardise_latents(network, LatentExtractor(config), pieces.chunk(1))
     voiced = f0[0][f0[0] > 0]
     assert network.latent_mean[-2].exp() == pytest.approx(
