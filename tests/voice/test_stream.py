@@ -17,7 +17,7 @@ import pytest
 from piper import PiperVoice, SynthesisConfig
 from piper.errors import PiperError
 from piper.text.markup import parse_markup
-from piper.voice.incoming import IncomingDocument, collect_sentences
+from piper.voice.incoming import IncomingDocument, pace_parts
 from piper.voice.synthesizer import pace_sentences, parse_speaker_mix
 
 LONG = "One, two, three; four: five and six were walking along the river when it began to rain."
@@ -126,7 +126,7 @@ def test_pieces_of_a_text_give_the_same_as_the_text(voice: PiperVoice) -> None:
 def test_a_text_by_letters_has_the_sentences_of_the_whole(voice: PiperVoice, text: str) -> None:
     """A language model's parts end anywhere; its lines and short forms end no sentence."""
     expected = [sentence.phonemes for sentence in voice.frontend.text_to_sentences(text)]
-    found = [sentence.phonemes for sentence in collect_sentences(voice.frontend, iter(text))]
+    found = [paced.sentence.phonemes for paced in pace_parts(voice.frontend, iter(text))]
     assert found == expected
 
 
@@ -186,7 +186,7 @@ def test_a_text_without_stops_is_spoken_while_it_comes(voice: PiperVoice) -> Non
             read.append(place)
             yield f"{word} "
 
-    sentences = collect_sentences(voice.frontend, write())
+    sentences = (paced.sentence for paced in pace_parts(voice.frontend, write()))
     first = next(sentences)
     assert first.goes_on
     assert len(read) < 150

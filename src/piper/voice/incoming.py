@@ -8,9 +8,9 @@ from dataclasses import replace
 from itertools import groupby
 from typing import cast
 
-from piper.text.frontend import Frontend, Sentence
-from piper.text.markup import Piece, parse_markup
-from piper.voice.synthesizer import PacedSentence, pace_sentences, split_text
+from piper.text.frontend import Frontend
+from piper.text.markup import PLAIN, Piece, parse_markup
+from piper.voice.synthesizer import PacedSentence, pace_sentences
 
 _END = re.compile(r"""[.!?…。！？।؟]["'”»)\]]*\s|\n|[。！？]""")
 """Where a sentence may end; whether it does, the frontend says."""
@@ -37,54 +37,16 @@ def pace_parts(
         text: A text; or `Piece`s, each a text of its own; or strings, the parts of one text, cut
             anywhere. Parts are read when their sentences are asked for. Sentences stay as they are.
     """
-    if isinstance(text, str):
-        text = [Piece(text)]
-    for kind, group in groupby(text, type):
+    for kind, group in groupby([Piece(text)] if isinstance(text, str) else text, type):
         if kind is PacedSentence:
             yield from cast("Iterator[PacedSentence]", group)
         elif kind is Piece:
             yield from pace_sentences(frontend, cast("Iterator[Piece]", group))
         else:
-            parts = cast("Iterator[str]", group)
-            yield from map(PacedSentence, collect_sentences(frontend, parts))
-
-
-def collect_sentences(frontend: Frontend, pieces: Iterable[str]) -> Iterator[Sentence]:
-    """Yield the sentences of a text whose parts are cut anywhere, as a language model writes."""
-    incoming = IncomingText(frontend)
-    for piece in pieces:
-        yield from incoming.add(piece)
-    yield from incoming.finish()
-
-
-class IncomingText:
-    """A text that comes in parts: gives each sentence as soon as the whole of it is there."""
-
-    def __init__(self, frontend: Frontend) -> None:
-        self._frontend = frontend
-        self.rest = ""
-        """What came after the last sentence that was given."""
-
-    def add(self, part: str) -> list[Sentence]:
-        """Take the next part, cut anywhere; return the sentences that it completes."""
-        text = self.rest = self.rest + part
-        is_long = len(text) > _MAX_WAITING_CHARACTERS
-        if not (is_long or _END.search(text, max(0, len(text) - len(part) - 2))):
-            return []
-        sentences = split_text(self._frontend, text)
-        if _SURE_END.search(text):
-            self.rest = ""
-            return sentences
-        if len(sentences) > 1 and sentences[-1].text in text:
-            self.rest = text[text.rindex(sentences[-1].text) :]
-            return sentences[:-1]
-        return []
-
-    def finish(self) -> list[Sentence]:
-        """Return the sentences of the rest, and be ready for another text."""
-        sentences = split_text(self._frontend, self.rest)
-        self.rest = ""
-        return sentences
+            incoming = IncomingDocument(frontend)
+            for part in cast("Iterator[str]", group):
+                yield from incoming.add(part)
+            yield from incoming.finish()
 
 
 class IncomingDocument:
@@ -95,24 +57,20 @@ class IncomingDocument:
     kind is one of `piper.text.markup.MARKUP_KINDS`.
     """
 
-    def __init__(self, frontend: Frontend, kind: str) -> None:
+    def __init__(self, frontend: Frontend, kind: str = PLAIN) -> None:
         self._frontend = frontend
         self._kind = kind
-        self._text = IncomingText(frontend)
+        self.rest = ""
+        """What came after the last sentence that was given."""
         self._begins_paragraph = False
         self._is_inside = False
         """Whether what comes goes on with a paragraph of which something was given."""
 
-    @property
-    def rest(self) -> str:
-        """What came after the last sentence that was given."""
-        return self._text.rest
-
     def add(self, part: str) -> list[PacedSentence]:
         """Take the next part, cut anywhere; return the sentences that it completes."""
-        if self._kind == "plain":
-            return list(map(PacedSentence, self._text.add(part)))
-        rest = self._text.rest + part
+        if self._kind == PLAIN:
+            return self._add_prose(part)
+        rest = self.rest + part
         found: list[PacedSentence] = []
         if self._kind == "markdown":
             while (end := _find_block_end(rest, self._is_inside)) is not None:
@@ -121,26 +79,42 @@ class IncomingDocument:
                 rest = opening + rest[place:]
                 self._begins_paragraph, self._is_inside = True, False
             if not _find_sign(rest, is_inside=self._is_inside):
-                self._text.rest = ""
-                prose = list(map(PacedSentence, self._text.add(rest)))
-                if prose and not self._text.rest:  # whether a line has ended counts
-                    self._text.rest = rest[len(rest.rstrip()) :]
+                self.rest = ""
+                prose = self._add_prose(rest)
+                if prose and not self.rest:  # whether a line has ended counts
+                    self.rest = rest[len(rest.rstrip()) :]
                 self._is_inside = self._is_inside or bool(prose)
                 return found + self._begin(prose)
-        self._text.rest = rest
+        self.rest = rest
         return found
+
+    def _add_prose(self, part: str) -> list[PacedSentence]:
+        text = self.rest = self.rest + part
+        is_long = len(text) > _MAX_WAITING_CHARACTERS
+        if not (is_long or _END.search(text, max(0, len(text) - len(part) - 2))):
+            return []
+        sentences = list(pace_sentences(self._frontend, text))
+        if _SURE_END.search(text):
+            self.rest = ""
+            return sentences
+        last = sentences[-1].sentence.text if len(sentences) > 1 else ""
+        if last and last in text:
+            self.rest = text[text.rindex(last) :]
+            return sentences[:-1]
+        return []
 
     def finish(self) -> list[PacedSentence]:
         """Return the sentences of the rest, and be ready for another text."""
-        if self._kind == "plain":
-            return list(map(PacedSentence, self._text.finish()))
-        found = self._read_block(self._text.rest)
+        if self._kind == PLAIN:
+            found = list(pace_sentences(self._frontend, self.rest))
+        else:
+            found = self._read_block(self.rest)
         self.forget()
         return found
 
     def forget(self) -> None:
         """Forget the rest, and be ready for another text."""
-        self._text.rest = ""
+        self.rest = ""
         self._begins_paragraph = self._is_inside = False
 
     def _read_block(self, block: str) -> list[PacedSentence]:

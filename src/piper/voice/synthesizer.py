@@ -76,11 +76,6 @@ class PacedSentence:
     spans: tuple[Span, ...] = ()
 
 
-def split_text(frontend: Frontend, text: str) -> list[Sentence]:
-    """Return the sentences of a text as they are spoken: long ones in parts."""
-    return frontend.text_to_sentences(text, MAX_SPOKEN_IDS)
-
-
 def pace_sentences(frontend: Frontend, text: str | Iterable[Piece]) -> Iterator[PacedSentence]:
     """Yield the sentences of a text, or of pieces, which are read when they are asked for.
 
@@ -93,7 +88,7 @@ def pace_sentences(frontend: Frontend, text: str | Iterable[Piece]) -> Iterator[
         if not (math.isfinite(piece.rate) and piece.rate > 0):
             raise PiperError(f"The rate of a piece is {piece.rate}, but it must be more than 0.")
         check_silence("The silence of a piece", piece.silence_seconds)
-        sentences = split_text(frontend, piece.text) if piece.text else []
+        sentences = frontend.text_to_sentences(piece.text, MAX_SPOKEN_IDS) if piece.text else []
         place = 0
         for number, sentence in enumerate(sentences, start=1):
             after = piece.silence_seconds if number == len(sentences) else 0.0
