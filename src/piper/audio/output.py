@@ -78,9 +78,14 @@ class OutputNaming(StrEnum):
 
 
 _ENDINGS = {
-    **{f".{output_format}": output_format for output_format in OutputFormat},
+    ".wav": OutputFormat.WAV,
+    ".raw": OutputFormat.RAW,
     ".pcm": OutputFormat.RAW,
+    ".flac": OutputFormat.FLAC,
+    ".opus": OutputFormat.OPUS,
     ".ogg": OutputFormat.OPUS,
+    ".mp3": OutputFormat.MP3,
+    ".aac": OutputFormat.AAC,
 }
 # RFC 6716, section 2; ISO/IEC 11172-3, 13818-3 and the usual extension of layer III below 16 kHz;
 # ISO/IEC 14496-3, table 1.18.

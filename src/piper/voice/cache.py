@@ -372,10 +372,10 @@ def read_optimised_model(folder: Path) -> PartFiles | None:
     Raises:
         OSError: The folder cannot be read.
     """
-    data = load_kept_object(folder / _DESCRIPTION)
+    data, checked = load_kept_object(folder / _DESCRIPTION), load_kept_object(folder / _CHECKED)
     try:
         sizes = data["sizes"]
-        if data.pop("sum") != _sum_description(data) or not _are_whole(folder, sizes):
+        if data.pop("sum") != _sum_description(data) or not _are_whole(folder, sizes, checked):
             return None
         text, flow, decoder = (folder / f"{name}.onnx" for name in _PARTS)
         return PartFiles(
@@ -396,13 +396,14 @@ def read_optimised_model(folder: Path) -> PartFiles | None:
         return None
 
 
-def _are_whole(folder: Path, sizes: Mapping[str, Sequence[int]]) -> bool:
-    """Compare files with their sizes and checksums, as `_describe_files` gives them."""
+def _are_whole(
+    folder: Path, sizes: Mapping[str, Sequence[int]], checked: Mapping[str, Any]
+) -> bool:
+    """Compare files with their sizes and checksums, where that was not done lately."""
     states = {name: _find_state(folder / name) for name in sizes}
     if any(states[name][0] != size for name, (size, _) in sizes.items()):
         return False
-    checked, now = load_kept_object(folder / _CHECKED), time.time()
-    when = checked.get("time")
+    now, when = time.time(), checked.get("time")
     is_recent = isinstance(when, float) and now - _CHECK_SECONDS < when <= now
     if is_recent and checked.get("states") == states:
         return True
