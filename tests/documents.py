@@ -6,15 +6,16 @@ Runs no example; what a checked command line names (flags, tools, targets, packa
 from __future__ import annotations
 
 import argparse
+import ast
 import re
 import shlex
-import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ TOOLS = (
     "tools/voices/learning_curves.py",
     "tools/voices/train_festvox_ru.py",
 )
+ADDS = re.compile(r"(.*\.)?add(_argument|_option)?")
 WRAPPERS = {"setsid", "nohup", "time", "exec"}
 # Programs of others; what they are given is not checked.
 FOREIGN = {"printf", "aplay", "cat", "cd", "echo", "export", "find", "git", "kill", "ls", "mkdir"}
@@ -153,9 +155,23 @@ def accept_training(arguments: Sequence[str]) -> None:
 
 @cache
 def help_flags(tool: str) -> frozenset[str]:
-    command = [sys.executable, str(ROOT / tool), "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    return frozenset(re.findall(r"(?<![\w-])--?[a-z][\w-]*", done.stdout))
+    """Return the flags that a tool's source adds; what the tool imports of ours must be there.
+
+    Starting it for its help would take seconds, most of them for torch.
+    """
+    flags = {"-h", "--help"}
+    for node in ast.walk(ast.parse((ROOT / tool).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "piper":
+            module = import_module(str(node.module))
+            for alias in node.names:
+                is_there = hasattr(module, alias.name) or find_spec(f"{node.module}.{alias.name}")
+                assert is_there, f"{tool}: {node.module} has no {alias.name}"
+        elif isinstance(node, ast.Call) and ADDS.fullmatch(ast.unparse(node.func)):
+            names = {str(name.value) for name in node.args if isinstance(name, ast.Constant)}
+            flags |= names
+            if "BooleanOptionalAction" in ast.unparse(node):
+                flags |= {f"--no-{name.removeprefix('--')}" for name in names}
+    return frozenset(flags)
 
 
 def parse_launcher(arguments: list[str]) -> None:
