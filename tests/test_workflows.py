@@ -1,7 +1,9 @@
-"""GitHub's workflows and the task for SkyPilot: well formed, and what they name is there."""
+"""GitHub's workflows, the task for SkyPilot and the notebook: what they name is there, and runs."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from documents import ROOT, check_command, check_make, split_commands
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 TASK = ROOT / "tools" / "skypilot.yaml"
+NOTEBOOK = ROOT / "tools" / "colab.ipynb"
 BIN = Path(sys.executable).parent
 
 
@@ -92,3 +95,47 @@ def test_the_task_of_skypilot_trains() -> None:
     [words] = split_commands(script)
     check_command(words)
     assert "--ckpt_path=last" in words
+
+
+def read_cells() -> list[str]:
+    """Return the notebook's code cells as Python; `!command` becomes a call of `system`."""
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    code = [re.sub(r"\\\n\s*", "", text) for text in code]
+    code = [re.sub(r"(?m)^(\s*)!(.*)$", r"\1system(f'''\2''')", text) for text in code]
+    return [re.sub(r"(?m)^(\s*)%cd (.*)$", r"\1chdir('\2')", text) for text in code]
+
+
+def test_the_notebooks_commands_are_understood() -> None:
+    commands: list[str] = []
+    parameters, *cells = read_cells()
+    names: dict[str, Any] = {"system": commands.append, "chdir": lambda folder: None}
+    exec(parameters, names)
+    for cell in cells[:-1]:
+        exec(cell, names)
+    compile(cells[-1], "cell", "exec")
+    assert len(commands) == 7
+    for command in commands:
+        for words in split_commands(command):
+            check_command(words)
+
+
+@pytest.mark.long
+def test_the_notebook_makes_a_voice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cell by cell but for the installation and the player, with a tiny network and seconds."""
+    (tmp_path / "tools").symlink_to(ROOT / "tools")
+    monkeypatch.chdir(tmp_path)
+    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+
+    def system(command: str) -> None:
+        subprocess.run(command, shell=True, check=True, env=environment)
+
+    parameters, installation, *cells = read_cells()
+    assert "pip install" in installation
+    names: dict[str, Any] = {"system": system}
+    exec(parameters, names)
+    names.update(QUALITY="tiny", TIME="00:00:00:20")
+    for cell in cells[:-1]:
+        exec(cell, names)
+    assert (tmp_path / "voice.onnx.json").is_file()
+    assert (tmp_path / "hello.wav").stat().st_size > 10_000
