@@ -33,7 +33,7 @@ from piper.train.families import build_voice_graph, create_network, is_needed_to
 from piper.train.presets import NetworkShape, find_quality
 from piper.train.warm_start import find_json_places
 from piper.voice.graph_writer import set_metadata
-from piper.voice.session import VoiceSession
+from piper.voice.session import SpeechSettings, VoiceSession
 
 if TYPE_CHECKING:
     import onnx
@@ -293,7 +293,7 @@ def compare_with_network(
         scales: dict[str, Any] = {"noise_scale": 0.0, "length_scale": scale, "noise_w_scale": 0.0}
         with torch.no_grad():
             real = speak(network, torch.tensor(ids, dtype=torch.long), **scales)
-        output = session.run(ids, **scales, speaker_id=0)
+        output = session.run(ids, SpeechSettings(**scales))
         audio, frames = output.audio, output.durations_frames
         is_alike = frames is None or np.array_equal(frames, real.durations.numpy())
         if len(real.audio) == len(audio) and is_alike:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from piper.errors import ExportError, describe_os_error, name_some
 from piper.files import replace_on_success
 from piper.voice.graph_writer import import_onnx
-from piper.voice.session import NetworkOutput, VoiceSession
+from piper.voice.session import NetworkOutput, SpeechSettings, VoiceSession
 from piper.voice.weights import read_model
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _check_durations(path: Path, original: Path, tensor_name: str | None) -> Non
     try:
         session = VoiceSession(path)
         outputs = [
-            session.run(_TEST_IDS, noise_scale=0, length_scale=length, noise_w_scale=0)
+            session.run(_TEST_IDS, SpeechSettings(length_scale=length))
             for length in _TEST_LENGTH_SCALES
         ]
     except Exception as error:  # onnxruntime's errors have no public base class

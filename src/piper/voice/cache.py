@@ -348,7 +348,7 @@ def compare_with_original(
     others = 0
     for i, length in enumerate(_CHECK_LENGTHS):
         ids = rng.integers(0, symbols, length).tolist()
-        settings = SpeechSettings(0.0, 1.0, 0.0, {(num_speakers - 1) * (i % 2): 1.0})
+        settings = SpeechSettings(speakers={(num_speakers - 1) * (i % 2): 1.0})
         mine, theirs = (
             np.concatenate(list(net.speak(ids, settings, rng, is_streamed=False).audio))
             for net in (parts, original)

@@ -18,7 +18,7 @@ import secrets
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
@@ -76,7 +76,7 @@ _LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SpeechSettings:
-    """How a network speaks a sentence; everything is decided here.
+    """How a network speaks a sentence; without anything said, the first speaker without noise.
 
     Attributes:
         noise_scale: Deviation of the prior's noise.
@@ -88,10 +88,10 @@ class SpeechSettings:
         emphasis: (P,), how much weight each id has; 0 is the usual, 1 moderate emphasis.
     """
 
-    noise_scale: float
-    length_scale: float
-    noise_w_scale: float
-    speakers: Mapping[int, float]
+    noise_scale: float = 0.0
+    length_scale: float = 1.0
+    noise_w_scale: float = 0.0
+    speakers: Mapping[int, float] = field(default_factory=lambda: {0: 1.0})
     pitch: float = 0.0
     semitones: FloatArray | None = None
     emphasis: FloatArray | None = None
@@ -398,27 +398,19 @@ class VoiceSession:
         except ValueError:  # of another program, or of another time
             return None
 
-    def run(
-        self,
-        ids: Sequence[int],
-        *,
-        noise_scale: float,
-        length_scale: float,
-        noise_w_scale: float,
-        speaker_id: int = 0,
-        pitch: float = 0.0,
-    ) -> NetworkOutput:
-        """Speak one sentence; the arguments are as those of `SpeechSettings`."""
-        scales = [noise_scale, length_scale, noise_w_scale]
+    def run(self, ids: Sequence[int], settings: SpeechSettings) -> NetworkOutput:
+        """Speak one sentence, by one speaker, all words in one way."""
+        scales = [settings.noise_scale, settings.length_scale, settings.noise_w_scale]
         if self.mean_hertz is not None:
-            scales.append(pitch)
+            scales.append(settings.pitch)
         feeds: Feeds = {
             "input": np.asarray([ids], dtype=np.int64),
             "input_lengths": np.asarray([len(ids)], dtype=np.int64),
             "scales": np.asarray(scales, dtype=np.float32),
         }
         if self.has_speakers:
-            feeds[_SPEAKER_INPUT] = np.asarray([speaker_id], dtype=np.int64)
+            speaker = next(iter(settings.speakers), 0)
+            feeds[_SPEAKER_INPUT] = np.asarray([speaker], dtype=np.int64)
         outputs = run_graph(self.session, self._output_names, feeds)
         # (1, 1, 1, S) in Piper's voices, (1, 1, S) in some others.
         audio = np.asarray(outputs[0], dtype=np.float32).reshape(-1)
@@ -441,14 +433,7 @@ class VoiceSession:
             )
         if settings.emphasis is not None or settings.semitones is not None:
             _warn_about_words(self.path)
-        output = self.run(
-            ids,
-            noise_scale=settings.noise_scale,
-            length_scale=settings.length_scale,
-            noise_w_scale=settings.noise_w_scale,
-            speaker_id=next(iter(settings.speakers), 0),
-            pitch=settings.pitch,
-        )
+        output = self.run(ids, settings)
         samples = output.compute_id_samples(len(ids))
         return SpokenSentence(iter([output.audio]), samples, len(output.audio))
 

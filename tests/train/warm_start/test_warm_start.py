@@ -17,7 +17,7 @@ from piper.errors import CheckpointError
 from piper.train.lightning import VitsModel
 from piper.train.vits.synthesizer import Synthesizer
 from piper.train.warm_start import VOCODER_PREFIXES, take_apart, warm_start
-from piper.voice.session import VoiceSession
+from piper.voice.session import SpeechSettings, VoiceSession
 
 SMALL: dict[str, Any] = {
     "quality": "tiny",
@@ -95,7 +95,7 @@ def test_a_voice_without_a_checkpoint_gives_the_network_that_speaks(tiny_voice: 
     assert report.count("posterior encoder")[0] == 0
     assert report.count("discriminators")[0] == 0
     session = VoiceSession(tiny_voice)
-    expected = session.run(IDS, noise_scale=0.0, length_scale=1.0, noise_w_scale=0.0, speaker_id=0)
+    expected = session.run(IDS, SpeechSettings())
     np.testing.assert_allclose(speak(model.model_g), expected.audio, atol=1e-4)
 
 
@@ -109,9 +109,7 @@ def test_one_speaker_of_a_voice_becomes_the_whole(
     assert report.count("decoder")[1] == 0
     assert f"Of its 3 speakers, the file's speaker {['anna', 'boris', 'vera'][row]}" in str(report)
     session = VoiceSession(tiny_voice_multi_speaker)
-    expected = session.run(
-        IDS, noise_scale=0.0, length_scale=1.0, noise_w_scale=0.0, speaker_id=row
-    )
+    expected = session.run(IDS, SpeechSettings(speakers={row: 1.0}))
     np.testing.assert_allclose(speak(model.model_g), expected.audio, atol=1e-4)
 
 
