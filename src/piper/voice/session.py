@@ -176,17 +176,7 @@ def create_session(
     if not path.is_file():
         raise VoiceNotFoundError(f"{path} does not exist; check the path of the voice.")
     use_cuda = use_cuda and find_cuda(use_cuda)
-    options = _create_options(threads)
-    if is_for_machine:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    if optimized_path is not None:
-        options.optimized_model_filepath = str(optimized_path)
-        prefix = "session.optimized_model_external_initializers"
-        options.add_session_config_entry(
-            f"{prefix}_file_name", optimized_path.with_suffix(".bin").name
-        )
-        # Shapes must stay inside, where ONNX Runtime reads them.
-        options.add_session_config_entry(f"{prefix}_min_size_in_bytes", "1024")
+    options = _create_options(threads, is_for_machine, optimized_path)
     if not use_cuda and _share_arena():
         options.add_session_config_entry("session.use_env_allocators", "1")
 
@@ -219,7 +209,9 @@ def create_session(
     return session
 
 
-def _create_options(threads: int | None) -> onnxruntime.SessionOptions:
+def _create_options(
+    threads: int | None, is_for_machine: bool, optimized_path: Path | None
+) -> onnxruntime.SessionOptions:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -233,6 +225,16 @@ def _create_options(threads: int | None) -> onnxruntime.SessionOptions:
     # A thread that spins while it waits makes nothing faster, and takes the core from another
     # sentence: a tenth of the processor time where several are spoken at once.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if is_for_machine:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if optimized_path is not None:
+        options.optimized_model_filepath = str(optimized_path)
+        prefix = "session.optimized_model_external_initializers"
+        options.add_session_config_entry(
+            f"{prefix}_file_name", optimized_path.with_suffix(".bin").name
+        )
+        # Shapes must stay inside, where ONNX Runtime reads them.
+        options.add_session_config_entry(f"{prefix}_min_size_in_bytes", "1024")
     return options
 
 
