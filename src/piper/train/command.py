@@ -57,6 +57,7 @@ SUBCOMMANDS = {
     ),
     "phonemes": ("piper.train.data.phonemes_cli", "show what a voice will hear of the texts"),
     "prepare": ("piper.train.prepare_cli", "fill the cache that training reads"),
+    "copy": ("piper.train.copying.cli", "copy a voice into one that speaks faster"),
     "evaluate": ("piper.train.evaluate.cli", "say how good voices are"),
     "listening-test": (
         "piper.train.listening_test.cli",

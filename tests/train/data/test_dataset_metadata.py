@@ -240,6 +240,14 @@ def test_more_speakers_than_the_network_has(write_csv: WriteDataset) -> None:
     assert message.endswith("pass --model.num_speakers=3.")
 
 
+def test_phoneme_ids_may_have_their_frames(write_csv: WriteDataset) -> None:
+    path = write_csv("a|One.|1:3 0:1 14:7 2:4\n")
+    [row] = load_metadata(path, path.parent, dataset_type="phoneme_ids")
+    assert (row.ids, row.durations) == ([1, 0, 14, 2], [3, 1, 7, 4])
+    message = load_error(write_csv("a|One.|1:3 0 14:7\n"), dataset_type="phoneme_ids")
+    assert "none or all of them with frames" in message
+
+
 def test_wrong_phoneme_ids(write_csv: WriteDataset) -> None:
     message = load_error(write_csv("a|One.|1 0 x\n"), dataset_type="phoneme_ids")
     assert message.startswith("CSV line 1: the last column is '1 0 x'")

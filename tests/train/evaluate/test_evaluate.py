@@ -212,7 +212,7 @@ def test_a_killed_evaluation_goes_on(
     arguments = [str(one) for one in ("--model", tiny_voice, *flags)]
     command = [sys.executable, "-m", "piper.train", "evaluate", *arguments]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
-    kept = tmp_path / "out/measures-1.jsonl"
+    kept = tmp_path / "out/measures-2.jsonl"
     wait_until(lambda: kept.exists() and kept.read_bytes().count(b"\n") >= 3)
     process.send_signal(signal.SIGKILL)
     process.wait()

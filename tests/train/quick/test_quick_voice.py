@@ -32,6 +32,7 @@ from piper.train.quick.features import (
     Features,
     alignment_to_durations,
     find_aligner_path,
+    given_to_durations,
     ids_to_phonemes,
     prepare_features,
     trim_silence,
@@ -492,3 +493,11 @@ def test_a_file_that_says_another_filter_length_is_refused() -> None:
     shape = QuickGraphConfig(RATE, 900_000, HOP)
     with pytest.raises(ValueError, match="900000 samples"):
         unfold_quick_weights({"decoder.exit.weight": weights["decoder.exit.weight"].T}, shape, "{}")
+
+
+def test_given_durations_leave_nothing_to_padding() -> None:
+    phonemes = ["^", "_", "a", "_", "_", "$"]
+    given = given_to_durations([3, 1, 7, 2, 0, 4], phonemes, 17)
+    assert given.tolist() == [4, 0, 9, 0, 0, 4]
+    with pytest.raises(DatasetError, match="last 17 frames, but the recording has 20"):
+        given_to_durations([3, 1, 7, 2, 0, 4], phonemes, 20)

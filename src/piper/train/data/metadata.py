@@ -80,7 +80,7 @@ _ENDS = tuple('.!?…。！？।؟"»”')
 # festvox-ru writes `вол+ос`: the mark stands before the stressed vowel. A sum is left alone: `2+2`,
 # `x+а`, `C++а`. Vowels are those of Russian, Ukrainian and Belarusian.
 _STRESS_MARK = re.compile(r"(?<![0-9A-Za-z+])\+(?=[аеёиоуыэюяіїєАЕЁИОУЫЭЮЯІЇЄ])")
-_ID = re.compile(r"[0-9]{1,9}")
+_ID = re.compile(r"([0-9]{1,9})(?::([0-9]{1,5}))?")
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,7 @@ class Row:
         speaker: Name of the speaker where there are several, else None.
         ids: Phoneme ids where the dataset gives them, else None.
         version: Of a recording in a storage what tells it from an earlier one, else empty.
+        durations: Frames of each id, where the dataset gives them, too, else None.
     """
 
     line: int
@@ -102,6 +103,7 @@ class Row:
     speaker: str | None
     ids: list[int] | None
     version: str = ""
+    durations: list[int] | None = None
 
 
 def load_metadata(
@@ -117,7 +119,8 @@ def load_metadata(
 
     Args:
         csv_path: Lines `file|text`; with several speakers `file|speaker|text`; with
-            `dataset_type="phoneme_ids"` one more column at the end, ids separated by spaces.
+            `dataset_type="phoneme_ids"` one more column at the end, ids separated by spaces, each
+            alone or with its frames (`20:7`).
             Columns of others that their values tell (LJSpeech's `id|text|normalised text`, a
             length or the speaker after the text) are read, and said.
         audio_dir: Folder of the recordings; names are looked for here, then beside the CSV. The
@@ -146,9 +149,9 @@ def load_metadata(
         if audio_path is None:
             missing.append(f"{columns[0] or '(no name)'} (line {number})")
             continue
-        text, speaker, ids = parser.parse_columns(number, columns, layout)
+        text, speaker, ids, durations = parser.parse_columns(number, columns, layout)
         text = text if has_stress_marks else remove_stress_marks(text)
-        rows.append(Row(number, audio_path, text, speaker, ids, version))
+        rows.append(Row(number, audio_path, text, speaker, ids, version, durations))
     if missing:
         where = recordings.address if recordings is not None else audio_dir
         raise DatasetError(
@@ -168,13 +171,13 @@ def remove_stress_marks(text: str) -> str:
     return _STRESS_MARK.sub("", text)
 
 
-def write_metadata(folder: Path, rows: Iterable[tuple[str, str | None, str]]) -> bytes:
+def write_metadata(folder: Path, rows: Iterable[Sequence[str | None]]) -> bytes:
     """Write a dataset's metadata.csv, and return what is in it.
 
     Args:
         folder: The dataset.
-        rows: Name of the recording, speaker (None where there is one only) and text; no `|` and no
-            line end in them.
+        rows: Name of the recording, speaker (None where there is one only), text, and ids where
+            the dataset has some; no `|` and no line end in them.
     """
     lines = ["|".join(cell for cell in row if cell is not None) + "\n" for row in rows]
     content = "".join(lines).encode("utf-8")
@@ -289,11 +292,11 @@ class _Parser:
 
     def parse_columns(
         self, number: int, columns: Sequence[str], layout: Layout
-    ) -> tuple[str, str | None, list[int] | None]:
-        """Return the text, speaker and phoneme ids of a line."""
+    ) -> tuple[str, str | None, list[int] | None, list[int] | None]:
+        """Return the text, speaker, phoneme ids and their frames of a line."""
         where = f"{self.csv_path} line {number}:"
         values = dict(zip(layout.names, columns, strict=True))
-        ids = _parse_ids(where, values[IDS]) if IDS in values else None
+        ids, durations = _parse_ids(where, values[IDS]) if IDS in values else (None, None)
         text, speaker = values.get(NORMALISED) or values[TEXT], values.get(SPEAKER)
         if speaker == "":
             raise DatasetError(f"{where} the speaker is empty; name one, or remove the line.")
@@ -301,7 +304,7 @@ class _Parser:
             raise DatasetError(
                 f"{where} the text is empty; write what is said, or remove the line."
             )
-        return text, speaker, ids
+        return text, speaker, ids, durations
 
     def check_rows(self, rows: Sequence[Row]) -> None:
         """Refuse recordings that are listed twice, and more speakers than the flags say."""
@@ -322,14 +325,19 @@ class _Parser:
             )
 
 
-def _parse_ids(where: str, column: str) -> list[int]:
-    words = column.split()
-    if not words or not all(_ID.fullmatch(word) for word in words):
+def _parse_ids(where: str, column: str) -> tuple[list[int], list[int] | None]:
+    """Return the ids, and their frames where all of them have some."""
+    found = [_ID.fullmatch(word) for word in column.split()]
+    words = [match.groups() for match in found if match]
+    with_frames = sum(frames is not None for _, frames in words)
+    if not words or len(words) < len(found) or with_frames not in (0, len(words)):
         raise DatasetError(
             f"{where} the last column is {column!r:.60}, but phoneme ids are wanted: "
-            "whole numbers separated by spaces."
+            "whole numbers separated by spaces, none or all of them with frames (20:7)."
         )
-    return [int(word) for word in words]
+    return [int(number) for number, _ in words], (
+        [int(frames) for _, frames in words] if with_frames else None
+    )
 
 
 def decode_text(data: bytes) -> tuple[str, str]:

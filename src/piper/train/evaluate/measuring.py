@@ -168,6 +168,8 @@ SPEAKERS_RANGE = (0.75, 2.5)
 """Of the first and third quartile of a first look: where this speaker's pitch lies, up to lively
 speech. It keeps most errors by an octave out."""
 SEMITONES = 12.0
+FEWEST_VOICED = 20
+"""Frames of 10 ms that a spread of pitch is measured of."""
 
 
 def find_pitch(samples: FloatArray, rate: int, frames: int) -> LevelArray:
@@ -184,6 +186,21 @@ def find_pitch(samples: FloatArray, rate: int, frames: int) -> LevelArray:
     if len(voiced):
         found = tracker.look(EVERYONES_RANGE.narrow(voiced, SPEAKERS_RANGE)) or found
     return tracker.to_frames(found, frames)
+
+
+def measure_pitch_spread(spoken: FloatArray, rate: int) -> float:
+    """Return the standard deviation of speech's pitch in semitones; NaN where little is voiced.
+
+    Args:
+        spoken: (S,), 1 is full scale.
+        rate: Hertz.
+    """
+    samples = _prepare(spoken, rate)
+    pitch = find_pitch(samples, SAMPLE_RATE, int(len(samples) / SAMPLE_RATE / HOP_SECONDS))
+    voiced = pitch[pitch > 0]
+    if len(voiced) < FEWEST_VOICED:
+        return math.nan
+    return float(np.std(SEMITONES * np.log2(voiced)))
 
 
 def compare_pitch(first: LevelArray, second: LevelArray, pairs: Pairs) -> dict[str, float]:
@@ -529,6 +546,9 @@ def measure_utterance(
             and metrics.wants("similarity")
         ):
             found.values["similarity"] = measure_similarity(utterance.embedding, reference)
+        if metrics.wants("pitch_spread"):
+            spread = measure_pitch_spread(speech.samples, speech.sample_rate)
+            found.values["pitch_spread"] = spread
         if recorded is not None:
             _measure_likeness(utterance, recorded, found)
     found.values = {

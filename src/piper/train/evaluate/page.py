@@ -151,6 +151,8 @@ MEANINGS: Mapping[str, str] = {
     "alignment. Another good reading of the sentence is far from it, too.",
     "pitch_error": "How far the pitch lies from the recording's where both have one, after "
     "alignment.",
+    "pitch_spread": "How far the pitch goes up and down in a sentence, as a standard deviation. "
+    "Neither end is better: the recordings' own is the measure, and a smaller one sounds flat.",
     "voicing_error": "The share of moments that have a pitch in only one of voice and recording.",
     "duration_error": "How much longer or shorter a phoneme is than in the recording, on average.",
     "pause_error": "How much longer or shorter a pause is than in the recording, on average.",

@@ -78,6 +78,7 @@ _ALL = (
     Score("mel_cepstral_distance", "mel-cepstral distance", "dB", Group.LIKENESS, True),
     Score("pitch_error", "pitch error", "semitones", Group.LIKENESS, True),
     Score("pitch_contour_error", "pitch contour error", "semitones", Group.LIKENESS, True),
+    Score("pitch_spread", "pitch spread", "semitones", Group.LIKENESS, None),
     Score("voicing_error", "voicing error", "", Group.LIKENESS, True, 3),
     Score("duration_error", "phoneme duration error", "ms", Group.LIKENESS, True, 1),
     Score("pause_error", "pause error", "ms", Group.LIKENESS, True, 0),

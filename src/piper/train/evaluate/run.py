@@ -256,7 +256,7 @@ def _speak_apart(model_path: Path, texts: Sequence[str], rounds: int) -> dict[st
     return parse_json_object(process.stdout.splitlines()[-1], "the measurement")
 
 
-KEPT_NAME = "measures-1.jsonl"
+KEPT_NAME = "measures-2.jsonl"
 """In the output's folder; the number is raised when the measures change."""
 COST_SCORES = ("real_time_factor", "first_audio_seconds", "size_megabytes", "memory_megabytes")
 _VERSIONED = ("piper-workshop", "torch", "onnxruntime", "distillmos", "Resemblyzer")

@@ -157,7 +157,7 @@ def split_rows(
 def load_names(path: Path) -> list[str]:
     """Return recordings' names from a file, one a line; lines that begin with `#` do not count."""
     wish = "give split, all, or a file with a recording's name in each line"
-    names = _read_lines(path, "--held-out", wish)
+    names = read_lines(path, "--held-out", wish)
     found = list(dict.fromkeys(name for name in names if not name.startswith("#")))
     if not found:
         raise ConfigError(f"--held-out: {path} names no recording.")
@@ -175,13 +175,13 @@ def rows_to_sentences(rows: Sequence[Row], most: int) -> list[Sentence]:
 def load_texts(path: Path, most: int) -> list[Sentence]:
     """Return the lines of a file as something to say."""
     wish = "give a UTF-8 file with a sentence in each line"
-    texts = _read_lines(path, "--texts", wish)[:most]
+    texts = read_lines(path, "--texts", wish)[:most]
     if not texts:
         raise ConfigError(f"--texts: {path} is empty; write a sentence in each line.")
     return [Sentence(f"sentence_{place:04d}", text) for place, text in enumerate(texts, 1)]
 
 
-def _read_lines(path: Path, flag: str, wish: str) -> list[str]:
+def read_lines(path: Path, flag: str, wish: str) -> list[str]:
     """Return the lines of a file that hold something."""
     try:
         text = read_bounded(path, "text file").decode("utf-8-sig")
@@ -330,7 +330,7 @@ def load_speech(path: Path) -> Speech:
 def _find_speaker(voice: PiperVoice, name: str | None) -> int | None:
     if voice.config.num_speakers == 1 or name is None:
         return None
-    known = voice.config.speaker_id_map or {}
+    known = voice.config.speaker_id_map or {str(i): i for i in range(voice.config.num_speakers)}
     if name not in known:
         raise PiperError(f'The voice has no speaker "{name}"; it has {name_some(known, 12)}.')
     return known[name]

@@ -1,6 +1,7 @@
 """What a quick voice is taught beside samples and ids: how long each phoneme lasts, and its pitch.
 
-An aligner fitted on the recordings says where phonemes lie; the pitch is Praat's (Boersma 1993).
+The dataset says where phonemes lie, as that of a voice's own speech can, else an aligner that is
+fitted on the recordings; the pitch is Praat's (Boersma 1993).
 Both are kept in the dataset's cache, an entry an utterance, and made by as many processes as there
 are cores. Shapes: P phonemes (padding symbols included), T frames.
 """
@@ -107,6 +108,7 @@ class FeatureEntry:
 class _Job:
     utterance: PreparedUtterance
     pitch_range: PitchRange
+    key: str
 
 
 class FeatureCache:
@@ -185,18 +187,20 @@ def prepare_features(
     """
     cache = FeatureCache(settings.cache_dir)
     cache.folder.mkdir(parents=True, exist_ok=True)
-    path = find_aligner_path(settings)
     with hold_lock(cache.folder / LOCK_NAME):
-        found = _find_features(settings, cache, utterances) if path.is_file() else {}
+        found = _find_features(settings, cache, utterances)
         damaged = {p.key for p in found.values() if not cache.is_whole(p)} if is_verified else set()
         if damaged or len(found) < len(utterances):
-            aligner = _find_aligner(settings, voice, utterances)
+            aligner = None
+            if any(utterance.row.durations is None for utterance in utterances):
+                aligner = _find_aligner(settings, voice, utterances)
             found = _find_features(settings, cache, utterances)
             whole = {key for key, place in found.items() if place.key not in damaged}
             missing = [u for u in utterances if u.key not in whole]
             ranges = _find_pitch_ranges(settings, utterances)
-            jobs = [_Job(u, ranges[u.speaker_id]) for u in missing]
-            maker = _Maker(settings, voice, aligner, cache, _describe_context(settings, path))
+            keys = _create_keys(settings, utterances)
+            jobs = [_Job(u, ranges[u.speaker_id], keys[u.key]) for u in missing]
+            maker = _Maker(settings, voice, aligner, cache)
             results = run_jobs(maker, jobs, "Aligning", "recordings", num_processes)
             _tell_failures([reason for reason in results if reason], len(utterances))
             found = _find_features(settings, cache, utterances)
@@ -223,21 +227,16 @@ def find_aligner_path(settings: DataSettings) -> Path:
 
 def find_used_keys(settings: DataSettings, utterances: Sequence[PreparedUtterance]) -> set[str]:
     """Return the names in the cache that these utterances' features have, or would have."""
-    path = find_aligner_path(settings)
-    if not path.is_file():
-        return set()
-    context = _describe_context(settings, path)
-    return {_digest(context, utterance.key) for utterance in utterances}
+    return set(_create_keys(settings, utterances).values())
 
 
 def _find_features(
     settings: DataSettings, cache: FeatureCache, utterances: Sequence[PreparedUtterance]
 ) -> dict[str, FeatureEntry]:
     """Return what the cache has of these utterances, by their keys."""
-    context = _describe_context(settings, find_aligner_path(settings))
     entries = cache.find()
-    digests = {utterance.key: _digest(context, utterance.key) for utterance in utterances}
-    return {key: entries[digest] for key, digest in digests.items() if digest in entries}
+    keys = _create_keys(settings, utterances)
+    return {key: entries[digest] for key, digest in keys.items() if digest in entries}
 
 
 def _tell_failures(reasons: Sequence[str], count: int) -> None:
@@ -252,13 +251,22 @@ def _tell_failures(reasons: Sequence[str], count: int) -> None:
         )
 
 
-def _describe_context(settings: DataSettings, aligner: Path) -> str:
-    digest = hashlib.blake2b(aligner.read_bytes(), digest_size=12).hexdigest()
-    return f"{FORMAT_VERSION}|{digest}|{settings.sample_rate}|{settings.hop_length}"
+def _create_keys(settings: DataSettings, utterances: Sequence[PreparedUtterance]) -> dict[str, str]:
+    """Return the names of utterances' features in the cache, by the utterances' keys."""
+    path = find_aligner_path(settings)
+    aligner = _digest(path.read_bytes()) if path.is_file() else "none"
+
+    def create_key(utterance: PreparedUtterance) -> str:
+        durations = utterance.row.durations
+        source = aligner if durations is None else _digest(str(durations).encode())
+        parts = (FORMAT_VERSION, source, settings.sample_rate, settings.hop_length, utterance.key)
+        return _digest("|".join(map(str, parts)).encode())
+
+    return {utterance.key: create_key(utterance) for utterance in utterances}
 
 
-def _digest(context: str, key: str) -> str:
-    return hashlib.blake2b(f"{context}|{key}".encode(), digest_size=12).hexdigest()
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=12).hexdigest()
 
 
 # -- alignment
@@ -341,15 +349,13 @@ class _Maker:
         self,
         settings: DataSettings,
         voice: VoiceConfig,
-        aligner: Aligner,
+        aligner: Aligner | None,
         cache: FeatureCache,
-        context: str,
     ) -> None:
         self._settings = settings
         self._voice = voice
         self._aligner = aligner
         self._cache = cache
-        self._context = context
         self._utterances = UtteranceCache(settings.cache_dir)
 
     def __call__(self, job: _Job) -> str:
@@ -361,7 +367,7 @@ class _Maker:
         except EntryDamagedError as error:  # nothing is stored: it may be made anew
             return f"{job.utterance.row.audio_path.name}: {error}"
         features = made if isinstance(made, Features) else NO_FEATURES
-        self._cache.store(_digest(self._context, job.utterance.key), features)
+        self._cache.store(job.key, features)
         return "" if isinstance(made, Features) else f"{job.utterance.row.audio_path.name}: {made}"
 
     def _make(self, job: _Job) -> Features | str:
@@ -372,17 +378,48 @@ class _Maker:
         samples = resample(cached.samples, settings.sample_rate)
         frames = len(cached.samples) // settings.hop_length
         rate = settings.sample_rate / settings.hop_length
+        start = 0
         try:
-            alignment = self._aligner.align(self._aligner.hear(samples), _to_groups(phonemes))
-            units = set(self._aligner.inventory)
-            durations = alignment_to_durations(alignment, phonemes, units, frames, rate)
+            if utterance.row.durations is not None:
+                durations = given_to_durations(utterance.row.durations, phonemes, frames)
+            else:
+                assert self._aligner is not None
+                alignment = self._aligner.align(self._aligner.hear(samples), _to_groups(phonemes))
+                units = set(self._aligner.inventory)
+                durations = alignment_to_durations(alignment, phonemes, units, frames, rate)
+                start = trim_silence(durations, alignment, phonemes, rate)
         except DatasetError as error:
             return str(error)
-        start = trim_silence(durations, alignment, phonemes, rate)
         total = int(durations.sum())
         piece = cached.samples[start * settings.hop_length : (start + total) * settings.hop_length]
         f0 = track_pitch(piece, settings.sample_rate, settings.hop_length, job.pitch_range)
         return Features(durations, f0, start)
+
+
+def given_to_durations(given: Sequence[int], phonemes: Sequence[str], frames: int) -> IntArray:
+    """Return the frames that a dataset gives for each id, (P,), their sum being `frames`.
+
+    Padding's frames go to the symbol before it: it is left out before anything is learnt.
+
+    Args:
+        given: (P,) frames.
+        phonemes: (P,) of the ids, padding included.
+        frames: T of the recording.
+    """
+    if sum(given) != frames:
+        raise DatasetError(
+            f"Its phonemes last {sum(given)} frames, but the recording has {frames}; leave its "
+            "silence with --data.trim_silence=false, or mend the last column."
+        )
+    durations = np.array(given, dtype=np.int64)
+    spoken = 0
+    for place, phoneme in enumerate(phonemes):
+        if phoneme != PAD:
+            spoken = place
+        elif place:
+            durations[spoken] += durations[place]
+            durations[place] = 0
+    return durations
 
 
 def alignment_to_durations(

@@ -1,0 +1,461 @@
+"""`python -m piper.train copy`: a voice speaks, and a quick voice learns from what it said."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from piper.config import VoiceConfig, load_voice_config
+from piper.errors import ConfigError
+from piper.files import (
+    append_record,
+    digest_file,
+    load_kept_object,
+    load_results,
+    read_bounded,
+    refuse_overwriting,
+    replace_on_success,
+    write_json,
+)
+from piper.jobs import MIN_JOBS_A_PROCESS, Lost, available_cores, run_in_processes
+from piper.messages import configure_logging, say
+from piper.options import CommandParser
+from piper.progress import ProgressLine
+from piper.train.command import run_command
+from piper.voices import VoiceFiles, find_voice
+
+if TYPE_CHECKING:
+    from piper.text.frontend import Sentence
+    from piper.voice.voice import PiperVoice
+
+KEPT = "kept"
+"""Folder of the sentences that only the comparison hears."""
+LEARNT = "learnt"
+SPOKEN = "spoken.jsonl"
+KEPT_SENTENCES = 30
+SPEECH_MINUTES = 40.0
+SPEECH_MINUTES_A_SPEAKER = 5.0
+"""For each speaker after the first; together at most the next."""
+MOST_SPEECH_MINUTES = 180.0
+PHONEMES_A_SECOND = 18.0
+"""Stress marks and spaces among them."""
+SPEAKING_SHARE = 0.25
+"""Of the budget, after which a slow voice is stopped: what it has said is to be learnt, too."""
+COMPARISON_FLAGS = (
+    ("scores", "NAMES", "what is measured"),
+    ("recogniser", "NAME:MODEL", "a recogniser of words"),
+    ("phoneme-recogniser", "FILE", "one of phonemes"),
+)
+_LICENSE = re.compile(r"^\W*licen[sc]e\b\W*(\S.*?)\W*$", re.IGNORECASE | re.MULTILINE)
+
+
+def create_parser() -> argparse.ArgumentParser:
+    """Return the flags of a copy."""
+    parser = CommandParser(
+        prog="python -m piper.train copy",
+        description="Copy a voice into one that speaks several times faster: it speaks sentences, "
+        "a quick voice learns from them, and both are compared.",
+        epilog="Flags of fit (--trainer.…, --data.…, --model.…) are handed on to it.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("voice", metavar="VOICE.onnx", help="the voice to copy")
+    add("-f", "--output-file", type=Path, required=True, metavar="FAST.onnx", help="the copy")
+    add("-c", "--config", type=Path, metavar="FILE", help="the voice's JSON; default: beside it")
+    add(
+        "--minutes",
+        type=float,
+        default=20.0,
+        metavar="N",
+        help="for speaking and learning, over all runs together; default: %(default)g",
+    )
+    add(
+        "--texts",
+        type=Path,
+        metavar="FILE",
+        help="text in the voice's language, such as a book, for it to say; default: sentences made "
+        "of the words that espeak-ng lists",
+    )
+    add(
+        "--speakers",
+        metavar="NAMES",
+        help="of a voice with several: names or numbers, joined by commas; default: all",
+    )
+    add(
+        "--license",
+        metavar="NAME",
+        help="of the voice; needed where neither its JSON nor a MODEL_CARD beside it says one",
+    )
+    add(
+        "--work-dir",
+        type=Path,
+        metavar="DIR",
+        help="where speech, checkpoints and the comparison go; default: FAST.copy beside the copy",
+    )
+    for name, metavar, what in COMPARISON_FLAGS:
+        add(f"--{name}", metavar=metavar, help=f"{what}, for the comparison: see evaluate")
+    add("--seed", type=int, default=1234, metavar="N", help="of all choices; default: %(default)s")
+    return parser
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is copied, and where to.
+
+    Attributes:
+        files: The voice.
+        config: Its JSON.
+        speakers: Names of those that are copied, and their numbers in the voice.
+        license: Of the voice, which is the copy's, too.
+        output: The copy's ONNX file.
+        folder: Where all else goes.
+        minutes: For speaking and learning.
+    """
+
+    files: VoiceFiles
+    config: VoiceConfig
+    speakers: dict[str, int]
+    license: str
+    output: Path
+    folder: Path
+    minutes: float
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Copy a voice; return the exit code."""
+    words = list(sys.argv[2:] if argv is None else argv)
+    parser = create_parser()
+    arguments, of_fit = parser.parse_known_args(words)
+    if wrong := [flag for flag in of_fit if not re.match(r"--(trainer|data|model)\.", flag)]:
+        parser.error(f"unrecognized arguments: {' '.join(wrong)}")
+    configure_logging()
+    logging.getLogger("piper").setLevel(logging.INFO)
+    stopped = "Stopped; what was spoken and learnt is kept, and the same command goes on."
+    return run_command(lambda: _copy(arguments, of_fit, words), stopped)
+
+
+def _copy(arguments: argparse.Namespace, of_fit: Sequence[str], words: Sequence[str]) -> int:
+    plan = _create_plan(arguments)
+    _speak_all(plan, arguments.texts, arguments.seed)
+    if code := _train(plan, arguments.seed, of_fit, words):
+        return code
+    _export(plan)
+    return _compare(plan, arguments)
+
+
+def _create_plan(arguments: argparse.Namespace) -> Plan:
+    files = find_voice(arguments.voice, config_path=arguments.config)
+    config = load_voice_config(files.config)
+    if arguments.minutes <= 0:
+        raise ConfigError("--minutes is a number above 0.")
+    output: Path = arguments.output_file
+    if output.suffix != ".onnx":
+        raise ConfigError(f"--output-file {output}: the name of a voice ends in .onnx.")
+    refuse_overwriting(
+        {"--output-file": output}, {"the voice": files.model, "--texts": arguments.texts}
+    )
+    licence = arguments.license or _find_license(files, config)
+    if not licence:
+        raise ConfigError(
+            f"Neither {files.config.name} nor a MODEL_CARD beside it says the voice's licence, "
+            "which is the copy's, too; give it with --license (--license unknown where it cannot "
+            "be found out)."
+        )
+    folder = arguments.work_dir or output.with_suffix(".copy")
+    plan = Plan(
+        files,
+        config,
+        _find_speakers(config, arguments.speakers),
+        licence,
+        output,
+        folder,
+        arguments.minutes,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    asked = {
+        "voice": digest_file(files.model),
+        "texts": digest_file(arguments.texts) if arguments.texts else "",
+        "speakers": plan.speakers,
+        "seed": arguments.seed,
+    }
+    known = load_kept_object(folder / "copy.json")
+    if known and {name: known.get(name) for name in asked} != asked:
+        raise ConfigError(
+            f"{folder} holds a copy of another voice, or by other --texts, --speakers or --seed; "
+            "remove it, or give another --work-dir."
+        )
+    if not known:
+        write_json(folder / "copy.json", asked)
+    return plan
+
+
+def _find_license(files: VoiceFiles, config: VoiceConfig) -> str:
+    if said := config.extra.get("license"):
+        return str(said)
+    for name in ("MODEL_CARD", "MODEL_CARD.md"):
+        path = files.model.with_name(name)
+        if path.is_file():
+            text = read_bounded(path, "model card").decode("utf-8", "replace")
+            if match := _LICENSE.search(text):
+                return match[1]
+    return ""
+
+
+def _find_speakers(config: VoiceConfig, wanted: str | None) -> dict[str, int]:
+    if config.num_speakers == 1:
+        if wanted:
+            raise ConfigError("--speakers: the voice has one speaker.")
+        return {}
+    names = {number: name for name, number in config.speaker_id_map.items()}
+    every = {names.get(number, str(number)): number for number in range(config.num_speakers)}
+    if wanted is None:
+        return every
+    numbers = {str(number): number for number in every.values()}
+    found = {}
+    for name in filter(None, map(str.strip, wanted.split(","))):
+        number = every.get(name, numbers.get(name))
+        if number is None:
+            raise ConfigError(
+                f'--speakers: there is no speaker "{name}"; there are '
+                f"{', '.join(list(every)[:12])}."
+            )
+        found[names.get(number, str(number))] = number
+    if not found:
+        raise ConfigError("--speakers names no speaker.")
+    return found
+
+
+# -- speaking
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A sentence to speak; its key says all that its sound depends on."""
+
+    name: str
+    ids: tuple[int, ...]
+    speaker: int
+    noise_scale: float
+    noise_w_scale: float
+    seed: int
+
+    @property
+    def key(self) -> str:
+        return repr(self)
+
+
+@dataclass(frozen=True)
+class _Spoken:
+    """What came of it.
+
+    Attributes:
+        seconds: Of speech.
+        frames: Of each id, where the voice says them.
+        elapsed: Seconds since the dataset's first sentence was asked for, over all runs.
+    """
+
+    seconds: float
+    frames: list[int] | None
+    elapsed: float = 0.0
+
+
+class _Speaker:
+    """Speaks sentences into a folder, as loud as the network makes them; on one thread.
+
+    Can be sent to other processes; the voice is loaded with the first sentence.
+    """
+
+    def __init__(self, files: VoiceFiles, folder: Path) -> None:
+        self._files = files
+        self._folder = folder
+        self._voice: PiperVoice | None = None
+
+    def __call__(self, job: _Job) -> _Spoken:
+        """Speak a sentence."""
+        import soundfile
+
+        from piper.audio.chunk import float_to_int16
+        from piper.voice.session import SpeechSettings
+        from piper.voice.voice import PiperVoice
+
+        if self._voice is None:
+            self._voice = PiperVoice.load(self._files.model, self._files.config, threads=1)
+        config = self._voice.config
+        settings = SpeechSettings(
+            job.noise_scale, config.length_scale, job.noise_w_scale, {job.speaker: 1.0}
+        )
+        rng = np.random.default_rng(job.seed)
+        spoken = self._voice.network.speak(job.ids, settings, rng, is_streamed=False)
+        samples = np.concatenate([np.zeros(0, np.float32), *spoken.audio])
+        with replace_on_success(self._folder / f"{job.name}.wav") as temporary:
+            soundfile.write(temporary, float_to_int16(samples), config.sample_rate, format="WAV")
+        frames = None
+        if spoken.id_samples is not None and not (spoken.id_samples % config.hop_length).any():
+            frames = (spoken.id_samples // config.hop_length).tolist()
+        return _Spoken(len(samples) / config.sample_rate, frames)
+
+
+def _speak_all(plan: Plan, texts: Path | None, seed: int) -> None:
+    """Let the voice speak; write what is learnt and what is kept for the comparison as datasets."""
+    from piper.train.copying.texts import choose_sentences, load_sentences
+    from piper.voice.voice import PiperVoice
+
+    if all((plan.folder / name / "metadata.csv").is_file() for name in (LEARNT, KEPT)):
+        return
+    frontend = PiperVoice.load(plan.files.model, plan.files.config).frontend
+    sentences = load_sentences(texts, frontend, plan.config.espeak_voice, seed)
+    held_out = min(KEPT_SENTENCES, len(sentences) // 10)
+    # At the default noise, as users hear the voice.
+    noise = (plan.config.noise_scale, plan.config.noise_w_scale)
+    _speak(plan, KEPT, sentences[:held_out], noise, seed)
+    minutes = SPEECH_MINUTES + SPEECH_MINUTES_A_SPEAKER * max(0, len(plan.speakers) - 1)
+    left = 60.0 * min(minutes, MOST_SPEECH_MINUTES, 4 * plan.minutes) * PHONEMES_A_SECOND
+    learnt = []
+    for sentence in choose_sentences(sentences[held_out:], frontend, seed):
+        learnt.append(sentence)
+        left -= len(sentence.phonemes)
+        if left < 0:
+            break
+    # Without noise what is said follows from the text alone, which is easier to learn.
+    _speak(plan, LEARNT, learnt, (0.0, 0.0), seed)
+
+
+def _speak(
+    plan: Plan, name: str, sentences: Sequence[Sentence], noise: tuple[float, float], seed: int
+) -> None:
+    """Speak sentences into a dataset; what was spoken before is not spoken again."""
+    from piper.train.data.metadata import write_metadata
+
+    folder = plan.folder / name
+    (folder / "wavs").mkdir(parents=True, exist_ok=True)
+    speakers: list[tuple[str | None, int]] = [*plan.speakers.items()] or [(None, 0)]
+    jobs = [
+        _Job(
+            f"{place:05d}",
+            tuple(sentence.ids),
+            speakers[place % len(speakers)][1],
+            *noise,
+            seed + place,
+        )
+        for place, sentence in enumerate(sentences)
+    ]
+    kept = folder / SPOKEN
+    spoken = load_results(kept, lambda data: _Spoken(**data))
+    begin = time.monotonic() - _find_elapsed(folder)
+    missing = [job for job in jobs if job.key not in spoken]
+    progress = ProgressLine("Speaking", len(jobs), "sentences", start=len(jobs) - len(missing))
+    speaker = _Speaker(plan.files, folder / "wavs")
+    processes = min(available_cores(), len(missing) // MIN_JOBS_A_PROCESS)
+    results: Any = ((place, speaker(job)) for place, job in enumerate(missing))
+    if processes > 1:
+        results = run_in_processes(speaker, missing, processes)
+    with closing(results):
+        for place, result in results:
+            if isinstance(result, Lost):  # another process speaks it
+                continue
+            elapsed = time.monotonic() - begin
+            spoken[missing[place].key] = replace(result, elapsed=elapsed)
+            append_record(kept, [missing[place].key, asdict(spoken[missing[place].key])])
+            progress.show(len(spoken))
+            if name == LEARNT and elapsed > SPEAKING_SHARE * 60.0 * plan.minutes:
+                break
+    progress.finish(len(spoken))
+    said = [(place, spoken[job.key]) for place, job in enumerate(jobs) if job.key in spoken]
+    has_frames = all(one.frames is not None for _, one in said)
+    rows = []
+    for place, one in said:
+        text = " ".join(sentences[place].text.replace("|", " ").split())
+        ids = [str(number) for number in sentences[place].ids]
+        if has_frames:
+            ids = [f"{i}:{n}" for i, n in zip(ids, one.frames or [], strict=True)]
+        cells = [jobs[place].name, speakers[place % len(speakers)][0], text]
+        rows.append([*cells, " ".join(ids)] if name == LEARNT else cells)
+    write_json(folder / "config.json", _create_config(plan))
+    write_metadata(folder, rows)
+
+
+def _find_elapsed(folder: Path) -> float:
+    """Return how many seconds speaking into a dataset took, in all runs."""
+    spoken = load_results(folder / SPOKEN, lambda data: _Spoken(**data))
+    return max((float(one.elapsed) for one in spoken.values()), default=0.0)
+
+
+def _create_config(plan: Plan) -> dict[str, Any]:
+    """Return the copy's JSON: the voice's, with where it comes from."""
+    from piper import __version__
+
+    data = plan.config.to_dict()
+    data["audio"] = {**data["audio"], "quality": "quick"}
+    data["num_speakers"] = max(1, len(plan.speakers))
+    data["speaker_id_map"] = {name: number for number, name in enumerate(plan.speakers)}
+    data.pop("default_speaker_id", None)
+    data["license"] = plan.license
+    data["copy_of"] = plan.files.model.stem
+    data["copied_by"] = "piper-workshop " + __version__
+    return data
+
+
+# -- learning
+
+
+def _train(plan: Plan, seed: int, of_fit: Sequence[str], words: Sequence[str]) -> int:
+    """Train, or go on with it; return the exit code."""
+    from piper.train.cli import main as train
+    from piper.train.resuming import COMMAND_VARIABLE
+
+    os.environ[COMMAND_VARIABLE] = "\n".join(["python", "-m", "piper.train", "copy", *words])
+    spoken = sum(_find_elapsed(plan.folder / name) for name in (KEPT, LEARNT))
+    seconds = max(60, round(60 * plan.minutes - spoken))
+    clock = f"00:{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    return train(
+        [
+            *("fit", f"--data.dataset_dir={plan.folder / LEARNT}", "--ckpt_path=last"),
+            *("--data.dataset_type=phoneme_ids", "--data.trim_silence=false"),
+            *("--data.validation_split=0.02", "--data.num_test_examples=2"),
+            *("--model.quality=quick", f"--model.hop_length={plan.config.hop_length}"),
+            *(f"--trainer.default_root_dir={plan.folder}", f"--trainer.max_time={clock}"),
+            *("--trainer.devices=1", "--validation_quality=off", "--keep_best=0"),
+            *("--save_minutes=0.5", f"--seed_everything={seed}"),
+            *of_fit,
+        ]
+    )
+
+
+def _export(plan: Plan) -> None:
+    from piper.train.export import export_voice
+
+    export_voice(plan.folder, plan.output)
+    lexicon = Path(f"{plan.files.model}.lexicon")
+    if lexicon.is_file():
+        shutil.copyfile(lexicon, f"{plan.output}.lexicon")
+
+
+def _compare(plan: Plan, arguments: argparse.Namespace) -> int:
+    """Evaluate the copy beside the voice, on sentences that it was not taught."""
+    from piper.train.evaluate.cli import main as evaluate
+
+    facts = plan.folder / "card.json"
+    write_json(facts, {"license": plan.license, "started_from": plan.files.model.stem})
+    flags = [
+        *("--model", f"copy={plan.output}", "--model", f"original={plan.files.model}"),
+        *("--dataset", str(plan.folder / KEPT), "--held-out", "all", "--words", "0"),
+        *("--output-dir", str(plan.folder / "comparison"), "--card-facts", str(facts)),
+    ]
+    for name, *_ in COMPARISON_FLAGS:
+        if given := getattr(arguments, name.replace("-", "_")):
+            flags += [f"--{name}", given]
+    code = evaluate(flags)
+    say(f"{plan.output}: a copy of {plan.files.model.stem} ({plan.license})")
+    return code
