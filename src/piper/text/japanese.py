@@ -32,28 +32,9 @@ _PAUSES = r"[、,，.;；:：・…‥—―–「」『』（）()【】\s]"
 _QUESTION = re.compile("[？?⁇⁈⁉]")
 # Open JTalk's phones to IPA; upper case is a devoiced vowel, `cl` the first half of a long
 # consonant.
-_CONSONANTS = {
-    "k": "k",
-    "g": "ɡ",
-    "s": "s",
-    "sh": "ɕ",
-    "z": "z",
-    "j": "dʑ",
-    "t": "t",
-    "ch": "tɕ",
-    "ts": "ts",
-    "d": "d",
-    "n": "n",
-    "h": "h",
-    "f": "ɸ",
-    "b": "b",
-    "p": "p",
-    "m": "m",
-    "y": "j",
-    "r": "ɾ",
-    "w": "w",
-    "v": "v",
-}
+_CONSONANTS = {phone: phone for phone in ("k", "s", "z", "t", "ts", "d", "n", "h", "b", "p", "m")}
+_CONSONANTS |= {"g": "ɡ", "sh": "ɕ", "j": "dʑ", "ch": "tɕ", "f": "ɸ", "y": "j", "r": "ɾ"}
+_CONSONANTS |= {"w": "w", "v": "v"}
 _VOWELS = {"a": "a", "i": "i", "u": "ɯ", "e": "e", "o": "o"}
 _PHONES = {
     **_CONSONANTS,

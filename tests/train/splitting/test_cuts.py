@@ -13,8 +13,8 @@ from piper.train.splitting.split import (
     Gap,
     Pause,
     choose_cuts,
+    compute_wrong_score,
     find_edges,
-    find_wrong_score,
 )
 
 
@@ -69,5 +69,5 @@ def test_wrong_texts_lie_below_the_limit(wrong: int, spread: float) -> None:
     chance = np.random.default_rng(3)
     right = -0.4 + spread * chance.standard_normal(100)
     scores = np.concatenate([right, chance.uniform(-3.5, -1.7, wrong)])
-    limit = find_wrong_score(scores)
+    limit = compute_wrong_score(scores)
     assert np.sum(scores < limit) == wrong

@@ -12,12 +12,14 @@ what it is a part of. `½` is always a fraction.
 
 from __future__ import annotations
 
-import calendar
 import importlib
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date
+from os.path import commonprefix
 
 from piper.errors import PhonemizeError
 from piper.text.sentence import Edit
@@ -53,6 +55,12 @@ def find_writer(language: str) -> Callable[[str], list[Edit]] | None:
     return lambda text: apply_rules(text, rules)
 
 
+def create_table(text: str) -> dict[str, str]:
+    """Return short forms and their words: `kg kilogram; km/h kilometer per hour`."""
+    entries = (entry.strip().partition(" ") for entry in text.split(";"))
+    return {short: words for short, _, words in entries}
+
+
 def create_rule(pattern: str, write: Writer, flags: int = 0) -> Rule:
     """Create a rule of a pattern as text."""
     return re.compile(pattern, flags), write
@@ -79,23 +87,19 @@ def apply_rules(text: str, rules: Sequence[Rule]) -> list[Edit]:
             if any(first < end and start < last for first, last in taken):
                 continue
             words = write(match)
-            if words is None:
-                continue
             if words == match[0]:
                 taken.append((start, end))
-                continue
-            # The word before a number, which a rule reads, is kept and not a part of it.
-            kept = _count_kept(match[0], words)
-            taken.append((start + kept, end))
-            edits.append(Edit(start + kept, end, words[kept:]))
+            elif words is not None:
+                # The word before a number, which a rule reads, stays and is not a part of it.
+                same = _count_same(match[0], words)
+                taken.append((start + same, end))
+                edits.append(Edit(start + same, end, words[same:]))
     return sorted(edits, key=lambda edit: edit.start)
 
 
-def _count_kept(old: str, new: str) -> int:
+def _count_same(old: str, new: str) -> int:
     """Return how many characters the words are long that both begin with."""
-    pairs = zip(old, new, strict=False)
-    same = next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(old), len(new)))
-    return old.rfind(" ", 0, same) + 1
+    return old.rfind(" ", 0, len(commonprefix((old, new)))) + 1  # noqa: RUF071 (as wanted)
 
 
 def parse_number(digits: str) -> int:
@@ -109,23 +113,14 @@ SLASH_DATE = (
 )
 
 
-@dataclass(frozen=True)
-class Date:
-    """A day of the calendar; months count from 1."""
-
-    year: int
-    month: int
-    day: int
-
-
-def create_date(year: int, month: int, day: int) -> Date | None:
+def create_date(year: int, month: int, day: int) -> date | None:
     """Return a date, or None where the calendar has no such day."""
-    if not 1 <= month <= 12 or not 1 <= day <= calendar.monthrange(year, month)[1]:
-        return None
-    return Date(year, month, day)
+    with suppress(ValueError):
+        return date(year, month, day)
+    return None
 
 
-def parse_date(match: re.Match[str]) -> Date | None:
+def parse_date(match: re.Match[str]) -> date | None:
     """Return the date that a match of one of the patterns above is, if it can only be one."""
     groups = match.groupdict()
     year = int(groups["year"])
@@ -137,7 +132,17 @@ def parse_date(match: re.Match[str]) -> Date | None:
 
 
 _VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100}
-_PARTS = ((100, "C"), (90, "XC"), (50, "L"), (40, "XL"), (10, "X"), (9, "IX"), (5, "V"), (4, "IV"))
+_PARTS = (
+    (100, "C"),
+    (90, "XC"),
+    (50, "L"),
+    (40, "XL"),
+    (10, "X"),
+    (9, "IX"),
+    (5, "V"),
+    (4, "IV"),
+    (1, "I"),
+)
 # Russian keyboards have letters that look the same.
 _LOOKALIKES = str.maketrans("ХІС", "XIC")
 
@@ -153,15 +158,11 @@ def parse_roman(text: str) -> int | None:
         -value if value < following else value
         for value, following in zip(values, [*values[1:], 0], strict=True)
     )
-    return number if 0 < number < 400 and _write_roman(number) == text else None
-
-
-def _write_roman(number: int) -> str:
-    text = ""
+    written, rest = "", number
     for value, letters in _PARTS:
-        text += letters * (number // value)
-        number %= value
-    return text + "I" * number
+        written += letters * (rest // value)
+        rest %= value
+    return number if 0 < number < 400 and written == text else None
 
 
 SIGNS = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"

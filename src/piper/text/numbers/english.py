@@ -1,8 +1,5 @@
 """English numbers, dates, times, fractions and short forms, written out.
 
-A fraction with a stroke is taken for one after a whole number, or before `of` or a unit. `1/2`
-alone is left to espeak-ng.
-
 Left to espeak-ng is what can be read in more than one way: `12/05/2024`, a lone `1/2`, scores
 (`3:2`), versions and addresses (`1.2.3`), and telephone numbers.
 """
@@ -20,6 +17,7 @@ from piper.text.numbers.engine import (
     STROKE_FRACTION,
     Rule,
     create_rule,
+    create_table,
     keep,
     keep_dot,
     parse_date,
@@ -30,41 +28,32 @@ from piper.text.numbers.engine import (
 
 
 def write_cardinal(number: int) -> str:
-    """Return a whole number as words, without the commas that would be spoken as pauses."""
-    from num2words import num2words  # type: ignore[import-untyped, unused-ignore]
-
-    return str(num2words(number, lang="en")).replace(",", "")
+    """Return a whole number as words."""
+    return _write(number, "cardinal")
 
 
 def write_ordinal(number: int) -> str:
     """Return an ordinal as words."""
-    from num2words import num2words
-
-    return str(num2words(number, lang="en", to="ordinal")).replace(",", "")
+    return _write(number, "ordinal")
 
 
 def write_year(year: int) -> str:
     """Return a year as it is read: 1905 is nineteen oh-five."""
-    from num2words import num2words
-
-    return str(num2words(year, lang="en", to="year")).replace(" and ", " ").replace(",", "")
+    return _write(year, "year").replace(" and ", " ")
 
 
-_MONTHS = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-]
-_MONTH = "|".join([*_MONTHS, *(rf"{month[:3]}\." for month in _MONTHS if month != "May")])
+def _write(number: int, kind: str) -> str:
+    from num2words import num2words  # type: ignore[import-untyped, unused-ignore]
+
+    # Commas would be spoken as pauses.
+    return str(num2words(number, lang="en", to=kind)).replace(",", "")
+
+
+_MONTH_NAMES = (
+    "January|February|March|April|May|June|July|August|September|October|November|December"
+)
+_MONTHS = _MONTH_NAMES.split("|")
+_MONTH = "|".join([_MONTH_NAMES, *(rf"{month[:3]}\." for month in _MONTHS if month != "May")])
 _YEAR_WORDS = "in|since|until|till|by|from|before|after|of|during|year|circa|around"
 _YEAR = r"1[1-9]\d\d|20\d\d"
 _END = r"(?![\w]|[.,:/]\d)"
@@ -202,11 +191,11 @@ def _write_fraction(match: re.Match[str]) -> str | None:
     if parts is None:
         return None
     words = write_fraction(*parts)
+    part = words.removeprefix("one ")
     if not match["whole"]:
         is_half_a = re.match(r" an?\b", match.string[match.end() :])
-        return words.removeprefix("one ") if is_half_a else words
+        return part if is_half_a else words
     if parts[0] == 1:
-        part = words.removeprefix("one ")
         words = f"{'an' if part[0] == 'e' else 'a'} {part}"
     return f"{write_cardinal(int(match['whole']))} and {words}"
 
@@ -228,36 +217,15 @@ FRACTIONS: list[Rule] = [
 """Earlier rules count before later ones."""
 
 
-_TITLES = {
-    "Mr": "Mister",
-    "Mrs": "Missis",
-    "Ms": "Miz",
-    "Dr": "Doctor",
-    "Prof": "Professor",
-    "St": "Saint",
-    "Gen": "General",
-    "Capt": "Captain",
-    "Lt": "Lieutenant",
-    "Rev": "Reverend",
-    "Mt": "Mount",
-    "Sgt": "Sergeant",
-    "Gov": "Governor",
-    "Sen": "Senator",
-}
-_STREETS = {"St": "Street", "Ave": "Avenue", "Rd": "Road", "Blvd": "Boulevard", "Dr": "Drive"}
-_PHRASES = {
-    r"e\.\s?g": "for example",
-    r"i\.\s?e": "that is",
-    "etc": "et cetera",
-    "vs": "versus",
-    "approx": "approximately",
-    "Jr": "Junior",
-    "Sr": "Senior",
-    "Inc": "Incorporated",
-    "Ltd": "Limited",
-    "Corp": "Corporation",
-    "dept": "department",
-}
+_TITLES = create_table(
+    "Mr Mister; Mrs Missis; Ms Miz; Dr Doctor; Prof Professor; St Saint; Gen General; "
+    "Capt Captain; Lt Lieutenant; Rev Reverend; Mt Mount; Sgt Sergeant; Gov Governor; Sen Senator"
+)
+_STREETS = create_table("St Street; Ave Avenue; Rd Road; Blvd Boulevard; Dr Drive")
+_PHRASES = create_table(
+    r"e\.\s?g for example; i\.\s?e that is; etc et cetera; vs versus; approx approximately; "
+    "Jr Junior; Sr Senior; Inc Incorporated; Ltd Limited; Corp Corporation; dept department"
+)
 
 # A king's number is an ordinal, all other ones are cardinals.
 _RULERS = (
@@ -289,21 +257,20 @@ def _write_numbered(match: re.Match[str]) -> str | None:
     return f"{match['name']} {write_cardinal(number)}" if number else None
 
 
-def _street_rule(short: str, words: str) -> Rule:
+_IN_MIDDLE = ("for example", "that is", "versus", "approximately")
+
+
+def _create_street(short: str, words: str) -> Rule:
     return create_rule(
         rf"(?<=[A-Za-z] ){short}\.(?! [A-Z][a-z])|(?<=\d[a-z][a-z] ){short}\.",
         lambda match: words + keep_dot(match),
     )
 
 
-def _title_rule(short: str, words: str) -> Rule:
-    return create_rule(rf"\b{short}\.(?= [A-Z]| and\b)", lambda _: words)
-
-
-def _phrase_rule(short: str, words: str) -> Rule:
-    is_middle = words in ("for example", "that is", "versus", "approximately")
+def _create_phrase(short: str, words: str) -> Rule:
     return create_rule(
-        rf"(?<![\w.]){short}\.", lambda match: words + ("" if is_middle else keep_dot(match))
+        rf"(?<![\w.]){short}\.",
+        lambda match: words + ("" if words in _IN_MIDDLE else keep_dot(match)),
     )
 
 
@@ -316,9 +283,12 @@ SHORT_FORMS: list[Rule] = [
         _write_numbered,
     ),
     create_rule(r"\bNo\. ?(?=\d)", lambda match: "number "),
-    *(_street_rule(short, words) for short, words in _STREETS.items()),
-    *(_title_rule(short, words) for short, words in _TITLES.items()),
-    *(_phrase_rule(short, words) for short, words in _PHRASES.items()),
+    *(_create_street(*street) for street in _STREETS.items()),
+    create_rule(
+        rf"\b(?P<title>{'|'.join(_TITLES)})\.(?= [A-Z]| and\b)",
+        lambda match: _TITLES[match["title"]],
+    ),
+    *(_create_phrase(*phrase) for phrase in _PHRASES.items()),
 ]
 """Earlier rules count before later ones."""
 
@@ -335,44 +305,15 @@ _MONEY = (
 _MEASURED = rf"{_SIGN}{_START}{_FROM}(?P<whole>{_WHOLE})(?:\.(?P<places>\d+))?"
 _CURRENCIES = {"$": ("dollar", "cent"), "£": ("pound", "penny"), "€": ("euro", "cent")}
 _SCALES = ("thousand", "million", "billion", "trillion")
-_SHORT_SCALES = {"k": "thousand", "m": "million", "mn": "million", "bn": "billion", "b": "billion"}
-_UNITS = {
-    "kg": "kilogram",
-    "mg": "milligram",
-    "g": "gram",
-    "km": "kilometer",
-    "cm": "centimeter",
-    "mm": "millimeter",
-    "m": "meter",
-    "lb": "pound",
-    "lbs": "pound",
-    "oz": "ounce",
-    "ft": "foot",
-    "mi": "mile",
-    "ml": "milliliter",
-    "l": "liter",
-    "L": "liter",
-    "h": "hour",
-    "hr": "hour",
-    "hrs": "hour",
-    "min": "minute",
-    "mins": "minute",
-    "sec": "second",
-    "mph": "mile per hour",
-    "km/h": "kilometer per hour",
-    "kW": "kilowatt",
-    "W": "watt",
-    "Hz": "hertz",
-    "kHz": "kilohertz",
-    "MHz": "megahertz",
-    "GHz": "gigahertz",
-    "MB": "megabyte",
-    "GB": "gigabyte",
-    "TB": "terabyte",
-    "°C": "degree Celsius",
-    "°F": "degree Fahrenheit",
-    "°": "degree",
-}
+_SHORT_SCALES = create_table("k thousand; m million; mn million; bn billion; b billion")
+_UNITS = create_table(
+    "kg kilogram; mg milligram; g gram; km kilometer; cm centimeter; mm millimeter; m meter; "
+    "lb pound; lbs pound; oz ounce; ft foot; mi mile; ml milliliter; l liter; L liter; "
+    "h hour; hr hour; hrs hour; min minute; mins minute; sec second; mph mile per hour; "
+    "km/h kilometer per hour; kW kilowatt; W watt; Hz hertz; kHz kilohertz; MHz megahertz; "
+    "GHz gigahertz; MB megabyte; GB gigabyte; TB terabyte; °C degree Celsius; "
+    "°F degree Fahrenheit; ° degree"
+)
 _UNIT = "|".join(re.escape(unit) for unit in sorted(_UNITS, key=len, reverse=True))
 _PLURALS = {"foot": "feet", "penny": "pence", "hertz": "hertz"}
 
@@ -395,10 +336,6 @@ def _write_number(match: re.Match[str]) -> str:
     return ("minus " if groups.get("minus") else "plus " if groups.get("plus") else "") + words
 
 
-def _is_one(match: re.Match[str]) -> bool:
-    return match["whole"] == "1" and not match["places"]
-
-
 def _write_money(match: re.Match[str]) -> str:
     major, minor = _CURRENCIES[match["sign"]]
     scale = match["scale"] or _SHORT_SCALES.get((match["short"] or "").lower())
@@ -416,8 +353,8 @@ def _write_money(match: re.Match[str]) -> str:
 
 
 def _write_measure(match: re.Match[str]) -> str:
-    unit = _UNITS[match["unit"]]
-    return f"{_write_number(match)} {_write_plural(unit, is_one=_is_one(match))}"
+    is_one = match["whole"] == "1" and not match["places"]
+    return f"{_write_number(match)} {_write_plural(_UNITS[match['unit']], is_one=is_one)}"
 
 
 RULES: list[Rule] = [

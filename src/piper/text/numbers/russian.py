@@ -2,9 +2,6 @@
 
 Cases have num2words' letters: n, g, d, a, i, p (nominative to prepositional).
 
-A fraction with a stroke is taken for one after a whole number, or before a unit or a noun in the
-genitive. `1/2` alone is left to espeak-ng.
-
 Left to espeak-ng is what can be read in more than one way: `12/05/2024`, `12.05`, `12.05.24`, a
 lone `1/2`, scores (`3:2`), versions and addresses (`1.2.3`), `1.200` (thousand or decimal), Roman
 numbers that stand alone, and foreign telephone numbers.
@@ -28,6 +25,7 @@ from piper.text.numbers.engine import (
     Rule,
     create_date,
     create_rule,
+    create_table,
     keep,
     parse_date,
     parse_fraction,
@@ -56,32 +54,27 @@ def split_governor(match: re.Match[str]) -> tuple[str, str]:
 
 def keep_dot(match: re.Match[str]) -> str:
     """Return the dot of a short form where it ends the sentence too: not in `5 руб. 50 коп.`"""
-    if _SMALLER_UNIT.match(match.string, match.end()):
+    if not match[0].endswith(".") or _SMALLER_UNIT.match(match.string, match.end()):
         return ""
     return engine.keep_dot(match)
 
 
+def _spread(text: str) -> dict[str, str]:
+    """Return what belongs to each word: of `g до от; d к ко` the case of `до` is `g`."""
+    lists = create_table(text)
+    return {word: key for key, words in lists.items() for word in words.split()}
+
+
 _PYMORPHY_CASES = {"n": "nomn", "g": "gent", "d": "datv", "a": "accs", "i": "ablt", "p": "loct"}
-_CASES_OF_TAGS = {
-    **{tag: letter for letter, tag in _PYMORPHY_CASES.items()},
-    "gen2": "g",
-    "loc2": "p",
-    "acc2": "a",
-}
+_CASES_OF_TAGS = {tag: letter for letter, tag in _PYMORPHY_CASES.items()}
+_CASES_OF_TAGS |= {"gen2": "g", "loc2": "p", "acc2": "a"}
 _GENDERS = {"masc": "m", "femn": "f", "neut": "n"}
 # The word before a number, and the case that it asks for.
-_GOVERNORS = {
-    word: case
-    for case, words in {
-        "g": "до от из без около более менее свыше больше меньше старше моложе после для у против "
-        "ниже выше порядка кроме с ото изо безо вокруг",
-        "d": "к ко благодаря согласно равно равна равен равны",
-        "i": "между над перед",
-        "p": "о об обо при",
-        "a": "в во на за через по про под спустя",
-    }.items()
-    for word in words.split()
-}
+_GOVERNORS = _spread(
+    "g до от из без около более менее свыше больше меньше старше моложе после для у против "
+    "ниже выше порядка кроме с ото изо безо вокруг; d к ко благодаря согласно равно равна равен "
+    "равны; i между над перед; p о об обо при; a в во на за через по про под спустя"
+)
 _DECIMAL_PLACES = {1: "десятая", 2: "сотая", 3: "тысячная"}
 
 
@@ -105,17 +98,8 @@ def write_ordinal(
     """Return an ordinal as words; the accusative is that of things."""
     from num2words import num2words
 
-    words = str(
-        num2words(
-            number,
-            lang="ru",
-            to="ordinal",
-            case=case,
-            gender=gender,
-            plural=is_plural,
-            animate=False,
-        )
-    )
+    form = {"case": case, "gender": gender, "plural": is_plural, "animate": False}
+    words = str(num2words(number, lang="ru", to="ordinal", **form))
     return words.removeprefix("одна ") if 1000 < number < 2000 else words
 
 
@@ -215,21 +199,8 @@ def _parse_noun(noun: str) -> Any:
     return next((parse for parse in parses if {"NOUN", "nomn", "sing"} in parse.tag), parses[0])
 
 
-_MONTHS = [
-    "января",
-    "февраля",
-    "марта",
-    "апреля",
-    "мая",
-    "июня",
-    "июля",
-    "августа",
-    "сентября",
-    "октября",
-    "ноября",
-    "декабря",
-]
-_MONTH = "|".join(_MONTHS)
+_MONTH = "января|февраля|марта|апреля|мая|июня|июля|августа|сентября|октября|ноября|декабря"
+_MONTHS = _MONTH.split("|")
 _YEAR = r"1\d{3}|20\d{2}"
 _YEAR_END = rf"(?:{SPACE}?(?:года|г\.))?"
 _YEAR_CASES = {"год": "n", "года": "g", "году": "p", "годом": "i", "годе": "p"}
@@ -254,8 +225,7 @@ def _write_figures(match: re.Match[str]) -> str | None:
         return None
     day = write_ordinal(date.day, _find_day_case(governor), "n")
     year = write_ordinal(date.year, "g")
-    dot = keep_dot(match) if match[0].endswith(".") else ""
-    return f"{kept}{day} {_MONTHS[date.month - 1]} {year} года{dot}"
+    return f"{kept}{day} {_MONTHS[date.month - 1]} {year} года{keep_dot(match)}"
 
 
 def _write_day(match: re.Match[str]) -> str | None:
@@ -274,8 +244,7 @@ def _write_day(match: re.Match[str]) -> str | None:
     words = (f" {match['till']} " if match["till"] else " — ").join(ordinals)
     words = f"{kept}{words} {match['month']}"
     if match["year"]:
-        dot = keep_dot(match) if match[0].endswith(".") else ""
-        words += f" {write_ordinal(int(match['year']), 'g')} года{dot}"
+        words += f" {write_ordinal(int(match['year']), 'g')} года{keep_dot(match)}"
     return words
 
 
@@ -323,8 +292,8 @@ def _write_year_span(match: re.Match[str]) -> str:
     """Write `с 1941 по 1945 год`."""
     last = write_ordinal(int(match["year"]), "g" if match["till"] == "до" else "n")
     word = match["word"] if match["word"] != "г." else "года" if match["till"] == "до" else "год"
-    dot = keep_dot(match) if match[0].endswith(".") else ""
-    return f"с {write_ordinal(int(match['from']), 'g')} {match['till']} {last} {word}{dot}"
+    first = write_ordinal(int(match["from"]), "g")
+    return f"с {first} {match['till']} {last} {word}{keep_dot(match)}"
 
 
 def _write_century(match: re.Match[str]) -> str | None:
@@ -395,38 +364,25 @@ DATES: list[Rule] = [
 """Earlier rules count before later ones."""
 
 
-_PLACES = {"г": "город", "ул": "улица", "пл": "площадь", "просп": "проспект", "пер": "переулок"}
-_PLACES |= {"р": "река", "оз": "озеро", "пос": "посёлок", "обл": "область"}
-_PLACE_CASES = {
-    "в": "p",
-    "во": "p",
-    "на": "p",
-    "по": "d",
-    "к": "d",
-    "ко": "d",
-    "о": "p",
-    "под": "i",
-}
-_PLACE_CASES |= dict.fromkeys(["из", "от", "до", "около", "у", "без", "для", "с"], "g")
-_NUMBERED = {"д": "дом", "кв": "квартира", "стр": "страница", "гл": "глава", "рис": "рисунок"}
-_NUMBERED |= {"корп": "корпус", "табл": "таблица", "№": "номер", "тел": "телефон", "п": "пункт"}
+_PLACES = create_table(
+    "г город; ул улица; пл площадь; просп проспект; пер переулок; р река; оз озеро; пос посёлок; "
+    "обл область"
+)
+_PLACE_CASES = _spread("p в во на о; d по к ко; i под; g из от до около у без для с")
+_NUMBERED = create_table(
+    "д дом; кв квартира; стр страница; гл глава; рис рисунок; корп корпус; табл таблица; "
+    "№ номер; тел телефон; п пункт"
+)
 _PHRASES = {
     r"т\.\s?е": "то есть",
     r"т\.\s?к": "так как",
     r"т\.\s?н": "так называемый",
     r"и\s+т\.\s?д": "и так далее",
     r"и\s+т\.\s?п": "и тому подобное",
-    r"и\s+др": "и другие",
-    r"и\s+пр": "и прочее",
-    r"до\s+н\.\s?э": "до нашей эры",
+    **create_table(r"и\s+др и другие; и\s+пр и прочее; до\s+н\.\s?э до нашей эры"),
     r"н\.\s?э": "нашей эры",
-    r"напр": "например",
-    r"см": "смотри",
-    r"проф": "профессор",
-    r"акад": "академик",
-    r"им": "имени",
-    r"руб": "рублей",
-    r"тыс": "тысяч",
+    **create_table("напр например; см смотри; проф профессор; акад академик; им имени"),
+    **create_table("руб рублей; тыс тысяч"),
 }
 
 
@@ -446,13 +402,11 @@ _TITLES = ("профессор", "академик", "имени", "наприм
 
 
 # What a Roman number stands after; rulers and popes beside them.
-_NUMBERED_NOUNS = {
-    **dict.fromkeys(["глава", "часть", "книга", "сцена", "песнь", "категория", "группа"], "f"),
-    **dict.fromkeys(["степень", "статья", "таблица", "серия", "фаза", "стадия"], "f"),
-    **dict.fromkeys(["том", "раздел", "акт", "этап", "тур", "квартал", "класс", "тип"], "m"),
-    **dict.fromkeys(["уровень", "параграф", "рисунок", "сезон", "курс"], "m"),
-    **dict.fromkeys(["действие", "тысячелетие", "поколение"], "n"),
-}
+_NUMBERED_NOUNS = _spread(
+    "f глава часть книга сцена песнь категория группа степень статья таблица серия фаза стадия; "
+    "m том раздел акт этап тур квартал класс тип уровень параграф рисунок сезон курс; "
+    "n действие тысячелетие поколение"
+)
 
 
 def _write_roman_after(match: re.Match[str]) -> str | None:
@@ -524,43 +478,14 @@ SHORT_FORMS: list[Rule] = [
 """Earlier rules count before later ones."""
 
 
-_SCALES = {"тыс": "тысяча", "млн": "миллион", "млрд": "миллиард", "трлн": "триллион"}
-_CURRENCIES = {"$": "доллар", "€": "евро", "£": "фунт", "¥": "иена", "₽": "рубль"}
-_UNITS = {
-    "руб": "рубль",
-    "р": "рубль",
-    "коп": "копейка",
-    "долл": "доллар",
-    "%": "процент",
-    **_CURRENCIES,
-    "кг": "килограмм",
-    "мг": "миллиграмм",
-    "г": "грамм",
-    "км": "километр",
-    "м": "метр",
-    "см": "сантиметр",
-    "мм": "миллиметр",
-    "л": "литр",
-    "мл": "миллилитр",
-    "га": "гектар",
-    "ч": "час",
-    "мин": "минута",
-    "сек": "секунда",
-    "шт": "штука",
-    "кВт": "киловатт",
-    "Вт": "ватт",
-    "Гц": "герц",
-    "кГц": "килогерц",
-    "МБ": "мегабайт",
-    "Мб": "мегабайт",
-    "ГБ": "гигабайт",
-    "Гб": "гигабайт",
-    "т": "тонна",
-    "°": "градус",
-    "чел": "человек",
-    "стр": "страница",
-    "экз": "экземпляр",
-}
+_SCALES = create_table("тыс тысяча; млн миллион; млрд миллиард; трлн триллион")
+_UNITS = create_table(
+    "руб рубль; р рубль; коп копейка; долл доллар; % процент; $ доллар; € евро; £ фунт; ¥ иена; "
+    "₽ рубль; кг килограмм; мг миллиграмм; г грамм; км километр; м метр; см сантиметр; "
+    "мм миллиметр; л литр; мл миллилитр; га гектар; ч час; мин минута; сек секунда; шт штука; "
+    "кВт киловатт; Вт ватт; Гц герц; кГц килогерц; МБ мегабайт; Мб мегабайт; ГБ гигабайт; "
+    "Гб гигабайт; т тонна; ° градус; чел человек; стр страница; экз экземпляр"
+)
 _TAILS = {"км/ч": ("км", " в час"), "м/с": ("м", " в секунду"), "м²": ("м", " квадратных")}
 _TAILS |= {"°C": ("°", " Цельсия"), "°С": ("°", " Цельсия"), "м³": ("м", " кубических")}
 _TAILS |= {"°F": ("°", " Фаренгейта")}
@@ -608,8 +533,7 @@ def _write_measure(match: re.Match[str]) -> str | None:
     if tail in (" квадратных", " кубических"):
         rest, tail = f"{tail} {first}", ""
         first = ""
-    dot = keep_dot(match) if match[0].endswith(".") else ""
-    return f"{kept}{sign}{words} {first}{rest}{tail}{dot}".replace("  ", " ")
+    return f"{kept}{sign}{words} {first}{rest}{tail}{keep_dot(match)}".replace("  ", " ")
 
 
 def _find_case(governor: str, unit: str) -> str:
@@ -662,8 +586,7 @@ def _write_fraction(match: re.Match[str]) -> str | None:
     if not groups.get("unit"):
         return kept + words
     noun, tail = find_unit(groups["unit"])
-    dot = keep_dot(match) if match[0].endswith(".") else ""
-    return f"{kept}{words} {inflect(noun, 'g')}{tail}{dot}"
+    return f"{kept}{words} {inflect(noun, 'g')}{tail}{keep_dot(match)}"
 
 
 def _is_genitive(noun: str) -> bool:
@@ -685,29 +608,13 @@ FRACTIONS: list[Rule] = [
 """Earlier rules count before later ones."""
 
 
-# Suffix → case, gender, plural.
+# Suffix → case, gender, plural (s).
 _SUFFIXES = {
-    "й": ("n", "m", False),
-    "ый": ("n", "m", False),
-    "ой": ("n", "m", False),
-    "я": ("n", "f", False),
-    "ая": ("n", "f", False),
-    "ю": ("a", "f", False),
-    "ую": ("a", "f", False),
-    "е": ("n", "n", False),
-    "ое": ("n", "n", False),
-    "го": ("g", "m", False),
-    "ого": ("g", "m", False),
-    "му": ("d", "m", False),
-    "ому": ("d", "m", False),
-    "м": ("p", "m", False),
-    "ом": ("p", "m", False),
-    "ым": ("i", "m", False),
-    "ые": ("n", "m", True),
-    "х": ("g", "m", True),
-    "ых": ("g", "m", True),
-    "ми": ("i", "m", True),
-    "ыми": ("i", "m", True),
+    suffix: (form[0], form[1], form[2:] == "s")
+    for suffix, form in _spread(
+        "nm й ый ой; nf я ая; af ю ую; nn е ое; gm го ого; dm му ому; pm м ом; im ым; nms ые; "
+        "gms х ых; ims ми ыми"
+    ).items()
 }
 _COMPOUND = r"лет|комнат|этаж|дневн|час|метр|процент|литр|тонн|секунд|минут|мест|кратн|дюйм|месяч"
 # `15%-е` can be one thing or several.

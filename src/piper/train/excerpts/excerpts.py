@@ -41,8 +41,8 @@ from piper.train.splitting.split import (
     Gap,
     LongText,
     Pause,
+    compute_wrong_score,
     find_gaps,
-    find_wrong_score,
     is_squeezed,
 )
 
@@ -382,7 +382,7 @@ def _leave_out_poor(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Return those that fit about as well as most."""
     if not candidates:
         return []
-    limit = find_wrong_score(np.asarray([one.phrase.score for one in candidates]))
+    limit = compute_wrong_score(np.asarray([one.phrase.score for one in candidates]))
     return [one for one in candidates if one.phrase.score >= limit]
 
 

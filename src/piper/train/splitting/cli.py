@@ -60,11 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _split(arguments: argparse.Namespace) -> int:
     from piper.train.check.copying import require_new_folder
-    from piper.train.splitting.split import (
-        SPLIT_NAME,
-        load_long_recording,
-        write_pieces,
-    )
+    from piper.train.splitting.split import SPLIT_NAME, load_long_recording, write_pieces
 
     folder: Path = arguments.folder
     require_new_folder(folder)
@@ -77,12 +73,12 @@ def _split(arguments: argparse.Namespace) -> int:
     shutil.rmtree(part / "wavs", ignore_errors=True)
     write_pieces(part, recording, pieces, arguments.language, arguments.sample_rate)
     place_folder(part, folder)
-    kept = [piece for piece in pieces if piece.doubt is None]
-    minutes = sum(piece.seconds for piece in kept) / 60
+    good = [piece for piece in pieces if piece.issue is None]
+    minutes = sum(piece.seconds for piece in good) / 60
     say(
-        f"{count_things(len(kept), 'utterance')} ({minutes:.1f} of {recording.seconds / 60:.1f} "
+        f"{count_things(len(good), 'utterance')} ({minutes:.1f} of {recording.seconds / 60:.1f} "
         f"minutes) in {folder}; listed in {folder / SPLIT_NAME}: "
-        f"{count_things(len(pieces) - len(kept), 'doubtful piece')}."
+        f"{count_things(len(pieces) - len(good), 'doubtful piece')}."
     )
     return 0
 
@@ -115,11 +111,11 @@ def _find_pieces(
     from piper.train.splitting.split import split_recording
 
     aligner = None if arguments.aligner is None else load_aligner(arguments.aligner)
-    result = split_recording(recording, text, part, aligner)
+    pieces, aligner = split_recording(recording, text, part, aligner)
     for state_path in part.glob("aligner-*.part"):
         state_path.unlink()
-    result.aligner.save(part / "aligner.pt")
-    return result.pieces
+    aligner.save(part / "aligner.pt")
+    return pieces
 
 
 if __name__ == "__main__":

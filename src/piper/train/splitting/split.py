@@ -1,4 +1,4 @@
-"""A long recording and its text to pieces: learns where sounds lie, aligns, cuts, and doubts.
+"""A long recording and its text to pieces: where sounds lie, where to cut, and what is wrong.
 
 Stretches between pauses are matched with stretches between punctuation marks, several with several
 where a reader paused otherwise than the marks have it, so that lengths agree: as Gale and Church
@@ -10,10 +10,10 @@ Writes nothing but the aligner's state.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -98,9 +98,8 @@ class LongText:
     def _find_border(self, index: int) -> int:
         """Return where the text of the words from `index` on begins."""
         before, start = self.words[index - 1].end, self.words[index].start
-        between = self.text[before:start]
-        space = max(between.rfind(sign) for sign in (" ", "\n", "\t", "\u00a0"))
-        return before + space + 1 if space >= 0 else start
+        space = max(self.text.rfind(sign, before, start) for sign in " \n\t\u00a0")
+        return space + 1 if space >= 0 else start
 
 
 def read_long_text(text: str, frontend: Frontend) -> LongText:
@@ -118,23 +117,41 @@ def read_long_text(text: str, frontend: Frontend) -> LongText:
 
 def _read_sentence(sentence: Sentence, place: int) -> list[LongWord]:
     words = []
-    for index, word in enumerate(sentence.words):
+    starts = [word.first_phoneme for word in sentence.words]
+    for word, following in zip(sentence.words, [*starts[1:], len(sentence.phonemes)], strict=True):
         phonemes = sentence.phonemes[word.first_phoneme : word.last_phoneme]
-        units = tuple(phoneme for phoneme in phonemes if is_unit(phoneme))
-        following = (
-            sentence.words[index + 1].first_phoneme
-            if index + 1 < len(sentence.words)
-            else len(sentence.phonemes)
-        )
-        is_break = any(
-            word.last_phoneme - 1 <= place_of_break < following
-            for place_of_break in sentence.clause_breaks
-        )
-        pause = Pause.CLAUSE if is_break else Pause.NONE
-        if index + 1 == len(sentence.words):
+        breaks = range(word.last_phoneme - 1, following)
+        pause = Pause.CLAUSE if set(breaks) & set(sentence.clause_breaks) else Pause.NONE
+        if word is sentence.words[-1]:
             pause = Pause.PARAGRAPH if sentence.ends_paragraph else Pause.SENTENCE
+        units = tuple(phoneme for phoneme in phonemes if is_unit(phoneme))
         words.append(LongWord(place + word.start, place + word.end, units, pause))
     return words
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of the recording with its words: an utterance to be.
+
+    Attributes:
+        start_seconds: Where it begins in the long recording, silence included.
+        last_word: After its last one.
+        score: How well the text fits; 0 at best.
+        issue: Why it should be listened to; None where nothing speaks against it.
+    """
+
+    start_seconds: float
+    end_seconds: float
+    first_word: int
+    last_word: int
+    text: str = ""
+    score: float = 0.0
+    issue: str | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return self.end_seconds - self.start_seconds
 
 
 BLOCK_SECONDS = 60.0
@@ -229,43 +246,44 @@ PAUSE_REWARD = 1.5
 LONG_PAUSE_SECONDS = 0.45
 
 
-@dataclass(frozen=True)
-class Bead:
-    """Speech and words that were matched.
-
-    Attributes:
-        last_word: After the last one.
-    """
-
-    start_seconds: float
-    end_seconds: float
-    first_word: int
-    last_word: int
-
-
 def match_roughly(
     text: LongText, pauses: Sequence[tuple[float, float]], seconds: float
-) -> list[Bead]:
-    """Match the speech between pauses with the words between marks."""
+) -> list[Piece]:
+    """Match the speech between pauses with the words between marks; of the pieces there are no
+    texts yet."""
     stretches, silences = _find_stretches(pauses, seconds)
     clauses, marks = _find_clauses(text)
     lengths = np.asarray([end - start for start, end in stretches])
-    counts = np.asarray([_count_units(text, first, last) for first, last in clauses], dtype=float)
-    expected = counts * lengths.sum() / max(1.0, counts.sum())
+    units = [sum(len(word.units) for word in text.words[a:b]) for a, b in clauses]
+    expected = np.asarray(units, dtype=float) * lengths.sum() / max(1.0, sum(units))
     spoken = np.concatenate([[0.0], np.cumsum(lengths)])
     written = np.concatenate([[0.0], np.cumsum(expected)])
-    band = _find_band(len(stretches), len(clauses))
+    rows, columns = len(stretches), len(clauses)
+    # A stretch may end with the clauses around the same share of the whole.
+    half = max(40, 4 * MAX_TOGETHER, columns // 8)
     best: dict[tuple[int, int], tuple[float, tuple[int, int]]] = {(0, 0): (0.0, (0, 0))}
-    for i in range(len(stretches) + 1):
-        for j in band(i):
-            options = [
-                (best[place][0] + cost, place)
-                for place, cost in _find_steps(i, j, spoken, written, silences, marks)
-                if place in best
-            ]
+    for i in range(rows + 1):
+        middle = round(i * columns / max(1, rows))
+        for j in range(max(0, middle - half), min(columns, middle + half) + 1):
+            steps = [((i - 1, j), SKIP_COST), ((i, j - 1), SKIP_COST)]
+            if i and j:
+                is_long = silences[i - 1] >= LONG_PAUSE_SECONDS
+                reward = PAUSE_REWARD * (is_long == (marks[j - 1] >= Pause.SENTENCE))
+                steps += [
+                    (place, cost - reward) for place, cost in _find_steps(i, j, spoken, written)
+                ]
+            options = [(best[place][0] + cost, place) for place, cost in steps if place in best]
             if options:
                 best[i, j] = min(options)
-    return _trace(best, stretches, clauses)
+    pieces: list[Piece] = []
+    place = (rows, columns)
+    while place in best and place != (0, 0):
+        before = best[place][1]
+        if before[0] < place[0] and before[1] < place[1]:  # else one of the two is not matched
+            start, end = stretches[before[0]][0], stretches[place[0] - 1][1]
+            pieces.append(Piece(start, end, clauses[before[1]][0], clauses[place[1] - 1][1]))
+        place = before
+    return pieces[::-1]
 
 
 def _find_stretches(
@@ -294,78 +312,20 @@ def _find_clauses(text: LongText) -> tuple[list[tuple[int, int]], list[Pause]]:
     return clauses, marks
 
 
-def _count_units(text: LongText, first: int, last: int) -> int:
-    return sum(len(word.units) for word in text.words[first:last])
-
-
-def _find_band(rows: int, columns: int) -> Callable[[int], range]:
-    """Return which clauses may end with a stretch: those around the same share of the whole."""
-    half = max(40, 4 * MAX_TOGETHER, columns // 8)
-
-    def band(row: int) -> range:
-        middle = round(row * columns / max(1, rows))
-        return range(max(0, middle - half), min(columns, middle + half) + 1)
-
-    return band
-
-
 def _find_steps(
-    i: int,
-    j: int,
-    spoken: DoubleArray,
-    written: DoubleArray,
-    silences: Sequence[float],
-    marks: Sequence[Pause],
+    i: int, j: int, spoken: DoubleArray, written: DoubleArray
 ) -> Iterator[tuple[tuple[int, int], float]]:
-    """Give where a match that ends before stretch i and clause j may begin, and its cost."""
-    if i:
-        yield (i - 1, j), SKIP_COST
-    if j:
-        yield (i, j - 1), SKIP_COST
-    if i and j:
-        reward = _find_reward(silences[i - 1], marks[j - 1])
-        for a in range(max(0, i - MAX_TOGETHER), i):
-            for b in range(max(0, j - MAX_TOGETHER), j):
-                seconds = spoken[i] - spoken[a]
-                if seconds <= LONGEST_SECONDS or i - a == 1:
-                    cost = _compute_rough_cost(seconds, written[j] - written[b], i - a, j - b)
-                    yield (a, b), cost - reward
-
-
-def _compute_rough_cost(spoken: float, written: float, stretches: int, clauses: int) -> float:
-    ratio = np.log((spoken + SMALL_SECONDS) / (written + SMALL_SECONDS))
-    # The longer, the surer: the spread of a mean falls with the root of what it is taken over.
-    spread = SPREAD / np.sqrt(max(0.5, written / 2))
-    return float((ratio / spread) ** 2 / 2 + BEAD_COST * (stretches + clauses - 2))
-
-
-def _find_reward(silence: float, mark: Pause) -> float:
-    is_long = silence >= LONG_PAUSE_SECONDS
-    return PAUSE_REWARD if is_long == (mark >= Pause.SENTENCE) else 0.0
-
-
-def _trace(
-    best: dict[tuple[int, int], tuple[float, tuple[int, int]]],
-    stretches: Sequence[tuple[float, float]],
-    clauses: Sequence[tuple[int, int]],
-) -> list[Bead]:
-    place = (len(stretches), len(clauses))
-    beads: list[Bead] = []
-    while place in best and place != (0, 0):
-        before = best[place][1]
-        if place[0] == before[0] or place[1] == before[1]:
-            place = before  # speech without words, or words that nobody says
+    """Yield where a match that ends before stretch i and clause j may begin, and its cost."""
+    for a in range(max(0, i - MAX_TOGETHER), i):
+        seconds = spoken[i] - spoken[a]
+        if seconds > LONGEST_SECONDS and i - a > 1:
             continue
-        beads.append(
-            Bead(
-                stretches[before[0]][0],
-                stretches[place[0] - 1][1],
-                clauses[before[1]][0],
-                clauses[place[1] - 1][1],
-            )
-        )
-        place = before
-    return beads[::-1]
+        for b in range(max(0, j - MAX_TOGETHER), j):
+            expected = written[j] - written[b]
+            ratio = np.log((seconds + SMALL_SECONDS) / (expected + SMALL_SECONDS))
+            # The longer, the surer: the spread of a mean falls with the root of what it is of.
+            spread = SPREAD / np.sqrt(max(0.5, expected / 2))
+            yield (a, b), float((ratio / spread) ** 2 / 2 + BEAD_COST * (i - a + j - b - 2))
 
 
 MIN_SECONDS = 2.0
@@ -374,8 +334,8 @@ MIN_GAP_SECONDS = 0.12
 """Of silence between two words that are cut apart: in less a sound would be cut."""
 KEEP_SECONDS = 0.3
 """Of silence on either side of a piece; training trims it to what it wants."""
-TOO_LONG_COST, TOO_SHORT_COST = 4.0, 6.0
-"""For each second too much or too little: more than any cut is worth."""
+TOO_LONG_COST, TOO_SHORT_COST, OFF_COST = 4.0, 6.0, 3.0
+"""For each second too much or too little, and for both: more than any cut is worth."""
 GAP_WORTH = {Pause.NONE: -1.0, Pause.CLAUSE: -0.4, Pause.SENTENCE: 2.0, Pause.PARAGRAPH: 2.5}
 EDGE_FRAMES = 4
 MIN_UNWRITTEN_SECONDS = 0.3
@@ -384,31 +344,6 @@ UNWRITTEN_WORTH = 6.0
 """Of a cut where something is said that the text lacks: no piece should hold it."""
 SECONDS_WORTH = 1.0
 """For each second of a pause, up to one."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """An utterance to be.
-
-    Attributes:
-        start_seconds: Where it begins in the long recording, silence included.
-        last_word: After its last one.
-        score: How well the text fits; 0 at best.
-        doubt: Why it should be listened to; None where nothing speaks against it.
-    """
-
-    start_seconds: float
-    end_seconds: float
-    first_word: int
-    last_word: int
-    text: str
-    score: float = 0.0
-    doubt: str | None = None
-
-    @property
-    def seconds(self) -> float:
-        """Its length."""
-        return self.end_seconds - self.start_seconds
 
 
 @dataclass(frozen=True)
@@ -430,6 +365,11 @@ class Gap:
     pause: Pause
     quiet_until_seconds: float
     quiet_from_seconds: float
+
+    @property
+    def middle_seconds(self) -> float:
+        """Where two pieces meet that are cut here."""
+        return (self.start_seconds + self.end_seconds) / 2
 
     @property
     def worth(self) -> float:
@@ -486,7 +426,10 @@ def choose_cuts(gaps: Sequence[Gap]) -> list[Gap]:
         options = []
         for before in range(place - 1, -1, -1):
             start, end = find_edges(gaps[before], gaps[place])
-            cost = _compute_piece_cost(end - start)
+            too_long = max(0.0, end - start - MOST_SECONDS)
+            too_short = max(0.0, MIN_SECONDS - (end - start))
+            cost = TOO_LONG_COST * too_long + TOO_SHORT_COST * too_short
+            cost += OFF_COST * bool(too_long or too_short)
             options.append((best[before][0] + gaps[place].worth - cost, before))
             if end - start > 2 * MOST_SECONDS:
                 break
@@ -498,20 +441,14 @@ def choose_cuts(gaps: Sequence[Gap]) -> list[Gap]:
     return chosen[::-1]
 
 
-def _compute_piece_cost(seconds: float) -> float:
-    too_long, too_short = max(0.0, seconds - MOST_SECONDS), max(0.0, MIN_SECONDS - seconds)
-    is_off = 3.0 * (too_long > 0 or too_short > 0)
-    return TOO_LONG_COST * too_long + TOO_SHORT_COST * too_short + is_off
-
-
 def find_edges(left: Gap, right: Gap) -> tuple[float, float]:
     """Return where a piece between two gaps begins and ends, in seconds.
 
     It keeps `KEEP_SECONDS` of silence on either side, or half of a shorter one; nothing of what is
     said there that the text lacks.
     """
-    start = max(left.end_seconds - KEEP_SECONDS, left.quiet_from_seconds, _middle(left))
-    end = min(right.start_seconds + KEEP_SECONDS, right.quiet_until_seconds, _middle(right))
+    start = max(left.end_seconds - KEEP_SECONDS, left.quiet_from_seconds, left.middle_seconds)
+    end = min(right.start_seconds + KEEP_SECONDS, right.quiet_until_seconds, right.middle_seconds)
     return start, end
 
 
@@ -525,13 +462,7 @@ def create_pieces(text: LongText, cuts: Sequence[Gap]) -> list[Piece]:
     return pieces
 
 
-def _middle(gap: Gap) -> float:
-    """Return where two pieces meet that are cut in a gap."""
-    return (gap.start_seconds + gap.end_seconds) / 2
-
-
-def score_piece(piece: Piece, alignment: Alignment) -> Piece:
-    """Return a piece with its score."""
+def _score_piece(piece: Piece, alignment: Alignment) -> Piece:
     first, last = (round(s / FRAME_SECONDS) for s in (piece.start_seconds, piece.end_seconds))
     part = slice(first, last)
     own = Alignment(
@@ -544,8 +475,8 @@ def score_piece(piece: Piece, alignment: Alignment) -> Piece:
     return replace(piece, score=round(own.score, 3))
 
 
-def find_wrong_score(scores: np.ndarray) -> float:
-    """Return the score below which a piece is doubted, from those of all.
+def compute_wrong_score(scores: np.ndarray) -> float:
+    """Return the score below which a piece has an issue, from those of all.
 
     Six spreads below the median, the spread taken from the better half, since wrong texts lie in
     the other: 0.5 below it at least, 1.2 at most.
@@ -561,8 +492,8 @@ MAX_LESSON_SECONDS = 3600.0
 MARGIN_SAMPLES = 1600
 """A tenth of a second around a stretch, so that its first and last sounds are whole."""
 ROUNDS = 3
-FEW_DOUBTS = 0.05
-"""Where more pieces are doubted, the text differs from what is said, and so did what was learnt:
+FEW_ISSUES = 0.05
+"""Where more pieces have an issue, the text differs from what is said, and so did what was learnt:
 an aligner learns anew on the pieces that fit."""
 WORST_SHARE = 0.15
 """Of all pieces; what fits least teaches nothing."""
@@ -577,74 +508,74 @@ SLOW_TIMES = 1.5
 SLACK_SECONDS = 0.15
 
 
-@dataclass(frozen=True)
-class SplitResult:
-    """What became of a long recording.
-
-    Attributes:
-        pieces: In order; those with a doubt are not for training until somebody listened.
-    """
-
-    pieces: list[Piece]
-    aligner: Aligner
-
-
 def split_recording(
     recording: LongRecording, text: LongText, work_dir: Path, aligner: Aligner | None = None
-) -> SplitResult:
+) -> tuple[list[Piece], Aligner]:
     """Cut a recording into pieces with their texts.
 
     Args:
         work_dir: Keeps the state of an aligner that learns, so that stopped work goes on.
         aligner: One that knows the language; None lets one learn on this recording.
+
+    Returns:
+        The pieces in order, and the aligner. Those with an issue are not for training until
+        somebody listened.
     """
     if aligner is not None:
-        return SplitResult(_cut(recording, text, aligner), aligner)
-    beads = match_roughly(text, find_pauses(recording.samples), recording.seconds)
-    aligner = _fit(recording, text, beads, work_dir / "aligner-1.part")
+        return _cut(recording, text, aligner), aligner
+    rough = match_roughly(text, find_pauses(recording.samples), recording.seconds)
+    aligner = _fit(recording, text, rough, work_dir / "aligner-1.part")
     pieces = _cut(recording, text, aligner)
     for number in range(2, ROUNDS + 1):
-        good = [piece for piece in pieces if piece.doubt is None]
-        if len(good) > (1 - FEW_DOUBTS) * len(pieces):
+        good = [piece for piece in pieces if piece.issue is None]
+        if len(good) > (1 - FEW_ISSUES) * len(pieces):
             break
         limit = float(np.quantile([piece.score for piece in pieces], WORST_SHARE))
-        lessons = [piece for piece in good if piece.score >= limit]
+        fitting = [piece for piece in good if piece.score >= limit]
         # Where hardly anything fits, the first guess is as good a teacher as what came of it.
-        if sum(piece.seconds for piece in lessons) < 60 * MIN_MINUTES:
+        if sum(piece.seconds for piece in fitting) < 60 * MIN_MINUTES:
             break
-        beads = [
-            Bead(piece.start_seconds, piece.end_seconds, piece.first_word, piece.last_word)
-            for piece in lessons
-        ]
-        aligner = _fit(recording, text, beads, work_dir / f"aligner-{number}.part")
+        aligner = _fit(recording, text, fitting, work_dir / f"aligner-{number}.part")
         pieces = _cut(recording, text, aligner)
-    return SplitResult(pieces, aligner)
+    return pieces, aligner
 
 
 def _cut(recording: LongRecording, text: LongText, aligner: Aligner) -> list[Piece]:
-    """Return the pieces that an aligner finds, those of doubtful texts named."""
+    """Return the pieces that an aligner finds, with what speaks against each."""
     hearing = aligner.hear(recording.samples)
     alignment = aligner.align(hearing, text.groups, text.open_gaps)
     spans = alignment.find_spans()
     pieces = create_pieces(text, choose_cuts(find_gaps(text, spans, hearing.is_loud)))
-    return _doubt([score_piece(piece, alignment) for piece in pieces], spans, text)
+    pieces = [_score_piece(piece, alignment) for piece in pieces]
+    limit = compute_wrong_score(np.asarray([piece.score for piece in pieces]))
+    paces = [_compute_pace(piece, spans, text) for piece in pieces]
+    usual = float(np.median([pace for pace in paces if pace > 0] or [0.0]))
+    checked = []
+    for piece, pace in zip(pieces, paces, strict=True):
+        issue = _find_issue(piece, spans, text, limit)
+        if issue is None and pace > SLOW_TIMES * usual:
+            issue = (
+                f"spoken {pace / usual:.1f} times slower than the others: more may be said than is "
+                "written"
+            )
+        checked.append(replace(piece, issue=issue))
+    return checked
 
 
 def _fit(
-    recording: LongRecording, text: LongText, beads: Sequence[Bead], state_path: Path
+    recording: LongRecording, text: LongText, pieces: Sequence[Piece], state_path: Path
 ) -> Aligner:
     """Let an aligner learn on stretches of the recording whose words are thought to be known."""
     seconds = 0.0
     with tempfile.TemporaryDirectory() as folder:
         lessons = []
-        for number, bead in enumerate(beads):
-            groups = text.groups[bead.first_word : bead.last_word]
-            length = bead.end_seconds - bead.start_seconds
-            if not any(groups) or seconds + length > MAX_LESSON_SECONDS:
+        for number, piece in enumerate(pieces):
+            groups = text.groups[piece.first_word : piece.last_word]
+            if not any(groups) or seconds + piece.seconds > MAX_LESSON_SECONDS:
                 continue
-            seconds += length
-            start = max(0, round(bead.start_seconds * SAMPLE_RATE) - MARGIN_SAMPLES)
-            end = round(bead.end_seconds * SAMPLE_RATE) + MARGIN_SAMPLES
+            seconds += piece.seconds
+            start = max(0, round(piece.start_seconds * SAMPLE_RATE) - MARGIN_SAMPLES)
+            end = round(piece.end_seconds * SAMPLE_RATE) + MARGIN_SAMPLES
             path = Path(folder) / f"{number}.wav"
             write_wav(path, recording.samples[start:end], SAMPLE_RATE)
             stat = recording.path.stat()
@@ -659,36 +590,14 @@ def _fit(
         return fit_aligner(lessons, state_path)
 
 
-def _doubt(
-    pieces: Sequence[Piece], spans: Sequence[GroupSpan | None], text: LongText
-) -> list[Piece]:
-    """Return the pieces, each with what speaks against it."""
-    limit = find_wrong_score(np.asarray([piece.score for piece in pieces]))
-    paces = [_find_pace(piece, spans, text) for piece in pieces]
-    usual = float(np.median([pace for pace in paces if pace > 0] or [0.0]))
-    doubts = [_find_doubt(piece, spans, text, limit) for piece in pieces]
-    return [
-        replace(piece, doubt=doubt or _doubt_pace(pace, usual))
-        for piece, doubt, pace in zip(pieces, doubts, paces, strict=True)
-    ]
-
-
-def _find_pace(piece: Piece, spans: Sequence[GroupSpan | None], text: LongText) -> float:
+def _compute_pace(piece: Piece, spans: Sequence[GroupSpan | None], text: LongText) -> float:
     """Return the frames that a phoneme of the piece takes in the mean; 0 where there is none."""
     numbers = [n for n in range(piece.first_word, piece.last_word) if spans[n] is not None]
     seconds = sum(span.end_seconds - span.start_seconds for n in numbers if (span := spans[n]))
     return seconds / FRAME_SECONDS / max(1, sum(len(text.words[n].units) for n in numbers))
 
 
-def _doubt_pace(pace: float, usual: float) -> str | None:
-    if pace <= SLOW_TIMES * usual:
-        return None
-    return (
-        f"spoken {pace / usual:.1f} times slower than the others: more may be said than is written"
-    )
-
-
-def _find_doubt(
+def _find_issue(
     piece: Piece, spans: Sequence[GroupSpan | None], text: LongText, limit: float
 ) -> str | None:
     numbers = range(piece.first_word, piece.last_word)
@@ -727,20 +636,20 @@ def split_by_recogniser(
 ) -> list[Piece]:
     """Cut a recording in its pauses; give each piece the words that are recognised in it."""
     cuts = choose_cuts(_find_gaps(recording))
-    heard: list[list[str]] = []
+    recognised: list[list[str]] = []
     progress = ProgressLine("Recognising", len(cuts) - 1, "pieces")
     for left, right in pairwise(cuts):
         start, end = (round(time * SAMPLE_RATE) for time in (left.end_seconds, right.start_seconds))
         samples = recording.samples[max(0, start - 1600) : end + 1600]
-        heard.append(normalise_words(recogniser(samples, SAMPLE_RATE)))
-        progress.show(len(heard))
-    progress.finish(len(heard))
-    borders, is_sure = match_words([_written(text, i) for i in range(len(text.words))], heard)
+        recognised.append(normalise_words(recogniser(samples, SAMPLE_RATE)))
+        progress.show(len(recognised))
+    progress.finish(len(recognised))
+    written = ("".join(normalise_words(text.text[one.start : one.end])) for one in text.words)
+    borders, is_sure = match_words(list(written), recognised)
     cuts = [replace(gap, word=border) for gap, border in zip(cuts, borders, strict=True)]
-    pieces = create_pieces(text, cuts)
     return [
-        _judge(piece, heard[number], is_sure[number] and is_sure[number + 1])
-        for number, piece in enumerate(pieces)
+        _compare(piece, recognised[number], is_sure[number] and is_sure[number + 1])
+        for number, piece in enumerate(create_pieces(text, cuts))
     ]
 
 
@@ -756,26 +665,19 @@ def _find_gaps(recording: LongRecording) -> list[Gap]:
     return [*gaps, Gap(0, last, recording.seconds, Pause.PARAGRAPH, recording.seconds, last)]
 
 
-def _written(text: LongText, index: int) -> str:
-    word = text.words[index]
-    return "".join(normalise_words(text.text[word.start : word.end]))
-
-
 def match_words(
-    written: Sequence[str], heard: Sequence[Sequence[str]]
+    written: Sequence[str], recognised: Sequence[Sequence[str]]
 ) -> tuple[list[int], list[bool]]:
     """Return which written word each piece begins with, and whether the words there agree.
 
     Returns:
         For each border, both ends included, the number of the first word after it; and whether the
-        words on both sides of it were heard as they are written.
+        words on both sides of it were recognised as they are written.
     """
     from rapidfuzz.distance import Levenshtein
 
-    flat = [word for words in heard for word in words]
-    places = [0]
-    for words in heard:
-        places.append(places[-1] + len(words))
+    flat = [word for words in recognised for word in words]
+    places = list(accumulate(map(len, recognised), initial=0))
     to_written: dict[int, int] = {}
     equal: set[int] = set()
     for code in Levenshtein.opcodes(flat, list(written)):
@@ -795,16 +697,16 @@ def match_words(
     return borders, is_sure
 
 
-def _judge(piece: Piece, heard: Sequence[str], is_sure: bool) -> Piece:
-    error = find_character_error(normalise_words(piece.text), heard)
-    doubt = None
+def _compare(piece: Piece, recognised: Sequence[str], is_sure: bool) -> Piece:
+    error = find_character_error(normalise_words(piece.text), recognised)
+    said, issue = repr(" ".join(recognised)), None
     if not piece.text:
-        doubt = "no words of the text are said in it"
+        issue = "no words of the text are said in it"
     elif error > MAX_ERRORS:
-        doubt = f"{' '.join(heard)!r} was recognised, {error:.0%} off the text"
+        issue = f"{said} was recognised, {error:.0%} off the text"
     elif not is_sure:
-        doubt = f"{' '.join(heard)!r} was recognised; its first or last word may be its neighbour's"
-    return replace(piece, score=round(-error, 3), doubt=doubt)
+        issue = f"{said} was recognised; its first or last word may be its neighbour's"
+    return replace(piece, score=round(-error, 3), issue=issue)
 
 
 SPLIT_NAME = "split.json"
@@ -817,7 +719,7 @@ def write_pieces(
     language: str,
     sample_rate: int | None,
 ) -> None:
-    """Write the dataset of the pieces without a doubt, and a list of all.
+    """Write the dataset of the pieces without an issue, and a list of all.
 
     Their recordings are called after the long one, with a number.
 
@@ -833,7 +735,7 @@ def write_pieces(
     rows = []
     with soundfile.SoundFile(recording.path) as file:
         for done, (name, piece) in enumerate(zip(names, pieces, strict=True), start=1):
-            if piece.doubt is None:
+            if piece.issue is None:
                 samples = _read(file, piece)
                 write_wav(folder / "wavs" / f"{name}.wav", samples, recording.source_rate)
                 rows.append((f"{name}.wav", None, piece.text.replace("|", " ")))
@@ -842,7 +744,19 @@ def write_pieces(
     rate = sample_rate or find_trained_rate(recording.source_rate)
     config = {"audio": {"sample_rate": rate}, "espeak": {"voice": language}}
     write_json(folder / "config.json", config)
-    write_json(folder / SPLIT_NAME, _describe(recording, dict(zip(names, pieces, strict=True))))
+    listed = [
+        {
+            "name": name,
+            "start": piece.start_seconds,
+            "end": piece.end_seconds,
+            "text": piece.text,
+            "score": piece.score,
+            "doubt": piece.issue,
+        }
+        for name, piece in zip(names, pieces, strict=True)
+    ]
+    source = {"source": str(recording.path.absolute()), "sha256": digest_file(recording.path)}
+    write_json(folder / SPLIT_NAME, {**source, "pieces": listed})
     write_metadata(folder, rows)
 
 
@@ -853,21 +767,3 @@ def _read(file: soundfile.SoundFile, piece: Piece) -> np.ndarray:
     file.seek(min(first, file.frames))
     samples = file.read(max(0, last - first), dtype="float32", always_2d=True)
     return np.asarray(samples.mean(axis=1, dtype=np.float32))
-
-
-def _describe(recording: LongRecording, pieces: Mapping[str, Piece]) -> dict[str, object]:
-    return {
-        "source": str(recording.path.absolute()),
-        "sha256": digest_file(recording.path),
-        "pieces": [
-            {
-                "name": name,
-                "start": piece.start_seconds,
-                "end": piece.end_seconds,
-                "text": piece.text,
-                "score": piece.score,
-                "doubt": piece.doubt,
-            }
-            for name, piece in pieces.items()
-        ],
-    }
