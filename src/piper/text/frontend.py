@@ -186,16 +186,14 @@ class TextOptions:
                 '"write_numbers" and "abbreviations" (true or false) and "stress" '
                 f"({', '.join(Stress)}) is wanted."
             )
-        numbers = self.write_numbers
-        return TextOptions(
-            self.lexicon,
-            bool(given.get("write_numbers", False)) if numbers is None else numbers,
-            self.stress or str(given.get("stress") or Stress.MARKS),
-            # Voices that were trained here before there was such a key were trained without.
-            bool(given.get("abbreviations", False))
-            if self.abbreviations is None
-            else self.abbreviations,
-        )
+        # Voices that were trained here before there was "abbreviations" were trained without.
+        own = {flag: getattr(self, flag) for flag in flags}
+        filled = {
+            flag: bool(given.get(flag, False)) if value is None else value
+            for flag, value in own.items()
+        }
+        stress = self.stress or str(given.get("stress") or Stress.MARKS)
+        return TextOptions(self.lexicon, stress=stress, **filled)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a voice's JSON is to hold under `text_options`, so that speaking does alike.
@@ -217,13 +215,7 @@ def load_text_options(
     stress: str | None,
     abbreviations: bool | None,
 ) -> TextOptions | None:
-    """Return what a command's options say; None where they say nothing.
-
-    Args:
-        lexicon: A file.
-        write_numbers: As in `TextOptions`, like those that follow.
-        stress: One of `Stress`.
-        abbreviations: Whether sentences go on after short forms.
+    """Return what a command's options say, the lexicon in a file; None where they say nothing.
 
     Raises:
         LexiconError: The lexicon cannot be read.
@@ -309,7 +301,11 @@ class TextPreparer:
             rewritten = rewritten.replace(_keep_case(rewritten.text, edits, self._language))
         if self._language and not rewritten.text.isascii():
             rewritten = _rewrite(rewritten, _find_emoji)
-            rewritten = _rewrite(rewritten, _find_unseen)
+            # How emoji look hides the rest of their names.
+            rewritten = _rewrite(
+                rewritten,
+                lambda text: [Edit(*match.span(), "") for match in _UNSEEN.finditer(text)],
+            )
         if self._write_numbers:
             edits = _find_edits(rewritten.text, self._write_numbers)
             rewritten = rewritten.replace(_keep_case(rewritten.text, edits, self._language))
@@ -349,12 +345,6 @@ def _find_emoji(text: str) -> Iterator[Edit]:
                 yield Edit(start + joiner.start(), start + joiner.end(), " ")
         if text[end : end + 1].strip(_CLOSING) and not _EMOJI_SEQUENCE.match(text, end):
             yield Edit(end, end, " ")
-
-
-def _find_unseen(text: str) -> Iterator[Edit]:
-    """Yield the edits that take out how emoji look, which hides the rest of their names."""
-    for match in _UNSEEN.finditer(text):
-        yield Edit(match.start(), match.end(), "")
 
 
 def _keep_case(text: str, edits: Iterable[Edit], language: str) -> Iterator[Edit]:
@@ -409,13 +399,7 @@ def _remove_signs(rewritten: RewrittenText) -> tuple[RewrittenText, list[int]]:
 def pronounce(
     clause: SpokenClause, prepared: PreparedText, phonemizer: TextPhonemizer
 ) -> SpokenClause:
-    """Return a clause with the phonemes and stresses that the prepared text asks for.
-
-    Args:
-        clause: A clause of the prepared text.
-        prepared: The text with its stresses and given phonemes.
-        phonemizer: What gave the clause its phonemes.
-    """
+    """Return a clause of a prepared text with the phonemes and stresses that it asks for."""
     first, last = clause.start, clause.start + len(clause.source)
     stressed = [place - first for place in prepared.stressed if first <= place < last]
     given = [
@@ -694,12 +678,8 @@ class Frontend:
         A part that ends where no mark is gets a comma, so that the voice makes a pause of it.
         """
         max_ids = max(1, max_ids - _FRAME_IDS)
-        pieces: list[SpokenClause] = []
-        places: list[_CutPlace] = []
-        for clause in clauses:
-            for piece, place in self._cut_clause(clause, max_ids):
-                pieces.append(piece)
-                places.append(place)
+        cuts = [cut for clause in clauses for cut in self._cut_clause(clause, max_ids)]
+        pieces, places = [piece for piece, _ in cuts], [place for _, place in cuts]
         ends = list(accumulate(self._count_ids(self._map_phonemes(piece)) for piece in pieces))
         parts: list[list[SpokenClause]] = []
         start = 0
@@ -730,26 +710,18 @@ class Frontend:
         borders = self._find_borders(clause, symbols)
         for (place, first), (end, last) in pairwise(borders):
             is_last = end == len(source)
-            word = replace(
-                clause,
-                source=source[place:end],
-                start=clause.start + place,
-                phonemes="".join(symbols[first:last]),
-                ending=clause.ending if is_last else "",
-                is_break=clause.is_break and is_last,
-                is_ellipsis=clause.is_ellipsis and is_last,
-                ends_paragraph=clause.ends_paragraph and is_last,
-                said={
-                    (start - place, stop - place): said
-                    for (start, stop), said in clause.said.items()
-                    if place <= start < end
-                },
-            )
+            said = {
+                (start - place, stop - place): phonemes
+                for (start, stop), phonemes in clause.said.items()
+                if place <= start < end
+            }
+            part = _take_part(clause, slice(place, end), symbols[first:last], is_last=is_last)
+            word = replace(part, said=said)
             after = end_place if is_last else _CutPlace.SPACE
             if _ends_line(word.source):
                 after = _CutPlace.LINE
-            for part in self._cut_word(word, max_ids):
-                yield part, after
+            for piece in self._cut_word(word, max_ids):
+                yield piece, after
 
     def _find_borders(self, clause: SpokenClause, symbols: Sequence[str]) -> list[tuple[int, int]]:
         """Return where words begin, in the clause's source and in its phonemes, and the end."""
@@ -772,22 +744,11 @@ class Frontend:
         symbols = self._text_phonemizer.split_phonemes(word.phonemes)
         count = min(len(symbols), 2 * -(-ids // max_ids))
         for number in range(count):
-            is_last = number == count - 1
             places, phonemes = (
                 slice(len(whole) * number // count, len(whole) * (number + 1) // count)
                 for whole in (word.source, symbols)
             )
-            yield replace(
-                word,
-                source=word.source[places],
-                start=word.start + places.start,
-                phonemes="".join(symbols[phonemes]),
-                ending=word.ending if is_last else "",
-                is_break=word.is_break and is_last,
-                is_ellipsis=word.is_ellipsis and is_last,
-                ends_paragraph=word.ends_paragraph and is_last,
-                said={},
-            )
+            yield _take_part(word, places, symbols[phonemes], is_last=number == count - 1)
 
     def _find_words(
         self, text: str, rewritten: RewrittenText, clauses: Sequence[SpokenClause], start: int
@@ -799,17 +760,13 @@ class Frontend:
             phonemes = self._map_phonemes(clause)
             for place, end, first, last in self._share_clause(clause, phonemes):
                 span = rewritten.find_source(clause.start + place, clause.start + end)
-                word = Word(
-                    text[slice(*span)],
-                    span[0] - start,
-                    span[1] - start,
-                    offset + first,
-                    offset + last,
-                )
-                if words and word.start < words[-1].end:  # several words written for one
-                    words[-1] = _join_words(text, start, words[-1], word)
-                else:
-                    words.append(word)
+                begin, stop, first_phoneme = span[0] - start, span[1] - start, offset + first
+                if words and begin < words[-1].end:  # several words written for one
+                    left = words.pop()
+                    begin, stop = left.start, max(left.end, stop)
+                    first_phoneme = left.first_phoneme
+                word_text = text[start + begin : start + stop]
+                words.append(Word(word_text, begin, stop, first_phoneme, offset + last))
             offset += len(phonemes)
         return words
 
@@ -865,6 +822,23 @@ def _compile_clusters(clusters: Iterable[str]) -> re.Pattern[str] | None:
     return re.compile("|".join(choices), re.DOTALL) if longest_first else None
 
 
+def _take_part(
+    clause: SpokenClause, places: slice, phonemes: Sequence[str], *, is_last: bool
+) -> SpokenClause:
+    """Return a part of a clause; the last one has what ended it."""
+    return replace(
+        clause,
+        source=clause.source[places],
+        start=clause.start + places.start,
+        phonemes="".join(phonemes),
+        ending=clause.ending if is_last else "",
+        is_break=clause.is_break and is_last,
+        is_ellipsis=clause.is_ellipsis and is_last,
+        ends_paragraph=clause.ends_paragraph and is_last,
+        said={},
+    )
+
+
 def _ends_line(source: str) -> bool:
     return "\n" in source[len(source.rstrip()) :]
 
@@ -897,12 +871,6 @@ def _find_cut(places: Sequence[_CutPlace], ends: Sequence[int], start: int, max_
         if fitting:
             return min(fitting)[1]
     return start + 1
-
-
-def _join_words(text: str, start: int, left: Word, right: Word) -> Word:
-    end = max(left.end, right.end)
-    source = text[start + left.start : start + end]
-    return Word(source, left.start, end, left.first_phoneme, right.last_phoneme)
 
 
 def _append_silent(sentence: list[SpokenClause], silent: Sequence[SpokenClause]) -> None:

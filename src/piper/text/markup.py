@@ -107,35 +107,23 @@ def split_raw_phonemes(text: str) -> list[TextPart]:
     end = 0
     for match in _RAW_PHONEMES.finditer(text):
         if match.start() > end:
-            parts.append(_create_plain(text, end, match.start()))
+            plain = text[end : match.start()]
+            parts.append(TextPart(plain, False, end, plain))
         parts.append(TextPart(match[1].strip(), True, match.start(), match[0]))
         end = match.end()
     if end < len(text):
-        parts.append(_create_plain(text, end, len(text)))
+        parts.append(TextPart(text[end:], False, end, text[end:]))
     return parts
 
 
-def _create_plain(text: str, start: int, end: int) -> TextPart:
-    return TextPart(text[start:end], False, start, text[start:end])
-
-
 def parse_markup(text: str, kind: str = "plain") -> list[Piece]:
-    """Return the pieces of a text.
-
-    Args:
-        text: The text.
-        kind: `plain`, `markdown` or `ssml`.
-    """
+    """Return the pieces of a text of one of `MARKUP_KINDS`."""
     if kind == "plain":
         return [Piece(text)]
-    if kind == "markdown":
-        from piper.text.markup_readers import parse_markdown
+    if kind in MARKUP_KINDS:
+        from piper.text.markup_readers import parse_markdown, parse_ssml
 
-        return parse_markdown(text)
-    if kind == "ssml":
-        from piper.text.markup_readers import parse_ssml
-
-        return parse_ssml(text)
+        return parse_markdown(text) if kind == "markdown" else parse_ssml(text)
     raise MarkupError(f'The markup "{kind}" is not known; choose one of {", ".join(MARKUP_KINDS)}.')
 
 

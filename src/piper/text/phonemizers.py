@@ -52,12 +52,12 @@ _states: dict[tuple[str, str], _LibraryState] = {}
 _loaded: set[str] = set()
 
 
+@dataclasses.dataclass
 class _LibraryState:
     """A loaded library and the voice it is set to; touched only while holding the lock."""
 
-    def __init__(self, library: ctypes.CDLL) -> None:
-        self.library = library
-        self.voice = ""
+    library: ctypes.CDLL
+    voice: str = ""
 
 
 class Espeak:
@@ -167,21 +167,14 @@ def _bundled_path(function: str, variable: str) -> str:
 def _load_library(path: str) -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(path)
-        library.espeak_Initialize.argtypes = [
-            ctypes.c_int,
-            ctypes.c_int,
-            ctypes.c_char_p,
-            ctypes.c_int,
-        ]
-        library.espeak_SetVoiceByName.argtypes = [ctypes.c_char_p]
-        library.espeak_Info.argtypes = [ctypes.POINTER(ctypes.c_char_p)]
-        library.espeak_Info.restype = ctypes.c_char_p
-        library.espeak_TextToPhonemes.argtypes = [
-            ctypes.POINTER(ctypes.c_void_p),
-            ctypes.c_int,
-            ctypes.c_int,
-        ]
-        library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+        integer, string = ctypes.c_int, ctypes.c_char_p
+        library.espeak_Initialize.argtypes = [integer, integer, string, integer]
+        library.espeak_SetVoiceByName.argtypes = [string]
+        library.espeak_Info.argtypes = [ctypes.POINTER(string)]
+        library.espeak_Info.restype = string
+        places = ctypes.POINTER(ctypes.c_void_p)
+        library.espeak_TextToPhonemes.argtypes = [places, integer, integer]
+        library.espeak_TextToPhonemes.restype = string
     except (OSError, AttributeError) as error:
         raise PhonemizeError(
             f"{path} cannot be loaded as the espeak-ng library ({error}); "
@@ -298,13 +291,8 @@ def _steps_to_clauses(encoded: bytes, steps: list[tuple[int, str]]) -> list[Clau
     for index, (end, phonemes) in enumerate(steps):
         source = held + encoded[start:end].decode("utf-8", errors="replace")
         held = source[-1:] if index < len(steps) - 1 else ""
-        clauses.append(
-            Clause(
-                source=source[: len(source) - len(held)],
-                following=held,
-                phonemes=_LANGUAGE_FLAG.sub("", phonemes),
-            )
-        )
+        own = source[: len(source) - len(held)]
+        clauses.append(Clause(own, held, _LANGUAGE_FLAG.sub("", phonemes)))
         start = end
     return clauses
 
@@ -525,9 +513,8 @@ def split_at_pauses(source: str, pauses: str) -> list[tuple[int, int]]:
     pieces: list[tuple[int, int]] = []
     start = 0
     for match in re.finditer(rf"(?:{pauses})+[^\S\n]*", source):
-        if re.search(r"\w", source[start : match.start()]) and re.search(
-            r"\w", source[match.end() :]
-        ):
+        before, after = source[start : match.start()], source[match.end() :]
+        if re.search(r"\w", before) and re.search(r"\w", after):
             pieces.append((start, match.end()))
             start = match.end()
     return [*pieces, (start, len(source))]

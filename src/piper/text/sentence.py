@@ -266,11 +266,9 @@ def find_terminator(clause: Clause) -> Terminator:
     if run and not clause.is_ordinal and _is_clause_end(body[:start], run, spaces, clause):
         # A blank line takes the place of the mark before it.
         return SENTENCE_END if spaces.count("\n") > 1 else _TERMINATORS[_first_mark(run)]
-    if spaces.count("\n") > 1 or not clause.following:
-        return SENTENCE_END
-    if _PARAGRAPH_SEPARATOR in spaces.partition("\n")[0]:
-        return SENTENCE_END
-    return NO_TERMINATOR
+    is_separated = _PARAGRAPH_SEPARATOR in spaces.partition("\n")[0]
+    is_end = is_separated or spaces.count("\n") > 1 or not clause.following
+    return SENTENCE_END if is_end else NO_TERMINATOR
 
 
 def group_clauses(clauses: Iterable[Clause], start: int = 0) -> list[list[SpokenClause]]:
@@ -379,9 +377,7 @@ def _speak_clause(clause: Clause, terminator: Terminator, start: int) -> SpokenC
         source=clause.source,
         start=start,
         phonemes=clause.phonemes,
-        ending=f"{terminator.mark} "
-        if terminator.mark and not terminator.ends_sentence
-        else terminator.mark,
+        ending=terminator.mark + " " * bool(terminator.mark and not terminator.ends_sentence),
         is_break=is_break,
         is_ellipsis=is_break and _first_mark(trail) == ELLIPSIS,
         ends_paragraph=terminator.ends_sentence and clause.source[len(body) :].count("\n") > 1,
@@ -478,7 +474,7 @@ def share_phonemes(
         return []
     alone = [[phoneme for phoneme in word if _is_letter(phoneme)] for word in spoken_alone]
     said = _split_at_spaces(phonemes)
-    counts = [len([index for index in word if _is_letter(phonemes[index])]) for word in said]
+    counts = [sum(_is_letter(phonemes[index]) for index in word) for word in said]
     if len(counts) == len(alone) and all(map(_is_similar, counts, map(len, alone))):
         borders = [0, *accumulate(counts)]
     else:

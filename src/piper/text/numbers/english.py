@@ -165,8 +165,6 @@ YEAR_RULES: list[Rule] = [
     ),
 ]
 """Years without a month; they come after measures, so that `in 2000 km` is none."""
-
-
 _PARTS = {2: ("half", "halves"), 4: ("quarter", "quarters")}
 _MEASURES = (
     "cups? teaspoons? tablespoons? tsp tbsp pints? quarts? gallons? ounces? oz pounds? lbs? inch "
@@ -215,8 +213,6 @@ FRACTIONS: list[Rule] = [
     ),
 ]
 """Earlier rules count before later ones."""
-
-
 _TITLES = create_table(
     "Mr Mister; Mrs Missis; Ms Miz; Dr Doctor; Prof Professor; St Saint; Gen General; "
     "Capt Captain; Lt Lieutenant; Rev Reverend; Mt Mount; Sgt Sergeant; Gov Governor; Sen Senator"
@@ -291,8 +287,6 @@ SHORT_FORMS: list[Rule] = [
     *(_create_phrase(*phrase) for phrase in _PHRASES.items()),
 ]
 """Earlier rules count before later ones."""
-
-
 _WHOLE = r"\d{1,3}(?:,\d{3})+(?!\d)|\d{1,15}"
 _SIGN = r"(?:(?P<minus>(?<![\w.])[−–-])|(?P<plus>(?<![\w\d])\+))?"
 _START = r"(?<![\w.,/:$£€])(?<!\d[-–])"

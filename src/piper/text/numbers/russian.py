@@ -362,8 +362,6 @@ DATES: list[Rule] = [
     ),
 ]
 """Earlier rules count before later ones."""
-
-
 _PLACES = create_table(
     "г город; ул улица; пл площадь; просп проспект; пер переулок; р река; оз озеро; пос посёлок; "
     "обл область"
@@ -399,7 +397,6 @@ def _write_phrase(words: str, match: re.Match[str]) -> str:
 
 
 _TITLES = ("профессор", "академик", "имени", "например", "то есть", "так как")
-
 
 # What a Roman number stands after; rulers and popes beside them.
 _NUMBERED_NOUNS = _spread(
@@ -476,8 +473,6 @@ SHORT_FORMS: list[Rule] = [
     *(_create_phrase(short, words) for short, words in _PHRASES.items()),
 ]
 """Earlier rules count before later ones."""
-
-
 _SCALES = create_table("тыс тысяча; млн миллион; млрд миллиард; трлн триллион")
 _UNITS = create_table(
     "руб рубль; р рубль; коп копейка; долл доллар; % процент; $ доллар; € евро; £ фунт; ¥ иена; "
@@ -556,8 +551,6 @@ UNITS: list[Rule] = [
     create_rule(rf"{BEFORE}{_RANGE}{_NUMBER}{SPACE}*{_SCALE}", _write_measure),
 ]
 """Earlier rules count before later ones."""
-
-
 _PARTS = {3: "треть", 4: "четверть"}
 
 
@@ -606,7 +599,6 @@ FRACTIONS: list[Rule] = [
     ),
 ]
 """Earlier rules count before later ones."""
-
 
 # Suffix → case, gender, plural (s).
 _SUFFIXES = {

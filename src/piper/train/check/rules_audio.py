@@ -238,8 +238,6 @@ TOO_SHORT_FOR_TEXT = match_error(
     "each id needs a frame of its own",
     "Text and recording do not belong together; mend or remove the line.",
 )
-
-
 _Measured = Sequence[tuple[Entry, AudioMeasures]]
 
 
