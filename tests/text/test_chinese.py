@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -158,20 +156,3 @@ def test_a_voice_speaks_with_times_of_words(tiny_voice: Path, tmp_path: Path) ->
     (chunk,) = voice.synthesize("银行，3个。", include_alignments=True)
     assert chunk.audio_float_array.size
     assert [word.text for word in chunk.word_timings or []] == ["银行", "3", "个"]
-
-
-def test_without_the_libraries_it_is_one_sentence() -> None:
-    code = (
-        "import sys; sys.modules['unicode_rbnf'] = None\n"
-        "from piper.text.chinese import PinyinPhonemizer\n"
-        "from piper.errors import PhonemizeError\n"
-        "try: PinyinPhonemizer()\n"
-        "except PhonemizeError as error: print(error)\n"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert result.stdout == (
-        "Chinese voices need the libraries pypinyin and unicode-rbnf; "
-        "install the extra with `pip install piper-workshop[zh]`.\n"
-    )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -85,20 +83,3 @@ def test_a_voice_speaks_with_times_of_words(tiny_voice: Path, tmp_path: Path) ->
     (chunk,) = voice.synthesize("こんにちは、世界。", include_alignments=True)
     assert chunk.audio_float_array.size
     assert [word.text for word in chunk.word_timings or []] == ["こんにちは", "世界"]
-
-
-def test_without_the_library_it_is_one_sentence() -> None:
-    code = (
-        "import sys; sys.modules['pyopenjtalk'] = None\n"
-        "from piper.text.japanese import JapanesePhonemizer\n"
-        "from piper.errors import PhonemizeError\n"
-        "try: JapanesePhonemizer()\n"
-        "except PhonemizeError as error: print(error)\n"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert result.stdout == (
-        "Japanese voices need the library pyopenjtalk-plus; "
-        "install the extra with `pip install piper-workshop[ja]`.\n"
-    )

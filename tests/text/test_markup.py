@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
 
 import pytest
 
@@ -192,17 +190,3 @@ def test_what_is_not_known_is_spoken_and_named_once(caplog: pytest.LogCaptureFix
 def test_wrong_ssml_is_one_sentence(text: str, message: str) -> None:
     with pytest.raises(MarkupError, match=message):
         parse_markup(text, "ssml")
-
-
-def test_without_the_library_it_is_one_sentence() -> None:
-    code = (
-        "import sys; sys.modules['markdown_it'] = None\n"
-        "from piper.text.markup import parse_markup\n"
-        "from piper.errors import MarkupError\n"
-        "try: parse_markup('a', 'markdown')\n"
-        "except MarkupError as error: print(error)\n"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert result.stdout.startswith("Markdown needs the library markdown-it-py; install the extra")

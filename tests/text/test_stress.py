@@ -147,23 +147,6 @@ def test_silero_leaves_torch_as_it_was() -> None:
     assert result.stdout.splitlines()[1:] == ["2 True"]
 
 
-def test_without_silero_it_is_one_sentence() -> None:
-    code = (
-        "import sys; sys.modules['silero_stress'] = None\n"
-        "from piper.text.stress import load_accentor\n"
-        "from piper.errors import PhonemizeError\n"
-        "try: load_accentor()\n"
-        "except PhonemizeError as error: print(error)\n"
-        "print('torch' in sys.modules)\n"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    message, has_torch = result.stdout.splitlines()
-    assert message.startswith("Stress by silero-stress needs the extra `ru`; install it with")
-    assert has_torch == "False"
-
-
 def test_options_come_from_the_call_then_the_voice() -> None:
     config = VoiceConfig(
         num_symbols=256,

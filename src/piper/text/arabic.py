@@ -39,9 +39,6 @@ class Diacritizer:
 
     Attributes:
         name: The library and its version; empty where it is missing.
-
-    Raises:
-        PhonemizeError: The environment names a model that does not exist.
     """
 
     def __init__(self) -> None:

@@ -176,11 +176,7 @@ _READINGS = {"得": "de5", "地": "de5", "谁": "shei2"}
 
 
 class PinyinPhonemizer(MarkedTextPhonemizer):
-    """Phonemes by pypinyin: initials, finals and tones, `ni3hao3` for 你好.
-
-    Raises:
-        PhonemizeError: The libraries are not installed.
-    """
+    """Phonemes by pypinyin: initials, finals and tones, `ni3hao3` for 你好."""
 
     padded: Container[str] | None = PADDED
 

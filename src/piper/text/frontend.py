@@ -148,9 +148,6 @@ class TextOptions:
             letter, as in `Dr. Smith`, where espeak-ng and Piper end it. None does as the voice's
             training did, where its JSON has `text_options`, else yes. With False the phonemes are
             those of Piper.
-
-    Raises:
-        ConfigError: The stress is none of these.
     """
 
     lexicon: Lexicon | None = None
@@ -170,9 +167,6 @@ class TextOptions:
         Args:
             voice_options: What the voice's JSON has under `text_options`.
             source: What to call the voice in errors.
-
-        Raises:
-            ConfigError: The voice's options are of the wrong kind.
         """
         given = {"abbreviations": True} if voice_options is None else voice_options
         flags = ("write_numbers", "abbreviations")
@@ -215,11 +209,7 @@ def load_text_options(
     stress: str | None,
     abbreviations: bool | None,
 ) -> TextOptions | None:
-    """Return what a command's options say, the lexicon in a file; None where they say nothing.
-
-    Raises:
-        LexiconError: The lexicon cannot be read.
-    """
+    """Return what a command's options say, the lexicon in a file; None where they say nothing."""
     if {lexicon, write_numbers, stress, abbreviations} == {None}:
         return None
     words = None if lexicon is None else load_lexicon(lexicon)
@@ -289,11 +279,7 @@ class TextPreparer:
             self._add_vowels, self.program = diacritizer.find_edits, diacritizer.name
 
     def prepare(self, text: str) -> PreparedText:
-        """Return the text with all that the options ask for.
-
-        Raises:
-            PhonemizeError: A library that the options ask for is not installed.
-        """
+        """Return the text with all that the options ask for."""
         rewritten = RewrittenText(text)
         if self._lexicon:
             edits = _find_edits(rewritten.text, self._lexicon.find_texts)
@@ -576,11 +562,7 @@ class Frontend:
         ]
 
     def phonemes_to_ids(self, phonemes: Sequence[str]) -> list[int]:
-        """Return the ids of one sentence, from BOS to EOS.
-
-        Raises:
-            PhonemizeError: The voice's id map lacks BOS, PAD or EOS.
-        """
+        """Return the ids of one sentence, from BOS to EOS."""
         return phonemes_to_ids(
             phonemes, self._phoneme_id_map, self.missing, self._text_phonemizer.padded
         )
@@ -797,11 +779,6 @@ def create_frontend(
         options: How texts are prepared; what they leave open is done as the voice's training did
             (the JSON's `text_options`), and where it does not say so as Piper does.
         espeak: The espeak-ng to use; None takes the one that `Espeak()` finds.
-
-    Raises:
-        PhonemizeError: espeak-ng lacks the voice or cannot be loaded, or the library of the phoneme
-            type is not installed.
-        ConfigError: The voice's `text_options` are wrong.
     """
     return Frontend(
         config.phoneme_type,
@@ -847,12 +824,6 @@ def _find_cut(places: Sequence[_CutPlace], ends: Sequence[int], start: int, max_
     """Return where the next part of a sentence ends.
 
     The parts become about equally long, so that no single word is left for the last one.
-
-    Args:
-        places: What each piece is followed by.
-        ends: Ids up to the end of each piece, from the beginning of the sentence.
-        start: The first piece of the part.
-        max_ids: Of a part.
     """
     before = ends[start - 1] if start else 0
     left = ends[-1] - before

@@ -56,11 +56,7 @@ _LABEL = re.compile(
 
 
 class JapanesePhonemizer(MarkedTextPhonemizer):
-    """Phonemes by Open JTalk.
-
-    Raises:
-        PhonemizeError: The library is not installed.
-    """
+    """Phonemes by Open JTalk."""
 
     def __init__(self) -> None:
         try:

@@ -178,13 +178,7 @@ def find_kind(path: str) -> str:
 
 
 def parse_text(text: str, kind: str, name: str = "") -> Utterance:
-    """Return a text as one utterance.
-
-    Args:
-        text: The text.
-        kind: One of `piper.text.markup.MARKUP_KINDS`.
-        name: A document's name; empty takes its first words.
-    """
+    """Return a text as one utterance; without a name a document is called by its first words."""
     if kind == PLAIN:
         return Utterance(text, text)
     pieces = tuple(parse_markup(text, kind))

@@ -79,12 +79,7 @@ def parse_markdown(text: str) -> list[Piece]:
 
 
 class _MarkdownReader:
-    """Gathers the pieces.
-
-    Args:
-        parser: Of a document.
-        inner_parser: Of the text between tags of HTML; it knows no tags.
-    """
+    """Gathers the pieces; between tags of HTML by a parser that knows no tags."""
 
     def __init__(self, parser: MarkdownIt, inner_parser: MarkdownIt) -> None:
         self.pieces: list[Piece] = []

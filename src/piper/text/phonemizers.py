@@ -78,11 +78,7 @@ class Espeak:
 
     @property
     def version(self) -> str:
-        """Version of the library, such as `1.52.0`.
-
-        Raises:
-            PhonemizeError: The library or its data cannot be loaded.
-        """
+        """Version of the library, such as `1.52.0`."""
         with _lock:
             return _find_version(self._initialised().library)
 
@@ -97,9 +93,6 @@ class Espeak:
         Args:
             voice: Voice (language), such as `ru` or `en-us`.
             text: The text. Characters that UTF-8 or a C string cannot hold count as spaces.
-
-        Raises:
-            PhonemizeError: The voice is unknown, or the library or its data cannot be loaded.
         """
         encoded = text.replace("\0", " ").encode("utf-8", errors="replace")
         with _lock:
@@ -143,11 +136,7 @@ class Espeak:
 
 
 def find_espeak_data() -> Path:
-    """Return espeak-ng's data folder: of the environment, else the one that came with the package.
-
-    Raises:
-        PhonemizeError: There is none.
-    """
+    """Return espeak-ng's data folder: the environment's, else the package's."""
     data = os.environ.get(DATA_VARIABLE) or _bundled_path("get_data_path", DATA_VARIABLE)
     return Path(_find_data(data))
 
@@ -235,14 +224,7 @@ def _find_version(library: ctypes.CDLL) -> str:
 
 
 def _translate_steps(library: ctypes.CDLL, encoded: bytes) -> list[tuple[int, str]]:
-    """Call espeak-ng until the text is used up.
-
-    Returns:
-        For each call the position in bytes to which it has read, and its phonemes.
-
-    Raises:
-        PhonemizeError: The library cannot read UTF-8.
-    """
+    """Call espeak-ng until the text is used up; return the byte it has read to, and phonemes."""
     buffer = ctypes.create_string_buffer(_part_abbreviations(encoded))
     address = ctypes.addressof(buffer)
     pointer = ctypes.c_void_p(address)
@@ -364,13 +346,7 @@ class MarkedTextPhonemizer(CodePointPhonemes, ABC):
     def _split_part(
         self, part: TextPart, *, after_raw: bool, before_raw: bool
     ) -> list[list[SpokenClause]]:
-        """Return the clauses of each sentence of a part without raw phonemes.
-
-        Args:
-            part: The part; its places count from the start of the whole text.
-            after_raw: Whether raw phonemes stand before it.
-            before_raw: Whether raw phonemes follow, so that its last sentence goes on.
-        """
+        """Return the clauses of each sentence of a part, before and after which may be phonemes."""
 
 
 # The languages of phoneme types whose libraries need a compiler or a download, or are not kept up.
@@ -378,11 +354,7 @@ _UNSUPPORTED = {PhonemeType.HEBREW: "Hebrew", PhonemeType.THAI: "Thai"}
 
 
 class EspeakTextPhonemizer(MarkedTextPhonemizer):
-    """Phonemes by espeak-ng, with `[[ raw phonemes ]]` taken as they are.
-
-    Raises:
-        PhonemizeError: espeak-ng cannot be loaded, or lacks the voice.
-    """
+    """Phonemes by espeak-ng, with `[[ raw phonemes ]]` taken as they are."""
 
     def __init__(self, espeak_voice: str, espeak: Espeak | None = None) -> None:
         self._espeak = espeak or Espeak()
@@ -424,11 +396,7 @@ class CodePointPhonemizer(CodePointPhonemes):
 
 
 class RawPhonemizer(MarkedTextPhonemizer):
-    """Phonemes that are given as `[[ raw phonemes ]]`; any other text is refused.
-
-    Args:
-        language: Whose texts they are.
-    """
+    """Phonemes given as `[[ raw phonemes ]]`; any other text of the language is refused."""
 
     phonemizer = Phonemizer("raw", "NFD")
 
@@ -442,11 +410,7 @@ class RawPhonemizer(MarkedTextPhonemizer):
     def _split_part(
         self, part: TextPart, *, after_raw: bool, before_raw: bool
     ) -> list[list[SpokenClause]]:
-        """Return the part, which is to hold no letters, as a clause that says nothing.
-
-        Raises:
-            PhonemizeError: It holds letters.
-        """
+        """Return the part, which is to hold no letters, as a clause that says nothing."""
         if any(character.isalnum() for character in part.content):
             raise PhonemizeError(
                 f"{self._language} texts cannot be turned into phonemes here; write the phonemes "
@@ -458,12 +422,7 @@ class RawPhonemizer(MarkedTextPhonemizer):
 def create_phonemizer(
     phoneme_type: PhonemeType, espeak_voice: str, espeak: Espeak | None
 ) -> TextPhonemizer:
-    """Create the phonemizer of a phoneme type.
-
-    Raises:
-        PhonemizeError: espeak-ng lacks the voice or cannot be loaded, or the library of the phoneme
-            type is not installed.
-    """
+    """Create the phonemizer of a phoneme type."""
     if phoneme_type == PhonemeType.TEXT:
         return CodePointPhonemizer()
     if phoneme_type == PhonemeType.PINYIN:
@@ -484,12 +443,7 @@ _CLOSERS = r"[\s\"'”’」』）)】》〉〕\]}]"
 
 
 def split_sentences(text: str, ends: str) -> list[tuple[int, int]]:
-    """Return start and end of each sentence; together they are the text.
-
-    Args:
-        text: The text.
-        ends: A pattern of what ends a sentence; a blank line always does.
-    """
+    """Return start and end of each sentence; the pattern `ends` or a blank line ends one."""
     sentences: list[tuple[int, int]] = []
     start = 0
     for match in re.finditer(rf"(?:{ends})+{_CLOSERS}*|{_BLANK_LINE}", text):
@@ -504,12 +458,7 @@ def ends_with_blank_line(source: str) -> bool:
 
 
 def split_at_pauses(source: str, pauses: str) -> list[tuple[int, int]]:
-    """Return start and end of the pieces of a sentence; a piece ends with its pause.
-
-    Args:
-        source: The sentence.
-        pauses: A pattern of what stands between two pieces.
-    """
+    """Return start and end of the pieces of a sentence; a piece ends with its pause, a pattern."""
     pieces: list[tuple[int, int]] = []
     start = 0
     for match in re.finditer(rf"(?:{pauses})+[^\S\n]*", source):

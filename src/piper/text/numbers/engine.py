@@ -35,11 +35,7 @@ _LANGUAGES = {
 
 
 def find_writer(language: str) -> Callable[[str], list[Edit]] | None:
-    """Return what writes out the numbers of a language, if there is one.
-
-    Args:
-        language: The espeak-ng voice, such as `ru` or `en-us`.
-    """
+    """Return what writes out the numbers of a language, an espeak-ng voice, if there is one."""
     name, libraries = _LANGUAGES.get(language.partition("-")[0], ("", ()))
     if not name:
         return None

@@ -149,11 +149,7 @@ def find_governed_case(word: str) -> str | None:
 
 
 def find_noun_form(words: str) -> list[tuple[str, bool, str]]:
-    """Return the forms that a noun can be: case, whether plural, gender.
-
-    Args:
-        words: A noun, or an adjective and its noun.
-    """
+    """Return case, whether plural and gender that a noun, or an adjective and its noun, can be."""
     forms: list[tuple[str, bool, str]] = []
     first, _, second = words.partition(" ")
     morphology = _load_morphology()
@@ -600,12 +596,12 @@ FRACTIONS: list[Rule] = [
 ]
 """Earlier rules count before later ones."""
 
-# Suffix → case, gender, plural (s).
+# Suffix → case, gender, plural (+).
 _SUFFIXES = {
-    suffix: (form[0], form[1], form[2:] == "s")
+    suffix: (form[0], form[1], form[2:] == "+")
     for suffix, form in _spread(
-        "nm й ый ой; nf я ая; af ю ую; nn е ое; gm го ого; dm му ому; pm м ом; im ым; nms ые; "
-        "gms х ых; ims ми ыми"
+        "nm й ый ой; nf я ая; af ю ую; nn е ое; gm го ого; dm му ому; pm м ом; im ым; nm+ ые; "
+        "gm+ х ых; im+ ми ыми"
     ).items()
 }
 _COMPOUND = r"лет|комнат|этаж|дневн|час|метр|процент|литр|тонн|секунд|минут|мест|кратн|дюйм|месяч"

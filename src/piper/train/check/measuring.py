@@ -180,11 +180,7 @@ OUTLINE_DIGITS = 3
 
 
 def measure_recording(path: Path) -> AudioMeasures:
-    """Measure a recording.
-
-    Raises:
-        DatasetError: It cannot be read.
-    """
+    """Measure a recording."""
     decoded = decode(path)
     try:
         is_whole = _has_all_data(path, decoded)

@@ -117,8 +117,8 @@ def read_long_text(text: str, frontend: Frontend) -> LongText:
 
 def _read_sentence(sentence: Sentence, place: int) -> list[LongWord]:
     words = []
-    starts = [word.first_phoneme for word in sentence.words]
-    for word, following in zip(sentence.words, [*starts[1:], len(sentence.phonemes)], strict=True):
+    starts = [*(word.first_phoneme for word in sentence.words), len(sentence.phonemes)]
+    for word, following in zip(sentence.words, starts[1:], strict=True):
         phonemes = sentence.phonemes[word.first_phoneme : word.last_phoneme]
         breaks = range(word.last_phoneme - 1, following)
         pause = Pause.CLAUSE if set(breaks) & set(sentence.clause_breaks) else Pause.NONE
