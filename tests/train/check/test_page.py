@@ -22,9 +22,7 @@ from piper.train.check.issues import CheckReport, Issue
 from piper.train.check.page import collect_distributions, write_report_page
 from piper.train.check.rules_audio import LONG_SECONDS, MIN_SECONDS
 from piper.train.check.run import RULES
-from piper.train.pages.excerpts import (
-    MAX_SECONDS,
-)
+from piper.train.pages.excerpts import MAX_SECONDS
 
 DATA = re.compile(r"data:([a-z/]+);base64,([A-Za-z0-9+/=]+)")
 EVIL = '<script>alert(1)</script> & "quoted" <img src=x onerror=alert(2)>'

@@ -50,12 +50,9 @@ def test_what_a_sentence_is_like(tmp_path: Path, speech: np.ndarray) -> None:
     assert measures.bandwidth_hertz == RATE / 2
     assert len(measures.outline) == 300
     assert max(measures.outline) == pytest.approx(measures.peak, abs=1e-3)
-
-
-def test_measures_can_be_kept_as_json(tmp_path: Path, speech: np.ndarray) -> None:
-    measures = measure(tmp_path, speech)
-    kept = json.loads(json.dumps(asdict(measures)))
-    assert AudioMeasures(**{**kept, "outline": tuple(kept["outline"])}) == measures
+    # As the cache holds them.
+    cached = json.loads(json.dumps(asdict(measures)))
+    assert AudioMeasures(**{**cached, "outline": tuple(cached["outline"])}) == measures
 
 
 def test_one_number_says_whether_two_files_hold_the_same(
@@ -107,42 +104,14 @@ def test_flat_tops_are_counted(tmp_path: Path, speech: np.ndarray) -> None:
     assert measure(tmp_path, stereo).clipped_share == pytest.approx(share / 2, rel=0.01)
 
 
-def test_an_offset_changes_no_level(tmp_path: Path, speech: np.ndarray) -> None:
+def test_levels_follow_the_gain_and_no_offset(tmp_path: Path, speech: np.ndarray) -> None:
     plain, moved = measure(tmp_path, speech * 0.5), measure(tmp_path, speech * 0.5 + 0.1)
     assert moved.dc_offset == pytest.approx(plain.dc_offset + 0.1, abs=1e-4)
-    for name in ("loud_db", "floor_db", "speech_db", "start_edge_db", "end_edge_db"):
+    quiet = measure(tmp_path, speech * 0.05)
+    for name in ("loud_db", "speech_db", "floor_db", "start_edge_db", "end_edge_db"):
         assert getattr(moved, name) == pytest.approx(getattr(plain, name), abs=0.5)
-
-
-def test_levels_follow_the_gain(tmp_path: Path, speech: np.ndarray) -> None:
-    plain, quiet = measure(tmp_path, speech), measure(tmp_path, speech * 0.1)
-    assert quiet.loud_db == pytest.approx(plain.loud_db - 20, abs=0.1)
-    assert quiet.speech_db == pytest.approx(plain.speech_db - 20, abs=0.1)
-
-
-def test_noise_is_the_floor(tmp_path: Path, speech: np.ndarray) -> None:
-    noise = np.random.default_rng(0).standard_normal(len(speech)) * 10 ** (-45 / 20)
-    assert measure(tmp_path, speech + noise).floor_db == pytest.approx(-45, abs=1.5)
-
-
-def test_silences(tmp_path: Path, speech: np.ndarray) -> None:
-    plain = measure(tmp_path, speech)
-    room = np.tile(speech[:4000], 20)
-    # A pause of the speech itself, so that the silence is set into no sound.
-    middle = round(plain.start_silence_seconds * RATE)
-    spoken = speech[middle : len(speech) - round(plain.end_silence_seconds * RATE)]
-    put = np.concatenate([room[:22050], spoken, room[:33075], spoken, room[:44100]])
-    measures = measure(tmp_path, put)
-    assert measures.start_silence_seconds == pytest.approx(1.0, abs=0.05)
-    assert measures.inner_silence_seconds == pytest.approx(1.5, abs=0.1)
-    assert measures.inner_silence_start == pytest.approx(1.0 + len(spoken) / RATE, abs=0.05)
-    assert measures.end_silence_seconds == pytest.approx(2.0, abs=0.05)
-
-
-def test_the_edges_of_a_cut(tmp_path: Path, speech: np.ndarray) -> None:
-    loudest = int(np.abs(speech).argmax())
-    assert measure(tmp_path, speech[loudest:]).start_edge_db > -25
-    assert measure(tmp_path, speech[:loudest]).end_edge_db > -25
+        if name in ("loud_db", "speech_db"):
+            assert getattr(quiet, name) == pytest.approx(getattr(plain, name) - 20, abs=0.1)
 
 
 @pytest.mark.parametrize(

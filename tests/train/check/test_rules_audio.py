@@ -192,6 +192,7 @@ def test_silences(check: Check, speech: np.ndarray) -> None:
     assert names_of(issues) == {"inner-silence"}
     assert issues[0].span is not None
     assert issues[0].span[1] - issues[0].span[0] == pytest.approx(2, abs=0.1)
+    assert issues[0].span[0] == pytest.approx(len(speech) / RATE - 0.6, abs=0.1)
 
 
 def test_too_short(check: Check, speech: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""A mended copy is ready, differs only where it says so, and leaves the original alone."""
+"""A fixed copy is ready, differs only where it says so, and leaves the original alone."""
 
 from __future__ import annotations
 
@@ -85,17 +85,11 @@ def test_the_copy_is_ready_and_every_change_is_listed(
     # What nothing was wrong with is the same to the byte.
     same = sorted((spoilt / "wavs").iterdir())[10]
     assert (out / "wavs" / same.name).read_bytes() == same.read_bytes()
-
-
-def test_what_cannot_be_copied_is_left_out_also_where_its_rule_is_ignored(
-    spoilt: Path, tmp_path: Path
-) -> None:
-    ignored = f"{FEW},unreadable,missing-file"
-    assert cli.main([str(spoilt), "--quick", ignored, f"--fix={tmp_path / 'mended'}"]) == 0
-    changes = json.loads((tmp_path / "mended" / "changes.json").read_text(encoding="utf-8"))
-    left_out = {
-        change["line"]: change["rule"] for change in changes if change["what"] == "left out"
-    }
+    # What cannot be copied is left out, also where its rule is ignored.
+    ignored, out = f"{FEW},unreadable,missing-file", tmp_path / "ignored"
+    assert cli.main([str(spoilt), "--quick", ignored, f"--fix={out}"]) == 0
+    changes = json.loads((out / "changes.json").read_text(encoding="utf-8"))
+    left_out = {one["line"]: one["rule"] for one in changes if one["what"] == "left out"}
     assert (left_out[6], left_out[17]) == ("unreadable", "missing-file")
 
 
