@@ -45,6 +45,8 @@ _CELLS = frozenset(["td", "th"])
 _SILENT = frozenset(["script", "style", "template", "title"])
 _TAG = re.compile(r"<(/?)([A-Za-z][\w-]*)")
 _FOOTNOTE = re.compile(r"\[\^[^\]\s]{1,60}\]:?")
+_FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
+"""Settings that some programs put at the top of a text."""
 _CHECKBOX = re.compile(r"\[[ xX]\]\s+")
 
 # Emphasis that is not closed; a sign between two words or numbers is none.
@@ -70,9 +72,9 @@ def parse_markdown(text: str) -> list[Piece]:
         .disable("code")
         for html in (True, False)
     ]
-    reader = _MarkdownReader(*parsers)
+    reader = _MarkdownReader(parsers[1])
     try:
-        reader.read_markdown(_FOOTNOTE.sub("", _without_front_matter(text)))
+        reader.read_blocks(parsers[0].parse(_FOOTNOTE.sub("", _FRONT_MATTER.sub("", text))))
     except RecursionError:
         raise MarkupError("The Markdown is nested too deeply; flatten it.") from None
     return reader.pieces
@@ -81,17 +83,13 @@ def parse_markdown(text: str) -> list[Piece]:
 class _MarkdownReader:
     """Gathers the pieces; between tags of HTML by a parser that knows no tags."""
 
-    def __init__(self, parser: MarkdownIt, inner_parser: MarkdownIt) -> None:
+    def __init__(self, inner_parser: MarkdownIt) -> None:
         self.pieces: list[Piece] = []
-        self._parser = parser
         self._inner_parser = inner_parser
         self._text = ""
 
-    def read_markdown(self, text: str) -> None:
-        """Read a document."""
-        self._read_blocks(self._parser.parse(text))
-
-    def _read_blocks(self, tokens: Sequence[Token]) -> None:
+    def read_blocks(self, tokens: Sequence[Token]) -> None:
+        """Read a document's tokens."""
         item_depth = 0
         for token in tokens:
             item_depth += {"list_item_open": 1, "list_item_close": -1}.get(token.type, 0)
@@ -101,7 +99,10 @@ class _MarkdownReader:
                 self._read_inline(token.children or [], is_item=item_depth > 0)
             elif token.type == "html_block":
                 self._end_piece()
-                self._read_html(token.content)
+                html = _HtmlReader(self)
+                html.feed(token.content)
+                html.close()
+                self._end_piece(ends_paragraph=True)
             elif token.type in ("tr_close", "paragraph_close", "heading_close"):
                 self._end_piece()
             is_end = token.type in _PARAGRAPH_ENDS
@@ -156,7 +157,7 @@ class _MarkdownReader:
             return
         number = len(self.pieces)
         before, self._text = self._text, ""
-        self._read_blocks(self._inner_parser.parse(text.strip()))
+        self.read_blocks(self._inner_parser.parse(text.strip()))
         if len(self.pieces) > number:
             last = self.pieces.pop()
             space = " " * text[:1].isspace()
@@ -167,12 +168,6 @@ class _MarkdownReader:
                 self.pieces[number] = replace(first, text=f"{before}{space}{first.text}".strip())
                 self._text = last.text
             self._text += " " * text[-1:].isspace()
-
-    def _read_html(self, html: str) -> None:
-        reader = _HtmlReader(self)
-        reader.feed(html)
-        reader.close()
-        self._end_piece(ends_paragraph=True)
 
     def _begin_cell(self) -> None:
         text = self._text.rstrip(" ,")
@@ -208,10 +203,6 @@ class _HtmlReader(HTMLParser):
             self._silent = ""
         self._handle_tag(tag)
 
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Read an element without content."""
-        self._handle_tag(tag)
-
     def handle_data(self, data: str) -> None:
         """Gather text."""
         if not self._silent:
@@ -240,15 +231,8 @@ class _HtmlReader(HTMLParser):
         self._data = ""
 
 
-def _without_front_matter(text: str) -> str:
-    """Return the text without the block of settings that some programs put at its top."""
-    if not text.startswith("---\n"):
-        return text
-    _, mark, rest = text[4:].partition("\n---\n")
-    return rest if mark else text
-
-
 _KNOWN = ("speak", "p", "s", "break", "prosody", "emphasis", "phoneme", "sub", "say-as")
+_SPELT = ("digits", "digit", "telephone", "characters", "spell-out", "verbatim")
 _EMPHASES = {"strong": 2.0, "moderate": 1.0, "none": 0.0, "reduced": -1.0}
 _RATES = {"x-slow": 0.5, "slow": 0.75, "medium": 1.0, "fast": 1.25, "x-fast": 1.5, "default": 1.0}
 
@@ -318,44 +302,59 @@ class _SsmlReader:
         """Spans that we are inside of: where they began in the text so far, and how they sound."""
         self._closed: list[Span] = []
 
-    def read(self, element: ElementTree.Element, manner: _Style) -> None:
+    def read(self, element: ElementTree.Element, style: _Style) -> None:
         """Read an element and what it holds."""
         name = element.tag.rpartition("}")[2]
         if name == "break":
-            self._add_silence(_parse_break(element), manner)
+            self._add_silence(_parse_break(element), style)
         elif name == "sub":
-            self._text += element.get("alias") or _join_text(element)
-        elif name == "phoneme" and self._is_ipa(element):
-            self._add_phonemes(element, manner)
-        elif name == "say-as" and self._spell(element):
-            pass
+            self._text += element.get("alias") or "".join(element.itertext())
+        elif name == "phoneme" and element.get("alphabet", "ipa") == "ipa" and element.get("ph"):
+            self._add_phonemes(element, style)
+        elif name == "say-as" and (spelt := _spell(element)) is not None:
+            self._text += spelt
         elif name == "prosody":
-            self._note_attributes(element)
             inner = replace(
-                manner,
-                rate=_parse_rate(element, manner.rate),
-                pitch=_parse_pitch(element, manner.pitch),
+                style,
+                rate=_parse_rate(element, style.rate),
+                pitch=_parse_pitch(element, style.pitch),
             )
             # Another speed makes a sentence of its own, another pitch none.
             is_paced = element.get("rate") is not None
             if is_paced:
-                self.end_piece(manner)
-            self._read_span(element, inner, manner)
+                self.end_piece(style)
+            self._read_span(element, inner, style)
             if is_paced:
                 self.end_piece(inner)
         elif name == "emphasis":
-            inner = replace(manner, emphasis=_parse_emphasis(element))
-            self._read_span(element, inner, manner)
+            inner = replace(style, emphasis=_parse_emphasis(element))
+            self._read_span(element, inner, style)
         elif name in ("p", "s"):
-            self.end_piece(manner, ends_paragraph=name == "p")
-            self._read_inside(element, manner)
-            self.end_piece(manner, ends_paragraph=name == "p")
+            self.end_piece(style, ends_paragraph=name == "p")
+            self._read_inside(element, style)
+            self.end_piece(style, ends_paragraph=name == "p")
         else:
-            if name not in _KNOWN:
-                self.unknown.add(f"tag <{name:.{_MAX_NAME}}>")
-            self._read_inside(element, manner)
+            self._read_inside(element, style)
+        self._note_unknown(name, element)
 
-    def end_piece(self, manner: _Style, *, ends_paragraph: bool = False) -> None:
+    def _note_unknown(self, name: str, element: ElementTree.Element) -> None:
+        if name not in _KNOWN:
+            self.unknown.add(f"tag <{name:.{_MAX_NAME}}>")
+        elif name == "phoneme":
+            alphabet = element.get("alphabet", "ipa")
+            if alphabet != "ipa" or not element.get("ph"):
+                self.unknown.add(
+                    f'tag <phoneme> with the alphabet "{alphabet:.{_MAX_NAME}}" or without ph'
+                )
+        elif name == "say-as":
+            kind = element.get("interpret-as", "")
+            if kind not in _SPELT:
+                self.unknown.add(f'value interpret-as="{kind:.{_MAX_NAME}}" of <say-as>')
+        elif name == "prosody":
+            for attribute in set(element.keys()) - {"rate", "pitch"}:
+                self.unknown.add(f'attribute "{attribute:.{_MAX_NAME}}" of <prosody>')
+
+    def end_piece(self, style: _Style, *, ends_paragraph: bool = False) -> None:
         """Make a piece of the text so far."""
         inside = [inner for _, inner in self._open]
         while self._open:
@@ -374,28 +373,26 @@ class _SsmlReader:
                 )
                 for span in spans
             )
-            self.pieces.append(
-                Piece(text, manner.rate, ends_paragraph=ends_paragraph, spans=placed)
-            )
+            self.pieces.append(Piece(text, style.rate, ends_paragraph=ends_paragraph, spans=placed))
         elif ends_paragraph and self.pieces:
             self.pieces[-1] = replace(self.pieces[-1], ends_paragraph=True)
         self._text, self._closed = "", []
 
-    def _read_span(self, element: ElementTree.Element, manner: _Style, outer: _Style) -> None:
-        is_other = replace(manner, rate=outer.rate) != outer
+    def _read_span(self, element: ElementTree.Element, style: _Style, outer: _Style) -> None:
+        is_other = replace(style, rate=outer.rate) != outer
         if is_other:
-            self._open.append((len(self._text), manner))
-        self._read_inside(element, manner)
+            self._open.append((len(self._text), style))
+        self._read_inside(element, style)
         if is_other:
             self._close_span()
 
     def _close_span(self) -> None:
-        start, manner = self._open.pop()
+        start, style = self._open.pop()
         if self._text[start:].strip():
-            span = Span(start, len(self._text), manner.pitch, manner.emphasis)
+            span = Span(start, len(self._text), style.pitch, style.emphasis)
             self._closed.append(span)
 
-    def _read_inside(self, element: ElementTree.Element, manner: _Style) -> None:
+    def _read_inside(self, element: ElementTree.Element, style: _Style) -> None:
         self._depth += 1
         if self._depth > _MAX_DEPTH:
             raise MarkupError(
@@ -403,18 +400,18 @@ class _SsmlReader:
             )
         self._text += element.text or ""
         for child in element:
-            self.read(child, manner)
+            self.read(child, style)
             self._text += child.tail or ""
         self._depth -= 1
 
-    def _add_silence(self, seconds: float, manner: _Style) -> None:
-        self.end_piece(manner)
+    def _add_silence(self, seconds: float, style: _Style) -> None:
+        self.end_piece(style)
         if not self.pieces:
-            self.pieces.append(Piece("", manner.rate))
+            self.pieces.append(Piece("", style.rate))
         silence = self.pieces[-1].silence_seconds + seconds
         self.pieces[-1] = replace(self.pieces[-1], silence_seconds=silence)
 
-    def _add_phonemes(self, element: ElementTree.Element, manner: _Style) -> None:
+    def _add_phonemes(self, element: ElementTree.Element, style: _Style) -> None:
         # Raw phonemes swallow a mark after them, so it goes inside.
         tail = element.tail or ""
         match = _MARK.match(tail)
@@ -423,42 +420,20 @@ class _SsmlReader:
         if match:
             element.tail = tail[match.end() :]
             if mark in ".!?":
-                self.end_piece(manner)
+                self.end_piece(style)
 
-    def _is_ipa(self, element: ElementTree.Element) -> bool:
-        alphabet = element.get("alphabet", "ipa")
-        if alphabet != "ipa" or not element.get("ph"):
-            self.unknown.add(
-                f'tag <phoneme> with the alphabet "{alphabet:.{_MAX_NAME}}" or without ph'
-            )
-            return False
-        return True
 
-    def _spell(self, element: ElementTree.Element) -> bool:
-        kind = element.get("interpret-as", "")
-        characters = [c for c in _join_text(element) if not c.isspace()]
-        if kind in ("digits", "digit", "telephone"):
-            self._text += " ".join(c for c in characters if c.isalnum())
-        elif kind in ("characters", "spell-out", "verbatim"):
-            self._text += ", ".join(characters)
-        else:
-            self.unknown.add(f'value interpret-as="{kind:.{_MAX_NAME}}" of <say-as>')
-            return False
-        return True
-
-    def _note_attributes(self, element: ElementTree.Element) -> None:
-        self.unknown.update(
-            f'attribute "{name:.{_MAX_NAME}}" of <prosody>'
-            for name in set(element.keys()) - {"rate", "pitch"}
-        )
+def _spell(element: ElementTree.Element) -> str | None:
+    """Return the characters of an element apart; None where that is not asked for."""
+    kind = element.get("interpret-as", "")
+    characters = [c for c in "".join(element.itertext()) if not c.isspace()]
+    if kind in ("digits", "digit", "telephone"):
+        return " ".join(c for c in characters if c.isalnum())
+    return ", ".join(characters) if kind in _SPELT else None
 
 
 def _join_lines(text: str) -> str:
     return re.sub(r"[ \t]*\n\s*", " ", text).lstrip()
-
-
-def _join_text(element: ElementTree.Element) -> str:
-    return "".join(element.itertext())
 
 
 def _parse_emphasis(element: ElementTree.Element) -> float:
