@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 
@@ -63,3 +64,26 @@ class Page(HTMLParser):
     @property
     def text(self) -> str:
         return "".join(self.texts)
+
+
+def check_page(page: Page, source: str) -> None:
+    """Check that a page loads nothing, runs nothing that is not its own, and can be read aloud."""
+    assert not page.find("script", "img", "iframe", "object", "link", "base")
+    for outside in ("<script", "http://", "https://", "@import", "url("):
+        assert outside not in source
+    attributes = [(name, value or "") for _, found in page.tags for name, value in found.items()]
+    assert not [name for name, _ in attributes if name.startswith("on")]
+    loading = ("src", "href", "srcset", "poster", "data", "action")
+    addresses = [value for name, value in attributes if name in loading]
+    assert addresses
+    assert all(address.startswith(("#", "data:")) for address in addresses)
+    (policy,) = [one["content"] or "" for one in page.find("meta") if "http-equiv" in one]
+    assert policy.startswith("default-src 'none'; img-src data:; media-src data:;")
+    assert page.tags[0] == ("html", {"lang": "en"})
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert (levels[0], levels.count(1)) == (1, 1)
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert all(one["role"] == "img" and one["aria-label"] for one in page.find("svg"))
+    assert all(one["aria-label"] and "controls" in one for one in page.find("audio"))
+    assert len(page.find("thead")) == len(page.find("table"))
+    assert all(one["scope"] in ("col", "row", "rowgroup") for one in page.find("th"))

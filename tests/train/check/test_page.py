@@ -7,14 +7,13 @@ import io
 import json
 import re
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from made_reports import LEVELS, MISSING, SILENCE, make_issues, make_report, read_dataset
-from page_reader import Page, find_english, show_in
+from page_reader import Page, check_page, find_english, show_in
 
 from piper.files import write_json
 from piper.train.check.entries import Entry
@@ -79,41 +78,9 @@ def test_the_worst_five_are_shown_and_the_others_listed(source: str, page: Page)
     assert section.count('class="span"') == 10  # over the waveform and over the spectrogram
 
 
-def test_texts_show_as_they_are(source: str, page: Page) -> None:
-    assert not page.find("script", "img", "iframe", "object", "link", "base")
-    assert not [name for _, attributes in page.tags for name in attributes if name[:2] == "on"]
+def test_texts_show_as_they_are_and_nothing_is_loaded(source: str, page: Page) -> None:
     assert page.text.count(EVIL) == 2  # as the text and as the message
-    assert "<script" not in source
-
-
-def test_nothing_is_loaded_from_elsewhere(source: str, page: Page) -> None:
-    assert "http://" not in source
-    assert "https://" not in source
-    assert "@import" not in source
-    assert "url(" not in source
-    addresses = [
-        attributes[name] or ""
-        for _, attributes in page.tags
-        for name in ("src", "href", "srcset", "poster", "data", "action")
-        if name in attributes
-    ]
-    assert addresses
-    assert all(address.startswith(("#", "data:")) for address in addresses)
-    (policy,) = [m["content"] for m in page.find("meta") if "http-equiv" in m]
-    assert policy is not None
-    assert policy.startswith("default-src 'none'; img-src data:; media-src data:;")
-
-
-def test_headings_are_in_order_and_pictures_have_words(page: Page) -> None:
-    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
-    assert levels[0] == 1
-    assert levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in pairwise(levels))
-    assert all(a["role"] == "img" and a["aria-label"] for a in page.find("svg"))
-    assert all(a["aria-label"] and "controls" in a for a in page.find("audio"))
-    assert len(page.find("thead")) == len(page.find("table"))
-    assert all(a["scope"] == "col" for a in page.find("th"))
-    assert page.tags[0] == ("html", {"lang": "en"})
+    check_page(page, source)
 
 
 def test_audio_is_heard_in_full(source: str, report: CheckReport) -> None:

@@ -169,13 +169,11 @@ class LongRecording:
 
     Attributes:
         samples: (S,) at `features.SAMPLE_RATE`, channels averaged.
-        source_frames: Its samples, for cutting at its own rate.
     """
 
     path: Path
     samples: FloatArray
     source_rate: int
-    source_frames: int
 
     @property
     def seconds(self) -> float:
@@ -188,12 +186,11 @@ def load_long_recording(path: Path) -> LongRecording:
     blocks: list[FloatArray] = []
     try:
         with soundfile.SoundFile(path) as file:
-            rate, frames = int(file.samplerate), 0
+            rate = int(file.samplerate)
             check_header(rate, file.channels)
             resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
             size = round(BLOCK_SECONDS * rate)
             while len(block := file.read(size, dtype="float32", always_2d=True)):
-                frames += len(block)
                 mixed = np.nan_to_num(block.mean(axis=1, dtype=np.float32))
                 blocks.append(resampler.resample_chunk(mixed, last=False))
             blocks.append(resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True))
@@ -207,7 +204,7 @@ def load_long_recording(path: Path) -> LongRecording:
     samples = np.concatenate(blocks)
     if len(samples) < SAMPLE_RATE:
         raise DatasetError(f"{path} is shorter than a second; name a long recording.")
-    return LongRecording(path, samples, rate, frames)
+    return LongRecording(path, samples, rate)
 
 
 def find_pauses(samples: FloatArray) -> list[tuple[float, float]]:
