@@ -9,7 +9,7 @@ import pytest
 
 from piper.train.splitting.split import (
     KEEP_SECONDS,
-    MOST_SECONDS,
+    MAX_SECONDS,
     Gap,
     Pause,
     choose_cuts,
@@ -51,7 +51,7 @@ def test_a_long_sentence_is_cut_in_its_longest_pauses() -> None:
     cuts = choose_cuts(gaps)
     assert [gap.word for gap in cuts] == [0, 2, 5, 9]
     lengths = [find_edges(a, b) for a, b in pairwise(cuts)]
-    assert max(end - start for start, end in lengths) <= MOST_SECONDS
+    assert max(end - start for start, end in lengths) <= MAX_SECONDS
 
 
 def test_a_piece_keeps_silence_and_nothing_that_the_text_lacks() -> None:

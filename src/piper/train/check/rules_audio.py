@@ -61,7 +61,7 @@ SPREAD_RECORDINGS = 5
 LONG_SECONDS = 20.0
 """The longest of festvox-ru has 18.0 s; all utterances of a batch are padded to its longest."""
 LONG_TIMES = 4.0
-LONG_LEAST_SECONDS = 10.0
+MIN_LONG_SECONDS = 10.0
 """A set of single words may have a sentence of 10 s; four times festvox-ru's median is 36 s."""
 WHOLE_SET = 5
 """So many recordings at least, and all with the same: then it is the set's, and said once."""
@@ -204,7 +204,7 @@ TOO_LONG = audio_warning(
     "too-long",
     "Very long",
     f"more than {LONG_SECONDS:.0f} s, or than {LONG_TIMES:.0f} times the median and "
-    f"{LONG_LEAST_SECONDS:.0f} s",
+    f"{MIN_LONG_SECONDS:.0f} s",
     "Split it in its pauses with its text, or leave it out by --data.max_seconds: it takes most "
     "memory.",
 )
@@ -397,7 +397,7 @@ def _check_loudness(measured: _Measured) -> Iterator[Issue]:
 
 def _check_lengths(measured: _Measured) -> Iterator[Issue]:
     usual = median(audio.seconds for _, audio in measured) if measured else 0.0
-    most = min(LONG_SECONDS, max(LONG_LEAST_SECONDS, LONG_TIMES * usual))
+    most = min(LONG_SECONDS, max(MIN_LONG_SECONDS, LONG_TIMES * usual))
     for entry, audio in measured:
         if audio.seconds > most:
             message = f"{audio.seconds:.1f} s, the median is {usual:.1f} s"

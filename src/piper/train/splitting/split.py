@@ -326,7 +326,7 @@ def _find_steps(
 
 
 MIN_SECONDS = 2.0
-MOST_SECONDS = 12.0
+MAX_SECONDS = 12.0
 MIN_GAP_SECONDS = 0.12
 """Of silence between two words that are cut apart: in less a sound would be cut."""
 KEEP_SECONDS = 0.3
@@ -414,7 +414,7 @@ def _create_gap(
 
 
 def choose_cuts(gaps: Sequence[Gap]) -> list[Gap]:
-    """Return the gaps to cut in: most worth, with pieces of `MIN_SECONDS` to `MOST_SECONDS`.
+    """Return the gaps to cut in: most worth, with pieces of `MIN_SECONDS` to `MAX_SECONDS`.
 
     The first and the last are always among them.
     """
@@ -423,12 +423,12 @@ def choose_cuts(gaps: Sequence[Gap]) -> list[Gap]:
         options = []
         for before in range(place - 1, -1, -1):
             start, end = find_edges(gaps[before], gaps[place])
-            too_long = max(0.0, end - start - MOST_SECONDS)
+            too_long = max(0.0, end - start - MAX_SECONDS)
             too_short = max(0.0, MIN_SECONDS - (end - start))
             cost = TOO_LONG_COST * too_long + TOO_SHORT_COST * too_short
             cost += OFF_COST * bool(too_long or too_short)
             options.append((best[before][0] + gaps[place].worth - cost, before))
-            if end - start > 2 * MOST_SECONDS:
+            if end - start > 2 * MAX_SECONDS:
                 break
         best.append(max(options))
     chosen, place = [], len(gaps) - 1
@@ -611,7 +611,7 @@ def _find_issue(
     which = min(edges, key=lambda edge: edges[edge])
     if edges[which] < BORDER_SCORE:
         return f"the {which} word does not fit what is heard there"
-    if piece.seconds > MOST_SECONDS + SLACK_SECONDS:
+    if piece.seconds > MAX_SECONDS + SLACK_SECONDS:
         return f"{piece.seconds:.1f} s, for there is no pause to cut it in"
     if piece.seconds < MIN_SECONDS - SLACK_SECONDS:
         return f"only {piece.seconds:.1f} s, with no neighbour that it could be joined to"
