@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from frontends import to_pairs, to_strings
 
 from piper.config import PhonemeType
 from piper.text.chinese import PINYIN_PHONEME_ID_MAP, find_edits, split_syllable
@@ -18,10 +19,6 @@ from piper.voice.voice import PiperVoice
 @pytest.fixture(scope="module")
 def frontend() -> Frontend:
     return Frontend(PhonemeType.PINYIN, "zh", PINYIN_PHONEME_ID_MAP)
-
-
-def to_strings(frontend: Frontend, text: str) -> list[str]:
-    return ["".join(phonemes) for phonemes in frontend.text_to_phonemes(text)]
 
 
 @pytest.mark.parametrize(
@@ -114,10 +111,7 @@ def test_a_syllable_is_initial_final_and_tone() -> None:
 def test_sentences_know_their_text_pauses_and_words(frontend: Frontend) -> None:
     first, second = frontend.text_to_sentences("我有100元，不是２０２４年。“好！”")
     assert [first.phonemes[index] for index in first.clause_breaks] == ["，"]
-    words = [
-        (word.text, "".join(first.phonemes[word.first_phoneme : word.last_phoneme]))
-        for word in first.words
-    ]
+    words = to_pairs(first)
     assert words[:7] == [
         ("我", "wo3"),
         ("有", "you3"),

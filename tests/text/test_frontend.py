@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from frontends import create_espeak, to_strings
 
 from piper.config import PhonemeType, Phonemizer, VoiceConfig
 from piper.errors import PhonemizeError
@@ -22,14 +23,6 @@ from piper.text.frontend import (
 GOLDEN: list[dict[str, Any]] = json.loads(
     (Path(__file__).parents[1] / "data" / "espeak_phonemes.json").read_text(encoding="utf-8")
 )
-
-
-def create_espeak(voice: str = "en-us", **options: Any) -> Frontend:
-    return Frontend(PhonemeType.ESPEAK, voice, DEFAULT_PHONEME_ID_MAP, **options)
-
-
-def to_strings(frontend: Frontend, text: str) -> list[str]:
-    return ["".join(phonemes) for phonemes in frontend.text_to_phonemes(text)]
 
 
 def hide_letters(sentences: list[str]) -> list[str]:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from frontends import to_pairs, to_strings
 
 from piper.config import PhonemeType
 from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend
@@ -16,10 +17,6 @@ from piper.voice.voice import PiperVoice
 @pytest.fixture(scope="module")
 def frontend() -> Frontend:
     return Frontend(PhonemeType.JAPANESE, "ja", DEFAULT_PHONEME_ID_MAP)
-
-
-def to_strings(frontend: Frontend, text: str) -> list[str]:
-    return ["".join(phonemes) for phonemes in frontend.text_to_phonemes(text)]
 
 
 @pytest.mark.parametrize(
@@ -58,10 +55,7 @@ def test_sentences_know_their_text_pauses_and_words(frontend: Frontend) -> None:
     assert first.ends_paragraph
     assert [first.phonemes[index] for index in first.clause_breaks] == [",", ","]
     assert first.ellipses == first.clause_breaks[1:]
-    words = [
-        (word.text, "".join(first.phonemes[word.first_phoneme : word.last_phoneme]))
-        for word in first.words
-    ]
+    words = to_pairs(first)
     assert words == [
         ("彼", "ka↓ɾe"),
         ("は", "wa"),

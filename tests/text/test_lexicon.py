@@ -3,11 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from frontends import create_espeak, to_pairs, to_strings
 
-from piper.config import PhonemeType
 from piper.errors import LexiconError, PiperError
 from piper.files import MAX_FILE_BYTES
-from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend, TextOptions, TextPreparer
+from piper.text.frontend import Frontend, TextOptions, TextPreparer
 from piper.text.lexicon import Lexicon, load_lexicon
 
 
@@ -15,11 +15,11 @@ def create_frontend(tmp_path: Path, content: str, voice: str = "en-us") -> Front
     path = tmp_path / "words.lexicon"
     path.write_text(content, encoding="utf-8")
     options = TextOptions(lexicon=load_lexicon(path))
-    return Frontend(PhonemeType.ESPEAK, voice, DEFAULT_PHONEME_ID_MAP, options=options)
+    return create_espeak(voice, options=options)
 
 
 def to_string(frontend: Frontend, text: str) -> str:
-    return "|".join("".join(phonemes) for phonemes in frontend.text_to_phonemes(text))
+    return "|".join(to_strings(frontend, text))
 
 
 def test_texts_and_phonemes_replace_whole_words_in_any_case(tmp_path: Path) -> None:
@@ -41,10 +41,7 @@ def test_phonemes_keep_the_punctuation_around_them(tmp_path: Path) -> None:
 def test_words_are_those_of_the_text(tmp_path: Path) -> None:
     frontend = create_frontend(tmp_path, "etc.\tand so on\ncat\t[[kˈɒt]]\nIvan Petrov\t[[x y]]\n")
     (sentence,) = frontend.text_to_sentences("Cat, dog etc. by ivan petrov now")
-    pairs = [
-        (word.text, "".join(sentence.phonemes[word.first_phoneme : word.last_phoneme]))
-        for word in sentence.words
-    ]
+    pairs = to_pairs(sentence)
     assert sentence.text == "Cat, dog etc. by ivan petrov now"
     assert pairs[:3] == [("Cat", "kˈɒt"), ("dog", "dˈɑːɡ"), ("etc.", "ænd sˌoʊ ˌɔn")]
     assert pairs[4:] == [("ivan", "x y"), ("now", "nˈaʊ")]

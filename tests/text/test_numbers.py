@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from frontends import create_espeak
 
-from piper.config import PhonemeType
-from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend, TextOptions, TextPreparer
+from piper.text.frontend import TextOptions, TextPreparer
 from piper.text.numbers.engine import find_writer, parse_fraction, parse_roman
 from piper.text.sentence import RewrittenText
 
@@ -242,7 +242,7 @@ def test_other_languages_have_no_writer() -> None:
 
 def test_the_words_of_a_number_are_one_word_of_the_text() -> None:
     options = TextOptions(write_numbers=True)
-    frontend = Frontend(PhonemeType.ESPEAK, "ru", DEFAULT_PHONEME_ID_MAP, options=options)
+    frontend = create_espeak("ru", options=options)
     text = "Это 1 200 руб. за штуку. В [[5]] 5."
     first, second = frontend.text_to_sentences(text)
     assert first.text == "Это 1 200 руб. за штуку."
@@ -254,10 +254,8 @@ def test_the_words_of_a_number_are_one_word_of_the_text() -> None:
 
 
 def test_by_default_numbers_are_left_to_espeak() -> None:
-    plain = Frontend(PhonemeType.ESPEAK, "ru", DEFAULT_PHONEME_ID_MAP)
-    written = Frontend(
-        PhonemeType.ESPEAK, "ru", DEFAULT_PHONEME_ID_MAP, options=TextOptions(write_numbers=True)
-    )
+    plain = create_espeak("ru")
+    written = create_espeak("ru", options=TextOptions(write_numbers=True))
     assert plain.text_to_phonemes("в 5 году") != written.text_to_phonemes("в 2005 году")
     assert plain.text_to_phonemes("пять") == written.text_to_phonemes("5")
 
@@ -296,7 +294,7 @@ def test_what_is_written_out_keeps_the_sentences(
     counts = []
     for is_written in (False, True):
         options = TextOptions(write_numbers=is_written)
-        frontend = Frontend(PhonemeType.ESPEAK, language, DEFAULT_PHONEME_ID_MAP, options=options)
+        frontend = create_espeak(language, options=options)
         counts.append(len(frontend.text_to_phonemes(text)))
     assert counts[0] == counts[1]
     for sign in "–−-":

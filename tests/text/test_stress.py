@@ -6,8 +6,9 @@ import subprocess
 import sys
 
 import pytest
+from frontends import create_espeak, to_strings
 
-from piper.config import PhonemeType, VoiceConfig
+from piper.config import VoiceConfig
 from piper.errors import ConfigError
 from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend, TextOptions, create_frontend
 from piper.text.stress import VOWELS, add_signs, move_stress, remove_signs
@@ -23,13 +24,11 @@ UNIQUE = [word for word in WORDS.split() if word.count("+") == 1]
 
 
 def create_russian(**options: str) -> Frontend:
-    return Frontend(
-        PhonemeType.ESPEAK, "ru", DEFAULT_PHONEME_ID_MAP, options=TextOptions(**options)
-    )
+    return create_espeak("ru", options=TextOptions(**options))
 
 
 def to_string(frontend: Frontend, text: str) -> str:
-    return "|".join("".join(phonemes) for phonemes in frontend.text_to_phonemes(text))
+    return "|".join(to_strings(frontend, text))
 
 
 @pytest.mark.parametrize(
@@ -85,10 +84,10 @@ def test_most_of_the_list_agrees_with_espeak() -> None:
 
 
 def test_signs_in_other_languages_are_left_alone() -> None:
-    frontend = Frontend(PhonemeType.ESPEAK, "es-419", DEFAULT_PHONEME_ID_MAP)
+    frontend = create_espeak("es-419")
     assert to_string(frontend, "pap\u00e9") == "papˈe"
     options = TextOptions(stress="off")
-    plain = Frontend(PhonemeType.ESPEAK, "es-419", DEFAULT_PHONEME_ID_MAP, options=options)
+    plain = create_espeak("es-419", options=options)
     for text in ("pape\u0301", "p+ape", "за́мок"):
         assert to_string(frontend, text) == to_string(plain, text)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from frontends import create_espeak, to_pairs
 
-from piper.config import PhonemeType
-from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend, Sentence
+from piper.text.frontend import Sentence
 from piper.text.sentence import find_words, share_phonemes
 
 GOLDEN: list[dict[str, Any]] = json.loads(
@@ -18,14 +18,7 @@ GOLDEN: list[dict[str, Any]] = json.loads(
 
 
 def to_sentences(voice: str, text: str) -> list[Sentence]:
-    return Frontend(PhonemeType.ESPEAK, voice, DEFAULT_PHONEME_ID_MAP).text_to_sentences(text)
-
-
-def to_pairs(sentence: Sentence) -> list[tuple[str, str]]:
-    return [
-        (word.text, "".join(sentence.phonemes[word.first_phoneme : word.last_phoneme]))
-        for word in sentence.words
-    ]
+    return create_espeak(voice).text_to_sentences(text)
 
 
 def check_words(sentence: Sentence) -> None:
@@ -70,7 +63,7 @@ def test_words_of_jumbled_texts_cover_all_phonemes(voice: str) -> None:
         "e.g.",
         "&",
     ]
-    frontend = Frontend(PhonemeType.ESPEAK, voice, DEFAULT_PHONEME_ID_MAP)
+    frontend = create_espeak(voice)
     for _ in range(150):
         text = " ".join(generator.choices(pieces, k=generator.randint(1, 20)))
         for sentence in frontend.text_to_sentences(text):
