@@ -86,7 +86,7 @@ class _Endless(io.RawIOBase):
 
 
 @pytest.mark.parametrize("kind", ["plain", "json", "markdown"])
-@pytest.mark.parametrize("content", [b"\0", b"# a\n"])
+@pytest.mark.parametrize("content", [b"\0", b"# a" * 1000 + b"\n"], ids=["line", "lines"])
 def test_what_has_no_end_is_a_sentence(kind: str, content: bytes) -> None:
     if kind != "markdown" and content != b"\0":
         content = b"[1, "  # lines may go on for ever, as those of a program; one line may not
