@@ -182,6 +182,42 @@ def test_another_phoneme_map_of_the_same_size_is_no_resuming(
 
 
 @pytest.mark.long
+def test_other_loggers_get_figures_sound_and_pictures_beside_tensorboard(
+    trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.tracking import MlflowClient
+
+    # A database would bring three more packages; the client is the same.
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    store = (tmp_path / "mlruns").as_uri()
+    logger = "--trainer.logger=lightning.pytorch.loggers.MLFlowLogger"
+    flags = ("--data.batch_size=5", "--data.num_test_examples=1", "--trainer.max_epochs=1")
+    flags += (logger, f"--trainer.logger.tracking_uri={store}")
+    assert train(trained[0], tmp_path, *flags) == 0
+    client = MlflowClient(store)
+    [run] = client.search_runs([one.experiment_id for one in client.search_experiments()])
+    assert {"val_loss", "train_mel"} <= set(run.data.metrics)
+    names = {file.path for file in client.list_artifacts(run.info.run_id, "sentence_0")}
+    kinds = ("speech", "recording", "mel", "alignment")
+    assert names >= {f"sentence_0/{kind}" for kind in kinds}
+    [sound, *_] = client.list_artifacts(run.info.run_id, "sentence_0/speech")
+    assert sound.path.endswith(".wav")
+    assert last_checkpoint(tmp_path).is_file()
+    assert "sentence_0/speech" in read_log(tmp_path).Tags()["audio"]
+
+
+def test_a_class_that_cannot_be_made_is_one_sentence(
+    trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A logger without its package or its settings: jsonargparse raised forty lines."""
+    logger = "--trainer.logger=lightning.pytorch.loggers.CometLogger"
+    assert train(trained[0], tmp_path, logger) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and "comet" in printed
+    assert "Traceback" not in printed and printed.count("\n") == 1
+
+
+@pytest.mark.long
 def test_whatever_lies_in_lightning_s_parts_is_a_sentence_or_a_training(
     trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

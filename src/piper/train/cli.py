@@ -18,6 +18,7 @@ import torch
 from jsonargparse import ActionConfigFile
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
@@ -349,10 +350,12 @@ class TrainCLI(LightningCLI):
         kwargs["accumulate_grad_batches"] = 1
         kwargs["gradient_clip_val"] = kwargs["gradient_clip_algorithm"] = None
         root, log = trainer.default_root_dir or Path.cwd(), None
-        if trainer.logger in (None, True):
+        if trainer.logger is not False:
             # `last` goes on in the same folder: each restart of a machine would fill another one.
             log = EventLog(root, LOG_FOLDER, version=self._version, default_hp_metric=False)
-            kwargs["logger"] = log
+            given = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
+            # Others log beside it: checkpoints and config.yaml lie where they always do.
+            kwargs["logger"] = [log, *(one for one in given if isinstance(one, Logger))]
         if self.subcommand == "fit" and keeps_checkpoints(trainer):
             folder = log.log_dir if log else join_address(root, CHECKPOINT_FOLDER)
             self._held = rank_zero_only(hold_run)(folder)
@@ -480,6 +483,10 @@ def _describe_error(error: Exception) -> str | None:
     """Return a sentence for what the user can mend, else None."""
     if isinstance(error, RuntimeError) and (lost := describe_lost_process(error)):
         return f"{lost} Go on with:\n  {resume_command(LAST)}"
+    if isinstance(error, ValueError) and "Union subtypes" in str(error):
+        # jsonargparse's, of a class that was named (a logger, a callback) and could not be made.
+        reason = str(error).partition("Errors:")[2].partition("- Expected a")[0].strip(" -\n")
+        return f"A class that the flags name cannot be made: {' '.join(reason.split())}"
     return describe_refusal(error) or describe_error(error, EXTRA)
 
 

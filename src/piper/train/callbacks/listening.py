@@ -1,16 +1,19 @@
-"""Test sentences as the network speaks them now, in TensorBoard's log."""
+"""Test sentences as the network speaks them now: sound and pictures, in whatever log there is."""
 
 from __future__ import annotations
 
 import logging
-from typing import Any
+import tempfile
+from pathlib import Path
+from typing import Any, Protocol, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from piper.audio.output import write_wav
 from piper.errors import describe_briefly
 from piper.train.callbacks.scores import Scores
 from piper.train.callbacks.sentences import speak_example
@@ -36,8 +39,8 @@ class Listen(Callback):
         if trainer.sanity_checking or trainer.state.fn != "fit" or not trainer.is_global_zero:
             return
         examples = trainer.datamodule.listening_examples()  # type: ignore[attr-defined]
-        loggers = [one for one in trainer.loggers if isinstance(one, TensorBoardLogger)]
-        if not loggers:
+        writers = [writer for one in trainer.loggers if (writer := create_writer(one))]
+        if not writers:
             return
         step = logged_step(trainer)
         model: Any = pl_module
@@ -47,8 +50,8 @@ class Listen(Callback):
                 spoken = already.get(index) or self._speak(model, example)
                 if spoken is None or is_stopping(trainer):
                     return
-                for logger in loggers:
-                    writer, tag = logger.experiment, f"sentence_{index}"
+                for writer in writers:
+                    tag = f"sentence_{index}"
                     _write_example(writer, tag, step, example, spoken, model.network_config)
 
     def _speak(self, model: Any, example: ListeningExample) -> Spoken | None:
@@ -62,8 +65,65 @@ class Listen(Callback):
             return None
 
 
+class Writer(Protocol):
+    """What takes sound, pictures and texts, with the signature of TensorBoard's SummaryWriter."""
+
+    def add_audio(self, tag: str, snd_tensor: Tensor, step: int, sample_rate: int) -> None:
+        """Take sound, (1, S), from -1 to 1."""
+
+    def add_figure(self, tag: str, figure: Figure, step: int, close: bool = True) -> None:
+        """Take a picture."""
+
+    def add_text(self, tag: str, text_string: str, step: int) -> None:
+        """Take a text."""
+
+
+def create_writer(logger: Logger) -> Writer | None:
+    """Return what writes sound and pictures to a logger; None where it takes numbers alone."""
+    if isinstance(logger, TensorBoardLogger):
+        return cast(Writer, logger.experiment)
+    if isinstance(logger, MLFlowLogger):
+        return _MlflowWriter(logger)
+    if isinstance(logger, WandbLogger):
+        return _WandbWriter(logger)
+    return None
+
+
+class _MlflowWriter:
+    """Files of the run, `sentence_0/speech/000200.wav`."""
+
+    def __init__(self, logger: MLFlowLogger) -> None:
+        self._client, self._run = logger.experiment, logger.run_id
+
+    def add_audio(self, tag: str, snd_tensor: Tensor, step: int, sample_rate: int) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, f"{step:06}.wav")
+            write_wav(path, snd_tensor[0].numpy(), sample_rate)
+            self._client.log_artifact(self._run, path, tag)
+
+    def add_figure(self, tag: str, figure: Figure, step: int, close: bool = True) -> None:
+        self._client.log_figure(self._run, figure, f"{tag}/{step:06}.png")
+
+    def add_text(self, tag: str, text_string: str, step: int) -> None:
+        self._client.log_text(self._run, text_string, f"{tag}.txt")
+
+
+class _WandbWriter:
+    def __init__(self, logger: WandbLogger) -> None:
+        self._logger = logger
+
+    def add_audio(self, tag: str, snd_tensor: Tensor, step: int, sample_rate: int) -> None:
+        self._logger.log_audio(tag, [snd_tensor[0].numpy()], sample_rate=[sample_rate])
+
+    def add_figure(self, tag: str, figure: Figure, step: int, close: bool = True) -> None:
+        self._logger.log_image(tag, [figure])
+
+    def add_text(self, tag: str, text_string: str, step: int) -> None:
+        self._logger.log_text(tag, ["text"], [[text_string]])
+
+
 def _write_example(
-    writer: Any,
+    writer: Writer,
     tag: str,
     step: int,
     example: ListeningExample,
