@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from made_evaluations import EVIL, make_evaluation
+from made_evaluations import EVIL
 from markdown_it import MarkdownIt
 
 from piper.train.evaluate.card import CardFacts, draw_code, escape, write_model_card
@@ -41,13 +41,6 @@ FULL = CardFacts(
     command="python -m piper.train fit --data.dataset_dir=recordings",
     limits=("It does not sing.",),
 )
-
-
-@pytest.fixture(scope="module")
-def evaluation(
-    speech_dataset: Path, tiny_voice: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Evaluation:
-    return make_evaluation(speech_dataset, tiny_voice, tmp_path_factory.mktemp("spoken"))
 
 
 def write_card(evaluation: Evaluation, about: CardFacts, folder: Path) -> str:

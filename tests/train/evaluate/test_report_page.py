@@ -13,20 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from made_evaluations import CLICK, EVIL, make_evaluation
+from made_evaluations import CLICK, EVIL
 from page_reader import Page, check_page, find_english, show_in
 from playwright.sync_api import Browser
 
 from piper.files import write_json
 from piper.train.evaluate.page import rank_sentences, write_report_page
 from piper.train.evaluate.results import Comparison, Evaluation
-
-
-@pytest.fixture(scope="module")
-def evaluation(
-    speech_dataset: Path, tiny_voice: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Evaluation:
-    return make_evaluation(speech_dataset, tiny_voice, tmp_path_factory.mktemp("spoken"))
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -47,10 +46,16 @@ def make_batch(frames: int = 20) -> tuple[torch.Tensor, ...]:
     return ids, ID_LENGTHS, spectrogram, FRAME_LENGTHS.clamp(max=frames)
 
 
+def list_tensors(output: SynthesizerOutput) -> dict[str, torch.Tensor]:
+    values = {**vars(output.posterior), **vars(output.match), **vars(output)}
+    return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
+
+
 def sum_losses(output: SynthesizerOutput) -> torch.Tensor:
     """All paths of gradients: decoder, KL and durations."""
-    distance = (output.z_p - output.m_p).square() * torch.exp(-2.0 * output.logs_p)
-    kl = (output.logs_p - output.logs_q - 0.5 + 0.5 * distance) * output.frame_mask
+    match, own = output.match, output.posterior
+    distance = (match.z_p - match.m_p).square() * torch.exp(-2.0 * match.logs_p)
+    kl = (match.logs_p - own.logs_q - 0.5 + 0.5 * distance) * own.frame_mask
     target = torch.linspace(-1.0, 1.0, output.audio.shape[2])
     return (output.audio - target).square().mean() + kl.mean() + output.duration_loss.mean()
 
@@ -72,7 +77,7 @@ def test_every_parameter_learns(changes: dict[str, Any]) -> None:
     output = network(*make_batch(), speakers)
     assert output.audio.shape == (2, 1, 2048)
     assert output.duration_loss.shape == (2,)
-    assert torch.equal(output.durations.sum(1), FRAME_LENGTHS.float())
+    assert torch.equal(output.match.path.sum((1, 2)), FRAME_LENGTHS.float())
     assert output.segment_starts[0] == 0
     sum_losses(output).backward()
     for name, parameter in network.named_parameters():
@@ -108,9 +113,9 @@ def test_fixed_generator_gives_equal_results() -> None:
         generator = torch.Generator().manual_seed(seed)
         outputs.append(network(*make_batch(), generator=generator))
     first, same, other = outputs
-    for field in fields(first):
-        assert torch.equal(getattr(first, field.name), getattr(same, field.name)), field.name
-    assert not torch.equal(first.z, other.z)
+    for name, values in list_tensors(first).items():
+        assert torch.equal(values, list_tensors(same)[name]), name
+    assert not torch.equal(first.posterior.z, other.posterior.z)
 
 
 def test_given_segment_starts_are_used() -> None:
@@ -118,7 +123,7 @@ def test_given_segment_starts_are_used() -> None:
     starts = torch.tensor([0, 12])
     output = network(*make_batch(), segment_starts=starts)
     assert torch.equal(output.segment_starts, starts)
-    wanted = network.dec(torch.stack([output.z[0, :, :8], output.z[1, :, 12:]]))
+    wanted = network.dec(torch.stack([output.posterior.z[0, :, :8], output.posterior.z[1, :, 12:]]))
     torch.testing.assert_close(output.audio, wanted)
 
 
@@ -130,8 +135,8 @@ def test_padding_does_not_change_an_utterance() -> None:
     torch.testing.assert_close(together.durations[:1, :5], alone.durations)
     trained = network(ids, id_lengths, spectrogram, frame_lengths)
     short = network(ids[:1, :5], id_lengths[:1], spectrogram[:1, :, :5], frame_lengths[:1])
-    torch.testing.assert_close(trained.m_q[:1, :, :5], short.m_q)
-    torch.testing.assert_close(trained.m_p[:1, :, :5], short.m_p)
+    torch.testing.assert_close(trained.posterior.m_q[:1, :, :5], short.posterior.m_q)
+    torch.testing.assert_close(trained.match.m_p[:1, :, :5], short.match.m_p)
 
 
 def test_bfloat16_autocast_is_finite_and_near() -> None:
@@ -141,11 +146,11 @@ def test_bfloat16_autocast_is_finite_and_near() -> None:
         mixed = network(*make_batch(), generator=torch.Generator().manual_seed(3))
         scores = Discriminator()(mixed.audio)
     for name in ("audio", "z", "z_p", "m_p", "logs_p", "m_q", "logs_q", "duration_loss"):
-        values = getattr(mixed, name)
+        values = list_tensors(mixed)[name]
         assert values.dtype == torch.float32, name
         assert values.isfinite().all(), name
     assert all(features[-1].isfinite().all() for features in scores)
-    torch.testing.assert_close(mixed.m_q, plain.m_q, atol=0.05, rtol=0.05)
+    torch.testing.assert_close(mixed.posterior.m_q, plain.posterior.m_q, atol=0.05, rtol=0.05)
     sum_losses(mixed).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
@@ -237,4 +242,4 @@ def test_training_copies_nothing_to_the_host() -> None:
     batch = [tensor.to("meta") for tensor in make_batch()]
     output = network(*batch, torch.tensor([0, 2], device="meta"))
     assert output.audio.shape == (2, 1, 2048)
-    (output.audio.sum() + output.z_p.sum() + output.duration_loss.sum()).backward()
+    (output.audio.sum() + output.match.z_p.sum() + output.duration_loss.sum()).backward()

@@ -86,22 +86,6 @@ class Cepstra:
     is_speech: npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """Frames of two utterances that belong together, in order, each of both once at least.
-
-    Attributes:
-        first: (N,) numbers of the first one's frames.
-    """
-
-    first: IntArray
-    second: IntArray
-
-    def select(self, is_kept: npt.NDArray[np.bool_]) -> Pairs:
-        """Return some of the pairs; `is_kept` is (N,)."""
-        return Pairs(self.first[is_kept], self.second[is_kept])
-
-
 def extract_cepstra(samples: FloatArray) -> Cepstra:
     """Return the mel cepstra of speech.
 
@@ -124,11 +108,11 @@ def extract_cepstra(samples: FloatArray) -> Cepstra:
     return Cepstra(logarithms @ _create_cosines(), levels > find_speech_threshold(levels))
 
 
-def pair_frames(first: Cepstra, second: Cepstra) -> Pairs:
-    """Return the frames that belong together, by dynamic time warping of the cepstra.
+def pair_frames(first: Cepstra, second: Cepstra) -> IntArray:
+    """Return the numbers of frames that belong together, (N, 2), by dynamic time warping.
 
-    Where both are silent they are left out, so that neither pauses nor the silence around speech
-    count for anything.
+    They are in order, each of both once at least. Where both are silent they are left out, so that
+    neither pauses nor the silence around speech count for anything.
     """
     try:
         from dtw import dtw
@@ -138,13 +122,13 @@ def pair_frames(first: Cepstra, second: Cepstra) -> Pairs:
             "installed: pip install 'piper-workshop[evaluate]'."
         ) from None
     path = dtw(first.coefficients, second.coefficients)
-    pairs = Pairs(np.asarray(path.index1), np.asarray(path.index2))
-    return pairs.select(first.is_speech[pairs.first] | second.is_speech[pairs.second])
+    pairs = np.stack([path.index1, path.index2], axis=1)
+    return pairs[first.is_speech[pairs[:, 0]] | second.is_speech[pairs[:, 1]]]
 
 
-def measure_distance(first: Cepstra, second: Cepstra, pairs: Pairs) -> float:
+def measure_distance(first: Cepstra, second: Cepstra, pairs: IntArray) -> float:
     """Return the mel-cepstral distance in dB, the mean over the pairs; NaN without any."""
-    differences = first.coefficients[pairs.first] - second.coefficients[pairs.second]
+    differences = first.coefficients[pairs[:, 0]] - second.coefficients[pairs[:, 1]]
     return _find_mean(DISTANCE_FACTOR * np.sqrt(np.square(differences).sum(axis=1)))
 
 
@@ -203,7 +187,7 @@ def measure_pitch_spread(spoken: FloatArray, rate: int) -> float:
     return float(np.std(SEMITONES * np.log2(voiced)))
 
 
-def compare_pitch(first: LevelArray, second: LevelArray, pairs: Pairs) -> dict[str, float]:
+def compare_pitch(first: LevelArray, second: LevelArray, pairs: IntArray) -> dict[str, float]:
     """Return how two pitches differ; NaN where no frame is voiced in both.
 
     `pitch_error` is the mean absolute difference in semitones, `pitch_shift` the median of first
@@ -212,9 +196,9 @@ def compare_pitch(first: LevelArray, second: LevelArray, pairs: Pairs) -> dict[s
 
     Args:
         first: Hertz of every 10 ms, (T,), 0 where there is no voice.
-        pairs: Frames that belong together.
+        pairs: Of `pair_frames`.
     """
-    own, other = first[pairs.first], second[pairs.second]
+    own, other = first[pairs[:, 0]], second[pairs[:, 1]]
     is_voiced, is_other_voiced = own > 0, other > 0
     both = is_voiced & is_other_voiced
     semitones = SEMITONES * np.log2(own[both] / other[both])

@@ -59,8 +59,7 @@ def draw_histogram(
     bars = BARS_A_MARK * round((high - low) / step)
     clipped = np.clip(np.asarray(values, dtype=np.float64), low, high)
     counts, edges = np.histogram(clipped, bars, (low, high))
-    top_step = _round_up(int(counts.max()) / 3)
-    top_step = max(1, math.ceil(top_step))
+    top_step = max(1, math.ceil(_round_up(int(counts.max()) / 3)))
     top = math.ceil(int(counts.max()) / top_step) * top_step
     parts = _draw_heights(range(0, top + 1, top_step), top)
     for count, start, end in zip(counts.tolist(), edges[:-1], edges[1:], strict=True):
@@ -77,11 +76,8 @@ def draw_histogram(
     for name, limit in limits.items():
         if low <= limit <= high:
             parts.append(_draw_limit(name, limit, _x(limit, low, high)))
-    parts.append(_draw_text(f"{unit}", (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4))
-    return Markup(
-        f'<svg class="histogram" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{escape(label)}">{"".join(parts)}</svg>'
-    )
+    parts.append(_draw_text(unit, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4))
+    return _draw_chart(parts, HEIGHT, label)
 
 
 def draw_dots(rows: Sequence[DotRow], unit: str, label: str) -> Markup:
@@ -111,6 +107,10 @@ def draw_dots(rows: Sequence[DotRow], unit: str, label: str) -> Markup:
     is_below, is_above = min(values) < low, max(values) > high
     parts += _draw_values(low, high, step, is_below, is_above, base)
     parts.append(_draw_text(unit, (LEFT + WIDTH - RIGHT) / 2, height - 4))
+    return _draw_chart(parts, height, label)
+
+
+def _draw_chart(parts: Sequence[str], height: int, label: str) -> Markup:
     return Markup(
         f'<svg class="histogram" viewBox="0 0 {WIDTH} {height}" role="img" '
         f'aria-label="{escape(label)}">{"".join(parts)}</svg>'

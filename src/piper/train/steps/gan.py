@@ -315,11 +315,11 @@ class GanStep:
 
     def spectral_losses(self, generated: Generated) -> dict[str, Tensor]:
         """Return the generator's losses that need no discriminator."""
-        output = generated.output
+        output, match, own = generated.output, generated.output.match, generated.output.posterior
         mel = audio_to_mel(output.audio.squeeze(1), self.config)
         return {
             "mel": mel_loss(generated.real_mel, mel),
-            "kl": kl_loss(output.z_p, output.logs_q, output.m_p, output.logs_p, output.frame_mask),
+            "kl": kl_loss(match.z_p, own.logs_q, match.m_p, match.logs_p, own.frame_mask),
             "duration": duration_loss(output.duration_loss, generated.id_lengths),
         }
 

@@ -32,15 +32,6 @@ from piper.train.vits.layers import (
     place_segments,
 )
 
-__all__ = [
-    "InferenceOutput",
-    "Posterior",
-    "Synthesizer",
-    "SynthesizerOutput",
-    "TextMatch",
-    "cut_segments",
-]
-
 
 @dataclass
 class Posterior:
@@ -104,31 +95,13 @@ class SynthesizerOutput:
     Attributes:
         audio: (B, 1, segment_size), float32, within 1.
         segment_starts: (B,) int64, frames; cut the recordings at these times hop_length.
-        durations: (B, P) float32, frames of each phoneme in the alignment.
-        alignment: (B, 1, T, P) of zeros and ones.
-        id_mask: (B, 1, P).
-        frame_mask: (B, 1, T).
-        z: Posterior latents (B, inter, T).
-        z_p: The same after the flow.
-        m_p: Prior's mean, expanded to frames (B, inter, T).
-        logs_p: Prior's log deviation, expanded to frames.
-        m_q: Posterior's mean (B, inter, T).
-        logs_q: Posterior's log deviation.
         duration_loss: (B,), the duration predictor's loss, summed over an utterance's phonemes.
     """
 
     audio: Tensor
     segment_starts: Tensor
-    durations: Tensor
-    alignment: Tensor
-    id_mask: Tensor
-    frame_mask: Tensor
-    z: Tensor
-    z_p: Tensor
-    m_p: Tensor
-    logs_p: Tensor
-    m_q: Tensor
-    logs_q: Tensor
+    posterior: Posterior
+    match: TextMatch
     duration_loss: Tensor
 
 
@@ -207,21 +180,8 @@ class Synthesizer(nn.Module):
             )
         audio = self.dec(cut_segments(posterior.z, segment_starts, self.config.segment_frames), g)
         match = self.match_texts(posterior, ids, id_lengths, g)
-        return SynthesizerOutput(
-            audio=audio,
-            segment_starts=segment_starts,
-            durations=match.path.sum(1),
-            alignment=match.path.unsqueeze(1),
-            id_mask=match.id_mask,
-            frame_mask=posterior.frame_mask,
-            z=posterior.z,
-            z_p=match.z_p,
-            m_p=match.m_p,
-            logs_p=match.logs_p,
-            m_q=posterior.m_q,
-            logs_q=posterior.logs_q,
-            duration_loss=self.compute_duration_loss(match, g, draws),
-        )
+        loss = self.compute_duration_loss(match, g, draws)
+        return SynthesizerOutput(audio, segment_starts, posterior, match, loss)
 
     def draw(
         self, ids: Tensor, spectrogram: Tensor, generator: torch.Generator | None = None
