@@ -201,36 +201,33 @@ def _find_settings(arguments: argparse.Namespace, folder: Path) -> Any:
 
 def _evaluate(arguments: argparse.Namespace, recogniser: Path | None) -> Evaluation:
     from piper.train.evaluate.card import load_card_facts, write_evaluation
-    from piper.train.evaluate.judging import MetricRequest, parse_scores
-    from piper.train.evaluate.run import Request, evaluate
+    from piper.train.evaluate.judging import Request, parse_scores
+    from piper.train.evaluate.run import evaluate
     from piper.train.evaluate.systems import SourceKind, parse_sources
 
     told = load_card_facts(arguments.card_facts) if arguments.card_facts is not None else {}
     settings = None
     if arguments.dataset is not None:
         settings = _find_settings(arguments, arguments.dataset)
-    judging = MetricRequest(
-        parse_scores(arguments.scores, arguments.quality_predictor),
-        tuple(arguments.quality_predictor),
-        recogniser,
-        arguments.recogniser,
-        settings.espeak_voice if settings else arguments.espeak_voice or "",
-    )
+    scores = parse_scores(arguments.scores, arguments.quality_predictor)
     sources = parse_sources([(SourceKind(kind), path) for kind, path in arguments.sources])
     _refuse_overwriting(arguments, sources)
-    evaluation = evaluate(
-        Request(
-            sources,
-            arguments.output_dir,
-            judging,
-            settings,
-            arguments.texts,
-            arguments.held_out,
-            arguments.sentences,
-            arguments.words,
-            arguments.seed,
-        )
+    request = Request(
+        sources=sources,
+        folder=arguments.output_dir,
+        settings=settings,
+        texts=arguments.texts,
+        held_out=arguments.held_out,
+        num_sentences=arguments.sentences,
+        num_words=arguments.words,
+        seed=arguments.seed,
+        scores=scores,
+        predictors=arguments.quality_predictor,
+        phonemes=recogniser,
+        words=arguments.recogniser,
+        language=settings.espeak_voice if settings else arguments.espeak_voice or "",
     )
+    evaluation = evaluate(request)
     print(evaluation_to_text(evaluation))
     for path in write_evaluation(evaluation, sources, told, arguments.output_dir):
         print(f"{path.name}: {path}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from piper.errors import ConfigError, DatasetError, PiperError, name_some
@@ -22,7 +22,7 @@ from piper.train.data.metadata import Row
 from piper.train.data.settings import DataSettings
 from piper.train.evaluate.measuring import LEVEL, Metrics
 from piper.train.evaluate.results import SCORES, Group, Sentence
-from piper.train.evaluate.systems import ALL, SPLIT, load_names, load_rows, split_rows
+from piper.train.evaluate.systems import ALL, SPLIT, Source, load_names, load_rows, split_rows
 from piper.train.judges import (
     DISTILLMOS,
     OFF,
@@ -43,21 +43,35 @@ NO_PHONEMES = (
 
 
 @dataclass(frozen=True)
-class MetricRequest:
-    """Which scores are wanted, and by what.
+class Request:
+    """What is to be evaluated, and by what.
 
     Attributes:
+        sources: The systems, the first of which the others are compared with.
+        settings: Of the dataset; None with texts.
+        texts: A file of sentences, where there is no dataset.
+        held_out: Which of the dataset's lines, as `split_rows` takes it.
+        num_words: Single words; 0 leaves out words and letters.
         scores: Names of scores or of groups; None wants all.
         predictors: The user's own predictors of opinion, by name or as MODULE:FUNCTION.
         phonemes: A phoneme recogniser's file; None where there is none.
         words: A speech recogniser as `train/recognisers` names them.
+        language: Of the words.
     """
 
-    scores: Collection[str] | None = None
-    predictors: Sequence[str] = field(default_factory=tuple)
-    phonemes: Path | None = None
-    words: str | None = None
-    language: str = ""
+    sources: Sequence[Source]
+    folder: Path
+    settings: DataSettings | None
+    texts: Path | None
+    held_out: str
+    num_sentences: int
+    num_words: int
+    seed: int
+    scores: Collection[str] | None
+    predictors: Sequence[str]
+    phonemes: Path | None
+    words: str | None
+    language: str
 
 
 def parse_scores(text: str | None, predictors: Sequence[str]) -> frozenset[str] | None:
@@ -78,7 +92,7 @@ def parse_scores(text: str | None, predictors: Sequence[str]) -> frozenset[str] 
     return frozenset(wanted | ({LEVEL} if "loudness_spread" in wanted else set()))
 
 
-def load_metrics(request: MetricRequest) -> tuple[Metrics, list[str]]:
+def load_metrics(request: Request) -> tuple[Metrics, list[str]]:
     """Return those that are there, and a sentence for each that is missing."""
     wanted = request.scores
     missing = []

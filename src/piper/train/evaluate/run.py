@@ -29,9 +29,8 @@ from piper.progress import ProgressLine
 from piper.text.frontend import Frontend, create_frontend
 from piper.train.check.measuring import create_key
 from piper.train.data.dataset_config import create_voice_config
-from piper.train.data.settings import DataSettings
 from piper.train.evaluate.judging import (
-    MetricRequest,
+    Request,
     check_unlearnt,
     find_digest,
     load_metrics,
@@ -262,29 +261,6 @@ COST_SCORES = ("real_time_factor", "first_audio_seconds", "size_megabytes", "mem
 _VERSIONED = ("piper-workshop", "torch", "onnxruntime", "distillmos", "Resemblyzer")
 
 
-@dataclass(frozen=True)
-class Request:
-    """What is wanted.
-
-    Attributes:
-        sources: The systems, the first of which the others are compared with.
-        settings: Of the dataset; None with texts.
-        texts: A file of sentences, where there is no dataset.
-        held_out: Which of the dataset's lines, as `split_rows` takes it.
-        num_words: Single words; 0 leaves out words and letters.
-    """
-
-    sources: Sequence[Source]
-    folder: Path
-    judging: MetricRequest
-    settings: DataSettings | None = None
-    texts: Path | None = None
-    held_out: str = "split"
-    num_sentences: int = 30
-    num_words: int = 10
-    seed: int = SEED
-
-
 @dataclass
 class _State:
     """What an evaluation has so far."""
@@ -330,7 +306,7 @@ def _prepare(request: Request) -> _State:
         assert request.texts is not None
         sentences = load_texts(request.texts, request.num_sentences)
         frontend = _find_frontend(request.sources)
-    metrics, missing = load_metrics(request.judging)
+    metrics, missing = load_metrics(request)
     if metrics.phonemes is not None:
         groups = [text_to_groups(frontend, sentence.text) for sentence in sentences]
         warning = check_unlearnt(metrics.phonemes, sentences, groups)
@@ -473,7 +449,7 @@ def _create_key(state: _State) -> str:
         "opinions": sorted(metrics.predictors),
         "encoder": metrics.encoder is not None,
         "phonemes": find_digest(metrics.phonemes) if metrics.phonemes is not None else "",
-        "words": state.request.judging.words or "",
+        "words": state.request.words or "",
         "wanted": sorted(metrics.wanted) if metrics.wanted is not None else None,
         "recordings": sorted(create_key(one.speech.path) for one in state.recorded.values()),
     }
