@@ -134,7 +134,7 @@ def test_quick_keeps_what_a_full_check_has_found(
     assert report.not_looked_at == ["whether 1 of 42 texts are what is said (--quick)"]
     run_subcommand(["check", str(spoken_copy), "--quick"])
     settings = resolve_settings(dataset_dir=spoken_copy)
-    doubts = {clip.line: clip.doubts for clip in gather_clips(settings).clips}
+    doubts = {clip.line: clip.issues for clip in gather_clips(settings).clips}
     assert "other-text" in [doubt.rule for doubt in doubts[SWAPPED[0]]]
 
 

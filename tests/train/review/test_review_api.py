@@ -23,13 +23,13 @@ def test_the_doubted_lines_are_shown_with_all_their_findings(running: RunningRev
         (3, "utterance003.wav"),
     ]
     first, second, third = review["clips"]
-    doubts = {doubt["rule"]: doubt for doubt in first["doubts"]}
-    assert doubts.keys() == {"mixed-scripts", "start-silence"}
-    start, end = doubts["start-silence"]["span"]
+    issues = {issue["rule"]: issue for issue in first["issues"]}
+    assert issues.keys() == {"mixed-scripts", "start-silence"}
+    start, end = issues["start-silence"]["span"]
     assert start == 0.0
     assert 1.9 < end < 2.5
     assert first["limits"] == [0.0, first["original"]["end"]]
-    assert {doubt["rule"] for doubt in second["doubts"]} >= {"mixed-scripts"}
+    assert {issue["rule"] for issue in second["issues"]} >= {"mixed-scripts"}
     assert third["obstacle"].startswith("There is no recording of this name")
     assert {clip["state"] for clip in review["clips"]} == {"undecided"}
     assert not review["can_undo"]
@@ -49,7 +49,7 @@ def test_errors_come_first_with_the_text_that_fits(doubted: Path) -> None:
     clips = select_clips(table.gathered, doubted, is_all=False, rules="")
     assert [clip.line for clip in clips] == [1, 2, 3, 7, 5]
     texts = {clip.line: clip.text for clip in table.gathered.clips}
-    assert [clip.doubts[-1].fitting_text for clip in clips[3:]] == [texts[8], texts[6]]
+    assert [clip.issues[-1].fitting_text for clip in clips[3:]] == [texts[8], texts[6]]
 
 
 def test_a_clip_is_heard_and_seen(running: RunningReview) -> None:
@@ -77,7 +77,7 @@ def test_a_piece_is_heard_with_what_lies_around_it(running_cut: RunningReview) -
     assert [clip["name"] for clip in review["clips"]] == ["long-0003", "long-0004"]
     clip = review["clips"][0]
     assert (clip["line"], clip["speaker"]) == (None, "anna")
-    assert clip["doubts"][0]["message"] == "Words are missing."
+    assert clip["issues"][0]["message"] == "Words are missing."
     samples, rate = soundfile.read(io.BytesIO(running_cut.ask("GET", "clips/0/audio.wav").body))
     low, high = clip["limits"]
     assert len(samples) / rate == pytest.approx(high - low, abs=1e-3)

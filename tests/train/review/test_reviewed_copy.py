@@ -116,7 +116,7 @@ def test_spans_of_a_piece_follow_it_into_the_long_recording(cut: Path) -> None:
     report["rules"] = [same]
     (cut / "check" / "report.json").write_text(json.dumps(report), encoding="utf-8")
     clip = open_table(cut).find("long-0002.wav")
-    assert clip.doubts[0].span == (clip.start_seconds + 0.5, clip.start_seconds + 0.75)
+    assert clip.issues[0].span == (clip.start_seconds + 0.5, clip.start_seconds + 0.75)
 
 
 def test_without_its_long_recording_a_piece_is_an_ordinary_one(cut: Path, tmp_path: Path) -> None:

@@ -52,19 +52,19 @@ def plan_pairs(labels: Sequence[str], count: int, seed: int, most: int | None = 
     sentence comes back late. Pairs of systems take turns: wherever the list is cut, they are as
     often in it, but for one. Of each pair of systems, each is as often at the left, but for one.
     """
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     systems = list(combinations(labels, 2))
     places = list(range(count))
-    dice.shuffle(places)
+    rng.shuffle(places)
     heard: list[tuple[int, tuple[str, str]]] = []
     for number in range(len(systems)):
         last = heard[-1][0] if heard else None
-        heard += _plan_round(dice, systems, places, number, last)
-    return _choose_sides(dice, systems, heard[:most])
+        heard += _plan_round(rng, systems, places, number, last)
+    return _choose_sides(rng, systems, heard[:most])
 
 
 def _plan_round(
-    dice: random.Random,
+    rng: random.Random,
     systems: Sequence[tuple[str, str]],
     places: Sequence[int],
     number: int,
@@ -75,11 +75,11 @@ def _plan_round(
     for place, sentence in enumerate(places):
         waiting[(place + number) % len(systems)].append(sentence)
     for sentences in waiting:
-        dice.shuffle(sentences)
+        rng.shuffle(sentences)
     planned: list[tuple[int, tuple[str, str]]] = []
     while any(waiting):
         turn = [index for index, sentences in enumerate(waiting) if sentences]
-        dice.shuffle(turn)
+        rng.shuffle(turn)
         planned += [(waiting[index].pop(), systems[index]) for index in turn]
     # Nobody is to hear a sentence again at once.
     if len(planned) > 1 and planned[0][0] == last:
@@ -88,16 +88,16 @@ def _plan_round(
 
 
 def _choose_sides(
-    dice: random.Random,
+    rng: random.Random,
     systems: Sequence[tuple[str, str]],
     heard: Sequence[tuple[int, tuple[str, str]]],
 ) -> list[Pair]:
     sides: dict[tuple[str, str], list[bool]] = {}
     for pair in systems:
         count = sum(other == pair for _, other in heard)
-        half = (count + dice.randrange(2)) // 2
+        half = (count + rng.randrange(2)) // 2
         sides[pair] = [True] * half + [False] * (count - half)
-        dice.shuffle(sides[pair])
+        rng.shuffle(sides[pair])
     return [
         Pair(sentence, *(pair if sides[pair].pop() else pair[::-1])) for sentence, pair in heard
     ]

@@ -388,15 +388,15 @@ def _clip_to_dict(context: ReviewContext, index: int) -> dict[str, Any]:
         "original": {"text": clip.text, "start": clip.start_seconds, "end": clip.end_seconds},
         "limits": clip.limits,
         **_tell(obstacle=clip.obstacle, note=outcome.note),
-        "doubts": [
+        "issues": [
             {
-                "rule": doubt.rule,
-                "severity": doubt.severity,
-                **_tell(message=doubt.message, advice=doubt.advice),
-                "span": doubt.span,
-                "text": doubt.fitting_text,
+                "rule": issue.rule,
+                "severity": issue.severity,
+                **_tell(message=issue.message, advice=issue.advice),
+                "span": issue.span,
+                "text": issue.fitting_text,
             }
-            for doubt in clip.doubts
+            for issue in clip.issues
         ],
         "state": outcome.state,
         "text": outcome.text,

@@ -16,18 +16,18 @@ from piper.train.check.issues import Issue
 from piper.train.check.rules_set import is_below, read_structure
 from piper.train.check.run import RULES
 from piper.train.data.settings import DataSettings
-from piper.train.review.session import SPLIT_RULE, Clip, Doubt
+from piper.train.review.session import SPLIT_RULE, Clip, ClipIssue
 
 REPORT_NAME = Path("check") / "report.json"
 """Where `python -m piper.train check` writes it, in the dataset's folder."""
 
 
-def load_doubts(path: Path, entries: Sequence[Entry]) -> dict[int, list[Doubt]]:
+def load_issues(path: Path, entries: Sequence[Entry]) -> dict[int, list[ClipIssue]]:
     """Return the findings of a check by line of the CSV; those about no entry are left out."""
     names = {entry.line: entry.name for entry in entries}
     texts = {entry.line: entry.text for entry in entries}
     again = f"python -m piper.train check {path.parents[1]}"
-    doubts: dict[int, list[Doubt]] = defaultdict(list)
+    issues: dict[int, list[ClipIssue]] = defaultdict(list)
     try:
         for rule in load_json_object(path)["rules"]:
             for finding in rule["findings"]:
@@ -40,7 +40,7 @@ def load_doubts(path: Path, entries: Sequence[Entry]) -> dict[int, list[Doubt]]:
                         f"{names[line]}); check again: {again}"
                     )
                 span = finding["span"]
-                doubt = Doubt(
+                issue = ClipIssue(
                     str(rule["rule"]),
                     str(rule["severity"]),
                     str(finding["message"]),
@@ -48,7 +48,7 @@ def load_doubts(path: Path, entries: Sequence[Entry]) -> dict[int, list[Doubt]]:
                     (float(span[0]), float(span[1])) if span else None,
                     texts.get(finding.get("likely_line"), ""),
                 )
-                doubts[line].append(doubt)
+                issues[line].append(issue)
     except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
         if isinstance(error, DatasetError):
             raise
@@ -56,7 +56,7 @@ def load_doubts(path: Path, entries: Sequence[Entry]) -> dict[int, list[Doubt]]:
             f"{path} is no report of a check ({type(error).__name__}: {error}); make it anew: "
             f"{again}"
         ) from None
-    return doubts
+    return issues
 
 
 SPLIT_NAME = "split.json"
@@ -69,7 +69,7 @@ class Piece:
     Attributes:
         name: Of its recording, without `.wav`.
         sha256: Its digest, as the split wrote it; empty where it did not.
-        doubt: Why it is in no line of the CSV, a sentence; None where it is in one.
+        issue: Why it is in no line of the CSV, a sentence; None where it is in one.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Piece:
     start_seconds: float
     end_seconds: float
     text: str
-    doubt: str | None
+    issue: str | None
 
 
 def load_pieces(path: Path) -> list[Piece]:
@@ -152,7 +152,7 @@ def gather_clips(settings: DataSettings) -> Gathered:
     folder = settings.csv_path.parent
     structure = read_structure(settings.csv_path, settings.audio_dir)
     report = folder / REPORT_NAME
-    doubts = load_doubts(report, structure.entries) if report.is_file() else {}
+    issues = load_issues(report, structure.entries) if report.is_file() else {}
     pieces = load_pieces(folder / SPLIT_NAME)
     by_name = {piece.name: piece for piece in pieces}
     # One source for all of them; an MP3's length takes a pass over the file.
@@ -166,7 +166,7 @@ def gather_clips(settings: DataSettings) -> Gathered:
         counts[entry.name] += 1
         number = counts[entry.name]
         key = entry.name if number == 1 else f"{entry.name}#{number}"
-        clip = _create_clip(entry, key, doubts.get(entry.line, ()), folders)
+        clip = _create_clip(entry, key, issues.get(entry.line, ()), folders)
         piece = by_name.get(_find_piece_name(entry))
         if piece is not None and clip.ready_path is not None:
             clip = _move_to_source(clip, piece, source_seconds)
@@ -195,13 +195,15 @@ def select_clips(gathered: Gathered, folder: Path, *, is_all: bool, rules: str) 
             f"python -m piper.train check {folder}, or review every line with --all."
         )
     if wanted:
-        clips = [c for c in gathered.clips if any(doubt.rule in wanted for doubt in c.doubts)]
+        clips = [c for c in gathered.clips if any(issue.rule in wanted for issue in c.issues)]
     else:
         clips = [clip for clip in gathered.clips if is_all or clip.is_doubted]
     return sorted(clips, key=lambda clip: not clip.has_error)
 
 
-def _create_clip(entry: Entry, key: str, doubts: Sequence[Doubt], folders: Sequence[Path]) -> Clip:
+def _create_clip(
+    entry: Entry, key: str, issues: Sequence[ClipIssue], folders: Sequence[Path]
+) -> Clip:
     path, obstacle, seconds = entry.audio_path, "", 0.0
     if path is None:
         obstacle = "There is no recording of this name; put it into wavs/, or drop the line."
@@ -221,7 +223,7 @@ def _create_clip(entry: Entry, key: str, doubts: Sequence[Doubt], folders: Seque
         0.0,
         seconds,
         (0.0, seconds),
-        tuple(doubts),
+        tuple(issues),
         obstacle,
     )
 
@@ -247,12 +249,12 @@ def _find_piece_name(entry: Entry) -> str:
 def _move_to_source(clip: Clip, piece: Piece, source_seconds: float) -> Clip:
     """Return a line's clip as it lies in the long recording, where that is still there."""
     start = piece.start_seconds
-    doubts = tuple(
-        replace(doubt, span=(doubt.span[0] + start, doubt.span[1] + start)) if doubt.span else doubt
-        for doubt in clip.doubts
+    issues = tuple(
+        replace(issue, span=(issue.span[0] + start, issue.span[1] + start)) if issue.span else issue
+        for issue in clip.issues
     )
     placed = _place(clip, piece, source_seconds)
-    return clip if placed.obstacle else replace(placed, doubts=doubts)
+    return clip if placed.obstacle else replace(placed, issues=issues)
 
 
 def _place(clip: Clip, piece: Piece, source_seconds: float) -> Clip:
@@ -284,11 +286,11 @@ def _create_piece_clips(
     speaker = _find_speaker(pieces, named, entries)
     clips = []
     for piece in pieces:
-        if piece.doubt is None or piece.name in named:
+        if piece.issue is None or piece.name in named:
             continue
-        doubt = Doubt(SPLIT_RULE, "warning", piece.doubt)
+        issue = ClipIssue(SPLIT_RULE, "warning", piece.issue)
         key = f"{SPLIT_NAME}/{piece.name}"
-        clip = Clip(key, None, piece.name, speaker, piece.text, None, None, doubts=(doubt,))
+        clip = Clip(key, None, piece.name, speaker, piece.text, None, None, issues=(issue,))
         clips.append(_place(clip, piece, source_seconds))
     return clips
 

@@ -20,11 +20,11 @@ from piper.errors import DatasetError, describe_os_error
 from piper.files import append_record, digest_file, hold_lock, load_records
 
 SPLIT_RULE = "split"
-"""The name under which the doubts of a split stand among the rules of a check."""
+"""The name under which the issues of a split stand among the rules of a check."""
 
 
 @dataclass(frozen=True)
-class Doubt:
+class ClipIssue:
     """Why a clip is to be looked at.
 
     Attributes:
@@ -66,7 +66,7 @@ class Clip:
     start_seconds: float = 0.0
     end_seconds: float = 0.0
     limits: tuple[float, float] = (0.0, 0.0)
-    doubts: tuple[Doubt, ...] = ()
+    issues: tuple[ClipIssue, ...] = ()
     obstacle: str = ""
 
     @property
@@ -77,12 +77,12 @@ class Clip:
     @property
     def has_error(self) -> bool:
         """Whether training would refuse it, or learn something wrong from it."""
-        return any(doubt.severity == "error" for doubt in self.doubts)
+        return any(issue.severity == "error" for issue in self.issues)
 
     @property
     def is_doubted(self) -> bool:
         """Whether anything is wrong with it; notes are none."""
-        return any(doubt.severity in ("error", "warning") for doubt in self.doubts)
+        return any(issue.severity in ("error", "warning") for issue in self.issues)
 
 
 class Choice(StrEnum):

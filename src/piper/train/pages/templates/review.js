@@ -145,8 +145,8 @@ function element(name, className, content) {
 function isShown(clip) {
   const [kind, value] = at("filter").value.split(":");
   if (kind === "state") return clip.state === value;
-  if (kind === "rule") return clip.doubts.some(doubt => doubt.rule === value);
-  if (kind === "severity") return clip.doubts.some(doubt => doubt.severity === value);
+  if (kind === "rule") return clip.issues.some(issue => issue.rule === value);
+  if (kind === "severity") return clip.issues.some(issue => issue.severity === value);
   return true;
 }
 
@@ -161,14 +161,14 @@ function showFilter() {
   const filter = at("filter");
   const rules = new Map();
   for (const clip of clips) {
-    for (const rule of new Set(clip.doubts.map(doubt => doubt.rule))) {
+    for (const rule of new Set(clip.issues.map(issue => issue.rule))) {
       rules.set(rule, (rules.get(rule) || 0) + 1);
     }
   }
   filter.add(new Option(tell("all clips"), "all"));
   for (const state of Object.keys(SIGNS)) filter.add(new Option(STATES[state], `state:${state}`));
   for (const [severity, label] of [["error", tell("with errors")], ["warning", tell("with warnings")]]) {
-    const count = clips.filter(clip => clip.doubts.some(doubt => doubt.severity === severity)).length;
+    const count = clips.filter(clip => clip.issues.some(issue => issue.severity === severity)).length;
     if (count) filter.add(new Option(`${label} (${count})`, `severity:${severity}`));
   }
   for (const [rule, count] of [...rules].sort()) {
@@ -196,7 +196,7 @@ function showItem(index) {
   sign.setAttribute("role", "img");
   sign.setAttribute("aria-label", STATES[clip.state]);
   const about = element("span", "", `${clip.name} `);
-  about.append(element("small", "", clip.doubts.map(doubt => doubt.rule).join(", ") || clip.text));
+  about.append(element("small", "", clip.issues.map(issue => issue.rule).join(", ") || clip.text));
   button.replaceChildren(sign, about);
   item.hidden = !isShown(clip) && index !== current;
   if (index === current) button.setAttribute("aria-current", "true");
@@ -204,23 +204,23 @@ function showItem(index) {
 }
 
 function showDoubts(clip) {
-  at("doubts").replaceChildren(...clip.doubts.map(doubt => {
-    const item = element("li", doubt.severity);
-    item.append(element("b", "", doubt.rule), ` ${told(doubt, "message")}`);
-    if (doubt.advice) item.append(element("p", "faint", told(doubt, "advice")));
-    if (doubt.text) {
-      const fitting = element("p", "", doubt.text);
+  at("doubts").replaceChildren(...clip.issues.map(issue => {
+    const item = element("li", issue.severity);
+    item.append(element("b", "", issue.rule), ` ${told(issue, "message")}`);
+    if (issue.advice) item.append(element("p", "faint", told(issue, "advice")));
+    if (issue.text) {
+      const fitting = element("p", "", issue.text);
       fitting.dir = "auto";
       const take = element("button", "take", tell("Take this text"));
-      take.addEventListener("click", () => takeText(doubt.text));
+      take.addEventListener("click", () => takeText(issue.text));
       item.append(fitting, take);
     }
     return item;
   }));
   if (clip.note) at("doubts").append(element("li", "warning", told(clip, "note")));
-  at("spans").replaceChildren(...clip.doubts.filter(doubt => doubt.span).map(doubt => {
+  at("spans").replaceChildren(...clip.issues.filter(issue => issue.span).map(issue => {
     const span = element("div", "span");
-    const [from, to] = doubt.span.map(seconds => share(clip, seconds));
+    const [from, to] = issue.span.map(seconds => share(clip, seconds));
     span.style.left = `${from}%`;
     span.style.width = `${to - from}%`;
     return span;
