@@ -43,6 +43,24 @@ def speak(voice: Path, cache: Path | bool) -> tuple[type, np.ndarray]:
     return type(loaded.network), loaded.phoneme_ids_to_audio(IDS, QUIET)
 
 
+@pytest.fixture(scope="module")
+def filled(tiny_voice: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+    """A cache with the small voice's model, and the sound that this gives."""
+    folder = tmp_path_factory.mktemp("filled") / "cache"
+    return folder, speak(tiny_voice, folder)[1]
+
+
+@pytest.fixture
+def first(filled: tuple[Path, np.ndarray]) -> np.ndarray:
+    return filled[1]
+
+
+@pytest.fixture
+def cache(filled: tuple[Path, np.ndarray], tmp_path: Path) -> Path:
+    """A copy of it, which a test may change."""
+    return Path(shutil.copytree(filled[0], tmp_path / "cache"))
+
+
 def test_made_once_and_used_afterwards(own_voice: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     kind, first = speak(own_voice, cache)
@@ -55,29 +73,30 @@ def test_made_once_and_used_afterwards(own_voice: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(first, speak(own_voice, False)[1], atol=1e-4)
 
 
-def test_the_second_start_takes_nothing_apart(own_voice: Path, tmp_path: Path) -> None:
-    speak(own_voice, tmp_path / "cache")
+def test_the_second_start_takes_nothing_apart(tiny_voice: Path, cache: Path) -> None:
     code = (
         "import sys; from piper import PiperVoice\n"
         "voice = PiperVoice.load(sys.argv[1], cache_dir=sys.argv[2])\n"
         "assert type(voice.network).__name__ == 'PartsSession'\n"
         "print([m for m in ('onnx', 'torch', 'piper.voice.weights') if m in sys.modules])"
     )
-    command = [sys.executable, "-c", code, str(own_voice), str(tmp_path / "cache")]
+    command = [sys.executable, "-c", code, str(tiny_voice), str(cache)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_it_is_kept_for_this_processor_and_this_onnx_runtime(
-    own_voice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_voice: Path,
+    cache: Path,
+    first: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Weights are laid out as wide as a processor's registers; elsewhere they would be noise."""
-    cache = tmp_path / "cache"
-    first = speak(own_voice, cache)[1]
     assert [describe_machine() in path.name for path in entries(cache)] == [True]
     cpu_info = tmp_path / "cpuinfo"
     cpu_info.write_text("processor : 0\nmodel name : other\nflags : fpu avx\n\nprocessor : 1\n")
     monkeypatch.setattr(cache_module, "CPU_INFO", cpu_info)
-    assert np.array_equal(speak(own_voice, cache)[1], first)
+    assert np.array_equal(speak(tiny_voice, cache)[1], first)
     assert len(entries(cache)) == 2
     monkeypatch.setattr(cache_module, "CPU_INFO", tmp_path / "none")
     assert describe_machine().startswith(f"{onnxruntime.__version__}-")
@@ -114,9 +133,9 @@ def test_a_moved_voice_finds_its_graph_and_a_changed_one_gets_a_new_one(
 
 
 @pytest.mark.parametrize("damage", ["cut weights", "cut graph", "garbage", "gone", "description"])
-def test_a_broken_entry_is_made_again(own_voice: Path, tmp_path: Path, damage: str) -> None:
-    cache = tmp_path / "cache"
-    first = speak(own_voice, cache)[1]
+def test_a_broken_entry_is_made_again(
+    tiny_voice: Path, cache: Path, first: np.ndarray, damage: str
+) -> None:
     [entry] = entries(cache)
     if damage == "cut weights":
         os.truncate(entry / "decoder.bin", 100)
@@ -129,26 +148,36 @@ def test_a_broken_entry_is_made_again(own_voice: Path, tmp_path: Path, damage: s
         (entry / "decoder.onnx").unlink()
     else:
         (entry / "voice.json").write_text("{")
-    kind, again = speak(own_voice, cache)
+    kind, again = speak(tiny_voice, cache)
     assert kind is PartsSession
     assert np.array_equal(again, first)
 
 
-@pytest.mark.parametrize("file", ["decoder.bin", "voice.json", "text.onnx"])
-@pytest.mark.parametrize("how", ["written", "by the disk"])
+@pytest.mark.parametrize(
+    ("file", "how"),
+    [
+        ("decoder.bin", "written"),
+        ("voice.json", "written"),
+        ("text.onnx", "written"),
+        ("decoder.bin", "by the disk"),
+    ],
+)
 def test_flipped_bytes_are_found_before_they_are_heard(
-    own_voice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, how: str
+    tiny_voice: Path,
+    cache: Path,
+    first: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    file: str,
+    how: str,
 ) -> None:
     """They were noise at full scale, at each start, for a file of the right size was believed."""
-    cache = tmp_path / "cache"
-    first = speak(own_voice, cache)[1]
     [entry] = entries(cache)
     content = bytearray((entry / file).read_bytes())
     if file == "voice.json":
         content = bytearray(content.replace(b'"hop_length": 256', b'"hop_length": 128'))
     else:
         content[len(content) // 2] ^= 0x40
-    if how == "written" or file == "voice.json":
+    if how == "written":
         (entry / file).write_bytes(content)
     else:  # as if nobody had written: found with the check of all that is due once a day
         monkeypatch.setattr(cache_module, "_find_state", lambda path: [path.stat().st_size, 0, 0])
@@ -156,7 +185,7 @@ def test_flipped_bytes_are_found_before_they_are_heard(
         (entry / file).write_bytes(content)
         assert cache_module.read_optimised_model(entry) is not None
         monkeypatch.setattr(cache_module, "_CHECK_SECONDS", 0.0)
-    kind, again = speak(own_voice, cache)
+    kind, again = speak(tiny_voice, cache)
     assert kind is PartsSession
     assert np.array_equal(again, first)
 
@@ -247,13 +276,13 @@ def test_where_the_cache_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert find_cache_dir() == tmp_path / "xdg" / "piper"
 
 
-def test_an_index_that_cannot_be_written_matters_not(own_voice: Path, tmp_path: Path) -> None:
+def test_an_index_that_cannot_be_written_matters_not(
+    tiny_voice: Path, cache: Path, first: np.ndarray
+) -> None:
     """A cache that was filled for many, and is only read: the voice is hashed at each start."""
-    cache = tmp_path / "cache"
-    first = speak(own_voice, cache)[1]
     shutil.rmtree(cache / "index")
     (cache / "index").touch()
-    kind, again = speak(own_voice, cache)
+    kind, again = speak(tiny_voice, cache)
     assert kind is PartsSession
     assert np.array_equal(first, again)
 
@@ -277,13 +306,11 @@ def test_processes_that_start_at_once_make_it_once(own_voice: Path, tmp_path: Pa
     assert len(entries(cache)) == 1
 
 
-def test_what_a_killed_process_left_is_removed(own_voice: Path, tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    speak(own_voice, cache)
+def test_what_a_killed_process_left_is_removed(tiny_voice: Path, cache: Path) -> None:
     [entry] = entries(cache)
     left = entry.with_name(f".{entry.name}.part")
     entry.rename(left)
-    assert speak(own_voice, cache)[0] is PartsSession
+    assert speak(tiny_voice, cache)[0] is PartsSession
     assert not left.exists()
     assert entries(cache) == [entry]
 

@@ -60,7 +60,7 @@ def streamed(voice: PiperVoice, text: str, config: SynthesisConfig) -> list[np.n
     return [chunk.audio_float_array for chunk in voice.synthesize_stream(text, config)]
 
 
-@pytest.mark.parametrize("text", ["A.", "Hi.", "One two three.", LONG, TEXT])
+@pytest.mark.parametrize("text", ["A.", "One two three.", TEXT])
 @pytest.mark.parametrize("length_scale", [0.3, 1.0, 3.3, 9.1])
 def test_streamed_equals_unstreamed(any_voice: PiperVoice, text: str, length_scale: float) -> None:
     config = replace(SEEDED, length_scale=length_scale)

@@ -116,7 +116,6 @@ class Network(Protocol):
     """What speaks ids: a voice's own graph, or the optimised model in three parts."""
 
     has_durations: bool
-    can_mix_speakers: bool
     can_seed: bool
     """Whether the noise is drawn from the generator that `speak` is given."""
     num_speakers: int | None
@@ -357,7 +356,6 @@ class VoiceSession:
         PiperError: It is no voice's network, or CUDA was asked for strictly and is not there.
     """
 
-    can_mix_speakers = False
     can_seed = False
     num_speakers: int | None = None
 
@@ -491,7 +489,6 @@ class PartsSession:
     """
 
     has_durations = True
-    can_mix_speakers = True
     can_seed = True
 
     def __init__(
