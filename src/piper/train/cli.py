@@ -485,7 +485,7 @@ def _describe_error(error: Exception) -> str | None:
         return f"{lost} Go on with:\n  {resume_command(LAST)}"
     if isinstance(error, ValueError) and "Union subtypes" in str(error):
         # jsonargparse's, of a class that was named (a logger, a callback) and could not be made.
-        reason = str(error).partition("Errors:")[2].partition("- Expected a")[0].strip(" -\n")
+        reason = str(error).partition("Errors:")[2].partition("Expected")[0].strip(" -\n")
         return f"A class that the flags name cannot be made: {' '.join(reason.split())}"
     return describe_refusal(error) or describe_error(error, EXTRA)
 
