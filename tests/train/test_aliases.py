@@ -1,4 +1,4 @@
-"""Flags by the names they once had, and by those of Piper's trainer."""
+"""Flags by the names they once had, and by those of Piper's trainer; qualities by name."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import yaml
 from piper.errors import ConfigError
 from piper.train.data.settings import DatasetFlags
 from piper.train.lightning import VitsModel
+from piper.train.presets import PRESETS, create_network_config
 from piper.train.resuming import (
     ABSENT,
     MODEL_ALIASES,
@@ -170,3 +171,17 @@ def test_the_model_s_own_file_is_translated(tmp_path: Path) -> None:
     path.write_text("preset: high\n", encoding="utf-8")
     expected: dict[str, Any] = {"quality": "high"}
     assert yaml.safe_load(translate_arguments(["--model", str(path)])[1]) == expected
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_a_network(name: str) -> None:
+    create_network_config(name)
+
+
+def test_a_dash_is_as_good_as_an_underscore() -> None:
+    assert create_network_config("x-low") == create_network_config("x_low")
+
+
+def test_given_values_replace_the_preset_and_none_keeps_it() -> None:
+    config = create_network_config("high", sample_rate=16000, n_layers=None)
+    assert (config.sample_rate, config.n_layers, config.resblock) == (16000, 6, "1")

@@ -83,10 +83,7 @@ def change_config(dataset: Path, key: str, value: object) -> None:
 
 # What is done to a good dataset, and what the sentence must hold.
 MISTAKES: dict[str, tuple[Change, tuple[str, ...]]] = {
-    "no CSV": (
-        lambda d: (d / "metadata.csv").unlink(),
-        ("metadata.csv", "does not exist"),
-    ),
+    "no CSV": (lambda d: (d / "metadata.csv").unlink(), ("metadata.csv", "does not exist")),
     "missing WAVs": (remove_wavs, ("metadata.csv", "7 ", "line 1")),
     "empty text": (
         lambda d: replace_row(d, 2, f"{rows_of(d)[2].split('|')[0]}|  "),
@@ -153,7 +150,9 @@ def test_sample_rates_that_disagree(
 
 def test_an_unknown_quality(dataset: Path, fail: Callable[..., str]) -> None:
     said = fail(dataset, "--model.quality=best")
-    assert said.startswith('The quality "best" is unknown; choose one of medium, high, low, x-low')
+    assert said.startswith(
+        'The quality "best" is unknown; choose one of medium, high, low, x-low, quick'
+    )
 
 
 @pytest.mark.parametrize("flag", ["warmstart", "vocoder_warmstart", "warmstart_ckpt"])

@@ -282,12 +282,12 @@ def test_an_interrupted_epoch_goes_on_with_the_batches_it_has_not_seen(
 ) -> None:
     """Stopping in the middle of an epoch and going on equals never having stopped."""
     dataset, _ = trained
-    flags = ("--data.batch_size=2", "--trainer.max_epochs=2", "--trainer.limit_val_batches=0")
+    flags = ("--data.batch_size=4", "--trainer.max_epochs=2", "--trainer.limit_val_batches=0")
     seen = spy_on_batches(monkeypatch)
     assert train(dataset, tmp_path / "whole", *flags) == 0
     whole = list(seen)
-    assert len(whole) == 14
-    for stop in (3, 7):
+    assert len(whole) == 8
+    for stop in (2, 4):
         folder = tmp_path / f"stop{stop}"
         with monkeypatch.context() as patched:
             add_callback(StopAfter(stop), patched)

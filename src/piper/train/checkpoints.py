@@ -21,13 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 import torch
 from torch import Tensor
 
-from piper.errors import (
-    CheckpointError,
-    ConfigError,
-    TrainingError,
-    describe_briefly,
-    name_some,
-)
+from piper.errors import CheckpointError, ConfigError, TrainingError, describe_briefly, name_some
 from piper.files import remove_leftovers
 from piper.train import storage
 from piper.train.presets import (

@@ -27,12 +27,7 @@ from piper.messages import configure_logging, print_error, say
 from piper.options import guess
 from piper.progress import count_things
 from piper.train import storage
-from piper.train.callbacks.batches import (
-    BY_TIME,
-    Batches,
-    Budget,
-    ValidationInterval,
-)
+from piper.train.callbacks.batches import BY_TIME, Batches, Budget, ValidationInterval
 from piper.train.callbacks.checkpoints import (
     DEFAULT_KEEP_HOURS,
     DEFAULT_SAVE_MINUTES,

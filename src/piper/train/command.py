@@ -51,10 +51,7 @@ SUBCOMMANDS = {
     "split": ("piper.train.splitting.cli", "cut a long recording with its text into utterances"),
     "check": ("piper.train.check.cli", "say what is wrong with a dataset"),
     "review": ("piper.train.review.cli", "open a page to decide on what the check doubts"),
-    "excerpts": (
-        "piper.train.excerpts.cli",
-        "add words and short phrases as utterances",
-    ),
+    "excerpts": ("piper.train.excerpts.cli", "add words and short phrases as utterances"),
     "phonemes": ("piper.train.data.phonemes_cli", "show what a voice will hear of the texts"),
     "prepare": ("piper.train.prepare_cli", "fill the cache that training reads"),
     "copy": ("piper.train.copying.cli", "copy a voice into one that speaks faster"),

@@ -31,11 +31,6 @@ class Spoken:
     durations: Tensor
     f0: Tensor | None = None
 
-    def to_cpu(self) -> Spoken:
-        """Return the sentence in the memory of the host."""
-        f0 = None if self.f0 is None else self.f0.cpu()
-        return Spoken(self.audio.cpu(), self.durations.cpu(), f0)
-
 
 def create_network(config: NetworkShape) -> nn.Module:
     """Return a network of this shape, with random weights."""

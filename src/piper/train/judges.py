@@ -251,12 +251,9 @@ def _load_function(name: str, flag: str, load: Callable[[], Any]) -> Callable[..
 
 def _load_distillmos() -> QualityPredictor | None:
     """Return DistillMOS (Stahl and Gamper 2025, 1 to 5, any language) where it is installed."""
-
-    def create(package: Any) -> QualityPredictor:
-        network = package.ConvTransformerSQAModel().eval()
-        return _Distillmos(network.cnn, network.transformer_pool_attn)
-
-    return load_judge(DISTILLMOS, create)
+    return load_judge(
+        DISTILLMOS, lambda package: _Distillmos(package.ConvTransformerSQAModel().eval())
+    )
 
 
 class _Distillmos:
@@ -265,15 +262,12 @@ class _Distillmos:
     The network sees 7.68 s at once; its own `forward` takes the mean over windows of longer speech,
     a second from each other, and computes each anew, 4 times real time. Here the convolutions, nine
     tenths of the work, run once over all of the speech, and over padding not at all.
-
-    Args:
-        convolutions: Samples (B, S) to features (B, C, T), 20 ms each.
-        transformer: Features (B, T, C) of 7.68 s to a score within 0 and 1, (B, 1).
     """
 
-    def __init__(self, convolutions: Any, transformer: Any) -> None:
-        self._convolutions = convolutions
-        self._transformer = transformer
+    def __init__(self, network: Any) -> None:
+        # Samples (B, S) to features (B, C, T), 20 ms each; those of 7.68 s, (B, T, C), to a score
+        # within 0 and 1, (B, 1).
+        self._convolutions, self._transformer = network.cnn, network.transformer_pool_attn
 
     def __call__(self, audio: npt.NDArray[np.float32], rate: int) -> float:
         import soxr
@@ -328,11 +322,7 @@ MIN_SAMPLES = 480
 
 def load_speaker_encoder() -> SpeakerEncoder | None:
     """Return Resemblyzer, or None where it is not installed or cannot be used."""
-
-    def create(package: Any) -> SpeakerEncoder:
-        return SpeakerEncoder(package, package.VoiceEncoder("cpu", verbose=False).eval())
-
-    return load_judge(RESEMBLYZER, create)
+    return load_judge(RESEMBLYZER, SpeakerEncoder)
 
 
 class SpeakerEncoder:
@@ -340,15 +330,11 @@ class SpeakerEncoder:
 
     Resemblyzer is the encoder of "Generalized End-to-End Loss for Speaker Verification" (Wan and
     others 2018), trained on thousands of English speakers at 16 kHz.
-
-    Args:
-        package: The module resemblyzer.
-        network: Its encoder, on the CPU.
     """
 
-    def __init__(self, package: Any, network: Any) -> None:
+    def __init__(self, package: Any) -> None:
         self._package = package
-        self._network = network
+        self._network = package.VoiceEncoder("cpu", verbose=False).eval()
 
     def embed(self, samples: FloatArray, rate: int) -> FloatArray:
         """Return the embedding of some speech, (256,), none below 0, of length 1.

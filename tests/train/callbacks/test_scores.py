@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 
 import trainings
+from piper.train import storage
 from piper.train.callbacks import scores as scores_module
 from piper.train.callbacks.scores import Scorer, Scores
 from piper.train.checkpoints import load_checkpoint
 from piper.train.judges import MetricSettings, Reference
-from trainings import add_module, fit_command, last_checkpoint, read_scalars
+from trainings import add_module, fit_command, last_checkpoint, read_scalars, succeed
 
 FLAGS = ("--data.batch_size=5", "--data.num_test_examples=1", "--keep_best=2")
 
@@ -86,10 +87,7 @@ def names(root: Path) -> set[str]:
 
 @pytest.mark.usefixtures("predictors", "patient")
 def test_figures_stand_where_their_weights_do_and_the_first_chooses_the_best(
-    dataset: Path,
-    root: Path,
-    caplog: pytest.LogCaptureFixture,
-    capsys: pytest.CaptureFixture[str],
+    dataset: Path, root: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The first score falls while val_loss improves, and higher is better.
 
@@ -142,10 +140,7 @@ def test_a_quality_alone_leaves_the_choice_to_the_loss(
 
 @pytest.mark.usefixtures("predictors")
 def test_no_validation_waits_for_a_slow_judge(
-    dataset: Path,
-    root: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    dataset: Path, root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """In line it would take ten minutes a sentence."""
     monkeypatch.setattr(scores_module, "Scores", partial(Scores, last_seconds=0.5))
@@ -304,3 +299,42 @@ def test_without_sentences_there_is_nothing_to_hear(
     flags = ("--model.scores=opinions:level", "--data.num_test_examples=0")
     assert train(dataset, root, *flags, "--trainer.max_epochs=1") == 1
     assert "--model.scores speaks held-out sentences, and there are none" in capsys.readouterr().err
+
+
+def find_scored(folder: str) -> tuple[set[str], list[float]]:
+    """Return the checkpoints' names, and the scores in them."""
+    names = {file.name for file in storage.list_folder(folder)}
+    found = [re.search(r"-val_falling=(.*)\.ckpt", name) for name in names]
+    return names, sorted(float(match[1]) for match in found if match)
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("predictors", "patient")
+def test_the_best_are_kept_by_their_score_in_a_storage(
+    dataset: Path, bucket: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="piper")
+    root = f"{bucket}/runs"
+    flags = (*FLAGS, "--model.scores=opinions:falling", "--trainer.max_epochs=5")
+    assert trainings.train(dataset, root, *flags) == 0
+    kept, scores = find_scored(f"{root}/lightning_logs/version_0/checkpoints")
+    # The first call was for the recordings, the second for what training began with.
+    assert scores == [6.0, 7.0]
+    assert len(kept) == 3 and "last.ckpt" in kept
+    assert f"--checkpoint {root}/" in caplog.text
+    assert "The best checkpoint (val_falling 7.0000) becomes a voice" in caplog.text
+
+
+@pytest.mark.long
+def test_one_of_two_processes_judges(dataset: Path, predictors: Path, root: Path) -> None:
+    flags = (*FLAGS[1:], "--model.scores=opinions:falling", "--trainer.max_epochs=4")
+    flags = (*flags, "--trainer.devices=2", "--trainer.strategy=ddp")
+    path = os.pathsep.join([str(predictors), *sys.path])
+    succeed(fit_command(dataset, root, *flags), PYTHONPATH=path)
+    kept, scores = find_scored(str(last_checkpoint(root).parent))
+    assert 1 <= len(scores) <= 2
+    assert not [name for name in kept if "candidate" in name]
+    heard = [*read_scalars(root, "val_falling").values()]
+    # Each validation that was heard was heard once: a second judge would have repeated a score.
+    assert len(set(heard)) == len(heard) >= 2
+    assert set(scores) <= set(heard)

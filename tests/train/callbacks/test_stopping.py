@@ -79,10 +79,7 @@ def test_the_default_end_follows_from_family_data_and_start(
 
 
 def test_without_a_limit_the_data_sets_the_end(
-    dataset: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(allowance, "FRESH", Allowance(epochs=2, fewest=2, most=100))
     monkeypatch.setattr(allowance, "WARM", Allowance(epochs=1, fewest=2, most=100))
@@ -106,10 +103,7 @@ def test_without_a_limit_the_data_sets_the_end(
 
 @pytest.mark.long
 def test_a_checkpoint_of_another_trainer_is_fine_tuned_from_where_it_is(
-    dataset: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Piper's users go on from published voices, whose counts are beyond any default end."""
     import torch
@@ -127,10 +121,7 @@ def test_a_checkpoint_of_another_trainer_is_fine_tuned_from_where_it_is(
 
 @pytest.mark.parametrize(
     ("flags", "updates"),
-    [
-        (("--trainer.max_epochs=2",), 2 * BATCHES),
-        (("--trainer.max_steps=4",), 4),
-    ],
+    [(("--trainer.max_epochs=2",), 2 * BATCHES), (("--trainer.max_steps=4",), 4)],
 )
 def test_a_given_limit_is_the_only_one(
     flags: Sequence[str],
@@ -183,10 +174,7 @@ def test_patience_is_no_negative_number(dataset: Path, tmp_path: Path) -> None:
 
 
 def test_the_export_command_at_the_end_works(
-    dataset: Path,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "a folder's name"
     assert train(dataset, root, "--trainer.max_epochs=2") == 0
@@ -199,7 +187,7 @@ def test_the_export_command_at_the_end_works(
     assert what == f"The best checkpoint (val_loss {best[0]:.4f})"
     assert command[1:3] == ["-m", "piper.train.export_onnx"]
     assert command[3:] == [
-        *("--checkpoint", best[1], "--output-file", "ru_RU-my voice's recordings-tiny.onnx"),
+        *("--checkpoint", best[1], "--output-file", "ru_RU-my voice's recordings-tiny.onnx")
     ]
     monkeypatch.chdir(tmp_path)
     assert export_onnx.main(command[3:]) == 0
@@ -207,10 +195,7 @@ def test_the_export_command_at_the_end_works(
 
 
 def test_a_signal_ends_with_the_export_command(
-    dataset: Path,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = cli.VitsModel.training_step
     batches: list[int] = []

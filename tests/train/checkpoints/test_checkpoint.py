@@ -46,6 +46,16 @@ def make_checkpoint(model: VitsModel) -> dict[str, Any]:
     }
 
 
+def load_optimizers(model: VitsModel, data: dict[str, Any]) -> tuple[list[Any], list[Any]]:
+    """Let a model's optimizers and schedules go on from a checkpoint, as Lightning does."""
+    optimizers, schedules = model.configure_optimizers()
+    for optimizer, state in zip(optimizers, data["optimizer_states"], strict=True):
+        optimizer.load_state_dict(state)
+    for schedule, state in zip(schedules, data["lr_schedulers"], strict=True):
+        schedule.load_state_dict(state)
+    return optimizers, schedules
+
+
 @pytest.fixture(scope="module")
 def model() -> VitsModel:
     torch.manual_seed(0)
@@ -131,10 +141,7 @@ def test_a_file_without_discriminator_keeps_the_network_s_own(model: VitsModel) 
     fresh = VitsModel(**SMALL)
     checkpoints.adapt_checkpoint(data, fresh)
     fresh.load_state_dict(data["state_dict"])
-    optimizers, schedules = fresh.configure_optimizers()
-    for optimizer, state in zip(optimizers, data["optimizer_states"], strict=True):
-        optimizer.load_state_dict(state)
-    assert len(data["lr_schedulers"]) == len(schedules)
+    optimizers, _ = load_optimizers(fresh, data)
     assert len(optimizers[0].state_dict()["state"]) == len(list(fresh.model_g.parameters()))
     assert optimizers[1].state_dict()["state"] == {}
 
@@ -163,9 +170,7 @@ def test_judges_of_spectrograms_come_and_go(
     checkpoints.adapt_checkpoint(data, again)
     again.load_state_dict(data["state_dict"])
     assert "54 missing in the file, so started anew (model_mrd.discriminators)" in caplog.text
-    optimizers, _ = again.configure_optimizers()
-    for optimizer, state in zip(optimizers, data["optimizer_states"], strict=True):
-        optimizer.load_state_dict(state)
+    optimizers, _ = load_optimizers(again, data)
     for parameter in again.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizers[1].step()
@@ -243,11 +248,7 @@ def test_optimizers_and_schedules_do_what_the_model_says(model: VitsModel) -> No
     other = VitsModel(**SMALL, learning_rate_d=3e-4, lr_decay_d=0.5, betas=(0.7, 0.9), eps=1e-8)
     changes = checkpoints.adapt_checkpoint(data, other)
     assert len(changes) == 4
-    optimizers, schedules = other.configure_optimizers()
-    for optimizer, state in zip(optimizers, data["optimizer_states"], strict=True):
-        optimizer.load_state_dict(state)
-    for schedule, state in zip(schedules, data["lr_schedulers"], strict=True):
-        schedule.load_state_dict(state)
+    optimizers, schedules = load_optimizers(other, data)
     groups = [optimizer.param_groups[0] for optimizer in optimizers]
     # A rate that nobody changed stays where its decay has brought it.
     assert [group["lr"] for group in groups] == [1e-5, 3e-4]
@@ -390,14 +391,3 @@ def test_several_speakers_are_no_other_network(model: VitsModel) -> None:
     voice = VitsModel(**NARROW, num_speakers=2)
     saved = checkpoints.network_config_from_checkpoint(make_checkpoint(voice))
     assert checkpoints.find_differences(saved, voice.network_config) == []
-
-
-def test_another_quality_is_a_short_table(model: VitsModel) -> None:
-    data = make_checkpoint(model)
-    other = VitsModel(**{**SMALL, "hidden_channels": 32, "inter_channels": 32})
-    with pytest.raises(CheckpointError) as caught:
-        checkpoints.adapt_checkpoint(data, other)
-    text = str(caught.value)
-    assert "hidden_channels             64" in text
-    assert "--model.warmstart" in text
-    assert len(text.splitlines()) < 8

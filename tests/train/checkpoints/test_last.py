@@ -9,11 +9,7 @@ import pytest
 import torch
 
 from piper.errors import CheckpointError
-from piper.train.checkpoints import (
-    FULL_IS_BETTER_SECONDS,
-    find_checkpoint,
-    find_last_checkpoint,
-)
+from piper.train.checkpoints import FULL_IS_BETTER_SECONDS, find_checkpoint, find_last_checkpoint
 
 BEST = "epoch=3-step=84-val_loss=12.3456.ckpt"
 

@@ -185,11 +185,7 @@ def test_the_callback_decides(
     expected: int,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    data = VitsDataModule(
-        dataset_dir=str(dataset),
-        batch_size="auto",
-        num_workers=0,
-    )
+    data = VitsDataModule(dataset_dir=str(dataset), batch_size="auto", num_workers=0)
     trainer = make_trainer(small_model, data, tmp_path)
     if not expected:
         with pytest.raises(ConfigError, match="the step of one utterance does not fit in memory"):

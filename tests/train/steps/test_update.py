@@ -22,7 +22,7 @@ from piper.train import cli, export, families
 from piper.train.checkpoints import load_checkpoint
 from piper.train.distributed import GanDDPStrategy, sum_gradients
 
-FLAGS = ("--data.batch_size=5", "--model.p_dropout=0.0")
+FLAGS = ("--data.batch_size=5", "--model.p_dropout=0.0", "--trainer.limit_val_batches=0")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from piper.config import VoiceConfig, load_voice_config
 from piper.errors import CheckpointError
 from piper.train.lightning import VitsModel
 from piper.train.vits.synthesizer import Synthesizer
-from piper.train.warm_start import VOCODER_PREFIXES, take_apart, warm_start
+from piper.train.warm_start import VOCODER_PREFIXES, WarmReport, take_apart, warm_start
 from piper.voice.session import SpeechSettings, VoiceSession
 
 SMALL: dict[str, Any] = {
@@ -64,6 +64,18 @@ def save(model: VitsModel, path: Path, voice: VoiceConfig | None = None, **more:
         data["voice_config"] = voice.to_dict()
     torch.save(data, path)
     return path
+
+
+def start(
+    folder: Path,
+    source: VitsModel,
+    model: VitsModel,
+    voice: VoiceConfig | None = None,
+    theirs: VoiceConfig | None = None,
+    **options: Any,
+) -> WarmReport:
+    """Save a model, and start another from it."""
+    return warm_start(model, save(source, folder / "c.ckpt", theirs), voice, **options)
 
 
 def speak(network: Synthesizer, speaker: int | None = None) -> np.ndarray:
@@ -118,9 +130,8 @@ def test_one_speaker_of_a_voice_becomes_the_whole(
 
 def test_the_posterior_encoder_s_speaker_is_folded_too(tmp_path: Path) -> None:
     source = create_model(num_speakers=3, gin_channels=8)
-    path = save(source, tmp_path / "many.ckpt")
     model = create_model(1)
-    warm_start(model, path, speaker="2")
+    start(tmp_path, source, model, speaker="2")
     torch.testing.assert_close(
         posterior(model.model_g), posterior(source.model_g, 2), atol=1e-5, rtol=1e-4
     )
@@ -129,14 +140,12 @@ def test_the_posterior_encoder_s_speaker_is_folded_too(tmp_path: Path) -> None:
 
 def test_several_speakers_begin_as_the_one_of_the_file(tmp_path: Path) -> None:
     source = create_model()
-    path = save(source, tmp_path / "one.ckpt")
     model = create_model(1, num_speakers=2, gin_channels=8)
-    report = warm_start(model, path)
+    report = start(tmp_path, source, model)
     for speaker in range(2):
         np.testing.assert_allclose(speak(model.model_g, speaker), speak(source.model_g), atol=1e-6)
-        torch.testing.assert_close(
-            posterior(model.model_g, speaker), posterior(source.model_g), atol=1e-5, rtol=1e-4
-        )
+        mine, theirs = posterior(model.model_g, speaker), posterior(source.model_g)
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
     assert "at zero, so that every speaker starts as the file's voice" in str(report)
     # What begins at zero still learns.
     g = model.model_g.embed_speakers(torch.tensor([1]))
@@ -148,9 +157,8 @@ def test_several_speakers_begin_as_the_one_of_the_file(tmp_path: Path) -> None:
 
 def test_a_table_of_another_width_is_folded_and_begun_at_zero(tmp_path: Path) -> None:
     source = create_model(num_speakers=3, gin_channels=8)
-    path = save(source, tmp_path / "many.ckpt")
     model = create_model(1, num_speakers=2, gin_channels=4)
-    warm_start(model, path, speaker="1")
+    start(tmp_path, source, model, speaker="1")
     for speaker in range(2):
         np.testing.assert_allclose(
             speak(model.model_g, speaker), speak(source.model_g, 1), atol=1e-4
@@ -159,37 +167,36 @@ def test_a_table_of_another_width_is_folded_and_begun_at_zero(tmp_path: Path) ->
 
 def test_speakers_keep_their_names_when_the_table_grows(tmp_path: Path) -> None:
     source = create_model(num_speakers=2, gin_channels=8)
-    path = save(source, tmp_path / "c.ckpt", create_voice("ab", {"anna": 0, "boris": 1}))
-    voice = create_voice("ab", {"vera": 0, "boris": 1, "anna": 2})
+    voices = [
+        create_voice("ab", {"vera": 0, "boris": 1, "anna": 2}),
+        create_voice("ab", {"anna": 0, "boris": 1}),
+    ]
     old = source.state_dict()[TABLE]
 
     model = create_model(1, num_speakers=3, gin_channels=8)
-    report = warm_start(model, path, voice)
-    torch.testing.assert_close(
-        model.state_dict()[TABLE], torch.stack([old.mean(0), old[1], old[0]])
-    )
+    report = start(tmp_path, source, model, *voices)
+    expected = torch.stack([old.mean(0), old[1], old[0]])
+    torch.testing.assert_close(model.state_dict()[TABLE], expected)
     assert "2 of 3 speakers by name, 1 from the mean of the file's" in str(report)
     np.testing.assert_allclose(speak(model.model_g, 2), speak(source.model_g, 0), atol=1e-6)
 
-    warm_start(model, path, voice, speaker="boris")
+    start(tmp_path, source, model, *voices, speaker="boris")
     torch.testing.assert_close(model.state_dict()[TABLE], torch.stack([old[1], old[1], old[0]]))
 
 
 def test_a_table_without_names_is_taken_by_rows(tmp_path: Path) -> None:
     source = create_model(num_speakers=4, gin_channels=8)
-    path = save(source, tmp_path / "c.ckpt")
     old = source.state_dict()[TABLE]
     model = create_model(1, num_speakers=2, gin_channels=8)
-    report = warm_start(model, path, create_voice("ab", {"anna": 0, "boris": 1}))
+    report = start(tmp_path, source, model, create_voice("ab", {"anna": 0, "boris": 1}))
     assert torch.equal(model.state_dict()[TABLE], old[:2])
     assert "2 of 2 speakers the first rows, as names are unknown" in str(report)
 
 
 def test_the_plain_duration_predictor_is_folded_but_for_the_ends(tmp_path: Path) -> None:
     source = create_model(num_speakers=2, gin_channels=8, use_sdp=False)
-    path = save(source, tmp_path / "c.ckpt")
     model = create_model(1, use_sdp=False)
-    warm_start(model, path)
+    start(tmp_path, source, model)
     x, mask = torch.randn(1, 16, 9), torch.ones(1, 1, 9)
     g = source.model_g.embed_speakers(torch.tensor([0]))
     with torch.no_grad():
@@ -222,10 +229,9 @@ def test_a_speaker_that_is_not_there(
 
 def test_symbols_keep_their_meaning_when_their_ids_change(tmp_path: Path) -> None:
     source = create_model()
-    path = save(source, tmp_path / "c.ckpt", create_voice("_^$ abc"))
     model = create_model(1, num_symbols=100)
     before = model.state_dict()[EMBEDDING].clone()
-    report = warm_start(model, path, create_voice("cba ̃_^$ж"))
+    report = start(tmp_path, source, model, create_voice("cba ̃_^$ж"), create_voice("_^$ abc"))
     old, new = source.state_dict()[EMBEDDING], model.state_dict()[EMBEDDING]
     for own_row, file_row in ((0, 6), (1, 5), (2, 4), (3, 3), (5, 0), (6, 1), (7, 2)):
         assert torch.equal(new[own_row], old[file_row])
@@ -235,19 +241,16 @@ def test_symbols_keep_their_meaning_when_their_ids_change(tmp_path: Path) -> Non
 
 
 def test_equal_maps_take_the_whole_table(tmp_path: Path) -> None:
-    source, voice = create_model(), create_voice("_^$ abc")
-    path = save(source, tmp_path / "c.ckpt", voice)
-    model = create_model(1)
-    warm_start(model, path, voice)
+    source, model, voice = create_model(), create_model(1), create_voice("_^$ abc")
+    start(tmp_path, source, model, voice, voice)
     assert torch.equal(model.state_dict()[EMBEDDING], source.state_dict()[EMBEDDING])
 
 
 def test_symbols_of_which_nothing_is_known_are_taken_by_position(tmp_path: Path) -> None:
     source = create_model()
-    path = save(source, tmp_path / "c.ckpt")
     model = create_model(1, num_symbols=300)
     before = model.state_dict()[EMBEDDING].clone()
-    report = warm_start(model, path, create_voice("_^$ abc"))
+    report = start(tmp_path, source, model, create_voice("_^$ abc"))
     new = model.state_dict()[EMBEDDING]
     assert torch.equal(new[:256], source.state_dict()[EMBEDDING])
     assert torch.equal(new[256:], before[256:])
@@ -272,9 +275,8 @@ def test_the_json_of_an_old_checkpoint_is_found(place: str, tmp_path: Path) -> N
 def test_a_broken_json_beside_a_checkpoint_is_named_and_left_out(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = save(create_model(), tmp_path / "c.ckpt")
     (tmp_path / "config.json").write_text("{", encoding="utf-8")
-    report = warm_start(create_model(1), path, create_voice("cba"))
+    report = start(tmp_path, create_model(), create_model(1), create_voice("cba"))
     assert "by position" in str(report)
     assert "config.json is not valid JSON" in caplog.text
 
@@ -298,10 +300,9 @@ def test_moving_averages_are_preferred(tmp_path: Path) -> None:
 
 def test_the_vocoder_alone_leaves_the_text_encoder(tmp_path: Path) -> None:
     source = create_model(num_speakers=2, gin_channels=8)
-    path = save(source, tmp_path / "c.ckpt")
     model = create_model(1)
     before = model.state_dict()[EMBEDDING].clone()
-    warm_start(model, path, prefixes=VOCODER_PREFIXES, speaker="1")
+    start(tmp_path, source, model, prefixes=VOCODER_PREFIXES, speaker="1")
     assert torch.equal(model.state_dict()[EMBEDDING], before)
     z = torch.randn(1, 16, 4)
     g = source.model_g.embed_speakers(torch.tensor([1]))
@@ -312,8 +313,8 @@ def test_the_vocoder_alone_leaves_the_text_encoder(tmp_path: Path) -> None:
 
 
 def test_another_quality_gives_what_fits_by_shape(tmp_path: Path) -> None:
-    path = save(create_model(hidden_channels=32, sample_rate=22050), tmp_path / "c.ckpt")
-    report = warm_start(create_model(1), path)
+    source = create_model(hidden_channels=32, sample_rate=22050)
+    report = start(tmp_path, source, create_model(1))
     assert report.count("decoder")[1] == 0
     assert report.count("text encoder")[1] > 0
     text = str(report)

@@ -295,11 +295,7 @@ class Scores(Callback):
     """
 
     def __init__(
-        self,
-        wanted: WantedScores,
-        *,
-        wait_seconds: float = 0.0,
-        last_seconds: float = LAST_SECONDS,
+        self, wanted: WantedScores, *, wait_seconds: float = 0.0, last_seconds: float = LAST_SECONDS
     ) -> None:
         self.chooses = bool(wanted.names)
         """Whether the best checkpoints are kept by a score."""

@@ -9,7 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
 
@@ -301,4 +301,5 @@ def speak_example(model: Any, example: ListeningExample) -> Spoken:
     finally:
         model.model_g.train(was_training)
     # A network that has gone astray gives NaN, which neither a player nor a score can take.
-    return replace(spoken.to_cpu(), audio=spoken.audio.nan_to_num(0.0).cpu())
+    f0 = None if spoken.f0 is None else spoken.f0.cpu()
+    return Spoken(spoken.audio.nan_to_num(0.0).cpu(), spoken.durations.cpu(), f0)
