@@ -361,7 +361,7 @@ def _create_router(context: ReviewContext) -> APIRouter:
         """Write the copy; the dataset stays as it is."""
         folder = context.find_copy_folder(body.folder.strip())
         summary = write_reviewed_copy(context.gathered, context.review, context.config_path, folder)
-        return {"folder": str(folder), **_tell(summary=summary.describe())}
+        return {"folder": str(folder), **_tell(summary=summary)}
 
     return router
 

@@ -78,7 +78,7 @@ def _write_copy(settings: DataSettings, gathered: Gathered, review: Review, fold
     from piper.train.review.reviewed_copy import write_reviewed_copy
 
     summary = write_reviewed_copy(gathered, review, settings.config_path, folder)
-    say(f"reviewed: {folder} ({summary.describe()})")
+    say(f"reviewed: {folder} ({summary})")
     if void := sum(bool(review.find_outcome(clip).note) for clip in gathered.clips):
         say(
             f"{void} decided before and changed since did not count; look at them again: "

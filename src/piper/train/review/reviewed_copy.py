@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -23,36 +22,11 @@ REVIEW_RULE = "review"
 """Stands in changes.json where a check's rule would."""
 
 
-@dataclass(frozen=True)
-class CopySummary:
-    """What a copy came to.
+def write_reviewed_copy(gathered: Gathered, review: Review, config_path: Path, folder: Path) -> str:
+    """Write the copy, whole or not at all; return in words what it came to.
 
-    Attributes:
-        num_left_out: Lines that are not in the copy; each is a change, too.
-        num_undecided: Doubted clips that nobody has decided on: lines are copied as they are,
-            pieces stay out.
-    """
-
-    num_lines: int
-    num_changes: int
-    num_left_out: int
-    num_undecided: int
-
-    def describe(self) -> str:
-        """Return it in words."""
-        undecided = f"; {self.num_undecided} undecided as they were" if self.num_undecided else ""
-        return (
-            f"{count_things(self.num_lines, 'recording')}, "
-            f"{count_things(self.num_changes, 'change')}, "
-            f"{count_things(self.num_left_out, 'line')} left out{undecided}: "
-            "changes.json lists them"
-        )
-
-
-def write_reviewed_copy(
-    gathered: Gathered, review: Review, config_path: Path, folder: Path
-) -> CopySummary:
-    """Write the copy, whole or not at all.
+    Lines that are left out are changes, too. Of what nobody has decided on, lines are copied as
+    they are, and pieces stay out.
 
     Args:
         gathered: All clips of the dataset, not only those that were reviewed.
@@ -68,7 +42,11 @@ def write_reviewed_copy(
     copy = planner.copy
     copy.write(folder, config_path)
     left_out = sum(change.what == LEFT_OUT for change in copy.changes)
-    return CopySummary(len(copy), len(copy.changes), left_out, undecided)
+    as_they_were = f"; {undecided} undecided as they were" if undecided else ""
+    return (
+        f"{count_things(len(copy), 'recording')}, {count_things(len(copy.changes), 'change')}, "
+        f"{count_things(left_out, 'line')} left out{as_they_were}: changes.json lists them"
+    )
 
 
 class _Planner:
