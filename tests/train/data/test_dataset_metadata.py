@@ -33,45 +33,43 @@ def load_error(path: Path, **options: int | str) -> str:
     return str(caught.value).replace(str(path), "CSV")
 
 
+def load_texts(path: Path) -> list[str]:
+    return [row.text for row in load_metadata(path, path.parent)]
+
+
 def test_two_columns_with_and_without_wav(write_csv: WriteDataset) -> None:
     path = write_csv("a.wav|Привет.\r\n\r\nb|Мир.\n")
     rows = load_metadata(path, path.parent)
-    assert [(row.line, row.audio_path.name, row.text) for row in rows] == [
-        (1, "a.wav", "Привет."),
-        (3, "b.wav", "Мир."),
-    ]
-    assert rows[0].speaker is None
-    assert rows[0].ids is None
+    found = [(row.line, row.audio_path.name, row.text, row.speaker, row.ids) for row in rows]
+    assert found == [(1, "a.wav", "Привет.", None, None), (3, "b.wav", "Мир.", None, None)]
 
 
-def test_byte_order_mark_is_no_part_of_the_name(write_csv: WriteDataset) -> None:
-    path = write_csv(b"\xef\xbb\xbfa.wav|Text.\n")
-    assert load_metadata(path, path.parent)[0].audio_path.name == "a.wav"
-
-
-def test_quotes_belong_to_the_text(write_csv: WriteDataset) -> None:
-    """With CSV quoting, the unbalanced quote would swallow the second row."""
-    path = write_csv('a.wav|"Hello," she said.\nb.wav|"Well\nc.wav|End.\n')
-    texts = [row.text for row in load_metadata(path, path.parent)]
-    assert texts == ['"Hello," she said.', '"Well', "End."]
-
-
-def test_a_line_separator_inside_a_text_ends_no_row(write_csv: WriteDataset) -> None:
-    path = write_csv("a.wav|One\u2028two.\n")
-    assert load_metadata(path, path.parent)[0].text == "One\u2028two."
+@pytest.mark.parametrize(
+    ("content", "texts"),
+    [
+        (b"\xef\xbb\xbfa.wav|Text.\n", ["Text."]),
+        # With CSV quoting, the unbalanced quote would swallow the second row.
+        (
+            'a.wav|"Hello," she said.\nb.wav|"Well\nc.wav|End.\n',
+            ['"Hello," she said.', '"Well', "End."],
+        ),
+        ("a.wav|One\u2028two.\n", ["One\u2028two."]),
+        # What a spreadsheet has put around all texts is no part of them.
+        ('"a.wav"|"Hello, ""old"" man."\n"b.wav"|"Well."\n', ['Hello, "old" man.', "Well."]),
+    ],
+)
+def test_what_is_part_of_a_text(
+    write_csv: WriteDataset, content: str | bytes, texts: list[str]
+) -> None:
+    assert load_texts(write_csv(content)) == texts
 
 
 def test_audio_is_also_found_beside_the_csv(write_csv: WriteDataset, tmp_path: Path) -> None:
     (tmp_path / "wavs").mkdir()
     (tmp_path / "wavs/d.wav").write_bytes(b"x")
     path = write_csv("wavs/d.wav|Text.\nd|Other.\n")
-    assert "already in line 1" in load_error_with_dir(path, tmp_path / "wavs")
-
-
-def load_error_with_dir(path: Path, audio_dir: Path) -> str:
-    with pytest.raises(DatasetError) as caught:
-        load_metadata(path, audio_dir)
-    return str(caught.value)
+    with pytest.raises(DatasetError, match="already in line 1"):
+        load_metadata(path, tmp_path / "wavs")
 
 
 @pytest.mark.parametrize(
@@ -111,11 +109,6 @@ def test_the_folder_of_the_recordings_is_found(write_csv: WriteDataset, folder: 
     assert settings.audio_dir == path.parent / folder
 
 
-def test_quotes_of_a_spreadsheet_are_no_part_of_texts(write_csv: WriteDataset) -> None:
-    path = write_csv('"a.wav"|"Hello, ""old"" man."\n"b.wav"|"Well."\n')
-    assert [row.text for row in load_metadata(path, path.parent)] == ['Hello, "old" man.', "Well."]
-
-
 def test_speaker_column(write_csv: WriteDataset) -> None:
     path = write_csv("a|anna|One.\nb|boris|Two.\n")
     rows = load_metadata(path, path.parent, num_speakers=2)
@@ -133,29 +126,53 @@ def test_missing_csv(tmp_path: Path) -> None:
     assert "--data.dataset_dir" in message
 
 
-def test_not_utf8(write_csv: WriteDataset) -> None:
-    message = load_error(write_csv(b"a|Text.\n" + "b|Привет.\n".encode("cp1251")))
-    assert message.startswith("CSV line 2: the text is not UTF-8")
-
-
-@pytest.mark.parametrize(("sign", "name"), [(",", "','"), (";", "';'"), ("\t", "a tab")])
-def test_wrong_delimiter(write_csv: WriteDataset, sign: str, name: str) -> None:
-    message = load_error(write_csv(f"a{sign}Text.\n"))
-    assert message.startswith("CSV line 1: no '|' found")
-    assert name in message
-    assert "file|text" in message
-
-
-def test_no_delimiter_at_all(write_csv: WriteDataset) -> None:
-    assert load_error(write_csv("a|One.\nb\n")).startswith("CSV line 2: no '|' found; separate")
-
-
-def test_empty_text(write_csv: WriteDataset) -> None:
-    assert load_error(write_csv("a|One.\nb| \n")).startswith("CSV line 2: the text is empty")
-
-
-def test_empty_csv(write_csv: WriteDataset) -> None:
-    assert load_error(write_csv("\n \n")).startswith("CSV is empty")
+@pytest.mark.parametrize(
+    ("content", "options", "said"),
+    [
+        (b"a|Text.\n" + "b|Привет.\n".encode("cp1251"), {}, "CSV line 2: the text is not UTF-8"),
+        ("\n \n", {}, "CSV is empty"),
+        (
+            "a,Text.\n",
+            {},
+            "CSV line 1: no '|' found (it seems to use ','); separate the columns as",
+        ),
+        (
+            "a;Text.\n",
+            {},
+            "CSV line 1: no '|' found (it seems to use ';'); separate the columns as",
+        ),
+        (
+            "a\tText.\n",
+            {},
+            "CSV line 1: no '|' found (it seems to use a tab); separate the columns",
+        ),
+        ("a|One.\nb\n", {}, "CSV line 2: no '|' found; separate the columns as file|text."),
+        ("a|One.\nb| \n", {}, "CSV line 2: the text is empty"),
+        ("a||One.\n", {"num_speakers": 2}, "CSV line 1: the speaker is empty"),
+        (
+            "a|anna|One.\nb|boris|Two|three.\n",
+            {"num_speakers": 2},
+            "CSV line 2: 4 columns, but 3 are wanted (file|speaker|text",
+        ),
+        (
+            "a|x|One.\nb|y|Two.\nc|z|Three.\n",
+            {"num_speakers": 2},
+            "CSV has 3 speakers (x, y, z), but --model.num_speakers=2; pass "
+            "--model.num_speakers=3.",
+        ),
+        (
+            "a|One.|1 0 x\n",
+            {"dataset_type": "phoneme_ids"},
+            "CSV line 1: the last column is '1 0 x'",
+        ),
+        ("a|One.\n", {"dataset_type": "words"}, '--data.dataset_type is "words"'),
+        ("a|One.\nb|Two.\na.wav|Three.\n", {}, "CSV line 3: a.wav is already in line 1"),
+    ],
+)
+def test_mistakes_name_file_and_line(
+    write_csv: WriteDataset, content: str | bytes, options: dict[str, int | str], said: str
+) -> None:
+    assert load_error(write_csv(content), **options).startswith(said)
 
 
 def test_three_columns_without_several_speakers(write_csv: WriteDataset) -> None:
@@ -224,38 +241,12 @@ def test_columns_that_tell_nothing_are_refused(
     assert "the second has 12 different values in 12 lines, such as 'take0', so it is no" in message
 
 
-def test_too_many_columns(write_csv: WriteDataset) -> None:
-    message = load_error(write_csv("a|anna|One.\nb|boris|Two|three.\n"), num_speakers=2)
-    assert message.startswith("CSV line 2: 4 columns, but 3 are wanted (file|speaker|text")
-
-
-def test_empty_speaker(write_csv: WriteDataset) -> None:
-    message = load_error(write_csv("a||One.\n"), num_speakers=2)
-    assert message.startswith("CSV line 1: the speaker is empty")
-
-
-def test_more_speakers_than_the_network_has(write_csv: WriteDataset) -> None:
-    message = load_error(write_csv("a|x|One.\nb|y|Two.\nc|z|Three.\n"), num_speakers=2)
-    assert message.startswith("CSV has 3 speakers (x, y, z), but --model.num_speakers=2")
-    assert message.endswith("pass --model.num_speakers=3.")
-
-
 def test_phoneme_ids_may_have_their_frames(write_csv: WriteDataset) -> None:
     path = write_csv("a|One.|1:3 0:1 14:7 2:4\n")
     [row] = load_metadata(path, path.parent, dataset_type="phoneme_ids")
     assert (row.ids, row.durations) == ([1, 0, 14, 2], [3, 1, 7, 4])
     message = load_error(write_csv("a|One.|1:3 0 14:7\n"), dataset_type="phoneme_ids")
     assert "none or all of them with frames" in message
-
-
-def test_wrong_phoneme_ids(write_csv: WriteDataset) -> None:
-    message = load_error(write_csv("a|One.|1 0 x\n"), dataset_type="phoneme_ids")
-    assert message.startswith("CSV line 1: the last column is '1 0 x'")
-
-
-def test_unknown_dataset_type(write_csv: WriteDataset) -> None:
-    message = load_error(write_csv("a|One.\n"), dataset_type="words")
-    assert message.startswith('--data.dataset_type is "words"')
 
 
 def test_missing_recordings_are_all_counted(write_csv: WriteDataset) -> None:
@@ -265,11 +256,6 @@ def test_missing_recordings_are_all_counted(write_csv: WriteDataset) -> None:
     assert "gone0 (line 2), gone1 (line 3)" in message
     assert "gone4 (line 6), and 2 more" in message
     assert "gone5" not in message
-
-
-def test_duplicates(write_csv: WriteDataset) -> None:
-    message = load_error(write_csv("a|One.\nb|Two.\na.wav|Three.\n"))
-    assert message.startswith("CSV line 3: a.wav is already in line 1")
 
 
 @pytest.mark.parametrize(
