@@ -182,6 +182,7 @@ def test_loader_processes_give_the_same(dataset: Path, module: VitsDataModule) -
     for expected, batch in zip(module.train_dataloader(), parallel.train_dataloader(), strict=True):
         torch.testing.assert_close(batch.audio, expected.audio)
         torch.testing.assert_close(batch.spectrograms, expected.spectrograms)
+    parallel.teardown()  # else whichever test collects the garbage waits for the processes
 
 
 def test_an_entry_damaged_while_training_is_made_anew(module: VitsDataModule) -> None:

@@ -131,6 +131,7 @@ def test_the_next_epoch_is_loaded_ahead(dataset: Path, monkeypatch: pytest.Monke
     wait_until(lambda: loaded.value > utterances)
     epochs.append([batch.names for batch in loader])
     assert epochs == [[batch.names for batch in plain] for _ in range(2)]
+    module.teardown()
 
 
 def fail_in_workers(
@@ -199,6 +200,7 @@ def test_what_happens_to_processes_that_load_costs_no_batch(
     plain = make_module(dataset).train_dataloader()
     expected = [[batch.names for batch in plain] for _ in range(2)]
     monkeypatch.setattr(loaders, "MAX_LOOKS", 10 if fail is stop else 300)
+    monkeypatch.setattr(loaders, "KILLED_SECONDS", 0.5 if fail is stop else 5.0)
     monkeypatch.setattr(loaders, "LOOK_SECONDS", 0.2)
     processes = fail_in_workers(monkeypatch, fail, 6, last)
     module = VitsDataModule(dataset_dir=str(dataset), batch_size=4, num_workers=1)

@@ -93,12 +93,14 @@ def test_training_reads_it(address: str) -> None:
     module.prepare_data()
     expected = [batch.audio.sum() for batch in module.train_dataloader()]
     assert len(expected) == 4
+    module.teardown()  # else whichever test collects the garbage waits for the processes
     for path in Path(".cache").glob("*.pack"):
         path.unlink()
     # Loader processes read the recordings anew, each with a connection of its own.
     again = VitsDataModule(dataset_dir=address, batch_size=4, num_workers=2)
     again._split, again._voice = module.split, module.voice_config()
     assert [batch.audio.sum() for batch in again.train_dataloader()] == expected
+    again.teardown()
 
 
 class Unsearched(dict[str, str]):
