@@ -6,19 +6,13 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from piper.messages import configure_logging, say
 from piper.options import CommandParser
 from piper.progress import count_things
 from piper.train.command import run_command
 from piper.train.data.dataset_flags import add_dataset_flags, find_settings
-from piper.train.data.settings import DataSettings
 from piper.train.presets import PRESET_SAMPLE_RATES, QUICK, parse_quality
-
-if TYPE_CHECKING:
-    from piper.train.data.cache import PreparedDataset, PreparedUtterance
 
 
 def create_parser() -> argparse.ArgumentParser:
@@ -73,16 +67,18 @@ def _prepare(arguments: argparse.Namespace) -> int:
     if arguments.sample_rate is None and quality is not None:
         arguments.sample_rate = PRESET_SAMPLE_RATES.get(quality)
     settings = find_settings(arguments, loudness=arguments.loudness, quality=quality)
-    prepared = prepare_dataset(
-        settings,
-        num_processes=arguments.num_processes,
-        is_verified=arguments.verify,
-        ray_address=arguments.ray,
-    )
-    utterances = prepared.utterances
-    aligned = _prepare_quick(arguments, settings, prepared) if settings.quality == QUICK else ""
+    how = {"num_processes": arguments.num_processes, "is_verified": arguments.verify}
+    prepared = prepare_dataset(settings, **how, ray_address=arguments.ray)
+    utterances, aligned = prepared.utterances, ""
+    used = {settings.cache_dir: {u.key for u in utterances}}
+    if settings.quality == QUICK or (settings.cache_dir / "quick").is_dir():
+        from piper.train.quick.features import find_used_keys, prepare_features
+
+        if settings.quality == QUICK:
+            made = prepare_features(settings, prepared.voice, utterances, **how)
+            aligned = f", {len(made)} of them aligned"
+        used[settings.cache_dir / "quick"] = find_used_keys(settings, utterances)
     header = write_shards(prepared, settings, arguments.shards) if arguments.shards else None
-    used = {settings.cache_dir: {u.key for u in utterances}, **_find_quick(settings, utterances)}
     if arguments.compact:  # after the shards: it moves what they are packed from
         for folder, keys in used.items():
             compact(folder, keys)
@@ -101,34 +97,6 @@ def _prepare(arguments: argparse.Namespace) -> int:
             f"{arguments.shards}; train with --data.shards={arguments.shards}"
         )
     return 0
-
-
-def _prepare_quick(
-    arguments: argparse.Namespace, settings: DataSettings, prepared: PreparedDataset
-) -> str:
-    """Make what a quick voice learns from beside that; return what there is to say of it."""
-    from piper.train.quick.features import prepare_features
-
-    made = prepare_features(
-        settings,
-        prepared.voice,
-        prepared.utterances,
-        num_processes=arguments.num_processes,
-        is_verified=arguments.verify,
-    )
-    return f", {len(made)} of them aligned"
-
-
-def _find_quick(
-    settings: DataSettings, utterances: Sequence[PreparedUtterance]
-) -> dict[Path, set[str]]:
-    """Return the folder of what was made for quick voices, and the keys that are used there."""
-    folder = settings.cache_dir / "quick"
-    if not folder.is_dir():
-        return {}
-    from piper.train.quick.features import find_used_keys
-
-    return {folder: find_used_keys(settings, utterances)}
 
 
 if __name__ == "__main__":
