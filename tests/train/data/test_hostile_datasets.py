@@ -1,4 +1,4 @@
-"""Whatever lies in a dataset, its answer is a training set, findings, or one of our own errors."""
+"""Whatever lies in a dataset, its answer is a training set, issues, or one of our own errors."""
 
 from __future__ import annotations
 

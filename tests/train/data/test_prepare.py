@@ -208,9 +208,9 @@ def test_ten_hours_in_two_megabytes_are_one_line(
     said = f"line 2: {path} has 1.0 hours, and an utterance at most 10 minutes; cut it into"
     assert said in caplog.text
     report = check_dataset(settings, is_quick=True)
-    [finding] = [f for f in report.findings if f.rule.name == "unreadable"]
-    assert finding.line == 2
-    assert "has 1.0 hours" in finding.message
+    [issue] = [one for one in report.issues if one.rule.name == "unreadable"]
+    assert issue.line == 2
+    assert "has 1.0 hours" in issue.message
 
 
 def test_text_longer_than_its_recording(dataset: Path, settings: DataSettings) -> None:
