@@ -209,6 +209,13 @@ def spoken_dataset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test in a folder of its own, without ffplay."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+@pytest.fixture
 def copy_dataset(tmp_path: Path) -> Callable[[Path], Path]:
     """Copy a dataset for a test that changes it."""
 

@@ -26,14 +26,9 @@ from piper.options import parse_arguments
 from piper.text.phonemizers import find_espeak_data
 from publishing import NAME, Hub
 
+pytestmark = pytest.mark.usefixtures("own_folder")
+
 NO_NOISE = ["--noise-scale", "0", "--noise-w-scale", "0"]
-
-
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test in a folder of its own, without ffplay."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PATH", str(tmp_path))
 
 
 def give_input(monkeypatch: pytest.MonkeyPatch, content: str | bytes) -> None:
