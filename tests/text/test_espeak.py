@@ -17,10 +17,6 @@ ENGLISH = "Hello there, how are you? It's 3.14."
 RUSSIAN = "Привет, как дела? Всё хорошо."
 
 
-def test_version_is_that_of_the_wheel() -> None:
-    assert Espeak().version == "1.52.0"
-
-
 def test_clauses_keep_their_punctuation_and_the_character_after_it() -> None:
     assert Espeak().translate("en-us", "Hello. World") == [
         Clause("Hello. ", "W", "həlˈoʊ"),

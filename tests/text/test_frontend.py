@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import threading
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -85,10 +84,6 @@ def test_raw_phonemes(text: str, sentences: list[str]) -> None:
     assert to_strings(create_espeak(), text) == sentences
 
 
-def test_language_flags_are_no_phonemes() -> None:
-    assert to_strings(create_espeak("ru"), "слово hello слово.") == ["sɭˈovʌ həlˈəʊ sɭˈovʌ."]
-
-
 def test_phoneme_map_replaces_by_none_one_or_more() -> None:
     frontend = create_espeak(phoneme_map={"h": ["q", "z"], "ˈ": [], "ʊ": ["u"]})
     assert to_strings(frontend, "Hello") == ["qzəlou"]
@@ -130,11 +125,6 @@ def test_create_frontend_from_a_voice() -> None:
     assert to_strings(frontend, "Да.") == ["dɑ."]
 
 
-def test_unknown_voice_is_one_sentence() -> None:
-    with pytest.raises(PhonemizeError, match=r'^espeak-ng 1\.52\.0 has no voice "klingon2";.*\.$'):
-        create_espeak("klingon2")
-
-
 @pytest.mark.parametrize("phoneme_type", [PhonemeType.HEBREW, PhonemeType.THAI])
 def test_types_without_a_library_speak_raw_phonemes(phoneme_type: PhonemeType) -> None:
     frontend = Frontend(phoneme_type, "", DEFAULT_PHONEME_ID_MAP)
@@ -147,28 +137,6 @@ def test_types_without_a_library_speak_raw_phonemes(phoneme_type: PhonemeType) -
         PhonemizeError, match=rf"^{name} texts cannot be .* as in \[\[ʃalˈom\]\]\.$"
     ):
         frontend.text_to_sentences("[[ʃalˈom]] שלום")
-
-
-def test_frontends_of_two_languages_in_two_threads() -> None:
-    texts = {
-        voice: [row["text"] for row in GOLDEN if row["voice"] == voice] for voice in ("ru", "fr")
-    }
-    alone = {
-        voice: [create_espeak(voice).text_to_sentences(text) for text in texts[voice]]
-        for voice in texts
-    }
-    together: dict[str, list[Any]] = {}
-
-    def work(voice: str) -> None:
-        frontend = create_espeak(voice)
-        together[voice] = [frontend.text_to_sentences(text) for text in texts[voice]]
-
-    threads = [threading.Thread(target=work, args=(voice,)) for voice in texts]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert together == alone
 
 
 CLAUSES = "When the sun had set, the man went down to the river where the old boat lay, " * 8
