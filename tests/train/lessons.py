@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
 import pytest
 
 from piper.config import PhonemeType
+from piper.errors import DatasetError
 from piper.progress import ProgressLine
 from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend
 from piper.train.aligner import fitting
-from piper.train.aligner.aligner import Groups, phonemes_to_groups
+from piper.train.aligner.aligner import Groups, load_aligner, phonemes_to_groups
 from piper.train.aligner.fitting import Lesson, create_lesson_key
+from piper.train.data.audio import FloatArray
 
 
 @lru_cache(maxsize=1)
@@ -68,3 +70,20 @@ def stop_at(done: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ProgressLine, "show", show)
         yield
+
+
+class Recogniser:
+    """One that really listens: it lays each of the texts that it knows over what it hears."""
+
+    def __init__(self, aligner_path: Path, texts: Sequence[str]) -> None:
+        self._aligner = load_aligner(aligner_path)
+        self._groups = {text: text_to_groups(text) for text in texts}
+
+    def recognise(self, samples: FloatArray, sample_rate: int) -> str:
+        assert sample_rate == 16000
+        hearing = self._aligner.hear(samples)
+        scores = {}
+        for text, groups in self._groups.items():
+            with suppress(DatasetError):
+                scores[text] = self._aligner.align(hearing, groups).score
+        return max(scores, key=scores.__getitem__).lower() if scores else ""

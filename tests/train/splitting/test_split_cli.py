@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import types
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from lessons import read_rows
+from lessons import Recogniser, read_rows
 
 from piper.files import MAX_FILE_BYTES
 from piper.train.command import run_subcommand
@@ -141,34 +142,11 @@ def test_a_recogniser_takes_the_aligner_s_place(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One that listens for words: it lays each run of known sentences over what it hears."""
-    source = f"""
-from functools import lru_cache
-from pathlib import Path
-from lessons import read_rows, text_to_groups
-from piper.errors import DatasetError
-from piper.train.aligner.aligner import load_aligner
-
-load = lru_cache(load_aligner)
-
-@lru_cache
-def candidates():
-    texts = [text for _, text in read_rows(Path({str(spoken_dataset)!r}))][:10]
+    texts = [text for _, text in read_rows(spoken_dataset)][:10]
     runs = [" ".join(texts[a:b]) for a in range(len(texts)) for b in range(a + 1, a + 4)]
-    return [(run, text_to_groups(run)) for run in runs]
-
-def recognise(samples, sample_rate):
-    aligner = load(Path({str(aligner_path)!r}))
-    hearing = aligner.hear(samples)
-    def score(groups):
-        try:
-            return aligner.align(hearing, groups).score
-        except DatasetError:
-            return float("-inf")
-    return max(candidates(), key=lambda candidate: score(candidate[1]))[0].lower()
-"""
-    (tmp_path / "run_recogniser.py").write_text(source, encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
+    module = types.ModuleType("run_recogniser")
+    vars(module)["recognise"] = Recogniser(aligner_path, runs).recognise
+    monkeypatch.setitem(sys.modules, "run_recogniser", module)
     samples, _ = soundfile.read(joined.recording, dtype="float32")
     end = round((joined.speech[9][1] + 0.3) * RATE)
     soundfile.write(tmp_path / "short.wav", samples[:end, 0], RATE)
