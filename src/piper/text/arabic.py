@@ -66,8 +66,12 @@ class Diacritizer:
         """
         edits: list[Edit] = []
         is_lacking = any(not _has_signs(match[0]) for match in _WORD.finditer(text))
-        if is_lacking and not self.name:
-            self._warn()
+        if is_lacking and not (self.name or self._has_warned):
+            self._has_warned = True
+            _LOGGER.warning(
+                "Arabic texts without vowel signs are spoken without most vowels; install the "
+                "extra with `pip install piper-workshop[ar]`, or write the signs."
+            )
         for line in _SENTENCE.finditer(text):
             if _WORD.search(line[0]):
                 spoken = self._add_signs(line[0]) if is_lacking and self.name else line[0]
@@ -95,14 +99,6 @@ class Diacritizer:
                 text2tashkeel.register_model("given", self._path, str(maps), arch="libtashkeel")
             self._model = text2tashkeel.Diacritizer(*(["given"] if self._path else []))
         return self._model
-
-    def _warn(self) -> None:
-        if not self._has_warned:
-            self._has_warned = True
-            _LOGGER.warning(
-                "Arabic texts without vowel signs are spoken without most vowels; install the "
-                "extra with `pip install piper-workshop[ar]`, or write the signs."
-            )
 
 
 def _has_signs(word: str) -> bool:

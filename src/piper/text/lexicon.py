@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from piper.errors import LexiconError
@@ -29,8 +30,11 @@ class Lexicon:
     texts: Mapping[str, str] = field(default_factory=dict)
     phonemes: Mapping[str, str] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_pattern", _compile([*self.texts, *self.phonemes]))
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        longest_first = sorted([*self.texts, *self.phonemes], key=len, reverse=True)
+        choices = "|".join(re.escape(word).replace(r"\ ", r"\s+") for word in longest_first)
+        return re.compile(rf"(?<!\w)(?<!\w-)(?:{choices})(?!-?\w)", re.IGNORECASE)
 
     def extend(self, other: Lexicon | None) -> Lexicon:
         """Return one with the words of another, too, which count before those of this one."""
@@ -50,12 +54,11 @@ class Lexicon:
         return self._find(text, self.phonemes)
 
     def _find(self, text: str, entries: Mapping[str, str]) -> list[Edit]:
-        pattern: re.Pattern[str] | None = getattr(self, "_pattern", None)
-        if not entries or pattern is None:
+        if not entries:
             return []
         return [
             Edit(match.start(), match.end(), entries[key])
-            for match in pattern.finditer(text)
+            for match in self._pattern.finditer(text)
             if (key := _to_key(match[0])) in entries
         ]
 
@@ -139,11 +142,3 @@ def _parse_line(where: str, line: str) -> tuple[str, str]:
 
 def _to_key(word: str) -> str:
     return " ".join(word.lower().split())
-
-
-def _compile(words: Collection[str]) -> re.Pattern[str] | None:
-    if not words:
-        return None
-    longest_first = sorted(words, key=len, reverse=True)
-    choices = "|".join(re.escape(word).replace(r"\ ", r"\s+") for word in longest_first)
-    return re.compile(rf"(?<!\w)(?<!\w-)(?:{choices})(?!-?\w)", re.IGNORECASE)
