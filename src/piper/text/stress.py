@@ -15,8 +15,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from piper.errors import PhonemizeError
@@ -194,35 +193,22 @@ def _create_accentor() -> Callable[[str], str]:
         )
     import torch
 
-    with _torch_kept():
-        from silero_stress import (  # type: ignore[import-untyped, unused-ignore]
-            load_accentor as load,
-        )
+    # It sets one thread and turns gradients off for the whole process: a training that prepares its
+    # texts there would go on with half of its cores, and what is not in Lightning's loop not learn.
+    threads, has_gradients = torch.get_num_threads(), torch.is_grad_enabled()
+    try:
+        import silero_stress  # type: ignore[import-untyped, unused-ignore]
 
-        accentor: Any = load()
+        accentor: Any = silero_stress.load_accentor()
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_grad_enabled(has_gradients)
 
     def add_marks(text: str) -> str:
         with _lock, torch.no_grad():  # its model keeps state while it runs
             return str(accentor(text)) if text.strip() else text
 
     return add_marks
-
-
-@contextmanager
-def _torch_kept() -> Iterator[None]:
-    """Keep what silero-stress changes for the whole process: one thread, no gradients.
-
-    A training that prepares its texts in the same process would go on with half of its cores, and
-    whatever is not within Lightning's loop would learn nothing.
-    """
-    import torch
-
-    threads, has_gradients = torch.get_num_threads(), torch.is_grad_enabled()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_grad_enabled(has_gradients)
 
 
 def _fold(word: str) -> str:
