@@ -14,6 +14,22 @@ from pathlib import PurePath
 from piper.errors import MarkupError, PiperError
 from piper.files import parse_json_object
 
+MARKUP_KINDS = ("plain", "markdown", "ssml")
+# The shortest match within a line: brackets that are not closed there are text.
+_RAW_PHONEMES = re.compile(r"\[\[(.*?)\]\]")
+MAX_BYTES = 16 * 1024**2
+"""Of a line, and of a document: weeks of speech. More is no text, or has no end."""
+_TOO_LONG = f"is longer than {MAX_BYTES // 1024**2} MiB; is it really a text? Divide it."
+PLAIN = "plain"
+JSON = "json"
+"""Lines of JSON, each of which says what is spoken, by whom and to where."""
+_KINDS_BY_ENDING = {
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".ssml": "ssml",
+    ".xml": "ssml",
+}
+
 
 @dataclass(frozen=True)
 class Pitch:
@@ -78,12 +94,6 @@ class Piece:
     spans: tuple[Span, ...] = ()
 
 
-MARKUP_KINDS = ("plain", "markdown", "ssml")
-
-# The shortest match within a line: brackets that are not closed there are text.
-_RAW_PHONEMES = re.compile(r"\[\[(.*?)\]\]")
-
-
 @dataclass(frozen=True)
 class TextPart:
     """A stretch of a text.
@@ -125,20 +135,6 @@ def parse_markup(text: str, kind: str = "plain") -> list[Piece]:
 
         return parse_markdown(text) if kind == "markdown" else parse_ssml(text)
     raise MarkupError(f'The markup "{kind}" is not known; choose one of {", ".join(MARKUP_KINDS)}.')
-
-
-MAX_BYTES = 16 * 1024**2
-"""Of a line, and of a document: weeks of speech. More is no text, or has no end."""
-_TOO_LONG = f"is longer than {MAX_BYTES // 1024**2} MiB; is it really a text? Divide it."
-PLAIN = "plain"
-JSON = "json"
-"""Lines of JSON, each of which says what is spoken, by whom and to where."""
-_KINDS_BY_ENDING = {
-    ".md": "markdown",
-    ".markdown": "markdown",
-    ".ssml": "ssml",
-    ".xml": "ssml",
-}
 
 
 @dataclass(frozen=True)

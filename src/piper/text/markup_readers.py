@@ -24,12 +24,10 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 _LOGGER = logging.getLogger(__name__)
-
 _PARAGRAPH_ENDS = frozenset(
     {"paragraph_close", "heading_close", "blockquote_close", "table_close"}
     | {"bullet_list_close", "ordered_list_close"}
 )
-
 # Elements of HTML that are read apart from what stands around them.
 _PARAGRAPHS = frozenset(
     {"address", "article", "aside", "blockquote", "body", "details", "div", "dl", "fieldset"}
@@ -48,9 +46,25 @@ _FOOTNOTE = re.compile(r"\[\^[^\]\s]{1,60}\]:?")
 _FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 """Settings that some programs put at the top of a text."""
 _CHECKBOX = re.compile(r"\[[ xX]\]\s+")
-
 # Emphasis that is not closed; a sign between two words or numbers is none.
 _LEFT_OVER = re.compile(r"(?<![\w*])\*+(?=\w)|(?<=[\w.,!?:;)])\*+(?![\w*])|~~+|`+")
+_KNOWN = ("speak", "p", "s", "break", "prosody", "emphasis", "phoneme", "sub", "say-as")
+_SPELT = ("digits", "digit", "telephone", "characters", "spell-out", "verbatim")
+_EMPHASES = {"strong": 2.0, "moderate": 1.0, "none": 0.0, "reduced": -1.0}
+_RATES = {"x-slow": 0.5, "slow": 0.75, "medium": 1.0, "fast": 1.25, "x-fast": 1.5, "default": 1.0}
+# The recommendation leaves the lengths open; these are what other engines do.
+_STRENGTHS = {"none": 0.0, "x-weak": 0.1, "weak": 0.25, "medium": 0.5, "strong": 0.75}
+_MIN_RATE, _MAX_RATE = 0.1, 10.0
+_MIN_HERTZ, _MAX_HERTZ = 20.0, 2000.0
+_TIME = re.compile(r"\+?(\d+(?:\.\d+)?|\.\d+)(ms|s)")
+_MAX_BREAK_SECONDS = 60.0
+_MAX_DEPTH = 100
+_PITCHES = {"x-low": -4.0, "low": -2.0, "medium": 0.0, "high": 2.0, "x-high": 4.0, "default": 0.0}
+"""Semitones; the recommendation says no more than that they rise."""
+_PITCH = re.compile(r"([+-]?)(\d+(?:\.\d+)?|\.\d+)(%|st|Hz)", re.IGNORECASE)
+_MAX_SEMITONES = 24.0
+_MAX_NAME = 40
+_MARK = re.compile(r"[.,!?:;]+")
 
 
 def parse_markdown(text: str) -> list[Piece]:
@@ -231,25 +245,7 @@ class _HtmlReader(HTMLParser):
         self._data = ""
 
 
-_KNOWN = ("speak", "p", "s", "break", "prosody", "emphasis", "phoneme", "sub", "say-as")
-_SPELT = ("digits", "digit", "telephone", "characters", "spell-out", "verbatim")
-_EMPHASES = {"strong": 2.0, "moderate": 1.0, "none": 0.0, "reduced": -1.0}
-_RATES = {"x-slow": 0.5, "slow": 0.75, "medium": 1.0, "fast": 1.25, "x-fast": 1.5, "default": 1.0}
-
-# The recommendation leaves the lengths open; these are what other engines do.
-_STRENGTHS = {"none": 0.0, "x-weak": 0.1, "weak": 0.25, "medium": 0.5, "strong": 0.75}
 _STRENGTHS |= {"x-strong": 1.0}
-_MIN_RATE, _MAX_RATE = 0.1, 10.0
-_MIN_HERTZ, _MAX_HERTZ = 20.0, 2000.0
-_TIME = re.compile(r"\+?(\d+(?:\.\d+)?|\.\d+)(ms|s)")
-_MAX_BREAK_SECONDS = 60.0
-_MAX_DEPTH = 100
-_PITCHES = {"x-low": -4.0, "low": -2.0, "medium": 0.0, "high": 2.0, "x-high": 4.0, "default": 0.0}
-"""Semitones; the recommendation says no more than that they rise."""
-_PITCH = re.compile(r"([+-]?)(\d+(?:\.\d+)?|\.\d+)(%|st|Hz)", re.IGNORECASE)
-_MAX_SEMITONES = 24.0
-_MAX_NAME = 40
-_MARK = re.compile(r"[.,!?:;]+")
 
 
 def parse_ssml(text: str) -> list[Piece]:

@@ -28,7 +28,6 @@ from piper.text.sentence import Clause, SpokenClause, group_clauses
 
 LIBRARY_VARIABLE = "PIPER_ESPEAK_LIBRARY"
 DATA_VARIABLE = "PIPER_ESPEAK_DATA"
-
 _SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: no audio device is opened
 _DO_NOT_EXIT = 0x8000  # espeakINITIALIZE_DONT_EXIT: report missing data, do not end the process
 _UTF8 = 1  # espeakCHARS_UTF8
@@ -44,8 +43,13 @@ _ROMAN_ORDINAL = re.compile(r"(?:^|\s|[IVXL])[IVXL]\.[^\S\n]*$")
 _LONG_ABBREVIATION = re.compile(r"(?<!\.)(?:\.++(?:[^\w.]|_)*+[^\W\d_]?(?:[^\w.]|_)*+){28}(\.++)")
 # Around words of another language espeak-ng writes the language's name: "(en)həlˈəʊ(ru)".
 _LANGUAGE_FLAG = re.compile(r"\([a-z]{2,}[a-z0-9-]*\)")
-
 _lock = threading.Lock()
+# The languages of phoneme types whose libraries need a compiler or a download, or are not kept up.
+_UNSUPPORTED = {PhonemeType.HEBREW: "Hebrew", PhonemeType.THAI: "Thai"}
+_BLANK_LINE = r"\n[^\S\n]*\n\s*"
+_CLOSERS = r"[\s\"'”’」』）)】》〉〕\]}]"
+
+
 # By library file and data folder.
 _states: dict[tuple[str, str], _LibraryState] = {}
 # Library files that have been loaded from their own place, links resolved.
@@ -349,10 +353,6 @@ class MarkedTextPhonemizer(CodePointPhonemes, ABC):
         """Return the clauses of each sentence of a part, before and after which may be phonemes."""
 
 
-# The languages of phoneme types whose libraries need a compiler or a download, or are not kept up.
-_UNSUPPORTED = {PhonemeType.HEBREW: "Hebrew", PhonemeType.THAI: "Thai"}
-
-
 class EspeakTextPhonemizer(MarkedTextPhonemizer):
     """Phonemes by espeak-ng, with `[[ raw phonemes ]]` taken as they are."""
 
@@ -436,10 +436,6 @@ def create_phonemizer(
     if phoneme_type in _UNSUPPORTED:
         return RawPhonemizer(_UNSUPPORTED[phoneme_type])
     return EspeakTextPhonemizer(espeak_voice, espeak)
-
-
-_BLANK_LINE = r"\n[^\S\n]*\n\s*"
-_CLOSERS = r"[\s\"'”’」』）)】》〉〕\]}]"
 
 
 def split_sentences(text: str, ends: str) -> list[tuple[int, int]]:

@@ -22,13 +22,20 @@ from piper.errors import PhonemizeError
 from piper.text.sentence import Edit
 
 VOWELS = "аеёиоуыэюя"
-
 # A vowel with its sign and the j of `я`, `ю`, `е`. `ɪ^` is a soft sign that espeak-ng misreads.
 _VOWEL = re.compile(r"(?:[ˈˌ]j|j[ˈˌ]|[ˈˌj])?[aɑeɛiɪoɵuyʌ](?!\^)")
-
 # What stands before the letter: nothing, a vowel, `ъ ь й` (a j is heard), `ж ш ц`, `ч щ`, another.
 _START, _VOWEL_BEFORE, _IPA_STRESS, _HARD, _SOFT, _OTHER = "_", "A", "j", "H", "S", "C"
 _EVERY = "_AjHSC"
+# A `й` or `ь` before these gives a j that is not theirs and is heard all the same.
+_AFTER_J = {("о", "й"): ("jˈo", "jʌ", "jʌ", "jʌ"), ("о", "ь"): ("jˈɵ", "jʌ", "jʌ", "jʌ")}
+_LETTERS = "а-яёА-ЯЁ"
+_ANY_VOWEL = VOWELS + VOWELS.upper()
+_SIGN = re.compile(rf"(?<![0-9A-Za-z+])\+(?=[{_ANY_VOWEL}])|(?<=[{_ANY_VOWEL}])\u0301")
+_SIGNED_WORD = re.compile(rf"[{_LETTERS}+]*[{_LETTERS}]")
+_WORD = re.compile(rf"[{_LETTERS}]+")
+_lock = threading.Lock()
+
 
 # (letters, what stands before) → stressed, pretonic, elsewhere, elsewhere at the end of the word.
 _SOUNDS: dict[tuple[str, str], tuple[str, str, str, str]] = {
@@ -56,8 +63,6 @@ _SOUNDS: dict[tuple[str, str], tuple[str, str, str, str]] = {
     **{("ё", before): ("ˈɵ", "ʌ", "ʌ", "ʌ") for before in "SC"},
     **{("ё", before): ("jˈɵ", "jʌ", "jʌ", "jʌ") for before in "_Aj"},
 }
-# A `й` or `ь` before these gives a j that is not theirs and is heard all the same.
-_AFTER_J = {("о", "й"): ("jˈo", "jʌ", "jʌ", "jʌ"), ("о", "ь"): ("jˈɵ", "jʌ", "jʌ", "jʌ")}
 
 
 def move_stress(word: str, phonemes: str, vowel: int) -> str | None:
@@ -123,13 +128,7 @@ def _classify(before: str) -> str:
     return _SOFT if before in "чщ" else _OTHER
 
 
-_LETTERS = "а-яёА-ЯЁ"
-_ANY_VOWEL = VOWELS + VOWELS.upper()
-_SIGN = re.compile(rf"(?<![0-9A-Za-z+])\+(?=[{_ANY_VOWEL}])|(?<=[{_ANY_VOWEL}])\u0301")
-_SIGNED_WORD = re.compile(rf"[{_LETTERS}+]*[{_LETTERS}]")
-_WORD = re.compile(rf"[{_LETTERS}]+")
 _accentor: list[Callable[[str], str]] = []
-_lock = threading.Lock()
 
 
 def remove_signs(text: str) -> tuple[list[Edit], list[int]]:

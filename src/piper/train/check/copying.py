@@ -32,6 +32,15 @@ from piper.train.data.metadata import write_metadata
 
 LEFT_OUT = "left out"
 """What was done to a line that is not in the copy."""
+KEEP_SECONDS = 0.25
+"""Of silence around the speech, as preparation keeps it."""
+HIGHEST_PEAK = 0.98
+LATIN, CYRILLIC = "aceopxyABCEHKMOPTXY", "асеорхуАВСЕНКМОРТХУ"
+"""Letters that look alike in both alphabets, in the same order."""
+LEVEL_RULES = frozenset(("quiet", "loudness-spread"))
+AUDIO_RULES = LEVEL_RULES | {"not-mono", "dc-offset", "start-silence", "end-silence", "mixed-rates"}
+LEFT_OUT_RULES = frozenset(("same-audio",))
+"""Warnings whose lines are better left out."""
 
 
 @dataclass(frozen=True)
@@ -150,17 +159,6 @@ def to_int16(samples: FloatArray) -> np.ndarray:
     libsndfile divides by 32,768: so a sample of 16 bits comes out as it was.
     """
     return np.clip(np.round(samples * 32768), -32768, 32767).astype(np.int16)
-
-
-KEEP_SECONDS = 0.25
-"""Of silence around the speech, as preparation keeps it."""
-HIGHEST_PEAK = 0.98
-LATIN, CYRILLIC = "aceopxyABCEHKMOPTXY", "асеорхуАВСЕНКМОРТХУ"
-"""Letters that look alike in both alphabets, in the same order."""
-LEVEL_RULES = frozenset(("quiet", "loudness-spread"))
-AUDIO_RULES = LEVEL_RULES | {"not-mono", "dc-offset", "start-silence", "end-silence", "mixed-rates"}
-LEFT_OUT_RULES = frozenset(("same-audio",))
-"""Warnings whose lines are better left out."""
 
 
 def fix_dataset(report: CheckReport, config_path: Path, folder: Path) -> list[Change]:

@@ -45,6 +45,37 @@ LOWEST_HERTZ = 2500.0
 """Below this a steep fall is a vowel's; a telephone's band ends at 3,400 Hz."""
 CLIFF_DB = 25.0
 EDGE_BANDS = 3
+STREAM_BYTES = 0x7FFF0000
+"""Programs that write to a pipe don't know the length and promise this or more: SoX 0x7ffff000,
+arecord 0x80000000, FFmpeg 0xffffffff."""
+SPARE_BYTES = 64
+"""Some writers count the 44 bytes of the header as data; that is 1.4 ms at 16 kHz."""
+MP3_SPARE_SAMPLES = 3 * 1152
+"""Decoders differ about the first and the last frame."""
+MAX_CHUNKS = 10_000
+"""Of a damaged file that would be looked through by empty chunks of 8 bytes."""
+OGG_TAIL_BYTES = 65536 + 512
+"""More than the largest page, so that the last one begins in it."""
+FULL_SCALE = 0.999
+"""32 of 32,768 steps below it: where limiters and converters of 8 bits to 16 stop."""
+OWN_SCALE = 0.9995
+"""Of the peak: a clipped recording that was turned down has its flat tops there. In 1,763 real
+recordings (festvox-ru and telephone prompts) not one sample is in a run so near to its peak."""
+MIN_PEAK = 0.05
+"""In quieter recordings one step of 16 bits is wider than what `OWN_SCALE` leaves."""
+CLIPPED_RUN = 3
+LEVELS = 30
+"""Steps of level that samples are counted in, up to a fifth above all but the loudest of them."""
+LOUDEST_PART = 1000
+MIN_SHARE = 0.002
+"""Of the samples, in a step of level that counts: rarer ones rise by chance."""
+CROWDING_SECONDS = 2.0
+"""Of 2,114 stretches of half a second of real speech 5 % crowd by chance at more than 1.15, of 544
+of two seconds none."""
+OUTLINE_PIECES = 300
+OUTLINE_DIGITS = 3
+MEASURES_NAME = "check-2.jsonl"
+"""In the cache; the number is raised when measures change."""
 
 
 def measure_bandwidth(samples: FloatArray, sample_rate: int) -> float:
@@ -84,19 +115,6 @@ def _measure_bands(samples: FloatArray, sample_rate: int) -> npt.NDArray[np.floa
     power = (spectra.real**2 + spectra.imag**2).mean(axis=0, dtype=np.float64)
     bands = power[: len(power) // NUM_BANDS * NUM_BANDS].reshape(NUM_BANDS, -1).mean(axis=1)
     return np.asarray(10 * np.log10(bands + 1e-12))
-
-
-STREAM_BYTES = 0x7FFF0000
-"""Programs that write to a pipe don't know the length and promise this or more: SoX 0x7ffff000,
-arecord 0x80000000, FFmpeg 0xffffffff."""
-SPARE_BYTES = 64
-"""Some writers count the 44 bytes of the header as data; that is 1.4 ms at 16 kHz."""
-MP3_SPARE_SAMPLES = 3 * 1152
-"""Decoders differ about the first and the last frame."""
-MAX_CHUNKS = 10_000
-"""Of a damaged file that would be looked through by empty chunks of 8 bytes."""
-OGG_TAIL_BYTES = 65536 + 512
-"""More than the largest page, so that the last one begins in it."""
 
 
 def _has_all_data(path: Path, decoded: DecodedAudio) -> bool:
@@ -157,26 +175,6 @@ def _has_frame_count(file: BinaryIO) -> bool:
     file.seek(10 + sum(byte << shift for byte, shift in sizes) if is_tagged else 0)
     frame = file.read(256)
     return b"Xing" in frame or b"Info" in frame
-
-
-FULL_SCALE = 0.999
-"""32 of 32,768 steps below it: where limiters and converters of 8 bits to 16 stop."""
-OWN_SCALE = 0.9995
-"""Of the peak: a clipped recording that was turned down has its flat tops there. In 1,763 real
-recordings (festvox-ru and telephone prompts) not one sample is in a run so near to its peak."""
-MIN_PEAK = 0.05
-"""In quieter recordings one step of 16 bits is wider than what `OWN_SCALE` leaves."""
-CLIPPED_RUN = 3
-LEVELS = 30
-"""Steps of level that samples are counted in, up to a fifth above all but the loudest of them."""
-LOUDEST_PART = 1000
-MIN_SHARE = 0.002
-"""Of the samples, in a step of level that counts: rarer ones rise by chance."""
-CROWDING_SECONDS = 2.0
-"""Of 2,114 stretches of half a second of real speech 5 % crowd by chance at more than 1.15, of 544
-of two seconds none."""
-OUTLINE_PIECES = 300
-OUTLINE_DIGITS = 3
 
 
 def measure_recording(path: Path) -> AudioMeasures:
@@ -292,10 +290,6 @@ def _draw_outline(samples: FloatArray) -> tuple[float, ...]:
     starts = np.arange(pieces) * len(samples) // pieces
     peaks = np.minimum(np.maximum.reduceat(np.abs(samples), starts), 1.0)
     return tuple(round(float(peak), OUTLINE_DIGITS) for peak in peaks)
-
-
-MEASURES_NAME = "check-2.jsonl"
-"""In the cache; the number is raised when measures change."""
 
 
 @dataclass(frozen=True)

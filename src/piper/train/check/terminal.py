@@ -13,6 +13,21 @@ from piper.progress import count_things
 from piper.train.check.issues import BrokenRule, CheckReport, Issue, Severity, Verdict
 from piper.train.check.training import FRESH_HOURS
 
+MIN_EXAMPLE_COLUMNS = 40
+"""Below this, an example gets a line of its own: it is a sentence with figures."""
+FACT_LINES = 2
+"""What a group of facts may take; the page has all of them."""
+GAP = "  "
+_COLOURS = {
+    Severity.ERROR: "31",
+    Severity.WARNING: "33",
+    Severity.NOTE: "36",
+    Verdict.NOT_READY: "1;31",
+    Verdict.WARNINGS: "1;33",
+    Verdict.READY: "1;32",
+}
+"""Codes of ECMA-48, `Select Graphic Rendition`."""
+
 
 def describe_share(share: float | None) -> str:
     """Return a share in per cent, or nothing where there is none."""
@@ -72,22 +87,6 @@ def list_next_steps(report: CheckReport) -> list[tuple[str, str]]:
 def describe_not_looked_at(report: CheckReport) -> str:
     """Return what the verdict says nothing of; empty where everything was looked at."""
     return f"Not looked at: {'; '.join(report.not_looked_at)}." if report.not_looked_at else ""
-
-
-MIN_EXAMPLE_COLUMNS = 40
-"""Below this, an example gets a line of its own: it is a sentence with figures."""
-FACT_LINES = 2
-"""What a group of facts may take; the page has all of them."""
-GAP = "  "
-_COLOURS = {
-    Severity.ERROR: "31",
-    Severity.WARNING: "33",
-    Severity.NOTE: "36",
-    Verdict.NOT_READY: "1;31",
-    Verdict.WARNINGS: "1;33",
-    Verdict.READY: "1;32",
-}
-"""Codes of ECMA-48, `Select Graphic Rendition`."""
 
 
 def report_to_text(report: CheckReport, columns: int = 80, *, has_colours: bool = False) -> str:

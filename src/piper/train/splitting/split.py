@@ -39,6 +39,67 @@ from piper.train.data.audio import (
 from piper.train.data.metadata import write_metadata
 from piper.train.recognisers import Recogniser, find_character_error, normalise_words
 
+BLOCK_SECONDS = 60.0
+MIN_PAUSE_SECONDS = 0.15
+"""Shorter ones are stops' closures and breaths within a phrase."""
+LOUD_PERCENTILE = 95
+FLOOR_PERCENTILE = 2
+PAUSE_SHARE = 0.35
+"""Of the way from floor to loud speech, in dB: below it there is a pause."""
+DoubleArray = npt.NDArray[np.float64]
+MAX_TOGETHER = 6
+"""Stretches of either side in a match: `он, кажется, всё-таки, уже, ушёл` read in one breath."""
+SPREAD = 0.25
+"""Of the logarithm of seconds a phoneme, from stretch to stretch; readers have 0.1 to 0.2."""
+SMALL_SECONDS = 0.15
+"""Added to both lengths: a word of 0.2 s may well take 0.4 s."""
+BEAD_COST = 0.8
+"""Of each stretch beyond the first on either side: matches one to one are likelier."""
+SKIP_COST = 5.0
+"""For speech without words, or words without speech, where text and recording differ."""
+LONGEST_SECONDS = 20.0
+PAUSE_REWARD = 1.5
+"""For a long pause where a sentence ends, or a short one where a clause does."""
+LONG_PAUSE_SECONDS = 0.45
+MIN_SECONDS = 2.0
+MAX_SECONDS = 12.0
+MIN_GAP_SECONDS = 0.12
+"""Of silence between two words that are cut apart: in less a sound would be cut."""
+KEEP_SECONDS = 0.3
+"""Of silence on either side of a piece; training trims it to what it wants."""
+TOO_LONG_COST, TOO_SHORT_COST, OFF_COST = 4.0, 6.0, 3.0
+"""For each second too much or too little, and for both: more than any cut is worth."""
+EDGE_FRAMES = 4
+MIN_UNWRITTEN_SECONDS = 0.3
+"""Loud that long inside a pause is speech without a text; less is a breath or a click."""
+UNWRITTEN_WORTH = 6.0
+"""Of a cut where something is said that the text lacks: no piece should hold it."""
+SECONDS_WORTH = 1.0
+"""For each second of a pause, up to one."""
+MIN_MINUTES = 2.0
+"""Of speech that an aligner learns on."""
+MAX_LESSON_SECONDS = 3600.0
+MARGIN_SAMPLES = 1600
+"""A tenth of a second around a stretch, so that its first and last sounds are whole."""
+ROUNDS = 3
+FEW_ISSUES = 0.05
+"""Where more pieces have an issue, the text differs from what is said, and so did what was learnt:
+an aligner learns anew on the pieces that fit."""
+WORST_SHARE = 0.15
+"""Of all pieces; what fits least teaches nothing."""
+BORDER_SCORE = -4.0
+"""Of a piece's first or last word; what is heard there is another word, or half of it."""
+MIN_UNITS, SQUEEZED_FRAMES = 3, 1.6
+"""A word of that many phonemes with fewer frames a phoneme was not said: none of 671 words of
+festvox-ru has fewer than 2.1, and words that nobody says get one."""
+SLOW_TIMES = 1.5
+"""Words that are stretched over others' speech; of 200 right pieces of festvox-ru one has more than
+1.3 times the median."""
+SLACK_SECONDS = 0.15
+MAX_ERRORS = 0.35
+"""Of a piece's characters: beyond, recogniser and text speak of different things."""
+SPLIT_NAME = "split.json"
+
 
 class Pause(IntEnum):
     """What follows a word; the longer the pause that readers make there, the higher."""
@@ -154,15 +215,6 @@ class Piece:
         return self.end_seconds - self.start_seconds
 
 
-BLOCK_SECONDS = 60.0
-MIN_PAUSE_SECONDS = 0.15
-"""Shorter ones are stops' closures and breaths within a phrase."""
-LOUD_PERCENTILE = 95
-FLOOR_PERCENTILE = 2
-PAUSE_SHARE = 0.35
-"""Of the way from floor to loud speech, in dB: below it there is a pause."""
-
-
 @dataclass(frozen=True)
 class LongRecording:
     """A recording of any length.
@@ -223,24 +275,6 @@ def find_pauses(samples: FloatArray) -> list[tuple[float, float]]:
         for start, end in zip(edges[::2], edges[1::2], strict=True)
         if (end - start) * hop >= MIN_PAUSE_SECONDS
     ]
-
-
-DoubleArray = npt.NDArray[np.float64]
-
-MAX_TOGETHER = 6
-"""Stretches of either side in a match: `он, кажется, всё-таки, уже, ушёл` read in one breath."""
-SPREAD = 0.25
-"""Of the logarithm of seconds a phoneme, from stretch to stretch; readers have 0.1 to 0.2."""
-SMALL_SECONDS = 0.15
-"""Added to both lengths: a word of 0.2 s may well take 0.4 s."""
-BEAD_COST = 0.8
-"""Of each stretch beyond the first on either side: matches one to one are likelier."""
-SKIP_COST = 5.0
-"""For speech without words, or words without speech, where text and recording differ."""
-LONGEST_SECONDS = 20.0
-PAUSE_REWARD = 1.5
-"""For a long pause where a sentence ends, or a short one where a clause does."""
-LONG_PAUSE_SECONDS = 0.45
 
 
 def match_roughly(
@@ -325,22 +359,7 @@ def _find_steps(
             yield (a, b), float((ratio / spread) ** 2 / 2 + BEAD_COST * (i - a + j - b - 2))
 
 
-MIN_SECONDS = 2.0
-MAX_SECONDS = 12.0
-MIN_GAP_SECONDS = 0.12
-"""Of silence between two words that are cut apart: in less a sound would be cut."""
-KEEP_SECONDS = 0.3
-"""Of silence on either side of a piece; training trims it to what it wants."""
-TOO_LONG_COST, TOO_SHORT_COST, OFF_COST = 4.0, 6.0, 3.0
-"""For each second too much or too little, and for both: more than any cut is worth."""
 GAP_WORTH = {Pause.NONE: -1.0, Pause.CLAUSE: -0.4, Pause.SENTENCE: 2.0, Pause.PARAGRAPH: 2.5}
-EDGE_FRAMES = 4
-MIN_UNWRITTEN_SECONDS = 0.3
-"""Loud that long inside a pause is speech without a text; less is a breath or a click."""
-UNWRITTEN_WORTH = 6.0
-"""Of a cut where something is said that the text lacks: no piece should hold it."""
-SECONDS_WORTH = 1.0
-"""For each second of a pause, up to one."""
 
 
 @dataclass(frozen=True)
@@ -483,28 +502,6 @@ def compute_wrong_score(scores: np.ndarray) -> float:
     return middle - float(np.clip(6 * spread, 0.5, 1.2))
 
 
-MIN_MINUTES = 2.0
-"""Of speech that an aligner learns on."""
-MAX_LESSON_SECONDS = 3600.0
-MARGIN_SAMPLES = 1600
-"""A tenth of a second around a stretch, so that its first and last sounds are whole."""
-ROUNDS = 3
-FEW_ISSUES = 0.05
-"""Where more pieces have an issue, the text differs from what is said, and so did what was learnt:
-an aligner learns anew on the pieces that fit."""
-WORST_SHARE = 0.15
-"""Of all pieces; what fits least teaches nothing."""
-BORDER_SCORE = -4.0
-"""Of a piece's first or last word; what is heard there is another word, or half of it."""
-MIN_UNITS, SQUEEZED_FRAMES = 3, 1.6
-"""A word of that many phonemes with fewer frames a phoneme was not said: none of 671 words of
-festvox-ru has fewer than 2.1, and words that nobody says get one."""
-SLOW_TIMES = 1.5
-"""Words that are stretched over others' speech; of 200 right pieces of festvox-ru one has more than
-1.3 times the median."""
-SLACK_SECONDS = 0.15
-
-
 def split_recording(
     recording: LongRecording, text: LongText, work_dir: Path, aligner: Aligner | None = None
 ) -> tuple[list[Piece], Aligner]:
@@ -624,10 +621,6 @@ def is_squeezed(word: LongWord, span: GroupSpan) -> bool:
     return len(word.units) >= MIN_UNITS and frames < SQUEEZED_FRAMES * len(word.units)
 
 
-MAX_ERRORS = 0.35
-"""Of a piece's characters: beyond, recogniser and text speak of different things."""
-
-
 def split_by_recogniser(
     recording: LongRecording, text: LongText, recogniser: Recogniser
 ) -> list[Piece]:
@@ -704,9 +697,6 @@ def _compare(piece: Piece, recognised: Sequence[str], is_sure: bool) -> Piece:
     elif not is_sure:
         issue = f"{said} was recognised; its first or last word may be its neighbour's"
     return replace(piece, score=round(-error, 3), issue=issue)
-
-
-SPLIT_NAME = "split.json"
 
 
 def write_pieces(
