@@ -49,7 +49,7 @@ SYNTHETIC_SENTENCES = 160
 HELD_OUT_STEP = 14
 """Of the sentences that are spoken in place of recordings."""
 SCORES = {
-    "DistillMOS": "a predicted opinion of listeners, 1 to 5; nobody listened",
+    "DistillMOS": "a predicted listeners' score, 1 to 5; nobody listened",
     "aligner": "share of the texts' phonemes that it hears in their places",
 }
 
@@ -204,7 +204,7 @@ class Demo:
         _tell("where to hear", f"{_shown(self.wav)}: «{SENTENCE}», {seconds:.1f} s")
         _tell(
             "",
-            f"{_shown(self.speech)}: {len(spoken)} sentences that it never heard; "
+            f"{_shown(self.speech)}: {len(spoken)} sentences that it was not trained on; "
             f"{_shown(spoken[0])} beside {_shown(recording)}",
         )
         for name, title in SCORES.items():

@@ -42,7 +42,7 @@ def judge_sentences(
 ) -> dict[str, dict[str, float]]:
     """Return scores by name: means over the sentences, of what was spoken and of the recordings.
 
-    `DistillMOS`, where that is installed, is a predicted opinion of listeners. `aligner` is the
+    `DistillMOS`, where that is installed, is a predicted listeners' score. `aligner` is the
     share of a text's phonemes that the aligner hears where they should be.
     """
     voice, aligner = PiperVoice.load(voice_path), load_aligner(aligner_path)

@@ -88,7 +88,7 @@ def test_interrupted_at_each_stage_it_goes_on_to_a_voice_that_speaks(tmp_path: P
     said = log.read_text(encoding="utf-8")
     assert "Traceback" not in said
     assert "error:" not in said  # nothing went on behind the one that was killed
-    assert "sentences that it never heard" in said
+    assert "sentences that it was not trained on" in said
     assert len(list((folder / "speech").glob("*.wav"))) == 2
     for score in json.loads((folder / "state.json").read_text(encoding="utf-8"))["scores"].values():
         assert 0 < score["spoken"] < score["recordings"] <= 5

@@ -61,6 +61,8 @@ def bind_unix_socket(path: str) -> socket.socket:
 
     One that an earlier server has left there is replaced; no other file is.
     """
+    if not hasattr(socket, "AF_UNIX"):
+        raise PiperError("This system has no such sockets; give --uri tcp://HOST:PORT.")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _remove_dead_socket(path)

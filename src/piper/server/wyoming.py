@@ -537,7 +537,7 @@ class WyomingServer:
     async def listen(self, listener: socket.socket) -> asyncio.Server:
         """Begin to answer the clients of a bound socket."""
         limit = self._service.limits.max_body_bytes
-        if listener.family == socket.AF_UNIX:
+        if listener.family.name == "AF_UNIX":
             return await asyncio.start_unix_server(self._accept, sock=listener, limit=limit)
         return await asyncio.start_server(self._accept, sock=listener, limit=limit)
 
@@ -633,7 +633,10 @@ async def _serve(
             ended.set_result(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, end, number)
+        try:
+            loop.add_signal_handler(number, end, number)
+        except NotImplementedError:  # on Windows
+            signal.signal(number, lambda n, _: loop.call_soon_threadsafe(end, n))
     server = WyomingServer(service, settings)
     try:
         if uri == "stdio://":
@@ -657,7 +660,7 @@ async def _serve_socket(
     listener = bind_uri(uri)
     listening = await server.listen(listener)
     name = listener.getsockname()
-    if listener.family == socket.AF_UNIX:
+    if listener.family.name == "AF_UNIX":
         address = f"unix://{name}"
     else:
         host = f"[{name[0]}]" if ":" in name[0] else name[0]
@@ -670,7 +673,7 @@ async def _serve_socket(
             await ended
     finally:
         listening.close()
-        if listener.family == socket.AF_UNIX:
+        if listener.family.name == "AF_UNIX":
             Path(name).unlink(missing_ok=True)
 
 

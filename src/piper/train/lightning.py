@@ -93,7 +93,7 @@ class VitsModel(VoiceModule):
             that are new, start from; a name or an id.
         compile: Compile decoder and duration couplings with torch.compile: off, on, or auto for
             long trainings on a GPU.
-        scores: Judges that hear each validation, joined by commas: distillmos, per, similarity,
+        scores: Metrics of each validation, joined by commas: distillmos, per, similarity,
             package.module:function. The first chooses the best checkpoints. The command line
             reads this and the next, no network does.
         phoneme_recogniser: File of the recogniser that per needs.

@@ -114,7 +114,7 @@ class QuickModel(VoiceModule):
         warmstart: Checkpoint or voice (.onnx) of a quick voice whose weights to start from.
         warmstart_speaker: Of a source with several: whom a single-speaker voice, and speakers
             that are new, start from; a name or an id.
-        scores: Judges that hear each validation, joined by commas: distillmos, per, similarity,
+        scores: Metrics of each validation, joined by commas: distillmos, per, similarity,
             package.module:function. The first chooses the best checkpoints. The command line
             reads this and the next, no network does.
         phoneme_recogniser: File of the recogniser that per needs.

@@ -162,7 +162,7 @@ def test_a_falling_loss_lets_expect_what_the_curve_gives() -> None:
 def test_scatter_is_no_trend_and_one_bad_validation_no_change_of_it() -> None:
     noise = random.Random(5)
     flat = [30.0 + noise.gauss(0.0, 0.3) for _ in range(40)]
-    assert "no change beyond the scatter" in str(plateau_of(flat, 60.0).expect())
+    assert "no change larger than the noise" in str(plateau_of(flat, 60.0).expect())
     falling = [50.0 - 4.0 * math.log(number) + noise.gauss(0.0, 0.01) for number in range(1, 41)]
     before = plateau_of(falling).expect()
     falling[35] = 80.0

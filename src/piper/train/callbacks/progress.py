@@ -192,7 +192,7 @@ class Plateau(Callback):
         change = slope * math.log((now + ahead) / now)
         span = _shown_minutes(ahead)
         if abs(change) <= scatter:
-            return f"the trend says no change beyond the scatter ({scatter:.2g}) in {span} more"
+            return f"the trend says no change larger than the noise ({scatter:.2g}) in {span} more"
         if self._gain(0.0, change) < 0:
             return f"the trend is for the worse, by {abs(change):.2g} in {span} more"
         return f"the trend says {abs(change):.2g} better in {span} more"
