@@ -56,16 +56,35 @@ def create_parser() -> argparse.ArgumentParser:
         description="Download published voices; without a name, list them.",
     )
     parser.add_argument("voice", nargs="*", help="name, such as en_US-lessac-medium")
-    text = "folder to download into (default: the current one)"
     add_option(
-        parser, "--download-dir", "--data-dir", type=Path, default=Path(), metavar="DIR", help=text
+        parser,
+        "--download-dir",
+        "--data-dir",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="folder to download into (default: the current one)",
     )
-    text = "download again what is already there"
-    add_option(parser, "--force-redownload", action="store_true", help=text)
-    text = "list only this language, such as ru, ru_RU or Russian; repeatable"
-    parser.add_argument("--language", action="append", default=[], metavar="L", help=text)
-    text = "list only this quality: x_low, low, medium or high; repeatable"
-    parser.add_argument("--quality", action="append", default=[], metavar="Q", help=text)
+    add_option(
+        parser,
+        "--force-redownload",
+        action="store_true",
+        help="download again what is already there",
+    )
+    parser.add_argument(
+        "--language",
+        action="append",
+        default=[],
+        metavar="L",
+        help="list only this language, such as ru, ru_RU or Russian; repeatable",
+    )
+    parser.add_argument(
+        "--quality",
+        action="append",
+        default=[],
+        metavar="Q",
+        help="list only this quality: x_low, low, medium or high; repeatable",
+    )
     parser.add_argument(
         "-l", "--long", action="store_true", help="list language, quality, speakers and size, too"
     )
@@ -74,8 +93,13 @@ def create_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="compare the voices in the folder with the catalogue, all or those named",
     )
-    text = "address of the catalogue; the files lie beside it (default: %(default)s)"
-    add_option(parser, "--catalogue-url", default=CATALOGUE_URL, metavar="URL", help=text)
+    add_option(
+        parser,
+        "--catalogue-url",
+        default=CATALOGUE_URL,
+        metavar="URL",
+        help="address of the catalogue; the files lie beside it (default: %(default)s)",
+    )
     parser.add_argument("--debug", action="store_true", help="say more on standard error")
     return parser
 

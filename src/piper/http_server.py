@@ -28,8 +28,12 @@ def create_parser() -> argparse.ArgumentParser:
         default="127.0.0.1",
         help="address to listen on; 0.0.0.0 lets other machines in (default: %(default)s)",
     )
-    text = "port to listen on; 0 takes a free one (default: %(default)s)"
-    parser.add_argument("--port", type=whole_number(0, 65535), default=5000, help=text)
+    parser.add_argument(
+        "--port",
+        type=whole_number(0, 65535),
+        default=5000,
+        help="port to listen on; 0 takes a free one (default: %(default)s)",
+    )
     server_options.add_voice_options(parser.add_argument_group("voices"))
     server_options.add_default_options(
         parser.add_argument_group("speech, where a request does not say")
@@ -41,14 +45,13 @@ def create_parser() -> argparse.ArgumentParser:
 
 
 def _add_access_options(parser: argparse._ActionsContainer) -> None:
-    text = (
-        "what clients must send as Authorization: Bearer KEY; as an argument, other users of "
-        f"this machine can read it (default: what the environment's {API_KEY_VARIABLE} says)"
-    )
-    add_option(parser, "--api-key", type=_parse_api_key, metavar="KEY", help=text)
-    text = (
-        "web pages of this origin, such as https://example.org, may use the server; "
-        "repeatable, * allows all"
+    add_option(
+        parser,
+        "--api-key",
+        type=_parse_api_key,
+        metavar="KEY",
+        help="what clients must send as Authorization: Bearer KEY; as an argument, other users of "
+        f"this machine can read it (default: what the environment's {API_KEY_VARIABLE} says)",
     )
     add_option(
         parser,
@@ -57,14 +60,19 @@ def _add_access_options(parser: argparse._ActionsContainer) -> None:
         action="append",
         default=[],
         metavar="ORIGIN",
-        help=text,
+        help="web pages of this origin, such as https://example.org, may use the server; "
+        "repeatable, * allows all",
     )
-    text = (
-        "requests may be addressed to this name, such as speech.example.org behind a proxy, "
+    add_option(
+        parser,
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="requests may be addressed to this name, such as speech.example.org behind a proxy, "
         "or *.example.org; repeatable; numbers, localhost and, where --host lets other machines "
-        "in, private names may be anyway, and with a key all are"
+        "in, private names may be anyway, and with a key all are",
     )
-    add_option(parser, "--allow-host", action="append", default=[], metavar="NAME", help=text)
 
 
 def _parse_api_key(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The command line of `python -m piper`: its options and their checks. Does nothing with them."""
+"""The options of `python -m piper`, what checks them, and what other commands' options share."""
 
 from __future__ import annotations
 
@@ -195,13 +195,21 @@ class _ShowVersion(argparse.Action):
 def _add_former_options(parser: argparse._ActionsContainer) -> None:
     """Add what Piper's C++ program and Piper 1.2 had, and what is called otherwise here."""
     group = parser.add_argument_group("as Piper's C++ program and Piper 1.2 have them")
-    text = "the same as --input-format json"
     add_option(
-        group, "--json-input", dest="input_format", action="store_const", const="json", help=text
+        group,
+        "--json-input",
+        dest="input_format",
+        action="store_const",
+        const="json",
+        help="the same as --input-format json",
     )
-    text = "espeak-ng's data folder (default: PIPER_ESPEAK_DATA, else what came with it)"
-    add_option(group, "--espeak-data", type=Path, metavar="DIR", help=text)
-    text = "silence after a mark: the same as --clause-silence for , ; : and so on; repeatable"
+    add_option(
+        group,
+        "--espeak-data",
+        type=Path,
+        metavar="DIR",
+        help="espeak-ng's data folder (default: PIPER_ESPEAK_DATA, else what came with it)",
+    )
     add_option(
         group,
         "--phoneme-silence",
@@ -209,10 +217,15 @@ def _add_former_options(parser: argparse._ActionsContainer) -> None:
         action="append",
         default=[],
         metavar=("MARK", "SECONDS"),
-        help=text,
+        help="silence after a mark: the same as --clause-silence for , ; : and so on; repeatable",
     )
-    text = "download a published voice of --model's name to here where there is none"
-    add_option(group, "--download-dir", type=Path, metavar="DIR", help=text)
+    add_option(
+        group,
+        "--download-dir",
+        type=Path,
+        metavar="DIR",
+        help="download a published voice of --model's name to here where there is none",
+    )
     for name, what in (
         ("--update-voices", "not needed: the list of published voices is always a fresh one"),
         ("--tashkeel-model", "not needed: the extra `ar` brings Arabic vowel signs"),
@@ -297,83 +310,139 @@ def _find_mistake(args: argparse.Namespace) -> str | None:
 
 
 def _add_voice_options(parser: argparse._ActionsContainer) -> None:
-    text = "the voice: path of its ONNX file, or its name in a --data-dir"
-    parser.add_argument("-m", "--model", required=True, help=text)
+    parser.add_argument(
+        "-m",
+        "--model",
+        required=True,
+        help="the voice: path of its ONNX file, or its name in a --data-dir",
+    )
     parser.add_argument(
         "-c", "--config", help="the voice's JSON (default: MODEL.json beside the ONNX file)"
     )
-    text = "folder to look for voices in; repeatable (default: the current one)"
-    add_option(parser, "--data-dir", action="append", default=[], metavar="DIR", help=text)
+    add_option(
+        parser,
+        "--data-dir",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="folder to look for voices in; repeatable (default: the current one)",
+    )
     add_hardware_options(parser)
 
 
 def add_hardware_options(parser: argparse._ActionsContainer) -> None:
     """Add what the network runs on; servers have these, too."""
-    text = "run on an NVIDIA GPU; where none can be started, the CPU speaks after a warning"
-    add_option(parser, "--cuda", "--use-cuda", action="store_true", help=text)
-    text = "run on an NVIDIA GPU and on nothing else"
     add_option(
-        parser, "--strict-cuda", dest="cuda", action="store_const", const="strict", help=text
+        parser,
+        "--cuda",
+        "--use-cuda",
+        action="store_true",
+        help="run on an NVIDIA GPU; where none can be started, the CPU speaks after a warning",
     )
-    text = "threads of one sentence's network (default: a core each)"
-    parser.add_argument("--threads", type=whole_number(1, MAX_THREADS), metavar="N", help=text)
+    add_option(
+        parser,
+        "--strict-cuda",
+        dest="cuda",
+        action="store_const",
+        const="strict",
+        help="run on an NVIDIA GPU and on nothing else",
+    )
+    parser.add_argument(
+        "--threads",
+        type=whole_number(1, MAX_THREADS),
+        metavar="N",
+        help="threads of one sentence's network (default: a core each)",
+    )
 
 
 def _add_text_and_output_options(parser: argparse._ActionsContainer) -> None:
-    text = (
-        "text file (UTF-8) to speak line by line, or a document to speak as a whole; "
-        "repeatable (default: standard input)"
+    add_option(
+        parser,
+        "-i",
+        "--input-file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="text file (UTF-8) to speak line by line, or a document to speak as a whole; "
+        "repeatable (default: standard input)",
     )
-    add_option(parser, "-i", "--input-file", action="append", default=[], metavar="FILE", help=text)
-    text = (
-        "plain: each line is an utterance; markdown (extra `markdown`) and ssml: each file "
+    add_option(
+        parser,
+        "--input-format",
+        choices=(*INPUT_FORMATS, "json"),
+        help="plain: each line is an utterance; markdown (extra `markdown`) and ssml: each file "
         "is one; json: each line is an object with `text`, and where wanted `speaker` (name or "
         "number) and `output_file` (default: by the ending of --input-file: .md, .markdown, .ssml, "
-        ".xml; else plain)"
+        ".xml; else plain)",
     )
-    add_option(parser, "--input-format", choices=(*INPUT_FORMATS, "json"), help=text)
-    text = (
-        "one file for everything, of the kind that its ending says (.wav, .flac, .opus, .mp3, "
-        ".aac, .raw); - is standard output"
+    add_option(
+        parser,
+        "-f",
+        "--output-file",
+        metavar="FILE",
+        help="one file for everything, of the kind that its ending says (.wav, .flac, .opus, .mp3, "
+        ".aac, .raw); - is standard output",
     )
-    add_option(parser, "-f", "--output-file", metavar="FILE", help=text)
-    text = "folder for one file per line or document"
-    add_option(parser, "-d", "--output-dir", type=Path, metavar="DIR", help=text)
-    text = (
-        "name those files by the time, their text or their number; text names a document as "
-        "its file is named (default: timestamp, of documents text; number with --jobs or --ray)"
+    add_option(
+        parser,
+        "-d",
+        "--output-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder for one file per line or document",
     )
-    add_option(parser, "--output-dir-naming", choices=NAMINGS, help=text)
-    text = "16-bit samples without a header to standard output, sentence by sentence"
-    add_option(parser, "--output-raw", action="store_true", help=text)
-    text = (
-        "with --output-raw: write each piece as soon as it is made, before its sentence is "
-        "done, as loud as the voice makes it"
+    add_option(
+        parser,
+        "--output-dir-naming",
+        choices=NAMINGS,
+        help="name those files by the time, their text or their number; text names a document as "
+        "its file is named (default: timestamp, of documents text; number with --jobs or --ray)",
     )
-    parser.add_argument("--stream", action="store_true", help=text)
+    add_option(
+        parser,
+        "--output-raw",
+        action="store_true",
+        help="16-bit samples without a header to standard output, sentence by sentence",
+    )
+    parser.add_argument(
+        "--stream",
+        action="store_true",
+        help="with --output-raw: write each piece as soon as it is made, before its sentence is "
+        "done, as loud as the voice makes it",
+    )
 
 
 def _add_file_options(parser: argparse._ActionsContainer) -> None:
-    text = (
-        "kind of the files (default: by the ending of --output-file, else wav); flac, opus "
-        "and mp3 need the extra `codecs`, aac the extra `aac`"
-    )
-    add_option(parser, "--output-format", choices=FORMATS, help=text)
-    text = (
-        "convert the speech, for telephony to 8000 (default: the voice's rate); needs the "
-        "extra `codecs`"
+    add_option(
+        parser,
+        "--output-format",
+        choices=FORMATS,
+        help="kind of the files (default: by the ending of --output-file, else wav); flac, opus "
+        "and mp3 need the extra `codecs`, aac the extra `aac`",
     )
     add_option(
-        parser, "--sample-rate", type=whole_number(4000, 192_000), metavar="HERTZ", help=text
+        parser,
+        "--sample-rate",
+        type=whole_number(4000, 192_000),
+        metavar="HERTZ",
+        help="convert the speech, for telephony to 8000 (default: the voice's rate); needs the "
+        "extra `codecs`",
     )
-    text = "also write when what is spoken: .srt, .vtt or .json"
-    parser.add_argument("--subtitles", type=parse_subtitles, metavar="FILE", help=text)
-    text = (
-        "speak N lines or documents at once (0: one a core) to files in --output-dir, lines "
+    parser.add_argument(
+        "--subtitles",
+        type=parse_subtitles,
+        metavar="FILE",
+        help="also write when what is spoken: .srt, .vtt or .json",
+    )
+    parser.add_argument(
+        "-j",
+        "--jobs",
+        type=whole_number(0, MAX_THREADS),
+        metavar="N",
+        help="speak N lines or documents at once (0: one a core) to files in --output-dir, lines "
         "to numbered ones, documents to one each of their name; a run that was interrupted goes "
-        "on where it was"
+        "on where it was",
     )
-    parser.add_argument("-j", "--jobs", type=whole_number(0, MAX_THREADS), metavar="N", help=text)
     parser.add_argument(
         "--ray",
         metavar="ADDRESS",
@@ -383,8 +452,9 @@ def _add_file_options(parser: argparse._ActionsContainer) -> None:
 
 def add_speech_options(parser: argparse._ActionsContainer, whose: str = "the speaker") -> None:
     """Add who speaks, and how; servers have these, too."""
-    text = f"number or name of {whose}, or a mixture like 3:0.7,5:0.3"
-    parser.add_argument("-s", "--speaker", help=text)
+    parser.add_argument(
+        "-s", "--speaker", help=f"number or name of {whose}, or a mixture like 3:0.7,5:0.3"
+    )
     for names, parse, text in (
         (["--length-scale"], parse_positive, "factor on durations; above 1 is slower"),
         (["--noise-scale"], parse_not_negative, "liveliness of the voice; 0 is always the same"),
@@ -396,8 +466,13 @@ def add_speech_options(parser: argparse._ActionsContainer, whose: str = "the spe
     ):
         text += " (default: what the voice's JSON says)"
         add_option(parser, *names, type=parse, metavar="X", help=text)
-    text = "higher or lower by so much, from -12 to 12; quick voices only (default: 0)"
-    parser.add_argument("--pitch", type=parse_pitch, default=0.0, metavar="SEMITONES", help=text)
+    parser.add_argument(
+        "--pitch",
+        type=parse_pitch,
+        default=0.0,
+        metavar="SEMITONES",
+        help="higher or lower by so much, from -12 to 12; quick voices only (default: 0)",
+    )
     for name, text in (
         ("--sentence-silence", "silence between the sentences of a text (default: 0)"),
         (
@@ -409,42 +484,63 @@ def add_speech_options(parser: argparse._ActionsContainer, whose: str = "the spe
         ("--ellipsis-silence", "silence added after … (default: that of clauses)"),
     ):
         add_option(parser, name, type=parse_not_negative, metavar="SECONDS", help=text)
-    text = "factor on loudness (default: %(default)s)"
-    parser.add_argument("--volume", type=parse_not_negative, default=1.0, metavar="X", help=text)
+    parser.add_argument(
+        "--volume",
+        type=parse_not_negative,
+        default=1.0,
+        metavar="X",
+        help="factor on loudness (default: %(default)s)",
+    )
 
 
 def _add_loudness_options(parser: argparse._ActionsContainer) -> None:
-    text = (
-        "full range: of each sentence (default); by one factor of each utterance, with "
-        "--output-file of the whole file, so that the loudness does not jump; or off"
+    parser.add_argument(
+        "--normalize",
+        choices=LOUDNESSES,
+        help="full range: of each sentence (default); by one factor of each utterance, with "
+        "--output-file of the whole file, so that the loudness does not jump; or off",
     )
-    parser.add_argument("--normalize", choices=LOUDNESSES, help=text)
     add_option(parser, "--no-normalize", action="store_true", help="the same as --normalize off")
-    text = (
-        "give the first and last sound of each sentence room, lest the voice cut them "
-        "(default: in sentences of a single word)"
+    add_option(
+        parser,
+        "--whole-ends",
+        action=argparse.BooleanOptionalAction,
+        help="give the first and last sound of each sentence room, lest the voice cut them "
+        "(default: in sentences of a single word)",
     )
-    add_option(parser, "--whole-ends", action=argparse.BooleanOptionalAction, help=text)
-    text = "speak repeatably: the same texts, voice and machine give the same samples"
-    parser.add_argument("--seed", type=whole_number(0, 2**62 - 1), metavar="N", help=text)
+    parser.add_argument(
+        "--seed",
+        type=whole_number(0, 2**62 - 1),
+        metavar="N",
+        help="speak repeatably: the same texts, voice and machine give the same samples",
+    )
 
 
 def add_pronunciation_options(parser: argparse._ActionsContainer) -> None:
     """Add how texts are prepared; servers have these, too."""
-    text = "lines of a word, a tab, and what is said instead: a text or [[phonemes]]"
-    parser.add_argument("--lexicon", type=Path, metavar="FILE", help=text)
-    text = (
-        "Russian stress: as marked by + or U+0301 (default), also by silero-stress (extra "
-        "`ru`), or off"
+    parser.add_argument(
+        "--lexicon",
+        type=Path,
+        metavar="FILE",
+        help="lines of a word, a tab, and what is said instead: a text or [[phonemes]]",
     )
-    parser.add_argument("--stress", choices=STRESSES, help=text)
-    text = (
-        "write out Russian and English numbers, dates, money and abbreviations (extra "
-        "`numbers`; default: as the voice was trained)"
+    parser.add_argument(
+        "--stress",
+        choices=STRESSES,
+        help="Russian stress: as marked by + or U+0301 (default), also by silero-stress (extra "
+        "`ru`), or off",
     )
-    add_option(parser, "--write-numbers", action=argparse.BooleanOptionalAction, help=text)
-    text = (
-        "make no sentence end of titles and short forms, as in Dr. Smith (default: as the "
-        "voice was trained, else yes; with --no-abbreviations the phonemes are those of Piper)"
+    add_option(
+        parser,
+        "--write-numbers",
+        action=argparse.BooleanOptionalAction,
+        help="write out Russian and English numbers, dates, money and abbreviations (extra "
+        "`numbers`; default: as the voice was trained)",
     )
-    add_option(parser, "--abbreviations", action=argparse.BooleanOptionalAction, help=text)
+    add_option(
+        parser,
+        "--abbreviations",
+        action=argparse.BooleanOptionalAction,
+        help="make no sentence end of titles and short forms, as in Dr. Smith (default: as the "
+        "voice was trained, else yes; with --no-abbreviations the phonemes are those of Piper)",
+    )

@@ -45,61 +45,80 @@ def add_voice_options(parser: argparse._ActionsContainer, *, has_aliases: bool =
 
     With aliases `--voice` is taken, too, as commands of others call it.
     """
-    text = "the default voice: path of its ONNX file, or its name in a --data-dir"
     parser.add_argument(
-        "-m", "--model", *(["--voice"] if has_aliases else []), required=True, help=text
+        "-m",
+        "--model",
+        *(["--voice"] if has_aliases else []),
+        required=True,
+        help="the default voice: path of its ONNX file, or its name in a --data-dir",
     )
-    text = "folder with voices; repeatable (default: the current one)"
     add_option(
-        parser, "--data-dir", type=Path, action="append", default=[], metavar="DIR", help=text
+        parser,
+        "--data-dir",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="folder with voices; repeatable (default: the current one)",
     )
-    text = (
-        "speaks where a request names a voice that is not here, which is an error otherwise; "
-        "without a name it is the default voice"
+    add_option(
+        parser,
+        "--fallback-voice",
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="speaks where a request names a voice that is not here, which is an error otherwise; "
+        "without a name it is the default voice",
     )
-    add_option(parser, "--fallback-voice", nargs="?", const="", metavar="NAME", help=text)
-    text = "folder to download voices into (default: the first --data-dir)"
-    add_option(parser, "--download-dir", type=Path, metavar="DIR", help=text)
-    text = "address of the published voices' list (default: %(default)s)"
-    add_option(parser, "--catalogue-url", default=CATALOGUE_URL, metavar="URL", help=text)
+    add_option(
+        parser,
+        "--download-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder to download voices into (default: the first --data-dir)",
+    )
+    add_option(
+        parser,
+        "--catalogue-url",
+        default=CATALOGUE_URL,
+        metavar="URL",
+        help="address of the published voices' list (default: %(default)s)",
+    )
     add_hardware_options(parser)
 
 
 def add_default_options(parser: argparse._ActionsContainer) -> None:
     """Add how voices speak where a request does not say."""
     add_speech_options(parser, "the default voice's speaker")
-    text = (
-        "what texts are: plain, also called text; markdown (extra `markdown`), as chat "
-        "programs send it; or ssml (default: %(default)s)"
-    )
     add_option(
-        parser, "--input-format", choices=("text", *INPUT_FORMATS), default="plain", help=text
+        parser,
+        "--input-format",
+        choices=("text", *INPUT_FORMATS),
+        default="plain",
+        help="what texts are: plain, also called text; markdown (extra `markdown`), as chat "
+        "programs send it; or ssml (default: %(default)s)",
     )
     add_pronunciation_options(parser)
 
 
 def add_limit_options(parser: argparse._ActionsContainer) -> None:
     """Add how much may be asked for."""
-    text = (
-        "requests that may wait beyond those that are spoken; further ones are told to come "
-        "again (default: %(default)s)"
-    )
     add_option(
         parser,
         "--max-waiting",
         type=_COUNT,
         default=SpeechLimits.max_waiting,
         metavar="N",
-        help=text,
+        help="requests that may wait beyond those that are spoken; further ones are told to come "
+        "again (default: %(default)s)",
     )
-    text = "characters of one text (default: %(default)s)"
     add_option(
         parser,
         "--max-characters",
         type=_COUNT,
         default=SpeechLimits.max_text_characters,
         metavar="N",
-        help=text,
+        help="characters of one text (default: %(default)s)",
     )
 
 

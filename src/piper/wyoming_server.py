@@ -16,11 +16,12 @@ def create_parser() -> argparse.ArgumentParser:
         prog="python -m piper.wyoming_server",
         description="Speak for Home Assistant, and whoever else knows the Wyoming protocol.",
     )
-    text = (
-        "where to listen: tcp://HOST:PORT, where 0.0.0.0 lets other machines in and the port "
-        "0 takes a free one; unix://PATH; or stdio:// (default: %(default)s)"
+    parser.add_argument(
+        "--uri",
+        default="tcp://127.0.0.1:10200",
+        help="where to listen: tcp://HOST:PORT, where 0.0.0.0 lets other machines in and the port "
+        "0 takes a free one; unix://PATH; or stdio:// (default: %(default)s)",
     )
-    parser.add_argument("--uri", default="tcp://127.0.0.1:10200", help=text)
     parser.add_argument(
         "--zeroconf",
         nargs="?",
@@ -31,25 +32,30 @@ def create_parser() -> argparse.ArgumentParser:
     )
     voices = parser.add_argument_group("voices")
     server_options.add_voice_options(voices, has_aliases=True)
-    text = "do not download the default voice where it is not there"
-    add_option(voices, "--local-files-only", action="store_true", help=text)
+    add_option(
+        voices,
+        "--local-files-only",
+        action="store_true",
+        help="do not download the default voice where it is not there",
+    )
     server_options.add_default_options(
         parser.add_argument_group("speech, where a request does not say")
     )
     limits = parser.add_argument_group("limits")
     server_options.add_limit_options(limits)
-    text = "samples of one audio-chunk at most (default: %(default)s)"
     add_option(
         limits,
         "--samples-per-chunk",
         type=whole_number(1, 1 << 20),
         default=1024,
         metavar="N",
-        help=text,
+        help="samples of one audio-chunk at most (default: %(default)s)",
     )
-    text = "take texts in pieces, and speak each sentence once it is there (default: yes)"
     parser.add_argument(
-        "--streaming", action=argparse.BooleanOptionalAction, default=True, help=text
+        "--streaming",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="take texts in pieces, and speak each sentence once it is there (default: yes)",
     )
     parser.add_argument("--debug", action="store_true", help="say more on standard error")
     return parser

@@ -58,15 +58,25 @@ class Metrics:
         ProcessCollector(registry=registry)
         build = Gauge("piper_build", "What runs.", ["version"], registry=registry)
         build.labels(__version__).set(1)
-        text = "Answers, by endpoint and status code; 101 is a WebSocket."
-        labels = ["method", "endpoint", "status"]
-        self._requests = CounterMetric("piper_requests", text, labels, registry=registry)
-        text = "Requests and WebSockets that are being answered."
-        self._open = Gauge("piper_open_connections", text, registry=registry)
-        text = "Requests for speech that are spoken or wait for it."
-        self.accepted = Gauge("piper_accepted_speech_requests", text, registry=registry)
-        text = "Seconds of sound that were made."
-        self.audio = CounterMetric("piper_audio_seconds", text, registry=registry)
+        self._requests = CounterMetric(
+            "piper_requests",
+            "Answers, by endpoint and status code; 101 is a WebSocket.",
+            ["method", "endpoint", "status"],
+            registry=registry,
+        )
+        self._open = Gauge(
+            "piper_open_connections",
+            "Requests and WebSockets that are being answered.",
+            registry=registry,
+        )
+        self.accepted = Gauge(
+            "piper_accepted_speech_requests",
+            "Requests for speech that are spoken or wait for it.",
+            registry=registry,
+        )
+        self.audio = CounterMetric(
+            "piper_audio_seconds", "Seconds of sound that were made.", registry=registry
+        )
         self.first = Histogram(
             "piper_first_audio_seconds",
             "From accepting a request for speech to its first sound.",

@@ -266,27 +266,45 @@ class TrainCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what belongs neither to the network, nor the data, nor Lightning's Trainer."""
         add = parser.add_argument
-        text = "Checkpoints to keep, best first: by val_loss, or the first of --model.scores."
-        add("--keep_best", type=int, default=3, help=text)
-        text = "Minutes between two writes of last.ckpt."
-        add("--save_minutes", type=float, default=DEFAULT_SAVE_MINUTES, help=text)
-        text = "Hours between two checkpoints that stay, eight at most; 0: none."
-        add("--keep_every_hours", type=NonNegativeFloat, default=DEFAULT_KEEP_HOURS, help=text)
-        text = (
-            "Seconds that a step may go on after Ctrl+C, SIGTERM or SIGHUP before it is given "
-            "up for the last checkpoint; 0: for ever."
+        add(
+            "--keep_best",
+            type=int,
+            default=3,
+            help="Checkpoints to keep, best first: by val_loss, or the first of --model.scores.",
         )
-        add("--stop_seconds", type=NonNegativeFloat, default=DEFAULT_STOP_SECONDS, help=text)
-        text = (
-            "End after so many validations without a better val_loss (or first of "
-            "--model.scores); 0: never for that."
+        add(
+            "--save_minutes",
+            type=float,
+            default=DEFAULT_SAVE_MINUTES,
+            help="Minutes between two writes of last.ckpt.",
         )
-        add("--patience", type=NonNegativeInt, default=0, help=text)
-        text = (
-            "Score speech at validations: auto (DistillMOS where it is installed), off, or "
-            "another predictor as package.module:function."
+        add(
+            "--keep_every_hours",
+            type=NonNegativeFloat,
+            default=DEFAULT_KEEP_HOURS,
+            help="Hours between two checkpoints that stay, eight at most; 0: none.",
         )
-        add("--validation_quality", type=str, default=AUTO, help=text)
+        add(
+            "--stop_seconds",
+            type=NonNegativeFloat,
+            default=DEFAULT_STOP_SECONDS,
+            help="Seconds that a step may go on after Ctrl+C, SIGTERM or SIGHUP before it is given "
+            "up for the last checkpoint; 0: for ever.",
+        )
+        add(
+            "--patience",
+            type=NonNegativeInt,
+            default=0,
+            help="End after so many validations without a better val_loss (or first of "
+            "--model.scores); 0: never for that.",
+        )
+        add(
+            "--validation_quality",
+            type=str,
+            default=AUTO,
+            help="Score speech at validations: auto (DistillMOS where it is installed), off, or "
+            "another predictor as package.module:function.",
+        )
         add(
             "--verbose",
             action="store_true",

@@ -18,24 +18,30 @@ def create_parser() -> argparse.ArgumentParser:
         prog="python -m piper.train.export_onnx",
         description="Write a checkpoint as a voice: ONNX, JSON and tokens.txt, checked.",
     )
-    text = (
-        "checkpoint (.ckpt) to read, a path or s3://… and the like; of a run's folder the "
-        "newest; last: the newest below the working folder"
+    parser.add_argument(
+        "--checkpoint",
+        required=True,
+        help="checkpoint (.ckpt) to read, a path or s3://… and the like; of a run's folder the "
+        "newest; last: the newest below the working folder",
     )
-    parser.add_argument("--checkpoint", required=True, help=text)
     parser.add_argument(
         "--output-file", "--output_file", required=True, type=Path, help="voice (.onnx) to write"
     )
     parser.add_argument(
         "--config", type=Path, help="the voice's JSON, for checkpoints that do not carry it"
     )
-    text = (
-        "espeak-ng's voice that it was trained with, such as ru; with Piper's own phonemes it "
-        "makes the JSON of a checkpoint that carries none"
+    parser.add_argument(
+        "--espeak-voice",
+        "--espeak_voice",
+        help="espeak-ng's voice that it was trained with, such as ru; with Piper's own phonemes it "
+        "makes the JSON of a checkpoint that carries none",
     )
-    parser.add_argument("--espeak-voice", "--espeak_voice", help=text)
-    text = "take the weights of the last update instead of their moving averages"
-    parser.add_argument("--trained-weights", "--trained_weights", action="store_true", help=text)
+    parser.add_argument(
+        "--trained-weights",
+        "--trained_weights",
+        action="store_true",
+        help="take the weights of the last update instead of their moving averages",
+    )
     return parser
 
 

@@ -23,18 +23,30 @@ def create_parser() -> argparse.ArgumentParser:
         "reads. Only what has changed is prepared again.",
     )
     add_dataset_flags(parser)
-    text = (
-        "of the voice; for quick, recordings are also aligned with their texts, and their "
-        "pitch is found; default: what config.json says"
+    parser.add_argument(
+        "--quality",
+        "--model.quality",
+        metavar="NAME",
+        help="of the voice; for quick, recordings are also aligned with their texts, and their "
+        "pitch is found; default: what config.json says",
     )
-    parser.add_argument("--quality", "--model.quality", metavar="NAME", help=text)
     parser.add_argument(
         "--num-processes", type=int, metavar="N", help="default: one a core of this machine"
     )
-    text = "use a Ray cluster, host:port; without an address the one of this machine"
-    parser.add_argument("--ray", metavar="ADDRESS", nargs="?", const="auto", help=text)
-    text = "bring each recording to this loudness, such as -23; train with the same flag"
-    parser.add_argument("--loudness", "--data.loudness", type=float, metavar="LUFS", help=text)
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        nargs="?",
+        const="auto",
+        help="use a Ray cluster, host:port; without an address the one of this machine",
+    )
+    parser.add_argument(
+        "--loudness",
+        "--data.loudness",
+        type=float,
+        metavar="LUFS",
+        help="bring each recording to this loudness, such as -23; train with the same flag",
+    )
     parser.add_argument(
         "--verify", action="store_true", help="read the whole cache, and mend what is damaged"
     )

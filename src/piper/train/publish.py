@@ -40,21 +40,33 @@ def create_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("voice", metavar="VOICE", help="the ONNX file; its JSON lies beside it")
     add("--repo", required=True, metavar="USER/NAME", help="repository; made where it is missing")
-    text = (
-        "such as cc-by-4.0 or cc0-1.0; what the recordings' licence allows. Needed where the "
-        "evaluation's card names none"
+    add(
+        "--license",
+        metavar="L",
+        help="such as cc-by-4.0 or cc0-1.0; what the recordings' licence allows. Needed where the "
+        "evaluation's card names none",
     )
-    add("--license", metavar="L", help=text)
-    text = "what `evaluate` wrote: its card, scores and sentences go with the voice"
-    add("--evaluation", type=Path, metavar="DIR", help=text)
-    text = (
-        "a sentence to publish as a sample; repeatable; default: the evaluation's first "
-        f"{MAX_SAMPLES}"
+    add(
+        "--evaluation",
+        type=Path,
+        metavar="DIR",
+        help="what `evaluate` wrote: its card, scores and sentences go with the voice",
     )
-    add("--text", action="append", default=[], help=text)
+    add(
+        "--text",
+        action="append",
+        default=[],
+        help="a sentence to publish as a sample; repeatable; default: the evaluation's first "
+        f"{MAX_SAMPLES}",
+    )
     add("--private", action="store_true", help="let only you see a new repository")
-    text = "write what would be published into a new folder, and upload nothing"
-    add("--dry-run", "--dry_run", type=Path, metavar="DIR", help=text)
+    add(
+        "--dry-run",
+        "--dry_run",
+        type=Path,
+        metavar="DIR",
+        help="write what would be published into a new folder, and upload nothing",
+    )
     return parser
 
 

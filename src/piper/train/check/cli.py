@@ -27,26 +27,36 @@ def create_parser() -> argparse.ArgumentParser:
     )
     add_dataset_flags(parser)
     add = parser.add_argument
-    text = "where report.html and report.json go; default: check in the dataset's folder"
-    add("--output-dir", type=Path, metavar="DIR", help=text)
+    add(
+        "--output-dir",
+        type=Path,
+        metavar="DIR",
+        help="where report.html and report.json go; default: check in the dataset's folder",
+    )
     add("--ignore", default="", metavar="RULES", help="rules to leave out, joined by commas")
     add(
         "--stress",
         action="store_true",
         help="Russian: compare the stress of each word with silero-stress (extra ru)",
     )
-    text = (
-        "leave out what takes minutes: an aligner that learns on the dataset and finds texts "
-        "that are not what is said, and measuring what training will take"
+    add(
+        "--quick",
+        action="store_true",
+        help="leave out what takes minutes: an aligner that learns on the dataset and finds texts "
+        "that are not what is said, and measuring what training will take",
     )
-    add("--quick", action="store_true", help=text)
-    text = (
-        "let a speech recogniser hear every recording: faster-whisper:MODEL, gigaam:MODEL or "
-        "MODULE:FUNCTION"
+    add(
+        "--recogniser",
+        metavar="NAME:MODEL",
+        help="let a speech recogniser hear every recording: faster-whisper:MODEL, gigaam:MODEL or "
+        "MODULE:FUNCTION",
     )
-    add("--recogniser", metavar="NAME:MODEL", help=text)
-    text = "write a mended copy there, with changes.json; the dataset stays as it is"
-    add("--fix", type=Path, metavar="OUT", help=text)
+    add(
+        "--fix",
+        type=Path,
+        metavar="OUT",
+        help="write a mended copy there, with changes.json; the dataset stays as it is",
+    )
     add(
         "--strict",
         action="store_true",

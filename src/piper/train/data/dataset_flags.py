@@ -16,23 +16,42 @@ def add_dataset_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("dataset", type=Path, metavar="DIR", help="folder with metadata.csv and wavs/, or s3://…")
     add_espeak_voice_flag(add)
-    text = "default: what config.json says"
-    add("--sample-rate", "--model.sample_rate", type=int, metavar="HERTZ", help=text)
+    add(
+        "--sample-rate",
+        "--model.sample_rate",
+        type=int,
+        metavar="HERTZ",
+        help="default: what config.json says",
+    )
     add_num_speakers_flag(add)
-    text = "default: .cache in the dataset's folder; of a dataset at s3://…, in this one"
-    add("--cache-dir", "--data.cache_dir", type=Path, metavar="DIR", help=text)
+    add(
+        "--cache-dir",
+        "--data.cache_dir",
+        type=Path,
+        metavar="DIR",
+        help="default: .cache in the dataset's folder; of a dataset at s3://…, in this one",
+    )
 
 
 def add_espeak_voice_flag(add: Callable[..., Any]) -> None:
     """Add espeak-ng's voice, by a parser's or a group's `add_argument`."""
-    text = "espeak-ng's voice, such as ru; default: what config.json says"
-    add("--espeak-voice", "--data.espeak_voice", metavar="VOICE", help=text)
+    add(
+        "--espeak-voice",
+        "--data.espeak_voice",
+        metavar="VOICE",
+        help="espeak-ng's voice, such as ru; default: what config.json says",
+    )
 
 
 def add_num_speakers_flag(add: Callable[..., Any]) -> None:
     """Add the number of speakers, likewise."""
-    text = "default: what config.json says"
-    add("--num-speakers", "--model.num_speakers", type=int, metavar="N", help=text)
+    add(
+        "--num-speakers",
+        "--model.num_speakers",
+        type=int,
+        metavar="N",
+        help="default: what config.json says",
+    )
 
 
 def find_settings(arguments: argparse.Namespace, **others: Any) -> DataSettings:

@@ -45,15 +45,25 @@ def create_parser() -> argparse.ArgumentParser:
     _add_sentences(parser)
     _add_judges(parser)
     add = parser.add_argument
-    text = "where report.html, report.json, MODEL_CARD.md and speech go; default: %(default)s"
-    add("--output-dir", type=Path, default=Path("evaluation"), metavar="DIR", help=text)
-    text = (
-        "what every system has to reach, such as 'distillmos>=3.6,per<=0.12'; else the exit "
-        f"code is {NOT_REACHED}"
+    add(
+        "--output-dir",
+        type=Path,
+        default=Path("evaluation"),
+        metavar="DIR",
+        help="where report.html, report.json, MODEL_CARD.md and speech go; default: %(default)s",
     )
-    add("--require", metavar="LIMITS", help=text)
-    text = "JSON with what the model card is to say beside: licence, speaker, training"
-    add("--card-facts", type=Path, metavar="FILE", help=text)
+    add(
+        "--require",
+        metavar="LIMITS",
+        help="what every system has to reach, such as 'distillmos>=3.6,per<=0.12'; else the exit "
+        f"code is {NOT_REACHED}",
+    )
+    add(
+        "--card-facts",
+        type=Path,
+        metavar="FILE",
+        help="JSON with what the model card is to say beside: licence, speaker, training",
+    )
     add("--seed", type=int, default=20210611, help="of the voices' noise; default: %(default)s")
     return parser
 
@@ -65,7 +75,6 @@ def _add_systems(parser: argparse.ArgumentParser) -> None:
         ("checkpoint", "[LABEL=]FILE", "a checkpoint, which is exported first"),
         ("speech", "[LABEL=]DIR", "a folder of speech that lies there, a file for each sentence"),
     ):
-        text = f"{what}; may be given several times"
         add.add_argument(
             f"--{name}",
             dest="sources",
@@ -73,7 +82,7 @@ def _add_systems(parser: argparse.ArgumentParser) -> None:
             default=[],
             type=partial(lambda kind, path: (kind, path), name),
             metavar=metavar,
-            help=text,
+            help=f"{what}; may be given several times",
         )
 
 
@@ -81,42 +90,68 @@ def _add_sentences(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("what is spoken").add_argument
     add("--dataset", type=Path, metavar="DIR", help="sentences with their recordings")
     add("--texts", type=Path, metavar="FILE", help="sentences without recordings, one a line")
-    text = (
-        "lines of the dataset: split (those that training holds out), all, or a file of "
-        "recordings' names; default: %(default)s"
+    add(
+        "--held-out",
+        default="split",
+        metavar="WHICH",
+        help="lines of the dataset: split (those that training holds out), all, or a file of "
+        "recordings' names; default: %(default)s",
     )
-    add("--held-out", default="split", metavar="WHICH", help=text)
     add("--sentences", type=int, default=30, metavar="N", help="at most; default: %(default)s")
-    text = "single words to say beside, and the letters; 0: none; default: %(default)s"
-    add("--words", type=int, default=10, metavar="N", help=text)
+    add(
+        "--words",
+        type=int,
+        default=10,
+        metavar="N",
+        help="single words to say beside, and the letters; 0: none; default: %(default)s",
+    )
     add_espeak_voice_flag(add)
     add_num_speakers_flag(add)
-    text = "that training holds out; default: %(default)s"
     add(
         "--validation-split",
         "--data.validation_split",
         type=float,
         default=0.1,
         metavar="SHARE",
-        help=text,
+        help="that training holds out; default: %(default)s",
     )
-    text = "of what it holds out; default: %(default)s"
-    add("--split-seed", "--data.seed", type=int, default=1234, metavar="N", help=text)
+    add(
+        "--split-seed",
+        "--data.seed",
+        type=int,
+        default=1234,
+        metavar="N",
+        help="of what it holds out; default: %(default)s",
+    )
 
 
 def _add_judges(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("who hears").add_argument
-    text = (
-        "scores or groups of them (quality, intelligibility, likeness, trouble, cost), joined "
-        "by commas; default: all"
+    add(
+        "--scores",
+        metavar="NAMES",
+        help="scores or groups of them (quality, intelligibility, likeness, trouble, cost), joined "
+        "by commas; default: all",
     )
-    add("--scores", metavar="NAMES", help=text)
-    text = "another predictor of opinion: the name of an entry point, or MODULE:FUNCTION"
-    add("--quality-predictor", action="append", default=[], metavar="NAME", help=text)
-    text = "train the recogniser of phonemes on a dataset's recordings that are not held out"
-    add("--fit-recogniser", type=Path, metavar="DIR", help=text)
-    text = "where that is kept; default: phoneme_recogniser.pt in the dataset's .cache"
-    add("--phoneme-recogniser", type=Path, metavar="FILE", help=text)
+    add(
+        "--quality-predictor",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another predictor of opinion: the name of an entry point, or MODULE:FUNCTION",
+    )
+    add(
+        "--fit-recogniser",
+        type=Path,
+        metavar="DIR",
+        help="train the recogniser of phonemes on a dataset's recordings that are not held out",
+    )
+    add(
+        "--phoneme-recogniser",
+        type=Path,
+        metavar="FILE",
+        help="where that is kept; default: phoneme_recogniser.pt in the dataset's .cache",
+    )
     add(
         "--recogniser",
         metavar="NAME:MODEL",

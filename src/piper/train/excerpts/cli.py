@@ -28,17 +28,32 @@ def create_parser() -> argparse.ArgumentParser:
     add_dataset_flags(parser)
     add = parser.add_argument
     add("folder", metavar="OUT", type=Path, nargs="?", help="folder of the copy")
-    text = "phrases of so many words at most; default: %(default)s"
-    add("--words", metavar="N", type=int, default=MAX_WORDS, help=text)
-    text = "so many excerpts at most; default: a tenth of the recordings' time"
-    add("--most", metavar="N", type=int, help=text)
-    text = (
-        "let texts end as they stand, with a comma or without a mark; default: a full stop, "
-        "as speaking adds it to a single word"
+    add(
+        "--words",
+        metavar="N",
+        type=int,
+        default=MAX_WORDS,
+        help="phrases of so many words at most; default: %(default)s",
     )
-    add("--own-marks", "--own_marks", action="store_true", help=text)
-    text = "only phrases that end a sentence; default: those first"
-    add("--sentence-ends", "--sentence_ends", action="store_true", help=text)
+    add(
+        "--most",
+        metavar="N",
+        type=int,
+        help="so many excerpts at most; default: a tenth of the recordings' time",
+    )
+    add(
+        "--own-marks",
+        "--own_marks",
+        action="store_true",
+        help="let texts end as they stand, with a comma or without a mark; default: a full stop, "
+        "as speaking adds it to a single word",
+    )
+    add(
+        "--sentence-ends",
+        "--sentence_ends",
+        action="store_true",
+        help="only phrases that end a sentence; default: those first",
+    )
     add("--list", action="store_true", help="print what would be cut, and write nothing")
     return parser
 

@@ -42,9 +42,12 @@ def create_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--language", metavar="VOICE", help="espeak-ng voice of the texts, such as ru or en-us"
     )
-    text = "hertz of the voice; default: what fits most recordings, which keep their own"
     parser.add_argument(
-        "--sample-rate", "--sample_rate", type=int, choices=TRAINED_RATES, help=text
+        "--sample-rate",
+        "--sample_rate",
+        type=int,
+        choices=TRAINED_RATES,
+        help="hertz of the voice; default: what fits most recordings, which keep their own",
     )
     parser.add_argument("--limit", metavar="N", type=int, help="at most N recordings")
     parser.add_argument(
@@ -52,12 +55,25 @@ def create_parser() -> argparse.ArgumentParser:
         metavar="audio=A,text=B,speaker=C",
         help="names of the columns (csv, jsonl, hugging_face); default: the usual ones",
     )
-    text = "where the recordings lie, if not in SOURCE"
-    parser.add_argument("--audio-dir", "--audio_dir", metavar="FOLDER", type=Path, help=text)
-    text = "take the text before it was normalised, where there are two"
-    parser.add_argument("--original-text", "--original_text", action="store_true", help=text)
-    text = "the source's speakers or folders are one person"
-    parser.add_argument("--one-speaker", "--one_speaker", action="store_true", help=text)
+    parser.add_argument(
+        "--audio-dir",
+        "--audio_dir",
+        metavar="FOLDER",
+        type=Path,
+        help="where the recordings lie, if not in SOURCE",
+    )
+    parser.add_argument(
+        "--original-text",
+        "--original_text",
+        action="store_true",
+        help="take the text before it was normalised, where there are two",
+    )
+    parser.add_argument(
+        "--one-speaker",
+        "--one_speaker",
+        action="store_true",
+        help="the source's speakers or folders are one person",
+    )
     return parser
 
 

@@ -27,13 +27,20 @@ def create_parser() -> argparse.ArgumentParser:
         "--results", type=Path, metavar="CSV", nargs="+", help="results that listeners downloaded"
     )
     add = parser.add_argument
-    text = "the page (default: %(default)s)"
-    add("-o", "--output", type=Path, default=Path("listen.html"), metavar="HTML", help=text)
-    text = (
-        "what to compare, joined by commas, as the report has them; default: its voices, and "
-        "a voice that is alone with the recordings"
+    add(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("listen.html"),
+        metavar="HTML",
+        help="the page (default: %(default)s)",
     )
-    add("--systems", metavar="LABELS", help=text)
+    add(
+        "--systems",
+        metavar="LABELS",
+        help="what to compare, joined by commas, as the report has them; default: its voices, and "
+        "a voice that is alone with the recordings",
+    )
     add("--most", type=whole_number(1, 10**6), metavar="N", help="at most N pairs; default: all")
     add("--seed", type=int, default=1234, help="of order and sides (default: %(default)s)")
     return parser

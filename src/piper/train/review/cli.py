@@ -32,11 +32,19 @@ def create_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--all", action="store_true", help="show every line, not only those with an issue")
     add("--rules", default="", metavar="RULES", help="show only issues of these, joined by commas")
-    text = "write a copy there with all that was decided, and end; no page is opened"
-    add("--fix", type=Path, metavar="OUT", help=text)
+    add(
+        "--fix",
+        type=Path,
+        metavar="OUT",
+        help="write a copy there with all that was decided, and end; no page is opened",
+    )
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    text = "port to listen on; 0 takes a free one (default: %(default)s)"
-    add("--port", type=whole_number(0, 65535), default=0, help=text)
+    add(
+        "--port",
+        type=whole_number(0, 65535),
+        default=0,
+        help="port to listen on; 0 takes a free one (default: %(default)s)",
+    )
     add("--no-browser", action="store_true", help="only print the address")
     return parser
 

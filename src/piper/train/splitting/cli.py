@@ -32,20 +32,32 @@ def create_parser() -> argparse.ArgumentParser:
     add("recording", metavar="LONG", type=Path, help="the recording, of minutes or hours")
     add("folder", metavar="DIR", type=Path, help="folder of the dataset to make")
     add("--text", metavar="TEXT", type=Path, required=True, help="all that is said in it, UTF-8")
-    text = "espeak-ng voice of the text, such as ru or en-us"
-    add("--language", metavar="VOICE", required=True, help=text)
-    text = "of the voice to be; default: 22050, or 16000 where the recording has less"
-    add("--sample-rate", "--sample_rate", metavar="HERTZ", type=int, help=text)
-    text = (
-        "aligner.pt of an earlier split of the same speaker or language; default: one learns "
-        "on this recording"
+    add(
+        "--language",
+        metavar="VOICE",
+        required=True,
+        help="espeak-ng voice of the text, such as ru or en-us",
     )
-    add("--aligner", metavar="FILE", type=Path, help=text)
-    text = (
-        "let a speech recogniser say what is said where: faster-whisper:MODEL, gigaam:MODEL "
-        "or MODULE:FUNCTION"
+    add(
+        "--sample-rate",
+        "--sample_rate",
+        metavar="HERTZ",
+        type=int,
+        help="of the voice to be; default: 22050, or 16000 where the recording has less",
     )
-    add("--recogniser", metavar="NAME:MODEL", help=text)
+    add(
+        "--aligner",
+        metavar="FILE",
+        type=Path,
+        help="aligner.pt of an earlier split of the same speaker or language; default: one learns "
+        "on this recording",
+    )
+    add(
+        "--recogniser",
+        metavar="NAME:MODEL",
+        help="let a speech recogniser say what is said where: faster-whisper:MODEL, gigaam:MODEL "
+        "or MODULE:FUNCTION",
+    )
     return parser
 
 
