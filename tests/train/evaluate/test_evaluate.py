@@ -58,6 +58,13 @@ def test_a_voice_is_scored_beside_its_recordings(
     code = run("--model", tiny_voice, "--dataset", dataset, "--output-dir", out, *flags)
     assert code == 0
     report = load_report(out)
+    read = (line.split(" ", 1) for line in (out / "lists" / "text").read_text("utf-8").splitlines())
+    texts = dict(read)
+    for system in report["systems"]:
+        lines = (out / "lists" / f"{system['label']}.scp").read_text("utf-8").splitlines()
+        assert len(lines) == len(system["sentences"])
+        for name, path in (line.split(" ", 1) for line in lines):
+            assert Path(path).is_file() and texts[name]
     recordings, voice = report["systems"]
     assert recordings["label"] == "recordings"
     assert voice["details"]["sample rate"] == "16,000 Hz"

@@ -289,6 +289,25 @@ def find_card_facts(
     return CardFacts(**{**found, **told})
 
 
+def write_lists(evaluation: Evaluation, folder: Path) -> list[Path]:
+    """Write which sound is which sentence as VERSA and Kaldi read it; return the files.
+
+    `LABEL.scp` has a line `ID PATH` for each sentence of a system, `text` has `ID TEXT`.
+    """
+    lists: dict[str, dict[str, str]] = {"text": {}}
+    for system in evaluation.all_systems:
+        sounds = lists.setdefault(f"{system.label}.scp", {})
+        for spoken in system.spoken:
+            name = "_".join(spoken.sentence.name.split())
+            sounds[name] = str(spoken.audio.absolute())
+            lists["text"][name] = " ".join(spoken.sentence.text.split())
+    for file, lines in lists.items():
+        with replace_on_success(folder / file) as temporary:
+            text = "".join(f"{name} {value}\n" for name, value in sorted(lines.items()))
+            temporary.write_bytes(text.encode("utf-8", "surrogateescape"))
+    return [folder / file for file in lists]
+
+
 def write_evaluation(
     evaluation: Evaluation, sources: Sequence[Source], told: Mapping[str, Any], folder: Path
 ) -> list[Path]:
@@ -301,6 +320,7 @@ def write_evaluation(
     paths = [folder / "report.json", folder / "report.html"]
     write_json(paths[0], evaluation.to_dict())
     write_report_page(evaluation, paths[1])
+    paths += write_lists(evaluation, folder / "lists")
     for system, source in zip(evaluation.systems, sources, strict=True):
         if source.kind is not SourceKind.SPEECH:
             paths.append(folder / "MODEL_CARD.md")
