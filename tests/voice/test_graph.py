@@ -15,7 +15,7 @@ from network_shapes import golden_weights, network_shapes
 
 from piper.errors import ExportError
 from piper.train.vits.config import NetworkConfig
-from piper.train.vits.synthesizer import Synthesizer
+from piper.train.vits.network import VitsSynthesizer
 from piper.voice.graph import GraphConfig, build_graph
 from piper.voice.graph_config import fold_weights, unfold_weights
 
@@ -108,7 +108,7 @@ NETWORKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def test_the_graph_equals_the_torch_network(name: str) -> None:
     shape_changes, network_changes = NETWORKS[name]
     weights, config = create_voice(**shape_changes)
-    network = Synthesizer(
+    network = VitsSynthesizer(
         NetworkConfig(
             inter_channels=16,
             hidden_channels=16,

@@ -307,9 +307,9 @@ def _test_ids(map_ids: Sequence[int], num_symbols: int) -> Iterator[list[int]]:
     No text is needed for that, whose letters a map may lack.
     """
     known = sorted({i for i in map_ids if 0 < i < num_symbols}) or list(range(1, num_symbols))
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for length in (40, 30, 20):
-        chosen = random.choice(known, length).tolist()
+        chosen = rng.choice(known, length).tolist()
         yield [value for i in chosen for value in (i, 0)]
 
 

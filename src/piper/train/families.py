@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from piper.train.presets import NetworkShape
 from piper.train.quick.config import QuickConfig
 from piper.train.quick.network import NO_PAD, QuickSynthesizer
-from piper.train.vits.synthesizer import Synthesizer
+from piper.train.vits.network import VitsSynthesizer
 from piper.voice.graph import build_graph
 from piper.voice.graph_config import GraphConfig, is_spoken_with
 from piper.voice.graph_quick import QuickGraphConfig, build_quick_graph, excitation_noise
@@ -34,7 +34,7 @@ class Spoken:
 
 def create_network(config: NetworkShape) -> nn.Module:
     """Return a network of this shape, with random weights."""
-    return QuickSynthesizer(config) if isinstance(config, QuickConfig) else Synthesizer(config)
+    return QuickSynthesizer(config) if isinstance(config, QuickConfig) else VitsSynthesizer(config)
 
 
 def is_needed_to_speak(name: str, config: NetworkShape) -> bool:

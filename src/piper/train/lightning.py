@@ -23,11 +23,11 @@ from piper.train.presets import (
 )
 from piper.train.steps import gan
 from piper.train.steps.compilation import compile_generator, should_compile
-from piper.train.steps.gan import GanStep, MicroBatches, Totals
-from piper.train.steps.update import Hold, create_optimizer, seed_update
+from piper.train.steps.gan import GanStep, MicroBatches, Normalisers
+from piper.train.steps.update import FrozenPart, create_optimizer, seed_update
 from piper.train.vits.config import NetworkConfig
 from piper.train.vits.discriminators import Discriminator, MultiResolutionDiscriminator
-from piper.train.vits.synthesizer import Synthesizer
+from piper.train.vits.network import VitsSynthesizer
 from piper.train.voice_module import VALIDATION_SEED, VoiceModule
 from piper.train.warm_start import read_warm_starts
 
@@ -165,7 +165,7 @@ class VitsModel(VoiceModule):
         )
         self.save_hyperparameters(saved_hyper_parameters(network, settings))
 
-        self.model_g: Synthesizer = Synthesizer(network)
+        self.model_g: VitsSynthesizer = VitsSynthesizer(network)
         self.model_d = Discriminator(network.discriminator_channels)
         self.model_mrd: MultiResolutionDiscriminator | None = None
         if settings["use_mrd"]:
@@ -176,7 +176,7 @@ class VitsModel(VoiceModule):
         weights = {**gan.USUAL_WEIGHTS, "mel": settings["c_mel"], "kl": settings["c_kl"]}
         self.gan = GanStep(self.model_g, discriminators, network, weights)
         self.micro_batches = MicroBatches(self.gan, self.model_g, *discriminators)
-        self.hold = Hold(self.model_g.dec, "decoder", settings["hold_decoder"])
+        self.frozen_decoder = FrozenPart(self.model_g.dec, "decoder", settings["hold_decoder"])
         self._kept_speakers: tuple[list[int], Tensor] | None = None
         if settings["new_speakers_only"]:
             self._freeze_voice()
@@ -210,15 +210,15 @@ class VitsModel(VoiceModule):
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
         """Return the generator's and the discriminators' optimizer, each with its schedule."""
-        of = self._training
+        training = self._training
         trained = (self.model_g.parameters(), self.discriminator_parameters())
         pairs = [
             create_optimizer(
                 parameters,
-                of[f"learning_rate{ending}"],
-                of[f"betas{ending}"],
-                of["eps"],
-                of[f"lr_decay{ending}"],
+                training[f"learning_rate{ending}"],
+                training[f"betas{ending}"],
+                training["eps"],
+                training[f"lr_decay{ending}"],
             )
             for parameters, ending in zip(trained, ("", "_d"), strict=True)
         ]
@@ -238,16 +238,16 @@ class VitsModel(VoiceModule):
 
     def make_gradients(self, batch: Batch, update: int, scale: Tensor | None) -> dict[str, Tensor]:
         """Give both networks their gradients, in as many parts as memory asks for."""
-        own = Totals.of(batch)
+        own = Normalisers.of(batch)
         counts = torch.stack([own.utterances, own.frames, own.phonemes])
-        totals = Totals(*sum_over_processes(counts).unbind())
-        change = self.hold.apply(update)
+        normalisers = Normalisers(*sum_over_processes(counts).unbind())
+        change = self.frozen_decoder.apply(update)
         if change and self.trainer.is_global_zero:
             _LOGGER.info("%s", change)
         return self.micro_batches.backward(
             batch,
             self.accumulate_grad_batches,
-            totals,
+            normalisers,
             scale,
             partial(seed_update, self._seed, self.global_rank, update),
         )
@@ -270,8 +270,8 @@ class VitsModel(VoiceModule):
 
     def validation_losses(self, batch: Batch, batch_index: int) -> dict[str, Tensor]:
         """Take the losses of fixed segments with fixed noise."""
-        random = torch.Generator(device=self.device).manual_seed(VALIDATION_SEED + batch_index)
-        return self.gan.spectral_losses(self.gan.generate(batch, random))
+        rng = torch.Generator(device=self.device).manual_seed(VALIDATION_SEED + batch_index)
+        return self.gan.spectral_losses(self.gan.generate(batch, rng))
 
     # -- checkpoints
 

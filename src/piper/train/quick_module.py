@@ -337,9 +337,9 @@ class QuickModel(VoiceModule):
 
     def validation_losses(self, batch: Pieces, batch_index: int) -> dict[str, Tensor]:
         """Take the losses of fixed pieces with fixed noise."""
-        random = torch.Generator().manual_seed(VALIDATION_SEED + batch_index)
+        rng = torch.Generator().manual_seed(VALIDATION_SEED + batch_index)
         size = DECODED_FRAMES * self.network_config.hop_length
-        noise = torch.randn((len(batch), size), generator=random).to(self.device)
+        noise = torch.randn((len(batch), size), generator=rng).to(self.device)
         return self.step.losses(batch, noise)
 
     # -- checkpoints

@@ -27,7 +27,7 @@ from piper.train.data.module import ListeningExample
 from piper.train.presets import create_network_config
 from piper.train.vits.config import NetworkConfig
 from piper.train.vits.mel import spectrogram, spectrogram_to_mel
-from piper.train.vits.synthesizer import Synthesizer
+from piper.train.vits.network import VitsSynthesizer
 from trainings import read_log, read_scalars
 
 NARROW = {"hidden_channels": 16, "inter_channels": 16, "filter_channels": 16, "n_layers": 1}
@@ -41,7 +41,7 @@ class Voice:
     def __init__(self, config: NetworkConfig) -> None:
         torch.manual_seed(7)
         self.network_config = config
-        self.model_g = Synthesizer(config).eval()
+        self.model_g = VitsSynthesizer(config).eval()
 
 
 def make_example(config: NetworkConfig, frames: int, speaker_id: int | None) -> ListeningExample:

@@ -20,14 +20,16 @@ from piper.train.callbacks.batches import Batches
 from piper.train.data.module import VitsDataModule
 from piper.train.distributed import GanDDPStrategy, check_agreement
 from piper.train.lightning import VitsModel
-from piper.train.vits.layers import Draws
+from piper.train.vits.layers import TrainingNoise
 
 MAX_FRAMES = 2000
 SMALL = {"hidden_channels": 16, "inter_channels": 16, "filter_channels": 16, "n_layers": 1}
 NAMES = ("mel", "kl", "duration", "adversarial", "feature", "discriminator", "loss")
 
 
-def draw_by_utterance(self: Any, ids: Tensor, spectrogram: Tensor, generator: Any = None) -> Draws:
+def draw_by_utterance(
+    self: Any, ids: Tensor, spectrogram: Tensor, generator: Any = None
+) -> TrainingNoise:
     """Draw the same numbers for an utterance in whatever batch it is."""
     rows = []
     for utterance in ids:
@@ -37,7 +39,7 @@ def draw_by_utterance(self: Any, ids: Tensor, spectrogram: Tensor, generator: An
         durations = torch.randn(MAX_FRAMES, 2, generator=random)
         rows.append((latents, durations, torch.rand((), generator=random)))
     latents, durations, segments = (torch.stack(part) for part in zip(*rows, strict=True))
-    return Draws(
+    return TrainingNoise(
         latents.mT[:, :, : spectrogram.shape[2]], durations.mT[:, :, : ids.shape[1]], segments
     )
 
@@ -90,7 +92,7 @@ def train(
         p_dropout=0.0,
         **SMALL,  # type: ignore[arg-type]
     )
-    model.model_g.draw = MethodType(draw_by_utterance, model.model_g)  # type: ignore[method-assign]
+    model.model_g.draw_noise = MethodType(draw_by_utterance, model.model_g)  # type: ignore[method-assign]
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0

@@ -23,7 +23,7 @@ from piper.train.presets import create_network_config
 from piper.train.steps import gan
 from piper.train.steps.gan import GanStep
 from piper.train.vits.discriminators import Discriminator, MultiResolutionDiscriminator
-from piper.train.vits.synthesizer import Synthesizer
+from piper.train.vits.network import VitsSynthesizer
 
 READS = ("_local_scalar_dense", "item", "nonzero", "is_nonzero", "masked_select", "_unique2")
 
@@ -63,7 +63,7 @@ def create_step(device: str, *, use_sdp: bool, num_speakers: int) -> GanStep:
             MultiResolutionDiscriminator.for_network(config),
         ]
         judges = [judge for network in networks for judge in network.discriminators]
-        return GanStep(Synthesizer(config), judges, config, gan.USUAL_WEIGHTS)
+        return GanStep(VitsSynthesizer(config), judges, config, gan.USUAL_WEIGHTS)
 
 
 def create_batch(step: GanStep, device: str) -> Batch:

@@ -15,7 +15,7 @@ from piper.train.presets import create_network_config
 from piper.train.steps import compilation, gan
 from piper.train.steps.gan import GanStep
 from piper.train.vits.discriminators import Discriminator
-from piper.train.vits.synthesizer import Synthesizer
+from piper.train.vits.network import VitsSynthesizer
 
 
 def create_step() -> GanStep:
@@ -33,7 +33,7 @@ def create_step() -> GanStep:
         discriminator_channels=16,
     )
     torch.manual_seed(1)
-    generator, judges = Synthesizer(config), Discriminator(config.discriminator_channels)
+    generator, judges = VitsSynthesizer(config), Discriminator(config.discriminator_channels)
     return GanStep(generator, list(judges.discriminators), config, gan.USUAL_WEIGHTS)
 
 

@@ -13,17 +13,17 @@ import torch
 from piper.errors import ConfigError
 from piper.train.presets import create_network_config
 from piper.train.steps import compilation
-from piper.train.vits.synthesizer import Synthesizer
+from piper.train.vits.network import VitsSynthesizer
 from trainings import succeed
 
 UPDATES_SCRIPT = Path(__file__).with_name("compiled_updates.py")
 
 
-def create_generator() -> Synthesizer:
+def create_generator() -> VitsSynthesizer:
     config = create_network_config(
         "tiny", hidden_channels=16, inter_channels=16, filter_channels=16, n_layers=1
     )
-    return Synthesizer(config)
+    return VitsSynthesizer(config)
 
 
 def test_names_of_weights_stay() -> None:

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from piper.errors import ConfigError, TrainingError
 from piper.train.data.batches import Batch, UtteranceItem, collate
 from piper.train.steps import gan
-from piper.train.steps.gan import GanStep, MicroBatches, Totals, is_out_of_memory
+from piper.train.steps.gan import GanStep, MicroBatches, Normalisers, is_out_of_memory
 from piper.train.steps.update import seed_update
 from piper.train.vits import mel
 from piper.train.vits.config import NetworkConfig
 from piper.train.vits.discriminators import Discriminator, MultiResolutionDiscriminator
 from piper.train.vits.mel import spectrogram
-from piper.train.vits.synthesizer import Synthesizer
+from piper.train.vits.network import VitsSynthesizer
 
 
 def create_config(num_speakers: int = 1) -> NetworkConfig:
@@ -45,7 +45,7 @@ def create_step(num_speakers: int = 1, *, use_mrd: bool = False) -> GanStep:
     if use_mrd:
         judges += MultiResolutionDiscriminator.for_network(config).discriminators
     # Dropout's masks depend on the shape of a batch; without it all else must be equal.
-    generator = Synthesizer(config).train()
+    generator = VitsSynthesizer(config).train()
     for module in generator.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -95,8 +95,10 @@ def test_one_pass_gives_the_gradients_of_the_plain_way(num_speakers: int, use_mr
     """The plain way: the whole generator, each judge twice on the same audio, two backwards."""
     step = create_step(num_speakers, use_mrd=use_mrd)
     batch = create_batch(num_speakers > 1)
-    draws = step.generator.draw(batch.ids, batch.spectrograms, torch.Generator().manual_seed(1))
-    named = step.backward(batch, draws)
+    noise = step.generator.draw_noise(
+        batch.ids, batch.spectrograms, torch.Generator().manual_seed(1)
+    )
+    named = step.backward(batch, noise)
     pieces = gradients_of(step)
 
     generated = step.generate(batch, torch.Generator().manual_seed(1))
@@ -141,10 +143,10 @@ def test_parts_of_a_batch_give_the_gradients_of_the_whole(num_speakers: int) -> 
     batch = create_batch(num_speakers > 1)
     micro_batches = MicroBatches(step, step.generator, *step.discriminators)
     seed = partial(seed_update, 1234, 0, 5)
-    whole = micro_batches.backward(batch, 1, Totals.of(batch), None, seed)
+    whole = micro_batches.backward(batch, 1, Normalisers.of(batch), None, seed)
     expected = gradients_of(step)
     for parts in (2, 3, 5):
-        named = micro_batches.backward(batch, parts, Totals.of(batch), None, seed)
+        named = micro_batches.backward(batch, parts, Normalisers.of(batch), None, seed)
         for name, loss in whole.items():
             torch.testing.assert_close(named[name], loss, rtol=1e-5, atol=1e-6)
         assert_equal(gradients_of(step), expected)
@@ -157,13 +159,13 @@ def test_texts_in_parts_give_the_gradients_of_the_whole(
 ) -> None:
     step = create_step(num_speakers)
     batch = create_batch(num_speakers > 1)
-    draws = step.generator.draw(batch.ids, batch.spectrograms)
-    whole = step.backward(batch, draws)
+    noise = step.generator.draw_noise(batch.ids, batch.spectrograms)
+    whole = step.backward(batch, noise)
     expected = gradients_of(step)
     for frames, parts in ((60, 2), (40, 3), (1, 5)):
         monkeypatch.setattr(gan, "TEXT_FRAMES", frames)
         assert step._text_parts(batch) == parts
-        named = step.backward(batch, draws)
+        named = step.backward(batch, noise)
         for name, loss in whole.items():
             torch.testing.assert_close(named[name], loss, rtol=1e-5, atol=1e-6)
         assert_equal(gradients_of(step), expected)
@@ -203,19 +205,19 @@ def test_out_of_memory_splits_the_batch_and_changes_nothing_else(
     step, batch = create_step(), create_batch()
     seed = partial(seed_update, 1234, 0, 5)
     seed()
-    draws = step.generator.draw(batch.ids, batch.spectrograms)
-    whole = step.backward(batch, draws)
+    noise = step.generator.draw_noise(batch.ids, batch.spectrograms)
+    whole = step.backward(batch, noise)
     expected = gradients_of(step)
     # The last judge: gradients of all others are there already when it fails.
     greedy = Greedy(step.discriminators[-1], 3)
     step.discriminators[-1] = greedy
     micro_batches = MicroBatches(step, step.generator, *step.discriminators)
     with caplog.at_level(logging.WARNING, "piper"):
-        named = micro_batches.backward(batch, 1, Totals.of(batch), None, seed)
+        named = micro_batches.backward(batch, 1, Normalisers.of(batch), None, seed)
         assert_equal(gradients_of(step), expected)
         assert float(named["mel"]) == pytest.approx(float(whole["mel"]), rel=1e-5)
         greedy.heard.clear()
-        micro_batches.backward(batch, 1, Totals.of(batch), None, seed)
+        micro_batches.backward(batch, 1, Normalisers.of(batch), None, seed)
     # The second batch of that size is split before it fails.
     assert max(greedy.heard) <= 3
     said = [record.getMessage() for record in caplog.records]
@@ -229,7 +231,7 @@ def test_an_utterance_that_does_not_fit_alone_ends_with_a_sentence() -> None:
     step.discriminators[0] = Greedy(step.discriminators[0], 0)
     micro_batches = MicroBatches(step, step.generator, *step.discriminators)
     with pytest.raises(TrainingError, match=r"of 24 frames .*, 0\.wav: .*--data\.max_seconds"):
-        micro_batches.backward(batch, 1, Totals.of(batch), None, partial(seed_update, 1, 0, 0))
+        micro_batches.backward(batch, 1, Normalisers.of(batch), None, partial(seed_update, 1, 0, 0))
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:

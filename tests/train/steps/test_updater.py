@@ -14,8 +14,8 @@ from piper.errors import TrainingError
 from piper.train.checkpoints import load_checkpoint
 from piper.train.steps.update import (
     MAX_SKIPPED_IN_A_ROW,
+    FrozenPart,
     GanMixedPrecision,
-    Hold,
     Updater,
     WeightAverages,
     create_optimizer,
@@ -240,11 +240,11 @@ FLAGS = ("--data.batch_size=5", "--validation_quality=off", "--trainer.limit_val
 
 def test_gradients_go_through_what_is_held() -> None:
     before, held = nn.Linear(3, 3), nn.Linear(3, 1)
-    hold = Hold(held, "decoder", 2)
+    frozen = FrozenPart(held, "decoder", 2)
     held_on, learns_now = "The decoder is held until update 2.", "The decoder learns from now on."
     changes = {0: held_on, 2: learns_now}
     for update, learns in ((0, False), (1, False), (2, True), (3, True)):
-        assert hold.apply(update) == changes.get(update)
+        assert frozen.apply(update) == changes.get(update)
         held(before(torch.ones(2, 3))).sum().backward()
         assert (held.weight.grad is not None) == learns
         assert before.weight.grad is not None and before.weight.grad.abs().sum() > 0

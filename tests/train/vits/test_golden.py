@@ -17,7 +17,7 @@ from piper.train.vits.config import NetworkConfig
 from piper.train.vits.discriminators import Discriminator
 from piper.train.vits.layers import lengths_to_mask
 from piper.train.vits.mel import spectrogram, spectrogram_to_mel
-from piper.train.vits.synthesizer import Synthesizer
+from piper.train.vits.network import VitsSynthesizer
 
 GOLDEN_PATH = Path(__file__).parents[2] / "data" / "tiny_single.npz"
 TOLERANCE = 1e-4
@@ -51,15 +51,15 @@ def config(golden: dict[str, np.ndarray]) -> NetworkConfig:
 
 
 @pytest.fixture(scope="module")
-def model_g(config: NetworkConfig) -> Synthesizer:
-    network = Synthesizer(config).eval()
+def model_g(config: NetworkConfig) -> VitsSynthesizer:
+    network = VitsSynthesizer(config).eval()
     fill_by_name(network, "model_g")
     return network.requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
 def results(
-    golden: dict[str, np.ndarray], config: NetworkConfig, model_g: Synthesizer
+    golden: dict[str, np.ndarray], config: NetworkConfig, model_g: VitsSynthesizer
 ) -> dict[str, torch.Tensor]:
     """All that is computed from the second of audio, from all of its frames."""
     wav = torch.from_numpy(golden["wav"]).unsqueeze(0)
@@ -112,14 +112,14 @@ def test_entry_from_audio(
     assert_close(results[entry], golden[entry])
 
 
-def test_prior_of_text(golden: dict[str, np.ndarray], model_g: Synthesizer) -> None:
+def test_prior_of_text(golden: dict[str, np.ndarray], model_g: VitsSynthesizer) -> None:
     ids, lengths = torch.from_numpy(golden["ids"]), torch.from_numpy(golden["lengths"])
     _, m, logs = model_g.enc_p(ids, lengths_to_mask(lengths, ids.shape[1]))
     assert_close(m, golden["text_m"])
     assert_close(logs, golden["text_logs"])
 
 
-def test_speaking(golden: dict[str, np.ndarray], model_g: Synthesizer) -> None:
+def test_speaking(golden: dict[str, np.ndarray], model_g: VitsSynthesizer) -> None:
     ids, lengths = torch.from_numpy(golden["ids"]), torch.from_numpy(golden["lengths"])
     output = model_g.infer(ids[:1], lengths[:1], noise_scale=0.0, noise_w_scale=0.0)
     assert_close(output.durations[0], golden["infer_durations"])

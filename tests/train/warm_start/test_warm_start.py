@@ -15,7 +15,7 @@ from torch import Tensor
 from piper.config import VoiceConfig, load_voice_config
 from piper.errors import CheckpointError
 from piper.train.lightning import VitsModel
-from piper.train.vits.synthesizer import Synthesizer
+from piper.train.vits.network import VitsSynthesizer
 from piper.train.warm_start import VOCODER_PREFIXES, WarmReport, take_apart, warm_start
 from piper.voice.session import SpeechSettings, VoiceSession
 
@@ -78,7 +78,7 @@ def start(
     return warm_start(model, save(source, folder / "c.ckpt", theirs), voice, **options)
 
 
-def speak(network: Synthesizer, speaker: int | None = None) -> np.ndarray:
+def speak(network: VitsSynthesizer, speaker: int | None = None) -> np.ndarray:
     """Speak without noise."""
     ids, lengths = torch.tensor([IDS]), torch.tensor([len(IDS)])
     speakers = None if speaker is None else torch.tensor([speaker])
@@ -86,7 +86,7 @@ def speak(network: Synthesizer, speaker: int | None = None) -> np.ndarray:
     return output.audio.reshape(-1).numpy()
 
 
-def posterior(network: Synthesizer, speaker: int | None = None) -> Tensor:
+def posterior(network: VitsSynthesizer, speaker: int | None = None) -> Tensor:
     """What the posterior encoder makes of a fixed spectrogram."""
     spectrogram = torch.rand(1, 513, 12, generator=torch.Generator().manual_seed(3))
     g = network.embed_speakers(None if speaker is None else torch.tensor([speaker]))

@@ -1,6 +1,6 @@
 """Fixed sentences at validations: how far they are from their recordings, within a budget of time.
 
-Symbols as in `vits/synthesizer`.
+Symbols as in `vits/network`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from piper.train.vits.config import NetworkConfig
 from piper.train.vits.generator import EDGE_KERNEL_SIZE
 from piper.train.vits.layers import draw_normal
 from piper.train.vits.mel import audio_to_mel, spectrogram_to_mel
-from piper.train.vits.synthesizer import Synthesizer
+from piper.train.vits.network import VitsSynthesizer
 from piper.train.voice_module import find_timers, is_last_epoch
 from piper.voice.graph import compute_decoder_context
 from piper.voice.graph_config import GraphConfig
@@ -70,9 +70,9 @@ def measure_example(model: Any, example: ListeningExample) -> Measures:
 
     The noise is the same each time and on each device. Runs in float32, as voices do.
     """
-    network: Synthesizer = model.model_g
+    network: VitsSynthesizer = model.model_g
     config: NetworkConfig = model.network_config
-    random = torch.Generator().manual_seed(MEASURE_SEED)
+    rng = torch.Generator().manual_seed(MEASURE_SEED)
     ids = example.ids[None].to(model.device)
     spectrogram = example.spectrogram[None].to(model.device)
     id_count, frames = ids.shape[1], spectrogram.shape[2]
@@ -85,11 +85,11 @@ def measure_example(model: Any, example: ListeningExample) -> Measures:
 
     x, m_p, logs_p = network.enc_p(ids, id_mask)
     m_q, logs_q = network.enc_q(spectrogram, frame_mask, g)
-    z = m_q + draw_normal(tuple(m_q.shape), m_q, random) * torch.exp(logs_q)
+    z = m_q + draw_normal(tuple(m_q.shape), m_q, rng) * torch.exp(logs_q)
     z_p = network.flow(z, frame_mask, g)
     lengths = [torch.tensor([count], device=model.device) for count in (frames, id_count)]
     path = find_alignment(compute_log_likelihood(z_p, m_p, logs_p), *lengths)
-    noise = draw_normal(tuple(z_p.shape), z_p, random) * NOISE_SCALE
+    noise = draw_normal(tuple(z_p.shape), z_p, rng) * NOISE_SCALE
     spoken_p = expand_by_path(m_p, path) + noise * torch.exp(expand_by_path(logs_p, path))
     spoken = network.flow.inverse(spoken_p, frame_mask, g)
 
@@ -119,7 +119,7 @@ def summarise_measures(measures: Sequence[Measures], config: NetworkConfig) -> d
     }
 
 
-def decode_in_pieces(network: Synthesizer, z: Tensor, g: Tensor | None) -> Tensor:
+def decode_in_pieces(network: VitsSynthesizer, z: Tensor, g: Tensor | None) -> Tensor:
     """Decode latents (1, inter, T) of any length to audio (S,), S = T * hop_length.
 
     Equal to decoding them at once: pieces overlap by as much as the decoder looks at.

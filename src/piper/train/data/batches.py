@@ -314,17 +314,17 @@ class LengthBatchSampler(Sampler[list[int]]):
             epoch, skipped = epoch + 1, 0
 
     def _create_batches(self, epoch: int) -> list[IntArray]:
-        generator = np.random.default_rng([self._seed, epoch])
+        rng = np.random.default_rng([self._seed, epoch])
         batches: list[IntArray] = []
         for places, count in self._bands:
             indices = self._by_length[places]
             if self._shuffle:  # a band's utterances in the order in which its batches take them
-                jitter = generator.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(indices))
+                jitter = rng.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(indices))
                 indices = indices[np.argsort(-self._lengths[indices] * jitter, kind="stable")]
             batches += np.array_split(indices, count)
         if not self._shuffle:
             return batches
-        order = [int(index) for index in generator.permutation(len(batches))]
+        order = [int(index) for index in rng.permutation(len(batches))]
         if epoch == 0:
             longest = max(order, key=lambda index: self._lengths[batches[index]].max())
             order.remove(longest)

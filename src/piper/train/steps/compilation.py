@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from piper.errors import ConfigError, describe_briefly
 from piper.train.vits.durations import SplineCoupling
-from piper.train.vits.synthesizer import Synthesizer
+from piper.train.vits.network import VitsSynthesizer
 
 UPDATES_WORTH_COMPILING = 10_000
 """Updates from which on `auto` compiles. Compiling takes some two minutes; training gains a factor
@@ -83,7 +83,7 @@ class CompiledForward:
         return self.plain(x, *others)
 
 
-def compile_generator(generator: Synthesizer) -> None:
+def compile_generator(generator: VitsSynthesizer) -> None:
     """Compile the parts of the generator that gain by it, at their next call in training.
 
     What is random (dropout) and what is saved (the state dict) stays as it was.

@@ -6,16 +6,16 @@ thousands of frames, which bfloat16's eight bits of mantissa do not hold. The sy
 
 Both networks learn from one pass: all losses are taken with the weights from before the update.
 That is what updating the generator first, and the discriminators on the audio it had made before,
-comes to as well; but here each discriminator hears a pair of audio once instead of twice, and no
-gradient is computed that nobody takes.
+comes to as well; but here each discriminator processes a pair of audio once instead of twice, and
+no gradient is computed that nobody takes.
 
 The work is done piece by piece, so that few intermediate results live at a time: recordings to
 latents; flow, texts and durations, and backward through them, on a CPU for a few utterances after
 the other; latents to audio; each discriminator on its own, forward and backward; backward through
 the decoder; backward through what made the latents of recordings.
 
-The sums of all parts are divided by the totals of the whole update, and random numbers are drawn
-for the whole batch, so the gradients do not depend on the parts (dropout's masks aside).
+The sums of all parts are divided by the normalisers of the whole update, and random numbers are
+drawn for the whole batch, so the gradients do not depend on the parts (dropout's masks aside).
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from torch import Tensor, nn
 from piper.errors import ConfigError, TrainingError, describe_briefly
 from piper.train.data.batches import Batch, part_bounds
 from piper.train.vits.config import NetworkConfig
-from piper.train.vits.layers import Draws, cut_segments, place_segments
+from piper.train.vits.layers import TrainingNoise, cut_segments, place_segments
 from piper.train.vits.mel import audio_to_mel, spectrogram_to_mel
-from piper.train.vits.synthesizer import Posterior, Synthesizer, SynthesizerOutput
+from piper.train.vits.network import Posterior, TrainingOutput, VitsSynthesizer
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -126,14 +126,14 @@ class Generated:
         real_mel: Their log-mel spectrograms, (B, M, T).
     """
 
-    output: SynthesizerOutput
+    output: TrainingOutput
     id_lengths: Tensor
     real_audio: Tensor
     real_mel: Tensor
 
 
 @dataclass(frozen=True)
-class Totals:
+class Normalisers:
     """What an update's sums are divided by: everything in it, on all processes.
 
     So the gradients of a batch do not depend on the parts that it is worked on in.
@@ -144,7 +144,7 @@ class Totals:
     phonemes: Tensor
 
     @classmethod
-    def of(cls, batch: Batch) -> Totals:
+    def of(cls, batch: Batch) -> Normalisers:
         """Count one batch."""
         frames = batch.spectrogram_lengths.sum().float()
         phonemes = batch.id_lengths.sum().float()
@@ -156,7 +156,7 @@ class GanStep:
 
     def __init__(
         self,
-        generator: Synthesizer,
+        generator: VitsSynthesizer,
         discriminators: Sequence[nn.Module],
         config: NetworkConfig,
         loss_weights: Mapping[str, float],
@@ -171,36 +171,36 @@ class GanStep:
     def backward(
         self,
         batch: Batch,
-        draws: Draws | None = None,
-        totals: Totals | None = None,
+        noise: TrainingNoise | None = None,
+        normalisers: Normalisers | None = None,
         scale: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Add a batch's gradients to those of both networks.
 
         Args:
             batch: Utterances, or a part of a batch of them.
-            draws: Their random numbers; None draws them.
-            totals: Of the whole update that the batch is a part of; None: it is the whole.
+            noise: Their random numbers; None draws them.
+            normalisers: Of the whole update that the batch is a part of; None: it is the whole.
             scale: Factor on all gradients, as mixed precision wants it.
 
         Returns:
             The generator's losses and `discriminator`, by name, detached: the batch's share of the
             update's means, so that the shares of all its parts add up to them.
         """
-        totals = totals or Totals.of(batch)
+        normalisers = normalisers or Normalisers.of(batch)
         generator = self.generator
-        if draws is None:
-            draws = generator.draw(batch.ids, batch.spectrograms)
+        if noise is None:
+            noise = generator.draw_noise(batch.ids, batch.spectrograms)
         g = generator.embed_speakers(batch.speaker_ids)
         posterior = generator.encode_recordings(
-            batch.spectrograms, batch.spectrogram_lengths, g, draws
+            batch.spectrograms, batch.spectrogram_lengths, g, noise
         )
         # Each stage adds its gradients here; all of them go back from here at once.
         found = posterior.as_leaves()
         voice = None if g is None else g.detach().requires_grad_()
-        named = self._match_texts(batch, found, voice, draws, totals, scale)
-        share = len(batch) / totals.utterances
-        named |= self._decode(batch, found.z, voice, draws, share, scale)
+        named = self._match_texts(batch, found, voice, noise, normalisers, scale)
+        share = len(batch) / normalisers.utterances
+        named |= self._decode(batch, found.z, voice, noise, share, scale)
         roots, gradients = [posterior.z, posterior.logs_q], [found.z.grad, found.logs_q.grad]
         if g is not None and voice is not None:
             roots.append(g)
@@ -213,8 +213,8 @@ class GanStep:
         batch: Batch,
         posterior: Posterior,
         g: Tensor | None,
-        draws: Draws,
-        totals: Totals,
+        noise: TrainingNoise,
+        normalisers: Normalisers,
         scale: Tensor | None,
     ) -> dict[str, Tensor]:
         """Go from latents and texts to the losses between them, and back, a part at a time."""
@@ -226,14 +226,14 @@ class GanStep:
             voice = None if g is None else g[start:end]
             match = self.generator.match_texts(rows, part.ids, part.id_lengths, voice)
             # A mean over these frames, or phonemes, is this much of the whole update's.
-            kl = (rows.frame_lengths.sum() / totals.frames) * kl_loss(
+            kl = (rows.frame_lengths.sum() / normalisers.frames) * kl_loss(
                 match.z_p, rows.logs_q, match.m_p, match.logs_p, rows.frame_mask
             )
             self._scaled(self.total({"kl": kl}), scale).backward()
             per_utterance = self.generator.compute_duration_loss(
-                match, voice, draws.rows(start, end, frames, phonemes)
+                match, voice, noise.rows(start, end, frames, phonemes)
             )
-            duration = (part.id_lengths.sum() / totals.phonemes) * duration_loss(
+            duration = (part.id_lengths.sum() / normalisers.phonemes) * duration_loss(
                 per_utterance, part.id_lengths
             )
             if duration.requires_grad:  # nothing of the durations is trained with the table alone
@@ -254,22 +254,22 @@ class GanStep:
         batch: Batch,
         z: Tensor,
         g: Tensor | None,
-        draws: Draws,
+        noise: TrainingNoise,
         share: Tensor,
         scale: Tensor | None,
     ) -> dict[str, Tensor]:
         """Go from latents to audio and its losses, and back."""
-        real_audio, real_mel, starts = self._cut_real(batch, draws.segments)
+        real_audio, real_mel, starts = self._cut_real(batch, noise.segments)
         audio = self.generator.dec(cut_segments(z, starts, self.config.segment_frames), g)
-        heard = audio.detach().requires_grad_()
-        named = self._discriminate(real_audio, heard, share, scale)
-        mel = share * mel_loss(real_mel, audio_to_mel(heard.squeeze(1), self.config))
+        detached = audio.detach().requires_grad_()
+        named = self._discriminate(real_audio, detached, share, scale)
+        mel = share * mel_loss(real_mel, audio_to_mel(detached.squeeze(1), self.config))
         self._scaled(self.total({"mel": mel}), scale).backward()
-        audio.backward(heard.grad)
+        audio.backward(detached.grad)
         return named | {"mel": mel.detach()}
 
     def _discriminate(
-        self, real_audio: Tensor, heard: Tensor, share: Tensor, scale: Tensor | None
+        self, real_audio: Tensor, generated_audio: Tensor, share: Tensor, scale: Tensor | None
     ) -> dict[str, Tensor]:
         """Ask each discriminator, one after the other.
 
@@ -278,14 +278,16 @@ class GanStep:
         """
         sums: dict[str, list[Tensor]] = {"discriminator": [], "adversarial": [], "feature": []}
         for network in self.discriminators:
-            real, fake = [network(real_audio)], [network(heard)]
+            real, fake = [network(real_audio)], [network(generated_audio)]
             discriminator = share * discriminator_loss(real, fake)
             named = {
                 "adversarial": share * generator_loss(fake),
                 "feature": share * feature_loss(real, fake),
             }
             # Only what leads from the audio to these losses: no gradients of weights.
-            self._scaled(self.total(named), scale).backward(inputs=[heard], retain_graph=True)
+            self._scaled(self.total(named), scale).backward(
+                inputs=[generated_audio], retain_graph=True
+            )
             weights = [p for p in network.parameters() if p.requires_grad]
             self._scaled(discriminator, scale).backward(inputs=weights)
             for name, loss in (*named.items(), ("discriminator", discriminator)):
@@ -298,17 +300,17 @@ class GanStep:
 
     # -- validation
 
-    def generate(self, batch: Batch, random: torch.Generator | None = None) -> Generated:
+    def generate(self, batch: Batch, rng: torch.Generator | None = None) -> Generated:
         """Run the generator on a batch."""
-        draws = self.generator.draw(batch.ids, batch.spectrograms, random)
-        real_audio, real_mel, starts = self._cut_real(batch, draws.segments)
-        output: SynthesizerOutput = self.generator(
+        noise = self.generator.draw_noise(batch.ids, batch.spectrograms, rng)
+        real_audio, real_mel, starts = self._cut_real(batch, noise.segments)
+        output: TrainingOutput = self.generator(
             batch.ids,
             batch.id_lengths,
             batch.spectrograms,
             batch.spectrogram_lengths,
             batch.speaker_ids,
-            draws=draws,
+            noise=noise,
             segment_starts=starts,
         )
         return Generated(output, batch.id_lengths, real_audio, real_mel)
@@ -327,10 +329,10 @@ class GanStep:
         """Return the weighted sum of the named losses; all of them must have a weight."""
         return weighted_sum(named, {name: self.loss_weights[name] for name in named})
 
-    def _cut_real(self, batch: Batch, drawn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _cut_real(self, batch: Batch, uniform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the recordings' segments, their log-mel spectrograms, and where they begin."""
         config = self.config
-        starts = place_segments(batch.spectrogram_lengths, config.segment_frames, drawn)
+        starts = place_segments(batch.spectrogram_lengths, config.segment_frames, uniform)
         spectrogram = cut_segments(batch.spectrograms, starts, config.segment_frames)
         audio = cut_segments(batch.audio, starts * config.hop_length, config.segment_size)
         return audio, spectrogram_to_mel(spectrogram, config), starts
@@ -363,7 +365,7 @@ class MicroBatches:
         self,
         batch: Batch,
         parts: int,
-        totals: Totals,
+        normalisers: Normalisers,
         scale: Tensor | None,
         seed: Callable[[], None],
     ) -> dict[str, Tensor]:
@@ -374,7 +376,7 @@ class MicroBatches:
         Args:
             batch: All utterances of this process's update.
             parts: The least number of parts.
-            totals: Of the whole update.
+            normalisers: Of the whole update.
             scale: Factor on all gradients.
             seed: Sets the random numbers of this update; called before each try.
 
@@ -385,7 +387,7 @@ class MicroBatches:
         while True:
             seed()
             try:
-                return self._backward_parts(batch, parts, totals, scale)
+                return self._backward_parts(batch, parts, normalisers, scale)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -402,14 +404,14 @@ class MicroBatches:
             self._tell(batch, parts)
 
     def _backward_parts(
-        self, batch: Batch, parts: int, totals: Totals, scale: Tensor | None
+        self, batch: Batch, parts: int, normalisers: Normalisers, scale: Tensor | None
     ) -> dict[str, Tensor]:
-        draws = self.gan.generator.draw(batch.ids, batch.spectrograms)
+        noise = self.gan.generator.draw_noise(batch.ids, batch.spectrograms)
         named: dict[str, Tensor] = {}
         bounds = part_bounds(len(batch), parts)
         for (start, end), part in zip(bounds, batch.chunk(parts), strict=True):
-            rows = draws.rows(start, end, part.spectrograms.shape[2], part.ids.shape[1])
-            for name, loss in self.gan.backward(part, rows, totals, scale).items():
+            rows = noise.rows(start, end, part.spectrograms.shape[2], part.ids.shape[1])
+            for name, loss in self.gan.backward(part, rows, normalisers, scale).items():
                 named[name] = named[name] + loss if name in named else loss
         return named
 

@@ -205,13 +205,13 @@ def create_optimizer(
     return optimizer, ExponentialLR(optimizer, gamma=lr_decay)
 
 
-class Hold:
+class FrozenPart:
     """Keeps a part's weights for the first updates of a training.
 
     A voice brings a decoder that speaks, but neither the encoder of recordings nor discriminators.
-    Until those have learnt something, their gradients are of no use to the decoder; held, it shows
-    the new encoder which latents it can speak. Gradients go through it to what came before, and
-    none are computed of its weights.
+    Until those have learned something, their gradients are of no use to the decoder; frozen, it
+    shows the new encoder which latents it can speak. Gradients go through it to what came before,
+    and none are computed of its weights.
     """
 
     def __init__(self, part: nn.Module, name: str, updates: int) -> None:

@@ -77,18 +77,18 @@ def cut_segments(x: Tensor, starts: Tensor, length: int) -> Tensor:
     return x.gather(2, index).masked_fill(is_outside, 0.0)
 
 
-def place_segments(frame_lengths: Tensor, segment_frames: int, drawn: Tensor) -> Tensor:
+def place_segments(frame_lengths: Tensor, segment_frames: int, uniform: Tensor) -> Tensor:
     """Starts (B,) in frames, uniform over every place where a segment fits.
 
     Utterances no longer than a segment start at 0; the rest of their segment is padding.
 
     Args:
         frame_lengths: (B,).
-        drawn: (B,) numbers from 0 up to 1.
+        uniform: (B,) numbers from 0 up to 1.
     """
     choices = (frame_lengths - segment_frames + 1).clamp(min=1)
-    # float32 rounding can lift drawn * choices to choices itself
-    return torch.minimum((drawn * choices).long(), choices - 1)
+    # float32 rounding can lift uniform * choices to choices itself
+    return torch.minimum((uniform * choices).long(), choices - 1)
 
 
 def draw_normal(
@@ -112,7 +112,7 @@ def draw_uniform(
 
 
 @dataclass(frozen=True)
-class Draws:
+class TrainingNoise:
     """All random numbers of a training pass but dropout's.
 
     Drawn for a whole batch at once, so that its parts see the numbers that the whole would see.
@@ -127,9 +127,9 @@ class Draws:
     durations: Tensor
     segments: Tensor
 
-    def rows(self, start: int, end: int, frames: int, phonemes: int) -> Draws:
+    def rows(self, start: int, end: int, frames: int, phonemes: int) -> TrainingNoise:
         """Return the numbers of some utterances, cut to their own longest."""
-        return Draws(
+        return TrainingNoise(
             self.latents[start:end, :, :frames],
             self.durations[start:end, :, :phonemes],
             self.segments[start:end],

@@ -15,7 +15,7 @@ from piper.train.vits.layers import (
     cut_segments,
     place_segments,
 )
-from piper.train.vits.synthesizer import Synthesizer, SynthesizerOutput
+from piper.train.vits.network import TrainingOutput, VitsSynthesizer
 
 TINY: dict[str, Any] = {
     "num_symbols": 20,
@@ -34,9 +34,9 @@ ID_LENGTHS = torch.tensor([5, 9])
 FRAME_LENGTHS = torch.tensor([5, 20])
 
 
-def create_network(**changes: Any) -> Synthesizer:
+def create_network(**changes: Any) -> VitsSynthesizer:
     torch.manual_seed(0)
-    return Synthesizer(NetworkConfig(**{**TINY, **changes}))
+    return VitsSynthesizer(NetworkConfig(**{**TINY, **changes}))
 
 
 def make_batch(frames: int = 20) -> tuple[torch.Tensor, ...]:
@@ -46,12 +46,12 @@ def make_batch(frames: int = 20) -> tuple[torch.Tensor, ...]:
     return ids, ID_LENGTHS, spectrogram, FRAME_LENGTHS.clamp(max=frames)
 
 
-def list_tensors(output: SynthesizerOutput) -> dict[str, torch.Tensor]:
+def list_tensors(output: TrainingOutput) -> dict[str, torch.Tensor]:
     values = {**vars(output.posterior), **vars(output.match), **vars(output)}
     return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
 
 
-def sum_losses(output: SynthesizerOutput) -> torch.Tensor:
+def sum_losses(output: TrainingOutput) -> torch.Tensor:
     """All paths of gradients: decoder, KL and durations."""
     match, own = output.match, output.posterior
     distance = (match.z_p - match.m_p).square() * torch.exp(-2.0 * match.logs_p)
@@ -238,7 +238,7 @@ def test_weights_are_normalised_over_all_axes_but_the_first() -> None:
 def test_training_copies_nothing_to_the_host() -> None:
     """Meta tensors have no values, so that any look at one raises."""
     with torch.device("meta"):
-        network = Synthesizer(NetworkConfig(**TINY, num_speakers=3)).train()
+        network = VitsSynthesizer(NetworkConfig(**TINY, num_speakers=3)).train()
     batch = [tensor.to("meta") for tensor in make_batch()]
     output = network(*batch, torch.tensor([0, 2], device="meta"))
     assert output.audio.shape == (2, 1, 2048)

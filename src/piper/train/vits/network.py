@@ -24,7 +24,7 @@ from piper.train.vits.durations import DurationPredictor, StochasticDurationPred
 from piper.train.vits.encoders import CouplingFlow, PosteriorEncoder, TextEncoder
 from piper.train.vits.generator import Generator
 from piper.train.vits.layers import (
-    Draws,
+    TrainingNoise,
     cut_segments,
     draw_normal,
     draw_uniform,
@@ -89,7 +89,7 @@ class TextMatch:
 
 
 @dataclass
-class SynthesizerOutput:
+class TrainingOutput:
     """What a training pass gives.
 
     Attributes:
@@ -122,7 +122,7 @@ class InferenceOutput:
     frame_mask: Tensor
 
 
-class Synthesizer(nn.Module):
+class VitsSynthesizer(nn.Module):
     """The generator half of VITS; Lightning's module holds it as `model_g`."""
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -150,9 +150,9 @@ class Synthesizer(nn.Module):
         speaker_ids: Tensor | None = None,
         *,
         generator: torch.Generator | None = None,
-        draws: Draws | None = None,
+        noise: TrainingNoise | None = None,
         segment_starts: Tensor | None = None,
-    ) -> SynthesizerOutput:
+    ) -> TrainingOutput:
         """Reconstruct recordings, and learn from their texts what speaking will need.
 
         Nothing is copied to the host.
@@ -164,44 +164,48 @@ class Synthesizer(nn.Module):
             spectrogram_lengths: (B,) int64.
             speaker_ids: (B,) int64, where the network has several speakers.
             generator: Source of all noise but dropout's; None takes torch's global one.
-            draws: The noise itself, where it is already drawn.
-            segment_starts: (B,) int64 in frames; None takes them from the draws.
+            noise: The noise itself, where it is already drawn.
+            segment_starts: (B,) int64 in frames; None takes them from the noise.
 
         Raises:
             ValueError: If the network has several speakers and `speaker_ids` is None.
         """
         g = self.embed_speakers(speaker_ids)
-        if draws is None:
-            draws = self.draw(ids, spectrogram, generator)
-        posterior = self.encode_recordings(spectrogram, spectrogram_lengths, g, draws)
+        if noise is None:
+            noise = self.draw_noise(ids, spectrogram, generator)
+        posterior = self.encode_recordings(spectrogram, spectrogram_lengths, g, noise)
         if segment_starts is None:
             segment_starts = place_segments(
-                spectrogram_lengths, self.config.segment_frames, draws.segments
+                spectrogram_lengths, self.config.segment_frames, noise.segments
             )
         audio = self.dec(cut_segments(posterior.z, segment_starts, self.config.segment_frames), g)
         match = self.match_texts(posterior, ids, id_lengths, g)
-        loss = self.compute_duration_loss(match, g, draws)
-        return SynthesizerOutput(audio, segment_starts, posterior, match, loss)
+        loss = self.compute_duration_loss(match, g, noise)
+        return TrainingOutput(audio, segment_starts, posterior, match, loss)
 
-    def draw(
+    def draw_noise(
         self, ids: Tensor, spectrogram: Tensor, generator: torch.Generator | None = None
-    ) -> Draws:
+    ) -> TrainingNoise:
         """Draw what a training pass over ids (B, P) and spectrograms (B, F, T) needs."""
         batch, phonemes = ids.shape
         latents = (batch, self.config.inter_channels, spectrogram.shape[2])
-        return Draws(
+        return TrainingNoise(
             draw_normal(latents, spectrogram, generator),
             draw_normal((batch, 2, phonemes), spectrogram, generator),
             draw_uniform((batch,), spectrogram, generator),
         )
 
     def encode_recordings(
-        self, spectrogram: Tensor, spectrogram_lengths: Tensor, g: Tensor | None, draws: Draws
+        self,
+        spectrogram: Tensor,
+        spectrogram_lengths: Tensor,
+        g: Tensor | None,
+        noise: TrainingNoise,
     ) -> Posterior:
         """The first part of a training pass: recordings to latents that the decoder can decode."""
         frame_mask = lengths_to_mask(spectrogram_lengths, spectrogram.shape[2])
         m_q, logs_q = self.enc_q(spectrogram, frame_mask, g)
-        z = (m_q + draws.latents * torch.exp(logs_q)) * frame_mask
+        z = (m_q + noise.latents * torch.exp(logs_q)) * frame_mask
         return Posterior(z, m_q, logs_q, frame_mask, spectrogram_lengths)
 
     def match_texts(
@@ -226,13 +230,15 @@ class Synthesizer(nn.Module):
             hidden=x,
         )
 
-    def compute_duration_loss(self, match: TextMatch, g: Tensor | None, draws: Draws) -> Tensor:
+    def compute_duration_loss(
+        self, match: TextMatch, g: Tensor | None, noise: TrainingNoise
+    ) -> Tensor:
         """The last part: the predictor's loss (B,), summed over an utterance's phonemes.
 
         Its gradients end in the predictor, which takes all else as given.
         """
         durations = match.path.sum(1).unsqueeze(1)
-        return self.dp(match.hidden.detach(), match.id_mask, durations, g, draws.durations)
+        return self.dp(match.hidden.detach(), match.id_mask, durations, g, noise.durations)
 
     @torch.no_grad()
     def infer(
