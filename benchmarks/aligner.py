@@ -18,7 +18,13 @@ import soundfile
 
 from piper.errors import DatasetError
 from piper.text.frontend import create_frontend
-from piper.train.aligner.aligner import Aligner, Alignment, Groups, Hearing, phonemes_to_groups
+from piper.train.aligner.aligner import (
+    Aligner,
+    Alignment,
+    FrameProbabilities,
+    Groups,
+    phonemes_to_groups,
+)
 from piper.train.aligner.features import FRAME_SECONDS, load_samples
 from piper.train.aligner.fitting import Lesson, create_lesson_key, fit_aligner
 from piper.train.data.dataset_config import create_voice_config
@@ -43,10 +49,10 @@ def read_lessons(dataset: Path) -> list[Lesson]:
     return sorted(lessons, key=lambda lesson: lesson.key)
 
 
-def score_wrong(aligner: Aligner, hearing: Hearing, groups: Groups) -> float:
+def score_wrong(aligner: Aligner, frames: FrameProbabilities, groups: Groups) -> float:
     """Return the score of another's text; NaN where it is too long for the recording."""
     try:
-        return aligner.align(hearing, groups).score
+        return aligner.align(frames, groups).score
     except DatasetError:
         return float("nan")
 
@@ -85,11 +91,11 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
     right, wrong, errors = [], [], []
     for number, lesson in enumerate(by_length):
         other = by_length[number + 1 if number + 1 < len(by_length) else number - 1]
-        hearing = aligner.hear(load_samples(lesson.path))
-        alignment = aligner.align(hearing, lesson.groups)
+        frames = aligner.score_frames(load_samples(lesson.path))
+        alignment = aligner.align(frames, lesson.groups)
         right.append(alignment.score)
         if other.groups != lesson.groups:
-            wrong.append(score_wrong(aligner, hearing, other.groups))
+            wrong.append(score_wrong(aligner, frames, other.groups))
         if args.labels is not None:
             silences = find_silences(alignment)
             for start, end in read_pauses(args.labels / f"{lesson.path.stem}.lab"):

@@ -69,7 +69,7 @@ def judge_sentences(
 
 def find_share_found(aligner: Aligner, path: Path, groups: Groups) -> float:
     """Return the share of phonemes that are likelier than all others somewhere in their place."""
-    alignment = aligner.align(aligner.hear(load_samples(path)), groups)
+    alignment = aligner.align(aligner.score_frames(load_samples(path)), groups)
     edges = [*np.flatnonzero(np.diff(alignment.states, prepend=-1)), len(alignment.states)]
     found = [
         bool((alignment.scores[start:end] >= 0).any())

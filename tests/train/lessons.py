@@ -81,9 +81,9 @@ class Recogniser:
 
     def recognise(self, samples: FloatArray, sample_rate: int) -> str:
         assert sample_rate == 16000
-        hearing = self._aligner.hear(samples)
+        frames = self._aligner.score_frames(samples)
         scores = {}
         for text, groups in self._groups.items():
             with suppress(DatasetError):
-                scores[text] = self._aligner.align(hearing, groups).score
+                scores[text] = self._aligner.align(frames, groups).score
         return max(scores, key=scores.__getitem__).lower() if scores else ""

@@ -36,9 +36,9 @@ def test_right_texts_fit_and_others_do_not(
     by_length = sorted(rows[1::2], key=lambda row: row[0].stat().st_size)[4:14]
     right, wrong = [], []
     for (path, text), (_, other) in zip(by_length, by_length[1:] + by_length[:1], strict=True):
-        hearing = aligner.hear(load_samples(path))
-        right.append(aligner.align(hearing, text_to_groups(text)).score)
-        wrong.append(aligner.align(hearing, text_to_groups(other)).score)
+        frames = aligner.score_frames(load_samples(path))
+        right.append(aligner.align(frames, text_to_groups(text)).score)
+        wrong.append(aligner.align(frames, text_to_groups(other)).score)
     assert min(right) > -0.7
     assert max(wrong) < -1.4
 
@@ -50,7 +50,8 @@ def test_joined_sentences_part_where_they_were_joined(
     parts = [load_samples(path) for path, _ in rows[:6]]
     groups = [text_to_groups(text) for _, text in rows[:6]]
     alignment = aligner.align(
-        aligner.hear(np.concatenate(parts)), tuple(group for some in groups for group in some)
+        aligner.score_frames(np.concatenate(parts)),
+        tuple(group for some in groups for group in some),
     )
     spans = alignment.find_spans()
     start, place = 0.0, 0
@@ -69,12 +70,12 @@ def test_missing_words_are_where_it_fits_worst(
 ) -> None:
     aligner = load_aligner(aligner_path)
     path, text = next(row for row in rows if "взорвался" in row[1])
-    hearing = aligner.hear(load_samples(path))
-    whole = aligner.align(hearing, text_to_groups(text))
+    frames = aligner.score_frames(load_samples(path))
+    whole = aligner.align(frames, text_to_groups(text))
     word = whole.find_spans()[4]  # `взорвался`, beside `аплодисментами`
     assert word is not None
     score, start, end = aligner.align(
-        hearing, text_to_groups(text.replace(" взорвался аплодисментами", ""))
+        frames, text_to_groups(text.replace(" взорвался аплодисментами", ""))
     ).find_worst()
     assert score < 2 * whole.find_worst()[0] - 1
     assert start < word.end_seconds + 0.7
@@ -87,8 +88,8 @@ def test_a_saved_aligner_is_the_same_and_a_damaged_one_is_named(
     aligner = load_aligner(aligner_path)
     aligner.save(tmp_path / "copy.pt")
     samples = load_samples(rows[2][0])
-    heard = load_aligner(tmp_path / "copy.pt").hear(samples).log_probabilities
-    np.testing.assert_array_equal(heard, aligner.hear(samples).log_probabilities)
+    heard = load_aligner(tmp_path / "copy.pt").score_frames(samples).log_probabilities
+    np.testing.assert_array_equal(heard, aligner.score_frames(samples).log_probabilities)
     data = aligner_path.read_bytes()
     (tmp_path / "cut.pt").write_bytes(data[: len(data) // 2])
     with pytest.raises(DatasetError, match=r"cut\.pt is no aligner"):
@@ -106,9 +107,9 @@ def test_a_long_recording_is_heard_as_its_parts_are(
     aligner = load_aligner(aligner_path)
     samples = np.concatenate([load_samples(path) for path, _ in rows[:8]])
     groups = text_to_groups(" ".join(text for _, text in rows[:8]))
-    whole = aligner.align(aligner.hear(samples), groups).find_spans()
+    whole = aligner.align(aligner.score_frames(samples), groups).find_spans()
     monkeypatch.setattr(module, "STRETCH_SECONDS", 5.0)
-    parts = aligner.align(aligner.hear(samples), groups).find_spans()
+    parts = aligner.align(aligner.score_frames(samples), groups).find_spans()
     for left, right in zip(whole, parts, strict=True):
         assert left is not None
         assert right is not None

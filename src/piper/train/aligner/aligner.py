@@ -239,8 +239,8 @@ text left out 98 % have one below -2.9, and half of them one below -5.3."""
 
 
 @dataclass(frozen=True)
-class Hearing:
-    """What the network heard.
+class FrameProbabilities:
+    """What the network says of each frame of a recording.
 
     Attributes:
         log_probabilities: (T, U) of units, a row every 20 ms.
@@ -357,7 +357,7 @@ class Aligner:
     Attributes:
         inventory: U units, silence first.
         network: To their log probabilities.
-        log_prior: (U,) how often each is heard, as a logarithm.
+        log_prior: (U,) share of the frames that each has, as a logarithm.
         learnt: Keys of the recordings that it was fitted on.
     """
 
@@ -366,15 +366,17 @@ class Aligner:
     log_prior: Tensor
     learnt: frozenset[str] = frozenset()
 
-    def hear(self, samples: FloatArray) -> Hearing:
-        """Return what is heard in a recording at `features.SAMPLE_RATE`."""
+    def score_frames(self, samples: FloatArray) -> FrameProbabilities:
+        """Return how likely each unit is in each frame of a recording at `features.SAMPLE_RATE`."""
         rows, loud = [], []
         for part, log_probs, counted in self.network.run(samples):
             rows.append(log_probs[counted])
             loud.append(find_loud(part, len(log_probs))[counted])
-        return Hearing(np.concatenate(rows), np.concatenate(loud))
+        return FrameProbabilities(np.concatenate(rows), np.concatenate(loud))
 
-    def align(self, hearing: Hearing, groups: Groups, open_gaps: Collection[int] = ()) -> Alignment:
+    def align(
+        self, frames: FrameProbabilities, groups: Groups, open_gaps: Collection[int] = ()
+    ) -> Alignment:
         """Lay a text over a recording; units that the aligner does not know are left out.
 
         Args:
@@ -383,13 +385,13 @@ class Aligner:
         """
         numbers = {unit: number for number, unit in enumerate(self.inventory)}
         topology = create_topology(groups, numbers, open_gaps)
-        likelihoods = hearing.log_probabilities - self.log_prior.numpy()
+        likelihoods = frames.log_probabilities - self.log_prior.numpy()
         filler = likelihoods[:, 1:].max(axis=1) - FILLER_COST
-        likelihoods[:, 0] -= LOUD_IS_SPEECH * hearing.is_loud
+        likelihoods[:, 0] -= LOUD_IS_SPEECH * frames.is_loud
         open_silence = np.maximum(likelihoods[:, 0], filler)
         path = find_best_path(np.column_stack([likelihoods, open_silence]), topology)
         units = np.maximum(topology.units[path], 0)
-        log_probs = hearing.log_probabilities
+        log_probs = frames.log_probabilities
         scores = log_probs[np.arange(len(units)), units] - log_probs.max(axis=1)
         return Alignment(units, topology.groups[path], scores, len(groups), path)
 

@@ -347,7 +347,7 @@ def label_recordings(lessons: Sequence[Lesson], aligner: Aligner) -> list[Labell
             samples = load_samples(lesson.path)
             if len(samples) > MAX_LESSON_SECONDS * SAMPLE_RATE:
                 continue
-            alignment = aligner.align(aligner.hear(samples), lesson.groups)
+            alignment = aligner.align(aligner.score_frames(samples), lesson.groups)
         except DatasetError:
             continue
         units = [numbers[unit] for group in lesson.groups for unit in group if unit in numbers]

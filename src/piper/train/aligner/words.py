@@ -172,7 +172,9 @@ def _lay(
     spans: list[GroupSpan | None] = [None] * len(groups)
     aligner = recogniser.aligner
     try:
-        alignment = aligner.align(aligner.hear(samples), tuple(groups[number] for number in order))
+        alignment = aligner.align(
+            aligner.score_frames(samples), tuple(groups[number] for number in order)
+        )
     except DatasetError:  # too short for its text
         return (), tuple(spans), ()
     found = alignment.find_spans()

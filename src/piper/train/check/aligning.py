@@ -206,7 +206,9 @@ class _FitMeasurer:
 
         aligner = load_once(self.aligner_path, os.getpid())
         try:
-            alignment = aligner.align(aligner.hear(load_samples(lesson.path)), lesson.groups)
+            alignment = aligner.align(
+                aligner.score_frames(load_samples(lesson.path)), lesson.groups
+            )
         except DatasetError:
             result = None
         else:

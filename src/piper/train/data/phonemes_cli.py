@@ -1,4 +1,4 @@
-"""`python -m piper.train phonemes DIR`: what a voice will hear of a dataset's texts."""
+"""`python -m piper.train phonemes DIR`: what phonemes a dataset's texts become."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def _show(arguments: argparse.Namespace) -> int:
 
     settings = find_settings(arguments)
     rows = load_rows(settings)
-    hearing = Hearing(settings, rows)
+    phonemizer = TextPhonemizer(settings, rows)
     for row in rows[: arguments.limit]:
-        print(row.audio_path.name, row.text, hearing.describe(row.text), sep="\t")
+        print(row.audio_path.name, row.text, phonemizer.describe(row.text), sep="\t")
     sys.stdout.flush()
     return 0
 
 
-class Hearing:
+class TextPhonemizer:
     """Turns texts into phonemes as training does.
 
     Args:

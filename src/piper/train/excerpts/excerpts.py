@@ -299,14 +299,14 @@ class _PhraseFinder:
         aligner = load_once(self.aligner_path, os.getpid())
         try:
             text = read_long_text(spoken, create_frontend(self.voice))
-            hearing = aligner.hear(load_samples(path))
-            spans = aligner.align(hearing, text.groups).find_spans()
+            frames = aligner.score_frames(load_samples(path))
+            spans = aligner.align(frames, text.groups).find_spans()
         except PiperError:
             return []  # of a text that lacks words, or has too many for its recording
         phrases = find_phrases(
             text,
             spans,
-            hearing.is_loud,
+            frames.is_loud,
             most_words=self.most_words,
             has_own_marks=self.has_own_marks,
         )

@@ -384,7 +384,8 @@ class _Maker:
                 durations = given_to_durations(utterance.row.durations, phonemes, frames)
             else:
                 assert self._aligner is not None
-                alignment = self._aligner.align(self._aligner.hear(samples), _to_groups(phonemes))
+                scored = self._aligner.score_frames(samples)
+                alignment = self._aligner.align(scored, _to_groups(phonemes))
                 units = set(self._aligner.inventory)
                 durations = alignment_to_durations(alignment, phonemes, units, frames, rate)
                 start = trim_silence(durations, alignment, phonemes, rate)

@@ -36,7 +36,7 @@ from piper.messages import say, translate
 from piper.server.http import add_error_handlers, is_own_name, limit_bodies
 from piper.server.sockets import bind_socket
 from piper.train.check.run import count_speakers, entries_to_rows
-from piper.train.data.phonemes_cli import Hearing
+from piper.train.data.phonemes_cli import TextPhonemizer
 from piper.train.data.settings import DataSettings
 from piper.train.pages.document import load_dictionary, read_template, render
 from piper.train.pages.excerpts import Excerpt, decode_excerpt, levels_to_png, samples_to_levels
@@ -184,7 +184,7 @@ class ReviewContext:
         self.gathered, self.clips, self.review = gathered, clips, review
         self.indices = {clip.key: index for index, clip in enumerate(clips)}
         rows = entries_to_rows(gathered.entries)
-        self.hearing = Hearing(count_speakers(settings, gathered.entries), rows)
+        self.phonemizer = TextPhonemizer(count_speakers(settings, gathered.entries), rows)
         self.media = MediaStore(media_folder)
 
     def find_clip(self, index: int) -> Clip:
@@ -333,7 +333,7 @@ def _create_router(context: ReviewContext) -> APIRouter:
     def phonemes(body: TextBody) -> dict[str, Any]:
         """Return what the voice will hear of a text."""
         try:
-            return {"phonemes": context.hearing.describe(body.text), "mistake": ""}
+            return {"phonemes": context.phonemizer.describe(body.text), "mistake": ""}
         except PiperError as error:
             return {"phonemes": "", **_tell(mistake=str(error))}
 

@@ -536,10 +536,10 @@ def split_recording(
 
 def _cut(recording: LongRecording, text: LongText, aligner: Aligner) -> list[Piece]:
     """Return the pieces that an aligner finds, with what speaks against each."""
-    hearing = aligner.hear(recording.samples)
-    alignment = aligner.align(hearing, text.groups, text.open_gaps)
+    frames = aligner.score_frames(recording.samples)
+    alignment = aligner.align(frames, text.groups, text.open_gaps)
     spans = alignment.find_spans()
-    pieces = create_pieces(text, choose_cuts(find_gaps(text, spans, hearing.is_loud)))
+    pieces = create_pieces(text, choose_cuts(find_gaps(text, spans, frames.is_loud)))
     pieces = [_score_piece(piece, alignment) for piece in pieces]
     limit = compute_wrong_score(np.asarray([piece.score for piece in pieces]))
     paces = [_compute_pace(piece, spans, text) for piece in pieces]
