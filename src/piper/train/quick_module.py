@@ -39,7 +39,7 @@ from piper.train.warm_start import read_warm_starts
 
 _LOGGER = logging.getLogger(__name__)
 VALIDATION_FRAMES = 200
-DECODED_FRAMES = 48
+VALIDATION_DECODED_FRAMES = 48
 MEASURED_UTTERANCES = 160
 """Training utterances that the latents' mean and deviation are taken from."""
 CALIBRATION_UTTERANCES = 40
@@ -270,7 +270,7 @@ class QuickModel(VoiceModule):
             return batch
         if not self.trainer.training:
             rng = np.random.default_rng(VALIDATION_SEED)
-            return self._cut(batch, VALIDATION_FRAMES, DECODED_FRAMES, rng)
+            return self._cut(batch, VALIDATION_FRAMES, VALIDATION_DECODED_FRAMES, rng)
         update = count_updates(self.trainer)
         progress = self.progress()
         if self._together_since is None and progress >= APART:
@@ -291,11 +291,12 @@ class QuickModel(VoiceModule):
         """Return the one utterance of a batch as a piece, on the network's device."""
         assert batch.f0 is not None
         frames = batch.f0.shape[1]
-        pieces = self._cut(batch, frames, min(frames, DECODED_FRAMES), np.random.default_rng(0))
-        return pieces.to(self.device)
+        decoded = min(frames, VALIDATION_DECODED_FRAMES)
+        return self._cut(batch, frames, decoded, np.random.default_rng(0)).to(self.device)
 
     def make_gradients(self, batch: Pieces, update: int, scale: Tensor | None) -> dict[str, Tensor]:
         """Give all networks that the plan trains their gradients, and the optimizers its rates."""
+        # Lightning calls `on_before_batch_transfer`, which cuts the batch by it, right before.
         plan = self._plan
         assert plan is not None
         self._set_rates(cast(list[LightningOptimizer], self.optimizers()), plan)
@@ -338,7 +339,7 @@ class QuickModel(VoiceModule):
     def validation_losses(self, batch: Pieces, batch_index: int) -> dict[str, Tensor]:
         """Take the losses of fixed pieces with fixed noise."""
         rng = torch.Generator().manual_seed(VALIDATION_SEED + batch_index)
-        size = DECODED_FRAMES * self.network_config.hop_length
+        size = VALIDATION_DECODED_FRAMES * self.network_config.hop_length
         noise = torch.randn((len(batch), size), generator=rng).to(self.device)
         return self.step.losses(batch, noise)
 
