@@ -33,13 +33,14 @@ from piper.server.settings import FAILURE, MAX_ECHO, Access, to_request_error
 from piper.server.speech import Job, JobClosedError, SpeechRequest
 from piper.text.frontend import TextOptions
 from piper.text.lexicon import parse_lexicon
+from piper.voice.synthesizer import LARGEST_PITCH
 
 _LOGGER = logging.getLogger(__name__)
 
 # Beyond these the durations get out of hand: with a noise of 5 a word may last for hours.
 Length = Annotated[float, Field(ge=0.1, le=10.0, allow_inf_nan=False)]
 Noise = Annotated[float, Field(ge=0.0, le=2.0, allow_inf_nan=False)]
-Semitones = Annotated[float, Field(ge=-12.0, le=12.0, allow_inf_nan=False)]
+Semitones = Annotated[float, Field(ge=-LARGEST_PITCH, le=LARGEST_PITCH, allow_inf_nan=False)]
 Name = Annotated[str, Field(max_length=200)]
 Silence = Annotated[float, Field(ge=0.0, le=60.0, allow_inf_nan=False)]
 
@@ -105,7 +106,7 @@ _SETTINGS = {
 _TEXT_OPTIONS = {"write_numbers", "stress", "abbreviations"}
 
 
-Model = TypeVar("Model", bound=BaseModel)
+Parsed = TypeVar("Parsed", bound=BaseModel)
 
 _IS_HEAD = "piper.is_head"
 _CLIENT_GONE = 499
@@ -238,7 +239,7 @@ def add_error_handlers(
     app.add_exception_handler(Exception, answer_failure)
 
 
-def parse_json(model: type[Model], body: bytes) -> Model:
+def parse_json(model: type[Parsed], body: bytes) -> Parsed:
     """Return a body of JSON as a model."""
     try:
         return model.model_validate_json(body)

@@ -471,7 +471,7 @@ class Sentence:
 
 
 # BOS, EOS, a pad, and the comma of a part that ends without a mark.
-_FRAME_IDS = 8
+_EDGE_IDS = 8
 _SILENT = " ,;:"
 # Clauses of a sentence that is too long are cut at their words where they are longer than this
 # share of a part.
@@ -579,7 +579,7 @@ class Frontend:
         sentences: list[Sentence] = []
         for clauses in self._split_sentences(prepared):
             sentence = self._create_sentence(text, prepared.rewritten, clauses)
-            if max_ids is None or self._count_ids(sentence.phonemes) <= max_ids - _FRAME_IDS:
+            if max_ids is None or self._count_ids(sentence.phonemes) <= max_ids - _EDGE_IDS:
                 sentences.append(sentence)
                 continue
             parts = self._cut_sentence(clauses, max_ids)
@@ -659,7 +659,7 @@ class Frontend:
 
         A part that ends where no mark is gets a comma, so that the voice makes a pause of it.
         """
-        max_ids = max(1, max_ids - _FRAME_IDS)
+        max_ids = max(1, max_ids - _EDGE_IDS)
         cuts = [cut for clause in clauses for cut in self._cut_clause(clause, max_ids)]
         pieces, places = [piece for piece, _ in cuts], [place for _, place in cuts]
         ends = list(accumulate(self._count_ids(self._map_phonemes(piece)) for piece in pieces))
