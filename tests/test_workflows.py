@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -58,6 +59,28 @@ def test_a_script_passes_shellcheck(script: str) -> None:
     command = [BIN / "shellcheck", "--shell=bash", "-"]
     done = subprocess.run(command, input=script, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_packages_have_a_readme_whose_links_work_elsewhere(tmp_path: Path) -> None:
+    """On PyPI a relative link leads nowhere."""
+    (step,) = [
+        step
+        for step in find_steps(ROOT / ".github" / "workflows" / "tests.yml")
+        if step.get("name") == "Make the links of README absolute"
+    ]
+    shutil.copy(ROOT / "README.md", tmp_path)
+    for command in (["init", "-q"], ["add", "README.md"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    environment = {**os.environ, "FILES": "https://example.org/blob/abc"}
+    shell = ["bash", "-euo", "pipefail", "-c", step["run"]]
+    subprocess.run(shell, cwd=tmp_path, env=environment, check=True)
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert {link for link in links if not link.startswith(("https://", "#"))} == set()
+    assert "https://example.org/blob/abc/docs/pictures/speak.png?raw=true" in links
+    assert "https://example.org/blob/abc/docs/RESULTS.md#the-demo-of-a-quick-voice" in links
+    status = subprocess.run(["git", "diff", "--quiet"], cwd=tmp_path, check=False)
+    assert status.returncode == 0  # else the version would be a changed tree's
 
 
 def test_what_workflows_name_exists() -> None:
