@@ -415,22 +415,25 @@ def _train(plan: Plan, seed: int, of_fit: Sequence[str], words: Sequence[str]) -
     from piper.train.cli import main as train
     from piper.train.resuming import COMMAND_VARIABLE
 
-    os.environ[COMMAND_VARIABLE] = "\n".join(["python", "-m", "piper.train", "copy", *words])
     spoken = sum(_find_elapsed(plan.folder / name) for name in (KEPT, LEARNT))
     seconds = max(60, round(60 * plan.minutes - spoken))
     clock = f"00:{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-    return train(
-        [
-            *("fit", f"--data.dataset_dir={plan.folder / LEARNT}", "--ckpt_path=last"),
-            *("--data.dataset_type=phoneme_ids", "--data.trim_silence=false"),
-            *("--data.validation_split=0.02", "--data.num_test_examples=2"),
-            *("--model.quality=quick", f"--model.hop_length={plan.config.hop_length}"),
-            *(f"--trainer.default_root_dir={plan.folder}", f"--trainer.max_time={clock}"),
-            *("--trainer.devices=1", "--validation_quality=off", "--keep_best=0"),
-            *("--save_minutes=0.5", f"--seed_everything={seed}"),
-            *of_fit,
-        ]
-    )
+    flags = [
+        *("fit", f"--data.dataset_dir={plan.folder / LEARNT}", "--ckpt_path=last"),
+        *("--data.dataset_type=phoneme_ids", "--data.trim_silence=false"),
+        *("--data.validation_split=0.02", "--data.num_test_examples=2"),
+        *("--model.quality=quick", f"--model.hop_length={plan.config.hop_length}"),
+        *(f"--trainer.default_root_dir={plan.folder}", f"--trainer.max_time={clock}"),
+        *("--trainer.devices=1", "--validation_quality=off", "--keep_best=0"),
+        *("--save_minutes=0.5", f"--seed_everything={seed}"),
+        *of_fit,
+    ]
+    before = os.environ.get(COMMAND_VARIABLE, "")
+    os.environ[COMMAND_VARIABLE] = "\n".join(["python", "-m", "piper.train", "copy", *words])
+    try:
+        return train(flags)
+    finally:
+        os.environ[COMMAND_VARIABLE] = before
 
 
 def _export(plan: Plan) -> None:
