@@ -201,7 +201,8 @@ def prepare_features(
             keys = _create_keys(settings, utterances)
             jobs = [_Job(u, ranges[u.speaker_id], keys[u.key]) for u in missing]
             maker = _Maker(settings, voice, aligner, cache)
-            results = run_jobs(maker, jobs, "Aligning", "recordings", num_processes)
+            label = "Aligning" if aligner else "Measuring"
+            results = run_jobs(maker, jobs, label, "recordings", num_processes)
             _tell_failures([reason for reason in results if reason], len(utterances))
             found = _find_features(settings, cache, utterances)
     usable = {key: place for key, place in found.items() if place.is_usable}
