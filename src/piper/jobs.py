@@ -26,6 +26,34 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
+SPINS = 500
+"""How often a thread of GNU's OpenMP, which torch has on Linux, looks whether its wait is over
+before it sleeps: about ten microseconds. Its own 300,000 are milliseconds in which it keeps a core
+from the very thread that it waits for, where another program wants one, too: a step then takes many
+times as long. Threads that sleep at once lose a third to a half where the machine is idle."""
+OWN_NAME = "piper-workshop"
+RIVAL_NAME = "piper-tts"
+_RIVAL_PREFIX = RIVAL_NAME.replace("-", "_") + "-"
+_RECORD_SUFFIX = ".dist-info"
+EXIT_ERROR = 1
+EXIT_INTERRUPTED = 130  # 128 + SIGINT
+EXIT_NO_READER = 141  # 128 + SIGPIPE, what other programs of a pipe end with
+CONNECT_SECONDS = 10.0
+JOBS_A_CHUNK = 8
+MIN_JOBS_A_PROCESS = 64
+"""Below this, a process costs more to start (0.3 s) than it saves (8 ms a recording)."""
+MAX_LOSSES = 2
+"""A job whose process is killed, most often for want of memory, gets another chance."""
+MAX_LOSSES_ON_CLUSTER = 5
+"""Machines are lost, too, and that says nothing of a job; but five of them one after the other,
+with the same one, hardly are."""
+CHUNKS_A_CORE = 2
+"""Handed out to a cluster at once: one that runs, and one that waits so that no core does. So what
+is under way is bounded, whatever there is to do."""
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+_functions: dict[str, Callable[[Any], Any]] = {}
+"""What this process of a cluster runs, by Ray's name for it."""
 
 
 def available_cores() -> int:
@@ -41,13 +69,6 @@ def available_cores() -> int:
     if len(quota) == 2 and quota[0].isdigit() and quota[1].isdigit():
         cores = min(cores, max(1, int(quota[0]) // int(quota[1])))
     return max(1, cores)
-
-
-SPINS = 500
-"""How often a thread of GNU's OpenMP, which torch has on Linux, looks whether its wait is over
-before it sleeps: about ten microseconds. Its own 300,000 are milliseconds in which it keeps a core
-from the very thread that it waits for, where another program wants one, too: a step then takes many
-times as long. Threads that sleep at once lose a third to a half where the machine is idle."""
 
 
 def calm_threads() -> None:
@@ -104,12 +125,6 @@ def stops_as_interrupt() -> Iterator[list[signal.Signals]]:
             signal.signal(number, signal.SIG_DFL)
 
 
-OWN_NAME = "piper-workshop"
-RIVAL_NAME = "piper-tts"
-_RIVAL_PREFIX = RIVAL_NAME.replace("-", "_") + "-"
-_RECORD_SUFFIX = ".dist-info"
-
-
 def describe_conflict(packages_folder: str | None = None) -> str | None:
     """Return a sentence where the other distribution is installed in the same folder, else None.
 
@@ -150,11 +165,6 @@ def warn_about_conflict() -> None:
     sentence = describe_conflict()
     if sentence is not None:
         _LOGGER.warning(sentence)
-
-
-EXIT_ERROR = 1
-EXIT_INTERRUPTED = 130  # 128 + SIGINT
-EXIT_NO_READER = 141  # 128 + SIGPIPE, what other programs of a pipe end with
 
 
 def find_exit_code(work: Callable[[], int | None]) -> int:
@@ -218,9 +228,6 @@ def _end_with(sentinel: int) -> None:
     os._exit(1)
 
 
-CONNECT_SECONDS = 10.0
-
-
 def connect(address: str, purpose: str, local_flag: str) -> Any:
     """Join a cluster, and return the library ray.
 
@@ -260,21 +267,6 @@ def _knock(address: str) -> None:
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-
-
-JOBS_A_CHUNK = 8
-MIN_JOBS_A_PROCESS = 64
-"""Below this, a process costs more to start (0.3 s) than it saves (8 ms a recording)."""
-MAX_LOSSES = 2
-"""A job whose process is killed, most often for want of memory, gets another chance."""
-MAX_LOSSES_ON_CLUSTER = 5
-"""Machines are lost, too, and that says nothing of a job; but five of them one after the other,
-with the same one, hardly are."""
-CHUNKS_A_CORE = 2
-"""Handed out to a cluster at once: one that runs, and one that waits so that no core does. So what
-is under way is bounded, whatever there is to do."""
-Job = TypeVar("Job")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -514,10 +506,6 @@ def run_on_cluster(
             yield from zip(chunk, made, strict=True)
     finally:
         ray.shutdown()
-
-
-_functions: dict[str, Callable[[Any], Any]] = {}
-"""What this process of a cluster runs, by Ray's name for it."""
 
 
 def _run_there(shared: Sequence[Any], jobs: Sequence[Any]) -> list[Any] | PiperError:

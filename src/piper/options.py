@@ -20,6 +20,19 @@ MAX_THREADS = 1024
 """Or processes; with more than a machine's limit nothing else can be started on it."""
 _UNKNOWN = re.compile(r"unrecognized arguments: .*?(?<!\S)(-[^\s=]+)")
 _CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
+# The values of `OutputNaming`, `OutputFormat`, `MARKUP_KINDS` and others, which are not imported
+# for --help's sake.
+NAMINGS = ("timestamp", "text", "number")
+FORMATS = ("wav", "raw", "flac", "opus", "mp3", "aac")
+STRESSES = ("marks", "silero", "off")
+INPUT_FORMATS = ("plain", "markdown", "ssml")
+# Where the C++ program's --phoneme_silence stood, and which silence that is here.
+PHONEME_SILENCES = {
+    **dict.fromkeys(",;:", "clause_silence"),
+    **dict.fromkeys(".?!", "sentence_silence"),
+    "…": "ellipsis_silence",
+}
+LOUDNESSES = ("sentence", "utterance", "off")
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -136,21 +149,6 @@ def parse_subtitles(text: str) -> Path:
     if path.suffix.lower() not in SUBTITLE_ENDINGS:
         raise argparse.ArgumentTypeError(f"{text} does not end in {', '.join(SUBTITLE_ENDINGS)}")
     return path
-
-
-# The values of `OutputNaming`, `OutputFormat`, `MARKUP_KINDS` and others, which are not imported
-# for --help's sake.
-NAMINGS = ("timestamp", "text", "number")
-FORMATS = ("wav", "raw", "flac", "opus", "mp3", "aac")
-STRESSES = ("marks", "silero", "off")
-INPUT_FORMATS = ("plain", "markdown", "ssml")
-# Where the C++ program's --phoneme_silence stood, and which silence that is here.
-PHONEME_SILENCES = {
-    **dict.fromkeys(",;:", "clause_silence"),
-    **dict.fromkeys(".?!", "sentence_silence"),
-    "…": "ellipsis_silence",
-}
-LOUDNESSES = ("sentence", "utterance", "off")
 
 
 def create_parser() -> argparse.ArgumentParser:

@@ -45,6 +45,23 @@ _BUCKETS_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _OTHER = "other"
 """A label for all addresses that are none of ours, lest every nonsense make a line of its own."""
 _METHODS = frozenset(("GET", "HEAD", "OPTIONS", "POST", "WEBSOCKET"))
+_Address = tuple[str, int]
+_LOOK_SECONDS = 0.1
+"""From one look at the open connections to the next."""
+_NEW_SECONDS = 0.5
+"""After so long a request that came with its connection has been read, even in a burst."""
+_MAX_EXTRA = 1000
+"""Connections beyond those that are allowed, as long as all are too new to be judged."""
+_RETRY_SECONDS = 5
+"""After which a refused client may come again."""
+_GRACE_SECONDS = 3
+"""So long may answers take that are on their way when the server is told to end."""
+_BACKLOG = 256
+"""So many connections asyncio accepts before it looks at one of them."""
+_BURST = 4096
+"""Connections that may come between two looks; at such a burst files were not used up."""
+_HANG_SECONDS = 10
+"""So long uvicorn waits after that for connections that do not end."""
 
 
 class Metrics:
@@ -112,16 +129,6 @@ class Metrics:
                 await app(scope, receive, send_and_count)
 
         return count
-
-
-_Address = tuple[str, int]
-
-_LOOK_SECONDS = 0.1
-_NEW_SECONDS = 0.5
-"""After so long a request that came with its connection has been read, even in a burst."""
-_MAX_EXTRA = 1000
-"""Connections beyond those that are allowed, as long as all are too new to be judged."""
-_RETRY_SECONDS = 5
 
 
 class Connections:
@@ -315,16 +322,6 @@ def _describe(path: str, status: int, sentence: str) -> dict[str, Any]:
     if path.startswith(f"{openai.PREFIX}/"):
         return openai.describe_openai_mistake(status, sentence)
     return http.describe_mistake(path, status, sentence)
-
-
-_GRACE_SECONDS = 3
-"""So long may answers take that are on their way when the server is told to end."""
-_BACKLOG = 256
-"""So many connections asyncio accepts before it looks at one of them."""
-_BURST = 4096
-"""Connections that may come between two looks; at such a burst files were not used up."""
-_HANG_SECONDS = 10
-"""So long uvicorn waits after that for connections that do not end."""
 
 
 def serve(app: FastAPI, host: str, port: int, *, is_debug: bool = False) -> None:

@@ -43,6 +43,35 @@ Noise = Annotated[float, Field(ge=0.0, le=2.0, allow_inf_nan=False)]
 Semitones = Annotated[float, Field(ge=-LARGEST_PITCH, le=LARGEST_PITCH, allow_inf_nan=False)]
 Name = Annotated[str, Field(max_length=200)]
 Silence = Annotated[float, Field(ge=0.0, le=60.0, allow_inf_nan=False)]
+_SETTINGS = {
+    **{name: name for name in ("length_scale", "noise_scale", "noise_w_scale", "pitch")},
+    **{
+        f"{name}_silence": f"{name}_silence_seconds"
+        for name in ("sentence", "paragraph", "clause", "ellipsis")
+    },
+}
+"""Clients' names of numbers to those of `SynthesisConfig`."""
+_TEXT_OPTIONS = {"write_numbers", "stress", "abbreviations"}
+Parsed = TypeVar("Parsed", bound=BaseModel)
+_IS_HEAD = "piper.is_head"
+_CLIENT_GONE = 499
+"""nginx's code for a client that did not wait; it is never read."""
+_SENTENCES = {
+    HTTPStatus.NOT_FOUND.phrase: "There is nothing here; /openapi.json lists what there is.",
+    HTTPStatus.METHOD_NOT_ALLOWED.phrase: (
+        "This method is not for this address; /openapi.json lists what there is."
+    ),
+}
+GUARDS = (401, 403, 503)
+"""What every endpoint may be answered with before it is asked."""
+_PRIVATE_NAMES = ("*.local", "*.internal", "*.home.arpa")
+"""Never of the public DNS (RFC 6762, RFC 8375, ICANN), so no stranger's page can have them."""
+_OPEN_PATHS = ("/health",)
+"""For a container's health check, which knows no key."""
+_FOREIGN = (
+    "Pages of this origin may not use the server; start it with --allow-origin, or let the proxy "
+    "in front of it pass the Host header on."
+)
 
 
 class Body(BaseModel):
@@ -93,30 +122,6 @@ class VoiceBody(ReadingBody):
     noise_scale: Noise | None = None
     noise_w_scale: Noise | None = None
     pitch: Semitones | None = None
-
-
-_SETTINGS = {
-    **{name: name for name in ("length_scale", "noise_scale", "noise_w_scale", "pitch")},
-    **{
-        f"{name}_silence": f"{name}_silence_seconds"
-        for name in ("sentence", "paragraph", "clause", "ellipsis")
-    },
-}
-"""Clients' names of numbers to those of `SynthesisConfig`."""
-_TEXT_OPTIONS = {"write_numbers", "stress", "abbreviations"}
-
-
-Parsed = TypeVar("Parsed", bound=BaseModel)
-
-_IS_HEAD = "piper.is_head"
-_CLIENT_GONE = 499
-"""nginx's code for a client that did not wait; it is never read."""
-_SENTENCES = {
-    HTTPStatus.NOT_FOUND.phrase: "There is nothing here; /openapi.json lists what there is.",
-    HTTPStatus.METHOD_NOT_ALLOWED.phrase: (
-        "This method is not for this address; /openapi.json lists what there is."
-    ),
-}
 
 
 class Mistake(BaseModel):
@@ -185,10 +190,6 @@ def describe_statuses(
 ) -> dict[int | str, dict[str, Any]]:
     """Return what the schema says of answers that are not what was asked for."""
     return {status: {"model": model} for status in statuses}
-
-
-GUARDS = (401, 403, 503)
-"""What every endpoint may be answered with before it is asked."""
 
 
 def describe_mistake(path: str, status: int, sentence: str) -> dict[str, Any]:
@@ -320,16 +321,6 @@ class JobResponse(StreamingResponse):
             _LOGGER.info("An answer ended early: %s", group.exceptions[0])
         finally:
             self._job.close()
-
-
-_PRIVATE_NAMES = ("*.local", "*.internal", "*.home.arpa")
-"""Never of the public DNS (RFC 6762, RFC 8375, ICANN), so no stranger's page can have them."""
-_OPEN_PATHS = ("/health",)
-"""For a container's health check, which knows no key."""
-_FOREIGN = (
-    "Pages of this origin may not use the server; start it with --allow-origin, or let the proxy "
-    "in front of it pass the Host header on."
-)
 
 
 class ApiKey:

@@ -49,6 +49,7 @@ _STOCK_VOICES = frozenset(
 """OpenAI's own, which programs have built in; here they all are the default voice."""
 _PCM_RATE = 24000
 """Clients know no other one, and raw samples do not say theirs."""
+_EVENTS = "text/event-stream"
 
 
 @dataclass(frozen=True)
@@ -186,9 +187,6 @@ def _add_speech(router: APIRouter, service: SpeechService) -> None:
         if body.stream_format == "sse":
             return JobResponse(job, first, lambda c: _to_events(encode(c)), media_type=_EVENTS)
         return JobResponse(job, first, encode, media_type=kind.media_type)
-
-
-_EVENTS = "text/event-stream"
 
 
 async def _to_events(blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

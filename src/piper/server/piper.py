@@ -40,6 +40,16 @@ from piper.server.store import Downloader
 
 _SCRIPTS = ("language.js", "sound.js", "reader.js", "speech.js", "controls.js", "page.js")
 """In the order in which they run: what one of them says at once, the next ones may use."""
+_MISTAKES = describe_statuses(400, 404, 408, 413, 415, 422, 500, 503)
+_WAV: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The speech", "content": {"audio/wav": {}}}
+}
+_VOICE_NAME: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The voice's name",
+        "content": {"text/plain": {"schema": {"type": "string"}}},
+    }
+}
 
 
 def create_page(defaults: SpeechDefaults, limits: SpeechLimits) -> tuple[str, dict[str, str]]:
@@ -89,18 +99,6 @@ def _read(name: str) -> str:
 def _digest(text: str) -> str:
     digest = hashlib.sha256(text.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
-
-
-_MISTAKES = describe_statuses(400, 404, 408, 413, 415, 422, 500, 503)
-_WAV: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The speech", "content": {"audio/wav": {}}}
-}
-_NAME: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "The voice's name",
-        "content": {"text/plain": {"schema": {"type": "string"}}},
-    }
-}
 
 
 class SynthesizeBody(VoiceBody):
@@ -214,7 +212,7 @@ def _add_voices(router: APIRouter, service: SpeechService, downloader: Downloade
         """The voices that are published, as the catalogue has them."""
         return await asyncio.to_thread(downloader.list_published)
 
-    @router.post("/download", response_class=Response, responses=_NAME | _MISTAKES)
+    @router.post("/download", response_class=Response, responses=_VOICE_NAME | _MISTAKES)
     async def download(body: DownloadBody) -> PlainTextResponse:
         """Download a published voice; the answer is its name."""
 

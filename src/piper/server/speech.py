@@ -42,6 +42,10 @@ _SLOWEST_SHARE = 0.5
 MAX_UNREAD_CHUNKS = 16
 """A job that has so many lying rests until half of them are taken: who reads slowly costs neither
 a thread nor the memory of his whole answer."""
+_MAX_CHUNK_SAMPLES = 1 << 15
+"""A slow client shows that it is alive every so often."""
+_MAX_PLANNED_IDS = 2000
+"""About 50 seconds; their durations take a tenth of the work, which the first sound waits for."""
 
 
 class QueueFullError(RequestError):
@@ -298,12 +302,6 @@ class SpeechRequest:
     text_options: TextOptions | None = None
     is_streamed: bool = False
     has_times: bool = False
-
-
-_MAX_CHUNK_SAMPLES = 1 << 15
-"""A slow client shows that it is alive every so often."""
-_MAX_PLANNED_IDS = 2000
-"""About 50 seconds; their durations take a tenth of the work, which the first sound waits for."""
 
 
 class SpeechService:

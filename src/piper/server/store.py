@@ -34,6 +34,14 @@ from piper.voices import MODEL_SUFFIX, VoiceFiles, list_voices
 _LOGGER = logging.getLogger(__name__)
 
 _Stamp = tuple[int, ...]
+_MAX_FIELDS = 1000
+"""Of an ONNX file's outermost message that are looked at."""
+_GRAPH_FIELD = 7
+"""Of ONNX's `ModelProto`: https://onnx.ai/onnx/api/classes.html#modelproto"""
+_KEEP_SECONDS = 600.0
+"""The catalogue changes a few times a year; a client must not make us fetch it each time."""
+_RETRY_SECONDS = 30
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -189,11 +197,6 @@ def _check_voice(name: str, files: VoiceFiles) -> ListedVoice:
     return ListedVoice(files, config, data)
 
 
-_MAX_FIELDS = 1000
-_GRAPH_FIELD = 7
-"""Of ONNX's `ModelProto`: https://onnx.ai/onnx/api/classes.html#modelproto"""
-
-
 def _is_whole_onnx(file: BinaryIO) -> bool:
     """Return whether a file is a protobuf message with a graph; of what is in it nothing is read.
 
@@ -227,13 +230,6 @@ def _is_whole_onnx(file: BinaryIO) -> bool:
         has_graph = has_graph or field == _GRAPH_FIELD
         file.seek(min(length, size), os.SEEK_CUR)
     return has_graph and file.tell() == size
-
-
-_KEEP_SECONDS = 600.0
-"""The catalogue changes a few times a year; a client must not make us fetch it each time."""
-_RETRY_SECONDS = 30
-
-Result = TypeVar("Result")
 
 
 class Downloader:

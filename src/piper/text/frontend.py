@@ -60,6 +60,34 @@ DEFAULT_PHONEME_ID_MAP: dict[str, list[int]] = {
 _MAX_MISSING = 1000
 """More are no mistake of a voice's map; a server's texts could have a million."""
 _LOGGER = logging.getLogger(__name__)
+VOICE_KEY = "text_options"
+"""The extra key of a voice's JSON that says how its training texts were prepared."""
+_AFTER_END = re.compile(r"[.!?…][\"'”»)\]]*\s+[\"'“„«(\[]*$")
+_ENDS = frozenset(".!?…")
+_CLOSING = ".,;:!?… \t\n\r"
+_MARKS = _ENDS | frozenset(",;:")
+_EMOJI = (
+    r"[\u2190-\u21ff\u231a-\u23ff\u25a0-\u2752\u2756\u2758-\u2761\u2764-\u27bf\u2934\u2935"
+    r"\u2b05-\u2b55\u24c2\u3030\u303d\u3297\u3299\U0001f004\U0001f0cf\U0001f170-\U0001f1e5\U0001f200-\U0001f3fa"
+    r"\U0001f400-\U0001faff]"
+)
+# How an emoji looks: variation selectors, skin tones, a key's frame. Signs that join words unseen.
+_LOOKS = r"[\ufe00-\ufe0f\u20e3\U000e0100-\U000e01ef\U0001f3fb-\U0001f3ff]"
+_UNSEEN = re.compile(rf"{_LOOKS}|[\u2060\ufeff]")
+_EMOJI_SEQUENCE = re.compile(
+    rf"[\U0001f1e6-\U0001f1ff]{{2}}|{_EMOJI}{_LOOKS}*(?:\u200d{_EMOJI}{_LOOKS}*)*[\U000e0020-\U000e007f]*"
+)
+# Joined emoji that espeak-ng has a name for: people, and flags; of others it says two first words.
+_NAMED = re.compile(
+    r"[\U0001f468\U0001f469](?!.*[\U0001f91d\U0001f37c])|[\U0001f3f3\U0001f3f4\U0001f441]"
+    r"|.*[\u2640\u2642]\ufe0f?\Z"
+)
+# BOS, EOS, a pad, and the comma of a part that ends without a mark.
+_EDGE_IDS = 8
+_SILENT = " ,;:"
+# Clauses of a sentence that is too long are cut at their words where they are longer than this
+# share of a part.
+_SHORT_CLAUSES = 8
 
 
 def phonemes_to_ids(
@@ -119,10 +147,6 @@ def _count_missing(phoneme: str, missing: Counter[str]) -> None:
             names,
         )
     missing[phoneme] += 1
-
-
-VOICE_KEY = "text_options"
-"""The extra key of a voice's JSON that says how its training texts were prepared."""
 
 
 class Stress(StrEnum):
@@ -214,29 +238,6 @@ def load_text_options(
         return None
     words = None if lexicon is None else load_lexicon(lexicon)
     return TextOptions(words, write_numbers, stress, abbreviations)
-
-
-_AFTER_END = re.compile(r"[.!?…][\"'”»)\]]*\s+[\"'“„«(\[]*$")
-_ENDS = frozenset(".!?…")
-_CLOSING = ".,;:!?… \t\n\r"
-_MARKS = _ENDS | frozenset(",;:")
-
-_EMOJI = (
-    r"[\u2190-\u21ff\u231a-\u23ff\u25a0-\u2752\u2756\u2758-\u2761\u2764-\u27bf\u2934\u2935"
-    r"\u2b05-\u2b55\u24c2\u3030\u303d\u3297\u3299\U0001f004\U0001f0cf\U0001f170-\U0001f1e5\U0001f200-\U0001f3fa"
-    r"\U0001f400-\U0001faff]"
-)
-# How an emoji looks: variation selectors, skin tones, a key's frame. Signs that join words unseen.
-_LOOKS = r"[\ufe00-\ufe0f\u20e3\U000e0100-\U000e01ef\U0001f3fb-\U0001f3ff]"
-_UNSEEN = re.compile(rf"{_LOOKS}|[\u2060\ufeff]")
-_EMOJI_SEQUENCE = re.compile(
-    rf"[\U0001f1e6-\U0001f1ff]{{2}}|{_EMOJI}{_LOOKS}*(?:\u200d{_EMOJI}{_LOOKS}*)*[\U000e0020-\U000e007f]*"
-)
-# Joined emoji that espeak-ng has a name for: people, and flags; of others it says two first words.
-_NAMED = re.compile(
-    r"[\U0001f468\U0001f469](?!.*[\U0001f91d\U0001f37c])|[\U0001f3f3\U0001f3f4\U0001f441]"
-    r"|.*[\u2640\u2642]\ufe0f?\Z"
-)
 
 
 @dataclass(frozen=True)
@@ -468,14 +469,6 @@ class Sentence:
     def words(self) -> list[Word]:
         """The words with their phonemes, in order; found when first asked for (milliseconds)."""
         return self.find_words()
-
-
-# BOS, EOS, a pad, and the comma of a part that ends without a mark.
-_EDGE_IDS = 8
-_SILENT = " ,;:"
-# Clauses of a sentence that is too long are cut at their words where they are longer than this
-# share of a part.
-_SHORT_CLAUSES = 8
 
 
 class _CutPlace(IntEnum):

@@ -45,6 +45,25 @@ Groups = tuple[tuple[str, ...], ...]
 
 SILENCE = ""
 """The unit of everything that is no speech; always the first of an inventory."""
+IntArray = npt.NDArray[np.int64]
+OPEN_SILENCE = -1
+"""The unit of a silence in which something may be said that the text lacks."""
+WINDOW_STATES = 2000
+"""About 1,800 phonemes, two minutes of speech: so far the text may run ahead of the recording, or
+behind it, before the right way is lost."""
+STRETCH_FRAMES = 1000
+IMPOSSIBLE = np.float32(-1e30)
+NETWORK = NetworkOptions(channels=128, dilations=(1, 1, 1, 1), is_normalised=False)
+LEVELS_A_FRAME = 2
+LOUD_IS_SPEECH = 10.0
+"""Nats by which silence is less likely where it is loud: e^-10, more than any network's doubt."""
+FILLER_COST = 2.5
+"""Nats a frame by which speech without a text is less likely than its likeliest unit: right texts
+are 0.4 below it in the mean, wrong ones 2.6, and units that are stretched over other speech 5
+(festvox-ru). With 1.5 the last sounds of words were taken for it."""
+WORST_FRAMES = 25
+"""Half a second. Of 119 recordings of festvox-ru 2 % have one below -3.0; with three words of the
+text left out 98 % have one below -2.9, and half of them one below -5.3."""
 
 
 def phonemes_to_groups(phonemes: Sequence[str]) -> Groups:
@@ -73,12 +92,6 @@ def create_inventory(transcripts: Sequence[Groups]) -> list[str]:
     """Return the units of these texts, silence first."""
     units = {unit for groups in transcripts for group in groups for unit in group}
     return [SILENCE, *sorted(units)]
-
-
-IntArray = npt.NDArray[np.int64]
-
-OPEN_SILENCE = -1
-"""The unit of a silence in which something may be said that the text lacks."""
 
 
 @dataclass(frozen=True)
@@ -124,13 +137,6 @@ def create_topology(
             units += [*known, OPEN_SILENCE if place + 1 in open_gaps else 0]
             places += [*([place] * len(known)), place + 1]
     return Topology(np.asarray(units, dtype=np.int64), np.asarray(places, dtype=np.int64))
-
-
-WINDOW_STATES = 2000
-"""About 1,800 phonemes, two minutes of speech: so far the text may run ahead of the recording, or
-behind it, before the right way is lost."""
-STRETCH_FRAMES = 1000
-IMPOSSIBLE = np.float32(-1e30)
 
 
 def find_best_path(likelihoods: FloatArray, topology: Topology) -> IntArray:
@@ -223,19 +229,6 @@ class _Search:
             choice[is_better] = 2
         own = self._likelihoods[frame, self._units[low : low + width]]
         return low, np.maximum(moved + own, IMPOSSIBLE), choice
-
-
-NETWORK = NetworkOptions(channels=128, dilations=(1, 1, 1, 1), is_normalised=False)
-LEVELS_A_FRAME = 2
-LOUD_IS_SPEECH = 10.0
-"""Nats by which silence is less likely where it is loud: e^-10, more than any network's doubt."""
-FILLER_COST = 2.5
-"""Nats a frame by which speech without a text is less likely than its likeliest unit: right texts
-are 0.4 below it in the mean, wrong ones 2.6, and units that are stretched over other speech 5
-(festvox-ru). With 1.5 the last sounds of words were taken for it."""
-WORST_FRAMES = 25
-"""Half a second. Of 119 recordings of festvox-ru 2 % have one below -3.0; with three words of the
-text left out 98 % have one below -2.9, and half of them one below -5.3."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,13 @@ from torch.utils.data import Sampler
 from piper.progress import count_things
 
 _LOGGER = logging.getLogger(__name__)
+BAND_BATCHES = 4
+"""Most batches whose utterances are exchanged between epochs. 4 batches of 16 neighbours in length
+can be dealt in more ways than there will ever be epochs; wider bands would be more padding."""
+LENGTH_JITTER = 0.05
+"""Inside a band lengths are sorted with this much error. In a large dataset all lengths of a band
+are within it, so its order is random; in a small one, whose bands are wide, it saves padding."""
+IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -175,16 +182,6 @@ def _pad(rows: Sequence[Tensor | None], least: int) -> Tensor | None:
         return None
     padded = pad_sequence(known, batch_first=True)
     return torch.nn.functional.pad(padded, (0, max(0, least - padded.shape[1])))
-
-
-BAND_BATCHES = 4
-"""Most batches whose utterances are exchanged between epochs. 4 batches of 16 neighbours in length
-can be dealt in more ways than there will ever be epochs; wider bands would be more padding."""
-LENGTH_JITTER = 0.05
-"""Inside a band lengths are sorted with this much error. In a large dataset all lengths of a band
-are within it, so its order is random; in a small one, whose bands are wide, it saves padding."""
-
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,11 @@ _LOGGER = logging.getLogger(__name__)
 
 USUAL_WEIGHTS = {"mel": 45.0, "kl": 1.0, "duration": 1.0, "adversarial": 1.0, "feature": 1.0}
 """The generator's losses weighed as in VITS: 45 as in HiFi-GAN, the others as they are."""
+TEXT_FRAMES = 4096
+"""Frames, padding included, that flow and texts take at once on a CPU. They want more memory than
+all else, 0.11 GB for 1,000 frames of medium, and so many keep two cores as busy as more do."""
+_CPU_SIGNS = ("can't allocate memory", "could not create a ", "not enough memory")
+"""What errors of torch's and oneDNN's allocators on a CPU say."""
 
 
 def mel_loss(real: Tensor, generated: Tensor) -> Tensor:
@@ -108,11 +113,6 @@ def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> 
             f"{', '.join(sorted(losses))}."
         )
     return torch.stack([losses[name] * weight for name, weight in weights.items()]).sum()
-
-
-TEXT_FRAMES = 4096
-"""Frames, padding included, that flow and texts take at once on a CPU. They want more memory than
-all else, 0.11 GB for 1,000 frames of medium, and so many keep two cores as busy as more do."""
 
 
 @dataclass
@@ -336,10 +336,6 @@ class GanStep:
         spectrogram = cut_segments(batch.spectrograms, starts, config.segment_frames)
         audio = cut_segments(batch.audio, starts * config.hop_length, config.segment_size)
         return audio, spectrogram_to_mel(spectrogram, config), starts
-
-
-_CPU_SIGNS = ("can't allocate memory", "could not create a ", "not enough memory")
-"""What errors of torch's and oneDNN's allocators on a CPU say."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

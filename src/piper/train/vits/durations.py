@@ -30,6 +30,16 @@ from piper.train.vits.layers import (
 
 MIN_BIN_SIZE = 1e-3
 MIN_SLOPE = 1e-3
+DDS_LAYERS = 3
+DDS_KERNEL_SIZE = 3
+SPLINE_BINS = 10
+SPLINE_BOUND = 5.0
+FLOW_COUNT = 4
+DROPOUT = 0.5
+PLAIN_CHANNELS = 256
+PLAIN_KERNEL_SIZE = 3
+_LOG_FLOOR = 1e-5
+_LOG_TWO_PI = math.log(2.0 * math.pi)
 
 
 def transform_by_spline(
@@ -127,12 +137,6 @@ def _log_slope(theta: Tensor, steepness: Tensor, d0: Tensor, d1: Tensor) -> Tens
     )
     denominator = steepness + (d0 + d1 - 2.0 * steepness) * product
     return numerator.log() - 2.0 * denominator.log()
-
-
-DDS_LAYERS = 3
-DDS_KERNEL_SIZE = 3
-SPLINE_BINS = 10
-SPLINE_BOUND = 5.0
 
 
 class SeparableConvolutions(nn.Module):
@@ -247,14 +251,6 @@ class SplineCoupling(nn.Module):
             is_inverse=is_inverse,
         )
         return torch.cat([kept, moved], dim=1) * mask, log_slope
-
-
-FLOW_COUNT = 4
-DROPOUT = 0.5
-PLAIN_CHANNELS = 256
-PLAIN_KERNEL_SIZE = 3
-_LOG_FLOOR = 1e-5
-_LOG_TWO_PI = math.log(2.0 * math.pi)
 
 
 class StochasticDurationPredictor(nn.Module):

@@ -26,6 +26,11 @@ from piper.train.vits.layers import (
 
 WINDOW = 4  # positions on each side that have an embedding of their distance
 _MASKED_SCORE = -1e4  # representable in float16
+FLOW_COUNT = 4
+FLOW_LAYERS = 4
+FLOW_KERNEL_SIZE = 5
+POSTERIOR_LAYERS = 16
+POSTERIOR_KERNEL_SIZE = 5
 
 
 class RelativeAttention(nn.Module):
@@ -243,11 +248,6 @@ class _GateAndMix(torch.autograd.Function):
         return of_x, of_weight, torch.cat([gradient.sum(0) for gradient in rows])
 
 
-FLOW_COUNT = 4
-FLOW_LAYERS = 4
-FLOW_KERNEL_SIZE = 5
-
-
 class Flip(nn.Module):
     """Reverse the order of channels, so that the next coupling moves the other half."""
 
@@ -319,10 +319,6 @@ class CouplingFlow(nn.Module):
         for flow in reversed(self.flows):
             z_p = cast("ResidualCoupling | Flip", flow).inverse(z_p, mask, g)
         return z_p
-
-
-POSTERIOR_LAYERS = 16
-POSTERIOR_KERNEL_SIZE = 5
 
 
 class TextEncoder(nn.Module):

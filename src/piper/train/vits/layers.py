@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+_LEVELS = 1 << 16
+HALVES = (torch.bfloat16, torch.float16)
+
 
 class ChannelNorm(nn.Module):
     """Normalise each position over its channels (Ba et al. 2016), as `gamma` and `beta`."""
@@ -24,9 +27,6 @@ class ChannelNorm(nn.Module):
         """(B, C, T) to (B, C, T)."""
         y = F.layer_norm(x.transpose(1, 2), self.gamma.shape, self.gamma, self.beta, self.eps)
         return y.transpose(1, 2)
-
-
-_LEVELS = 1 << 16
 
 
 class Dropout(nn.Dropout):
@@ -134,9 +134,6 @@ class TrainingNoise:
             self.durations[start:end, :, :phonemes],
             self.segments[start:end],
         )
-
-
-HALVES = (torch.bfloat16, torch.float16)
 
 
 def channels_last(x: Tensor) -> Tensor:
