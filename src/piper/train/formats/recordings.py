@@ -121,6 +121,8 @@ def _float_to_int16(samples: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.in
 
 def measure_wav(path: Path) -> Written | None:
     """Return rate and length of a WAV of 16 bits and one channel; None where it is none."""
+    if not path.is_file():
+        return None  # before soundfile, whose absence `check_libraries` says better
     import soundfile
 
     try:

@@ -1,0 +1,44 @@
+"""A page that speaks with one voice, by Gradio: for a Space of the Hugging Face Hub, or at home.
+
+VOICE names it: a file, or an address such as hf://USER/NAME.
+"""
+
+from __future__ import annotations
+
+import os
+
+import gradio
+import numpy as np
+
+from piper import PiperVoice, SynthesisConfig
+
+VOICE = os.environ.get("VOICE", "voice.onnx")
+MAX_LETTERS = 1000
+
+
+def create_page(voice: PiperVoice) -> gradio.Blocks:
+    """Return the page of a voice."""
+    speakers = list(voice.config.speaker_id_map)
+
+    def speak(text: str, speed: float, speaker: str | None) -> tuple[int, np.ndarray]:
+        settings = SynthesisConfig(
+            length_scale=voice.config.length_scale / speed,
+            speaker_id=voice.config.speaker_id_map[speaker] if speaker else None,
+        )
+        chunks = [chunk.audio_int16_array for chunk in voice.synthesize(text, settings)]
+        samples = np.concatenate([np.zeros(0, np.int16), *chunks])
+        return voice.config.sample_rate, samples
+
+    with gradio.Blocks(title="Piper") as page:
+        text = gradio.Textbox(label="Text", lines=3, max_length=MAX_LETTERS)
+        with gradio.Row():
+            speed = gradio.Slider(0.5, 2.0, 1.0, step=0.05, label="Speed")
+            speaker = gradio.Dropdown(speakers, label="Speaker", visible=len(speakers) > 1)
+        button = gradio.Button("Speak", variant="primary")
+        sound = gradio.Audio(label="Speech", autoplay=True)
+        gradio.on([button.click, text.submit], speak, [text, speed, speaker], sound)
+    return page
+
+
+if __name__ == "__main__":
+    create_page(PiperVoice.load(VOICE)).launch()
