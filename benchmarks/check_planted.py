@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -40,11 +40,8 @@ class Line:
     source: Path
 
 
-@dataclass
-class Planted:
-    """What was spoilt: lines by kind, each with the rules that may name it."""
-
-    lines: list[tuple[str, int, frozenset[str]]] = field(default_factory=list)
+Planted = list[tuple[str, int, frozenset[str]]]
+"""What was spoilt: kinds and lines, each with the rules that may name it."""
 
 
 def clip(samples: Samples, drive_db: float) -> Samples:
@@ -148,7 +145,8 @@ def plant(
             are of different lengths then, else of equal ones.
     """
     (folder / "wavs").mkdir(parents=True)
-    planted, chance = Planted(), np.random.default_rng(seed)
+    planted: Planted = []
+    chance = np.random.default_rng(seed)
     order = random.Random(seed).sample(range(len(lines)), len(lines))
     by_length = sorted(order[:60], key=lambda index: len(lines[index].text))
     swapped = [by_length[0], by_length[-1]] if is_quick else by_length[30:32]
@@ -157,7 +155,7 @@ def plant(
     texts[swapped[0]], texts[swapped[1]] = texts[swapped[1]], texts[swapped[0]]
 
     def note(kind: str, index: int, rules: set[str]) -> None:
-        planted.lines.append((kind, index + 1, frozenset(rules)))
+        planted.append((kind, index + 1, frozenset(rules)))
 
     for index in swapped:
         rules = {"rate", "wrong-rate", "too-short-for-text"} if is_quick else {"other-text"}
@@ -224,9 +222,9 @@ def measure(source: Path, count: int, folder: Path, *, is_quick: bool = False) -
     for issue in report.issues:
         said.setdefault(issue.line, set()).add(issue.rule.name)
     kinds: dict[str, list[bool]] = {}
-    for kind, line, rules in planted.lines:
+    for kind, line, rules in planted:
         kinds.setdefault(kind, []).append(bool(rules & said.get(line, set())))
-    spoilt = {line for _, line, _ in planted.lines}
+    spoilt = {line for _, line, _ in planted}
     wrong = {
         issue.line
         for issue in report.issues
@@ -234,14 +232,12 @@ def measure(source: Path, count: int, folder: Path, *, is_quick: bool = False) -
     }
     found = sum(sum(results) for results in kinds.values())
     return {
-        "planted": len(planted.lines),
+        "planted": len(planted),
         "found": found,
         "kinds": {kind: f"{sum(results)}/{len(results)}" for kind, results in kinds.items()},
         "untouched": len(lines) - len(spoilt),
         "wrongly_errors": len(wrong),
-        "missed": [
-            line for kind, line, rules in planted.lines if not rules & said.get(line, set())
-        ],
+        "missed": [line for _, line, rules in planted if not rules & said.get(line, set())],
     }
 
 

@@ -16,8 +16,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +33,9 @@ from festvox_ru import (
     divide_recordings,
     make_datasets,
     read_lines,
+    write_dataset,
 )
+from train_programs import busy_processes
 
 from piper.train.checkpoints import find_last_checkpoint, load_checkpoint
 from piper.train.data.audio import decode
@@ -97,15 +98,11 @@ def join_speakers(folder: Path, speakers: Sequence[Speaker]) -> tuple[Path, list
         for speaker, source in chosen.items():
             for line in read_lines(source):
                 name, _, text = line.partition("|")
-                lines.append(f"{speaker}-{name}|{speaker}|{text}\n")
+                lines.append(f"{speaker}-{name}|{speaker}|{text}")
                 if not (wavs / f"{speaker}-{name}").exists():
                     path = (source / "wavs" / name).resolve()
                     (wavs / f"{speaker}-{name}").symlink_to(path)
-        dataset.mkdir(exist_ok=True)
-        (dataset / "metadata.csv").write_text("".join(lines), encoding="utf-8")
-        (dataset / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
-        if not (dataset / "wavs").exists():
-            (dataset / "wavs").symlink_to(wavs.resolve())
+        write_dataset(dataset, lines, config, wavs)
         return dataset
 
     training = write(folder / TRAINING, {SPEAKERS[one.name]: one.learnt for one in speakers})
@@ -132,25 +129,9 @@ def take_minutes(training: Path, minutes: float, seed: int) -> Path:
     while seconds < 60 * minutes and count < len(lines):
         seconds += measure_seconds(training / "wavs" / lines[count].partition("|")[0])
         count += 1
-    part.mkdir(exist_ok=True)
-    text = "".join(f"{line}\n" for line in lines[:count])
-    (part / "metadata.csv").write_text(text, encoding="utf-8")
-    (part / "config.json").write_bytes((training / "config.json").read_bytes())
-    if not (part / "wavs").exists():
-        (part / "wavs").symlink_to((training / "wavs").resolve())
+    config = json.loads((training / "config.json").read_text(encoding="utf-8"))
+    write_dataset(part, lines[:count], config, training / "wavs")
     return part
-
-
-@contextmanager
-def busy_processes(count: int) -> Iterator[None]:
-    """Let so many other processes compute meanwhile, each as much as it is given."""
-    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for one in others:
-            one.kill()
-            one.wait()
 
 
 def run(*arguments: object) -> tuple[float, float]:

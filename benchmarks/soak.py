@@ -14,13 +14,11 @@ import asyncio
 import os
 import random
 import re
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -28,9 +26,11 @@ from types import ModuleType
 import soak_http
 import soak_wyoming
 
-KINDS: dict[str, tuple[ModuleType, tuple[str, ...]]] = {
-    "http": (soak_http, ("piper.http_server", "--port", "0")),
-    "wyoming": (soak_wyoming, ("piper.wyoming_server", "--uri", "tcp://127.0.0.1:0")),
+from server import Server, copy_voice, find_free_port, read_status, run_until_end
+
+KINDS: dict[str, tuple[ModuleType, Server]] = {
+    "http": (soak_http, Server("http", Path(sys.executable), path="/")),
+    "wyoming": (soak_wyoming, Server("wyoming", Path(sys.executable), "piper.wyoming_server")),
 }
 NUM_GOOD = 8
 MAX_BREATH_SECONDS = 0.2
@@ -74,36 +74,19 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     arguments = parse_arguments()
+    clients, server = KINDS[arguments.server]
+    quiet = ("--noise-scale", "0", "--noise-w-scale", "0")
     with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "log"
-        with run_server(arguments.server, arguments.model, log) as (pid, port):
-            soak = Soak(KINDS[arguments.server][0], pid, port, arguments.seed)
+        log, port = Path(folder) / "log", find_free_port()
+        model = copy_voice(arguments.model, Path(folder))
+        command = [*server.find_command(model, port), *quiet]
+        environment = os.environ | {"PIPER_API_KEY": soak_http.KEY}
+        with run_until_end(command, port, model.parent, environment, log) as process:
+            soak = Soak(clients, process.pid, port, arguments.seed)
             tally, before, after = asyncio.run(soak.run(arguments.minutes * 60))
         judge(tally, before, after, log.read_text(encoding="utf-8", errors="replace"))
     print_tables(tally, before, after)
     return 1 if tally.wrong else 0
-
-
-@contextmanager
-def run_server(kind: str, model: Path, log: Path) -> Iterator[tuple[int, int]]:
-    """Run a server until the block ends; give its process's id and its port."""
-    quiet = ("--noise-scale", "0", "--noise-w-scale", "0")
-    command = [sys.executable, "-m", *KINDS[kind][1], "-m", str(model.resolve()), *quiet]
-    environment = os.environ | {"PIPER_API_KEY": soak_http.KEY}
-    with log.open("wb") as errors:
-        process = subprocess.Popen(command, stderr=errors, env=environment, cwd=log.parent)
-    try:
-        end = time.monotonic() + 120
-        while not (found := re.search(r"Listening on \w+://127.0.0.1:(\d+)", log.read_text())):
-            if time.monotonic() > end or process.poll() is not None:
-                raise SystemExit(f"The server does not start: {log.read_text()}")
-            time.sleep(0.05)
-        yield process.pid, int(found[1])
-        if process.poll() is not None:
-            raise SystemExit(f"The server has fallen: {log.read_text()[-2000:]}")
-    finally:
-        process.kill()
-        process.wait()
 
 
 class Soak:
@@ -176,8 +159,7 @@ class Soak:
     async def _measure(self) -> Size:
         """Return what the server holds when all bad clients have been given up."""
         await asyncio.sleep(45)  # the longest that anything lies unread, and some
-        status = Path(f"/proc/{self._pid}/status").read_text(encoding="ascii")
-        numbers = {key: int(value) for key, value in re.findall(r"(\w+):\s+(\d+)", status)}
+        numbers = read_status(self._pid)
         files = sum(1 for _ in Path(f"/proc/{self._pid}/fd").iterdir())
         return Size(numbers["VmRSS"] / 1000, numbers["Threads"], files)
 

@@ -56,6 +56,26 @@ async def read_byte_by_byte(port: int, request: bytes) -> str:
     return "closed"
 
 
+async def leave_after_a_while(port: int, request: bytes, chance: random.Random) -> str:
+    """Ask, read a part of the answer, and go."""
+    reader, writer = await open_streams(port)
+    writer.write(request)
+    with suppress(TimeoutError, asyncio.IncompleteReadError):
+        async with asyncio.timeout(chance.random() * 5):
+            await reader.readexactly(20_000)
+    writer.transport.abort()
+    return "gone"
+
+
+async def leave_in_the_request(port: int, start: bytes) -> str:
+    """Send the start of a request, and go."""
+    _, writer = await open_streams(port)
+    writer.write(start)
+    await writer.drain()
+    writer.transport.abort()
+    return "gone"
+
+
 async def say_nothing(port: int, chance: random.Random) -> str:
     """Connect often, and go after a while."""
     streams = [await open_streams(port) for _ in range(50)]

@@ -20,6 +20,8 @@ from soak_clients import (
     SLOW_SECONDS,
     TEXTS,
     TRICKS,
+    leave_after_a_while,
+    leave_in_the_request,
     open_streams,
     read_byte_by_byte,
     say_nothing,
@@ -111,21 +113,12 @@ for number, text in enumerate(TEXTS):
 
 
 async def leave_in_the_body(port: int, _: random.Random) -> str:
-    _, writer = await open_streams(port)
-    writer.write(compose_json("/synthesize", text=LONG_TEXT)[:-500])
-    await writer.drain()
-    writer.transport.abort()
-    return "gone"
+    return await leave_in_the_request(port, compose_json("/synthesize", text=LONG_TEXT)[:-500])
 
 
 async def leave_in_the_answer(port: int, chance: random.Random) -> str:
-    reader, writer = await open_streams(port)
-    writer.write(compose_json("/v1/audio/speech", input=LONG_TEXT, response_format="wav"))
-    with suppress(TimeoutError, asyncio.IncompleteReadError):
-        async with asyncio.timeout(chance.random() * 5):
-            await reader.readexactly(20_000)
-    writer.transport.abort()
-    return "gone"
+    request = compose_json("/v1/audio/speech", input=LONG_TEXT, response_format="wav")
+    return await leave_after_a_while(port, request, chance)
 
 
 async def send_nonsense(port: int, chance: random.Random) -> str:

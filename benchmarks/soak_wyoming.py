@@ -14,6 +14,8 @@ from soak_clients import (
     SLOW_SECONDS,
     TEXTS,
     TRICKS,
+    leave_after_a_while,
+    leave_in_the_request,
     open_streams,
     read_byte_by_byte,
     say_nothing,
@@ -60,6 +62,10 @@ GOOD: dict[str, Callable[[int], Awaitable[bytes | None]]] = {
         for number, text in enumerate(TEXTS)
     },
 }
+
+
+def compose(**data: object) -> bytes:
+    return json.dumps({"type": "synthesize", "data": data}).encode() + b"\n"
 
 
 async def exchange(port: int, content: bytes) -> str:
@@ -121,8 +127,7 @@ async def send_out_of_order(port: int, chance: random.Random) -> str:
 
 async def send_much(port: int, chance: random.Random) -> str:
     text = "x" * chance.choice((6000, 60_000, 1_000_000))
-    line = json.dumps({"type": "synthesize", "data": {"text": text}})
-    return await exchange(port, f"{line}\n".encode())
+    return await exchange(port, compose(text=text))
 
 
 async def send_without_end(port: int, _: random.Random) -> str:
@@ -137,26 +142,16 @@ async def send_without_end(port: int, _: random.Random) -> str:
 
 async def name_paths(port: int, chance: random.Random) -> str:
     voice = {chance.choice(("name", "language", "speaker")): chance.choice(TRICKS)}
-    line = json.dumps({"type": "synthesize", "data": {"text": "a", "voice": voice}})
-    return await exchange(port, f"{line}\n".encode())
+    return await exchange(port, compose(text="a", voice=voice))
 
 
 async def leave_in_an_event(port: int, _: random.Random) -> str:
-    _, writer = await open_streams(port)
-    writer.write(b'{"type": "synthesize", "data_length": 1000}\n{"text": "')
-    await writer.drain()
-    writer.transport.abort()
-    return "gone"
+    start = b'{"type": "synthesize", "data_length": 1000}\n{"text": "'
+    return await leave_in_the_request(port, start)
 
 
 async def leave_in_the_answer(port: int, chance: random.Random) -> str:
-    reader, writer = await open_streams(port)
-    writer.write(json.dumps({"type": "synthesize", "data": {"text": LONG_TEXT}}).encode() + b"\n")
-    with suppress(TimeoutError, asyncio.IncompleteReadError):
-        async with asyncio.timeout(chance.random() * 5):
-            await reader.readexactly(20_000)
-    writer.transport.abort()
-    return "gone"
+    return await leave_after_a_while(port, compose(text=LONG_TEXT), chance)
 
 
 async def send_slowly(port: int, _: random.Random) -> str:
@@ -165,8 +160,7 @@ async def send_slowly(port: int, _: random.Random) -> str:
 
 
 async def read_slowly(port: int, _: random.Random) -> str:
-    line = json.dumps({"type": "synthesize", "data": {"text": LONG_TEXT}})
-    return await read_byte_by_byte(port, f"{line}\n".encode())
+    return await read_byte_by_byte(port, compose(text=LONG_TEXT))
 
 
 async def ping_without_reading(port: int, _: random.Random) -> str:

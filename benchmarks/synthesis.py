@@ -19,10 +19,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from speakers import MEASURE, OURS, PEERS, Program
+from train_programs import find_peer
 
 from piper.config import load_voice_config
 from piper.text.frontend import create_frontend
@@ -46,6 +47,118 @@ ROWS = {
     "whole": ("the whole of it, not streamed", "s", 0.90),
     "peak": ("peak memory of a process that speaks it", "MB", 0.60),
 }
+
+# Each program's own few lines define `load(model)`, which returns two functions of a text: one that
+# yields pieces of audio as early as the program can, and one that yields whole sentences. The files
+# that a program wants beside the voice lie in its folder: `tokens.txt`, and `ids.json` with the
+# sentence's phoneme ids for the one that cannot make them without a program of the system.
+_PIPER = """
+def load(model):
+    from piper import PiperVoice
+    voice = PiperVoice.load(model)
+    return getattr(voice, "synthesize_stream", voice.synthesize), voice.synthesize
+"""
+
+_SHERPA_ONNX = """
+def load(model):
+    import os, espeakng_loader, sherpa_onnx
+    vits = sherpa_onnx.OfflineTtsVitsModelConfig(
+        model=model,
+        tokens=os.path.join(os.path.dirname(model), "tokens.txt"),
+        data_dir=str(espeakng_loader.get_data_path()),
+    )
+    network = sherpa_onnx.OfflineTtsModelConfig(vits=vits, num_threads=len(os.sched_getaffinity(0)))
+    tts = sherpa_onnx.OfflineTts(sherpa_onnx.OfflineTtsConfig(model=network))
+    def speak(text):
+        yield tts.generate(text).samples
+    return speak, speak
+"""
+
+_STREAMING_VITS = """
+def load(model):
+    import json, os
+    import numpy as np
+    from streaming_vits import StreamingTTS
+    folder = os.path.dirname(model)
+    ids = json.load(open(os.path.join(folder, "ids.json")))
+    # It wants to find the program espeak-ng, and is given the phonemes that this one would make.
+    os.environ["PATH"] += os.pathsep + folder
+    tts = StreamingTTS(
+        model,
+        tokens_path=os.path.join(folder, "tokens.txt"),
+        config_path=model + ".json",
+        threads=len(os.sched_getaffinity(0)),
+        verbose=False,
+    )
+    tts.phoneme_ids = lambda text: (np.array([ids[text]]), [])
+    def whole(text):
+        yield tts.synthesize(text)
+    return tts.stream, whole
+"""
+
+MEASURE = """
+import json, os, sys, time
+model, text, task = sys.argv[1:]
+# On one core, which a busy machine shares, processor time is what counts.
+clock = time.process_time if len(os.sched_getaffinity(0)) == 1 else time.perf_counter
+start = clock()
+stream, speak = load(model)
+result = {"load": clock() - start}
+if task == "peak":
+    for chunk in speak(text):
+        pass
+    # Not ru_maxrss, in which a process begins with what its parent has.
+    [peak] = (line for line in open("/proc/self/status") if line.startswith("VmHWM:"))
+    result = {"peak": int(peak.split()[1]) / 1024}
+elif task == "time":
+    first, whole = [], []
+    for _ in range(4):
+        start = clock()
+        pieces = iter(stream(text))
+        next(pieces)
+        first.append(clock() - start)
+        for piece in pieces:
+            pass
+        start = clock()
+        for chunk in speak(text):  # ours speaks a sentence of this length in two parts
+            pass
+        whole.append(clock() - start)
+    # The first run of a process is slower in all.
+    result.update(first=sorted(first[1:])[1], whole=sorted(whole[1:])[1])
+print(json.dumps(result))
+"""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that speaks with Piper voices.
+
+    Attributes:
+        name: Its column.
+        packages: What `pip install` needs to make its environment.
+        module: What it is imported as.
+        code: Defines `load`.
+        has_command: Whether `python -m MODULE -m VOICE -f FILE` speaks standard input.
+    """
+
+    name: str
+    packages: str
+    module: str
+    code: str
+    has_command: bool = False
+
+
+OURS = Program("ours", "", "piper", _PIPER, has_command=True)
+PEERS = (
+    Program("piper-tts", "piper-tts==1.8.0", "piper", _PIPER, has_command=True),
+    Program(
+        "sherpa-onnx",
+        "sherpa-onnx==1.12.40 espeakng-loader==0.2.4 numpy",
+        "sherpa_onnx",
+        _SHERPA_ONNX,
+    ),
+    Program("streaming-vits", "streaming-vits==0.4.2", "streaming_vits", _STREAMING_VITS),
+)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -123,10 +236,8 @@ def measure_all(
     programs: dict[Program, Path], models: dict[Program, Path], repeats: int
 ) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, list[float]]] = {program.name: {} for program in programs}
-    for program, python in programs.items():
-        measure_cold_start(
-            python, program, models[program]
-        )  # fills the caches of programs and system
+    for program, python in programs.items():  # fills the caches of programs and system
+        measure_cold_start(python, program, models[program])
     for _ in range(repeats):
         for program, python in programs.items():
             model = models[program]
@@ -147,17 +258,10 @@ def measure_all(
 def find_programs(args: argparse.Namespace) -> dict[Program, Path]:
     programs = {OURS: Path(sys.executable)}
     for peer in PEERS:
-        python = getattr(args, peer.name.replace("-", "_"))
-        command = [str(python), "-c", f"import {peer.module}"]
-        if python and subprocess.run(command, capture_output=True).returncode == 0:
-            # Not resolved: an environment's python is a link, and its path names the environment.
-            programs[peer] = python.absolute()
-        else:
-            print(
-                f"{peer.name} is not measured; install it with: python3 -m venv {peer.name} && "
-                f"{peer.name}/bin/pip install {peer.packages}, and give "
-                f"--{peer.name} {peer.name}/bin/python"
-            )
+        given = getattr(args, peer.name.replace("-", "_"))
+        python = find_peer(peer.name, given, peer.packages, (peer.module,))
+        if python is not None:
+            programs[peer] = python
     return programs
 
 

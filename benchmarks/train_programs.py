@@ -1,7 +1,4 @@
-"""The programs whose training is measured, their flags, and the dataset that they get.
-
-Knows how a training is started and its process's result read; measures nothing itself.
-"""
+"""The programs whose training is measured, how one is started, and the dataset that they get."""
 
 from __future__ import annotations
 
@@ -11,6 +8,8 @@ import subprocess
 import sys
 import tempfile
 import wave
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ TRAINER = {
     "enable_progress_bar": "false",
     "enable_model_summary": "false",
 }
-"""Nothing but training: no validation, no logs; checkpoints, see `train_meter.py`."""
+"""Nothing but training: no validation, no logs; checkpoints, see `train_process.py`."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +105,19 @@ class Dataset:
         }
 
 
+@contextmanager
+def busy_processes(count: int) -> Iterator[None]:
+    """Keep some other processes at work, as on a machine that one shares."""
+    command = [sys.executable, "-c", "while True: pass"]
+    processes = [subprocess.Popen(command) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
 def choose_utterances(
     source: Path, folder: Path, count: int, sample_rate: int, *, shortest: bool = False
 ) -> Dataset:
@@ -139,21 +151,30 @@ def find_programs(peer_python: Path | None, variants: list[str]) -> list[Program
     for variant in variants:
         name, _, flags = variant.partition("=")
         programs.append(Program(name, ours, tuple(flags.split())))
+    modules = ("piper.train", "monotonic_alignment_search", "lightning")
+    python = find_peer(PEER, peer_python, PEER_PACKAGES, modules)
+    return programs if python is None else [*programs, Program(PEER, python)]
+
+
+def find_peer(
+    name: str, python: Path | None, packages: str, modules: tuple[str, ...]
+) -> Path | None:
+    """Return the Python of a program that has its modules; else say how to install it."""
     code = (
-        "import importlib.util, sys; "
-        "names = 'piper.train', 'monotonic_alignment_search', 'lightning'; "
-        "sys.exit(not all(importlib.util.find_spec(name) for name in names))"
+        f"import importlib.util, sys; sys.exit(None in map(importlib.util.find_spec, {modules!r}))"
     )
-    command = [str(peer_python), "-c", code]
-    with tempfile.TemporaryDirectory() as folder:
-        if peer_python and subprocess.run(command, capture_output=True, cwd=folder).returncode == 0:
-            # Not resolved: an environment's python is a link, and its path names the environment.
-            return [*programs, Program(PEER, peer_python.absolute())]
+    if python is not None:
+        # Not resolved: an environment's python is a link, and its path names the environment.
+        python = python.absolute()
+        with tempfile.TemporaryDirectory() as folder:
+            command = [str(python), "-c", code]
+            if subprocess.run(command, capture_output=True, cwd=folder).returncode == 0:
+                return python
     print(
-        f"{PEER} is not measured; install it with: python3 -m venv {PEER} && "
-        f"{PEER}/bin/pip install {PEER_PACKAGES}, and give --{PEER} {PEER}/bin/python"
+        f"{name} is not measured; install it with: python3 -m venv {name} && "
+        f"{name}/bin/pip install {packages}, and give --{name} {name}/bin/python"
     )
-    return programs
+    return None
 
 
 def fit_arguments(

@@ -24,7 +24,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools" / "runpod"))
 
-import flags as launcher_flags  # noqa: E402
+import start_training as launcher_flags  # noqa: E402
 
 from piper import (  # noqa: E402
     download_voices,
@@ -48,9 +48,10 @@ TOOLS = (
     "tools/datasets/make_test_dataset.py",
     "tools/datasets/fetch_festvox_ru.py",
     "tools/datasets/asterisk_prompts.py",
-    "tools/voices/learning_curves.py",
     "tools/voices/train_festvox_ru.py",
 )
+PEERS = {"--piper-tts", "--sherpa-onnx", "--streaming-vits"}
+"""Flags that benchmarks make of the names of the programs that they are compared with."""
 ADDS = re.compile(r"(.*\.)?add(_argument|_option)?")
 WRAPPERS = {"setsid", "nohup", "time", "exec"}
 # Programs of others; what they are given is not checked.
@@ -159,7 +160,7 @@ def help_flags(tool: str) -> frozenset[str]:
 
     Starting it for its help would take seconds, most of them for torch.
     """
-    flags = {"-h", "--help"}
+    flags = {"-h", "--help"} | (PEERS if tool.startswith("benchmarks/") else set())
     for node in ast.walk(ast.parse((ROOT / tool).read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "piper":
             module = import_module(str(node.module))

@@ -10,13 +10,18 @@ import argparse
 import json
 import os
 import shlex
-import shutil
 import sys
 import time
 import wave
+from collections import defaultdict
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from statistics import mean
 from typing import Any
+
+import numpy as np
+import soundfile
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tools" / name) for name in ("", "runpod", "voices")]
@@ -29,15 +34,24 @@ from festvox_ru import (  # noqa: E402
     load_held_out_names,
     read_lines,
 )
-from relay import Relay, Tee, stop_signals  # noqa: E402
+from relay import run_logged  # noqa: E402
 
-from demo_report import judge_sentences, speak_sentences  # noqa: E402
+from piper import PiperVoice, SynthesisConfig  # noqa: E402
+from piper.errors import PiperError  # noqa: E402
+from piper.files import replace_on_success  # noqa: E402
 from piper.messages import print_error, say, translate  # noqa: E402
-from piper.train.judges import DISTILLMOS, list_missing_judges  # noqa: E402
+from piper.progress import ProgressLine  # noqa: E402
+from piper.train.aligner.aligner import Aligner, Groups, load_aligner, phonemes_to_groups  # noqa: E402
+from piper.train.aligner.features import load_samples  # noqa: E402
+from piper.train.checkpoints import find_last_checkpoint  # noqa: E402
+from piper.train.data.settings import resolve_settings  # noqa: E402
+from piper.train.evaluate.systems import load_rows  # noqa: E402
+from piper.train.judges import AUTO, DISTILLMOS, find_quality_predictor, list_missing_judges  # noqa: E402
 from piper.train.presets import QUICK  # noqa: E402
 from piper.train.quick.features import ALIGNER_NAME, FOLDER  # noqa: E402
 from piper.train.resuming import COMMAND_VARIABLE, quote_command  # noqa: E402
 
+SEED = 1
 SENTENCE = "Привет, это тест."
 HELLO = "Доброе утро!"
 VOICE_NAME = "ru_RU-demo-quick"
@@ -52,10 +66,6 @@ SCORES = {
     "DistillMOS": "a predicted listeners' score, 1 to 5; nobody listened",
     "aligner": "share of the texts' phonemes that it hears in their places",
 }
-
-
-class DemoError(Exception):
-    """A stage failed; the text says what to do."""
 
 
 class Demo:
@@ -80,7 +90,7 @@ class Demo:
         if self.state_path.exists():
             self.state = json.loads(self.state_path.read_text(encoding="utf-8"))
         if self.state.get("voice") != VOICE_NAME:
-            raise DemoError(
+            raise PiperError(
                 f"{_shown(folder)} holds the demo of an earlier version. Remove it:\n"
                 f"  {quote_command(['rm', '-r', _shown(folder)])}"
             )
@@ -150,15 +160,9 @@ class Demo:
             held_out = [name for name, text in lines if text in texts]
         divide_recordings(recordings, held_out, VOICE_NAME, QUICK, SAMPLE_RATE)
 
-    def last_checkpoint(self) -> Path | None:
-        """Return the newest last.ckpt of the demo's trainings."""
-        found = list(self.folder.glob("lightning_logs/version_*/checkpoints/last.ckpt"))
-        return max(found, key=lambda path: path.stat().st_mtime, default=None)
-
     def training_command(self) -> list[Any]:
         """Return what trains until the budget of time is spent, from where an earlier run was."""
-        seconds = round(self.minutes * 60)
-        clock = f"00:{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+        clock = time.strftime("00:%H:%M:%S", time.gmtime(round(60 * self.minutes)))
         return [
             *("-m", "piper.train", "fit", f"--data.dataset_dir={self.folder / TRAINING}"),
             *(f"--trainer.default_root_dir={self.folder}", f"--trainer.max_time={clock}"),
@@ -174,12 +178,13 @@ class Demo:
 
     def export(self) -> None:
         """Write the voice; the export compares it with the network."""
-        command = ["-m", "piper.train.export_onnx", "--checkpoint", self.last_checkpoint()]
+        checkpoint = find_last_checkpoint(str(self.folder))
+        command = ["-m", "piper.train.export_onnx", "--checkpoint", checkpoint]
         self.must_run([*command, "--output-file", self.voice])
 
     def speak(self) -> None:
         """Speak the sentence of the quick start, and those that were held out."""
-        command = ["-m", "piper", "--model", self.voice, "--seed", 1, "--output-file", self.wav]
+        command = ["-m", "piper", "--model", self.voice, "--seed", SEED, "--output-file", self.wav]
         self.must_run([*command, "--", SENTENCE])
         speak_sentences(self.voice, self.folder / HELD_OUT, self.speech)
 
@@ -212,7 +217,7 @@ class Demo:
                 spoken_score, recorded = score["spoken"], score["recordings"]
                 of_recordings = translate(f"of the recordings {recorded:.2f}")
                 _tell(name, f"{spoken_score:.2f}, {of_recordings} ({translate(title)})")
-        _tell("checkpoint", _shown(self.last_checkpoint() or self.folder))
+        _tell("checkpoint", _shown(Path(find_last_checkpoint(str(self.folder)) or self.folder)))
         times = self.state["times"]
         _tell("time", ", ".join(f"{translate(name)} {times[name][0]:.0f} s" for name in times))
         _tell("", f"training took {times['training'][1]:.0f} s of the processor's time")
@@ -230,15 +235,70 @@ class Demo:
         """Run Python with arguments, and stop the demo where it fails."""
         code = run_tool(arguments, self.log_path, environment)
         if code != 0:
-            raise DemoError(
+            raise PiperError(
                 f"The step above ended with code {code}; its last lines say why. Go on with:\n"
                 f"  {quote_command(demo_command())}"
             )
 
     def _save_state(self) -> None:
-        temporary = self.state_path.with_suffix(".part")
-        temporary.write_text(json.dumps(self.state, ensure_ascii=False, indent=1), encoding="utf-8")
-        temporary.replace(self.state_path)
+        with replace_on_success(self.state_path) as temporary:
+            temporary.write_text(json.dumps(self.state, indent=1), encoding="utf-8")
+
+
+def speak_sentences(voice_path: Path, dataset: Path, folder: Path) -> None:
+    """Say a dataset's sentences into a folder, a WAV each, named as its recording."""
+    voice = PiperVoice.load(voice_path)
+    rows = load_rows(resolve_settings(dataset_dir=dataset))
+    folder.mkdir(exist_ok=True)
+    progress = ProgressLine("Speaking", len(rows), "sentences")
+    for done, row in enumerate(rows, 1):
+        chunks = list(voice.synthesize(row.text, SynthesisConfig(seed=SEED)))
+        samples = np.concatenate([chunk.audio_int16_array for chunk in chunks])
+        soundfile.write(folder / row.audio_path.name, samples, voice.config.sample_rate)
+        progress.show(done)
+    progress.finish(len(rows))
+
+
+def judge_sentences(
+    voice_path: Path, dataset: Path, folder: Path, aligner_path: Path
+) -> dict[str, dict[str, float]]:
+    """Return scores by name: means over the sentences, of what was spoken and of the recordings.
+
+    `DistillMOS`, where that is installed, is a predicted listeners' score. `aligner` is the
+    share of a text's phonemes that the aligner hears where they should be.
+    """
+    voice, aligner = PiperVoice.load(voice_path), load_aligner(aligner_path)
+    predict = find_quality_predictor(AUTO)
+    rows = load_rows(resolve_settings(dataset_dir=dataset))
+    scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    progress = ProgressLine("Measuring", len(rows), "sentences")
+    for done, row in enumerate(rows, 1):
+        signs = [sign for phonemes in voice.phonemize(row.text) for sign in [*phonemes, " "]]
+        groups = phonemes_to_groups(signs)
+        paths = {"spoken": folder / row.audio_path.name, "recordings": row.audio_path}
+        for whose, path in paths.items():
+            scores["aligner"][whose].append(find_share_found(aligner, path, groups))
+            if predict is not None:
+                samples, rate = soundfile.read(path, dtype="float32")
+                scores["DistillMOS"][whose].append(predict(samples, rate))
+        progress.show(done)
+    progress.finish(len(rows))
+    return {
+        name: {whose: mean(values) for whose, values in each.items()}
+        for name, each in scores.items()
+    }
+
+
+def find_share_found(aligner: Aligner, path: Path, groups: Groups) -> float:
+    """Return the share of phonemes that are likelier than all others somewhere in their place."""
+    alignment = aligner.align(aligner.score_frames(load_samples(path)), groups)
+    edges = [*np.flatnonzero(np.diff(alignment.states, prepend=-1)), len(alignment.states)]
+    found = [
+        bool((alignment.scores[start:end] >= 0).any())
+        for start, end in pairwise(edges)
+        if alignment.units[start] != 0
+    ]
+    return mean(found)
 
 
 def _tell(label: str, text: str) -> None:
@@ -281,27 +341,8 @@ def demo_command(minutes: float | None = None) -> list[str]:
 def run_tool(
     arguments: list[Any], log_path: Path, environment: dict[str, str] | None = None
 ) -> int:
-    """Run Python with arguments; a signal is passed on to it, and it is waited for.
-
-    Returns:
-        Its exit code.
-
-    Raises:
-        KeyboardInterrupt: A signal ended it, after it had saved what it has.
-    """
-    command = [sys.executable, *(str(argument) for argument in arguments)]
-    shown = quote_command([_shown(Path(command[0])), *command[1:]])
-    if shutil.which("setpriv"):  # a demo that is killed takes its training with it
-        command = ["setpriv", "--pdeathsig", "KILL", *command]
-    tee = Tee(log_path)
-    try:
-        tee.say(f"   $ {shown}")
-        code = Relay(tee).run(command, environment)
-    finally:
-        tee.close()
-    if code in {128 + number for number in stop_signals()}:
-        raise KeyboardInterrupt
-    return code
+    """Run Python with arguments, see `relay.run_logged`."""
+    return run_logged([sys.executable, *map(str, arguments)], log_path, environment)
 
 
 def _minutes_parser() -> argparse.ArgumentParser:
@@ -337,7 +378,7 @@ def main() -> int:
             arguments.utterances,
             has_scores=not arguments.no_scores,
         ).run()
-    except DemoError as error:
+    except PiperError as error:
         print_error(error)
         return 1
     except KeyboardInterrupt:

@@ -23,7 +23,7 @@ def test_speed_memory_padding_and_profile_of_ours(speech_dataset: Path) -> None:
     """The path that a GPU takes too: the device alone is another."""
     done = run_benchmark(
         *("--dataset", speech_dataset, "--quick", "--threads", 1, "--steps", 0),
-        *("--utterances", 4, "--profile-steps", 1),
+        *("--utterances", 4, "--profile-steps", 1, "--operations", 3),
     )
     assert done.returncode == 0, done.stderr
     assert "piper-tts is not measured; install it with" in done.stdout
@@ -38,6 +38,10 @@ def test_speed_memory_padding_and_profile_of_ours(speech_dataset: Path) -> None:
     assert 0 <= figures["padding"] < 50
     assert 0 < figures["waiting"] < 100
     assert 0 < figures["busy"] <= 100
+    longest = [milliseconds for _, milliseconds, _ in figures["operations"]]
+    assert longest == sorted(longest, reverse=True)
+    place = next(i for i, row in enumerate(table) if row.endswith("operation"))
+    assert table[place + 1].endswith(figures["operations"][0][0][:100])
     assert figures["memory_before"] < figures["memory"]
 
 
@@ -84,7 +88,7 @@ def test_a_number_of_utterances_that_makes_no_whole_batches_is_refused(tmp_path:
 
 def test_overlapping_spans_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(BENCHMARKS)
-    from train_meter import covered_length
+    from train_process import covered_length
 
     assert covered_length([(5, 6), (0, 2), (1, 3), (1, 2)]) == 4
     assert covered_length([]) == 0
@@ -96,7 +100,7 @@ def test_noise_follows_from_step_kind_shape_and_count(monkeypatch: pytest.Monkey
     monkeypatch.syspath_prepend(BENCHMARKS)
     for name in ("randn", "rand", "randn_like", "rand_like"):
         monkeypatch.setattr(torch, name, getattr(torch, name))  # put back afterwards
-    from train_losses import KeyedNoise
+    from train_process import KeyedNoise
 
     noise = KeyedNoise()
     noise.install()

@@ -10,10 +10,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools" / "runpod"))
 
 from machine import (
-    BASE_GIB,
     GIB,
     MEMORY_SHARE,
-    UTTERANCE_GIB,
+    NEEDED_GIB,
     BatchPlan,
     Devices,
     Machine,
@@ -70,7 +69,7 @@ def test_devices_are_those_that_are_there(
 
 
 def test_the_memory_table_knows_every_quality() -> None:
-    assert set(BASE_GIB) == set(UTTERANCE_GIB) == set(PRESETS)
+    assert set(NEEDED_GIB) == set(PRESETS)
 
 
 @pytest.mark.parametrize("quality", sorted(PRESETS))
@@ -81,13 +80,14 @@ def test_a_batch_in_parts_sees_the_utterances_asked_for_and_fits(
 ) -> None:
     plan, line = plan_batch(BatchPlan(batch_size, 3), quality, int(memory_gib * GIB))
     assert plan.batch_size * plan.accumulate == batch_size * 3
-    need = BASE_GIB[quality] + plan.batch_size * UTTERANCE_GIB[quality]
-    assert need <= memory_gib * MEMORY_SHARE or plan.batch_size == 1
+    base, each = NEEDED_GIB[quality]
+    assert base + plan.batch_size * each <= memory_gib * MEMORY_SHARE or plan.batch_size == 1
     assert (line is None) == (plan.batch_size == batch_size)
 
 
 def test_the_line_says_what_became_of_the_batch() -> None:
-    memory = int((BASE_GIB["medium"] + 21.5 * UTTERANCE_GIB["medium"]) / MEMORY_SHARE * GIB)
+    base, each = NEEDED_GIB["medium"]
+    memory = int((base + 21.5 * each) / MEMORY_SHARE * GIB)
     plan, line = plan_batch(BatchPlan(80, 1), "medium", memory)
     assert plan == BatchPlan(20, 4)
     assert line is not None

@@ -17,8 +17,8 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools" / "runpod"))
 
 import start_training
-from flags import parse_arguments
 from machine import GIB, Machine
+from start_training import parse_arguments
 
 from piper.errors import PiperError
 

@@ -20,18 +20,13 @@ from piper.errors import DatasetError
 _HOOK = re.compile(r"^(APT::Update::(Pre|Post)|DPkg::(Pre|Post))")
 
 
-def find_missing_programs() -> list[str]:
-    """Return which of the programs that fetching needs are not there."""
-    return [name for name in ("apt-get", "apt-cache", "dpkg-deb") if shutil.which(name) is None]
-
-
 def check_programs(package: str) -> None:
     """Check that packages can be fetched here.
 
     Raises:
         DatasetError: A program is missing.
     """
-    missing = find_missing_programs()
+    missing = [name for name in ("apt-get", "apt-cache", "dpkg-deb") if shutil.which(name) is None]
     if missing:
         raise DatasetError(
             f"{package} is a Debian package, and {', '.join(missing)} is not there; fetch it on "

@@ -19,12 +19,12 @@ from pathlib import Path
 from debian_packages import (
     check_programs,
     download_package,
-    find_missing_programs,
     unpack_package,
 )
 
 from piper.errors import DatasetError
 from piper.files import replace_on_success
+from piper.train.command import run_command
 
 PACKAGE = "festvox-ru"
 PINNED_SHA256 = {
@@ -33,8 +33,6 @@ PINNED_SHA256 = {
 VOICE_DIR = Path("usr/share/festival/voices/russian/msu_ru_nsh_clunits")
 COPYRIGHT_PATH = Path("usr/share/doc") / PACKAGE / "copyright"
 _TRANSCRIPT = re.compile(r'^\(\s*(\S+)\s+"(.*)"\s*\)$')
-
-__all__ = ["fetch_festvox_ru", "find_missing_programs"]
 
 
 def fetch_festvox_ru(
@@ -129,16 +127,13 @@ def main() -> int:
     parser.add_argument("--limit", type=int, help="at most so many utterances")
     parser.add_argument("--max-seconds", type=float, help="only utterances up to this length")
     args = parser.parse_args()
-    try:
+
+    def fetch() -> int:
         count = fetch_festvox_ru(args.output_dir, limit=args.limit, max_seconds=args.max_seconds)
-    except DatasetError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted; run it again to go on.", file=sys.stderr)
-        return 130
-    print(f"{count} utterances of Russian speech are in {args.output_dir}")
-    return 0
+        print(f"{count} utterances of Russian speech are in {args.output_dir}")
+        return 0
+
+    return run_command(fetch, "Interrupted; run it again to go on.")
 
 
 if __name__ == "__main__":

@@ -14,14 +14,13 @@ CPU_QUALITY = "quick"
 MEMORY_SHARE = 0.8
 """Of the free memory; the rest is left to the page cache, loader processes and other programs."""
 
-BASE_GIB = {"quick": 1.2, "tiny": 0.8, "x_low": 1.7, "low": 2.0, "medium": 2.0, "high": 2.2}
-UTTERANCE_GIB = {
-    "quick": 0.04,
-    "tiny": 0.1,
-    "x_low": 0.3,
-    "low": 0.45,
-    "medium": 0.45,
-    "high": 0.7,
+NEEDED_GIB = {
+    "quick": (1.2, 0.04),
+    "tiny": (0.8, 0.1),
+    "x_low": (1.7, 0.3),
+    "low": (2.0, 0.45),
+    "medium": (2.0, 0.45),
+    "high": (2.2, 0.7),
 }
 """Peak memory of a training process on a CPU, float32: the base, and each utterance of a batch.
 
@@ -131,9 +130,7 @@ def plan_batch(wanted: BatchPlan, quality: str, memory_bytes: int) -> tuple[Batc
         quality: That of the voice; an unknown one counts as the largest.
         memory_bytes: Free memory.
     """
-    name = quality.replace("-", "_")
-    base = BASE_GIB.get(name, max(BASE_GIB.values()))
-    each = UTTERANCE_GIB.get(name, max(UTTERANCE_GIB.values()))
+    base, each = NEEDED_GIB.get(quality.replace("-", "_"), NEEDED_GIB["high"])
     room = memory_bytes / GIB * MEMORY_SHARE - base
     most = max(1, int(room / each))
     size = wanted.batch_size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -14,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 from piper.messages import translate
+from piper.train.resuming import quote_command
 
 BLOCK_BYTES = 1 << 16
 DRAIN_SECONDS = 10.0
@@ -162,6 +164,28 @@ class Relay:
         assert self._process is not None
         time.sleep(max(0.0, self._started + START_SECONDS - time.monotonic()))
         self._process.send_signal(number)
+
+
+def run_logged(
+    command: Sequence[str], log_path: Path, environment: Mapping[str, str] | None = None
+) -> int:
+    """Run a command as `Relay.run` does; say it before, and add its output to a log.
+
+    Raises:
+        KeyboardInterrupt: A signal ended it, after it had saved what it has.
+    """
+    tee = Tee(log_path)
+    try:
+        program = min(command[0], os.path.relpath(command[0]), key=len)
+        tee.say(f"   $ {quote_command([program, *command[1:]])}")
+        if shutil.which("setpriv"):  # a tool that is killed takes its training with it
+            command = ["setpriv", "--pdeathsig", "KILL", *command]
+        code = Relay(tee).run(command, environment)
+    finally:
+        tee.close()
+    if code in {128 + number for number in stop_signals()}:
+        raise KeyboardInterrupt
+    return code
 
 
 def stop_signals() -> list[int]:

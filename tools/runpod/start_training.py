@@ -26,13 +26,6 @@ if importlib.util.find_spec("piper") is None:
         "and then `source .venv/bin/activate`."
     )
 
-from flags import (  # noqa: E402
-    DEFAULT_BATCH_SIZE,
-    LOG_NAME,
-    TEST_BATCH_SIZE,
-    TEST_MINUTES,
-    parse_arguments,
-)
 from machine import (  # noqa: E402
     CPU_QUALITY,
     BatchPlan,
@@ -47,6 +40,7 @@ from relay import Relay, Tee  # noqa: E402
 from piper.errors import CheckpointError, DatasetError, PiperError  # noqa: E402
 from piper.files import load_json_object  # noqa: E402
 from piper.messages import print_error, say, translate  # noqa: E402
+from piper.options import CommandParser, whole_number  # noqa: E402
 from piper.train.presets import (  # noqa: E402
     DEFAULT_QUALITY,
     QUICK,
@@ -68,6 +62,13 @@ from piper.train.storage import is_remote, plain_address  # noqa: E402
 
 TEST_DATASETS = ROOT / "datasets"
 FOR_CPUS = (QUICK, "tiny")
+DEFAULT_BATCH_SIZE = 32
+DEFAULT_NUM_GPUS = 2
+TEST_BATCH_SIZE = 8
+TEST_MINUTES = 10
+"""Of the small test dataset: batches enough for an epoch to have several, and a few minutes."""
+LOG_NAME = "training.log"
+MOST = 1_000_000
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
 
@@ -90,6 +91,101 @@ class Plan:
     test_sample_rate: int | None
     lines: list[str]
     resume_words: list[str]
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the flags; what follows `--` becomes `trainer_flags`; `words` are all of them."""
+    own, rest = list(argv), []
+    if "--" in own:
+        position = own.index("--")
+        own, rest = own[:position], own[position + 1 :]
+    args = create_parser().parse_args(own)
+    args.trainer_flags = rest
+    args.words = list(argv)
+    return args
+
+
+def create_parser() -> argparse.ArgumentParser:
+    """Return the parser of all flags."""
+    parser = CommandParser(
+        description="Train a voice on what this machine has: GPUs, or the CPU.",
+        epilog="Flags of `python -m piper.train fit` can follow after --, for example "
+        "-- --trainer.check_val_every_n_epoch=5",
+    )
+    add = parser.add_argument
+    add(
+        "--dataset",
+        type=Path,
+        metavar="DIR",
+        help="folder with metadata.csv and wavs/; without it that of the run of --checkpoint, "
+        "else a small test dataset is made",
+    )
+    add(
+        "--output-dir",
+        metavar="DIR",
+        help="where lightning_logs/ and the log go (default: the current folder); of an s3://… "
+        "the log stays here",
+    )
+    add(
+        "--batch-size",
+        type=whole_number(1, MOST),
+        metavar="N",
+        help=f"utterances of a batch on each device (default: {DEFAULT_BATCH_SIZE}, of the test "
+        f"dataset {TEST_BATCH_SIZE}; of quick voices {QUICK_BATCH_SIZES['cpu']}, on a GPU "
+        f"{QUICK_BATCH_SIZES['gpu']})",
+    )
+    add(
+        "--num-gpus",
+        type=whole_number(0, MOST),
+        default=DEFAULT_NUM_GPUS,
+        metavar="N",
+        help="GPUs to use; with fewer here those, with none or 0 the CPU (default: %(default)s)",
+    )
+    add(
+        "--max-epochs",
+        type=whole_number(1, MOST),
+        metavar="N",
+        help="passes over the dataset (default: the trainer ends by itself, with the test dataset "
+        f"after {TEST_MINUTES} minutes)",
+    )
+    add(
+        "--checkpoint",
+        metavar="FILE",
+        help="go on from it; last: the newest",
+    )
+    add(
+        "--quality",
+        "--preset",  # its name in earlier versions
+        metavar="NAME",
+        help="x-low, low, medium, high, or quick, which is trained in minutes (default: what the "
+        "dataset's config.json says, else medium, without a GPU quick)",
+    )
+    add(
+        "--precision",
+        metavar="P",
+        help="32, 16-mixed or bf16-mixed (default: the trainer's own, 32)",
+    )
+    add(
+        "--num-workers",
+        type=whole_number(0, MOST),
+        metavar="N",
+        help="processes that load data, a device (default: by cores and memory)",
+    )
+    add(
+        "--accumulate-grad-batches",
+        type=whole_number(1, MOST),
+        default=1,
+        metavar="N",
+        help="batches of an update (default: %(default)s)",
+    )
+    add(
+        "--log-file",
+        type=Path,
+        metavar="FILE",
+        help=f"where the output goes beside the terminal (default: {LOG_NAME} in --output-dir)",
+    )
+    add("--dry-run", action="store_true", help="print the command and end")
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:

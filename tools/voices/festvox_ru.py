@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "datasets"))
@@ -69,13 +70,23 @@ def divide_recordings(
     config["dataset"] = voice_name
     config["audio"] = {"sample_rate": sample_rate, "quality": quality}
     for name, is_held_out in ((TRAINING, False), (HELD_OUT, True)):
-        part = recordings.with_name(name)
-        part.mkdir(exist_ok=True)
         chosen = [line for line in lines if (line.partition("|")[0] in held_out) is is_held_out]
-        _write(part / "metadata.csv", "".join(f"{line}\n" for line in chosen))
-        _write(part / "config.json", json.dumps(config, indent=2) + "\n")
-        if not (part / "wavs").exists():
-            (part / "wavs").symlink_to(Path("..") / recordings.name / "wavs")
+        write_dataset(recordings.with_name(name), chosen, config, recordings / "wavs")
+
+
+def write_dataset(
+    folder: Path, lines: Iterable[str], config: Mapping[str, object], wavs: Path
+) -> None:
+    """Write a dataset of some lines, whose recordings lie in another folder."""
+    folder.mkdir(exist_ok=True)
+    for name, text in (
+        ("metadata.csv", "".join(f"{line}\n" for line in lines)),
+        ("config.json", json.dumps(config, indent=2) + "\n"),
+    ):
+        with replace_on_success(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    if not (folder / "wavs").exists():
+        (folder / "wavs").symlink_to(os.path.relpath(wavs, folder))
 
 
 def fetch_start_voice(folder: Path) -> Path:
@@ -104,8 +115,3 @@ def fetch_start_voice(folder: Path) -> Path:
                 with replace_on_success(folder / f"{START_NAME}{suffix}") as path:
                     path.write_bytes(archive.read(member))
     return voice
-
-
-def _write(path: Path, text: str) -> None:
-    with replace_on_success(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

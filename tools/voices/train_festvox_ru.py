@@ -3,11 +3,11 @@
 
 Each stage goes on where it was. festvox-ru is fetched and 30 sentences are held out; the network
 starts from a published English voice and trains for the given minutes in pieces. After each piece
-the held-out sentences are spoken, for the curves; all scores are taken on the CPU afterwards.
+the held-out sentences are spoken; all are scored on the CPU afterwards, by the seconds trained.
 
 On a machine that is rented for minutes and has no network: `--stages data,pack` here, carry
-WORK/packed there, `sh packed/train.sh` there, which sets up and trains, bring WORK/RUN/parts and
-WORK/RUN/curve back, `--stages evaluate` here.
+WORK/packed there, `sh packed/train.sh` there, which sets up and trains, bring WORK/RUN/parts, curve
+and facts.json back, `--stages evaluate` here.
 """
 
 from __future__ import annotations
@@ -15,13 +15,25 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from festvox_ru import HELD_OUT, TRAINING, fetch_start_voice, make_datasets
-from timed_training import Clock, TimedTraining
+sys.path.append(str(Path(__file__).resolve().parents[1] / "runpod"))
+
+from festvox_ru import (
+    HELD_OUT,
+    TRAINING,
+    fetch_start_voice,
+    load_held_out_names,
+    make_datasets,
+    read_lines,
+)
+from relay import run_logged
 
 from piper.errors import PiperError
 from piper.files import replace_on_success
@@ -69,12 +81,7 @@ def create_parser() -> argparse.ArgumentParser:
         "none",
     )
     add("--minutes", type=float, help="of training in all; default: 18 on a GPU, 30 without one")
-    add("--piece-minutes", type=float, help="of one piece; default: 3, of quick all")
-    add(
-        "--processor-time",
-        action="store_true",
-        help="count the processor's minutes, on a machine that others use, too",
-    )
+    add("--piece-minutes", type=float, help="of one piece; default: 3; quick has one piece")
     add("--batch-size", type=int, help="default: 64 on a GPU, 8 without one")
     add("--packed", action="store_true", help="train on what the stage pack made")
     add("--target-python", help="version of Python there, such as 3.12; default: this one's")
@@ -97,12 +104,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.quality == QUICK:
         # Its learning rates end with the time that it is told, and no other family is its start.
         arguments.start = arguments.start or NONE
-        arguments.piece_minutes = arguments.piece_minutes or arguments.minutes
-        if arguments.processor_time:
-            raise PiperError(
-                "--processor-time is for VITS: a quick voice plans its training by the clock "
-                "(--minutes), or by updates (-- --trainer.max_steps=1200)."
-            )
+        arguments.piece_minutes = arguments.minutes
     arguments.piece_minutes = arguments.piece_minutes or PIECE_MINUTES
     folder: Path = arguments.work_dir
     folder.mkdir(parents=True, exist_ok=True)
@@ -121,17 +123,13 @@ def _run(arguments: argparse.Namespace) -> int:
         _train(arguments, is_gpu)
     if "evaluate" in stages:
         print("== evaluation", flush=True)
-        # Here, because judges are not there on a machine that only trains.
-        from voice_evaluation import evaluate_voice
-
-        evaluate_voice(folder, arguments.run)
+        _evaluate(folder, arguments.run)
     return 0
 
 
 def _pack(arguments: argparse.Namespace) -> None:
     # Here and below, because torch is slow to load for `--help`.
-    from carrying import pack_dataset, pack_start
-    from offline_setup import write_setup
+    from carrying import pack_dataset, pack_start, write_setup
 
     folder: Path = arguments.work_dir
     packed = folder / PACKED
@@ -155,19 +153,13 @@ def _find_start(arguments: argparse.Namespace) -> str | None:
 
 
 def _train(arguments: argparse.Namespace, is_gpu: bool) -> None:
-    from carrying import write_parts
-    from held_out_speech import speak_checkpoint
+    from carrying import speak_checkpoint, write_parts
 
     folder: Path = arguments.work_dir
     data = folder / PACKED if arguments.packed else folder
     kind = "phoneme_ids" if arguments.packed else "text"
     flags = _find_flags(arguments, data / TRAINING, kind, is_gpu)
     run = folder / arguments.run
-    training = TimedTraining(run, flags, Clock(arguments.processor_time))
-    if not training.seconds:
-        # Here, so that it takes nothing from the training's time.
-        _prepare(data / TRAINING, kind)
-    _write_facts(arguments, run, flags, is_gpu)
     end = 60 * arguments.minutes
     until = 0.0
     while until < end:
@@ -175,13 +167,38 @@ def _train(arguments: argparse.Namespace, is_gpu: bool) -> None:
         speech = run / "curve" / f"{round(until):06d}"
         if (speech / "done").exists():
             continue
-        checkpoint = training.run_until(until)
+        checkpoint = train_until(until, run, flags)
+        _write_facts(arguments, run, flags, is_gpu, until)
         speak_checkpoint(checkpoint, data / HELD_OUT, kind, speech, as_opus=arguments.packed)
         (speech / "done").touch()
         if arguments.packed:
             # With each piece: the machine may be gone before the next one's end.
             write_parts(checkpoint, run / "parts")
-        print(f"   {training.seconds / 60:.1f} of {end / 60:g} minutes: {speech}", flush=True)
+        print(f"   {until / 60:.1f} of {end / 60:g} minutes: {speech}", flush=True)
+
+
+def train_until(seconds: float, run: Path, flags: Sequence[str]) -> Path:
+    """Train, from the last checkpoint, until a run has had so many seconds; return the checkpoint.
+
+    Raises:
+        PiperError: The training ended in another way than by its time, or saved nothing.
+    """
+    from piper.train.checkpoints import find_last_checkpoint
+
+    clock = time.strftime("%H:%M:%S", time.gmtime(round(seconds)))
+    log_path = run / "training.log"
+    command = [sys.executable, "-m", "piper.train", "fit", *flags]
+    command += [f"--trainer.default_root_dir={run}", f"--trainer.max_time=00:{clock}"]
+    command += ["--trainer.max_epochs=1000000", "--save_minutes=10", "--keep_every_hours=0"]
+    code = run_logged([*command, "--ckpt_path=last"], log_path)
+    if code != 0:
+        raise PiperError(
+            f"The training ended with {code}; {log_path} says why. The same command goes on."
+        )
+    checkpoint = find_last_checkpoint(str(run))
+    if checkpoint is None:
+        raise PiperError(f"Nothing was saved in {run}; give more minutes a piece.")
+    return Path(checkpoint)
 
 
 def _find_flags(arguments: argparse.Namespace, dataset: Path, kind: str, is_gpu: bool) -> list[str]:
@@ -205,7 +222,7 @@ def _find_family_flags(
     arguments: argparse.Namespace, is_gpu: bool, *, has_start: bool
 ) -> list[str]:
     if arguments.quality == QUICK:
-        return [f"--trainer.max_time=00:00:00:{round(60 * arguments.minutes)}"]
+        return []
     return [
         *(GPU_FLAGS if is_gpu else ()),
         *([f"--model.hold_decoder={HELD_UPDATES}"] if is_gpu and has_start else []),
@@ -214,16 +231,8 @@ def _find_family_flags(
     ]
 
 
-def _prepare(dataset: Path, kind: str) -> None:
-    if kind != "text":
-        return  # the verb knows texts alone; the first piece prepares
-    command = [sys.executable, "-m", "piper.train", "prepare", str(dataset)]
-    if subprocess.run(command).returncode != 0:
-        raise PiperError("The dataset cannot be prepared; see above.")
-
-
 def _write_facts(
-    arguments: argparse.Namespace, run: Path, flags: Sequence[str], is_gpu: bool
+    arguments: argparse.Namespace, run: Path, flags: Sequence[str], is_gpu: bool, seconds: float
 ) -> None:
     """Keep what the card will say of the training."""
     import torch
@@ -232,16 +241,76 @@ def _write_facts(
 
     facts = {
         "device": torch.cuda.get_device_name() if is_gpu else f"{platform.machine()} CPU",
-        "clock": "processor" if arguments.processor_time else "wall",
+        "seconds": seconds,
         "quality": arguments.quality,
         "start": Path(_find_start(arguments) or NONE).name,
         "command": ["python", "-m", "piper.train", "fit", *flags],
         "versions": {"piper-workshop": piper.__version__, "torch": torch.__version__},
     }
     with replace_on_success(run / "facts.json") as temporary:
-        temporary.write_text(
-            json.dumps(facts, ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
-        )
+        temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def _evaluate(folder: Path, run_name: str) -> None:
+    """Write a training's `evaluation/` with report and card, and the report of its pieces."""
+    run = folder / run_name
+    facts = json.loads((run / "facts.json").read_text(encoding="utf-8"))
+    (run / "card.json").write_text(json.dumps(_describe(folder, facts), indent=2), encoding="utf-8")
+    voice = ["--checkpoint", f"voice={_find_checkpoint(run)}", "--card-facts", run / "card.json"]
+    _score(folder, *voice, "--output-dir", run / "evaluation")
+    points = sorted(path.parent for path in (run / "curve").glob("*/done"))
+    if not points:
+        return
+    _score(
+        folder,
+        *(flag for point in points for flag in ("--speech", f"{point.name}={point}")),
+        *("--scores", "distillmos,per,mel_cepstral_distance"),
+        *("--output-dir", run / "curve_evaluation"),
+    )
+
+
+def _score(folder: Path, *arguments: object) -> None:
+    command = [sys.executable, "-m", "piper.train", "evaluate", "--held-out", "all"]
+    # The recogniser learns on what the voice may know, and never on what is spoken here.
+    command += ["--dataset", str(folder / HELD_OUT), "--fit-recogniser", str(folder / TRAINING)]
+    if subprocess.run([*command, *map(str, arguments)]).returncode != 0:
+        raise PiperError("The voice cannot be evaluated; see above.")
+
+
+def _find_checkpoint(run: Path) -> Path:
+    from carrying import join_parts
+
+    from piper.train.checkpoints import find_last_checkpoint
+
+    found = find_last_checkpoint(str(run)) if (run / "lightning_logs").is_dir() else None
+    return Path(found) if found else join_parts(run / "parts", run / "voice.ckpt")
+
+
+def _describe(folder: Path, facts: Mapping[str, Any]) -> dict[str, object]:
+    """Return what the card says of data and training."""
+    import soundfile
+
+    names = [line.partition("|")[0] for line in read_lines(folder / TRAINING)]
+    seconds = sum(soundfile.info(folder / TRAINING / "wavs" / name).duration for name in names)
+    return {
+        "name": f"ru_RU-festvox-{facts['quality']}",
+        "language": "ru",
+        "license": "BSD-like",
+        "speaker": "one man, who reads literature",
+        "dataset": "festvox-ru",
+        "dataset_address": "https://packages.debian.org/festvox-ru",
+        "dataset_license": "BSD-like; the copyright notice goes with the recordings",
+        "utterances": len(names),
+        "hours": round(seconds / 3600, 2),
+        "held_out": len(load_held_out_names()),
+        "quality": facts["quality"],
+        "started_from": "" if facts["start"] == NONE else facts["start"],
+        "training_seconds": facts["seconds"],
+        "device": facts["device"],
+        "versions": facts["versions"],
+        "seed": 1234,
+        "command": shlex.join(facts["command"]),
+    }
 
 
 if __name__ == "__main__":

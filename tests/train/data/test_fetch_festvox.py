@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from fetch_festvox_ru import fetch_festvox_ru, find_missing_programs
+from fetch_festvox_ru import fetch_festvox_ru
 
 from piper.errors import DatasetError
 from piper.train.data.metadata import load_metadata
@@ -48,6 +48,5 @@ def test_choosing_anew_downloads_nothing(unpacked: Path) -> None:
 
 def test_without_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert find_missing_programs() == ["apt-get", "apt-cache", "dpkg-deb"]
-    with pytest.raises(DatasetError, match="make_test_dataset"):
+    with pytest.raises(DatasetError, match=r"apt-get, apt-cache, dpkg-deb is .*make_test_dataset"):
         fetch_festvox_ru(tmp_path / "dataset")
