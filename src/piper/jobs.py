@@ -32,8 +32,8 @@ before it sleeps: about ten microseconds. Its own 300,000 are milliseconds in wh
 from the very thread that it waits for, where another program wants one, too: a step then takes many
 times as long. Threads that sleep at once lose a third to a half where the machine is idle."""
 OWN_NAME = "piper-workshop"
-RIVAL_NAME = "piper-tts"
-_RIVAL_PREFIX = RIVAL_NAME.replace("-", "_") + "-"
+OTHER_NAME = "piper-tts"
+_OTHER_PREFIX = OTHER_NAME.replace("-", "_") + "-"
 _RECORD_SUFFIX = ".dist-info"
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
@@ -137,12 +137,12 @@ def describe_conflict(packages_folder: str | None = None) -> str | None:
     except OSError:
         return None
     for name in names:
-        is_named_so = name.startswith(_RIVAL_PREFIX) and name.endswith(_RECORD_SUFFIX)
+        is_named_so = name.startswith(_OTHER_PREFIX) and name.endswith(_RECORD_SUFFIX)
         if is_named_so and _owns_files(os.path.join(folder, name, "RECORD")):  # noqa: PTH118
-            version = name.removeprefix(_RIVAL_PREFIX).removesuffix(_RECORD_SUFFIX)
+            version = name.removeprefix(_OTHER_PREFIX).removesuffix(_RECORD_SUFFIX)
             return (
-                f"{RIVAL_NAME} {version} and {OWN_NAME} are both installed in {folder}, and each "
-                f"overwrites files of the other; mend it with `pip uninstall -y {RIVAL_NAME} "
+                f"{OTHER_NAME} {version} and {OWN_NAME} are both installed in {folder}, and each "
+                f"overwrites files of the other; mend it with `pip uninstall -y {OTHER_NAME} "
                 f"{OWN_NAME}`, then install {OWN_NAME} again."
             )
     return None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from piper.errors import describe_os_error
-from piper.train.command import SUBCOMMANDS, TRAINER_VERBS, run_subcommand
+from piper.train.command import SUBCOMMANDS, TRAINER_SUBCOMMANDS, run_subcommand
 from trainings import succeed
 
 
@@ -86,7 +86,7 @@ def test_the_overview_lists_each_verb_and_a_wrong_one_is_guessed(
 ) -> None:
     assert run_subcommand(["--help"]) == 0
     lines = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line[:2] == "  "]
-    assert sorted(lines) == sorted([*SUBCOMMANDS, *TRAINER_VERBS])
+    assert sorted(lines) == sorted([*SUBCOMMANDS, *TRAINER_SUBCOMMANDS])
     assert lines.index("fit") < lines.index("evaluate")
     assert run_subcommand(["chekc", "recordings"]) == 2
     said = capsys.readouterr().err

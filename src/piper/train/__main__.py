@@ -10,7 +10,7 @@ from piper.train.command import EXTRA, FAILED, INTERRUPTED, WITH_LANGUAGE, run_s
 
 
 def run() -> int:
-    """Run a verb or the trainer; return the exit code."""
+    """Run a subcommand or the trainer; return the exit code."""
     open_standard_streams()
     calm_threads()
     try:

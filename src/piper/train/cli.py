@@ -48,7 +48,7 @@ from piper.train.checkpoints import (
     load_checkpoint_to_resume,
     version_of_checkpoint,
 )
-from piper.train.command import EXTRA, PROGRAM, TRAINER_VERBS
+from piper.train.command import EXTRA, PROGRAM, TRAINER_SUBCOMMANDS
 from piper.train.data.module import VitsDataModule
 from piper.train.distributed import create_strategy, describe_lost_process, find_cluster
 from piper.train.event_log import EventLog
@@ -172,7 +172,7 @@ class TrainParser(LightningArgumentParser):
             formatter.start_section(title)
             formatter.add_arguments(map(_shown, actions))
             formatter.end_section()
-        about = TRAINER_VERBS.get(self._program().rpartition(" ")[2], "")
+        about = TRAINER_SUBCOMMANDS.get(self._program().rpartition(" ")[2], "")
         return (
             f"{self.format_usage()}\n{about[:1].upper()}{about[1:]}. Flags may also stand in a "
             f"YAML file (--config=FILE).\n\n{formatter.format_help()}\n"
@@ -257,7 +257,7 @@ class TrainCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """Offer what a voice needs of Lightning's verbs."""
+        """Offer what a voice needs of Lightning's subcommands."""
         left_out = {"model", "train_dataloaders", "val_dataloaders", "dataloaders", "datamodule"}
         # Checkpoints are always read weights-only here, and our --verbose is another.
         left_out |= {"weights_only", "verbose"}

@@ -62,17 +62,17 @@ SUBCOMMANDS = {
     ),
     "publish": ("piper.train.publish", "put a voice on the Hugging Face Hub"),
 }
-"""Each verb's module, which has `main(argv)`, and what it does."""
+"""Each subcommand's module, which has `main(argv)`, and what it does."""
 
 _AFTER_TRAINING = ("evaluate", "listening-test", "publish")
 WITH_LANGUAGE = ("import", "split")
-"""The verbs whose --language is that of the texts; the environment says that of the messages."""
+"""Subcommands whose --language is that of the texts; the environment says that of the messages."""
 
-TRAINER_VERBS = {
+TRAINER_SUBCOMMANDS = {
     "fit": "train a voice, or go on with it",
     "validate": "measure a checkpoint on the held-out recordings",
 }
-ABSENT_VERBS = {
+ABSENT_SUBCOMMANDS = {
     "preprocess": "`import` makes a dataset of recordings and texts in any layout, and training "
     "prepares it by itself (or `prepare`, beforehand)",
     "train": "it is called `fit`",
@@ -85,7 +85,7 @@ WRONG_USAGE = 2
 
 
 def run_subcommand(arguments: Sequence[str]) -> int | None:
-    """Run the verb that a command line begins with; None where it is for the trainer."""
+    """Run the subcommand that a command line begins with; None where it is for the trainer."""
     first = arguments[0] if arguments else "--help"
     if first in SUBCOMMANDS:
         module, _ = SUBCOMMANDS[first]
@@ -93,23 +93,23 @@ def run_subcommand(arguments: Sequence[str]) -> int | None:
     if first in ("-h", "--help"):
         print(describe_subcommands())
         return 0 if arguments else WRONG_USAGE
-    if first.startswith("-") or first in TRAINER_VERBS:
+    if first.startswith("-") or first in TRAINER_SUBCOMMANDS:
         return None
-    if first in ABSENT_VERBS:
-        print_error(f"There is no `{first}` here: {ABSENT_VERBS[first]}.")
+    if first in ABSENT_SUBCOMMANDS:
+        print_error(f"There is no `{first}` here: {ABSENT_SUBCOMMANDS[first]}.")
         return WRONG_USAGE
-    meant = guess(first, [*SUBCOMMANDS, *TRAINER_VERBS])
+    meant = guess(first, [*SUBCOMMANDS, *TRAINER_SUBCOMMANDS])
     print_error(f"{PROGRAM} has no verb {first}{meant} ({PROGRAM} --help lists them)")
     return WRONG_USAGE
 
 
 def describe_subcommands() -> str:
-    """Return the verbs with what they do, in the order in which a voice comes to be."""
+    """Return the subcommands with what they do, in the order in which a voice comes to be."""
     lines = {name: purpose for name, (_, purpose) in SUBCOMMANDS.items()}
-    # What trains comes after what prepares, and before what judges.
+    # What trains comes after what prepares, and before what measures.
     ordered = dict.fromkeys(name for name in lines if name not in _AFTER_TRAINING)
-    ordered |= dict.fromkeys([*TRAINER_VERBS, *lines])
-    lines |= TRAINER_VERBS
+    ordered |= dict.fromkeys([*TRAINER_SUBCOMMANDS, *lines])
+    lines |= TRAINER_SUBCOMMANDS
     return "\n".join(
         [
             f"usage: {PROGRAM} VERB [options]",

@@ -492,7 +492,7 @@ class Metric(ABC):
         return self.score([reference.recording for reference in self.references])
 
 
-class OpinionMetric(Metric):
+class QualityMetric(Metric):
     """The mean of a predictor's scores."""
 
     def __init__(
@@ -571,7 +571,7 @@ class Metrics:
         self._issues: dict[str, str] = {}
         known = {ERRORS: PhonemeMetric, SIMILARITY: SpeakerMetric}
         for title, name in settings.names.items():
-            create = known.get(name) or partial(OpinionMetric, name=name)
+            create = known.get(name) or partial(QualityMetric, name=name)
             try:
                 self._metrics[title] = create(references, settings)
             except Exception as error:  # someone else's code, and only a figure

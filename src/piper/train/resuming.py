@@ -33,7 +33,7 @@ SCORE = "mos_metric"
 
 OUR_SCORE = "validation_quality"
 _CONFIG_FLAGS = ("--config", "-c")
-_VERBS = ("fit", "validate")
+_SUBCOMMANDS = ("fit", "validate")
 
 MOVED = {
     ("model", "grad_clip"): ("trainer", "gradient_clip_val"),
@@ -76,7 +76,7 @@ def translate_arguments(arguments: Sequence[str]) -> list[str]:
     """Return a command line of the trainer, without the program, with the names of today."""
     result: list[str] = []
     if len(arguments) > 1 and "-" not in (arguments[0][:1], arguments[1][:1]):
-        # The other verbs take the folder so: `fit DIR`.
+        # The other subcommands take the folder so: `fit DIR`.
         arguments = [arguments[0], f"--data.dataset_dir={arguments[1]}", *arguments[2:]]
     pending = iter(arguments)
     for argument in pending:
@@ -139,9 +139,9 @@ def translate_config(config: dict[str, Any]) -> dict[str, Any]:
     result = {
         key: dict(value) if isinstance(value, dict) else value for key, value in config.items()
     }
-    for verb in _VERBS:
-        if isinstance(result.get(verb), dict):
-            result[verb] = translate_config(result[verb])
+    for subcommand in _SUBCOMMANDS:
+        if isinstance(result.get(subcommand), dict):
+            result[subcommand] = translate_config(result[subcommand])
     model = result.get("model")
     if isinstance(model, dict):
         if SCORE in model:

@@ -124,13 +124,13 @@ def decode_in_pieces(network: VitsSynthesizer, z: Tensor, g: Tensor | None) -> T
 
     Equal to decoding them at once: pieces overlap by as much as the decoder looks at.
     """
-    reach = decoder_receptive_field(network.config)
+    context = decoder_receptive_field(network.config)
     hop, frames = network.config.hop_length, z.shape[2]
     pieces = []
     for start in range(0, frames, PIECE_FRAMES):
         end = min(start + PIECE_FRAMES, frames)
-        first = max(0, start - reach)
-        audio = network.dec(z[:, :, first : min(end + reach, frames)], g)[0, 0]
+        first = max(0, start - context)
+        audio = network.dec(z[:, :, first : min(end + context, frames)], g)[0, 0]
         pieces.append(audio[(start - first) * hop : (end - first) * hop])
     return torch.cat(pieces)
 

@@ -31,7 +31,7 @@ from piper.train import storage
 if TYPE_CHECKING:
     import soundfile
 
-MOST_SECONDS = 600.0
+MAX_UTTERANCE_SECONDS = 600.0
 """An utterance has some ten; more than ten minutes is a recording that was not cut yet."""
 RATES = (4_000, 768_000)
 """Hertz of recordings that there are."""
@@ -87,7 +87,7 @@ def read_samples(file: soundfile.SoundFile, dtype: str) -> Any:
         soundfile.SoundFileError: It is damaged.
     """
     check_header(file.samplerate, file.channels)
-    most = int(MOST_SECONDS * file.samplerate)
+    most = int(MAX_UTTERANCE_SECONDS * file.samplerate)
     blocks, count = [], 0
     # Not all at once: a header may promise 2^63 samples, or none.
     while count <= most and file.frames <= most:
@@ -114,10 +114,10 @@ def check_header(sample_rate: int, channels: int) -> None:
 def refuse_length(seconds: float) -> None:
     """Refuse a recording that is longer than an utterance can be."""
     length = f"{seconds / 3600:,.1f} hours" if seconds < 1e7 else "more than a hundred days"
-    if seconds <= MOST_SECONDS + 1:
-        length = f"more than {MOST_SECONDS / 60:.0f} minutes"
+    if seconds <= MAX_UTTERANCE_SECONDS + 1:
+        length = f"more than {MAX_UTTERANCE_SECONDS / 60:.0f} minutes"
     raise DatasetError(
-        f"has {length}, and an utterance at most {MOST_SECONDS / 60:.0f} minutes; {CUT_IT}"
+        f"has {length}, and an utterance at most {MAX_UTTERANCE_SECONDS / 60:.0f} minutes; {CUT_IT}"
     )
 
 

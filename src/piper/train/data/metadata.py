@@ -68,7 +68,7 @@ MAX_BARS = 8
 """Within the texts of a line: more are looked at no further."""
 LENGTHS_AGREE = 0.8
 """Correlation from which on a number beside a text is its length."""
-LENGTHS_LEAST = 4
+MIN_LENGTHS = 4
 """Different numbers from which on a correlation says something."""
 UTF_8 = "UTF-8"
 _HIGH = re.compile(rb"[\x80-\xff]")
@@ -577,7 +577,7 @@ def _agree(numbers: Sequence[str], texts: Sequence[str]) -> bool:
     ]
     if all(number == length for number, length in pairs):
         return True
-    if len({number for number, _ in pairs}) < LENGTHS_LEAST:
+    if len({number for number, _ in pairs}) < MIN_LENGTHS:
         return False
     try:
         return correlation(*zip(*pairs, strict=True)) >= LENGTHS_AGREE

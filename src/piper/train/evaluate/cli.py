@@ -43,7 +43,7 @@ def create_parser() -> argparse.ArgumentParser:
     )
     _add_systems(parser)
     _add_sentences(parser)
-    _add_judges(parser)
+    _add_scores(parser)
     add = parser.add_argument
     add(
         "--output-dir",
@@ -125,7 +125,7 @@ def _add_sentences(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_judges(parser: argparse.ArgumentParser) -> None:
+def _add_scores(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("who hears").add_argument
     add(
         "--scores",
@@ -202,7 +202,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _find_recogniser(arguments: argparse.Namespace) -> Path | None:
     """Return the file of the recogniser of phonemes, fitted first where that is asked for."""
-    from piper.train.evaluate.judging import RECOGNISER_NAME, fit_for_dataset
+    from piper.train.evaluate.scorers import RECOGNISER_NAME, fit_for_dataset
 
     if arguments.fit_recogniser is not None:
         settings = _find_settings(arguments, arguments.fit_recogniser)
@@ -236,8 +236,8 @@ def _find_settings(arguments: argparse.Namespace, folder: Path) -> Any:
 
 def _evaluate(arguments: argparse.Namespace, recogniser: Path | None) -> Evaluation:
     from piper.train.evaluate.card import load_card_facts, write_evaluation
-    from piper.train.evaluate.judging import Request, parse_scores
     from piper.train.evaluate.run import evaluate
+    from piper.train.evaluate.scorers import Request, parse_scores
     from piper.train.evaluate.systems import SourceKind, parse_sources
 
     told = load_card_facts(arguments.card_facts) if arguments.card_facts is not None else {}

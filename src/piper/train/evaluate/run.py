@@ -29,13 +29,6 @@ from piper.progress import ProgressLine
 from piper.text.frontend import Frontend, create_frontend
 from piper.train.check.measuring import create_key
 from piper.train.data.dataset_config import create_voice_config
-from piper.train.evaluate.judging import (
-    Request,
-    check_unlearnt,
-    find_digest,
-    load_metrics,
-    text_to_groups,
-)
 from piper.train.evaluate.measuring import (
     Embedding,
     Metrics,
@@ -55,6 +48,13 @@ from piper.train.evaluate.results import (
     System,
     Trouble,
     list_scores,
+)
+from piper.train.evaluate.scorers import (
+    Request,
+    check_unlearnt,
+    find_digest,
+    load_metrics,
+    text_to_groups,
 )
 from piper.train.evaluate.systems import (
     RECORDINGS_LABEL,

@@ -46,7 +46,7 @@ from piper.train.splitting.split import (
     is_squeezed,
 )
 
-MIN_SECONDS, MOST_SECONDS = 0.25, 3.0
+MIN_SECONDS, MAX_SECONDS = 0.25, 3.0
 """Of speech: less is a word that was swallowed, more is no short utterance any more."""
 MIN_KEPT_SECONDS, MAX_KEPT_SECONDS = 0.15, 0.3
 """Of silence on either side; training keeps a quarter of a second."""
@@ -115,7 +115,7 @@ def find_phrases(
         speech_seconds = right.start_seconds - left.end_seconds
         if not 0 < len(numbers) <= most_words or numbers == spoken:
             continue
-        if not MIN_SECONDS <= speech_seconds <= MOST_SECONDS:
+        if not MIN_SECONDS <= speech_seconds <= MAX_SECONDS:
             continue
         written = _write(text, left.word, right.word, has_own_marks)
         if written and not _are_unsure(text, spans, numbers):

@@ -16,7 +16,7 @@ from piper.errors import DatasetError, PiperError
 from piper.files import replace_on_success
 from piper.train.data.audio import (
     CUT_IT,
-    MOST_SECONDS,
+    MAX_UTTERANCE_SECONDS,
     RATES,
     check_header,
     find_container,
@@ -131,7 +131,7 @@ def measure_wav(path: Path) -> Written | None:
         return None
     is_plain = (info.format, info.subtype, info.channels) == ("WAV", "PCM_16", 1)
     is_sound = MIN_SAMPLE_RATE <= info.samplerate <= RATES[1]
-    if not (is_plain and is_sound and 0 < info.frames <= MOST_SECONDS * info.samplerate):
+    if not (is_plain and is_sound and 0 < info.frames <= MAX_UTTERANCE_SECONDS * info.samplerate):
         return None
     return Written(info.samplerate, info.frames / info.samplerate)
 
@@ -203,7 +203,7 @@ def _decode_with_av(file: BinaryIO, format_name: str) -> tuple[Samples, int]:
                 for frame in resampler.resample(decoded):
                     pieces.append(frame.to_ndarray())
                     count += pieces[-1].shape[1]
-                if count > MOST_SECONDS * sample_rate:
+                if count > MAX_UTTERANCE_SECONDS * sample_rate:
                     refuse_length(count / sample_rate)
     except (av.FFmpegError, OSError, ValueError) as error:
         if isinstance(error, DatasetError):

@@ -19,7 +19,7 @@ import soxr
 from PIL import Image
 
 from piper.errors import DatasetError
-from piper.train.data.audio import MOST_SECONDS, check_header
+from piper.train.data.audio import MAX_UTTERANCE_SECONDS, check_header
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -108,7 +108,7 @@ def decode_excerpt(excerpt: Excerpt) -> tuple[FloatArray, int] | None:
             rate = int(file.samplerate)
             check_header(rate, file.channels)
             file.seek(min(file.frames, round(excerpt.start_seconds * rate)))
-            count = round(min(MOST_SECONDS, excerpt.seconds) * rate)
+            count = round(min(MAX_UTTERANCE_SECONDS, excerpt.seconds) * rate)
             samples = file.read(count, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError, RuntimeError, DatasetError):
         return None
