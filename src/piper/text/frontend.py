@@ -463,12 +463,12 @@ class Sentence:
     clause_breaks: list[int] = field(default_factory=list)
     ellipses: list[int] = field(default_factory=list)
     goes_on: bool = False
-    find_words: Callable[[], list[Word]] = field(default=list, repr=False, compare=False)
+    word_finder: Callable[[], list[Word]] = field(default=list, repr=False, compare=False)
 
     @cached_property
     def words(self) -> list[Word]:
         """The words with their phonemes, in order; found when first asked for (milliseconds)."""
-        return self.find_words()
+        return self.word_finder()
 
 
 class _CutPlace(IntEnum):
@@ -637,7 +637,7 @@ class Frontend:
             clause_breaks=breaks,
             ellipses=ellipses,
             goes_on=goes_on,
-            find_words=lambda: self._find_words(text, rewritten, clauses, start),
+            word_finder=lambda: self._find_words(text, rewritten, clauses, start),
         )
 
     def _count_ids(self, phonemes: Iterable[str]) -> int:

@@ -27,7 +27,7 @@ from piper.messages import configure_logging, print_error, say
 from piper.options import guess
 from piper.progress import count_things
 from piper.train import storage
-from piper.train.callbacks.batches import BY_TIME, Batches, Budget, ValidationInterval
+from piper.train.callbacks.batches import BY_TIME, BatchSizeFinder, Budget, ValidationInterval
 from piper.train.callbacks.checkpoints import (
     DEFAULT_KEEP_HOURS,
     DEFAULT_SAVE_MINUTES,
@@ -391,7 +391,13 @@ class TrainCLI(LightningCLI):
         is_warm = bool(options.model.get("warmstart"))
         budget = Budget(is_active=not has_limit(options.trainer), is_warm=is_warm)
         self.progress = Progress(plateau, measures, wait, scores, is_verbose=options.verbose)
-        ours: list[Any] = [Batches(), budget, measures, *([scores] if scores else []), plateau]
+        ours: list[Any] = [
+            BatchSizeFinder(),
+            budget,
+            measures,
+            *([scores] if scores else []),
+            plateau,
+        ]
         ours += [self.progress, Memory(), Listen(scores)]
         is_by_time = options.trainer.check_val_every_n_epoch == BY_TIME
         if is_by_time and options.trainer.val_check_interval is None:

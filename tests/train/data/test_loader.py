@@ -20,7 +20,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from test_data_module import Recorder, make_trainer
 
 from piper.errors import DatasetError
-from piper.train.callbacks.batches import Batches
+from piper.train.callbacks.batches import BatchSizeFinder
 from piper.train.callbacks.checkpoints import KeepLast
 from piper.train.callbacks.stopping import TrainingStopped
 from piper.train.data import loader as loaders
@@ -55,7 +55,7 @@ def train(
     """Return what was heard, by epochs, and the Trainer."""
     recorder = Recorder()
     checkpoint = str(folder / "at.ckpt") if options.pop("resumes", 0) else None
-    trainer = make_trainer(folder, max_epochs=epochs, callbacks=[Batches(), *callbacks])
+    trainer = make_trainer(folder, max_epochs=epochs, callbacks=[BatchSizeFinder(), *callbacks])
     trainer.fit(recorder, make_module(dataset, **options), ckpt_path=checkpoint)
     return [batches for _, batches in sorted(recorder.epochs.items())], trainer
 
@@ -251,7 +251,9 @@ def test_a_signal_ends_a_training_that_waits_for_data(
         module.prepare_data()
         recorder, keeper = Recorder(), KeepLast()
         options = {"enable_checkpointing": True, "limit_val_batches": 0}
-        trainer = make_trainer(tmp_path, max_epochs=3, callbacks=[Batches(), keeper], **options)
+        trainer = make_trainer(
+            tmp_path, max_epochs=3, callbacks=[BatchSizeFinder(), keeper], **options
+        )
 
         def end() -> None:
             wait_until(lambda: sum(map(len, recorder.epochs.values())) == batches)

@@ -16,7 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from piper.errors import TrainingError
-from piper.train.callbacks.batches import Batches
+from piper.train.callbacks.batches import BatchSizeFinder
 from piper.train.data.module import VitsDataModule
 from piper.train.distributed import GanDDPStrategy, check_agreement
 from piper.train.lightning import VitsModel
@@ -115,7 +115,7 @@ def train(
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        callbacks=[Batches(), Disagreement(out), Recorder(out, hang_rank)],
+        callbacks=[BatchSizeFinder(), Disagreement(out), Recorder(out, hang_rank)],
         **distributed,
     ).fit(model, data)
 

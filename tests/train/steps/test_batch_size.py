@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from piper.errors import ConfigError
-from piper.train.callbacks.batches import Batches, StepTrial, heaviest_batches
+from piper.train.callbacks.batches import BatchSizeFinder, StepTrial, heaviest_batches
 from piper.train.checkpoints import load_checkpoint
 from piper.train.data.module import VitsDataModule
 from piper.train.lightning import VitsModel
@@ -189,10 +189,10 @@ def test_the_callback_decides(
     trainer = make_trainer(small_model, data, tmp_path)
     if not expected:
         with pytest.raises(ConfigError, match="the step of one utterance does not fit in memory"):
-            Batches(limit).on_fit_start(trainer, small_model)
+            BatchSizeFinder(limit).on_fit_start(trainer, small_model)
         return
     with caplog.at_level(logging.INFO, logger="piper"):
-        Batches(limit).on_fit_start(trainer, small_model)
+        BatchSizeFinder(limit).on_fit_start(trainer, small_model)
     # Fourteen utterances, eight updates an epoch.
     assert data.batch_size == expected
     assert "--data.batch_size=auto: 1 utterances a batch on each process" in caplog.text

@@ -144,7 +144,7 @@ class ValidationInterval(Callback):
         return self._spent + 2 * self._cost <= VALIDATION_SHARE * (now - self._begin)
 
 
-class Batches(Callback):
+class BatchSizeFinder(Callback):
     """Finds the batch size for `--data.batch_size=auto`, and goes on where an epoch stopped.
 
     Args:
