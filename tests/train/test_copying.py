@@ -50,7 +50,7 @@ def test_a_copy_that_was_killed_goes_on_and_is_a_voice(tiny_voice: Path, tmp_pat
     process = subprocess.Popen(
         [sys.executable, "-m", "piper.train", "copy", *words], stderr=subprocess.DEVNULL
     )
-    spoken = work / "learnt" / "spoken.jsonl"
+    spoken = work / "training" / "spoken.jsonl"
     while not (spoken.is_file() and load_records(spoken)) and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
@@ -60,10 +60,12 @@ def test_a_copy_that_was_killed_goes_on_and_is_a_voice(tiny_voice: Path, tmp_pat
 
     assert main(words) == 0
     assert load_records(spoken)[: len(first)] == first  # nothing was spoken anew
-    learnt = (work / "learnt" / "metadata.csv").read_text().splitlines()
-    kept = (work / "kept" / "metadata.csv").read_text().splitlines()
-    assert len(learnt) >= 44
-    assert {line.split("|")[1] for line in kept}.isdisjoint(line.split("|")[1] for line in learnt)
+    trained = (work / "training" / "metadata.csv").read_text().splitlines()
+    held_out = (work / "held_out" / "metadata.csv").read_text().splitlines()
+    assert len(trained) >= 44
+    assert {line.split("|")[1] for line in held_out}.isdisjoint(
+        line.split("|")[1] for line in trained
+    )
     data = json.loads(Path(f"{output}.json").read_text())
     assert (data["copy_of"], data["license"], data["audio"]["quality"]) == (
         "slow",
@@ -74,7 +76,7 @@ def test_a_copy_that_was_killed_goes_on_and_is_a_voice(tiny_voice: Path, tmp_pat
     assert (tmp_path / "tokens.txt").is_file()
     copy = PiperVoice.load(output)
     assert copy.network.mean_hertz is not None
-    # After two updates it has learnt no durations.
+    # After two updates it knows no durations.
     assert sum(len(chunk.audio_float_array) for chunk in copy.synthesize("Hello.")) > 0
     report = json.loads((work / "comparison" / "report.json").read_text())
     assert [one["label"] for one in report["systems"]] == ["recordings", "copy", "original"]
@@ -93,8 +95,8 @@ def test_speakers_are_copied_and_a_training_that_was_stopped_goes_on(
         add_callback(StopAfter(2), patch)
         assert main(words) == 128 + signal.SIGTERM
     assert main(words) == 0
-    learnt = (tmp_path / "fast.copy" / "learnt" / "metadata.csv").read_text().splitlines()
-    assert [line.split("|")[1] for line in learnt[:4]] == ["vera", "anna"] * 2
+    trained = (tmp_path / "fast.copy" / "training" / "metadata.csv").read_text().splitlines()
+    assert [line.split("|")[1] for line in trained[:4]] == ["vera", "anna"] * 2
     copy = PiperVoice.load(output)
     assert copy.config.speaker_id_map == {"vera": 0, "anna": 1}
     assert copy.network.num_speakers == 2
@@ -112,7 +114,7 @@ def test_a_voice_that_cannot_be_taken_apart_is_copied_from_its_speech(
     words = ["--output-file", str(output), "--texts", str(texts), *SMALL, "--scores", "trouble"]
     assert not PiperVoice.load(voice).network.has_durations
     assert main([str(voice), *words]) == 0
-    [line, *_] = (tmp_path / "fast.copy" / "learnt" / "metadata.csv").read_text().splitlines()
+    [line, *_] = (tmp_path / "fast.copy" / "training" / "metadata.csv").read_text().splitlines()
     assert ":" not in line.rpartition("|")[2]
     assert PiperVoice.load(output).network.has_durations
 

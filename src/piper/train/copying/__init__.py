@@ -1,1 +1,1 @@
-"""Copies of voices: one speaks, and a quick voice learns to speak like it."""
+"""Copies of voices: one speaks, and a quick voice is trained to speak like it."""

@@ -1,4 +1,4 @@
-"""`python -m piper.train copy`: a voice speaks, and a quick voice learns from what it said."""
+"""`python -m piper.train copy`: a voice speaks, and a quick voice is trained on what it said."""
 
 from __future__ import annotations
 
@@ -40,19 +40,18 @@ if TYPE_CHECKING:
     from piper.text.frontend import Sentence
     from piper.voice.voice import PiperVoice
 
-KEPT = "kept"
-"""Folder of the sentences that only the comparison hears."""
-LEARNT = "learnt"
+TRAINING, HELD_OUT = "training", "held_out"
+"""Folders: what the copy is trained on, and the sentences of the comparison alone."""
 SPOKEN = "spoken.jsonl"
-KEPT_SENTENCES = 30
+HELD_OUT_SENTENCES = 30
 SPEECH_MINUTES = 40.0
 SPEECH_MINUTES_A_SPEAKER = 5.0
 """For each speaker after the first; together at most the next."""
-MOST_SPEECH_MINUTES = 180.0
+MAX_SPEECH_MINUTES = 180.0
 PHONEMES_A_SECOND = 18.0
 """Stress marks and spaces among them."""
 SPEAKING_SHARE = 0.25
-"""Of the budget, after which a slow voice is stopped: what it has said is to be learnt, too."""
+"""Of the budget, after which a slow voice is stopped: what it has said is to be trained on, too."""
 COMPARISON_FLAGS = (
     ("scores", "NAMES", "what is measured"),
     ("recogniser", "NAME:MODEL", "a recogniser of words"),
@@ -66,7 +65,7 @@ def create_parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="python -m piper.train copy",
         description="Copy a voice into one that speaks several times faster: it speaks sentences, "
-        "a quick voice learns from them, and both are compared.",
+        "a quick voice is trained on them, and both are compared.",
         epilog="Flags of fit (--trainer.…, --data.…, --model.…) are handed on to it.",
         allow_abbrev=False,
     )
@@ -79,7 +78,7 @@ def create_parser() -> argparse.ArgumentParser:
         type=float,
         default=20.0,
         metavar="N",
-        help="for speaking and learning, over all runs together; default: %(default)g",
+        help="for speaking and training, over all runs together; default: %(default)g",
     )
     add(
         "--texts",
@@ -121,7 +120,7 @@ class Plan:
         license: Of the voice, which is the copy's, too.
         output: The copy's ONNX file.
         folder: Where all else goes.
-        minutes: For speaking and learning.
+        minutes: For speaking and training.
     """
 
     files: VoiceFiles
@@ -308,28 +307,28 @@ class _Speaker:
 
 
 def _speak_all(plan: Plan, texts: Path | None, seed: int) -> None:
-    """Let the voice speak; write what is learnt and what is kept for the comparison as datasets."""
+    """Let the voice speak: what is trained on, and what is held out for the comparison."""
     from piper.train.copying.texts import choose_sentences, load_sentences
     from piper.voice.voice import PiperVoice
 
-    if all((plan.folder / name / "metadata.csv").is_file() for name in (LEARNT, KEPT)):
+    if all((plan.folder / name / "metadata.csv").is_file() for name in (TRAINING, HELD_OUT)):
         return
     frontend = PiperVoice.load(plan.files.model, plan.files.config).frontend
     sentences = load_sentences(texts, frontend, plan.config.espeak_voice, seed)
-    held_out = min(KEPT_SENTENCES, len(sentences) // 10)
-    # At the default noise, as users hear the voice.
+    held_out = min(HELD_OUT_SENTENCES, len(sentences) // 10)
+    # At the default noise, as users know the voice.
     noise = (plan.config.noise_scale, plan.config.noise_w_scale)
-    _speak(plan, KEPT, sentences[:held_out], noise, seed)
+    _speak(plan, HELD_OUT, sentences[:held_out], noise, seed)
     minutes = SPEECH_MINUTES + SPEECH_MINUTES_A_SPEAKER * max(0, len(plan.speakers) - 1)
-    left = 60.0 * min(minutes, MOST_SPEECH_MINUTES, 4 * plan.minutes) * PHONEMES_A_SECOND
-    learnt = []
+    left = 60.0 * min(minutes, MAX_SPEECH_MINUTES, 4 * plan.minutes) * PHONEMES_A_SECOND
+    chosen = []
     for sentence in choose_sentences(sentences[held_out:], frontend, seed):
-        learnt.append(sentence)
+        chosen.append(sentence)
         left -= len(sentence.phonemes)
         if left < 0:
             break
-    # Without noise what is said follows from the text alone, which is easier to learn.
-    _speak(plan, LEARNT, learnt, (0.0, 0.0), seed)
+    # Without noise what is said follows from the text alone, which is easier to predict.
+    _speak(plan, TRAINING, chosen, (0.0, 0.0), seed)
 
 
 def _speak(
@@ -351,8 +350,8 @@ def _speak(
         )
         for place, sentence in enumerate(sentences)
     ]
-    kept = folder / SPOKEN
-    spoken = load_results(kept, lambda data: _Spoken(**data))
+    record = folder / SPOKEN
+    spoken = load_results(record, lambda data: _Spoken(**data))
     begin = time.monotonic() - _find_elapsed(folder)
     missing = [job for job in jobs if job.key not in spoken]
     progress = ProgressLine("Speaking", len(jobs), "sentences", start=len(jobs) - len(missing))
@@ -367,9 +366,9 @@ def _speak(
                 continue
             elapsed = time.monotonic() - begin
             spoken[missing[place].key] = replace(result, elapsed=elapsed)
-            append_record(kept, [missing[place].key, asdict(spoken[missing[place].key])])
+            append_record(record, [missing[place].key, asdict(spoken[missing[place].key])])
             progress.show(len(spoken))
-            if name == LEARNT and elapsed > SPEAKING_SHARE * 60.0 * plan.minutes:
+            if name == TRAINING and elapsed > SPEAKING_SHARE * 60.0 * plan.minutes:
                 break
     progress.finish(len(spoken))
     said = [(place, spoken[job.key]) for place, job in enumerate(jobs) if job.key in spoken]
@@ -381,7 +380,7 @@ def _speak(
         if has_frames:
             ids = [f"{i}:{n}" for i, n in zip(ids, one.frames or [], strict=True)]
         cells = [jobs[place].name, speakers[place % len(speakers)][0], text]
-        rows.append([*cells, " ".join(ids)] if name == LEARNT else cells)
+        rows.append([*cells, " ".join(ids)] if name == TRAINING else cells)
     write_json(folder / "config.json", _create_config(plan))
     write_metadata(folder, rows)
 
@@ -407,7 +406,7 @@ def _create_config(plan: Plan) -> dict[str, Any]:
     return data
 
 
-# -- learning
+# -- training
 
 
 def _train(plan: Plan, seed: int, of_fit: Sequence[str], words: Sequence[str]) -> int:
@@ -415,11 +414,11 @@ def _train(plan: Plan, seed: int, of_fit: Sequence[str], words: Sequence[str]) -
     from piper.train.cli import main as train
     from piper.train.resuming import COMMAND_VARIABLE
 
-    spoken = sum(_find_elapsed(plan.folder / name) for name in (KEPT, LEARNT))
+    spoken = sum(_find_elapsed(plan.folder / name) for name in (HELD_OUT, TRAINING))
     seconds = max(60, round(60 * plan.minutes - spoken))
     clock = f"00:{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
     flags = [
-        *("fit", f"--data.dataset_dir={plan.folder / LEARNT}", "--ckpt_path=last"),
+        *("fit", f"--data.dataset_dir={plan.folder / TRAINING}", "--ckpt_path=last"),
         *("--data.dataset_type=phoneme_ids", "--data.trim_silence=false"),
         *("--data.validation_split=0.02", "--data.num_test_examples=2"),
         *("--model.quality=quick", f"--model.hop_length={plan.config.hop_length}"),
@@ -453,7 +452,7 @@ def _compare(plan: Plan, arguments: argparse.Namespace) -> int:
     write_json(facts, {"license": plan.license, "started_from": plan.files.model.stem})
     flags = [
         *("--model", f"copy={plan.output}", "--model", f"original={plan.files.model}"),
-        *("--dataset", str(plan.folder / KEPT), "--held-out", "all", "--words", "0"),
+        *("--dataset", str(plan.folder / HELD_OUT), "--held-out", "all", "--words", "0"),
         *("--output-dir", str(plan.folder / "comparison"), "--card-facts", str(facts)),
     ]
     for name, *_ in COMPARISON_FLAGS:

@@ -1,4 +1,4 @@
-"""What a voice is asked to say so that a copy hears all its sounds."""
+"""What a voice is asked to say so that a copy is trained on all its sounds."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from piper.text.frontend import Frontend, Sentence
 from piper.text.phonemizers import find_espeak_data
 from piper.train.evaluate.systems import read_lines
 
-LONGEST_IDS = 400
-"""Longer sentences are cut: what is learnt is pieces of two seconds."""
-FEWEST_SENTENCES = 20
-FEWEST_WORDS = 150
+MAX_IDS = 400
+"""Longer sentences are cut: what is trained on is pieces of two seconds."""
+MIN_SENTENCES = 20
+MIN_WORDS = 150
 MADE_SENTENCES = 3000
-MOST_SENTENCES = 8000
+MAX_SENTENCES = 8000
 """That are phonemised, a millisecond each, to choose from."""
 CHOICE = 12
 """Sentences that the next one is the best of."""
@@ -49,7 +49,7 @@ def load_sentences(
     rng = random.Random(seed)
     if path is None:
         words = load_words(language, find_espeak_data())
-        if len(words) < FEWEST_WORDS:
+        if len(words) < MIN_WORDS:
             raise ConfigError(
                 f"espeak-ng lists {len(words)} words of the language {language}, too few to make "
                 "sentences of; give text in it, such as a book, with --texts FILE."
@@ -60,14 +60,14 @@ def load_sentences(
         rng.shuffle(lines)
     found: dict[tuple[int, ...], Sentence] = {}
     for line in lines:
-        for sentence in frontend.text_to_sentences(line, LONGEST_IDS):
+        for sentence in frontend.text_to_sentences(line, MAX_IDS):
             found.setdefault(tuple(sentence.ids), sentence)
-        if len(found) >= MOST_SENTENCES:
+        if len(found) >= MAX_SENTENCES:
             break
-    if len(found) < FEWEST_SENTENCES:
+    if len(found) < MIN_SENTENCES:
         raise ConfigError(
             f"--texts: {path} has {len(found)} different sentences, but a copy wants at least "
-            f"{FEWEST_SENTENCES}, better some hundreds; give a longer text."
+            f"{MIN_SENTENCES}, better some hundreds; give a longer text."
         )
     return list(found.values())
 
@@ -90,23 +90,23 @@ def choose_sentences(
 ) -> Iterator[Sentence]:
     """Give the sentences, those with seldom pairs of phonemes sooner, and some phrases of them."""
     rng = random.Random(seed)
-    heard: Counter[tuple[int, int]] = Counter()
+    seen: Counter[tuple[int, int]] = Counter()
     left = list(sentences)
     for number in range(len(sentences)):
         places = rng.sample(range(len(left)), min(CHOICE, len(left)))
-        best = max(places, key=lambda place: _rarity(left[place].ids, heard))
+        best = max(places, key=lambda place: _rarity(left[place].ids, seen))
         sentence = left[best]
         left[best] = left[-1]
         left.pop()
-        heard.update(pairwise(sentence.ids[::2]))
+        seen.update(pairwise(sentence.ids[::2]))
         yield sentence
         if number % PHRASES == 0:
             yield from _cut_phrase(sentence, frontend, rng)
 
 
-def _rarity(ids: Sequence[int], heard: Counter[tuple[int, int]]) -> float:
+def _rarity(ids: Sequence[int], seen: Counter[tuple[int, int]]) -> float:
     pairs = list(pairwise(ids[::2]))  # each second one is padding
-    return sum(1.0 / (1 + heard[pair]) for pair in pairs) / max(1, len(pairs))
+    return sum(1.0 / (1 + seen[pair]) for pair in pairs) / max(1, len(pairs))
 
 
 def _cut_phrase(sentence: Sentence, frontend: Frontend, rng: random.Random) -> Iterable[Sentence]:
