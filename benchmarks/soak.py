@@ -18,13 +18,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
 import soak_http
 import soak_wyoming
+from soak_clients import BadAct, GoodAct
 
 from server import Server, copy_voice, find_free_port, read_status, run_until_end
 
@@ -100,8 +100,8 @@ class Soak:
     """
 
     def __init__(self, clients: ModuleType, pid: int, port: int, seed: int) -> None:
-        self._good: dict[str, Callable[[int], Awaitable[bytes | None]]] = clients.GOOD
-        self._bad: dict[str, Callable[[int, random.Random], Awaitable[str]]] = clients.BAD
+        self._good: dict[str, GoodAct] = clients.GOOD
+        self._bad: dict[str, BadAct] = clients.BAD
         self._pid = pid
         self._port = port
         self._chance = random.Random(seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 TEXTS = ("Yes.", "The train to the coast leaves at nine. It is late.", "Turn left, then right!")
@@ -16,6 +17,10 @@ TRICKS = (
     *("a" * 150, "con", "voice.onnx.json", ".", "..", "\u202e", "x\n", "file:///etc/passwd"),
 )
 
+GoodAct = Callable[[int], Awaitable[bytes | None]]
+"""Asks at a port; returns the answer, None where the server has too much to do."""
+BadAct = Callable[[int, random.Random], Awaitable[str]]
+"""Returns what became of it: a status code, a WebSocket's close code, or `closed`."""
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -74,6 +79,10 @@ async def leave_in_the_request(port: int, start: bytes) -> str:
     await writer.drain()
     writer.transport.abort()
     return "gone"
+
+
+def name_acts(*acts: BadAct) -> dict[str, BadAct]:
+    return {act.__name__.replace("_", " "): act for act in acts}
 
 
 async def say_nothing(port: int, chance: random.Random) -> str:

@@ -1,8 +1,4 @@
-"""Clients of the HTTP server for soak.py: good ones, and those that nobody would wish for.
-
-A good one returns its answer, None where the server has too much to do. A bad one returns what
-became of it: a status code, a WebSocket's close code, or `closed`.
-"""
+"""Clients of the HTTP server for soak.py: good ones, and those that nobody would wish for."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ import asyncio
 import json
 import random
 import re
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -20,8 +15,10 @@ from soak_clients import (
     SLOW_SECONDS,
     TEXTS,
     TRICKS,
+    GoodAct,
     leave_after_a_while,
     leave_in_the_request,
+    name_acts,
     open_streams,
     read_byte_by_byte,
     say_nothing,
@@ -99,7 +96,7 @@ async def converse(text: str, port: int) -> bytes | None:
     return bytes(times + sound)
 
 
-GOOD: dict[str, Callable[[int], Awaitable[bytes | None]]] = {}
+GOOD: dict[str, GoodAct] = {}
 for number, text in enumerate(TEXTS):
     request = compose_json("/synthesize", text=text)
     GOOD[f"/synthesize {number}"] = partial(ask, request)
@@ -272,12 +269,9 @@ async def leave_a_conversation(port: int, chance: random.Random) -> str:
     return "gone"
 
 
-BAD: dict[str, Callable[[int, random.Random], Awaitable[str]]] = {
-    act.__name__.replace("_", " "): act
-    for act in (
-        *(leave_in_the_body, leave_in_the_answer, send_nonsense, send_much, send_without_end),
-        *(send_bad_json, name_paths, use_wrong_methods, use_wrong_keys, send_slowly),
-        *(send_a_body_slowly, read_slowly, say_nothing, open_half_a_websocket, talk_nonsense),
-        leave_a_conversation,
-    )
-}
+BAD = name_acts(
+    *(leave_in_the_body, leave_in_the_answer, send_nonsense, send_much, send_without_end),
+    *(send_bad_json, name_paths, use_wrong_methods, use_wrong_keys, send_slowly),
+    *(send_a_body_slowly, read_slowly, say_nothing, open_half_a_websocket, talk_nonsense),
+    leave_a_conversation,
+)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 
@@ -14,8 +13,10 @@ from soak_clients import (
     SLOW_SECONDS,
     TEXTS,
     TRICKS,
+    GoodAct,
     leave_after_a_while,
     leave_in_the_request,
+    name_acts,
     open_streams,
     read_byte_by_byte,
     say_nothing,
@@ -52,7 +53,7 @@ def divide(text: str) -> list[Event]:
     return [SynthesizeStart().event(), *words, SynthesizeStop().event()]
 
 
-GOOD: dict[str, Callable[[int], Awaitable[bytes | None]]] = {
+GOOD: dict[str, GoodAct] = {
     **{
         f"synthesize {number}": partial(ask, [Synthesize(text).event()], "audio-stop")
         for number, text in enumerate(TEXTS)
@@ -174,11 +175,8 @@ async def ping_without_reading(port: int, _: random.Random) -> str:
     return "closed"
 
 
-BAD: dict[str, Callable[[int, random.Random], Awaitable[str]]] = {
-    act.__name__.replace("_", " "): act
-    for act in (
-        *(send_nonsense, send_bad_events, send_out_of_order, send_much, send_without_end),
-        *(name_paths, leave_in_an_event, leave_in_the_answer, send_slowly, read_slowly),
-        *(ping_without_reading, say_nothing),
-    )
-}
+BAD = name_acts(
+    *(send_nonsense, send_bad_events, send_out_of_order, send_much, send_without_end, name_paths),
+    *(leave_in_an_event, leave_in_the_answer, send_slowly, read_slowly, ping_without_reading),
+    say_nothing,
+)

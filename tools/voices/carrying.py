@@ -7,6 +7,7 @@ the held-out sentences, which torch speaks there: it needs no ONNX Runtime and n
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -156,14 +157,9 @@ def write_parts(checkpoint_path: Path, folder: Path, part_bytes: int = PART_BYTE
     }
     weights |= (checkpoint.get(AVERAGES_KEY) or {}).get("weights", {})
     network = network_config_from_checkpoint(checkpoint)
+    needed = [name for name in weights if is_needed_to_speak(name, network)]
     data = {
-        "state_dict": _halve(
-            {
-                f"model_g.{name}": value
-                for name, value in weights.items()
-                if is_needed_to_speak(name, network)
-            }
-        ),
+        "state_dict": _halve({f"model_g.{name}": weights[name] for name in needed}),
         "hyper_parameters": checkpoint["hyper_parameters"],
         VOICE_CONFIG_KEY: checkpoint[VOICE_CONFIG_KEY],
         **{name: checkpoint.get(name) for name in ("epoch", "global_step")},
@@ -171,14 +167,13 @@ def write_parts(checkpoint_path: Path, folder: Path, part_bytes: int = PART_BYTE
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("voice.part*"):
         old.unlink()
-    whole = folder / "voice.ckpt"
+    whole = io.BytesIO()
     torch.save(data, whole)
+    whole.seek(0)
     parts = []
-    with whole.open("rb") as file:
-        while block := file.read(part_bytes):
-            parts.append(folder / f"voice.part{len(parts):02d}")
-            parts[-1].write_bytes(block)
-    whole.unlink()
+    while block := whole.read(part_bytes):
+        parts.append(folder / f"voice.part{len(parts):02d}")
+        parts[-1].write_bytes(block)
     return parts
 
 
@@ -192,10 +187,7 @@ def join_parts(folder: Path, target: Path) -> Path:
     if not parts:
         raise PiperError(f"{folder} has no voice.part00; bring the parts back from the machine.")
     with replace_on_success(target) as temporary:
-        with temporary.open("wb") as file:
-            for part in parts:
-                with part.open("rb") as block:
-                    shutil.copyfileobj(block, file)
+        temporary.write_bytes(b"".join(part.read_bytes() for part in parts))
         load_checkpoint(temporary)  # whole, before it replaces another
     return target
 

@@ -112,18 +112,16 @@ def _run(arguments: argparse.Namespace) -> int:
     unknown = [stage for stage in stages if stage not in STAGES]
     if unknown:
         raise PiperError(f"--stages: {', '.join(unknown)}: give some of {', '.join(STAGES)}.")
-    if "data" in stages:
-        print("== data", flush=True)
-        make_datasets(folder, arguments.quality, SAMPLE_RATES.get(arguments.quality, DEFAULT_RATE))
-    if "pack" in stages:
-        print("== packing", flush=True)
-        _pack(arguments)
-    if "train" in stages:
-        print("== training", flush=True)
-        _train(arguments, is_gpu)
-    if "evaluate" in stages:
-        print("== evaluation", flush=True)
-        _evaluate(folder, arguments.run)
+    rate = SAMPLE_RATES.get(arguments.quality, DEFAULT_RATE)
+    for stage, work in {
+        "data": lambda: make_datasets(folder, arguments.quality, rate),
+        "pack": lambda: _pack(arguments),
+        "train": lambda: _train(arguments, is_gpu),
+        "evaluate": lambda: _evaluate(folder, arguments.run),
+    }.items():
+        if stage in stages:
+            print(f"== {stage}", flush=True)
+            work()
     return 0
 
 
@@ -204,6 +202,12 @@ def train_until(seconds: float, run: Path, flags: Sequence[str]) -> Path:
 def _find_flags(arguments: argparse.Namespace, dataset: Path, kind: str, is_gpu: bool) -> list[str]:
     batch_size = arguments.batch_size or (GPU_BATCH if is_gpu else CPU_BATCH)
     start = _find_start(arguments)
+    own = [
+        *(GPU_FLAGS if is_gpu else ()),
+        *([f"--model.hold_decoder={HELD_UPDATES}"] if is_gpu and start else []),
+        # Between two validations a slow machine may be gone; and nothing is chosen by them.
+        f"--trainer.check_val_every_n_epoch={100 if is_gpu else 10}",
+    ]
     return [
         f"--data.dataset_dir={dataset}",
         f"--data.dataset_type={kind}",
@@ -211,23 +215,10 @@ def _find_flags(arguments: argparse.Namespace, dataset: Path, kind: str, is_gpu:
         "--data.num_test_examples=0",
         f"--model.quality={arguments.quality}",
         *([f"--model.warmstart={start}"] if start else []),
-        *_find_family_flags(arguments, is_gpu, has_start=start is not None),
+        *(own if arguments.quality != QUICK else []),
         "--validation_quality=off",
         "--keep_best=0",
         *arguments.flags,
-    ]
-
-
-def _find_family_flags(
-    arguments: argparse.Namespace, is_gpu: bool, *, has_start: bool
-) -> list[str]:
-    if arguments.quality == QUICK:
-        return []
-    return [
-        *(GPU_FLAGS if is_gpu else ()),
-        *([f"--model.hold_decoder={HELD_UPDATES}"] if is_gpu and has_start else []),
-        # Between two validations a slow machine may be gone; and nothing is chosen by them.
-        f"--trainer.check_val_every_n_epoch={100 if is_gpu else 10}",
     ]
 
 
