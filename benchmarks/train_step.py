@@ -47,6 +47,17 @@ ROWS = {
     "kernels": ("kernels a step; of a CPU operations", "", None),
     "host_waits": ("waits of the host a step", "", None),
 }
+DEFAULTS = {
+    "batch_size": (8, 80),
+    "rounds": (2, 2),
+    "precision": ("32-true", "16-mixed,bf16-mixed"),
+    "epochs": (1, 3),
+    "workers": (0, 4),
+    "warm_up": (1, 1000),
+    "profile_steps": (0, 5),
+    "steps": (20, 0),
+}
+"""On a CPU, on a GPU."""
 LOSSES = {
     "train_mel": "train_mel",
     "train_kl": "train_kl",
@@ -102,24 +113,14 @@ def parse_arguments() -> argparse.Namespace:
 
 def set_defaults(args: argparse.Namespace) -> None:
     """Fill in what depends on the device, and what --quick means."""
-    on_gpu = args.device == "cuda"
-    args.batch_size = args.batch_size or (2 if args.quick else 80 if on_gpu else 8)
-    defaults = {
-        "rounds": 2,
-        "precision": "16-mixed,bf16-mixed" if on_gpu else "32-true",
-        "utterances": (7 if on_gpu else 5) * args.batch_size,
-        "epochs": 3 if on_gpu else 1,
-        "workers": 4 if on_gpu else 0,
-        "warm_up": 1000 if on_gpu else 1,
-        "profile_steps": 5 if on_gpu else 0,
-        "steps": 0 if on_gpu else 20,
-    }
+    defaults = {name: pair[args.device == "cuda"] for name, pair in DEFAULTS.items()}
     if args.quick:
         args.network, args.loss_batch_size = "quick", 2
-        defaults |= {"steps": 2, "rounds": 1}
+        defaults |= {"batch_size": 2, "steps": 2, "rounds": 1}
     for name, value in defaults.items():
         if getattr(args, name) is None:
             setattr(args, name, value)
+    args.utterances = args.utterances or args.batch_size * (7 if args.device == "cuda" else 5)
 
 
 # -- speed

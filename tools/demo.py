@@ -143,7 +143,7 @@ class Demo:
         fetch: list[Any] = [ROOT / "tools/datasets/fetch_festvox_ru.py", "--output-dir", recordings]
         if self.utterances is not None:
             fetch += ["--limit", self.utterances]
-        if run_tool(fetch, self.log_path) == 0:
+        if self.run_python(fetch) == 0:
             held_out = load_held_out_names()
         else:
             say(
@@ -231,9 +231,13 @@ class Demo:
         over = quote_command(["rm", "-r", _shown(self.folder)])
         say(f"(DIR: a folder of your own recordings.) To start the demo over: {over}")
 
+    def run_python(self, arguments: list[Any], environment: dict[str, str] | None = None) -> int:
+        """Run Python with arguments, see `relay.run_logged`."""
+        return run_logged([sys.executable, *map(str, arguments)], self.log_path, environment)
+
     def must_run(self, arguments: list[Any], environment: dict[str, str] | None = None) -> None:
         """Run Python with arguments, and stop the demo where it fails."""
-        code = run_tool(arguments, self.log_path, environment)
+        code = self.run_python(arguments, environment)
         if code != 0:
             raise PiperError(
                 f"The step above ended with code {code}; its last lines say why. Go on with:\n"
@@ -336,13 +340,6 @@ def demo_command(minutes: float | None = None) -> list[str]:
     variables = shlex.split(os.environ.get("MAKEFLAGS", "").partition("-- ")[2])
     words = [word for word in variables if not word.startswith("DEMO_ARGS=")]
     return ["make", "demo", *words, *([f"DEMO_ARGS={shlex.join(flags)}"] if flags else [])]
-
-
-def run_tool(
-    arguments: list[Any], log_path: Path, environment: dict[str, str] | None = None
-) -> int:
-    """Run Python with arguments, see `relay.run_logged`."""
-    return run_logged([sys.executable, *map(str, arguments)], log_path, environment)
 
 
 def _minutes_parser() -> argparse.ArgumentParser:

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from debian_packages import check_programs, download_package, unpack_package
+from debian_packages import download_package, unpack_package
 
 from piper.errors import DatasetError
 from piper.train.command import run_command
@@ -24,30 +24,6 @@ from piper.train.formats.convert import ImportOptions, ImportReport, import_data
 
 LANGUAGES = {"ru": "ru", "en": "en-us", "es": "es-419", "fr": "fr", "it": "it"}
 """Package's language to espeak-ng's voice: the Spanish one is Mexican, the English American."""
-VERSION = "1.6.1-1"
-PINNED_SHA256 = {
-    "ru": (
-        "673b4238a6b8269960f055d868c6a11083f7a0d00979167cb01554046b48ed9b",
-        "28a61616bb0cd3345a7ea532dec4df9f071e5d0fa9f8c1a563ea9669002f39ab",
-    ),
-    "en": (
-        "38c5261820b406dcb0ecb37675720da2b0864850690690352ca52707eb623806",
-        "973e797d28e37fa6ca3c0a9d6fa717e77cf1268ae916bf09fd3503113cdffa50",
-    ),
-    "es": (
-        "e4e3b4281057d3b81b779298fd6be705f57411513955c518eed1bcaabbd615b8",
-        "9afdab7f559f036649fb406e625899306ca1004df8ebe39c30bfbd5912d66f74",
-    ),
-    "fr": (
-        "7add61d5e42279ecff1bbdf842a5a946ac3644fac9a0fe44384731aa7270c8e0",
-        "04c82c78c570c43a7136cbc5e2488d0c470b775468dff9fbce4a131b18cf1056",
-    ),
-    "it": (
-        "46b4cf7afc508a5fcfc051b7ea233251c0d195dd4ef83cc4b7facb4c6429b016",
-        "3884d9457e12f21caa018c18f0d587df5d53ebea14b673d8453a134c5941ab3b",
-    ),
-}
-"""Of the version's recordings and texts, by language."""
 DOCUMENTS = Path("usr/share/doc")
 SOUNDS = Path("usr/share/asterisk/sounds")
 # `[this is a beep]`, `<beep ascending>`, `(1 second of silence)`: no speech.
@@ -75,15 +51,12 @@ def fetch_asterisk_prompts(output_dir: Path | str, language: str = "ru") -> Impo
         return None
     texts = f"asterisk-core-sounds-{language}"
     packages = (f"{texts}-g722", texts)
-    check_programs(packages[0])
     # Beside the dataset: what is imported and what comes of it are two folders.
     work_dir = folder.absolute().with_name(f".{folder.name}.download")
     source, unpacked = work_dir / f"prompts_{language}", work_dir / "unpacked"
     shutil.rmtree(source, ignore_errors=True)
-    parts = (SOUNDS / "*", DOCUMENTS / texts)
-    for package, wanted, digest in zip(packages, parts, PINNED_SHA256[language], strict=True):
-        path = download_package(package, work_dir, {VERSION: digest})
-        unpack_package(path, unpacked, wanted)
+    for package, wanted in zip(packages, (SOUNDS / "*", DOCUMENTS / texts), strict=True):
+        unpack_package(download_package(package, work_dir), unpacked, wanted)
     list_path = unpacked / DOCUMENTS / texts / f"core-sounds-{language}.txt.gz"
     lines = gzip.decompress(list_path.read_bytes()).decode("utf-8-sig").splitlines()
     voices = sorted((unpacked / SOUNDS).glob(f"{language}_*"))

@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 
 from piper.errors import DatasetError
@@ -20,11 +19,15 @@ from piper.errors import DatasetError
 _HOOK = re.compile(r"^(APT::Update::(Pre|Post)|DPkg::(Pre|Post))")
 
 
-def check_programs(package: str) -> None:
-    """Check that packages can be fetched here.
+def download_package(package: str, work_dir: Path) -> Path:
+    """Return a package's file, with the digest of the signed lists; one from before is taken.
+
+    Args:
+        package: Its name.
+        work_dir: Folder for package lists, cache and state.
 
     Raises:
-        DatasetError: A program is missing.
+        DatasetError: The package cannot be had, or is not what it should be.
     """
     missing = [name for name in ("apt-get", "apt-cache", "dpkg-deb") if shutil.which(name) is None]
     if missing:
@@ -32,19 +35,6 @@ def check_programs(package: str) -> None:
             f"{package} is a Debian package, and {', '.join(missing)} is not there; fetch it on "
             "Debian or Ubuntu, or use tools/datasets/make_test_dataset.py instead."
         )
-
-
-def download_package(package: str, work_dir: Path, pinned_sha256: Mapping[str, str]) -> Path:
-    """Return a package's file, its digest checked; a whole one from before is taken.
-
-    Args:
-        package: Its name.
-        work_dir: Folder for package lists, cache and state.
-        pinned_sha256: Digests by version; those of other versions come from the signed lists.
-
-    Raises:
-        DatasetError: The package cannot be had, or is not what it should be.
-    """
     environment = _create_apt_environment(work_dir)
     if not _find_entry(package, environment):
         _run_apt(["update"], environment, work_dir)
@@ -54,7 +44,7 @@ def download_package(package: str, work_dir: Path, pinned_sha256: Mapping[str, s
             f"No package source of this system has {package}; add Debian's main or Ubuntu's "
             "universe to the sources, or use tools/datasets/make_test_dataset.py instead."
         )
-    digest = pinned_sha256.get(entry["Version"], entry["SHA256"])
+    digest = entry["SHA256"]
     path = work_dir / Path(entry["Filename"]).name
     if not path.is_file() or _find_sha256(path) != digest:
         path.unlink(missing_ok=True)

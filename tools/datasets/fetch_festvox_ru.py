@@ -16,20 +16,13 @@ import wave
 from collections.abc import Iterable
 from pathlib import Path
 
-from debian_packages import (
-    check_programs,
-    download_package,
-    unpack_package,
-)
+from debian_packages import download_package, unpack_package
 
 from piper.errors import DatasetError
 from piper.files import replace_on_success
 from piper.train.command import run_command
 
 PACKAGE = "festvox-ru"
-PINNED_SHA256 = {
-    "0.5+dfsg-6": "21ef3f0f2978ecf2e2eddb367cb0ff4a72572196d28dc69feb84f4177af5e6c4",
-}
 VOICE_DIR = Path("usr/share/festival/voices/russian/msu_ru_nsh_clunits")
 COPYRIGHT_PATH = Path("usr/share/doc") / PACKAGE / "copyright"
 _TRANSCRIPT = re.compile(r'^\(\s*(\S+)\s+"(.*)"\s*\)$')
@@ -57,8 +50,7 @@ def fetch_festvox_ru(
     folder = Path(output_dir)
     work_dir = folder / ".download"
     if not _is_unpacked(folder):
-        check_programs(PACKAGE)
-        package = download_package(PACKAGE, work_dir, PINNED_SHA256)
+        package = download_package(PACKAGE, work_dir)
         _unpack_package(package, work_dir / "unpacked", folder)
     shutil.rmtree(work_dir, ignore_errors=True)
     return _write_dataset(folder, limit, max_seconds)

@@ -304,7 +304,9 @@ def create_plan(args: argparse.Namespace, machine: Machine) -> Plan:
             rate = find_sample_rate(run.quality or DEFAULT_QUALITY)
     elif dataset is None:
         trained = quality or (CPU_QUALITY if is_cpu else DEFAULT_QUALITY)
-        rate, dataset = find_sample_rate(trained), find_test_dataset(trained)
+        # One a quality, for their sample rates differ.
+        dataset = TEST_DATASETS / f"test_ru_{parse_quality(trained)}"
+        rate = find_sample_rate(trained)
     is_test = rate is not None
     trained = quality or find_trained_quality(args) or find_quality(dataset) or DEFAULT_QUALITY
     size = TEST_BATCH_SIZE if is_test else DEFAULT_BATCH_SIZE
@@ -316,7 +318,9 @@ def create_plan(args: argparse.Namespace, machine: Machine) -> Plan:
         lines += [line] if line else []
     # The trainer takes more than a folder from the run: what it held out, how it was cut.
     named = None if run is not None else dataset
-    minutes = TEST_MINUTES if is_test and not is_resumed and not has_limit(args) else None
+    limits = ("--trainer.max_", "--patience", "--trainer.fast_dev_run")
+    ends = args.max_epochs is not None or any(f.startswith(limits) for f in args.trainer_flags)
+    minutes = TEST_MINUTES if is_test and not is_resumed and not ends else None
     if minutes is not None:
         lines.append(
             f"The test training ends after {minutes} minutes; --max-epochs sets another end."
@@ -325,19 +329,14 @@ def create_plan(args: argparse.Namespace, machine: Machine) -> Plan:
     return Plan(command, dataset, rate, lines, find_resume_words(args))
 
 
-def has_limit(args: argparse.Namespace) -> bool:
-    """Return whether a flag says when the training ends."""
-    limits = ("--trainer.max_", "--patience", "--trainer.fast_dev_run")
-    return args.max_epochs is not None or any(f.startswith(limits) for f in args.trainer_flags)
-
-
 def find_run_of(args: argparse.Namespace) -> Run | None:
     """Return the run that the checkpoint belongs to, where no dataset was named.
 
     Raises:
         PiperError: Nothing says what it was trained on.
     """
-    if args.dataset is not None or args.checkpoint is None or names_dataset(args.trainer_flags):
+    is_named = any(find_flag(f"data.{name}", args.trainer_flags) for name in DATASET_FLAGS)
+    if args.dataset is not None or args.checkpoint is None or is_named:
         return None
     checkpoint = find_checkpoint_file(args)
     return None if checkpoint is None else find_run(checkpoint, made=TEST_DATASETS)
@@ -365,12 +364,6 @@ def find_trained_quality(args: argparse.Namespace) -> str:
             checkpoint = find_checkpoint_file(args)
             return find_run(checkpoint, made=TEST_DATASETS).quality if checkpoint else ""
     return ""
-
-
-def names_dataset(trainer_flags: Sequence[str]) -> bool:
-    """Return whether a flag after `--` names the dataset."""
-    names = tuple(f"--data.{name}" for name in DATASET_FLAGS)
-    return any(flag.partition("=")[0] in names for flag in trainer_flags)
 
 
 def find_resume_words(args: argparse.Namespace) -> list[str]:
@@ -415,11 +408,6 @@ def find_flag(name: str, trainer_flags: Sequence[str]) -> str | None:
     parser.add_argument(f"--{name}", dest="value")
     value: str | None = parser.parse_known_args(trainer_flags)[0].value
     return value
-
-
-def find_test_dataset(quality: str) -> Path:
-    """Return the test dataset's folder; one a quality, for their sample rates differ."""
-    return TEST_DATASETS / f"test_ru_{parse_quality(quality)}"
 
 
 def find_sample_rate(quality: str) -> int:
