@@ -54,14 +54,7 @@ STRESS_SIGN = "\u0301"
 
 @dataclass
 class Planted:
-    """How much of what was planted is found.
-
-    Attributes:
-        planted: How many.
-        found: Of them.
-        wrong: What was found beside them.
-        missed: Names of what was not found.
-    """
+    """How much of what was planted is found, what is found beside it, and what is missed."""
 
     planted: int = 0
     found: int = 0

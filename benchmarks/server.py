@@ -48,16 +48,7 @@ MEMORY_STEPS = 10
 
 @dataclass(frozen=True)
 class Server:
-    """One way to ask one server.
-
-    Attributes:
-        name: In the table.
-        python: Of the environment that it is installed in.
-        module: That is run.
-        path: Of the endpoint; empty for Wyoming.
-        key: The body's key for the text.
-        more: What else the body says.
-    """
+    """One way to ask one server: by HTTP at a path, with a body; by Wyoming where there is none."""
 
     name: str
     python: Path

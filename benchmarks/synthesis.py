@@ -131,15 +131,7 @@ print(json.dumps(result))
 
 @dataclass(frozen=True)
 class Program:
-    """A program that speaks with Piper voices.
-
-    Attributes:
-        name: Its column.
-        packages: What `pip install` needs to make its environment.
-        module: What it is imported as.
-        code: Defines `load`.
-        has_command: Whether `python -m MODULE -m VOICE -f FILE` speaks standard input.
-    """
+    """A program that speaks with Piper voices; perhaps by `python -m MODULE -m VOICE -f FILE`."""
 
     name: str
     packages: str

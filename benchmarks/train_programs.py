@@ -42,13 +42,7 @@ TRAINER = {
 
 @dataclass(frozen=True)
 class Program:
-    """A program that trains Piper voices.
-
-    Attributes:
-        name: Its column.
-        python: Its environment's Python.
-        flags: What it is given beside what all are given.
-    """
+    """A program that trains Piper voices; with flags beside what all are given."""
 
     name: str
     python: Path
@@ -67,16 +61,7 @@ class Program:
 
 @dataclass
 class Dataset:
-    """Recordings for both programs, each with a cache of its own.
-
-    Attributes:
-        csv_path: Lines `file|text`.
-        audio_dir: Folder of the recordings.
-        sample_rate: Hertz of the training.
-        espeak_voice: Of the texts.
-        folder: For caches and configurations.
-        seconds: Length of each recording.
-    """
+    """Recordings for both programs, each with a cache of its own in the folder."""
 
     csv_path: Path
     audio_dir: Path

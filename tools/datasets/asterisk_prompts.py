@@ -35,16 +35,11 @@ _SIGN = re.compile(r"\[\W*\]")
 def fetch_asterisk_prompts(output_dir: Path | str, language: str = "ru") -> ImportReport | None:
     """Make the dataset: config.json, metadata.csv, wavs/, and the packages' copyright notice.
 
-    Args:
-        output_dir: Folder of the dataset.
-        language: One of `LANGUAGES`.
-
     Returns:
         What was imported; None where all was there already.
 
     Raises:
         DatasetError: The packages cannot be had, or are not what they should be.
-        OSError: Something cannot be written.
     """
     folder = Path(output_dir)
     if _is_whole(folder, language):
@@ -72,11 +67,7 @@ def fetch_asterisk_prompts(output_dir: Path | str, language: str = "ru") -> Impo
 
 
 def parse_prompts(lines: Iterable[str]) -> Iterable[tuple[str, str]]:
-    """Return name and text of each prompt; sounds and silence are left out.
-
-    Args:
-        lines: `name: Text.`; those that begin with `;` are remarks.
-    """
+    """Return name and text of each prompt, of `name: Text.`; sounds and silence are left out."""
     for line in lines:
         name, colon, text = line.strip().partition(":")
         text = text.strip()
@@ -86,13 +77,7 @@ def parse_prompts(lines: Iterable[str]) -> Iterable[tuple[str, str]]:
 
 
 def gather_prompts(voice: Path, prompts: Iterable[tuple[str, str]], source: Path) -> None:
-    """Put recordings and texts into one folder that can be imported.
-
-    Args:
-        voice: Folder of the recordings, with folders such as `digits` in it.
-        prompts: Names (`digits/1`) and texts.
-        source: The folder to make; recordings that are not there stay missing.
-    """
+    """Put recordings and texts (`digits/1`) into a new folder; what is not there stays missing."""
     source.mkdir(parents=True)
     rows = []
     for name, text in prompts:

@@ -45,13 +45,7 @@ else:
 
 @dataclass(frozen=True)
 class Machine:
-    """What there is to train on.
-
-    Attributes:
-        num_gpus: GPUs that PyTorch can use; None where PyTorch is not installed.
-        cores: Processor cores that this process may use.
-        memory_bytes: Free memory, the control group's limit considered.
-    """
+    """What there is to train on, within limits of control groups; GPUs None without PyTorch."""
 
     num_gpus: int | None
     cores: int
@@ -96,12 +90,7 @@ def count_gpus() -> int | None:
 
 
 def plan_devices(wanted_gpus: int, machine: Machine) -> tuple[Devices, str | None]:
-    """Choose the devices; also return a line where that is not what was asked for.
-
-    Args:
-        wanted_gpus: 0 means the CPU.
-        machine: What there is.
-    """
+    """Choose the devices, with 0 GPUs the CPU; say where that is not what was asked for."""
     num_gpus = min(wanted_gpus, machine.num_gpus or 0)
     if num_gpus == 0:
         devices = Devices("cpu", 1, "auto")
@@ -123,12 +112,8 @@ def plan_devices(wanted_gpus: int, machine: Machine) -> tuple[Devices, str | Non
 def plan_batch(wanted: BatchPlan, quality: str, memory_bytes: int) -> tuple[BatchPlan, str | None]:
     """Fit a batch to a CPU's memory; also return a line where it had to be divided.
 
-    The parts are equal, so that an update sees just the utterances that were asked for.
-
-    Args:
-        wanted: What was asked for.
-        quality: That of the voice; an unknown one counts as the largest.
-        memory_bytes: Free memory.
+    The parts are equal, so that an update sees just the utterances that were asked for. An unknown
+    quality counts as the largest.
     """
     base, each = NEEDED_GIB.get(quality.replace("-", "_"), NEEDED_GIB["high"])
     room = memory_bytes / GIB * MEMORY_SHARE - base

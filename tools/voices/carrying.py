@@ -72,12 +72,7 @@ PYTHONPATH="$here/site:$here/code/src" exec python3 \\
 
 
 def pack_dataset(source: Path, target: Path) -> int:
-    """Write a dataset with Opus recordings and phoneme ids; return the bytes of its recordings.
-
-    Args:
-        source: A dataset with texts, one speaker.
-        target: Folder of the new one, to be trained on with `--data.dataset_type=phoneme_ids`.
-    """
+    """Write a dataset with Opus recordings and phoneme ids; return the bytes of its recordings."""
     settings = resolve_settings(dataset_dir=source)
     rows = load_metadata(
         settings.csv_path, settings.audio_dir, has_stress_marks=settings.has_stress_marks
@@ -119,12 +114,7 @@ def write_speech(path: Path, samples: npt.NDArray[np.float32], rate: int) -> Non
 
 
 def pack_start(voice: Path, target: Path) -> int:
-    """Write a voice's weights as a checkpoint in half precision; return its bytes.
-
-    Args:
-        voice: An `.onnx` with its JSON, or a checkpoint.
-        target: The file, for `--model.warmstart`.
-    """
+    """Write a voice's weights as a checkpoint in half precision; return its bytes."""
     source = load_source(str(voice))
     data = {
         "state_dict": _halve(source.weights),
@@ -195,14 +185,9 @@ def join_parts(folder: Path, target: Path) -> Path:
 def speak_checkpoint(
     checkpoint_path: Path, dataset: Path, dataset_type: str, folder: Path, *, as_opus: bool
 ) -> None:
-    """Say a dataset's sentences, as a voice would: the averaged weights, its default noise.
+    """Say a dataset's sentences, as a voice would, into a folder: files named as the recordings.
 
-    Args:
-        checkpoint_path: What was trained.
-        dataset: Folder with metadata.csv and config.json.
-        dataset_type: `text` or `phoneme_ids`.
-        folder: Gets a file for each sentence, named as its recording.
-        as_opus: To be carried from far away.
+    The averaged weights speak with the default noise; Opus is for what is carried from far away.
     """
     settings = resolve_settings(dataset_dir=dataset, dataset_type=dataset_type)
     rows = load_metadata(
@@ -237,8 +222,8 @@ def write_setup(folder: Path, python: str | None = None) -> int:
 
     Args:
         folder: With the packed datasets.
-        python: Version of the other machine's Python, such as 3.12; None: that of this one. The
-            other machine is one with Linux and an x86-64 processor.
+        python: Version of the other machine's Python; None: that of this one. The other machine
+            is one with Linux and an x86-64 processor.
 
     Raises:
         PiperError: The packages cannot be had.

@@ -58,12 +58,7 @@ def divide_recordings(
 ) -> None:
     """Make the datasets `training` and `held_out` beside one, with its wavs/ in common.
 
-    Args:
-        recordings: Folder of the dataset.
-        held_out: File names of the recordings that are not trained on.
-        voice_name: Of the voice that is trained.
-        quality: Likewise.
-        sample_rate: Its hertz.
+    What is held out are file names; name, quality and rate are those of the voice to be trained.
     """
     lines = read_lines(recordings)
     config = json.loads((recordings / "config.json").read_text(encoding="utf-8"))
