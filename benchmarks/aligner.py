@@ -26,7 +26,7 @@ from piper.train.aligner.aligner import (
     phonemes_to_groups,
 )
 from piper.train.aligner.features import FRAME_SECONDS, load_samples
-from piper.train.aligner.fitting import Lesson, create_lesson_key, fit_aligner
+from piper.train.aligner.fitting import TrainingExample, create_example_key, fit_aligner
 from piper.train.data.dataset_config import create_voice_config
 from piper.train.data.prepare import load_rows
 from piper.train.data.settings import resolve_settings
@@ -34,19 +34,19 @@ from piper.train.data.settings import resolve_settings
 MIN_PAUSE_SECONDS = 0.1
 
 
-def read_lessons(dataset: Path) -> list[Lesson]:
+def read_examples(dataset: Path) -> list[TrainingExample]:
     """Return a dataset's recordings with the units of their texts."""
     settings = resolve_settings(dataset_dir=dataset)
     rows = load_rows(settings)
     frontend = create_frontend(create_voice_config(settings, rows))
-    lessons = []
+    examples = []
     for row in rows:
         sentences = frontend.text_to_phonemes(row.text)
         groups = phonemes_to_groups([phoneme for sentence in sentences for phoneme in sentence])
         if groups:
-            key = create_lesson_key(row.audio_path, groups)
-            lessons.append(Lesson(key, row.audio_path, groups))
-    return sorted(lessons, key=lambda lesson: lesson.key)
+            key = create_example_key(row.audio_path, groups)
+            examples.append(TrainingExample(key, row.audio_path, groups))
+    return sorted(examples, key=lambda example: example.key)
 
 
 def score_wrong(aligner: Aligner, frames: FrameProbabilities, groups: Groups) -> float:
@@ -77,31 +77,31 @@ def read_pauses(path: Path) -> list[tuple[float, float]]:
 
 def measure(args: argparse.Namespace) -> dict[str, object]:
     """Learn, align, compare."""
-    lessons = read_lessons(args.dataset)
-    seconds = {lesson.key: soundfile.info(lesson.path).duration for lesson in lessons}
+    examples = read_examples(args.dataset)
+    seconds = {example.key: soundfile.info(example.path).duration for example in examples}
     total, chosen = 0.0, []
-    for lesson in lessons:
+    for example in examples:
         if total < 60 * args.minutes:
-            chosen.append(lesson)
-            total += seconds[lesson.key]
+            chosen.append(example)
+            total += seconds[example.key]
     begin = time.perf_counter()
     aligner = fit_aligner(chosen)
     took = time.perf_counter() - begin
-    by_length = sorted(lessons, key=lambda lesson: seconds[lesson.key])
+    by_length = sorted(examples, key=lambda example: seconds[example.key])
     right, wrong, errors = [], [], []
-    for number, lesson in enumerate(by_length):
+    for number, example in enumerate(by_length):
         other = by_length[number + 1 if number + 1 < len(by_length) else number - 1]
-        frames = aligner.score_frames(load_samples(lesson.path))
-        alignment = aligner.align(frames, lesson.groups)
+        frames = aligner.score_frames(load_samples(example.path))
+        alignment = aligner.align(frames, example.groups)
         right.append(alignment.score)
-        if other.groups != lesson.groups:
+        if other.groups != example.groups:
             wrong.append(score_wrong(aligner, frames, other.groups))
         if args.labels is not None:
             silences = find_silences(alignment)
-            for start, end in read_pauses(args.labels / f"{lesson.path.stem}.lab"):
+            for start, end in read_pauses(args.labels / f"{example.path.stem}.lab"):
                 errors.append(min(max(abs(start - a), abs(end - b)) for a, b in silences))
     return {
-        "recordings": len(lessons),
+        "recordings": len(examples),
         "minutes_learnt_on": total / 60,
         "seconds_to_learn": took,
         "right_median": float(np.median(right)),

@@ -20,11 +20,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from aligner import read_lessons
+from aligner import read_examples
 
 from piper.train.aligner.aligner import Groups
 from piper.train.aligner.features import SAMPLE_RATE, load_samples, resample
-from piper.train.aligner.fitting import Lesson
+from piper.train.aligner.fitting import TrainingExample
 from piper.train.aligner.recogniser import (
     BIGRAM_WEIGHT,
     UNIT_GAIN,
@@ -120,13 +120,13 @@ def plant_words(
 
 
 def plant_all(
-    lessons: Sequence[Lesson], recogniser: PhonemeRecogniser, seed: int
+    examples: Sequence[TrainingExample], recogniser: PhonemeRecogniser, seed: int
 ) -> dict[str, dict[str, object]]:
     """Return by kind how much of what was planted is found."""
     chance = random.Random(seed)
     kinds: dict[str, Planted] = {}
-    for lesson in lessons:
-        samples, groups, name = load_samples(lesson.path), lesson.groups, lesson.path.stem
+    for example in examples:
+        samples, groups, name = load_samples(example.path), example.groups, example.path.stem
         whole = find_spoken_words(groups, samples, recogniser)
         untouched = kinds.setdefault("untouched, words", Planted())
         untouched.wrong += len(whole.skipped) + len(whole.repeated)
@@ -157,12 +157,12 @@ def plant_all(
     return {kind: planted.describe() for kind, planted in sorted(kinds.items())}
 
 
-def speak_others(dataset: Path, lessons: Sequence[Lesson]) -> list[FloatArray]:
+def speak_others(dataset: Path, examples: Sequence[TrainingExample]) -> list[FloatArray]:
     """Return what espeak-ng makes of the texts, at `SAMPLE_RATE`."""
     settings = resolve_settings(dataset_dir=dataset)
     rows = load_rows(settings)
     texts = {row.audio_path: row.text.replace(STRESS_SIGN, "") for row in rows}
-    some = [texts[lesson.path] for lesson in lessons]
+    some = [texts[example.path] for example in examples]
     voices = [create_voice_config(settings, rows).espeak_voice] * len(some)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
         job = executor.submit(synthesize_speech, some, voices, [150] * len(some))
@@ -177,13 +177,13 @@ def find_likeliest(rows: FloatArray) -> list[int]:
 
 
 def measure_errors(
-    recogniser: PhonemeRecogniser, lessons: Sequence[Lesson], others: Sequence[FloatArray]
+    recogniser: PhonemeRecogniser, examples: Sequence[TrainingExample], others: Sequence[FloatArray]
 ) -> dict[str, float]:
     """Return error rates: of recordings, of each other's texts, of another voice; the speed."""
     figures: dict[str, float] = {}
-    spoken = [load_samples(lesson.path) for lesson in lessons]
+    spoken = [load_samples(example.path) for example in examples]
     heard = [recogniser.compute_log_probabilities(samples) for samples in spoken]
-    references = [list_units(lesson.groups) for lesson in lessons]
+    references = [list_units(example.groups) for example in examples]
     for search in (None, *SEARCHES):
         decoded = [
             find_likeliest(rows) if search is None else decode(rows, recogniser.bigrams, *search)
@@ -196,7 +196,7 @@ def measure_errors(
         name = "each frame's likeliest" if search is None else f"search, bigrams {search[0]}"
         figures[f"error rate, {name}"] = errors.rate
     recognised = [recogniser.recognise(samples) for samples in spoken]
-    by_length = sorted(range(len(lessons)), key=lambda place: len(references[place]))
+    by_length = sorted(range(len(examples)), key=lambda place: len(references[place]))
     swapped = [
         find_phoneme_errors(references[other], recognised[place]).rate
         for place, other in zip(by_length, by_length[1:] + by_length[:1], strict=True)
@@ -213,27 +213,27 @@ def measure_errors(
     seconds = sum(len(samples) for samples in spoken) / SAMPLE_RATE
     figures["times real time, recognising"] = seconds / (time.perf_counter() - started)
     started = time.perf_counter()
-    for samples, lesson in zip(spoken, lessons, strict=True):
-        find_spoken_words(lesson.groups, samples, recogniser)
+    for samples, example in zip(spoken, examples, strict=True):
+        find_spoken_words(example.groups, samples, recogniser)
     figures["times real time, words"] = seconds / (time.perf_counter() - started)
     return figures
 
 
 def measure(args: argparse.Namespace) -> dict[str, object]:
     """Learn, hear, plant."""
-    lessons = sorted(read_lessons(args.dataset), key=lambda lesson: lesson.path.name)
+    examples = sorted(read_examples(args.dataset), key=lambda example: example.path.name)
     result: dict[str, object] = {}
     if args.recogniser is not None and args.recogniser.is_file():
         recogniser = load_phoneme_recogniser(args.recogniser)
-        unknown = [lesson for lesson in lessons if lesson.path.stem not in recogniser.learnt]
+        unknown = [example for example in examples if example.path.stem not in recogniser.seen]
         held_out = random.Random(args.seed).sample(unknown, min(args.held_out, len(unknown)))
     else:
-        held_out = random.Random(args.seed).sample(lessons, args.held_out)
+        held_out = random.Random(args.seed).sample(examples, args.held_out)
         started = time.perf_counter()
         before = time.process_time()
         path = args.recogniser
         state_path = None if path is None else path.with_name(f"{path.name}.part")
-        recogniser = fit_recogniser(lessons, held_out, state_path)
+        recogniser = fit_recogniser(examples, held_out, state_path)
         result["seconds to learn"] = time.perf_counter() - started
         result["processor seconds to learn"] = time.process_time() - before
         if path is not None and state_path is not None:

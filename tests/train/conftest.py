@@ -85,11 +85,11 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture(scope="session")
 def aligner_path(spoken_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An aligner that learnt on that dataset."""
-    from lessons import create_lessons, hasty_aligner
+    from training_examples import create_examples, hasty_aligner
 
     from piper.train.aligner.fitting import fit_aligner
 
     path = tmp_path_factory.mktemp("aligner") / "aligner.pt"
     with hasty_aligner(75):
-        fit_aligner(create_lessons(spoken_dataset)).save(path)
+        fit_aligner(create_examples(spoken_dataset)).save(path)
     return path

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lessons import create_lessons, hasty_aligner, read_rows, stop_at, text_to_groups
+from training_examples import create_examples, hasty_aligner, read_rows, stop_at, text_to_groups
 
 from piper.errors import DatasetError
 from piper.train.aligner import fitting
@@ -127,14 +127,14 @@ def few_batches() -> Iterator[None]:
 def test_stopped_learning_goes_on_to_the_same_aligner(
     spoken_dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lessons = create_lessons(spoken_dataset)[:6]
+    examples = create_examples(spoken_dataset)[:6]
     with caplog.at_level("INFO"):
-        wanted = fitting.fit_aligner(lessons)
+        wanted = fitting.fit_aligner(examples)
     assert "An aligner learns on 6 recordings" in caplog.text
     assert "about 0.0 minutes" in caplog.text
     with stop_at(3), pytest.raises(KeyboardInterrupt):
-        fitting.fit_aligner(lessons, tmp_path / "state")
-    found = fitting.fit_aligner(lessons, tmp_path / "state")
+        fitting.fit_aligner(examples, tmp_path / "state")
+    found = fitting.fit_aligner(examples, tmp_path / "state")
     for name, weights in wanted.network.state_dict().items():
         assert torch.equal(found.network.state_dict()[name], weights), name
 
@@ -157,7 +157,7 @@ def test_a_small_set_is_gone_through_more_often(recordings: int, passes: int) ->
 def test_it_learns_though_gradients_are_off(spoken_dataset: Path) -> None:
     """silero-stress turned them off for the whole process, and `check --stress` loads it first."""
     with torch.no_grad():
-        aligner = fitting.fit_aligner(create_lessons(spoken_dataset)[:4])
+        aligner = fitting.fit_aligner(create_examples(spoken_dataset)[:4])
     torch.manual_seed(SEED)
     fresh = AcousticNetwork(NETWORK, len(aligner.inventory))
     assert not torch.equal(aligner.network.exit.weight, fresh.exit.weight)

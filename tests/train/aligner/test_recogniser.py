@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lessons import read_rows, text_to_groups
 from make_test_dataset import record, synthesize_speech
+from training_examples import read_rows, text_to_groups
 
 from piper.errors import DatasetError
 from piper.train.aligner import features as module
 from piper.train.aligner.features import SAMPLE_RATE, load_samples
-from piper.train.aligner.fitting import Lesson
+from piper.train.aligner.fitting import TrainingExample
 from piper.train.aligner.recogniser import (
     PhonemeRecogniser,
     find_phoneme_errors,
@@ -23,39 +23,39 @@ from piper.train.aligner.recogniser import (
 from piper.train.data.audio import FloatArray
 
 
-def list_units(lesson: Lesson) -> list[str]:
-    return [unit for group in lesson.groups for unit in group]
+def list_units(example: TrainingExample) -> list[str]:
+    return [unit for group in example.groups for unit in group]
 
 
 def test_its_own_errors_are_counted_on_what_it_did_not_learn(
-    recogniser: PhonemeRecogniser, lessons: list[Lesson], held_out: list[Lesson]
+    recogniser: PhonemeRecogniser, examples: list[TrainingExample], held_out: list[TrainingExample]
 ) -> None:
     assert recogniser.floor is not None
-    assert recogniser.floor.count == sum(len(list_units(lesson)) for lesson in held_out)
+    assert recogniser.floor.count == sum(len(list_units(example)) for example in held_out)
     assert recogniser.floor.rate < 0.5
-    for lesson in lessons:
-        is_learnt = lesson not in held_out
-        assert (lesson.path.stem in recogniser.learnt) == is_learnt
-        assert (lesson.key in recogniser.learnt) == is_learnt
+    for example in examples:
+        is_learnt = example not in held_out
+        assert (example.path.stem in recogniser.seen) == is_learnt
+        assert (example.key in recogniser.seen) == is_learnt
 
 
 def test_swapped_texts_raise_the_error(
-    recogniser: PhonemeRecogniser, held_out: list[Lesson]
+    recogniser: PhonemeRecogniser, held_out: list[TrainingExample]
 ) -> None:
-    heard = [recogniser.recognise(load_samples(lesson.path)) for lesson in held_out]
-    for place, lesson in enumerate(held_out):
-        own = find_phoneme_errors(list_units(lesson), heard[place]).rate
-        other = find_phoneme_errors(list_units(lesson), heard[place - 1]).rate
+    heard = [recogniser.recognise(load_samples(example.path)) for example in held_out]
+    for place, example in enumerate(held_out):
+        own = find_phoneme_errors(list_units(example), heard[place]).rate
+        other = find_phoneme_errors(list_units(example), heard[place - 1]).rate
         assert own < 0.6
         assert other > 0.7
         assert other > own + 0.25
 
 
 def test_another_voice_is_heard_worse(
-    recogniser: PhonemeRecogniser, spoken_dataset: Path, lessons: list[Lesson]
+    recogniser: PhonemeRecogniser, spoken_dataset: Path, examples: list[TrainingExample]
 ) -> None:
     """A whispering child's throat: what a voice that is not that of the recordings is judged by."""
-    some = lessons[3:9]
+    some = examples[3:9]
     texts = dict(read_rows(spoken_dataset))
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
         job = executor.submit(
@@ -63,10 +63,10 @@ def test_another_voice_is_heard_worse(
         )
         spoken, rate = job.result()
     own = others = 0.0
-    for lesson, samples in zip(some, spoken, strict=True):
-        units = list_units(lesson)
+    for example, samples in zip(some, spoken, strict=True):
+        units = list_units(example)
         other = record(samples, rate, SAMPLE_RATE, seed=1)
-        own += find_phoneme_errors(units, recogniser.recognise(load_samples(lesson.path))).rate
+        own += find_phoneme_errors(units, recogniser.recognise(load_samples(example.path))).rate
         others += find_phoneme_errors(units, recogniser.recognise(other)).rate
     assert others > own + 6 * 0.1
 
@@ -78,9 +78,9 @@ def test_silence_has_no_phonemes(recogniser: PhonemeRecogniser, count: int) -> N
 
 
 def test_long_speech_is_heard_as_its_parts_are(
-    recogniser: PhonemeRecogniser, held_out: list[Lesson], monkeypatch: pytest.MonkeyPatch
+    recogniser: PhonemeRecogniser, held_out: list[TrainingExample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    samples = np.concatenate([load_samples(lesson.path) for lesson in held_out[:4]])
+    samples = np.concatenate([load_samples(example.path) for example in held_out[:4]])
     whole = recogniser.recognise(samples)
     monkeypatch.setattr(module, "STRETCH_SECONDS", 3.0)
     parts = recogniser.recognise(samples)
@@ -88,7 +88,7 @@ def test_long_speech_is_heard_as_its_parts_are(
 
 
 def test_a_saved_recogniser_is_the_same_and_a_damaged_one_is_named(
-    recogniser: PhonemeRecogniser, held_out: list[Lesson], tmp_path: Path
+    recogniser: PhonemeRecogniser, held_out: list[TrainingExample], tmp_path: Path
 ) -> None:
     path = tmp_path / "recogniser.pt"
     recogniser.save(path)
@@ -98,9 +98,9 @@ def test_a_saved_recogniser_is_the_same_and_a_damaged_one_is_named(
         copy.compute_log_probabilities(samples), recogniser.compute_log_probabilities(samples)
     )
     assert copy.recognise(samples) == recogniser.recognise(samples)
-    assert (copy.floor, copy.learnt, copy.details) == (
+    assert (copy.floor, copy.seen, copy.details) == (
         recogniser.floor,
-        recogniser.learnt,
+        recogniser.seen,
         recogniser.details,
     )
     data = path.read_bytes()

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from lessons import create_lessons, stop_at
+from training_examples import create_examples, stop_at
 
 from piper.errors import DatasetError
 from piper.train.aligner import recogniser as fitting
 from piper.train.aligner.aligner import load_aligner
-from piper.train.aligner.fitting import Lesson
+from piper.train.aligner.fitting import TrainingExample
 from piper.train.aligner.recogniser import PhonemeRecogniser
 
 
@@ -31,9 +31,9 @@ def assert_equal(left: PhonemeRecogniser, right: PhonemeRecogniser) -> None:
 
 
 def test_stopped_learning_goes_on_to_the_same_recogniser(
-    lessons: list[Lesson], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    examples: list[TrainingExample], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    some, state_path = lessons[:5], tmp_path / "state"
+    some, state_path = examples[:5], tmp_path / "state"
     with caplog.at_level("INFO"):
         wanted = fitting.fit_recogniser(some, [])
     assert "A recogniser learns on 5 recordings" in caplog.text
@@ -50,39 +50,41 @@ def test_stopped_learning_goes_on_to_the_same_recogniser(
 
 @pytest.mark.parametrize("spoilt", ["other recordings", "damaged"])
 def test_a_state_of_something_else_is_left(
-    lessons: list[Lesson], tmp_path: Path, spoilt: str
+    examples: list[TrainingExample], tmp_path: Path, spoilt: str
 ) -> None:
     state_path = tmp_path / "state"
-    fitting.fit_recogniser(lessons[5:9], [], state_path)
+    fitting.fit_recogniser(examples[5:9], [], state_path)
     if spoilt == "damaged":
         state_path.write_bytes(state_path.read_bytes()[:500])
-    wanted = fitting.fit_recogniser(lessons[:4], [])
-    assert_equal(wanted, fitting.fit_recogniser(lessons[:4], [], state_path))
+    wanted = fitting.fit_recogniser(examples[:4], [])
+    assert_equal(wanted, fitting.fit_recogniser(examples[:4], [], state_path))
 
 
-def test_what_is_held_out_is_never_learnt(lessons: list[Lesson]) -> None:
-    recogniser = fitting.fit_recogniser(lessons[:5], lessons[3:5])
+def test_what_is_held_out_is_never_learnt(examples: list[TrainingExample]) -> None:
+    recogniser = fitting.fit_recogniser(examples[:5], examples[3:5])
     assert recogniser.details["recordings"] == "3"
-    assert lessons[3].key not in recogniser.learnt
-    alone = fitting.fit_recogniser(lessons[:3], [])
+    assert examples[3].key not in recogniser.seen
+    alone = fitting.fit_recogniser(examples[:3], [])
     assert alone.floor is None
     assert_equal(alone, recogniser)
 
 
-def test_it_learns_though_gradients_are_off(lessons: list[Lesson]) -> None:
+def test_it_learns_though_gradients_are_off(examples: list[TrainingExample]) -> None:
     """silero-stress turned them off for the whole process."""
-    wanted = fitting.fit_recogniser(lessons[:3], [])
+    wanted = fitting.fit_recogniser(examples[:3], [])
     with torch.no_grad():
-        assert_equal(wanted, fitting.fit_recogniser(lessons[:3], []))
+        assert_equal(wanted, fitting.fit_recogniser(examples[:3], []))
 
 
-def test_recordings_that_cannot_be_used_are_left_out(lessons: list[Lesson], tmp_path: Path) -> None:
+def test_recordings_that_cannot_be_used_are_left_out(
+    examples: list[TrainingExample], tmp_path: Path
+) -> None:
     (tmp_path / "noise.wav").write_bytes(b"no recording")
-    broken = Lesson("broken", tmp_path / "noise.wav", lessons[0].groups)
-    crowded = Lesson("crowded", lessons[0].path, lessons[0].groups * 40)
-    recogniser = fitting.fit_recogniser([*lessons[:3], broken, crowded], [broken])
+    broken = TrainingExample("broken", tmp_path / "noise.wav", examples[0].groups)
+    crowded = TrainingExample("crowded", examples[0].path, examples[0].groups * 40)
+    recogniser = fitting.fit_recogniser([*examples[:3], broken, crowded], [broken])
     assert recogniser.details["recordings"] == "3"
-    assert "noise" not in recogniser.learnt
+    assert "noise" not in recogniser.seen
     with pytest.raises(DatasetError, match="no recording with a text"):
         fitting.fit_recogniser([broken], [])
 
@@ -90,9 +92,9 @@ def test_recordings_that_cannot_be_used_are_left_out(lessons: list[Lesson], tmp_
 def test_the_aligner_learns_on_some_recordings_and_on_every_unit(
     spoken_dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lessons = create_lessons(spoken_dataset)
+    examples = create_examples(spoken_dataset)
     monkeypatch.setattr(fitting, "ALIGNER_UNITS", 200)
-    chosen = fitting.choose_for_aligner(lessons)
-    assert len(chosen) < len(lessons) / 2
-    units = {unit for lesson in lessons for group in lesson.groups for unit in group}
-    assert units == {unit for lesson in chosen for group in lesson.groups for unit in group}
+    chosen = fitting.choose_for_aligner(examples)
+    assert len(chosen) < len(examples) / 2
+    units = {unit for example in examples for group in example.groups for unit in group}
+    assert units == {unit for example in chosen for group in example.groups for unit in group}

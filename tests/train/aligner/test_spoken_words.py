@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lessons import text_to_groups
+from training_examples import text_to_groups
 
 from piper.train.aligner.features import load_samples
-from piper.train.aligner.fitting import Lesson
+from piper.train.aligner.fitting import TrainingExample
 from piper.train.aligner.recogniser import PhonemeRecogniser
 from piper.train.aligner.words import SpokenWords, find_spoken_words
 from piper.train.data.audio import FloatArray
@@ -21,37 +21,39 @@ from phoneme_recogniser import cut, double
 
 
 @pytest.fixture(scope="module")
-def lesson(lessons: list[Lesson]) -> Lesson:
+def example(examples: list[TrainingExample]) -> TrainingExample:
     """`Река медленно несла жёлтые листья к морю.`"""
-    return next(one for one in lessons if one.groups == text_to_groups(SENTENCE))
+    return next(one for one in examples if one.groups == text_to_groups(SENTENCE))
 
 
 SENTENCE = "Река медленно несла жёлтые листья к морю."
 
 
 @pytest.fixture(scope="module")
-def samples(lesson: Lesson) -> FloatArray:
-    return load_samples(lesson.path)
+def samples(example: TrainingExample) -> FloatArray:
+    return load_samples(example.path)
 
 
 @pytest.fixture(scope="module")
-def whole(recogniser: PhonemeRecogniser, lesson: Lesson, samples: FloatArray) -> SpokenWords:
-    return find_spoken_words(lesson.groups, samples, recogniser)
+def whole(
+    recogniser: PhonemeRecogniser, example: TrainingExample, samples: FloatArray
+) -> SpokenWords:
+    return find_spoken_words(example.groups, samples, recogniser)
 
 
 def test_nothing_is_wrong_with_what_was_left_alone(
-    recogniser: PhonemeRecogniser, lessons: list[Lesson]
+    recogniser: PhonemeRecogniser, examples: list[TrainingExample]
 ) -> None:
-    for lesson in lessons[12:18]:
-        words = find_spoken_words(lesson.groups, load_samples(lesson.path), recogniser)
+    for example in examples[12:18]:
+        words = find_spoken_words(example.groups, load_samples(example.path), recogniser)
         assert (words.skipped, words.repeated) == ((), ())
 
 
 def test_every_unit_has_its_place(
-    recogniser: PhonemeRecogniser, lesson: Lesson, whole: SpokenWords
+    recogniser: PhonemeRecogniser, example: TrainingExample, whole: SpokenWords
 ) -> None:
     spelt = [recogniser.inventory[unit.unit] for unit in whole.units]
-    assert spelt == [unit for group in lesson.groups for unit in group]
+    assert spelt == [unit for group in example.groups for unit in group]
     for number, span in enumerate(whole.groups):
         assert span is not None
         own = [unit for unit in whole.units if unit.group == number]
@@ -62,7 +64,7 @@ def test_every_unit_has_its_place(
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_a_word_that_was_cut_out_is_skipped_and_no_other(
     recogniser: PhonemeRecogniser,
-    lesson: Lesson,
+    example: TrainingExample,
     samples: FloatArray,
     whole: SpokenWords,
     number: int,
@@ -70,7 +72,7 @@ def test_a_word_that_was_cut_out_is_skipped_and_no_other(
     span = whole.groups[number]
     assert span is not None
     spoilt = cut(samples, span.start_seconds, span.end_seconds)
-    words = find_spoken_words(lesson.groups, spoilt, recogniser)
+    words = find_spoken_words(example.groups, spoilt, recogniser)
     assert words.skipped == (number,)
     assert words.repeated == ()
     assert words.groups[number] is None
@@ -80,7 +82,7 @@ def test_a_word_that_was_cut_out_is_skipped_and_no_other(
 @pytest.mark.parametrize("number", [0, 2, 4])
 def test_a_word_that_was_said_twice_is_repeated(
     recogniser: PhonemeRecogniser,
-    lesson: Lesson,
+    example: TrainingExample,
     samples: FloatArray,
     whole: SpokenWords,
     number: int,
@@ -88,7 +90,7 @@ def test_a_word_that_was_said_twice_is_repeated(
     span = whole.groups[number]
     assert span is not None
     spoilt = double(samples, span.start_seconds, span.end_seconds)
-    words = find_spoken_words(lesson.groups, spoilt, recogniser)
+    words = find_spoken_words(example.groups, spoilt, recogniser)
     assert words.skipped == ()
     assert [(one.first, one.last) for one in words.repeated] == [(number, number)]
     assert words.repeated[0].start_seconds == pytest.approx(span.start_seconds, abs=0.1)
@@ -96,39 +98,39 @@ def test_a_word_that_was_said_twice_is_repeated(
 
 
 def test_two_words_that_were_said_twice_are_one_repetition(
-    recogniser: PhonemeRecogniser, lesson: Lesson, samples: FloatArray, whole: SpokenWords
+    recogniser: PhonemeRecogniser, example: TrainingExample, samples: FloatArray, whole: SpokenWords
 ) -> None:
     first, last = whole.groups[1], whole.groups[2]
     assert first is not None
     assert last is not None
     spoilt = double(samples, first.start_seconds, last.end_seconds)
-    words = find_spoken_words(lesson.groups, spoilt, recogniser)
+    words = find_spoken_words(example.groups, spoilt, recogniser)
     assert [(one.first, one.last) for one in words.repeated] == [(1, 2)]
 
 
 def test_the_last_sounds_are_missed(
-    recogniser: PhonemeRecogniser, lesson: Lesson, samples: FloatArray, whole: SpokenWords
+    recogniser: PhonemeRecogniser, example: TrainingExample, samples: FloatArray, whole: SpokenWords
 ) -> None:
     spoilt = samples[: round(whole.units[-1].start_seconds * 16000)]
-    words = find_spoken_words(lesson.groups, spoilt, recogniser)
+    words = find_spoken_words(example.groups, spoilt, recogniser)
     assert words.skipped == ()
     assert words.has_first
     assert not words.has_last
 
 
 def test_the_first_sound_is_missed(
-    recogniser: PhonemeRecogniser, lesson: Lesson, samples: FloatArray, whole: SpokenWords
+    recogniser: PhonemeRecogniser, example: TrainingExample, samples: FloatArray, whole: SpokenWords
 ) -> None:
     spoilt = samples[round(whole.units[0].end_seconds * 16000) :]
-    words = find_spoken_words(lesson.groups, spoilt, recogniser)
+    words = find_spoken_words(example.groups, spoilt, recogniser)
     assert words.skipped == ()
     assert not words.has_first
     assert words.has_last
 
 
-def test_silence_says_no_word(recogniser: PhonemeRecogniser, lesson: Lesson) -> None:
-    words = find_spoken_words(lesson.groups, np.zeros(16000, dtype=np.float32), recogniser)
-    assert words.skipped == tuple(range(len(lesson.groups)))
+def test_silence_says_no_word(recogniser: PhonemeRecogniser, example: TrainingExample) -> None:
+    words = find_spoken_words(example.groups, np.zeros(16000, dtype=np.float32), recogniser)
+    assert words.skipped == tuple(range(len(example.groups)))
     assert not words.has_first
     assert not words.has_last
     assert words.units == ()
@@ -136,10 +138,10 @@ def test_silence_says_no_word(recogniser: PhonemeRecogniser, lesson: Lesson) -> 
 
 @pytest.mark.parametrize("count", [0, 400, 3200])
 def test_too_little_sound_for_a_text_is_no_error(
-    recogniser: PhonemeRecogniser, lesson: Lesson, samples: FloatArray, count: int
+    recogniser: PhonemeRecogniser, example: TrainingExample, samples: FloatArray, count: int
 ) -> None:
-    words = find_spoken_words(lesson.groups, samples[8000 : 8000 + count], recogniser)
-    assert len(words.skipped) >= len(lesson.groups) - 2
+    words = find_spoken_words(example.groups, samples[8000 : 8000 + count], recogniser)
+    assert len(words.skipped) >= len(example.groups) - 2
 
 
 def test_a_text_without_units_has_nothing_to_say(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from lessons import create_lessons, read_rows, text_to_groups
+from training_examples import create_examples, read_rows, text_to_groups
 
 from piper.train.aligner import recogniser as fitting
 from piper.train.aligner.aligner import load_aligner
@@ -27,14 +27,14 @@ def recogniser(
 ) -> Path:
     """A small recogniser that learnt on all but the last six recordings."""
     path = tmp_path_factory.mktemp("recogniser") / "recogniser.pt"
-    lessons = create_lessons(spoken_dataset)
+    examples = create_examples(spoken_dataset)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fitting, "fit_aligner", lambda *_: load_aligner(aligner_path))
         patch.setattr(fitting, "CHANNELS", 64)
         patch.setattr(fitting, "BATCH_FRAMES", 1000)
         patch.setattr(fitting, "MIN_BATCHES", 120)
         patch.setattr(fitting, "LEARNING_RATE", 4e-3)
-        fitting.fit_recogniser(lessons[:-6], lessons[-6:]).save(path)
+        fitting.fit_recogniser(examples[:-6], examples[-6:]).save(path)
     return path
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from lessons import Recogniser, read_rows
+from training_examples import Recogniser, read_rows
 
 from piper.train.check import aligning
 from piper.train.check.entries import Entry, FitMeasures, TextFit
@@ -159,8 +159,8 @@ def test_a_set_that_changed_much_gets_a_new_aligner(
     class LearntError(Exception):
         pass
 
-    def learn(lessons: object, _state_path: Path) -> None:
-        raise LearntError(len(list(lessons)))  # type: ignore[call-overload]
+    def learn(examples: object, _state_path: Path) -> None:
+        raise LearntError(len(list(examples)))  # type: ignore[call-overload]
 
     monkeypatch.setattr("piper.train.aligner.fitting.fit_aligner", learn)
     monkeypatch.setattr(aligning, "MIN_MINUTES", 1.0)

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from lessons import hasty_aligner
+from training_examples import hasty_aligner
 
 from piper.train.data.prepare import prepare_dataset
 from piper.train.data.settings import resolve_settings

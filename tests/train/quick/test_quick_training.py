@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lessons import hasty_aligner
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from training_examples import hasty_aligner
 
 from piper import PiperVoice, SynthesisConfig
 from piper.train import allowance, cli, quick_module

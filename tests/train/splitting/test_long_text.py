@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from lessons import russian_frontend
+from training_examples import russian_frontend
 
 from piper.errors import DatasetError
 from piper.train.splitting.split import LongText, Pause, read_long_text

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from lessons import Recogniser, read_rows
+from training_examples import Recogniser, read_rows
 
 from piper.files import MAX_FILE_BYTES
 from piper.train.command import run_subcommand
@@ -237,7 +237,7 @@ def test_ctrl_c_while_it_learns_keeps_what_was_learnt(
     """The state of each pass lies in the hidden folder that becomes the dataset."""
     states: list[Path] = []
 
-    def stop(_lessons: object, state_path: Path) -> None:
+    def stop(_examples: object, state_path: Path) -> None:
         state_path.write_bytes(b"of a pass")
         states.append(state_path)
         raise KeyboardInterrupt

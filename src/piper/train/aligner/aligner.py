@@ -351,13 +351,13 @@ class Aligner:
         inventory: U units, silence first.
         network: To their log probabilities.
         log_prior: (U,) share of the frames that each has, as a logarithm.
-        learnt: Keys of the recordings that it was fitted on.
+        seen: Keys of the recordings that it was fitted on.
     """
 
     inventory: list[str]
     network: AcousticNetwork
     log_prior: Tensor
-    learnt: frozenset[str] = frozenset()
+    seen: frozenset[str] = frozenset()
 
     def score_frames(self, samples: FloatArray) -> FrameProbabilities:
         """Return how likely each unit is in each frame of a recording at `features.SAMPLE_RATE`."""
@@ -394,7 +394,7 @@ class Aligner:
             "inventory": self.inventory,
             "network": self.network.state_dict(),
             "log_prior": self.log_prior,
-            "learnt": sorted(self.learnt),
+            "learnt": sorted(self.seen),
         }
         save_fitted(path, "aligner model", data)
 

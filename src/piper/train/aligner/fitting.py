@@ -145,7 +145,7 @@ PRIOR_COUNT = 10.0
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingExample:
     """A recording to learn from.
 
     Attributes:
@@ -172,7 +172,7 @@ class _Item:
         return len(self.features) // 2
 
 
-def create_lesson_key(path: Path, groups: Groups) -> str:
+def create_example_key(path: Path, groups: Groups) -> str:
     """Return a key that changes with a recording (by name, size and time) or its text.
 
     Not with its folder: a dataset that was moved, or copied with its cache, needs no new aligner.
@@ -182,18 +182,18 @@ def create_lesson_key(path: Path, groups: Groups) -> str:
     return hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
-def fit_aligner(lessons: Sequence[Lesson], state_path: Path | None = None) -> Aligner:
+def fit_aligner(examples: Sequence[TrainingExample], state_path: Path | None = None) -> Aligner:
     """Fit an aligner; how long it will take is said first.
 
     Args:
-        lessons: Recordings and texts; those that cannot be read, or are too short, are left out.
+        examples: Recordings and texts; those that cannot be read, or are too short, are left out.
         state_path: Gets the state after each pass: stopped, it goes on there. None keeps none.
     """
-    inventory = create_inventory([lesson.groups for lesson in lessons])
-    items = _load_items(lessons, inventory)
+    inventory = create_inventory([example.groups for example in examples])
+    items = _load_items(examples, inventory)
     if not items:
         raise DatasetError("There is no recording with a text that an aligner could learn from.")
-    trainer = _AlignerTrainer(inventory, items, [lesson.key for lesson in lessons])
+    trainer = _AlignerTrainer(inventory, items, [example.key for example in examples])
     state = load_state(state_path, trainer.keys)
     if state is not None:
         trainer.restore(state)
@@ -205,16 +205,16 @@ def fit_aligner(lessons: Sequence[Lesson], state_path: Path | None = None) -> Al
     return Aligner(inventory, trainer.network, trainer.log_prior, frozenset(trainer.keys))
 
 
-def _load_items(lessons: Sequence[Lesson], inventory: Sequence[str]) -> list[_Item]:
+def _load_items(examples: Sequence[TrainingExample], inventory: Sequence[str]) -> list[_Item]:
     numbers = {unit: number for number, unit in enumerate(inventory)}
     items = []
-    for lesson in lessons:
+    for example in examples:
         try:
-            samples = lesson.load() if lesson.load else load_samples(lesson.path)
+            samples = example.load() if example.load else load_samples(example.path)
         except DatasetError:
             continue
         features = extract_features(samples)
-        topology = create_topology(lesson.groups, numbers)
+        topology = create_topology(example.groups, numbers)
         frames = len(features) // 2
         if 0 < topology.min_frames <= frames:
             is_loud = torch.from_numpy(find_loud(samples, frames))

@@ -43,7 +43,7 @@ from piper.train.aligner.features import (
     normalise,
     save_fitted,
 )
-from piper.train.aligner.fitting import Lesson, fit_aligner
+from piper.train.aligner.fitting import TrainingExample, fit_aligner
 from piper.train.aligner.trainer import Schedule, Trainer, load_state
 from piper.train.data.audio import FloatArray
 
@@ -171,7 +171,7 @@ class PhonemeRecogniser:
         aligner: Of the same inventory.
         bigrams: (U, U), as `count_bigrams` gives them.
         floor: Errors on recordings that it did not learn on; None where there were none.
-        learnt: Of the recordings that it learnt on their lessons' keys, and their files' names
+        seen: Of the recordings that it learnt on their examples' keys, and their files' names
             without the ending, so that nobody scores a voice by sentences that it knows.
         details: What is known of the learning: recordings, minutes, …
     """
@@ -181,7 +181,7 @@ class PhonemeRecogniser:
     aligner: Aligner
     bigrams: FloatArray
     floor: PhonemeErrors | None = None
-    learnt: frozenset[str] = frozenset()
+    seen: frozenset[str] = frozenset()
     details: dict[str, str] = field(default_factory=dict)
 
     def compute_log_probabilities(self, samples: FloatArray) -> FloatArray:
@@ -210,7 +210,7 @@ class PhonemeRecogniser:
             "log_prior": self.aligner.log_prior,
             "followers": torch.from_numpy(self.bigrams),
             "floor": None if self.floor is None else asdict(self.floor),
-            "learnt": sorted(self.learnt),
+            "learnt": sorted(self.seen),
             "details": self.details,
         }
         save_fitted(path, "phoneme recogniser", data)
@@ -307,7 +307,7 @@ def _add_noise(mels: Tensor) -> Tensor:
 
 MAX_MINUTES = 120.0
 """More speech would make a better recogniser, but not within minutes."""
-MAX_LESSON_SECONDS = 20.0
+MAX_EXAMPLE_SECONDS = 20.0
 """The memory of a batch grows with its longest recording."""
 
 
@@ -321,7 +321,7 @@ class LabelledRecording:
         units: (P,) numbers of the text's units.
     """
 
-    lesson: Lesson
+    example: TrainingExample
     mels: Tensor
     labels: Tensor
     units: Tensor
@@ -332,31 +332,33 @@ class LabelledRecording:
         return len(self.labels)
 
 
-def label_recordings(lessons: Sequence[Lesson], aligner: Aligner) -> list[LabelledRecording]:
+def label_recordings(
+    examples: Sequence[TrainingExample], aligner: Aligner
+) -> list[LabelledRecording]:
     """Return recordings with their labels, by key, so many minutes of them as are learnt on.
 
     Those that cannot be read, that are too long, or whose text does not fit in are left out.
     """
     numbers = {unit: number for number, unit in enumerate(aligner.inventory)}
-    progress = ProgressLine("Laying texts over recordings", len(lessons), "recordings")
+    progress = ProgressLine("Laying texts over recordings", len(examples), "recordings")
     found: list[LabelledRecording] = []
     seconds = 0.0
-    for done, lesson in enumerate(sorted(lessons, key=lambda lesson: lesson.key), start=1):
+    for done, example in enumerate(sorted(examples, key=lambda example: example.key), start=1):
         progress.show(done)
         try:
-            samples = load_samples(lesson.path)
-            if len(samples) > MAX_LESSON_SECONDS * SAMPLE_RATE:
+            samples = load_samples(example.path)
+            if len(samples) > MAX_EXAMPLE_SECONDS * SAMPLE_RATE:
                 continue
-            alignment = aligner.align(aligner.score_frames(samples), lesson.groups)
+            alignment = aligner.align(aligner.score_frames(samples), example.groups)
         except DatasetError:
             continue
-        units = [numbers[unit] for group in lesson.groups for unit in group if unit in numbers]
+        units = [numbers[unit] for group in example.groups for unit in group if unit in numbers]
         mels, labels = extract_mels(samples), torch.from_numpy(alignment.units)
-        found.append(LabelledRecording(lesson, mels, labels, torch.tensor(units)))
+        found.append(LabelledRecording(example, mels, labels, torch.tensor(units)))
         seconds += len(samples) / SAMPLE_RATE
         if seconds > 60 * MAX_MINUTES:
             break
-    progress.finish(len(lessons))
+    progress.finish(len(examples))
     return found
 
 
@@ -374,20 +376,22 @@ is 1."""
 
 
 def fit_recogniser(
-    lessons: Sequence[Lesson], held_out: Sequence[Lesson], state_path: Path | None = None
+    examples: Sequence[TrainingExample],
+    held_out: Sequence[TrainingExample],
+    state_path: Path | None = None,
 ) -> PhonemeRecogniser:
     """Fit a recogniser; how long it will take is said first.
 
     Args:
-        lessons: Recordings and texts to learn on; those that cannot be used are left out.
-        held_out: Others, by which its own errors are counted; those among the lessons are taken
-            out of the lessons.
+        examples: Recordings and texts to learn on; those that cannot be used are left out.
+        held_out: Others, by which its own errors are counted; those among the examples are taken
+            out of the examples.
         state_path: Gets the state after each pass: stopped, it goes on there. Its caller removes
             it when the recogniser is saved. None keeps none.
     """
-    kept_out = {lesson.key for lesson in held_out} | {lesson.path for lesson in held_out}
-    own = [one for one in lessons if one.key not in kept_out and one.path not in kept_out]
-    keys = sorted(lesson.key for lesson in own)
+    kept_out = {example.key for example in held_out} | {example.path for example in held_out}
+    own = [one for one in examples if one.key not in kept_out and one.path not in kept_out]
+    keys = sorted(example.key for example in own)
     state = load_state(state_path, keys)
     if state is not None:
         aligner = create_aligner({**state, "network": state["aligner"], "learnt": ()})
@@ -408,7 +412,7 @@ def fit_recogniser(
         *trainer.estimate(),
     )
     trainer.run("Learning to hear phonemes", state_path)
-    used = [recording.lesson for recording in recordings] + choose_for_aligner(own)
+    used = [recording.example for recording in recordings] + choose_for_aligner(own)
     texts = [recording.units.tolist() for recording in recordings]
     minutes = sum(recording.frames for recording in recordings) * FRAME_SECONDS / 60
     recogniser = PhonemeRecogniser(
@@ -416,22 +420,22 @@ def fit_recogniser(
         trainer.network,
         aligner,
         count_bigrams(texts, len(aligner.inventory)),
-        learnt=frozenset(name for lesson in used for name in (lesson.key, lesson.path.stem)),
+        seen=frozenset(name for example in used for name in (example.key, example.path.stem)),
         details={"recordings": str(len(recordings)), "minutes": f"{minutes:.1f}"},
     )
     recogniser.floor = find_floor(recogniser, held_out)
     return recogniser
 
 
-def choose_for_aligner(lessons: Sequence[Lesson]) -> list[Lesson]:
-    """Return lessons with so many units, by key, and each other one that has a unit of its own."""
-    chosen: list[Lesson] = []
+def choose_for_aligner(examples: Sequence[TrainingExample]) -> list[TrainingExample]:
+    """Return examples with so many units, by key, and each other one that has a unit of its own."""
+    chosen: list[TrainingExample] = []
     known: set[str] = set()
     count = 0
-    for lesson in sorted(lessons, key=lambda lesson: lesson.key):
-        units = [unit for group in lesson.groups for unit in group]
+    for example in sorted(examples, key=lambda example: example.key):
+        units = [unit for group in example.groups for unit in group]
         if count < ALIGNER_UNITS or not known.issuperset(units):
-            chosen.append(lesson)
+            chosen.append(example)
             known.update(units)
             count += len(units)
     return chosen
@@ -483,14 +487,16 @@ class _RecogniserTrainer(Trainer[LabelledRecording]):
         return (1 - share) * of_sequence + share * of_frames
 
 
-def find_floor(recogniser: PhonemeRecogniser, lessons: Sequence[Lesson]) -> PhonemeErrors | None:
+def find_floor(
+    recogniser: PhonemeRecogniser, examples: Sequence[TrainingExample]
+) -> PhonemeErrors | None:
     """Return the errors on recordings; None where none can be read."""
     found = []
-    for lesson in lessons:
+    for example in examples:
         try:
-            samples = load_samples(lesson.path)
+            samples = load_samples(example.path)
         except DatasetError:
             continue
-        reference = [unit for group in lesson.groups for unit in group]
+        reference = [unit for group in example.groups for unit in group]
         found.append(find_phoneme_errors(reference, recogniser.recognise(samples)))
     return add_phoneme_errors(found) if found else None

@@ -138,7 +138,7 @@ def _check_recogniser(path: str | None) -> frozenset[str]:
             "--model.phoneme_recogniser."
         )
     try:
-        return load_phoneme_recogniser(Path(path)).learnt
+        return load_phoneme_recogniser(Path(path)).seen
     except DatasetError as error:
         raise ConfigError(f"--model.phoneme_recogniser: {error}") from None
 

@@ -28,7 +28,7 @@ from piper.train.recognisers import Recogniser
 
 if TYPE_CHECKING:
     from piper.train.aligner.aligner import Aligner, Groups
-    from piper.train.aligner.fitting import Lesson
+    from piper.train.aligner.fitting import TrainingExample
 
 ALIGNER_NAME = "aligner.pt"
 FITS_NAME = "fits-1.jsonl"
@@ -41,7 +41,7 @@ MIN_MINUTES = 2.0
 """Of speech: with less an aligner learns the recordings by heart, wrong texts included."""
 SPEAKER_MINUTES = 30.0
 MAX_MINUTES = 60.0
-LONGEST_LESSON_SECONDS = 20.0
+MAX_EXAMPLE_SECONDS = 20.0
 SHARE_KNOWN = 0.8
 """Of what an aligner was fitted to: while so much is as it was, it is not made anew."""
 WRONG_PAIRS = 40
@@ -73,13 +73,13 @@ def measure_fits(
     from piper.train.aligner.aligner import phonemes_to_groups
 
     seconds = {entry.line: entry.audio.seconds for entry in entries if entry.audio}
-    lessons = {
-        entry.line: _create_lesson(entry.audio_path, groups)
+    examples = {
+        entry.line: _create_example(entry.audio_path, groups)
         for entry in entries
         if entry.audio_path is not None and entry.audio and entry.read
         if (groups := phonemes_to_groups(entry.read.phonemes))
     }
-    usable = {line: lesson for line, lesson in lessons.items() if line not in unfit_lines}
+    usable = {line: example for line, example in examples.items() if line not in unfit_lines}
     path = cache_dir / ALIGNER_NAME
     aligner = _load_aligner(path, usable)
     if aligner is None and not is_cached_only:
@@ -87,11 +87,11 @@ def measure_fits(
     if aligner is None:
         return None
     fitter = _Fitter(cache_dir, aligner, num_processes, is_cached_only=is_cached_only)
-    fits = fitter.measure({(line, line): lesson for line, lesson in lessons.items()})
+    fits = fitter.measure({(line, line): example for line, example in examples.items()})
     own = {line: fit for (line, _), fit in fits.items()}
     scores = fitter.load_medians() if is_cached_only else None
     if scores is None:
-        wrong = [fit.score for fit in fitter.measure(_pair_with_others(lessons, seconds)).values()]
+        wrong = [fit.score for fit in fitter.measure(_pair_with_others(examples, seconds)).values()]
         if not own or not wrong:
             return None
         scores = (median(fit.score for fit in own.values()), median(wrong))
@@ -99,17 +99,17 @@ def measure_fits(
     if scores[0] - scores[1] < MIN_DISTANCE:
         return None
     measures = FitMeasures(own, *scores, {})
-    measures.likely_lines.update(_find_owners(measures, lessons, fitter))
+    measures.likely_lines.update(_find_owners(measures, examples, fitter))
     return measures
 
 
-def _create_lesson(path: Path, groups: Groups) -> Lesson:
-    from piper.train.aligner.fitting import Lesson, create_lesson_key
+def _create_example(path: Path, groups: Groups) -> TrainingExample:
+    from piper.train.aligner.fitting import TrainingExample, create_example_key
 
-    return Lesson(create_lesson_key(path, groups), path, groups)
+    return TrainingExample(create_example_key(path, groups), path, groups)
 
 
-def _load_aligner(path: Path, lessons: Mapping[int, Lesson]) -> Aligner | None:
+def _load_aligner(path: Path, examples: Mapping[int, TrainingExample]) -> Aligner | None:
     """Return the cache's aligner where there is one that still serves."""
     from piper.train.aligner.aligner import load_aligner
 
@@ -117,14 +117,14 @@ def _load_aligner(path: Path, lessons: Mapping[int, Lesson]) -> Aligner | None:
         aligner = load_aligner(path) if path.is_file() else None
     except DatasetError:
         return None  # of an earlier version, or damaged
-    known = {lesson.key for lesson in lessons.values()}
-    if aligner and len(aligner.learnt & known) >= SHARE_KNOWN * max(1, len(aligner.learnt)):
+    known = {example.key for example in examples.values()}
+    if aligner and len(aligner.seen & known) >= SHARE_KNOWN * max(1, len(aligner.seen)):
         return aligner
     return None
 
 
 def _fit_aligner(
-    path: Path, lessons: Mapping[int, Lesson], entries: Sequence[Entry]
+    path: Path, examples: Mapping[int, TrainingExample], entries: Sequence[Entry]
 ) -> Aligner | None:
     """Fit an aligner and put it into the cache; None where there is too little speech for it.
 
@@ -134,12 +134,12 @@ def _fit_aligner(
 
     minutes: dict[str | None, float] = defaultdict(float)
     chosen = []
-    usable = [(one, one.audio.seconds) for one in entries if one.audio and one.line in lessons]
-    for entry, seconds in sorted(usable, key=lambda one: lessons[one[0].line].key):
+    usable = [(one, one.audio.seconds) for one in entries if one.audio and one.line in examples]
+    for entry, seconds in sorted(usable, key=lambda one: examples[one[0].line].key):
         has_room = minutes[entry.speaker] < SPEAKER_MINUTES and sum(minutes.values()) < MAX_MINUTES
-        if seconds <= LONGEST_LESSON_SECONDS and has_room:
+        if seconds <= MAX_EXAMPLE_SECONDS and has_room:
             minutes[entry.speaker] += seconds / 60
-            chosen.append(lessons[entry.line])
+            chosen.append(examples[entry.line])
     if sum(minutes.values()) < MIN_MINUTES:
         return None
     state_path = path.with_name(f"{path.name}.part")
@@ -160,8 +160,8 @@ class _Fitter:
     def __init__(
         self, cache_dir: Path, aligner: Aligner, num_processes: int | None, *, is_cached_only: bool
     ) -> None:
-        learnt = "".join(sorted(aligner.learnt)) + "".join(aligner.inventory)
-        digest = hashlib.blake2b(learnt.encode(), digest_size=8).hexdigest()
+        seen = "".join(sorted(aligner.seen)) + "".join(aligner.inventory)
+        digest = hashlib.blake2b(seen.encode(), digest_size=8).hexdigest()
         self._job = _FitMeasurer(cache_dir / ALIGNER_NAME, cache_dir / FITS_NAME, digest)
         self._num_processes = num_processes
         self._is_cached_only = is_cached_only
@@ -177,14 +177,16 @@ class _Fitter:
         )
         return parsed.get(self._job.key(MEDIANS))
 
-    def measure(self, lessons: Mapping[tuple[int, int], Lesson]) -> dict[tuple[int, int], TextFit]:
-        """Return the fits of lessons; those that cannot be aligned are not among them."""
+    def measure(
+        self, examples: Mapping[tuple[int, int], TrainingExample]
+    ) -> dict[tuple[int, int], TextFit]:
+        """Return the fits of examples; those that cannot be aligned are not among them."""
         cached = load_results(self._job.cache_path, lambda value: value and TextFit(*value))
-        keys = {place: self._job.key(lesson.key) for place, lesson in lessons.items()}
+        keys = {place: self._job.key(example.key) for place, example in examples.items()}
         found = {place: cached[key] for place, key in keys.items() if key in cached}
         missing = [] if self._is_cached_only else [place for place in keys if place not in found]
         if missing:
-            jobs = [lessons[place] for place in missing]
+            jobs = [examples[place] for place in missing]
             results = run_jobs(self._job, jobs, "Aligning", "texts", self._num_processes)
             found.update(zip(missing, results, strict=True))
         return {place: fit for place, fit in found.items() if fit is not None}
@@ -201,20 +203,20 @@ class _FitMeasurer:
     def key(self, name: str) -> str:
         return f"{self.digest}|{name}"
 
-    def __call__(self, lesson: Lesson) -> TextFit | None:
+    def __call__(self, example: TrainingExample) -> TextFit | None:
         from piper.train.aligner.features import load_samples
 
         aligner = load_once(self.aligner_path, os.getpid())
         try:
             alignment = aligner.align(
-                aligner.score_frames(load_samples(lesson.path)), lesson.groups
+                aligner.score_frames(load_samples(example.path)), example.groups
             )
         except DatasetError:
             result = None
         else:
-            num_units = sum(map(len, lesson.groups))
+            num_units = sum(map(len, example.groups))
             result = TextFit(alignment.score, num_units, *alignment.find_worst())
-        append_record(self.cache_path, [self.key(lesson.key), result and astuple(result)])
+        append_record(self.cache_path, [self.key(example.key), result and astuple(result)])
         return result
 
 
@@ -233,30 +235,30 @@ def load_once(path: Path, process: int) -> Aligner:
 
 
 def _pair_with_others(
-    lessons: Mapping[int, Lesson], seconds: Mapping[int, float]
-) -> dict[tuple[int, int], Lesson]:
+    examples: Mapping[int, TrainingExample], seconds: Mapping[int, float]
+) -> dict[tuple[int, int], TrainingExample]:
     """Return some recordings with the text of the one that is next in length."""
-    by_length = sorted(lessons, key=seconds.__getitem__)
+    by_length = sorted(examples, key=seconds.__getitem__)
     pairs = [
         (line, other)
         for line, other in pairwise(by_length)
-        if lessons[line].groups != lessons[other].groups
+        if examples[line].groups != examples[other].groups
     ]
-    return _exchange(lessons, pairs[:: max(1, len(pairs) // WRONG_PAIRS)])
+    return _exchange(examples, pairs[:: max(1, len(pairs) // WRONG_PAIRS)])
 
 
 def _exchange(
-    lessons: Mapping[int, Lesson], pairs: Sequence[tuple[int, int]]
-) -> dict[tuple[int, int], Lesson]:
+    examples: Mapping[int, TrainingExample], pairs: Sequence[tuple[int, int]]
+) -> dict[tuple[int, int], TrainingExample]:
     """Return for each pair of lines the recording of the first with the text of the second."""
     return {
-        (line, other): _create_lesson(lessons[line].path, lessons[other].groups)
+        (line, other): _create_example(examples[line].path, examples[other].groups)
         for line, other in pairs
     }
 
 
 def _find_owners(
-    measures: FitMeasures, lessons: Mapping[int, Lesson], fitter: _Fitter
+    measures: FitMeasures, examples: Mapping[int, TrainingExample], fitter: _Fitter
 ) -> dict[int, int]:
     """Return for recordings whose text is another's the line, among those, whose text fits."""
     scores = {line: fit.score for line, fit in measures.fits.items()}
@@ -264,7 +266,9 @@ def _find_owners(
     worst = sorted(strays, key=scores.__getitem__)[:MAX_STRAYS]
     owners: dict[int, int] = {}
     best: dict[int, float] = {}
-    for (line, other), fit in fitter.measure(_exchange(lessons, [*permutations(worst, 2)])).items():
+    for (line, other), fit in fitter.measure(
+        _exchange(examples, [*permutations(worst, 2)])
+    ).items():
         is_fit = measures.score_to_share(fit.score) >= MIN_SHARE
         if is_fit and fit.score > best.get(line, float("-inf")):
             owners[line], best[line] = other, fit.score

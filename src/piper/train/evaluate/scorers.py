@@ -11,7 +11,7 @@ from pathlib import Path
 from piper.errors import ConfigError, DatasetError, PiperError, name_some
 from piper.text.frontend import Frontend, create_frontend
 from piper.train.aligner.aligner import Groups, phonemes_to_groups
-from piper.train.aligner.fitting import Lesson, create_lesson_key
+from piper.train.aligner.fitting import TrainingExample, create_example_key
 from piper.train.aligner.recogniser import (
     PhonemeRecogniser,
     fit_recogniser,
@@ -144,10 +144,12 @@ def fit_for_dataset(settings: DataSettings, held_out: str, path: Path) -> Phonem
             holds out.
     """
     rows = load_rows(settings)
-    learnt, tested = _divide(rows, held_out, settings)
+    training, tested = _divide(rows, held_out, settings)
     frontend = create_frontend(create_voice_config(settings, rows))
-    lessons, tests = ([_create_lesson(row, frontend) for row in some] for some in (learnt, tested))
-    lessons = [lesson for lesson in lessons if lesson.groups]
+    examples, tests = (
+        [_create_example(row, frontend) for row in some] for some in (training, tested)
+    )
+    examples = [example for example in examples if example.groups]
     if path.is_file():
         try:
             kept = load_phoneme_recogniser(path)
@@ -155,13 +157,13 @@ def fit_for_dataset(settings: DataSettings, held_out: str, path: Path) -> Phonem
             _LOGGER.warning("%s is of an earlier version; the recogniser is made anew.", path)
         else:
             # Those that it could not use are not among the learnt ones.
-            keys = {lesson.key for lesson in lessons}
-            known = {key for key in kept.learnt if key in keys}
-            if len(known) >= 0.98 * len(keys) and not kept.learnt & {test.key for test in tests}:
+            keys = {example.key for example in examples}
+            known = {key for key in kept.seen if key in keys}
+            if len(known) >= 0.98 * len(keys) and not kept.seen & {test.key for test in tests}:
                 return kept
     path.parent.mkdir(parents=True, exist_ok=True)
     state_path = path.with_name(f"{path.name}.part")
-    recogniser = fit_recogniser(lessons, [test for test in tests if test.groups], state_path)
+    recogniser = fit_recogniser(examples, [test for test in tests if test.groups], state_path)
     recogniser.save(path)
     state_path.unlink(missing_ok=True)
     return recogniser
@@ -178,9 +180,9 @@ def _divide(
     return (others, there) if there else split_rows(others, SPLIT, settings)
 
 
-def _create_lesson(row: Row, frontend: Frontend) -> Lesson:
+def _create_example(row: Row, frontend: Frontend) -> TrainingExample:
     groups = text_to_groups(frontend, row.text)
-    return Lesson(create_lesson_key(row.audio_path, groups), row.audio_path, groups)
+    return TrainingExample(create_example_key(row.audio_path, groups), row.audio_path, groups)
 
 
 def find_digest(recogniser: PhonemeRecogniser) -> str:
@@ -199,7 +201,7 @@ def check_unlearnt(
         sentence.name
         for sentence, some in zip(sentences, groups, strict=True)
         if sentence.recording is not None
-        and create_lesson_key(sentence.recording, some) in recogniser.learnt
+        and create_example_key(sentence.recording, some) in recogniser.seen
     ]
     if known:
         raise ConfigError(
@@ -207,7 +209,7 @@ def check_unlearnt(
             f"({name_some(known, 3)}), so its error would say nothing; fit another one with "
             "--fit-recogniser and the same --held-out."
         )
-    names = [one.name for one in sentences if one.recording and one.name in recogniser.learnt]
+    names = [one.name for one in sentences if one.recording and one.name in recogniser.seen]
     if not names:
         return None
     return (

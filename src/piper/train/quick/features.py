@@ -34,7 +34,7 @@ from piper.train.aligner.aligner import (
     phonemes_to_groups,
 )
 from piper.train.aligner.features import resample
-from piper.train.aligner.fitting import Lesson, fit_aligner
+from piper.train.aligner.fitting import TrainingExample, fit_aligner
 from piper.train.data.audio import FloatArray
 from piper.train.data.cache import (
     CachedUtterance,
@@ -304,17 +304,19 @@ def _find_aligner(
         except DatasetError as error:
             _LOGGER.warning("%s", error)
     limit = ALIGNER_HOURS * 3600 * settings.sample_rate
-    lessons, samples = [], 0
+    examples, samples = [], 0
     # In an order that follows from the recordings alone, and not that of the speakers' lines.
     for utterance in sorted(utterances, key=lambda u: u.key):
         load = partial(_load_samples, cache, utterance, settings.sample_rate)
-        lessons.append(Lesson(utterance.key, utterance.row.audio_path, groups[utterance.key], load))
+        examples.append(
+            TrainingExample(utterance.key, utterance.row.audio_path, groups[utterance.key], load)
+        )
         samples += utterance.num_samples
         if samples > limit:
             break
-    known = {unit for lesson in lessons for group in lesson.groups for unit in group}
-    lessons += [
-        Lesson(
+    known = {unit for example in examples for group in example.groups for unit in group}
+    examples += [
+        TrainingExample(
             u.key,
             u.row.audio_path,
             groups[u.key],
@@ -323,7 +325,7 @@ def _find_aligner(
         for u in utterances
         if any(unit not in known for group in groups[u.key] for unit in group)
     ]
-    aligner = fit_aligner(lessons, folder / STATE_NAME)
+    aligner = fit_aligner(examples, folder / STATE_NAME)
     aligner.save(path)
     (folder / STATE_NAME).unlink(missing_ok=True)
     return aligner

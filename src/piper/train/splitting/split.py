@@ -28,7 +28,7 @@ from piper.progress import ProgressLine
 from piper.text.frontend import Frontend, Sentence
 from piper.train.aligner.aligner import Aligner, Alignment, Groups, GroupSpan, is_unit
 from piper.train.aligner.features import FRAME_SECONDS, SAMPLE_RATE
-from piper.train.aligner.fitting import Lesson, fit_aligner
+from piper.train.aligner.fitting import TrainingExample, fit_aligner
 from piper.train.data.audio import (
     FloatArray,
     check_header,
@@ -78,7 +78,7 @@ SECONDS_WORTH = 1.0
 """For each second of a pause, up to one."""
 MIN_MINUTES = 2.0
 """Of speech that an aligner learns on."""
-MAX_LESSON_SECONDS = 3600.0
+MAX_EXAMPLE_SECONDS = 3600.0
 MARGIN_SAMPLES = 1600
 """A tenth of a second around a stretch, so that its first and last sounds are whole."""
 ROUNDS = 3
@@ -562,10 +562,10 @@ def _fit(
     """Let an aligner learn on stretches of the recording whose words are thought to be known."""
     seconds = 0.0
     with tempfile.TemporaryDirectory() as folder:
-        lessons = []
+        examples = []
         for number, piece in enumerate(pieces):
             groups = text.groups[piece.first_word : piece.last_word]
-            if not any(groups) or seconds + piece.seconds > MAX_LESSON_SECONDS:
+            if not any(groups) or seconds + piece.seconds > MAX_EXAMPLE_SECONDS:
                 continue
             seconds += piece.seconds
             start = max(0, round(piece.start_seconds * SAMPLE_RATE) - MARGIN_SAMPLES)
@@ -574,14 +574,14 @@ def _fit(
             write_wav(path, recording.samples[start:end], SAMPLE_RATE)
             stat = recording.path.stat()
             key = f"{recording.path}|{stat.st_size}|{stat.st_mtime_ns}|{start}|{end}|{groups}"
-            lessons.append(Lesson(key, path, groups))
+            examples.append(TrainingExample(key, path, groups))
         if seconds < 60 * MIN_MINUTES:
             raise DatasetError(
                 f"{recording.path} has {seconds / 60:.1f} minutes of speech, too little to learn "
                 f"where sounds lie ({MIN_MINUTES:g} are needed); name an aligner of another "
                 "recording with --aligner."
             )
-        return fit_aligner(lessons, state_path)
+        return fit_aligner(examples, state_path)
 
 
 def _compute_pace(piece: Piece, spans: Sequence[GroupSpan | None], text: LongText) -> float:

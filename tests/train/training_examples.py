@@ -15,7 +15,7 @@ from piper.progress import ProgressLine
 from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend
 from piper.train.aligner import fitting
 from piper.train.aligner.aligner import Groups, load_aligner, phonemes_to_groups
-from piper.train.aligner.fitting import Lesson, create_lesson_key
+from piper.train.aligner.fitting import TrainingExample, create_example_key
 from piper.train.data.audio import FloatArray
 
 
@@ -40,13 +40,13 @@ def read_rows(dataset: Path) -> list[tuple[Path, str]]:
     return rows
 
 
-def create_lessons(dataset: Path) -> list[Lesson]:
-    """Return a lesson for each of a dataset's recordings."""
-    lessons = []
+def create_examples(dataset: Path) -> list[TrainingExample]:
+    """Return an example for each of a dataset's recordings."""
+    examples = []
     for path, text in read_rows(dataset):
         groups = text_to_groups(text)
-        lessons.append(Lesson(create_lesson_key(path, groups), path, groups))
-    return lessons
+        examples.append(TrainingExample(create_example_key(path, groups), path, groups))
+    return examples
 
 
 @contextmanager
