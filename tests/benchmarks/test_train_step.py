@@ -49,16 +49,8 @@ def test_speed_memory_padding_and_profile_of_ours(speech_dataset: Path) -> None:
 def test_a_variant_of_ours_gets_a_column_of_its_own(speech_dataset: Path) -> None:
     done = run_benchmark(
         *("--dataset", speech_dataset, "--quick", "--threads", 1, "--steps", 0),
-        *(
-            "--utterances",
-            4,
-            "--precision",
-            "32-true,bf16-mixed",
-            "--busy",
-            1,
-            "--variant",
-            f"small={SMALL}",
-        ),
+        *("--utterances", 4, "--precision", "32-true,bf16-mixed", "--busy", 1),
+        *("--variant", f"small={SMALL}"),
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
