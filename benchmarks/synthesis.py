@@ -4,7 +4,8 @@ Each figure is the median of several processes, ours and the others' in turn, so
 the machine does meets all. Speaks one sentence of about eleven seconds. Our second start counts:
 the first one makes the voice's optimised model. A program that is not installed is left out, with
 the command that installs it. With `--peers-model` the others speak another voice: so a quick voice
-is set beside a VITS voice. With `--one-core` all run on one core, in processor seconds.
+is set beside a VITS voice. With `--one-core` all run on one core, in processor seconds. With
+`--cuda` a column more is ours on an NVIDIA GPU.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -28,6 +29,7 @@ from train_programs import find_peer
 from piper.config import load_voice_config
 from piper.text.frontend import create_frontend
 from piper.train.export import add_sherpa_metadata, tokens_text
+from piper.voice.session import find_cuda
 
 SHORT = "This is a test."
 # 481 ids of espeak-ng 1.52; one sentence.
@@ -42,6 +44,7 @@ QUICK_GOALS = {"load": 0.30, "first": 0.10, "whole": 0.20, "peak": 0.50}
 """Of a quick voice beside a VITS voice of piper-tts."""
 ROWS = {
     "cold": ("one command from a cold start, four words", "s", 0.30),
+    "short": ("four words, in a process that has spoken", "s", None),
     "load": ("import and loading of the voice", "s", 0.20),
     "first": ("first audio of an 11-second sentence", "s", 0.16),
     "whole": ("the whole of it, not streamed", "s", 0.90),
@@ -138,9 +141,12 @@ class Program:
     module: str
     code: str
     has_command: bool = False
+    flags: tuple[str, ...] = ()
 
 
 OURS = Program("ours", "", "piper", _PIPER, has_command=True)
+_CUDA = _PIPER.replace(".load(model)", '.load(model, use_cuda="strict")')
+ON_GPU = replace(OURS, name="ours, GPU", code=_CUDA, flags=("--strict-cuda",))
 PEERS = (
     Program("piper-tts", "piper-tts==1.8.0", "piper", _PIPER, has_command=True),
     Program(
@@ -163,6 +169,7 @@ def parse_arguments() -> argparse.Namespace:
         "--peers-model", type=Path, help="what the others speak (default: the same)"
     )
     parser.add_argument("--one-core", action="store_true", help="one core, processor seconds")
+    parser.add_argument("--cuda", action="store_true", help="ours on a GPU, too")
     parser.add_argument("--repeats", type=int, default=5, help="processes of each (default: 5)")
     return parser.parse_args()
 
@@ -198,6 +205,7 @@ def measure_cold_start(python: Path, program: Program, model: Path) -> float:
     with tempfile.TemporaryDirectory() as folder:
         if program.has_command:
             command = [str(python), "-m", program.module, "-m", str(model), "-f", "out.wav"]
+            command += program.flags
         else:
             command = [str(python), "-c", program.code + MEASURE, str(model), SHORT, "peak"]
         return time_command(command, folder, SHORT, find_env(program))
@@ -205,7 +213,7 @@ def measure_cold_start(python: Path, program: Program, model: Path) -> float:
 
 def find_env(program: Program) -> dict[str, str]:
     """Return a program's environment: the others must not find our modules."""
-    return {k: v for k, v in os.environ.items() if program is OURS or k != "PYTHONPATH"}
+    return {k: v for k, v in os.environ.items() if not program.packages or k != "PYTHONPATH"}
 
 
 def time_command(
@@ -235,6 +243,7 @@ def measure_all(
             model = models[program]
             figures = measure(python, program, model, LONG, "time")
             figures |= measure(python, program, model, LONG, "peak")
+            figures["short"] = measure(python, program, model, SHORT, "time")["whole"]
             figures["cold"] = measure_cold_start(python, program, model)
             if program is OURS:
                 # What no program in Python that runs ONNX can do without.
@@ -254,6 +263,8 @@ def find_programs(args: argparse.Namespace) -> dict[Program, Path]:
         python = find_peer(peer.name, given, peer.packages, (peer.module,))
         if python is not None:
             programs[peer] = python
+    if args.cuda:
+        programs[ON_GPU] = programs[OURS]
     return programs
 
 
@@ -265,7 +276,8 @@ def print_table(figures: dict[str, dict[str, float]], goals: dict[str, float]) -
         goal = goals.get(key, usual)
         values = [figures[name][key] for name in figures]
         columns = "".join(f"{value:>13.3g} {unit:2}" for value in values)
-        ratio = f"{values[0] / values[1]:>8.2f}{goal:>6.2f}" if PEERS[0].name in others else ""
+        ratio = f"{values[0] / values[1]:>8.2f}" if PEERS[0].name in others else ""
+        ratio += f"{goal:>6.2f}" if ratio and goal else ""
         print(f"{what:45}{columns}{ratio}")
     print(f"{FLOOR}, in a process of its own: {figures[OURS.name]['floor']:.3g} s")
 
@@ -274,11 +286,13 @@ def main() -> int:
     args = parse_arguments()
     if args.one_core:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    if args.cuda:
+        find_cuda("strict")  # says what is missing before anything is measured
     programs = find_programs(args)
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as other:
         model = copy_voice(args.model.resolve(), Path(folder))
         theirs = copy_voice(args.peers_model.resolve(), Path(other)) if args.peers_model else model
-        models = {program: model if program is OURS else theirs for program in programs}
+        models = {p: model if p in (OURS, ON_GPU) else theirs for p in programs}
         figures = measure_all(programs, models, args.repeats)
     print_table(figures, QUICK_GOALS if args.peers_model else {})
     print(json.dumps({"benchmark": "synthesis", "voice": args.model.stem, **figures}))

@@ -47,6 +47,7 @@ ROWS = {
     "kernels": ("kernels a step; of a CPU operations", "", None),
     "host_waits": ("waits of the host a step", "", None),
 }
+ACCELERATORS = {"cpu": "cpu", "cuda": "gpu"}
 DEFAULTS = {
     "batch_size": (8, 80),
     "rounds": (2, 2),
@@ -149,7 +150,7 @@ def speed_spec(
 ) -> dict[str, Any]:
     epochs = 1 + args.epochs + (1 if args.profile_steps else 0)
     trainer = {
-        "accelerator": "gpu" if args.device == "cuda" else "cpu",
+        "accelerator": ACCELERATORS[args.device],
         "precision": precision,
         "max_epochs": epochs,
     }
@@ -273,7 +274,7 @@ def compare_losses(
         "data": data,
         "steps": args.steps,
         "checkpoint": args.checkpoint,
-        "accelerator": "cpu",
+        "accelerator": ACCELERATORS[args.device],
         **{name: str(folder / f"{name}.pt") for name in ("weights", "batches", "plain_batches")},
     }
     run_process(ours, "prepare", args.threads, spec)
