@@ -15,6 +15,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from itertools import chain
 
 from piper.config import load_voice_config
 from piper.errors import PiperError
@@ -23,21 +24,16 @@ from piper.voices import find_voice
 
 
 def make_phonemes(model: str, text: str) -> list[list[int]]:
-    """Return the phonemes of each sentence that the voice has ids for, as code points.
-
-    Raises:
-        PiperError: The voice is not there, or has phonemes of several characters.
-    """
+    """Return the phonemes of each sentence that the voice has ids for, as code points."""
     config = load_voice_config(find_voice(model).config)
     sentences = create_frontend(config).text_to_phonemes(text)
     known = [[phoneme for phoneme in one if phoneme in config.phoneme_id_map] for one in sentences]
-    for sentence in known:
-        for phoneme in sentence:
-            if len(phoneme) > 1:
-                raise PiperError(
-                    f"The voice has a phoneme of several characters, {phoneme!r}, which "
-                    "sherpa-onnx cannot be given; speak with `python -m piper`."
-                )
+    for phoneme in chain(*known):
+        if len(phoneme) > 1:
+            raise PiperError(
+                f"The voice has a phoneme of several characters, {phoneme!r}, which "
+                "sherpa-onnx cannot be given; speak with `python -m piper`."
+            )
     return [[ord(phoneme) for phoneme in sentence] for sentence in known]
 
 

@@ -12,9 +12,6 @@ import numpy as np
 
 from piper import PiperVoice, SynthesisConfig
 
-VOICE = os.environ.get("VOICE", "voice.onnx")
-MAX_LETTERS = 1000
-
 
 def create_page(voice: PiperVoice) -> gradio.Blocks:
     """Return the page of a voice."""
@@ -26,11 +23,10 @@ def create_page(voice: PiperVoice) -> gradio.Blocks:
             speaker_id=voice.config.speaker_id_map[speaker] if speaker else None,
         )
         chunks = [chunk.audio_int16_array for chunk in voice.synthesize(text, settings)]
-        samples = np.concatenate([np.zeros(0, np.int16), *chunks])
-        return voice.config.sample_rate, samples
+        return voice.config.sample_rate, np.concatenate([np.zeros(0, np.int16), *chunks])
 
     with gradio.Blocks(title="Piper") as page:
-        text = gradio.Textbox(label="Text", lines=3, max_length=MAX_LETTERS)
+        text = gradio.Textbox(label="Text", lines=3, max_length=1000)
         with gradio.Row():
             speed = gradio.Slider(0.5, 2.0, 1.0, step=0.05, label="Speed")
             speaker = gradio.Dropdown(speakers, label="Speaker", visible=len(speakers) > 1)
@@ -41,4 +37,4 @@ def create_page(voice: PiperVoice) -> gradio.Blocks:
 
 
 if __name__ == "__main__":
-    create_page(PiperVoice.load(VOICE)).launch()
+    create_page(PiperVoice.load(os.environ.get("VOICE", "voice.onnx"))).launch()
