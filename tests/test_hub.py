@@ -194,6 +194,10 @@ def test_a_published_voice_is_spoken_with_also_without_a_network(
     for address in (f"hf://{REPOSITORY}", f"hf://{REPOSITORY}@main/voice.onnx"):
         done = run("piper", "-m", address, "-f", speech, "--", "One.")
         assert done.returncode == 0, done.stderr
+    done = run("piper.download_voices", f"hf://{REPOSITORY}", "--download-dir", tmp_path / "voices")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "voices" / "voice.onnx").read_bytes() == voice.read_bytes()
+    assert (tmp_path / "voices" / "voice.onnx.json").is_file()
     hub.shutdown()
     hub.server_close()
     speech.unlink()

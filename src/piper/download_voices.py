@@ -5,16 +5,24 @@ from __future__ import annotations
 import argparse
 import logging
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from piper import download
 from piper.errors import PiperError
+from piper.files import replace_on_success
 from piper.jobs import find_exit_code, open_standard_streams
 from piper.messages import configure_logging
 from piper.options import CommandParser, add_option
-from piper.voices import CATALOGUE_URL, CONFIG_SUFFIX, MODEL_SUFFIX
+from piper.voices import (
+    CATALOGUE_URL,
+    CONFIG_SUFFIX,
+    MODEL_SUFFIX,
+    fetch_hub_voice,
+    is_hub_address,
+)
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -55,7 +63,11 @@ def create_parser() -> argparse.ArgumentParser:
         prog="python -m piper.download_voices",
         description="Download published voices; without a name, list them.",
     )
-    parser.add_argument("voice", nargs="*", help="name, such as en_US-lessac-medium")
+    parser.add_argument(
+        "voice",
+        nargs="*",
+        help="name, such as en_US-lessac-medium, or an address of the Hub, hf://USER/NAME",
+    )
     add_option(
         parser,
         "--download-dir",
@@ -111,6 +123,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if (args.voice or args.installed) and (args.language or args.quality or args.long):
         parser.error("--language, --quality and --long are for the list of published voices")
+    if args.installed and any(map(is_hub_address, args.voice)):
+        parser.error("--installed compares voices with the catalogue, which has no hf:// addresses")
     if args.installed and args.force_redownload:
         parser.error("--installed downloads nothing; leave --force-redownload out")
     configure_logging(logging.DEBUG if args.debug else logging.INFO)
@@ -118,9 +132,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    addresses = [name for name in args.voice if is_hub_address(name)]
+    names = [name for name in args.voice if name not in addresses]
+    for address in addresses:
+        _copy_from_hub(address, args.download_dir, is_forced=args.force_redownload)
+    if addresses and not names:
+        return 0
     catalogue = download.load_catalogue(args.catalogue_url)
     # All names first: a slip in the last must not show after an hour of downloads.
-    voices = [download.find_catalogue_voice(catalogue, name) for name in args.voice]
+    voices = [download.find_catalogue_voice(catalogue, name) for name in names]
     if args.installed:
         return _show_installed(catalogue, args.download_dir, [voice.name for voice in voices])
     if not voices:
@@ -141,6 +161,16 @@ def _run(args: argparse.Namespace) -> int:
         _LOGGER.info("Interrupted; the same command goes on from here.")
         raise
     return 0
+
+
+def _copy_from_hub(address: str, folder: Path, *, is_forced: bool) -> None:
+    """Put a voice of the Hub into a folder; its ONNX last, which tells that it is there."""
+    files = fetch_hub_voice(address)
+    for source in (files.config, files.model):
+        if is_forced or not (folder / source.name).is_file():
+            with replace_on_success(folder / source.name) as temporary:
+                shutil.copyfile(source, temporary)
+    _LOGGER.info("%s lies in %s", files.model.name, folder)
 
 
 def _show_installed(
