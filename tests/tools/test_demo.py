@@ -11,19 +11,34 @@ import time
 import wave
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 
 sys.path.insert(0, str(ROOT / "tools"))
-from demo import Demo, demo_command  # noqa: E402
+from demo import Demo, demo_command, find_share_found  # noqa: E402
 from documents import accept_training  # noqa: E402
+from piper.audio.output import write_wav  # noqa: E402
+from piper.train.aligner.aligner import NETWORK, SILENCE, Aligner  # noqa: E402
+from piper.train.aligner.features import AcousticNetwork  # noqa: E402
 
 
 def test_the_trainer_understands_the_demo_s_command(tmp_path: Path) -> None:
     """A comma that was missing made twenty words of one flag, and no demo trained."""
     _, _, *arguments = Demo(tmp_path, 8, None, has_scores=False).training_command()
     accept_training(arguments)
+
+
+def test_speech_that_is_shorter_than_its_text_scores_nothing(tmp_path: Path) -> None:
+    """After too little training the demo ended in an error, with its voice made."""
+    aligner = Aligner([SILENCE, "a"], AcousticNetwork(NETWORK, 2).eval(), torch.zeros(2))
+    noise = np.random.default_rng(0).uniform(-1, 1, 16000).astype(np.float32)
+    for seconds, is_found in ((0.1, False), (1.0, True)):
+        write_wav(tmp_path / "a.wav", noise[: int(16000 * seconds)], 16000)
+        share = find_share_found(aligner, tmp_path / "a.wav", [["a"]] * 20)
+        assert share == 0 or (is_found and 0 <= share <= 1)
 
 
 @pytest.mark.parametrize(
