@@ -238,7 +238,10 @@ def test_published_again_it_is_another_commit_of_the_same(hub: Hub, voice: Path)
         ("hf://anna", "is no address of a voice; write hf://USER/NAME"),
         ("hf://anna/nobody", "hf://anna/nobody cannot be had"),
         (f"hf://{REPOSITORY}/other.onnx", f"hf://{REPOSITORY}/other.onnx"),
-        (f"hf://{REPOSITORY}", f"hf://{REPOSITORY} holds several voices (a.onnx, b.onnx, …)"),
+        (
+            f"hf://{REPOSITORY}",
+            f"hf://{REPOSITORY} holds several voices (a.onnx, b.onnx); name one",
+        ),
     ],
 )
 def test_what_cannot_be_had_is_one_message(hub: Hub, address: str, message: str) -> None:

@@ -134,22 +134,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
     addresses = [name for name in args.voice if is_hub_address(name)]
     names = [name for name in args.voice if name not in addresses]
-    for address in addresses:
-        _copy_from_hub(address, args.download_dir, is_forced=args.force_redownload)
-    if addresses and not names:
-        return 0
-    catalogue = download.load_catalogue(args.catalogue_url)
+    # Who names addresses alone needs no catalogue.
+    needs_catalogue = names or not addresses
+    catalogue = download.load_catalogue(args.catalogue_url) if needs_catalogue else {}
     # All names first: a slip in the last must not show after an hour of downloads.
     voices = [download.find_catalogue_voice(catalogue, name) for name in names]
     if args.installed:
         return _show_installed(catalogue, args.download_dir, [voice.name for voice in voices])
-    if not voices:
+    if not args.voice:
         selected = download.select_voices(catalogue, args.language, args.quality).values()
         lines = _describe(selected) if args.long else [voice.name for voice in selected]
         print("\n".join(lines), flush=True)
         return 0
     download.check_room(voices, args.download_dir, is_forced=args.force_redownload)
     try:
+        for address in addresses:
+            _copy_from_hub(address, args.download_dir, is_forced=args.force_redownload)
         for voice in voices:
             download.download_voice(
                 voice,

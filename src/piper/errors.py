@@ -1,7 +1,8 @@
 """The errors that a user can mend, and words for them."""
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class PiperError(ValueError):
@@ -60,6 +61,19 @@ def describe_missing_package(error: ModuleNotFoundError, extra: str) -> str:
     # Lightning raises it without a name, and with a sentence.
     what = f"the Python package {error.name!r}" if error.name else f"a package ({error})"
     return f"This needs {what}; install it with: pip install 'piper-workshop[{extra}]'"
+
+
+@contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """Say how a package is had that is imported in the block and is not there.
+
+    Args:
+        extra: Of this distribution; it brings the package.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise PiperError(describe_missing_package(error, extra)) from None
 
 
 def describe_error(error: BaseException, extra: str) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from piper import server_options
-from piper.errors import PiperError
+from piper.errors import PiperError, needs_extra
 from piper.options import CommandParser, add_option, whole_number
 
 API_KEY_VARIABLE = "PIPER_API_KEY"
@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _serve(args: argparse.Namespace) -> None:
     # FastAPI and ONNX Runtime take a moment to load; --help need not wait for them.
-    with server_options.needs_extra("http"):
+    with needs_extra("http"):
         from piper.server.app import create_app, serve
     from piper.server.settings import Access
 

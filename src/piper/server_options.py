@@ -6,14 +6,12 @@ import argparse
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from piper.config import SynthesisConfig
-from piper.errors import PiperError, describe_missing_package
 from piper.jobs import find_exit_code, open_standard_streams, warn_about_conflict
 from piper.messages import translate
 from piper.options import (
@@ -213,19 +211,6 @@ def _find_published(model: str, folders: list[Path], downloads: Downloads) -> Vo
         )
         files = VoiceFiles(*paths)
     return files
-
-
-@contextmanager
-def needs_extra(extra: str) -> Iterator[None]:
-    """Say how a package is had that is imported in the block and is not there.
-
-    Args:
-        extra: Of this distribution; it brings the package.
-    """
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise PiperError(describe_missing_package(error, extra)) from None
 
 
 class _BoundedFormatter(logging.Formatter):

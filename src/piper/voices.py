@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from piper.errors import PiperError, VoiceNotFoundError, describe_missing_package
+from piper.errors import VoiceNotFoundError, describe_briefly, name_some, needs_extra
 
 CATALOGUE_URL = "https://huggingface.co/rhasspy/piper-voices/resolve/main/voices.json"
 """Where Piper publishes its voices; the files lie beside it."""
@@ -95,22 +95,18 @@ def fetch_hub_voice(address: str) -> VoiceFiles:
             f"{address} is no address of a voice; write hf://USER/NAME/VOICE{MODEL_SUFFIX}, or "
             "hf://USER/NAME where the repository holds one voice."
         )
-    try:
+    with needs_extra("hub"):
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HFValidationError
-    except ModuleNotFoundError as error:
-        raise PiperError(describe_missing_package(error, "hub")) from None
 
     def fetch(*patterns: str) -> Path:
         try:
             return Path(
                 snapshot_download(match[1], revision=match[2], allow_patterns=list(patterns))
             )
-        except (OSError, ValueError, HFValidationError) as error:
-            reason = str(error).strip().splitlines()[0]
+        except (OSError, ValueError) as error:  # all that the Hub's library raises is one of them
             raise VoiceNotFoundError(
-                f"{address} cannot be had ({reason:.200}); check the address, the network, and "
-                "HF_TOKEN where the repository is private."
+                f"{address} cannot be had ({describe_briefly(error, 200)}); check the address, "
+                "the network, and HF_TOKEN where the repository is private."
             ) from None
 
     if not file:
@@ -119,7 +115,7 @@ def fetch_hub_voice(address: str) -> VoiceFiles:
         found = [path.relative_to(folder).as_posix() for path in folder.rglob(f"*{ending}")]
         names = sorted(name.removesuffix(CONFIG_SUFFIX) for name in found)
         if len(names) != 1:
-            many = f"several voices ({', '.join(names[:5])}, …)" if names else "no voice"
+            many = f"several voices ({name_some(names)})" if names else "no voice"
             raise VoiceNotFoundError(
                 f"{address} holds {many}; name one: {address}/VOICE{MODEL_SUFFIX}."
             )

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from piper import server_options
+from piper.errors import needs_extra
 from piper.options import CommandParser, add_option, whole_number
 
 
@@ -68,12 +69,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _serve(args: argparse.Namespace) -> None:
     # ONNX Runtime takes a moment to load; --help need not wait for it.
-    with server_options.needs_extra("wyoming"):
+    with needs_extra("wyoming"):
         from piper.server.wyoming import WyomingSettings, serve
     from piper.server.speech import SpeechService
 
     if args.zeroconf is not None:
-        with server_options.needs_extra("zeroconf"):
+        with needs_extra("zeroconf"):
             import zeroconf  # noqa: F401 - what is missing is said before a voice is loaded
     settings = server_options.create_settings(args)
     voices = server_options.create_store(

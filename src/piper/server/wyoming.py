@@ -699,13 +699,15 @@ async def _announced(name: str, listener: socket.socket) -> AsyncIterator[None]:
     )
     network = AsyncZeroconf()
     try:
-        await network.async_register_service(service, allow_name_change=True)
+        try:
+            await network.async_register_service(service, allow_name_change=True)
+        except OSError as error:
+            raise PiperError(
+                f"The network cannot be told of the server ({error.strerror}); "
+                "leave --zeroconf out."
+            ) from None
         _LOGGER.info("Announced in the local network as %s: tcp://%s:%s", name, host, port)
         yield
-    except OSError as error:
-        raise PiperError(
-            f"The network cannot be told of the server ({error.strerror}); leave --zeroconf out."
-        ) from None
     finally:
         await network.async_close()
 

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from piper.errors import ConfigError, PiperError, describe_missing_package
+from piper.errors import ConfigError, PiperError, describe_briefly, needs_extra
 from piper.messages import configure_logging
 from piper.options import CommandParser
 from piper.train.command import run_command
@@ -105,7 +105,7 @@ def _write_repository(voice: VoiceFiles, args: argparse.Namespace, folder: Path)
     samples = {f"samples/{number}.mp3": text for number, text in enumerate(texts, start=1)}
     card = _complete_card(card, args, samples)
     folder.mkdir(parents=True)
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    (folder / "README.md").write_bytes(card.encode("utf-8", "replace"))
     shutil.copy(voice.model, folder)
     shutil.copy(voice.config, folder / f"{voice.model.name}.json")
     (folder / "tokens.txt").write_text(tokens_text(config), encoding="utf-8")
@@ -133,7 +133,7 @@ def _find_card(voice: VoiceFiles, args: argparse.Namespace) -> tuple[str, list[s
 
 def _draw_card(voice: VoiceFiles) -> str:
     """Return the card of a voice that was not evaluated: what it says of itself."""
-    from piper.train.evaluate.card import CardFacts, write_model_card
+    from piper.train.evaluate.card import CardFacts, draw_model_card
     from piper.train.evaluate.results import Evaluation, System
     from piper.train.evaluate.systems import describe_voice
 
@@ -145,9 +145,7 @@ def _draw_card(voice: VoiceFiles) -> str:
         quality=details.get("quality", ""),
     )
     nothing = Evaluation(Path(), None, (system,), (), (), (), {})
-    with tempfile.TemporaryDirectory() as folder:
-        write_model_card(nothing, system, about, Path(folder, CARD))
-        return Path(folder, CARD).read_text(encoding="utf-8")
+    return draw_model_card(nothing, system, about)
 
 
 def _complete_card(card: str, args: argparse.Namespace, samples: dict[str, str]) -> str:
@@ -197,20 +195,16 @@ def _write_samples(voice: VoiceFiles, samples: dict[str, str], folder: Path) -> 
 
 def _upload(folder: Path, repo: str, *, is_private: bool) -> str:
     """Upload a folder in one commit; return the repository's address."""
-    try:
+    with needs_extra("hub"):
         from huggingface_hub import HfApi
-        from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
-    except ModuleNotFoundError as error:
-        raise PiperError(describe_missing_package(error, "hub")) from None
     api = HfApi()
     try:
         address = api.create_repo(repo, private=is_private or None, exist_ok=True)
         api.upload_folder(repo_id=repo, folder_path=folder, commit_message="Publish the voice")
-    except (HfHubHTTPError, LocalTokenNotFoundError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (OSError, ValueError) as error:  # all that the Hub's library raises is one of them
         raise PiperError(
-            f"{repo} cannot be published ({reason:.200}); check the name, the network, and "
-            "HF_TOKEN (or run `hf auth login`): the token must be allowed to write."
+            f"{repo} cannot be published ({describe_briefly(error, 200)}); check the name, the "
+            "network, and HF_TOKEN (or run `hf auth login`): the token must be allowed to write."
         ) from None
     return str(address)
 

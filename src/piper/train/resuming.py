@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from piper.errors import ConfigError, DatasetError
+from piper.errors import ConfigError, DatasetError, describe_briefly
 from piper.train import storage
 from piper.train.storage import is_remote, join_address
 
@@ -321,9 +321,8 @@ def _read_run(address: str, made: Path | None) -> Run:
     try:
         content = yaml.safe_load(storage.read_file(address))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
         raise ConfigError(
-            f"{address} cannot be read ({reason:.160}); name the recordings with "
+            f"{address} cannot be read ({describe_briefly(error, 160)}); name the recordings with "
             "--data.dataset_dir (--dataset of the launcher)."
         ) from None
     config = translate_config(content) if isinstance(content, dict) else {}

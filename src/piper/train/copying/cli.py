@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from piper.config import VoiceConfig, load_voice_config
-from piper.errors import ConfigError
+from piper.errors import ConfigError, name_some
 from piper.files import (
     append_record,
     digest_file,
@@ -227,8 +227,7 @@ def _find_speakers(config: VoiceConfig, wanted: str | None) -> dict[str, int]:
         number = every.get(name, numbers.get(name))
         if number is None:
             raise ConfigError(
-                f'--speakers: there is no speaker "{name}"; there are '
-                f"{', '.join(list(every)[:12])}."
+                f'--speakers: there is no speaker "{name}"; there are {name_some(every, 12)}.'
             )
         found[names.get(number, str(number))] = number
     if not found:
@@ -350,9 +349,8 @@ def _speak(
         )
         for place, sentence in enumerate(sentences)
     ]
-    record = folder / SPOKEN
-    spoken = load_results(record, lambda data: _Spoken(**data))
-    begin = time.monotonic() - _find_elapsed(folder)
+    spoken = _load_spoken(folder)
+    begin = time.monotonic() - _find_elapsed(spoken)
     missing = [job for job in jobs if job.key not in spoken]
     progress = ProgressLine("Speaking", len(jobs), "sentences", start=len(jobs) - len(missing))
     speaker = _Speaker(plan.files, folder / "wavs")
@@ -366,7 +364,7 @@ def _speak(
                 continue
             elapsed = time.monotonic() - begin
             spoken[missing[place].key] = replace(result, elapsed=elapsed)
-            append_record(record, [missing[place].key, asdict(spoken[missing[place].key])])
+            append_record(folder / SPOKEN, [missing[place].key, asdict(spoken[missing[place].key])])
             progress.show(len(spoken))
             if name == TRAINING and elapsed > SPEAKING_SHARE * 60.0 * plan.minutes:
                 break
@@ -385,9 +383,13 @@ def _speak(
     write_metadata(folder, rows)
 
 
-def _find_elapsed(folder: Path) -> float:
-    """Return how many seconds speaking into a dataset took, in all runs."""
-    spoken = load_results(folder / SPOKEN, lambda data: _Spoken(**data))
+def _load_spoken(folder: Path) -> dict[str, _Spoken]:
+    """Return what was spoken into a dataset in earlier runs, by the jobs' keys."""
+    return load_results(folder / SPOKEN, lambda data: _Spoken(**data))
+
+
+def _find_elapsed(spoken: Mapping[str, _Spoken]) -> float:
+    """Return how many seconds speaking took, in all runs."""
     return max((float(one.elapsed) for one in spoken.values()), default=0.0)
 
 
@@ -414,7 +416,7 @@ def _train(plan: Plan, seed: int, of_fit: Sequence[str], words: Sequence[str]) -
     from piper.train.cli import main as train
     from piper.train.resuming import COMMAND_VARIABLE
 
-    spoken = sum(_find_elapsed(plan.folder / name) for name in (HELD_OUT, TRAINING))
+    spoken = sum(_find_elapsed(_load_spoken(plan.folder / name)) for name in (HELD_OUT, TRAINING))
     seconds = max(60, round(60 * plan.minutes - spoken))
     clock = f"00:{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
     flags = [

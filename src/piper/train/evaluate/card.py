@@ -111,6 +111,12 @@ class CardFacts:
 
 def write_model_card(evaluation: Evaluation, system: System, about: CardFacts, path: Path) -> None:
     """Write a voice's MODEL_CARD.md."""
+    with replace_on_success(path) as temporary:
+        temporary.write_bytes(draw_model_card(evaluation, system, about).encode("utf-8", "replace"))
+
+
+def draw_model_card(evaluation: Evaluation, system: System, about: CardFacts) -> str:
+    """Return the text of a voice's model card."""
     file = about.voice_file
     if file is None and system.source is not None and system.source.suffix == ".onnx":
         file = system.source.name
@@ -125,7 +131,7 @@ def write_model_card(evaluation: Evaluation, system: System, about: CardFacts, p
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    card = environment.get_template("model_card.md").render(
+    return environment.get_template("model_card.md").render(
         evaluation=evaluation,
         system=system,
         about=about,
@@ -144,8 +150,6 @@ def write_model_card(evaluation: Evaluation, system: System, about: CardFacts, p
         describe=_describe_figure,
         explain=explain_score,
     )
-    with replace_on_success(path) as temporary:
-        temporary.write_bytes(card.encode("utf-8", "replace"))
 
 
 def name_license(name: str, link: str = "") -> dict[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from piper.errors import PiperError, describe_missing_package
+from piper.errors import needs_extra
 from piper.messages import say
 from piper.options import CommandParser, whole_number
 from piper.train.command import run_command
@@ -113,15 +113,13 @@ def _open_page(
     clips: Sequence[Clip],
     review: Review,
 ) -> None:
-    try:
+    with needs_extra("http"):
         from piper.train.review.app import (
             ReviewContext,
             create_app,
             create_media_folder,
             serve_page,
         )
-    except ModuleNotFoundError as error:
-        raise PiperError(describe_missing_package(error, "http")) from None
 
     with create_media_folder(settings.cache_dir, settings.csv_path.parent) as folder:
         context = ReviewContext(settings, gathered, clips, review, folder)
