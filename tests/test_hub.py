@@ -1,15 +1,17 @@
-"""Voices of the Hugging Face Hub, by a server on loopback that speaks its API."""
+"""Voices and datasets of the Hugging Face Hub, by a server on loopback that speaks its API."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import re
 import shutil
 import subprocess
 import sys
 import wave
+from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,21 +19,34 @@ from threading import Thread
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import pyarrow.parquet
 import pytest
 import yaml
 
+from piper.train.formats.readers import HubTable, group_tables
+
 TOKEN = "hf_of_the_test"
 REPOSITORY = "anna/ru_RU-test"
+DATASET = "datasets/anna/speech"
+_API = r"/api/(models/[^/]+/[^/]+|datasets/[^/]+/[^/]+)"
 
 
 class Hub(ThreadingHTTPServer):
-    """The endpoints that publishing and fetching a voice want; what it holds lies in memory."""
+    """The endpoints that publishing and fetching want; what it holds lies in memory.
+
+    Attributes:
+        repositories: Files by name; those of a dataset are in `datasets/USER/NAME`.
+        sent: How many bytes of each file were sent.
+        allowed: So many bytes of a table's parts are sent, then 403.
+    """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.repositories: dict[str, dict[str, bytes]] = {}
         self.uploads: dict[str, bytes] = {}
         self.asked: list[str] = []
+        self.sent: Counter[str] = Counter()
+        self.allowed = 10**9
 
     @property
     def url(self) -> str:
@@ -74,28 +89,70 @@ class Handler(BaseHTTPRequestHandler):
         missing = {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}
         if path == "/api/whoami-v2":
             return 200, {}, {"name": "anna", "type": "user"}
-        if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(\w+))?", path):
-            files = self.server.repositories.get(match[1])
+        if match := re.fullmatch(_API + r"(?:/revision/(.+))?", path):
+            name = match[1].removeprefix("models/")
+            branch = f"@{match[2]}" if "/" in (match[2] or "") else ""
+            files = self.server.repositories.get(name + branch)
             if files is None:
-                return 404, missing, {"error": "Repository not found"}
-            siblings = [{"rfilename": name} for name in sorted(files)]
-            return 200, {}, {"id": match[1], "sha": commit_of(files), "siblings": siblings}
-        if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/\w+", path):
-            tree = [
-                {"type": "file", "path": name, "size": len(data), "oid": commit_of({name: data})}
-                for name, data in sorted(self.server.repositories[match[1]].items())
+                known = name in self.server.repositories
+                code = {"X-Error-Code": "RevisionNotFound"} if known else missing
+                return 404, code, {"error": "Not found"}
+            siblings = [
+                {
+                    "rfilename": name,
+                    "blobId": commit_of({name: data}),
+                    "size": len(data),
+                    "lfs": {
+                        "sha256": hashlib.sha256(data).hexdigest(),
+                        "size": len(data),
+                        "pointerSize": 134,
+                    },
+                }
+                for name, data in sorted(files.items())
             ]
-            return 200, {}, tree
-        if match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/\w+/(.+)", path):
-            files = self.server.repositories.get(match[1], {})
-            if match[2] not in files:
+            told = {"id": name, "sha": commit_of(files), "siblings": siblings}
+            _, *card = files.get("README.md", b"").decode().split("---\n")
+            return 200, {}, {**told, "cardData": yaml.safe_load(card[0]) if card else {}}
+        if match := re.fullmatch(_API + r"/tree/(\w+)/?(.*)", path):
+            files = self._list_files(match[1], match[2])
+            folder = f"{match[3]}/" if match[3] else ""
+            return 200, {}, [file for file in files if file["path"].startswith(folder)]
+        if match := re.fullmatch(r"/((?:datasets/)?[^/]+/[^/]+)/resolve/(\w+)/(.+)", path):
+            files = self._find_files(match[1], match[2])
+            if match[3] not in files:
                 return 404, {"X-Error-Code": "EntryNotFound"}, {"error": "Entry not found"}
-            data = files[match[2]]
-            etag = f'"{hashlib.sha256(data).hexdigest()}"'
-            return 200, {"ETag": etag, "X-Repo-Commit": commit_of(files)}, data
+            data = files[match[3]]
+            headers = {
+                "ETag": f'"{hashlib.sha256(data).hexdigest()}"',
+                "X-Repo-Commit": commit_of(files),
+            }
+            status = 200
+            if part := re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")):
+                data, status = data[int(part[1]) : int(part[2]) + 1], 206
+                if self.server.sent.total() + len(data) > self.server.allowed:
+                    return 403, {}, {"error": "Forbidden"}
+            self.server.sent[match[3]] += len(data) if self.command == "GET" else 0
+            return status, headers, data
         return 404, missing, {"error": f"no {path}"}
 
+    def _find_files(self, name: str, revision: str) -> dict[str, bytes]:
+        """Return the files of a repository, of the branch whose commit is named."""
+        found = self.server.repositories
+        branches = [files for key, files in found.items() if key.partition("@")[0] == name]
+        return next((files for files in branches if commit_of(files) == revision), branches[0])
+
+    def _list_files(self, name: str, revision: str = "main") -> list[dict[str, Any]]:
+        files = self._find_files(name.removeprefix("models/"), revision)
+        return [
+            {"type": "file", "path": name, "size": len(data), "oid": commit_of({name: data})}
+            for name, data in sorted(files.items())
+        ]
+
     def _post(self, path: str, body: bytes) -> tuple[int, dict[str, str], Any]:
+        if match := re.fullmatch(_API + r"/paths-info/(\w+)", path):
+            wanted = re.findall(r"paths=([^&]+)", unquote(body.decode()))
+            files = self._list_files(match[1], match[2])
+            return 200, {}, [file for file in files if file["path"] in wanted]
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             return 401, {}, {"error": "Invalid credentials"}
         if path == "/api/repos/create":
@@ -278,3 +335,137 @@ def test_a_wrong_token_is_one_message(
     assert "cannot be published (" in done.stderr
     assert "HF_TOKEN" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def import_from_hub(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return run("piper.train", "import", f"hf://{DATASET}", folder, "--language", "ru", *more)
+
+
+def make_table(recordings: list[Path], speaker: str | None = None) -> bytes:
+    """Return a parquet file as the library of datasets writes it, two rows a group."""
+    columns = {
+        "audio": [{"bytes": path.read_bytes(), "path": path.name} for path in recordings],
+        "sentence": [f"Текст {path.stem}." for path in recordings],
+        "client_id": [speaker] * len(recordings),
+    }
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table(columns), file, row_group_size=2)
+    return file.getvalue()
+
+
+@pytest.fixture
+def recordings(speech_dataset: Path) -> list[Path]:
+    return sorted((speech_dataset / "wavs").glob("*.wav"))[:6]
+
+
+def read_rows(folder: Path) -> list[str]:
+    return (folder / "metadata.csv").read_text(encoding="utf-8").splitlines()
+
+
+@pytest.fixture
+def dataset(hub: Hub, recordings: list[Path]) -> dict[str, bytes]:
+    files = {
+        "all/one.parquet": make_table(recordings[:3], "Анна"),
+        "all/two.parquet": make_table(recordings[3:], "Пётр"),
+        "test/x.parquet": make_table(recordings[:1]),
+    }
+    parts = [{"split": "train", "path": "all/*"}, {"split": "test", "path": ["test/*.parquet"]}]
+    card = yaml.safe_dump({"configs": [{"config_name": "default", "data_files": parts}]})
+    files["README.md"] = f"---\n{card}---\n".encode()
+    hub.repositories[DATASET] = files
+    return files
+
+
+FOOTER = 70_000
+"""Bytes of a small table that are fetched for its footer and texts, 65,536 of them at once."""
+
+
+def test_a_streamed_dataset_goes_on_and_nothing_is_fetched_twice(
+    hub: Hub, dataset: dict[str, bytes], tmp_path: Path
+) -> None:
+    folder = tmp_path / "speech"
+    hub.allowed = len(dataset["all/one.parquet"]) + 2 * FOOTER
+    done = import_from_hub(folder)
+    assert done.returncode == 1
+    assert done.stderr.count("error: ") == 1
+    assert "all/two.parquet cannot be had (403 Forbidden" in done.stderr
+    assert len(list((folder / "wavs").glob("*.wav"))) == 3
+    sent = hub.sent["all/one.parquet"]
+    hub.allowed = 10**9
+    done = import_from_hub(folder)
+    assert done.returncode == 0, done.stderr
+    assert hub.sent["all/one.parquet"] - sent < FOOTER
+    assert hub.sent["all/two.parquet"] < len(dataset["all/two.parquet"]) + 3 * FOOTER
+    assert "test/x.parquet" not in hub.sent
+    rows = read_rows(folder)
+    assert [row.split("|")[1] for row in rows] == ["Анна"] * 3 + ["Пётр"] * 3
+    assert rows[0].endswith("|Текст utterance001.")
+    journal = json.loads((folder / "import.json").read_text())
+    assert (journal["source"], journal["left_out"]) == (f"hf://{DATASET}", [])
+
+
+@pytest.mark.long
+def test_a_dataset_is_read_no_further_than_asked_and_also_without_a_network(
+    hub: Hub, dataset: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = import_from_hub(tmp_path / "few", "--one-speaker", "--limit", "2")
+    assert done.returncode == 0, done.stderr
+    assert len(read_rows(tmp_path / "few")) == 2
+    assert "all/two.parquet" not in hub.sent
+    done = import_from_hub(tmp_path / "other", "--split", "dev")
+    assert "hf://datasets/anna/speech has train, test; name one with --split" in done.stderr
+    fetch = (
+        "from huggingface_hub import snapshot_download as d; d('anna/speech', repo_type='dataset')"
+    )
+    subprocess.run([sys.executable, "-c", fetch], check=True)
+    hub.asked.clear()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    done = import_from_hub(tmp_path / "few", "--one-speaker", "--limit", "4")
+    assert done.returncode == 0, done.stderr
+    assert "There already: 2 recordings." in done.stdout  # the same files by their content
+    assert len(read_rows(tmp_path / "few")) == 4
+    assert not hub.asked
+
+
+@pytest.mark.long
+def test_a_dataset_of_another_layout_is_read_as_the_hub_converted_it(
+    hub: Hub, dataset: dict[str, bytes], tmp_path: Path
+) -> None:
+    hub.repositories[DATASET] = {"a.wav": b"RIFF"}
+    done = import_from_hub(tmp_path / "speech")
+    assert (
+        "hf://datasets/anna/speech has no parquet files; fetch it with `hf download" in done.stderr
+    )
+    table = dataset["test/x.parquet"]
+    converted = {f"{name}/partial-train/0000.parquet": table for name in ("ru", "en")}
+    hub.repositories[f"{DATASET}@refs/convert/parquet"] = converted
+    done = import_from_hub(tmp_path / "speech")
+    assert "hf://datasets/anna/speech has en, ru; name one with --config" in done.stderr
+    done = import_from_hub(tmp_path / "speech", "--config", "ru")
+    assert done.returncode == 0, done.stderr
+    assert "the Hub has only the beginning as parquet files" in done.stdout
+    assert len(read_rows(tmp_path / "speech")) == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "card", "found"),
+    [
+        (["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet"], {}, "train"),
+        (["data/train.clean.100-00000-of-00033.parquet"], {}, "train.clean.100"),
+        (["data/test-00000-of-00001-0a1b2c3d4e5f6789.parquet"], {}, "test"),
+        (["0000.parquet"], {}, "train"),
+        (["partial-train/0000.parquet"], {}, "train"),
+        (["validation.parquet"], {"configs": "what a stranger wrote"}, "validation"),
+        (
+            ["a.parquet"],
+            {"configs": [1, {"data_files": [None, {"path": 3}, "*.parquet"]}]},
+            "train",
+        ),
+        (["x/a.parquet"], {"configs": [{"data_files": "**/*.parquet"}]}, "train"),
+    ],
+)
+def test_splits_of_tables_follow_from_the_card_or_their_names(
+    names: list[str], card: dict[str, Any], found: str
+) -> None:
+    tables = [HubTable(name, Path(name), "") for name in names]
+    assert group_tables(tables, card) == {"default": {found: tables}}

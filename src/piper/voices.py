@@ -71,7 +71,20 @@ def find_voice(
 
 def is_hub_address(model: Path | str) -> bool:
     """Return whether it is an address such as `hf://USER/NAME/voice.onnx`."""
-    return str(model).startswith("hf:/")
+    return Path(model).as_posix().startswith("hf:/")
+
+
+def name_address(path: Path) -> str:
+    """Return an address of the Hub that became a path as it was written."""
+    return "hf://" + path.as_posix().removeprefix("hf:").lstrip("/")
+
+
+def hub_errors() -> tuple[type[Exception], ...]:
+    """Return what the Hub's library raises where something cannot be had or put there."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # A connection's errors come as its HTTP client has them.
+    return (OSError, ValueError, *HfHubHTTPError.__bases__)
 
 
 def fetch_hub_voice(address: str) -> VoiceFiles:
@@ -103,7 +116,7 @@ def fetch_hub_voice(address: str) -> VoiceFiles:
             return Path(
                 snapshot_download(match[1], revision=match[2], allow_patterns=list(patterns))
             )
-        except (OSError, ValueError) as error:  # all that the Hub's library raises is one of them
+        except hub_errors() as error:
             raise VoiceNotFoundError(
                 f"{address} cannot be had ({describe_briefly(error, 200)}); check the address, "
                 "the network, and HF_TOKEN where the repository is private."

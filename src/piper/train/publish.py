@@ -21,7 +21,7 @@ from piper.errors import ConfigError, PiperError, describe_briefly, needs_extra
 from piper.messages import configure_logging
 from piper.options import CommandParser
 from piper.train.command import run_command
-from piper.voices import VoiceFiles, find_voice
+from piper.voices import VoiceFiles, find_voice, hub_errors
 
 _LOGGER = logging.getLogger(__name__)
 MAX_SAMPLES = 3
@@ -201,7 +201,7 @@ def _upload(folder: Path, repo: str, *, is_private: bool) -> str:
     try:
         address = api.create_repo(repo, private=is_private or None, exist_ok=True)
         api.upload_folder(repo_id=repo, folder_path=folder, commit_message="Publish the voice")
-    except (OSError, ValueError) as error:  # all that the Hub's library raises is one of them
+    except hub_errors() as error:
         raise PiperError(
             f"{repo} cannot be published ({describe_briefly(error, 200)}); check the name, the "
             "network, and HF_TOKEN (or run `hf auth login`): the token must be allowed to write."

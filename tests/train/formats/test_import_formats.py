@@ -413,6 +413,8 @@ def test_the_structure_itself(
 
 
 def test_every_format_has_a_test_here() -> None:
+    # What is imported of it: tests/test_hub.py.
+    assert find_format(Path("hf://datasets/anna/speech")).name == "hub"
     tested = Path(__file__).read_text(encoding="utf-8")
     for one in FORMATS:
         assert f'.name == "{one.name}"' in tested

@@ -35,7 +35,10 @@ def create_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "source", metavar="SOURCE", type=Path, help="folder, or the file that lists the recordings"
+        "source",
+        metavar="SOURCE",
+        type=Path,
+        help="folder, or the file that lists the recordings; or hf://datasets/USER/NAME",
     )
     parser.add_argument("folder", metavar="DIR", type=Path, help="folder of the dataset to make")
     parser.add_argument("--format", metavar="NAME", help="see below; default: found out")
@@ -50,10 +53,14 @@ def create_parser() -> argparse.ArgumentParser:
         help="hertz of the voice; default: what fits most recordings, which keep their own",
     )
     parser.add_argument("--limit", metavar="N", type=int, help="at most N recordings")
+    parser.add_argument("--config", metavar="NAME", help="configuration of a dataset of the Hub")
+    parser.add_argument(
+        "--split", metavar="NAME", help="part of a dataset of the Hub; default: train"
+    )
     parser.add_argument(
         "--columns",
         metavar="audio=A,text=B,speaker=C",
-        help="names of the columns (csv, jsonl, hugging_face); default: the usual ones",
+        help="names of the columns (csv, jsonl, hugging_face, hub); default: the usual ones",
     )
     parser.add_argument(
         "--audio-dir",
@@ -92,7 +99,13 @@ def _import(arguments: argparse.Namespace) -> int:
         format_name=arguments.format,
         language=arguments.language,
         sample_rate=arguments.sample_rate,
-        read=ReadOptions(arguments.original_text, columns, arguments.audio_dir),
+        read=ReadOptions(
+            arguments.original_text,
+            columns,
+            arguments.audio_dir,
+            arguments.config,
+            arguments.split,
+        ),
         is_one_speaker=arguments.one_speaker,
         limit=arguments.limit,
     )

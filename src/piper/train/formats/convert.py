@@ -18,7 +18,7 @@ from piper.messages import say
 from piper.progress import count_things
 from piper.train.data.audio import find_trained_rate
 from piper.train.data.metadata import is_file, write_metadata
-from piper.train.formats.readers import find_format
+from piper.train.formats.readers import EMPTY_TEXT, find_format
 from piper.train.formats.recordings import (
     UNDECODABLE,
     RecordingJob,
@@ -28,6 +28,7 @@ from piper.train.formats.recordings import (
     write_recording,
 )
 from piper.train.formats.source import LeftOut, ReadOptions, Source, SourceRow, find_root
+from piper.voices import is_hub_address, name_address
 
 REPORT_NAME = "import.json"
 WORK_NAME = ".import"
@@ -35,7 +36,6 @@ PLAN_NAME = "recordings.json"
 MAX_NAME_BYTES = 120
 """Well below the 255 of file systems, with room for a speaker, a number and an ending."""
 NO_NAME = "recording"
-EMPTY_TEXT = "empty text"
 MISSING_AUDIO = "missing recording"
 OUTSIDE = "recording outside the source"
 NO_SPEAKER = "no speaker"
@@ -100,7 +100,9 @@ def import_dataset(
     options = options or ImportOptions()
     found_format = find_format(source, options.format_name)
     audio_dir = options.read.audio_dir
-    roots = [find_root(source), *([audio_dir] if audio_dir else [])]
+    is_remote = is_hub_address(source)
+    options = replace(options, read=replace(options.read, limit=options.limit))
+    roots = [*([] if is_remote else [find_root(source)]), *([audio_dir] if audio_dir else [])]
     for root in roots:
         if folder.resolve().is_relative_to(root.resolve()):
             raise DatasetError(
@@ -108,7 +110,12 @@ def import_dataset(
             )
     if audio_dir is not None and not audio_dir.is_dir():
         raise DatasetError(f"--audio-dir {audio_dir} does not exist.")
-    journal = Journal(folder, source, found_format.name)
+    if not is_remote and (options.read.subset or options.read.split):
+        raise DatasetError(
+            "--config and --split are for a dataset of the Hub, hf://datasets/USER/NAME."
+        )
+    where = _identify(source, options.read)
+    journal = Journal(folder, where, found_format.name)
     journal.check()
     try:
         found = found_format.load(source, options.read)
@@ -122,13 +129,13 @@ def import_dataset(
     language = options.language or found.language
     if not language and found.config.get("phoneme_type", "espeak") == "espeak":
         raise DatasetError(
-            f"{source} was read as {found_format.name} ({found.columns or 'its usual columns'}; "
+            f"{where} was read as {found_format.name} ({found.columns or 'its usual columns'}; "
             f"{len(found.rows)} rows), and does not tell the language; name it with --language, an "
             "espeak-ng voice such as ru or en-us."
         )
     rows = list(_plan_rows(found, roots, folder, options))
     if not rows:
-        raise DatasetError(_describe_nothing(source, found.left_out))
+        raise DatasetError(_describe_nothing(where, found.left_out))
     with hold_lock(journal.lock_path):
         journal.check()
         journal.begin()
@@ -171,9 +178,12 @@ class _PlannedRow:
     speaker: str | None
     job: RecordingJob
     changes: Sequence[Mapping[str, str]]
+    version: str = ""
 
     def create_stamp(self) -> tuple[Any, ...]:
         """Return what changes when the recording does."""
+        if self.version:
+            return (self.version, *(self.job.cell or ()))
         stat = self.job.source.stat()
         return (str(self.job.source), stat.st_size, stat.st_mtime_ns, *(self.job.cell or ()))
 
@@ -212,11 +222,13 @@ def _plan_rows(
             said = {"speaker before": row.speaker, "speaker after": speaker}
             changes.append({"name": name, **said})
         job = RecordingJob(path, row.cell, folder / "wavs" / f"{name}.wav")
-        yield _PlannedRow(name, shown_name, text, speaker, job, changes)
+        yield _PlannedRow(name, shown_name, text, speaker, job, changes, row.version)
 
 
 def _find_real_path(row: SourceRow, real_roots: Sequence[Path]) -> tuple[Path, str]:
     """Return the recording with links followed, and why it cannot be taken."""
+    if row.version:
+        return row.audio_path, ""
     try:
         path = row.audio_path.resolve()
     except (OSError, RuntimeError, ValueError):  # a loop of links (until 3.12), a zero byte
@@ -234,12 +246,21 @@ def _add_speaker(name: str, speaker: str | None) -> str:
     return f"{mend_name(speaker)}_{name}"
 
 
+def _identify(source: Path, options: ReadOptions) -> str:
+    """Return what a folder is an import of, whatever the current folder is."""
+    if not is_hub_address(source):
+        return str(source.resolve())
+    chosen = {"config": options.subset, "split": options.split}
+    flags = [f" --{name} {value}" for name, value in chosen.items() if value]
+    return "".join([name_address(source), *flags])
+
+
 class Journal:
     """The records of an import in its folder: of which source, in which format."""
 
-    def __init__(self, folder: Path, source: Path, format_name: str) -> None:
+    def __init__(self, folder: Path, source: str, format_name: str) -> None:
         self.folder = folder
-        self.identity = {"source": str(source.resolve()), "format": format_name}
+        self.identity = {"source": source, "format": format_name}
         self.lock_path = folder / WORK_NAME / "lock"
         self._report_path = folder / REPORT_NAME
         self._plan_path = folder / WORK_NAME / PLAN_NAME
@@ -310,7 +331,9 @@ def _convert(
             say(f"There already: {count_things(num_reused, 'recording')}.")
         jobs = [row.job for row in missing]
         check_libraries(jobs)
-        results = run_jobs(write_recording, jobs, "Importing", "recordings")
+        # One process takes the Hub's rows in order: so each part of a table is fetched once.
+        alone = 1 if any(is_hub_address(job.source) for job in jobs) else None
+        results = run_jobs(write_recording, jobs, "Importing", "recordings", alone)
         written.update(zip((row.name for row in missing), results, strict=True))
     changes = [change for row in planned for change in row.changes]
     rows = []
@@ -390,7 +413,7 @@ def describe_left_out(left_out: Sequence[LeftOut]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
 
 
-def _describe_nothing(source: Path | str, left_out: Sequence[LeftOut]) -> str:
+def _describe_nothing(source: str, left_out: Sequence[LeftOut]) -> str:
     if not left_out:
         return f"{source} lists no recordings; is it the right folder and --format?"
     named = name_some(

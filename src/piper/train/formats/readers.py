@@ -7,14 +7,23 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from piper.errors import ConfigError, DatasetError, name_some
+from piper.errors import (
+    ConfigError,
+    DatasetError,
+    PiperError,
+    describe_briefly,
+    name_some,
+    needs_extra,
+)
 from piper.files import parse_json_object
+from piper.progress import ProgressLine
 from piper.train.data.metadata import LJSPEECH as LJSPEECH_LAYOUT
 from piper.train.data.metadata import SPEAKER as LAYOUT_SPEAKER
 from piper.train.data.metadata import TEXT as LAYOUT_TEXT
@@ -45,10 +54,12 @@ from piper.train.formats.source import (
     read_lines,
     read_text,
 )
+from piper.voices import hub_errors, is_hub_address, name_address
 
 CSV_NAME = "metadata.csv"
 _HEADERS = ("audio", "file", "path", "filename", "file_name", "audio_path", "wav", "id", "text")
 NO_TEXT = "no text file"
+EMPTY_TEXT = "empty text"
 COLUMN_NUMBER = "wrong number of columns"
 
 
@@ -639,8 +650,177 @@ HUGGING_FACE = Format(
 )
 
 
+# -- Hugging Face's Hub
+
+_DATASET = re.compile(r"hf://datasets/((?:[\w.-]+/)?[\w.-]+)(?:@([\w./-]+))?/?")
+_CONVERTED = "refs/convert/parquet"
+"""The Hub's branch with a dataset of any layout as parquet: CONFIG/SPLIT/0000.parquet."""
+_PARTIAL = "partial-"
+"""Begins a split of that branch of which the Hub converted the first gigabytes only."""
+_NUMBERED = re.compile(r"(?:(.+?)[-_.])?\d+(?:-of-\d+)?(?:-[0-9a-f]{16})?")
+DEFAULT, TRAIN = "default", "train"
+
+
+@dataclass(frozen=True)
+class HubTable:
+    """A parquet file of a dataset of the Hub.
+
+    Attributes:
+        path: In the Hub's cache where it lies there, else its address.
+        version: The digest of its content.
+    """
+
+    name: str
+    path: Path
+    version: str
+
+
+def _load_hub(source: Path, options: ReadOptions) -> Source:
+    """Read the rows; of recordings nothing is fetched until they are written."""
+    address = name_address(source)
+    match = _DATASET.fullmatch(address)
+    if match is None:
+        raise DatasetError(f"{address} is no address of a dataset; write hf://datasets/USER/NAME.")
+    with needs_extra("hub"):
+        import huggingface_hub  # noqa: F401
+    try:
+        tables, card = _list_hub_tables(match[1], match[2])
+    except hub_errors() as error:
+        raise PiperError(
+            f"{address} cannot be had ({describe_briefly(error, 200)}); check the address, "
+            "the network, and HF_TOKEN where the repository is private."
+        ) from None
+    subsets = group_tables(tables, card)
+    fetch = f"`hf download --repo-type dataset {match[1]} --local-dir DIR`, and import DIR"
+    if not subsets:
+        raise DatasetError(f"{address} has no parquet files; fetch it with {fetch}.")
+    subset = _choose(subsets, options.subset, DEFAULT, address, "--config")
+    split = _choose(subsets[subset], options.split, TRAIN, address, "--split")
+    chosen = subsets[subset][split]
+    found = Source()
+    if f"/{_PARTIAL}{split}/" in f"/{chosen[0].name}":
+        found.notes.append(f"Of {address} the Hub has only the beginning as parquet files.")
+    for row in _read_hub_rows(chosen, options):
+        if row.cell is None:
+            raise DatasetError(
+                f"The tables of {address} only name its recordings; fetch them with {fetch}."
+            )
+        if row.text.strip():
+            found.rows.append(row)
+        else:
+            found.leave_out(row.name, EMPTY_TEXT)
+        if len(found.rows) == options.limit:
+            break
+    return found
+
+
+def _read_hub_rows(tables: Sequence[HubTable], options: ReadOptions) -> Iterator[SourceRow]:
+    progress = ProgressLine("Reading", len(tables), "tables")
+    for number, table in enumerate(tables, start=1):
+        for row in _read_hugging_face_rows(table.path, Path(), options):
+            yield replace(row, version=table.version)
+        progress.show(number)
+    progress.leave()
+
+
+def _list_hub_tables(repository: str, revision: str | None) -> tuple[list[HubTable], Any]:
+    """Return the parquet files of a dataset, and what its card says (its YAML).
+
+    Where it has none, those that the Hub made of it; without a network, those in the cache.
+    """
+    from huggingface_hub import DatasetCard, HfApi, constants, snapshot_download
+    from huggingface_hub import try_to_load_from_cache as find_cached
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    if constants.HF_HUB_OFFLINE:
+        folder = Path(snapshot_download(repository, repo_type="dataset", revision=revision))
+        paths = sorted(folder.rglob(f"*{PARQUET}"))
+        # A file of the cache is a link to one that is named by its content.
+        tables = [
+            HubTable(path.relative_to(folder).as_posix(), path, path.resolve().name)
+            for path in paths
+        ]
+        card = folder / "README.md"
+        return tables, DatasetCard.load(card).data.to_dict() if card.is_file() else {}
+    branches = [revision] if revision else [None, _CONVERTED]
+    for branch in branches:
+        try:
+            info = HfApi().dataset_info(repository, revision=branch, files_metadata=True)
+        except RevisionNotFoundError:
+            if branch != _CONVERTED:
+                raise
+            break
+        tables = []
+        for file in sorted(info.siblings or (), key=lambda file: file.rfilename):
+            name = file.rfilename
+            if not name.endswith(PARQUET):
+                continue
+            cached = find_cached(repository, name, repo_type="dataset", revision=info.sha)
+            path = (
+                cached
+                if isinstance(cached, str)
+                else f"hf://datasets/{repository}@{info.sha}/{name}"
+            )
+            version = file.lfs.sha256 if file.lfs else file.blob_id
+            tables.append(HubTable(name, Path(path), str(version)))
+        if tables:
+            return tables, info.card_data.to_dict() if info.card_data else {}
+    return [], {}
+
+
+def group_tables(
+    tables: Sequence[HubTable], card: Mapping[str, Any]
+) -> dict[str, dict[str, list[HubTable]]]:
+    """Return the tables of each subset's splits: as the card says it, else by their names."""
+    found: dict[str, dict[str, list[HubTable]]] = {}
+    configs = card.get("configs")
+    for config in configs if isinstance(configs, list) else ():
+        if not isinstance(config, dict):
+            continue
+        files = config.get("data_files")
+        for entry in files if isinstance(files, list) else [files]:
+            said = entry if isinstance(entry, dict) else {"path": entry}
+            patterns = said.get("path")
+            patterns = [patterns] if isinstance(patterns, str) else patterns
+            matching = [
+                table
+                for table in tables
+                for pattern in (patterns if isinstance(patterns, list) else ())
+                if isinstance(pattern, str) and fnmatch(table.name, pattern.replace("**/", "*"))
+            ]
+            if matching:
+                splits = found.setdefault(str(config.get("config_name", DEFAULT)), {})
+                splits.setdefault(str(said.get("split", TRAIN)), []).extend(matching)
+    for table in () if found else tables:
+        *folders, stem = table.name.removesuffix(PARQUET).split("/")
+        if match := _NUMBERED.fullmatch(stem):
+            stem = match[1] or (folders.pop() if folders else TRAIN)
+        subset = "/".join(folder for folder in folders if folder != "data") or DEFAULT
+        split = stem.removeprefix(_PARTIAL)
+        found.setdefault(subset, {}).setdefault(split, []).append(table)
+    return found
+
+
+def _choose(names: Collection[str], wanted: str | None, usual: str, address: str, flag: str) -> str:
+    """Return the one of the names that is wanted, else the usual or the only one."""
+    if wanted is None and len(names) == 1:
+        return next(iter(names))
+    name = usual if wanted is None else wanted
+    if name not in names:
+        raise DatasetError(f"{address} has {name_some(names, 20)}; name one with {flag}.")
+    return name
+
+
+HUB = Format(
+    "hub",
+    "hf://datasets/USER/NAME, a dataset of the Hugging Face Hub, streamed",
+    is_hub_address,
+    _load_hub,
+)
+
+
 FORMATS: Sequence[Format] = (
-    *(LJSPEECH, PAIRS, CSV, JSONL, VCTK, MLS, COMMON_VOICE, FESTVOX, HUGGING_FACE, PIPER),
+    *(LJSPEECH, PAIRS, CSV, JSONL, VCTK, MLS, COMMON_VOICE, FESTVOX, HUGGING_FACE, HUB, PIPER),
 )
 
 
@@ -650,6 +830,8 @@ def find_format(source: Path, name: str | None = None) -> Format:
     Args:
         name: As `--format` has it; None looks into the source.
     """
+    if is_hub_address(source):
+        return HUB
     if not source.exists():
         raise DatasetError(f"{source} does not exist; name the folder of the recordings.")
     names = ", ".join(one.name for one in FORMATS)

@@ -12,7 +12,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from piper.errors import DatasetError
+from piper.errors import DatasetError, PiperError, describe_briefly
 from piper.files import load_kept_object, read_bounded
 from piper.train.data.metadata import (
     AUDIO_SUFFIXES,
@@ -21,6 +21,7 @@ from piper.train.data.metadata import (
     find_audio,
     find_audio_folder,
 )
+from piper.voices import hub_errors, is_hub_address, name_address
 
 _LOGGER = logging.getLogger(__name__)
 AUDIO = "audio"
@@ -58,6 +59,7 @@ class SourceRow:
         speaker: Name of the speaker, None where the source tells none.
         name: What to call the recording, without an ending; need not be unique.
         cell: Column and row of the table that `audio_path` is, None where it is a recording.
+        version: What the Hub knows the table's content by; empty for what lies on this machine.
     """
 
     audio_path: Path
@@ -65,6 +67,7 @@ class SourceRow:
     speaker: str | None
     name: str
     cell: tuple[str, int] | None = None
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,11 +118,17 @@ class ReadOptions:
         columns: Names of the columns by `audio`, `text` and `speaker`; the usual ones where a key
             is missing.
         audio_dir: Another folder in which recordings are looked for first.
+        subset: Configuration of a dataset of the Hub.
+        split: Part of it, such as `train`.
+        limit: A dataset of the Hub is read no further than to so many rows.
     """
 
     use_original_text: bool = False
     columns: Mapping[str, str] = field(default_factory=dict)
     audio_dir: Path | None = None
+    subset: str | None = None
+    split: str | None = None
+    limit: int | None = None
 
     def find_folders(self, *folders: Path) -> list[Path]:
         """Return the folders in which recordings are looked for, in order."""
@@ -273,10 +282,12 @@ class Table:
     """A file of rows; what is not asked for is not read.
 
     Args:
-        path: `.parquet`, or `.arrow` as a stream or file.
+        path: `.parquet`, also at an address of the Hub, of which only what is asked for is
+            fetched; or `.arrow` as a stream or file.
 
     Raises:
         DatasetError: pyarrow is missing, or the file is damaged.
+        PiperError: The Hub does not give it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -329,20 +340,32 @@ class Table:
                 "Parquet and Arrow files need the library pyarrow: "
                 'pip install "piper-workshop[formats]".'
             ) from None
+        outside = hub_errors() if is_hub_address(self.path) else ()
         try:
             yield
-        except (pyarrow.ArrowException, OSError) as error:
-            reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
-            raise DatasetError(
-                f"{self.path} cannot be read ({reason}); fetch the file again."
+        except pyarrow.ArrowException as error:
+            raise self._describe_damage(error) from None
+        except outside as error:
+            # A network that fails damages no row: what is left out is a DatasetError.
+            raise PiperError(
+                f"{name_address(self.path)} cannot be had ({describe_briefly(error, 200)}); check "
+                "the address, the network, and HF_TOKEN where the repository is private."
             ) from None
+        except OSError as error:
+            raise self._describe_damage(error) from None
+
+    def _describe_damage(self, error: Exception) -> DatasetError:
+        reason = describe_briefly(error).rstrip(".")
+        return DatasetError(f"{self.path} cannot be read ({reason}); fetch the file again.")
 
 
 class _Parquet:
     def __init__(self, path: Path) -> None:
         import pyarrow.parquet
 
-        self._file = pyarrow.parquet.ParquetFile(path)
+        self._file = pyarrow.parquet.ParquetFile(
+            _open_on_hub(path) if is_hub_address(path) else path
+        )
         self.schema = self._file.schema_arrow
         metadata = self._file.metadata
         self.counts = [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]
@@ -351,6 +374,13 @@ class _Parquet:
         # One thread: there is a process for each core already.
         column = self._file.read_row_group(number, columns=[name], use_threads=False).column(0)
         return _find_field(column.combine_chunks(), name)
+
+
+def _open_on_hub(path: Path) -> Any:
+    from huggingface_hub import HfFileSystem
+
+    # What is read is a column of many rows: nothing more is fetched ahead.
+    return HfFileSystem().open(name_address(path), "rb", cache_type="none")
 
 
 class _Arrow:
