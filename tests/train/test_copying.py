@@ -11,12 +11,16 @@ from pathlib import Path
 
 import onnx
 import pytest
+import torch
 
 from piper import PiperVoice
 from piper.files import load_records
 from piper.text.phonemizers import find_espeak_data
+from piper.train.checkpoints import load_checkpoint
 from piper.train.copying.cli import main
 from piper.train.copying.texts import load_words
+from piper.train.export import export_voice
+from piper.train.warm_start import load_source
 from trainings import QUICK, StopAfter, add_callback
 
 TEXT = "\n".join(
@@ -81,6 +85,26 @@ def test_a_copy_that_was_killed_goes_on_and_is_a_voice(tiny_voice: Path, tmp_pat
     report = json.loads((work / "comparison" / "report.json").read_text())
     assert [one["label"] for one in report["systems"]] == ["recordings", "copy", "original"]
     assert "license: cc0-1.0" in (work / "comparison" / "MODEL_CARD.md").read_text().lower()
+
+
+@pytest.mark.long
+def test_a_voice_becomes_a_checkpoint_whose_speech_is_its_own(
+    tiny_voice: Path, tmp_path: Path
+) -> None:
+    """What an .onnx lacks is learnt from its speech, and what it has stays."""
+    voice = write_voice(tmp_path, tiny_voice, license="MIT")
+    texts, output = tmp_path / "texts.txt", tmp_path / "full.ckpt"
+    texts.write_text(TEXT)
+    words = [str(voice), "--output-file", str(output), "--texts", str(texts)]
+    flags = ("--trainer.max_steps=2", "--data.batch_size=2", "--trainer.limit_val_batches=0")
+    assert main([*words, *flags]) == 0
+    full, source = load_source(str(output)), load_source(str(voice))
+    assert "optimizer_states" not in load_checkpoint(output)
+    assert (full.phoneme_ids, full.sample_rate) == (source.phoneme_ids, source.sample_rate)
+    again = load_source(str(export_voice(output, tmp_path / "again.onnx").model_path))
+    for name, weight in source.weights.items():
+        assert torch.allclose(again.weights[name], weight, atol=1e-6), name
+    assert any(name.startswith("model_g.enc_q.") for name in full.weights)
 
 
 @pytest.mark.long

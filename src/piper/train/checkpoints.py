@@ -248,6 +248,7 @@ _SETTINGS: dict[str, Callable[[Any], bool]] = {
     "new_speakers_only": lambda value: isinstance(value, bool),
     "warmup_updates": _is_count,
     "hold_decoder": _is_count,
+    "hold_voice": _is_count,
     "betas": _is_pair,
     "betas_d": _is_pair,
     "ema_decay": _is_share,
@@ -613,7 +614,7 @@ def _obey(checkpoint: Mapping[str, Any], saved: Mapping[str, Any], now: Mapping[
 
 def _check_begun(saved: Mapping[str, Any], now: Mapping[str, Any], updates: int) -> None:
     """Refuse what belongs to the beginning of a training that has gone further."""
-    for key in ("warmup_updates", "hold_decoder"):
+    for key in ("warmup_updates", "hold_decoder", "hold_voice"):
         is_other = key in saved and saved[key] != now[key]
         if is_other and 0 < now[key] <= updates:
             raise ConfigError(

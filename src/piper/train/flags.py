@@ -370,12 +370,16 @@ def _leave_out_warm_start(config: Any) -> None:
 
 
 def _check_hold(model: Any) -> None:
-    """Refuse to hold a decoder that has learnt nothing."""
-    if model.get("hold_decoder") and not (model.warmstart or model.vocoder_warmstart):
-        raise ConfigError(
-            f"--model.hold_decoder={model.hold_decoder} is for a decoder that speaks already: give "
-            "the voice to start from with --model.warmstart, or leave it out."
-        )
+    """Refuse to hold what has learnt nothing."""
+    for key, starts in (
+        ("hold_decoder", ("warmstart", "vocoder_warmstart")),
+        ("hold_voice", ("warmstart",)),
+    ):
+        if model.get(key) and not any(map(model.get, starts)):
+            raise ConfigError(
+                f"--model.{key}={model[key]} is for what speaks already: give the voice to start "
+                "from with --model.warmstart, or leave it out."
+            )
 
 
 def _network_of_checkpoint(

@@ -15,6 +15,7 @@ from piper.errors import ConfigError
 from piper.train import checkpoints
 from piper.train.data.batches import Batch
 from piper.train.distributed import sum_over_processes
+from piper.train.families import is_needed_to_speak
 from piper.train.presets import (
     NETWORK_KEYS,
     TRAINING_DEFAULTS,
@@ -80,6 +81,8 @@ class VitsModel(VoiceModule):
         warmup_updates: Updates in which both learning rates grow from 0.
         hold_decoder: Updates in which the decoder stays as a warm start brought it, while the
             encoder of recordings, which a voice has not, learns to be spoken by it.
+        hold_voice: The same for all that speaks: only what a voice's file lacks learns, the encoder
+            of recordings, the half of the durations that hears them, and the discriminators.
         ema_decay: Share of the weights' moving average that stays at each update; the average is
             what is validated and exported. 0 takes the weights themselves.
         c_mel: Weight of the mel loss.
@@ -141,6 +144,7 @@ class VitsModel(VoiceModule):
         lr_decay_d: float | None = None,
         warmup_updates: int | None = None,
         hold_decoder: int | None = None,
+        hold_voice: int | None = None,
         ema_decay: float | None = None,
         c_mel: float | None = None,
         c_kl: float | None = None,
@@ -176,10 +180,10 @@ class VitsModel(VoiceModule):
         weights = {**gan.USUAL_WEIGHTS, "mel": settings["c_mel"], "kl": settings["c_kl"]}
         self.gan = GanStep(self.model_g, discriminators, network, weights)
         self.micro_batches = MicroBatches(self.gan, self.model_g, *discriminators)
-        self.frozen_decoder = FrozenPart(self.model_g.dec, "decoder", settings["hold_decoder"])
         self._kept_speakers: tuple[list[int], Tensor] | None = None
         if settings["new_speakers_only"]:
             self._freeze_voice()
+        self._frozen_parts = self._find_frozen_parts()
         self._compile_choice = compile
 
     def _freeze_voice(self) -> None:
@@ -192,6 +196,19 @@ class VitsModel(VoiceModule):
         for parameter in self.model_g.parameters():
             parameter.requires_grad_(False)
         table.weight.requires_grad_(True)
+
+    def _find_frozen_parts(self) -> list[FrozenPart]:
+        """Return what learns nothing in the first updates; the decoder is a part of the voice."""
+        decoder: list[nn.Parameter] = []
+        rest: list[nn.Parameter] = []
+        for name, parameter in self.model_g.named_parameters():
+            if is_needed_to_speak(name, self.network_config):
+                (decoder if name.startswith("dec.") else rest).append(parameter)
+        updates = self._training["hold_voice"]
+        return [
+            FrozenPart(decoder, "decoder", max(updates, self._training["hold_decoder"])),
+            FrozenPart(rest, "text side of the voice", updates),
+        ]
 
     def settle_weights(self) -> None:
         """Give the speakers that are not trained their rows back: AdamW lets all rows decay."""
@@ -241,9 +258,10 @@ class VitsModel(VoiceModule):
         own = Normalisers.of(batch)
         counts = torch.stack([own.utterances, own.frames, own.phonemes])
         normalisers = Normalisers(*sum_over_processes(counts).unbind())
-        change = self.frozen_decoder.apply(update)
-        if change and self.trainer.is_global_zero:
-            _LOGGER.info("%s", change)
+        for part in self._frozen_parts:
+            change = part.apply(update)
+            if change and self.trainer.is_global_zero:
+                _LOGGER.info("%s", change)
         return self.micro_batches.backward(
             batch,
             self.accumulate_grad_batches,

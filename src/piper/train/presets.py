@@ -96,6 +96,7 @@ TRAINING_DEFAULTS: dict[str, Any] = {
     "c_kl": 1.0,
     "warmup_updates": 0,
     "hold_decoder": 0,
+    "hold_voice": 0,
     "ema_decay": 0.999,
     "use_mrd": False,
     "new_speakers_only": False,

@@ -22,6 +22,7 @@ from piper.train.steps.update import (
     create_precision,
     seed_update,
 )
+from piper.voice.graph_config import is_spoken_with
 from trainings import last_checkpoint, train
 
 NAMES = ("discriminator", "generator")
@@ -240,7 +241,7 @@ FLAGS = ("--data.batch_size=5", "--validation_quality=off", "--trainer.limit_val
 
 def test_gradients_go_through_what_is_held() -> None:
     before, held = nn.Linear(3, 3), nn.Linear(3, 1)
-    frozen = FrozenPart(held, "decoder", 2)
+    frozen = FrozenPart(held.parameters(), "decoder", 2)
     held_on, learns_now = "The decoder is held until update 2.", "The decoder learns from now on."
     changes = {0: held_on, 2: learns_now}
     for update, learns in ((0, False), (1, False), (2, True), (3, True)):
@@ -277,8 +278,24 @@ def test_a_held_decoder_is_held_on_when_training_goes_on_and_learns_later(
     assert "dec" in find_changed(two, three)
 
 
+def test_of_a_held_voice_only_what_it_is_not_spoken_with_learns(
+    dataset: Path, tiny_voice: Path, tmp_path: Path
+) -> None:
+    """An .onnx has none of that; made once, from the voice's own speech, it is a better start."""
+    flags = (f"--model.warmstart={tiny_voice}", "--model.hold_voice=9", "--model.hold_decoder=1")
+    flags += ("--ckpt_path=last", "--model.quality=tiny")
+    one = train_held(dataset, tmp_path, 1, *flags)
+    two = train_held(dataset, tmp_path, 2, *flags)
+    assert find_changed(one, two) == {"dp", "enc_q"}
+    weights: list[dict[str, Tensor]] = [one["state_dict"], two["state_dict"]]
+    for name in weights[0]:
+        is_held = name.startswith("model_g.") and is_spoken_with(name.removeprefix("model_g."))
+        assert torch.equal(*(w[name] for w in weights)) == is_held, name
+
+
 def test_a_decoder_that_knows_nothing_is_not_held(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert train(dataset, tmp_path, *FLAGS, "--model.hold_decoder=2") != 0
-    assert "give the voice to start from with --model.warmstart" in capsys.readouterr().err
+    for flag in ("--model.hold_decoder=2", "--model.hold_voice=2"):
+        assert train(dataset, tmp_path, *FLAGS, flag) != 0
+        assert "give the voice to start from with --model.warmstart" in capsys.readouterr().err

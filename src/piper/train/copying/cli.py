@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import re
@@ -52,6 +53,8 @@ PHONEMES_A_SECOND = 18.0
 """Stress marks and spaces among them."""
 SPEAKING_SHARE = 0.25
 """Of the budget, after which a slow voice is stopped: what it has said is to be trained on, too."""
+ALWAYS = 1_000_000
+"""Updates; none makes so many."""
 COMPARISON_FLAGS = (
     ("scores", "NAMES", "what is measured"),
     ("recogniser", "NAME:MODEL", "a recogniser of words"),
@@ -71,7 +74,9 @@ def create_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("voice", metavar="VOICE.onnx", help="the voice to copy")
-    add("-f", "--output-file", type=Path, required=True, metavar="FAST.onnx", help="the copy")
+    text = "the copy; with the ending .ckpt a checkpoint of the voice itself, whose posterior "
+    text += "encoder and discriminators have been made from its speech: to train on from"
+    add("-f", "--output-file", type=Path, required=True, metavar="FAST.onnx", help=text)
     add("-c", "--config", type=Path, metavar="FILE", help="the voice's JSON; default: beside it")
     add(
         "--minutes",
@@ -131,6 +136,11 @@ class Plan:
     folder: Path
     minutes: float
 
+    @property
+    def is_checkpoint(self) -> bool:
+        """Whether the voice itself becomes one that can be trained, not a quick one."""
+        return self.output.suffix == ".ckpt"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Copy a voice; return the exit code."""
@@ -150,6 +160,8 @@ def _copy(arguments: argparse.Namespace, of_fit: Sequence[str], words: Sequence[
     _speak_all(plan, arguments.texts, arguments.seed)
     if code := _train(plan, arguments.seed, of_fit, words):
         return code
+    if plan.is_checkpoint:
+        return _write_checkpoint(plan)
     _export(plan)
     return _compare(plan, arguments)
 
@@ -160,8 +172,11 @@ def _create_plan(arguments: argparse.Namespace) -> Plan:
     if arguments.minutes <= 0:
         raise ConfigError("--minutes is a number above 0.")
     output: Path = arguments.output_file
-    if output.suffix != ".onnx":
-        raise ConfigError(f"--output-file {output}: the name of a voice ends in .onnx.")
+    if output.suffix not in (".onnx", ".ckpt"):
+        raise ConfigError(
+            f"--output-file {output}: the name of a voice ends in .onnx, that of a checkpoint in "
+            ".ckpt."
+        )
     refuse_overwriting(
         {"--output-file": output}, {"the voice": files.model, "--texts": arguments.texts}
     )
@@ -188,6 +203,7 @@ def _create_plan(arguments: argparse.Namespace) -> Plan:
         "texts": digest_file(arguments.texts) if arguments.texts else "",
         "speakers": plan.speakers,
         "seed": arguments.seed,
+        **({"kind": "checkpoint"} if plan.is_checkpoint else {}),
     }
     known = load_kept_object(folder / "copy.json")
     if known and {name: known.get(name) for name in asked} != asked:
@@ -327,7 +343,7 @@ def _speak_all(plan: Plan, texts: Path | None, seed: int) -> None:
         if left < 0:
             break
     # Without noise what is said follows from the text alone, which is easier to predict.
-    _speak(plan, TRAINING, chosen, (0.0, 0.0), seed)
+    _speak(plan, TRAINING, chosen, noise if plan.is_checkpoint else (0.0, 0.0), seed)
 
 
 def _speak(
@@ -398,7 +414,8 @@ def _create_config(plan: Plan) -> dict[str, Any]:
     from piper import __version__
 
     data = plan.config.to_dict()
-    data["audio"] = {**data["audio"], "quality": "quick"}
+    if not plan.is_checkpoint:
+        data["audio"] = {**data["audio"], "quality": "quick"}
     data["num_speakers"] = max(1, len(plan.speakers))
     data["speaker_id_map"] = {name: number for number, name in enumerate(plan.speakers)}
     data.pop("default_speaker_id", None)
@@ -423,10 +440,10 @@ def _train(plan: Plan, seed: int, of_fit: Sequence[str], words: Sequence[str]) -
         *("fit", f"--data.dataset_dir={plan.folder / TRAINING}", "--ckpt_path=last"),
         *("--data.dataset_type=phoneme_ids", "--data.trim_silence=false"),
         *("--data.validation_split=0.02", "--data.num_test_examples=2"),
-        *("--model.quality=quick", f"--model.hop_length={plan.config.hop_length}"),
+        *_find_network_flags(plan),
         *(f"--trainer.default_root_dir={plan.folder}", f"--trainer.max_time={clock}"),
         *("--trainer.devices=1", "--validation_quality=off", "--keep_best=0"),
-        *("--save_minutes=0.5", f"--seed_everything={seed}"),
+        *(f"--save_minutes={5 if plan.is_checkpoint else 0.5}", f"--seed_everything={seed}"),
         *of_fit,
     ]
     before = os.environ.get(COMMAND_VARIABLE, "")
@@ -435,6 +452,44 @@ def _train(plan: Plan, seed: int, of_fit: Sequence[str], words: Sequence[str]) -
         return train(flags)
     finally:
         os.environ[COMMAND_VARIABLE] = before
+
+
+def _find_network_flags(plan: Plan) -> list[str]:
+    """Return the flags that say what is trained, and of a checkpoint from what, and which part."""
+    if not plan.is_checkpoint:
+        return ["--model.quality=quick", f"--model.hop_length={plan.config.hop_length}"]
+    from piper.train.checkpoints import network_config_from_checkpoint
+    from piper.train.presets import find_quality
+    from piper.voice.weights import load_voice_weights
+
+    weights, graph = load_voice_weights(plan.files.model)
+    said = {
+        "state_dict": {f"model_g.{name}": weight for name, weight in weights.items()},
+        "hyper_parameters": {**asdict(graph), "hop_length": graph.hop_length},
+    }
+    network = network_config_from_checkpoint(said)
+    shape = [f"--model.quality={find_quality(network)}"]
+    if find_quality(network) is None:
+        of_dataset = ("sample_rate", "num_symbols", "num_speakers", "mel_fmax")
+        fields = asdict(network).items()
+        values = {k: v if isinstance(v, str) else json.dumps(v) for k, v in fields}
+        shape = [f"--model.{k}={v}" for k, v in values.items() if k not in of_dataset]
+    return [*shape, f"--model.warmstart={plan.files.model}", f"--model.hold_voice={ALWAYS}"]
+
+
+def _write_checkpoint(plan: Plan) -> int:
+    """Write what was trained, without the optimizers' means, which serve this training alone."""
+    import torch
+
+    from piper.train.checkpoints import find_checkpoint, load_checkpoint
+
+    checkpoint = load_checkpoint(find_checkpoint(plan.folder))
+    checkpoint.pop("optimizer_states", None)
+    with replace_on_success(plan.output) as temporary:
+        torch.save(checkpoint, temporary)
+    name = plan.files.model.stem
+    say(f"{plan.output}: {name} ({plan.license}), to start from: --model.warmstart={plan.output}")
+    return 0
 
 
 def _export(plan: Plan) -> None:

@@ -206,7 +206,7 @@ def create_optimizer(
 
 
 class FrozenPart:
-    """Keeps a part's weights for the first updates of a training.
+    """Keeps some weights for the first updates of a training, of those that are trained at all.
 
     A voice brings a decoder that speaks, but neither the encoder of recordings nor discriminators.
     Until those have learned something, their gradients are of no use to the decoder; frozen, it
@@ -214,8 +214,8 @@ class FrozenPart:
     and none are computed of its weights.
     """
 
-    def __init__(self, part: nn.Module, name: str, updates: int) -> None:
-        self.part = part
+    def __init__(self, parameters: Iterable[nn.Parameter], name: str, updates: int) -> None:
+        self.parameters = [p for p in parameters if p.requires_grad]
         self.name = name
         self.updates = updates
         self._learns = True
@@ -226,7 +226,7 @@ class FrozenPart:
         if learns == self._learns:
             return None
         self._learns = learns
-        for parameter in self.part.parameters():
+        for parameter in self.parameters:
             parameter.requires_grad_(learns)
             parameter.grad = None
         done = "learns from now on" if learns else f"is held until update {self.updates}"
