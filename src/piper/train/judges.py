@@ -183,7 +183,8 @@ QualityPredictor = Callable[[npt.NDArray[np.float32], int], float]
 ENTRY_POINT_GROUP = "piper.quality"
 """Packages may offer a `QualityPredictor` under a name in this group of entry points."""
 
-AUTO, OFF = "auto", "off"
+AUTO, OFF, UTMOSV2 = "auto", "off", "utmosv2"
+UTMOSV2_RATE = 16000
 DISTILLMOS_RATE = 16000
 DISTILLMOS_SAMPLES = 491_520
 """30.72 s; of longer speech the beginning is judged, lest its features take all memory (8 MB a
@@ -203,8 +204,8 @@ def find_quality_predictor(
     """Return the predictor that a flag names.
 
     Args:
-        name: `auto` (DistillMOS where it is installed), `off`, the name of an entry point in
-            the group `piper.quality`, or `package.module:function`.
+        name: `auto` (DistillMOS where it is installed), `off`, `utmosv2`, the name of an entry
+            point in the group `piper.quality`, or `package.module:function`.
         flag: Named where it is wrong.
 
     Returns:
@@ -214,12 +215,14 @@ def find_quality_predictor(
         return None
     if name == AUTO:
         return _load_distillmos()
+    if name == UTMOSV2:
+        return _Utmosv2(flag)
     if ":" in name:
         return import_plugin(name, flag)
     found = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     if name not in found:
         raise ConfigError(
-            f'{flag}: there is no predictor "{name}"; give auto, off, '
+            f'{flag}: there is no predictor "{name}"; give auto, off, utmosv2, '
             "package.module:function"
             + (f", or one of {', '.join(sorted(found))}." if found else ".")
         )
@@ -298,6 +301,40 @@ class _Distillmos:
             return features
         body, end = features[:-EDGE_FEATURES], features[-EDGE_FEATURES:]
         return torch.cat([body, body[-1:].expand(wanted - computed, -1), end])
+
+
+class _Utmosv2:
+    """UTMOSv2 (Baba et al. 2024, 1 to 5), by the package that its authors publish.
+
+    Its networks are loaded, and at first downloaded, with the first speech.
+    """
+
+    def __init__(self, flag: str) -> None:
+        if not _is_module_here(UTMOSV2):
+            raise ConfigError(
+                f"{flag}={UTMOSV2}: UTMOSv2 is not installed; run "
+                "`pip install git+https://github.com/sarulab-speech/UTMOSv2.git`."
+            )
+        self._model: Any = None
+
+    def __call__(self, audio: npt.NDArray[np.float32], rate: int) -> float:
+        import soxr
+        import torch
+
+        if self._model is None:
+            with contextlib.redirect_stdout(io.StringIO()):  # it says where its weights lie
+                self._model = importlib.import_module(UTMOSV2).create_model(pretrained=True)
+        if rate != UTMOSV2_RATE:
+            audio = soxr.resample(audio, rate, UTMOSV2_RATE)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        # It judges pieces that NumPy draws: the same ones each time, so that voices compare.
+        state = np.random.get_state()
+        np.random.seed(0)
+        try:
+            scores = self._model.predict(data=audio, device=device, num_workers=0, verbose=False)
+        finally:
+            np.random.set_state(state)
+        return float(np.ravel(scores)[0])
 
 
 FloatArray = npt.NDArray[np.float32]

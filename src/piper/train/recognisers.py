@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-import tempfile
 import unicodedata
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-from piper.errors import ConfigError, PiperError
+from piper.errors import ConfigError, PiperError, describe_briefly
 from piper.train.data.audio import FloatArray
 from piper.train.judges import import_plugin
 
@@ -17,32 +15,42 @@ Recogniser = Callable[[FloatArray, int], str]
 """Samples (S,) float32, one channel, and their rate in hertz (16,000 here), to what is said."""
 
 SPECIFICATIONS = (
-    "faster-whisper:MODEL (a name or a folder), gigaam:MODEL, or MODULE:FUNCTION, a function that "
-    "takes samples and their rate and returns the text"
+    "whisper:MODEL (a size such as small, or a folder), gigaam:MODEL (such as v3-ctc), "
+    "onnx-asr:MODEL, or MODULE:FUNCTION, a function that takes samples and their rate and returns "
+    "the text"
 )
+_WHISPER_LANGUAGES = {"cmn": "zh", "nb": "no"}
+"""Where its name is another than espeak-ng's."""
 
 
 def load_recogniser(specification: str, language: str) -> Recogniser:
     """Return the recogniser that one of `SPECIFICATIONS` names.
 
+    What is not there yet is downloaded by the recogniser's own library.
+
     Args:
         specification: Its name.
         language: Of the texts, an espeak-ng voice such as `ru` or `en-us`.
     """
-    name, _, rest = specification.partition(":")
-    if not name or not rest:
+    name, _, model = specification.partition(":")
+    if not name or not model:
         raise ConfigError(
             f'The recogniser "{specification}" cannot be loaded; give {SPECIFICATIONS}.'
         )
-    known = {"faster-whisper": _load_faster_whisper, "gigaam": _load_gigaam}
+    if name not in _KNOWN:
+        return _Checked(import_plugin(specification, "--recogniser"), specification)
+    load, requirement = _KNOWN[name]
     try:
-        load = known.get(name)
-        function = load(rest, language) if load else import_plugin(specification, "--recogniser")
-    except ImportError:
+        return _Checked(load(model, language), specification)
+    except ImportError as error:
         raise ConfigError(
-            f"The recogniser {name} is not installed; run `pip install {name}`."
+            f"The recogniser {name} is not installed ({error}); run `pip install {requirement}`."
         ) from None
-    return _Checked(function, specification)
+    except Exception as error:  # whatever its library raises
+        raise ConfigError(
+            f"The recogniser {specification} cannot be loaded ({describe_briefly(error)}); check "
+            "the model's name or folder, and the network: what is not there is downloaded."
+        ) from None
 
 
 class _Checked:
@@ -74,6 +82,7 @@ def _load_faster_whisper(model: str, language: str) -> Recogniser:
 
     loaded = WhisperModel(model)
     code = re.split("[-_]", language)[0]
+    code = _WHISPER_LANGUAGES.get(code, code)
 
     def recognise(samples: FloatArray, sample_rate: int) -> str:
         if sample_rate != 16000:
@@ -84,21 +93,35 @@ def _load_faster_whisper(model: str, language: str) -> Recogniser:
     return recognise
 
 
-def _load_gigaam(model: str, language: str) -> Recogniser:
-    import gigaam
+def _load_onnx_asr(model: str, language: str) -> Recogniser:
+    """Load `NAME`, or `NAME:FOLDER` of a model that lies here."""
+    import onnx_asr
 
-    loaded = gigaam.load_model(model)
+    name, _, folder = model.partition(":")
+    loaded: Any = onnx_asr.load_model(name, folder or None)
 
     def recognise(samples: FloatArray, sample_rate: int) -> str:
-        from piper.audio.output import write_wav
-
-        # It reads files alone.
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "speech.wav"
-            write_wav(path, samples, sample_rate)
-            return str(loaded.transcribe(str(path)))
+        return str(loaded.recognize(samples, sample_rate=sample_rate))
 
     return recognise
+
+
+def _load_gigaam(model: str, language: str) -> Recogniser:
+    # The package gigaam wants torch 2.5 or earlier; it calls its newest models ctc and rnnt.
+    version = "" if model.startswith(("v", "multilingual")) else "v2-"
+    name, *folder = model.split(":", 1)
+    return _load_onnx_asr(
+        ":".join([f"gigaam-{version}{name.replace('_', '-')}", *folder]), language
+    )
+
+
+_KNOWN = {
+    "whisper": (_load_faster_whisper, "faster-whisper"),
+    "faster-whisper": (_load_faster_whisper, "faster-whisper"),
+    "gigaam": (_load_gigaam, "'onnx-asr[cpu,hub]'"),
+    "onnx-asr": (_load_onnx_asr, "'onnx-asr[cpu,hub]'"),
+}
+"""How each is loaded, and what pip is told to install."""
 
 
 def normalise_words(text: str) -> list[str]:

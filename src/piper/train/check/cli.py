@@ -48,8 +48,8 @@ def create_parser() -> argparse.ArgumentParser:
     add(
         "--recogniser",
         metavar="NAME:MODEL",
-        help="let a speech recogniser hear every recording: faster-whisper:MODEL, gigaam:MODEL or "
-        "MODULE:FUNCTION",
+        help="let a speech recogniser hear every recording: whisper:MODEL, gigaam:MODEL, "
+        "onnx-asr:MODEL or MODULE:FUNCTION",
     )
     add(
         "--fix",

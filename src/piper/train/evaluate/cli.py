@@ -138,7 +138,8 @@ def _add_scores(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="another predictor of opinion: the name of an entry point, or MODULE:FUNCTION",
+        help="another predictor of opinion: utmosv2, the name of an entry point, or "
+        "MODULE:FUNCTION",
     )
     add(
         "--fit-recogniser",
@@ -155,7 +156,8 @@ def _add_scores(parser: argparse.ArgumentParser) -> None:
     add(
         "--recogniser",
         metavar="NAME:MODEL",
-        help="a speech recogniser for words: faster-whisper:MODEL, gigaam:MODEL or MODULE:FUNCTION",
+        help="a speech recogniser for words: whisper:MODEL, gigaam:MODEL, onnx-asr:MODEL or "
+        "MODULE:FUNCTION",
     )
 
 

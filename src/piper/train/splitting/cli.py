@@ -55,8 +55,8 @@ def create_parser() -> argparse.ArgumentParser:
     add(
         "--recogniser",
         metavar="NAME:MODEL",
-        help="let a speech recogniser say what is said where: faster-whisper:MODEL, gigaam:MODEL "
-        "or MODULE:FUNCTION",
+        help="let a speech recogniser say what is said where: whisper:MODEL, gigaam:MODEL, "
+        "onnx-asr:MODEL or MODULE:FUNCTION",
     )
     return parser
 
