@@ -142,6 +142,25 @@ def test_a_checkpoint_is_exported_and_a_gate_sets_the_exit_code(
     assert "not reached: new: per was not measured, but per<=0.1 is required." in said
 
 
+def test_a_sentence_that_is_said_often_has_the_mean_of_its_scores(
+    tiny_voice: Path, tmp_path: Path, predictors: str
+) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("Hello there.\nGood morning.\n", encoding="utf-8")
+    flags = ["--scores=quality", "--quality-predictor=ear:level", "--words=0", "--seed=7"]
+    out = tmp_path / "out"
+    systems = ["--model", f"a={tiny_voice}", "--texts", texts, "--output-dir", out]
+    assert run(*systems, *flags, "--readings=3") == 0
+    report = load_report(out)
+    [voice] = report["systems"]
+    assert report["facts"]["readings of each sentence"] == "3"
+    for sentence in voice["sentences"]:
+        heard = [abs(soundfile.read(p)[0]).mean() for p in out.rglob(f"{sentence['name']}.flac")]
+        assert len(set(heard)) == 3
+        assert sentence["values"]["ear:level"] == pytest.approx(sum(heard) / 3)
+        assert Path(sentence["audio"]).parent.name.endswith("-7")
+
+
 def test_texts_need_no_recordings(tiny_voice: Path, tmp_path: Path) -> None:
     texts = tmp_path / "texts.txt"
     texts.write_text("Hello there.\nGood morning, everyone. How are you?\n", encoding="utf-8")
@@ -249,7 +268,11 @@ def test_a_killed_evaluation_goes_on(
         (["--model=recordings={voice}", "--dataset={data}"], 'label "recordings" is taken'),
         (["--model={voice}", "--dataset={data}", "--held-out=none.txt"], "cannot be read"),
         (["--model={voice}", "--dataset={data}", "--phoneme-recogniser=a.pt"], "does not exist"),
-        (["--model={voice}", "--dataset={data}", "--sentences=0"], "--sentences is a number from"),
+        (
+            ["--model={voice}", "--dataset={data}", "--sentences=0"],
+            "--sentences and --readings are",
+        ),
+        (["--model={voice}", "--dataset={data}", "--readings=0"], "are numbers from 1"),
         (["--model={voice}", "--dataset={data}", "--quality-predictor=ear:none"], "ear:none"),
         (["--model={voice}", "--dataset={data}", "--quality-predictor=ear:failing"], "no memory"),
     ],

@@ -105,6 +105,14 @@ def _add_sentences(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="single words to say beside, and the letters; 0: none; default: %(default)s",
     )
+    add(
+        "--readings",
+        type=int,
+        default=1,
+        metavar="N",
+        help="how often voices say each sentence, each time with other noise; its scores are the "
+        "means; default: %(default)s",
+    )
     add_espeak_voice_flag(add)
     add_num_speakers_flag(add)
     add(
@@ -196,8 +204,8 @@ def _check(arguments: argparse.Namespace) -> None:
             "Pass either --dataset DIR, with held-out sentences and their recordings, or --texts "
             "FILE, with a sentence in each line."
         )
-    if arguments.sentences < 1 or arguments.words < 0:
-        raise ConfigError("--sentences is a number from 1, --words one from 0.")
+    if arguments.sentences < 1 or arguments.readings < 1 or arguments.words < 0:
+        raise ConfigError("--sentences and --readings are numbers from 1, --words one from 0.")
     if arguments.require and not arguments.sources:
         raise ConfigError("--require needs a --model, --checkpoint or --speech to judge.")
 
@@ -257,6 +265,7 @@ def _evaluate(arguments: argparse.Namespace, recogniser: Path | None) -> Evaluat
         held_out=arguments.held_out,
         num_sentences=arguments.sentences,
         num_words=arguments.words,
+        num_readings=arguments.readings,
         seed=arguments.seed,
         scores=scores,
         predictors=arguments.quality_predictor,

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
@@ -329,6 +329,7 @@ def _find_facts(
         "sentences": str(len(sentences)),
         "intervals": "95 %, bootstrap over sentences",
         "seed": str(request.seed),
+        "readings of each sentence": str(request.num_readings),
         "machine": f"{platform.system()} {platform.machine()}, CPU",
     }
     if metrics.phonemes is not None:
@@ -387,8 +388,9 @@ def _measure_system(source: Source, state: _State) -> System:
     cost: Mapping[str, Figure] = {}
     details: dict[str, str] = {}
     if source.kind is SourceKind.SPEECH:
-        sentences = state.sentences
-        speech = find_speech(source.path, sentences)
+        spoken = _measure_speech(
+            state.sentences, find_speech(source.path, state.sentences), source.label, state
+        )
     else:
         model = source.path
         if source.kind is SourceKind.CHECKPOINT:
@@ -397,20 +399,41 @@ def _measure_system(source: Source, state: _State) -> System:
             export_voice(source.path, model)
         details = describe_voice(model)
         sentences = [*state.sentences, *find_singles(state.sentences, request.num_words)]
-        folder = (
-            request.folder / "speech" / f"{source.label}-{digest_file(model)[:8]}-{request.seed}"
-        )
-        speech = speak_all(model, sentences, folder, request.seed, source.label)
+        stem = f"{source.label}-{digest_file(model)[:8]}"
+        readings = []
+        for seed in range(request.seed, request.seed + request.num_readings):
+            folder = request.folder / "speech" / f"{stem}-{seed}"
+            speech = speak_all(model, sentences, folder, seed, source.label)
+            readings.append(_measure_speech(sentences, speech, source.label, state))
+        spoken = average_readings(readings)
         if state.metrics.wants(*COST_SCORES):
             cost = measure_cost(model, [sentence.text for sentence in state.sentences])
             cost = {name: value for name, value in cost.items() if state.metrics.wants(name)}
+    return create_system(source.label, source.path, spoken, cost, details)
+
+
+def _measure_speech(
+    sentences: Sequence[Sentence], speech: Sequence[Speech], label: str, state: _State
+) -> list[SpokenSentence]:
     utterances = [
         _create_utterance(sentence, one, state)
         for sentence, one in zip(sentences, speech, strict=True)
     ]
-    spoken = _measure_all(utterances, source.label, state, is_recording=False)
+    spoken = _measure_all(utterances, label, state, is_recording=False)
     add_spread(spoken)
-    return create_system(source.label, source.path, spoken, cost, details)
+    return spoken
+
+
+def average_readings(readings: Sequence[Sequence[SpokenSentence]]) -> list[SpokenSentence]:
+    """Return the sentences of the first reading, with the means of all readings' values.
+
+    What was heard, and where, stays that of the first, which is the one that a report plays.
+    """
+    for first, *others in zip(*readings, strict=True):
+        for name, value in first.values.items():
+            rest = [one.values[name] for one in others if name in one.values]
+            first.values[name] = fmean([value, *rest])
+    return list(readings[0])
 
 
 def _create_utterance(sentence: Sentence, speech: Speech, state: _State) -> Utterance:

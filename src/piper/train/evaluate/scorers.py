@@ -52,6 +52,8 @@ class Request:
         texts: A file of sentences, where there is no dataset.
         held_out: Which of the dataset's lines, as `split_rows` takes it.
         num_words: Single words; 0 leaves out words and letters.
+        num_readings: How often voices say each sentence.
+        seed: Of their noise the first time; the next is 1 more.
         scores: Names of scores or of groups; None wants all.
         predictors: The user's own predictors of opinion, by name or as MODULE:FUNCTION.
         phonemes: A phoneme recogniser's file; None where there is none.
@@ -66,6 +68,7 @@ class Request:
     held_out: str
     num_sentences: int
     num_words: int
+    num_readings: int
     seed: int
     scores: Collection[str] | None
     predictors: Sequence[str]
