@@ -17,6 +17,7 @@ from piper import PiperVoice
 from piper.files import load_records
 from piper.text.phonemizers import find_espeak_data
 from piper.train.checkpoints import load_checkpoint
+from piper.train.copying import cli
 from piper.train.copying.cli import main
 from piper.train.copying.texts import load_words
 from piper.train.export import export_voice
@@ -85,6 +86,19 @@ def test_a_copy_that_was_killed_goes_on_and_is_a_voice(tiny_voice: Path, tmp_pat
     report = json.loads((work / "comparison" / "report.json").read_text())
     assert [one["label"] for one in report["systems"]] == ["recordings", "copy", "original"]
     assert "license: cc0-1.0" in (work / "comparison" / "MODEL_CARD.md").read_text().lower()
+
+
+def test_a_quick_voice_is_copied_with_how_far_its_pitch_wanders(
+    quick_voice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Speech without noise says nothing of it: the spread was 0.83 times the original's."""
+    monkeypatch.setattr(cli, "_train", lambda *_: 1)
+    voice = write_voice(tmp_path, quick_voice, license="MIT")
+    (tmp_path / "texts.txt").write_text(TEXT)
+    words = [str(voice), "--output-file", str(tmp_path / "fast.onnx")]
+    assert main([*words, "--texts", str(tmp_path / "texts.txt")]) == 1
+    records = load_records(tmp_path / "fast.copy" / "training" / "spoken.jsonl")
+    assert records and all("noise_scale=1.2, noise_w_scale=0.8," in key for key, _ in records)
 
 
 @pytest.mark.long

@@ -50,7 +50,13 @@ def network_shapes(
 
 
 def quick_shapes(
-    *, channels: int = 16, blocks: int = 2, mels: int = 20, bins: int = 513, speakers: int = 1
+    *,
+    channels: int = 16,
+    blocks: int = 2,
+    mels: int = 20,
+    bins: int = 513,
+    speakers: int = 1,
+    filters: int = 2,
 ) -> Shapes:
     """Return what speaking needs of a quick voice's checkpoint, without `model_g.`."""
     latents = mels + 2
@@ -72,8 +78,8 @@ def quick_shapes(
         ("text.duration_exit", channels, 2),
         ("text.position", 4, channels),
         ("text.exit", channels, latents + 1),
-        ("decoder.exit", channels, 2 * bins),
-        ("decoder.phase", channels, bins),
+        ("decoder.exit", channels, filters * 2 * bins),
+        ("decoder.phase", channels, filters * bins),
     ):
         shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (out, into), (out,)
     _conv(shapes, "decoder.entry", channels, latents, 5)
@@ -96,10 +102,11 @@ def quick_weights(shapes: Shapes) -> dict[str, np.ndarray]:
     weights["spread"][:] = 1.1
     weights["duration_scale"] = np.float32(1.1)
     weights["decoder.exit.weight"] *= 0.3
-    bins = len(weights["decoder.exit.bias"]) // 2
+    bins = len(weights["decoder.minimum_phase"])
     weights["decoder.minimum_phase"][:] = 0.0
-    weights["decoder.exit.bias"][:bins] -= 3 + 4 * np.arange(bins, dtype=np.float32) / bins
-    weights["decoder.exit.bias"][bins:] -= 6
+    levels = weights["decoder.exit.bias"].reshape(-1, 2, bins)
+    levels[:, 0] -= 3 + 4 * np.arange(bins, dtype=np.float32) / bins
+    levels[:, 1] -= 6
     return weights
 
 

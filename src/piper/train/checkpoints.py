@@ -190,6 +190,8 @@ def _check_content(data: dict[str, Any], path: str) -> dict[str, Any]:
         raise CheckpointError(f"{path}: its hyper_parameters are nested too deep.") from None
     is_quick = hyper_parameters.get("quality") == QUICK
     usual = QuickConfig if is_quick else NetworkConfig
+    if is_quick:  # earlier versions had one, and did not say so
+        hyper_parameters.setdefault("filters_per_frame", 1)
     for key in network_keys(QUICK if is_quick else None) & set(hyper_parameters):
         if not _is_hyper_parameter(key, hyper_parameters[key], getattr(usual, key)):
             raise CheckpointError(

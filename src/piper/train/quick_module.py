@@ -104,6 +104,7 @@ class QuickModel(VoiceModule):
         text_blocks: Blocks over phonemes.
         frame_blocks: Blocks over frames of the text side.
         decoder_blocks: Blocks of the decoder.
+        filters_per_frame: How often within a frame the decoder changes its filters.
         learning_rate: The largest of text side and decoder.
         learning_rate_d: The discriminators' largest.
         betas: AdamW's, for text side and decoder.
@@ -142,6 +143,7 @@ class QuickModel(VoiceModule):
         text_blocks: int | None = None,
         frame_blocks: int | None = None,
         decoder_blocks: int | None = None,
+        filters_per_frame: int | None = None,
         learning_rate: float | None = None,
         learning_rate_d: float | None = None,
         betas: tuple[float, float] | None = None,

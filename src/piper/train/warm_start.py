@@ -387,6 +387,8 @@ PARTS = (
 """Parts of the network and how their weights' names begin; the first that fits counts."""
 
 TAKEN = "taken"
+FILTER_LAYERS = ("decoder.exit.", "decoder.phase.")
+"""Of a quick voice; they give a frame's filters one after the other."""
 OTHER_SHAPE = "of another shape in the file"
 MISSING = "not in the file"
 AT_ZERO = "at zero, so that every speaker starts as the file's voice"
@@ -563,6 +565,9 @@ class _Transfer:
 
     def _fit(self, name: str, weight: Tensor | None) -> Tensor:
         own = self.own[name]
+        if weight is not None and name.startswith(FILTER_LAYERS):
+            # One filter a frame, in earlier versions, serves as each of several.
+            weight = torch.cat([weight] * max(1, len(own) // max(1, len(weight))))
         if weight is None or weight.shape != own.shape:
             self.outcomes[name] = MISSING if weight is None else OTHER_SHAPE
             return own

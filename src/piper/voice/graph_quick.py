@@ -1,10 +1,10 @@
 """Builds the inference graph of a quick voice from named weights, and cuts it into parts.
 
 Needs no torch. The network is `piper.train.quick.network`: text to latents (log mels, log F0,
-voicing), latents to two filters a frame, which shape pulses of that F0 and white noise. Inputs and
-outputs are those of other Piper voices, for one sentence at a time. A fourth value of `scales` is
-the pitch: clients that do not know it pass three and lose nothing (as an input with a default it
-would make ONNX Runtime print a warning whenever another client loads the voice).
+voicing), latents to filters, one or several a frame, which shape pulses of that F0 and white noise.
+Inputs and outputs are those of other Piper voices, for one sentence at a time. A fourth value of
+`scales` is the pitch: clients that do not know it pass three and lose nothing (as an input with a
+default it would make ONNX Runtime print a warning whenever another client loads the voice).
 
 The white noise is a table in the file, so that a scale of 0 gives the same sound each time, as with
 other voices, and a window of frames the same as the whole sentence. Values that stand between the
@@ -225,11 +225,23 @@ def _fold(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             folded[f"{block}.reduce.weight"] = folded[f"{block}.reduce.weight"] * scale[:, None]
             folded[f"{block}.reduce.bias"] = folded[f"{block}.reduce.bias"] * scale
     if "decoder.minimum_phase" in folded:
-        least = folded.pop("decoder.minimum_phase").T
-        for kind in ("weight", "bias"):
-            share = least @ folded[f"decoder.exit.{kind}"][: len(least)]
-            folded[f"decoder.phase.{kind}"] = folded[f"decoder.phase.{kind}"] + share
+        for name, share in _least_phase(folded, folded.pop("decoder.minimum_phase")).items():
+            folded[name] = folded[name] + share
     return _transpose(folded)
+
+
+def _least_phase(
+    weights: Mapping[str, np.ndarray], minimum_phase: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return what the filters' magnitudes add to the weights of their phases, by name."""
+    bins = len(minimum_phase)
+    shares = {}
+    for kind in ("weight", "bias"):
+        exit_ = weights[f"decoder.exit.{kind}"]
+        of_pulses = exit_.reshape(-1, 2, bins, *exit_.shape[1:])[:, 0]
+        share = np.einsum("ij,si...->sj...", minimum_phase, of_pulses)
+        shares[f"decoder.phase.{kind}"] = share.reshape(-1, *exit_.shape[1:])
+    return shares
 
 
 def _transpose(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -256,13 +268,13 @@ def unfold_quick_weights(
         if is_reduced:
             weights[name] = weights[name] / BLOCK_SCALE
             weights[f"{block}.scale"] = np.full(len(weights[name]), BLOCK_SCALE, np.float32)
-    if len(weights["decoder.exit.weight"]) != config.filter_length + 2:
+    filters, rest = divmod(len(weights["decoder.exit.weight"]), config.filter_length + 2)
+    if rest or not filters:
         raise ValueError(f"its filters are not of {config.filter_length} samples")
     least = create_minimum_phase(config.filter_length)
     weights["decoder.minimum_phase"] = least
-    for kind in ("weight", "bias"):
-        share = least.T @ weights[f"decoder.exit.{kind}"][: len(least)]
-        weights[f"decoder.phase.{kind}"] = weights[f"decoder.phase.{kind}"] - share
+    for name, share in _least_phase(weights, least).items():
+        weights[name] = weights[name] - share
     said = parse_json(statistics, "a quick voice's statistics")
     for name in STATISTICS:
         weights[name] = np.asarray(said[name], np.float32)
@@ -293,9 +305,10 @@ def excitation_noise(config: QuickGraphConfig) -> np.ndarray:
 class QuickWriter(GraphWriter):
     """Writes the parts of the network.
 
-    Fourier transforms are of frames centred at (t + 1/2) hops, with a Hann window. Cosines see only
+    Fourier transforms are of W windows centred at (w + 1/2) hops, with the shape of Hann. A frame
+    has a whole number of these hops, one in voices of earlier versions. Cosines see only
     the even half of a frame, sines only the odd one: half the work, and one matrix serves both
-    directions. Spectra are real parts (T, F) and imaginary parts (T, F - 2), which lack the first
+    directions. Spectra are real parts (W, F) and imaginary parts (W, F - 2), which lack the first
     and the last frequency, where they are 0.
     """
 
@@ -303,7 +316,9 @@ class QuickWriter(GraphWriter):
         super().__init__(weights, opset=QUICK_OPSET)
         self.config = config
         self.latents = len(weights["latent_mean"])
-        self._size, self._hop = config.filter_length, config.hop_length
+        self._size = config.filter_length
+        self._filters_per_frame = weights["decoder.exit.bias"].size // (self._size + 2)
+        self._hop = config.hop_length // self._filters_per_frame
         self._pieces = -(-self._size // self._hop)
         self._margin = (self._size - self._hop) // 2
         half = self._size // 2
@@ -466,14 +481,15 @@ class QuickWriter(GraphWriter):
         return np.stack(shares) / self.config.sample_rate
 
     def _filters(self, latents: str) -> tuple[str, str, str]:
-        """Write the decoder's body, (1, L, T) → filters (T, F): real, imaginary, and of noise."""
+        """Write the decoder's body, (1, L, T) → filters (W, F): real, imaginary, and of noise."""
         x = self.Transpose(self.conv(latents, "entry"), perm=[0, 2, 1])
         for i in range(self.last_numbered("blocks") + 1):
             x = self._block(x, f"blocks.{i}")
         x = self.Squeeze(self._normalise(x, "norm"), [0])
-        magnitudes = self.Exp(self.Clip(self._linear(x, "exit"), *LOG_MAGNITUDE_RANGE))
+        logarithms = self.Reshape(self._linear(x, "exit"), [-1, self._size + 2])
+        magnitudes = self.Exp(self.Clip(logarithms, *LOG_MAGNITUDE_RANGE))
         harmonic, aperiodic = self.Split(magnitudes, outputs=2, axis=1)
-        phase = self._linear(x, "phase")
+        phase = self.Reshape(self._linear(x, "phase"), [-1, self._size // 2 + 1])
         parts = (self.Mul(harmonic, self.op(wave, phase)) for wave in ("Cos", "Sin"))
         return *parts, aperiodic
 
@@ -484,7 +500,10 @@ class QuickWriter(GraphWriter):
         real, imaginary = self.transform(self._pulses(hertz, turns))
         frames = self.Squeeze(self.Shape(turns, end=1))
         rows = self.Mod(self.Range(0, frames, 1), NOISE_FRAMES, name="rows")
-        noise = [self.Gather(table, rows, axis=0) for table in self.noise_spectra()]
+        noise = [
+            self.Reshape(self.Gather(table, rows, axis=0), [-1, self._size // 2 + inner])
+            for table, inner in zip(self.noise_spectra(), (1, -1), strict=True)
+        ]
         # The first and the last frequency have no imaginary part, neither of pulses nor of sound.
         turned = self.Pad(self.Mul(imaginary, self._slice(odd, 1, -1, 1)), [0, 1, 0, 1])
         parts = (
@@ -547,16 +566,18 @@ class QuickWriter(GraphWriter):
         return self.Add(y, self.weight(f"{module}.bias"))
 
     def noise_spectra(self) -> tuple[str, str]:
-        """Return the spectra of the white noise, which begins anew where it ends."""
+        """Return the spectra of the white noise, which begins anew where it ends, by frames."""
         noise = excitation_noise(self.config)
-        first = np.arange(NOISE_FRAMES)[:, None] * self._hop - self._margin
+        count = NOISE_FRAMES * self._filters_per_frame
+        first = np.arange(count)[:, None] * self._hop - self._margin
         frames = noise[(first + np.arange(self._size)) % len(noise)]
         spectra = np.fft.rfft(frames * self._window)
+        spectra = spectra.reshape(NOISE_FRAMES, self._filters_per_frame, -1)
         table = self.constant
-        return table(spectra.real, np.float32), table(spectra.imag[:, 1:-1], np.float32)
+        return table(spectra.real, np.float32), table(spectra.imag[..., 1:-1], np.float32)
 
     def transform(self, samples: str) -> tuple[str, str]:
-        """Write the transform of samples (T, hop)."""
+        """Write the transform of samples (T, samples of a frame)."""
         half = self._size // 2
         after = (self._pieces - 1) * self._hop - self._margin
         flat = self.Pad(self.Reshape(samples, [-1]), [self._margin, after])

@@ -253,8 +253,9 @@ def test_the_graph_speaks_as_the_network(
         network.predicted_mean.normal_()
         network.duration_scale.fill_(1.1)
         # Pulses alone: the noise of the two has not the same numbers.
-        network.decoder.exit.weight[config.bins :] = 0.0
-        network.decoder.exit.bias[config.bins :] = -14.0
+        of_filters = (config.filters_per_frame, 2, config.bins)
+        network.decoder.exit.weight.unflatten(0, of_filters)[:, 1] = 0.0
+        network.decoder.exit.bias.unflatten(0, of_filters)[:, 1] = -14.0
     weights = {name: value.numpy() for name, value in network.state_dict().items()}
     shape = QuickGraphConfig(
         RATE, config.decoder_filter_length, HOP, pad_id(prepared.voice), num_speakers=speakers
@@ -309,11 +310,15 @@ def test_the_graph_speaks_as_the_network(
     assert torch.allclose(block(x), same(x), atol=1e-5)
 
 
-@pytest.mark.parametrize(("filter_length", "hop"), [(1024, 256), (900, 250), (512, 256)])
+@pytest.mark.parametrize(
+    ("filter_length", "hop", "filters"), [(1024, 256, 2), (900, 250, 1), (512, 256, 4)]
+)
 def test_the_graph_s_decoder_shapes_pulses_and_noise_as_the_network(
-    filter_length: int, hop: int
+    filter_length: int, hop: int, filters: int
 ) -> None:
-    config = toy_config(filter_length=filter_length, hop_length=hop)
+    """Voices of earlier versions have one filter a frame."""
+    sizes = {"filter_length": filter_length, "hop_length": hop, "filters_per_frame": filters}
+    config = toy_config(**sizes)
     network = create_network(config, 0.02)
     weights = {name: value.numpy() for name, value in network.state_dict().items()}
     shape = QuickGraphConfig(RATE, config.decoder_filter_length, hop)
@@ -433,13 +438,15 @@ def test_a_frame_lies_about_the_middle_of_its_hop() -> None:
     """Of an odd number of samples there is none, and a frame would be missing."""
     with pytest.raises(ConfigError, match="hop_length=275 must be even"):
         toy_config(hop_length=275)
+    with pytest.raises(ConfigError, match="=250 must be a multiple of twice"):
+        toy_config(hop_length=250)
 
 
 @pytest.mark.parametrize(("filter_length", "least"), [(1024, 50), (2048, 66), (72, 36)])
 def test_the_shortest_hop_leaves_enough_sound_to_compare(filter_length: int, least: int) -> None:
     with pytest.raises(ConfigError, match=f"hop_length={least - 2} leaves .* give {least} or more"):
         toy_config(filter_length=filter_length, hop_length=least - 2)
-    config = toy_config(filter_length=filter_length, hop_length=least)
+    config = toy_config(filter_length=filter_length, hop_length=least, filters_per_frame=1)
     sound = torch.randn(2, DECODED_FRAMES * least - config.decoder_filter_length)
     assert SpectralLoss(config)(sound[:1], sound[1:]) > 0
 

@@ -51,6 +51,8 @@ SPEECH_MINUTES_A_SPEAKER = 5.0
 MAX_SPEECH_MINUTES = 180.0
 PHONEMES_A_SECOND = 18.0
 """Stress marks and spaces among them."""
+LEARNT_PITCH_NOISE = 1.2
+"""At which a quick voice's pitch deviates by as much as it has learnt: smoothing takes a sixth."""
 SPEAKING_SHARE = 0.25
 """Of the budget, after which a slow voice is stopped: what it has said is to be trained on, too."""
 ALWAYS = 1_000_000
@@ -328,7 +330,8 @@ def _speak_all(plan: Plan, texts: Path | None, seed: int) -> None:
 
     if all((plan.folder / name / "metadata.csv").is_file() for name in (TRAINING, HELD_OUT)):
         return
-    frontend = PiperVoice.load(plan.files.model, plan.files.config).frontend
+    voice = PiperVoice.load(plan.files.model, plan.files.config)
+    frontend = voice.frontend
     sentences = load_sentences(texts, frontend, plan.config.espeak_voice, seed)
     held_out = min(HELD_OUT_SENTENCES, len(sentences) // 10)
     # At the default noise, as users know the voice.
@@ -342,8 +345,13 @@ def _speak_all(plan: Plan, texts: Path | None, seed: int) -> None:
         left -= len(sentence.phonemes)
         if left < 0:
             break
-    # Without noise what is said follows from the text alone, which is easier to predict.
-    _speak(plan, TRAINING, chosen, noise if plan.is_checkpoint else (0.0, 0.0), seed)
+    if voice.network.mean_hertz is not None:
+        # A quick voice's noise is in pitch and rhythm alone, and the copy learns how far they go.
+        noise = (LEARNT_PITCH_NOISE, plan.config.noise_w_scale)
+    elif not plan.is_checkpoint:
+        # Without noise what is said follows from the text alone, which is easier to predict.
+        noise = (0.0, 0.0)
+    _speak(plan, TRAINING, chosen, noise, seed)
 
 
 def _speak(

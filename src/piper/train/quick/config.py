@@ -30,6 +30,8 @@ class QuickConfig:
         text_blocks: Blocks over phonemes.
         frame_blocks: Blocks over frames of the text side.
         decoder_blocks: Blocks of the decoder.
+        filters_per_frame: How often within a frame the decoder changes its filters; 1 where a
+            checkpoint of an earlier version does not say it.
 
     Raises:
         ConfigError: For values that no network can have.
@@ -46,6 +48,7 @@ class QuickConfig:
     text_blocks: int = 4
     frame_blocks: int = 5
     decoder_blocks: int = 4
+    filters_per_frame: int = 2
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
@@ -67,6 +70,11 @@ class QuickConfig:
                 f"--model.hop_length={self.hop_length} leaves too little sound in "
                 f"{DECODED_FRAMES} frames to learn from; with --model.filter_length="
                 f"{self.filter_length} give {least} or more."
+            )
+        if self.hop_length % (2 * self.filters_per_frame):
+            raise ConfigError(
+                f"--model.hop_length={self.hop_length} must be a multiple of twice "
+                f"--model.filters_per_frame={self.filters_per_frame}."
             )
         if self.mel_fmax is not None and not 1000 <= self.mel_fmax <= self.sample_rate / 2:
             raise ConfigError(
@@ -102,6 +110,11 @@ class QuickConfig:
         instead of 3.63.
         """
         return max(2 * self.hop_length, self.filter_length // 4 * 2)
+
+    @property
+    def decoder_hop_length(self) -> int:
+        """Samples from one of the decoder's filters to the next."""
+        return self.hop_length // self.filters_per_frame
 
     @property
     def bins(self) -> int:

@@ -251,10 +251,11 @@ class Decoder(nn.Module):
             Block(channels, EXPANSION, FRAME_KERNEL) for _ in range(config.decoder_blocks)
         )
         self.norm = nn.LayerNorm(channels)
-        self.exit = nn.Linear(channels, 2 * config.bins)
+        filters = config.filters_per_frame
+        self.exit = nn.Linear(channels, filters * 2 * config.bins)
         nn.init.normal_(self.exit.weight, std=0.01)
         nn.init.constant_(self.exit.bias, -4.0)
-        self.phase = nn.Linear(channels, config.bins)
+        self.phase = nn.Linear(channels, filters * config.bins)
         nn.init.zeros_(self.phase.weight)
         nn.init.zeros_(self.phase.bias)
         # Kept with the weights: whoever writes the graph adds it to `phase`.
@@ -276,8 +277,9 @@ class Decoder(nn.Module):
         for block in self.blocks:
             x = block(x)
         x = self.norm(x)
-        logarithms = self.exit(x).float()
-        learnt = self.phase(x).float()
+        batch, steps = len(x), x.shape[1] * self.config.filters_per_frame
+        logarithms = self.exit(x).float().reshape(batch, steps, -1)
+        learnt = self.phase(x).float().reshape(batch, steps, -1)
         with full_precision(latents):
             phase = learnt + logarithms[..., : self.config.bins] @ self.minimum_phase
             filters = logarithms.clamp(*LOG_MAGNITUDE_RANGE).exp().transpose(1, 2)
@@ -286,24 +288,23 @@ class Decoder(nn.Module):
             pulses = create_pulses(f0.float(), self.config)
             if noise is None:
                 noise = torch.randn_like(pulses)
-            frames = latents.shape[1]
-            tuned = self._transform(pulses, frames) * harmonic
-            spectrum = tuned + self._transform(noise, frames) * aperiodic
+            tuned = self._transform(pulses, steps) * harmonic
+            spectrum = tuned + self._transform(noise, steps) * aperiodic
             return self._invert(spectrum)
 
-    def _transform(self, samples: Tensor, frames: int) -> Tensor:
-        """Return complex spectra (B, F, T) of frames centred at (t + 1/2) hops.
+    def _transform(self, samples: Tensor, steps: int) -> Tensor:
+        """Return complex spectra (B, F, W) of W windows centred at (w + 1/2) of the decoder's hops.
 
         Samples (B, S) are with or without what the first and last windows reach beyond them.
         """
-        size, hop = self.config.decoder_filter_length, self.config.hop_length
-        margin = ((frames - 1) * hop + size - samples.shape[1]) // 2
+        size, hop = self.config.decoder_filter_length, self.config.decoder_hop_length
+        margin = ((steps - 1) * hop + size - samples.shape[1]) // 2
         padded = F.pad(samples, (margin, margin))
         return torch.stft(padded, size, hop, size, self.window, center=False, return_complex=True)
 
     def _invert(self, spectrum: Tensor) -> Tensor:
         """Overlap and add frames, divided by the windows' squares."""
-        size, hop = self.config.decoder_filter_length, self.config.hop_length
+        size, hop = self.config.decoder_filter_length, self.config.decoder_hop_length
         frames = torch.fft.irfft(spectrum.transpose(1, 2), size) * self.window
         count = frames.shape[1]
         length = (count - 1) * hop + size
@@ -453,7 +454,7 @@ class QuickSynthesizer(nn.Module):
         wander = smooth_pitch_noise(wander, index.phonemes)
         z[..., place] += noise_scale * latents.pitch_log_deviation.exp() * wander
         f0 = self.latents_to_f0(z) * 2.0 ** (pitch_semitones / 12.0)
-        margin = (self.config.decoder_filter_length - self.config.hop_length) // 2
+        margin = (self.config.decoder_filter_length - self.config.decoder_hop_length) // 2
         times = torch.arange(-margin, frames * self.config.hop_length + margin, device=device)
         noise = draw(len(times)) if hiss is None else hiss[times % len(hiss)]
         sound = self.decoder(z, f0, noise[None])
