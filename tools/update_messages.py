@@ -49,7 +49,9 @@ _MAKES_HELP = re.compile(
 )
 _LINE_END = re.compile("\n")
 _IS_TEXT = re.compile(r"(?=.*[a-z]{3})[^<>\\@]+", re.DOTALL)
-_USER_ERRORS = {name for name, kind in vars(errors).items() if isinstance(kind, type)}
+_USER_ERRORS = {name for name, kind in vars(errors).items() if isinstance(kind, type)} | {
+    *("RequestError", "unavailable")
+}
 _LOG_METHODS = {"info", "warning", "error", "exception", "critical"}
 _PRINTF = re.compile(r"%(%)|%[-+# 0]*\d*(?:\.\d+)?[sdrfgeix]")
 
@@ -60,7 +62,7 @@ def find_messages() -> dict[str, set[str]]:
     for path in [*sorted(PACKAGE.rglob("*.py")), *TOOLS]:
         name = path.relative_to(PACKAGE if PACKAGE in path.parents else ROOT).as_posix()
         nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
-        # What servers log and answer is for programs, and English.
+        # What servers log is English; what they answer may be read in a browser.
         messages = [*_messages_of(nodes, _LOG_METHODS if not name.startswith("server/") else set())]
         if not _NOT_SHOWN.match(name):
             is_page = name.startswith(SHOWN)

@@ -37,6 +37,7 @@ from piper.server.settings import ServerSettings, SpeechLimits
 from piper.server.sockets import allow_files, bind_socket
 from piper.server.speech import SpeechService
 from piper.server.store import Downloader, VoiceStore
+from piper.server.upload import create_upload_router, is_upload
 from piper.server.websocket import create_live_router
 
 _LOGGER = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ _LOGGER = logging.getLogger(__name__)
 _BUCKETS_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _OTHER = "other"
 """A label for all addresses that are none of ours, lest every nonsense make a line of its own."""
-_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "POST", "WEBSOCKET"))
+_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "POST", "PUT", "WEBSOCKET"))
 _Address = tuple[str, int]
 _LOOK_SECONDS = 0.1
 """From one look at the open connections to the next."""
@@ -290,9 +291,12 @@ def create_app(voices: VoiceStore, settings: ServerSettings | None = None) -> Fa
         headers = {"Content-Type": CONTENT_TYPE_LATEST}
         return Response(metrics.write(), headers=headers)
 
-    app.include_router(create_piper_router(service, downloader))
+    has_key = settings.access.api_key is not None
+    app.include_router(create_piper_router(service, downloader, can_upload=has_key))
     app.include_router(openai.create_openai_router(service))
     app.include_router(create_live_router(service, key))
+    folder = settings.downloads.folder
+    app.include_router(create_upload_router(voices, folder, settings.limits, has_key=has_key))
     return app
 
 
@@ -303,7 +307,10 @@ def _add_middleware(
     limits, access = settings.limits, settings.access
     app.add_middleware(http.answer_head_as_get)
     app.add_middleware(
-        http.limit_bodies, max_bytes=limits.max_body_bytes, max_seconds=limits.max_body_seconds
+        http.limit_bodies,
+        max_bytes=limits.max_body_bytes,
+        max_seconds=limits.max_body_seconds,
+        is_exempt=is_upload,
     )
     app.add_middleware(http.AccessGuard, access=access, key=key, describe=_describe)
     if access.allowed_origins:

@@ -29,6 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from piper.audio.chunk import StreamChunk
 from piper.errors import PiperError
+from piper.messages import LANGUAGES, translate
 from piper.server.settings import FAILURE, MAX_ECHO, Access, to_request_error
 from piper.server.speech import Job, JobClosedError, SpeechRequest
 from piper.text.frontend import TextOptions
@@ -131,11 +132,16 @@ class Mistake(BaseModel):
     """One sentence."""
 
 
-def limit_bodies(app: ASGIApp, max_bytes: int, max_seconds: float = math.inf) -> ASGIApp:
+def limit_bodies(
+    app: ASGIApp,
+    max_bytes: int,
+    max_seconds: float = math.inf,
+    is_exempt: Callable[[Scope], bool] = lambda scope: False,
+) -> ASGIApp:
     """End requests whose body is longer than allowed, before it is in memory, or does not come."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or is_exempt(scope):
             await app(scope, receive, send)
             return
         received = 0
@@ -197,6 +203,12 @@ def describe_mistake(path: str, status: int, sentence: str) -> dict[str, Any]:
     return {"detail": sentence}
 
 
+def _translate(sentence: str, headers: Headers) -> str:
+    """Return a sentence in the language that a browser asks for first; programs get English."""
+    language = headers.get("accept-language", "")[:2].lower()
+    return translate(sentence, language) if language in LANGUAGES else sentence
+
+
 def add_error_handlers(
     app: FastAPI, describe: Callable[[str, int, str], dict[str, Any]] = describe_mistake
 ) -> None:
@@ -208,7 +220,8 @@ def add_error_handlers(
     def answer(
         request: Request, status: int, sentence: str, headers: Mapping[str, str] | None = None
     ) -> Response:
-        return JSONResponse(describe(request.url.path, status, sentence), status, headers)
+        said = _translate(sentence, request.headers)
+        return JSONResponse(describe(request.url.path, status, said), status, headers)
 
     async def answer_mistake(request: Request, error: Exception) -> Response:
         assert isinstance(error, PiperError)
@@ -418,7 +431,7 @@ class AccessGuard:
         else:
             await self._app(scope, receive, send)
             return
-        body = self._describe(scope["path"], status, sentence)
+        body = self._describe(scope["path"], status, _translate(sentence, headers))
         challenge = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else None
         await JSONResponse(body, status, challenge)(scope, receive, send)
 

@@ -38,7 +38,7 @@ from piper.server.store import VoiceStore
 from piper.voices import VoiceFiles
 
 PREFIX = "/v1"
-_ANY_MODEL = "tts-1"
+ANY_MODEL = "tts-1"
 """Listed for clients that let only listed models be chosen; it means the default voice."""
 _STOCK_VOICES = frozenset(
     (
@@ -229,7 +229,7 @@ def find_voice_and_speaker(body: SpeechBody, voices: VoiceStore) -> tuple[VoiceF
 def _add_lists(router: APIRouter, voices: VoiceStore) -> None:
     def list_all() -> dict[str, Model]:
         models = {name: _to_model(name, voice.files.model) for name, voice in voices.list().items()}
-        return models | {_ANY_MODEL: _to_model(_ANY_MODEL, voices.default.model)}
+        return models | {ANY_MODEL: _to_model(ANY_MODEL, voices.default.model)}
 
     @router.get("/models")
     async def list_models() -> ModelList:

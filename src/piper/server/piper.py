@@ -38,7 +38,15 @@ from piper.server.settings import RequestError, SpeechDefaults, SpeechLimits
 from piper.server.speech import Job, SpeechService
 from piper.server.store import Downloader
 
-_SCRIPTS = ("language.js", "sound.js", "reader.js", "speech.js", "controls.js", "page.js")
+_SCRIPTS = (
+    "language.js",
+    "sound.js",
+    "reader.js",
+    "speech.js",
+    "controls.js",
+    "upload.js",
+    "page.js",
+)
 """In the order in which they run: what one of them says at once, the next ones may use."""
 _MISTAKES = describe_statuses(400, 404, 408, 413, 415, 422, 500, 503)
 _WAV: dict[int | str, dict[str, Any]] = {
@@ -52,7 +60,9 @@ _VOICE_NAME: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_page(defaults: SpeechDefaults, limits: SpeechLimits) -> tuple[str, dict[str, str]]:
+def create_page(
+    defaults: SpeechDefaults, limits: SpeechLimits, *, can_upload: bool = False
+) -> tuple[str, dict[str, str]]:
     """Return the page and the headers of the answer.
 
     The page loads nothing. Only its own style and script may run, by their digests, and only its
@@ -60,6 +70,7 @@ def create_page(defaults: SpeechDefaults, limits: SpeechLimits) -> tuple[str, di
     """
     facts = {
         "most_characters": limits.max_text_characters,
+        "max_upload_bytes": limits.max_upload_bytes if can_upload else None,
         "speaker": defaults.speaker,
         "length_scale": defaults.config.length_scale,
         "noise_scale": defaults.config.noise_scale,
@@ -131,15 +142,17 @@ class Info(BaseModel):
     """There for clients that look for it; what others have had spoken is nobody's business."""
 
 
-def create_piper_router(service: SpeechService, downloader: Downloader) -> APIRouter:
-    """Return the endpoints."""
+def create_piper_router(
+    service: SpeechService, downloader: Downloader, *, can_upload: bool = False
+) -> APIRouter:
+    """Return the endpoints; the page shows whether voices can be sent."""
     router = APIRouter()
-    _add_speech(router, service)
+    _add_speech(router, service, can_upload)
     _add_voices(router, service, downloader)
     return router
 
 
-def _add_speech(router: APIRouter, service: SpeechService) -> None:
+def _add_speech(router: APIRouter, service: SpeechService, can_upload: bool) -> None:
     async def answer(request: Request, body: SynthesizeBody) -> Response:
         # A number of a speaker counts more than a name, as ever.
         speaker = body.speaker if body.speaker_id is None else body.speaker_id
@@ -174,7 +187,9 @@ def _add_speech(router: APIRouter, service: SpeechService) -> None:
         """The same for clients of older servers: the body is the text, or JSON."""
         return await answer(request, _parse_body(request, await request.body()))
 
-    create_own_page = cache(lambda: create_page(service.defaults, service.limits))
+    create_own_page = cache(
+        lambda: create_page(service.defaults, service.limits, can_upload=can_upload)
+    )
 
     @router.get(
         "/", response_class=HTMLResponse, responses=_WAV | _MISTAKES, include_in_schema=False

@@ -48,6 +48,7 @@ class SpeechLimits:
         max_audio_seconds: Length of an answer.
         max_unspoken_characters: Of a text that comes in parts and is not spoken yet.
         max_body_bytes: Of one request's body: the longest text, with each character escaped.
+        max_upload_bytes: Of a voice that is sent.
         max_head_seconds: A connection on which no whole head of a request comes for so long ends.
         max_body_seconds: A body that is not there after so long is given up.
         max_idle_seconds: A client that takes nothing of its answer for so long is given up; as is
@@ -63,6 +64,7 @@ class SpeechLimits:
     max_audio_seconds: float = 600.0
     max_unspoken_characters: int = 50_000
     max_body_bytes: int = 1 << 16
+    max_upload_bytes: int = 1_000_000_000
     max_head_seconds: float = 20.0
     max_body_seconds: float = 20.0
     max_idle_seconds: float = 30.0

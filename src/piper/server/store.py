@@ -16,6 +16,9 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+import numpy as np
+from google.protobuf.message import Message  # type: ignore[import-untyped]
+
 from piper.config import VoiceConfig
 from piper.download import (
     TransferOptions,
@@ -24,7 +27,12 @@ from piper.download import (
     find_catalogue_voice,
     parse_catalogue,
 )
-from piper.errors import PiperError, VoiceNotFoundError, describe_os_error
+from piper.errors import (
+    PiperError,
+    VoiceNotFoundError,
+    describe_briefly,
+    describe_os_error,
+)
 from piper.files import load_json_object
 from piper.server.settings import MAX_ECHO, Downloads, RequestError
 from piper.text.frontend import create_frontend
@@ -41,6 +49,9 @@ _GRAPH_FIELD = 7
 _KEEP_SECONDS = 600.0
 """The catalogue changes a few times a year; a client must not make us fetch it each time."""
 _RETRY_SECONDS = 30
+_TRIED_BYTES = 2_000_000_000
+_TRIED_SECONDS = 120
+_TRIED_IDS = 20
 Result = TypeVar("Result")
 
 
@@ -116,7 +127,7 @@ class VoiceStore:
             return voice
         voice = None
         try:
-            voice = _check_voice(name, files)
+            voice = check_voice(name, files)
         except Exception as error:  # whatever others wrote, the other voices are to be listed
             reason = describe_os_error(error) if isinstance(error, OSError) else str(error)
             _LOGGER.warning("%r is not listed: %s", name, reason or type(error).__name__)
@@ -184,7 +195,7 @@ def _find_stamp(files: VoiceFiles) -> _Stamp:
     return tuple(number for status in statuses for number in (status.st_mtime_ns, status.st_size))
 
 
-def _check_voice(name: str, files: VoiceFiles) -> ListedVoice:
+def check_voice(name: str, files: VoiceFiles) -> ListedVoice:
     """Return a voice that looks as if it can be loaded, and may stand in an answer, or raise."""
     name.encode()  # what is no UTF-8 in a file's name is a lone surrogate here
     data = load_json_object(files.config)
@@ -195,6 +206,44 @@ def _check_voice(name: str, files: VoiceFiles) -> ListedVoice:
         if not _is_whole_onnx(file):
             raise PiperError(f"{files.model} is no whole ONNX file; download or export it again.")
     return ListedVoice(files, config, data)
+
+
+def try_voice(model: str, config: str) -> int:
+    """Speak by files of a stranger, in a process for this alone; print what is wrong with them."""
+    import onnx
+
+    with suppress(ImportError):  # Windows
+        import resource
+
+        memory = _TRIED_BYTES + 10 * Path(model).stat().st_size
+        for kind, most in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, _TRIED_SECONDS)):
+            hard = resource.getrlimit(kind)[1]
+            resource.setrlimit(kind, (most if hard < 0 else min(most, hard), hard))
+    try:
+        if _names_files(onnx.load(model, load_external_data=False)):
+            raise PiperError(f"{model} keeps weights in another file; export it again.")
+        voice = PiperVoice.load(model, config, threads=1)
+        ids = sorted({one for some in voice.config.phoneme_id_map.values() for one in some})
+        audio = voice.phoneme_ids_to_audio(ids[-_TRIED_IDS:])
+        if not audio.size or not np.isfinite(audio).all():
+            raise PiperError(f"{model} gives no sound; export it again.")
+    except Exception as error:
+        reason = str(error) if isinstance(error, PiperError) else describe_briefly(error)
+        print(reason or type(error).__name__)
+        return 1
+    return 0
+
+
+def _names_files(message: Message) -> bool:
+    """Return whether a part of an ONNX file has its values in another file."""
+    for kind, value in message.ListFields():
+        if kind.name == "external_data":
+            return True
+        if kind.message_type is not None:
+            inner = [value] if isinstance(value, Message) else value
+            if any(map(_names_files, inner)):
+                return True
+    return False
 
 
 def _is_whole_onnx(file: BinaryIO) -> bool:
@@ -283,7 +332,7 @@ class Downloader:
         not find his voice is told so; all else is no mistake of his.
         """
         if not self._lock.acquire(blocking=False):
-            raise _unavailable("Another download is going on; try again later.")
+            raise unavailable("Another download is going on; try again later.")
         done: Future[Result] = Future()
         self._work = done
 
@@ -300,14 +349,15 @@ class Downloader:
                 done.cancel()
             return done.result()
         except CancelledError:
-            raise _unavailable("The server ends; ask again when it is back.") from None
+            raise unavailable("The server ends; ask again when it is back.") from None
         except VoiceNotFoundError:
             raise
         except PiperError as error:
-            raise _unavailable(str(error)) from error
+            raise unavailable(str(error)) from error
         finally:
             self._lock.release()
 
 
-def _unavailable(message: str) -> RequestError:
+def unavailable(message: str) -> RequestError:
+    """Return what is answered where a client is to come again."""
     return RequestError(message, HTTPStatus.SERVICE_UNAVAILABLE, _RETRY_SECONDS)

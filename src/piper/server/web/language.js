@@ -7,6 +7,24 @@ const RUSSIAN = {
   "stops": "остановить",
   "Voice": "Голос",
   "Speaker": "Диктор",
+  "Add a voice": "Добавить голос",
+  "A voice is two files, NAME.onnx and NAME.onnx.json. Choose both.":
+    "Голос — это два файла: ИМЯ.onnx и ИМЯ.onnx.json. Выберите оба.",
+  "Files of the voice": "Файлы голоса",
+  "Name": "Имя",
+  "Replace the voice of this name": "Заменить голос с таким именем",
+  "Sent": "Отправлено",
+  "Add": "Добавить",
+  "Choose two files, NAME.onnx and NAME.onnx.json.":
+    "Выберите два файла: ИМЯ.onnx и ИМЯ.onnx.json.",
+  "Give the voice a name.": "Дайте голосу имя.",
+  "There is a voice of this name; take another one, or tick that it is to be replaced.":
+    "Голос с таким именем уже есть. Возьмите другое имя или отметьте, что его нужно заменить.",
+  "The files have {size} MB, but at most {most} MB can be added.":
+    "В файлах {size} МБ, а добавить можно не больше {most} МБ.",
+  "{percent} % sent": "Отправлено {percent} %",
+  "The server tries the voice …": "Сервер пробует голос …",
+  "{name} is added.": "Голос {name} добавлен.",
   "Find a speaker": "Найти диктора",
   "Speed": "Скорость",
   "More": "Ещё",

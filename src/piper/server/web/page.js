@@ -275,6 +275,7 @@ for (const change of [matchMedia("(prefers-color-scheme: dark)"), window]) {
 translatePage();
 recall();
 watchControls();
+watchAdding();
 showCounter();
 showSliders();
 showState();
