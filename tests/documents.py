@@ -264,6 +264,12 @@ def check_command(words: list[str]) -> None:
 
 def known_flags() -> set[str]:
     """Return every flag of every command line of the project, and a few of others."""
+    found = {flag for parser in all_parsers() for flag in parser._option_string_actions}
+    return found.union(FOREIGN_FLAGS, *(help_flags(tool) for tool in TOOLS))
+
+
+def all_parsers() -> list[argparse.ArgumentParser]:
+    """Return the parsers of every command line of the package, and of the launcher."""
     parsers = [
         train_parser(family)._subcommands_action._name_parser_map["fit"] for family in (None, QUICK)
     ]
@@ -271,6 +277,4 @@ def known_flags() -> set[str]:
     parsers += [download_voices.create_parser(), export_onnx.create_parser()]
     parsers += [http_server.create_parser(), patch_voice_with_alignment.create_parser()]
     parsers += [wyoming_server.create_parser()]
-    parsers += verb_parsers().values()
-    found = {flag for parser in parsers for flag in parser._option_string_actions}
-    return found.union(FOREIGN_FLAGS, *(help_flags(tool) for tool in TOOLS))
+    return [*parsers, *verb_parsers().values()]

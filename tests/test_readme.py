@@ -13,15 +13,18 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import polib
 import pytest
 
 from documents import (
     DOCUMENTS,
     ROOT,
     Block,
+    all_parsers,
     check_command,
     known_flags,
     launcher_flags,
@@ -58,6 +61,8 @@ RULED_OUT = {
     r"файл на память|кэш\w*": "чекпоинт, кеш",
     r"вокализаци[ия]|серединн\w*|кодировщик\w* записей": "вокализованность, медиана, апостериорный",
 }
+ONLY_PROSE = "hear|rooms|troubles|sentence"
+"""In messages a person hears, a disk has room, `trouble` is a flag's value."""
 BLOCKS = [block for path in DOCUMENTS for block in read_blocks(path)]
 RUN = [block for block in BLOCKS if block.language == "bash" and block.mode == "run"]
 PARSED = [block for block in BLOCKS if block.language == "bash" and block.mode == "flags"]
@@ -167,12 +172,12 @@ def test_what_the_prose_names_exists(path: Path) -> None:
             assert anchor in slugs, target
 
 
-def find_ruled_out(prose: str) -> list[str]:
+def find_ruled_out(prose: str, ruled_out: Mapping[str, str] = RULED_OUT) -> list[str]:
     """Return what the glossary has other words for; code and comments are not looked at."""
     prose = re.sub(r"(?s)<!--.*?-->|`[^`]*`|\]\([^)]*\)", " ", prose)
     return [
         f"{found[0]!r}: {instead}"
-        for words, instead in RULED_OUT.items()
+        for words, instead in ruled_out.items()
         for found in re.finditer(rf"(?i)\b(?:{words})\b", re.sub(r"\s+", " ", prose))
     ]
 
@@ -180,6 +185,19 @@ def find_ruled_out(prose: str) -> list[str]:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_prose_uses_the_words_of_the_field(path: Path) -> None:
     assert not find_ruled_out(read_prose(path))
+
+
+IN_MESSAGES = {words: RULED_OUT[words] for words in RULED_OUT if not re.search(ONLY_PROSE, words)}
+
+
+def test_messages_and_help_use_the_words_of_the_field() -> None:
+    catalogue = polib.pofile(str(ROOT / "src/piper/locale/ru/piper.po"))
+    shown = [text for entry in catalogue for text in (entry.msgid, entry.msgid_plural)]
+    shown += [text for entry in catalogue for text in (entry.msgstr, *entry.msgstr_plural.values())]
+    for parser in all_parsers():
+        shown += [parser.description or "", *(str(one.help or "") for one in parser._actions)]
+    found = {text: words for text in shown if (words := find_ruled_out(text or "", IN_MESSAGES))}
+    assert found == {}
 
 
 def test_a_word_that_is_ruled_out_would_be_found() -> None:

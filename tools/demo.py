@@ -64,7 +64,7 @@ HELD_OUT_STEP = 14
 """Of the sentences that are spoken in place of recordings."""
 SCORES = {
     "DistillMOS": "a predicted listeners' score, 1 to 5; nobody listened",
-    "aligner": "share of the texts' phonemes that it hears in their places",
+    "aligner": "share of the texts' phonemes that it recognises in their places",
 }
 
 

@@ -291,7 +291,7 @@ def _parse_phoneme_id_map(reader: _Reader) -> dict[str, list[int]]:
         if len(found) > _MAX_EXPANSION:
             raise ConfigError(
                 f'{reader.source}: "phoneme_id_map" gives {len(found):,} ids for {symbol!r:.20}, '
-                f"but {_MAX_EXPANSION} are the most; mend or replace the file."
+                f"but {_MAX_EXPANSION} are the most; correct or replace the file."
             )
         if given or ids == []:
             result[symbol] = found
@@ -308,7 +308,7 @@ def _parse_phoneme_map(reader: _Reader) -> dict[str, list[str]]:
         elif (size := sum(map(len, given))) > _MAX_EXPANSION:
             raise ConfigError(
                 f'{reader.source}: "phoneme_map" puts {size:,} characters in place of '
-                f"{phoneme!r:.20}, but {_MAX_EXPANSION} are the most; mend or replace the file."
+                f"{phoneme!r:.20}, but {_MAX_EXPANSION} are the most; correct or replace the file."
             )
         else:
             result[phoneme] = given

@@ -461,15 +461,15 @@ def parse_json(content: str | bytes, source: str) -> Any:
         raise ConfigError(f"{source} is not UTF-8 text; is it really a JSON file?") from None
     except json.JSONDecodeError as error:
         raise ConfigError(
-            f"{source} is not valid JSON (line {error.lineno}: {error.msg}); mend or replace it."
+            f"{source} is not valid JSON (line {error.lineno}: {error.msg}); correct or replace it."
         ) from None
     except RecursionError:
         raise ConfigError(
-            f"{source} is nested deeper than {MAX_DEPTH} levels; mend or replace it."
+            f"{source} is nested deeper than {MAX_DEPTH} levels; correct or replace it."
         ) from None
     except _LongNumberError as error:
         raise ConfigError(
-            f"{source} holds a number of {error} digits, but {MAX_DIGITS} are the most; mend or "
+            f"{source} holds a number of {error} digits, but {MAX_DIGITS} are the most; correct or "
             "replace it."
         ) from None
     return data
@@ -490,7 +490,7 @@ def load_json_object(path: Path) -> dict[str, Any]:
         json.dumps(data, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
         raise ConfigError(
-            f"{path} has half a character (\\ud800 to \\udfff) in a string; mend or replace it."
+            f"{path} has half a character (\\ud800 to \\udfff) in a string; correct or replace it."
         ) from None
     return data
 

@@ -142,7 +142,7 @@ def describe_conflict(packages_folder: str | None = None) -> str | None:
             version = name.removeprefix(_OTHER_PREFIX).removesuffix(_RECORD_SUFFIX)
             return (
                 f"{OTHER_NAME} {version} and {OWN_NAME} are both installed in {folder}, and each "
-                f"overwrites files of the other; mend it with `pip uninstall -y {OTHER_NAME} "
+                f"overwrites files of the other; correct that with `pip uninstall -y {OTHER_NAME} "
                 f"{OWN_NAME}`, then install {OWN_NAME} again."
             )
     return None

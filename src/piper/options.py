@@ -503,7 +503,7 @@ def _add_loudness_options(parser: argparse._ActionsContainer) -> None:
         parser,
         "--whole-ends",
         action=argparse.BooleanOptionalAction,
-        help="give the first and last sound of each sentence room, lest the voice cut them "
+        help="give the first and last sound of each sentence more time, lest the voice cut them "
         "(default: in sentences of a single word)",
     )
     parser.add_argument(

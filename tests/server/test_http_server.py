@@ -102,7 +102,7 @@ def test_a_wrong_command_ends_in_one_sentence(
             (existing_flags, "There is no nobody.onnx in a, b"),
             (f"{voice} -s 7", "There is no speaker 7"),
             (f"{voice} --port {port}", f"cannot listen on 127.0.0.1, port {port}"),
-            (f"{voice} --host no.such.host.invalid", "mend --host"),
+            (f"{voice} --host no.such.host.invalid", "correct --host"),
         ):
             assert part in find_error(main, arguments.split(), capsys)
     for arguments in ("--port 65536", "--port x", "--length-scale 0"):

@@ -171,7 +171,7 @@ def test_a_wrong_command_ends_in_one_sentence(
             ("-m no/where.onnx", "no/where.onnx does not exist"),
             (f"-m {tiny_voice} -s 7", "There is no speaker 7"),
             (f"{voice} tcp://127.0.0.1:{port}", f"cannot listen on 127.0.0.1, port {port}"),
-            (f"{voice} tcp://no.such.host.invalid:1", "mend --uri"),
+            (f"{voice} tcp://no.such.host.invalid:1", "correct --uri"),
             (f"{voice} tcp://127.0.0.1:70000", "is no address"),
             (f"{voice} tcp://", "is no address"),
             (f"{voice} http://127.0.0.1:10200", "unix://PATH"),

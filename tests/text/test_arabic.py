@@ -63,7 +63,9 @@ def test_a_model_can_be_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     import text2tashkeel
 
     monkeypatch.setenv(MODEL_VARIABLE, str(tmp_path / "model.onnx"))
-    with pytest.raises(PhonemizeError, match=rf"model\.onnx does not exist; mend {MODEL_VARIABLE}"):
+    with pytest.raises(
+        PhonemizeError, match=rf"model\.onnx does not exist; correct {MODEL_VARIABLE}"
+    ):
         Diacritizer()
     models = Path(text2tashkeel.__file__).parent / "models"
     shutil.copy(models / "bilstm.int8.onnx", tmp_path / "model.onnx")

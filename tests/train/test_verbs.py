@@ -90,7 +90,9 @@ def test_the_overview_lists_each_verb_and_a_wrong_one_is_guessed(
     assert lines.index("fit") < lines.index("evaluate")
     assert run_subcommand(["chekc", "recordings"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("error: python -m piper.train has no verb chekc; did you mean check? (")
+    assert said.startswith(
+        "error: python -m piper.train has no subcommand chekc; did you mean check? ("
+    )
     assert run_subcommand([]) == 2
     capsys.readouterr()
     for verb in ("test", "predict"):  # of Lightning

@@ -266,7 +266,7 @@ def describe_invalid(errors: Any) -> tuple[int, str]:
     first = errors[0]
     if first["type"] == "json_invalid":
         reason = first.get("ctx", {}).get("error", first["msg"])
-        return HTTPStatus.BAD_REQUEST, f"The body is not valid JSON ({reason}); mend it."
+        return HTTPStatus.BAD_REQUEST, f"The body is not valid JSON ({reason}); correct it."
     if first["type"] == "model_attributes_type":
         # What is not sent as JSON comes here as bytes, and curl sends none unless it is told to.
         sentence = "The body is no JSON object; send one, with Content-Type: application/json."

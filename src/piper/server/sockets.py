@@ -41,7 +41,7 @@ def bind_socket(host: str, port: int, options: str = "--host and --port") -> soc
     except OSError as error:
         option = options.partition(" ")[0]
         raise PiperError(
-            f"{host} is no address of this machine ({error.strerror}); mend {option}."
+            f"{host} is no address of this machine ({error.strerror}); correct {option}."
         ) from None
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

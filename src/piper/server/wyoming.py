@@ -108,7 +108,7 @@ def _parse_object(text: bytes) -> dict[str, Any]:
         # Half a surrogate pair can be written in JSON, but neither spoken nor sent back.
         json.dumps(found, ensure_ascii=False).encode("utf-8")
     except ValueError:
-        raise FrameError("An event is no valid JSON in UTF-8; mend it.") from None
+        raise FrameError("An event is no valid JSON in UTF-8; correct it.") from None
     if not isinstance(found, dict):
         raise FrameError("An event is no JSON object; make it one.")
     return found

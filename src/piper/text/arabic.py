@@ -48,8 +48,8 @@ class Diacritizer:
         path = os.environ.get(MODEL_VARIABLE) or ""
         if path and not Path(path).is_file():
             raise PhonemizeError(
-                f"{path} does not exist; mend {MODEL_VARIABLE}, or unset it to use the model that "
-                f"{_LIBRARY} brings along."
+                f"{path} does not exist; correct {MODEL_VARIABLE}, or unset it to use the model "
+                f"that {_LIBRARY} brings along."
             )
         try:
             self.name = f"{_LIBRARY} {metadata.version(_LIBRARY)}"
@@ -87,7 +87,7 @@ class Diacritizer:
             # Another model's inputs, or no model: whatever ONNX Runtime says.
             raise PhonemizeError(
                 f"{self._path} is not the model of libtashkeel ({str(error).splitlines()[0]}); "
-                f"mend {MODEL_VARIABLE}, or unset it."
+                f"correct {MODEL_VARIABLE}, or unset it."
             ) from None
 
     def _load(self) -> Any:

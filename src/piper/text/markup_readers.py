@@ -260,7 +260,7 @@ def parse_ssml(text: str) -> list[Piece]:
     except ElementTree.ParseError as error:
         line = error.position[0]
         raise MarkupError(
-            f"The SSML is not well-formed XML (line {line}: {error}); mend it there, and write "
+            f"The SSML is not well-formed XML (line {line}: {error}); correct it there, and write "
             "& as &amp; and < as &lt;."
         ) from None
     except (ValueError, LookupError, RecursionError) as error:  # half a character, an odd encoding

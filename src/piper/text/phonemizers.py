@@ -171,7 +171,7 @@ def _load_library(path: str) -> ctypes.CDLL:
     except (OSError, AttributeError) as error:
         raise PhonemizeError(
             f"{path} cannot be loaded as the espeak-ng library ({error}); "
-            f"mend {LIBRARY_VARIABLE}, or unset it to use the one that came with the package."
+            f"correct {LIBRARY_VARIABLE}, or unset it to use the one that came with the package."
         ) from None
     return library
 
@@ -201,7 +201,7 @@ def _find_data(data_dir: str) -> str:
         if not (nested / "phontab").is_file():
             raise PhonemizeError(
                 f"{data_dir} holds no espeak-ng data (no file `phontab`); "
-                f"mend {DATA_VARIABLE}, or unset it to use the data that came with the package."
+                f"correct {DATA_VARIABLE}, or unset it to use the data that came with the package."
             )
         data_dir = str(nested)
     size = len(os.fsencode(data_dir))

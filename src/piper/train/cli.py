@@ -122,7 +122,7 @@ _ODD_STATE = (AttributeError, IndexError, KeyError, TypeError, ValueError, ZeroD
 SHOWN_FLAGS = {
     "ckpt_path": "Checkpoint to go on from; last: the newest of --trainer.default_root_dir.",
     "trainer.default_root_dir": "Where lightning_logs/ goes, also s3://…; without it here.",
-    "trainer.max_epochs": "Passes over the dataset; where no limit is given, the data decide.",
+    "trainer.max_epochs": "Passes over the dataset; default: by the size of the dataset.",
     "trainer.max_steps": "Updates; -1: no limit.",
     "trainer.max_time": "DD:HH:MM:SS, over all runs of a training together.",
     "patience": "",

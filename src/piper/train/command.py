@@ -50,9 +50,12 @@ SUBCOMMANDS = {
     "import": ("piper.train.formats.cli", "make a dataset from recordings and texts in any layout"),
     "split": ("piper.train.splitting.cli", "cut a long recording with its text into utterances"),
     "check": ("piper.train.check.cli", "say what is wrong with a dataset"),
-    "review": ("piper.train.review.cli", "open a page to decide on what the check doubts"),
+    "review": ("piper.train.review.cli", "open a page to decide on the issues of a check"),
     "excerpts": ("piper.train.excerpts.cli", "add words and short phrases as utterances"),
-    "phonemes": ("piper.train.data.phonemes_cli", "show what a voice will hear of the texts"),
+    "phonemes": (
+        "piper.train.data.phonemes_cli",
+        "show the phonemes of the texts",
+    ),
     "prepare": ("piper.train.prepare_cli", "fill the cache that training reads"),
     "copy": ("piper.train.copying.cli", "copy a voice into one that speaks faster"),
     "evaluate": ("piper.train.evaluate.cli", "say how good voices are"),
@@ -99,7 +102,7 @@ def run_subcommand(arguments: Sequence[str]) -> int | None:
         print_error(f"There is no `{first}` here: {ABSENT_SUBCOMMANDS[first]}.")
         return WRONG_USAGE
     meant = guess(first, [*SUBCOMMANDS, *TRAINER_SUBCOMMANDS])
-    print_error(f"{PROGRAM} has no verb {first}{meant} ({PROGRAM} --help lists them)")
+    print_error(f"{PROGRAM} has no subcommand {first}{meant} ({PROGRAM} --help lists them)")
     return WRONG_USAGE
 
 

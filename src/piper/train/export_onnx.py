@@ -40,7 +40,7 @@ def create_parser() -> argparse.ArgumentParser:
         "--trained-weights",
         "--trained_weights",
         action="store_true",
-        help="take the weights of the last update instead of their moving averages",
+        help="take the weights of the last update instead of their EMA",
     )
     return parser
 

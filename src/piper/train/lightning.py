@@ -81,13 +81,14 @@ class VitsModel(VoiceModule):
         warmup_updates: Updates in which both learning rates grow from 0.
         hold_decoder: Updates in which the decoder stays as a warm start brought it, while the
             encoder of recordings, which a voice has not, learns to be spoken by it.
-        hold_voice: The same for all that speaks: only what a voice's file lacks learns, the encoder
-            of recordings, the half of the durations that hears them, and the discriminators.
-        ema_decay: Share of the weights' moving average that stays at each update; the average is
+        hold_voice: The same for all that speaks: only what a voice's file lacks is trained, the
+            encoder of recordings, the half of the durations that processes them, and the
+            discriminators.
+        ema_decay: Decay of the weights' EMA at each update; the EMA is
             what is validated and exported. 0 takes the weights themselves.
         c_mel: Weight of the mel loss.
         c_kl: Weight of the divergence between posterior and prior.
-        use_mrd: Let discriminators of spectrograms in three resolutions judge as well.
+        use_mrd: Train with discriminators of spectrograms in three resolutions as well.
         new_speakers_only: Train nothing of the voice but the speakers of the dataset: all others
             stay as they are, to the bit.
         warmstart: Checkpoint or voice (.onnx) whose weights to start from, where they fit.

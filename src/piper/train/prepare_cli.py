@@ -48,7 +48,7 @@ def create_parser() -> argparse.ArgumentParser:
         help="bring each recording to this loudness, such as -23; train with the same flag",
     )
     parser.add_argument(
-        "--verify", action="store_true", help="read the whole cache, and mend what is damaged"
+        "--verify", action="store_true", help="read the whole cache, and repair what is damaged"
     )
     parser.add_argument(
         "--compact", action="store_true", help="remove from the cache what is not used any more"

@@ -110,7 +110,7 @@ class QuickModel(VoiceModule):
         betas: AdamW's, for text side and decoder.
         betas_d: AdamW's, for the discriminators, and for the decoder beside them.
         eps: AdamW's.
-        ema_decay: Share of the weights' moving average that stays at each update; the average is
+        ema_decay: Decay of the weights' EMA at each update; the EMA is
             what is validated and exported. 0 takes the weights themselves.
         warmstart: Checkpoint or voice (.onnx) of a quick voice whose weights to start from.
         warmstart_speaker: Of a source with several: whom a single-speaker voice, and speakers

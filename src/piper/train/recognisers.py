@@ -86,7 +86,7 @@ def _load_faster_whisper(model: str, language: str) -> Recogniser:
 
     def recognise(samples: FloatArray, sample_rate: int) -> str:
         if sample_rate != 16000:
-            raise ConfigError("faster-whisper hears samples at 16,000 Hz only.")
+            raise ConfigError("faster-whisper takes samples at 16,000 Hz only.")
         segments, _ = loaded.transcribe(samples, language=code, condition_on_previous_text=False)
         return " ".join(segment.text.strip() for segment in segments)
 

@@ -213,7 +213,7 @@ def check_writable(folder: Path | str) -> None:
         reason = error.strerror or type(error).__name__
         raise ConfigError(
             f"Nothing can be written to {plain_address(folder)} ({reason}), so no training would "
-            "be kept: name another folder as --trainer.default_root_dir, or mend its rights."
+            "be kept: name another folder as --trainer.default_root_dir, or correct its rights."
         ) from None
 
 

@@ -294,7 +294,7 @@ def _load_checkpoint(path: str) -> WarmSource:
     averages = (checkpoint.get(AVERAGES_KEY) or {}).get("weights") or {}
     if averages:
         weights |= {f"model_g.{name}": value for name, value in averages.items()}
-        kind += ", its averaged weights"
+        kind += ", its EMA weights"
     return WarmSource.create(path, weights, kind, rate, find_voice_json(checkpoint, path))
 
 
@@ -376,7 +376,7 @@ PARTS = (
     ("posterior encoder", "model_g.enc_q."),
     ("speaker table", "model_g.emb_g."),
     ("discriminators", "model_d."),
-    ("spectrogram judges", "model_mrd."),
+    ("spectrogram discriminators", "model_mrd."),
     ("phoneme embeddings", "model_g.text.embedding."),
     ("speaker table", "model_g.text.speakers."),
     ("durations", "model_g.text.duration_"),

@@ -169,7 +169,7 @@ class PiperVoice:
         if (known := network.num_speakers) is not None and config.num_speakers > known:
             raise ConfigError(
                 f"{files.config} says num_speakers {config.num_speakers}, but the network has "
-                f"{known}; mend the file, or take the one that belongs to the voice."
+                f"{known}; correct the file, or take the one that belongs to the voice."
             )
         _warn_about_phonemizer(config, frontend)
         if include_alignments and not network.has_durations:

@@ -115,7 +115,7 @@ def test_figures_stand_where_their_weights_do_and_the_first_chooses_the_best(
 
     assert "The best checkpoint (val_falling 7.0000) becomes a voice" in caplog.text
     assert "no gain in val_falling for 2 validations (--patience)" in caplog.text
-    assert caplog.text.count("no val_broken: its judge failed (no such luck)") == 1
+    assert caplog.text.count("no val_broken: its predictor failed (no such luck)") == 1
     said = capsys.readouterr().err
     assert re.search(r"step 3 · falling 7\.00 \(recordings 9\.00\) · level 1\.\d\d \(rec", said)
     assert " · best 7.0000 at step 3, " in said

@@ -57,7 +57,7 @@ def spoilt(dataset: Path, tmp_path: Path) -> Path:
 def test_the_copy_is_ready_and_every_change_is_listed(
     spoilt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before, out = digest(spoilt), tmp_path / "mended"
+    before, out = digest(spoilt), tmp_path / "corrected"
     assert cli.main([str(spoilt), "--quick", FEW, "--strict", f"--fix={out}"]) == cli.NOT_READY
     assert "4 lines left out" in capsys.readouterr().out
     assert digest(spoilt) == before

@@ -211,7 +211,7 @@ def test_in_russian_no_english_is_left(
 ) -> None:
     monkeypatch.setenv("LANGUAGE", "ru")
     issues = [
-        Issue(rule, "nothing was heard", 1 + number % 8, f"utterance{number % 8:03}.wav")
+        Issue(rule, "nothing was recognised", 1 + number % 8, f"utterance{number % 8:03}.wav")
         for number, rule in enumerate(RULES)
     ]
     whole = replace(

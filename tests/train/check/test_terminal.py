@@ -42,7 +42,9 @@ def test_facts_rules_and_verdict(report: CheckReport) -> None:
     # What is about no line has no share of the recordings.
     assert re.fullmatch(r"note +rare-phonemes +1 +ʑ is heard 3 times", lines[8])
     assert lines[10] == "Verdict: not ready (1 error, 9 warnings, 1 note)"
-    assert lines[11].startswith("1 rule stands in the way: missing-file; mend what is named there,")
+    assert lines[11].startswith(
+        "1 rule stands in the way: missing-file; correct what is named there,"
+    )
     assert lines[12:] == [
         "OUT, then check again.",
         "Listen, and decide on a page:",

@@ -168,7 +168,7 @@ def test_bad_recordings_are_collected(dataset: Path, settings: DataSettings) -> 
     soundfile.write(wavs / "utterance005.wav", np.zeros(22050), 22050)
     replace_line(dataset, 6, "utterance006.wav|…")
     message = prepare_error(settings)
-    assert message.startswith("CSV: 4 of 16 lines cannot be used; mend or remove them: line 2: ")
+    assert message.startswith("CSV: 4 of 16 lines cannot be used; correct or remove them: line 2: ")
     assert "utterance002.wav cannot be decoded" in message
     assert f"line 3: {wavs / 'utterance003.wav'} is empty (0 bytes)" in message
     assert f"line 5: {wavs / 'utterance005.wav'} holds only silence" in message

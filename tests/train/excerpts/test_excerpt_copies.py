@@ -152,7 +152,7 @@ def test_mistakes_are_one_sentence(
         ([str(dataset)], "The copy has no folder; name one after the dataset, or pass --list."),
         ([str(dataset), str(tmp_path / "full")], "is there already; name a new folder."),
         ([str(dataset), "--list", "--words=0"], "--words=0 leaves nothing to cut; give 1 or more."),
-        ([str(dataset), str(tmp_path / "out")], "Where words lie could not be learnt from"),
+        ([str(dataset), str(tmp_path / "out")], "Where words lie could not be determined from"),
         ([str(tmp_path / "none"), "--list"], "The dataset's folder"),
     ):
         assert cli.main(arguments) == 1

@@ -117,7 +117,7 @@ def find_rules(folder: Path) -> set[str]:
 def test_ctrl_c_leaves_nothing_and_the_next_run_goes_on(runs: tuple[Path, Stopped]) -> None:
     _, stopped = runs
     assert stopped.code == 130, stopped.said
-    assert "Stopped; what was learnt is kept, and the same command goes on." in stopped.said
+    assert "Stopped; what was trained is kept, and the same command goes on." in stopped.said
     assert "Traceback" not in stopped.said
     assert stopped.names == {"dataset"}
 

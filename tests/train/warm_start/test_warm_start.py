@@ -293,7 +293,7 @@ def test_moving_averages_are_preferred(tmp_path: Path) -> None:
     model = create_model(1)
     report = warm_start(model, path)
     assert torch.equal(model.model_g.enc_p.proj.weight, averages["enc_p.proj.weight"])
-    assert "its averaged weights" in str(report)
+    assert "its EMA weights" in str(report)
     own, old = model.model_d.state_dict(), source.model_d.state_dict()
     assert all(torch.equal(own[name], old[name]) for name in old)
 

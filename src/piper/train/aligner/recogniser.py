@@ -411,7 +411,7 @@ def fit_recogniser(
         "A recogniser learns on %d recordings (%.0f minutes): about %.1f minutes.",
         *trainer.estimate(),
     )
-    trainer.run("Learning to hear phonemes", state_path)
+    trainer.run("Training the phoneme recogniser", state_path)
     used = [recording.example for recording in recordings] + choose_for_aligner(own)
     texts = [recording.units.tolist() for recording in recordings]
     minutes = sum(recording.frames for recording in recordings) * FRAME_SECONDS / 60

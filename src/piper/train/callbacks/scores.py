@@ -332,7 +332,7 @@ class Scores(Callback):
             return
         if seen := sum(example.name in self._wanted.seen for example in examples):
             _LOGGER.warning(
-                "The phoneme recogniser learnt on %d of the %d test sentences, so val_per is "
+                "The phoneme recogniser was trained on %d of the %d test sentences, so val_per is "
                 "better than it should be; fit it on recordings without them.",
                 seen,
                 len(examples),
@@ -486,7 +486,7 @@ class Scores(Callback):
             return {}
         spoken, recorded = answer
         for name, reason in {**recorded.issues, **spoken.issues}.items():
-            self._tell(f"A validation has no val_{name}: its judge failed ({reason}).")
+            self._tell(f"A validation has no val_{name}: its predictor failed ({reason}).")
         if recorded.scores:
             self._recordings = {f"val_{name}": score for name, score in recorded.scores.items()}
         figures = {f"val_{name}": score for name, score in spoken.scores.items()}

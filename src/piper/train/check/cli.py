@@ -48,14 +48,14 @@ def create_parser() -> argparse.ArgumentParser:
     add(
         "--recogniser",
         metavar="NAME:MODEL",
-        help="let a speech recogniser hear every recording: whisper:MODEL, gigaam:MODEL, "
+        help="let a recogniser transcribe every recording: whisper:MODEL, gigaam:MODEL, "
         "onnx-asr:MODEL or MODULE:FUNCTION",
     )
     add(
         "--fix",
         type=Path,
         metavar="OUT",
-        help="write a mended copy there, with changes.json; the dataset stays as it is",
+        help="write a corrected copy there, with changes.json; the dataset stays as it is",
     )
     add(
         "--strict",
@@ -107,7 +107,7 @@ def _check(arguments: argparse.Namespace) -> int:
         left_out = len({change.line for change in changes if change.what == LEFT_OUT})
         print(
             translate(
-                f"mended: {arguments.fix} ({count_things(len(changes), 'change')}, "
+                f"corrected: {arguments.fix} ({count_things(len(changes), 'change')}, "
                 f"{count_things(left_out, 'line')} left out: changes.json lists them)"
             )
         )

@@ -188,7 +188,7 @@ def fix_dataset(report: CheckReport, config_path: Path, folder: Path) -> list[Ch
         if "other-name" in issues:
             changes.append(("other-name", "the recording was found by another spelling"))
         rules = AUDIO_RULES & issues.keys()
-        changes += [(rule, "mended in the recording") for rule in sorted(rules)]
+        changes += [(rule, "corrected in the recording") for rule in sorted(rules)]
         copy.changes += [Change(entry.line, entry.name, rule, what) for rule, what in changes]
         make = None
         if rules:

@@ -236,7 +236,7 @@ TOO_SHORT_FOR_TEXT = match_error(
     "too-short-for-text",
     "Fewer frames than phoneme ids",
     "each id needs a frame of its own",
-    "Text and recording do not belong together; mend or remove the line.",
+    "Text and recording do not belong together; correct or remove the line.",
 )
 _Measured = Sequence[tuple[Entry, AudioMeasures]]
 

@@ -81,7 +81,7 @@ BALANCE = set_note(
     "balance",
     "A speaker with far less speech than another",
     f"{BALANCE_TIMES:g} times less than the one with most",
-    "His voice will be learnt last; that can be as wanted.",
+    "This voice is trained on least; that can be as wanted.",
 )
 RARE_PHONEMES = set_note(
     "rare-phonemes",
@@ -103,7 +103,7 @@ UNVALIDATED_SPEAKER = set_warning(
 )
 UNTRAINED_PHONEMES = set_note(
     "untrained-phonemes",
-    "Phonemes that training never hears",
+    "Phonemes that do not occur in training",
     "only in recordings that are held out",
     "Record sentences with them, or take another --data.seed.",
 )
@@ -153,7 +153,7 @@ MISSING_FILE = structure_error(
     "missing-file",
     "A recording is not there",
     "no file of that name, with or without .wav",
-    "Put the recording into wavs/, mend the name, or remove the line.",
+    "Put the recording into wavs/, correct the name, or remove the line.",
 )
 OUTSIDE_FILE = structure_warning(
     "outside-file",

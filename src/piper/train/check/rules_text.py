@@ -146,7 +146,7 @@ HEARD_OFF = match_warning(
     "heard-off",
     "A recogniser heard partly something else",
     f"{OFF:.0%} of the characters and more, and {TIMES:g} times the median of the set",
-    "Compare what was heard word by word; the recogniser may be wrong.",
+    "Compare what was recognised word by word; the recogniser may be wrong.",
 )
 
 
@@ -379,7 +379,7 @@ def check_recognised(
         if entry.line in recognised
     }
     if not errors:
-        return [], "nothing was heard"
+        return [], "nothing was recognised"
     usual = median(errors.values())
     issues = []
     for entry in entries:

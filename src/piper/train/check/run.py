@@ -144,7 +144,9 @@ def _include_recognised(
     report.issues += issues
     report.facts["The set"]["recognised"] = f"{fact} ({recogniser})"
     if missing := sum(bool(e.audio) and e.line not in recognised for e in report.entries):
-        what = f"what {recogniser} hears in {count_things(missing, 'recording')} (--recogniser)"
+        what = (
+            f"what {recogniser} recognises in {count_things(missing, 'recording')} (--recogniser)"
+        )
         report.not_looked_at.append(what)
 
 

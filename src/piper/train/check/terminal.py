@@ -64,8 +64,8 @@ def list_next_steps(report: CheckReport) -> list[tuple[str, str]]:
     if errors:
         subject = "1 rule stands" if len(errors) == 1 else f"{len(errors)} rules stand"
         sentence = (
-            f"{subject} in the way: {', '.join(errors)}; mend what is named there, "
-            "or have a copy mended by --fix OUT, then check again."
+            f"{subject} in the way: {', '.join(errors)}; correct what is named there, "
+            "or have a copy corrected by --fix OUT, then check again."
         )
         return [(sentence, ""), *([("Listen, and decide on a page:", review)] if review else [])]
     steps = []

@@ -153,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(wrong)}")
     configure_logging()
     logging.getLogger("piper").setLevel(logging.INFO)
-    stopped = "Stopped; what was spoken and learnt is kept, and the same command goes on."
+    stopped = "Stopped; what was spoken and trained is kept, and the same command goes on."
     return run_command(lambda: _copy(arguments, of_fit, words), stopped)
 
 

@@ -264,7 +264,7 @@ def _make_on_cluster(
             if isinstance(result, Lost):
                 results[number] = (
                     f"line {row.line}: {row.audio_path.name} ended {MAX_LOSSES_ON_CLUSTER} "
-                    f"processes that read it; mend or remove it (Ray: {result.reason})"
+                    f"processes that read it; correct or remove it (Ray: {result.reason})"
                 )
             elif isinstance(result, str):
                 results[number] = result
@@ -310,7 +310,7 @@ def find_ids(row: Row, voice: VoiceConfig) -> tuple[list[int], str]:
         if max(row.ids) >= voice.num_symbols:
             raise DatasetError(
                 f"the phoneme id {max(row.ids)} is beyond the network's {voice.num_symbols} "
-                "symbols; mend it, or raise --data.num_symbols."
+                "symbols; correct it, or raise --data.num_symbols."
             )
         return row.ids, ""
     if named := find_named_letters(row.text, voice):
@@ -366,7 +366,7 @@ def _leave_out(settings: DataSettings, errors: Sequence[str], num_rows: int) -> 
     if len(errors) == 1:
         raise DatasetError(f"{settings.csv_path} {errors[0]}")
     raise DatasetError(
-        f"{settings.csv_path}: {len(errors)} of {num_rows} lines cannot be used; mend or "
+        f"{settings.csv_path}: {len(errors)} of {num_rows} lines cannot be used; correct or "
         f"remove them: {named}"
     )
 
@@ -385,7 +385,7 @@ def _refuse_short(settings: DataSettings, utterances: Sequence[PreparedUtterance
         )
         raise DatasetError(
             f"{settings.csv_path}: {len(bad)} recordings are too short for their texts, so text "
-            f"and recording do not belong together ({named}); mend or remove these lines."
+            f"and recording do not belong together ({named}); correct or remove these lines."
         )
 
 

@@ -180,7 +180,7 @@ class _FoundConfig:
         if not isinstance(value, kind) or isinstance(value, bool):
             raise ConfigError(
                 f'{self.path}: the key "{dotted}" holds {value!r:.60}, '
-                f"but {kind.__name__} is wanted; mend or remove it."
+                f"but {kind.__name__} is wanted; correct or remove it."
             )
         return value
 

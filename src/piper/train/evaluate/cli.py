@@ -146,8 +146,7 @@ def _add_scores(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="another predictor of opinion: utmosv2, the name of an entry point, or "
-        "MODULE:FUNCTION",
+        help="another predictor of MOS: utmosv2, the name of an entry point, or MODULE:FUNCTION",
     )
     add(
         "--fit-recogniser",
@@ -207,7 +206,7 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.sentences < 1 or arguments.readings < 1 or arguments.words < 0:
         raise ConfigError("--sentences and --readings are numbers from 1, --words one from 0.")
     if arguments.require and not arguments.sources:
-        raise ConfigError("--require needs a --model, --checkpoint or --speech to judge.")
+        raise ConfigError("--require needs a --model, --checkpoint or --speech to measure.")
 
 
 def _find_recogniser(arguments: argparse.Namespace) -> Path | None:

@@ -564,7 +564,7 @@ def _ask(name: str, predictor: QualityPredictor, speech: Speech) -> float:
     except Exception as error:  # whatever a plug-in raises
         raise ConfigError(
             f"The predictor {name} failed on {speech.path} ({type(error).__name__}: {error}); "
-            "leave it out, or mend it."
+            "leave it out, or correct it."
         ) from error
 
 

@@ -139,9 +139,9 @@ def _rank(system: System, score: Score) -> Mapping[str, float]:
 
 MEANINGS: Mapping[str, str] = {
     "distillmos": "What listeners would give the sound on a scale from 1 (bad) to 5 (excellent), "
-    "as a network predicts it. It hears noise and a mechanical tone; it does not know the text.",
-    "per": "How many phonemes a recogniser that learnt on recordings heard wrongly, for each one "
-    "that was to be said. It mishears recordings too: compare with theirs.",
+    "as a network predicts it. It notices noise and a mechanical tone; it does not know the text.",
+    "per": "How many phonemes a recogniser that was trained on recordings recognised wrongly, for "
+    "each one that was to be said. It errs with recordings, too: compare with theirs.",
     "wer": "How many words a speech recogniser heard wrongly, for each one of the text. Names and "
     "numbers may be right and written otherwise.",
     "cer": "How many characters a speech recogniser wrote wrongly, for each one of the text.",

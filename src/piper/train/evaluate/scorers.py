@@ -208,7 +208,7 @@ def check_unlearnt(
     ]
     if known:
         raise ConfigError(
-            f"The phoneme recogniser learnt on {len(known)} of these sentences "
+            f"The phoneme recogniser was trained on {len(known)} of these sentences "
             f"({name_some(known, 3)}), so its error would say nothing; fit another one with "
             "--fit-recogniser and the same --held-out."
         )
@@ -216,6 +216,6 @@ def check_unlearnt(
     if not names:
         return None
     return (
-        f"{len(names)} sentences are named like recordings that the phoneme recogniser learnt on "
-        f"({name_some(names, 3)}); if they are the same, its error says nothing."
+        f"{len(names)} sentences are named like recordings that the phoneme recogniser was trained "
+        f"on ({name_some(names, 3)}); if they are the same, its error says nothing."
     )

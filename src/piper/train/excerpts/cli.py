@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = create_parser().parse_args(argv)
     configure_logging()
     logging.getLogger("piper.train.aligner").setLevel(logging.INFO)
-    stopped = "Stopped; what was learnt is kept, and the same command goes on."
+    stopped = "Stopped; what was trained is kept, and the same command goes on."
     return run_command(lambda: _cut(arguments), stopped)
 
 

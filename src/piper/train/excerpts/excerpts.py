@@ -258,8 +258,8 @@ def find_candidates(
     )
     if fits is None:
         raise DatasetError(
-            f"Where words lie could not be learnt from {report.folder}; it takes two minutes of "
-            "speech and more whose texts are what is said."
+            f"Where words lie could not be determined from {report.folder}; it takes two minutes "
+            "of speech and more whose texts are what is said."
         )
     unfit = {issue.line for issue in find_in_fits(report.entries, fits)} | report.lines_with_errors
     sources = [

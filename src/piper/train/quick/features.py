@@ -413,7 +413,7 @@ def given_to_durations(given: Sequence[int], phonemes: Sequence[str], frames: in
     if sum(given) != frames:
         raise DatasetError(
             f"Its phonemes last {sum(given)} frames, but the recording has {frames}; leave its "
-            "silence with --data.trim_silence=false, or mend the last column."
+            "silence with --data.trim_silence=false, or correct the last column."
         )
     durations = np.array(given, dtype=np.int64)
     spoken = 0

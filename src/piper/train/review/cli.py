@@ -25,8 +25,8 @@ def create_parser() -> argparse.ArgumentParser:
     """Return the flags of the review."""
     parser = CommandParser(
         prog="python -m piper.train review",
-        description="Open a page to listen to what the check or the split doubts, to correct texts "
-        "and borders, and to drop what is no good. The dataset stays as it is.",
+        description="Open a page to listen to what the check or the split is unsure of, to correct "
+        "texts and borders, and to drop what is no good. The dataset stays as it is.",
     )
     add_dataset_flags(parser)
     add = parser.add_argument
@@ -71,7 +71,8 @@ def _review(arguments: argparse.Namespace) -> int:
     )
     if not gathered.has_report and not arguments.all:
         folder = settings.csv_path.parent
-        say(f"Only what the split doubts; more is found by: python -m piper.train check {folder}")
+        more = f"python -m piper.train check {folder}"
+        say(f"Only what the split is unsure of; more is found by: {more}")
     if not clips:
         say("Nothing to review: no line has an error or a warning; --all shows every line.")
         return 0

@@ -26,7 +26,7 @@ def create_parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="python -m piper.train split",
         description="Cut a long recording with its text into utterances of 2 to 12 seconds, each "
-        "with its words; doubtful ones are left out and listed in split.json.",
+        "with its words; uncertain ones are left out and listed in split.json.",
     )
     add = parser.add_argument
     add("recording", metavar="LONG", type=Path, help="the recording, of minutes or hours")
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = create_parser().parse_args(argv)
     configure_logging()
     logging.getLogger("piper").setLevel(logging.INFO)
-    stopped = "Stopped; what was learnt is kept, and the same command goes on."
+    stopped = "Stopped; what was trained is kept, and the same command goes on."
     return run_command(lambda: _split(arguments), stopped)
 
 
@@ -90,7 +90,7 @@ def _split(arguments: argparse.Namespace) -> int:
     say(
         f"{count_things(len(good), 'utterance')} ({minutes:.1f} of {recording.seconds / 60:.1f} "
         f"minutes) in {folder}; listed in {folder / SPLIT_NAME}: "
-        f"{count_things(len(pieces) - len(good), 'doubtful piece')}."
+        f"{count_things(len(pieces) - len(good), 'uncertain piece')}."
     )
     return 0
 

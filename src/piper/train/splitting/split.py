@@ -607,7 +607,7 @@ def _find_issue(
     edges = {"first": words[0][1].score, "last": words[-1][1].score}
     which = min(edges, key=lambda edge: edges[edge])
     if edges[which] < BORDER_SCORE:
-        return f"the {which} word does not fit what is heard there"
+        return f"the {which} word does not fit the sound there"
     if piece.seconds > MAX_SECONDS + SLACK_SECONDS:
         return f"{piece.seconds:.1f} s, for there is no pause to cut it in"
     if piece.seconds < MIN_SECONDS - SLACK_SECONDS:
