@@ -42,11 +42,11 @@ def test_facts_rules_and_verdict(report: CheckReport) -> None:
     # What is about no line has no share of the recordings.
     assert re.fullmatch(r"note +rare-phonemes +1 +ʑ is heard 3 times", lines[8])
     assert lines[10] == "Verdict: not ready (1 error, 9 warnings, 1 note)"
-    assert lines[11].startswith(
-        "1 rule stands in the way: missing-file; correct what is named there,"
+    assert " ".join(lines[11:13]) == (
+        "1 rule stands in the way: missing-file; correct what is named there, or have a copy "
+        "corrected by --fix OUT, then check again."
     )
-    assert lines[12:] == [
-        "OUT, then check again.",
+    assert lines[13:] == [
         "Listen, and decide on a page:",
         "  python -m piper.train review recordings",
     ]
@@ -110,6 +110,14 @@ def test_ready_gives_the_command_that_trains(report: CheckReport, tmp_path: Path
         "Less than an hour is little: start from another voice, --model.warmstart=FILE.",
         f"  python -m piper.train fit '--data.dataset_dir={folder}'",
     ]
+
+
+def test_the_quality_that_was_chosen_is_in_the_command(report: CheckReport) -> None:
+    """Without a GPU the default quality would take days, and an hour is not little for quick."""
+    facts = {"Training": {"preset": "quick, for there is no GPU, without which medium takes days"}}
+    text = report_to_text(replace(report, facts=facts, issues=[]), 80)
+    assert text.endswith(f" --data.dataset_dir={report.folder} --model.quality=quick")
+    assert "warmstart" not in text
 
 
 def test_several_speakers_are_in_the_command(report: CheckReport, entries: list[Entry]) -> None:

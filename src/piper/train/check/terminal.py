@@ -12,6 +12,7 @@ from piper.messages import translate
 from piper.progress import count_things
 from piper.train.check.issues import BrokenRule, CheckReport, Issue, Severity, Verdict
 from piper.train.check.training import FRESH_HOURS
+from piper.train.presets import DEFAULT_QUALITY, QUICK
 
 MIN_EXAMPLE_COLUMNS = 40
 """Below this, an example gets a line of its own: it is a sentence with figures."""
@@ -74,10 +75,14 @@ def list_next_steps(report: CheckReport) -> list[tuple[str, str]]:
         steps.append((f"Training can start; before it, look at {named}:", review))
     else:
         steps.append(("Nothing stands in the way of training:", ""))
-    if sum(measures.seconds for measures in report.audio.values()) < 3600 * FRESH_HOURS:
+    preset = report.facts.get("Training", {}).get("preset", "").partition(",")[0]
+    seconds = sum(measures.seconds for measures in report.audio.values())
+    if preset != QUICK and seconds < 3600 * FRESH_HOURS:
         warm = "Less than an hour is little: start from another voice, --model.warmstart=FILE."
         steps.append((warm, ""))
     command += ["fit", f"--data.dataset_dir={report.folder}"]
+    if preset not in ("", DEFAULT_QUALITY):
+        command.append(f"--model.quality={preset}")
     speakers = {entry.speaker for entry in report.entries if entry.speaker is not None}
     if len(speakers) > 1:
         command.append(f"--model.num_speakers={len(speakers)}")
