@@ -7,21 +7,29 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
 
-from piper import PiperVoice
+from piper import PiperVoice, SynthesisConfig
+from piper.errors import CheckpointError, ExportError
 from piper.files import load_records
 from piper.text.phonemizers import find_espeak_data
 from piper.train.checkpoints import load_checkpoint
 from piper.train.copying import cli
 from piper.train.copying.cli import main
 from piper.train.copying.texts import load_words
-from piper.train.export import export_voice
+from piper.train.export import compare_with_network, export_voice
+from piper.train.families import KeptText, build_voice_graph
+from piper.train.quick.config import QuickConfig
+from piper.train.quick.network import QuickSynthesizer
 from piper.train.warm_start import load_source
+from piper.voice.session import PartsSession, SpeechSettings, SpokenSentence, VoiceSession
+from piper.voice.weights import load_quick_weights, load_voice_weights
 from trainings import QUICK, StopAfter, add_callback
 
 TEXT = "\n".join(
@@ -101,6 +109,84 @@ def test_a_quick_voice_is_copied_with_how_far_its_pitch_wanders(
     assert records and all("noise_scale=1.2, noise_w_scale=0.8," in key for key, _ in records)
 
 
+def test_a_kept_text_side_speaks_through_another_decoder(
+    tiny_voice_multi_speaker: Path, tmp_path: Path
+) -> None:
+    path, slow = tmp_path / "kept.onnx", PiperVoice.load(tiny_voice_multi_speaker)
+    weights, graph = load_voice_weights(tiny_voice_multi_speaker)
+    sizes = {"channels": 32, "frame_blocks": 2, "decoder_blocks": 2, "num_speakers": 3}
+    torch.manual_seed(1)
+    network = QuickSynthesizer(QuickConfig(sample_rate=16000, kept_latents=16, **sizes)).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.03 * torch.randn_like(parameter))
+        network.latent_mean[-2], network.latent_deviation[-2] = 4.8, 0.2
+    assert isinstance(slow.network, PartsSession)
+    kept = KeptText(weights, graph, slow.network, [0, 1, 2])
+    with pytest.raises(ExportError, match="keeps the text side of its original"):
+        build_voice_graph(network)
+    onnx.save(build_voice_graph(network, kept), path)
+    Path(f"{path}.json").write_text(Path(f"{tiny_voice_multi_speaker}.json").read_text())
+    audio, difference = compare_with_network(VoiceSession(path), network, range(256), kept)
+    assert (peak := np.abs(audio).max()) > 0.01
+    assert difference < 0.03 * peak  # what rounding does to the phase of high harmonics
+    with pytest.raises(CheckpointError, match="keeps the text side"):
+        load_quick_weights(path)
+
+    fast = PiperVoice.load(path)
+    assert isinstance(fast.network, PartsSession)  # both its graphs were compared
+    ids = slow.frontend.text_to_sentences("A sentence that is long enough for several windows.")[
+        0
+    ].ids
+    mixed = SpeechSettings(0.667, 1.0, 0.8, {1: 0.5, 2: 0.5})
+
+    def speak(voice: PiperVoice, seed: int, *, is_streamed: bool = False) -> SpokenSentence:
+        rng = np.random.default_rng(seed)
+        return voice.network.speak(ids, mixed, rng, is_streamed=is_streamed)
+
+    # Rhythm and its noise are the voice's own, and so are the readings of a sentence.
+    for seed in (1, 2):
+        assert np.array_equal(speak(fast, seed).id_samples, speak(slow, seed).id_samples)
+    whole, streamed = (
+        np.concatenate(list(speak(fast, 1, is_streamed=is_streamed).audio))
+        for is_streamed in (False, True)
+    )
+    assert np.abs(whole - streamed).max() < 1e-5
+    low, high = (
+        fast.network.find_latents(ids, replace(mixed, pitch=pitch), np.random.default_rng(1))[0]
+        for pitch in (0.0, 3.0)
+    )
+    assert np.allclose(high[-1] / low[-1], 2 ** (3 / 12), rtol=1e-4)
+
+
+@pytest.mark.long
+def test_a_copy_keeps_the_text_side_of_some_speakers(
+    tiny_voice_multi_speaker: Path, tmp_path: Path
+) -> None:
+    voice = write_voice(tmp_path, tiny_voice_multi_speaker, license="MIT")
+    texts, output = tmp_path / "texts.txt", tmp_path / "kept.onnx"
+    texts.write_text(TEXT)
+    words = [str(voice), "--output-file", str(output), "--speakers", "vera,0", "--keep", "text"]
+    words += ["--texts", str(texts), *SMALL, "--scores", "trouble"]
+    assert main(words) == 0
+    slow, fast = PiperVoice.load(voice, seed=1), PiperVoice.load(output, seed=1)
+    assert fast.config.speaker_id_map == {"vera": 0, "anna": 1}
+    for text in ("The old dog heard it.", "My uncle asked for a photograph."):
+        mine, theirs = (
+            [len(chunk.audio_float_array) for chunk in one.synthesize(text, SynthesisConfig(who))]
+            for one, who in ((fast, 0), (slow, 2))
+        )
+        assert mine == theirs
+    # What was trained cannot be exported without the original's text side.
+    with pytest.raises(ExportError, match="keeps the text side of its original"):
+        export_voice(tmp_path / "kept.copy", tmp_path / "half.onnx")
+    # What lies beside the recordings is read again with each run.
+    latents = next((tmp_path / "kept.copy" / "training" / "wavs").glob("*.npy"))
+    latents.write_bytes(latents.read_bytes()[:-4])
+    more = ["--trainer.max_steps=200" if "max_steps" in word else word for word in words]
+    assert main(more) == 1
+
+
 @pytest.mark.long
 def test_a_voice_becomes_a_checkpoint_whose_speech_is_its_own(
     tiny_voice: Path, tmp_path: Path
@@ -149,6 +235,7 @@ def test_a_voice_that_cannot_be_taken_apart_is_copied_from_its_speech(
     remove_names(voice)
     texts, output = tmp_path / "texts.txt", tmp_path / "fast.onnx"
     texts.write_text(TEXT)
+    assert main([str(voice), "--output-file", str(output), "--keep", "text"]) == 1
     words = ["--output-file", str(output), "--texts", str(texts), *SMALL, "--scores", "trouble"]
     assert not PiperVoice.load(voice).network.has_durations
     assert main([str(voice), *words]) == 0
@@ -178,7 +265,11 @@ def remove_names(path: Path) -> None:
 
 
 def test_what_cannot_be_copied_is_said(
-    tiny_voice: Path, tiny_voice_multi_speaker: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    tiny_voice: Path,
+    tiny_voice_multi_speaker: Path,
+    quick_voice: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
 ) -> None:
     voice = write_voice(tmp_path, tiny_voice)
     output = ["--output-file", str(tmp_path / "fast.onnx")]
@@ -193,6 +284,12 @@ def test_what_cannot_be_copied_is_said(
     texts.write_text("One sentence.\n")
     assert main([str(several), *output, "--texts", str(texts)]) == 1
     assert "has 1 different sentences" in capsys.readouterr().err
+    kept = [*output, "--keep", "text", "--license", "CC0"]
+    assert main([str(several), *kept, "--speakers", "anna"]) == 1
+    assert "leave the flag out for one" in capsys.readouterr().err
+    assert main([str(quick_voice), *kept]) == 1
+    assert "--keep text" in (said := capsys.readouterr().err)
+    assert "Leave the flag out to copy the whole voice" in said
     assert main([str(voice), *output, "--license", "CC0"]) == 1
     assert "holds a copy of another voice" in capsys.readouterr().err
 

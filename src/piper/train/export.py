@@ -29,7 +29,13 @@ from piper.train.checkpoints import (
     load_checkpoint,
     network_config_from_checkpoint,
 )
-from piper.train.families import build_voice_graph, create_network, is_needed_to_speak, speak
+from piper.train.families import (
+    KeptText,
+    build_voice_graph,
+    create_network,
+    is_needed_to_speak,
+    speak,
+)
 from piper.train.presets import NetworkShape, find_quality
 from piper.train.warm_start import find_json_places
 from piper.voice.graph_writer import set_metadata
@@ -109,6 +115,7 @@ def export_voice(
     *,
     use_averages: bool = True,
     espeak_voice: str | None = None,
+    kept: KeptText | None = None,
 ) -> ExportReport:
     """Write a checkpoint as a voice.
 
@@ -123,6 +130,7 @@ def export_voice(
         use_averages: Take the moving averages of the weights, where the checkpoint has them.
         espeak_voice: espeak-ng's voice that it was trained with, for a checkpoint without a JSON
             that was trained on Piper's own phonemes.
+        kept: The text side of the voice that the checkpoint's is a copy of, where it keeps that.
     """
     checkpoint_path, output_path = find_checkpoint(checkpoint_path), Path(output_path)
     config_out = output_path.with_name(output_path.name + ".json")
@@ -139,13 +147,15 @@ def export_voice(
     if config is not None and not knows_rate:
         network_config = replace(network_config, sample_rate=config.sample_rate)
     network = load_network(checkpoint, network_config, checkpoint_path, use_averages=use_averages)
-    model = build_voice_graph(network)
+    model = build_voice_graph(network, kept)
     if config is not None:
         add_sherpa_metadata(model, config, output_path.stem)
 
     with replace_on_success(output_path) as temporary:
         temporary.write_bytes(model.SerializeToString())
-        difference, seconds = _test_voice(temporary, network, config, checkpoint_path, output_path)
+        difference, seconds = _test_voice(
+            temporary, network, config, checkpoint_path, output_path, kept
+        )
         sync_file(temporary)
         # The JSON first: a voice without one cannot speak, a JSON alone harms nobody.
         if config is None:
@@ -219,10 +229,11 @@ def _test_voice(
     config: VoiceConfig | None,
     checkpoint_path: str,
     output_path: Path,
+    kept: KeptText | None,
 ) -> tuple[float, float]:
     """Speak by the voice and by the network it came from; return difference and seconds."""
     map_ids = [i for ids in config.phoneme_id_map.values() for i in ids] if config else []
-    audio, difference = compare_with_network(VoiceSession(model_path), network, map_ids)
+    audio, difference = compare_with_network(VoiceSession(model_path), network, map_ids, kept)
     if problem := _find_no_sound(audio):
         raise ExportError(
             f"The voice of {checkpoint_path} gives {problem}, so {output_path} was not written: "
@@ -275,7 +286,7 @@ def load_network(
 
 
 def compare_with_network(
-    session: VoiceSession, network: Any, map_ids: Sequence[int]
+    session: VoiceSession, network: Any, map_ids: Sequence[int], kept: KeptText | None = None
 ) -> tuple[npt.NDArray[np.float32], float]:
     """Speak a sentence without noise by both.
 
@@ -292,7 +303,7 @@ def compare_with_network(
     for ids, scale in zip(sentences, (1.1, 1.0, 1.2), strict=True):
         scales: dict[str, Any] = {"noise_scale": 0.0, "length_scale": scale, "noise_w_scale": 0.0}
         with torch.no_grad():
-            real = speak(network, torch.tensor(ids, dtype=torch.long), **scales)
+            real = speak(network, torch.tensor(ids, dtype=torch.long), kept=kept, **scales)
         output = session.run(ids, SpeechSettings(**scales))
         audio, frames = output.audio, output.durations_frames
         is_alike = frames is None or np.array_equal(frames, real.durations.numpy())

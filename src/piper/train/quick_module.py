@@ -15,7 +15,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from piper.errors import describe_briefly
+from piper.errors import DatasetError, describe_briefly
 from piper.jobs import available_cores
 from piper.text.frontend import PAD
 from piper.train.checkpoints import adapt_own_checkpoint
@@ -32,7 +32,7 @@ from piper.train.quick.config import QuickConfig
 from piper.train.quick.data import QuickDataModule
 from piper.train.quick.network import NO_PAD, QuickSynthesizer, SpectrumDiscriminator
 from piper.train.quick.schedule import APART, Plan, plan_update
-from piper.train.quick.step import LatentExtractor, Pieces, QuickStep, cut_pieces
+from piper.train.quick.step import LatentExtractor, Pieces, QuickStep, cut_pieces, encode_pieces
 from piper.train.steps.update import seed_update
 from piper.train.voice_module import VALIDATION_SEED, VoiceModule, count_updates, find_timers
 from piper.train.warm_start import read_warm_starts
@@ -105,6 +105,8 @@ class QuickModel(VoiceModule):
         frame_blocks: Blocks over frames of the text side.
         decoder_blocks: Blocks of the decoder.
         filters_per_frame: How often within a frame the decoder changes its filters.
+        kept_latents: Channels of a frame of a VITS voice that keeps its own text side, as `copy
+            --keep text` sets it; 0: phonemes are spoken.
         learning_rate: The largest of text side and decoder.
         learning_rate_d: The discriminators' largest.
         betas: AdamW's, for text side and decoder.
@@ -144,6 +146,7 @@ class QuickModel(VoiceModule):
         frame_blocks: int | None = None,
         decoder_blocks: int | None = None,
         filters_per_frame: int | None = None,
+        kept_latents: int | None = None,
         learning_rate: float | None = None,
         learning_rate_d: float | None = None,
         betas: tuple[float, float] | None = None,
@@ -227,7 +230,8 @@ class QuickModel(VoiceModule):
             # The step's own threads compute, each alone: those of torch would wait for each other.
             torch.set_num_threads(1)
         self.step.to(self.device)
-        self.step.dropout = LITTLE_DROPOUT if self._data().seconds < LITTLE_SECONDS else 0.0
+        is_little = self._data().seconds < LITTLE_SECONDS and not self.network_config.kept_latents
+        self.step.dropout = LITTLE_DROPOUT if is_little else 0.0
         # Ids of somebody's own may have none; those of texts always do.
         self._pad_id = next(iter(self._data().voice_config().phoneme_id_map.get(PAD, ())), NO_PAD)
         self.model_g.pad_id.fill_(self._pad_id)
@@ -286,6 +290,12 @@ class QuickModel(VoiceModule):
     ) -> Pieces:
         if self._pad_id is None:  # asked for once: on a GPU the answer has to be waited for
             self._pad_id = int(self.model_g.pad_id)
+        wanted, given = self.network_config.kept_latents, batch.spectrograms.shape[1]
+        if wanted and given != wanted:
+            raise DatasetError(
+                f"The network keeps a text side whose frames have {wanted} latents, but the "
+                f"dataset has {given}; python -m piper.train copy --keep text makes both."
+            )
         sizes = {"frames": frames, "decoded_frames": decoded_frames}
         return cut_pieces(batch, self.network_config, **sizes, pad_id=self._pad_id, rng=rng)
 
@@ -404,9 +414,11 @@ def calibrate(
     estimates, recordings = [], []
     predicted, recorded = 0.0, 0.0
     for one in pieces:
-        encoded = text.encode(one.ids, one.id_mask, one.speaker_ids)
+        encoded = encode_pieces(text, one)
         estimates.append(text.estimate_latents(encoded, one.index).mean[0])
         recordings.append(network.standardise(extract(one.audio, one.log_f0, one.voiced))[0])
+        if text.kept_latents:
+            continue
         durations = torch.expm1(text.estimate_durations(encoded, one.id_mask).mean)
         predicted += float(durations.round().clamp(min=0.0).sum())
         recorded += float(one.durations.sum())
@@ -417,5 +429,5 @@ def calibrate(
     spread[-1] = 1.0
     network.predicted_mean.copy_(estimate.mean(0))
     network.spread.copy_(spread)
-    scale = recorded / max(1.0, predicted)
+    scale = recorded / max(1.0, predicted) if predicted else 1.0
     network.duration_scale.fill_(min(max(scale, SHORTEST), LONGEST))

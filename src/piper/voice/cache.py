@@ -59,8 +59,6 @@ FORMAT = 3
 """To be raised whenever something else is built from the same weights."""
 PLAIN = "plain"
 """In place of the machine where ONNX Runtime is to optimise the graph at each start: on a GPU."""
-MAX_DIFFERENCE = 1e-4
-"""Largest difference of a sample from the original's, of a full scale of 1."""
 CPU_INFO = Path("/proc/cpuinfo")
 """Where Linux describes the processor; other systems have no such file."""
 
@@ -281,7 +279,7 @@ def write_optimised_model(model_path: Path, folder: Path, *, is_for_machine: boo
         return f"it could not be made of the voice's weights ({error})"
     if parts.speakers is not None:
         np.save(folder / _SPEAKERS, parts.speakers)
-    symbols = parts.num_symbols
+    symbols, limit = parts.num_symbols, parts.max_difference
     description = {
         "sizes": _describe_files(folder, sorted(path.name for path in folder.iterdir())),
         "flow_reach": parts.flow_context_frames,
@@ -299,18 +297,20 @@ def write_optimised_model(model_path: Path, folder: Path, *, is_for_machine: boo
         return "it could not be written"
     session = PartsSession(files)
     try:
-        return compare_with_original(session, original, symbols, config.num_speakers)
+        return compare_with_original(session, original, symbols, config.num_speakers, limit)
     except PiperError as error:
         return f"it cannot be compared with the voice's own ({error})"
 
 
 def _make_parts(original: VoiceSession) -> tuple[VoiceParts, GraphConfig | QuickGraphConfig]:
     """Return the parts of a voice of either family, and its shape."""
-    from piper.voice.graph import build_parts
+    from piper.voice.graph import METADATA_KEY, build_kept_parts, build_parts
     from piper.voice.weights import load_voice_weights, read_model
 
     if (quick := original.find_quick_config()) is not None:
-        return cut_quick_parts(read_model(original.path), quick), quick
+        model = read_model(original.path)
+        keeps_text = any(entry.key == METADATA_KEY for entry in model.metadata_props)
+        return (build_kept_parts if keeps_text else cut_quick_parts)(model, quick), quick
     weights, config = load_voice_weights(original.path)
     return build_parts(weights, config), config
 
@@ -337,7 +337,11 @@ def _write_part(model: onnx.ModelProto, path: Path, is_for_machine: bool) -> Non
 
 
 def compare_with_original(
-    parts: PartsSession, original: VoiceSession, symbols: int, num_speakers: int
+    parts: PartsSession,
+    original: VoiceSession,
+    symbols: int,
+    num_speakers: int,
+    max_difference: float = 1e-4,
 ) -> str | None:
     """Speak the same ids by both graphs without noise; return what differs, or None.
 
@@ -358,7 +362,7 @@ def compare_with_original(
             continue
         difference = float(np.abs(mine - theirs).max())
         # Written so that a NaN is a difference.
-        if not difference <= MAX_DIFFERENCE:
+        if not difference <= max_difference:
             return f"its samples differ by {difference:.2g}"
     return "its durations differ" if others > 1 else None
 

@@ -17,10 +17,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from piper.files import parse_json
 from piper.voice.graph_config import (
     SPLINE_MIN_SLOPE,
     GraphConfig,
@@ -28,7 +30,26 @@ from piper.voice.graph_config import (
     fold_weights,
     is_flipped,
 )
-from piper.voice.graph_writer import COMPACT_OPSET, OPSET, GraphWriter, TensorSpec, VoiceParts
+from piper.voice.graph_quick import (
+    DECODER_INPUTS,
+    STATISTICS,
+    STATISTICS_KEY,
+    QuickGraphConfig,
+    QuickWriter,
+    compute_frame_context,
+    describe_quick_graph,
+    fold_quick_weights,
+)
+from piper.voice.graph_quick import compute_decoder_context as compute_quick_context
+from piper.voice.graph_writer import (
+    COMPACT_OPSET,
+    OPSET,
+    QUICK_OPSET,
+    GraphWriter,
+    TensorSpec,
+    VoiceParts,
+    import_onnx,
+)
 
 if TYPE_CHECKING:
     import onnx
@@ -49,8 +70,25 @@ SPLINE_MIN_SIZE = 1e-3
 """Least width and height of a bin, as a part of the whole."""
 
 
+@dataclass(frozen=True)
+class QuickDecoder:
+    """What stands in place of a voice's decoder in a copy that keeps its text side.
+
+    Attributes:
+        weights: Of a quick voice's network with `kept_latents`, named as in its checkpoint.
+        config: Its shape.
+    """
+
+    weights: Mapping[str, np.ndarray]
+    config: QuickGraphConfig
+
+
 def build_graph(
-    weights: Mapping[str, np.ndarray], config: GraphConfig, *, include_durations: bool = True
+    weights: Mapping[str, np.ndarray],
+    config: GraphConfig,
+    *,
+    include_durations: bool = True,
+    decoder: QuickDecoder | None = None,
 ) -> onnx.ModelProto:
     """Build the whole inference graph of a voice.
 
@@ -64,17 +102,31 @@ def build_graph(
             training needs may be there or not.
         config: The network's shape; `GraphConfig.from_weights` reads most of it.
         include_durations: Give the durations as the second output.
+        decoder: Another one in place of the voice's own; B is 1 then, and a fourth value of
+            `scales` the pitch, as in quick voices.
     """
     config.check(weights)
-    writer = VitsWriter(fold_weights(weights, config, is_plain=True), config)
-    noise, length, rhythm_noise = writer.split("scales", 3, axis=0)
+    writer = VitsWriter(
+        fold_weights(weights, config, is_plain=True),
+        config,
+        opset=OPSET if decoder is None else QUICK_OPSET,
+    )
+    metadata = {METADATA_KEY: config.to_json()}
+    batch: str | int = "batch_size"
+    if decoder is None:
+        noise, length, rhythm_noise = writer.split("scales", 3, axis=0)
+    else:
+        batch = 1
+        own = QuickWriter(fold_quick_weights(decoder.weights), decoder.config, into=writer)
+        metadata |= describe_quick_graph(decoder.weights, decoder.config)
+        noise, length, rhythm_noise, pitch = own.split_scales()
     inputs: list[TensorSpec] = [
-        ("input", np.int64, ("batch_size", "phonemes")),
-        ("input_lengths", np.int64, ("batch_size",)),
-        ("scales", np.float32, (3,)),
+        ("input", np.int64, (batch, "phonemes")),
+        ("input_lengths", np.int64, (batch,)),
+        ("scales", np.float32, (3,) if decoder is None else ("scales",)),
     ]
     if config.num_speakers > 1:
-        inputs.append(("sid", np.int64, ("batch_size",)))
+        inputs.append(("sid", np.int64, (batch,)))
         speaker = writer.Gather(writer.weight("emb_g.weight"), "sid", axis=0)
         writer.speaker = writer.Unsqueeze(speaker, [2])
         writer.frame_speaker = writer.Unsqueeze(writer.speaker, [3])
@@ -84,11 +136,19 @@ def build_graph(
     exact = writer.Mul(writer.Exp(writer.log_durations(hidden, draws)), mask)
     durations = writer.Ceil(writer.Mul(exact, length), name="durations")
     statistics = writer.regulate_length(durations, statistics)
-    writer.decoder(writer.reverse_flow(writer.sample_prior(statistics, noise)))
-    outputs: list[TensorSpec] = [("output", np.float32, ("batch_size", 1, 1, "samples"))]
+    z = writer.reverse_flow(writer.sample_prior(statistics, noise))
+    if decoder is None:
+        writer.decoder(z)
+    else:
+        frame_speaker = None
+        if config.num_speakers > 1:
+            speaker = writer.Gather(own.weight("text.speakers.weight"), "sid", axis=0)
+            frame_speaker = writer.Unsqueeze(speaker, [1])
+        own.decode_kept(writer.Squeeze(z, [2]), pitch, frame_speaker)
+    outputs: list[TensorSpec] = [("output", np.float32, (batch, 1, 1, "samples"))]
     if include_durations:
-        outputs.append(("durations", np.float32, ("batch_size", 1, "phonemes")))
-    return writer.finish(inputs, outputs, {METADATA_KEY: config.to_json()})
+        outputs.append(("durations", np.float32, (batch, 1, "phonemes")))
+    return writer.finish(inputs, outputs, metadata)
 
 
 def build_parts(weights: Mapping[str, np.ndarray], config: GraphConfig) -> VoiceParts:
@@ -121,6 +181,67 @@ def build_parts(weights: Mapping[str, np.ndarray], config: GraphConfig) -> Voice
         decoder_context_frames=compute_decoder_context(config, first.shape[-1], last.shape[-1]),
         num_symbols=len(weights["enc_p.emb.weight"]),
     )
+
+
+def build_kept_parts(model: onnx.ModelProto, quick: QuickGraphConfig) -> VoiceParts:
+    """Build the parts of a copy that keeps its text side, of the graph that `build_graph` wrote.
+
+    They are those of `build_parts`, but for the flow's end and the decoder, which are a quick
+    voice's: `z` and `advance` as in `cut_quick_parts`, of `semitones` float32 (1, 1, T) beside
+    the flow's inputs. A speaker's embedding is that of the text side and that of the frames.
+
+    Raises:
+        ValueError: The model's metadata are those of no such graph.
+    """
+    onnx = import_onnx()
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    config = GraphConfig.from_json(metadata[METADATA_KEY])
+    statistics = parse_json(metadata[STATISTICS_KEY], "a quick voice's statistics")
+    constants = {
+        **{name: np.asarray(statistics[name], np.float32) for name in STATISTICS},
+        **{tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer},
+    }
+    speakers = None
+    if config.num_speakers > 1:
+        tables = [constants["emb_g.weight"], constants["text.speakers.weight"]]
+        speakers = np.concatenate(tables, axis=1)
+    extractor = onnx.utils.Extractor(onnx.shape_inference.infer_shapes(model))
+    return VoiceParts(
+        text=_build_text(constants, config),
+        flow=_build_kept_flow(constants, config, quick),
+        decoder=extractor.extract_model(DECODER_INPUTS, ["output"]),
+        speakers=speakers,
+        flow_context_frames=compute_flow_context(constants) + compute_frame_context(constants),
+        decoder_context_frames=compute_quick_context(constants, quick),
+        num_symbols=len(constants["enc_p.emb.weight:scaled"]),
+        # Rounding in the flow moves the pitch by a millionth, and in seconds its highest harmonics.
+        max_difference=1e-2,
+    )
+
+
+def _build_kept_flow(
+    constants: Mapping[str, np.ndarray], config: GraphConfig, quick: QuickGraphConfig
+) -> onnx.ModelProto:
+    writer = VitsWriter(constants, config, opset=COMPACT_OPSET)
+    own = QuickWriter(constants, quick, into=writer)
+    inputs: list[TensorSpec] = [
+        ("z_p", np.float32, (1, writer.latent_channels, 1, "frames")),
+        ("semitones", np.float32, (1, 1, "frames")),
+    ]
+    speaker = None
+    if config.num_speakers > 1:
+        sizes = [constants[name].shape[1] for name in ("emb_g.weight", "text.speakers.weight")]
+        inputs.append(("speaker", np.float32, (1, sum(sizes), 1, 1)))
+        writer.frame_speaker, speaker = writer.Split("speaker", sizes, outputs=2, axis=1)
+        speaker = writer.Reshape(speaker, [1, 1, -1])
+    kept = writer.Squeeze(writer.reverse_flow("z_p"), [2])
+    own.write_phase(own.estimate_kept(kept, "semitones", speaker))
+    size = constants["decoder.entry.weight"].shape[1] + 1
+    outputs: list[TensorSpec] = [
+        ("z", np.float32, (1, size, "frames")),
+        ("advance", np.float64, ("frames",)),
+    ]
+    return writer.finish(inputs, outputs, {})
 
 
 def _build_text(constants: Mapping[str, np.ndarray], config: GraphConfig) -> onnx.ModelProto:

@@ -41,6 +41,8 @@ QUICK_METADATA_KEY = "piper_quick"
 """Where such a graph keeps its `QuickGraphConfig`, as JSON, in its metadata."""
 STATISTICS_KEY = "piper_quick_statistics"
 """Likewise, how latents are standardised and what is made good when it speaks: `STATISTICS`."""
+DECODER_INPUTS = ["z", "turns", "rows"]
+"""Of the decoder's part."""
 STATISTICS = ("latent_mean", "latent_deviation", "predicted_mean", "spread", "duration_scale")
 BLOCK_SCALE = 0.3
 """That a block of a fresh network has; in the graph it is part of a linear layer."""
@@ -116,7 +118,7 @@ def build_quick_graph(
         weights: Named as in a checkpoint without `model_g.`.
         config: The network's shape.
     """
-    writer = QuickWriter(_fold(weights), config)
+    writer = QuickWriter(fold_quick_weights(weights), config)
     noise, length, duration_noise, pitch = writer.split_scales()
     places, ids = writer.leave_out_padding()
     drawn = [writer.RandomNormalLike("input", dtype=_FLOAT) for _ in range(2)]
@@ -135,7 +137,7 @@ def build_quick_graph(
     phonemes, positions = writer.lay_out(counts)
     with writer.scope("text"):
         estimate = writer.estimate(encoded, phonemes, positions)
-    hertz = writer.vary(estimate, phonemes, (wander, semitones))
+    hertz = writer.vary(estimate, writer.spread_changes(phonemes, wander, semitones))
     turns = writer.write_phase(hertz)
     with writer.scope("decoder"):
         writer.decode(turns)
@@ -150,11 +152,20 @@ def build_quick_graph(
         ("output", np.float32, (1, 1, 1, "samples")),
         ("durations", np.float32, (1, 1, "phonemes")),
     ]
-    mean_hertz = math.exp(float(writer.array("latent_mean")[-2]))
+    return writer.finish(inputs, outputs, describe_quick_graph(weights, config))
+
+
+def describe_quick_graph(
+    weights: Mapping[str, np.ndarray], config: QuickGraphConfig
+) -> dict[str, str]:
+    """Return what a graph's metadata say of a quick network's weights."""
+    mean_hertz = math.exp(float(weights["latent_mean"][-2]))
     config = replace(config, mean_hertz=round(mean_hertz, 2))
     statistics = {name: np.asarray(weights[name], np.float32).tolist() for name in STATISTICS}
-    metadata = {QUICK_METADATA_KEY: json.dumps(asdict(config))}
-    return writer.finish(inputs, outputs, metadata | {STATISTICS_KEY: json.dumps(statistics)})
+    return {
+        QUICK_METADATA_KEY: json.dumps(asdict(config)),
+        STATISTICS_KEY: json.dumps(statistics),
+    }
 
 
 def cut_quick_parts(model: onnx.ModelProto, config: QuickGraphConfig) -> VoiceParts:
@@ -183,17 +194,6 @@ def cut_quick_parts(model: onnx.ModelProto, config: QuickGraphConfig) -> VoicePa
         for tensor in model.graph.initializer
         if tensor.name.endswith(".weight")
     }
-    entry = arrays["decoder.entry.weight"].shape[-1]
-    contexts = {
-        side: sum(
-            array.shape[-1] // 2
-            for name, array in arrays.items()
-            if name.startswith(side) and name.endswith(".mix.weight")
-        )
-        for side in ("text.frame_blocks.", "decoder.blocks.")
-    }
-    # A frame's sound has a share of all frames whose windows reach into it.
-    overlap = -(-(config.filter_length // 2) // config.hop_length)
     extractor = onnx.utils.Extractor(onnx.shape_inference.infer_shapes(model))
     speaker = ["speaker"] if config.num_speakers > 1 else []
     return VoiceParts(
@@ -203,15 +203,37 @@ def cut_quick_parts(model: onnx.ModelProto, config: QuickGraphConfig) -> VoicePa
         flow=extractor.extract_model(
             ["encoded", "counts", "wander", "times", "semitones"], ["z", "advance"]
         ),
-        decoder=extractor.extract_model(["z", "turns", "rows"], ["output"]),
+        decoder=extractor.extract_model(DECODER_INPUTS, ["output"]),
         speakers=arrays["text.speakers.weight"] if speaker else None,
-        flow_context_frames=contexts["text.frame_blocks."] + PITCH_SMOOTHING // 2,
-        decoder_context_frames=contexts["decoder.blocks."] + entry // 2 + 2 * overlap + 1,
+        flow_context_frames=compute_frame_context(arrays),
+        decoder_context_frames=compute_decoder_context(arrays, config),
         num_symbols=len(arrays["text.embedding.weight"]),
     )
 
 
-def _fold(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def compute_frame_context(arrays: Mapping[str, np.ndarray]) -> int:
+    """Return the frames to each side that a frame's latents and pitch depend on."""
+    entry = arrays["text.entry.weight"].shape[-1] // 2 if "text.entry.weight" in arrays else 0
+    return entry + _sum_contexts(arrays, "text.frame_blocks.") + PITCH_SMOOTHING // 2
+
+
+def compute_decoder_context(arrays: Mapping[str, np.ndarray], config: QuickGraphConfig) -> int:
+    """Return the frames to each side that a frame's samples depend on, given the latents."""
+    entry = arrays["decoder.entry.weight"].shape[-1] // 2
+    # A frame's sound has a share of all frames whose windows reach into it.
+    overlap = -(-(config.filter_length // 2) // config.hop_length)
+    return _sum_contexts(arrays, "decoder.blocks.") + entry + 2 * overlap + 1
+
+
+def _sum_contexts(arrays: Mapping[str, np.ndarray], blocks: str) -> int:
+    return sum(
+        array.shape[-1] // 2
+        for name, array in arrays.items()
+        if name.startswith(blocks) and name.endswith(".mix.weight")
+    )
+
+
+def fold_quick_weights(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the weights as the graph wants them.
 
     A block's scale goes into the linear layer before it, the least phase of the magnitudes into the
@@ -256,7 +278,7 @@ def _transpose(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def unfold_quick_weights(
     arrays: Mapping[str, np.ndarray], config: QuickGraphConfig, statistics: str
 ) -> dict[str, np.ndarray]:
-    """Return a graph's weights as a checkpoint names them, without `model_g.`; undoes `_fold`.
+    """Return a graph's weights as a checkpoint names them; undoes `fold_quick_weights`.
 
     Raises:
         ValueError, KeyError: A part is missing, or another one than it should be.
@@ -312,10 +334,15 @@ class QuickWriter(GraphWriter):
     and the last frequency, where they are 0.
     """
 
-    def __init__(self, weights: Mapping[str, np.ndarray], config: QuickGraphConfig) -> None:
-        super().__init__(weights, opset=QUICK_OPSET)
+    def __init__(
+        self,
+        weights: Mapping[str, np.ndarray],
+        config: QuickGraphConfig,
+        *,
+        into: GraphWriter | None = None,
+    ) -> None:
+        super().__init__(weights, opset=QUICK_OPSET, into=into)
         self.config = config
-        self.latents = len(weights["latent_mean"])
         self._size = config.filter_length
         self._filters_per_frame = weights["decoder.exit.bias"].size // (self._size + 2)
         self._hop = config.hop_length // self._filters_per_frame
@@ -414,15 +441,49 @@ class QuickWriter(GraphWriter):
     def estimate(self, encoded: str, phonemes: str, positions: str) -> str:
         """Write the frames' half of the text side, (1, L + 1, T)."""
         x = self.Add(self.Gather(encoded, phonemes, axis=1), self._linear(positions, "position"))
+        return self._estimate_frames(x)
+
+    def estimate_kept(self, kept: str, semitones: str, speaker: str | None) -> str:
+        """Write `z` of the frames of a VITS voice's text side; return hertz (1, 1, T).
+
+        Args:
+            kept: (1, Z, T), what that voice decodes.
+            semitones: (1, 1, T), added to the pitch.
+            speaker: (1, 1, C), with several.
+        """
+        with self.scope("text"):
+            x = self.Transpose(self.conv(kept, "entry"), perm=[0, 2, 1])
+            if speaker is not None:
+                x = self.Add(x, speaker)
+            estimate = self._estimate_frames(x)
+        # The noise is that of the text side.
+        rows = self.Concat(self.Mul(semitones, 0.0), semitones, axis=1)
+        return self.vary(estimate, rows, kept)
+
+    def decode_kept(self, kept: str, pitch: str, speaker: str | None) -> None:
+        """Write all that stands in place of a VITS voice's decoder; the pitch is (1,)."""
+        semitones = self.Expand(pitch, self.Shape(self._slice(kept, 0, 1, 1)))
+        turns = self.write_phase(self.estimate_kept(kept, semitones, speaker))
+        with self.scope("decoder"):
+            self.decode(turns)
+
+    def _estimate_frames(self, x: str) -> str:
         for i in range(self.last_numbered("frame_blocks") + 1):
             x = self._block(x, f"frame_blocks.{i}")
         x = self._linear(self._normalise(x, "frame_norm"), "exit")
         return self.Transpose(x, perm=[0, 2, 1])
 
-    def vary(self, estimate: str, phonemes: str, changes: tuple[str, str]) -> str:
+    def spread_changes(self, phonemes: str, wander: str, semitones: str) -> str:
+        """Return what changes each frame's pitch, (1, 2, T): noise and semitones, from (1, N)."""
+        with self.scope("vary"):
+            wander = self.Mul(self._smooth_noise(wander), PITCH_NOISE_GAIN)
+            rows = self.Gather(self.Concat(wander, semitones, axis=0), phonemes, axis=1)
+            return self.Unsqueeze(rows, [0])
+
+    def vary(self, estimate: str, rows: str, kept: str | None = None) -> str:
         """Write `z` (1, L + 1, T), the latents with their random share; return hertz (1, 1, T).
 
-        The changes are those of each phoneme's pitch: noise (1, N), and semitones (1, N).
+        A kept text side's (1, Z, T) stand among them. The rows are what changes the pitch.
         """
         spread, centre, mean, deviation = (
             self.array(name)
@@ -434,10 +495,6 @@ class QuickWriter(GraphWriter):
             x = self.Mul(x, spread[:, None])
             x = self.Add(x, (centre * (1 - spread))[:, None])
             # A number a phoneme, with soft passages from one to the next.
-            wander, semitones = changes
-            wander = self.Mul(self._smooth_noise(wander), PITCH_NOISE_GAIN)
-            rows = self.Gather(self.Concat(wander, semitones, axis=0), phonemes, axis=1)
-            rows = self.Unsqueeze(rows, [0])
             half = PITCH_SMOOTHING // 2
             rows = self.Pad(rows, [0, 0, half, 0, 0, half], mode="edge")
             rows = self.AveragePool(rows, kernel_shape=[PITCH_SMOOTHING])
@@ -450,7 +507,8 @@ class QuickWriter(GraphWriter):
             # The mean as a factor: of a sum with it the last digits would be lost.
             hertz = self.Mul(self.Exp(self.Add(logarithm, octave)), math.exp(mean[place]))
             hertz = self.Clip(hertz, *F0_RANGE_HERTZ)
-            self.Concat(mels, pitch, voicing, hertz, axis=1, name="z")
+            more = [] if kept is None else [kept]
+            self.Concat(mels, pitch, voicing, *more, hertz, axis=1, name="z")
             return hertz
 
     def write_phase(self, hertz: str) -> str:
@@ -495,7 +553,8 @@ class QuickWriter(GraphWriter):
 
     def decode(self, turns: str) -> None:
         """Write the decoder: pulses and noise through filters; `z` → `output` (1, 1, 1, S)."""
-        z, hertz = self.Split("z", [self.latents, 1], outputs=2, axis=1)
+        inputs = self.array("entry.weight").shape[1]
+        z, hertz = self.Split("z", [inputs, 1], outputs=2, axis=1)
         even, odd, hissing = self._filters(z)
         real, imaginary = self.transform(self._pulses(hertz, turns))
         frames = self.Squeeze(self.Shape(turns, end=1))

@@ -44,6 +44,7 @@ class VoiceParts:
         flow_context_frames: Frames to each side that a frame of `z` depends on.
         decoder_context_frames: Frames to each side that a frame's samples depend on.
         num_symbols: Ids that the graph knows.
+        max_difference: Largest difference of a sample from the whole graph's, of a full scale of 1.
     """
 
     text: onnx.ModelProto
@@ -53,6 +54,7 @@ class VoiceParts:
     flow_context_frames: int
     decoder_context_frames: int
     num_symbols: int
+    max_difference: float = 1e-4
 
 
 def import_onnx() -> ModuleType:
@@ -73,11 +75,20 @@ class GraphWriter:
     Args:
         constants: Name to array: the arrays that nodes may use by these names.
         opset: The set of operators to write for; `COMPACT_OPSET` makes fewer nodes.
+        into: Another writer, into whose graph this one writes with constants of its own.
     """
 
-    def __init__(self, constants: Mapping[str, np.ndarray], *, opset: int = OPSET) -> None:
+    def __init__(
+        self,
+        constants: Mapping[str, np.ndarray],
+        *,
+        opset: int = OPSET,
+        into: GraphWriter | None = None,
+    ) -> None:
+        if into is not None:
+            opset = into._opset
         self.is_compact = opset == COMPACT_OPSET
-        self._opset = opset
+        self._opset: int = opset
         self._helper = import_onnx().helper
         self._numpy_helper = import_onnx().numpy_helper
         self.constants = constants
@@ -86,6 +97,9 @@ class GraphWriter:
         self._shared: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._scope: list[str] = []
         self._names: dict[str, int] = {}
+        if into is not None:
+            self._nodes, self._initializers = into._nodes, into._initializers
+            self._shared, self._names = into._shared, into._names
 
     @contextmanager
     def scope(self, name: str) -> Iterator[str]:
@@ -114,7 +128,7 @@ class GraphWriter:
         values = [one if isinstance(one, str) else self.constant(one) for one in inputs]
         node_name = self._unique("/".join(["", *self._scope, kind]))
         names = [name or node_name]
-        if kind == "Split" and self.is_compact:
+        if kind == "Split" and self.is_compact and len(values) == 1:
             attributes["num_outputs"] = outputs
         if outputs > 1:
             names = [f"{node_name}:{i}" for i in range(outputs)]

@@ -537,6 +537,17 @@ class PartsSession:
         pieces = self._decode_windows(latents, plan)
         return SpokenSentence(pieces, latents.durations * hop, latents.size * hop)
 
+    def find_latents(
+        self, ids: Sequence[int], settings: SpeechSettings, rng: np.random.Generator
+    ) -> tuple[FloatArray, IntArray]:
+        """Return what the decoder is given of a sentence, (C, T), with the noise of `speak`.
+
+        And how many frames each id has, (P,).
+        """
+        latents = self._encode(ids, settings, rng)
+        frames: FloatArray = self._run_flow(latents, (0, latents.size))[0]
+        return frames.reshape(-1, latents.size), latents.durations
+
     def _mix_speakers(self, shares: Mapping[int, float]) -> Feeds:
         """Return the speakers' embeddings (G,) by their shares, where there are several."""
         if self._speakers is None:
@@ -566,19 +577,21 @@ class PartsSession:
         frames *= np.float32(EMPHASIS_LENGTH) ** emphasis
         # A quick voice rounds, as its training does; VITS was trained to be rounded up.
         counts = _check_frames(np.ceil(frames if places is None else np.maximum(frames - 0.5, 0.0)))
-        if places is None:
-            return Latents(counts, found["statistics"][0], settings.noise_scale, rng, speaker)
-        semitones = np.full((1, len(counts)), settings.pitch, dtype=np.float32)
+        semitones = np.full(len(counts), settings.pitch, dtype=np.float32)
         if settings.semitones is not None:
-            semitones[0] = settings.semitones[places]
+            semitones[:] = settings.semitones[slice(None) if places is None else places]
+        semitones += np.float32(EMPHASIS_SEMITONES) * emphasis
+        if places is None:
+            statistics = found["statistics"][0]
+            return Latents(counts, statistics, semitones, settings.noise_scale, rng, speaker)
         return QuickLatents(
             counts,
             places,
             len(ids),
             {
                 "encoded": found["encoded"],
-                "wander": draw_noise(semitones.shape, settings.noise_scale, rng),
-                "semitones": semitones + np.float32(EMPHASIS_SEMITONES) * emphasis,
+                "wander": draw_noise((1, len(counts)), settings.noise_scale, rng),
+                "semitones": semitones[np.newaxis],
             },
         )
 
@@ -660,8 +673,9 @@ class _Part:
     def run(self, feeds: Feeds) -> dict[str, Any]:
         """Return its outputs, given those of the values that it reads."""
         read = {name: value for name, value in feeds.items() if name in self.shapes}
-        if "speaker" in read:  # each part wants the channels on the second axis
-            read["speaker"] = read["speaker"].reshape(1, -1, *self.shapes["speaker"][2:])
+        if "speaker" in read:  # each part wants the channels on the second axis, or the first ones
+            _, width, *rest = self.shapes["speaker"]
+            read["speaker"] = read["speaker"][:width].reshape(1, -1, *rest)
         values = run_graph(self._session, self._outputs, read)
         return dict(zip(self._outputs, values, strict=True))
 
@@ -689,13 +703,15 @@ def _check_frames(frames: FloatArray) -> IntArray:
 class Latents:
     """The prior's sample z_p of a VITS voice's sentence, of which windows are asked for.
 
-    The statistics are (2 C, P), mean above log deviation.
+    The statistics are (2 C, P), mean above log deviation; the semitones, (P,), are for a copy that
+    keeps its text side, whose pitch can be set.
     """
 
     def __init__(
         self,
         durations: IntArray,
         statistics: FloatArray,
+        semitones: FloatArray,
         noise_scale: float,
         rng: np.random.Generator,
         speaker: Feeds,
@@ -707,6 +723,7 @@ class Latents:
         self.size = len(self._phonemes)
         self._mean, logarithm = np.split(statistics, 2)
         self._deviation = np.exp(logarithm)
+        self._semitones = semitones
         self._noise_scale = noise_scale
         self._rng = rng
         self._speaker = speaker
@@ -714,15 +731,19 @@ class Latents:
         self._noise: FloatArray | None = None
 
     def flow_feeds(self, start: int, end: int) -> Feeds:
-        """Return what the flow reads for some frames: z_p (1, C, 1, T)."""
+        """Return what the flow reads for some frames: z_p (1, C, 1, T), semitones (1, 1, T)."""
         phonemes = self._phonemes[start:end]
         noise = self._draw_noise_once()[:, start:end] * self._deviation[:, phonemes]
         z_p = (self._mean[:, phonemes] + noise)[np.newaxis, :, np.newaxis]
-        return {"z_p": z_p, **self._speaker}
+        return {
+            "z_p": z_p,
+            "semitones": self._semitones[np.newaxis, np.newaxis, phonemes],
+            **self._speaker,
+        }
 
     def decoder_feeds(self, start: int, end: int, before: Sequence[Any]) -> Feeds:
-        """Return what the decoder reads beside z."""
-        return self._speaker
+        """Return what the decoder reads beside z: a quick one the phase, a VITS one the speaker."""
+        return _phase_feeds(start, end, before) if before else self._speaker
 
     def _draw_noise_once(self) -> FloatArray:
         """Return (C, T); drawn when first asked for, by one of several threads.
@@ -757,13 +778,18 @@ class QuickLatents:
         return {**self._feeds, "times": np.arange(start, end, dtype=np.float32)}
 
     def decoder_feeds(self, start: int, end: int, before: Sequence[Any]) -> Feeds:
-        """Return what the decoder reads beside z for some frames.
+        """Return what the decoder reads beside z for some frames."""
+        return _phase_feeds(start, end, before)
 
-        `before` has the turns of the pitch's phase in each frame, from the sentence's start.
-        """
-        turns = np.concatenate([[0.0], *before]).cumsum()[start:end, np.newaxis]
-        rows = np.arange(start, end) % NOISE_FRAMES
-        return {"turns": (turns - turns.round()).astype(np.float32), "rows": rows}
+
+def _phase_feeds(start: int, end: int, before: Sequence[Any]) -> Feeds:
+    """Return what a quick voice's decoder reads beside z for some frames.
+
+    `before` has the turns of the pitch's phase in each frame, from the sentence's start.
+    """
+    turns = np.concatenate([[0.0], *before]).cumsum()[start:end, np.newaxis]
+    rows = np.arange(start, end) % NOISE_FRAMES
+    return {"turns": (turns - turns.round()).astype(np.float32), "rows": rows}
 
 
 Window = tuple[int, int]

@@ -99,6 +99,11 @@ def load_quick_weights(path: Path | str) -> tuple[dict[str, np.ndarray], QuickGr
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if QUICK_METADATA_KEY not in metadata:
         return None
+    if METADATA_KEY in metadata:
+        raise CheckpointError(
+            f"{path} is a copy that keeps the text side of its original, from which no training "
+            "can start; give the original."
+        )
     try:
         config = QuickGraphConfig.from_json(metadata[QUICK_METADATA_KEY])
         arrays = {tensor.name: array for tensor, array in _initializers(model.graph)}

@@ -622,6 +622,8 @@ class Ending(Callback):
         if self._has_said or not trainer.is_global_zero or trainer.state.fn != "fit":
             return
         self._has_said = True
+        if getattr(getattr(trainer.lightning_module, "network_config", None), "kept_latents", 0):
+            return  # half a voice: the command that copies exports it
         keeper: Any = trainer.checkpoint_callback
         checkpoint = getattr(keeper, "best_model_path", None)
         # A loss that does not hear what discriminators teach says less than the end of a schedule.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from piper.config import VoiceConfig, load_voice_config
-from piper.errors import ConfigError, name_some
+from piper.errors import CheckpointError, ConfigError, name_some
 from piper.files import (
     append_record,
     digest_file,
@@ -39,6 +39,8 @@ from piper.voices import VoiceFiles, find_voice
 
 if TYPE_CHECKING:
     from piper.text.frontend import Sentence
+    from piper.train.families import KeptText
+    from piper.voice.session import PartsSession, SpeechSettings
     from piper.voice.voice import PiperVoice
 
 TRAINING, HELD_OUT = "training", "held_out"
@@ -112,6 +114,12 @@ def create_parser() -> argparse.ArgumentParser:
     )
     for name, metavar, what in COMPARISON_FLAGS:
         add(f"--{name}", metavar=metavar, help=f"{what}, for the comparison: see evaluate")
+    add(
+        "--keep",
+        choices=("text",),
+        help="what of a VITS voice stays as it is: text, so that durations, their noise and the "
+        "many readings of a sentence are the voice's own, and its decoder alone is copied",
+    )
     add("--seed", type=int, default=1234, metavar="N", help="of all choices; default: %(default)s")
     return parser
 
@@ -128,6 +136,7 @@ class Plan:
         output: The copy's ONNX file.
         folder: Where all else goes.
         minutes: For speaking and training.
+        kept_latents: Channels of a frame of the text side that is kept; 0: the whole is copied.
     """
 
     files: VoiceFiles
@@ -137,6 +146,7 @@ class Plan:
     output: Path
     folder: Path
     minutes: float
+    kept_latents: int = 0
 
     @property
     def is_checkpoint(self) -> bool:
@@ -179,6 +189,10 @@ def _create_plan(arguments: argparse.Namespace) -> Plan:
             f"--output-file {output}: the name of a voice ends in .onnx, that of a checkpoint in "
             ".ckpt."
         )
+    if arguments.keep and output.suffix != ".onnx":
+        raise ConfigError(
+            "--keep text makes a voice; give --output-file a name that ends in .onnx."
+        )
     refuse_overwriting(
         {"--output-file": output}, {"the voice": files.model, "--texts": arguments.texts}
     )
@@ -198,7 +212,10 @@ def _create_plan(arguments: argparse.Namespace) -> Plan:
         output,
         folder,
         arguments.minutes,
+        _find_kept_latents(files, config) if arguments.keep else 0,
     )
+    if plan.kept_latents and config.num_speakers > 1 and len(plan.speakers) == 1:
+        raise ConfigError("--keep text keeps two speakers or more; leave the flag out for one.")
     folder.mkdir(parents=True, exist_ok=True)
     asked = {
         "voice": digest_file(files.model),
@@ -206,16 +223,35 @@ def _create_plan(arguments: argparse.Namespace) -> Plan:
         "speakers": plan.speakers,
         "seed": arguments.seed,
         **({"kind": "checkpoint"} if plan.is_checkpoint else {}),
+        **({"keep": arguments.keep} if arguments.keep else {}),
     }
     known = load_kept_object(folder / "copy.json")
-    if known and {name: known.get(name) for name in asked} != asked:
+    if known and known != asked:
         raise ConfigError(
-            f"{folder} holds a copy of another voice, or by other --texts, --speakers or --seed; "
-            "remove it, or give another --work-dir."
+            f"{folder} holds a copy of another voice, or by other --texts, --speakers, --keep or "
+            "--seed; remove it, or give another --work-dir."
         )
     if not known:
         write_json(folder / "copy.json", asked)
     return plan
+
+
+def _find_kept_latents(files: VoiceFiles, config: VoiceConfig) -> int:
+    """Return how many channels a frame has in the voice, whose weights must have names."""
+    from piper.voice.weights import load_voice_weights
+
+    try:
+        weights, graph = load_voice_weights(files.model)
+    except CheckpointError as error:
+        raise ConfigError(
+            f"--keep text: {error} Leave the flag out to copy the whole voice."
+        ) from None
+    if graph.hop_length != config.hop_length:
+        raise ConfigError(
+            f"--keep text: a frame has {graph.hop_length} samples in {files.model.name}, but "
+            f"{config.hop_length} in its JSON; mend hop_length there."
+        )
+    return int(weights["enc_p.proj.weight"].shape[0]) // 2
 
 
 def _find_license(files: VoiceFiles, config: VoiceConfig) -> str:
@@ -293,9 +329,10 @@ class _Speaker:
     Can be sent to other processes; the voice is loaded with the first sentence.
     """
 
-    def __init__(self, files: VoiceFiles, folder: Path) -> None:
+    def __init__(self, files: VoiceFiles, folder: Path, *, keeps_latents: bool) -> None:
         self._files = files
         self._folder = folder
+        self._keeps_latents = keeps_latents
         self._voice: PiperVoice | None = None
 
     def __call__(self, job: _Job) -> _Spoken:
@@ -308,6 +345,8 @@ class _Speaker:
 
         if self._voice is None:
             self._voice = PiperVoice.load(self._files.model, self._files.config, threads=1)
+            if self._keeps_latents:
+                self._voice.network = _load_parts(self._files, self._folder.parents[1])
         config = self._voice.config
         settings = SpeechSettings(
             job.noise_scale, config.length_scale, job.noise_w_scale, {job.speaker: 1.0}
@@ -317,10 +356,23 @@ class _Speaker:
         samples = np.concatenate([np.zeros(0, np.float32), *spoken.audio])
         with replace_on_success(self._folder / f"{job.name}.wav") as temporary:
             soundfile.write(temporary, float_to_int16(samples), config.sample_rate, format="WAV")
+        if self._keeps_latents:
+            self._write_latents(job, settings)
         frames = None
         if spoken.id_samples is not None and not (spoken.id_samples % config.hop_length).any():
             frames = (spoken.id_samples // config.hop_length).tolist()
         return _Spoken(len(samples) / config.sample_rate, frames)
+
+    def _write_latents(self, job: _Job, settings: SpeechSettings) -> None:
+        """Write what the decoder was given."""
+        from piper.train.quick.data import find_kept_path
+
+        assert self._voice is not None
+        network: Any = self._voice.network
+        latents, _ = network.find_latents(job.ids, settings, np.random.default_rng(job.seed))
+        path = find_kept_path(self._folder / f"{job.name}.wav")
+        with replace_on_success(path) as temporary, temporary.open("wb") as file:
+            np.save(file, latents.astype(np.float16))
 
 
 def _speak_all(plan: Plan, texts: Path | None, seed: int) -> None:
@@ -348,7 +400,7 @@ def _speak_all(plan: Plan, texts: Path | None, seed: int) -> None:
     if voice.network.mean_hertz is not None:
         # A quick voice's noise is in pitch and rhythm alone, and the copy learns how far they go.
         noise = (LEARNT_PITCH_NOISE, plan.config.noise_w_scale)
-    elif not plan.is_checkpoint:
+    elif not plan.is_checkpoint and not plan.kept_latents:
         # Without noise what is said follows from the text alone, which is easier to predict.
         noise = (0.0, 0.0)
     _speak(plan, TRAINING, chosen, noise, seed)
@@ -377,7 +429,8 @@ def _speak(
     begin = time.monotonic() - _find_elapsed(spoken)
     missing = [job for job in jobs if job.key not in spoken]
     progress = ProgressLine("Speaking", len(jobs), "sentences", start=len(jobs) - len(missing))
-    speaker = _Speaker(plan.files, folder / "wavs")
+    is_kept = name == TRAINING and plan.kept_latents > 0
+    speaker = _Speaker(plan.files, folder / "wavs", keeps_latents=is_kept)
     processes = min(available_cores(), len(missing) // MIN_JOBS_A_PROCESS)
     results: Any = ((place, speaker(job)) for place, job in enumerate(missing))
     if processes > 1:
@@ -447,7 +500,9 @@ def _train(plan: Plan, seed: int, of_fit: Sequence[str], words: Sequence[str]) -
     flags = [
         *("fit", f"--data.dataset_dir={plan.folder / TRAINING}", "--ckpt_path=last"),
         *("--data.dataset_type=phoneme_ids", "--data.trim_silence=false"),
-        *("--data.validation_split=0.02", "--data.num_test_examples=2"),
+        # Half a voice cannot speak sentences in training.
+        f"--data.num_test_examples={0 if plan.kept_latents else 2}",
+        "--data.validation_split=0.02",
         *_find_network_flags(plan),
         *(f"--trainer.default_root_dir={plan.folder}", f"--trainer.max_time={clock}"),
         *("--trainer.devices=1", "--validation_quality=off", "--keep_best=0"),
@@ -465,7 +520,8 @@ def _train(plan: Plan, seed: int, of_fit: Sequence[str], words: Sequence[str]) -
 def _find_network_flags(plan: Plan) -> list[str]:
     """Return the flags that say what is trained, and of a checkpoint from what, and which part."""
     if not plan.is_checkpoint:
-        return ["--model.quality=quick", f"--model.hop_length={plan.config.hop_length}"]
+        shape = ["--model.quality=quick", f"--model.hop_length={plan.config.hop_length}"]
+        return [*shape, f"--model.kept_latents={plan.kept_latents}"]
     from piper.train.checkpoints import network_config_from_checkpoint
     from piper.train.presets import find_quality
     from piper.voice.weights import load_voice_weights
@@ -503,10 +559,37 @@ def _write_checkpoint(plan: Plan) -> int:
 def _export(plan: Plan) -> None:
     from piper.train.export import export_voice
 
-    export_voice(plan.folder, plan.output)
+    kept = _load_kept_text(plan) if plan.kept_latents else None
+    export_voice(plan.folder, plan.output, kept=kept)
     lexicon = Path(f"{plan.files.model}.lexicon")
     if lexicon.is_file():
         shutil.copyfile(lexicon, f"{plan.output}.lexicon")
+
+
+def _load_kept_text(plan: Plan) -> KeptText:
+    from piper.train.families import KeptText
+    from piper.voice.weights import load_voice_weights
+
+    weights, graph = load_voice_weights(plan.files.model)
+    numbers = list(plan.speakers.values()) or [0]
+    if plan.speakers:
+        weights["emb_g.weight"] = weights["emb_g.weight"][numbers]
+        graph = replace(graph, num_speakers=len(numbers))
+    return KeptText(weights, graph, _load_parts(plan.files, plan.folder), numbers)
+
+
+def _load_parts(files: VoiceFiles, folder: Path) -> PartsSession:
+    """Load the optimised model, in which a text side is found, wherever it is cached."""
+    from piper.voice.cache import find_cache_dir, load_network
+    from piper.voice.session import PartsSession
+
+    network = load_network(files.model, find_cache_dir() or folder / "cache", threads=1)
+    if not isinstance(network, PartsSession):
+        raise ConfigError(
+            f"--keep text: {files.model} cannot be taken apart; leave the flag out to copy the "
+            "whole voice."
+        )
+    return network
 
 
 def _compare(plan: Plan, arguments: argparse.Namespace) -> int:

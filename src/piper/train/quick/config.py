@@ -32,6 +32,8 @@ class QuickConfig:
         decoder_blocks: Blocks of the decoder.
         filters_per_frame: How often within a frame the decoder changes its filters; 1 where a
             checkpoint of an earlier version does not say it.
+        kept_latents: Z, channels of a frame of a VITS voice that keeps its own text side: from them
+            the text side here predicts. 0: it has phonemes.
 
     Raises:
         ConfigError: For values that no network can have.
@@ -49,11 +51,13 @@ class QuickConfig:
     frame_blocks: int = 5
     decoder_blocks: int = 4
     filters_per_frame: int = 2
+    kept_latents: int = 0
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
-            if name != "mel_fmax" and getattr(self, name) < 1:
-                raise ConfigError(f"--model.{name} is {getattr(self, name)}; give 1 or more.")
+            least = int(name != "kept_latents")
+            if name != "mel_fmax" and getattr(self, name) < least:
+                raise ConfigError(f"--model.{name} is {getattr(self, name)}; give {least} or more.")
         if (
             self.filter_length % 2
             or self.hop_length % 2  # frames lie about the middle of their hops
@@ -125,6 +129,11 @@ class QuickConfig:
     def latents(self) -> int:
         """L: mels, log F0, voicing."""
         return self.mel_channels + 2
+
+    @property
+    def decoder_inputs(self) -> int:
+        """Values of a frame that the decoder is given."""
+        return self.latents + self.kept_latents
 
     @property
     def edge_samples(self) -> int:

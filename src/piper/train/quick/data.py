@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,6 +21,11 @@ from piper.train.quick.features import FeatureCache, FeatureEntry, Features, pre
 
 FEWEST_HELD_OUT = 5
 """Utterances of validation from which on they serve for calibration."""
+
+
+def find_kept_path(audio_path: Path) -> Path:
+    """Return where z of a recording lies that a VITS voice spoke which keeps its text side."""
+    return audio_path.with_suffix(".latents.npy")
 
 
 class QuickDataset(UtteranceDataset):
@@ -50,11 +56,25 @@ class QuickDataset(UtteranceDataset):
         first = known.start_frame * hop
         return replace(
             item,
-            spectrogram=torch.zeros(0, frames),
+            spectrogram=self._load_kept(index, frames),
             audio=item.audio[first : first + frames * hop],
             durations=durations,
             f0=torch.from_numpy(known.f0),
         )
+
+    def _load_kept(self, index: int, frames: int) -> torch.Tensor:
+        """Return z (Z, T) of a voice that keeps its own text side; else Z is 0."""
+        path = find_kept_path(self._utterances[index].row.audio_path)
+        if not path.is_file():
+            return torch.zeros(0, frames)
+        anew = f"remove {path.parent.parent} and copy again, so that the voice says it anew"
+        try:
+            kept = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise DatasetError(f"{path} cannot be read ({error}); {anew}.") from None
+        if kept.ndim != 2 or kept.shape[1] != frames or kept.dtype.kind != "f":
+            raise DatasetError(f"{path} has not the latents of {frames} frames; {anew}.")
+        return torch.from_numpy(kept.astype(np.float32))
 
     def _load_features(self, index: int, name: str) -> Features:
         with suppress(EntryDamagedError):

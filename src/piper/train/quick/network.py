@@ -149,17 +149,35 @@ class TextDropout:
 
 
 class TextSide(nn.Module):
-    """Phonemes to durations, and with durations to latents."""
+    """Phonemes to durations, and with durations to latents.
+
+    In a copy of a VITS voice that keeps its own text side: z, which that voice would decode, to the
+    latents that are decoded here.
+    """
 
     def __init__(self, config: QuickConfig) -> None:
         super().__init__()
         channels = config.channels
-        self.embedding = nn.Embedding(config.num_symbols, channels)
-        nn.init.normal_(self.embedding.weight, std=0.5)
+        self.kept_latents = config.kept_latents
+        if not config.kept_latents:
+            self.embedding = nn.Embedding(config.num_symbols, channels)
+            nn.init.normal_(self.embedding.weight, std=0.5)
         self.speakers: nn.Embedding | None = None
         if config.num_speakers > 1:
             self.speakers = nn.Embedding(config.num_speakers, channels)
             nn.init.normal_(self.speakers.weight, std=0.5)
+        if config.kept_latents:
+            self.entry = nn.Conv1d(config.kept_latents, channels, 5, padding=2)
+        else:
+            self._add_phonemes(config)
+        self.frame_blocks = nn.ModuleList(
+            Block(channels, EXPANSION, FRAME_KERNEL) for _ in range(config.frame_blocks)
+        )
+        self.frame_norm = nn.LayerNorm(channels)
+        self.exit = nn.Linear(channels, config.latents + 1)
+
+    def _add_phonemes(self, config: QuickConfig) -> None:
+        channels = config.channels
         self.text_blocks = nn.ModuleList(
             Block(channels, TEXT_EXPANSION, TEXT_KERNEL) for _ in range(config.text_blocks)
         )
@@ -168,11 +186,6 @@ class TextSide(nn.Module):
         self.duration_block = Block(channels, 1, TEXT_KERNEL)
         self.duration_exit = nn.Linear(channels, 2)
         self.position = nn.Linear(POSITION_FEATURES, channels)
-        self.frame_blocks = nn.ModuleList(
-            Block(channels, EXPANSION, FRAME_KERNEL) for _ in range(config.frame_blocks)
-        )
-        self.frame_norm = nn.LayerNorm(channels)
-        self.exit = nn.Linear(channels, config.latents + 1)
 
     def draw_dropout(self, count: int, share: float) -> TextDropout:
         """Return which hidden channels of the blocks are left out in training, of so many pieces.
@@ -211,6 +224,15 @@ class TextSide(nn.Module):
         encoded: Tensor = self.text_norm(x)
         return encoded
 
+    def encode_frames(
+        self, z: Tensor, index: FrameIndex, speaker_ids: Tensor | None = None
+    ) -> Tensor:
+        """Return the frames' encodings, (B, T, C), of a kept text side's z (B, T, Z)."""
+        x: Tensor = self.entry((z * index.mask).transpose(1, 2)).transpose(1, 2)
+        if self.speakers is not None and speaker_ids is not None:
+            x = x + self.speakers(speaker_ids).unsqueeze(1)
+        return x
+
     def estimate_durations(
         self, encoded: Tensor, mask: Tensor, dropout: TextDropout | None = None
     ) -> DurationEstimate:
@@ -223,9 +245,11 @@ class TextSide(nn.Module):
     def estimate_latents(
         self, encoded: Tensor, index: FrameIndex, dropout: TextDropout | None = None
     ) -> LatentEstimate:
-        """Return the frames' latents."""
-        rows = index.phonemes.unsqueeze(-1).expand(-1, -1, encoded.shape[-1])
-        x = encoded.gather(1, rows) + self.position(index.positions)
+        """Return the frames' latents, of the encodings of phonemes or of frames."""
+        x = encoded
+        if not self.kept_latents:
+            rows = index.phonemes.unsqueeze(-1).expand(-1, -1, encoded.shape[-1])
+            x = encoded.gather(1, rows) + self.position(index.positions)
         for number, block in enumerate(self.frame_blocks):
             x = block(x, index.mask, dropout and dropout.frames[number])
         x = self.exit(self.frame_norm(x)).float()
@@ -246,7 +270,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         channels = config.channels
-        self.entry = nn.Conv1d(config.latents, channels, 5, padding=2)
+        self.entry = nn.Conv1d(config.decoder_inputs, channels, 5, padding=2)
         self.blocks = nn.ModuleList(
             Block(channels, EXPANSION, FRAME_KERNEL) for _ in range(config.decoder_blocks)
         )
@@ -268,7 +292,8 @@ class Decoder(nn.Module):
         """Return sound, (B, S) with S = T * hop length.
 
         Args:
-            latents: (B, T, L), standardised.
+            latents: (B, T, L), standardised, and beside them (B, T, L + Z) those of a kept text
+                side, which know more of the sound.
             f0: (B, T) hertz, positive in unvoiced frames, too.
             noise: (B, S) normal, or as much more as the first and last windows reach beyond it;
                 None draws it.
@@ -428,6 +453,8 @@ class QuickSynthesizer(nn.Module):
             max_frames: Frames of the longest sentence; what would follow is left out.
             hiss: (N,) white noise that is heard over and over, as voices have it; None draws it.
         """
+        if self.config.kept_latents:
+            raise RuntimeError("the text side is that of another voice, which is not here")
         device = ids.device
         is_spoken = ids[0] != self.pad_id
         is_spoken[0] = True  # as in the graph: something is left of padding alone
@@ -454,13 +481,34 @@ class QuickSynthesizer(nn.Module):
         wander = smooth_pitch_noise(wander, index.phonemes)
         z[..., place] += noise_scale * latents.pitch_log_deviation.exp() * wander
         f0 = self.latents_to_f0(z) * 2.0 ** (pitch_semitones / 12.0)
-        margin = (self.config.decoder_filter_length - self.config.decoder_hop_length) // 2
-        times = torch.arange(-margin, frames * self.config.hop_length + margin, device=device)
+        times = self._noise_times(frames).to(device)
         noise = draw(len(times)) if hiss is None else hiss[times % len(hiss)]
         sound = self.decoder(z, f0, noise[None])
         every = durations.new_zeros(is_spoken.shape)
         every[is_spoken] = durations[0]
         return Speech(sound[0].clamp(-1.0, 1.0), every, f0[0])
+
+    @torch.no_grad()
+    def decode_kept(
+        self, kept: Tensor, hiss: Tensor, speaker_ids: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return sound (S,) and hertz (T,) of a kept text side's z (1, T, Z).
+
+        The white noise, (N,), is heard over and over.
+        """
+        nothing = torch.zeros(1, 0)
+        index = FrameIndex(nothing, nothing, torch.ones(*kept.shape[:2], 1, device=kept.device))
+        encoded = self.text.encode_frames(kept, index, speaker_ids)
+        latents = self.widen(self.text.estimate_latents(encoded, index).mean)
+        f0 = self.latents_to_f0(latents)
+        noise = hiss[self._noise_times(kept.shape[1]).to(kept.device) % len(hiss)]
+        sound = self.decoder(torch.cat([latents, kept], dim=-1), f0, noise[None])
+        return sound[0].clamp(-1.0, 1.0), f0[0]
+
+    def _noise_times(self, frames: int) -> Tensor:
+        """Return the samples that so many frames' windows reach, of which 0 is the first."""
+        margin = (self.config.decoder_filter_length - self.config.decoder_hop_length) // 2
+        return torch.arange(-margin, frames * self.config.hop_length + margin)
 
 
 def smooth_noise(noise: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from piper.train.quick.network import (
     SpectralLoss,
     SpectrumDiscriminator,
     TextDropout,
+    TextSide,
 )
 from piper.train.vits.layers import full_precision
 from piper.train.vits.mel import mel_filterbank
@@ -68,6 +69,7 @@ class Pieces:
         voiced: (B, T), 1 where there is a voice.
         slices: (B,) first frame of what the decoder is given.
         speaker_ids: (B,), with several speakers.
+        kept: (B, T, Z), z of a voice that keeps its own text side; else Z is 0.
     """
 
     ids: Tensor
@@ -79,6 +81,7 @@ class Pieces:
     voiced: Tensor
     slices: Tensor
     speaker_ids: Tensor | None
+    kept: Tensor
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -128,7 +131,7 @@ def cut_pieces(
     reach = config.text_receptive_field
     lists: dict[str, list[Tensor]] = {name: [] for name in ("ids", "durations", "phonemes")}
     rows: dict[str, list[Tensor]] = {
-        name: [] for name in ("positions", "mask", "audio", "log_f0", "voiced")
+        name: [] for name in ("positions", "mask", "audio", "log_f0", "voiced", "kept")
     }
     slices = []
     for number in range(len(batch)):
@@ -155,6 +158,8 @@ def cut_pieces(
             F.pad(log_f0[start : start + frames], (0, missing), value=float(log_f0[-1]))
         )
         rows["voiced"].append(F.pad(voiced[start : start + frames], (0, missing)))
+        kept = batch.spectrograms[number, :, start : min(total, start + frames)]
+        rows["kept"].append(F.pad(kept, (0, frames - kept.shape[1])).T)
         room = min(frames, total) - decoded_frames
         slices.append(int(rng.integers(0, max(1, room + 1))))
     ids = pad_sequence(lists["ids"], batch_first=True)
@@ -170,7 +175,15 @@ def cut_pieces(
         voiced=stacked["voiced"],
         slices=torch.tensor(slices),
         speaker_ids=batch.speaker_ids,
+        kept=stacked["kept"],
     )
+
+
+def encode_pieces(text: TextSide, pieces: Pieces, dropout: TextDropout | None = None) -> Tensor:
+    """Return the encodings of the pieces' phonemes, or of the frames of a kept text side."""
+    if text.kept_latents:
+        return text.encode_frames(pieces.kept, pieces.index, pieces.speaker_ids)
+    return text.encode(pieces.ids, pieces.id_mask, pieces.speaker_ids, dropout)
 
 
 def interpolate_pitch(f0: Tensor) -> tuple[Tensor, Tensor]:
@@ -385,21 +398,25 @@ class QuickStep:
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Return the losses of the text side by name, and the latents that it predicts."""
         text = self.network.text
-        encoded = text.encode(pieces.ids, pieces.id_mask, pieces.speaker_ids, dropout)
+        encoded = encode_pieces(text, pieces, dropout)
         estimate = text.estimate_latents(encoded, pieces.index, dropout)
         mask, place = pieces.index.mask, self.config.mel_channels
         error = estimate.mean - recorded
         voiced = (UNVOICED_WEIGHT + (1 - UNVOICED_WEIGHT) * pieces.voiced) * mask[..., 0]
         pitch = error[..., place]
-        durations = text.estimate_durations(encoded, pieces.id_mask, dropout)
-        off = durations.mean - torch.log1p(pieces.durations.float())
-        ids = pieces.id_mask[..., 0]
         named = {
             "mel": (error[..., :place].abs() * mask).sum() / share.frames / place,
             "pitch": (pitch.abs() * voiced).sum() / share.frames,
             "voicing": (error[..., place + 1].abs() * mask[..., 0]).sum() / share.frames,
-            "duration": (off.square() * ids).sum() / share.phonemes,
             "pitch_spread": _likelihood(pitch, estimate.pitch_log_deviation, voiced) / share.frames,
+        }
+        if text.kept_latents:
+            return named, estimate.mean
+        durations = text.estimate_durations(encoded, pieces.id_mask, dropout)
+        off = durations.mean - torch.log1p(pieces.durations.float())
+        ids = pieces.id_mask[..., 0]
+        named |= {
+            "duration": (off.square() * ids).sum() / share.phonemes,
             "duration_spread": _likelihood(off, durations.log_deviation, ids) / share.phonemes,
         }
         return named, estimate.mean
@@ -447,7 +464,8 @@ class QuickStep:
         samples = (
             pieces.slices[:, None] * hop + margin + torch.arange(size * hop, device=latents.device)
         )
-        rows = latents.gather(1, frames.unsqueeze(-1).expand(-1, -1, latents.shape[-1]))
+        every = latents if not pieces.kept.shape[-1] else torch.cat([latents, pieces.kept], dim=-1)
+        rows = every.gather(1, frames.unsqueeze(-1).expand(-1, -1, every.shape[-1]))
         f0 = pieces.log_f0.gather(1, frames).exp()
         spoken = self.network.decoder(rows, f0, noise)
         edge = self.config.edge_samples
