@@ -73,3 +73,12 @@ def test_json_of_others_comes_in_one_way() -> None:
     """The other one stands in the program that it starts, and reads what it wrote itself."""
     found = {path for path in PACKAGE.rglob("*.py") if pattern.search(path.read_text("utf-8"))}
     assert found == own
+
+
+def test_what_differs_between_systems_is_in_one_place() -> None:
+    # Locks of files are in files.py. Who asks which system this is elsewhere forgets one of them.
+    pattern = re.compile(
+        r"\bsys\.platform\b|\bos\.name\b|\bimport (fcntl|resource|pwd|msvcrt)\b|\"/(proc|sys)/"
+    )
+    found = {path for path in PACKAGE.rglob("*.py") if pattern.search(path.read_text("utf-8"))}
+    assert found == {PACKAGE / "system.py", PACKAGE / "files.py"}

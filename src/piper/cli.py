@@ -21,13 +21,13 @@ from piper.errors import PiperError, VoiceNotFoundError
 from piper.files import refuse_overwriting
 from piper.jobs import (
     find_exit_code,
-    open_standard_streams,
     stops_as_interrupt,
     warn_about_conflict,
 )
 from piper.messages import configure_logging, say, take_language
 from piper.options import parse_arguments
 from piper.progress import FILE_INTERVAL_SECONDS, ProgressLine
+from piper.system import open_standard_streams
 from piper.text.markup import JSON, PLAIN, Piece, Utterance, find_kind, parse_text, read_utterances
 from piper.voices import VoiceFiles, find_voice
 
@@ -390,10 +390,10 @@ def _create_sink(args: argparse.Namespace, files: VoiceFiles, sample_rate: int) 
 
 
 def _writes_one_file(args: argparse.Namespace) -> bool:
-    from piper.audio.output import has_player
+    from piper.audio.output import find_player
 
     is_open = args.output_raw or args.output_dir is not None
-    return args.output_file is not None or not (is_open or has_player())
+    return args.output_file is not None or not (is_open or find_player() is not None)
 
 
 def _has_progress(args: argparse.Namespace) -> bool:

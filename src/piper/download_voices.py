@@ -13,9 +13,10 @@ from pathlib import Path
 from piper import download
 from piper.errors import PiperError
 from piper.files import replace_on_success
-from piper.jobs import find_exit_code, open_standard_streams
+from piper.jobs import find_exit_code
 from piper.messages import configure_logging
 from piper.options import CommandParser, add_option
+from piper.system import open_standard_streams
 from piper.voices import (
     CATALOGUE_URL,
     CONFIG_SUFFIX,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self, TypeVar
 
 from piper.errors import ConfigError, PiperError, describe_os_error
+from piper.system import WINDOWS, avoid_device, is_device
 
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/(self|\d+))/fd/(\d+)")
 _MAX_LINKS = 40
@@ -45,6 +46,7 @@ def is_plain_name(name: object) -> bool:
         and name not in ("", ".", "..")
         and name.isprintable()
         and not set(name) & set("/\\:")
+        and not is_device(name)
     )
 
 
@@ -60,7 +62,11 @@ class UniqueNames:
         self._counts: dict[str, int] = {}
 
     def take(self, name: str, suffix: str = "") -> str:
-        """Return the name with its suffix, and between them a number where it was given before."""
+        """Return the name with its suffix, and between them a number where it was given before.
+
+        One that is a device's under Windows gets a `_` before it.
+        """
+        name = avoid_device(name)
         first = unique = name + suffix
         while unique.casefold() in self._counts:
             number = self._counts[first.casefold()] = self._counts[first.casefold()] + 1
@@ -279,7 +285,12 @@ def remove_leftovers(folder: Path) -> None:
     _cleaned.add(folder)
     with suppress(OSError):
         for path in folder.glob(".*.part"):
-            if _TEMPORARY.fullmatch(path.name) and (lock := _hold(path, is_new=False)) is not None:
+            if not _TEMPORARY.fullmatch(path.name):
+                continue
+            if WINDOWS:
+                if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                    path.unlink(missing_ok=True)
+            elif (lock := _hold(path, is_new=False)) is not None:
                 path.unlink(missing_ok=True)
                 os.close(lock)
 
@@ -288,7 +299,7 @@ def _hold(path: Path, *, is_new: bool = True) -> int | None:
     """Open a temporary file and hold it: it is known by that whether its process lives."""
     try:
         import fcntl
-    except ImportError:  # Windows, which renames no file that is open
+    except ImportError:  # Windows, which neither renames nor removes a file that is open
         return None
     while True:
         lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW | (os.O_CREAT if is_new else 0), 0o666)
@@ -308,10 +319,29 @@ def _hold(path: Path, *, is_new: bool = True) -> int | None:
             return None
 
 
+def hold_for_process(file: BinaryIO) -> bool:
+    """Hold an open file until it is closed or this process ends; return False without locks.
+
+    Not as `hold_lock` does: processes that load data would hold that on after this one was killed.
+
+    Raises:
+        BlockingIOError, PermissionError: Another process holds it.
+    """
+    try:
+        import fcntl
+
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        raise
+    except (ImportError, OSError):  # Windows, some network disks
+        return False
+    return True
+
+
 def sync_file(path: Path) -> None:
     """Let a file, or the names in a folder, outlive a power failure, where the system can."""
     with suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDWR if WINDOWS else os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
@@ -394,6 +424,7 @@ def append_record(path: Path, record: Any, *, is_synced: bool = False) -> None:
     line = text.encode("utf-8", "backslashreplace")
     # No link is followed: in a folder that somebody else made it may lead to any file.
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+    flags |= getattr(os, "O_BINARY", 0)  # Windows would write `\r\n`
     descriptor = os.open(path, flags, 0o666)
     try:
         num_bytes = os.lseek(descriptor, 0, os.SEEK_END)

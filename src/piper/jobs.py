@@ -11,12 +11,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from piper.errors import TOO_LITTLE_MEMORY, PiperError, ProcessStartError, describe_os_error
 from piper.messages import print_error
+from piper.system import available_cores
 
 # What starts processes loads more where it does so: speaking a line does without.
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 SPINS = 500
 """How often a thread of GNU's OpenMP, which torch has on Linux, looks whether its wait is over
 before it sleeps: about ten microseconds. Its own 300,000 are milliseconds in which it keeps a core
@@ -56,21 +55,6 @@ _functions: dict[str, Callable[[Any], Any]] = {}
 """What this process of a cluster runs, by Ray's name for it."""
 
 
-def available_cores() -> int:
-    """Return how many cores this process may run on: affinity and control group's quota."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS, Windows
-        cores = os.cpu_count() or 1
-    try:
-        quota = _QUOTA.read_text(encoding="ascii").split()
-    except (OSError, UnicodeDecodeError):
-        quota = []
-    if len(quota) == 2 and quota[0].isdigit() and quota[1].isdigit():
-        cores = min(cores, max(1, int(quota[0]) // int(quota[1])))
-    return max(1, cores)
-
-
 def calm_threads() -> None:
     """Let OpenMP's threads wait in a way that loses little, be the machine idle or busy.
 
@@ -78,24 +62,6 @@ def calm_threads() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
-
-
-def open_standard_streams() -> None:
-    """Open standard streams that were closed (`>&-`), so that no file of ours gets their number.
-
-    What libraries write to standard error would else land in the speech.
-    """
-    for number, mode in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, mode)  # the lowest number that is free
-    if sys.stdin is None:
-        sys.stdin = open(0, closefd=False)  # noqa: SIM115
-    if sys.stdout is None:
-        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
-    if sys.stderr is None:
-        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
 
 @contextmanager
@@ -112,7 +78,7 @@ def stops_as_interrupt() -> Iterator[list[signal.Signals]]:
 
     handled = []
     if threading.current_thread() is threading.main_thread():
-        names = ("SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+        names = ("SIGTERM", "SIGHUP", "SIGBREAK")  # that of Windows, where a window closes
         found = [getattr(signal, name) for name in names if hasattr(signal, name)]
         # A program that calls this one, and nohup, have ways of their own.
         handled = [number for number in found if signal.getsignal(number) == signal.SIG_DFL]

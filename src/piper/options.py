@@ -157,9 +157,9 @@ def create_parser() -> argparse.ArgumentParser:
         prog="piper",
         description="Speak text with a Piper voice: each line of standard input or of the input "
         "files, whole documents with markup, or the text on the command line.",
-        epilog="Without an output option the speech is played through ffplay where that is "
-        "installed, and written to output.wav where it is not; where standard output is a pipe or "
-        "a file, it is WAV there.",
+        epilog="Without an output option the speech is played through ffplay, or what macOS and "
+        "Windows have for that, and written to output.wav where there is none; where standard "
+        "output is a pipe or a file, it is WAV there.",
     )
     parser.add_argument("text", nargs="*", help="text to speak; write it after -- to be safe")
     _add_voice_options(parser.add_argument_group("voice"))

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from piper.jobs import find_exit_code, open_standard_streams
+from piper.jobs import find_exit_code
 from piper.messages import say
 from piper.options import CommandParser
+from piper.system import open_standard_streams
 
 if TYPE_CHECKING:
     import onnx

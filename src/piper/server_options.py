@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from piper.config import SynthesisConfig
-from piper.jobs import find_exit_code, open_standard_streams, warn_about_conflict
+from piper.jobs import find_exit_code, warn_about_conflict
 from piper.messages import translate
 from piper.options import (
     INPUT_FORMATS,
@@ -23,6 +23,7 @@ from piper.options import (
     whole_number,
 )
 from piper.server.settings import Downloads, ServerSettings, SpeechDefaults, SpeechLimits
+from piper.system import open_standard_streams
 from piper.voices import CATALOGUE_URL, VoiceFiles, find_voice, list_voices
 
 if TYPE_CHECKING:

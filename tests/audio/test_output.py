@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import sys
+import types
 import wave
 from pathlib import Path
 
@@ -260,10 +261,12 @@ def test_standard_output_raw_and_wav() -> None:
     assert read_wav(wav.getvalue()) == (8000, [1, 2, 3])
 
 
-def write_player(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put a program named ffplay first on the path."""
+def write_player(
+    folder: Path, script: str, monkeypatch: pytest.MonkeyPatch, name: str = "ffplay"
+) -> None:
+    """Put a program first on the path."""
     folder.mkdir()
-    player = folder / "ffplay"
+    player = folder / name
     player.write_text(f"#!/bin/sh\n{script}\n")
     player.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
@@ -294,6 +297,27 @@ def test_a_player_that_fails_is_reported(
     sink = create_sink(8000, io.BytesIO())
     with pytest.raises(PiperError, match=rf"ffplay could not play .*\({reason}\).*--output-fi"):
         speak(sink, np.zeros(8000 * seconds, dtype=np.int16))
+
+
+def test_macos_and_windows_play_without_ffplay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_player(tmp_path / "bin", f'/bin/cat "$1" > "{tmp_path}/$$.wav"', monkeypatch, "afplay")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr(output, "MACOS", True)
+    with create_sink(8000, io.BytesIO()) as sink:
+        speak(sink, ONE)
+    assert [read_samples(path) for path in tmp_path.glob("*.wav")] == [[1]]
+    played: list[bytes] = []
+    winsound = types.ModuleType("winsound")
+    winsound.SND_MEMORY = 4  # type: ignore[attr-defined]
+    winsound.PlaySound = lambda wav, flags: played.append(wav)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "winsound", winsound)
+    monkeypatch.setattr(output, "MACOS", False)
+    monkeypatch.setattr(output, "WINDOWS", True)
+    with create_sink(8000, io.BytesIO()) as sink:
+        speak(sink, ONE, TWO)
+    assert [read_wav(wav) for wav in played] == [(8000, [1]), (8000, [2, 3])]
 
 
 def test_without_a_player_it_is_output_wav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ import pytest
 from servers import ask_for_speech, connect, wait_until
 
 from piper.server.settings import ServerSettings, SpeechLimits
-from piper.server.sockets import allow_files
+from piper.system import allow_files
 
 LONG = SpeechLimits(max_idle_seconds=1.0, max_audio_seconds=3600)
 LESS_THAN_DEFAULT_SECONDS = 15

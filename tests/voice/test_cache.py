@@ -15,6 +15,7 @@ import onnx
 import onnxruntime
 import pytest
 
+from piper import system
 from piper.config import SynthesisConfig
 from piper.errors import ConfigError, PiperError
 from piper.voice import cache as cache_module
@@ -95,10 +96,10 @@ def test_it_is_kept_for_this_processor_and_this_onnx_runtime(
     assert [describe_machine() in path.name for path in entries(cache)] == [True]
     cpu_info = tmp_path / "cpuinfo"
     cpu_info.write_text("processor : 0\nmodel name : other\nflags : fpu avx\n\nprocessor : 1\n")
-    monkeypatch.setattr(cache_module, "CPU_INFO", cpu_info)
+    monkeypatch.setattr(system, "CPU_INFO", cpu_info)
     assert np.array_equal(speak(tiny_voice, cache)[1], first)
     assert len(entries(cache)) == 2
-    monkeypatch.setattr(cache_module, "CPU_INFO", tmp_path / "none")
+    monkeypatch.setattr(system, "CPU_INFO", tmp_path / "none")
     assert describe_machine().startswith(f"{onnxruntime.__version__}-")
 
 

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 
 from piper.progress import count_things
-from piper.train.data.resources import available_cores, available_memory_bytes
+from piper.system import available_cores, available_memory_bytes
 
 GIB = 1024.0**3
 CPU_QUALITY = "quick"

@@ -10,10 +10,11 @@ import io
 import logging
 import re
 import struct
+import tempfile
 import time
 import wave
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
@@ -24,6 +25,7 @@ import numpy.typing as npt
 
 from piper.errors import PiperError, cannot_write
 from piper.files import Completed, OutputFile, UniqueNames, open_straight, refuse_overwriting
+from piper.system import MACOS, WINDOWS
 
 if TYPE_CHECKING:
     from piper.audio.chunk import AudioChunk, StreamChunk
@@ -42,6 +44,9 @@ MAX_WAV_DATA_BYTES = 2**32 - 1 - 36
 """A WAV header counts bytes in 32 bits, and counts 36 bytes of itself."""
 DEFAULT_OUTPUT_FILE = "output.wav"
 PLAYER = "ffplay"
+MACOS_PLAYER = "afplay"
+WINDOWS_PLAYER = "winsound"
+"""A module of Python's."""
 INSTALL_CODECS = "pip install 'piper-workshop[codecs]'"
 INSTALL_AAC = "pip install 'piper-workshop[aac]'"
 
@@ -777,18 +782,25 @@ def _write_stream(stream: BinaryIO, data: bytes, name: str) -> None:
         raise cannot_write(name, error, "write to another place") from None
 
 
-def has_player() -> bool:
-    """Return whether ffplay is installed."""
+def find_player() -> str | None:
+    """Return what plays here: ffplay where it is installed, or what comes with the system."""
     import shutil
 
-    return shutil.which(PLAYER) is not None
+    if shutil.which(PLAYER) is not None:
+        return PLAYER
+    return MACOS_PLAYER if MACOS else WINDOWS_PLAYER if WINDOWS else None
 
 
 class PlayerSink(Sink):
-    """Plays each utterance through ffplay and waits for its end."""
+    """Plays each utterance and waits for its end.
 
-    def __init__(self, sample_rate: int) -> None:
+    Args:
+        player: As `find_player` has it.
+    """
+
+    def __init__(self, sample_rate: int, player: str = PLAYER) -> None:
         self._sample_rate = sample_rate
+        self._player = player
         self._pieces: list[Samples] = []
 
     def write(self, samples: Samples) -> None:
@@ -797,26 +809,45 @@ class PlayerSink(Sink):
 
     def end(self) -> None:
         """Play the utterance."""
-        import subprocess
-
         samples = np.concatenate([_to_int16(piece) for piece in self._pieces])
         self._pieces.clear()
-        # A WAV instead of raw samples: ffplay's option for the channels changed its name.
-        command = [PLAYER, "-loglevel", "error", "-nodisp", "-autoexit", "-i", "-"]
         wav = encode_samples(samples, self._sample_rate)
+        if self._player == WINDOWS_PLAYER:
+            import winsound
+
+            try:
+                winsound.PlaySound(wav, winsound.SND_MEMORY)  # type: ignore[attr-defined]
+            except RuntimeError as error:
+                raise self._cannot_play(str(error)) from None
+        elif self._player == MACOS_PLAYER:
+            with tempfile.NamedTemporaryFile(suffix=".wav") as file:  # it reads no pipe
+                file.write(wav)
+                file.flush()
+                self._run([MACOS_PLAYER, file.name], b"", len(samples))
+        else:
+            # A WAV instead of raw samples: ffplay's option for the channels changed its name.
+            command = [PLAYER, "-loglevel", "error", "-nodisp", "-autoexit", "-i", "-"]
+            self._run(command, wav, len(samples))
+
+    def _run(self, command: Sequence[str], data: bytes, num_samples: int) -> None:
+        import subprocess
+
         start = time.monotonic()
         done = subprocess.run(
-            command, input=wav, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
+            command, input=data, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
         )
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         # Without a sound card it complains, plays nothing, and ends at once with exit code 0.
-        is_early = time.monotonic() - start < 0.9 * len(samples) / self._sample_rate
+        is_early = time.monotonic() - start < 0.9 * num_samples / self._sample_rate
         if done.returncode != 0 or (lines and is_early):
             reason = lines[-1] if lines else f"exit code {done.returncode}"
-            raise PiperError(
-                f"{PLAYER} could not play the speech ({reason}); "
-                "write it to a file with --output-file instead."
-            )
+            raise self._cannot_play(reason)
+
+    def _cannot_play(self, reason: str) -> PiperError:
+        return PiperError(
+            f"{self._player} could not play the speech ({reason}); "
+            "write it to a file with --output-file instead."
+        )
 
 
 class ResamplingSink(Sink):
@@ -873,7 +904,7 @@ def create_sink(
         output_rate: Hertz of what it writes; None is that of the speech.
         inputs: Files that are read, by their options; none in a folder is replaced.
 
-    Without any of these it plays, if ffplay is there; else it writes `output.wav`.
+    Without any of these it plays, if something is there that does; else it writes `output.wav`.
     """
     if output_format is None:
         output_format = find_format(output_file or "")
@@ -893,8 +924,8 @@ def create_sink(
         sink = RawSink(stream, output_file)
     elif output_file is not None:
         sink = FileSink(output_file, rate, output_format)
-    elif has_player():
-        sink = PlayerSink(rate)
+    elif (player := find_player()) is not None:
+        sink = PlayerSink(rate, player)
     else:
         sink = FileSink(DEFAULT_OUTPUT_FILE, rate)
     return sink if resampler is None else ResamplingSink(sink, resampler)

@@ -34,11 +34,12 @@ from piper import __version__
 from piper.server import http, openai
 from piper.server.piper import create_piper_router
 from piper.server.settings import ServerSettings, SpeechLimits
-from piper.server.sockets import allow_files, bind_socket
+from piper.server.sockets import bind_socket
 from piper.server.speech import SpeechService
 from piper.server.store import Downloader, VoiceStore
 from piper.server.upload import create_upload_router, is_upload
 from piper.server.websocket import create_live_router
+from piper.system import allow_files
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from piper.config import SynthesisConfig
 from piper.errors import BrokenModelError, PiperError, VoiceNotFoundError
-from piper.jobs import available_cores
+from piper.system import available_cores
 from piper.voices import CATALOGUE_URL
 
 _LOGGER = logging.getLogger(__name__)

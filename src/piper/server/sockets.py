@@ -1,4 +1,4 @@
-"""Sockets to listen on, and files for those that come."""
+"""Sockets to listen on."""
 
 from __future__ import annotations
 
@@ -6,27 +6,7 @@ import socket
 from pathlib import Path
 
 from piper.errors import PiperError
-
-_OWN_FILES = 200
-"""Beside connections: an idle server has 12 open, more while it loads and downloads voices."""
-
-
-def allow_files(num_connections: int) -> None:
-    """Let the process have so many connections, where the system allows it.
-
-    Many systems let a process have 1,024 files by default; without one to spare a server cannot
-    even accept a connection to end it.
-    """
-    try:
-        import resource
-    except ModuleNotFoundError:  # Windows has no such limit
-        return
-    wanted = num_connections + _OWN_FILES
-    least, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if most != resource.RLIM_INFINITY:
-        wanted = min(wanted, most)
-    if least != resource.RLIM_INFINITY and least < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+from piper.system import WINDOWS
 
 
 def bind_socket(host: str, port: int, options: str = "--host and --port") -> socket.socket:
@@ -44,7 +24,8 @@ def bind_socket(host: str, port: int, options: str = "--host and --port") -> soc
             f"{host} is no address of this machine ({error.strerror}); correct {option}."
         ) from None
     listener = socket.socket(family, kind, protocol)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if not WINDOWS:  # where it would let two servers have one port
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(address)
     except OSError as error:

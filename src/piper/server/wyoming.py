@@ -45,9 +45,10 @@ from piper.files import parse_json
 from piper.languages import describe_language, normalise_code
 from piper.server.live import LiveSpeech, Mark
 from piper.server.settings import MAX_ECHO, RequestError, to_request_error
-from piper.server.sockets import allow_files, bind_socket, bind_unix_socket
+from piper.server.sockets import bind_socket, bind_unix_socket
 from piper.server.speech import JobClosedError, SpeechRequest, SpeechService
 from piper.server.store import VoiceStore
+from piper.system import WINDOWS, allow_files
 from piper.text.markup import MARKUP_KINDS
 
 _LOGGER = logging.getLogger(__name__)
@@ -543,6 +544,8 @@ class WyomingServer:
 
     async def answer_standard_streams(self) -> None:
         """Answer the events at standard input on standard output, until the input ends."""
+        if WINDOWS:
+            raise PiperError("Windows cannot wait for standard input; give --uri tcp://HOST:PORT.")
         if not (_can_be_waited_for(sys.stdin) and _can_be_waited_for(sys.stdout)):
             raise PiperError(
                 "Standard input and output must be pipes for --uri stdio://; "

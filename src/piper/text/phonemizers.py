@@ -22,6 +22,7 @@ from typing import Protocol
 
 from piper.config import PhonemeType, Phonemizer
 from piper.errors import PhonemizeError
+from piper.system import encode_path
 from piper.text import sentence
 from piper.text.markup import TextPart, split_raw_phonemes
 from piper.text.sentence import Clause, SpokenClause, group_clauses
@@ -204,7 +205,13 @@ def _find_data(data_dir: str) -> str:
                 f"correct {DATA_VARIABLE}, or unset it to use the data that came with the package."
             )
         data_dir = str(nested)
-    size = len(os.fsencode(data_dir))
+    try:
+        size = len(encode_path(data_dir))
+    except UnicodeEncodeError:
+        raise PhonemizeError(
+            f"espeak-ng cannot open {data_dir}: the code page of this system does not have its "
+            f"letters; copy the folder to a path of Latin letters and name it in {DATA_VARIABLE}."
+        ) from None
     if size > _MAX_PATH_BYTES:
         raise PhonemizeError(
             f"espeak-ng takes data folders of at most {_MAX_PATH_BYTES} bytes, and {data_dir} has "
@@ -214,7 +221,7 @@ def _find_data(data_dir: str) -> str:
 
 
 def _initialise(library: ctypes.CDLL, data_dir: str) -> None:
-    if library.espeak_Initialize(_SYNCHRONOUS, 0, os.fsencode(data_dir), _DO_NOT_EXIT) <= 0:
+    if library.espeak_Initialize(_SYNCHRONOUS, 0, encode_path(data_dir), _DO_NOT_EXIT) <= 0:
         raise PhonemizeError(
             f"espeak-ng {_find_version(library)} could not read its data in {data_dir}; "
             "use the data folder of the same espeak-ng version."

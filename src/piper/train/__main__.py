@@ -4,8 +4,9 @@ import sys
 from pathlib import Path
 
 from piper.errors import describe_error
-from piper.jobs import calm_threads, open_standard_streams
+from piper.jobs import calm_threads
 from piper.messages import print_error, say, take_language
+from piper.system import open_standard_streams
 from piper.train.command import EXTRA, FAILED, INTERRUPTED, WITH_LANGUAGE, run_subcommand
 
 

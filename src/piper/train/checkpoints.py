@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from piper.errors import CheckpointError, ConfigError, TrainingError, describe_briefly, name_some
-from piper.files import remove_leftovers
+from piper.files import hold_for_process, remove_leftovers
 from piper.train import storage
 from piper.train.presets import (
     QUICK,
@@ -791,18 +791,13 @@ def hold_run(folder: Path | str) -> BinaryIO | None:
         TrainingError: Another training writes there.
         OSError: The folder cannot be written.
     """
-    try:
-        import fcntl
-    except ImportError:
-        return None
     if storage.is_remote(folder):
         return None
     path = Path(folder) / LOCK_NAME
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("a+b", buffering=0)
     try:
-        # Not flock: processes that load data would hold that on after this one was killed.
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_held = hold_for_process(file)
     except (BlockingIOError, PermissionError):
         file.seek(0)
         holder = file.read(200).decode("utf-8", "replace").strip()
@@ -812,7 +807,7 @@ def hold_run(folder: Path | str) -> BinaryIO | None:
             "let it go on alone or end it first, or give this one another "
             "--trainer.default_root_dir."
         ) from None
-    except OSError:
+    if not is_held:
         file.close()
         return None
     file.truncate(0)

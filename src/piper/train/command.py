@@ -8,9 +8,10 @@ from importlib import import_module
 from pathlib import Path
 
 from piper.errors import describe_error
-from piper.jobs import calm_threads, open_standard_streams, stops_as_interrupt
+from piper.jobs import calm_threads, stops_as_interrupt
 from piper.messages import print_error, say
 from piper.options import guess
+from piper.system import open_standard_streams
 
 EXTRA = "train"
 """Brings what these commands import; what one of them needs beside, it names itself."""

@@ -31,7 +31,8 @@ import numpy as np
 import numpy.typing as npt
 
 from piper.errors import ConfigError, PiperError, describe_briefly
-from piper.jobs import available_cores, end_with_parent
+from piper.jobs import end_with_parent
+from piper.system import available_cores
 
 _LOGGER = logging.getLogger(__name__)
 FOLDER_VARIABLE = "PIPER_JUDGES_DIR"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from piper.errors import DatasetError, describe_briefly
-from piper.jobs import available_cores
+from piper.system import available_cores
 from piper.text.frontend import PAD
 from piper.train.checkpoints import adapt_own_checkpoint
 from piper.train.data.batches import Batch

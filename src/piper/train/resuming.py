@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from piper.errors import ConfigError, DatasetError, describe_briefly
+from piper.system import WINDOWS
 from piper.train import storage
 from piper.train.storage import is_remote, join_address
 
@@ -263,7 +264,7 @@ def _take_checkpoint(words: Sequence[str]) -> tuple[list[str], str | None]:
 
 def quote_command(words: Sequence[str]) -> str:
     """Return a command line as a person types it, quoted for this system's shell."""
-    if os.name == "nt":
+    if WINDOWS:
         return subprocess.list2cmdline(words)
     return " ".join(map(_quote, words))
 

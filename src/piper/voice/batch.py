@@ -35,8 +35,9 @@ from piper.files import (
     refuse_overwriting,
     replace_on_success,
 )
-from piper.jobs import Lost, available_cores, run_in_processes, run_on_cluster
+from piper.jobs import Lost, run_in_processes, run_on_cluster
 from piper.progress import ProgressLine, count_things
+from piper.system import available_cores
 from piper.text.frontend import TextOptions
 from piper.text.markup import Piece, Utterance
 from piper.voice.synthesizer import find_speaker

@@ -14,7 +14,6 @@ import json
 import logging
 import os
 import re
-import sys
 import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,6 +32,7 @@ from piper.files import (
     sync_file,
     write_json,
 )
+from piper.system import describe_processor, user_cache_dir
 from piper.voice.graph_quick import QuickGraphConfig, cut_quick_parts
 from piper.voice.session import (
     Cuda,
@@ -59,11 +59,7 @@ FORMAT = 3
 """To be raised whenever something else is built from the same weights."""
 PLAIN = "plain"
 """In place of the machine where ONNX Runtime is to optimise the graph at each start: on a GPU."""
-CPU_INFO = Path("/proc/cpuinfo")
-"""Where Linux describes the processor; other systems have no such file."""
 
-_TELLING = ("model name", "flags", "CPU implementer", "CPU part", "Features")
-"""What the Linux kernel says of a processor, on x86 and on ARM."""
 _CHECK_LENGTHS = (9, 33, 65)
 """Phonemes of the sentences that are compared."""
 _CHECK_SECONDS = 24 * 3600.0
@@ -84,19 +80,10 @@ def find_cache_dir(cache_dir: CacheDir = None) -> Path | None:
             `PIPER_CACHE_DIR` says (a folder, or `off`), else the user's cache folder.
     """
     if cache_dir is None:
-        cache_dir = os.environ.get(CACHE_VARIABLE) or _user_cache_dir() / "piper"
+        cache_dir = os.environ.get(CACHE_VARIABLE) or user_cache_dir() / "piper"
     if cache_dir is False or cache_dir == OFF:
         return None
     return Path(cache_dir)
-
-
-def _user_cache_dir() -> Path:
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:  # nobody's process, as in some containers
-        return Path(os.devnull)  # where nothing can be kept
 
 
 def describe_machine() -> str:
@@ -107,21 +94,7 @@ def describe_machine() -> str:
     """
     import onnxruntime
 
-    return f"{onnxruntime.__version__}-{zlib.crc32(_describe_processor().encode()):08x}"
-
-
-def _describe_processor() -> str:
-    lines = []
-    with suppress(OSError), CPU_INFO.open(encoding="utf-8", errors="replace") as file:
-        # The first core is enough, and a server has hundreds.
-        for line in iter(file.readline, "\n"):
-            if not line:
-                break
-            if line.startswith(_TELLING):
-                lines.append(line)
-    # Windows keeps a processor's family and model in its environment.
-    machine = os.uname().machine if hasattr(os, "uname") else ""
-    return "".join(lines) or machine + os.environ.get("PROCESSOR_IDENTIFIER", "")
+    return f"{onnxruntime.__version__}-{zlib.crc32(describe_processor().encode()):08x}"
 
 
 def load_network(

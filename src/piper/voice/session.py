@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from piper.audio.output import FloatArray
 from piper.errors import BrokenModelError, PiperError, VoiceNotFoundError
-from piper.jobs import available_cores
+from piper.system import available_cores
 from piper.voice.graph_quick import NOISE_FRAMES, QUICK_METADATA_KEY, QuickGraphConfig
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ from lightning.pytorch.utilities.seed import isolate_rng
 
 from piper.errors import ConfigError
 from piper.progress import count_things
+from piper.system import WINDOWS, available_memory_bytes
 from piper.train.allowance import find_allowance
 from piper.train.callbacks.sentences import MeasureSentences
 from piper.train.data.batches import BatchBounds
 from piper.train.data.loader import ResumableLoader
 from piper.train.data.module import VitsDataModule
-from piper.train.data.resources import available_memory_bytes
 from piper.train.distributed import check_agreement
 from piper.train.presets import find_quality
 from piper.train.steps.batch_size import (
@@ -213,7 +213,7 @@ class BatchSizeFinder(Callback):
         if module.device.type == "cuda":
             with less_memory(module.device, later):
                 return find_by_out_of_memory(trial, top)
-        if sys.platform == "win32":
+        if WINDOWS:
             raise ConfigError(
                 "--data.batch_size=auto cannot measure the memory of a CPU under Windows; give a "
                 "number."

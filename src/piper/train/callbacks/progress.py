@@ -17,10 +17,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from piper.progress import ChangingLine, count_things
+from piper.system import peak_resident_bytes
 from piper.train.callbacks.scores import Scored, Scores
 from piper.train.callbacks.sentences import MeasureSentences
 from piper.train.evaluate.results import SCORES
-from piper.train.steps.batch_size import peak_resident_bytes
 from piper.train.voice_module import count_updates, find_timers, is_time_to_log
 
 _LOGGER = logging.getLogger(__name__)

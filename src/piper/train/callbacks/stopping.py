@@ -83,9 +83,10 @@ class StopSignals:
     def install(self) -> None:
         """Take the signals over; only the main thread may.
 
-        Some are not there on Windows. SIGUSR1 is what clusters send ahead of a job's end.
+        Not all are there on each system: Windows has SIGBREAK, where a window closes. SIGUSR1 is
+        what clusters send ahead of a job's end.
         """
-        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK", "SIGUSR1"):
             number = getattr(signal, name, None)
             # `nohup` leaves SIGHUP ignored, and means it.
             if number is not None and signal.getsignal(number) is not signal.SIG_IGN:

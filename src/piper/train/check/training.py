@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 
-from piper.jobs import available_cores
+from piper.system import available_cores
 from piper.train.allowance import find_allowance
 from piper.train.check.entries import AudioMeasures, Entry
 from piper.train.data.settings import DataSettings

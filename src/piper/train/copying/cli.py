@@ -30,10 +30,11 @@ from piper.files import (
     replace_on_success,
     write_json,
 )
-from piper.jobs import MIN_JOBS_A_PROCESS, Lost, available_cores, run_in_processes
+from piper.jobs import MIN_JOBS_A_PROCESS, Lost, run_in_processes
 from piper.messages import configure_logging, say
 from piper.options import CommandParser
 from piper.progress import ProgressLine
+from piper.system import available_cores
 from piper.train.command import run_command
 from piper.voices import VoiceFiles, find_voice
 

@@ -25,7 +25,7 @@ import re
 import time
 import uuid
 import zlib
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Collection, Container, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +37,7 @@ import numpy.typing as npt
 from piper.config import VoiceConfig
 from piper.errors import DatasetError
 from piper.files import parse_json, temporary_path
+from piper.system import WINDOWS
 from piper.train.data.audio import FloatArray
 from piper.train.data.metadata import Row
 
@@ -145,9 +146,9 @@ class PackWriter:
         path = self._folder / PACK_GLOB.replace("*", uuid.uuid4().hex[:12])
         temporary = temporary_path(path)
         temporary.touch()
-        file = claim_pack(temporary) or temporary.open("r+b", buffering=0)
+        file = claim_pack(temporary)
         temporary.replace(path)  # others see it when it is held already
-        return path, file
+        return path, file or path.open("r+b", buffering=0)  # Windows renames no file that is open
 
 
 def claim_pack(path: Path) -> BinaryIO | None:
@@ -158,7 +159,7 @@ def claim_pack(path: Path) -> BinaryIO | None:
     """
     from filelock import lock_descriptor
 
-    if os.name == "nt":  # where a lock would keep readers out, too
+    if WINDOWS:  # where a lock would keep readers out, too
         return None
     try:
         file = path.open("r+b", buffering=0)
@@ -420,19 +421,26 @@ def compact(folder: Path, keys: Collection[str]) -> None:
     writer = PackWriter(folder, is_new=True)
     for pack in sorted(folder.glob(PACK_GLOB)):
         with suppress(FileNotFoundError), ExitStack() as stack:
-            if not (held := claim_pack(pack)):
+            held = claim_pack(pack)
+            if held is not None:
+                stack.enter_context(held)
+            elif not WINDOWS:
                 continue
-            stack.enter_context(held)
             used = {key: entry for key, entry in read_index(pack) if newest.get(key) == entry}
             if sum(entry.num_bytes for entry in used.values()) >= _MIN_USED * _size(pack):
                 continue
-            reader = PackReader()
-            for key, entry in used.items():
-                with suppress(EntryDamagedError):
-                    writer.append(key, entry.description, reader.read(key, entry).tobytes())
-            index_path(pack).unlink(missing_ok=True)
-            pack.unlink()
+            _copy_entries(used, writer)
+            with suppress(PermissionError):  # under Windows, where another process has it open
+                pack.unlink()
+                index_path(pack).unlink(missing_ok=True)
     writer.close()
+
+
+def _copy_entries(entries: Mapping[str, PackEntry], writer: PackWriter) -> None:
+    reader = PackReader()  # gone at the end, and with it its hold on the pack
+    for key, entry in entries.items():
+        with suppress(EntryDamagedError):
+            writer.append(key, entry.description, reader.read(key, entry).tobytes())
 
 
 def _old(folder: Path) -> list[Path]:

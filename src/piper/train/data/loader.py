@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from piper.config import VoiceConfig
 from piper.errors import DatasetError, PiperError
 from piper.jobs import describe_end
+from piper.system import available_cores, available_memory_bytes
 from piper.train.data.batches import Batch, LengthBatchSampler, UtteranceItem, collate
 from piper.train.data.cache import (
     CachedUtterance,
@@ -73,7 +74,7 @@ def outlast_signals(worker_id: int) -> None:
     """
     # A forked process shares the socket by which the parent hears of signals: it would repeat them.
     signal.set_wakeup_fd(-1)
-    for name in ("SIGINT", "SIGHUP"):
+    for name in ("SIGINT", "SIGHUP", "SIGBREAK"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     if hasattr(signal, "alarm"):
@@ -421,6 +422,17 @@ def _is_place(state: Any) -> bool:
         return False
     numbers = [state.get("epoch"), state.get("given"), state.get("batches", 1)]
     return all(type(n) is int and 0 <= n < 2**31 for n in numbers) and numbers[2] > 0
+
+
+def default_num_workers(world_size: int = 1) -> int:
+    """Return how many loader processes each of `world_size` training processes should have.
+
+    One core is left for training itself; a worker with torch takes about 400 MB; eight workers
+    give about 900 utterances a second (9 ms each), more than one GPU takes.
+    """
+    cores = available_cores() // world_size
+    by_memory = available_memory_bytes() // world_size // (800 * 1024**2)
+    return int(max(0, min(8, cores - 1, by_memory)))
 
 
 def create_loader(

@@ -14,9 +14,13 @@ from piper.config import VoiceConfig
 from piper.train.data.batches import Batch, BatchBounds, LengthBatchSampler, log_training_set
 from piper.train.data.cache import PreparedDataset, PreparedUtterance
 from piper.train.data.dataset_config import complete_dataset_config
-from piper.train.data.loader import ResumableLoader, UtteranceDataset, create_loader
+from piper.train.data.loader import (
+    ResumableLoader,
+    UtteranceDataset,
+    create_loader,
+    default_num_workers,
+)
 from piper.train.data.prepare import load_prepared_dataset, prepare_dataset
-from piper.train.data.resources import default_num_workers
 from piper.train.data.settings import AUTO_BATCH_SIZE, DataSettings, resolve_settings
 from piper.train.data.shards import load_sharded_dataset
 from piper.train.data.split import (

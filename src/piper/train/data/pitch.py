@@ -58,7 +58,8 @@ class PitchTracker:
         except ImportError:
             raise ConfigError(
                 "Pitch is measured by the library praat-parselmouth, which is not installed: "
-                f"pip install 'piper-workshop[{extra}]'."
+                f"pip install 'piper-workshop[{extra}]', or on Linux for ARM, where it has to be "
+                "compiled, pip install praat-parselmouth."
             ) from None
         self._hop_seconds = hop_seconds
         self._sound: Any = None

@@ -194,8 +194,9 @@ ROUNDS = 3
 """Of each sentence; the first is left out, since memory is still being taken."""
 MAX_SENTENCES = 5
 _PROCESS = """
-import json, resource, sys, time
+import json, sys, time
 from piper import PiperVoice
+from piper.system import peak_resident_bytes
 
 spec = json.load(sys.stdin)
 begin = time.perf_counter()
@@ -213,11 +214,7 @@ for round_number in range(spec["rounds"]):
         if round_number and samples:
             factors.append(seconds * voice.config.sample_rate / samples)
             firsts.append(first)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-if sys.platform == "linux":
-    # There ru_maxrss counts what the process had before it became this program: its parent's.
-    with open("/proc/self/status") as file:
-        peak = next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+peak = peak_resident_bytes()
 print(json.dumps({"loaded": loaded, "factors": factors, "firsts": firsts, "peak": peak}))
 """
 
@@ -238,9 +235,8 @@ def measure_cost(model_path: Path, texts: Sequence[str]) -> Mapping[str, Figure]
     ):
         if values:
             figures[name] = Figure(median(values), min(values), max(values), len(values))
-    # Kilobytes on Linux, bytes on macOS.
-    unit = 1e6 if sys.platform == "darwin" else 1e3
-    figures["memory_megabytes"] = Figure(result["peak"] / unit, None, None, 1)
+    if result["peak"]:  # Windows does not say
+        figures["memory_megabytes"] = Figure(result["peak"] / 1e6, None, None, 1)
     return figures
 
 

@@ -16,6 +16,7 @@ from piper.files import UniqueNames, digest_file, hold_lock, load_kept_object, w
 from piper.jobs import run_jobs
 from piper.messages import say
 from piper.progress import count_things
+from piper.system import avoid_device
 from piper.train.data.audio import find_trained_rate
 from piper.train.data.metadata import is_file, write_metadata
 from piper.train.formats.readers import EMPTY_TEXT, find_format
@@ -42,8 +43,6 @@ NO_SPEAKER = "no speaker"
 TWICE = "recording listed twice"
 _UNSAFE = re.compile(r"[^\w.\-]+")
 _SPACES = re.compile(r"\s+")
-# What Windows takes for a device, whatever the ending.
-_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,7 @@ def mend_name(name: str) -> str:
     name = unicodedata.normalize("NFC", name).encode("utf-8", "ignore").decode("utf-8")
     safe = _UNSAFE.sub("_", name).strip("._")
     safe = safe.encode("utf-8")[:MAX_NAME_BYTES].decode("utf-8", "ignore")
-    return f"_{safe}" if _DEVICE.fullmatch(safe) else safe or NO_NAME
+    return avoid_device(safe) or NO_NAME
 
 
 def mend_text(text: str) -> str:

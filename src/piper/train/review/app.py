@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-import sys
 import threading
 import webbrowser
 from collections import OrderedDict
@@ -35,6 +34,7 @@ from piper.files import remove_folder
 from piper.messages import say, translate
 from piper.server.http import add_error_handlers, is_own_name, limit_bodies
 from piper.server.sockets import bind_socket
+from piper.system import MACOS, WINDOWS
 from piper.train.check.run import count_speakers, entries_to_rows
 from piper.train.data.phonemes_cli import TextPhonemizer
 from piper.train.data.settings import DataSettings
@@ -80,7 +80,7 @@ def _name_address(address: str) -> str:
 
 def _has_window() -> bool:
     """Return False where only a browser inside this terminal would answer."""
-    if sys.platform in ("darwin", "win32"):
+    if WINDOWS or MACOS:
         return True
     return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
 

@@ -5,13 +5,13 @@ What is tried is a function that takes a step with N utterances and throws its r
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
+
+from piper.system import resident_bytes
 
 MARGIN = 0.1
 """Share of the memory that stays free: for fragments, validation, and what others take."""
@@ -129,25 +129,3 @@ class PeakMemory:
     def _watch(self) -> None:
         while not self._is_done.wait(SAMPLE_SECONDS):
             self.bytes = max(self.bytes, resident_bytes())
-
-
-def resident_bytes() -> int:
-    """Return this process's resident memory; where there is no /proc, the most it ever was."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except OSError:
-        return peak_resident_bytes()
-    import resource
-
-    return pages * resource.getpagesize()
-
-
-def peak_resident_bytes() -> int:
-    """Return the largest resident memory of this process so far; 0 on Windows."""
-    if sys.platform == "win32":
-        return 0
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # macOS counts bytes, others kilobytes.
-    return peak if sys.platform == "darwin" else peak * 1024
