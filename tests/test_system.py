@@ -170,7 +170,7 @@ def test_training_by_the_rules_of_windows(
     dataset = copy_dataset(speech_dataset)
     train = ("-m", "piper.train")
     windows(*train, "check", dataset)
-    windows(*train, "prepare", "--data.dataset_dir", dataset)
+    windows(*train, "prepare", dataset)
     fit = (*train, "fit", f"--data.dataset_dir={dataset}", "--data.num_workers=1")
     fit += ("--trainer.default_root_dir=runs", "--validation_quality=off", "--data.batch_size=4")
     for quality, steps in (("tiny", 2), ("quick", 2)):
