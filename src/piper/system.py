@@ -157,6 +157,18 @@ def allow_files(num_connections: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
+def limit_process(num_bytes: int, seconds: int) -> None:
+    """Let this process take so much memory and processor time at most, where the system can."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    for kind, most in ((resource.RLIMIT_AS, num_bytes), (resource.RLIMIT_CPU, seconds)):
+        hard = resource.getrlimit(kind)[1]
+        with suppress(ValueError, OSError):  # macOS limits no memory
+            resource.setrlimit(kind, (most if hard < 0 else min(most, hard), hard))
+
+
 def user_cache_dir() -> Path:
     """Return the folder in which programs of this user keep what can be made again."""
     if WINDOWS:

@@ -35,6 +35,7 @@ from piper.errors import (
 )
 from piper.files import load_json_object
 from piper.server.settings import MAX_ECHO, Downloads, RequestError
+from piper.system import limit_process
 from piper.text.frontend import create_frontend
 from piper.voice.voice import PiperVoice
 from piper.voices import MODEL_SUFFIX, VoiceFiles, list_voices
@@ -212,13 +213,7 @@ def try_voice(model: str, config: str) -> int:
     """Speak by files of a stranger, in a process for this alone; print what is wrong with them."""
     import onnx
 
-    with suppress(ImportError):  # Windows
-        import resource
-
-        memory = _TRIED_BYTES + 10 * Path(model).stat().st_size
-        for kind, most in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, _TRIED_SECONDS)):
-            hard = resource.getrlimit(kind)[1]
-            resource.setrlimit(kind, (most if hard < 0 else min(most, hard), hard))
+    limit_process(_TRIED_BYTES + 10 * Path(model).stat().st_size, _TRIED_SECONDS)
     try:
         if _names_files(onnx.load(model, load_external_data=False)):
             raise PiperError(f"{model} keeps weights in another file; export it again.")
