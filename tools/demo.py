@@ -63,7 +63,7 @@ SYNTHETIC_SENTENCES = 160
 HELD_OUT_STEP = 14
 """Of the sentences that are spoken in place of recordings."""
 SCORES = {
-    "DistillMOS": "a predicted listeners' score, 1 to 5; nobody listened",
+    "DistillMOS": "predicted mean opinion score, 1 to 5; no listening test was made",
     "aligner": "share of the texts' phonemes that it recognises in their places",
 }
 
@@ -268,7 +268,7 @@ def judge_sentences(
 ) -> dict[str, dict[str, float]]:
     """Return scores by name: means over the sentences, of what was spoken and of the recordings.
 
-    `DistillMOS`, where that is installed, is a predicted listeners' score. `aligner` is the
+    `DistillMOS`, where that is installed, is a predicted mean opinion score. `aligner` is the
     share of a text's phonemes that the aligner hears where they should be.
     """
     voice, aligner = PiperVoice.load(voice_path), load_aligner(aligner_path)

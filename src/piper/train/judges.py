@@ -71,7 +71,7 @@ class JudgePackage:
 
 DISTILLMOS = JudgePackage(
     title="DistillMOS",
-    purpose="a predicted listeners' score",
+    purpose="a predicted mean opinion score",
     modules=("distillmos", "xls_r_sqa"),
     requirements=("distillmos==0.9.1", "xls-r-sqa==0.1.0"),
     # It serves its command line only, and its wheels are bound to one version of torch each.
