@@ -129,17 +129,12 @@ def test_nothing_is_taken_without_a_key(
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("..", ".hidden", "..%2Fx", "%2Fetc%2Fx", "a%5Cb", "a:b", "con", "LPT1.x", "tts-1", "-m"),
-        *("a%00b", "a" * 201, "a%0Ab", "%E2%80%AEa", ".onnx"),
-    ],
-)
-def test_a_name_is_no_path(keyed: Any, folder: Path, tiny_voice: Path, name: str) -> None:
-    answer = send(keyed, read_voice(tiny_voice), name)
-    assert answer.status in (404, 422), answer.body
-    assert answer.sentence
+def test_a_name_is_no_path(keyed: Any, folder: Path, tiny_voice: Path) -> None:
+    names = ["..", ".hidden", "..%2Fx", "%2Fetc%2Fx", "a%5Cb", "a:b", "con", "LPT1.x", "tts-1"]
+    for name in [*names, "-m", "a%00b", "a" * 201, "a%0Ab", "%E2%80%AEa", ".onnx"]:
+        answer = send(keyed, read_voice(tiny_voice), name)
+        assert answer.status in (404, 422), name
+        assert answer.sentence
     assert [path.name for path in folder.parent.rglob("*")] == ["voices"]
 
 
@@ -344,6 +339,3 @@ def test_the_page_adds_a_voice(
         page.set_input_files("#files", files)
         page.click("#send")
         expect(mistake).to_contain_text({"en": "There is a voice", "ru": "уже есть"}[language])
-        page.check("#replace")
-        page.click("#send")
-        expect(page.locator("#adding")).to_be_hidden()
