@@ -16,7 +16,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from playwright.sync_api import Browser, expect
 from servers import copy_voice, wait_until
-from try_pages import find_address, open_page
+from try_pages import SHORT_TEXT, begin, find_address, open_page
 
 from piper.server import upload
 from piper.server.settings import Access, Downloads, ServerSettings, SpeechLimits
@@ -243,7 +243,7 @@ def test_what_cannot_speak_is_never_offered(
     check_refused(send(keyed, config + model), message, folder)
 
 
-def begin(server: Any, head: str, body: bytes = b"") -> socket.socket:
+def begin_sending(server: Any, head: str, body: bytes = b"") -> socket.socket:
     """Begin to send a voice."""
     connection = socket.create_connection(("127.0.0.1", server.port), 60)
     start = "PUT /voices/slow HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer secret\r\n"
@@ -256,12 +256,12 @@ def test_bodies_are_bounded(
 ) -> None:
     server = create(max_upload_bytes=2_000_000, max_body_seconds=0.5)
     config = Path(f"{tiny_voice}.json").read_bytes()
-    with begin(server, "Content-Length: 2000001") as connection:
+    with begin_sending(server, "Content-Length: 2000001") as connection:
         assert b" 413 " in connection.recv(100)
     blocks = b"%x\r\n%s\r\n" % (3_000_000, config.ljust(3_000_000, b"\0"))
-    with begin(server, "Transfer-Encoding: chunked", blocks) as connection:
+    with begin_sending(server, "Transfer-Encoding: chunked", blocks) as connection:
         assert b" 413 " in connection.recv(100)
-    with begin(server, "Content-Length: 100000", config) as connection:
+    with begin_sending(server, "Content-Length: 100000", config) as connection:
         assert b" 408 " in connection.recv(100)
     assert list(folder.iterdir()) == []
     monkeypatch.setattr(upload, "_SPARE_BYTES", 10**18)
@@ -275,7 +275,7 @@ def test_one_voice_comes_at_a_time_and_what_breaks_off_leaves_nothing(
 ) -> None:
     body = read_voice(tiny_voice)
     first, second = create(), create()  # two servers on one folder
-    with begin(first, f"Content-Length: {len(body)}", body[:-1]):
+    with begin_sending(first, f"Content-Length: {len(body)}", body[:-1]):
         wait_until(lambda: len(list(folder.iterdir())) == 3)  # two parts and a lock
         assert "slow" not in list_names(first)
         for server, name in ((first, "slow"), (first, "anna"), (second, "slow")):
@@ -317,6 +317,10 @@ def test_the_page_adds_a_voice(
         viewport=size,
         locale=language,
     ) as page:
+        page.fill("#key", "no")
+        page.press("#key", "Enter")
+        said = {"en": "missing or wrong", "ru": "Ключа API нет"}
+        expect(page.locator("#key-mistake")).to_contain_text(said[language])
         page.fill("#key", "secret")
         page.press("#key", "Enter")
         expect(page.locator("#about-voice")).not_to_be_empty()
@@ -339,3 +343,9 @@ def test_the_page_adds_a_voice(
         page.set_input_files("#files", files)
         page.click("#send")
         expect(mistake).to_contain_text({"en": "There is a voice", "ru": "уже есть"}[language])
+        page.click("#no-adding")
+        # What a WebSocket says is in the reader's language, too.
+        (folder / "vera.onnx").write_bytes(b"")
+        begin(page, SHORT_TEXT)
+        said = {"en": "vera cannot be loaded", "ru": "Голос vera не загружается"}
+        expect(page.locator("#mistake")).to_contain_text(said[language])

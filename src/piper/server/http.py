@@ -203,7 +203,7 @@ def describe_mistake(path: str, status: int, sentence: str) -> dict[str, Any]:
     return {"detail": sentence}
 
 
-def _translate(sentence: str, headers: Headers) -> str:
+def translate_for(sentence: str, headers: Headers) -> str:
     """Return a sentence in the language that a browser asks for first; programs get English."""
     language = headers.get("accept-language", "")[:2].lower()
     return translate(sentence, language) if language in LANGUAGES else sentence
@@ -220,7 +220,7 @@ def add_error_handlers(
     def answer(
         request: Request, status: int, sentence: str, headers: Mapping[str, str] | None = None
     ) -> Response:
-        said = _translate(sentence, request.headers)
+        said = translate_for(sentence, request.headers)
         return JSONResponse(describe(request.url.path, status, said), status, headers)
 
     async def answer_mistake(request: Request, error: Exception) -> Response:
@@ -431,7 +431,7 @@ class AccessGuard:
         else:
             await self._app(scope, receive, send)
             return
-        body = self._describe(scope["path"], status, _translate(sentence, headers))
+        body = self._describe(scope["path"], status, translate_for(sentence, headers))
         challenge = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else None
         await JSONResponse(body, status, challenge)(scope, receive, send)
 

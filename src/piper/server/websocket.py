@@ -17,7 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from piper.audio.chunk import StreamChunk
 from piper.audio.output import SAMPLE_CHANNELS
-from piper.server.http import ApiKey, Body, VoiceBody, describe_invalid
+from piper.server.http import ApiKey, Body, VoiceBody, describe_invalid, translate_for
 from piper.server.live import LiveSpeech, Mark
 from piper.server.settings import RequestError, to_request_error
 from piper.server.speech import JobClosedError, SpeechService
@@ -194,7 +194,10 @@ class _Conversation:
 
 
 async def _refuse(socket: WebSocket, error: RequestError) -> None:
-    message: dict[str, Any] = {"type": "error", "detail": str(error)}
+    message: dict[str, Any] = {
+        "type": "error",
+        "detail": translate_for(str(error), socket.headers),
+    }
     if error.retry_after_seconds is not None:
         message["retry_after_seconds"] = error.retry_after_seconds
     code = _POLICY_VIOLATION
