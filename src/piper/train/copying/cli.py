@@ -250,7 +250,7 @@ def _find_kept_latents(files: VoiceFiles, config: VoiceConfig) -> int:
     if graph.hop_length != config.hop_length:
         raise ConfigError(
             f"--keep text: a frame has {graph.hop_length} samples in {files.model.name}, but "
-            f"{config.hop_length} in its JSON; mend hop_length there."
+            f"{config.hop_length} in its JSON; correct hop_length there."
         )
     return int(weights["enc_p.proj.weight"].shape[0]) // 2
 
