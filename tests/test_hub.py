@@ -24,6 +24,7 @@ import pytest
 import yaml
 
 from piper.train.formats.readers import HubTable, group_tables
+from piper.train.publish import main
 
 TOKEN = "hf_of_the_test"
 REPOSITORY = "anna/ru_RU-test"
@@ -241,6 +242,7 @@ def test_a_published_voice_is_spoken_with_also_without_a_network(
     names = {"README.md", "samples/1.mp3", "samples/2.mp3", "tokens.txt", "voice.onnx"}
     assert set(files) - {".gitattributes"} == names | {"voice.onnx.json"}
     assert files["voice.onnx"] == voice.read_bytes()
+    assert files["samples/1.mp3"][:2] in (b"\xff\xfb", b"\xff\xf3", b"ID")  # not a WAV by that name
     _, front, text = files["README.md"].decode().split("---\n", 2)
     told = yaml.safe_load(front)
     assert (told["license"], told["pipeline_tag"]) == ("cc-by-4.0", "text-to-speech")
@@ -281,6 +283,20 @@ def test_an_evaluation_s_card_and_sentences_go_with_it(
     assert [sample["text"] for sample in widget] == ["One.", "Two.", "Three."]
     assert all((tmp_path / "made" / one["output"]["url"]).is_file() for one in widget)
     assert not hub.asked
+
+
+@pytest.mark.parametrize(
+    "report", [{}, {"systems": []}, {"systems": [{"sentences": [{"text": 5}]}]}, {"systems": 3}]
+)
+def test_a_report_of_something_else_is_one_message(
+    report: dict[str, Any], voice: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "MODEL_CARD.md").write_text("---\nlicense: mit\n---\n", encoding="utf-8")
+    (tmp_path / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    flags = ["--repo", REPOSITORY, "--evaluation", str(tmp_path), "--dry-run"]
+    assert main([str(voice), *flags, str(tmp_path / "made")]) == 1
+    assert "report.json is no report of an evaluation; give" in capsys.readouterr().err
+    assert not (tmp_path / "made").exists()
 
 
 def test_published_again_it_is_another_commit_of_the_same(hub: Hub, voice: Path) -> None:
@@ -326,10 +342,18 @@ def test_what_is_missing_is_said_before_anything_is_uploaded(
     assert not hub.asked
 
 
-def test_a_wrong_token_is_one_message(
-    hub: Hub, voice: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HF_TOKEN", "hf_wrong"),
+        # Its client's error is none of the Hub's.
+        pytest.param("HF_ENDPOINT", "http://127.0.0.1:9", marks=pytest.mark.long),
+    ],
+)
+def test_a_wrong_token_or_no_network_is_one_message(
+    name: str, value: str, hub: Hub, voice: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    monkeypatch.setenv(name, value)
     done = publish(voice, "--license", "mit")
     assert done.returncode == 1
     assert "cannot be published (" in done.stderr

@@ -460,7 +460,7 @@ def load_results(path: Path, parse: Callable[[Any], Result]) -> dict[str, Result
     """Return results by key, of records that are a key and a value; others are left out."""
     results: dict[str, Result] = {}
     for record in load_records(path):
-        with suppress(ValueError, TypeError, KeyError):
+        with suppress(ValueError, TypeError, LookupError, AttributeError):
             key, value = record
             results[key] = parse(value)
     return results

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -94,6 +95,29 @@ def test_a_copy_that_was_killed_goes_on_and_is_a_voice(tiny_voice: Path, tmp_pat
     report = json.loads((work / "comparison" / "report.json").read_text())
     assert [one["label"] for one in report["systems"]] == ["recordings", "copy", "original"]
     assert "license: cc0-1.0" in (work / "comparison" / "MODEL_CARD.md").read_text().lower()
+
+
+def test_a_text_that_is_too_short_and_a_full_disk_are_mistakes_that_can_be_corrected(
+    tiny_voice: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    voice = write_voice(tmp_path, tiny_voice, license="MIT")
+    texts = tmp_path / "texts.txt"
+    words = [str(voice), "--output-file", str(tmp_path / "fast.onnx"), "--texts", str(texts)]
+    texts.write_text("One.\nTwo.\n")
+    assert main(words) == 1
+    assert "has 2 different sentences" in capsys.readouterr().err
+    # Nothing was spoken of it: another text is no other copy.
+    texts.write_text(TEXT)
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, old[1]))
+    try:
+        assert main(words) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    printed = capsys.readouterr().err
+    assert ".wav cannot be written (File too large)" in printed
+    assert "Traceback" not in printed
+    assert not list((tmp_path / "fast.copy" / "held_out" / "wavs").iterdir())
 
 
 def test_a_quick_voice_is_copied_with_how_far_its_pitch_wanders(

@@ -554,7 +554,8 @@ class GrowingFile(Completed):
 class AudioWriter(GrowingFile):
     """A `GrowingFile` of sound.
 
-    The sample rate must be one that the format holds (`find_rate`).
+    The sample rate must be one that the format holds (`find_rate`). Without a format the name's
+    ending says it.
 
     Raises:
         PiperError: The file cannot be written, is longer than a WAV can be, or the library for
@@ -562,7 +563,7 @@ class AudioWriter(GrowingFile):
     """
 
     def __init__(
-        self, path: Path | str, sample_rate: int, output_format: OutputFormat = OutputFormat.WAV
+        self, path: Path | str, sample_rate: int, output_format: OutputFormat | None = None
     ) -> None:
         super().__init__(path, DEFAULT_OUTPUT_FILE, mode="wb")
         self.sample_rate = sample_rate
@@ -570,7 +571,7 @@ class AudioWriter(GrowingFile):
         self._encoder: Encoder | None = None
         try:
             self._encoder = create_encoder(
-                output_format, cast("BinaryIO", self._stream), sample_rate
+                output_format or find_format(path), cast("BinaryIO", self._stream), sample_rate
             )
         except BaseException:
             self.abort()
@@ -598,7 +599,7 @@ class AudioWriter(GrowingFile):
 
 def write_wav(path: Path | str, samples: Samples, sample_rate: int) -> None:
     """Write a WAV file, under a temporary name until it is whole; folders are made."""
-    with AudioWriter(path, sample_rate) as writer:
+    with AudioWriter(path, sample_rate, OutputFormat.WAV) as writer:
         writer.write(samples)
 
 

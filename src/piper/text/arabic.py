@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from piper.errors import PhonemizeError
+from piper.errors import PhonemizeError, describe_briefly
 from piper.text.sentence import Edit
 
 MODEL_VARIABLE = "PIPER_TASHKEEL_MODEL"
@@ -86,7 +86,7 @@ class Diacritizer:
                 raise
             # Another model's inputs, or no model: whatever ONNX Runtime says.
             raise PhonemizeError(
-                f"{self._path} is not the model of libtashkeel ({str(error).splitlines()[0]}); "
+                f"{self._path} is not the model of libtashkeel ({describe_briefly(error)}); "
                 f"correct {MODEL_VARIABLE}, or unset it."
             ) from None
 

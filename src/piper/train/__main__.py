@@ -3,11 +3,10 @@
 import sys
 from pathlib import Path
 
-from piper.errors import describe_error
 from piper.jobs import calm_threads
-from piper.messages import print_error, say, take_language
+from piper.messages import say, take_language
 from piper.system import open_standard_streams
-from piper.train.command import EXTRA, FAILED, INTERRUPTED, WITH_LANGUAGE, run_subcommand
+from piper.train.command import INTERRUPTED, WITH_LANGUAGE, report_failure, run_subcommand
 
 
 def run() -> int:
@@ -32,11 +31,7 @@ def run() -> int:
         say("Stopped before training began; nothing was lost.", sys.stderr)
         return INTERRUPTED
     except Exception as error:
-        said = describe_error(error, EXTRA)
-        if said is None:
-            raise
-        print_error(said)
-        return FAILED
+        return report_failure(error)
 
 
 if __name__ == "__main__":

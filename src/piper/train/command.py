@@ -19,6 +19,18 @@ FAILED = 1
 INTERRUPTED = 130  # 128 + SIGINT
 
 
+def report_failure(error: Exception) -> int:
+    """Show what the user can mend, in an `except` block; return the exit code.
+
+    What is a fault of the program is raised again.
+    """
+    said = describe_error(error, EXTRA)
+    if said is None:
+        raise error
+    print_error(said)
+    return FAILED
+
+
 def run_command(work: Callable[[], int], if_stopped: str) -> int:
     """Return the exit code of a command's work.
 
@@ -37,11 +49,7 @@ def run_command(work: Callable[[], int], if_stopped: str) -> int:
             sys.stdout = None
             return FAILED
         except Exception as error:
-            said = describe_error(error, EXTRA)
-            if said is None:
-                raise
-            print_error(said)
-            return FAILED
+            return report_failure(error)
         except KeyboardInterrupt:
             say(if_stopped, sys.stderr)
             return 128 + received[0] if received else INTERRUPTED

@@ -24,7 +24,7 @@ from lightning.pytorch.plugins.environments import (
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
-from piper.errors import TrainingError
+from piper.errors import TrainingError, describe_briefly
 
 WAIT = timedelta(minutes=15)
 """How long a process waits for one that hangs; the first may save or speak for some minutes."""
@@ -168,7 +168,7 @@ def describe_lost_process(error: BaseException) -> str | None:
         return None
     rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else None
     # gloo begins with a line of its source, and goes on with advice.
-    reason = str(error).splitlines()[0].split("] ", 1)[-1].split(". ")[0]
+    reason = describe_briefly(error, 1000).split("] ", 1)[-1].split(". ")[0]
     here = "this one" if rank is None else f"this one (rank {rank})"
     return (
         f"Another process of this training has ended, or does not answer, so {here} ends too; "

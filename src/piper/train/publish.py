@@ -116,19 +116,27 @@ def _find_card(voice: VoiceFiles, args: argparse.Namespace) -> tuple[str, list[s
     """Return the model card, and the texts of the samples."""
     if args.evaluation is None:
         return _draw_card(voice), list(args.text)
-    from piper.files import load_json_object
+    from piper.files import load_json_object, read_bounded
 
     path = args.evaluation / CARD
     if not path.is_file():
         raise ConfigError(
             f"{path} does not exist; name the --output-dir of `python -m piper.train evaluate`."
         )
-    texts = args.text or [
-        sentence["text"]
-        for system in load_json_object(args.evaluation / REPORT)["systems"][:1]
-        for sentence in system["sentences"][:MAX_SAMPLES]
-    ]
-    return path.read_text(encoding="utf-8"), list(texts)
+    card = read_bounded(path, "model card").decode("utf-8", "replace")
+    if args.text:
+        return card, list(args.text)
+    path = args.evaluation / REPORT
+    try:
+        sentences = load_json_object(path)["systems"][0]["sentences"][:MAX_SAMPLES]
+        texts = [sentence["text"] for sentence in sentences]
+    except (LookupError, TypeError):
+        texts = [None]
+    if not all(isinstance(text, str) for text in texts):
+        raise ConfigError(
+            f"{path} is no report of an evaluation; give the report.json that it wrote."
+        )
+    return card, texts
 
 
 def _draw_card(voice: VoiceFiles) -> str:

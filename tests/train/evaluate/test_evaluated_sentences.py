@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from piper.train.evaluate.systems import (
     load_rows,
     load_texts,
     rows_to_sentences,
+    speak_all,
     split_rows,
 )
 
@@ -91,3 +93,17 @@ def test_a_row_keeps_its_speaker() -> None:
     assert rows_to_sentences([row], 5) == [
         Sentence("a", "Да.", Kind.SENTENCE, Path("wavs/a.wav"), "anna")
     ]
+
+
+def test_speech_that_was_damaged_meanwhile_is_spoken_again(
+    tiny_voice: Path, tmp_path: Path
+) -> None:
+    sentences = [Sentence(f"s{number}", "One two.") for number in range(3)]
+    before = speak_all(tiny_voice, sentences, tmp_path, 1, "voice")
+    (tmp_path / "s0.flac").write_bytes(b"fLaC")
+    for name, joints in (("s1", ["x"]), ("s2", 3)):
+        known = {"text": "One two.", "speaker": None, "joints_seconds": joints}
+        (tmp_path / f"{name}.json").write_text(json.dumps(known))
+    again = speak_all(tiny_voice, sentences, tmp_path, 1, "voice")
+    assert [one.samples.tolist() for one in again] == [one.samples.tolist() for one in before]
+    assert [one.joints_seconds for one in again] == [()] * 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -15,7 +16,14 @@ import yaml
 from made_evaluations import EVIL
 from markdown_it import MarkdownIt
 
-from piper.train.evaluate.card import CardFacts, draw_code, escape, write_model_card
+from piper.errors import ConfigError
+from piper.train.evaluate.card import (
+    CardFacts,
+    draw_code,
+    escape,
+    load_card_facts,
+    write_model_card,
+)
 from piper.train.evaluate.results import Evaluation
 
 FULL = CardFacts(
@@ -41,6 +49,32 @@ FULL = CardFacts(
     command="python -m piper.train fit --data.dataset_dir=recordings",
     limits=("It does not sing.",),
 )
+
+
+@pytest.mark.parametrize(
+    ("told", "wanted"),
+    [
+        ({"hours": "many"}, 'has hours "many", but a plain number is wanted'),
+        ({"hours": True}, "but a plain number is wanted"),
+        ({"license": 5}, "but a text in quotes is wanted"),
+        ({"license": None}, "but a text in quotes is wanted"),
+        ({"limits": "It does not sing."}, "but a list of texts is wanted"),
+        ({"versions": {"torch": 2}}, "but an object of texts is wanted"),
+        ({"seed": 1.5}, "but a whole number is wanted"),
+        ({"mood": "good"}, "has mood, but a card has command"),
+    ],
+)
+def test_facts_of_another_kind_are_refused_before_anything_is_spoken(
+    told: dict[str, Any], wanted: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "facts.json"
+    path.write_text(json.dumps(told), encoding="utf-8")
+    with pytest.raises(ConfigError) as error:
+        load_card_facts(path)
+    assert wanted in str(error.value)
+    right = {"hours": 2, "seed": None, "limits": ["It does not sing."], "versions": {"torch": "2"}}
+    path.write_text(json.dumps(right), encoding="utf-8")
+    assert load_card_facts(path) == right
 
 
 def write_card(evaluation: Evaluation, about: CardFacts, folder: Path) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -86,7 +89,17 @@ def create_writer(logger: Logger) -> Writer | None:
         return _MlflowWriter(logger)
     if isinstance(logger, WandbLogger):
         return _WandbWriter(logger)
-    return None
+    # Lightning has no class for it; the package's own is loaded where it was asked for.
+    return _AimWriter(logger) if type(logger).__module__.startswith("aim.") else None
+
+
+@contextmanager
+def _written(sound: Tensor, step: int, sample_rate: int) -> Iterator[Path]:
+    """Give a WAV of sound (1, S), named by the step, that is gone after the block."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"{step:06}.wav")
+        write_wav(path, sound[0].numpy(), sample_rate)
+        yield path
 
 
 class _MlflowWriter:
@@ -96,9 +109,7 @@ class _MlflowWriter:
         self._client, self._run = logger.experiment, logger.run_id
 
     def add_audio(self, tag: str, snd_tensor: Tensor, step: int, sample_rate: int) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, f"{step:06}.wav")
-            write_wav(path, snd_tensor[0].numpy(), sample_rate)
+        with _written(snd_tensor, step, sample_rate) as path:
             self._client.log_artifact(self._run, path, tag)
 
     def add_figure(self, tag: str, figure: Figure, step: int, close: bool = True) -> None:
@@ -120,6 +131,22 @@ class _WandbWriter:
 
     def add_text(self, tag: str, text_string: str, step: int) -> None:
         self._logger.log_text(tag, ["text"], [[text_string]])
+
+
+class _AimWriter:
+    def __init__(self, logger: Any) -> None:
+        self._aim = importlib.import_module("aim")
+        self._run = logger.experiment
+
+    def add_audio(self, tag: str, snd_tensor: Tensor, step: int, sample_rate: int) -> None:
+        with _written(snd_tensor, step, sample_rate) as path:
+            self._run.track(self._aim.Audio(str(path), format="wav"), name=tag, step=step)
+
+    def add_figure(self, tag: str, figure: Figure, step: int, close: bool = True) -> None:
+        self._run.track(self._aim.Image(figure), name=tag, step=step)
+
+    def add_text(self, tag: str, text_string: str, step: int) -> None:
+        self._run.track(self._aim.Text(text_string), name=tag, step=step)
 
 
 def _write_example(

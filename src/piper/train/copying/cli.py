@@ -227,12 +227,14 @@ def _create_plan(arguments: argparse.Namespace) -> Plan:
         **({"keep": arguments.keep} if arguments.keep else {}),
     }
     known = load_kept_object(folder / "copy.json")
-    if known and known != asked:
+    # Where nothing was spoken yet, the last run found a mistake in what it was given.
+    is_begun = any((folder / name / SPOKEN).is_file() for name in (TRAINING, HELD_OUT))
+    if known and is_begun and known != asked:
         raise ConfigError(
             f"{folder} holds a copy of another voice, or by other --texts, --speakers, --keep or "
             "--seed; remove it, or give another --work-dir."
         )
-    if not known:
+    if not (known and is_begun):
         write_json(folder / "copy.json", asked)
     return plan
 
@@ -338,9 +340,7 @@ class _Speaker:
 
     def __call__(self, job: _Job) -> _Spoken:
         """Speak a sentence."""
-        import soundfile
-
-        from piper.audio.chunk import float_to_int16
+        from piper.audio.output import write_wav
         from piper.voice.session import SpeechSettings
         from piper.voice.voice import PiperVoice
 
@@ -355,8 +355,7 @@ class _Speaker:
         rng = np.random.default_rng(job.seed)
         spoken = self._voice.network.speak(job.ids, settings, rng, is_streamed=False)
         samples = np.concatenate([np.zeros(0, np.float32), *spoken.audio])
-        with replace_on_success(self._folder / f"{job.name}.wav") as temporary:
-            soundfile.write(temporary, float_to_int16(samples), config.sample_rate, format="WAV")
+        write_wav(self._folder / f"{job.name}.wav", samples, config.sample_rate)
         if self._keeps_latents:
             self._write_latents(job, settings)
         frames = None

@@ -22,7 +22,7 @@ from torch import Tensor, cuda
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from piper.config import VoiceConfig
-from piper.errors import DatasetError, PiperError
+from piper.errors import DatasetError, PiperError, describe_briefly
 from piper.jobs import describe_end
 from piper.system import available_cores, available_memory_bytes
 from piper.train.data.batches import Batch, LengthBatchSampler, UtteranceItem, collate
@@ -286,14 +286,14 @@ class ResumableLoader(DataLoader[Any]):
             except (RuntimeError, OSError, EOFError) as error:
                 if not self.num_workers:
                     raise
-                reason = str(error) or type(error).__name__
+                reason = describe_briefly(error)
             else:
                 if not isinstance(loaded, _Failure):
                     self._good_batches += 1
                     return loaded
                 if not loaded.is_sharing:
                     raise loaded.error
-                is_sharing, reason = True, str(loaded.error)
+                is_sharing, reason = True, describe_briefly(loaded.error)
             self._recover(reason, is_sharing=is_sharing)
 
     def _wait_for(self, work: Callable[[], _Found]) -> _Found:
@@ -342,7 +342,7 @@ class ResumableLoader(DataLoader[Any]):
             if -getattr(signal, "SIGKILL", 0) in ends:
                 cause += ", as the system does where memory is short"
         else:
-            cause = f"The processes that load data do not work ({reason.splitlines()[0]})"
+            cause = f"The processes that load data do not work ({reason})"
         self.end_processes()
         if is_sharing or self._good_batches < RECOVERED_BATCHES:
             for loader in (self, *self.siblings) if is_sharing else (self,):

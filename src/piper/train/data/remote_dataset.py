@@ -84,7 +84,8 @@ def load_recordings(address: str, folder: Path) -> RemoteRecordings:
     """Return what `list_recordings` kept, or ask where nothing was kept."""
     with suppress(ConfigError):
         versions = load_json_object(folder / LIST_NAME)
-        return RemoteRecordings(address, versions)
+        if all(isinstance(version, str) for version in versions.values()):
+            return RemoteRecordings(address, versions)
     return list_recordings(address, folder)
 
 

@@ -252,15 +252,37 @@ def _list_limits(evaluation: Evaluation, system: System, about: CardFacts) -> li
 VERSION_FACTS = ("piper-workshop", "torch", "onnxruntime")
 
 
+_KINDS: Mapping[str, tuple[str, Any]] = {
+    "str": ("a text in quotes", str),
+    "int": ("a whole number", int),
+    "float": ("a plain number", int | float),
+    "Mapping[str, str]": ("an object of texts", dict),
+    "Sequence[str]": ("a list of texts", list),
+}
+"""How a field's type is called, and what it is in JSON."""
+
+
 def load_card_facts(path: Path) -> dict[str, Any]:
     """Return what a file tells: a JSON object with fields of `CardFacts`."""
     told = load_json_object(path)
-    names = sorted(field.name for field in dataclasses.fields(CardFacts))
+    names = sorted(fact.name for fact in dataclasses.fields(CardFacts))
     unknown = [name for name in told if name not in names]
     if unknown:
         raise ConfigError(
             f"--card-facts: {path} has {name_some(unknown)}, but a card has {', '.join(names)}."
         )
+    for fact in dataclasses.fields(CardFacts):
+        value = told.get(fact.name)
+        named, kind = _KINDS[str(fact.type).removesuffix(" | None")]
+        inner = value.values() if isinstance(value, dict) else value
+        is_right = isinstance(value, kind) and not isinstance(value, bool)
+        if isinstance(value, dict | list):
+            is_right = is_right and all(isinstance(one, str) for one in inner or ())
+        if fact.name in told and not is_right and not (value is None and fact.default is None):
+            raise ConfigError(
+                f"--card-facts: {path} has {fact.name} {json.dumps(value):.60}, but "
+                f"{named} is wanted."
+            )
     return told
 
 

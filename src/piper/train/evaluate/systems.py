@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from piper.audio.output import FloatArray, float_to_int16
+from piper.audio.output import AudioWriter, FloatArray
 from piper.config import SynthesisConfig, load_voice_config
 from piper.errors import ConfigError, DatasetError, PiperError, name_some
 from piper.files import load_kept_object, read_bounded, replace_on_success
@@ -282,8 +282,12 @@ def _load_spoken(path: Path, sentence: Sentence) -> Speech | None:
     known = load_kept_object(notes)
     if known.get("text") != sentence.text or known.get("speaker") != sentence.speaker:
         return None
-    samples, rate = soundfile.read(path, dtype="float32")
-    return Speech(path, samples, rate, tuple(known["joints_seconds"]))
+    try:
+        joints = tuple(map(float, known["joints_seconds"]))
+        samples, rate = soundfile.read(path, dtype="float32")
+    except (LookupError, TypeError, ValueError, soundfile.SoundFileError):
+        return None  # of a damaged disk, or of another hand
+    return Speech(path, samples, rate, joints)
 
 
 def _speak(voice: PiperVoice, sentence: Sentence, path: Path, seed: int) -> Speech:
@@ -297,8 +301,8 @@ def _speak(voice: PiperVoice, sentence: Sentence, path: Path, seed: int) -> Spee
     samples = np.concatenate(parts) if parts else np.zeros(rate // 10, dtype=np.float32)
     ends = np.cumsum([len(part) for part in parts])[:-1]
     joints = tuple(round(float(end) / rate, 6) for end in ends)
-    with replace_on_success(path) as temporary:
-        soundfile.write(temporary, float_to_int16(samples), rate, format="FLAC")
+    with AudioWriter(path, rate) as writer:
+        writer.write(samples)
     known = {"text": sentence.text, "speaker": sentence.speaker, "joints_seconds": joints}
     with replace_on_success(path.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(known, ensure_ascii=False) + "\n", encoding="utf-8")

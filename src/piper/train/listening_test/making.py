@@ -295,7 +295,7 @@ def read_spoken_sentences(path: Path, labels: Sequence[str] | None) -> SpokenSen
                 f"{path} has no system {unknown[0]}; there are {', '.join(systems)}."
             )
         return _collect(path.parent, {label: systems[label] for label in chosen})
-    except (KeyError, TypeError, AttributeError):
+    except (LookupError, TypeError, AttributeError):
         raise EvaluationError(
             f"{path} is no report of an evaluation; give the report.json that it wrote."
         ) from None
