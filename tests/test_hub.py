@@ -23,8 +23,10 @@ import pyarrow.parquet
 import pytest
 import yaml
 
+from piper.errors import VoiceNotFoundError
 from piper.train.formats.readers import HubTable, group_tables
 from piper.train.publish import main
+from piper.voices import fetch_hub_voice, is_hub_address
 
 TOKEN = "hf_of_the_test"
 REPOSITORY = "anna/ru_RU-test"
@@ -297,6 +299,15 @@ def test_a_report_of_something_else_is_one_message(
     assert main([str(voice), *flags, str(tmp_path / "made")]) == 1
     assert "report.json is no report of an evaluation; give" in capsys.readouterr().err
     assert not (tmp_path / "made").exists()
+
+
+def test_what_is_an_address_is_no_path() -> None:
+    assert is_hub_address("hf://")
+    assert is_hub_address(Path("hf://anna/voice"))
+    assert not is_hub_address("hf.onnx")
+    for address in ("hf://", f"hf://{REPOSITORY}/../../voice.onnx"):
+        with pytest.raises(VoiceNotFoundError, match="is no address of a voice"):
+            fetch_hub_voice(address)
 
 
 def test_published_again_it_is_another_commit_of_the_same(hub: Hub, voice: Path) -> None:

@@ -71,7 +71,7 @@ def find_voice(
 
 def is_hub_address(model: Path | str) -> bool:
     """Return whether it is an address such as `hf://USER/NAME/voice.onnx`."""
-    return Path(model).as_posix().startswith("hf:/")
+    return str(model).replace("\\", "/").startswith("hf:/")  # Windows' paths turn slashes
 
 
 def name_address(path: Path) -> str:
@@ -102,8 +102,8 @@ def fetch_hub_voice(address: str) -> VoiceFiles:
         PiperError: The package huggingface_hub is missing.
     """
     match = _HUB.fullmatch(address)
-    file = match[3] if match else ""
-    if match is None or (file and not file.endswith(MODEL_SUFFIX)):
+    file = (match[3] or "") if match else ""
+    if match is None or (file and not file.endswith(MODEL_SUFFIX)) or ".." in file.split("/"):
         raise VoiceNotFoundError(
             f"{address} is no address of a voice; write hf://USER/NAME/VOICE{MODEL_SUFFIX}, or "
             "hf://USER/NAME where the repository holds one voice."
