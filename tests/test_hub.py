@@ -310,6 +310,16 @@ def test_what_is_an_address_is_no_path() -> None:
             fetch_hub_voice(address)
 
 
+@pytest.mark.parametrize("front", ["", "---\n: : [\n---\n", "---\n- a list\n---\n"])
+def test_a_card_without_its_first_lines_is_one_message(
+    front: str, voice: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "MODEL_CARD.md").write_text(f"{front}# Anna\n", encoding="utf-8")
+    flags = ["--repo", REPOSITORY, "--evaluation", str(tmp_path), "--text", "One."]
+    assert main([str(voice), *flags, "--dry-run", str(tmp_path / "made")]) == 1
+    assert "does not begin with lines of YAML" in capsys.readouterr().err
+
+
 def test_published_again_it_is_another_commit_of_the_same(hub: Hub, voice: Path) -> None:
     assert publish(voice, "--license", "mit", "--text", "One.").returncode == 0
     assert publish(voice, "--license", "cc0-1.0", "--text", "One.").returncode == 0

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from piper.errors import ConfigError, PiperError, describe_briefly, needs_extra
+from piper.files import load_json_object, read_bounded, remove_folder
 from piper.messages import configure_logging
 from piper.options import CommandParser
 from piper.train.command import run_command
@@ -78,13 +79,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    args.text = [text for text in args.text if text.strip()]
     if not _NAME.fullmatch(args.repo):
         raise ConfigError(f"--repo={args.repo} is no repository; write USER/NAME.")
     voice = find_voice(args.voice)
     if args.dry_run is not None:
         if args.dry_run.exists():
             raise ConfigError(f"{args.dry_run} is there already; name a new folder.")
-        _write_repository(voice, args, args.dry_run)
+        try:
+            _write_repository(voice, args, args.dry_run)
+        except BaseException:
+            remove_folder(args.dry_run)
+            raise
         print(args.dry_run)
         return 0
     with tempfile.TemporaryDirectory() as temporary:
@@ -115,9 +121,7 @@ def _write_repository(voice: VoiceFiles, args: argparse.Namespace, folder: Path)
 def _find_card(voice: VoiceFiles, args: argparse.Namespace) -> tuple[str, list[str]]:
     """Return the model card, and the texts of the samples."""
     if args.evaluation is None:
-        return _draw_card(voice), list(args.text)
-    from piper.files import load_json_object, read_bounded
-
+        return _draw_card(voice), args.text
     path = args.evaluation / CARD
     if not path.is_file():
         raise ConfigError(
@@ -125,7 +129,7 @@ def _find_card(voice: VoiceFiles, args: argparse.Namespace) -> tuple[str, list[s
         )
     card = read_bounded(path, "model card").decode("utf-8", "replace")
     if args.text:
-        return card, list(args.text)
+        return card, args.text
     path = args.evaluation / REPORT
     try:
         sentences = load_json_object(path)["systems"][0]["sentences"][:MAX_SAMPLES]
@@ -163,7 +167,10 @@ def _complete_card(card: str, args: argparse.Namespace, samples: dict[str, str])
     from piper.train.evaluate.card import draw_code, name_license
 
     match = _FRONT.match(card)
-    front = yaml.safe_load(match[1]) if match else None
+    try:
+        front = yaml.safe_load(match[1]) if match else None
+    except yaml.YAMLError:
+        front = None
     if match is None or not isinstance(front, dict):
         raise ConfigError(
             f"{CARD} does not begin with lines of YAML between two ---; evaluate anew."
