@@ -58,6 +58,7 @@ WRAPPERS = {"setsid", "nohup", "time", "exec"}
 FOREIGN = {"printf", "aplay", "cat", "cd", "echo", "export", "find", "git", "kill", "ls", "mkdir"}
 FOREIGN |= {"uv", "nvidia-smi", "rm", "sbatch", "source", "tail", "tensorboard", "tmux", "torchrun"}
 FOREIGN |= {"curl", "docker", "ffplay", "journalctl", "rsync", "sky", "ssh", "sudo", "watch", "wc"}
+FOREIGN.add("npm")
 FOREIGN_FLAGS = {"--help", "--logdir", "--no-deps", "--node-rank", "--shm-size", "--user"}
 FOREIGN_FLAGS |= {"--auto-punctuation", "--backend", "--log-format", "--update-voices"}
 FOREIGN_FLAGS |= {"--break-system-packages", "--system-site-packages"}
@@ -214,7 +215,7 @@ def check_module(module: str, arguments: list[str]) -> None:
         for word in arguments:
             assert word.startswith("-") or (ROOT / word.split("::")[0]).exists(), word
     else:
-        others = ("venv", "pip", "build", "tensorboard.main", "wyoming_piper")
+        others = ("venv", "pip", "build", "http.server", "tensorboard.main", "wyoming_piper")
         assert module in others, f"python -m {module}"
 
 

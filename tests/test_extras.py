@@ -116,6 +116,7 @@ def commands(tiny_voice: Path, tmp_path_factory: pytest.TempPathFactory) -> list
         "evaluate": [f"--model={voice}", f"--dataset={dataset}", f"--output-dir={out}"],
         "prepare": [dataset],
         "copy": [voice, f"--output-file={out}/fast.onnx", "--license=mit", "--minutes=0.01"],
+        "export": [voice, "--for=sonata", f"--output-dir={out}"],
         "publish": [voice, "--repo=anna/voice", "--license=mit"],
         "listening-test": ["--report", dataset, "-o", f"{out}.html"],
     }

@@ -8,10 +8,15 @@ import shutil
 import subprocess
 import sys
 import wave
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
+from playwright.sync_api import Browser, expect
 
+from documents import read_blocks
 from piper import PiperVoice, SynthesisConfig
 from piper.train.export import export_voice
 from trainings import QUICK
@@ -19,18 +24,22 @@ from trainings import QUICK
 pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).resolve().parents[1]
+ELSEWHERE = ROOT / "docs" / "ru" / "elsewhere.md"
 SENTENCE = "Привет, это тест."
 SHERPA_SCRIPT = """
 import sys
-import espeakng_loader, sherpa_onnx
+import sherpa_onnx
 
-model, tokens, text = sys.argv[1:]
+folder, name, text = sys.argv[1:]
 vits = sherpa_onnx.OfflineTtsVitsModelConfig(
-    model=model, tokens=tokens, data_dir=str(espeakng_loader.get_data_path())
+    model=f"{folder}/{name}.onnx", tokens=f"{folder}/tokens.txt",
+    data_dir=f"{folder}/espeak-ng-data", noise_scale=0.0, noise_scale_w=0.0,
 )
 config = sherpa_onnx.OfflineTtsConfig(model=sherpa_onnx.OfflineTtsModelConfig(vits=vits))
 assert config.validate()
-audio = sherpa_onnx.OfflineTts(config).generate(text)
+generation = sherpa_onnx.GenerationConfig()
+generation.silence_scale = 1.0  # else what is quiet is cut to a fifth
+audio = sherpa_onnx.OfflineTts(config).generate(text, generation)
 peak = max(abs(sample) for sample in audio.samples)
 print(audio.sample_rate, len(audio.samples), peak)
 """
@@ -229,16 +238,61 @@ def test_the_existing_client_speaks_with_it(exported: Path, tmp_path: Path) -> N
     assert any(samples)
 
 
-def test_sherpa_onnx_speaks_with_it(exported: Path, tmp_path: Path) -> None:
-    packages = ("sherpa-onnx==1.12.40", "espeakng-loader==0.2.4", "numpy")
-    python = make_environment(tmp_path / "sherpa", *packages)
-    tokens = exported.with_name("tokens.txt")
-    command = [str(python), "-c", SHERPA_SCRIPT, str(exported), str(tokens), SENTENCE]
+def speak_quietly(voice: Path) -> int:
+    """Return how many samples the sentence has here, without noise."""
+    quiet = SynthesisConfig(noise_scale=0.0, noise_w_scale=0.0, whole_ends=False)
+    chunks = PiperVoice.load(voice).synthesize(SENTENCE, quiet)
+    return sum(len(chunk.audio_int16_array) for chunk in chunks)
+
+
+def test_sherpa_onnx_speaks_from_the_folder_that_is_exported_for_it(
+    exported: Path, tmp_path: Path
+) -> None:
+    python = make_environment(tmp_path / "sherpa", "sherpa-onnx==1.12.40", "soundfile")
+    checkpoint = next(exported.parent.rglob("last.ckpt"))
+    export = [sys.executable, "-m", "piper.train", "export", str(checkpoint), "--for=sherpa"]
+    subprocess.run([*export, "--name=ru_RU-anna-medium"], check=True, cwd=tmp_path)
+    (example,) = (block.text for block in read_blocks(ELSEWHERE) if block.language == "python")
+    subprocess.run([str(python), "-c", example], check=True, cwd=tmp_path)
+    with wave.open(str(tmp_path / "speech.wav")) as file:
+        assert file.getframerate() == 22050
+        assert any(file.readframes(file.getnframes()))
+    name = "ru_RU-anna-medium"
+    command = [str(python), "-c", SHERPA_SCRIPT, f"vits-piper-{name}", name, SENTENCE]
     result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     rate, count, peak = result.stdout.split()[-3:]
     assert int(rate) == 22050
-    assert int(count) > 2000
+    assert int(count) == pytest.approx(speak_quietly(exported), rel=0.05)
     assert float(peak) > 0.01
+
+
+def test_a_browser_speaks_from_the_folder_that_is_exported_for_it(
+    exported: Path, tmp_path: Path, browser: Browser
+) -> None:
+    config = json.loads(Path(f"{exported}.json").read_text(encoding="utf-8"))
+    config["inference"] |= {"noise_scale": 0.0, "noise_w": 0.0}
+    voice = Path(shutil.copy(exported, tmp_path / "ru_RU-anna-low.onnx"))
+    Path(f"{voice}.json").write_text(json.dumps(config), encoding="utf-8")
+    export = [sys.executable, "-m", "piper.train", "export", voice.name, "--for=web"]
+    subprocess.run(export, check=True, cwd=tmp_path)
+    folder = tmp_path / "ru_RU-anna-low-web"
+    served = partial(SimpleHTTPRequestHandler, directory=folder)
+    page = browser.new_page(locale="ru")
+    with ThreadingHTTPServer(("127.0.0.1", 0), served) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        page.goto(f"http://127.0.0.1:{server.server_address[1]}/")
+        said = page.get_by_role("status")
+        expect(said).to_contain_text("npm install")
+        subprocess.run(["npm", "install", "--ignore-scripts"], check=True, cwd=folder)
+        page.reload()
+        expect(page.get_by_role("button", name="Сказать")).to_be_enabled()
+        page.get_by_role("textbox").fill(SENTENCE)
+        page.get_by_role("button").click()
+        expect(said).to_contain_text("с звука")
+        seconds = float(said.inner_text().split()[0])
+        server.shutdown()
+    page.close()
+    assert seconds == pytest.approx(speak_quietly(exported) / 22050, abs=0.03)
 
 
 def test_sherpa_onnx_2_speaks_with_phonemes_that_are_made_here(
@@ -254,12 +308,7 @@ def test_sherpa_onnx_2_speaks_with_phonemes_that_are_made_here(
         command, input=phonemes, capture_output=True, text=True, check=True, cwd=tmp_path
     )
     rate, count, peak = result.stdout.split()[-3:]
-    quiet = SynthesisConfig(noise_scale=0.0, noise_w_scale=0.0, whole_ends=False)
-    ours = sum(
-        len(chunk.audio_int16_array)
-        for chunk in PiperVoice.load(exported).synthesize(SENTENCE, quiet)
-    )
-    assert (int(rate), int(count)) == (22050, ours)
+    assert (int(rate), int(count)) == (22050, speak_quietly(exported))
     assert float(peak) > 0.01
 
 

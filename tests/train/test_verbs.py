@@ -33,7 +33,8 @@ def test_other_words_are_left_to_the_trainer() -> None:
     assert run_subcommand(["fit", "check"]) is None
     assert run_subcommand(["--config=run.yaml", "fit"]) is None
     before = {"import", "check", "review", "split", "excerpts", "phonemes", "prepare"}
-    assert set(SUBCOMMANDS) == before | {"copy", "evaluate", "listening-test", "publish"}
+    after = {"copy", "evaluate", "listening-test", "export", "publish"}
+    assert set(SUBCOMMANDS) == before | after
 
 
 @pytest.mark.parametrize(

@@ -72,11 +72,12 @@ SUBCOMMANDS = {
         "piper.train.listening_test.cli",
         "let people compare voices blindly, on a page",
     ),
+    "export": ("piper.train.export_for", "write a voice for sherpa-onnx, Sonata or a browser"),
     "publish": ("piper.train.publish", "put a voice on the Hugging Face Hub"),
 }
 """Each subcommand's module, which has `main(argv)`, and what it does."""
 
-_AFTER_TRAINING = ("evaluate", "listening-test", "publish")
+_AFTER_TRAINING = ("evaluate", "listening-test", "export", "publish")
 WITH_LANGUAGE = ("import", "split")
 """Subcommands whose --language is that of the texts; the environment says that of the messages."""
 

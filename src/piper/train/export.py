@@ -10,13 +10,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from piper.config import PhonemeType, VoiceConfig, load_voice_config
+from piper.config import VoiceConfig, load_voice_config
 from piper.errors import ConfigError, ExportError
 from piper.files import refuse_overwriting, replace_on_success, sync_file
 from piper.languages import describe_language
@@ -29,6 +29,7 @@ from piper.train.checkpoints import (
     load_checkpoint,
     network_config_from_checkpoint,
 )
+from piper.train.export_for import add_sherpa_metadata, tokens_text
 from piper.train.families import (
     KeptText,
     build_voice_graph,
@@ -38,44 +39,7 @@ from piper.train.families import (
 )
 from piper.train.presets import NetworkShape, find_quality
 from piper.train.warm_start import find_json_places
-from piper.voice.graph_writer import set_metadata
 from piper.voice.session import SpeechSettings, VoiceSession
-
-if TYPE_CHECKING:
-    import onnx
-
-
-def add_sherpa_metadata(model: onnx.ModelProto, voice_config: VoiceConfig, name: str) -> None:
-    """Store in a model, in place, what sherpa-onnx reads there."""
-    language = str(voice_config.language.get("name_english") or voice_config.espeak_voice)
-    set_metadata(
-        model,
-        {
-            "model_type": "vits",
-            "comment": "piper",
-            "language": language,
-            "voice": voice_config.espeak_voice,
-            "has_espeak": "1" if voice_config.phoneme_type is PhonemeType.ESPEAK else "0",
-            "n_speakers": str(voice_config.num_speakers),
-            "sample_rate": str(voice_config.sample_rate),
-            "name": name,
-        },
-    )
-
-
-def tokens_text(config: VoiceConfig) -> str:
-    """Return the text of sherpa-onnx's `tokens.txt`: one line `symbol id` a phoneme.
-
-    Symbols of several code points are left out, because sherpa-onnx stops at them, and so are
-    line breaks, which the format cannot hold.
-    """
-    lines = [
-        f"{symbol} {ids[0]}\n"
-        for symbol, ids in config.phoneme_id_map.items()
-        if len(symbol) == 1 and symbol not in "\r\n" and ids
-    ]
-    return "".join(lines)
-
 
 MAX_DIFFERENCE = 1e-3
 """Largest difference between a sample of the network and one of the voice, without noise."""
