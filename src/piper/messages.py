@@ -38,6 +38,7 @@ MAX_PARTS = 24
 _NAME = re.compile(r"\S*( \(?[-−+]?\d[\d.,]*( %)?\)?)*")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _LETTERS = re.compile(r"[A-Za-z]")
+_GROUPED = re.compile(r"[<-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _PLACEHOLDER = re.compile(r"\{(\d+)\}")
 _chosen: list[str] = []
 """What `--language` says, for the rest of the process."""
@@ -244,7 +245,14 @@ def _find(message: str, language: str) -> str | None:
         values = dict(zip(entry.places, found, strict=True))
 
         def fill(place: re.Match[str], values: dict[int, str] = values) -> str:
-            return translate(values[int(place[1])], language)
+            value = values[int(place[1])]
+            # In Russian 5,000 would be five.
+            is_grouped = _GROUPED.fullmatch(value)
+            return (
+                value.replace(",", "\N{NO-BREAK SPACE}")
+                if is_grouped
+                else translate(value, language)
+            )
 
         form = _find_form(found[-1]) if len(entry.translations) > 1 else 0
         return _PLACEHOLDER.sub(fill, entry.translations[form])
