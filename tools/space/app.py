@@ -12,6 +12,23 @@ import numpy as np
 
 from piper import PiperVoice, SynthesisConfig
 
+WORDS = gradio.I18n(
+    en={
+        "text": "Text",
+        "speed": "Speed",
+        "speaker": "Speaker",
+        "speak": "Speak",
+        "speech": "Speech",
+    },
+    ru={
+        "text": "Текст",
+        "speed": "Скорость",
+        "speaker": "Диктор",
+        "speak": "Озвучить",
+        "speech": "Речь",
+    },
+)
+
 
 def create_page(voice: PiperVoice) -> gradio.Blocks:
     """Return the page of a voice."""
@@ -26,15 +43,15 @@ def create_page(voice: PiperVoice) -> gradio.Blocks:
         return voice.config.sample_rate, np.concatenate([np.zeros(0, np.int16), *chunks])
 
     with gradio.Blocks(title="Piper") as page:
-        text = gradio.Textbox(label="Text", lines=3, max_length=1000)
+        text = gradio.Textbox(label=WORDS("text"), lines=3, max_length=1000)
         with gradio.Row():
-            speed = gradio.Slider(0.5, 2.0, 1.0, step=0.05, label="Speed")
-            speaker = gradio.Dropdown(speakers, label="Speaker", visible=len(speakers) > 1)
-        button = gradio.Button("Speak", variant="primary")
-        sound = gradio.Audio(label="Speech", autoplay=True)
+            speed = gradio.Slider(0.5, 2.0, 1.0, step=0.05, label=WORDS("speed"))
+            speaker = gradio.Dropdown(speakers, label=WORDS("speaker"), visible=len(speakers) > 1)
+        button = gradio.Button(WORDS("speak"), variant="primary")
+        sound = gradio.Audio(label=WORDS("speech"), autoplay=True)
         gradio.on([button.click, text.submit], speak, [text, speed, speaker], sound)
     return page
 
 
 if __name__ == "__main__":
-    create_page(PiperVoice.load(os.environ.get("VOICE", "voice.onnx"))).launch()
+    create_page(PiperVoice.load(os.environ.get("VOICE", "voice.onnx"))).launch(i18n=WORDS)
