@@ -73,7 +73,7 @@ def test_a_voice_is_scored_beside_its_recordings(
     assert len(sentences) == 5
     assert [one["kind"] for one in voice["sentences"]].count("word") == 2
     # What was spoken is there, and is what was scored.
-    samples, _ = soundfile.read(sentences[0]["audio"], dtype="float32")
+    samples, _ = soundfile.read(out / sentences[0]["audio"], dtype="float32")
     assert sentences[0]["values"]["ear:level"] == pytest.approx(float(abs(samples).mean()))
     mean = sum(one["values"]["ear:level"] for one in sentences) / 5
     assert voice["figures"]["ear:level"]["value"] == pytest.approx(mean)
@@ -116,7 +116,7 @@ def test_a_worse_voice_is_found_in_pairs(
     quiet = tmp_path / "quiet"
     quiet.mkdir()
     for one in load_report(tmp_path / "first")["systems"][1]["sentences"]:
-        samples, rate = soundfile.read(one["audio"], dtype="float32")
+        samples, rate = soundfile.read(tmp_path / "first" / one["audio"], dtype="float32")
         soundfile.write(quiet / f"{one['name']}.wav", 0.5 * samples, rate)
     systems = ["--model", f"loud={tiny_voice}", "--speech", f"quiet={quiet}"]
     assert run(*systems, *common, "--output-dir", tmp_path / "second") == 0

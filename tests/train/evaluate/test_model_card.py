@@ -93,6 +93,11 @@ def render(text: str) -> str:
     return str(MarkdownIt("commonmark", {"html": True}).enable("table").render(text))
 
 
+def test_a_quick_voice_is_not_called_vits(evaluation: Evaluation, tmp_path: Path) -> None:
+    front, _ = split_card(write_card(evaluation, CardFacts("Anna", quality="quick"), tmp_path))
+    assert front["tags"] == ["piper", "text-to-speech", "tts", "onnx"]
+
+
 def test_all_that_is_known(evaluation: Evaluation, tmp_path: Path) -> None:
     front, text = split_card(write_card(evaluation, FULL, tmp_path))
     [result] = front.pop("model-index")[0]["results"]

@@ -238,9 +238,13 @@ def test_the_command_reads_a_report_and_results(
         assert run_subcommand(["listening-test", *arguments]) == 0
         return capsys.readouterr().out
 
-    evaluation = make_evaluation(speech_dataset, tiny_voice, tmp_path)
-    report, page = tmp_path / "report.json", tmp_path / "listen.html"
-    write_json(report, evaluation.to_dict())
+    made = tmp_path / "made"
+    made.mkdir()
+    write_json(
+        made / "report.json", make_evaluation(speech_dataset, tiny_voice, made).to_dict(made)
+    )
+    # What lies beside a report is named from there, so that the folder can be moved.
+    report, page = made.rename(tmp_path / "moved") / "report.json", tmp_path / "listen.html"
     result = run("--report", str(report), "-o", str(page), "--most", "3")
     assert result == f"{page}: 3 pairs of anna, boris\n"
     assert len(read_data(page)["pairs"]) == 3  # type: ignore[arg-type]
@@ -258,6 +262,10 @@ def test_the_command_reads_a_report_and_results(
     page.unlink()
     assert run_subcommand(["listening-test", "--report", str(report), "-o", str(page)]) == 1
     assert "utterance009.wav lies outside of" in capsys.readouterr().err
+    said["systems"][1]["sentences"][0]["audio"] = "gone.wav"
+    report.write_text(json.dumps(said), encoding="utf-8")
+    assert run_subcommand(["listening-test", "--report", str(report), "-o", str(page)]) == 1
+    assert "names gone.wav, which is not there" in capsys.readouterr().err
     assert not page.exists()
     csv_path = write_result(
         tmp_path / "r.csv", [["t", "l", 1, "s", "anna", "boris", "left", 1, ""]]

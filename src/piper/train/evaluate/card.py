@@ -170,7 +170,8 @@ def _draw_front_matter(about: CardFacts, evaluation: Evaluation, system: System)
         named["language"] = [about.language]
     if about.license:
         named |= name_license(about.license, about.license_link)
-    named |= {"library_name": "piper", "pipeline_tag": "text-to-speech", "tags": list(TAGS)}
+    tags = [tag for tag in TAGS if tag != "vits" or about.quality != "quick"]
+    named |= {"library_name": "piper", "pipeline_tag": "text-to-speech", "tags": tags}
     if _IDENTIFIER.fullmatch(about.dataset):
         named["datasets"] = [about.dataset]
     metrics = [
@@ -344,7 +345,7 @@ def write_evaluation(
         told: What the card says beside, by the names of `CardFacts`.
     """
     paths = [folder / "report.json", folder / "report.html"]
-    write_json(paths[0], evaluation.to_dict())
+    write_json(paths[0], evaluation.to_dict(folder))
     write_report_page(evaluation, paths[1])
     paths += write_lists(evaluation, folder / "lists")
     for system, source in zip(evaluation.systems, sources, strict=True):

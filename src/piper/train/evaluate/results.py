@@ -243,8 +243,8 @@ class Evaluation:
     missing: tuple[str, ...]
     facts: Mapping[str, str]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return what report.json holds."""
+    def to_dict(self, folder: Path | None = None) -> dict[str, Any]:
+        """Return what report.json holds; files in its folder are named from there."""
         return {
             "dataset": str(self.dataset),
             "facts": dict(self.facts),
@@ -258,7 +258,7 @@ class Evaluation:
                 }
                 for score in self.scores
             },
-            "systems": [_system_to_dict(system) for system in self.all_systems],
+            "systems": [_system_to_dict(system, folder) for system in self.all_systems],
             "comparisons": [vars(comparison) for comparison in self.comparisons],
         }
 
@@ -269,7 +269,8 @@ class Evaluation:
         return [*recordings, *self.systems]
 
 
-def _system_to_dict(system: System) -> dict[str, Any]:
+def _system_to_dict(system: System, folder: Path | None) -> dict[str, Any]:
+    real = (folder or Path()).resolve()
     return {
         "label": system.label,
         "source": None if system.source is None else str(system.source),
@@ -281,7 +282,7 @@ def _system_to_dict(system: System) -> dict[str, Any]:
                 "text": spoken.sentence.text,
                 "kind": spoken.sentence.kind.value,
                 "speaker": spoken.sentence.speaker,
-                "audio": str(spoken.audio),
+                "audio": _name_from(spoken.audio.resolve(), real),
                 "sha256": digest_file(spoken.audio),
                 "seconds": round(spoken.seconds, 4),
                 **spoken.measured(),
@@ -289,3 +290,7 @@ def _system_to_dict(system: System) -> dict[str, Any]:
             for spoken in system.spoken
         ],
     }
+
+
+def _name_from(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)

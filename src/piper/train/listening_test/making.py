@@ -338,4 +338,4 @@ def _find_file(folder: Path, spoken: dict[str, Any]) -> Path:
             f"{places[0]} lies outside of {folder} and is not what was evaluated, as its digest "
             "would show; evaluate again."
         )
-    return folder / path
+    raise EvaluationError(f"The report names {path}, which is not there; evaluate again.")
