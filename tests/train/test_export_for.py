@@ -118,7 +118,7 @@ def test_a_browser_gets_the_layout_of_published_voices(
 @pytest.mark.parametrize(
     ("changes", "more", "said"),
     [
-        ({"phoneme_type": "text"}, (), "has phoneme_type text, not espeak"),
+        ({"phoneme_type": "text"}, (), "has phoneme_type 'text', not 'espeak'"),
         ({"phoneme_map": {"a": ["b"]}}, (), "replaces phonemes (phoneme_map)"),
         ({"vowel_clusters": ["aɪ"]}, (), "joins vowels (vowel_clusters)"),
         ({"phoneme_id_map": {"_": [0], "^": [1], "a": [3]}}, (), "has no id for $"),

@@ -192,7 +192,7 @@ def tokens_text(config: VoiceConfig) -> str:
 def _find_obstacle(config: VoiceConfig, model: onnx.ModelProto) -> str | None:
     """Say what of a voice the programs do not know; None where they can speak with it."""
     if config.phoneme_type is not PhonemeType.ESPEAK:
-        return f"has phoneme_type {config.phoneme_type.value}, not espeak"
+        return f"has phoneme_type {config.phoneme_type.value!r}, not 'espeak'"
     if config.phoneme_map:
         return "replaces phonemes (phoneme_map)"
     if config.vowel_clusters:
