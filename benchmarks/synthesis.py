@@ -28,7 +28,7 @@ from train_programs import find_peer
 
 from piper.config import load_voice_config
 from piper.text.frontend import create_frontend
-from piper.train.export import add_sherpa_metadata, tokens_text
+from piper.train.export_for import add_sherpa_metadata, tokens_text
 from piper.voice.session import find_cuda
 
 SHORT = "This is a test."

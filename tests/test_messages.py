@@ -86,7 +86,7 @@ def test_no_message_is_taken_for_another(catalogue: polib.POFile) -> None:
         ),
         ("1 issue, 6.2 % of the recordings", "1 находка, 6.2 % записей"),
         ("11 recordings", "11 записей"),
-        ("1,021 recordings", "1,021 запись"),
+        ("1,021 recordings", "1\N{NO-BREAK SPACE}021 запись"),
         ("12/590 recordings", "12/590 записей"),
         ("31:09:51 left · epoch 3", "осталось 31:09:51 · эпоха 3"),  # no "1 day, 7:09:51"
         ("best val_loss 31.20 found 20 min ago", "лучшее val_loss 31.20 найдено 20 мин назад"),
