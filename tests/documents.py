@@ -150,6 +150,9 @@ def train_parser(family: str | None = None) -> Any:
     return parsers[0]
 
 
+HANDED_ON = re.compile(r"--(trainer|data|model)\.")
+
+
 def accept_training(arguments: Sequence[str]) -> None:
     """Parse a trainer's flags by the parser of the family that they ask for."""
     accept(train_parser(find_family(arguments).quality).parse_args, arguments)
@@ -185,6 +188,10 @@ def check_tool(tool: str, arguments: list[str]) -> None:
     if tool in LAUNCHERS:
         accept(parse_launcher, arguments)
         return
+    if "--" in arguments:  # what follows is handed on to the trainer
+        place = arguments.index("--")
+        accept_training(["fit", *arguments[place + 1 :]])
+        arguments = arguments[:place]
     given = {word.split("=")[0] for word in arguments if word.startswith("-")}
     assert given <= help_flags(tool), f"{tool} {given - help_flags(tool)}"
 
@@ -196,7 +203,11 @@ def verb_parsers() -> dict[str, argparse.ArgumentParser]:
 
 def check_module(module: str, arguments: list[str]) -> None:
     if module == "piper.train" and arguments[0] in SUBCOMMANDS:
-        accept(verb_parsers()[arguments[0]].parse_args, arguments[1:])
+        handed = [word for word in arguments if HANDED_ON.match(word) and arguments[0] == "copy"]
+        if handed:
+            accept_training(["fit", *handed])
+        own = [word for word in arguments[1:] if word not in handed]
+        accept(verb_parsers()[arguments[0]].parse_args, own)
         return
     if module == "piper.train":
         accept_training(arguments)

@@ -71,11 +71,14 @@ PYTHONPATH="$here/site:$here/code/src" exec python3 \\
 """
 
 
-def pack_dataset(source: Path, target: Path) -> int:
+def pack_dataset(source: Path, target: Path, dataset_type: str = "text") -> int:
     """Write a dataset with Opus recordings and phoneme ids; return the bytes of its recordings."""
-    settings = resolve_settings(dataset_dir=source)
+    settings = resolve_settings(dataset_dir=source, dataset_type=dataset_type)
     rows = load_metadata(
-        settings.csv_path, settings.audio_dir, has_stress_marks=settings.has_stress_marks
+        settings.csv_path,
+        settings.audio_dir,
+        dataset_type=dataset_type,
+        has_stress_marks=settings.has_stress_marks,
     )
     voice = create_voice_config(settings, rows)
     (target / "wavs").mkdir(parents=True, exist_ok=True)

@@ -80,6 +80,7 @@ def create_parser() -> argparse.ArgumentParser:
         help="a voice or checkpoint to start from, or none; default: a published voice, of quick "
         "none",
     )
+    add("--dataset", default=TRAINING, help="folder in WORK to train on; default: %(default)s")
     add("--minutes", type=float, help="of training in all; default: 18 on a GPU, 30 without one")
     add("--piece-minutes", type=float, help="of one piece; default: 3; quick has one piece")
     add("--batch-size", type=int, help="default: 64 on a GPU, 8 without one")
@@ -132,6 +133,8 @@ def _pack(arguments: argparse.Namespace) -> None:
     folder: Path = arguments.work_dir
     packed = folder / PACKED
     size = sum(pack_dataset(folder / name, packed / name) for name in (TRAINING, HELD_OUT))
+    if (name := arguments.dataset) != TRAINING:  # speech of a voice, with its own ids
+        size += pack_dataset(folder / name, packed / name, "phoneme_ids")
     start = _find_start(arguments)
     if start is not None:
         size += pack_start(Path(start), packed / START_NAME)
@@ -156,7 +159,10 @@ def _train(arguments: argparse.Namespace, is_gpu: bool) -> None:
     folder: Path = arguments.work_dir
     data = folder / PACKED if arguments.packed else folder
     kind = "phoneme_ids" if arguments.packed else "text"
-    flags = _find_flags(arguments, data / TRAINING, kind, is_gpu)
+    is_speech = arguments.dataset != TRAINING
+    flags = _find_flags(
+        arguments, data / arguments.dataset, "phoneme_ids" if is_speech else kind, is_gpu
+    )
     run = folder / arguments.run
     end = 60 * arguments.minutes
     until = 0.0
@@ -202,9 +208,11 @@ def train_until(seconds: float, run: Path, flags: Sequence[str]) -> Path:
 def _find_flags(arguments: argparse.Namespace, dataset: Path, kind: str, is_gpu: bool) -> list[str]:
     batch_size = arguments.batch_size or (GPU_BATCH if is_gpu else CPU_BATCH)
     start = _find_start(arguments)
+    # Of a voice alone; a checkpoint, or a run's folder, has an encoder of recordings.
+    is_voice = start is not None and Path(start).name.endswith((".onnx", START_NAME))
     own = [
         *(GPU_FLAGS if is_gpu else ()),
-        *([f"--model.hold_decoder={HELD_UPDATES}"] if is_gpu and start else []),
+        *([f"--model.hold_decoder={HELD_UPDATES}"] if is_gpu and is_voice else []),
         # Between two validations a slow machine may be gone; and nothing is chosen by them.
         f"--trainer.check_val_every_n_epoch={100 if is_gpu else 10}",
     ]

@@ -23,7 +23,11 @@ from piper.train.presets import (
     saved_hyper_parameters,
 )
 from piper.train.steps import gan
-from piper.train.steps.compilation import compile_generator, should_compile
+from piper.train.steps.compilation import (
+    compile_generator,
+    record_step,
+    should_compile,
+)
 from piper.train.steps.gan import GanStep, MicroBatches, Normalisers
 from piper.train.steps.update import FrozenPart, create_optimizer, seed_update
 from piper.train.vits.config import NetworkConfig
@@ -96,7 +100,8 @@ class VitsModel(VoiceModule):
         warmstart_speaker: Of a source with several: whom a single-speaker voice, and speakers
             that are new, start from; a name or an id.
         compile: Compile decoder and duration couplings with torch.compile: off, on, or auto for
-            long trainings on a GPU.
+            long trainings on a GPU. graphs: couplings compiled, decoder and discriminators as one
+            CUDA graph, which a GPU launches at once.
         scores: Metrics of each validation, joined by commas: distillmos, per, similarity,
             package.module:function. The first chooses the best checkpoints. The command line
             reads this and the next, no network does.
@@ -154,7 +159,7 @@ class VitsModel(VoiceModule):
         warmstart: str | None = None,
         vocoder_warmstart: str | None = None,
         warmstart_speaker: str | None = None,
-        compile: Literal["off", "on", "auto"] = "off",
+        compile: Literal["off", "on", "graphs", "auto"] = "off",
         scores: str | None = None,
         phoneme_recogniser: str | None = None,
     ) -> None:
@@ -282,8 +287,11 @@ class VitsModel(VoiceModule):
     def on_train_start(self) -> None:
         """Validate first; then compile, where the training is long enough for it."""
         super().on_train_start()
+        has_graphs = self._compile_choice == "graphs" and self.device.type == "cuda"
+        if has_graphs:
+            record_step(self.gan)
         if should_compile(self._compile_choice, self.device, self._planned_updates()):
-            compile_generator(self.model_g)
+            compile_generator(self.model_g, with_decoder=not has_graphs)
 
     # -- validation
 

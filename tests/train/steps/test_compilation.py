@@ -89,7 +89,7 @@ def test_what_is_missing_is_said(
 
 
 def test_unknown_choice_is_a_mistake() -> None:
-    with pytest.raises(ConfigError, match="choose off, on or auto"):
+    with pytest.raises(ConfigError, match="choose off, on, graphs or auto"):
         compilation.should_compile("yes", torch.device("cpu"), 1)
 
 

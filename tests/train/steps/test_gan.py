@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from piper.errors import ConfigError, TrainingError
 from piper.train.data.batches import Batch, UtteranceItem, collate
-from piper.train.steps import gan
+from piper.train.steps import compilation, gan
 from piper.train.steps.gan import GanStep, MicroBatches, Normalisers, is_out_of_memory
 from piper.train.steps.update import seed_update
 from piper.train.vits import mel
@@ -237,6 +237,57 @@ def test_an_utterance_that_does_not_fit_alone_ends_with_a_sentence() -> None:
 def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
     assert not is_out_of_memory(RuntimeError("shapes differ"))
     assert not is_out_of_memory(ValueError("can't allocate memory"))
+
+
+def take_gradients(step: GanStep, seed: int) -> tuple[list[Tensor], list[float]]:
+    """Return the gradients and losses of an update in two parts, as memory may ask for."""
+    batch = create_batch(has_speakers=True)
+    torch.manual_seed(seed)
+    named = MicroBatches(step, step.generator, *step.discriminators).backward(
+        batch, 2, Normalisers.of(batch), None, lambda: None
+    )
+    return gradients_of(step), [float(named[name]) for name in sorted(named)]
+
+
+def test_recorded_work_gives_the_same_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands in for a graph, where no GPU is: the work once more, into the same memory."""
+    recordings = []
+
+    def record(work: Callable[[], list[Tensor]]) -> tuple[Callable[[], None], list[Tensor]]:
+        results = work()
+        recordings.append(results)
+
+        def replay() -> None:
+            with torch.enable_grad():  # which a graph does not ask for
+                found = work()
+            for result, again in zip(results, found, strict=True):
+                result.copy_(again)
+
+        return replay, results
+
+    monkeypatch.setattr(compilation, "record_graph", record)
+    plain, recorded = create_step(3), create_step(3)
+    compilation.record_step(recorded)
+    for update in range(5):
+        if update == 4:  # as when a decoder is held: another graph, after some calls
+            for step in (plain, recorded):
+                step.generator.dec.requires_grad_(False)
+        wanted, losses = take_gradients(plain, update)
+        got, own_losses = take_gradients(recorded, update)
+        assert_equal(got, wanted)
+        assert own_losses == pytest.approx(losses, rel=1e-5)
+    # Parts of three and of two utterances, with a decoder that learns.
+    assert len(recordings) == 2
+
+
+def test_where_no_graph_can_be_recorded_the_work_is_done_as_before(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    plain, recorded = create_step(3), create_step(3)
+    compilation.record_step(recorded)
+    for update in range(4):
+        assert_equal(take_gradients(recorded, update)[0], take_gradients(plain, update)[0])
+    assert caplog.text.count("No CUDA graph could be recorded") == 1
 
 
 def test_kl_is_that_of_two_normal_distributions() -> None:

@@ -1,4 +1,5 @@
-"""Parts of the generator compiled by `torch.compile`, and run as they are where that is of no use.
+"""Parts of a step compiled by `torch.compile` or recorded as CUDA graphs, and run as they are where
+that is of no use.
 
 The decoder, whose pieces are of one length, and the duration predictor's couplings: they are more
 than half of a step's kernels and hardly any of its arithmetic. The discriminators are left out: a
@@ -12,16 +13,18 @@ import logging
 import os
 import shutil
 import sysconfig
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import MethodType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from piper.errors import ConfigError, describe_briefly
+from piper.train.steps.gan import GanStep
 from piper.train.vits.durations import SplineCoupling
 from piper.train.vits.network import VitsSynthesizer
 
@@ -34,7 +37,16 @@ _RECOMPILATIONS = 64
 """Variants of one function before dynamo gives up: one for each batch size that it takes for a
 constant, and each state of autocast."""
 
+CALLS_BEFORE_RECORDING = 3
+"""In which libraries choose their kernels and make their plans, which a graph cannot hold."""
+MOST_GRAPHS = 4
+"""Each has memory of its own; there is one for whole batches, and one for an epoch's last."""
+
 _LOGGER = logging.getLogger(__name__)
+
+
+Work = Callable[[Sequence[Tensor], Sequence[Tensor]], dict[str, Tensor]]
+"""Takes leaves, which it gives gradients, and other tensors; returns named numbers."""
 
 
 class Compiler:
@@ -83,7 +95,122 @@ class CompiledForward:
         return self.plain(x, *others)
 
 
-def compile_generator(generator: VitsSynthesizer) -> None:
+class Recorded:
+    """Work on tensors of one shape as CUDA graphs, of which each is launched at once.
+
+    A graph is recorded for each set of shapes after some calls with it, and reads and writes
+    always the same memory. Where recording fails, the work is done as before, and a line says why.
+
+    Args:
+        work: It must draw no random numbers and copy nothing to the host.
+        networks: To whose weights it adds gradients; no other work does so in an update.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Sequence[Tensor], Sequence[Tensor]], dict[str, Tensor]],
+        *networks: Any,
+    ) -> None:
+        self._work = work
+        self._networks = networks
+        self._calls: Counter[Any] = Counter()
+        self._graphs: dict[Any, _Graph] = {}
+        self._works = True
+
+    def __call__(self, leaves: Sequence[Tensor], given: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Do the work, or let its graph do it."""
+        weights = [p for network in self._networks for p in network.parameters()]
+        learns = tuple(p.requires_grad for p in weights)
+        shapes = tuple((t.shape, t.dtype) for t in (*leaves, *given))
+        key = (len(leaves), shapes, learns)
+        graph = self._graphs.get(key)
+        if graph is None and self._works and self._calls[key] >= CALLS_BEFORE_RECORDING:
+            learning = [p for p in weights if p.requires_grad]
+            graph = self._record(key, leaves, given, learning)
+        self._calls[key] += 1
+        return self._work(leaves, given) if graph is None else graph.run(leaves, given)
+
+    def _record(
+        self, key: Any, leaves: Sequence[Tensor], given: Sequence[Tensor], weights: list[Any]
+    ) -> _Graph | None:
+        if len(self._graphs) == MOST_GRAPHS:
+            return None
+        before = [weight.grad for weight in weights]
+        # Halves of weights that were made before would not be made again by the graph.
+        torch.clear_autocast_cache()
+        try:
+            self._graphs[key] = _Graph(self._work, leaves, given, weights)
+        except Exception as error:  # of CUDA, a driver, or for want of memory
+            self._works = False
+            _LOGGER.warning(
+                "No CUDA graph could be recorded, so the network runs as it is (%s); "
+                "--model.compile=on spares the attempt.",
+                describe_briefly(error),
+            )
+        finally:
+            torch.clear_autocast_cache()
+            for weight, gradient in zip(weights, before, strict=True):
+                weight.grad = gradient
+        return self._graphs.get(key)
+
+
+class _Graph:
+    """One recording: what it reads, and what it writes."""
+
+    def __init__(
+        self,
+        work: Work,
+        leaves: Sequence[Tensor],
+        given: Sequence[Tensor],
+        weights: list[nn.Parameter],
+    ) -> None:
+        self._leaves = [leaf.detach().clone().requires_grad_() for leaf in leaves]
+        self._given = [tensor.detach().clone() for tensor in given]
+        self._weights: list[nn.Parameter] = []
+        self._names: list[str] = []
+
+        def record() -> list[Tensor]:
+            for tensor in (*self._leaves, *weights):
+                tensor.grad = None  # so that gradients are made in the graph's own memory
+            named = work(self._leaves, self._given)
+            self._names = list(named)
+            self._weights = [weight for weight in weights if weight.grad is not None]
+            gradients = [tensor.grad for tensor in (*self._leaves, *self._weights)]
+            return [torch.stack([*named.values()]), *cast(list[Tensor], gradients)]
+
+        self._replay, (self._numbers, *gradients) = record_graph(record)
+        self._of_leaves = gradients[: len(leaves)]
+        self._of_weights = gradients[len(leaves) :]
+
+    @torch.no_grad()
+    def run(self, leaves: Sequence[Tensor], given: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Do the recorded work on other tensors of these shapes."""
+        torch._foreach_copy_([*self._leaves, *self._given], [*leaves, *given])
+        # An earlier part of the update: its gradients lie where those of this one come to.
+        kept = [None if p.grad is None else p.grad.clone() for p in self._weights]
+        self._replay()
+        for weight, own, earlier in zip(self._weights, self._of_weights, kept, strict=True):
+            weight.grad = own if earlier is None else own + earlier
+        for leaf, gradient in zip(leaves, self._of_leaves, strict=True):
+            leaf.grad = gradient
+        return dict(zip(self._names, self._numbers.clone().unbind(), strict=True))
+
+
+def record_graph(work: Callable[[], list[Tensor]]) -> tuple[Callable[[], None], list[Tensor]]:
+    """Record a CUDA graph; return what replays it, and the tensors that it fills."""
+    graph = torch.cuda.CUDAGraph()
+    # Other threads, which load data, may ask CUDA for memory meanwhile.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        results = work()
+    return graph.replay, results
+
+
+def record_step(step: GanStep) -> None:
+    """Let all that works on pieces of one length run as a CUDA graph."""
+    step.decode_pieces = Recorded(step.decode_pieces, step.generator.dec, *step.discriminators)
+
+
+def compile_generator(generator: VitsSynthesizer, *, with_decoder: bool = True) -> None:
     """Compile the parts of the generator that gain by it, at their next call in training.
 
     What is random (dropout) and what is saved (the state dict) stays as it was.
@@ -92,16 +219,18 @@ def compile_generator(generator: VitsSynthesizer) -> None:
 
     torch._dynamo.config.recompile_limit = _RECOMPILATIONS
     compiler = Compiler()
-    parts: list[tuple[nn.Module, int | None]] = [(generator.dec, generator.config.segment_frames)]
+    parts: list[tuple[nn.Module, int | None]] = []
+    if with_decoder:
+        parts.append((generator.dec, generator.config.segment_frames))
     parts += [(part, None) for part in generator.modules() if isinstance(part, SplineCoupling)]
     for module, length in parts:
         module.forward = CompiledForward(module, length, compiler)
 
 
 def should_compile(choice: str, device: torch.device, updates: float) -> bool:
-    """Return whether to compile: `off`, `on`, or `auto`, on a GPU in a run that repays it."""
-    if choice not in ("off", "on", "auto"):
-        raise ConfigError(f"--model.compile is {choice!r}: choose off, on or auto.")
+    """Return whether to compile: not for `off`, for `auto` on a GPU in a run that repays it."""
+    if choice not in ("off", "on", "graphs", "auto"):
+        raise ConfigError(f"--model.compile is {choice!r}: choose off, on, graphs or auto.")
     is_worth_it = device.type == "cuda" and updates >= UPDATES_WORTH_COMPILING
     if choice == "off" or (choice == "auto" and not is_worth_it):
         return False

@@ -23,6 +23,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,12 @@ from torch import Tensor, nn
 from piper.errors import ConfigError, TrainingError, describe_briefly
 from piper.train.data.batches import Batch, part_bounds
 from piper.train.vits.config import NetworkConfig
-from piper.train.vits.layers import TrainingNoise, cut_segments, place_segments
+from piper.train.vits.layers import (
+    TrainingNoise,
+    cut_segments,
+    full_precision,
+    place_segments,
+)
 from piper.train.vits.mel import audio_to_mel, spectrogram_to_mel
 from piper.train.vits.network import Posterior, TrainingOutput, VitsSynthesizer
 
@@ -115,6 +121,18 @@ def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> 
     return torch.stack([losses[name] * weight for name, weight in weights.items()]).sum()
 
 
+def go_back(
+    roots: Sequence[Tensor], gradients: Sequence[Tensor | None] | None = None, **options: Any
+) -> None:
+    """Take gradients outside of autocast: in the precision of what they are gradients of.
+
+    Under it, products on the way back would be rounded to half precision, also where the way there
+    was kept in float32, and each would need copies of what it multiplies.
+    """
+    with full_precision(roots[0]):
+        torch.autograd.backward(roots, gradients, **options)
+
+
 @dataclass
 class Generated:
     """What the generator made of a batch, beside the recordings' same segments.
@@ -165,6 +183,9 @@ class GanStep:
         self.discriminators = list(discriminators)
         self.config = config
         self.loss_weights = dict(loss_weights)
+        self.decode_pieces: Callable[..., dict[str, Tensor]] = self._decode_pieces
+        """From pieces to audio, losses and back; all of one shape, so it can be replaced by a
+        recording of it (`compilation.Recorded`)."""
 
     # -- training
 
@@ -205,7 +226,7 @@ class GanStep:
         if g is not None and voice is not None:
             roots.append(g)
             gradients.append(voice.grad)
-        torch.autograd.backward(roots, gradients)
+        go_back(roots, gradients)
         return named
 
     def _match_texts(
@@ -229,7 +250,7 @@ class GanStep:
             kl = (rows.frame_lengths.sum() / normalisers.frames) * kl_loss(
                 match.z_p, rows.logs_q, match.m_p, match.logs_p, rows.frame_mask
             )
-            self._scaled(self.total({"kl": kl}), scale).backward()
+            go_back([self._scaled(self.total({"kl": kl}), scale)])
             per_utterance = self.generator.compute_duration_loss(
                 match, voice, noise.rows(start, end, frames, phonemes)
             )
@@ -237,7 +258,7 @@ class GanStep:
                 per_utterance, part.id_lengths
             )
             if duration.requires_grad:  # nothing of the durations is trained with the table alone
-                self._scaled(self.total({"duration": duration}), scale).backward()
+                go_back([self._scaled(self.total({"duration": duration}), scale)])
             sums["kl"].append(kl.detach())
             sums["duration"].append(duration.detach())
         return {name: torch.stack(values).sum() for name, values in sums.items()}
@@ -260,12 +281,28 @@ class GanStep:
     ) -> dict[str, Tensor]:
         """Go from latents to audio and its losses, and back."""
         real_audio, real_mel, starts = self._cut_real(batch, noise.segments)
-        audio = self.generator.dec(cut_segments(z, starts, self.config.segment_frames), g)
+        pieces = cut_segments(z, starts, self.config.segment_frames)
+        leaves = [pieces.detach(), *([] if g is None else [g.detach()])]
+        for leaf in leaves:
+            leaf.requires_grad_()
+        given = [real_audio, real_mel, share, *([] if scale is None else [scale])]
+        named = self.decode_pieces(leaves, given)
+        roots = [pieces, *([] if g is None else [g])]
+        go_back(roots, [leaf.grad for leaf in leaves])
+        return named
+
+    def _decode_pieces(
+        self, leaves: Sequence[Tensor], given: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
+        """Give pieces of latents, and speakers' embeddings, their gradients."""
+        real_audio, real_mel, share, *rest = given
+        scale = rest[0] if rest else None
+        audio = self.generator.dec(*leaves)
         detached = audio.detach().requires_grad_()
         named = self._discriminate(real_audio, detached, share, scale)
         mel = share * mel_loss(real_mel, audio_to_mel(detached.squeeze(1), self.config))
-        self._scaled(self.total({"mel": mel}), scale).backward()
-        audio.backward(detached.grad)
+        go_back([self._scaled(self.total({"mel": mel}), scale)])
+        go_back([audio], [detached.grad])
         return named | {"mel": mel.detach()}
 
     def _discriminate(
@@ -285,11 +322,10 @@ class GanStep:
                 "feature": share * feature_loss(real, fake),
             }
             # Only what leads from the audio to these losses: no gradients of weights.
-            self._scaled(self.total(named), scale).backward(
-                inputs=[generated_audio], retain_graph=True
-            )
+            loss = self._scaled(self.total(named), scale)
+            go_back([loss], inputs=[generated_audio], retain_graph=True)
             weights = [p for p in network.parameters() if p.requires_grad]
-            self._scaled(discriminator, scale).backward(inputs=weights)
+            go_back([self._scaled(discriminator, scale)], inputs=weights)
             for name, loss in (*named.items(), ("discriminator", discriminator)):
                 sums[name].append(loss.detach())
         return {name: torch.stack(values).sum() for name, values in sums.items()}

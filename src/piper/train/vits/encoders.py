@@ -21,6 +21,7 @@ from piper.train.vits.layers import (
     WeightNormConv1d,
     channels_last,
     convolve,
+    fold_together,
     mix_channels,
 )
 
@@ -52,25 +53,27 @@ class RelativeAttention(nn.Module):
         for conv in (self.conv_q, self.conv_k, self.conv_v):
             nn.init.xavier_uniform_(conv.weight)
 
-    def forward(self, x: Tensor, penalty: Tensor) -> Tensor:
+    def forward(self, x: Tensor, penalty: Tensor, distances: tuple[Tensor, Tensor]) -> Tensor:
         """Attend.
 
         Args:
             x: (B, C, P).
             penalty: (B, 1, 1, P), added to scores: 0, or far below where no position may look.
+            distances: As `place_distances` gives them.
 
         Returns:
             (B, C, P), channels last; what stands at padding means nothing.
         """
-        query = self._split_heads(x, self.conv_q) * self.head_channels**-0.5
-        key = self._split_heads(x, self.conv_k)
-        value = self._split_heads(x, self.conv_v)
-        # distance d of row i stands in column i + d - WINDOW, if there is one
-        size = x.shape[2]
-        columns = torch.arange(size, device=x.device).unsqueeze(1) - WINDOW
-        columns = columns + torch.arange(2 * WINDOW + 1, device=x.device)
-        has_column = (columns >= 0) & (columns < size)
-        columns = columns.clamp(0, size - 1).expand(x.shape[0], self.n_heads, -1, -1)
+        columns, has_column = distances
+        columns = columns.expand(x.shape[0], self.n_heads, -1, -1)
+        # one product for all three, and one copy to (3, B, H, P, C / H)
+        convs = (self.conv_q, self.conv_k, self.conv_v)
+        weight = torch.cat([conv.weight for conv in convs])
+        bias = torch.cat([conv.bias for conv in convs if conv.bias is not None])
+        mixed = F.linear(x.mT, weight.squeeze(2), bias)
+        heads = mixed.unflatten(2, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4).contiguous()
+        query, key, value = heads.unbind(0)
+        query = query * self.head_channels**-0.5
 
         near = torch.matmul(query, self.emb_rel_k.transpose(1, 2))  # (B, H, P, distances)
         scores = torch.matmul(query, key.transpose(2, 3))
@@ -82,10 +85,16 @@ class RelativeAttention(nn.Module):
         output = output.transpose(1, 2).flatten(2)  # (B, P, C)
         return mix_channels(output.transpose(1, 2), self.conv_o.weight, self.conv_o.bias)
 
-    def _split_heads(self, x: Tensor, conv: nn.Conv1d) -> Tensor:
-        """(B, C, P) to (B, H, P, C / H)."""
-        x = mix_channels(x, conv.weight, conv.bias).transpose(1, 2)
-        return x.unflatten(2, (self.n_heads, self.head_channels)).transpose(1, 2)
+
+def place_distances(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Where distance d of row i stands: in column i + d - WINDOW, if there is one.
+
+    Returns:
+        Columns (size, distances), and whether there are such.
+    """
+    columns = torch.arange(size, device=device).unsqueeze(1) - WINDOW
+    columns = columns + torch.arange(2 * WINDOW + 1, device=device)
+    return columns.clamp(0, size - 1), (columns >= 0) & (columns < size)
 
 
 class FeedForward(nn.Module):
@@ -100,9 +109,9 @@ class FeedForward(nn.Module):
         self.drop = Dropout(p_dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, C, P) and mask (B, 1, P) to (B, C, P)."""
+        """(B, C, P) and mask (B, 1, P) to (B, C, P); what stands at padding means nothing."""
         x = self.drop(torch.relu(_convolve_same(x * mask, self.conv_1)))
-        return _convolve_same(x * mask, self.conv_2) * mask
+        return _convolve_same(x * mask, self.conv_2)
 
 
 class AttentionEncoder(nn.Module):
@@ -134,11 +143,12 @@ class AttentionEncoder(nn.Module):
         """(B, C, P) and mask (B, 1, P) to (B, C, P), channels last."""
         penalty = (1.0 - mask.unsqueeze(2)) * _MASKED_SCORE
         x = channels_last(x * mask)
+        distances = place_distances(x.shape[2], x.device)
         layers = zip(
             self.attn_layers, self.norm_layers_1, self.ffn_layers, self.norm_layers_2, strict=True
         )
         for attention, norm_1, feed_forward, norm_2 in layers:
-            x = norm_1(x + self.drop(attention(x, penalty)))
+            x = norm_1(x + self.drop(attention(x, penalty, distances)))
             x = norm_2(x + self.drop(feed_forward(x, mask)))
         return x * mask
 
@@ -187,16 +197,16 @@ class WaveNet(nn.Module):
             conditions = list(self.cond_layer(g).transpose(1, 2).chunk(self.n_layers, dim=2))
         # from here to the end signals are (B, T, C), so that gates and products read in order
         x, mask = x.transpose(1, 2).contiguous(), mask.transpose(1, 2)
+        gated = fold_together(cast(list[WeightNormConv1d], [*self.in_layers]))
+        *mixed, last = cast(list[WeightNormConv1d], [*self.res_skip_layers])
+        mixing = [*(fold_together(mixed) if mixed else []), *fold_together([last])]
         skips: Tensor | None = None
-        for gated, mixed, condition in zip(
-            self.in_layers, self.res_skip_layers, conditions, strict=True
-        ):
-            res_skip = cast(WeightNormConv1d, mixed)
-            y = gated(x.transpose(1, 2)).transpose(1, 2)
+        for (weight, bias), mix, condition in zip(gated, mixing, conditions, strict=True):
+            y = convolve(x.transpose(1, 2), weight, bias, padding=weight.shape[2] // 2)
+            y = y.transpose(1, 2)
             if condition is not None:
                 y = y + condition
-            assert res_skip.bias is not None
-            *residual, skip = gate_and_mix(y, res_skip.folded_weight(), res_skip.bias)
+            *residual, skip = gate_and_mix(y, *mix).split(self.channels, dim=2)
             if residual:
                 x = (x + residual[0]) * mask
             skips = skip if skips is None else skips + skip
@@ -204,39 +214,36 @@ class WaveNet(nn.Module):
         return (skips * mask).transpose(1, 2)
 
 
-def gate_and_mix(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
+def gate_and_mix(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Gate (B, T, 2 C) by its second half of channels, then convolve with a kernel of 1.
 
     Returns:
-        n signals (B, T, C), the parts of what weight (n C, C, 1) and bias (n C) make of
+        (B, T, n C), what weight (n C, C, 1) and bias (n C) make of
         `tanh(x[..., :C]) * sigmoid(x[..., C:])`.
     """
     dtype = x.dtype  # under autocast the weights are float32 and the signal is not
-    return _GateAndMix.apply(x, weight.squeeze(2).to(dtype), bias.to(dtype))
+    mixed: Tensor = _GateAndMix.apply(x, weight.squeeze(2).to(dtype), bias.to(dtype))
+    return mixed
 
 
 class _GateAndMix(torch.autograd.Function):
     """Keeps tanh and sigmoid for the backward pass, but not their product: 2 C instead of 3 C."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
-        """(B, T, 2 C), (n C, C) and (n C) to n times (B, T, C)."""
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """(B, T, 2 C), (n C, C) and (n C) to (B, T, n C)."""
         signal, gate = x.chunk(2, dim=2)
         signal, gate = torch.tanh(signal), torch.sigmoid(gate)
         ctx.save_for_backward(signal, gate, weight)
-        product = signal * gate
-        parts = zip(weight.split(weight.shape[1]), bias.split(weight.shape[1]), strict=True)
-        return tuple(F.linear(product, *part) for part in parts)
+        return F.linear(signal * gate, weight, bias)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients of the signal, the weight and the bias."""
         signal, gate, weight = ctx.saved_tensors
         channels = weight.shape[1]
-        rows = [gradient.flatten(0, 1) for gradient in gradients]
-        of_product = rows[0] @ weight[:channels]
-        for part in range(1, len(rows)):
-            of_product.addmm_(rows[part], weight[part * channels : (part + 1) * channels])
+        rows = gradient.flatten(0, 1)
+        of_product = rows @ weight
         of_x = signal.new_empty((*signal.shape[:2], 2 * channels))
         # the slopes are sigmoid * (1 - tanh^2) and tanh * sigmoid * (1 - sigmoid)
         share = of_product.view_as(gate) * gate
@@ -244,8 +251,7 @@ class _GateAndMix(torch.autograd.Function):
         torch.addcmul(share, both, signal, value=-1, out=of_x[..., :channels])
         torch.addcmul(both, both, gate, value=-1, out=of_x[..., channels:])
         product = (signal * gate).flatten(0, 1)
-        of_weight = torch.cat([gradient.t() @ product for gradient in rows])
-        return of_x, of_weight, torch.cat([gradient.sum(0) for gradient in rows])
+        return of_x, rows.t() @ product, rows.sum(0)
 
 
 class Flip(nn.Module):

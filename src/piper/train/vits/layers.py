@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -258,6 +259,25 @@ class WeightNormed(nn.Module):
         self.weight_v.normal_(0.0, deviation)
         axes = tuple(range(1, self.weight_v.dim()))
         self.weight_g.copy_(torch.linalg.vector_norm(self.weight_v, dim=axes, keepdim=True))
+
+
+def fold_together(layers: Sequence[WeightNormed]) -> list[tuple[Tensor, Tensor]]:
+    """Return weight and bias of layers of one shape, as they are applied, by few operations.
+
+    Under autocast they are in its precision: cast one by one, they would be most of a WaveNet's
+    kernels.
+    """
+    weight = torch._weight_norm(
+        torch.cat([layer.weight_v for layer in layers]),
+        torch.cat([layer.weight_g for layer in layers]),
+        0,
+    )
+    biases = [layer.bias for layer in layers if layer.bias is not None]
+    kind = weight.device.type
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        dtype = torch.get_autocast_dtype(kind)
+        weight, biases = weight.to(dtype), [*torch.stack(biases).to(dtype).unbind()]
+    return list(zip(weight.chunk(len(layers)), biases, strict=True))
 
 
 class WeightNormConv1d(WeightNormed):
