@@ -389,7 +389,8 @@ def _network_of_checkpoint(
     saved = network_config_from_checkpoint(checkpoint, path)
     values = {key: getattr(saved, key) for key in network_keys(find_quality(saved))}
     is_same_family = (quality == QUICK) == (find_quality(saved) == QUICK)
-    if quality is None:
+    # All quick networks are of one quality, whose defaults were others in earlier versions.
+    if quality is None or (quality == QUICK and is_same_family):
         asked = create_network_config(find_quality(saved), **{**values, **given})
     elif is_same_family:
         later = {key: values[key] for key in LATER_KEYS if key in values}

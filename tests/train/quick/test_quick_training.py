@@ -192,6 +192,21 @@ def test_a_checkpoint_says_that_it_is_quick(trained: tuple[Path, Path], tmp_path
     assert saved["together_since"] == 2
 
 
+def test_a_training_of_an_earlier_version_goes_on(aligned_dataset: Path, tmp_path: Path) -> None:
+    """The same command goes on after an upgrade, though networks begin otherwise today."""
+    one = "--model.filters_per_frame=1"
+    assert train(aligned_dataset, tmp_path, *QUICK, one, "--trainer.max_steps=2") == 0
+    path = checkpoint_of(tmp_path)
+    saved = torch.load(path, weights_only=False)
+    del saved["hyper_parameters"]["filters_per_frame"]
+    torch.save(saved, path)
+    more = ("--ckpt_path=last", "--trainer.max_steps=4")
+    assert train(aligned_dataset, tmp_path, *QUICK, *more) == 0
+    saved = load_checkpoint(path)
+    assert saved["global_step"] == 8
+    assert saved["hyper_parameters"]["filters_per_frame"] == 1
+
+
 def test_another_family_is_refused_in_a_table(
     trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
