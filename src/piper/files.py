@@ -283,10 +283,13 @@ def remove_leftovers(folder: Path) -> None:
     if folder in _cleaned:
         return
     _cleaned.add(folder)
+    paths: list[Path] = []
     with suppress(OSError):
-        for path in folder.glob(".*.part"):
-            if not _TEMPORARY.fullmatch(path.name):
-                continue
+        paths += folder.glob(".*.part")
+    for path in paths:
+        if not _TEMPORARY.fullmatch(path.name):
+            continue
+        with suppress(OSError):  # such as a folder of this name
             if WINDOWS:
                 if time.time() - path.stat().st_mtime > STALE_SECONDS:
                     path.unlink(missing_ok=True)

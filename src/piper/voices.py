@@ -45,7 +45,7 @@ def find_voice(
         config_path: The JSON; None means the file beside the ONNX, `<model>.json`.
     """
     if is_hub_address(model):
-        fetched = fetch_hub_voice(str(model))
+        fetched = fetch_hub_voice(name_address(Path(model)))
         return find_voice(fetched.model, config_path=config_path or fetched.config)
     if Path(model).suffix == CONFIG_SUFFIX:
         raise VoiceNotFoundError(

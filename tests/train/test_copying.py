@@ -232,6 +232,28 @@ def test_a_voice_becomes_a_checkpoint_whose_speech_is_its_own(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("wanted", ["vera", "vera,anna"])
+def test_a_checkpoint_of_some_speakers_speaks_as_they_do(
+    wanted: str, tiny_voice_multi_speaker: Path, tmp_path: Path
+) -> None:
+    """Their table is held as all that speaks is, and has no gradients of its own."""
+    voice = write_voice(tmp_path, tiny_voice_multi_speaker, license="MIT")
+    texts, output = tmp_path / "texts.txt", tmp_path / "full.ckpt"
+    texts.write_text(TEXT)
+    words = [str(voice), "--output-file", str(output), "--texts", str(texts), "--speakers", wanted]
+    flags = ("--trainer.max_steps=2", "--data.batch_size=2", "--trainer.limit_val_batches=0")
+    assert main([*words, *flags]) == 0
+    again = PiperVoice.load(export_voice(output, tmp_path / "again.onnx").model_path)
+    spoken = []
+    for one, speaker in ((PiperVoice.load(voice), 2), (again, 0)):
+        settings = SynthesisConfig(speaker_id=speaker, noise_scale=0, noise_w_scale=0)
+        chunks = one.synthesize("Hello there.", settings)
+        spoken.append(np.concatenate([chunk.audio_float_array for chunk in chunks]))
+    assert len(spoken[0]) == len(spoken[1])
+    assert np.abs(spoken[0] - spoken[1]).max() < 1e-3
+
+
+@pytest.mark.long
 def test_speakers_are_copied_and_a_training_that_was_stopped_goes_on(
     tiny_voice_multi_speaker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,6 +336,12 @@ def test_what_cannot_be_copied_is_said(
     assert main([str(quick_voice), *kept]) == 1
     assert "--keep text" in (said := capsys.readouterr().err)
     assert "Leave the flag out to copy the whole voice" in said
+    checkpoint = ["--output-file", str(tmp_path / "full.ckpt"), "--license", "CC0"]
+    assert main([str(quick_voice), *checkpoint]) == 1
+    assert "A name that ends in .onnx copies the whole voice" in capsys.readouterr().err
+    spoken = tmp_path / "fast.copy" / "training" / "spoken.jsonl"
+    spoken.parent.mkdir()
+    spoken.touch()
     assert main([str(voice), *output, "--license", "CC0"]) == 1
     assert "holds a copy of another voice" in capsys.readouterr().err
 

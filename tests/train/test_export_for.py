@@ -164,8 +164,15 @@ def test_a_program_that_is_not_known(tiny_voice: Path, capsys: pytest.CaptureFix
     assert "sherpa" in capsys.readouterr().err
 
 
-def test_a_language_in_the_json_is_no_path(tiny_voice: Path, tmp_path: Path) -> None:
+def test_a_language_in_the_json_is_no_path(
+    tiny_voice: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     language = {"code": "../../up", "family": "../../up"}
     voice = copy_voice(tiny_voice, tmp_path / "voice.onnx", language=language)
     assert export(voice, "web", tmp_path / "out") == 0
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["en_US-voice-medium-web"]
+    espeak = {"voice": f"{tmp_path}/evil"}
+    voice = copy_voice(tiny_voice, tmp_path / "other.onnx", language={}, espeak=espeak)
+    assert export(voice, "web", tmp_path / "out") == 1
+    assert "give --name" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("evil*"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import sys
@@ -29,12 +30,12 @@ from piper.server.openai import ANY_MODEL
 from piper.server.piper import DefaultVoice
 from piper.server.settings import MAX_ECHO, RequestError, SpeechLimits
 from piper.server.store import ListedVoice, VoiceStore, check_voice, unavailable
+from piper.system import is_device
+from piper.voice.cache import CACHE_VARIABLE, OFF
 from piper.voices import CONFIG_SUFFIX, MODEL_SUFFIX, VoiceFiles
 
 _NAME = re.compile(r"\w[\w.+-]*")
 _MAX_NAME_BYTES = 200
-_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-"""Names that are no files' on Windows."""
 _BLOCK_BYTES = 1 << 20
 """What is in memory of a body; the JSON must lie in the first block."""
 _SPARE_BYTES = 100_000_000
@@ -122,6 +123,7 @@ def create_upload_router(
             file.close()
             files = VoiceFiles(model.temporary, config.temporary)
             voice = await _check(place.name, files)
+            _check_place(voices, place, is_forced)  # an upload may take an hour
             for path in (config.temporary, model.temporary):
                 await asyncio.to_thread(sync_file, path)
         return voice
@@ -135,7 +137,7 @@ def _refuse_second(name: str) -> None:
 
 def _check_name(name: str) -> str:
     is_long = len(name.encode()) > _MAX_NAME_BYTES
-    if is_long or not _NAME.fullmatch(name) or _DEVICE.fullmatch(name) or name == ANY_MODEL:
+    if is_long or not _NAME.fullmatch(name) or is_device(name) or name == ANY_MODEL:
         raise RequestError(
             f"{name[:MAX_ECHO]!r} is no name for a voice; take letters, digits, hyphens, dots and "
             "underscores, such as en_US-anna-medium."
@@ -241,19 +243,32 @@ async def _check(name: str, files: VoiceFiles) -> ListedVoice:
 async def _speak_apart(name: str, files: VoiceFiles) -> str:
     """Speak in another process; return why that cannot be done, or nothing."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", _TRY, str(files.model), str(files.config)),
+        *(sys.executable, "-X", "utf8", "-c", _TRY, str(files.model), str(files.config)),
+        env=_create_environment(),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
-    assert process.stdout is not None
     try:
         async with asyncio.timeout(_CHECK_SECONDS):
-            said = (await process.stdout.read(_BLOCK_BYTES)).decode(errors="replace").strip()
-            code = await process.wait()
+            said, _ = await process.communicate()
     except TimeoutError:
         return f"{name} speaks nothing within {_CHECK_SECONDS:.0f} seconds; export it again."
     finally:
         if process.returncode is None:
             process.kill()
-    return said or (code and f"{name} ends the process that loads it ({describe_end(code)}).") or ""
+            await asyncio.shield(process.wait())  # until then it may hold the files
+    if not process.returncode:
+        return ""
+    end = f"{name} ends the process that loads it ({describe_end(process.returncode)})."
+    return said.decode(errors="replace").strip() or end
+
+
+def _create_environment() -> dict[str, str]:
+    """Return what the process that tries a stranger's voice sees: no keys, and no cache.
+
+    What a library reserves for each core of a large machine would count as its memory.
+    """
+    kept = {key: value for key, value in os.environ.items() if not key.endswith(("_KEY", "_TOKEN"))}
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return {**kept, **threads, CACHE_VARIABLE: OFF}

@@ -44,6 +44,10 @@ from piper.voice.session import SpeechSettings, VoiceSession
 MAX_DIFFERENCE = 1e-3
 """Largest difference between a sample of the network and one of the voice, without noise."""
 
+MAX_KEPT_DIFFERENCE = 1e-2
+"""The same where the text side is another voice's: rounding in its flow moves the pitch a little,
+and the highest harmonics with it."""
+
 MIN_PEAK = 1e-6
 """Sound that is softer, or deviates less, is none: 120 dB below full scale."""
 
@@ -203,10 +207,11 @@ def _test_voice(
             f"The voice of {checkpoint_path} gives {problem}, so {output_path} was not written: "
             "its weights are damaged, or its training went wrong; export another checkpoint."
         )
-    if not difference <= MAX_DIFFERENCE:
+    most = MAX_DIFFERENCE if kept is None else MAX_KEPT_DIFFERENCE
+    if not difference <= most:
         raise ExportError(
             f"Voice and network differ by {difference:.2g} in a sample (at most "
-            f"{MAX_DIFFERENCE:g} is allowed), so {output_path} was not written; please "
+            f"{most:g} is allowed), so {output_path} was not written; please "
             "report it with the checkpoint."
         )
     return difference, len(audio) / network.config.sample_rate

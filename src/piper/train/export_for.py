@@ -237,6 +237,11 @@ def _choose_name(stem: str, config: VoiceConfig, given: str | None) -> tuple[str
     code = config.language["code"]
     if not re.fullmatch(_LANGUAGE, code):
         code = describe_language(config.espeak_voice)["code"]
+    if not re.fullmatch(_LANGUAGE, code):
+        raise ConfigError(
+            f"The voice's JSON names no language as ru_RU is one ({code!r}); give --name "
+            "LANGUAGE-NAME-QUALITY."
+        )
     name = re.sub(r"\W+", "_", stem, flags=re.ASCII).strip("_") or "voice"
     return code, name, config.quality if config.quality in _QUALITIES else "medium"
 

@@ -30,7 +30,7 @@ from piper.train.checkpoints import (
     raise_other_network,
     read_training_settings,
 )
-from piper.train.data.settings import DataSettings, resolve_settings
+from piper.train.data.settings import AUTO_BATCH_SIZE, DataSettings, resolve_settings
 from piper.train.presets import (
     DEFAULT_QUALITY,
     PRESET_SAMPLE_RATES,
@@ -276,6 +276,11 @@ def resolve_network(config: Any, found: Family) -> None:
         _check_family(quality, family)
         network = create_network_config(quality, **given)
         _check_hold(config.model)
+    if config.model.get("compile") == "graphs" and config.data.batch_size == AUTO_BATCH_SIZE:
+        raise ConfigError(
+            "--model.compile=graphs: a graph has memory of its own, which --data.batch_size=auto "
+            "does not count; give the size as a number."
+        )
     _fill_settings(config, training_defaults(family), saved)
     _warn_about_quality(settings, quality, network)
     config.model.quality = quality

@@ -193,7 +193,8 @@ def _make_entry(
     # Takes a moment to load, and is not needed from the second start on.
     from importlib.util import find_spec
 
-    refusal_path = entry.with_name(f"refused-{entry.name}.json")
+    # The number is to be raised whenever voices of more kinds can be optimised.
+    refusal_path = entry.with_name(f"refused-2-{entry.name}.json")
     refusal = load_kept_object(refusal_path).get("refusal")
     if refusal is not None:
         return f"{refusal} (noted in {refusal_path})"

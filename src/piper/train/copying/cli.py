@@ -213,8 +213,10 @@ def _create_plan(arguments: argparse.Namespace) -> Plan:
         output,
         folder,
         arguments.minutes,
-        _find_kept_latents(files, config) if arguments.keep else 0,
     )
+    if arguments.keep or plan.is_checkpoint:
+        latents = _find_latents(plan)
+        plan = replace(plan, kept_latents=latents if arguments.keep else 0)
     if plan.kept_latents and config.num_speakers > 1 and len(plan.speakers) == 1:
         raise ConfigError("--keep text keeps two speakers or more; leave the flag out for one.")
     folder.mkdir(parents=True, exist_ok=True)
@@ -239,20 +241,27 @@ def _create_plan(arguments: argparse.Namespace) -> Plan:
     return plan
 
 
-def _find_kept_latents(files: VoiceFiles, config: VoiceConfig) -> int:
+def _find_latents(plan: Plan) -> int:
     """Return how many channels a frame has in the voice, whose weights must have names."""
     from piper.voice.weights import load_voice_weights
 
+    asked, advice = "--keep text", "Leave the flag out to copy the whole voice."
+    if plan.is_checkpoint:
+        asked = f"--output-file {plan.output.name}"
+        advice = "A name that ends in .onnx copies the whole voice."
+        names = plan.config.speaker_id_map
+        if not names and 1 < len(plan.speakers) < plan.config.num_speakers:
+            raise ConfigError(
+                "--speakers: the voice's speakers have no names; give one, or leave the flag out."
+            )
     try:
-        weights, graph = load_voice_weights(files.model)
+        weights, graph = load_voice_weights(plan.files.model)
     except CheckpointError as error:
+        raise ConfigError(f"{asked}: {error} {advice}") from None
+    if graph.hop_length != plan.config.hop_length:
         raise ConfigError(
-            f"--keep text: {error} Leave the flag out to copy the whole voice."
-        ) from None
-    if graph.hop_length != config.hop_length:
-        raise ConfigError(
-            f"--keep text: a frame has {graph.hop_length} samples in {files.model.name}, but "
-            f"{config.hop_length} in its JSON; correct hop_length there."
+            f"{asked}: a frame has {graph.hop_length} samples in {plan.files.model.name}, but "
+            f"{plan.config.hop_length} in its JSON; correct hop_length there."
         )
     return int(weights["enc_p.proj.weight"].shape[0]) // 2
 
@@ -534,10 +543,14 @@ def _find_network_flags(plan: Plan) -> list[str]:
     network = network_config_from_checkpoint(said)
     shape = [f"--model.quality={find_quality(network)}"]
     if find_quality(network) is None:
-        of_dataset = ("sample_rate", "num_symbols", "num_speakers", "mel_fmax")
+        of_dataset = {"sample_rate", "num_symbols", "num_speakers", "mel_fmax"}
+        if len(plan.speakers) == 1:  # one speaker has no table
+            of_dataset.add("gin_channels")
         fields = asdict(network).items()
         values = {k: v if isinstance(v, str) else json.dumps(v) for k, v in fields}
         shape = [f"--model.{k}={v}" for k, v in values.items() if k not in of_dataset]
+    if len(plan.speakers) == 1:
+        shape += [f"--model.warmstart_speaker={number}" for number in plan.speakers.values()]
     return [*shape, f"--model.warmstart={plan.files.model}", f"--model.hold_voice={ALWAYS}"]
 
 

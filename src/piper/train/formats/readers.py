@@ -22,7 +22,7 @@ from piper.errors import (
     name_some,
     needs_extra,
 )
-from piper.files import parse_json_object
+from piper.files import digest_file, parse_json_object
 from piper.progress import ProgressLine
 from piper.train.data.metadata import LJSPEECH as LJSPEECH_LAYOUT
 from piper.train.data.metadata import SPEAKER as LAYOUT_SPEAKER
@@ -723,6 +723,12 @@ def _read_hub_rows(tables: Sequence[HubTable], options: ReadOptions) -> Iterator
     progress.leave()
 
 
+def _find_content(path: Path) -> str:
+    """Return the digest of a file of the Hub's cache: a link to one of that name, or the file."""
+    name = path.resolve().name
+    return name if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", name) else digest_file(path)
+
+
 def _list_hub_tables(repository: str, revision: str | None) -> tuple[list[HubTable], Any]:
     """Return the parquet files of a dataset, and what its card says (its YAML).
 
@@ -735,9 +741,8 @@ def _list_hub_tables(repository: str, revision: str | None) -> tuple[list[HubTab
     if constants.HF_HUB_OFFLINE:
         folder = Path(snapshot_download(repository, repo_type="dataset", revision=revision))
         paths = sorted(folder.rglob(f"*{PARQUET}"))
-        # A file of the cache is a link to one that is named by its content.
         tables = [
-            HubTable(path.relative_to(folder).as_posix(), path, path.resolve().name)
+            HubTable(path.relative_to(folder).as_posix(), path, _find_content(path))
             for path in paths
         ]
         card = folder / "README.md"

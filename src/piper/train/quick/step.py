@@ -464,7 +464,10 @@ class QuickStep:
         samples = (
             pieces.slices[:, None] * hop + margin + torch.arange(size * hop, device=latents.device)
         )
-        every = latents if not pieces.kept.shape[-1] else torch.cat([latents, pieces.kept], dim=-1)
+        # A copy's recordings have latents beside them, whatever learns from them.
+        every = latents
+        if self.config.kept_latents:
+            every = torch.cat([latents, pieces.kept], dim=-1)
         rows = every.gather(1, frames.unsqueeze(-1).expand(-1, -1, every.shape[-1]))
         f0 = pieces.log_f0.gather(1, frames).exp()
         spoken = self.network.decoder(rows, f0, noise)

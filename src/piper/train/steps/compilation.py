@@ -116,6 +116,7 @@ class Recorded:
         self._calls: Counter[Any] = Counter()
         self._graphs: dict[Any, _Graph] = {}
         self._works = True
+        self._too_large: set[Any] = set()
 
     def __call__(self, leaves: Sequence[Tensor], given: Sequence[Tensor]) -> dict[str, Tensor]:
         """Do the work, or let its graph do it."""
@@ -124,7 +125,8 @@ class Recorded:
         shapes = tuple((t.shape, t.dtype) for t in (*leaves, *given))
         key = (len(leaves), shapes, learns)
         graph = self._graphs.get(key)
-        if graph is None and self._works and self._calls[key] >= CALLS_BEFORE_RECORDING:
+        is_known = self._calls[key] >= CALLS_BEFORE_RECORDING and key not in self._too_large
+        if graph is None and self._works and is_known:
             learning = [p for p in weights if p.requires_grad]
             graph = self._record(key, leaves, given, learning)
         self._calls[key] += 1
@@ -140,7 +142,9 @@ class Recorded:
         torch.clear_autocast_cache()
         try:
             self._graphs[key] = _Graph(self._work, leaves, given, weights)
-        except Exception as error:  # of CUDA, a driver, or for want of memory
+        except torch.OutOfMemoryError:  # smaller batches may have room for one
+            self._too_large.add(key)
+        except Exception as error:  # of CUDA or a driver
             self._works = False
             _LOGGER.warning(
                 "No CUDA graph could be recorded, so the network runs as it is (%s); "

@@ -223,7 +223,7 @@ class GanStep:
         share = len(batch) / normalisers.utterances
         named |= self._decode(batch, found.z, voice, noise, share, scale)
         roots, gradients = [posterior.z, posterior.logs_q], [found.z.grad, found.logs_q.grad]
-        if g is not None and voice is not None:
+        if g is not None and voice is not None and g.requires_grad:  # not where it is held
             roots.append(g)
             gradients.append(voice.grad)
         go_back(roots, gradients)
