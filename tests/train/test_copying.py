@@ -254,6 +254,22 @@ def test_a_checkpoint_of_some_speakers_speaks_as_they_do(
 
 
 @pytest.mark.long
+def test_one_of_several_speakers_is_copied(
+    tiny_voice_multi_speaker: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And compared with what the original says as that speaker."""
+    voice = write_voice(tmp_path, tiny_voice_multi_speaker, license="MIT")
+    output = tmp_path / "fast.onnx"
+    words = [str(voice), "--output-file", str(output), "--speakers", "vera", *SMALL]
+    assert main([*words, "--scores", "trouble", "--minutes", "0.2"]) == 0
+    copy = PiperVoice.load(output)
+    assert copy.config.num_speakers == 1
+    held_out = (tmp_path / "fast.copy" / "held_out" / "metadata.csv").read_text().splitlines()
+    assert held_out[0].split("|")[1] == "vera"
+    assert "original" in capsys.readouterr().out
+
+
+@pytest.mark.long
 def test_speakers_are_copied_and_a_training_that_was_stopped_goes_on(
     tiny_voice_multi_speaker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

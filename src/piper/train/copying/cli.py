@@ -10,7 +10,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -463,9 +463,14 @@ def _speak(
         ids = [str(number) for number in sentences[place].ids]
         if has_frames:
             ids = [f"{i}:{n}" for i, n in zip(ids, one.frames or [], strict=True)]
-        cells = [jobs[place].name, speakers[place % len(speakers)][0], text]
-        rows.append([*cells, " ".join(ids)] if name == TRAINING else cells)
-    write_json(folder / "config.json", _create_config(plan))
+        # The original needs the name of one of its speakers, a copy of one speaker has none.
+        who = speakers[place % len(speakers)][0]
+        if name == HELD_OUT:
+            rows.append([jobs[place].name, who, text])
+        else:
+            rows.append([jobs[place].name, who if len(speakers) > 1 else None, text, " ".join(ids)])
+    speakers_of = plan.speakers if name == TRAINING else _find_speakers(plan.config, None)
+    write_json(folder / "config.json", _create_config(plan, speakers_of))
     write_metadata(folder, rows)
 
 
@@ -479,15 +484,16 @@ def _find_elapsed(spoken: Mapping[str, _Spoken]) -> float:
     return max((float(one.elapsed) for one in spoken.values()), default=0.0)
 
 
-def _create_config(plan: Plan) -> dict[str, Any]:
+def _create_config(plan: Plan, speakers: Iterable[str]) -> dict[str, Any]:
     """Return the copy's JSON: the voice's, with where it comes from."""
     from piper import __version__
 
     data = plan.config.to_dict()
     if not plan.is_checkpoint:
         data["audio"] = {**data["audio"], "quality": "quick"}
-    data["num_speakers"] = max(1, len(plan.speakers))
-    data["speaker_id_map"] = {name: number for number, name in enumerate(plan.speakers)}
+    numbers = {name: number for number, name in enumerate(speakers)}
+    data["num_speakers"] = max(1, len(numbers))
+    data["speaker_id_map"] = numbers
     data.pop("default_speaker_id", None)
     data["license"] = plan.license
     data["copy_of"] = plan.files.model.stem
