@@ -214,6 +214,7 @@ SLOW = pytest.mark.long
         pytest.param("secret", "in another file", marks=SLOW),
         pytest.param("silent", "no sound", marks=SLOW),
         pytest.param("speakers", "num_speakers", marks=SLOW),
+        pytest.param("more speakers", "cannot speak", marks=SLOW),
         pytest.param("endless", "within", marks=SLOW),
     ],
 )
@@ -222,6 +223,7 @@ def test_what_cannot_speak_is_never_offered(
     folder: Path,
     tiny_voice: Path,
     monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
     kind: str,
     message: str,
 ) -> None:
@@ -233,6 +235,10 @@ def test_what_cannot_speak_is_never_offered(
         model = make_model(numpy_helper.from_array(np.zeros((1, 1, 0), "float32"), "w"), rank=3)
     elif kind == "speakers":
         config = json.dumps({**json.loads(config), "num_speakers": 7}).encode()
+    elif kind == "more speakers":
+        several = request.getfixturevalue("tiny_voice_multi_speaker")
+        config = json.loads(Path(f"{several}.json").read_bytes()) | {"num_speakers": 7}
+        config, model = json.dumps(config).encode(), several.read_bytes()
     elif kind == "endless":
         monkeypatch.setattr(upload, "_CHECK_SECONDS", 0.01)
     else:

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 from google.protobuf.message import Message  # type: ignore[import-untyped]
 
-from piper.config import VoiceConfig
+from piper.config import SynthesisConfig, VoiceConfig
 from piper.download import (
     TransferOptions,
     download_voice,
@@ -215,11 +215,19 @@ def try_voice(model: str, config: str) -> int:
 
     limit_process(_TRIED_BYTES + 10 * Path(model).stat().st_size, _TRIED_SECONDS)
     try:
-        if _names_files(onnx.load(model, load_external_data=False)):
+        network = onnx.load(model, load_external_data=False)
+        if _names_files(network):
             raise PiperError(f"{model} keeps weights in another file; export it again.")
         voice = PiperVoice.load(model, config, threads=1)
+        speakers, known = voice.config.num_speakers, 1
+        if speakers > known and all(value.name != "sid" for value in network.graph.input):
+            raise PiperError(
+                f"{config} says num_speakers {speakers}, but the network has "
+                f"{known}; correct the file, or take the one that belongs to the voice."
+            )
         ids = sorted({one for some in voice.config.phoneme_id_map.values() for one in some})
-        audio = voice.phoneme_ids_to_audio(ids[-_TRIED_IDS:])
+        last = SynthesisConfig(speaker_id=speakers - 1 if speakers > 1 else None)
+        audio = voice.phoneme_ids_to_audio(ids[-_TRIED_IDS:], last)
         if not audio.size or not np.isfinite(audio).all():
             raise PiperError(f"{model} gives no sound; export it again.")
     except Exception as error:
