@@ -211,17 +211,23 @@ def test_a_copy_keeps_the_text_side_of_some_speakers(
     assert main(more) == 1
 
 
+def make_checkpoint(voice: Path, folder: Path, *more: str) -> Path:
+    """Copy a voice into a checkpoint, in two updates."""
+    texts, output = folder / "texts.txt", folder / "full.ckpt"
+    texts.write_text(TEXT)
+    words = [str(voice), "--output-file", str(output), "--texts", str(texts), *more]
+    flags = ("--trainer.max_steps=2", "--data.batch_size=2", "--trainer.limit_val_batches=0")
+    assert main([*words, *flags]) == 0
+    return output
+
+
 @pytest.mark.long
 def test_a_voice_becomes_a_checkpoint_whose_speech_is_its_own(
     tiny_voice: Path, tmp_path: Path
 ) -> None:
     """What an .onnx lacks is learnt from its speech, and what it has stays."""
     voice = write_voice(tmp_path, tiny_voice, license="MIT")
-    texts, output = tmp_path / "texts.txt", tmp_path / "full.ckpt"
-    texts.write_text(TEXT)
-    words = [str(voice), "--output-file", str(output), "--texts", str(texts)]
-    flags = ("--trainer.max_steps=2", "--data.batch_size=2", "--trainer.limit_val_batches=0")
-    assert main([*words, *flags]) == 0
+    output = make_checkpoint(voice, tmp_path)
     full, source = load_source(str(output)), load_source(str(voice))
     assert "optimizer_states" not in load_checkpoint(output)
     assert (full.phoneme_ids, full.sample_rate) == (source.phoneme_ids, source.sample_rate)
@@ -238,11 +244,7 @@ def test_a_checkpoint_of_some_speakers_speaks_as_they_do(
 ) -> None:
     """Their table is held as all that speaks is, and has no gradients of its own."""
     voice = write_voice(tmp_path, tiny_voice_multi_speaker, license="MIT")
-    texts, output = tmp_path / "texts.txt", tmp_path / "full.ckpt"
-    texts.write_text(TEXT)
-    words = [str(voice), "--output-file", str(output), "--texts", str(texts), "--speakers", wanted]
-    flags = ("--trainer.max_steps=2", "--data.batch_size=2", "--trainer.limit_val_batches=0")
-    assert main([*words, *flags]) == 0
+    output = make_checkpoint(voice, tmp_path, "--speakers", wanted)
     again = PiperVoice.load(export_voice(output, tmp_path / "again.onnx").model_path)
     spoken = []
     for one, speaker in ((PiperVoice.load(voice), 2), (again, 0)):

@@ -39,7 +39,7 @@ constant, and each state of autocast."""
 
 CALLS_BEFORE_RECORDING = 3
 """In which libraries choose their kernels and make their plans, which a graph cannot hold."""
-MOST_GRAPHS = 4
+MAX_GRAPHS = 4
 """Each has memory of its own; there is one for whole batches, and one for an epoch's last."""
 
 _LOGGER = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ class Recorded:
     def _record(
         self, key: Any, leaves: Sequence[Tensor], given: Sequence[Tensor], weights: list[Any]
     ) -> _Graph | None:
-        if len(self._graphs) == MOST_GRAPHS:
+        if len(self._graphs) == MAX_GRAPHS:
             return None
         before = [weight.grad for weight in weights]
         # Halves of weights that were made before would not be made again by the graph.
