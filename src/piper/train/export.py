@@ -39,14 +39,11 @@ from piper.train.families import (
 )
 from piper.train.presets import NetworkShape, find_quality
 from piper.train.warm_start import find_json_places
+from piper.voice.graph import MAX_KEPT_DIFFERENCE
 from piper.voice.session import SpeechSettings, VoiceSession
 
 MAX_DIFFERENCE = 1e-3
 """Largest difference between a sample of the network and one of the voice, without noise."""
-
-MAX_KEPT_DIFFERENCE = 1e-2
-"""The same where the text side is another voice's: rounding in its flow moves the pitch a little,
-and the highest harmonics with it."""
 
 MIN_PEAK = 1e-6
 """Sound that is softer, or deviates less, is none: 120 dB below full scale."""

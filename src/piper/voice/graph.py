@@ -70,6 +70,11 @@ SPLINE_MIN_SIZE = 1e-3
 """Least width and height of a bin, as a part of the whole."""
 
 
+MAX_KEPT_DIFFERENCE = 1e-2
+"""Largest difference between samples of two ways to speak by a copy that keeps its text side:
+rounding in the flow moves the pitch by a millionth, and in seconds its highest harmonics."""
+
+
 @dataclass(frozen=True)
 class QuickDecoder:
     """What stands in place of a voice's decoder in a copy that keeps its text side.
@@ -214,8 +219,7 @@ def build_kept_parts(model: onnx.ModelProto, quick: QuickGraphConfig) -> VoicePa
         flow_context_frames=compute_flow_context(constants) + compute_frame_context(constants),
         decoder_context_frames=compute_quick_context(constants, quick),
         num_symbols=len(constants["enc_p.emb.weight:scaled"]),
-        # Rounding in the flow moves the pitch by a millionth, and in seconds its highest harmonics.
-        max_difference=1e-2,
+        max_difference=MAX_KEPT_DIFFERENCE,
     )
 
 
