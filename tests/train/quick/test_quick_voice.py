@@ -204,6 +204,23 @@ def test_threads_change_nothing_in_the_gradients(pieces: Pieces, phase: Phase) -
             assert torch.allclose(gradient, other, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("phase", [APART, TOGETHER])
+def test_gradients_are_taken_outside_of_autocast(pieces: Pieces, phase: Phase) -> None:
+    """Products on the way back would be rounded, also where the way there was in float32."""
+    config = toy_config()
+    network = QuickSynthesizer(config)
+    step = QuickStep(network, [SpectrumDiscriminator(512, 4)], config)
+    seen: list[bool] = []
+    for parameter in step.parameters(phase):
+        parameter.register_hook(lambda _: seen.append(torch.is_autocast_enabled("cpu")))
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = step.backward(pieces, phase)
+        assert torch.is_autocast_enabled("cpu")
+    assert all(loss.isfinite() for loss in losses.values())
+    assert len(seen) == len(step.parameters(phase))
+    assert not any(seen)
+
+
 def test_channels_are_left_out_of_whole_pieces_in_training_alone(pieces: Pieces) -> None:
     """Ten minutes of recordings would be learnt by heart; what is spoken lacks no channel."""
     config = toy_config()

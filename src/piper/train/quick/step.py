@@ -31,7 +31,7 @@ from piper.train.quick.network import (
     TextDropout,
     TextSide,
 )
-from piper.train.vits.layers import full_precision
+from piper.train.vits.layers import full_precision, take_gradients
 from piper.train.vits.mel import mel_filterbank
 
 MEL_FLOOR = 1e-5
@@ -378,9 +378,7 @@ class QuickStep:
         )
         named, estimate = self.text_losses(pieces, recorded, share, dropout)
         text = list(self.network.text.parameters())
-        gradients = list(
-            torch.autograd.grad(share.scaled(self.total(named)), text, allow_unused=True)
-        )
+        gradients = take_gradients(share.scaled(self.total(named)), text, allow_unused=True)
         latents = torch.where(
             predicted.to(recorded.device)[:, None, None], estimate.detach(), recorded
         )
@@ -429,11 +427,11 @@ class QuickStep:
         if not phase.has_discriminators:
             loss = share.utterances * self.spectral_loss(spoken, real)
             weighted = share.scaled(self.total({"spectrum": loss}))
-            return {"spectrum": loss}, list(torch.autograd.grad(weighted, decoder))
+            return {"spectrum": loss}, take_gradients(weighted, decoder)
         heard = spoken.detach().requires_grad_()
         loss = share.utterances * self.spectral_loss(heard, real)
         named = {"spectrum": loss}
-        [slope] = torch.autograd.grad(share.scaled(self.total(named)), [heard])
+        [slope] = take_gradients(share.scaled(self.total(named)), [heard])
         adversarial, feature, discriminator = [], [], []
         theirs: list[Tensor] = []
         for one in self.discriminators:
@@ -442,13 +440,13 @@ class QuickStep:
             distance = share.utterances * _feature_distance(own[:-1], other[:-1])
             losses = {"adversarial": fooled, "feature": distance}
             weighted = phase.adversarial_share * share.scaled(self.total(losses))
-            slope = slope + torch.autograd.grad(weighted, [heard], retain_graph=True)[0]
+            slope = slope + take_gradients(weighted, [heard], retain_graph=True)[0]
             told = share.utterances * ((other[-1] - 1).square().mean() + own[-1].square().mean())
-            theirs += torch.autograd.grad(share.scaled(told), list(one.parameters()))
+            theirs += take_gradients(share.scaled(told), list(one.parameters()))
             adversarial.append(fooled)
             feature.append(distance)
             discriminator.append(told)
-        ours = list(torch.autograd.grad(spoken, decoder, grad_outputs=slope))
+        ours = take_gradients(spoken, decoder, grad_outputs=slope)
         named["adversarial"] = torch.stack(adversarial).sum()
         named["feature"] = torch.stack(feature).sum()
         named["discriminator"] = torch.stack(discriminator).sum()

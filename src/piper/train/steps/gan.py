@@ -23,7 +23,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +33,7 @@ from piper.train.vits.config import NetworkConfig
 from piper.train.vits.layers import (
     TrainingNoise,
     cut_segments,
-    full_precision,
+    go_back,
     place_segments,
 )
 from piper.train.vits.mel import audio_to_mel, spectrogram_to_mel
@@ -119,18 +118,6 @@ def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> 
             f"{', '.join(sorted(losses))}."
         )
     return torch.stack([losses[name] * weight for name, weight in weights.items()]).sum()
-
-
-def go_back(
-    roots: Sequence[Tensor], gradients: Sequence[Tensor | None] | None = None, **options: Any
-) -> None:
-    """Take gradients outside of autocast: in the precision of what they are gradients of.
-
-    Under it, products on the way back would be rounded to half precision, also where the way there
-    was kept in float32, and each would need copies of what it multiplies.
-    """
-    with full_precision(roots[0]):
-        torch.autograd.backward(roots, gradients, **options)
 
 
 @dataclass

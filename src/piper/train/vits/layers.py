@@ -60,6 +60,24 @@ def full_precision(tensor: Tensor) -> AbstractContextManager[Any]:
     return nullcontext()  # meta tensors, for one
 
 
+def go_back(
+    roots: Sequence[Tensor], gradients: Sequence[Tensor | None] | None = None, **options: Any
+) -> None:
+    """Take gradients outside of autocast: in the precision of what they are gradients of.
+
+    Under it, products on the way back would be rounded to half precision, also where the way there
+    was kept in float32, and each would need copies of what it multiplies.
+    """
+    with full_precision(roots[0]):
+        torch.autograd.backward(roots, gradients, **options)
+
+
+def take_gradients(root: Tensor, inputs: Sequence[Tensor], **options: Any) -> list[Tensor]:
+    """Return the gradients as `go_back` takes them; threads may share the inputs."""
+    with full_precision(root):
+        return list(torch.autograd.grad(root, inputs, **options))
+
+
 def lengths_to_mask(lengths: Tensor, size: int) -> Tensor:
     """Mask (B, 1, size) in float32 that is 1 before each of the lengths (B,)."""
     positions = torch.arange(size, device=lengths.device)
