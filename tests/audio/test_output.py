@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from piper.audio import output
-from piper.audio.chunk import AudioChunk
+from piper.audio.chunk import AudioChunk, float_to_int16, int16_to_float, samples_to_pcm
 from piper.audio.output import (
     AudioWriter,
     FileSink,
@@ -28,9 +28,6 @@ from piper.audio.output import (
     create_sink,
     create_wav_header,
     encode_samples,
-    float_to_int16,
-    int16_to_float,
-    samples_to_pcm,
     text_to_file_name,
     write_wav,
 )

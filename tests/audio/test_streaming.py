@@ -10,13 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from piper.audio.output import (
-    OutputFormat,
-    Resampler,
-    StreamEncoder,
-    encode_samples,
-    samples_to_pcm,
-)
+from piper.audio.chunk import samples_to_pcm
+from piper.audio.output import OutputFormat, Resampler, StreamEncoder, encode_samples
 
 RATE = 22050
 

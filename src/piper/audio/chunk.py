@@ -1,4 +1,7 @@
-"""What a voice gives: the speech of a sentence, or a piece of it, with its times."""
+"""What a voice gives: the speech of a sentence, or a piece of it, with its times; and its samples.
+
+Shapes: S samples.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,39 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from piper.audio.output import FloatArray, Int16Array, float_to_int16, samples_to_pcm
+FloatArray = npt.NDArray[np.float32]
+Int16Array = npt.NDArray[np.int16]
+Samples = FloatArray | Int16Array
+"""(S,), float between -1 and 1, or 16-bit."""
+
+_MAX_INT16 = 32767
+SAMPLE_WIDTH_BYTES = 2
+SAMPLE_CHANNELS = 1
+
+
+def float_to_int16(samples: npt.ArrayLike) -> Int16Array:
+    """Turn samples between -1 and 1 into 16-bit ones; what lies outside is clipped.
+
+    Full scale is 32,767 on both sides, so that silence stays 0 and a sign's flip is exact.
+    """
+    scaled = np.rint(np.asarray(samples, dtype=np.float32) * _MAX_INT16)
+    return np.clip(scaled, -_MAX_INT16, _MAX_INT16).astype(np.int16)
+
+
+def int16_to_float(samples: Int16Array) -> FloatArray:
+    """Turn 16-bit samples into float ones between -1 and 1."""
+    return samples.astype(np.float32) / np.float32(_MAX_INT16)
+
+
+def to_int16(samples: Samples) -> Int16Array:
+    """Return samples as 16-bit ones."""
+    array = np.asarray(samples)
+    return array.astype(np.int16, copy=False) if array.dtype.kind == "i" else float_to_int16(array)
+
+
+def samples_to_pcm(samples: Samples) -> bytes:
+    """Return samples as little-endian 16-bit bytes."""
+    return to_int16(samples).astype("<i2", copy=False).tobytes()
 
 
 @dataclass(frozen=True)

@@ -18,28 +18,28 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
-import numpy.typing as npt
 
+from piper.audio.chunk import (
+    SAMPLE_CHANNELS,
+    SAMPLE_WIDTH_BYTES,
+    AudioChunk,
+    FloatArray,
+    Int16Array,
+    Samples,
+    StreamChunk,
+    int16_to_float,
+    samples_to_pcm,
+    to_int16,
+)
 from piper.errors import PiperError, cannot_write
 from piper.files import Completed, OutputFile, UniqueNames, open_straight, refuse_overwriting
 from piper.system import MACOS, WINDOWS
 
-if TYPE_CHECKING:
-    from piper.audio.chunk import AudioChunk, StreamChunk
-
 _LOGGER = logging.getLogger(__name__)
 
-FloatArray = npt.NDArray[np.float32]
-Int16Array = npt.NDArray[np.int16]
-Samples = FloatArray | Int16Array
-"""(S,), float between -1 and 1, or 16-bit."""
-
-MAX_INT16 = 32767
-SAMPLE_WIDTH_BYTES = 2
-SAMPLE_CHANNELS = 1
 MAX_WAV_DATA_BYTES = 2**32 - 1 - 36
 """A WAV header counts bytes in 32 bits, and counts 36 bytes of itself."""
 DEFAULT_OUTPUT_FILE = "output.wav"
@@ -120,30 +120,6 @@ def find_rate(output_format: OutputFormat, sample_rate: int) -> int:
     """Return the rate to write at: this one, or where the format lacks it the next higher one."""
     rates = _RATES.get(output_format, (sample_rate,))
     return next((rate for rate in rates if rate >= sample_rate), rates[-1])
-
-
-def float_to_int16(samples: npt.ArrayLike) -> Int16Array:
-    """Turn samples between -1 and 1 into 16-bit ones; what lies outside is clipped.
-
-    Full scale is 32,767 on both sides, so that silence stays 0 and a sign's flip is exact.
-    """
-    scaled = np.rint(np.asarray(samples, dtype=np.float32) * MAX_INT16)
-    return np.clip(scaled, -MAX_INT16, MAX_INT16).astype(np.int16)
-
-
-def int16_to_float(samples: Int16Array) -> FloatArray:
-    """Turn 16-bit samples into float ones between -1 and 1."""
-    return samples.astype(np.float32) / np.float32(MAX_INT16)
-
-
-def _to_int16(samples: Samples) -> Int16Array:
-    array = np.asarray(samples)
-    return array.astype(np.int16, copy=False) if array.dtype.kind == "i" else float_to_int16(array)
-
-
-def samples_to_pcm(samples: Samples) -> bytes:
-    """Return samples as little-endian 16-bit bytes."""
-    return _to_int16(samples).astype("<i2", copy=False).tobytes()
 
 
 class Resampler:
@@ -296,7 +272,7 @@ class _CodecEncoder(Encoder):
         self._guard.check()
 
     def write(self, samples: Samples) -> None:
-        array = _to_int16(samples)
+        array = to_int16(samples)
         for start in range(0, len(array), _BLOCK_SAMPLES):
             self._file.write(array[start : start + _BLOCK_SAMPLES])
             self._guard.check()
@@ -328,7 +304,7 @@ class _AacEncoder(Encoder):
         self._track.bit_rate = _AAC_BITS_A_SECOND
 
     def write(self, samples: Samples) -> None:
-        array = _to_int16(samples)
+        array = to_int16(samples)
         for start in range(0, len(array), _BLOCK_SAMPLES):
             block = array[start : start + _BLOCK_SAMPLES].reshape(1, -1)
             frame = self._create_frame(block, format="s16", layout="mono")
@@ -810,7 +786,7 @@ class PlayerSink(Sink):
 
     def end(self) -> None:
         """Play the utterance."""
-        samples = np.concatenate([_to_int16(piece) for piece in self._pieces])
+        samples = np.concatenate([to_int16(piece) for piece in self._pieces])
         self._pieces.clear()
         wav = encode_samples(samples, self._sample_rate)
         if self._player == WINDOWS_PLAYER:

@@ -22,8 +22,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from pydantic import BaseModel, ValidationError
 
-from piper.audio.chunk import StreamChunk
-from piper.audio.output import SAMPLE_WIDTH_BYTES, create_wav_header
+from piper.audio.chunk import SAMPLE_WIDTH_BYTES, StreamChunk
+from piper.audio.output import create_wav_header
 from piper.config import load_voice_config
 from piper.server.http import (
     Body,

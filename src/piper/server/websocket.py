@@ -15,8 +15,7 @@ from fastapi import APIRouter
 from pydantic import Field, TypeAdapter, ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from piper.audio.chunk import StreamChunk
-from piper.audio.output import SAMPLE_CHANNELS
+from piper.audio.chunk import SAMPLE_CHANNELS, StreamChunk
 from piper.server.http import ApiKey, Body, VoiceBody, describe_invalid, translate_for
 from piper.server.live import LiveSpeech, Mark
 from piper.server.settings import RequestError, to_request_error

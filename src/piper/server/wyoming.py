@@ -37,8 +37,7 @@ from wyoming.ping import Pong
 from wyoming.tts import SynthesizeStopped
 
 from piper import __version__
-from piper.audio.chunk import StreamChunk
-from piper.audio.output import SAMPLE_CHANNELS, SAMPLE_WIDTH_BYTES
+from piper.audio.chunk import SAMPLE_CHANNELS, SAMPLE_WIDTH_BYTES, StreamChunk
 from piper.config import VoiceConfig
 from piper.errors import PiperError, VoiceNotFoundError
 from piper.files import parse_json

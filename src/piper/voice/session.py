@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, T
 import numpy as np
 import numpy.typing as npt
 
-from piper.audio.output import FloatArray
+from piper.audio.chunk import FloatArray
 from piper.errors import BrokenModelError, PiperError, VoiceNotFoundError
 from piper.system import available_cores
 from piper.voice.graph_quick import NOISE_FRAMES, QUICK_METADATA_KEY, QuickGraphConfig

@@ -24,8 +24,15 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from piper.audio.chunk import AudioChunk, PhonemeAlignment, StreamChunk, WordTiming
-from piper.audio.output import SAMPLE_CHANNELS, SAMPLE_WIDTH_BYTES, FloatArray
+from piper.audio.chunk import (
+    SAMPLE_CHANNELS,
+    SAMPLE_WIDTH_BYTES,
+    AudioChunk,
+    FloatArray,
+    PhonemeAlignment,
+    StreamChunk,
+    WordTiming,
+)
 from piper.config import SynthesisConfig, VoiceConfig
 from piper.errors import PiperError, describe_os_error, name_some
 from piper.text.frontend import BOS, EOS, PAD, Frontend, Sentence

@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from piper.audio import output
-from piper.audio.chunk import AudioChunk, PhonemeAlignment, StreamChunk
-from piper.audio.output import FloatArray
+from piper.audio.chunk import AudioChunk, FloatArray, PhonemeAlignment, StreamChunk, samples_to_pcm
 from piper.config import SynthesisConfig, VoiceConfig, load_voice_config
 from piper.errors import ConfigError, PiperError
 from piper.text.frontend import BOS, EOS, PAD, Frontend, Sentence, TextOptions, create_frontend
@@ -293,7 +292,7 @@ class PiperVoice:
         """Return the 16-bit samples of one sentence's ids, as Piper 1.2 did."""
         _warn_about_call("synthesize_ids_to_raw(ids)", "phoneme_ids_to_audio(ids)")
         audio = self.phoneme_ids_to_audio(phoneme_ids, _to_config(former))
-        return output.samples_to_pcm(scale_audio(audio, normalize=True, volume=1.0))
+        return samples_to_pcm(scale_audio(audio, normalize=True, volume=1.0))
 
     def synthesize_wav(
         self,

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from piper.audio.output import AudioWriter, FloatArray
+from piper.audio.chunk import FloatArray
+from piper.audio.output import AudioWriter
 from piper.config import SynthesisConfig, load_voice_config
 from piper.errors import ConfigError, DatasetError, PiperError, name_some
 from piper.files import load_kept_object, read_bounded, replace_on_success
