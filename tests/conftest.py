@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from piper.config import VoiceConfig
-from piper.text.frontend import DEFAULT_PHONEME_ID_MAP
+from piper.phoneme_ids import DEFAULT_PHONEME_ID_MAP
 from publishing import Hub, serve_hub
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
-"""Import path that other programs use; the symbols are defined in `piper.text.frontend`."""
+"""Import path that other programs use; the symbols are defined in `piper.phoneme_ids`."""
 
 from __future__ import annotations
 
-from piper.text.frontend import BOS, EOS, PAD
+from piper.phoneme_ids import BOS, EOS, PAD
 
 __all__ = ["BOS", "EOS", "PAD"]

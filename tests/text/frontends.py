@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from piper.config import PhonemeType
-from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend, Sentence
+from piper.phoneme_ids import DEFAULT_PHONEME_ID_MAP
+from piper.text.frontend import Frontend, Sentence
 
 
 def create_espeak(voice: str = "en-us", **options: Any) -> Frontend:

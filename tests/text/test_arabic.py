@@ -11,8 +11,9 @@ import pytest
 
 from piper.config import PhonemeType
 from piper.errors import PhonemizeError
+from piper.phoneme_ids import DEFAULT_PHONEME_ID_MAP
 from piper.text.arabic import MODEL_VARIABLE, Diacritizer
-from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend
+from piper.text.frontend import Frontend
 from piper.text.phonemizers import Espeak
 from piper.text.sentence import RewrittenText
 

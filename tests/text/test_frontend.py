@@ -12,12 +12,8 @@ from frontends import create_espeak, to_strings
 
 from piper.config import PhonemeType, Phonemizer, VoiceConfig
 from piper.errors import PhonemizeError
-from piper.text.frontend import (
-    DEFAULT_PHONEME_ID_MAP,
-    Frontend,
-    TextOptions,
-    create_frontend,
-)
+from piper.phoneme_ids import DEFAULT_PHONEME_ID_MAP
+from piper.text.frontend import Frontend, TextOptions, create_frontend
 
 GOLDEN: list[dict[str, Any]] = json.loads(
     (Path(__file__).parents[1] / "data" / "espeak_phonemes.json").read_text(encoding="utf-8")

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from piper.config import PhonemeType
 from piper.errors import MarkupError, PiperError
-from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend, TextOptions
+from piper.phoneme_ids import DEFAULT_PHONEME_ID_MAP
+from piper.text.frontend import Frontend, TextOptions
 from piper.text.markup import Piece, parse_markup
 
 MAX_IDS = 400

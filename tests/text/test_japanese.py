@@ -10,7 +10,8 @@ import pytest
 from frontends import to_pairs, to_strings
 
 from piper.config import PhonemeType
-from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend
+from piper.phoneme_ids import DEFAULT_PHONEME_ID_MAP
+from piper.text.frontend import Frontend
 from piper.voice.voice import PiperVoice
 
 

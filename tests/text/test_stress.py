@@ -8,8 +8,9 @@ from frontends import create_espeak, to_strings
 
 from piper.config import VoiceConfig
 from piper.errors import ConfigError
+from piper.phoneme_ids import DEFAULT_PHONEME_ID_MAP
 from piper.text import stress
-from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend, TextOptions, create_frontend
+from piper.text.frontend import Frontend, TextOptions, create_frontend
 from piper.text.stress import VOWELS, add_signs, move_stress, remove_signs
 
 # Each with its one possible stress, which espeak-ng's dictionary has; sounds of every letter.

@@ -12,7 +12,7 @@ import torch
 
 from piper.config import VoiceConfig
 from piper.languages import describe_language
-from piper.text.frontend import DEFAULT_PHONEME_ID_MAP
+from piper.phoneme_ids import DEFAULT_PHONEME_ID_MAP
 from piper.train.export_onnx import main as export
 from piper.train.lightning import VitsModel
 

@@ -11,8 +11,9 @@ import pytest
 
 from piper.config import PhonemeType
 from piper.errors import DatasetError
+from piper.phoneme_ids import DEFAULT_PHONEME_ID_MAP
 from piper.progress import ProgressLine
-from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend
+from piper.text.frontend import Frontend
 from piper.train.aligner import fitting
 from piper.train.aligner.aligner import Groups, load_aligner, phonemes_to_groups
 from piper.train.aligner.fitting import TrainingExample, create_example_key

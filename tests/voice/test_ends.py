@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from piper.config import SynthesisConfig
-from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Sentence
+from piper.phoneme_ids import DEFAULT_PHONEME_ID_MAP
+from piper.text.frontend import Sentence
 from piper.voice.synthesizer import needs_room, widen_ends
 from piper.voice.voice import PiperVoice
 

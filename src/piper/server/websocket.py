@@ -16,11 +16,11 @@ from pydantic import Field, TypeAdapter, ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from piper.audio.chunk import SAMPLE_CHANNELS, StreamChunk
+from piper.phoneme_ids import BOS, EOS
 from piper.server.http import ApiKey, Body, VoiceBody, describe_invalid, translate_for
 from piper.server.live import LiveSpeech, Mark
 from piper.server.settings import RequestError, to_request_error
 from piper.server.speech import JobClosedError, SpeechService
-from piper.text.frontend import BOS, EOS
 
 # RFC 6455, section 7.4.1, and its registry.
 _NORMAL, _POLICY_VIOLATION, _INTERNAL_ERROR, _TRY_AGAIN_LATER = 1000, 1008, 1011, 1013

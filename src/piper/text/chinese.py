@@ -18,7 +18,7 @@ from typing import Any
 
 from piper.config import Phonemizer
 from piper.errors import PhonemizeError
-from piper.text.frontend import BOS, EOS, PAD
+from piper.phoneme_ids import BOS, EOS, PAD
 from piper.text.markup import TextPart
 from piper.text.numbers.engine import Rule, apply_rules, create_rule
 from piper.text.phonemizers import (

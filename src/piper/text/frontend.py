@@ -11,7 +11,7 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
@@ -21,12 +21,19 @@ from pathlib import Path
 from typing import Any
 
 from piper.config import PhonemeType, Phonemizer, VoiceConfig
-from piper.errors import ConfigError, PhonemizeError
+from piper.errors import ConfigError
+from piper.phoneme_ids import DEFAULT_PHONEME_ID_MAP, phonemes_to_ids
 from piper.text import stress
 from piper.text.lexicon import Lexicon, load_lexicon
 from piper.text.markup import split_raw_phonemes
 from piper.text.numbers.engine import find_writer
-from piper.text.phonemizers import Espeak, TextPhonemizer, create_phonemizer
+from piper.text.phonemizers import (
+    CodePointPhonemizer,
+    Espeak,
+    EspeakTextPhonemizer,
+    RawPhonemizer,
+    TextPhonemizer,
+)
 from piper.text.sentence import (
     Edit,
     RewrittenText,
@@ -39,26 +46,6 @@ from piper.text.sentence import (
 )
 from piper.text.stress import VOWELS, move_stress
 
-BOS = "^"
-EOS = "$"
-PAD = "_"
-
-# The id of each is its place, as in Piper's voices of 2023 and later. `^`, `$`, `_` come first; the
-# five diphthongs are never reached by single code points, but their rows are in the embedding.
-_SYMBOLS = (
-    "_^$ !'(),-.:;?abcdefhijklmnopqrstuvwxyzæçðøħŋœǀǁǂǃɐɑɒɓɔɕɖɗɘəɚɛɜɞɟɠɡɢɣɤɥɦɧɨɪɫɬɭɮɯ"
-    "ɰɱɲɳɴɵɶɸɹɺɻɽɾʀʁʂʃʄʈʉʊʋʌʍʎʏʐʑʒʔʕʘʙʛʜʝʟʡʢʲˈˌːˑ˞βθχᵻⱱ0123456789\u0327\u0303\u032a"
-    '\u032f\u0329ʰˤε↓#"↑\u033a\u033bgʦX\u031d\u030aɝʷ'
-)
-_DIPHTHONGS = ("aɪ", "aʊ", "ɔɪ", "eɪ", "oʊ")
-
-DEFAULT_PHONEME_ID_MAP: dict[str, list[int]] = {
-    symbol: [index] for index, symbol in enumerate((*_SYMBOLS, *_DIPHTHONGS))
-}
-"""Phoneme to ids of new voices (166 entries)."""
-
-_MAX_MISSING = 1000
-"""More are no mistake of a voice's map; a server's texts could have a million."""
 _LOGGER = logging.getLogger(__name__)
 VOICE_KEY = "text_options"
 """The extra key of a voice's JSON that says how its training texts were prepared."""
@@ -82,71 +69,14 @@ _NAMED = re.compile(
     r"[\U0001f468\U0001f469](?!.*[\U0001f91d\U0001f37c])|[\U0001f3f3\U0001f3f4\U0001f441]"
     r"|.*[\u2640\u2642]\ufe0f?\Z"
 )
+# The languages of phoneme types whose libraries need a compiler or a download, or are not kept up.
+_UNSUPPORTED = {PhonemeType.HEBREW: "Hebrew", PhonemeType.THAI: "Thai"}
 # BOS, EOS, a pad, and the comma of a part that ends without a mark.
 _EDGE_IDS = 8
 _SILENT = " ,;:"
 # Clauses of a sentence that is too long are cut at their words where they are longer than this
 # share of a part.
 _SHORT_CLAUSES = 8
-
-
-def phonemes_to_ids(
-    phonemes: Sequence[str],
-    id_map: Mapping[str, Sequence[int]] = DEFAULT_PHONEME_ID_MAP,
-    missing: Counter[str] | None = None,
-    padded: Container[str] | None = None,
-) -> list[int]:
-    """Turn the phonemes of one sentence into ids.
-
-    The rule of Piper's voices: BOS, PAD, then each phoneme followed by PAD, then EOS. Chinese
-    voices have PAD only after whole syllables and marks, and none after BOS.
-
-    Args:
-        phonemes: As the map has them, mostly single code points. Those that it lacks are dropped.
-        id_map: Phoneme to its ids.
-        missing: Counts the dropped phonemes, a thousand different ones; each is warned about when
-            it is first counted. None warns about each once in this call.
-        padded: The phonemes that PAD follows, where it does not follow all and BOS.
-
-    Raises:
-        PhonemizeError: The map lacks BOS, PAD or EOS.
-    """
-    missing = Counter() if missing is None else missing
-    bos, pad, eos = (_find_ids(id_map, symbol) for symbol in (BOS, PAD, EOS))
-    ids = [*bos, *(pad if padded is None else ())]
-    for phoneme in phonemes:
-        phoneme_ids = id_map.get(phoneme)
-        if phoneme_ids is None:
-            _count_missing(phoneme, missing)
-        else:
-            ids.extend(phoneme_ids)
-            if padded is None or phoneme in padded:
-                ids.extend(pad)
-    ids.extend(eos)
-    return ids
-
-
-def _find_ids(id_map: Mapping[str, Sequence[int]], symbol: str) -> Sequence[int]:
-    ids = id_map.get(symbol)
-    if not ids:
-        raise PhonemizeError(
-            f'The phoneme_id_map lacks "{symbol}", which every sentence needs; '
-            f'add "{BOS}" (start), "{EOS}" (end) and "{PAD}" (padding) with their ids.'
-        )
-    return ids
-
-
-def _count_missing(phoneme: str, missing: Counter[str]) -> None:
-    if phoneme not in missing:
-        if len(missing) >= _MAX_MISSING:
-            return
-        names = " ".join(f"U+{ord(character):04X}" for character in phoneme)
-        _LOGGER.warning(
-            "The phoneme %r (%s) has no id in this voice's phoneme_id_map and is dropped.",
-            phoneme,
-            names,
-        )
-    missing[phoneme] += 1
 
 
 class Stress(StrEnum):
@@ -557,7 +487,10 @@ class Frontend:
     def phonemes_to_ids(self, phonemes: Sequence[str]) -> list[int]:
         """Return the ids of one sentence, from BOS to EOS."""
         return phonemes_to_ids(
-            phonemes, self._phoneme_id_map, self.missing, self._text_phonemizer.padded
+            phonemes,
+            self._phoneme_id_map,
+            missing=self.missing,
+            padded=self._text_phonemizer.padded,
         )
 
     def text_to_sentences(self, text: str, max_ids: int | None = None) -> list[Sentence]:
@@ -760,6 +693,25 @@ class Frontend:
                 alone[span] = self._map_string(spoken)
         shares = share_phonemes(phonemes, list(alone.values()))
         return [(*span, *share) for span, share in zip(alone, shares, strict=True)]
+
+
+def create_phonemizer(
+    phoneme_type: PhonemeType, espeak_voice: str, espeak: Espeak | None
+) -> TextPhonemizer:
+    """Create the phonemizer of a phoneme type."""
+    if phoneme_type == PhonemeType.TEXT:
+        return CodePointPhonemizer()
+    if phoneme_type == PhonemeType.PINYIN:
+        from piper.text.chinese import PinyinPhonemizer
+
+        return PinyinPhonemizer()
+    if phoneme_type == PhonemeType.JAPANESE:
+        from piper.text.japanese import JapanesePhonemizer
+
+        return JapanesePhonemizer()
+    if phoneme_type in _UNSUPPORTED:
+        return RawPhonemizer(_UNSUPPORTED[phoneme_type])
+    return EspeakTextPhonemizer(espeak_voice, espeak)
 
 
 def create_frontend(

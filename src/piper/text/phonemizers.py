@@ -1,4 +1,4 @@
-"""The one registry of what turns texts into phonemes.
+"""What turns texts into phonemes: espeak-ng, and what those of other languages are made of.
 
 The library and its data come from the wheel `espeakng-loader` (espeak-ng 1.52), unless others are
 named. espeak-ng keeps one state per loaded library and is not thread-safe, so all calls share one
@@ -20,7 +20,7 @@ from collections.abc import Container
 from pathlib import Path
 from typing import Protocol
 
-from piper.config import PhonemeType, Phonemizer
+from piper.config import Phonemizer
 from piper.errors import PhonemizeError
 from piper.system import encode_path
 from piper.text import sentence
@@ -45,8 +45,6 @@ _LONG_ABBREVIATION = re.compile(r"(?<!\.)(?:\.++(?:[^\w.]|_)*+[^\W\d_]?(?:[^\w.]
 # Around words of another language espeak-ng writes the language's name: "(en)həlˈəʊ(ru)".
 _LANGUAGE_FLAG = re.compile(r"\([a-z]{2,}[a-z0-9-]*\)")
 _lock = threading.Lock()
-# The languages of phoneme types whose libraries need a compiler or a download, or are not kept up.
-_UNSUPPORTED = {PhonemeType.HEBREW: "Hebrew", PhonemeType.THAI: "Thai"}
 _BLANK_LINE = r"\n[^\S\n]*\n\s*"
 _CLOSERS = r"[\s\"'”’」』）)】》〉〕\]}]"
 
@@ -424,25 +422,6 @@ class RawPhonemizer(MarkedTextPhonemizer):
                 "that the voice was trained on between double brackets, as in [[ʃalˈom]]."
             )
         return [[SpokenClause(part.content, part.start, "")]]
-
-
-def create_phonemizer(
-    phoneme_type: PhonemeType, espeak_voice: str, espeak: Espeak | None
-) -> TextPhonemizer:
-    """Create the phonemizer of a phoneme type."""
-    if phoneme_type == PhonemeType.TEXT:
-        return CodePointPhonemizer()
-    if phoneme_type == PhonemeType.PINYIN:
-        from piper.text.chinese import PinyinPhonemizer
-
-        return PinyinPhonemizer()
-    if phoneme_type == PhonemeType.JAPANESE:
-        from piper.text.japanese import JapanesePhonemizer
-
-        return JapanesePhonemizer()
-    if phoneme_type in _UNSUPPORTED:
-        return RawPhonemizer(_UNSUPPORTED[phoneme_type])
-    return EspeakTextPhonemizer(espeak_voice, espeak)
 
 
 def split_sentences(text: str, ends: str) -> list[tuple[int, int]]:

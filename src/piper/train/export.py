@@ -20,7 +20,8 @@ from piper.config import VoiceConfig, load_voice_config
 from piper.errors import ConfigError, ExportError
 from piper.files import refuse_overwriting, replace_on_success, sync_file
 from piper.languages import describe_language
-from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, create_frontend
+from piper.phoneme_ids import DEFAULT_PHONEME_ID_MAP
+from piper.text.frontend import create_frontend
 from piper.train.checkpoints import (
     AVERAGES_KEY,
     VOICE_CONFIG_KEY,

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from piper.errors import DatasetError, describe_briefly
+from piper.phoneme_ids import PAD
 from piper.system import available_cores
-from piper.text.frontend import PAD
 from piper.train.checkpoints import adapt_own_checkpoint
 from piper.train.data.batches import Batch
 from piper.train.distributed import sum_over_processes

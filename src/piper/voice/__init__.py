@@ -7,19 +7,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from piper.audio.chunk import AudioChunk, PhonemeAlignment
     from piper.config import PhonemeType, PiperConfig, SynthesisConfig
-    from piper.phoneme_ids import phonemes_to_ids
+    from piper.phoneme_ids import BOS, EOS, PAD, phonemes_to_ids
     from piper.phonemize_espeak import EspeakPhonemizer
-    from piper.text.frontend import BOS, EOS, PAD
     from piper.voice.voice import PiperVoice
 
 # Looked up when asked for, so that `piper.voice.graph` can be had without ONNX Runtime.
 _MODULES = {
-    "BOS": "piper.text.frontend",
-    "EOS": "piper.text.frontend",
+    "BOS": "piper.phoneme_ids",
+    "EOS": "piper.phoneme_ids",
     "ESPEAK_DATA_DIR": "piper.phonemize_espeak",
     "AudioChunk": "piper.audio.chunk",
     "EspeakPhonemizer": "piper.phonemize_espeak",
-    "PAD": "piper.text.frontend",
+    "PAD": "piper.phoneme_ids",
     "PhonemeAlignment": "piper.audio.chunk",
     "PhonemeType": "piper.config",
     "PiperConfig": "piper.config",

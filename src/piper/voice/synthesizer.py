@@ -35,7 +35,8 @@ from piper.audio.chunk import (
 )
 from piper.config import SynthesisConfig, VoiceConfig
 from piper.errors import PiperError, describe_os_error, name_some
-from piper.text.frontend import BOS, EOS, PAD, Frontend, Sentence
+from piper.phoneme_ids import BOS, EOS, PAD
+from piper.text.frontend import Frontend, Sentence
 from piper.text.markup import Piece, Pitch, Span
 from piper.voice.session import Network, SpeechSettings, SpokenSentence
 

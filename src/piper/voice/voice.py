@@ -18,7 +18,8 @@ from piper.audio import output
 from piper.audio.chunk import AudioChunk, FloatArray, PhonemeAlignment, StreamChunk, samples_to_pcm
 from piper.config import SynthesisConfig, VoiceConfig, load_voice_config
 from piper.errors import ConfigError, PiperError
-from piper.text.frontend import BOS, EOS, PAD, Frontend, Sentence, TextOptions, create_frontend
+from piper.phoneme_ids import BOS, EOS, PAD
+from piper.text.frontend import Frontend, Sentence, TextOptions, create_frontend
 from piper.text.lexicon import load_lexicon
 from piper.text.markup import Piece
 from piper.text.phonemizers import Espeak, find_espeak_data

@@ -9,7 +9,8 @@ import pytest
 from made_reports import SETTINGS, found
 
 from piper.config import PhonemeType, VoiceConfig
-from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, TextOptions
+from piper.phoneme_ids import DEFAULT_PHONEME_ID_MAP
+from piper.text.frontend import TextOptions
 from piper.train.check import cli
 from piper.train.check.entries import Entry
 from piper.train.check.issues import Issue

@@ -181,7 +181,7 @@ def test_judges_of_spectrograms_come_and_go(
 
 def test_judges_of_spectrograms_cost_a_voice_nothing(tmp_path: Path) -> None:
     from piper.config import VoiceConfig
-    from piper.text.frontend import DEFAULT_PHONEME_ID_MAP
+    from piper.phoneme_ids import DEFAULT_PHONEME_ID_MAP
     from piper.train.export import export_voice
 
     voice = VoiceConfig(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from piper.config import Phonemizer, VoiceConfig
-from piper.text.frontend import DEFAULT_PHONEME_ID_MAP
+from piper.phoneme_ids import DEFAULT_PHONEME_ID_MAP
 from piper.train.data.metadata import Row
 from piper.train.data.prepare import create_cache_keys
 from piper.train.data.settings import DataSettings, resolve_settings

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from piper.config import PhonemeType, VoiceConfig
-from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, create_frontend
+from piper.phoneme_ids import DEFAULT_PHONEME_ID_MAP
+from piper.text.frontend import create_frontend
 from piper.train.data.cache import PreparedUtterance
 from piper.train.data.metadata import Row
 from piper.train.data.module import VitsDataModule

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from piper.config import PhonemeType
-from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend
+from piper.phoneme_ids import DEFAULT_PHONEME_ID_MAP
+from piper.text.frontend import Frontend
 from piper.train.aligner.aligner import GroupSpan
 from piper.train.excerpts.excerpts import Phrase, find_phrases
 from piper.train.splitting.split import LongText, read_long_text

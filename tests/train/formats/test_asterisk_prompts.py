@@ -16,7 +16,7 @@ from asterisk_prompts import (
 
 from piper.config import PhonemeType
 from piper.errors import DatasetError
-from piper.text.phonemizers import create_phonemizer
+from piper.text.frontend import create_phonemizer
 
 LINES = (
     "; Core Asterisk Sounds in Russian",

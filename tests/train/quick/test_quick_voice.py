@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from piper.config import VoiceConfig
 from piper.errors import ConfigError, DatasetError
-from piper.text.frontend import BOS, EOS, PAD, create_frontend
+from piper.phoneme_ids import BOS, EOS, PAD
+from piper.text.frontend import create_frontend
 from piper.train.aligner.aligner import Alignment, load_aligner, phonemes_to_groups
 from piper.train.aligner.features import FRAME_SECONDS, resample
 from piper.train.callbacks.batches import StepTrial

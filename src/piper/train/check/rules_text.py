@@ -12,8 +12,9 @@ from statistics import median
 
 from piper.config import PhonemeType
 from piper.errors import PhonemizeError, name_some
+from piper.phoneme_ids import DEFAULT_PHONEME_ID_MAP
 from piper.progress import ProgressLine
-from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend, Stress, TextOptions
+from piper.text.frontend import Frontend, Stress, TextOptions
 from piper.text.numbers.engine import find_writer
 from piper.text.sentence import find_words
 from piper.text.stress import VOWELS, add_signs, load_accentor, move_stress

@@ -13,7 +13,8 @@ from piper.config import Phonemizer, VoiceConfig
 from piper.errors import ConfigError, DatasetError
 from piper.files import load_json_object, remove_link, replace_on_success
 from piper.languages import describe_language
-from piper.text.frontend import BOS, EOS, PAD, VOICE_KEY, create_frontend
+from piper.phoneme_ids import BOS, EOS, PAD
+from piper.text.frontend import VOICE_KEY, create_frontend
 from piper.train.data.metadata import PHONEME_IDS, Row
 from piper.train.data.remote_dataset import store_config
 from piper.train.data.settings import DataSettings

@@ -9,8 +9,9 @@ from typing import Any, Literal, TypeVar
 from piper.config import PhonemeType
 from piper.errors import ConfigError, DatasetError
 from piper.files import load_json_object
+from piper.phoneme_ids import DEFAULT_PHONEME_ID_MAP
 from piper.text.chinese import PINYIN_PHONEME_ID_MAP
-from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, VOICE_KEY, Stress, TextOptions
+from piper.text.frontend import VOICE_KEY, Stress, TextOptions
 from piper.train.data.audio import TrimSettings
 from piper.train.data.metadata import DATASET_TYPES, find_audio_folder
 from piper.train.data.remote_dataset import AUDIO_FOLDER, CONFIG_NAME, CSV_NAME, open_dataset

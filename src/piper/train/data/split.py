@@ -16,8 +16,8 @@ import numpy as np
 
 from piper.config import PhonemeType, VoiceConfig
 from piper.errors import DatasetError, name_some
+from piper.phoneme_ids import BOS, EOS, PAD
 from piper.progress import count_things
-from piper.text.frontend import BOS, EOS, PAD
 from piper.train.data.cache import PreparedUtterance
 from piper.train.data.metadata import Row
 from piper.train.data.settings import DataSettings

@@ -24,7 +24,7 @@ from piper.config import VoiceConfig
 from piper.errors import DatasetError
 from piper.files import hold_lock
 from piper.jobs import run_jobs
-from piper.text.frontend import BOS, EOS, PAD
+from piper.phoneme_ids import BOS, EOS, PAD
 from piper.train.aligner.aligner import (
     Aligner,
     Alignment,

@@ -97,7 +97,8 @@ def _split(arguments: argparse.Namespace) -> int:
 
 def _read_text(path: Path, language: str) -> LongText:
     from piper.config import PhonemeType
-    from piper.text.frontend import DEFAULT_PHONEME_ID_MAP, Frontend
+    from piper.phoneme_ids import DEFAULT_PHONEME_ID_MAP
+    from piper.text.frontend import Frontend
     from piper.train.splitting.split import read_long_text
 
     try:
