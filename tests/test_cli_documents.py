@@ -15,7 +15,8 @@ import pytest
 from piper import PiperVoice, SynthesisConfig, cli
 from piper.audio.output import RawSink
 from piper.cli import SpeechProgress, main, speak_utterances
-from piper.text.markup import Piece, Utterance, parse_markup
+from piper.text.markup import Utterance, parse_markup
+from piper.text.pieces import Piece
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 

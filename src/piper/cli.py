@@ -28,7 +28,8 @@ from piper.messages import configure_logging, say, take_language
 from piper.options import parse_arguments
 from piper.progress import FILE_INTERVAL_SECONDS, ProgressLine
 from piper.system import open_standard_streams
-from piper.text.markup import JSON, PLAIN, Piece, Utterance, find_kind, parse_text, read_utterances
+from piper.text.markup import JSON, PLAIN, Utterance, find_kind, parse_text, read_utterances
+from piper.text.pieces import Piece
 from piper.voices import VoiceFiles, find_voice
 
 # NumPy and ONNX Runtime take a moment to load; --help need not wait for them.

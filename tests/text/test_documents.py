@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from piper.errors import MarkupError, PiperError
-from piper.text.markup import MAX_BYTES, Piece, Utterance, find_kind, parse_text, read_utterances
+from piper.text.markup import MAX_BYTES, Utterance, find_kind, parse_text, read_utterances
+from piper.text.pieces import Piece
 
 
 @pytest.mark.parametrize(

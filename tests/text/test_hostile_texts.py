@@ -13,7 +13,8 @@ from piper.config import PhonemeType
 from piper.errors import MarkupError, PiperError
 from piper.phoneme_ids import DEFAULT_PHONEME_ID_MAP
 from piper.text.frontend import Frontend, TextOptions
-from piper.text.markup import Piece, parse_markup
+from piper.text.markup import parse_markup
+from piper.text.pieces import Piece
 
 MAX_IDS = 400
 WORDS = [

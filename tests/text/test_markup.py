@@ -5,7 +5,8 @@ import logging
 import pytest
 
 from piper.errors import MarkupError
-from piper.text.markup import Piece, Pitch, Span, parse_markup
+from piper.text.markup import parse_markup
+from piper.text.pieces import Piece, Pitch, Span
 
 
 def test_plain_text_is_one_piece() -> None:

@@ -23,7 +23,8 @@ from piper.audio.output import OutputFormat
 from piper.cli import main
 from piper.config import SynthesisConfig
 from piper.errors import PiperError
-from piper.text.markup import Piece, Utterance
+from piper.text.markup import Utterance
+from piper.text.pieces import Piece
 from piper.voice.batch import (
     BatchReport,
     InterruptedBatchError,

@@ -11,7 +11,8 @@ import pytest
 
 from piper.config import SynthesisConfig
 from piper.errors import PiperError
-from piper.text.markup import Piece, parse_markup
+from piper.text.markup import parse_markup
+from piper.text.pieces import Piece
 from piper.voice import synthesizer
 from piper.voice.voice import PiperVoice
 

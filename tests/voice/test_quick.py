@@ -17,7 +17,8 @@ from piper.audio.chunk import WordTiming
 from piper.cli import main
 from piper.errors import CheckpointError, PiperError
 from piper.patch_voice_with_alignment import main as patch
-from piper.text.markup import Piece, parse_markup
+from piper.text.markup import parse_markup
+from piper.text.pieces import Piece
 from piper.voice.graph_quick import QuickGraphConfig
 from piper.voice.graph_writer import set_metadata
 from piper.voice.weights import load_voice_weights

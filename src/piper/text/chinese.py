@@ -19,7 +19,6 @@ from typing import Any
 from piper.config import Phonemizer
 from piper.errors import PhonemizeError
 from piper.phoneme_ids import BOS, EOS, PAD
-from piper.text.markup import TextPart
 from piper.text.numbers.engine import Rule, apply_rules, create_rule
 from piper.text.phonemizers import (
     MarkedTextPhonemizer,
@@ -27,6 +26,7 @@ from piper.text.phonemizers import (
     split_at_pauses,
     split_sentences,
 )
+from piper.text.pieces import TextPart
 from piper.text.sentence import ELLIPSIS, Edit, RewrittenText, SpokenClause
 
 NO_INITIAL = "Ø"

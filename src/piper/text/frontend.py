@@ -25,7 +25,6 @@ from piper.errors import ConfigError
 from piper.phoneme_ids import DEFAULT_PHONEME_ID_MAP, phonemes_to_ids
 from piper.text import stress
 from piper.text.lexicon import Lexicon, load_lexicon
-from piper.text.markup import split_raw_phonemes
 from piper.text.numbers.engine import find_writer
 from piper.text.phonemizers import (
     CodePointPhonemizer,
@@ -34,6 +33,7 @@ from piper.text.phonemizers import (
     RawPhonemizer,
     TextPhonemizer,
 )
+from piper.text.pieces import split_raw_phonemes
 from piper.text.sentence import (
     Edit,
     RewrittenText,

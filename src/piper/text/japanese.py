@@ -15,13 +15,13 @@ from typing import Any
 
 from piper.config import Phonemizer
 from piper.errors import PhonemizeError
-from piper.text.markup import TextPart
 from piper.text.phonemizers import (
     MarkedTextPhonemizer,
     ends_with_blank_line,
     split_at_pauses,
     split_sentences,
 )
+from piper.text.pieces import TextPart
 from piper.text.sentence import ELLIPSIS, SpokenClause
 
 _LIBRARY = "pyopenjtalk-plus"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from piper.errors import MarkupError, name_some
-from piper.text.markup import Piece, Pitch, Span
+from piper.text.pieces import Piece, Pitch, Span
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt

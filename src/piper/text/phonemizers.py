@@ -24,7 +24,7 @@ from piper.config import Phonemizer
 from piper.errors import PhonemizeError
 from piper.system import encode_path
 from piper.text import sentence
-from piper.text.markup import TextPart, split_raw_phonemes
+from piper.text.pieces import TextPart, split_raw_phonemes
 from piper.text.sentence import Clause, SpokenClause, group_clauses
 
 LIBRARY_VARIABLE = "PIPER_ESPEAK_LIBRARY"

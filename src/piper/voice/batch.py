@@ -39,7 +39,8 @@ from piper.jobs import Lost, run_in_processes, run_on_cluster
 from piper.progress import ProgressLine, count_things
 from piper.system import available_cores
 from piper.text.frontend import TextOptions
-from piper.text.markup import Piece, Utterance
+from piper.text.markup import Utterance
+from piper.text.pieces import Piece
 from piper.voice.synthesizer import find_speaker
 from piper.voice.voice import PiperVoice
 from piper.voices import VoiceFiles, find_voice

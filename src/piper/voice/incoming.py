@@ -9,7 +9,8 @@ from itertools import groupby
 from typing import cast
 
 from piper.text.frontend import Frontend
-from piper.text.markup import PLAIN, Piece, parse_markup
+from piper.text.markup import PLAIN, parse_markup
+from piper.text.pieces import Piece
 from piper.voice.synthesizer import PacedSentence, pace_sentences
 
 _END = re.compile(r"""[.!?…。！？।؟]["'”»)\]]*\s|\n|[。！？]""")

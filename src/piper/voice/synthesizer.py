@@ -37,7 +37,7 @@ from piper.config import SynthesisConfig, VoiceConfig
 from piper.errors import PiperError, describe_os_error, name_some
 from piper.phoneme_ids import BOS, EOS, PAD
 from piper.text.frontend import Frontend, Sentence
-from piper.text.markup import Piece, Pitch, Span
+from piper.text.pieces import Piece, Pitch, Span
 from piper.voice.session import Network, SpeechSettings, SpokenSentence
 
 Loudness = Literal["sentence", "utterance", "off"]

@@ -21,8 +21,8 @@ from piper.errors import ConfigError, PiperError
 from piper.phoneme_ids import BOS, EOS, PAD
 from piper.text.frontend import Frontend, Sentence, TextOptions, create_frontend
 from piper.text.lexicon import load_lexicon
-from piper.text.markup import Piece
 from piper.text.phonemizers import Espeak, find_espeak_data
+from piper.text.pieces import Piece
 from piper.voice.cache import CacheDir, load_network
 from piper.voice.incoming import pace_parts
 from piper.voice.session import Cuda, Network, VoiceSession, create_session
