@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import torch
 from torch import Tensor
@@ -36,9 +36,6 @@ from piper.train.quick.config import QuickConfig
 from piper.train.storage import join_address, plain_address
 from piper.train.vits.config import NetworkConfig
 
-if TYPE_CHECKING:
-    from piper.train.voice_module import VoiceModule
-
 _LOGGER = logging.getLogger(__name__)
 
 _LIMITS = {"sample_rate": 2**20, "segment_size": 2**22, "filter_length": 2**14}
@@ -48,9 +45,6 @@ _OTHER_LIMIT = 4096
 network of what a damaged or hostile file says must not take all memory."""
 
 NETWORK_PREFIXES = ("model_g.", "model_d.", "model_mrd.")
-OPTIMIZER_PREFIXES = (("model_g.",), ("model_d.", "model_mrd."))
-"""The networks of each optimizer in a checkpoint, in the order that it counts their parameters."""
-
 VOICE_CONFIG_KEY = "voice_config"
 """Where a checkpoint of ours carries the voice's JSON."""
 
@@ -460,7 +454,7 @@ def read_training_settings(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     if averages := checkpoint.get(AVERAGES_KEY):
         found["ema_decay"] = averages.get("decay")
     for index, ending in enumerate(("", "_d")):
-        group, schedule = _group_and_schedule(checkpoint, index)
+        group, schedule = group_and_schedule(checkpoint, index)
         rate = _first(schedule.get("base_lrs")) or group.get("initial_lr")
         doing = {f"learning_rate{ending}": rate or group.get("lr")}
         doing |= {f"lr_decay{ending}": schedule.get("gamma"), f"betas{ending}": group.get("betas")}
@@ -475,7 +469,7 @@ def find_present_rates(checkpoint: Mapping[str, Any]) -> dict[str, float]:
     rates: dict[str, float] = {}
     if checkpoint["hyper_parameters"].get("quality") != QUICK:
         for index, ending in enumerate(("", "_d")):
-            group, schedule = _group_and_schedule(checkpoint, index)
+            group, schedule = group_and_schedule(checkpoint, index)
             rate = group.get("lr") or _first(schedule.get("_last_lr"))
             if rate is not None:
                 rates[f"learning_rate{ending}"] = rate
@@ -486,7 +480,7 @@ def _first(values: Any) -> Any:
     return values[0] if values else None
 
 
-def _group_and_schedule(
+def group_and_schedule(
     checkpoint: Mapping[str, Any], index: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return an optimizer's settings and its schedule's state; empty where there are none."""
@@ -496,98 +490,6 @@ def _group_and_schedule(
     return group, schedules[index] if index < len(schedules) else {}
 
 
-def _fit_network(
-    checkpoint: dict[str, Any], model: VoiceModule, path: Path | str | None
-) -> FitReport:
-    """Give a checkpoint all weights of a model: its own where they fit; those of a voice must."""
-    fitted, report = fit_weights(checkpoint["state_dict"], model.state_dict())
-    if report.other_shape or any(name.startswith("model_g.") for name in report.missing):
-        saved = network_config_from_checkpoint(checkpoint)
-        if differences := find_differences(saved, model.network_config):
-            raise_other_network(path or "The checkpoint", differences)
-        raise CheckpointError(
-            f"The checkpoint does not fit this network: {report} "
-            "Start a new training from what fits with --model.warmstart."
-        )
-    checkpoint["state_dict"] = fitted
-    return report
-
-
-def adapt_checkpoint(
-    checkpoint: dict[str, Any], model: VoiceModule, path: Path | str | None = None
-) -> list[str]:
-    """Change a loaded checkpoint so that Lightning can resume a network of ours from it.
-
-    How the model is trained is the model's to say: the checkpoint's optimizers and schedules are
-    changed to it. Returns a sentence for each setting that is another one from here on.
-    """
-    saved, present = read_training_settings(checkpoint), find_present_rates(checkpoint)
-    network = network_config_from_checkpoint(checkpoint)
-    saved_names = list(checkpoint["state_dict"])
-    report = _fit_network(checkpoint, model, path)
-    if report.missing or report.unknown:
-        has_mrd = any(name.startswith("model_mrd.") for name in report.unknown)
-        hint = " --model.use_mrd=true would go on with model_mrd." if has_mrd else ""
-        _LOGGER.warning("Checkpoint: %s%s", report, hint)
-    optimizers, schedules = model.configure_optimizers()
-    fresh = [optimizer.state_dict() for optimizer in optimizers]
-    if not checkpoint.get("optimizer_states"):
-        last = storage.plain_address(path).rpartition("/")[0] + "/last.ckpt" if path else ""
-        fuller = f" {last} holds them." if last and storage.is_file(last) else ""
-        _LOGGER.warning("Checkpoint: it holds no optimizer states, so they start anew.%s", fuller)
-    checkpoint["optimizer_states"] = _remap_optimizer_states(
-        checkpoint.get("optimizer_states") or [], fresh, saved_names, model
-    )
-    states = [schedule.state_dict() for schedule in schedules]
-    # Only what a schedule has: it takes all that it is given for attributes of its own.
-    saved_schedules = [
-        {key: saved.get(key) or value for key, value in state.items()}
-        for saved, state in zip(checkpoint.get("lr_schedulers") or [], states, strict=False)
-    ]
-    for state, schedule in zip(checkpoint["optimizer_states"], saved_schedules, strict=False):
-        if not state["state"] and schedule.get("_last_lr"):  # slim: the rate goes on all the same
-            state["param_groups"][0]["lr"] = schedule["_last_lr"][0]
-    checkpoint["lr_schedulers"] = saved_schedules + states[len(saved_schedules) :]
-    now = model.training_settings
-    _obey(checkpoint, saved, now)
-    _check_begun(saved, now, int(checkpoint.get("global_step") or 0) // len(optimizers))
-    for key in LATER_KEYS:
-        saved[key], now[key] = getattr(network, key), getattr(model.network_config, key)
-    return describe_changes(saved, now, present)
-
-
-def adapt_own_checkpoint(
-    checkpoint: dict[str, Any], model: VoiceModule, path: Path | str | None = None
-) -> list[str]:
-    """Change a checkpoint of a family that only this project writes, likewise.
-
-    Its optimizers count parameters as ours do, and rates are set anew at each update.
-    """
-    _fit_network(checkpoint, model, path)
-    checkpoint["lr_schedulers"] = []
-    states = checkpoint.get("optimizer_states") or []
-    optimizers, _ = model.configure_optimizers()
-    if len(states) != len(optimizers) or not all(map(_fits_optimizer, states, optimizers)):
-        _LOGGER.warning("Checkpoint: it holds no optimizer states, so they start anew.")
-        checkpoint["optimizer_states"] = [optimizer.state_dict() for optimizer in optimizers]
-    return describe_changes(read_training_settings(checkpoint), model.training_settings, {})
-
-
-def _fits_optimizer(state: Mapping[str, Any], optimizer: Any) -> bool:
-    """Return whether a state has this optimizer's groups, and their parameters' sizes."""
-    groups = [group["params"] for group in optimizer.param_groups]
-    saved = [group.get("params") for group in state["param_groups"]]
-    if [len(group) for group in groups] != [len(own) if own else 0 for own in saved]:
-        return False
-    parameters = [parameter for group in groups for parameter in group]
-    return all(
-        isinstance(position, int)
-        and 0 <= position < len(parameters)
-        and _fits_parameter(value, parameters[position])
-        for position, value in state["state"].items()
-    )
-
-
 def describe_changes(
     saved: Mapping[str, Any], now: Mapping[str, Any], present: Mapping[str, float]
 ) -> list[str]:
@@ -595,38 +497,11 @@ def describe_changes(
     return [
         _describe_change(key, saved[key], value, present.get(key))
         for key, value in now.items()
-        if key in saved and not _is_same_setting(saved[key], value)
+        if key in saved and not is_same_setting(saved[key], value)
     ]
 
 
-def _obey(checkpoint: Mapping[str, Any], saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Let optimizers and schedules do what the settings say.
-
-    A learning rate that is the same as before goes on where its decay has brought it.
-    """
-    for index, ending in enumerate(("", "_d")):
-        group, schedule = _group_and_schedule(checkpoint, index)
-        group |= {"betas": tuple(now[f"betas{ending}"]), "eps": now["eps"]}
-        schedule["gamma"] = now[f"lr_decay{ending}"]
-        rate = now[f"learning_rate{ending}"]
-        if not _is_same_setting(saved.get(f"learning_rate{ending}"), rate):
-            group |= {"lr": rate, "initial_lr": rate}
-            schedule |= {"base_lrs": [rate], "_last_lr": [rate]}
-
-
-def _check_begun(saved: Mapping[str, Any], now: Mapping[str, Any], updates: int) -> None:
-    """Refuse what belongs to the beginning of a training that has gone further."""
-    for key in ("warmup_updates", "hold_decoder", "hold_voice"):
-        is_other = key in saved and saved[key] != now[key]
-        if is_other and 0 < now[key] <= updates:
-            raise ConfigError(
-                f"--model.{key}={now[key]} is for the first {now[key]:,} updates, and the "
-                f"checkpoint has made {updates:,}: leave it out, or begin a new training from its "
-                "weights with --model.warmstart."
-            )
-
-
-def _is_same_setting(one: Any, other: Any) -> bool:
+def is_same_setting(one: Any, other: Any) -> bool:
     """Return whether two values of a flag mean the same; lists and tuples do, and 45 and 45.0."""
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return list(one) == list(other)
@@ -648,46 +523,7 @@ def _show_setting(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _remap_optimizer_states(
-    states: Sequence[dict[str, Any]],
-    fresh: Sequence[dict[str, Any]],
-    saved_names: Sequence[str],
-    model: VoiceModule,
-) -> list[dict[str, Any]]:
-    """Give each parameter its own running means back, by name.
-
-    An optimizer stores them by position. The file's positions follow the order of its
-    state_dict, which another trainer may have built in another order than ours.
-    """
-    parameters = dict(model.named_parameters())
-    remapped = []
-    for index, prefixes in enumerate(OPTIMIZER_PREFIXES):
-        own, saved = (
-            [name for prefix in prefixes for name in names if name.startswith(prefix)]
-            for names in (parameters, saved_names)
-        )
-        # Without saved weights of this network its optimizer starts anew as well.
-        state = states[index] if saved and index < len(states) else fresh[index]
-        by_name = {
-            name: state["state"][position]
-            for position, name in enumerate(saved)
-            if position in state["state"]
-        }
-        # How the step is computed is ours to say, whatever the file's trainer did.
-        group = {**fresh[index]["param_groups"][0], "params": list(range(len(own)))}
-        for key in ("lr", "initial_lr", "betas", "eps", "weight_decay"):
-            if key in state["param_groups"][0]:
-                group[key] = state["param_groups"][0][key]
-        moved = {
-            i: by_name[name]
-            for i, name in enumerate(own)
-            if name in by_name and _fits_parameter(by_name[name], parameters[name])
-        }
-        remapped.append({"state": moved, "param_groups": [group]})
-    return remapped
-
-
-def _fits_parameter(state: Any, parameter: Tensor) -> bool:
+def fits_parameter(state: Any, parameter: Tensor) -> bool:
     """Return whether something is AdamW's state of a parameter."""
     if not isinstance(state, dict):
         return False

@@ -1,9 +1,9 @@
-"""Lightning's hooks around the GAN step of VITS: no losses, no layers, no files."""
+"""Lightning's hooks around the GAN step of VITS, and checkpoints of any trainer made to fit."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -12,7 +12,17 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from piper.errors import ConfigError
-from piper.train import checkpoints
+from piper.train import storage
+from piper.train.checkpoints import (
+    LATER_KEYS,
+    describe_changes,
+    find_present_rates,
+    fits_parameter,
+    group_and_schedule,
+    is_same_setting,
+    network_config_from_checkpoint,
+    read_training_settings,
+)
 from piper.train.data.batches import Batch
 from piper.train.distributed import sum_over_processes
 from piper.train.families import is_needed_to_speak
@@ -37,6 +47,9 @@ from piper.train.voice_module import VALIDATION_SEED, VoiceModule
 from piper.train.warm_start import read_warm_starts
 
 _LOGGER = logging.getLogger(__name__)
+
+_OPTIMIZER_PREFIXES = (("model_g.",), ("model_d.", "model_mrd."))
+"""The networks of each optimizer in a checkpoint, in the order that it counts their parameters."""
 
 
 class VitsModel(VoiceModule):
@@ -303,5 +316,111 @@ class VitsModel(VoiceModule):
     # -- checkpoints
 
     def adapt_checkpoint(self, checkpoint: dict[str, Any], path: Any) -> list[str]:
-        """Make a checkpoint of any age fit this network."""
-        return checkpoints.adapt_checkpoint(checkpoint, self, path)
+        """Change a loaded checkpoint of any age so that Lightning can resume this network from it.
+
+        Its optimizers and schedules are changed to what this model says.
+        """
+        saved, present = read_training_settings(checkpoint), find_present_rates(checkpoint)
+        network = network_config_from_checkpoint(checkpoint)
+        saved_names = list(checkpoint["state_dict"])
+        report = self.fit_checkpoint(checkpoint, path)
+        if report.missing or report.unknown:
+            has_mrd = any(name.startswith("model_mrd.") for name in report.unknown)
+            hint = " --model.use_mrd=true would go on with model_mrd." if has_mrd else ""
+            _LOGGER.warning("Checkpoint: %s%s", report, hint)
+        optimizers, schedules = self.configure_optimizers()
+        fresh = [optimizer.state_dict() for optimizer in optimizers]
+        if not checkpoint.get("optimizer_states"):
+            last = storage.plain_address(path).rpartition("/")[0] + "/last.ckpt" if path else ""
+            fuller = f" {last} holds them." if last and storage.is_file(last) else ""
+            _LOGGER.warning(
+                "Checkpoint: it holds no optimizer states, so they start anew.%s", fuller
+            )
+        checkpoint["optimizer_states"] = _remap_optimizer_states(
+            checkpoint.get("optimizer_states") or [],
+            fresh,
+            saved_names,
+            dict(self.named_parameters()),
+        )
+        states = [schedule.state_dict() for schedule in schedules]
+        # Only what a schedule has: it takes all that it is given for attributes of its own.
+        saved_schedules = [
+            {key: saved.get(key) or value for key, value in state.items()}
+            for saved, state in zip(checkpoint.get("lr_schedulers") or [], states, strict=False)
+        ]
+        for state, schedule in zip(checkpoint["optimizer_states"], saved_schedules, strict=False):
+            # Of a slim checkpoint the rate goes on all the same.
+            if not state["state"] and schedule.get("_last_lr"):
+                state["param_groups"][0]["lr"] = schedule["_last_lr"][0]
+        checkpoint["lr_schedulers"] = saved_schedules + states[len(saved_schedules) :]
+        now = self.training_settings
+        _obey(checkpoint, saved, now)
+        _check_begun(saved, now, int(checkpoint.get("global_step") or 0) // len(optimizers))
+        for key in LATER_KEYS:
+            saved[key], now[key] = getattr(network, key), getattr(self.network_config, key)
+        return describe_changes(saved, now, present)
+
+
+def _obey(checkpoint: Mapping[str, Any], saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Let optimizers and schedules do what the settings say.
+
+    A learning rate that is the same as before goes on where its decay has brought it.
+    """
+    for index, ending in enumerate(("", "_d")):
+        group, schedule = group_and_schedule(checkpoint, index)
+        group |= {"betas": tuple(now[f"betas{ending}"]), "eps": now["eps"]}
+        schedule["gamma"] = now[f"lr_decay{ending}"]
+        rate = now[f"learning_rate{ending}"]
+        if not is_same_setting(saved.get(f"learning_rate{ending}"), rate):
+            group |= {"lr": rate, "initial_lr": rate}
+            schedule |= {"base_lrs": [rate], "_last_lr": [rate]}
+
+
+def _check_begun(saved: Mapping[str, Any], now: Mapping[str, Any], updates: int) -> None:
+    """Refuse what belongs to the beginning of a training that has gone further."""
+    for key in ("warmup_updates", "hold_decoder", "hold_voice"):
+        is_other = key in saved and saved[key] != now[key]
+        if is_other and 0 < now[key] <= updates:
+            raise ConfigError(
+                f"--model.{key}={now[key]} is for the first {now[key]:,} updates, and the "
+                f"checkpoint has made {updates:,}: leave it out, or begin a new training from its "
+                "weights with --model.warmstart."
+            )
+
+
+def _remap_optimizer_states(
+    states: Sequence[dict[str, Any]],
+    fresh: Sequence[dict[str, Any]],
+    saved_names: Sequence[str],
+    parameters: Mapping[str, Tensor],
+) -> list[dict[str, Any]]:
+    """Give each parameter its own running means back, by name.
+
+    An optimizer stores them by position. The file's positions follow the order of its
+    state_dict, which another trainer may have built in another order than ours.
+    """
+    remapped = []
+    for index, prefixes in enumerate(_OPTIMIZER_PREFIXES):
+        own, saved = (
+            [name for prefix in prefixes for name in names if name.startswith(prefix)]
+            for names in (parameters, saved_names)
+        )
+        # Without saved weights of this network its optimizer starts anew as well.
+        state = states[index] if saved and index < len(states) else fresh[index]
+        by_name = {
+            name: state["state"][position]
+            for position, name in enumerate(saved)
+            if position in state["state"]
+        }
+        # How the step is computed is ours to say, whatever the file's trainer did.
+        group = {**fresh[index]["param_groups"][0], "params": list(range(len(own)))}
+        for key in ("lr", "initial_lr", "betas", "eps", "weight_decay"):
+            if key in state["param_groups"][0]:
+                group[key] = state["param_groups"][0][key]
+        moved = {
+            i: by_name[name]
+            for i, name in enumerate(own)
+            if name in by_name and fits_parameter(by_name[name], parameters[name])
+        }
+        remapped.append({"state": moved, "param_groups": [group]})
+    return remapped

@@ -18,7 +18,7 @@ from torch.optim import AdamW, Optimizer
 from piper.errors import DatasetError, describe_briefly
 from piper.phoneme_ids import PAD
 from piper.system import available_cores
-from piper.train.checkpoints import adapt_own_checkpoint
+from piper.train.checkpoints import describe_changes, fits_parameter, read_training_settings
 from piper.train.data.batches import Batch
 from piper.train.distributed import sum_over_processes
 from piper.train.presets import (
@@ -381,8 +381,34 @@ class QuickModel(VoiceModule):
         self._together_since = since if type(since) is int and since >= 0 else None
 
     def adapt_checkpoint(self, checkpoint: dict[str, Any], path: Any) -> list[str]:
-        """Make a checkpoint fit this network."""
-        return adapt_own_checkpoint(checkpoint, self, path)
+        """Make a checkpoint fit this network.
+
+        Only this project writes them: optimizers count parameters as ours do, and rates are set
+        anew at each update.
+        """
+        self.fit_checkpoint(checkpoint, path)
+        checkpoint["lr_schedulers"] = []
+        states = checkpoint.get("optimizer_states") or []
+        optimizers, _ = self.configure_optimizers()
+        if len(states) != len(optimizers) or not all(map(_fits_optimizer, states, optimizers)):
+            _LOGGER.warning("Checkpoint: it holds no optimizer states, so they start anew.")
+            checkpoint["optimizer_states"] = [optimizer.state_dict() for optimizer in optimizers]
+        return describe_changes(read_training_settings(checkpoint), self.training_settings, {})
+
+
+def _fits_optimizer(state: Mapping[str, Any], optimizer: Any) -> bool:
+    """Return whether a state has this optimizer's groups, and their parameters' sizes."""
+    groups = [group["params"] for group in optimizer.param_groups]
+    saved = [group.get("params") for group in state["param_groups"]]
+    if [len(group) for group in groups] != [len(own) if own else 0 for own in saved]:
+        return False
+    parameters = [parameter for group in groups for parameter in group]
+    return all(
+        isinstance(position, int)
+        and 0 <= position < len(parameters)
+        and fits_parameter(value, parameters[position])
+        for position, value in state["state"].items()
+    )
 
 
 @torch.no_grad()

@@ -15,8 +15,17 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
-from piper.errors import name_some
-from piper.train import checkpoints
+from piper.errors import CheckpointError, name_some
+from piper.train.checkpoints import (
+    AVERAGES_KEY,
+    SETTINGS_KEY,
+    VOICE_CONFIG_KEY,
+    FitReport,
+    find_differences,
+    fit_weights,
+    network_config_from_checkpoint,
+    raise_other_network,
+)
 from piper.train.data.batches import Batch
 from piper.train.distributed import sum_over_processes
 from piper.train.presets import TRAINING_KEYS, NetworkShape
@@ -252,13 +261,13 @@ class VoiceModule(LightningModule, ABC):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let the checkpoint carry the averages, and the voice's JSON that export needs."""
         if self.averages is not None:
-            checkpoint[checkpoints.AVERAGES_KEY] = self.averages.state_dict()
-        checkpoint[checkpoints.SETTINGS_KEY] = {
+            checkpoint[AVERAGES_KEY] = self.averages.state_dict()
+        checkpoint[SETTINGS_KEY] = {
             key: value for key, value in self.training_settings.items() if key not in TRAINING_KEYS
         }
         data = getattr(self.trainer, "datamodule", None)
         if data is not None:
-            checkpoint[checkpoints.VOICE_CONFIG_KEY] = data.voice_config().to_dict()
+            checkpoint[VOICE_CONFIG_KEY] = data.voice_config().to_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make a checkpoint of any age fit this network, or say why it does not."""
@@ -273,7 +282,24 @@ class VoiceModule(LightningModule, ABC):
         if trainer is not None and trainer.state.fn == "fit" and trainer.is_global_zero:
             for change in changes:
                 _LOGGER.info("%s", change)
-        self._loaded_averages = checkpoint.get(checkpoints.AVERAGES_KEY)
+        self._loaded_averages = checkpoint.get(AVERAGES_KEY)
+
+    def fit_checkpoint(self, checkpoint: dict[str, Any], path: Any) -> FitReport:
+        """Give a checkpoint all weights of this model: its own where they fit.
+
+        Those of the generator must.
+        """
+        fitted, report = fit_weights(checkpoint["state_dict"], self.state_dict())
+        if report.other_shape or any(name.startswith("model_g.") for name in report.missing):
+            saved = network_config_from_checkpoint(checkpoint)
+            if differences := find_differences(saved, self.network_config):
+                raise_other_network(path or "The checkpoint", differences)
+            raise CheckpointError(
+                f"The checkpoint does not fit this network: {report} "
+                "Start a new training from what fits with --model.warmstart."
+            )
+        checkpoint["state_dict"] = fitted
+        return report
 
 
 def is_last_epoch(trainer: Trainer) -> bool:

@@ -139,7 +139,7 @@ def test_a_file_without_discriminator_keeps_the_network_s_own(model: VitsModel) 
     data["optimizer_states"] = data["optimizer_states"][:1]
     data["lr_schedulers"] = data["lr_schedulers"][:1]
     fresh = VitsModel(**SMALL)
-    checkpoints.adapt_checkpoint(data, fresh)
+    fresh.adapt_checkpoint(data, None)
     fresh.load_state_dict(data["state_dict"])
     optimizers, _ = load_optimizers(fresh, data)
     assert len(optimizers[0].state_dict()["state"]) == len(list(fresh.model_g.parameters()))
@@ -158,7 +158,7 @@ def test_judges_of_spectrograms_come_and_go(
     assert data["hyper_parameters"]["use_mrd"] is True
 
     without = VitsModel(**SMALL)
-    checkpoints.adapt_checkpoint(data, without)
+    without.adapt_checkpoint(data, None)
     without.load_state_dict(data["state_dict"])
     assert sorted(data["optimizer_states"][1]["state"]) == list(range(judges))
     assert "54 unknown here, so left out (model_mrd.discriminators)" in caplog.text
@@ -167,7 +167,7 @@ def test_judges_of_spectrograms_come_and_go(
 
     data = make_checkpoint(without)
     again = VitsModel(**SMALL, use_mrd=True)
-    checkpoints.adapt_checkpoint(data, again)
+    again.adapt_checkpoint(data, None)
     again.load_state_dict(data["state_dict"])
     assert "54 missing in the file, so started anew (model_mrd.discriminators)" in caplog.text
     optimizers, _ = load_optimizers(again, data)
@@ -235,7 +235,7 @@ def test_optimizer_states_follow_the_names_not_the_order(model: VitsModel) -> No
     }
     count = len(names)
     data["optimizer_states"][0]["state"] = {count - 1 - i: s for i, s in states.items()}
-    checkpoints.adapt_checkpoint(data, model)
+    model.adapt_checkpoint(data, None)
     moved = data["optimizer_states"][0]["state"]
     assert all(float(moved[i]["exp_avg"].flatten()[0]) == i for i in range(count))
 
@@ -246,7 +246,7 @@ def test_optimizers_and_schedules_do_what_the_model_says(model: VitsModel) -> No
         state["param_groups"][0]["lr"] = 1e-5
         schedule["_last_lr"] = [1e-5]
     other = VitsModel(**SMALL, learning_rate_d=3e-4, lr_decay_d=0.5, betas=(0.7, 0.9), eps=1e-8)
-    changes = checkpoints.adapt_checkpoint(data, other)
+    changes = other.adapt_checkpoint(data, None)
     assert len(changes) == 4
     optimizers, schedules = load_optimizers(other, data)
     groups = [optimizer.param_groups[0] for optimizer in optimizers]
@@ -347,7 +347,7 @@ def resume(path: Path) -> None:
     data = checkpoints.load_checkpoint_to_resume(path)
     checkpoints.network_config_from_checkpoint(data, path)
     model = VitsModel(**NARROW)
-    checkpoints.adapt_checkpoint(data, model, path)
+    model.adapt_checkpoint(data, path)
     model.load_state_dict(data["state_dict"])
     optimizers, schedules = model.configure_optimizers()
     for optimizer, state in zip(optimizers, data["optimizer_states"], strict=True):
@@ -378,11 +378,11 @@ def test_a_slim_checkpoint_names_the_one_with_the_optimizers(
     del slim["optimizer_states"]
     path = tmp_path / "epoch=1-step=2.ckpt"
     torch.save(slim, path)
-    checkpoints.adapt_checkpoint(checkpoints.load_checkpoint_to_resume(path), model, path)
+    model.adapt_checkpoint(checkpoints.load_checkpoint_to_resume(path), path)
     assert "no optimizer states, so they start anew." in caplog.text
     assert "last.ckpt" not in caplog.text
     (tmp_path / "last.ckpt").touch()
-    checkpoints.adapt_checkpoint(checkpoints.load_checkpoint_to_resume(path), model, path)
+    model.adapt_checkpoint(checkpoints.load_checkpoint_to_resume(path), path)
     assert f"{tmp_path / 'last.ckpt'} holds them." in caplog.text
 
 
