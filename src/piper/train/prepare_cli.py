@@ -90,7 +90,9 @@ def _prepare(arguments: argparse.Namespace) -> int:
             made = prepare_features(settings, prepared.voice, utterances, **how)
             aligned = f", {len(made)} of them aligned"
         used[settings.cache_dir / "quick"] = find_used_keys(settings, utterances)
-    header = write_shards(prepared, settings, arguments.shards) if arguments.shards else None
+    header = None
+    if arguments.shards:
+        header = write_shards(prepared, vars(settings), arguments.shards, settings.cache_dir)
     if arguments.compact:  # after the shards: it moves what they are packed from
         for folder, keys in used.items():
             compact(folder, keys)

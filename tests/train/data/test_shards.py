@@ -53,7 +53,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def pack(dataset: Path, address: str, **flags: object) -> list[str]:
     resolved = resolve_settings(dataset_dir=dataset, **flags)
-    header = write_shards(prepare_dataset(resolved), resolved, address, SHARD_BYTES)
+    prepared = prepare_dataset(resolved)
+    header = write_shards(prepared, vars(resolved), address, resolved.cache_dir, SHARD_BYTES)
     return [shard.name for shard in header.shards]
 
 

@@ -86,16 +86,22 @@ class VitsDataModule(LightningDataModule):
         self._prepare()
 
     def _prepare(self) -> PreparedDataset:
-        prepare = prepare_dataset if self.settings.shards is None else load_sharded_dataset
-        return prepare(self.settings)
+        return self._load(prepare_dataset)
+
+    def _load(self, load: Callable[[DataSettings], PreparedDataset]) -> PreparedDataset:
+        """Return the dataset of shards, which are brought here, or what `load` makes of one."""
+        settings = self.settings
+        if settings.shards is None:
+            return load(settings)
+        places = (settings.audio_dir, settings.config_path)
+        return load_sharded_dataset(settings.shards, *places, settings.quality)
 
     def setup(self, stage: str | None = None) -> None:
         """Read rows and indexes; needs nothing that `prepare_data` kept in memory."""
         if self._split is not None:
             return
         settings = self.settings
-        load = load_prepared_dataset if settings.shards is None else load_sharded_dataset
-        prepared = load(settings)
+        prepared = self._load(load_prepared_dataset)
         self._voice = prepared.voice
         is_told = self._rank == 0
         split = split_dataset(

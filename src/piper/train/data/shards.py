@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from piper.config import VoiceConfig
 from piper.errors import ConfigError, DatasetError, PiperError
@@ -38,9 +38,6 @@ from piper.train.data.cache import (
     PreparedUtterance,
 )
 from piper.train.data.metadata import Row
-
-if TYPE_CHECKING:
-    from piper.train.data.settings import DataSettings
 
 FORMAT_VERSION = 1
 HEADER_NAME = "dataset.json"
@@ -305,14 +302,21 @@ def _unreadable(address: str, error: OSError) -> DatasetError:
     )
 
 
-def load_sharded_dataset(settings: DataSettings) -> PreparedDataset:
-    """Return a dataset of shards, which are brought here where they are missing."""
-    assert settings.shards is not None
-    folder = settings.audio_dir
-    fetch_shards(settings.shards, folder)
+def load_sharded_dataset(
+    address: str, folder: Path, config_path: Path, quality: str
+) -> PreparedDataset:
+    """Return a dataset of shards, which are brought here where they are missing.
+
+    Args:
+        address: Where they come from.
+        folder: Where they are read, as `open_shards` gives it.
+        config_path: The voice's JSON.
+        quality: What the voice is to be, whatever that says; empty takes what it says.
+    """
+    fetch_shards(address, folder)
     header = load_header(folder)
     packs = [folder / shard.name for shard in header.shards]
-    voice = VoiceConfig.from_dict(load_json_object(settings.config_path), str(settings.config_path))
+    voice = VoiceConfig.from_dict(load_json_object(config_path), str(config_path))
     try:
         for file in (header.voice, header.rows):  # entries have digests of their own
             if file.is_damaged(folder):
@@ -330,8 +334,8 @@ def load_sharded_dataset(settings: DataSettings) -> PreparedDataset:
             f"{folder / header.rows.name} cannot be read ({error}); remove it to have it brought "
             "anew, or write the shards again with `prepare --shards`."
         ) from None
-    if settings.quality:
-        voice = replace(voice, quality=settings.quality)
+    if quality:
+        voice = replace(voice, quality=quality)
     return PreparedDataset(utterances, voice)
 
 
@@ -363,26 +367,34 @@ def _parse_line(line: str, packs: Sequence[Path], num_speakers: int) -> Prepared
 
 def write_shards(
     prepared: PreparedDataset,
-    settings: DataSettings,
+    given: Mapping[str, Any],
     address: str,
+    cache_dir: Path,
     max_shard_bytes: int = MAX_PACK_BYTES,
 ) -> ShardHeader:
     """Write a prepared dataset as shards.
 
     A shard that is there already is not written again, so a stopped run goes on; dataset.json comes
     last. What it does not name any more stays: a training may still read it.
+
+    Args:
+        prepared: The dataset.
+        given: Values of the flags that it was prepared with; those of `MADE_WITH` are kept.
+        address: Where to.
+        cache_dir: Where it was prepared; a shard is made there.
+        max_shard_bytes: The largest size of a shard with more than one utterance.
     """
     address = storage.plain_address(address)
-    if not storage.is_remote(address) and Path(address).resolve() == settings.cache_dir.resolve():
+    if not storage.is_remote(address) and Path(address).resolve() == cache_dir.resolve():
         # Preparing would add to shards there, and compacting would remove them.
         raise ConfigError(f"{address} is the cache; name another folder with --shards.")
-    folder = settings.cache_dir / PACKING_NAME
+    folder = cache_dir / PACKING_NAME
     try:
         with hold_lock(folder.with_suffix(".lock")):
             remove_folder(folder)  # what a kill left of a shard
             folder.mkdir()
             try:
-                made_with = {name: getattr(settings, name) for name in MADE_WITH}
+                made_with = {name: given[name] for name in MADE_WITH}
                 return _write(prepared, made_with, address, max_shard_bytes, folder / "made")
             finally:
                 remove_folder(folder)
