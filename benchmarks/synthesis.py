@@ -28,8 +28,8 @@ from train_programs import find_peer
 
 from piper.config import load_voice_config
 from piper.text.frontend import create_frontend
-from piper.train.export_for import add_sherpa_metadata, tokens_text
 from piper.voice.session import find_cuda
+from piper.voice.sherpa import add_sherpa_metadata, tokens_text
 
 SHORT = "This is a test."
 # 481 ids of espeak-ng 1.52; one sentence.

@@ -30,7 +30,6 @@ from piper.train.checkpoints import (
     load_checkpoint,
     network_config_from_checkpoint,
 )
-from piper.train.export_for import add_sherpa_metadata, tokens_text
 from piper.train.families import (
     KeptText,
     build_voice_graph,
@@ -42,6 +41,7 @@ from piper.train.presets import NetworkShape, find_quality
 from piper.train.warm_start import find_json_places
 from piper.voice.graph import MAX_KEPT_DIFFERENCE
 from piper.voice.session import SpeechSettings, VoiceSession
+from piper.voice.sherpa import add_sherpa_metadata, tokens_text
 
 MAX_DIFFERENCE = 1e-3
 """Largest difference between a sample of the network and one of the voice, without noise."""

@@ -31,7 +31,8 @@ from piper.messages import say
 from piper.options import CommandParser
 from piper.text.phonemizers import find_espeak_data
 from piper.train.command import run_command
-from piper.voice.graph_writer import import_onnx, set_metadata
+from piper.voice.graph_writer import import_onnx
+from piper.voice.sherpa import add_sherpa_metadata, tokens_text
 from piper.voice.weights import read_model
 from piper.voices import VoiceFiles, find_voice
 
@@ -155,38 +156,6 @@ def export_for(voice: VoiceFiles, target: str, folder: Path, key: str | None = N
     finally:
         remove_folder(part)
     return output
-
-
-def add_sherpa_metadata(model: onnx.ModelProto, voice_config: VoiceConfig, name: str) -> None:
-    """Store in a model, in place, what sherpa-onnx reads there."""
-    language = str(voice_config.language.get("name_english") or voice_config.espeak_voice)
-    set_metadata(
-        model,
-        {
-            "model_type": "vits",
-            "comment": "piper",
-            "language": language,
-            "voice": voice_config.espeak_voice,
-            "has_espeak": "1" if voice_config.phoneme_type is PhonemeType.ESPEAK else "0",
-            "n_speakers": str(voice_config.num_speakers),
-            "sample_rate": str(voice_config.sample_rate),
-            "name": name,
-        },
-    )
-
-
-def tokens_text(config: VoiceConfig) -> str:
-    """Return the text of sherpa-onnx's `tokens.txt`: one line `symbol id` a phoneme.
-
-    Symbols of several code points are left out, because sherpa-onnx stops at them, and so are
-    line breaks, which the format cannot hold.
-    """
-    lines = [
-        f"{symbol} {ids[0]}\n"
-        for symbol, ids in config.phoneme_id_map.items()
-        if len(symbol) == 1 and symbol not in "\r\n" and ids
-    ]
-    return "".join(lines)
 
 
 def _find_obstacle(config: VoiceConfig, model: onnx.ModelProto) -> str | None:

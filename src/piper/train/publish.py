@@ -104,7 +104,7 @@ def _run(args: argparse.Namespace) -> int:
 def _write_repository(voice: VoiceFiles, args: argparse.Namespace, folder: Path) -> None:
     """Write all files of the repository into a new folder."""
     from piper.config import load_voice_config
-    from piper.train.export_for import tokens_text
+    from piper.voice.sherpa import tokens_text
 
     config = load_voice_config(voice.config)
     card, texts = _find_card(voice, args)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from onnx import ModelProto
 
 from piper.config import VoiceConfig
-from piper.train.export_for import add_sherpa_metadata, tokens_text
+from piper.voice.sherpa import add_sherpa_metadata, tokens_text
 
 
 def create_config() -> VoiceConfig:
