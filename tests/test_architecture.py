@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -50,14 +51,31 @@ def find_imports(path: Path) -> set[Path]:
     return {find_file(name) for name in names if name.split(".")[0] == "piper"}
 
 
-def test_packages_use_only_what_stands_above_them(rows: list[list[str]]) -> None:
+@pytest.fixture(scope="module")
+def imports() -> dict[Path, set[Path]]:
+    """Each file of this package, and what it imports of it."""
+    return {path: find_imports(path) - {path} for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def test_packages_use_only_what_stands_above_them(
+    rows: list[list[str]], imports: dict[Path, set[Path]]
+) -> None:
     upward = [
         f"{path.relative_to(PACKAGE)} uses {other.relative_to(PACKAGE)}"
-        for path in sorted(PACKAGE.rglob("*.py"))
-        for other in find_imports(path)
+        for path, others in imports.items()
+        for other in others
         if find_row(other, rows) > find_row(path, rows)
     ]
     assert not upward
+
+
+def test_modules_import_in_no_circle(imports: dict[Path, set[Path]]) -> None:
+    # Late imports and those for types count: who reads one of a circle has to read them all.
+    graph = {
+        str(path.relative_to(PACKAGE)): {str(other.relative_to(PACKAGE)) for other in others}
+        for path, others in imports.items()
+    }
+    TopologicalSorter(graph).prepare()  # its error names a circle
 
 
 def test_every_package_of_the_table_is_there(rows: list[list[str]]) -> None:
