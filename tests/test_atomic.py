@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,8 +20,10 @@ from piper.files import (
     place_folder,
     refuse_overwriting,
     replace_on_success,
+    temporary_folder,
     temporary_path,
 )
+from piper.train.command import run_subcommand
 
 
 def test_the_file_appears_at_the_end(tmp_path: Path) -> None:
@@ -129,11 +132,20 @@ def test_after_an_error_a_pipe_gets_its_end_and_nothing_else(tmp_path: Path) -> 
     assert read == [b""] and fifo.is_fifo()
 
 
-def test_what_a_killed_process_left_goes_with_the_next_start(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "write"),
+    [
+        ("replace_on_success", "path.write_text('half')"),
+        ("temporary_folder", "(path / 'a' / 'b').mkdir(parents=True)"),
+    ],
+)
+def test_what_a_killed_process_left_goes_with_the_next_start(
+    kind: str, write: str, tmp_path: Path
+) -> None:
     script = (
-        "import sys, time\nfrom piper.files import replace_on_success\n"
-        "with replace_on_success(sys.argv[1]) as path:\n"
-        "    path.write_text('half')\n    print(path.name, flush=True)\n    time.sleep(600)\n"
+        f"import sys, time\nfrom pathlib import Path\nfrom piper.files import {kind}\n"
+        f"with {kind}(Path(sys.argv[1])) as path:\n"
+        f"    {write}\n    print(path.name, flush=True)\n    time.sleep(600)\n"
     )
     processes = [
         subprocess.Popen(
@@ -153,6 +165,80 @@ def test_what_a_killed_process_left_goes_with_the_next_start(tmp_path: Path) -> 
         for process in processes:
             process.kill()
             process.communicate()
+
+
+def test_a_folder_that_gets_no_name_is_removed(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "out"
+    with pytest.raises(KeyboardInterrupt), temporary_folder(out) as part:
+        (part / "a").write_text("half")
+        raise KeyboardInterrupt
+    assert list(out.parent.iterdir()) == []
+    with temporary_folder(out) as part:
+        (part / "a").write_text("whole")
+        place_folder(part, out)
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    assert (out / "a").read_text() == "whole"
+
+
+KILLED = """
+import os, signal, sys
+from importlib import import_module
+module, name = sys.argv[1].split(":")
+setattr(import_module(module), name, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+from piper.train.command import run_subcommand
+sys.exit(run_subcommand(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "command", "made"),
+    [
+        (
+            "shutil:copytree",
+            ("export", "VOICE", "--for=sherpa", "--name=en_US-anna-low", "--output-dir=."),
+            "vits-piper-en_US-anna-low",
+        ),
+        (
+            "piper.train.export_for:_pack",
+            ("export", "VOICE", "--for=sonata", "--name=en_US-anna-low", "--output-dir=."),
+            "en_US-anna-low.tar.gz",
+        ),
+        pytest.param(
+            "piper.train.publish:_write_samples",
+            ("publish", "VOICE", "--repo=anna/voice", "--license=mit", "--dry-run=made"),
+            "made",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            "piper.train.check.copying:write_metadata",
+            ("check", "DATASET", "--quick", "--fix=made"),
+            "made",
+            marks=pytest.mark.long,
+        ),
+    ],
+)
+def test_a_command_removes_what_its_killed_run_left(
+    where: str,
+    command: tuple[str, ...],
+    made: str,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_voice: Path,
+    speech_dataset: Path,
+) -> None:
+    inputs = {"VOICE": tiny_voice}
+    if "DATASET" in command:
+        inputs["DATASET"] = tmp_path_factory.mktemp("input") / "dataset"
+        shutil.copytree(speech_dataset, inputs["DATASET"])
+    words = [str(inputs.get(word, word)) for word in command]
+    monkeypatch.chdir(tmp_path)
+    killed = subprocess.run([sys.executable, "-c", KILLED, where, *words], capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    left = [path.name for path in tmp_path.iterdir()]
+    assert left and all(name.startswith(f".{made}.") for name in left)
+    assert run_subcommand(words) == 0
+    assert [path.name for path in tmp_path.iterdir()] == [made]
 
 
 def test_an_output_that_is_an_input_is_refused_by_whatever_name(tmp_path: Path) -> None:

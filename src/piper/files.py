@@ -279,7 +279,10 @@ def remove_link(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files that killed processes left in a folder; looks once a process."""
+    """Remove what killed processes left in a folder of temporary files and folders.
+
+    Looks once a process.
+    """
     if folder in _cleaned:
         return
     _cleaned.add(folder)
@@ -289,23 +292,42 @@ def remove_leftovers(folder: Path) -> None:
     for path in paths:
         if not _TEMPORARY.fullmatch(path.name):
             continue
-        with suppress(OSError):  # such as a folder of this name
+        with suppress(OSError):  # such as a link of this name
             if WINDOWS:
-                if time.time() - path.stat().st_mtime > STALE_SECONDS:
-                    path.unlink(missing_ok=True)
+                if _is_stale(path):
+                    _remove(path)
             elif (lock := _hold(path, is_new=False)) is not None:
-                path.unlink(missing_ok=True)
+                _remove(path)
                 os.close(lock)
 
 
+def _is_stale(path: Path) -> bool:
+    """Return whether nothing of a file, or in a folder, was written for long."""
+    changes = [one.lstat().st_mtime for one in (path, *path.rglob("*"))]
+    return time.time() - max(changes) > STALE_SECONDS
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        remove_folder(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _hold(path: Path, *, is_new: bool = True) -> int | None:
-    """Open a temporary file and hold it: it is known by that whether its process lives."""
+    """Open a temporary file and hold it: it is known by that whether its process lives.
+
+    A folder is held, too, but not made: FileNotFoundError where it is not there any more.
+    """
     try:
         import fcntl
     except ImportError:  # Windows, which neither renames nor removes a file that is open
         return None
+    mode = os.O_RDWR | (os.O_CREAT if is_new else 0)
+    if path.is_dir():
+        mode = os.O_RDONLY | os.O_DIRECTORY
     while True:
-        lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW | (os.O_CREAT if is_new else 0), 0o666)
+        lock = os.open(path, mode | os.O_NOFOLLOW, 0o666)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if is_new else fcntl.LOCK_NB))
             # One that looks for leftovers may have come between.
@@ -314,8 +336,7 @@ def _hold(path: Path, *, is_new: bool = True) -> int | None:
         except FileNotFoundError:
             pass
         except OSError as error:  # held by another, or the disk has no locks
-            is_old = time.time() - os.fstat(lock).st_mtime > STALE_SECONDS
-            if is_new or (is_old and error.errno in _NO_LOCKS):
+            if is_new or (error.errno in _NO_LOCKS and _is_stale(path)):
                 return lock
         os.close(lock)
         if not is_new:
@@ -356,6 +377,37 @@ def remove_folder(path: Path) -> None:
     import shutil
 
     shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """Give a new hidden folder beside `path`; what `place_folder` did not name is removed.
+
+    If the process is killed, the next one that writes there removes it.
+    """
+    path = path.absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path.parent)
+    part, lock = _make_held_folder(path)
+    try:
+        yield part
+    finally:
+        remove_folder(part)
+        if lock is not None:
+            os.close(lock)
+
+
+def _make_held_folder(path: Path) -> tuple[Path, int | None]:
+    while True:
+        part = temporary_path(path)
+        try:
+            part.mkdir()
+        except FileExistsError:  # that of a process of the same number on another machine
+            continue
+        try:
+            return part, _hold(part)
+        except FileNotFoundError:  # one that looks for leftovers has come between
+            continue
 
 
 def place_folder(part: Path, folder: Path) -> None:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from piper.config import PhonemeType, VoiceConfig, load_voice_config
 from piper.download import find_md5
 from piper.errors import ConfigError, ExportError
-from piper.files import place_folder, remove_folder, replace_on_success, temporary_path, write_json
+from piper.files import place_folder, replace_on_success, temporary_folder, write_json
 from piper.languages import describe_language
 from piper.messages import say
 from piper.options import CommandParser
@@ -133,11 +133,9 @@ def export_for(voice: VoiceFiles, target: str, folder: Path, key: str | None = N
     output = folder / _OUTPUTS[target].format(key)
     if output.exists():
         raise ExportError(f"{output} is there already; remove it, or choose another --output-dir.")
-    folder.mkdir(parents=True, exist_ok=True)
-    part = temporary_path(output)
-    place = part.joinpath(language.partition("_")[0], *parts) if target == "web" else part
-    try:
-        place.mkdir(parents=True)
+    with temporary_folder(output) as part:
+        place = part.joinpath(language.partition("_")[0], *parts) if target == "web" else part
+        place.mkdir(parents=True, exist_ok=True)
         add_sherpa_metadata(model, config, key)
         import_onnx().save(model, place / f"{key}.onnx")
         write_json(place / f"{key}.onnx.json", config.to_dict())
@@ -153,8 +151,6 @@ def export_for(voice: VoiceFiles, target: str, folder: Path, key: str | None = N
                 _pack(part, temporary)
         else:
             place_folder(part, output)
-    finally:
-        remove_folder(part)
     return output
 
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from piper.errors import ConfigError, PiperError, describe_briefly, needs_extra
-from piper.files import load_json_object, read_bounded, remove_folder
+from piper.files import load_json_object, place_folder, read_bounded, temporary_folder
 from piper.messages import configure_logging
 from piper.options import CommandParser
 from piper.train.command import run_command
@@ -86,15 +86,13 @@ def _run(args: argparse.Namespace) -> int:
     if args.dry_run is not None:
         if args.dry_run.exists():
             raise ConfigError(f"{args.dry_run} is there already; name a new folder.")
-        try:
-            _write_repository(voice, args, args.dry_run)
-        except BaseException:
-            remove_folder(args.dry_run)
-            raise
+        with temporary_folder(args.dry_run) as folder:
+            _write_repository(voice, args, folder)
+            place_folder(folder, args.dry_run)
         print(args.dry_run)
         return 0
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary, "repository")
+        folder = Path(temporary)
         _write_repository(voice, args, folder)
         print(_upload(folder, args.repo, is_private=args.private))
     _LOGGER.info("Speak with it: python -m piper -m hf://%s", args.repo)
@@ -102,7 +100,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _write_repository(voice: VoiceFiles, args: argparse.Namespace, folder: Path) -> None:
-    """Write all files of the repository into a new folder."""
+    """Write all files of the repository into an empty folder."""
     from piper.config import load_voice_config
     from piper.voice.sherpa import tokens_text
 
@@ -110,7 +108,6 @@ def _write_repository(voice: VoiceFiles, args: argparse.Namespace, folder: Path)
     card, texts = _find_card(voice, args)
     samples = {f"samples/{number}.mp3": text for number, text in enumerate(texts, start=1)}
     card = _complete_card(card, args, samples)
-    folder.mkdir(parents=True)
     (folder / "README.md").write_bytes(card.encode("utf-8", "replace"))
     shutil.copy(voice.model, folder)
     shutil.copy(voice.config, folder / f"{voice.model.name}.json")

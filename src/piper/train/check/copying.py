@@ -21,7 +21,7 @@ import soxr
 
 from piper.audio.output import write_wav
 from piper.errors import DatasetError
-from piper.files import UniqueNames, place_folder, remove_folder, write_json
+from piper.files import UniqueNames, place_folder, temporary_folder, write_json
 from piper.jobs import run_jobs
 from piper.train.check.entries import Entry
 from piper.train.check.issues import CheckReport, Issue, Severity
@@ -134,10 +134,8 @@ class Copy:
             lists: JSON files that the copy has beside its changes.json.
         """
         require_new_folder(folder)
-        part = folder.absolute().with_name(f".{folder.absolute().name}.part")
-        remove_folder(part)  # of a killed run
-        try:
-            (part / "wavs").mkdir(parents=True)
+        with temporary_folder(folder) as part:
+            (part / "wavs").mkdir()
             made = [replace(one, target=part / "wavs" / one.target) for one in self._recordings]
             run_jobs(_Recording.write, made, "Copying", "recordings")
             if not self._rows:
@@ -149,8 +147,6 @@ class Copy:
                 write_json(part / name, values)
             write_metadata(part, self._rows)
             place_folder(part, folder)
-        finally:
-            remove_folder(part)
 
 
 def to_int16(samples: FloatArray) -> np.ndarray:
