@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 import tempfile
-import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import soundfile
 
 PROCESS = Path(__file__).with_name("train_process.py")
 PEER = "piper-tts"
@@ -69,13 +70,17 @@ class Dataset:
     espeak_voice: str
     folder: Path
     seconds: list[float] = field(default_factory=list)
+    ids_path: Path | None = None
+    """With phoneme ids, for ours: a machine that a dataset was packed for has no espeak-ng."""
 
     def options(self, program: Program, batch_size: int, workers: int) -> dict[str, Any]:
         """Return the data module's options, whatever the program; all recordings are trained on."""
         own = self.folder / program.kind
         own.mkdir(exist_ok=True)
+        with_ids = self.ids_path is not None and program.is_ours
         return {
-            "csv_path": str(self.csv_path),
+            "csv_path": str(self.ids_path if with_ids else self.csv_path),
+            **({"dataset_type": "phoneme_ids"} if with_ids else {}),
             "audio_dir": str(self.audio_dir),
             "cache_dir": str(own / "cache"),
             "config_path": str(own / "config.json"),
@@ -109,11 +114,10 @@ def choose_utterances(
     """Write a dataset of some of the recordings: evenly over their lengths, or the shortest."""
     rows = []
     for line in (source / "metadata.csv").read_text(encoding="utf-8").splitlines():
-        name, _, text = line.partition("|")
-        with wave.open(str(source / "wavs" / name), "rb") as wav_file:
-            seconds = wav_file.getnframes() / wav_file.getframerate()
+        name, text, *ids = line.split("|")
+        seconds = soundfile.info(source / "wavs" / name).duration
         # A mark of stress is read aloud by one program and not by the other; quotes likewise.
-        rows.append((seconds, name, text.replace("+", "").replace('"', "")))
+        rows.append((seconds, name, text.replace("+", "").replace('"', ""), *ids))
     if len(rows) < count:
         raise SystemExit(f"{source} has {len(rows)} recordings: give --utterances {len(rows)}.")
     by_length = sorted(rows)
@@ -121,12 +125,15 @@ def choose_utterances(
     chosen = {by_length[int((index + 0.5) * step)] for index in range(count)}
     kept = [row for row in rows if row in chosen]
     folder.mkdir(exist_ok=True)
-    csv_path = folder / "metadata.csv"
-    csv_path.write_text("".join(f"{name}|{text}\n" for _, name, text in kept), encoding="utf-8")
+    csv_path, ids_path = folder / "metadata.csv", folder / "ids.csv"
+    csv_path.write_text("".join(f"{row[1]}|{row[2]}\n" for row in kept), encoding="utf-8")
+    if has_ids := len(kept[0]) > 3:
+        ids_path.write_text("".join("|".join(row[1:]) + "\n" for row in kept), encoding="utf-8")
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
     seconds = [row[0] for row in kept]
     voice = config["espeak"]["voice"]
-    return Dataset(csv_path, source / "wavs", sample_rate, voice, folder, seconds)
+    ids = ids_path if has_ids else None
+    return Dataset(csv_path, source / "wavs", sample_rate, voice, folder, seconds, ids)
 
 
 def find_programs(peer_python: Path | None, variants: list[str]) -> list[Program]:

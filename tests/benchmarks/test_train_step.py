@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools" / "voices"))
+
+from carrying import pack_dataset
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SMALL = "--model.discriminator_channels=16"
 
@@ -114,3 +118,21 @@ def test_noise_follows_from_step_kind_shape_and_count(monkeypatch: pytest.Monkey
     assert not torch.equal(first, second)
     assert not torch.equal(first, drawn[1][0])
     assert noise.drawn == [{"uniform 2x3": 1, "normal 2x3": 2}]
+
+
+@pytest.mark.long
+def test_ours_is_measured_by_ids_where_there_is_no_espeak(
+    speech_dataset: Path, tmp_path: Path
+) -> None:
+    """A machine without a network gets a packed dataset; texts would want espeak-ng there."""
+    pack_dataset(speech_dataset, tmp_path / "packed")
+    metadata = tmp_path / "packed/metadata.csv"
+    lines = [line.split("|") for line in metadata.read_text(encoding="utf-8").splitlines()]
+    no_text = "".join(f"{name}||{ids}\n" for name, _, ids in lines)
+    metadata.write_text(no_text, encoding="utf-8")
+    done = run_benchmark(
+        *("--dataset", tmp_path / "packed", "--quick", "--threads", 1, "--steps", 0),
+        *("--utterances", 4, "--rounds", 1),
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout.splitlines()[-1])["speed"]["32-true"]) == {"ours"}

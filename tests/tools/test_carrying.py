@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -64,6 +65,25 @@ def test_a_packed_dataset_is_a_tenth_and_has_the_same_phonemes(packed: Path) -> 
     plain = (packed / "plain/metadata.csv").read_text(encoding="utf-8").splitlines()
     assert [line.split("|")[1] for line in lines] == [line.split("|")[1] for line in plain]
     assert all(len(line.split("|")[2].split()) > 10 for line in lines)
+
+
+def test_frames_and_speakers_are_packed_too(packed: Path, tmp_path: Path) -> None:
+    """What a voice spoke has both; an aligner would only guess the frames."""
+    shutil.copytree(packed / "packed", tmp_path / "spoken")
+    metadata = tmp_path / "spoken/metadata.csv"
+    columns = [line.split("|") for line in metadata.read_text(encoding="utf-8").splitlines()]
+    lines = [
+        f"{name}|{'ab'[number % 2]}|{text}|{' '.join(f'{one}:2' for one in ids.split())}"
+        for number, (name, text, ids) in enumerate(columns)
+    ]
+    metadata.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    config = json.loads((tmp_path / "spoken/config.json").read_text(encoding="utf-8"))
+    config |= {"num_speakers": 2, "speaker_id_map": {"a": 0, "b": 1}}
+    (tmp_path / "spoken/config.json").write_text(json.dumps(config), encoding="utf-8")
+    pack_dataset(tmp_path / "spoken", tmp_path / "packed", "phoneme_ids")
+    assert (tmp_path / "packed/metadata.csv").read_text(encoding="utf-8") == metadata.read_text(
+        encoding="utf-8"
+    )
 
 
 def test_the_voice_that_comes_back_is_the_one_that_was_trained(

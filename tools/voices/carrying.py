@@ -49,7 +49,7 @@ MAX_SECONDS = 40.0
 """A network that has learnt little can ask for hours."""
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 """Hertz that Opus knows (RFC 6716, section 2)."""
-CODE = ("src/piper", "tools/datasets", "tools/runpod", "tools/voices")
+CODE = ("src/piper", "benchmarks", "tools/datasets", "tools/runpod", "tools/voices")
 PACKAGES = (
     *("jsonargparse", "docstring-parser", "typeshed-client"),
     *("soundfile", "cffi", "pycparser", "soxr"),
@@ -72,11 +72,15 @@ PYTHONPATH="$here/site:$here/code/src" exec python3 \\
 
 
 def pack_dataset(source: Path, target: Path, dataset_type: str = "text") -> int:
-    """Write a dataset with Opus recordings and phoneme ids; return the bytes of its recordings."""
+    """Write a dataset with Opus recordings and phoneme ids; return the bytes of its recordings.
+
+    Frames of the ids, as a voice that spoke says them, and speakers go with them.
+    """
     settings = resolve_settings(dataset_dir=source, dataset_type=dataset_type)
     rows = load_metadata(
         settings.csv_path,
         settings.audio_dir,
+        num_speakers=settings.num_speakers,
         dataset_type=dataset_type,
         has_stress_marks=settings.has_stress_marks,
     )
@@ -88,8 +92,11 @@ def pack_dataset(source: Path, target: Path, dataset_type: str = "text") -> int:
     run_jobs(_encode, missing, "Packing", "recordings")
     lines = []
     for row, path in zip(rows, paths, strict=True):
-        ids, _ = find_ids(row, voice)
-        lines.append(f"{path.name}|{row.text}|{' '.join(map(str, ids))}\n")
+        words = [str(number) for number in find_ids(row, voice)[0]]
+        if row.durations is not None:  # a voice that spoke says them
+            words = [f"{id_}:{frames}" for id_, frames in zip(words, row.durations, strict=True)]
+        columns = (path.name, row.speaker, row.text, " ".join(words))
+        lines.append("|".join(column for column in columns if column is not None) + "\n")
     with replace_on_success(target / "metadata.csv") as temporary:
         temporary.write_text("".join(lines), encoding="utf-8")
     config = json.dumps(voice.to_dict(), ensure_ascii=False, indent=2)
