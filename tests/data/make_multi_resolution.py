@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes multi_resolution.npz: the scores of the judges of spectrograms, with golden weights.
+"""Writes multi_resolution.npz: scores of the discriminators of spectrograms, with golden weights.
 
-It was run when these judges' features and scores equalled, bit for bit, those of Piper's trainer
-1.8.0 with the same weights and audio. Weights follow from their names, as in `test_golden`.
+It was run when these discriminators' features and scores equalled, bit for bit, those of Piper's
+trainer 1.8.0 with the same weights and audio. Weights follow from their names, as in `test_golden`.
 """
 
 from __future__ import annotations

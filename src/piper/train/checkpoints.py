@@ -308,6 +308,8 @@ def _is_schedule_state(value: Any) -> bool:
         all(isinstance(rates, list) and all(map(_is_number, rates)) for rates in lists)
         and _is_number(value.get("gamma", 1.0))
         and all(_is_count(value.get(key, 0)) for key in ("last_epoch", "_step_count"))
+        # All of it becomes attributes, private ones and those of other versions of torch, too.
+        and all(isinstance(item, int | float | str | list | None) for item in value.values())
     )
 
 

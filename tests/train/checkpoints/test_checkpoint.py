@@ -146,21 +146,33 @@ def test_a_file_without_discriminator_keeps_the_network_s_own(model: VitsModel) 
     assert optimizers[1].state_dict()["state"] == {}
 
 
-def test_judges_of_spectrograms_come_and_go(
+def test_a_schedule_of_tensors_starts_anew(
+    model: VitsModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A schedule takes all that it is given for attributes, and torch writes no tensors there."""
+    data = make_checkpoint(model)
+    data["lr_schedulers"][0]["_is_initial"] = torch.ones(2, 3)
+    checkpoints.check_to_resume(data, "odd.ckpt")
+    assert "odd.ckpt: its lr_schedulers make no sense, so they start anew." in caplog.text
+    VitsModel(**SMALL).adapt_checkpoint(data, None)
+    assert all("_last_lr" in state for state in data["lr_schedulers"])
+
+
+def test_discriminators_of_spectrograms_come_and_go(
     model: VitsModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A training goes on with and without them, and says what was left out or starts anew."""
     with_mrd = VitsModel(**SMALL, use_mrd=True)
     data = make_checkpoint(with_mrd)
-    judges = len(list(with_mrd.model_d.parameters()))
+    own = len(list(with_mrd.model_d.parameters()))
     both = len(with_mrd.discriminator_parameters())
-    assert len(data["optimizer_states"][1]["state"]) == both == judges + 54
+    assert len(data["optimizer_states"][1]["state"]) == both == own + 54
     assert data["hyper_parameters"]["use_mrd"] is True
 
     without = VitsModel(**SMALL)
     without.adapt_checkpoint(data, None)
     without.load_state_dict(data["state_dict"])
-    assert sorted(data["optimizer_states"][1]["state"]) == list(range(judges))
+    assert sorted(data["optimizer_states"][1]["state"]) == list(range(own))
     assert "54 unknown here, so left out (model_mrd.discriminators)" in caplog.text
     assert "--model.use_mrd=true would go on with model_mrd." in caplog.text
     caplog.clear()
@@ -176,10 +188,10 @@ def test_judges_of_spectrograms_come_and_go(
     optimizers[1].step()
     states = optimizers[1].state_dict()["state"]
     # The old ones go on from their second step, the new ones take their first.
-    assert [int(states[i]["step"]) for i in (0, judges - 1, judges, both - 1)] == [2, 2, 1, 1]
+    assert [int(states[i]["step"]) for i in (0, own - 1, own, both - 1)] == [2, 2, 1, 1]
 
 
-def test_judges_of_spectrograms_cost_a_voice_nothing(tmp_path: Path) -> None:
+def test_discriminators_of_spectrograms_cost_a_voice_nothing(tmp_path: Path) -> None:
     from piper.config import VoiceConfig
     from piper.phoneme_ids import DEFAULT_PHONEME_ID_MAP
     from piper.train.export import export_voice

@@ -1,4 +1,4 @@
-"""The judges of spectrograms: names, shapes and scores of Piper's, and no part of a voice."""
+"""The discriminators of spectrograms: names, shapes and scores of Piper's; no part of a voice."""
 
 from __future__ import annotations
 

@@ -143,13 +143,13 @@ def test_a_speaker_is_added_and_the_others_keep_their_names_and_voices(
 
 
 @pytest.mark.long
-def test_judges_of_spectrograms_are_trained_and_can_be_left_out(
+def test_discriminators_of_spectrograms_are_trained_and_can_be_left_out(
     source: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     dataset, path = source
     flags = ("--model.quality=tiny", "--model.use_mrd=true", "--data.batch_size=2")
     first = train(dataset, tmp_path / "a", *flags, f"--model.warmstart={path}")
-    assert "spectrogram judges       0     54  54 not in the file" in caplog.text
+    assert "spectrogram discriminators     0     54  54 not in the file" in caplog.text
     assert first["hyper_parameters"]["use_mrd"] is True
     saved = last_checkpoint(tmp_path / "a")
 
